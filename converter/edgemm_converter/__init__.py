@@ -1,0 +1,1 @@
+"""Trained Keras model → verified bundle, on a workstation."""

@@ -1,0 +1,6 @@
+"""`python -m edgemm` is the `edgemm` command."""
+
+from edgemm.cli import main
+
+if __name__ == "__main__":
+    main()

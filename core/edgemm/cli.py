@@ -1,0 +1,125 @@
+"""The `edgemm` command: a table of commands by dotted name, of which only the one asked for is loaded.
+
+`edgemm --help` therefore imports no TensorFlow, Flask or numpy. Errors become exit statuses here and nowhere else:
+0 done; 1 what was asked failed; 2 usage, or input that can never work; 130 Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from dataclasses import dataclass
+from typing import NoReturn
+
+import click
+
+from edgemm import __version__
+from edgemm.errors import EdgemmError, InputError, MissingExtraError
+
+
+@dataclass(frozen=True)
+class LazyCommand:
+    """Where a command lives (`module:attribute`), what its list entry says, and the extra that it needs."""
+
+    target: str
+    short_help: str
+    extra: str | None = None
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are asked for."""
+
+    def __init__(self, *args: object, table: dict[str, LazyCommand], **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]
+        self.table = table
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """Return the names in the table's order, which is the order in which a newcomer needs them."""
+        return list(self.table)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Import one command.
+
+        Raises:
+            MissingExtraError: a library that it needs is not installed.
+        """
+        entry = self.table.get(cmd_name)
+        if entry is None:
+            return None
+        module, _, attribute = entry.target.partition(":")
+        try:
+            command = getattr(importlib.import_module(module), attribute)
+        except ModuleNotFoundError as err:
+            if entry.extra is None or (err.name or "edgemm").startswith("edgemm"):
+                raise
+            raise MissingExtraError(entry.extra, missing=f"the Python package {err.name}") from err
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """Write the list of commands without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.short_help) for name, entry in self.table.items()])
+
+
+COMMANDS = {
+    "convert": LazyCommand(
+        "edgemm_converter.cli:convert", "Turn a trained Keras model into a verified bundle.", "converter"
+    ),
+    "inspect": LazyCommand("edgemm.commands:inspect", "Show what is in a bundle."),
+    "verify": LazyCommand(
+        "edgemm_runtime.commands.verify:verify", "Check a bundle: bytes, digests, golden samples.", "runtime"
+    ),
+    "extract": LazyCommand("edgemm.commands:extract", "Write one variant's plain model file."),
+    "predict": LazyCommand("edgemm_runtime.commands.predict:predict", "Answer one input, without a server.", "runtime"),
+    "bench": LazyCommand(
+        "edgemm_runtime.commands.bench:bench", "Measure how fast and how large a bundle is here.", "runtime"
+    ),
+    "run": LazyCommand(
+        "edgemm_runtime.commands.run:run",
+        "Serve bundles here, or be a device of a fleet (--fleet).",
+        "runtime",
+    ),
+    "fleet": LazyCommand("edgemm_fleet.cli:fleet", "Serve and operate a fleet of devices.", "fleet"),
+    "demo": LazyCommand("edgemm_demo.cli:demo", "See the whole story on this machine.", "demo"),
+    "doctor": LazyCommand(
+        "edgemm_runtime.commands.doctor:doctor", "Tell what is installed, missing and able to run here."
+    ),
+}
+
+
+@click.group(cls=LazyGroup, table=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="edgemm")
+def edgemm() -> None:
+    """Take a trained Keras model to a monitored, roll-back-safe fleet of edge devices.
+
+    Start with `edgemm demo`, or with a model of your own: `edgemm convert MODEL.keras`.
+    """
+
+
+def main() -> NoReturn:
+    """Run the command line and exit with its status."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(argv: list[str]) -> int:
+    """Run one command and return its exit status; errors are one line on stderr."""
+    try:
+        status = edgemm.main(argv, prog_name="edgemm", standalone_mode=False)
+    except click.exceptions.Exit as err:
+        return err.exit_code
+    except click.ClickException as err:
+        err.show()
+        return err.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted", err=True)
+        return 130
+    except BrokenPipeError:
+        # The reader of a pipe went away (`edgemm … | head`); nothing more can be said on stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except EdgemmError as err:
+        click.echo(f"error: {err}", err=True)
+        return 2 if isinstance(err, InputError) else 1
+    return status if isinstance(status, int) else 0

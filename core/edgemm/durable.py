@@ -1,0 +1,67 @@
+"""Files that are either wholly there or not at all, also after power is lost.
+
+Written to a temporary file beside the target, fsynced, renamed over it, and the folder fsynced. A target therefore
+always gets a new inode: a model file that is mapped somewhere is never changed in place.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from edgemm.errors import EnvironmentFailure
+
+TEMPORARY_PREFIX = ".edgemm-tmp-"
+
+
+@contextmanager
+def replacing(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
+    """Open a file for writing that takes `path`'s place when the block ends without an error.
+
+    Raises:
+        EnvironmentFailure: the disk is full, or the folder is missing or not writable; `path` is as it was.
+    """
+    temporary = path.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}")
+    try:
+        try:
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+            with os.fdopen(descriptor, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        sync_folder(path.parent)
+    except OSError as err:
+        raise EnvironmentFailure(f"cannot write {path}: {err.strerror or err}; nothing was changed") from err
+
+
+def write(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+    """Replace the content of `path` by `data`, durably.
+
+    Raises:
+        EnvironmentFailure: as `replacing`.
+    """
+    with replacing(path, mode=mode) as file:
+        file.write(data)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in `folder` survive a loss of power."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete temporary files that a killed process left in `folder`."""
+    for path in folder.glob(f"{TEMPORARY_PREFIX}*"):
+        path.unlink(missing_ok=True)

@@ -1,0 +1,335 @@
+"""The manifest: what a bundle is, for which signature, in which variants, and how far each is from its source.
+
+`manifest.json` is canonical JSON; the SHA-256 of its bytes is the bundle's identity. Nothing timed and nothing about
+the speed of a machine is in it. Fields may be added within major format 1 (readers ignore what they do not know); a
+field that an old runtime must not ignore comes together with a higher `minimum_runtime`.
+
+Decoding checks what a reader relies on; `Manifest` values are therefore always consistent.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+
+from edgemm import canonical
+from edgemm.canonical import DIGEST_PATTERN
+from edgemm.errors import BundleError, InputError, MessageError, NewerFormatError
+from edgemm.versions import VERSION_PATTERN
+
+FORMAT = "1.0"
+MODEL_NAME_PATTERN = r"\A[a-z0-9][a-z0-9._-]{0,62}\Z"
+
+Digest = Annotated[str, Meta(pattern=DIGEST_PATTERN)]
+ModelName = Annotated[str, Meta(pattern=MODEL_NAME_PATTERN)]
+VersionText = Annotated[str, Meta(pattern=VERSION_PATTERN, max_length=64)]
+Dim = Annotated[int, Meta(ge=-1, le=2**31 - 1)]
+Shape = Annotated[tuple[Dim, ...], Meta(max_length=8)]
+TensorName = Annotated[str, Meta(min_length=1, max_length=256)]
+Size = Annotated[int, Meta(ge=0, le=2**40)]
+
+
+class Frozen(Struct, frozen=True, kw_only=True, omit_defaults=False):
+    """Base of all values in a manifest."""
+
+
+class DType(StrEnum):
+    """Element types of tensors, by NumPy's names."""
+
+    BOOL = "bool"
+    INT8 = "int8"
+    INT16 = "int16"
+    INT32 = "int32"
+    INT64 = "int64"
+    UINT8 = "uint8"
+    UINT16 = "uint16"
+    UINT32 = "uint32"
+    UINT64 = "uint64"
+    FLOAT16 = "float16"
+    FLOAT32 = "float32"
+    FLOAT64 = "float64"
+
+
+class Engine(StrEnum):
+    """Inference engines of the device runtime."""
+
+    TFLITE = "tflite"
+    ONNX = "onnx"
+
+
+class Precision(StrEnum):
+    """What the weights and the arithmetic of a variant are."""
+
+    FLOAT32 = "float32"
+    FLOAT16 = "float16"
+    INT8 = "int8"
+    INT8_DYNAMIC = "int8-dynamic"
+    INT16X8 = "int16x8"
+
+
+class TensorSpec(Frozen, frozen=True):
+    """One input or output of the served signature; −1 in `shape` is a variable dimension."""
+
+    name: TensorName
+    dtype: DType
+    shape: Shape
+
+
+class Signature(Frozen, frozen=True):
+    """What is served, as in the source model, the same for all variants."""
+
+    inputs: Annotated[tuple[TensorSpec, ...], Meta(min_length=1, max_length=64)]
+    outputs: Annotated[tuple[TensorSpec, ...], Meta(min_length=1, max_length=64)]
+
+
+class Quantization(Frozen, frozen=True):
+    """Affine quantization of a whole tensor: real = (integer − zero_point) × scale."""
+
+    scale: Annotated[float, Meta(gt=0)]
+    zero_point: int
+
+
+class VariantTensor(Frozen, frozen=True):
+    """A tensor of a variant's own file (`tensor`), and the name that the signature gives it (`name`)."""
+
+    name: TensorName
+    tensor: TensorName
+    dtype: DType
+    shape: Shape
+    quantization: Quantization | None = None
+
+
+class Variant(Frozen, frozen=True):
+    """One model file that computes the signature, in one engine and precision."""
+
+    id: Annotated[str, Meta(pattern=r"\A(tflite|onnx):[a-z0-9][a-z0-9-]{0,30}\Z")]
+    engine: Engine
+    precision: Precision
+    minimum_engine: str
+    blob: Digest
+    inputs: tuple[VariantTensor, ...]
+    outputs: tuple[VariantTensor, ...]
+
+
+class Tolerance(Frozen, frozen=True):
+    """How far one output of a variant may be from the golden outputs on any CPU architecture.
+
+    `max_abs` is in units of the output. `min_argmax_agreement` is the share of golden samples whose largest class
+    must be the source's, where the output is a distribution over classes.
+    """
+
+    max_abs: Annotated[float, Meta(ge=0)]
+    min_argmax_agreement: Annotated[float, Meta(ge=0, le=1)] | None = None
+
+
+class GoldenSamples(Frozen, frozen=True):
+    """Inputs with the source model's outputs: the device's self-test.
+
+    Each blob is one NumPy `.npy` array of shape [samples, *shape], where `shape` is a concrete shape of the tensor;
+    sample i is `array[i]`. Outputs are the source's, in the signature's dtype.
+    """
+
+    samples: Annotated[int, Meta(ge=1, le=1024)]
+    inputs: dict[TensorName, Digest]
+    outputs: dict[TensorName, Digest]
+    tolerance: dict[str, dict[TensorName, Tolerance]]
+
+
+class OutputParity(Frozen, frozen=True):
+    """How far one output of a variant is from the source, over all samples of a parity run.
+
+    `max_abs` in units of the output; `range` is the source output's max − min; `relative` = max_abs ÷ range
+    (÷ 1 where the range is 0); `cosine` is the smallest cosine similarity of a sample.
+    """
+
+    name: TensorName
+    max_abs: float
+    mean_abs: float
+    range: float
+    relative: float
+    cosine: float
+    argmax_agreement: float | None = None
+
+
+class Parity(Frozen, frozen=True):
+    """One comparison of a variant, run in the device's engine, with the source model."""
+
+    variant: str
+    data: str
+    samples: int
+    seeds: tuple[int, ...]
+    limit: float
+    outputs: tuple[OutputParity, ...]
+
+
+class Evaluation(Frozen, frozen=True):
+    """A metric on a labelled set: of the source and of each variant."""
+
+    metric: str
+    samples: int
+    data: Digest
+    source: float
+    variants: dict[str, float]
+
+
+class TensorProfile(Frozen, frozen=True):
+    """Counts of reference data over fixed bins.
+
+    `edges` is a `.npy` blob of B+1 rising float64 edges; `counts` one of B+3 int64 counts: under, the B bins
+    (closed on the left), at or over the last edge, NaN.
+    """
+
+    edges: Digest
+    counts: Digest
+
+
+class ReferenceProfile(Frozen, frozen=True):
+    """What inputs, outputs and confidence looked like on the reference data; frozen at conversion."""
+
+    samples: int
+    inputs: dict[TensorName, TensorProfile]
+    outputs: dict[TensorName, TensorProfile]
+    confidence: TensorProfile | None = None
+
+
+class Lineage(Frozen, frozen=True):
+    """Where a bundle comes from: digests of sources and data, versions of libraries, options."""
+
+    source_name: str
+    source_digest: Digest
+    source_format: str
+    libraries: dict[str, str]
+    options: dict[str, str]
+    calibration_digest: Digest | None = None
+    evaluation_digest: Digest | None = None
+    git_commit: str | None = None
+    parent: Digest | None = None
+
+
+class Blob(Frozen, frozen=True):
+    """Size in bytes and media type of one blob."""
+
+    size: Size
+    media_type: str
+
+
+class Manifest(Frozen, frozen=True):
+    """Everything about a bundle but the bytes of its blobs."""
+
+    format: str
+    name: ModelName
+    version: VersionText
+    minimum_runtime: VersionText
+    signature: Signature
+    variants: Annotated[tuple[Variant, ...], Meta(min_length=1, max_length=32)]
+    golden: GoldenSamples
+    parity: tuple[Parity, ...]
+    lineage: Lineage
+    blobs: Annotated[dict[Digest, Blob], Meta(min_length=1, max_length=4096)]
+    labels: tuple[str, ...] | None = None
+    licence: str | None = None
+    evaluation: Evaluation | None = None
+    reference_profile: ReferenceProfile | None = None
+    created: str | None = None
+
+    def __post_init__(self) -> None:
+        problem = next(_problems(self), None)
+        if problem is not None:
+            raise ValueError(problem)
+
+    def variant(self, variant_id: str) -> Variant:
+        """Return the variant of this id.
+
+        Raises:
+            InputError: there is none.
+        """
+        for variant in self.variants:
+            if variant.id == variant_id:
+                return variant
+        known = ", ".join(v.id for v in self.variants)
+        raise InputError(f"{self.name} {self.version} has no variant {variant_id!r}; it has {known}")
+
+    def blobs_for(self, variant_id: str) -> tuple[str, ...]:
+        """Return the digests that a device needs to run one variant: its file and the golden samples."""
+        wanted = {self.variant(variant_id).blob, *self.golden.inputs.values(), *self.golden.outputs.values()}
+        return tuple(sorted(wanted))
+
+    def encode(self) -> bytes:
+        """Return the canonical bytes; their SHA-256 is the bundle's identity."""
+        return canonical.encode(self)
+
+    @property
+    def digest(self) -> str:
+        """The bundle's identity."""
+        return canonical.sha256(self.encode())
+
+
+class _FormatOnly(Struct):
+    format: Annotated[str, Meta(pattern=r"\A\d{1,6}\.\d{1,6}\Z")]
+
+
+def decode_manifest(data: bytes, *, path: str) -> Manifest:
+    """Read `manifest.json`; `path` says in errors where it came from.
+
+    Raises:
+        NewerFormatError: its major format is newer than `FORMAT`.
+        BundleError: not canonical JSON, a field is missing or of the wrong kind, or it contradicts itself.
+    """
+    try:
+        found = msgspec.json.decode(data, type=_FormatOnly).format
+        if found.split(".")[0] != FORMAT.split(".", maxsplit=1)[0]:
+            raise NewerFormatError(path, what="bundle format", found=found, supported=FORMAT)
+        return canonical.decode(data, Manifest, name=path)
+    except (MessageError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
+        raise BundleError(f"{path}: manifest.json is not a manifest: {err}") from err
+
+
+def check_model_name(name: str) -> str:
+    """Return `name` if it is a model name.
+
+    Raises:
+        InputError: it is not.
+    """
+    if re.search(MODEL_NAME_PATTERN, name) is None:
+        raise InputError(
+            f"model name {name!r}: expected 1 to 63 of a-z, 0-9, '.', '_', '-', the first a letter or digit"
+        )
+    return name
+
+
+def _problems(manifest: Manifest) -> Iterator[str]:
+    """Yield what contradicts itself in a manifest whose fields are each well-formed."""
+    inputs = [t.name for t in manifest.signature.inputs]
+    outputs = [t.name for t in manifest.signature.outputs]
+    ids = [v.id for v in manifest.variants]
+    for what, names in (("inputs", inputs), ("outputs", outputs), ("variants", ids)):
+        if len(set(names)) != len(names):
+            yield f"two {what} have one name"
+    for variant in manifest.variants:
+        if not variant.id.startswith(f"{variant.engine}:"):
+            yield f"variant {variant.id} runs in another engine, {variant.engine}"
+        if {t.name for t in variant.inputs} != set(inputs) or {t.name for t in variant.outputs} != set(outputs):
+            yield f"variant {variant.id} does not have the tensors of the signature"
+        if set(manifest.golden.tolerance.get(variant.id, ())) != set(outputs):
+            yield f"variant {variant.id} has no tolerance for each output"
+    if set(manifest.golden.inputs) != set(inputs) or set(manifest.golden.outputs) != set(outputs):
+        yield "the golden samples do not have the tensors of the signature"
+    if missing := _referenced(manifest) - set(manifest.blobs):
+        yield f"blob {min(missing)} is used but not listed"
+    if unused := set(manifest.blobs) - _referenced(manifest):
+        yield f"blob {min(unused)} is listed but not used"
+
+
+def _referenced(manifest: Manifest) -> set[str]:
+    used = {v.blob for v in manifest.variants}
+    used |= {*manifest.golden.inputs.values(), *manifest.golden.outputs.values()}
+    if profile := manifest.reference_profile:
+        tensors = [*profile.inputs.values(), *profile.outputs.values()]
+        tensors += [profile.confidence] if profile.confidence else []
+        used |= {digest for t in tensors for digest in (t.edges, t.counts)}
+    return used

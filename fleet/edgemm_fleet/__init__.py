@@ -1,0 +1,1 @@
+"""Bundles and devices → rollouts and verdicts, on a server."""

@@ -1,0 +1,1 @@
+"""Bundle → predictions and telemetry, on a device. Never TensorFlow."""
