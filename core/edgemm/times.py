@@ -1,0 +1,26 @@
+"""Times on the wire: RFC 3339 in UTC, whole seconds, `2026-11-20T19:00:00Z`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+from msgspec import Meta
+
+TIME_PATTERN = r"\A\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ\Z"
+TimeText = Annotated[str, Meta(pattern=TIME_PATTERN)]
+_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
+
+
+def to_text(seconds: float) -> str:
+    """Write seconds since the Unix epoch."""
+    return datetime.fromtimestamp(int(seconds), tz=UTC).strftime(_FORMAT)
+
+
+def from_text(text: str) -> int:
+    """Read a time into seconds since the Unix epoch.
+
+    Raises:
+        ValueError: it has the form of a time but is none, such as a 31st of February.
+    """
+    return int(datetime.strptime(text, _FORMAT).replace(tzinfo=UTC).timestamp())
