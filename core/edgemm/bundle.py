@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO, Protocol, Self
 
-from edgemm import container, durable
+from edgemm import canonical, container, durable
 from edgemm.container import Entry
 from edgemm.errors import (
     BundleError,
@@ -43,12 +43,17 @@ class BlobSource(Protocol):
 
 
 class Bundle:
-    """An opened and fully verified bundle file; a context manager that closes it."""
+    """An opened and fully verified bundle file; a context manager that closes it.
 
-    def __init__(self, path: Path, *, file: BinaryIO, manifest: Manifest, entries: tuple[Entry, ...]) -> None:
+    `digest` is the bundle's identity: the SHA-256 of `manifest_bytes`, as they stand in the file.
+    """
+
+    def __init__(self, path: Path, *, file: BinaryIO, manifest_bytes: bytes, entries: tuple[Entry, ...]) -> None:
         self.path = path
+        self.manifest_bytes = manifest_bytes
+        self.digest = canonical.sha256(manifest_bytes)
         self._file = file
-        self._manifest = manifest
+        self._manifest = decode_manifest(manifest_bytes, path=str(path))
         self._entries = {entry.name: entry for entry in entries}
 
     @property
@@ -103,18 +108,18 @@ def open_bundle(path: Path, *, limits: BundleLimits = DEFAULT_LIMITS) -> Bundle:
     except OSError as err:
         raise InputError(f"cannot open bundle {path}: {err.strerror}") from err
     try:
-        manifest, entries = _verify(file, str(path), found=found, limits=limits)
+        encoded, entries = _verify(file, str(path), found=found, limits=limits)
     except OSError as err:
         file.close()
         raise InputError(f"cannot read bundle {path}: {err.strerror}") from err
     except BaseException:
         file.close()
         raise
-    return Bundle(path, file=file, manifest=manifest, entries=entries)
+    return Bundle(path, file=file, manifest_bytes=encoded, entries=entries)
 
 
-def write_bundle(path: Path, manifest: Manifest, blobs: Mapping[str, bytes | Path]) -> None:
-    """Pack a bundle; `path` is replaced only when all of it is written.
+def write_bundle(path: Path, manifest: Manifest, blobs: Mapping[str, bytes | Path]) -> str:
+    """Pack a bundle and return its digest; `path` is replaced only when all of it is written.
 
     Raises:
         BundleError: a blob is missing, or is not what the manifest says.
@@ -137,6 +142,7 @@ def write_bundle(path: Path, manifest: Manifest, blobs: Mapping[str, bytes | Pat
                 raise BundleError(f"{path}: blob {digest[:12]}… has {len(data)} bytes, the manifest says {entry.size}")
             crcs.append(_write_entry(file, entry, data))
         file.write(container.trailer(entries, crcs))
+    return canonical.sha256(encoded)
 
 
 def _write_entry(file: BinaryIO, entry: Entry, data: bytes) -> int:
@@ -146,7 +152,7 @@ def _write_entry(file: BinaryIO, entry: Entry, data: bytes) -> int:
     return crc
 
 
-def _verify(file: BinaryIO, path: str, *, found: int, limits: BundleLimits) -> tuple[Manifest, tuple[Entry, ...]]:
+def _verify(file: BinaryIO, path: str, *, found: int, limits: BundleLimits) -> tuple[bytes, tuple[Entry, ...]]:
     if found == 0:
         raise DamagedBundleError(path, expected="a bundle", found="an empty file")
     if found > limits.max_bundle_bytes:
@@ -167,7 +173,7 @@ def _verify(file: BinaryIO, path: str, *, found: int, limits: BundleLimits) -> t
     file.seek(entries[-1].offset + entries[-1].size)
     if file.read() != container.trailer(entries, crcs):
         raise DamagedBundleError(path, expected="the directory that follows from the manifest", found="another")
-    return manifest, entries
+    return encoded, entries
 
 
 def _check_entry(file: BinaryIO, entry: Entry, path: str, *, digest: str) -> int:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from edgemm import durable
 from edgemm.bundle import open_bundle
-from edgemm.manifest import Manifest, OutputParity, TensorSpec
+from edgemm.manifest import Manifest, OutputParity, Parity, TensorSpec
 
 BUNDLE = click.Path(path_type=Path)
 
@@ -24,12 +25,12 @@ def inspect(bundle: Path, *, as_json: bool) -> None:
     The whole file is verified on the way: sizes, digests and the container around them.
     """
     with open_bundle(bundle) as opened:
-        manifest = opened.manifest
+        manifest, encoded, digest = opened.manifest, opened.manifest_bytes, opened.digest
     if as_json:
-        click.echo(manifest.encode())
+        click.echo(encoded)
         return
     console = Console()
-    console.print(f"[bold]{manifest.name} {manifest.version}[/]  sha256 {manifest.digest}", highlight=False)
+    console.print(f"[bold]{manifest.name} {manifest.version}[/]  sha256 {digest}", highlight=False)
     console.print(f"from {manifest.lineage.source_name} ({manifest.lineage.source_format})", highlight=False)
     for title, tensors in (("inputs", manifest.signature.inputs), ("outputs", manifest.signature.outputs)):
         console.print(f"{title}: " + ", ".join(_describe(t) for t in tensors), highlight=False, markup=False)
@@ -56,9 +57,9 @@ def _describe(tensor: TensorSpec) -> str:
 
 
 def _variants(manifest: Manifest) -> Table:
-    table = Table(title="variants, in order of preference", title_justify="left")
-    for column in ("variant", "size", "file inputs", "file outputs"):
-        table.add_column(column, justify="right" if column == "size" else "left")
+    table = Table(title="variants, in order of preference", title_justify="left", box=box.SIMPLE)
+    for column in ("variant", "bytes", "file inputs", "file outputs"):
+        table.add_column(column, justify="right" if column == "bytes" else "left")
     if manifest.evaluation:
         table.add_column(manifest.evaluation.metric, justify="right")
     for variant in manifest.variants:
@@ -75,32 +76,15 @@ def _variants(manifest: Manifest) -> Table:
 
 
 def _parity(manifest: Manifest) -> Table:
-    table = Table(title="parity with the source model, run in the device's engine", title_justify="left")
-    for column in (
-        "variant",
-        "data",
-        "samples",
-        "output",
-        "max abs error",
-        "÷ range",
-        "limit",
-        "cosine",
-        "arg-max",
-    ):
-        table.add_column(column)
+    table = Table(title="parity with the source, run in the device's engine", title_justify="left", box=box.SIMPLE)
+    for column in ("variant", "on", "output", "max error ÷ range", "limit", "cosine", "arg-max"):
+        table.add_column(column, overflow="fold")
     for run in manifest.parity:
         for output in run.outputs:
-            table.add_row(run.variant, run.data, str(run.samples), *_figures(output, limit=run.limit))
+            table.add_row(run.variant, f"{run.samples} {run.data}", *_figures(output, run))
     return table
 
 
-def _figures(output: OutputParity, *, limit: float) -> tuple[str, ...]:
+def _figures(output: OutputParity, run: Parity) -> tuple[str, ...]:
     agreement = "–" if output.argmax_agreement is None else f"{output.argmax_agreement:.1%}"
-    return (
-        output.name,
-        f"{output.max_abs:.3g}",
-        f"{output.relative:.2g}",
-        f"{limit:.2g}",
-        f"{output.cosine:.6f}",
-        agreement,
-    )
+    return (output.name, f"{output.relative:.2g}", "–" if limit is None else f"{limit:.2g}", f"{output.cosine:.6f}", agreement)

@@ -29,6 +29,7 @@ DIRECTOR_TARGET = "director.json"
 _PREFIX = "emt1_"
 _SECRET_BYTES = 16
 _DIGEST_BYTES = 32
+_CHECKSUM_BYTES = 4
 Labels = Annotated[dict[Annotated[str, Meta(max_length=64)], Short], Meta(max_length=32)]
 
 
@@ -47,7 +48,7 @@ class EnrolmentToken(Struct, frozen=True, kw_only=True):
     def __str__(self) -> str:
         pin = bytes.fromhex(self.tls_fingerprint) if self.tls_fingerprint else b""
         raw = self.secret + bytes.fromhex(self.root_digest) + pin
-        return _PREFIX + base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+        return _PREFIX + base64.urlsafe_b64encode(raw + _checksum(raw)).rstrip(b"=").decode()
 
 
 def create_token(*, root_digest: str, tls_fingerprint: str | None) -> EnrolmentToken:
@@ -64,17 +65,24 @@ def parse_token(text: str) -> EnrolmentToken:
     """
     body = text.strip().removeprefix(_PREFIX)
     try:
-        raw = base64.b64decode(body + "=" * (-len(body) % 4), altchars=b"-_", validate=True)
+        whole = base64.b64decode(body + "=" * (-len(body) % 4), altchars=b"-_", validate=True)
     except ValueError:
-        raw = b""
+        whole = b""
+    raw, checksum = whole[:-_CHECKSUM_BYTES], whole[-_CHECKSUM_BYTES:]
     plain = _SECRET_BYTES + _DIGEST_BYTES
-    if not text.strip().startswith(_PREFIX) or len(raw) not in {plain, plain + _DIGEST_BYTES}:
+    sound = text.strip().startswith(_PREFIX) and len(raw) in {plain, plain + _DIGEST_BYTES}
+    if not sound or checksum != _checksum(raw):
         raise InputError(f"token: expected the text {_PREFIX}… that `edgemm fleet token create` prints, all of it")
     return EnrolmentToken(
         secret=raw[:_SECRET_BYTES],
         root_digest=raw[_SECRET_BYTES:plain].hex(),
         tls_fingerprint=raw[plain:].hex() or None,
     )
+
+
+def _checksum(raw: bytes) -> bytes:
+    """Notice a token that was cut short or mistyped; it protects nothing."""
+    return hashlib.sha256(raw).digest()[:_CHECKSUM_BYTES]
 
 
 class EnrolmentRequest(Struct, frozen=True, kw_only=True):

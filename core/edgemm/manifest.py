@@ -156,15 +156,27 @@ class OutputParity(Frozen, frozen=True):
     argmax_agreement: float | None = None
 
 
+class Statistic(StrEnum):
+    """Which error over a parity run is judged."""
+
+    MAX = "max"
+    MEAN = "mean"
+
+
 class Parity(Frozen, frozen=True):
-    """One comparison of a variant, run in the device's engine, with the source model."""
+    """One comparison of a variant, run in the device's engine, with the source model.
+
+    `limit` is for the error that `statistic` names, as a share of the scale of the source's output; null where the
+    run was recorded and not judged.
+    """
 
     variant: str
     data: str
     samples: int
     seeds: tuple[int, ...]
-    limit: float
+    limit: float | None
     outputs: tuple[OutputParity, ...]
+    statistic: Statistic = Statistic.MAX
 
 
 class Evaluation(Frozen, frozen=True):
@@ -260,13 +272,12 @@ class Manifest(Frozen, frozen=True):
         return tuple(sorted(wanted))
 
     def encode(self) -> bytes:
-        """Return the canonical bytes; their SHA-256 is the bundle's identity."""
-        return canonical.encode(self)
+        """Return the canonical bytes of a manifest that was made here; their SHA-256 is the bundle's identity.
 
-    @property
-    def digest(self) -> str:
-        """The bundle's identity."""
-        return canonical.sha256(self.encode())
+        Of a manifest that was read, keep the bytes that came (`Bundle.manifest_bytes`): another minor format has
+        fields that this one would drop or add.
+        """
+        return canonical.encode(self)
 
 
 class _FormatOnly(Struct):

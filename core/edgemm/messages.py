@@ -295,11 +295,11 @@ def encode_telemetry(message: Telemetry) -> bytes:
     """Write one telemetry window as msgpack.
 
     Raises:
-        MessageError: it is larger than `MAX_TELEMETRY_BYTES`; shed something first.
+        MessageError: it is larger than `MAX_TELEMETRY_BYTES`.
     """
     data = msgspec.msgpack.encode(message)
     if len(data) > MAX_TELEMETRY_BYTES:
-        raise MessageError(f"telemetry: {len(data)} bytes, the limit is {MAX_TELEMETRY_BYTES}")
+        raise MessageError(f"telemetry: {len(data)} bytes, the limit is {MAX_TELEMETRY_BYTES}: shed something first")
     return data
 
 

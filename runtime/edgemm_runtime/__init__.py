@@ -1,1 +1,23 @@
-"""Bundle → predictions and telemetry, on a device. Never TensorFlow."""
+"""Bundle → predictions and telemetry, on a device. Never TensorFlow.
+
+    model = edgemm_runtime.load("digits-1.0.0.edgemm")
+    scores = model.predict(image)["scores"]
+
+The names below are loaded when they are first used, so that `edgemm doctor` works without NumPy.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgemm_runtime.model import Model, load
+
+__all__ = ["Model", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        return getattr(importlib.import_module("edgemm_runtime.model"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,106 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from edgemm import cli
+from edgemm.cli import COMMANDS, LazyCommand, LazyGroup
+from tests.unit.core.bundles import CONTENT
+
+
+def run(capsys, *argv):
+    status = cli.run([str(a) for a in argv])
+    out, err = capsys.readouterr()
+    return status, out, err
+
+
+def test_help_names_every_command_and_loads_nothing_heavy():
+    code = (
+        "import sys; from edgemm import cli; status = cli.run(['--help']);"
+        "heavy = {'tensorflow', 'flask', 'numpy', 'onnx', 'paho', 'sqlalchemy', 'tuf'} & set(sys.modules);"
+        "sys.exit(status or (f'loaded {heavy}' if heavy else 0))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert all(f"  {name} " in done.stdout for name in COMMANDS)
+
+
+def test_inspect_shows_variants_and_parity(capsys, packed):
+    status, out, _ = run(capsys, "inspect", packed)
+    assert status == 0
+    for word in ("digits 1.0.0", "tflite:int8", "x float32[-1, 8]", "zero, one", "max error"):
+        assert word in out
+
+
+def test_inspect_json_is_the_manifest_and_nothing_else(capsys, packed):
+    status, out, err = run(capsys, "inspect", packed, "--json")
+    assert (status, err) == (0, "")
+    assert json.loads(out)["name"] == "digits"
+
+
+def test_extract_writes_the_model_file(capsys, packed, tmp_path):
+    target = tmp_path / "m.tflite"
+    status, out, _ = run(capsys, "extract", packed, "--variant", "tflite:int8", "-o", target)
+    assert status == 0
+    assert target.read_bytes() == CONTENT["int8"]
+    assert str(target) in out
+
+
+def test_a_damaged_bundle_fails_with_one_line(capsys, packed):
+    packed.write_bytes(packed.read_bytes()[:-5])
+    status, out, err = run(capsys, "inspect", packed)
+    assert (status, out, err.count("\n")) == (1, "", 1)
+    assert "fetch it again" in err
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (["inspect", "none.edgemm"], "cannot open"),
+        (["inspect"], "Missing argument"),
+        (["nonsense"], "No such command"),
+        (["--nonsense"], "No such option"),
+    ],
+)
+def test_usage_and_hopeless_input_end_with_two(capsys, argv, says):
+    status, out, err = run(capsys, *argv)
+    assert (status, out) == (2, "")
+    assert says in err
+
+
+def test_an_unknown_variant_names_those_there_are(capsys, packed, tmp_path):
+    status, _, err = run(capsys, "extract", packed, "--variant", "onnx:int4", "-o", tmp_path / "m")
+    assert status == 2
+    assert "it has tflite:int8, tflite:float32" in err
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_missing_extra_says_what_to_install(capsys, monkeypatch):
+    table = {"ghost": LazyCommand("tests.unit.core.needs_ghost:command", "Needs what is not there.", "fleet")}
+    monkeypatch.setattr(cli, "edgemm", LazyGroup(table=table))
+    status, _, err = run(capsys, "ghost")
+    assert status == 1
+    library, extra = "ghost_of_a_library", "edgemm[fleet]"
+    assert err == f"error: this needs the Python package {library}, which is not installed: pip install '{extra}'\n"
+
+
+def test_ctrl_c_ends_with_130(capsys, monkeypatch, packed):
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("edgemm.commands.open_bundle", interrupted)
+    status, _, err = run(capsys, "inspect", packed)
+    assert status == 130
+    assert err.strip() == "interrupted"
+
+
+def test_a_reader_that_goes_away_is_no_crash(packed):
+    done = subprocess.run(
+        f"{sys.executable} -m edgemm inspect {packed} --json | head -c 1",
+        shell=True,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "{"
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,33 @@
+"""What was once written must be read for ever, and is still written the same way."""
+
+import pytest
+
+from edgemm import canonical
+from edgemm.bundle import open_bundle
+from tests.golden.vectors import FOLDER, VECTORS, Vector
+
+IDENTITY = "4ce5d38f017410b7002128ad7b1b1707bed5a6391339fc227252c0ae77bcabc4"
+EACH = pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector.name)
+
+
+@EACH
+def test_it_is_read_as_what_it_meant(vector: Vector):
+    assert vector.read(vector.path.read_bytes()) == vector.value
+
+
+@EACH
+def test_todays_writer_writes_the_same_bytes(vector: Vector):
+    assert vector.write(vector.value) == vector.path.read_bytes()
+
+
+def test_every_file_has_its_meaning():
+    found = {path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*") if path.is_file()}
+    described = {vector.name for vector in VECTORS}
+    kinds = {".json", ".msgpack", ".txt", ".edgemm", ".db"}
+    assert {name for name in found if name[name.rfind(".") :] in kinds} == described
+
+
+def test_the_identity_of_a_bundle_never_changes():
+    with open_bundle(FOLDER / "bundle" / "digits-1.0.0.edgemm") as bundle:
+        assert bundle.digest == IDENTITY
+    assert canonical.sha256((FOLDER / "bundle" / "manifest.json").read_bytes()) == IDENTITY
