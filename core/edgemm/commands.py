@@ -87,4 +87,5 @@ def _parity(manifest: Manifest) -> Table:
 
 def _figures(output: OutputParity, run: Parity) -> tuple[str, ...]:
     agreement = "–" if output.argmax_agreement is None else f"{output.argmax_agreement:.1%}"
-    return (output.name, f"{output.relative:.2g}", "–" if limit is None else f"{limit:.2g}", f"{output.cosine:.6f}", agreement)
+    limit = "–" if run.limit is None else f"{run.limit:.2g} ({run.statistic})"
+    return (output.name, f"{output.relative:.2g}", limit, f"{output.cosine:.6f}", agreement)
