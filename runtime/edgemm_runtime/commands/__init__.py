@@ -1,0 +1,1 @@
+"""The runtime's commands: each parses, calls and prints."""

@@ -1,0 +1,99 @@
+"""`edgemm doctor`: what is installed, what is missing, which engines really run here. Works in the plain install."""
+
+from __future__ import annotations
+
+import platform
+import signal
+import subprocess
+import sys
+
+import click
+import msgspec
+from msgspec import Struct
+from rich.console import Console
+from rich.table import Table
+
+from edgemm import __version__
+from edgemm.errors import EngineError
+from edgemm.manifest import Engine
+from edgemm_runtime.commands.board import Board, read_board
+from edgemm_runtime.commands.extras import Extra, read_extras
+from edgemm_runtime.installed import ENGINES, available
+
+_PROBE_TIMEOUT_S = 60
+
+
+class EngineState(Struct, frozen=True):
+    """One engine: its version if it is installed, and what is wrong with it, if anything."""
+
+    engine: str
+    distribution: str
+    version: str | None
+    problem: str | None
+
+
+class Diagnosis(Struct, frozen=True):
+    """What `edgemm doctor --json` prints."""
+
+    edgemm: str
+    python: str
+    machine: str
+    board: Board
+    engines: tuple[EngineState, ...]
+    extras: tuple[Extra, ...]
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
+def doctor(*, as_json: bool) -> None:
+    """Tell what is installed, what is missing, and which engines really run here.
+
+    Ends with status 1 if an installed engine does not run.
+    """
+    engines = tuple(_examine(engine, version=available().get(engine)) for engine in Engine)
+    machine = f"{platform.system()} {platform.release()} {platform.machine()}"
+    found = Diagnosis(__version__, platform.python_version(), machine, read_board(), engines, read_extras())
+    if as_json:
+        click.echo(msgspec.json.encode(found))
+    else:
+        _print(found)
+    if broken := [e for e in engines if e.version and e.problem]:
+        problems = "; ".join(f"{e.distribution} {e.version} does not run here: {e.problem}" for e in broken)
+        raise EngineError(f"{problems}: reinstall it, or install a build for this CPU")
+
+
+def _examine(engine: Engine, *, version: str | None) -> EngineState:
+    entry = ENGINES[engine]
+    if version is None:
+        return EngineState(engine, entry.distribution, None, f"not installed: pip install 'edgemm[{entry.extra}]'")
+    return EngineState(engine, entry.distribution, version, _probe(engine))
+
+
+def _probe(engine: Engine) -> str | None:
+    """Run a tiny model in a child process; return what went wrong."""
+    command = [sys.executable, "-P", "-m", "edgemm_runtime.engines.probe", engine]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=_PROBE_TIMEOUT_S, check=False)
+    except subprocess.TimeoutExpired:
+        return f"did not answer within {_PROBE_TIMEOUT_S} s"
+    if done.returncode == 0:
+        return None
+    if done.returncode < 0:
+        return f"killed by {signal.Signals(-done.returncode).name}"
+    said = (done.stdout.strip() or done.stderr.strip()).decode(errors="replace").splitlines()
+    return said[-1][:300] if said else f"exit status {done.returncode}"
+
+
+def _print(found: Diagnosis) -> None:
+    console = Console()
+    console.print(f"edgemm {found.edgemm}, Python {found.python}, {found.machine}", highlight=False)
+    for line in found.board.lines():
+        console.print(line, highlight=False)
+    table = Table("engine", "version", "runs here", title="engines", title_justify="left")
+    for engine in found.engines:
+        table.add_row(engine.distribution, engine.version or "–", engine.problem or "yes")
+    console.print(table)
+    table = Table("extra", "state", title="extras", title_justify="left")
+    for extra in found.extras:
+        table.add_row(extra.name, extra.advice)
+    console.print(table)

@@ -1,0 +1,73 @@
+"""Inputs as they are given on the command line: a `.npy`, `.npz` or `.json` file, `-` for stdin, or inline JSON."""
+
+from __future__ import annotations
+
+import sys
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from edgemm.errors import BadRequestError, InputError
+from edgemm.manifest import Signature, TensorSpec
+from edgemm_runtime.engines.inputs import describe
+from edgemm_runtime.engines.model import Array
+from edgemm_runtime.serving import plain
+
+STDIN = "-"
+
+
+def read_given(text: str, signature: Signature) -> dict[str, Array]:
+    """Return the arrays that `text` stands for, as the signature takes them.
+
+    Raises:
+        InputError: no such file, or not what the model takes.
+    """
+    try:
+        if text == STDIN:
+            return plain.decode_request(sys.stdin.buffer.read(), signature)
+        if text.lstrip()[:1] in {"[", "{"}:
+            return plain.decode_request(text.encode(), signature)
+        return _read_file(Path(text), signature)
+    except BadRequestError as err:
+        what = "the given JSON" if text.lstrip()[:1] in {"[", "{"} else text
+        raise InputError(f"{what}: {err}") from err
+
+
+def _read_file(path: Path, signature: Signature) -> dict[str, Array]:
+    try:
+        if path.suffix in {".npy", ".npz"}:
+            return _from_arrays(_load(path), signature)
+        return plain.decode_request(path.read_bytes(), signature)
+    except OSError as err:
+        raise InputError(f"cannot read input {path}: {err.strerror or err}") from err
+
+
+def _load(path: Path) -> Array | dict[str, Array]:
+    try:
+        with path.open("rb") as file:
+            found = np.load(file, allow_pickle=False)
+            return found if isinstance(found, np.ndarray) else dict(found)
+    except (ValueError, EOFError, zipfile.BadZipFile) as err:
+        raise BadRequestError(f"expected a NumPy file of numbers, found something else: {err}") from err
+
+
+def _from_arrays(found: Array | Mapping[str, Array], signature: Signature) -> dict[str, Array]:
+    """Match arrays with inputs by name; a single one needs no name."""
+    specs = {spec.name: spec for spec in signature.inputs}
+    arrays = {"": found} if isinstance(found, np.ndarray) else found
+    if len(specs) == len(arrays) == 1:
+        arrays = dict(zip(specs, arrays.values(), strict=True))
+    if set(arrays) != set(specs):
+        names = ", ".join(sorted(arrays)) or "none"
+        raise BadRequestError(f"expected the arrays {describe(signature.inputs)}, found {names}")
+    return {name: plain.batched(_same_kind(arrays[name], spec), spec) for name, spec in specs.items()}
+
+
+def _same_kind(array: Array, spec: TensorSpec) -> Array:
+    """Return a file's array in the input's dtype where that is the same kind of number: NumPy saves float64."""
+    if np.can_cast(array.dtype, spec.dtype.value, casting="same_kind"):
+        with np.errstate(over="ignore"):
+            return array.astype(spec.dtype.value)
+    return array

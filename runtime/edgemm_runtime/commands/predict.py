@@ -1,0 +1,43 @@
+"""`edgemm predict`: answers without a server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import msgspec
+
+from edgemm_runtime.commands.given import read_given
+from edgemm_runtime.model import Model, load
+from edgemm_runtime.serving import plain
+from edgemm_runtime.serving.plain import Answer
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@click.option("--variant", default="auto", show_default=True, help="A variant, or several in order: tflite:int8,onnx:…")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document: the answer, or a list of answers.")
+def predict(bundle: Path, inputs: tuple[str, ...], *, variant: str, as_json: bool) -> None:
+    """Answer one or more INPUTs with a bundle's model, without a server.
+
+    INPUT is a .npy, .npz or .json file, - for JSON on stdin, or inline JSON such as '[[0, 0.5, 1]]'.
+    """
+    model = load(bundle, variant=variant)
+    answers = [_answer(model, text) for text in inputs]
+    if as_json:
+        click.echo(msgspec.json.encode(answers[0] if len(answers) == 1 else answers))
+        return
+    for answer in answers:
+        click.echo(_describe(answer))
+
+
+def _answer(model: Model, text: str) -> Answer:
+    given = read_given(text, model.manifest.signature)
+    return plain.make_answer(model.manifest, model.predict(given), name=model.manifest.name)
+
+
+def _describe(answer: Answer) -> str:
+    if answer.top is msgspec.UNSET:
+        return msgspec.json.encode(answer.outputs).decode()
+    return "\n".join(f"{top.label}  {top.score:.4f}" for top in answer.top)

@@ -1,0 +1,150 @@
+"""`edgemm run`: serve bundles here, or be a device of a fleet."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from edgemm.bundle import Bundle, open_bundle
+from edgemm.errors import InputError
+from edgemm_runtime.engines import available, golden
+from edgemm_runtime.engines.choice import AUTO, choose, parse_policy
+from edgemm_runtime.serving.registry import ModelRegistry
+from edgemm_runtime.serving.server import LOOPBACK, ModelServer
+
+_MAX_CURL_VALUES = 128
+
+
+@click.command()
+@click.argument("bundles", nargs=-1, type=click.Path(path_type=Path), metavar="[BUNDLE]...")
+@click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="0: any free port.")
+@click.option("--listen", default=LOOPBACK, show_default=True, metavar="ADDRESS", help="0.0.0.0: the whole network.")
+@click.option("--variant", default=AUTO, show_default=True, help="A variant, or several in order: tflite:int8,onnx:…")
+@click.option("--quiet", is_flag=True, help="Print and log nothing but errors.")
+@click.option("--fleet", metavar="URL", help="Be a device of this fleet, which says what to serve.")
+@click.option("--token", help="The enrolment token, at the first start.", envvar="EDGEMM_TOKEN", show_envvar=True)
+@click.option("--name", help="What people call this device; the host's name by default.")
+@click.option("--label", "labels", multiple=True, metavar="K=V", help="A label of this device; repeatable.")
+@click.option("--state-dir", type=click.Path(path_type=Path), help="Where a fleet's device keeps its state.")
+def run(
+    bundles: tuple[Path, ...],
+    *,
+    port: int,
+    listen: str,
+    variant: str,
+    quiet: bool,
+    fleet: str | None,
+    **device: Any,
+) -> None:
+    """Serve bundles on this machine, or be a device of a fleet (--fleet).
+
+    Open Inference Protocol v2 under /v2, POST /predict for people, /metrics for Prometheus. Ctrl-C or SIGTERM end it,
+    after the requests in flight.
+    """
+    _set_up_logging(quiet=quiet)
+    if fleet is not None:
+        if bundles or variant != AUTO:
+            raise click.UsageError("with --fleet, the fleet says which bundles and variants to serve: leave them out")
+        _be_a_device(fleet, port=port, listen=listen, **device)
+        return
+    if alone := [name for name, value in device.items() if value and name != "token"]:
+        raise click.UsageError(f"--{alone[0].removesuffix('s').replace('_', '-')} needs --fleet")
+    if not bundles:
+        raise click.UsageError("expected a BUNDLE to serve, or --fleet URL")
+    _serve(bundles, host=listen, port=port, variant=variant, quiet=quiet)
+
+
+def _serve(paths: tuple[Path, ...], *, host: str, port: int, variant: str, quiet: bool) -> None:
+    stop, registry, policy = threading.Event(), ModelRegistry(), parse_policy(variant)
+    with ExitStack() as stack:
+        stack.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, lambda *_: stop.set()))
+        opened = _open_all(paths, stack)
+        chosen = [choose(b.manifest, policy=policy, engines=available()).require() for b in opened]
+        for bundle in opened:
+            registry.expect(bundle.manifest.name)
+        server = stack.enter_context(ModelServer(registry, host=host, port=port))
+        for bundle, wanted in zip(opened, chosen, strict=True):
+            registry.activate(bundle.manifest.name, bundle, wanted)
+            if not quiet:
+                _announce(server, bundle, variant_id=wanted.id)
+        stop.wait()
+
+
+def _open_all(paths: tuple[Path, ...], stack: ExitStack) -> list[Bundle]:
+    opened: dict[str, Bundle] = {}
+    for path in paths:
+        bundle = stack.enter_context(open_bundle(path))
+        if bundle.manifest.name in opened:
+            raise InputError(f"{path}: a model called {bundle.manifest.name} is given twice: serve one version of it")
+        opened[bundle.manifest.name] = bundle
+    return list(opened.values())
+
+
+def _announce(server: ModelServer, bundle: Bundle, *, variant_id: str) -> None:
+    manifest = bundle.manifest
+    click.echo(f"{manifest.name} {manifest.version} ({variant_id}) is served at {server.address}")
+    click.echo(f"  try: {_curl(server, bundle)}")
+
+
+def _curl(server: ModelServer, bundle: Bundle) -> str:
+    """Return a command that works: a golden sample where that is short, otherwise the model's metadata."""
+    name, sample = bundle.manifest.name, golden.read_samples(bundle).input(0)
+    if sum(array.size for array in sample.values()) > _MAX_CURL_VALUES:
+        return f"curl -s {server.address}/v2/models/{name}"
+    inputs = {
+        name: array.round(4).tolist() if array.dtype.kind == "f" else array.tolist() for name, array in sample.items()
+    }
+    body = msgspec.json.encode({"inputs": inputs}).decode()
+    return f"curl -s {server.address}/predict/{name} -d '{body}'"
+
+
+def _be_a_device(
+    fleet: str,
+    *,
+    port: int,
+    listen: str,
+    token: str | None,
+    name: str | None,
+    labels: tuple[str, ...],
+    state_dir: Path | None,
+) -> None:
+    from edgemm_runtime.agent.main import run_agent
+    from edgemm_runtime.agent.options import AgentOptions
+
+    run_agent(
+        AgentOptions(
+            fleet_url=fleet,
+            state_dir=state_dir or _default_state_dir(),
+            token=token,
+            name=name,
+            labels=dict(_label(text) for text in labels),
+            listen=listen,
+            port=port,
+        )
+    )
+
+
+def _default_state_dir() -> Path:
+    base = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    return Path(base).expanduser() / "edgemm"
+
+
+def _label(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not (key and equals):
+        raise click.BadParameter(f"expected KEY=VALUE, found {text!r}", param_hint="--label")
+    return key, value
+
+
+def _set_up_logging(*, quiet: bool) -> None:
+    level = logging.ERROR if quiet else logging.INFO
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a request that waits a moment is no event

@@ -1,0 +1,112 @@
+"""The device's self-test: a variant must answer the bundle's golden samples as the source model did."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgemm.bundle import BlobSource
+from edgemm.errors import BundleError, SelfTestError
+from edgemm.manifest import TensorSpec, Tolerance, Variant
+from edgemm_runtime.engines.inputs import fits
+from edgemm_runtime.engines.model import Array, LoadedModel
+from edgemm_runtime.engines.npy import read_npy
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Golden inputs and outputs by name; sample i of a tensor is `array[i]`."""
+
+    count: int
+    inputs: Mapping[str, Array]
+    outputs: Mapping[str, Array]
+
+    def input(self, index: int) -> dict[str, Array]:
+        """Return the inputs of one sample."""
+        return {name: array[index] for name, array in self.inputs.items()}
+
+
+def read_samples(source: BlobSource) -> Samples:
+    """Read the golden samples of a bundle.
+
+    Raises:
+        BundleError: a blob is no `.npy` array, or not of the signature's dtype and shape.
+    """
+    golden, signature = source.manifest.golden, source.manifest.signature
+    inputs = {s.name: _read(source, s, golden.inputs[s.name], count=golden.samples) for s in signature.inputs}
+    outputs = {s.name: _read(source, s, golden.outputs[s.name], count=golden.samples) for s in signature.outputs}
+    return Samples(golden.samples, inputs, outputs)
+
+
+def check(source: BlobSource, variant: Variant, model: LoadedModel, *, samples: int | None = None) -> None:
+    """Run the first `samples` golden samples (all by default) and compare the answers.
+
+    Raises:
+        SelfTestError: an answer is outside its tolerance; names the sample, output, error and tolerance.
+        BundleError: the samples cannot be read.
+        EngineError: the engine failed on one.
+    """
+    golden = read_samples(source)
+    tolerances = source.manifest.golden.tolerance[variant.id]
+    disagreeing = dict.fromkeys(tolerances, 0)
+    for index in range(golden.count if samples is None else min(samples, golden.count)):
+        answers = model.run(golden.input(index))
+        for name, tolerance in tolerances.items():
+            expected, found = golden.outputs[name][index], answers[name]
+            _check_error(variant, name, index=index, error=max_error(expected, found), limit=tolerance.max_abs)
+            disagreeing[name] += not same_argmax(expected, found)
+            _check_argmax(variant, name, disagreeing[name], tolerance=tolerance, count=golden.count)
+
+
+def max_error(expected: Array, found: Array) -> float:
+    """Return the largest absolute difference; infinite where shapes differ, or one side alone is NaN."""
+    if expected.shape != found.shape:
+        return math.inf
+    left, right = expected.astype(np.float64), found.astype(np.float64)
+    same = (left == right) | (np.isnan(left) & np.isnan(right))
+    with np.errstate(invalid="ignore"):
+        error = np.where(same, 0.0, np.abs(left - right))
+    return float(np.nan_to_num(error, nan=math.inf, posinf=math.inf).max(initial=0.0))
+
+
+def same_argmax(expected: Array, found: Array) -> bool:
+    """Tell whether the largest value along the last axis is at the same place in every row."""
+    if expected.shape != found.shape:
+        return False
+    if expected.ndim == 0 or expected.size == 0:
+        return True
+    return bool((expected.argmax(axis=-1) == found.argmax(axis=-1)).all())
+
+
+def _check_error(variant: Variant, name: str, *, index: int, error: float, limit: float) -> None:
+    if error > limit:
+        raise SelfTestError(
+            f"self-test of {variant.id} failed: golden sample {index}, output {name!r}: expected an error of at most "
+            f"{limit:.3g}, found {error:.3g}: do not use this bundle; convert the model again"
+        )
+
+
+def _check_argmax(variant: Variant, name: str, disagreeing: int, *, tolerance: Tolerance, count: int) -> None:
+    if tolerance.min_argmax_agreement is None:
+        return
+    # The 1e-9 keeps a share such as 0.9 of 10, which no float holds exactly, from becoming one sample less.
+    allowed = math.floor((1 - tolerance.min_argmax_agreement) * count + 1e-9)
+    if disagreeing > allowed:
+        raise SelfTestError(
+            f"self-test of {variant.id} failed: output {name!r}: expected at most {allowed} of {count} golden samples "
+            f"with another largest class, found {disagreeing}: do not use this bundle; convert the model again"
+        )
+
+
+def _read(source: BlobSource, spec: TensorSpec, digest: str, *, count: int) -> Array:
+    array = read_npy(source.read(digest), name=f"golden samples of {spec.name!r}")
+    expected = (count, *spec.shape)
+    if array.dtype != np.dtype(spec.dtype.value) or not fits(expected, array.shape):
+        raise BundleError(
+            f"golden samples of {spec.name!r}: expected {spec.dtype}{list(expected)}, "
+            f"found {array.dtype}{list(array.shape)}: convert the model again"
+        )
+    return array

@@ -1,0 +1,61 @@
+"""Are these arrays what the signature takes? Pure; asked before anything reaches an engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from edgemm.errors import BadRequestError
+from edgemm.manifest import Signature, TensorSpec
+from edgemm_runtime.engines.model import Array, Arrays
+
+
+def check_inputs(signature: Signature, inputs: Arrays) -> None:
+    """Compare names, dtypes and shapes with the signature; a variable first dimension is the batch, one for all inputs.
+
+    Raises:
+        BadRequestError: one differs; the message says what was expected and found.
+    """
+    check_names(signature, inputs)
+    for spec in signature.inputs:
+        check_array(spec, inputs[spec.name])
+    batches = {spec.name: len(inputs[spec.name]) for spec in signature.inputs if spec.shape[:1] == (-1,)}
+    if len(set(batches.values())) > 1:
+        raise BadRequestError(f"expected one length of the first dimension of all inputs, found {batches}")
+
+
+def check_names(signature: Signature, names: Iterable[str]) -> None:
+    """Compare the names of inputs with the signature.
+
+    Raises:
+        BadRequestError: one is unknown or missing.
+    """
+    found, wanted = set(names), {spec.name for spec in signature.inputs}
+    if unknown := found - wanted:
+        raise BadRequestError(f"unknown input {min(unknown)!r}; the model takes {describe(signature.inputs)}")
+    if missing := wanted - found:
+        raise BadRequestError(f"input {min(missing)!r} is missing; the model takes {describe(signature.inputs)}")
+
+
+def check_array(spec: TensorSpec, array: Array) -> None:
+    """Compare one array with its tensor.
+
+    Raises:
+        BadRequestError: its dtype or shape differs.
+    """
+    if array.dtype != np.dtype(spec.dtype.value):
+        raise BadRequestError(f"input {spec.name!r}: expected {spec.dtype}, found {array.dtype}")
+    if not fits(spec.shape, array.shape):
+        raise BadRequestError(f"input {spec.name!r}: expected shape {list(spec.shape)}, found {list(array.shape)}")
+
+
+def fits(shape: tuple[int, ...], found: tuple[int, ...]) -> bool:
+    """Tell whether a concrete shape is one of `shape`, where −1 stands for any length from 1."""
+    same_rank = len(shape) == len(found)
+    return same_rank and all((n == m >= 0) or (n == -1 and m > 0) for n, m in zip(shape, found, strict=True))
+
+
+def describe(specs: tuple[TensorSpec, ...]) -> str:
+    """Return tensors as text for a message: `image float32[-1, 8, 8]`."""
+    return ", ".join(f"{s.name} {s.dtype}{list(s.shape)}" for s in specs)

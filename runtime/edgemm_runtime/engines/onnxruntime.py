@@ -1,0 +1,67 @@
+"""ONNX Runtime on the CPU: one session, which may run in several threads at once."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as states
+
+from edgemm.errors import EngineError
+from edgemm.manifest import Variant
+from edgemm_runtime.engines.model import Array, Arrays
+
+_CREATING = threading.Lock()  # creating two sessions at once is a race inside ONNX Runtime
+_ONLY_FATAL = 4
+# Its exceptions have no common base but Exception, and which there are differs between releases.
+_FAILURES: tuple[type[Exception], ...] = (
+    RuntimeError, ValueError, *(e for e in vars(states).values() if isinstance(e, type) and issubclass(e, Exception)),
+)  # fmt: skip
+
+
+def open_session(variant: Variant, model: bytes, threads: int) -> OnnxSession:
+    """Load an ONNX model.
+
+    Raises:
+        EngineError: it is damaged, or lacks a tensor of `variant`.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.log_severity_level = _ONLY_FATAL
+    # Idle threads that spin take the CPU from everything else on a small board.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        with _CREATING:
+            # There is nothing to fall back to, and the attempt prints to stdout.
+            session = onnxruntime.InferenceSession(
+                model, options, providers=["CPUExecutionProvider"], enable_fallback=False
+            )
+    except _FAILURES as err:
+        raise EngineError(f"ONNX Runtime cannot load the file: {_one_line(err)}") from err
+    return OnnxSession(session, variant)
+
+
+class OnnxSession:
+    """One inference session."""
+
+    def __init__(self, session: onnxruntime.InferenceSession, variant: Variant) -> None:
+        self._session = session
+        self._outputs = [tensor.tensor for tensor in variant.outputs]
+        inputs, outputs = {i.name for i in session.get_inputs()}, {o.name for o in session.get_outputs()}
+        if inputs != (wanted := {t.tensor for t in variant.inputs}):
+            raise EngineError(f"expected inputs {sorted(wanted)}, found {sorted(inputs)} in the file")
+        if not set(self._outputs) <= outputs:
+            raise EngineError(f"expected outputs {sorted(self._outputs)}, found {sorted(outputs)} in the file")
+
+    def invoke(self, feeds: Arrays) -> dict[str, Array]:
+        """Compute the outputs; see `Session`."""
+        try:
+            found = self._session.run(self._outputs, dict(feeds))
+        except _FAILURES as err:
+            raise EngineError(f"ONNX Runtime failed: {_one_line(err)}") from err
+        return {name: np.asarray(value) for name, value in zip(self._outputs, found, strict=True)}
+
+
+def _one_line(err: Exception) -> str:
+    return " ".join(str(err).split())[:400]

@@ -1,0 +1,68 @@
+"""Does an engine really run here? Asked in a child process, for a wrong CPU build dies at import.
+
+    problem = probe_in_child(Engine.TFLITE)
+
+The child is `python -m edgemm_runtime.engines.probe ENGINE`; it runs a model of one dense layer that lies beside this
+module and compares the answer.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib.resources import files
+
+import numpy as np
+
+from edgemm.errors import EdgemmError, SelfTestError
+from edgemm.manifest import DType, Engine, Precision, Signature, TensorSpec, Variant, VariantTensor
+from edgemm_runtime.engines.loading import load
+
+X = np.array([[1, -2, 3, -4]], np.float32)
+EXPECTED = np.array([[-2, 4, -6]], np.float32)
+_TENSORS = {Engine.TFLITE: ("serving_default_x:0", "StatefulPartitionedCall:0"), Engine.ONNX: ("input", "output")}
+
+
+def run(engine: Engine) -> None:
+    """Run the little model in this process.
+
+    Raises:
+        EngineError: the engine is missing, cannot load it, or answers wrongly.
+    """
+    model = load(_variant(engine), _SIGNATURE, files(__package__).joinpath(f"probe.{engine}").read_bytes())
+    found = model.run({"x": X})["y"]
+    if not np.allclose(found, EXPECTED, atol=1e-5):
+        raise SelfTestError(f"{engine}: expected {EXPECTED.tolist()}, found {found.tolist()}")
+
+
+def main(argv: list[str]) -> int:
+    """Run the child: print what is wrong, if anything, and return the exit status."""
+    try:
+        run(Engine(argv[0]))
+    except EdgemmError as err:
+        sys.stdout.write(f"{err}\n")
+        return 1
+    return 0
+
+
+_SIGNATURE = Signature(
+    inputs=(TensorSpec(name="x", dtype=DType.FLOAT32, shape=(1, 4)),),
+    outputs=(TensorSpec(name="y", dtype=DType.FLOAT32, shape=(1, 3)),),
+)
+
+
+def _variant(engine: Engine) -> Variant:
+    names = zip((*_SIGNATURE.inputs, *_SIGNATURE.outputs), _TENSORS[engine], strict=True)
+    tensors = [VariantTensor(name=s.name, tensor=tensor, dtype=s.dtype, shape=s.shape) for s, tensor in names]
+    return Variant(
+        id=f"{engine}:probe",
+        engine=engine,
+        precision=Precision.FLOAT32,
+        minimum_engine="0",
+        blob="0" * 64,
+        inputs=(tensors[0],),
+        outputs=(tensors[1],),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

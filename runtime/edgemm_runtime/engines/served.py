@@ -1,0 +1,74 @@
+"""A session of any engine, seen through the signature: checks, quantization and batches in one place."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edgemm.errors import BadRequestError, EngineError
+from edgemm.manifest import Signature, Variant, VariantTensor
+from edgemm_runtime.engines import quantization
+from edgemm_runtime.engines.inputs import check_inputs, fits
+from edgemm_runtime.engines.model import Array, Arrays, Session
+
+
+class SignatureModel:
+    """A `LoadedModel` over a `Session`.
+
+    Where the file's batch is fixed at 1 and the signature's is variable, the batch is run one by one.
+    """
+
+    def __init__(self, session: Session, variant: Variant, signature: Signature) -> None:
+        self._session, self._signature = session, signature
+        self._inputs = {tensor.name: tensor for tensor in variant.inputs}
+        self._outputs = {tensor.name: tensor for tensor in variant.outputs}
+        self._looped = frozenset(
+            spec.name
+            for spec in signature.inputs
+            if spec.shape[:1] == (-1,) and self._inputs[spec.name].shape[:1] == (1,)
+        )
+
+    def run(self, inputs: Arrays) -> dict[str, Array]:
+        """Compute all outputs; see `LoadedModel`."""
+        check_inputs(self._signature, inputs)
+        feeds = {name: quantization.to_file(array, self._inputs[name]) for name, array in inputs.items()}
+        batch = self._batch(inputs)
+        found = self._invoke(feeds) if batch is None else self._one_by_one(feeds, batch=batch)
+        return {
+            spec.name: self._finish(found[self._outputs[spec.name].tensor], self._outputs[spec.name], index=i)
+            for i, spec in enumerate(self._signature.outputs)
+        }
+
+    def _batch(self, inputs: Arrays) -> int | None:
+        """Return the batch's length if it must be run one by one."""
+        length = next((len(inputs[name]) for name in self._looped), 1)
+        return None if length == 1 else length
+
+    def _one_by_one(self, feeds: Arrays, *, batch: int) -> dict[str, Array]:
+        rows = [
+            self._invoke({name: a[i : i + 1] if name in self._looped else a for name, a in feeds.items()})
+            for i in range(batch)
+        ]
+        joined = {}
+        for spec in self._signature.outputs:
+            tensor = self._outputs[spec.name].tensor
+            variable = spec.shape[:1] == (-1,)
+            joined[tensor] = np.concatenate([row[tensor] for row in rows]) if variable else rows[-1][tensor]
+        return joined
+
+    def _invoke(self, feeds: Arrays) -> dict[str, Array]:
+        for name, array in feeds.items():
+            if not fits(self._inputs[name].shape, array.shape):
+                expected = list(self._inputs[name].shape)
+                raise BadRequestError(
+                    f"input {name!r}: this variant's file takes shape {expected}, found {list(array.shape)}"
+                )
+        return self._session.invoke({self._inputs[name].tensor: array for name, array in feeds.items()})
+
+    def _finish(self, values: Array, tensor: VariantTensor, *, index: int) -> Array:
+        spec = self._signature.outputs[index]
+        if not fits(spec.shape, values.shape):
+            raise EngineError(
+                f"output {spec.name!r}: the signature says shape {list(spec.shape)}, the engine gave "
+                f"{list(values.shape)}: convert the model again"
+            )
+        return quantization.from_file(values, tensor, dtype=spec.dtype)

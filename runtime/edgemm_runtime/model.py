@@ -1,0 +1,83 @@
+"""A bundle's model in this process: open it, choose a variant, predict.
+
+model = load("digits-1.0.0.edgemm")
+scores = model.predict(image)["scores"]
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from edgemm.bundle import BlobSource, open_bundle
+from edgemm.errors import BadRequestError
+from edgemm.manifest import Manifest, TensorSpec, Variant
+from edgemm_runtime import engines
+from edgemm_runtime.engines import golden
+from edgemm_runtime.engines.choice import AUTO, choose, parse_policy
+from edgemm_runtime.engines.inputs import check_names, describe
+from edgemm_runtime.engines.model import Array, LoadedModel
+from edgemm_runtime.numbers import to_array
+
+
+class Model:
+    """A loaded variant of a bundle; safe to call from many threads."""
+
+    def __init__(self, manifest: Manifest, variant: Variant, loaded: LoadedModel) -> None:
+        self.manifest, self.variant = manifest, variant
+        self._loaded = loaded
+
+    def predict(self, x: npt.ArrayLike | Mapping[str, npt.ArrayLike]) -> dict[str, Array]:
+        """Return all outputs by name; `x` is the input where there is one, or the inputs by name.
+
+        Lists are converted to the input's dtype; arrays must have it, and every input the signature's shape.
+
+        Raises:
+            BadRequestError: a name, dtype or shape is not the signature's.
+            EngineError: the engine failed.
+        """
+        inputs = x if isinstance(x, Mapping) else {self._only_input().name: x}
+        check_names(self.manifest.signature, inputs)
+        specs = {spec.name: spec for spec in self.manifest.signature.inputs}
+        return self._loaded.run({name: _array(value, specs[name]) for name, value in inputs.items()})
+
+    def _only_input(self) -> TensorSpec:
+        specs = self.manifest.signature.inputs
+        if len(specs) != 1:
+            raise BadRequestError(f"the model takes {describe(specs)}: give them by name")
+        return specs[0]
+
+
+def load(path: str | os.PathLike[str], *, variant: str = AUTO, threads: int = 1) -> Model:
+    """Open and verify a bundle file and load one of its variants; it has answered a golden sample when this returns.
+
+    `variant` is `auto` or ids with commas between them, in order of preference.
+
+    Raises:
+        InputError: no such file or variant.
+        BundleError: the file is damaged.
+        EngineError: no variant's engine is here, or the golden sample came out wrong.
+    """
+    with open_bundle(Path(path)) as source:
+        chosen = choose(source.manifest, policy=parse_policy(variant), engines=engines.available()).require()
+        return load_variant(source, chosen, threads=threads)
+
+
+def load_variant(source: BlobSource, variant: Variant, *, threads: int = 1) -> Model:
+    """Load one variant; it has answered a golden sample when this returns.
+
+    Raises:
+        BundleError: a blob is damaged.
+        EngineError: the engine is not here, or the golden sample came out wrong.
+    """
+    loaded = engines.load(variant, source.manifest.signature, source.read(variant.blob), threads=threads)
+    golden.check(source, variant, loaded, samples=1)
+    return Model(source.manifest, variant, loaded)
+
+
+def _array(value: npt.ArrayLike, spec: TensorSpec) -> Array:
+    return value if isinstance(value, np.ndarray) else to_array(value, spec)

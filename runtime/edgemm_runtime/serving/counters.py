@@ -1,0 +1,60 @@
+"""What was served, counted: pure data that the agent and `/metrics` read when they like."""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_left
+from dataclasses import dataclass
+
+from edgemm.messages import LATENCY_EDGES_S
+
+
+@dataclass(frozen=True)
+class ServedKey:
+    """What counters are kept apart by."""
+
+    name: str
+    version: str
+    digest: str
+    variant: str
+
+
+@dataclass(frozen=True)
+class CounterSnapshot:
+    """Counters of one (model, digest, variant) since the process started; they only rise.
+
+    `requests` reached the model, `errors` of them failed in the engine; what a client got wrong is in neither.
+    `latency_counts` has one count for each bucket of `LATENCY_EDGES_S` and one for what is above the last edge.
+    """
+
+    key: ServedKey
+    requests: int
+    errors: int
+    latency_sum_s: float
+    latency_counts: tuple[int, ...]
+
+
+class Counters:
+    """Counters of one key; safe to use from many threads."""
+
+    def __init__(self, key: ServedKey) -> None:
+        self.key = key
+        self._lock = threading.Lock()
+        self._requests = self._errors = 0
+        self._latency_sum_s = 0.0
+        self._latency_counts = [0] * (len(LATENCY_EDGES_S) + 1)
+
+    def add(self, latency_s: float, *, failed: bool = False) -> None:
+        """Count one request that took `latency_s` in the model."""
+        bucket = bisect_left(LATENCY_EDGES_S, latency_s)
+        with self._lock:
+            self._requests += 1
+            self._errors += failed
+            self._latency_sum_s += latency_s
+            self._latency_counts[bucket] += 1
+
+    def snapshot(self) -> CounterSnapshot:
+        """Return the counters as they are now."""
+        with self._lock:
+            counts = tuple(self._latency_counts)
+            return CounterSnapshot(self.key, self._requests, self._errors, self._latency_sum_s, counts)

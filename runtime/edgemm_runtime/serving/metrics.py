@@ -1,0 +1,56 @@
+"""`/metrics`: the registry's counters as Prometheus reads them; one collector an application, nothing global."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import accumulate
+
+from prometheus_client import CollectorRegistry, Counter
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from edgemm.messages import LATENCY_EDGES_S
+from edgemm_runtime.serving.counters import CounterSnapshot
+from edgemm_runtime.serving.registry import ModelRegistry
+
+_LABELS = ("model", "version", "variant")
+
+
+class ModelCollector(Collector):
+    """Reads the counters of a registry when it is scraped."""
+
+    def __init__(self, models: ModelRegistry) -> None:
+        self._models = models
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield requests, errors, latency and readiness of each model."""
+        snapshots = _newest(self._models.snapshot())
+        requests = CounterMetricFamily("edgemm_requests", "Requests that reached the model.", labels=_LABELS)
+        errors = CounterMetricFamily("edgemm_errors", "Requests that failed in the engine.", labels=_LABELS)
+        latency = HistogramMetricFamily("edgemm_latency_seconds", "Time spent in the model.", labels=_LABELS)
+        for snapshot in snapshots:
+            labels = (snapshot.key.name, snapshot.key.version, snapshot.key.variant)
+            requests.add_metric(labels, snapshot.requests)
+            errors.add_metric(labels, snapshot.errors)
+            latency.add_metric(labels, _buckets(snapshot), snapshot.latency_sum_s)
+        ready = GaugeMetricFamily("edgemm_ready", "1 when every model has answered a golden sample.")
+        ready.add_metric((), float(self._models.ready))
+        yield from (requests, errors, latency, ready)
+
+
+def make_collectors(models: ModelRegistry) -> tuple[CollectorRegistry, Counter]:
+    """Return a registry for one application, and its counter of HTTP answers by status."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(ModelCollector(models))
+    answers = Counter("edgemm_http_responses", "HTTP answers by status.", ("status",), registry=registry)
+    return registry, answers
+
+
+def _buckets(snapshot: CounterSnapshot) -> list[tuple[str, float]]:
+    edges = [*(repr(edge) for edge in LATENCY_EDGES_S), "+Inf"]
+    return list(zip(edges, map(float, accumulate(snapshot.latency_counts)), strict=True))
+
+
+def _newest(snapshots: Iterable[CounterSnapshot]) -> list[CounterSnapshot]:
+    """Return one snapshot for each set of labels: two bundles may bear one version; the later one counts."""
+    return list({(s.key.name, s.key.version, s.key.variant): s for s in snapshots}.values())

@@ -1,0 +1,131 @@
+"""`POST /predict` and `edgemm predict`: the JSON that people write by hand, and the answer that they read. Pure.
+
+A request is a bare array, `{"inputs": array}`, `{"inputs": {name: array}}` or `{"X": array}`; a single sample may
+leave out the batch dimension. The answer always has it:
+
+    {"model": "digits", "version": "1.0.0", "outputs": {"scores": [[…]]}, "top": [{"label": "7", "score": 0.98}]}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+from edgemm.errors import BadRequestError
+from edgemm.manifest import Manifest, Signature, TensorSpec
+from edgemm_runtime.engines.inputs import check_array, describe
+from edgemm_runtime.engines.model import Array, Arrays
+from edgemm_runtime.numbers import to_array
+
+_KEYS = ("inputs", "X")
+
+
+class Top(Struct, frozen=True):
+    """The largest class of one sample."""
+
+    label: str
+    score: float
+
+
+class Answer(Struct, frozen=True):
+    """What `/predict` returns; `top` has one entry a sample, where the bundle has labels."""
+
+    model: str
+    version: str
+    outputs: dict[str, Any]
+    top: list[Top] | UnsetType = UNSET
+
+
+def decode_request(body: bytes, signature: Signature) -> dict[str, Array]:
+    """Read a request into arrays that the signature takes.
+
+    Raises:
+        BadRequestError: not JSON, or not those arrays.
+    """
+    try:
+        found = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
+        raise BadRequestError(f'expected JSON such as {{"inputs": [[…]]}}, found none: {err}') from err
+    values = _values(found)
+    specs = {spec.name: spec for spec in signature.inputs}
+    if not isinstance(values, dict):
+        if len(specs) != 1:
+            raise BadRequestError(f"expected inputs by name, found one array; the model takes {_takes(signature)}")
+        values = {signature.inputs[0].name: values}
+    if set(values) != set(specs):
+        names = ", ".join(sorted(values))[:200] or "none"
+        raise BadRequestError(f"expected the inputs {_takes(signature)}, found {names}")
+    return {name: read_input(value, specs[name]) for name, value in values.items()}
+
+
+def read_input(value: Any, spec: TensorSpec) -> Array:
+    """Return nested lists as one input; the batch dimension may be missing.
+
+    Raises:
+        BadRequestError: another kind of values, or another shape.
+    """
+    return batched(to_array(_only_numbers(value, spec), spec), spec)
+
+
+def batched(array: Array, spec: TensorSpec) -> Array:
+    """Return an array with the batch dimension that a single sample may leave out.
+
+    Raises:
+        BadRequestError: it is not of the signature's dtype and shape.
+    """
+    if array.ndim == len(spec.shape) - 1 and spec.shape[0] in {-1, 1}:
+        array = array[None]
+    check_array(spec, array)
+    return array
+
+
+def make_answer(manifest: Manifest, outputs: Arrays, *, name: str) -> Answer:
+    """Return the answer to a request."""
+    lists = {output: array.tolist() for output, array in outputs.items()}
+    return Answer(name, manifest.version, lists, _top(outputs, manifest.labels))
+
+
+def _values(found: Any) -> Any:
+    if isinstance(found, list):
+        return found
+    if isinstance(found, dict) and len(keys := [key for key in _KEYS if key in found]) == 1:
+        return found[keys[0]]
+    kind = f"the keys {sorted(found)}"[:200] if isinstance(found, dict) else f"{found!r}"[:80]
+    raise BadRequestError(f'expected an array, {{"inputs": …}} or {{"X": …}}, found {kind}')
+
+
+def _only_numbers(value: Any, spec: TensorSpec) -> Any:
+    """Refuse what NumPy would convert on its own: text, null, and booleans among numbers."""
+    kinds = {"b": (bool,), "f": (int, float)}.get(_kind(spec), (int,))
+    stack = [value]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, list):
+            stack.extend(reversed(item))
+        elif type(item) not in kinds:
+            raise BadRequestError(f"input {spec.name!r}: expected {spec.dtype} values, found {_spell(item)}")
+    return value
+
+
+def _spell(item: Any) -> str:
+    return msgspec.json.encode(item).decode()[:40]
+
+
+def _kind(spec: TensorSpec) -> str:
+    return spec.dtype.value[0]
+
+
+def _top(outputs: Arrays, labels: Sequence[str] | None) -> list[Top] | UnsetType:
+    """Return the best class of each sample, from the first output that has one value a label."""
+    for array in outputs.values():
+        if labels and array.ndim == 2 and array.shape[1] == len(labels):
+            best = array.argmax(axis=1)
+            return [Top(labels[index], float(row[index])) for row, index in zip(array, best, strict=True)]
+    return UNSET
+
+
+def _takes(signature: Signature) -> str:
+    return describe(signature.inputs)

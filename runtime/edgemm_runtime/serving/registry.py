@@ -1,0 +1,145 @@
+"""Which models are served: name → the model that is active now.
+
+A model is swapped in only after it answered a golden sample in this process. A request keeps the model that it
+started on; the old one is freed when its last request has ended.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+
+from edgemm.errors import BadRequestError, EngineError, NotFoundError, UnavailableError
+from edgemm.manifest import Manifest, Variant
+from edgemm_runtime.engines.model import Array, Arrays
+from edgemm_runtime.engines.source import BundleSource
+from edgemm_runtime.model import Model, load_variant
+from edgemm_runtime.serving.counters import Counters, CounterSnapshot, ServedKey
+
+_log = logging.getLogger(__name__)
+
+
+class ServedModel:
+    """One active model under its name, with its counters; what asks `model` directly is not counted."""
+
+    def __init__(self, name: str, model: Model, counters: Counters) -> None:
+        self.name, self.model, self._counters = name, model, counters
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the bundle is."""
+        return self.model.manifest
+
+    @property
+    def variant(self) -> Variant:
+        """What runs."""
+        return self.model.variant
+
+    @property
+    def key(self) -> ServedKey:
+        """What its counters are kept by."""
+        return self._counters.key
+
+    def predict(self, inputs: Arrays) -> dict[str, Array]:
+        """Return all outputs; counts the request.
+
+        Raises:
+            BadRequestError: a name, dtype or shape is not the signature's (not counted: no fault of the model).
+            EngineError: the engine failed.
+        """
+        start, failed, counted = time.perf_counter(), True, True
+        try:
+            outputs = self.model.predict(inputs)
+            failed = False
+        except BadRequestError:
+            counted = False
+            raise
+        except (EngineError, MemoryError) as err:
+            raise EngineError(f"model {self.name} failed: {str(err) or 'out of memory'}") from err
+        finally:
+            if counted:
+                self._counters.add(time.perf_counter() - start, failed=failed)
+        return outputs
+
+
+class ModelRegistry:
+    """The served models of one process; reading takes no lock."""
+
+    def __init__(self) -> None:
+        self._changing = threading.Lock()
+        self._models: dict[str, ServedModel | None] = {}
+        self._counters: dict[ServedKey, Counters] = {}
+
+    def expect(self, name: str) -> None:
+        """Announce a model: until it is active, the server is not ready and requests for it get "not ready"."""
+        with self._changing:
+            self._models = {name: None, **self._models}
+
+    def activate(self, name: str, source: BundleSource, variant: Variant, *, threads: int = 1) -> ServedModel:
+        """Load a variant, let it answer a golden sample, and swap it in; on an error what was active stays.
+
+        Raises:
+            BundleError: a blob is damaged.
+            EngineError: the engine is not here, or the golden sample came out wrong.
+        """
+        manifest = source.manifest
+        model = load_variant(source, variant, threads=threads)
+        key = ServedKey(name, manifest.version, source.digest, variant.id)
+        with self._changing:
+            served = ServedModel(name, model, self._counters.setdefault(key, Counters(key)))
+            self._models = {**self._models, name: served}
+        _log.info("activated model=%s version=%s variant=%s digest=%.12s", name, key.version, key.variant, key.digest)
+        return served
+
+    def deactivate(self, name: str) -> None:
+        """Stop serving a model, if it is served; requests in flight end on it."""
+        with self._changing:
+            self._models = {other: served for other, served in self._models.items() if other != name}
+        _log.info("deactivated model=%s", name)
+
+    def get(self, name: str, *, version: str | None = None) -> ServedModel:
+        """Return the active model.
+
+        Raises:
+            NotFoundError: no such model or version is served.
+            UnavailableError: it is expected but not active yet.
+        """
+        models = self._models
+        if name not in models:
+            known = ", ".join(sorted(models)) or "none"
+            raise NotFoundError(f"no model {name[:80]!r} is served here; served: {known}")
+        served = models[name]
+        if served is None:
+            raise UnavailableError(f"model {name!r} is not ready yet: try again later")
+        if version is not None and version != served.manifest.version:
+            raise NotFoundError(f"model {name!r} serves version {served.manifest.version}, not {version[:80]!r}")
+        return served
+
+    def only(self) -> ServedModel:
+        """Return the one model that is served.
+
+        Raises:
+            NotFoundError: there are several, or none.
+        """
+        names = self.names()
+        if len(names) != 1:
+            known = ", ".join(names) or "none"
+            raise NotFoundError(f"expected the name of a model in the path; served: {known}")
+        return self.get(names[0])
+
+    def names(self) -> tuple[str, ...]:
+        """Return the names of all models that are served or expected."""
+        return tuple(sorted(self._models))
+
+    @property
+    def ready(self) -> bool:
+        """Whether there are models, and each has answered a golden sample."""
+        models = self._models
+        return bool(models) and all(served is not None for served in models.values())
+
+    def snapshot(self) -> tuple[CounterSnapshot, ...]:
+        """Return the counters of everything that was active since the process started."""
+        with self._changing:
+            counters = tuple(self._counters.values())
+        return tuple(c.snapshot() for c in counters)

@@ -1,0 +1,218 @@
+"""A fleet in one thread: the manager's real store, ingest, director and rollouts, and devices joined to them directly.
+
+What the broker would carry is handed over by `settle`, in an order that a test may disturb. The clock is a number.
+
+    fleet = LocalFleet(tmp_path)
+    fleet.add("cam-1")
+    rollout = fleet.start(fleet.plan("1.0.0", groups=(Group(count=1),)))
+    fleet.settle()
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+from securesystemslib.signer import CryptoSigner
+
+from edgemm import signing, topics
+from edgemm.messages import encode_control
+from edgemm.states import UpdateState
+from edgemm.topics import Channel
+from edgemm_fleet.broker.passwords import hash_password
+from edgemm_fleet.director.director import Director
+from edgemm_fleet.ingest.batch import Ingest
+from edgemm_fleet.ingest.reading import Incoming
+from edgemm_fleet.rollout.members import Member
+from edgemm_fleet.rollout.operations import RolloutOperations
+from edgemm_fleet.rollout.plan import Group, Plan
+from edgemm_fleet.rollout.progress import Rollout
+from edgemm_fleet.rollout.runner import Runner
+from edgemm_fleet.store import Store, Transaction, desired, devices, models, rollouts
+from edgemm_fleet.store.records import Device, ModelRecord, VersionRecord
+from simulators.device import Outgoing, SimulatedDevice
+
+FLEET, MODEL = "lab", "digits"
+START = 1_800_000_000.0
+
+
+def digest_of(version: str) -> str:
+    """Return the digest of a made-up bundle."""
+    return hashlib.sha256(f"{MODEL} {version}".encode()).hexdigest()
+
+
+def enrol(tx: Transaction, device: str, signer: CryptoSigner, *, labels: dict[str, str], password: str = "pw") -> None:
+    """Record a device as enrolment does."""
+    key = signer.public_key
+    record = Device(
+        id=device,
+        name=device,
+        labels=labels,
+        key=signing.key_document(key),
+        key_id=key.keyid,
+        token_id="t",
+        runtime="0.1.0",
+        platform="simulated",
+        enrolled_at=START,
+    )
+    bearer_hash = hashlib.sha256(device.encode()).hexdigest()
+    devices.add(tx, record, bearer_hash=bearer_hash, broker_hash=hash_password(password))
+
+
+def publish(tx: Transaction, *versions: str) -> None:
+    """Record versions of the model as publishing does."""
+    if models.find_model(tx, MODEL) is None:
+        models.add_model(tx, ModelRecord(name=MODEL, publisher={}, minimum_version=None, created_at=START))
+    for version in versions:
+        record = VersionRecord(
+            model=MODEL,
+            version=version,
+            digest=digest_of(version),
+            size_bytes=1000,
+            published_by="person:ann",
+            published_at=START,
+        )
+        models.add_version(tx, record, blob_digests=())
+
+
+class LocalFleet:
+    """One manager and its devices."""
+
+    def __init__(self, folder: Path, *, versions: tuple[str, ...] = ("1.0.0", "2.0.0", "3.0.0")) -> None:
+        self.path = folder / "fleet.db"
+        self.now = START
+        self.signer = CryptoSigner.generate_ed25519()
+        self.devices: dict[str, SimulatedDevice] = {}
+        self.disturb: Callable[[list[Outgoing]], list[Outgoing]] = list
+        self.sent: list[str] = []
+        self.open()
+        with self.store.write() as tx:
+            publish(tx, *versions)
+
+    def open(self) -> None:
+        """Start the manager on the database that is there."""
+        self.store = Store.open(self.path)
+        director = Director(FLEET, self.signer)
+        self.runner = Runner(director)
+        self.director = director
+        self.ingest = Ingest(self.store, fleet=FLEET, director=director, runner=self.runner)
+        self.operations = RolloutOperations(self.store, self.runner, wake=lambda: None)
+
+    def restart(self) -> None:
+        """Kill the manager and start it again; devices notice nothing but a new connection."""
+        self.store.close()
+        self.open()
+        for device in self.devices.values():
+            self.deliver(device.connect())
+
+    def add(self, *names: str, online: bool = True, **labels: str) -> None:
+        """Enrol devices, which connect unless told otherwise."""
+        for name in names:
+            signer = CryptoSigner.generate_ed25519()
+            with self.store.write() as tx:
+                enrol(tx, name, signer, labels=labels)
+            self.devices[name] = SimulatedDevice(FLEET, name, signer=signer, director=[self.signer.public_key])
+            self.devices[name].silent = not online
+            self.deliver(self.devices[name].connect())
+
+    def connect(self, name: str) -> None:
+        """Bring a device back that was silent."""
+        self.devices[name].silent = False
+        self.deliver(self.devices[name].connect())
+        self.settle()
+
+    def plan(self, version: str, *groups: Group, **settings: object) -> Plan:
+        """Return a plan for one of the versions."""
+        return Plan(model=MODEL, version=version, digest=digest_of(version), groups=groups, **settings)
+
+    def start(self, plan: Plan) -> str:
+        """Create and start a rollout; return its id."""
+        rollout = self.operations.create(plan, actor="person:ann", now=self.now)
+        self.operations.start(rollout.id, actor="person:ann", now=self.now)
+        return rollout.id
+
+    def run(self, version: str, *groups: Group, **settings: object) -> str:
+        """Start a rollout and let everything happen that happens without time passing."""
+        rollout = self.start(self.plan(version, *groups, **settings))
+        self.settle()
+        return rollout
+
+    def deliver(self, messages: list[Outgoing]) -> None:
+        """Hand messages of devices to the manager, and its acks to the devices."""
+        batch = [Incoming(message.topic, message.payload) for message in self.disturb(messages)]
+        if not batch:
+            return
+        for device, acks in self.ingest.process(batch, now=self.now).items():
+            for ack in acks:
+                self.devices[device].receive(topics.topic(FLEET, device, Channel.ACK), encode_control(ack))
+
+    def send(self) -> list[Outgoing]:
+        """Hand every unsent `desired` to its device; return what the devices say to it."""
+        with self.store.write() as tx:
+            waiting = desired.unsent(tx, limit=100_000)
+            desired.mark_sent(tx, waiting, now=self.now)
+        said = []
+        for wanted in waiting:
+            self.sent.append(wanted.device)
+            topic = topics.topic(FLEET, wanted.device, Channel.DESIRED)
+            said += self.devices[wanted.device].receive(topic, self.director.seal(wanted))
+        return said
+
+    def settle(self) -> None:
+        """Exchange messages until nobody has anything more to say."""
+        while True:
+            with self.store.read() as tx:
+                if not desired.unsent(tx, limit=1):
+                    return
+            self.deliver(self.send())
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass, and what follows from it happen."""
+        self.now += seconds
+        with self.store.write() as tx:
+            self.runner.tick(tx, now=self.now)
+        self.settle()
+
+    def rollout(self, rollout: str) -> Rollout:
+        """Return a rollout as it is stored."""
+        with self.store.read() as tx:
+            return rollouts.get(tx, rollout)
+
+    def members(self, rollout: str) -> dict[str, Member]:
+        """Return a rollout's members by device."""
+        with self.store.read() as tx:
+            return {member.device: member for member in rollouts.members_of(tx, rollout)}
+
+    def states(self, rollout: str) -> dict[str, str]:
+        """Return where each member of a rollout stands."""
+        return {device: member.state.value for device, member in self.members(rollout).items()}
+
+    def running(self, name: str) -> str | None:
+        """Return the version that answers requests on a device."""
+        active = self.devices[name].active.get(MODEL)
+        return active.version if active else None
+
+    def wanted(self, name: str) -> str | None:
+        """Return the version that the fleet wants of a device."""
+        with self.store.read() as tx:
+            assigned = desired.assigned(tx, name).get(MODEL)
+        return assigned.version if assigned else None
+
+    def update_state(self, name: str) -> UpdateState:
+        """Return the state that a device reports."""
+        return self.devices[name].reported[MODEL].state
+
+
+def shuffled(seed: int, *, lose: float = 0.0, repeat: float = 0.0) -> Callable[[list[Outgoing]], list[Outgoing]]:
+    """Return a disturbance that loses, repeats and reorders messages."""
+    rng = random.Random(seed)
+
+    def disturb(messages: list[Outgoing]) -> list[Outgoing]:
+        kept = [m for m in messages if rng.random() >= lose]
+        kept += [m for m in messages if rng.random() < repeat]
+        rng.shuffle(kept)
+        return kept
+
+    return disturb

@@ -1,0 +1,85 @@
+"""A model repository in memory: real TUF metadata, signed with keys made on the spot, by path as it is served."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from securesystemslib.signer import CryptoSigner
+from tuf.api.metadata import Metadata, Snapshot, TargetFile, Targets, Timestamp
+
+from edgemm.canonical import sha256
+from edgemm.enrolment import DIRECTOR_TARGET, TUF_METADATA_PATH, TUF_TARGETS_PATH
+from edgemm.manifest import Manifest
+from edgemm_fleet.trust import roles
+from edgemm_fleet.trust.roles import DEFAULT_LIFETIMES
+
+_ROLES = ("root", "targets", "snapshot", "timestamp")
+
+
+class TufInMemory:
+    """Publishes manifests; `files` are the documents by URL path."""
+
+    def __init__(self, fleet: str, director: CryptoSigner, *, now: Callable[[], datetime]) -> None:
+        self.files: dict[str, bytes] = {}
+        self._now = now
+        self._keys = {role: CryptoSigner.generate_ed25519() for role in _ROLES}
+        self._publisher = CryptoSigner.generate_ed25519()
+        root = roles.first_root(self._keys, now=now(), lifetimes=DEFAULT_LIFETIMES)
+        self.root = root.to_bytes()
+        self.files[f"{TUF_METADATA_PATH}1.root.json"] = self.root
+        document = roles.director_document(fleet, (director.public_key,))
+        self._put_target(DIRECTOR_TARGET, document)
+        self._targets = roles.first_targets(document, self._keys["targets"], now=now(), lifetimes=DEFAULT_LIFETIMES)
+        self._models: dict[str, Metadata[Targets]] = {}
+        self._snapshot: Metadata[Snapshot] | None = None
+        self._timestamp: Metadata[Timestamp] | None = None
+        self._advance({"targets": self._put("targets", self._targets)})
+
+    def publish(self, manifest: Manifest, *, minimum: str = "0.0.0") -> None:
+        """Make a manifest a target, with `minimum` as the signed minimum version of all the model's versions."""
+        changed: dict[str, int] = {}
+        role = roles.role_name(manifest.name)
+        if manifest.name not in self._models:
+            self._targets = roles.authorise(
+                self._targets,
+                manifest.name,
+                self._publisher.public_key,
+                signer=self._keys["targets"],
+                now=self._now(),
+                lifetimes=DEFAULT_LIFETIMES,
+            )
+            changed["targets"] = self._put("targets", self._targets)
+            self._models[manifest.name] = Metadata(
+                Targets(expires=(self._now() + DEFAULT_LIFETIMES.model).replace(microsecond=0))
+            )
+        else:
+            self._models[manifest.name].signed.version += 1
+        model = self._models[manifest.name]
+        path, data = roles.target_path(manifest.name, manifest.version), manifest.encode()
+        model.signed.targets[path] = TargetFile.from_data(path, data, ["sha256"])
+        for target in model.signed.targets.values():
+            target.unrecognized_fields["custom"] = {"minimum_version": minimum}
+        model.sign(self._publisher)
+        self._put_target(path, data)
+        changed[role] = self._put(role, model)
+        self._advance(changed)
+
+    def _advance(self, changed: dict[str, int]) -> None:
+        self._snapshot = roles.next_snapshot(
+            self._snapshot, changed, signer=self._keys["snapshot"], now=self._now(), lifetimes=DEFAULT_LIFETIMES
+        )
+        version = self._put("snapshot", self._snapshot)
+        self._timestamp = roles.next_timestamp(
+            self._timestamp, version, signer=self._keys["timestamp"], now=self._now(), lifetimes=DEFAULT_LIFETIMES
+        )
+        self.files[f"{TUF_METADATA_PATH}timestamp.json"] = self._timestamp.to_bytes()
+
+    def _put(self, role: str, metadata: Metadata[Targets] | Metadata[Snapshot]) -> int:
+        version = metadata.signed.version
+        self.files[f"{TUF_METADATA_PATH}{version}.{role}.json"] = metadata.to_bytes()
+        return version
+
+    def _put_target(self, path: str, data: bytes) -> None:
+        folder, slash, name = path.rpartition("/")
+        self.files[f"{TUF_TARGETS_PATH}{folder}{slash}{sha256(data)}.{name}"] = data

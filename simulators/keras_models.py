@@ -1,0 +1,102 @@
+"""Small Keras models with fixed seeds, saved the way users save them: `python -m simulators.keras_models FOLDER`.
+
+A program of its own, so that the tests' process stays without TensorFlow.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+os.environ.update(CUDA_VISIBLE_DEVICES="-1", TF_CPP_MIN_LOG_LEVEL="3", KERAS_BACKEND="tensorflow")
+
+import keras
+import numpy as np
+from keras import layers
+
+from simulators.odd_layers import ImpureLayer, PlainLayer
+
+
+def build(folder: Path) -> None:
+    keras.utils.set_random_seed(7)
+    cnn = _cnn()
+    cnn.save(folder / "cnn.keras")
+    cnn.save(folder / "cnn.h5")
+    cnn.export(folder / "cnn_saved", verbose=False)
+    _two_by_two(names=True).save(folder / "two-dict.keras")
+    _two_by_two(names=False).save(folder / "two-list.keras")
+    _two_by_two(names=True).export(folder / "two_saved", verbose=False)
+    _embedding().save(folder / "embedding.keras")
+    _recurrent().save(folder / "lstm.keras")
+    _stack(layers.Lambda(lambda x: x * 2)).save(folder / "lambda.keras")
+    _stack(layers.Lambda(lambda x: x * 2)).save(folder / "lambda.h5")
+    _stack(PlainLayer()).save(folder / "custom.keras")
+    _stack(ImpureLayer()).save(folder / "impure.keras")
+    _nan(folder / "nan.keras")
+    cnn.save_weights(folder / "only.weights.h5")
+    _data(folder, cnn)
+
+
+def _cnn() -> keras.Model:
+    image = keras.Input((8, 8, 1), name="image")
+    x = layers.Conv2D(6, 3, activation="relu")(image)
+    normal = layers.BatchNormalization()
+    x = layers.Flatten()(normal(x))
+    model = keras.Model(image, layers.Dense(10, activation="softmax", name="digit")(x))
+    rng = np.random.default_rng(1)
+    normal.set_weights([rng.uniform(0.5, 2, 6), rng.normal(size=6), rng.normal(size=6), rng.uniform(0.5, 2, 6)])
+    return model
+
+
+def _two_by_two(*, names: bool) -> keras.Model:
+    """Two inputs and two outputs of one shape: whoever matches by position is found out."""
+    left, right = keras.Input((4,), name="left"), keras.Input((4,), name="right")
+    hidden = layers.Dense(8, activation="tanh")(layers.Concatenate()([left, layers.Rescaling(3.0)(right)]))
+    zeta, alpha = layers.Dense(3, name="zeta")(hidden), layers.Dense(3, name="alpha", activation="sigmoid")(hidden)
+    if names:
+        return keras.Model({"right": right, "left": left}, {"zeta": zeta, "alpha": alpha})
+    return keras.Model([right, left], [zeta, alpha])
+
+
+def _embedding() -> keras.Model:
+    return keras.Sequential(
+        [
+            keras.Input((6,), dtype="int32", name="words"),
+            layers.Embedding(20, 8, embeddings_initializer="normal"),
+            layers.GlobalAveragePooling1D(),
+            layers.Dense(3, activation="softmax", name="topic"),
+        ]
+    )
+
+
+def _recurrent() -> keras.Model:
+    return keras.Sequential([keras.Input((5, 3), name="steps"), layers.LSTM(4), layers.Dense(2, name="next")])
+
+
+def _stack(layer: keras.Layer) -> keras.Model:
+    return keras.Sequential([keras.Input((3,), name="x"), layer, layers.Dense(2, name="y")])
+
+
+def _nan(path: Path) -> None:
+    model = _stack(layers.Dense(3, name="broken"))
+    kernel, bias = model.get_layer("broken").get_weights()
+    kernel[0, 0] = np.nan
+    model.get_layer("broken").set_weights([kernel, bias])
+    model.save(path)
+
+
+def _data(folder: Path, cnn: keras.Model) -> None:
+    rng = np.random.default_rng(2)
+    images = rng.normal(size=(48, 8, 8, 1)).astype(np.float32)
+    labels = cnn.predict(images, verbose=0).argmax(axis=1)
+    labels[:12] = (labels[:12] + 1) % 10
+    np.savez(folder / "images.npz", image=images)
+    np.savez(folder / "labelled.npz", image=images, labels=labels)
+    pairs = {"left": rng.normal(size=(40, 4)), "right": rng.normal(size=(40, 4))}
+    np.savez(folder / "pairs.npz", **{name: array.astype(np.float32) for name, array in pairs.items()})
+    np.save(folder / "words.npy", rng.integers(0, 20, size=(40, 6)))
+
+
+if __name__ == "__main__":
+    build(Path(sys.argv[1]))

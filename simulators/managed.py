@@ -1,0 +1,84 @@
+"""A running fleet manager with simulated devices that log in to its broker, for tests over real sockets."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Self
+
+from securesystemslib.signer import CryptoSigner
+
+from edgemm_fleet.manager import Manager, ManagerSettings
+from edgemm_fleet.rollout.plan import Group, Plan
+from edgemm_fleet.rollout.progress import Rollout
+from edgemm_fleet.store import Store, devices, rollouts
+from simulators.broker import FLEET, MODEL, digest_of, enrol, publish
+from simulators.device import MqttDevice, SimulatedDevice
+from simulators.waiting import eventually
+
+PASSWORD = "a password of 128 random bits"
+
+
+class ManagedFleet:
+    """A manager on a folder, and its devices; a context manager that stops both."""
+
+    def __init__(self, folder: Path, settings: ManagerSettings | None = None) -> None:
+        self.settings = settings or ManagerSettings(FLEET, port=0)
+        self.store = Store.open(folder / "fleet.db")
+        self.key = CryptoSigner.generate_ed25519()
+        self.manager = Manager(self.settings, store=self.store, director_key=self.key)
+        self.devices: dict[str, MqttDevice] = {}
+        with self.store.write() as tx:
+            publish(tx, "1.0.0", "2.0.0")
+
+    def __enter__(self) -> Self:
+        self.manager.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for device in self.devices.values():
+            device.stop()
+        self.manager.stop()
+        self.store.close()
+
+    def add(self, *names: str) -> None:
+        """Enrol devices and wait until they are online."""
+        for name in names:
+            signer = CryptoSigner.generate_ed25519()
+            with self.store.write() as tx:
+                enrol(tx, name, signer, labels={}, password=PASSWORD)
+            self.manager.credentials.refresh()
+            device = SimulatedDevice(FLEET, name, signer=signer, director=[self.key.public_key])
+            self.devices[name] = MqttDevice(device, self.manager.credentials.access(name, PASSWORD))
+            self.devices[name].start()
+        eventually(lambda: self.online() >= set(names), f"{names} are online")
+
+    def online(self) -> set[str]:
+        """Return the devices that the manager takes for connected."""
+        with self.store.read() as tx:
+            return {device.id for device in devices.page(tx, limit=1000).items if device.presence.online}
+
+    def start(self, version: str, *groups: Group) -> str:
+        """Start a rollout; return its id."""
+        plan = Plan(model=MODEL, version=version, digest=digest_of(version), groups=groups)
+        rollout = self.manager.operations.create(plan, actor="person:ann", now=time.time())
+        self.manager.operations.start(rollout.id, actor="person:ann", now=time.time())
+        return rollout.id
+
+    def rollout(self, rollout: str) -> Rollout:
+        """Return a rollout as it is stored."""
+        with self.store.read() as tx:
+            return rollouts.get(tx, rollout)
+
+    def wait(self, condition: Callable[[], object], what: str) -> None:
+        """Wait for something that the manager or a device does."""
+        eventually(condition, what)
+
+    def restart(self) -> None:
+        """Stop the manager and start it on the same store and broker port."""
+        self.manager.stop()
+        self.settings = replace(self.settings, port=self.manager.port)
+        self.manager = Manager(self.settings, store=self.store, director_key=self.key)
+        self.manager.start()

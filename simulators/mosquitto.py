@@ -1,0 +1,51 @@
+"""A real Mosquitto on a free loopback port, with the files that the fleet manager generated."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+from pathlib import Path
+from typing import Self
+
+from simulators.waiting import eventually
+
+
+def free_port() -> int:
+    """Return a port of the loopback interface that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+class MosquittoProcess:
+    """Runs Mosquitto while the block lasts; its log is in `log`."""
+
+    def __init__(self, program: Path, folder: Path, *, port: int) -> None:
+        self._program, self._folder, self._port = program, folder, port
+        self.log = folder / "mosquitto.log"
+
+    def __enter__(self) -> Self:
+        with self.log.open("ab") as log:
+            command = [str(self._program), "-v", "-c", str(self._folder / "mosquitto.conf")]
+            self._process = subprocess.Popen(command, stdout=log, stderr=log)
+        try:
+            eventually(self._answers, "Mosquitto listens")
+        except AssertionError as err:
+            self.__exit__()
+            raise AssertionError(self.log.read_text()) from err
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._process.terminate()
+        self._process.wait(20)
+
+    def said(self, text: str) -> bool:
+        """Tell whether the log has a text."""
+        return text in self.log.read_text()
+
+    def _answers(self) -> bool:
+        assert self._process.poll() is None, "Mosquitto ended"
+        try:
+            socket.create_connection(("127.0.0.1", self._port), timeout=1).close()
+        except OSError:
+            return False
+        return True

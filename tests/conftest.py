@@ -1,0 +1,35 @@
+"""Fixtures that any test may use."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from shutil import which
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real models and data: `EDGEMM_SHARED`, or `../shared` beside the checkout."""
+    folder = Path(os.environ.get("EDGEMM_SHARED", ROOT.parent / "shared"))
+    if not (folder / "models").is_dir():
+        reason = f"no real models at {folder}: set EDGEMM_SHARED to their folder"
+        if os.environ.get("EDGEMM_REQUIRE_SERVICES") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def mosquitto() -> Path:
+    """The Mosquitto broker's program."""
+    found = which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+    if found is None:
+        reason = "Mosquitto is not installed: apt-get install mosquitto"
+        if os.environ.get("EDGEMM_REQUIRE_SERVICES") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return Path(found)

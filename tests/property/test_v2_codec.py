@@ -1,0 +1,121 @@
+"""The v2 codec: what a client encodes comes back exactly, and no bytes at all get past it as another error."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from edgemm.errors import RequestError
+from edgemm.manifest import DType, Signature, TensorSpec
+from edgemm_runtime.serving import plain, v2
+from edgemm_runtime.serving.bodies import decompress
+from simulators.models import SIGNATURE
+from simulators.v2_client import encode_request
+
+HEADER = b'{"inputs":[{"name":"x","shape":[1,4],"datatype":"FP32","parameters":{"binary_data_size":16}}]}'
+
+
+@st.composite
+def tensors(draw: st.DrawFn) -> tuple[TensorSpec, np.ndarray]:
+    dtype = draw(st.sampled_from(list(DType)))
+    shape = draw(hnp.array_shapes(min_dims=0, max_dims=4, max_side=4))
+    elements = {"allow_nan": False, "allow_infinity": False} if dtype.value.startswith("float") else None
+    array = draw(hnp.arrays(dtype.value, shape, elements=elements))
+    variable = draw(st.lists(st.booleans(), min_size=len(shape), max_size=len(shape)))
+    dims = tuple(-1 if free else n for n, free in zip(shape, variable, strict=True))
+    return TensorSpec(name="x", dtype=dtype, shape=dims), array
+
+
+@given(tensors(), st.booleans(), st.booleans(), st.none() | st.text(max_size=20))
+def test_requests_come_back_bit_for_bit(
+    tensor: tuple[TensorSpec, np.ndarray], binary: bool, nested: bool, request_id: str | None
+) -> None:
+    spec, array = tensor
+    body, length = encode_request({"x": array}, binary=binary, nested=nested and array.ndim > 0, request_id=request_id)
+    signature = Signature(inputs=(spec,), outputs=(spec,))
+    found = v2.decode_request(body, signature, header_length=None if length is None else str(length))
+    assert (found.inputs["x"].dtype, found.inputs["x"].shape) == (array.dtype, array.shape)
+    assert found.inputs["x"].tobytes() == array.tobytes() or np.array_equal(found.inputs["x"], array)
+    assert (found.id, found.outputs) == (request_id, {"x": binary})
+
+
+@given(tensors(), st.booleans())
+def test_responses_say_what_the_model_gave(tensor: tuple[TensorSpec, np.ndarray], binary: bool) -> None:
+    spec, array = tensor
+    request = v2.InferRequest({}, {"x": binary}, "id")
+    body, length = v2.encode_response(request, {"x": array}, name="m", version="1.0.0")
+    message = json.loads(body[:length])
+    assert (message["id"], message["model_name"], message["model_version"]) == ("id", "m", "1.0.0")
+    [output] = message["outputs"]
+    if binary:
+        assert output["parameters"]["binary_data_size"] == array.nbytes
+        values = np.frombuffer(body[length:], array.dtype)
+    else:
+        values = np.array(output["data"], array.dtype)
+    assert np.array_equal(values.reshape(output["shape"]), array)
+    assert output["datatype"] == v2.DATATYPES[spec.dtype]
+
+
+@given(st.binary(max_size=400), st.none() | st.text(max_size=8) | st.integers(0, 500).map(str))
+@example(b"[" * 400, None)
+@example(b'{"inputs":[{"name":"x","shape":[99999999999999999999,4],"datatype":"FP32","data":[1]}]}', None)
+@example(b'{"inputs":[{"name":"x","shape":[1,4],"datatype":"FP32","data":[1e999,1,1,1]}]}', None)
+def test_arbitrary_bytes_are_a_request_error_or_a_request(body: bytes, length: str | None) -> None:
+    for decode in (
+        lambda: v2.decode_request(body, SIGNATURE, header_length=length),
+        lambda: plain.decode_request(body, SIGNATURE),
+    ):
+        try:
+            decode()
+        except RequestError:
+            continue
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=12,
+)
+
+
+@given(st.fixed_dictionaries({}, optional={
+    "inputs": st.lists(st.fixed_dictionaries({}, optional={
+        "name": st.sampled_from(["x", "y"]) | JSON,
+        "shape": st.sampled_from([[1, 4], [2, 4], [-1, 4], [4]]) | JSON,
+        "datatype": st.sampled_from(["FP32", "INT8", "BYTES"]) | JSON,
+        "parameters": st.fixed_dictionaries({}, optional={"binary_data_size": st.just(16) | JSON}) | JSON,
+        "data": st.just([1, 2, 3, 4]) | JSON,
+    }), max_size=2) | JSON,
+    "outputs": st.lists(st.fixed_dictionaries({"name": st.just("scores") | JSON}), max_size=2) | JSON,
+    "parameters": JSON,
+    "id": JSON,
+}), st.binary(max_size=20), st.booleans())  # fmt: skip
+def test_messages_that_are_nearly_right_never_end_otherwise(message: Any, tail: bytes, binary: bool) -> None:
+    body = json.dumps(message).encode()
+    try:
+        found = v2.decode_request(body + tail, SIGNATURE, header_length=str(len(body)) if binary else None)
+    except RequestError:
+        return
+    assert found.inputs["x"].dtype == np.float32
+    assert found.inputs["x"].shape[1:] == (4,)
+
+
+@pytest.mark.parametrize("cut", range(0, len(HEADER) + 16, 3))
+def test_a_request_cut_anywhere_is_refused(cut: int) -> None:
+    whole = HEADER + b"\0" * 16
+    with pytest.raises(RequestError):
+        v2.decode_request(whole[:cut], SIGNATURE, header_length=str(len(HEADER)))
+
+
+@given(st.binary(max_size=200), st.sampled_from(["gzip", "deflate", "", "identity", "zstd"]))
+def test_decompression_ends_in_bytes_or_a_request_error(body: bytes, encoding: str) -> None:
+    try:
+        assert len(decompress(body, encoding=encoding, max_bytes=100_000)) <= 100_000
+    except RequestError:
+        return

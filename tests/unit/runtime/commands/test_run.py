@@ -1,0 +1,188 @@
+"""`edgemm run BUNDLE` as a process: what it prints works, and it ends as asked."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgemm.cli import run
+from simulators.models import Dense, make_bundle
+
+COMMAND = [sys.executable, "-m", "edgemm", "run"]
+
+
+@contextmanager
+def running(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
+    """Start `edgemm run` on a free port; yield the process and the two lines that it prints for each bundle."""
+    process = subprocess.Popen(
+        [*COMMAND, *arguments, "--port", "0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    try:
+        assert process.stdout is not None
+        bundles = sum(a.endswith(".edgemm") for a in arguments)
+        yield process, [process.stdout.readline().strip() for _ in range(2 * bundles)]
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+def test_the_curl_line_that_it_prints_works(bundle_path: Path) -> None:
+    with running(str(bundle_path), "--variant", "onnx:float32") as (_, [address, curl]):
+        assert re.fullmatch(r"tiny 1\.0\.0 \(onnx:float32\) is served at http://127\.0\.0\.1:\d+", address)
+        command = shlex.split(curl.removeprefix("try: "))
+        answer = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    sent = json.loads(command[-1])["inputs"]["x"]
+    expected = Dense.random(0).predict(np.array(sent, np.float32))
+    assert np.allclose(answer["outputs"]["scores"], expected, atol=1e-5)
+    assert answer["model"] == "tiny"
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_it_ends_when_it_is_asked(bundle_path: Path, number: int, status: int) -> None:
+    with running(str(bundle_path)) as (process, _):
+        process.send_signal(number)
+        assert process.wait(20) == status
+
+
+def test_two_bundles_are_served_side_by_side(bundle_path: Path, tmp_path: Path) -> None:
+    make_bundle(tmp_path / "other.edgemm", name="other")
+    with running(str(bundle_path), str(tmp_path / "other.edgemm")) as (_, lines):
+        assert [line.split()[0] for line in lines[::2]] == ["tiny", "other"]
+
+
+def test_a_taken_port_ends_with_one_line(bundle_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert run(["run", str(bundle_path), "--port", str(port)]) == 1
+    assert f"error: port {port} on 127.0.0.1 is taken" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        ([], 2, "expected a BUNDLE to serve, or --fleet URL"),
+        (["missing.edgemm"], 2, "cannot open bundle missing.edgemm"),
+        (["BUNDLE", "BUNDLE"], 2, "a model called tiny is given twice"),
+        (["BUNDLE", "--name", "pi"], 2, "--name needs --fleet"),
+        (["BUNDLE", "--label", "a=b"], 2, "--label needs --fleet"),
+        (["BUNDLE", "--state-dir", "x"], 2, "--state-dir needs --fleet"),
+        (["BUNDLE", "--fleet", "https://fleet"], 2, "the fleet says which bundles"),
+        (["--fleet", "https://fleet", "--variant", "tflite:int8"], 2, "the fleet says which bundles"),
+        (["--fleet", "https://fleet", "--label", "room"], 2, "expected KEY=VALUE, found 'room'"),
+        (["BUNDLE", "--port", "70000"], 2, "70000 is not in the range"),
+        (["BUNDLE", "--variant", "tflite:int4"], 2, "has no variant 'tflite:int4'"),
+        (["SCRAMBLED", "--port", "0"], 1, "golden sample 0"),
+    ],
+)
+def test_what_can_not_work_ends_with_one_line(
+    bundle_path: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    *,
+    arguments: list[str],
+    status: int,
+    message: str,
+    agent: list[Any],
+) -> None:
+    make_bundle(tmp_path / "scrambled.edgemm", scramble=True)
+    places = {"BUNDLE": str(bundle_path), "SCRAMBLED": str(tmp_path / "scrambled.edgemm")}
+    assert run(["run", *[places.get(a, a) for a in arguments]]) == status
+    assert message in capfd.readouterr().err
+    assert agent == []
+
+
+@pytest.fixture
+def agent(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Stand in for the device agent; returns the options that it was started with."""
+    started: list[Any] = []
+    main, options = ModuleType("main"), ModuleType("options")
+    main.run_agent = started.append
+    options.AgentOptions = SimpleNamespace
+    monkeypatch.setitem(sys.modules, "edgemm_runtime.agent.main", main)
+    monkeypatch.setitem(sys.modules, "edgemm_runtime.agent.options", options)
+    return started
+
+
+def test_with_a_fleet_it_is_a_device(agent: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGEMM_TOKEN", "emt1_secret")
+    arguments = ["--label", "room=hall", "--label", "os=pi=5", "--state-dir", str(tmp_path), "--port", "9000"]
+    assert run(["run", "--fleet", "https://fleet:8443", "--name", "pi", *arguments]) == 0
+    [options] = agent
+    assert (options.fleet_url, options.token, options.name) == ("https://fleet:8443", "emt1_secret", "pi")
+    assert (options.labels, options.state_dir) == ({"room": "hall", "os": "pi=5"}, tmp_path)
+    assert (options.listen, options.port) == ("127.0.0.1", 9000)
+
+
+def test_a_device_keeps_its_state_in_the_users_state_folder(
+    agent: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    assert run(["run", "--fleet", "https://fleet"]) == 0
+    assert agent[0].state_dir == tmp_path / "edgemm"
+
+
+def loaded_modules(code: str) -> set[str]:
+    script = f"import sys\n{code}\nprint(' '.join(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, env={"PATH": os.environ["PATH"]}
+    )
+    return set(done.stdout.splitlines()[-1].split())
+
+
+def test_help_loads_none_of_the_heavy_libraries() -> None:
+    loaded = loaded_modules("from edgemm.cli import run\nrun(['--help'])")
+    assert not loaded & {"flask", "numpy", "tensorflow", "onnxruntime", "ai_edge_litert", "edgemm_runtime"}
+
+
+def test_serving_and_predicting_load_no_tensorflow(bundle_path: Path) -> None:
+    loaded = loaded_modules(
+        "import edgemm_runtime.commands.run, edgemm_runtime.commands.verify, edgemm_runtime.commands.bench\n"
+        "import edgemm_runtime\n"
+        f"edgemm_runtime.load({str(bundle_path)!r}).predict([[1, 2, 3, 4]])\n"
+        f"edgemm_runtime.load({str(bundle_path)!r}, variant='onnx:float32').predict([[1, 2, 3, 4]])"
+    )
+    assert {"ai_edge_litert.interpreter", "onnxruntime", "flask"} <= loaded
+    assert not {m.split(".")[0] for m in loaded} & {"tensorflow", "keras", "tf_keras", "onnx", "tf2onnx", "jax"}
+
+
+@pytest.mark.parametrize(
+    ("command", "missing"),
+    [("run", "flask"), ("run", "waitress"), ("predict", "numpy"), ("verify", "numpy"), ("bench", "numpy")],
+)
+def test_a_missing_extra_ends_with_what_to_install(tmp_path: Path, command: str, missing: str) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\n"
+        "class Missing:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name == {missing!r}:\n"
+        "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
+        "sys.meta_path.insert(0, Missing())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "edgemm", command, "b.edgemm", "[1]"],
+        env={"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    [line] = done.stderr.splitlines()
+    assert line.endswith(
+        f"this needs the Python package {missing}, which is not installed: pip install 'edgemm[runtime]'"
+    )
