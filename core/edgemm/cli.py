@@ -69,22 +69,31 @@ COMMANDS = {
     ),
     "inspect": LazyCommand("edgemm.commands:inspect", "Show what is in a bundle."),
     "verify": LazyCommand(
-        "edgemm_runtime.commands.verify:verify", "Check a bundle: bytes, digests, golden samples.", "runtime"
+        "edgemm_runtime.commands.verify:verify",
+        "Check a bundle: its bytes and digests, and each variant's golden samples in the engines that are here.",
+        "runtime",
     ),
     "extract": LazyCommand("edgemm.commands:extract", "Write one variant's plain model file."),
-    "predict": LazyCommand("edgemm_runtime.commands.predict:predict", "Answer one input, without a server.", "runtime"),
+    "predict": LazyCommand(
+        "edgemm_runtime.commands.predict:predict",
+        "Answer one or more INPUTs with a bundle's model, without a server.",
+        "runtime",
+    ),
     "bench": LazyCommand(
-        "edgemm_runtime.commands.bench:bench", "Measure how fast and how large a bundle is here.", "runtime"
+        "edgemm_runtime.commands.bench:bench",
+        "Measure each variant: file, load time, latency of one inference, peak memory; each in its own process.",
+        "runtime",
     ),
     "run": LazyCommand(
         "edgemm_runtime.commands.run:run",
-        "Serve bundles here, or be a device of a fleet (--fleet).",
+        "Serve bundles on this machine, or be a device of a fleet (--fleet).",
         "runtime",
     ),
     "fleet": LazyCommand("edgemm_fleet.cli:fleet", "Serve and operate a fleet of devices.", "fleet"),
-    "demo": LazyCommand("edgemm_demo.cli:demo", "See the whole story on this machine.", "demo"),
+    "demo": LazyCommand("edgemm_demo.cli:demo", "See the whole story on this machine, in about two minutes.", "demo"),
     "doctor": LazyCommand(
-        "edgemm_runtime.commands.doctor:doctor", "Tell what is installed, missing and able to run here."
+        "edgemm_runtime.commands.doctor:doctor",
+        "Tell what is installed, what is missing, and which engines really run here.",
     ),
 }
 

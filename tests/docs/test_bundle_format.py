@@ -1,0 +1,67 @@
+"""docs/bundle-format.md says what the code does."""
+
+import dataclasses
+
+import pytest
+
+from edgemm import container, manifest
+from edgemm.bundle import open_bundle
+from edgemm.limits import DEFAULT_LIMITS
+from edgemm.manifest import DType, Engine, Precision, Statistic
+from tests.docs.pages import DOCS, tables
+from tests.docs.sections import check_enum, check_struct, structs
+from tests.golden.vectors import FOLDER
+
+PAGE = DOCS / "bundle-format.md"
+BUNDLE = FOLDER / "bundle" / "digits-1.0.0.edgemm"
+
+
+@pytest.mark.parametrize("kind", structs(manifest), ids=lambda kind: kind.__name__)
+def test_every_field_of_the_manifest_is_described(kind):
+    check_struct(PAGE, kind)
+
+
+@pytest.mark.parametrize("kind", [DType, Engine, Precision, Statistic], ids=lambda kind: kind.__name__)
+def test_every_value_is_listed(kind):
+    check_enum(PAGE, kind)
+
+
+def test_the_limits_are_those_of_a_reader():
+    said = {row[0].strip("`"): row[1] for row in tables(PAGE)["How a reader opens a file"]}
+    fields = {f.name: f"{getattr(DEFAULT_LIMITS, f.name):,}" for f in dataclasses.fields(DEFAULT_LIMITS)}
+    assert said == {**fields, "variants": "32", "blobs": "4,096"}
+
+
+def test_the_headers_are_byte_for_byte_those_of_the_golden_bundle():
+    local, central, end = _split(tables(PAGE)["The file"])
+    data = BUNDLE.read_bytes()
+    with open_bundle(BUNDLE) as bundle:
+        entries = container.layout(bundle.manifest, manifest_bytes=len(bundle.manifest_bytes))
+    _check(data, entries[0].header_offset, local, name_bytes=len(entries[0].name))
+    _check(data, entries[-1].header_offset, local, name_bytes=len(entries[-1].name))
+    directory = entries[-1].offset + entries[-1].size
+    _check(data, directory, central, name_bytes=len(entries[0].name))
+    _check(data, len(data) - 22, end, name_bytes=0)
+    assert data[directory + 46 :].startswith(b"manifest.json")
+
+
+def _split(rows):
+    """Cut the rows of three tables, each of which begins at offset 0, and check that no byte is left undescribed."""
+    starts = [i for i, row in enumerate(rows) if row[0] == "0"]
+    cut = [rows[a:b] for a, b in zip(starts, [*starts[1:], len(rows)], strict=True)]
+    for table in cut:
+        fixed = [(int(offset), int(size)) for offset, size, *_ in table if size != "n"]
+        assert [offset for offset, _ in fixed] == [sum(size for _, size in fixed[:i]) for i in range(len(fixed))]
+    assert [sum(int(size) for _, size, *_ in table if size != "n") for table in cut] == [30, 46, 22]
+    return cut
+
+
+def _check(data, base, table, *, name_bytes):
+    for offset, size, value, what in table:
+        if value and size != "n":
+            found = data[base + int(offset) :][: int(size)]
+            if value.startswith("`"):
+                expected = bytes.fromhex(value.strip("`"))
+            else:
+                expected = (name_bytes if value == "n" else int(value)).to_bytes(int(size), "little")
+            assert found == expected, what

@@ -1,0 +1,174 @@
+"""docs/raspberry-pi.md: what can be run without a Pi is run here."""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from simulators.models import make_bundle
+from tests.docs.camera_model import CAPTURES, NoMoreFrames, camera_module, write_colour_bundle
+from tests.docs.commands import check
+from tests.docs.pages import DOCS, blocks
+from tests.docs.serving import running, served
+
+PAGE = DOCS / "raspberry-pi.md"
+BLOCKS = blocks(PAGE)
+SYSTEM_PYTHON = Path("/usr/bin/python3")
+BIN = Path(sys.executable).parent
+
+
+def marked(marker):
+    return [block for block in BLOCKS if block.marker == marker]
+
+
+def one(marker):
+    (block,) = marked(marker)
+    return block.text
+
+
+def unit(tmp_path):
+    """Write the unit with the `edgemm` of this environment in place of the one under /opt."""
+    path = tmp_path / "edgemm.service"
+    path.write_text(one("systemd-unit").replace("/opt/edgemm/bin/edgemm", str(BIN / "edgemm")))
+    return path
+
+
+def systemd(*arguments):
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze is not installed: apt install systemd")
+    return subprocess.run(["systemd-analyze", *map(str, arguments)], capture_output=True, text=True, check=False)
+
+
+def test_every_block_says_how_it_is_tested():
+    known = {"pep-668", "run", "pi-only", "needs-fleet", "systemd-unit", "camera-http", "camera-in-process"}
+    assert {block.marker for block in BLOCKS} == known
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", marked("run"), ids=str)
+def test_a_block_runs(block, tmp_path):
+    make_bundle(tmp_path / "tiny-1.0.0.edgemm")
+    path = f"{BIN}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-euc", block.text],
+        cwd=tmp_path,
+        env=os.environ | {"PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("block", [block for block in BLOCKS if block.language == "bash"], ids=str)
+def test_a_shell_block_is_well_formed(block):
+    done = subprocess.run(["bash", "-n"], input=block.text, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_debian_refuses_pip_with_the_message_on_the_page():
+    if not list(Path("/usr/lib").glob("python3*/EXTERNALLY-MANAGED")):
+        pytest.skip("this system's Python is not managed by apt")
+    command = [SYSTEM_PYTHON, "-m", "pip", "install", "--no-index", "edgemm"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if "No module named pip" in done.stderr:
+        pytest.skip("this system's Python has no pip: apt install python3-pip")
+    assert done.stderr.startswith(one("pep-668"))
+
+
+def test_the_unit_is_one_that_systemd_accepts(tmp_path):
+    done = systemd("verify", unit(tmp_path))
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_unit_is_as_closed_as_the_page_says(tmp_path):
+    done = systemd("security", "--offline=true", "--no-pager", unit(tmp_path))
+    if "offline" in done.stderr:
+        pytest.skip("this systemd-analyze has no offline mode")
+    found = float(re.search(r"exposure level for edgemm.service: ([\d.]+)", done.stdout)[1])
+    said = float(re.search(r"an exposure of ([\d.]+)", PAGE.read_text())[1])
+    assert found <= said
+
+
+def test_the_unit_starts_a_command_that_exists_with_its_options():
+    program, *arguments = shlex.split(re.search(r"^ExecStart=(.+)$", one("systemd-unit"), re.MULTILINE)[1])
+    assert program == "/opt/edgemm/bin/edgemm"
+    check(arguments)
+
+
+def test_a_unit_that_is_wrong_would_be_noticed(tmp_path):
+    path = unit(tmp_path)
+    path.write_text(path.read_text().replace("Restart=always", "Restart=sometimes"))
+    assert "sometimes" in systemd("verify", path).stderr
+
+
+def test_the_unit_has_what_the_page_promises():
+    text = one("systemd-unit")
+    for line in ("Restart=always", "StateDirectory=edgemm", "NoNewPrivileges=yes", "ProtectSystem=strict"):
+        assert f"\n{line}\n" in text
+    assert "Type=notify" not in text
+    assert "WatchdogSec" not in text
+
+
+def test_the_camera_loop_in_one_process_sees_blue(tmp_path, monkeypatch, capsys):
+    write_colour_bundle(tmp_path / "camera-1.0.0.edgemm")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "picamera2", camera_module())
+    with pytest.raises(NoMoreFrames):
+        exec(compile(one("camera-in-process"), "page", "exec"), {})
+    assert capsys.readouterr().out == "2 1.0\n" * CAPTURES
+
+
+@pytest.mark.slow
+def test_the_camera_loop_over_http_sees_blue(tmp_path, monkeypatch, capsys):
+    write_colour_bundle(tmp_path / "camera-1.0.0.edgemm")
+    monkeypatch.setitem(sys.modules, "picamera2", camera_module())
+    with served(tmp_path / "camera-1.0.0.edgemm") as address, pytest.raises(NoMoreFrames):
+        code = one("camera-http").replace("http://127.0.0.1:8080", address)
+        exec(compile(code, "page", "exec"), {})
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == CAPTURES
+    assert all(line.startswith("[{'label': 'blue', 'score': 1.0") for line in lines)
+
+
+@pytest.mark.slow
+def test_the_service_enrols_by_the_token_of_its_environment_and_later_starts_need_none(tmp_path):
+    server, broker = free_ports(2)
+    url = f"https://localhost:{server}"
+    env = os.environ | {"XDG_CONFIG_HOME": str(tmp_path / "config"), "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+
+    def edgemm(*arguments):
+        return subprocess.run(["edgemm", *arguments], env=env, capture_output=True, text=True, check=True).stdout
+
+    def service():
+        line = re.search(r"^ExecStart=\S+ (.+)$", one("systemd-unit"), re.MULTILINE)[1]
+        return [*shlex.split(line.replace("${EDGEMM_FLEET}", url).replace("%S", str(tmp_path))), "--port", "0"]
+
+    admin = json.loads(edgemm("fleet", "init", str(tmp_path / "fleet"), "--public-url", url, "--json"))["token"]
+    serve = ["fleet", "serve", str(tmp_path / "fleet"), "--broker", f"embedded:{broker}"]
+    with running(serve, until="serving fleet", env=env):
+        edgemm("fleet", "login", url, "--token", admin)
+        shown = subprocess.run(
+            ["bash", "-euc", one("needs-fleet")], env=env, capture_output=True, text=True, check=True
+        )
+        token = re.search(r"emt1_[\w-]+", shown.stdout)[0]
+        with running(service(), until=r"connected device=(\S+)", env=env | {"EDGEMM_TOKEN": token}) as match:
+            first = match[1]
+        with running(service(), until=r"connected device=(\S+)", env=env) as match:
+            assert match[1] == first
+            assert f'"{first}"' in edgemm("fleet", "devices", "list", "--json")
+
+
+def free_ports(count):
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [found.getsockname()[1] for found in sockets]
+    for found in sockets:
+        found.close()
+    return ports

@@ -1,0 +1,58 @@
+"""docs/states.md says what may follow what."""
+
+import re
+
+import pytest
+
+from edgemm.states import FAILURES, FOLLOWS, ROLLOUT_FOLLOWS, TERMINAL, RolloutState, UpdateState
+from edgemm_runtime.agent.acceptance import Answer
+from edgemm_runtime.agent.update import machine
+from edgemm_runtime.engines.choice import SkipReason
+from tests.docs.pages import DOCS, ROOT, tables
+
+PAGE = DOCS / "states.md"
+
+
+@pytest.mark.parametrize(
+    ("heading", "states", "follows"),
+    [
+        ("Update of a model on a device", UpdateState, FOLLOWS),
+        ("Rollout", RolloutState, ROLLOUT_FOLLOWS),
+    ],
+)
+def test_the_table_is_that_of_the_code(heading, states, follows):
+    said = {row[0].strip("`"): set(re.findall(r"`(\w+)`", row[2])) for row in tables(PAGE)[heading]}
+    assert said == {state.value: {after.value for after in follows[state]} for state in states}
+
+
+def test_a_state_is_called_terminal_and_a_failure_where_it_is_one():
+    for name, meaning, _ in tables(PAGE)["Update of a model on a device"]:
+        state = UpdateState(name.strip("`"))
+        assert ("terminal" in meaning, "a failure" in meaning) == (state in TERMINAL, state in FAILURES)
+
+
+def test_every_reason_is_one_that_a_device_gives():
+    words = {word for text in _sources() for word in re.findall(r'"([a-z]+(?:_[a-z]+)*)"', text)}
+    assert _reasons() - words == set()
+
+
+def test_every_reason_that_a_device_gives_is_explained():
+    calls = r'(?:Trouble\(|ROLL_BACK, |return )"([a-z_]+)", '
+    given = {word for text in _sources() for word in re.findall(calls, text)}
+    assert {"selftest_failed", "unreachable", "errors", "internal_error"} <= given
+    assert (
+        given | machine._REJECTIONS | machine._WITHDRAWN | {machine.POWER_LOSS} | set(SkipReason)
+    ) - _reasons() == set()
+
+
+def test_every_refusal_of_a_desired_is_explained():
+    text = PAGE.read_text()
+    assert [answer for answer in Answer if answer.refused and f"`{answer.value}`" not in text] == []
+
+
+def _sources():
+    return [path.read_text() for path in (ROOT / "runtime" / "edgemm_runtime" / "agent").rglob("*.py")]
+
+
+def _reasons():
+    return {row[0].strip("`") for row in tables(PAGE)["Reasons"]}
