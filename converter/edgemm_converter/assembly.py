@@ -1,0 +1,165 @@
+"""From what the children measured to a manifest and its blobs: parity, golden samples, evaluation, profile. Pure."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import numpy as np
+
+from edgemm import canonical
+from edgemm.manifest import (
+    Blob,
+    Evaluation,
+    GoldenSamples,
+    OutputParity,
+    Parity,
+    Precision,
+    ReferenceProfile,
+    Signature,
+    TensorProfile,
+    Tolerance,
+    Variant,
+)
+from edgemm_converter import evaluation, golden, parity, profile
+from edgemm_converter.arrays import Array
+from edgemm_converter.evaluation import LabelledData
+from edgemm_converter.protocol import SampleSet, SetKind
+
+NPY = "application/x-npy"
+Outputs: TypeAlias = Mapping[str, Array]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One sample set, its inputs, the source's outputs and each variant's; arrays are [runs, …] by tensor name."""
+
+    set: SampleSet
+    inputs: Outputs
+    source: Outputs
+    variants: Mapping[str, Outputs]
+
+
+@dataclass(frozen=True)
+class BlobStore:
+    """Blobs by digest, as they are collected for a bundle."""
+
+    content: dict[str, bytes] = field(default_factory=dict)
+    listed: dict[str, Blob] = field(default_factory=dict)
+
+    def add(self, data: bytes, media_type: str) -> str:
+        """Keep a blob and return its digest."""
+        digest = canonical.sha256(data)
+        self.content[digest] = data
+        self.listed[digest] = Blob(size=len(data), media_type=media_type)
+        return digest
+
+    def add_array(self, array: Array) -> str:
+        """Keep an array as a `.npy` blob and return its digest."""
+        buffer = io.BytesIO()
+        np.lib.format.write_array(buffer, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False)
+        return self.add(buffer.getvalue(), NPY)
+
+
+def compared(variants: Iterable[Variant], sets: Iterable[Measured]) -> tuple[Parity, ...]:
+    """Return how far each variant is from the source on each set, all within their limits.
+
+    Noise says nothing of a quantized variant that was calibrated with real data: there it is recorded, not judged.
+
+    Raises:
+        ParityError: an output is over its limit, or not a number.
+    """
+    judged_on = [m for m in sets if m.set.kind in (SetKind.RANDOM, SetKind.CALIBRATION)]
+    real = any(m.set.kind is SetKind.CALIBRATION for m in judged_on)
+    return tuple(
+        _compare(
+            variant, measured, judged=not (real and measured.set.kind is SetKind.RANDOM and _is_quantized(variant))
+        )
+        for variant in variants
+        for measured in judged_on
+    )
+
+
+def golden_samples(variants: Iterable[Variant], measured: Measured, blobs: BlobStore) -> GoldenSamples:
+    """Return the golden samples, with tolerances for each variant."""
+    return GoldenSamples(
+        samples=measured.set.samples,
+        inputs={name: blobs.add_array(array) for name, array in measured.inputs.items()},
+        outputs={name: blobs.add_array(array) for name, array in measured.source.items()},
+        tolerance={v.id: _tolerances(v, measured) for v in variants},
+    )
+
+
+def _tolerances(variant: Variant, measured: Measured) -> dict[str, Tolerance]:
+    return golden.tolerances(variant, measured.source, measured.variants[variant.id], noise=measured.set.noise)
+
+
+def evaluated(variants: Iterable[Variant], measured: Measured, data: LabelledData, *, digest: str) -> Evaluation:
+    """Return the accuracy of the source and of each variant on labelled data.
+
+    Raises:
+        InputError: the labels do not fit the outputs.
+    """
+    name = evaluation.scored_output(measured.source, path="evaluation data")
+
+    def score(outputs: Outputs) -> float:
+        return evaluation.accuracy(outputs[name], data.labels, path="evaluation data")
+
+    return Evaluation(
+        metric=evaluation.ACCURACY,
+        samples=measured.set.samples,
+        data=digest,
+        source=score(measured.source),
+        variants={v.id: score(measured.variants[v.id]) for v in variants},
+    )
+
+
+def reference_profile(measured: Measured, signature: Signature, blobs: BlobStore) -> ReferenceProfile:
+    """Return how inputs, outputs and confidence spread over the calibration data."""
+    certain = parity.distributions(measured.source)
+    return ReferenceProfile(
+        samples=measured.set.samples,
+        inputs={s.name: _profile(measured.inputs[s.name], blobs) for s in signature.inputs},
+        outputs={s.name: _profile(measured.source[s.name], blobs) for s in signature.outputs},
+        confidence=_profile(profile.confidence(measured.source[certain[0]]), blobs) if certain else None,
+    )
+
+
+def _is_quantized(variant: Variant) -> bool:
+    return variant.precision in (Precision.INT8, Precision.INT8_DYNAMIC)
+
+
+def _compare(variant: Variant, measured: Measured, *, judged: bool) -> Parity:
+    limit, found = parity.LIMITS[variant.precision], measured.variants[variant.id]
+    data = str(measured.set.kind)
+    parity.check_finite(found, whose=variant.id, data=data)
+    steps = {t.name: t.quantization.scale for t in variant.outputs if t.quantization is not None}
+    outputs: list[OutputParity] = []
+    shares: list[float] = []
+    for name, source in measured.source.items():
+        parity.check_shape(variant.id, name, source=source, found=found[name])
+        outputs.append(parity.compare(name, source, found[name]))
+        noise = measured.set.noise.get(name, 0.0)
+        shares.append(parity.allowed_share(limit, source, step=steps.get(name, 0.0), noise=noise))
+        if judged:
+            parity.judge(variant.id, outputs[-1], statistic=limit.statistic, share=shares[-1], source=source, data=data)
+    return Parity(
+        variant=variant.id,
+        data=_described(measured.set),
+        samples=measured.set.samples,
+        seeds=measured.set.seeds,
+        limit=max(shares) if judged else None,
+        outputs=tuple(outputs),
+        statistic=limit.statistic,
+    )
+
+
+def _described(given: SampleSet) -> str:
+    return str(given.kind) if given.kind is not SetKind.RANDOM else f"random, batch {given.samples // given.runs}"
+
+
+def _profile(values: Array, blobs: BlobStore) -> TensorProfile:
+    found = profile.histogram(values)
+    return TensorProfile(edges=blobs.add_array(found.edges), counts=blobs.add_array(found.counts))

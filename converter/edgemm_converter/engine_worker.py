@@ -1,0 +1,73 @@
+"""The child that runs variants in the device's engines: `python -m edgemm_converter.engine_worker FOLDER PARENT`.
+
+"It converts" means "it runs on the device's engine", so these are the runtime's own, in a process without TensorFlow.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from edgemm.bundle import open_bundle
+from edgemm.errors import ConversionError, EngineError
+from edgemm.manifest import Signature, Variant
+from edgemm_converter import childside
+from edgemm_converter.child import Progress
+from edgemm_converter.protocol import EngineRequest, Passed, Ran, RunRequest, SampleSet, SelfTestRequest
+from edgemm_runtime import engines
+from edgemm_runtime.engines import golden
+
+
+def answer(request: EngineRequest, folder: Path, progress: Progress) -> Ran | Passed:
+    """Run sample sets, or a bundle's golden samples."""
+    if isinstance(request, SelfTestRequest):
+        return _self_test(request, progress)
+    return _run_all(request, folder, progress)
+
+
+def _run_all(request: RunRequest, folder: Path, progress: Progress) -> Ran:
+    outputs = {}
+    for number, variant in enumerate(request.variants):
+        progress(f"running {variant.id} in its engine")
+        file = (folder / request.files[variant.id]).read_bytes()
+        try:
+            model = engines.load(variant, request.signature, file)
+            outputs[variant.id] = {
+                s.id: _run(model, s, request.signature, folder=folder, prefix=f"v{number}-{s.id}-")
+                for s in request.sets
+            }
+        except EngineError as err:
+            raise _refusal(variant, err) from err
+    return Ran(outputs=outputs)
+
+
+def _run(
+    model: engines.LoadedModel, given: SampleSet, signature: Signature, *, folder: Path, prefix: str
+) -> dict[str, str]:
+    inputs = {name: np.load(folder / file, allow_pickle=False) for name, file in given.inputs.items()}
+    runs = [model.run({name: array[i] for name, array in inputs.items()}) for i in range(given.runs)]
+    files = {spec.name: f"{prefix}{i}.npy" for i, spec in enumerate(signature.outputs)}
+    for name, file in files.items():
+        np.save(folder / file, np.stack([run[name] for run in runs]), allow_pickle=False)
+    return files
+
+
+def _self_test(request: SelfTestRequest, progress: Progress) -> Passed:
+    with open_bundle(Path(request.bundle)) as bundle:
+        for variant in bundle.manifest.variants:
+            progress(f"self-testing {variant.id}")
+            model = engines.load(variant, bundle.manifest.signature, bundle.read(variant.blob))
+            golden.check(bundle, variant, model)
+    return Passed()
+
+
+def _refusal(variant: Variant, err: EngineError) -> ConversionError:
+    return ConversionError(
+        f"{variant.id} was converted, but the device's engine cannot run it: {err}; leave it out with "
+        "--target or --precision, or fix variable dimensions"
+    )
+
+
+if __name__ == "__main__":
+    childside.serve(EngineRequest, answer)  # type: ignore[arg-type]  # a union of messages is a type to msgspec

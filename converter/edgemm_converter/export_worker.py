@@ -1,0 +1,135 @@
+"""The child that loads a source, runs it and converts it: `python -m edgemm_converter.export_worker FOLDER PARENT`.
+
+Imports TensorFlow; the only process that does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from edgemm.errors import ConversionError, InputError
+from edgemm.manifest import Engine, Precision
+from edgemm_converter import arrays, childside, evaluation, loading, onnx, parity, quantization, samples, tflite
+from edgemm_converter.arrays import Array
+from edgemm_converter.child import Progress
+from edgemm_converter.protocol import Exported, ExportedVariant, ExportRequest, SampleSet, SetKind
+from edgemm_converter.samples import InputSet
+from edgemm_converter.served import ServedModel
+from edgemm_converter.tflite import FileTensors
+
+_NOISE_RUNS = 64
+
+
+def export(request: ExportRequest, folder: Path, progress: Progress) -> Exported:
+    """Load the source, save its outputs on all sample sets, and write a file for each variant."""
+    progress("loading the source model")
+    model = loading.load(request, folder)
+    sets = _input_sets(request, model)
+    progress("running the source model")
+    stored = tuple(_run_source(model, sets, folder))
+    calibration = next((s for s in sets if s.kind is SetKind.CALIBRATION), None)
+    variants = tuple(_variants(request.variants, model, calibration, folder=folder, progress=progress))
+    return Exported(signature=model.signature, variants=variants, sets=stored)
+
+
+def _input_sets(request: ExportRequest, model: ServedModel) -> tuple[InputSet, ...]:
+    inputs = model.signature.inputs
+    calibration = evaluated = None
+    if request.calibration:
+        calibration = arrays.match(arrays.read(Path(request.calibration)), inputs, path=request.calibration)
+    if request.evaluation:
+        labelled = evaluation.split(arrays.read(Path(request.evaluation)), path=request.evaluation)
+        evaluated = arrays.match(labelled.inputs, inputs, path=request.evaluation)
+    return samples.input_sets(model.signature, calibration=calibration, evaluation=evaluated)
+
+
+def _run_source(model: ServedModel, sets: Iterable[InputSet], folder: Path) -> Iterable[SampleSet]:
+    function = model.function(batch=None)
+    for position, given in enumerate(sets):
+        try:
+            outputs = _outputs(model, function, given.arrays)
+            noise = _noise(model, function, given, outputs)
+        except (tf.errors.OpError, ValueError) as err:
+            reason = " ".join(str(err).split())[:200]
+            raise InputError(
+                f"the source model itself fails on {given.kind} inputs: {reason}; give --calibration with valid inputs"
+            ) from err
+        parity.check_finite(outputs, whose="the source model", data=given.kind)
+        yield SampleSet(
+            id=given.id, kind=given.kind, runs=given.runs, samples=given.samples, seeds=given.seeds,
+            inputs=_save(given.arrays, folder, prefix=f"set{position}-in"),
+            outputs=_save(outputs, folder, prefix=f"set{position}-out"), noise=noise,
+        )  # fmt: skip
+
+
+def _outputs(model: ServedModel, function: Any, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    count = len(next(iter(inputs.values())))
+    runs = [model.run(function, {name: array[i] for name, array in inputs.items()}) for i in range(count)]
+    return {name: np.stack([run[name] for run in runs]) for name in runs[0]}
+
+
+def _noise(model: ServedModel, function: Any, given: InputSet, outputs: Mapping[str, Array]) -> dict[str, float]:
+    """Return how far each output of the source moves by rounding: inputs one step off, and runs as one batch."""
+    if given.kind is SetKind.EVALUATION:
+        return {}
+    some = arrays.spread(given.runs, limit=_NOISE_RUNS)
+    inputs = {name: array[some] for name, array in given.arrays.items()}
+    expected = {name: array[some] for name, array in outputs.items()}
+    others = [_outputs(model, function, samples.one_step_off(inputs))]
+    if all(spec.shape[:1] == (-1,) for spec in (*model.signature.inputs, *model.signature.outputs)):
+        merged = model.run(function, {name: array.reshape(-1, *array.shape[2:]) for name, array in inputs.items()})
+        others.append({name: array.reshape(expected[name].shape) for name, array in merged.items()})
+    return {name: max(parity.largest_error(array, other[name]) for other in others) for name, array in expected.items()}
+
+
+def _save(values: Mapping[str, Array], folder: Path, *, prefix: str) -> dict[str, str]:
+    files = {name: f"{prefix}{i}.npy" for i, name in enumerate(values)}
+    for name, array in values.items():
+        np.save(folder / files[name], np.ascontiguousarray(array), allow_pickle=False)
+    return files
+
+
+def _variants(
+    wanted: Iterable[str], model: ServedModel, calibration: InputSet | None, *, folder: Path, progress: Progress
+) -> Iterable[ExportedVariant]:
+    floats: bytes | None = None
+    for variant_id in wanted:
+        progress(f"converting to {variant_id}")
+        engine, _, precision = variant_id.partition(":")
+        if Engine(engine) is Engine.ONNX:
+            file, tensors, minimum = onnx.convert(model), onnx.describe(model), onnx.MINIMUM_ENGINE
+        else:
+            floats = floats or tflite.convert_float(model)
+            file, tensors = _tflite(floats, Precision(precision), model, calibration)
+            minimum = tflite.minimum_engine(file)
+        name = f"{variant_id.replace(':', '-')}.model"
+        (folder / name).write_bytes(file)
+        yield ExportedVariant(
+            id=variant_id, file=name, minimum_engine=minimum, inputs=tensors.inputs, outputs=tensors.outputs
+        )
+
+
+def _tflite(
+    floats: bytes, precision: Precision, model: ServedModel, calibration: InputSet | None
+) -> tuple[bytes, FileTensors]:
+    described = tflite.describe(floats, model)
+    if precision is Precision.FLOAT32:
+        return floats, described
+    named = None
+    if calibration is not None:
+        named = {model.input_ids[name]: array for name, array in calibration.arrays.items()}
+    file = quantization.quantize(floats, precision, calibration=named)
+    if not file:
+        raise ConversionError(f"TFLite {precision}: the quantizer gave an empty file; leave this precision out")
+    tensors = tflite.describe(file, model)
+    quantization.check_dtypes(tensors, described, precision)
+    return file, tensors
+
+
+if __name__ == "__main__":
+    childside.serve(ExportRequest, export)

@@ -1,0 +1,22 @@
+"""Whether the libraries of the converter are installed, found out before a child process needs them."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterable
+
+from edgemm.errors import MissingExtraError
+
+EXTRA = "converter"
+PACKAGES = ("tensorflow", "h5py", "ai_edge_quantizer", "ai_edge_litert", "tf2onnx", "onnx", "onnxruntime")
+
+
+def require(packages: Iterable[str] = PACKAGES) -> None:
+    """Check that all packages can be imported, without importing them.
+
+    Raises:
+        MissingExtraError: one cannot.
+    """
+    for package in packages:
+        if importlib.util.find_spec(package) is None:
+            raise MissingExtraError(EXTRA, missing=f"the Python package {package}")

@@ -1,0 +1,57 @@
+"""Where a bundle comes from: versions of libraries, the commit of the current folder, the time if one is set."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+
+from edgemm.errors import InputError
+
+LIBRARIES = (
+    "ai-edge-litert", "ai-edge-quantizer", "edgemm", "keras", "numpy", "onnx", "onnxruntime", "tensorflow", "tf2onnx",
+)  # fmt: skip
+_GIT_TIMEOUT_S = 10
+
+
+def library_versions(names: Iterable[str] = LIBRARIES) -> dict[str, str]:
+    """Return the versions of the libraries that are installed."""
+    found = {}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def git_commit() -> str | None:
+    """Return the commit of the current folder; None without one, or where a tracked file differs from it."""
+    commit = _git("rev-parse", "--verify", "HEAD")
+    clean = _git("status", "--porcelain", "--untracked-files=no") == ""
+    return commit if commit and clean else None
+
+
+def created() -> str | None:
+    """Return the time of `SOURCE_DATE_EPOCH` (reproducible-builds.org) in ISO 8601, None where it is not set.
+
+    Raises:
+        InputError: it is not a number of seconds.
+    """
+    text = os.environ.get("SOURCE_DATE_EPOCH")
+    if text is None:
+        return None
+    try:
+        return datetime.fromtimestamp(int(text), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (ValueError, OverflowError, OSError) as err:
+        raise InputError(f"SOURCE_DATE_EPOCH={text!r}: expected seconds since 1970") from err
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *arguments], capture_output=True, timeout=_GIT_TIMEOUT_S, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.decode(errors="replace").strip() if done.returncode == 0 else None

@@ -1,0 +1,167 @@
+"""Loading a source model, in a child process: what it serves, and its TensorFlow function.
+
+A model file is code. Keras' safe mode stays on unless `--allow-lambda` is given, and only the custom objects that are
+named get imported. Imports TensorFlow.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+import sys
+import zipfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py  # type: ignore[import-untyped]  # ships no types
+import keras
+import tensorflow as tf
+
+from edgemm.errors import InputError
+from edgemm_converter.protocol import ExportRequest, SourceFormat
+from edgemm_converter.served import ServedModel, of_keras, of_saved_model
+
+# Opening a model runs code of Keras and of the model, which raises whatever it likes.
+_FOREIGN = (
+    ArithmeticError, AttributeError, ImportError, LookupError, OSError, RuntimeError, TypeError, ValueError,
+    zipfile.BadZipFile, tf.errors.OpError,
+)  # fmt: skip
+_KERAS_2_MARK = b"_tf_keras_"
+
+
+def load(request: ExportRequest, folder: Path) -> ServedModel:
+    """Load the source of `request`; `folder` is the child's own.
+
+    Raises:
+        InputError: it cannot be opened; says why and what to do.
+    """
+    path = Path(request.source)
+    if request.format is SourceFormat.SAVED_MODEL:
+        return _load_saved_model(path)
+    config = _config(path, request.format)
+    _check_lambdas(path, config, allowed=request.allow_lambda)
+    objects = _custom_objects(request.custom_objects)
+    try:
+        with keras.saving.custom_object_scope(objects):
+            model = keras.models.load_model(
+                _with_suffix(path, request.format, folder), compile=False, safe_mode=not request.allow_lambda
+            )
+    except _FOREIGN as err:
+        raise InputError(_why_keras(path, request.format, err)) from err
+    return of_keras(model, path=path)
+
+
+def _with_suffix(path: Path, kind: SourceFormat, folder: Path) -> Path:
+    """Return a path of the same file whose suffix is the one that Keras expects of its content."""
+    suffix = ".keras" if kind is SourceFormat.KERAS else ".h5"
+    if path.suffix == suffix:
+        return path
+    link = folder / f"source{suffix}"
+    link.symlink_to(path)
+    return link
+
+
+def _load_saved_model(path: Path) -> ServedModel:
+    try:
+        loaded = tf.saved_model.load(str(path))
+    except _FOREIGN as err:
+        if _KERAS_2_MARK in (path / "saved_model.pb").read_bytes():
+            raise InputError(_keras_2(path, "2", err)) from err
+        raise InputError(f"{path}: the SavedModel does not open: {_one_line(err)}; export the model again") from err
+    return of_saved_model(loaded, path=path)
+
+
+def _config(path: Path, kind: SourceFormat) -> dict[str, Any]:
+    """Return the model's configuration, without building anything of it."""
+    try:
+        if kind is SourceFormat.KERAS:
+            with zipfile.ZipFile(path) as archive:
+                text: Any = archive.read("config.json")
+        else:
+            with h5py.File(path, "r") as file:
+                text = file.attrs.get("model_config")
+        if text is None:
+            raise InputError(f"{path}: expected a whole model, found weights only: save it with model.save()")
+        config = json.loads(text)
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as err:
+        raise InputError(f"{path}: the file is cut short or damaged ({_one_line(err)}); save the model again") from err
+    if not isinstance(config, dict):
+        raise InputError(f"{path}: expected a model's configuration, found {type(config).__name__}")
+    return config
+
+
+def _check_lambdas(path: Path, config: dict[str, Any], *, allowed: bool) -> None:
+    names = [str(layer.get("config", {}).get("name", "?")) for layer in _layers(config, "Lambda")]
+    if names and not allowed:
+        raise InputError(
+            f"{path}: Lambda layer {', '.join(sorted(set(names)))}: it holds Python code that would run on loading; "
+            "give --allow-lambda if you trust the file's maker, or replace the layer"
+        )
+
+
+def _layers(node: object, class_name: str) -> Iterator[dict[str, Any]]:
+    if isinstance(node, dict):
+        if node.get("class_name") == class_name:
+            yield node
+        children: Iterable[object] = node.values()
+    else:
+        children = node if isinstance(node, list) else ()
+    for child in children:
+        yield from _layers(child, class_name)
+
+
+def _custom_objects(named: Iterable[str]) -> dict[str, Any]:
+    """Import `MODULE` (whose classes register themselves) or one `MODULE:NAME`, also from the current folder."""
+    objects = {}
+    wanted = tuple(named)
+    if wanted:
+        sys.path.insert(0, str(Path.cwd()))
+    for text in wanted:
+        module_name, _, attribute = text.partition(":")
+        try:
+            module = importlib.import_module(module_name)
+            if attribute:
+                objects[attribute] = getattr(module, attribute)
+        except _FOREIGN as err:
+            raise InputError(f"--custom-objects {text}: cannot import it: {_one_line(err)}") from err
+    return objects
+
+
+def _why_keras(path: Path, kind: SourceFormat, err: BaseException) -> str:
+    version = _keras_version(path, kind)
+    if version is not None and version.startswith(("1.", "2.")):
+        return _keras_2(path, version, err)
+    if unknown := re.search(r"(?:Could not locate \w+|Unknown \w+:?) '?(\w+)", str(err)):
+        return (
+            f"{path}: Keras does not know {unknown[1]}, a custom object: name the module that defines it with "
+            f"--custom-objects MODULE:{unknown[1]}"
+        )
+    return f"{path}: Keras {keras.__version__} cannot open it: {_one_line(err)}"
+
+
+def _keras_2(path: Path, version: str, err: BaseException) -> str:
+    return (
+        f"{path}: written by Keras {version}, and Keras {keras.__version__} cannot open it "
+        f"({_one_line(err, limit=120)}); "
+        "this version of edgemm reads Keras 3 models: rebuild it in Keras 3 and save it as .keras"
+    )
+
+
+def _keras_version(path: Path, kind: SourceFormat) -> str | None:
+    try:
+        if kind is SourceFormat.KERAS:
+            with zipfile.ZipFile(path) as archive:
+                found = json.loads(archive.read("metadata.json")).get("keras_version")
+        else:
+            with h5py.File(path, "r") as file:
+                found = file.attrs.get("keras_version")
+    except (OSError, ValueError, KeyError, AttributeError, zipfile.BadZipFile):
+        return None
+    return found.decode() if isinstance(found, bytes) else found
+
+
+def _one_line(err: BaseException, *, limit: int = 300) -> str:
+    text = " ".join(str(err).split())
+    return text if len(text) <= limit else text[:limit] + "…"

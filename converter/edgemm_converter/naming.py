@@ -1,0 +1,68 @@
+"""Names: of a model from its file, of a bundle file, and of tensors where a source has doubles or odd characters.
+
+Pure.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from edgemm.errors import InputError
+
+_MAX_MODEL_NAME = 63
+
+
+def model_name(source: Path) -> str:
+    """Return a model name made from a file's or folder's name: `My Model.keras` → `my-model`.
+
+    Raises:
+        InputError: nothing of it can stand in a model name.
+    """
+    stem = source.resolve().name
+    for suffix in (".keras", ".h5", ".hdf5"):
+        stem = stem.removesuffix(suffix)
+    name = re.sub(r"[^a-z0-9._-]+", "-", stem.lower()).strip("._-")[:_MAX_MODEL_NAME].rstrip("._-")
+    if not name:
+        raise InputError(f"{source}: its name holds no letter a-z or digit to name the model by: give --name")
+    return name
+
+
+def bundle_file(name: str, version: str) -> str:
+    """Return the usual file name of a bundle."""
+    return f"{name}-{version}.edgemm"
+
+
+def unique(names: Iterable[str]) -> tuple[str, ...]:
+    """Return `names` with `_1`, `_2`, … after later ones that repeat an earlier one."""
+    wanted = list(names)
+    taken, result = set(wanted), []
+    seen: set[str] = set()
+    for name in wanted:
+        found, number = name, 0
+        while found in seen or (number > 0 and found in taken):
+            number += 1
+            found = f"{name}_{number}"
+        seen.add(found)
+        result.append(found)
+    return tuple(result)
+
+
+def identifiers(names: Iterable[str], *, prefix: str) -> tuple[str, ...]:
+    """Return for each tensor name one that TensorFlow, TFLite and ONNX all keep as it is.
+
+    TensorFlow tells names apart without regard to case, so these differ without it too. A plain name stays itself.
+    """
+    result: list[str] = []
+    taken: set[str] = set()
+    for name in names:
+        base = re.sub(r"[^A-Za-z0-9_]", "_", name)
+        base = base if re.match(r"[A-Za-z]", base) else f"{prefix}_{base.lstrip('_')}".rstrip("_")
+        found, number = base, 0
+        while found.lower() in taken:
+            number += 1
+            found = f"{base}_{number}"
+        taken.add(found.lower())
+        result.append(found)
+    return tuple(result)

@@ -1,0 +1,140 @@
+"""The inputs on which a source and its variants are compared: random from fixed seeds, and the user's own data.
+
+Every array here has shape [runs, *concrete shape of the tensor]: run i of a model takes `array[i]`. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from edgemm.manifest import DType, Signature, TensorSpec
+from edgemm_converter.arrays import Array, sample_shape, spread
+from edgemm_converter.protocol import SetKind
+
+SEEDS = (1, 2, 3)
+RUNS_PER_SEED = 4
+BATCHES = (1, 4)
+GOLDEN_SEED = 0
+GOLDEN_SAMPLES = 16
+MAX_CALIBRATION_SAMPLES = 512
+_IMAGE_SIZE, _SEQUENCE_LENGTH = 32, 16
+
+
+@dataclass(frozen=True)
+class InputSet:
+    """Inputs of `runs` runs, of `samples` samples in all."""
+
+    id: str
+    kind: SetKind
+    arrays: Mapping[str, Array]
+    runs: int
+    samples: int
+    seeds: tuple[int, ...] = field(default=())
+
+
+def input_sets(
+    signature: Signature, *, calibration: Mapping[str, Array] | None, evaluation: Mapping[str, Array] | None
+) -> tuple[InputSet, ...]:
+    """Return all sets of a conversion; the arrays of data are as `arrays.match` returns them."""
+    free = any(spec.shape[:1] == (-1,) for spec in signature.inputs)
+    sets = [_random(signature, calibration, batch=batch) for batch in (BATCHES if free else BATCHES[:1])]
+    if calibration is None:
+        sets.append(_golden_random(signature))
+    else:
+        chosen = _taken(calibration, limit=MAX_CALIBRATION_SAMPLES)
+        sets.append(_of_data("calibration", SetKind.CALIBRATION, signature, chosen))
+        golden = _taken(calibration, limit=GOLDEN_SAMPLES)
+        sets.append(_of_data("golden", SetKind.GOLDEN, signature, golden))
+    if evaluation is not None:
+        sets.append(_of_data("evaluation", SetKind.EVALUATION, signature, evaluation))
+    return tuple(sets)
+
+
+def one_step_off(inputs: Mapping[str, Array]) -> dict[str, Array]:
+    """Return inputs of which each floating-point number is the next one up or down, at random from a fixed seed."""
+    rng = np.random.default_rng(GOLDEN_SEED)
+
+    def move(array: Array) -> Array:
+        if array.dtype.kind != "f":
+            return array
+        limits = np.where(rng.random(array.shape) < 0.5, -np.inf, np.inf).astype(array.dtype)
+        moved: Array = np.nextafter(array, limits)
+        return moved
+
+    return {name: move(array) for name, array in inputs.items()}
+
+
+def _random(signature: Signature, calibration: Mapping[str, Array] | None, *, batch: int) -> InputSet:
+    arrays = {
+        spec.name: np.concatenate(
+            [
+                _draw(spec, np.random.default_rng([seed, batch, position]), runs=RUNS_PER_SEED, batch=batch, data=data)
+                for seed in SEEDS
+            ]
+        )
+        for position, (spec, data) in enumerate(_with_data(signature, calibration))
+    }
+    runs = RUNS_PER_SEED * len(SEEDS)
+    return InputSet(f"random-{batch}", SetKind.RANDOM, arrays, runs, runs * batch, SEEDS)
+
+
+def _golden_random(signature: Signature) -> InputSet:
+    arrays = {
+        spec.name: _draw(
+            spec, np.random.default_rng([GOLDEN_SEED, 1, position]), runs=GOLDEN_SAMPLES, batch=1, data=None
+        )
+        for position, spec in enumerate(signature.inputs)
+    }
+    return InputSet("golden", SetKind.GOLDEN, arrays, GOLDEN_SAMPLES, GOLDEN_SAMPLES, (GOLDEN_SEED,))
+
+
+def _of_data(set_id: str, kind: SetKind, signature: Signature, data: Mapping[str, Array]) -> InputSet:
+    arrays = {
+        spec.name: data[spec.name][:, np.newaxis] if spec.shape[:1] == (-1,) else data[spec.name]
+        for spec in signature.inputs
+    }
+    runs = len(next(iter(arrays.values())))
+    return InputSet(set_id, kind, arrays, runs, runs)
+
+
+def _taken(data: Mapping[str, Array], *, limit: int) -> dict[str, Array]:
+    return {name: array[spread(len(array), limit=limit)] for name, array in data.items()}
+
+
+def _with_data(signature: Signature, data: Mapping[str, Array] | None) -> Sequence[tuple[TensorSpec, Array | None]]:
+    return [(spec, data[spec.name] if data is not None else None) for spec in signature.inputs]
+
+
+def _draw(spec: TensorSpec, rng: np.random.Generator, *, runs: int, batch: int, data: Array | None) -> Array:
+    """Return random values: over the range of `data` where it is given, else what a model usually takes."""
+    shape = (runs, *_concrete(spec, batch=batch, data=data))
+    dtype = np.dtype(spec.dtype.value)
+    if spec.dtype is DType.BOOL:
+        return rng.integers(0, 2, shape).astype(bool)
+    if dtype.kind == "f":
+        values = rng.standard_normal(shape) if data is None else rng.uniform(data.min(), data.max(), shape)
+        return values.astype(dtype)
+    low, high = _integer_range(dtype) if data is None else (int(data.min()), int(data.max()))
+    return rng.integers(low, high, shape, dtype=dtype, endpoint=True)
+
+
+def _integer_range(dtype: np.dtype[np.generic]) -> tuple[int, int]:
+    """Return bytes for pixels, and otherwise small numbers, which are valid as indices of an embedding."""
+    if dtype.itemsize == 1:
+        info = np.iinfo(dtype.name)
+        return int(info.min), int(info.max)
+    return 0, 3
+
+
+def _concrete(spec: TensorSpec, *, batch: int, data: Array | None) -> tuple[int, ...]:
+    free = spec.shape[:1] == (-1,)
+    inner = sample_shape(spec)
+    if data is not None:
+        inner = data.shape[1:]
+    else:
+        usual = _IMAGE_SIZE if len(spec.shape) >= 4 else _SEQUENCE_LENGTH
+        inner = tuple(usual if d == -1 else d for d in inner)
+    return (batch, *inner) if free else inner

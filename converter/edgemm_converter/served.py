@@ -1,0 +1,224 @@
+"""A loaded model as one TensorFlow function with named inputs and outputs, whatever kind of artifact it came from.
+
+In TensorFlow's graphs, tensors have `identifiers` (naming.py) of the signature's names, so that each tensor of a
+converted file can be traced back by name; positions change on the way. Imports TensorFlow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras.src.export.export_utils import get_input_signature  # Keras has no public name for it
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+from edgemm.errors import ConversionError, InputError
+from edgemm.manifest import DType, Signature, TensorSpec
+from edgemm_converter import naming
+from edgemm_converter.arrays import Array
+
+_DEFAULT_SIGNATURE = "serving_default"
+Call = Callable[[Sequence[Any]], Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """What a source serves; `call` takes tensors in the order of the signature's inputs, returns outputs by name."""
+
+    signature: Signature
+    call: Call
+    owner: Any
+    """Keeps the variables alive."""
+
+    @property
+    def input_ids(self) -> dict[str, str]:
+        """Name of each input → its identifier in graphs."""
+        return _input_ids(self.signature.inputs)
+
+    @property
+    def output_ids(self) -> dict[str, str]:
+        """Name of each output → its identifier in graphs; none is also an input's."""
+        taken, names = list(self.input_ids.values()), [spec.name for spec in self.signature.outputs]
+        ids = naming.identifiers([*taken, *names], prefix="output")
+        return dict(zip(names, ids[len(taken) :], strict=True))
+
+    def function(self, *, batch: int | None) -> Any:
+        """Return the source as a `tf.function`; `batch` takes the place of a variable batch, None leaves it free."""
+        ids = self.output_ids
+
+        def serve(*tensors: Any) -> dict[str, Any]:
+            return {ids[name]: value for name, value in self.call(tensors).items()}
+
+        return tf.function(serve, input_signature=_tensor_specs(self.signature.inputs, batch=batch), autograph=False)
+
+    def frozen(self, *, batch: int | None) -> tf.Module:
+        """Return a module whose `serve` is the source with its variables turned into constants.
+
+        Unfrozen, Keras 3 variables stay resources in a TFLite file, which the quantizer cannot read.
+
+        Raises:
+            ConversionError: the model writes to its variables.
+        """
+        concrete = self.function(batch=batch).get_concrete_function()
+        try:
+            constant = convert_variables_to_constants_v2(concrete, lower_control_flow=False)
+        except (ValueError, tf.errors.OpError) as err:
+            raise ConversionError(
+                "the model keeps state: it changes its own variables when it runs, as layers with stateful=True do; "
+                f"save it without state ({' '.join(str(err).split())[:160]})"
+            ) from err
+        positions = {tensor.name: i for i, tensor in enumerate(constant.outputs)}
+        where = {name: positions[tensor.name] for name, tensor in concrete.structured_outputs.items()}
+
+        def serve(*tensors: Any) -> dict[str, Any]:
+            values = tf.nest.flatten(constant(*tensors))
+            return {name: values[position] for name, position in where.items()}
+
+        module = tf.Module()
+        module.constant = constant
+        module.serve = tf.function(
+            serve, input_signature=_tensor_specs(self.signature.inputs, batch=batch), autograph=False
+        )
+        return module
+
+    def run(self, function: Any, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Run a function of this model in graph mode, by the signature's names."""
+        values = function(*(tf.constant(inputs[spec.name]) for spec in self.signature.inputs))
+        return {name: np.asarray(values[identifier]) for name, identifier in self.output_ids.items()}
+
+
+def of_keras(model: Any, *, path: Path) -> ServedModel:
+    """Wrap a Keras model.
+
+    Raises:
+        InputError: it has no fixed kinds of inputs, or a weight is NaN.
+    """
+    _check_weights(model.variables, path=path)
+    for layer in model._flatten_layers():  # noqa: SLF001 - as Keras' own exporters walk nested models
+        if hasattr(layer, "use_cudnn"):
+            layer.use_cudnn = False  # the fused GPU operation converts to nothing
+    try:
+        structure = get_input_signature(model)
+    except (ValueError, TypeError) as err:
+        raise InputError(
+            f"{path}: the model does not say what inputs it takes ({err}); call it once before saving"
+        ) from err
+    arguments = structure if isinstance(structure, (list, tuple)) else [structure]
+    flat = keras.tree.flatten_with_path(arguments)
+    names = naming.unique(_input_name(where, spec, count=len(flat)) for where, spec in flat)
+    # Keras' helper makes every batch variable; a model with state has a fixed one.
+    batches = [t.shape[0] for t in getattr(model, "inputs", None) or ()]
+    batches = batches if len(batches) == len(flat) else [None] * len(flat)
+    inputs = tuple(
+        _spec(name, spec.dtype, (batch, *spec.shape[1:]), path=path)
+        for name, batch, (_, spec) in zip(names, batches, flat, strict=True)
+    )
+    declared = list(getattr(model, "output_names", ())) or _sequential_output(model)
+
+    def call(tensors: Sequence[Any]) -> dict[str, Any]:
+        packed = keras.tree.pack_sequence_as(arguments, list(tensors))
+        found = keras.tree.flatten_with_path(model(*packed, training=False))
+        found_names = [_output_name(where, i, declared, count=len(found)) for i, (where, _) in enumerate(found)]
+        return dict(zip(naming.unique(found_names), (value for _, value in found), strict=True))
+
+    return _with_outputs(inputs, call, owner=model, path=path)
+
+
+def of_saved_model(loaded: Any, *, path: Path) -> ServedModel:
+    """Wrap the serving signature of a SavedModel.
+
+    Raises:
+        InputError: it has none, or several and none is the default; or a weight is NaN.
+    """
+    signatures = dict(loaded.signatures)
+    key = _DEFAULT_SIGNATURE if _DEFAULT_SIGNATURE in signatures else next(iter(signatures), "")
+    if not key or (key != _DEFAULT_SIGNATURE and len(signatures) > 1):
+        raise InputError(
+            f"{path}: expected a signature {_DEFAULT_SIGNATURE!r}, found {sorted(signatures) or 'none'}: "
+            "export the model with model.export()"
+        )
+    signature = signatures[key]
+    _check_weights(signature.variables, path=path)
+    specs = signature.structured_input_signature[1]
+    inputs = tuple(_spec(name, spec.dtype.name, tuple(spec.shape), path=path) for name, spec in specs.items())
+
+    def call(tensors: Sequence[Any]) -> dict[str, Any]:
+        return dict(signature(**{spec.name: tensor for spec, tensor in zip(inputs, tensors, strict=True)}))
+
+    return _with_outputs(inputs, call, owner=loaded, path=path)
+
+
+def _with_outputs(inputs: tuple[TensorSpec, ...], call: Call, *, owner: Any, path: Path) -> ServedModel:
+    """Trace the model once to learn what comes out of it."""
+    traced: dict[str, Any] = {}
+
+    def trace(*tensors: Any) -> dict[str, Any]:
+        traced.update(call(tensors))
+        return {}
+
+    tf.function(trace, input_signature=_tensor_specs(inputs, batch=None), autograph=False).get_concrete_function()
+    outputs = tuple(_spec(name, value.dtype.name, tuple(value.shape), path=path) for name, value in traced.items())
+    if scalars := [spec.name for spec in inputs if not spec.shape]:
+        raise InputError(
+            f"{path}: input {', '.join(scalars)} is a single number; expected tensors with a batch: make it one"
+        )
+    if not inputs or not outputs:
+        raise InputError(f"{path}: expected a model with inputs and outputs, found {len(inputs)} and {len(outputs)}")
+    return ServedModel(Signature(inputs=inputs, outputs=outputs), call, owner)
+
+
+def _input_ids(inputs: Sequence[TensorSpec]) -> dict[str, str]:
+    names = [spec.name for spec in inputs]
+    return dict(zip(names, naming.identifiers(names, prefix="input"), strict=True))
+
+
+def _tensor_specs(inputs: Sequence[TensorSpec], *, batch: int | None) -> list[Any]:
+    specs, ids = [], _input_ids(inputs)
+    for spec in inputs:
+        shape: list[int | None] = [None if d == -1 else d for d in spec.shape]
+        if spec.shape[:1] == (-1,):
+            shape[0] = batch
+        specs.append(tf.TensorSpec(shape, spec.dtype.value, name=ids[spec.name]))
+    return specs
+
+
+def _spec(name: str, dtype: str, shape: Sequence[int | None] | None, *, path: Path) -> TensorSpec:
+    try:
+        return TensorSpec(name=name, dtype=DType(dtype), shape=tuple(-1 if d is None else int(d) for d in shape or ()))
+    except ValueError as err:
+        raise InputError(
+            f"{path}: tensor {name!r} is of dtype {dtype}; edgemm serves numbers ({', '.join(DType)}): do this part of "
+            "the work outside the model"
+        ) from err
+
+
+def _input_name(where: tuple[Any, ...], spec: Any, *, count: int) -> str:
+    if where and isinstance(where[-1], str):
+        return where[-1]
+    return str(spec.name) if spec.name else "input" if count == 1 else f"input_{where[-1] if where else 0}"
+
+
+def _output_name(where: tuple[Any, ...], index: int, declared: Sequence[str], *, count: int) -> str:
+    if where and isinstance(where[-1], str):
+        return where[-1]
+    return declared[index] if len(declared) == count else "output" if count == 1 else f"output_{index}"
+
+
+def _sequential_output(model: Any) -> list[str]:
+    return [model.layers[-1].name] if isinstance(model, keras.Sequential) else []
+
+
+def _check_weights(variables: Sequence[Any], *, path: Path) -> None:
+    for variable in variables:
+        values = np.asarray(variable)
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            name = getattr(variable, "path", variable.name)
+            count = int((~np.isfinite(values)).sum())
+            raise InputError(
+                f"{path}: weight {name} has {count} values that are NaN or infinite; expected numbers: train it again"
+            )

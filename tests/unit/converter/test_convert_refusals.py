@@ -1,0 +1,131 @@
+"""Sources and data that cannot be converted: one clear line, the right status, no file."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from tests.unit.converter.conftest import environment, run_convert
+
+pytestmark = pytest.mark.tensorflow
+
+
+def refused(folder: Path, *arguments: object, status: int) -> str:
+    before = sorted(folder.iterdir())
+    run = run_convert(*arguments, folder=folder)
+    assert run.status == status, run.stderr
+    assert run.stdout == ""
+    assert run.stderr.count("error:") == 1
+    assert "Traceback" not in run.stderr
+    assert sorted(folder.iterdir()) == before
+    return run.error
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("lambda.keras", "Lambda layer lambda: it holds Python code that would run on loading; give --allow-lambda"),
+        ("lambda.h5", "give --allow-lambda"),
+        ("custom.keras", "does not know PlainLayer, a custom object: name the module"),
+        ("nan.keras", "weight broken/kernel has 1 values that are NaN or infinite"),
+        ("only.weights.h5", "found weights only: save it with model.save()"),
+    ],
+)
+def test_sources_that_can_never_work(source: str, message: str, models: Path, tmp_path: Path) -> None:
+    assert message in refused(tmp_path, models / source, status=2)
+
+
+def test_truncated_models(models: Path, tmp_path: Path) -> None:
+    for name in ("cnn.keras", "cnn.h5"):
+        whole = (models / name).read_bytes()
+        (tmp_path / name).write_bytes(whole[: len(whole) * 2 // 3])
+        assert "cut short or damaged" in refused(tmp_path, name, status=2)
+
+
+def test_a_damaged_saved_model(models: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "saved_model.pb").write_bytes((models / "cnn_saved" / "saved_model.pb").read_bytes()[:500])
+    assert "the SavedModel does not open" in refused(tmp_path, "broken", status=2)
+
+
+def test_files_that_are_no_models_need_no_tensorflow(tmp_path: Path) -> None:
+    (tmp_path / "empty.keras").write_bytes(b"")
+    assert "found an empty file" in refused(tmp_path, "empty.keras", status=2)
+    assert "No such file" in refused(tmp_path, "missing.keras", status=2)
+
+
+def test_calibration_data_that_do_not_fit(models: Path, tmp_path: Path) -> None:
+    def error(data: Path) -> str:
+        return refused(tmp_path, models / "cnn.keras", "--calibration", data, status=2)
+
+    assert "expected shape [samples, 8, 8, 1], found [40, 6]" in error(models / "words.npy")
+    assert "expected one array for each input, image; found left, right" in error(models / "pairs.npz")
+    np.save(tmp_path / "text.npy", np.array(["a"]))
+    assert "input 'image'" in error(tmp_path / "text.npy")
+
+
+def test_labels_of_another_count(models: Path, tmp_path: Path) -> None:
+    (tmp_path / "labels.txt").write_text("cat\ndog\n")
+    found = refused(tmp_path, models / "cnn.keras", "--labels", "labels.txt", "--target", "onnx", status=2)
+    assert "2 labels were given, and no output has as many values: digit has 10" in found
+
+
+def test_a_model_whose_converted_outputs_are_wrong(models: Path, tmp_path: Path) -> None:
+    found = refused(tmp_path, models / "impure.keras", "--custom-objects", "simulators.odd_layers", status=1)
+    assert "tflite:float32, output 'y': the max error on random data is" in found
+    assert "no bundle was written" in found
+
+
+def test_an_output_folder_that_is_missing(models: Path, tmp_path: Path) -> None:
+    found = refused(tmp_path, models / "cnn.keras", "-o", "nowhere/x.edgemm", status=1)
+    assert "cannot write nowhere/x.edgemm" in found
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(models: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "edgemm", "convert", str(models / "cnn.keras"), "--target", "onnx"]
+    limited = f"ulimit -f 8; exec {' '.join(command)}"
+    done = subprocess.run(
+        ["bash", "-c", limited], cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "error: cannot " in done.stderr.splitlines()[-1]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_keras_2_artifacts_that_keras_3_cannot_open_are_named(shared: Path, tmp_path: Path) -> None:
+    for name in ("str_ww_ref_model.h5", "kws_ref_model"):
+        found = refused(tmp_path, shared / "models" / "mlperf-tiny" / name, status=2)
+        assert f"{name}: written by Keras 2" in found
+        assert "this version of edgemm reads Keras 3 models" in found
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_conversion_leaves_no_process_and_no_file(
+    how: signal.Signals, models: Path, tmp_path: Path
+) -> None:
+    temporary, output = tmp_path / "tmp", tmp_path / "out"
+    temporary.mkdir()
+    output.mkdir()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "edgemm", "convert", str(models / "cnn.keras")],
+        cwd=output, env=environment(TMPDIR=str(temporary)), stderr=subprocess.PIPE, stdout=subprocess.PIPE,
+        start_new_session=True,
+    )  # fmt: skip
+    assert process.stderr is not None
+    while b"loading" not in process.stderr.readline():
+        assert process.poll() is None
+    children = psutil.Process(process.pid).children(recursive=True)
+    assert children
+    os.kill(process.pid, how)
+    process.communicate()
+    _, alive = psutil.wait_procs(children, timeout=30)
+    assert alive == []
+    assert list(output.iterdir()) == []
+    if how is signal.SIGINT:
+        assert process.returncode == 130
+        assert list(temporary.iterdir()) == []
