@@ -1,0 +1,96 @@
+"""The fleet manager's web application: every request passes the same edge, then its route's handler.
+
+    app = create_app(state, routes())
+
+The edge finds out who calls, checks the right, decodes query and body into types, and turns errors into answers. The
+application has no state of its own and is served by `edgemm_fleet.api.server`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+from flask import Blueprint, Flask, Response, request
+
+from edgemm.errors import BadRequestError
+from edgemm_fleet.api import access, errors
+from edgemm_fleet.api.access import Access, Caller
+from edgemm_fleet.api.messages import Nothing
+from edgemm_fleet.api.routes import Call, Route
+from edgemm_fleet.api.state import FleetState
+
+logger = logging.getLogger(__name__)
+_READING = frozenset({"GET", "HEAD"})
+
+
+def create_app(state: FleetState, routes: Sequence[Route], *, page: Blueprint | None = None) -> Flask:
+    """Make the application that answers `routes`, with a page for people where one is given."""
+    app = Flask(__name__, static_folder=None)
+    errors.register(app)
+    for route in routes:
+        app.add_url_rule(
+            route.address,
+            endpoint=f"{route.method} {route.address}",
+            view_func=_view(state, route),
+            methods=[route.method],
+            strict_slashes=False,
+            provide_automatic_options=False,
+        )
+    if page is not None:
+        app.register_blueprint(page)
+    return app
+
+
+def _view(state: FleetState, route: Route) -> Callable[..., Response]:
+    def view(**path: str) -> Response:
+        now = state.clock()
+        caller = _caller(state, route, now=now)
+        call = Call(caller, path, _query(route), _body(state, route), now, request)
+        answer = route.handler(state, call)
+        if request.method not in _READING:
+            logger.info("did operation=%s actor=%s", route.name, caller.actor)
+        return _respond(answer, status=route.status)
+
+    return view
+
+
+def _caller(state: FleetState, route: Route, *, now: float) -> Caller:
+    if route.access is Access.PUBLIC:
+        return Caller()
+    caller = access.authenticate(state.store, request.headers.get("Authorization"), now=now)
+    access.check(caller, route.access)
+    return caller
+
+
+def _query(route: Route) -> Any:
+    try:
+        return msgspec.convert(request.args.to_dict(), route.query, strict=False)
+    except msgspec.ValidationError as err:
+        raise BadRequestError(f"query of {route.name}: {err}") from err
+
+
+def _body(state: FleetState, route: Route) -> Any:
+    if route.body is Nothing:
+        return Nothing()
+    if route.body is bytes:
+        request.max_content_length = state.limits.max_blob_bytes
+        return b""
+    limits = state.limits
+    request.max_content_length = limits.max_publication_bytes if route.large_body else limits.max_json_bytes
+    try:
+        return msgspec.json.decode(request.get_data(cache=False), type=route.body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
+        raise BadRequestError(f"body of {route.name}: {err}") from err
+
+
+def _respond(answer: msgspec.Struct | Response | None, *, status: int) -> Response:
+    if isinstance(answer, Response):
+        return answer
+    if answer is None:
+        return Response(status=204)
+    response = Response(msgspec.json.encode(answer), status=status, mimetype="application/json")
+    response.headers["Cache-Control"] = "no-store"
+    return response

@@ -1,0 +1,115 @@
+"""Devices: listed, looked at, labelled and removed."""
+
+from __future__ import annotations
+
+from edgemm.errors import BadRequestError, NotFoundError
+from edgemm.messages import Desired
+from edgemm_fleet.api.access import Access
+from edgemm_fleet.api.messages import DeviceDetail, DeviceSummary, LabelsRequest, Nothing, PageQuery
+from edgemm_fleet.api.routes import Call, Route
+from edgemm_fleet.api.state import FleetState
+from edgemm_fleet.api.telemetry import TelemetryWindow, window
+from edgemm_fleet.store import actions, audit, desired, devices, reported, streams
+from edgemm_fleet.store.database import Transaction
+from edgemm_fleet.store.records import Device, EventRecord, Page
+
+MAX_LABELS = 32
+_RECENT = 20
+
+
+def list_devices(state: FleetState, call: Call[Nothing, PageQuery]) -> Page[DeviceSummary]:
+    """List the devices by id, each with the models that it reported."""
+    with state.store.read() as tx:
+        page = devices.page(tx, after=call.query.after, limit=call.query.limit)
+        reports = reported.of(tx, [device.id for device in page.items])
+    items = []
+    for device in page.items:
+        report = reports.get(device.id)
+        models = report.reported.models if report else ()
+        items.append(DeviceSummary(device=device, models=models, reported_at=report.received_at if report else None))
+    return Page(items=tuple(items), next=page.next)
+
+
+def get_device(state: FleetState, call: Call[Nothing, Nothing]) -> DeviceDetail:
+    """Show one device: what is wanted of it, what it reported, its newest events and telemetry."""
+    with state.store.read() as tx:
+        device = _live(tx, call.path["device"])
+        report = reported.find(tx, device.id)
+        wanted = desired.find(tx, device.id)
+        return DeviceDetail(
+            device=device,
+            desired=wanted.desired if wanted else None,
+            reported=report.reported if report else None,
+            reported_at=report.received_at if report else None,
+            actions=tuple(actions.recent(tx, device.id, limit=_RECENT)),
+            events=streams.page_events(tx, device.id, limit=_RECENT).items,
+            telemetry=tuple(map(window, streams.page_telemetry(tx, device.id, limit=1).items)),
+        )
+
+
+def get_desired(state: FleetState, call: Call[Nothing, Nothing]) -> Desired:
+    """Return what the fleet wants of one device."""
+    with state.store.read() as tx:
+        device = _live(tx, call.path["device"])
+        wanted = desired.find(tx, device.id)
+    if wanted is None:
+        raise NotFoundError(f"device {device.id}: nothing was ever wanted of it; start a rollout that reaches it")
+    return wanted.desired
+
+
+def list_events(state: FleetState, call: Call[Nothing, PageQuery]) -> Page[EventRecord]:
+    """List a device's events, newest first."""
+    with state.store.read() as tx:
+        device = _live(tx, call.path["device"])
+        return streams.page_events(tx, device.id, after=call.query.after, limit=call.query.limit)
+
+
+def list_telemetry(state: FleetState, call: Call[Nothing, PageQuery]) -> Page[TelemetryWindow]:
+    """List a device's telemetry windows, newest first."""
+    with state.store.read() as tx:
+        device = _live(tx, call.path["device"])
+        page = streams.page_telemetry(tx, device.id, after=call.query.after, limit=call.query.limit)
+    return Page(items=tuple(map(window, page.items)), next=page.next)
+
+
+def label_device(state: FleetState, call: Call[LabelsRequest, Nothing]) -> Device:
+    """Set and take off labels of a device; those not named stay."""
+    with state.store.write() as tx:
+        device = _live(tx, call.path["device"])
+        kept = {name: value for name, value in device.labels.items() if name not in call.body.drop}
+        labels = {**kept, **call.body.put}
+        if len(labels) > MAX_LABELS:
+            raise BadRequestError(f"device {device.id}: {len(labels)} labels, the limit is {MAX_LABELS}")
+        devices.set_labels(tx, device.id, labels)
+        text = " ".join(f"{name}={value}" for name, value in sorted(labels.items()))
+        audit.add(tx, at=call.now, actor=call.caller.actor, action="device.label", subject=device.id, detail=text)
+        return _live(tx, device.id)
+
+
+def remove_device(state: FleetState, call: Call[Nothing, Nothing]) -> None:
+    """End all rights of a device: its key, its bearer and its login at the broker."""
+    with state.store.write() as tx:
+        device = _live(tx, call.path["device"])
+        devices.remove(tx, device.id, now=call.now)
+        audit.add(tx, at=call.now, actor=call.caller.actor, action="device.remove", subject=device.id)
+    state.credentials.refresh()
+
+
+def _live(tx: Transaction, name: str) -> Device:
+    found = devices.find(tx, name)
+    if found is None:
+        raise NotFoundError(f"no device {name[:80]!r} in this fleet: `edgemm fleet devices` lists them")
+    return found
+
+
+ROUTES = (
+    Route("GET", "/api/v1/devices", list_devices, Access.READ, Page[DeviceSummary], query=PageQuery),
+    Route("GET", "/api/v1/devices/<device>", get_device, Access.READ, DeviceDetail),
+    Route("DELETE", "/api/v1/devices/<device>", remove_device, Access.OPERATE, Nothing, status=204),
+    Route("GET", "/api/v1/devices/<device>/desired", get_desired, Access.READ, Desired),
+    Route("PATCH", "/api/v1/devices/<device>/labels", label_device, Access.OPERATE, Device, body=LabelsRequest),
+    Route("GET", "/api/v1/devices/<device>/events", list_events, Access.READ, Page[EventRecord], query=PageQuery),
+    Route(
+        "GET", "/api/v1/devices/<device>/telemetry", list_telemetry, Access.READ, Page[TelemetryWindow], query=PageQuery
+    ),
+)

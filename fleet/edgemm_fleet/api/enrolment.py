@@ -1,0 +1,112 @@
+"""A device joins: it shows a token and its public key, and learns who it is.
+
+The same token and key get the same answer, also after the token is used up, so that a crash on either side strands
+nobody. What ends it is `remove`: then only another token lets that key in again.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import msgspec
+from securesystemslib.signer import Key
+
+from edgemm.enrolment import ENROL_PATH, EnrolmentRequest, EnrolmentResponse
+from edgemm.errors import PermissionDeniedError
+from edgemm.signing import key_document, key_from_document
+from edgemm_fleet.api.access import Access
+from edgemm_fleet.api.messages import Nothing
+from edgemm_fleet.api.routes import Call, Route
+from edgemm_fleet.api.state import FleetState
+from edgemm_fleet.broker.passwords import hash_password
+from edgemm_fleet.store import audit, devices, tokens
+from edgemm_fleet.store.database import Transaction
+from edgemm_fleet.store.records import Device, EnrolmentTokenRecord
+from edgemm_fleet.trust.access_tokens import token_hash
+from edgemm_fleet.trust.device_secrets import DeviceSecrets
+
+_SLUG_CHARACTERS = 40
+_KEY_CHARACTERS = 8
+
+
+def enrol(state: FleetState, call: Call[EnrolmentRequest, Nothing]) -> EnrolmentResponse:
+    """Let a device in by an enrolment token; the same token and key get the same answer."""
+    request, key = call.body, key_from_document(call.body.public_key)
+    secrets = DeviceSecrets.derive(state.secret, token_secret=bytes.fromhex(request.secret), key_id=key.keyid)
+    with state.store.write() as tx:
+        token = tokens.find(tx, token_hash(request.secret))
+        if token is None:
+            raise PermissionDeniedError("enrolment token: unknown to this fleet; make one: edgemm fleet token create")
+        device = _Enrolment(request, key, secrets, token, call.now).run(tx)
+    state.credentials.refresh()
+    return EnrolmentResponse(
+        fleet=state.fleet,
+        device=device.id,
+        bearer=secrets.bearer,
+        broker=state.credentials.access(device.id, secrets.broker_password),
+        root=state.repository.root_bytes.decode(),
+    )
+
+
+def device_id(name: str, key_id: str) -> str:
+    """Return a readable id: the name in small letters, and the beginning of the key's digest."""
+    slug = re.sub(r"[^a-z0-9]+", "-", name.lower())[:_SLUG_CHARACTERS].strip("-")
+    return f"{slug or 'device'}-{key_id[:_KEY_CHARACTERS]}"
+
+
+@dataclass(frozen=True)
+class _Enrolment:
+    """One request whose token is known."""
+
+    request: EnrolmentRequest
+    key: Key
+    secrets: DeviceSecrets
+    token: EnrolmentTokenRecord
+    now: float
+
+    def run(self, tx: Transaction) -> Device:
+        """Find or record the device.
+
+        Raises:
+            PermissionDeniedError: the token no longer holds, or the device was removed.
+        """
+        same = devices.find_by_enrolment(tx, token_id=self.token.id, key_id=self.key.keyid)
+        if same is not None and same.removed_at is not None:
+            raise PermissionDeniedError(
+                f"device {same.id}: it was removed from the fleet; to let it in again, make another token: "
+                "edgemm fleet token create"
+            )
+        if same is not None:
+            return same
+        tokens.spend(tx, self.token.id, now=self.now)
+        known = devices.find_by_key(tx, self.key.keyid)
+        device = self._device(known)
+        hashes = {
+            "bearer_hash": token_hash(self.secrets.bearer),
+            "broker_hash": hash_password(self.secrets.broker_password),
+        }
+        if known is None:
+            devices.add(tx, device, **hashes)
+        else:
+            devices.readmit(tx, device, **hashes)
+        audit.add(tx, at=self.now, actor=f"token:{self.token.id}", action="device.enrol", subject=device.id)
+        return device
+
+    def _device(self, known: Device | None) -> Device:
+        """Return the record to keep; a key that is known keeps its id."""
+        fresh = Device(
+            id=device_id(self.request.name, self.key.keyid),
+            name=self.request.name,
+            labels={**self.request.labels, **self.token.labels},
+            key=key_document(self.key),
+            key_id=self.key.keyid,
+            token_id=self.token.id,
+            runtime=self.request.runtime,
+            platform=self.request.platform,
+            enrolled_at=self.now,
+        )
+        return fresh if known is None else msgspec.structs.replace(fresh, id=known.id, presence=known.presence)
+
+
+ROUTES = (Route("POST", ENROL_PATH, enrol, Access.PUBLIC, EnrolmentResponse, body=EnrolmentRequest),)

@@ -1,0 +1,234 @@
+"""What goes in and out of the HTTP API, beside what the store's records and the wire's messages already are."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct
+
+from edgemm.enrolment import Labels
+from edgemm.manifest import Digest, ModelName, VersionText
+from edgemm.messages import Desired, ModelConfig, Reported, ReportedModel, Short
+from edgemm_fleet.api.telemetry import TelemetryWindow
+from edgemm_fleet.rollout.plan import DeadlineSeconds, Group, Plan, Selector
+from edgemm_fleet.rollout.progress import Rollout
+from edgemm_fleet.store.records import (
+    ActionRecord,
+    Device,
+    EnrolmentTokenRecord,
+    EventRecord,
+    ModelRecord,
+    PersonToken,
+    Role,
+    VersionRecord,
+)
+
+DEFAULT_GROUPS = (Group(count=1), Group(percent=10), Group(percent=100))
+"""A canary of one device, then a tenth, then everybody."""
+
+DAY_S = 86_400.0
+MAX_TTL_S = 3660 * DAY_S
+TtlSeconds = Annotated[float, Meta(gt=0, le=MAX_TTL_S)]
+PersonName = Annotated[str, Meta(pattern=r"\A[a-z0-9][a-z0-9._@-]{0,62}\Z")]
+PageLimit = Annotated[int, Meta(ge=1, le=1000)]
+
+
+class Body(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of what people send: a misspelled field is an error, not a default."""
+
+
+class Nothing(Struct, frozen=True):
+    """No body, no query, or no answer."""
+
+
+class PageQuery(Body, frozen=True):
+    """Which part of a list: `after` is the `next` of the part before."""
+
+    after: Annotated[str, Meta(max_length=256)] | None = None
+    limit: PageLimit = 100
+
+
+class ErrorDetail(Struct, frozen=True, kw_only=True):
+    """What went wrong: a code for programs, a message and the next step for people."""
+
+    code: str
+    message: str
+    hint: str
+
+
+class ErrorAnswer(Struct, frozen=True, kw_only=True):
+    """The body of every answer with a status of 400 or above."""
+
+    error: ErrorDetail
+
+
+class Health(Struct, frozen=True, kw_only=True):
+    """The server answers."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Me(Struct, frozen=True, kw_only=True):
+    """Whose token was shown, and to which fleet."""
+
+    fleet: str
+    person: str
+    role: Role
+    expires_at: float
+    version: str
+
+
+class TokenRequest(Body, frozen=True):
+    """An enrolment token to make: for how many devices (None: any number), for how long, and with which labels."""
+
+    uses: Annotated[int, Meta(ge=1, le=1_000_000)] | None = 1
+    ttl_s: TtlSeconds = DAY_S
+    labels: Labels = {}
+
+
+class CreatedToken(Struct, frozen=True, kw_only=True):
+    """A new enrolment token; its text is shown this once."""
+
+    token: str
+    url: str
+    record: EnrolmentTokenRecord
+
+
+class PersonRequest(Body, frozen=True):
+    """A person's token to make."""
+
+    person: PersonName
+    role: Role
+    ttl_s: TtlSeconds = 365 * DAY_S
+
+
+class CreatedPerson(Struct, frozen=True, kw_only=True):
+    """A new token of a person; its text is shown this once."""
+
+    token: str
+    url: str
+    record: PersonToken
+
+
+class DeviceSummary(Struct, frozen=True, kw_only=True):
+    """A device in a list: who it is, and what it last said of its models."""
+
+    device: Device
+    models: tuple[ReportedModel, ...] = ()
+    reported_at: float | None = None
+
+
+class DeviceDetail(Struct, frozen=True, kw_only=True):
+    """Everything about one device; events and telemetry are the newest few, newest first."""
+
+    device: Device
+    desired: Desired | None
+    reported: Reported | None
+    reported_at: float | None
+    actions: tuple[ActionRecord, ...]
+    events: tuple[EventRecord, ...]
+    telemetry: tuple[TelemetryWindow, ...]
+
+
+class LabelsRequest(Body, frozen=True):
+    """Labels to set on a device, and names of labels to take off; the others stay."""
+
+    put: Labels = {}
+    drop: tuple[Short, ...] = ()
+
+
+class BlobsRequest(Body, frozen=True):
+    """Digests that a publisher is about to upload."""
+
+    digests: Annotated[tuple[Digest, ...], Meta(max_length=4096)]
+
+
+class MissingBlobs(Struct, frozen=True, kw_only=True):
+    """Those that the server does not have."""
+
+    digests: tuple[Digest, ...]
+
+
+class AuthorisationRequest(Body, frozen=True):
+    """Who may publish a model: a TUF key document."""
+
+    public_key: dict[str, Any]
+
+
+class Authorisation(Struct, frozen=True, kw_only=True):
+    """The ids of the keys that may publish a model."""
+
+    model: str
+    key_ids: tuple[str, ...]
+
+
+class PublishRequest(Body, frozen=True):
+    """A version: the manifest's text as it stands in the bundle, and the next, signed metadata of the model's role."""
+
+    manifest: str
+    role: str
+
+
+class TargetsRequest(Body, frozen=True):
+    """The next top-level targets role, signed with the offline targets key."""
+
+    targets: str
+
+
+class ModelDetail(Struct, frozen=True, kw_only=True):
+    """A model with its newest versions by publication."""
+
+    model: ModelRecord
+    key_ids: tuple[str, ...]
+    versions: tuple[VersionRecord, ...]
+
+
+class RolloutDetail(Struct, frozen=True, kw_only=True):
+    """A rollout and how many of each group's members are in which state."""
+
+    rollout: Rollout
+    groups: tuple[dict[str, int], ...]
+
+
+class RolloutRequest(Body, frozen=True):
+    """A rollout to draft; fields as in `Plan`, whose digest is the published version's."""
+
+    model: ModelName
+    version: VersionText
+    groups: Annotated[tuple[Group, ...], Meta(min_length=1, max_length=64)] = DEFAULT_GROUPS
+    selector: Selector = Selector()
+    variants: Literal["auto"] | Annotated[tuple[Short, ...], Meta(min_length=1, max_length=32)] = "auto"
+    config: ModelConfig = ModelConfig()
+    tolerated_rejections: Annotated[tuple[Short, ...], Meta(max_length=32)] = ("no_engine", "no_space")
+    activation_deadline_s: DeadlineSeconds | None = None
+    supersedes: Short | None = None
+
+    def plan(self, digest: str) -> Plan:
+        """Return the plan for a published digest.
+
+        Raises:
+            ValueError: it contradicts itself.
+        """
+        return Plan(digest=digest, **{name: getattr(self, name) for name in self.__struct_fields__})
+
+
+class PreviewGroup(Struct, frozen=True, kw_only=True):
+    """Whom one group would touch if the rollout started now, and how many bytes they would fetch."""
+
+    devices: tuple[str, ...]
+    download_bytes: int
+
+
+class Preview(Struct, frozen=True, kw_only=True):
+    """What a rollout would do if it started now; `without_engine` have no engine for any variant."""
+
+    matching: int
+    groups: tuple[PreviewGroup, ...]
+    download_bytes: int
+    without_engine: tuple[str, ...]
+
+
+class ReasonRequest(Body, frozen=True):
+    """Why an operator does this."""
+
+    reason: Short = "by an operator"

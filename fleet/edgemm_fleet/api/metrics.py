@@ -1,0 +1,74 @@
+"""The fleet in the text format of Prometheus, read from the database at each scrape."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from edgemm import __version__
+from edgemm_fleet.store import devices, paging, rollouts, streams
+from edgemm_fleet.store.database import Store, Transaction
+
+
+class FleetCollector(Collector):
+    """Reads the database and yields what Prometheus asks for."""
+
+    def __init__(self, store: Store, *, fleet: str) -> None:
+        self._store = store
+        self._fleet = fleet
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every metric as it is now."""
+        build = {"version": __version__, "fleet": self._fleet}
+        yield InfoMetricFamily("edgemm_fleet_build", "Which edgemm serves which fleet.", value=build)
+        with self._store.read() as tx:
+            yield _devices(tx)
+            yield _last_seen(tx)
+            yield _rollouts(tx)
+            yield _ingested(tx)
+
+
+def expose(store: Store, *, fleet: str) -> bytes:
+    """Return all metrics as text."""
+    registry = CollectorRegistry()
+    registry.register(FleetCollector(store, fleet=fleet))
+    return generate_latest(registry)
+
+
+def _devices(tx: Transaction) -> Metric:
+    family = GaugeMetricFamily("edgemm_fleet_devices", "Devices that are enrolled.", labels=["state"])
+    for online, number in devices.counts(tx).items():
+        family.add_metric(["online" if online else "offline"], number)
+    return family
+
+
+def _last_seen(tx: Transaction) -> Metric:
+    family = GaugeMetricFamily(
+        "edgemm_fleet_device_last_seen_timestamp_seconds", "When a device was last heard of.", labels=["device"]
+    )
+    after: str | None = None
+    while True:
+        part = devices.page(tx, after=after, limit=paging.MAX_LIMIT)
+        for device in part.items:
+            if device.presence.last_seen_at is not None:
+                family.add_metric([device.id], device.presence.last_seen_at)
+        if part.next is None:
+            return family
+        after = part.next
+
+
+def _rollouts(tx: Transaction) -> Metric:
+    family = GaugeMetricFamily("edgemm_fleet_rollouts", "Rollouts by state.", labels=["state"])
+    for state, number in rollouts.state_counts(tx).items():
+        family.add_metric([state.value], number)
+    return family
+
+
+def _ingested(tx: Transaction) -> Metric:
+    family = CounterMetricFamily("edgemm_fleet_ingested", "Messages of devices that are stored.", labels=["stream"])
+    for stream, number in streams.totals(tx).items():
+        family.add_metric([stream.value], number)
+    return family

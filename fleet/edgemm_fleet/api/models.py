@@ -1,0 +1,167 @@
+"""Models and their versions: who may publish, and publishing itself.
+
+The publisher signs on its own machine; here the signed role is checked against what was published before, the blobs
+against the manifest, and only then does the version become a target that devices can see.
+"""
+
+from __future__ import annotations
+
+from edgemm.canonical import sha256
+from edgemm.errors import BadRequestError, ConflictError, NotFoundError, PermissionDeniedError, TooLargeError
+from edgemm.limits import DEFAULT_LIMITS
+from edgemm.manifest import Manifest, check_model_name, decode_manifest
+from edgemm.signing import key_document, key_from_document
+from edgemm_fleet.api.access import Access
+from edgemm_fleet.api.messages import (
+    Authorisation,
+    AuthorisationRequest,
+    ModelDetail,
+    Nothing,
+    PageQuery,
+    PublishRequest,
+    TargetsRequest,
+)
+from edgemm_fleet.api.routes import Call, Route
+from edgemm_fleet.api.state import FleetState, moment
+from edgemm_fleet.store import audit, models
+from edgemm_fleet.store.records import ModelRecord, Page, VersionRecord
+from edgemm_fleet.trust import roles
+from edgemm_fleet.trust.catalogue import record_version
+from edgemm_fleet.trust.publication import Publication, read_role
+
+
+def list_models(state: FleetState, call: Call[Nothing, PageQuery]) -> Page[ModelRecord]:
+    """List the models by name."""
+    with state.store.read() as tx:
+        return models.page_models(tx, after=call.query.after, limit=call.query.limit)
+
+
+def get_model(state: FleetState, call: Call[Nothing, Nothing]) -> ModelDetail:
+    """Show one model, who may publish it, and its first hundred versions."""
+    name = call.path["model"]
+    with state.store.read() as tx:
+        model = models.find_model(tx, name)
+        if model is None:
+            raise NotFoundError(f"no model {name[:80]!r} here: `edgemm fleet models` lists them")
+        versions = models.page_versions(tx, name).items
+    key_ids = roles.model_keys(state.repository.targets, name)
+    return ModelDetail(model=model, key_ids=key_ids, versions=versions)
+
+
+def list_versions(state: FleetState, call: Call[Nothing, PageQuery]) -> Page[VersionRecord]:
+    """List the versions of a model by name."""
+    with state.store.read() as tx:
+        return models.page_versions(tx, call.path["model"], after=call.query.after, limit=call.query.limit)
+
+
+def get_version(state: FleetState, call: Call[Nothing, Nothing]) -> VersionRecord:
+    """Show one version of a model."""
+    with state.store.read() as tx:
+        return models.get_version(tx, call.path["model"], call.path["version"])
+
+
+def authorise_publisher(state: FleetState, call: Call[AuthorisationRequest, Nothing]) -> Authorisation:
+    """Let a key publish a model: the first one of a new model by any publisher, others by an administrator."""
+    name = check_model_name(call.path["model"])
+    key = key_from_document(call.body.public_key)
+    known = roles.model_keys(state.repository.targets, name)
+    if known and key.keyid not in known and not call.caller.is_admin:
+        raise PermissionDeniedError(
+            f"model {name}: another key publishes it; an administrator may add yours: "
+            f"edgemm fleet models authorize {name} --publisher-key PUB"
+        )
+    state.repository.authorise(name, key, now=moment(call.now))
+    with state.store.write() as tx:
+        if models.find_model(tx, name) is None:
+            record = ModelRecord(name=name, publisher=key_document(key), minimum_version=None, created_at=call.now)
+            models.add_model(tx, record)
+        actor = call.caller.actor
+        audit.add(tx, at=call.now, actor=actor, action="model.authorise", subject=name, detail=f"key {key.keyid}")
+    return Authorisation(model=name, key_ids=roles.model_keys(state.repository.targets, name))
+
+
+def put_targets(state: FleetState, call: Call[TargetsRequest, Nothing]) -> None:
+    """Take over a top-level targets role that was signed with the offline key."""
+    following = read_role(call.body.targets.encode())
+    state.repository.accept_targets(following, now=moment(call.now))
+    with state.store.write() as tx:
+        detail = f"version {following.signed.version}"
+        audit.add(tx, at=call.now, actor=call.caller.actor, action="trust.targets", subject="targets", detail=detail)
+
+
+def publish_version(state: FleetState, call: Call[PublishRequest, Nothing]) -> VersionRecord:
+    """Publish a version; the same again is no error, another content under the same version is."""
+    manifest_bytes = call.body.manifest.encode()
+    manifest = _manifest(manifest_bytes, model=call.path["model"], version=call.path["version"])
+    _check_blobs(state, manifest)
+    publication = Publication(manifest, manifest_bytes, read_role(call.body.role.encode()))
+    with state.store.read() as tx:
+        found = models.find_version(tx, manifest.name, manifest.version)
+    if found is not None and found.digest != sha256(manifest_bytes):
+        raise ConflictError(
+            f"{manifest.name} {manifest.version}: published with sha256 {found.digest[:12]}…, now given with another "
+            "content; give the new one another version"
+        )
+    changed = state.repository.publish(publication, now=moment(call.now))
+    with state.store.write() as tx:
+        record = record_version(tx, state.repository, publication, actor=call.caller.actor, now=call.now)
+        if changed:
+            subject = f"{record.model} {record.version}"
+            audit.add(tx, at=call.now, actor=call.caller.actor, action="model.publish", subject=subject)
+    return record
+
+
+def _manifest(data: bytes, *, model: str, version: str) -> Manifest:
+    if len(data) > DEFAULT_LIMITS.max_manifest_bytes:
+        raise TooLargeError(f"manifest: {len(data):,} bytes, the limit is {DEFAULT_LIMITS.max_manifest_bytes:,}")
+    manifest = decode_manifest(data, path="manifest")
+    if (manifest.name, manifest.version) != (model, version):
+        raise BadRequestError(
+            f"manifest: expected {model[:80]} {version[:80]}, as the address says, "
+            f"found {manifest.name} {manifest.version}"
+        )
+    return manifest
+
+
+def _check_blobs(state: FleetState, manifest: Manifest) -> None:
+    for digest, blob in manifest.blobs.items():
+        if not state.blobs.has(digest):
+            raise BadRequestError(f"blob {digest[:12]}… of {manifest.name} {manifest.version} is not here: upload it")
+        if (found := state.blobs.path(digest).stat().st_size) != blob.size:
+            raise BadRequestError(f"blob {digest[:12]}…: the manifest says {blob.size} bytes, it has {found}")
+
+
+_MODEL = "/api/v1/models/<model>"
+ROUTES = (
+    Route("GET", "/api/v1/models", list_models, Access.READ, Page[ModelRecord], query=PageQuery),
+    Route("GET", _MODEL, get_model, Access.READ, ModelDetail),
+    Route("GET", f"{_MODEL}/versions", list_versions, Access.READ, Page[VersionRecord], query=PageQuery),
+    Route("GET", f"{_MODEL}/versions/<version>", get_version, Access.READ, VersionRecord),
+    Route(
+        "POST",
+        f"{_MODEL}/authorization",
+        authorise_publisher,
+        Access.PUBLISH,
+        Authorisation,
+        body=AuthorisationRequest,
+    ),
+    Route(
+        "PUT",
+        f"{_MODEL}/versions/<version>",
+        publish_version,
+        Access.PUBLISH,
+        VersionRecord,
+        body=PublishRequest,
+        large_body=True,
+    ),
+    Route(
+        "PUT",
+        "/api/v1/trust/targets",
+        put_targets,
+        Access.ADMIN,
+        Nothing,
+        body=TargetsRequest,
+        status=204,
+        large_body=True,
+    ),
+)

@@ -1,0 +1,65 @@
+"""What a rollout would do if it started now: which devices in which group, and how many bytes each would fetch.
+
+Pure. Bytes are those of the manifest and of the blobs of the first variant, in the plan's order, whose engine the
+device reported (of the first variant where it reported none); a delta or a blob that is there already makes it less.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from edgemm.manifest import Manifest, Variant
+from edgemm_fleet.api.messages import Preview, PreviewGroup
+from edgemm_fleet.rollout.members import MemberState
+from edgemm_fleet.rollout.plan import Plan
+from edgemm_fleet.rollout.selection import Candidate, select_members
+
+
+def preview(
+    rollout: str,
+    plan: Plan,
+    manifest: Manifest,
+    *,
+    candidates: Sequence[Candidate],
+    engines: Mapping[str, frozenset[str]],
+) -> Preview:
+    """Return what a rollout would do.
+
+    Args:
+        rollout: its id, which decides the order of devices.
+        plan: its plan.
+        manifest: of the version that it rolls out.
+        candidates: every device that matches now.
+        engines: names of the engines of each device that reported any.
+    """
+    members: dict[str, MemberState] = {}
+    groups = []
+    for index in range(len(plan.groups)):
+        chosen = select_members(rollout, plan, index, candidates=candidates, members=members)
+        members |= dict.fromkeys(chosen, MemberState.COMMITTED)
+        size = sum(download_bytes(plan, manifest, engines.get(device)) for device in chosen)
+        groups.append(PreviewGroup(devices=tuple(chosen), download_bytes=size))
+    lacking = [d for d in members if (found := engines.get(d)) is not None and _variant(plan, manifest, found) is None]
+    return Preview(
+        matching=len(candidates),
+        groups=tuple(groups),
+        download_bytes=sum(group.download_bytes for group in groups),
+        without_engine=tuple(sorted(lacking)),
+    )
+
+
+def download_bytes(plan: Plan, manifest: Manifest, engines: frozenset[str] | None) -> int:
+    """Return how much one device fetches: manifest, model file and golden samples; 0 where nothing can run."""
+    variant = _variant(plan, manifest, engines)
+    if variant is None:
+        return 0
+    return len(manifest.encode()) + sum(manifest.blobs[digest].size for digest in manifest.blobs_for(variant.id))
+
+
+def _variant(plan: Plan, manifest: Manifest, engines: frozenset[str] | None) -> Variant | None:
+    by_id = {variant.id: variant for variant in manifest.variants}
+    order = list(by_id) if plan.variants == "auto" else [name for name in plan.variants if name in by_id]
+    for name in order:
+        if engines is None or by_id[name].engine in engines:
+            return by_id[name]
+    return None

@@ -1,0 +1,114 @@
+"""Rollouts: drafted, previewed, started, watched, halted, rolled back, canceled."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from edgemm.errors import BadRequestError
+from edgemm_fleet.api.access import Access
+from edgemm_fleet.api.messages import (
+    Nothing,
+    PageQuery,
+    Preview,
+    ReasonRequest,
+    RolloutDetail,
+    RolloutRequest,
+)
+from edgemm_fleet.api.preview import preview
+from edgemm_fleet.api.routes import Call, Route
+from edgemm_fleet.api.state import FleetState
+from edgemm_fleet.rollout.members import Member
+from edgemm_fleet.rollout.progress import Rollout
+from edgemm_fleet.rollout.selection import Candidate
+from edgemm_fleet.store import devices, models, reported, rollouts
+from edgemm_fleet.store.database import Transaction
+from edgemm_fleet.store.records import Page
+
+
+def create_rollout(state: FleetState, call: Call[RolloutRequest, Nothing]) -> Rollout:
+    """Draft a rollout of a published version; nothing happens until it is started."""
+    request = call.body
+    with state.store.read() as tx:
+        version = models.get_version(tx, request.model, request.version)
+    if request.variants != "auto":
+        manifest = state.repository.manifest(request.model, request.version)
+        known = [variant.id for variant in manifest.variants]
+        if unknown := set(request.variants) - set(known):
+            raise BadRequestError(f"variant {min(unknown)!r}: {request.model} {request.version} has {', '.join(known)}")
+    try:
+        plan = request.plan(version.digest)
+    except ValueError as err:
+        raise BadRequestError(f"rollout: {err}") from err
+    return state.rollouts.create(plan, actor=call.caller.actor, now=call.now)
+
+
+def list_rollouts(state: FleetState, call: Call[Nothing, PageQuery]) -> Page[Rollout]:
+    """List the rollouts, newest first."""
+    with state.store.read() as tx:
+        return rollouts.page(tx, after=call.query.after, limit=call.query.limit)
+
+
+def get_rollout(state: FleetState, call: Call[Nothing, Nothing]) -> RolloutDetail:
+    """Show a rollout, and how many members of each group are in which state."""
+    with state.store.read() as tx:
+        return _detail(tx, rollouts.get(tx, call.path["rollout"]))
+
+
+def list_members(state: FleetState, call: Call[Nothing, PageQuery]) -> Page[Member]:
+    """List a rollout's members by device."""
+    with state.store.read() as tx:
+        rollout = rollouts.get(tx, call.path["rollout"])
+        return rollouts.page_members(tx, rollout.id, after=call.query.after, limit=call.query.limit)
+
+
+def preview_rollout(state: FleetState, call: Call[Nothing, Nothing]) -> Preview:
+    """Tell which devices a rollout would touch if it started now, and how many bytes they would fetch."""
+    with state.store.read() as tx:
+        rollout = rollouts.get(tx, call.path["rollout"])
+        found = list(devices.matching(tx, rollout.plan.selector))
+        reports = reported.of(tx, [device.id for device in found])
+    manifest = state.repository.manifest(rollout.plan.model, rollout.plan.version)
+    candidates = [Candidate(device.id, device.presence.online) for device in found]
+    engines = {name: frozenset(report.reported.engines) for name, report in reports.items()}
+    return preview(rollout.id, rollout.plan, manifest, candidates=candidates, engines=engines)
+
+
+def start_rollout(state: FleetState, call: Call[Nothing, Nothing]) -> Rollout:
+    """Start a rollout."""
+    return state.rollouts.start(call.path["rollout"], actor=call.caller.actor, now=call.now)
+
+
+def halt_rollout(state: FleetState, call: Call[ReasonRequest, Nothing]) -> Rollout:
+    """Halt a rollout: devices that have not begun to activate keep what they have; again is no error."""
+    return state.rollouts.halt(call.path["rollout"], actor=call.caller.actor, reason=call.body.reason, now=call.now)
+
+
+def roll_back_rollout(state: FleetState, call: Call[Nothing, Nothing]) -> Rollout:
+    """Bring every member of a rollout back to what it had before."""
+    return state.rollouts.roll_back(call.path["rollout"], actor=call.caller.actor, now=call.now)
+
+
+def cancel_rollout(state: FleetState, call: Call[Nothing, Nothing]) -> Rollout:
+    """End a rollout without going on or back."""
+    return state.rollouts.cancel(call.path["rollout"], actor=call.caller.actor, now=call.now)
+
+
+def _detail(tx: Transaction, rollout: Rollout) -> RolloutDetail:
+    counts = [Counter[str]() for _ in rollout.plan.groups]
+    for group, member_state, _, number in rollouts.tallies(tx, rollout.id):
+        counts[group][member_state.value] += number
+    return RolloutDetail(rollout=rollout, groups=tuple(map(dict, counts)))
+
+
+_ROLLOUT = "/api/v1/rollouts/<rollout>"
+ROUTES = (
+    Route("POST", "/api/v1/rollouts", create_rollout, Access.OPERATE, Rollout, body=RolloutRequest, status=201),
+    Route("GET", "/api/v1/rollouts", list_rollouts, Access.READ, Page[Rollout], query=PageQuery),
+    Route("GET", _ROLLOUT, get_rollout, Access.READ, RolloutDetail),
+    Route("GET", f"{_ROLLOUT}/members", list_members, Access.READ, Page[Member], query=PageQuery),
+    Route("GET", f"{_ROLLOUT}/preview", preview_rollout, Access.READ, Preview),
+    Route("POST", f"{_ROLLOUT}/start", start_rollout, Access.OPERATE, Rollout),
+    Route("POST", f"{_ROLLOUT}/halt", halt_rollout, Access.OPERATE, Rollout, body=ReasonRequest),
+    Route("POST", f"{_ROLLOUT}/rollback", roll_back_rollout, Access.OPERATE, Rollout),
+    Route("POST", f"{_ROLLOUT}/cancel", cancel_rollout, Access.OPERATE, Rollout),
+)

@@ -1,0 +1,53 @@
+"""What concerns the server itself: is it there, who am I, what can it do, what do its counters say, who did what."""
+
+from __future__ import annotations
+
+from flask import Response
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from edgemm import __version__
+from edgemm_fleet.api import metrics
+from edgemm_fleet.api.access import Access
+from edgemm_fleet.api.messages import Health, Me, Nothing, PageQuery
+from edgemm_fleet.api.routes import Call, Route
+from edgemm_fleet.api.state import FleetState
+from edgemm_fleet.store import audit
+from edgemm_fleet.store.records import AuditRecord, Page
+
+
+def get_health(state: FleetState, call: Call[Nothing, Nothing]) -> Health:  # noqa: ARG001 - every handler is called alike
+    """Tell that the server answers and its database can be read."""
+    with state.store.read():
+        return Health()
+
+
+def get_me(state: FleetState, call: Call[Nothing, Nothing]) -> Me:
+    """Tell whose token this is."""
+    person = call.caller.person
+    assert person is not None
+    return Me(
+        fleet=state.fleet,
+        person=person.person,
+        role=person.role,
+        expires_at=person.expires_at,
+        version=__version__,
+    )
+
+
+def get_metrics(state: FleetState, call: Call[Nothing, Nothing]) -> Response:  # noqa: ARG001 - as above
+    """Return what the fleet looks like now, in the text format of Prometheus."""
+    return Response(metrics.expose(state.store, fleet=state.fleet), content_type=CONTENT_TYPE_LATEST)
+
+
+def list_audit(state: FleetState, call: Call[Nothing, PageQuery]) -> Page[AuditRecord]:
+    """List who did what, newest first."""
+    with state.store.read() as tx:
+        return audit.page(tx, after=call.query.after, limit=call.query.limit)
+
+
+ROUTES = (
+    Route("GET", "/api/v1/health", get_health, Access.PUBLIC, Health),
+    Route("GET", "/api/v1/me", get_me, Access.READ, Me),
+    Route("GET", "/metrics", get_metrics, Access.READ, "text/plain"),
+    Route("GET", "/api/v1/audit", list_audit, Access.ADMIN, Page[AuditRecord], query=PageQuery),
+)

@@ -1,0 +1,43 @@
+"""All routes of the API, resource by resource."""
+
+from __future__ import annotations
+
+from flask import Response, json
+
+from edgemm_fleet.api import (
+    blobs,
+    devices,
+    enrolment,
+    models,
+    openapi,
+    people,
+    rollouts,
+    service,
+    tokens,
+    tuf,
+)
+from edgemm_fleet.api.access import Access
+from edgemm_fleet.api.messages import Nothing
+from edgemm_fleet.api.routes import Call, Route
+from edgemm_fleet.api.state import FleetState
+
+
+def routes() -> tuple[Route, ...]:
+    """Return the table; the document that describes it is part of it."""
+    return (
+        *service.ROUTES,
+        *enrolment.ROUTES,
+        *tokens.ROUTES,
+        *people.ROUTES,
+        *devices.ROUTES,
+        *models.ROUTES,
+        *blobs.ROUTES,
+        *tuf.ROUTES,
+        *rollouts.ROUTES,
+        Route("GET", "/api/v1/openapi.json", get_openapi, Access.READ, "application/json"),
+    )
+
+
+def get_openapi(state: FleetState, call: Call[Nothing, Nothing]) -> Response:  # noqa: ARG001 - a handler
+    """Return this document."""
+    return Response(json.dumps(openapi.document(routes(), fleet=state.fleet)), mimetype="application/json")

@@ -1,0 +1,45 @@
+"""The files of the TUF repository, as python-tuf's client asks for them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from flask import Response, send_file
+
+from edgemm.errors import NotFoundError
+from edgemm_fleet.api.access import Access
+from edgemm_fleet.api.messages import Nothing
+from edgemm_fleet.api.routes import Call, Route
+from edgemm_fleet.api.state import FleetState
+
+_MEDIA_TYPE = "application/json"
+_METADATA = re.compile(r"timestamp\.json|\d{1,10}\.[a-z0-9][a-z0-9._-]{0,80}\.json", re.ASCII)
+_TARGET = re.compile(r"(models/[a-z0-9][a-z0-9._-]{0,62}/)?[0-9a-f]{64}\.[a-zA-Z0-9.-]{1,80}\.json", re.ASCII)
+
+
+def get_metadata(state: FleetState, call: Call[Nothing, Nothing]) -> Response:
+    """Return one file of TUF metadata."""
+    return _send(state.repository.folder.metadata, call.path["name"], _METADATA)
+
+
+def get_target(state: FleetState, call: Call[Nothing, Nothing]) -> Response:
+    """Return one TUF target: a manifest, or `director.json`."""
+    return _send(state.repository.folder.targets, call.path["name"], _TARGET)
+
+
+def _send(folder: Path, name: str, allowed: re.Pattern[str]) -> Response:
+    try:
+        if allowed.fullmatch(name) is None:
+            raise FileNotFoundError(name)
+        response = send_file(folder / name, mimetype=_MEDIA_TYPE, conditional=False, etag=False)
+    except OSError as err:
+        raise NotFoundError(f"no file {name[:120]!r} in the model repository") from err
+    response.headers["Cache-Control"] = "no-cache"
+    return response
+
+
+ROUTES = (
+    Route("GET", "/tuf/metadata/<name>", get_metadata, Access.FETCH, _MEDIA_TYPE),
+    Route("GET", "/tuf/targets/<path:name>", get_target, Access.FETCH, _MEDIA_TYPE),
+)

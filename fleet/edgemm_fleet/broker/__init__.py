@@ -1,0 +1,17 @@
+"""The MQTT broker: an embedded one for a newcomer, and credentials for whichever broker a fleet uses."""
+
+from edgemm_fleet.broker.access import MANAGER, BrokerRules
+from edgemm_fleet.broker.credentials import CredentialProvider, EmbeddedCredentials, StaticCredentials
+from edgemm_fleet.broker.mosquitto import MosquittoCredentials, MosquittoFiles
+from edgemm_fleet.broker.passwords import hash_password
+
+__all__ = [
+    "MANAGER",
+    "BrokerRules",
+    "CredentialProvider",
+    "EmbeddedCredentials",
+    "MosquittoCredentials",
+    "MosquittoFiles",
+    "StaticCredentials",
+    "hash_password",
+]

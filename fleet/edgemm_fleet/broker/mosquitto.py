@@ -1,0 +1,129 @@
+"""Mosquitto: a password file, an ACL file and a configuration in one folder, and a signal when they changed.
+
+    mosquitto -c FOLDER/mosquitto.conf
+
+The files are written whole and renamed into place, so that Mosquitto never reads half of one. Mosquitto has to be
+able to read the folder: it runs as the manager's user.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import signal
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgemm import durable, topics
+from edgemm.enrolment import BrokerAccess
+from edgemm.errors import EnvironmentFailure
+from edgemm_fleet.broker.access import MANAGER
+from edgemm_fleet.broker.credentials import BrokerAddress, own_login
+from edgemm_fleet.broker.passwords import hash_password
+
+_MODE = 0o640
+_RELOAD_TIMEOUT_S = 10
+
+
+@dataclass(frozen=True)
+class MosquittoFiles:
+    """The generated files; `reload_command` or the process id in `pid_file` makes Mosquitto read them again.
+
+    `listener` is the text after `listener` in the configuration: a port and an address to bind.
+    """
+
+    folder: Path
+    fleet: str
+    manager_password: str
+    listener: str = "1883 127.0.0.1"
+    certificate: Path | None = None
+    private_key: Path | None = None
+    pid_file: Path | None = None
+    reload_command: tuple[str, ...] | None = None
+
+    def write(self, devices: Sequence[tuple[str, str]]) -> None:
+        """Write all three files for (device, password hash) pairs.
+
+        Raises:
+            EnvironmentFailure: the folder cannot be written.
+        """
+        logins = [(MANAGER, hash_password(self.manager_password)), *devices]
+        passwords = "".join(f"{username}:{hashed}\n" for username, hashed in logins)
+        durable.write(self.folder / "passwords", passwords.encode(), mode=_MODE)
+        durable.write(self.folder / "acl", acl(self.fleet).encode(), mode=_MODE)
+        durable.write(self.folder / "mosquitto.conf", self._configuration().encode(), mode=_MODE)
+
+    def reload(self) -> None:
+        """Make a running Mosquitto read its files again; nothing happens if none is configured or running.
+
+        Raises:
+            EnvironmentFailure: the command failed, or the process may not be signalled.
+        """
+        try:
+            if self.reload_command is not None:
+                subprocess.run(self.reload_command, check=True, capture_output=True, timeout=_RELOAD_TIMEOUT_S)
+            elif self.pid_file is not None and self.pid_file.is_file():
+                os.kill(int(self.pid_file.read_text()), signal.SIGHUP)
+        except ProcessLookupError:
+            return  # it is not running, and reads the files when it starts
+        except (OSError, ValueError, subprocess.SubprocessError) as err:
+            raise EnvironmentFailure(
+                f"Mosquitto could not be asked to reload: {err}; devices that were enrolled since cannot log in: "
+                "check the pid file or the reload command"
+            ) from err
+
+    def _configuration(self) -> str:
+        lines = [
+            "per_listener_settings false",
+            "allow_anonymous false",
+            f"password_file {self.folder / 'passwords'}",
+            f"acl_file {self.folder / 'acl'}",
+            # A device that queues or holds back messages keeps its own spool; the defaults of 20 and 1,000 lose
+            # some of a manager's burst to itself.
+            "max_inflight_messages 1000",
+            "max_queued_messages 100000",
+            "persistence false",
+            # Started by root, it becomes this user, who can read the files; otherwise the line has no effect.
+            f"user {pwd.getpwuid(os.geteuid()).pw_name}",
+            f"listener {self.listener}",
+            # Nobody takes over another's connection by claiming its client id.
+            "use_username_as_clientid true",
+        ]
+        if self.certificate is not None and self.private_key is not None:
+            lines += [f"certfile {self.certificate}", f"keyfile {self.private_key}"]
+        if self.pid_file is not None:
+            lines.append(f"pid_file {self.pid_file}")
+        return "\n".join(lines) + "\n"
+
+
+@dataclass(frozen=True)
+class MosquittoCredentials:
+    """Each device has its own login in Mosquitto's password file; `logins` reads all of them from the store."""
+
+    address: BrokerAddress
+    files: MosquittoFiles
+    logins: Callable[[], Sequence[tuple[str, str]]]
+
+    def access(self, device: str, password: str) -> BrokerAccess:
+        """Return the device's own user name and password."""
+        return own_login(self.address, device, password)
+
+    def refresh(self) -> None:
+        """Write the files anew and make Mosquitto read them.
+
+        Raises:
+            EnvironmentFailure: either failed.
+        """
+        self.files.write(self.logins())
+        self.files.reload()
+
+
+def acl(fleet: str) -> str:
+    """Return the ACL file of a fleet: a device writes and reads under its own user name only."""
+    base = f"{topics.ROOT}/{fleet}"
+    lines = [f"user {MANAGER}", f"topic readwrite {base}/#", ""]
+    for access, channels in (("write", topics.FROM_DEVICE), ("read", topics.FROM_FLEET)):
+        lines += [f"pattern {access} {base}/+/%u/{channel}" for channel in sorted(channels)]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,29 @@
+"""`edgemm fleet`: the server, and an operator's client of its API; each command is loaded when it is asked for."""
+
+from __future__ import annotations
+
+import click
+
+from edgemm.cli import LazyCommand, LazyGroup
+
+_HERE = "edgemm_fleet.commands"
+COMMANDS = {
+    "init": LazyCommand(f"{_HERE}.server:init", "Make a fleet: keys, certificate, database, administrator.", "fleet"),
+    "serve": LazyCommand(f"{_HERE}.server:serve", "Run the fleet manager.", "fleet"),
+    "login": LazyCommand(f"{_HERE}.access:login", "Work with a fleet from this machine.", "fleet"),
+    "token": LazyCommand(f"{_HERE}.access:token", "Tokens by which devices join.", "fleet"),
+    "people": LazyCommand(f"{_HERE}.access:people", "Tokens of people.", "fleet"),
+    "publish": LazyCommand(f"{_HERE}.publish:publish", "Sign a bundle and publish it as a version.", "fleet"),
+    "models": LazyCommand(f"{_HERE}.models:models", "Models and their versions; who may publish them.", "fleet"),
+    "devices": LazyCommand(f"{_HERE}.devices:devices", "Devices: list, show, label, remove.", "fleet"),
+    "rollout": LazyCommand(f"{_HERE}.rollout:rollout", "Bring a version to devices, group after group.", "fleet"),
+    "audit": LazyCommand(f"{_HERE}.access:audit", "Who did what, newest first.", "fleet"),
+}
+
+
+@click.group(cls=LazyGroup, table=COMMANDS)
+def fleet() -> None:
+    """Serve and operate a fleet of devices.
+
+    On the server: `init`, then `serve`. From anywhere: `login`, then the others.
+    """

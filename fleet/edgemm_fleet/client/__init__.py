@@ -1,0 +1,13 @@
+"""The fleet manager's HTTP API from the outside: what the command line is made of.
+
+from edgemm_fleet.client import FleetClient, read_profile
+
+client = FleetClient(read_profile())
+for device in client.devices():
+print(device.device.id)
+"""
+
+from edgemm_fleet.client.fleet import FleetClient
+from edgemm_fleet.client.profile import Profile, read_profile
+
+__all__ = ["FleetClient", "Profile", "read_profile"]

@@ -1,0 +1,223 @@
+"""`FleetClient`: every operation of the API as a typed method.
+
+Lists are iterators that fetch page after page as they are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Self, TypeVar
+from urllib.parse import quote
+
+from edgemm.enrolment import BLOB_PATH
+from edgemm.messages import Desired
+from edgemm_fleet.api.messages import (
+    Authorisation,
+    AuthorisationRequest,
+    BlobsRequest,
+    CreatedPerson,
+    CreatedToken,
+    DeviceDetail,
+    DeviceSummary,
+    LabelsRequest,
+    Me,
+    MissingBlobs,
+    ModelDetail,
+    Nothing,
+    PersonRequest,
+    Preview,
+    PublishRequest,
+    ReasonRequest,
+    RolloutDetail,
+    RolloutRequest,
+    TargetsRequest,
+    TokenRequest,
+)
+from edgemm_fleet.client.connection import Connection
+from edgemm_fleet.client.profile import Profile
+from edgemm_fleet.rollout.members import Member
+from edgemm_fleet.rollout.progress import Rollout
+from edgemm_fleet.store.records import (
+    AuditRecord,
+    Device,
+    EnrolmentTokenRecord,
+    EventRecord,
+    ModelRecord,
+    Page,
+    PersonToken,
+    VersionRecord,
+)
+
+Item = TypeVar("Item")
+_API = "/api/v1"
+_PAGE = 500
+
+
+class FleetClient:
+    """One fleet, as one person; a context manager that closes its connections.
+
+    All methods raise EnvironmentFailure where the server cannot be reached, TrustError where it is not the pinned one,
+    and RequestError or PermissionDeniedError with the server's message where it refused.
+    """
+
+    def __init__(self, profile: Profile) -> None:
+        self.profile = profile
+        self.connection = Connection(profile.url, token=profile.token, tls_fingerprint=profile.tls_fingerprint)
+
+    def me(self) -> Me:
+        """Return whose token this is."""
+        return self.connection.call("GET", f"{_API}/me", Me)
+
+    def create_token(self, request: TokenRequest) -> CreatedToken:
+        """Make an enrolment token."""
+        return self.connection.call("POST", f"{_API}/tokens", CreatedToken, body=request)
+
+    def tokens(self) -> Iterator[EnrolmentTokenRecord]:
+        """Yield all enrolment tokens."""
+        return self._all("/tokens", Page[EnrolmentTokenRecord])
+
+    def revoke_token(self, token: str) -> None:
+        """Let no further device in by an enrolment token."""
+        self._delete(f"/tokens/{_part(token)}")
+
+    def add_person(self, request: PersonRequest) -> CreatedPerson:
+        """Make a token for a person."""
+        return self.connection.call("POST", f"{_API}/people", CreatedPerson, body=request)
+
+    def people(self) -> Iterator[PersonToken]:
+        """Yield all tokens of people."""
+        return self._all("/people", Page[PersonToken])
+
+    def revoke_person(self, token: str) -> None:
+        """End a person's token."""
+        self._delete(f"/people/{_part(token)}")
+
+    def devices(self) -> Iterator[DeviceSummary]:
+        """Yield all devices by id."""
+        return self._all("/devices", Page[DeviceSummary])
+
+    def device(self, device: str) -> DeviceDetail:
+        """Return everything about one device."""
+        return self.connection.call("GET", f"{_API}/devices/{_part(device)}", DeviceDetail)
+
+    def desired(self, device: str) -> Desired:
+        """Return what the fleet wants of a device."""
+        return self.connection.call("GET", f"{_API}/devices/{_part(device)}/desired", Desired)
+
+    def events(self, device: str) -> Iterator[EventRecord]:
+        """Yield a device's events, newest first."""
+        return self._all(f"/devices/{_part(device)}/events", Page[EventRecord])
+
+    def label_device(self, device: str, request: LabelsRequest) -> Device:
+        """Set and take off labels."""
+        return self.connection.call("PATCH", f"{_API}/devices/{_part(device)}/labels", Device, body=request)
+
+    def remove_device(self, device: str) -> None:
+        """End all rights of a device."""
+        self._delete(f"/devices/{_part(device)}")
+
+    def models(self) -> Iterator[ModelRecord]:
+        """Yield all models by name."""
+        return self._all("/models", Page[ModelRecord])
+
+    def model(self, model: str) -> ModelDetail:
+        """Return a model with its versions."""
+        return self.connection.call("GET", f"{_API}/models/{_part(model)}", ModelDetail)
+
+    def versions(self, model: str) -> Iterator[VersionRecord]:
+        """Yield all versions of a model."""
+        return self._all(f"/models/{_part(model)}/versions", Page[VersionRecord])
+
+    def authorise(self, model: str, request: AuthorisationRequest) -> Authorisation:
+        """Let a key publish a model, by the targets key on the server."""
+        return self.connection.call("POST", f"{_API}/models/{_part(model)}/authorization", Authorisation, body=request)
+
+    def put_targets(self, request: TargetsRequest) -> None:
+        """Hand in a targets role that was signed offline."""
+        self.connection.call("PUT", f"{_API}/trust/targets", Nothing, body=request)
+
+    def missing_blobs(self, digests: Iterable[str]) -> tuple[str, ...]:
+        """Return those of these blobs that the server does not have."""
+        request = BlobsRequest(digests=tuple(digests))
+        return self.connection.call("POST", f"{_API}/blobs/missing", MissingBlobs, body=request).digests
+
+    def upload_blob(self, digest: str, pieces: Iterable[bytes], *, size: int) -> None:
+        """Upload one blob of `size` bytes."""
+        headers = {"Content-Length": str(size), "Content-Type": "application/octet-stream"}
+        self.connection.send("PUT", BLOB_PATH + digest, body=pieces, headers=headers).release_conn()
+
+    def publish(self, model: str, version: str, request: PublishRequest) -> VersionRecord:
+        """Hand in a signed version."""
+        path = f"{_API}/models/{_part(model)}/versions/{_part(version)}"
+        return self.connection.call("PUT", path, VersionRecord, body=request)
+
+    def create_rollout(self, request: RolloutRequest) -> Rollout:
+        """Draft a rollout."""
+        return self.connection.call("POST", f"{_API}/rollouts", Rollout, body=request)
+
+    def rollouts(self) -> Iterator[Rollout]:
+        """Yield all rollouts, newest first."""
+        return self._all("/rollouts", Page[Rollout])
+
+    def rollout(self, rollout: str) -> RolloutDetail:
+        """Return a rollout and how far its groups are."""
+        return self.connection.call("GET", f"{_API}/rollouts/{_part(rollout)}", RolloutDetail)
+
+    def members(self, rollout: str) -> Iterator[Member]:
+        """Yield a rollout's members by device."""
+        return self._all(f"/rollouts/{_part(rollout)}/members", Page[Member])
+
+    def preview(self, rollout: str) -> Preview:
+        """Return what a rollout would do if it started now."""
+        return self.connection.call("GET", f"{_API}/rollouts/{_part(rollout)}/preview", Preview)
+
+    def start_rollout(self, rollout: str) -> Rollout:
+        """Start a rollout."""
+        return self._act(rollout, "start")
+
+    def halt_rollout(self, rollout: str, *, reason: str) -> Rollout:
+        """Halt a rollout."""
+        path = f"{_API}/rollouts/{_part(rollout)}/halt"
+        return self.connection.call("POST", path, Rollout, body=ReasonRequest(reason=reason))
+
+    def roll_back_rollout(self, rollout: str) -> Rollout:
+        """Bring every member of a rollout back to what it had before."""
+        return self._act(rollout, "rollback")
+
+    def cancel_rollout(self, rollout: str) -> Rollout:
+        """End a rollout without going on or back."""
+        return self._act(rollout, "cancel")
+
+    def audit(self) -> Iterator[AuditRecord]:
+        """Yield who did what, newest first."""
+        return self._all("/audit", Page[AuditRecord])
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _act(self, rollout: str, act: str) -> Rollout:
+        return self.connection.call("POST", f"{_API}/rollouts/{_part(rollout)}/{act}", Rollout)
+
+    def _delete(self, path: str) -> None:
+        self.connection.call("DELETE", _API + path, Nothing)
+
+    def _all(self, path: str, kind: type[Page[Item]]) -> Iterator[Item]:
+        after: str | None = None
+        while True:
+            page = self.connection.call("GET", _API + path, kind, after=after, limit=_PAGE)
+            yield from page.items
+            if page.next is None:
+                return
+            after = page.next
+
+
+def _part(text: str) -> str:
+    """Write a name as one part of a path."""
+    return quote(text, safe="")

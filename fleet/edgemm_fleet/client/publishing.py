@@ -1,0 +1,160 @@
+"""Publishing: verify the bundle, upload what is missing, sign with the publisher's own key, hand in.
+
+The key is made at first use and never leaves this machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+from securesystemslib.signer import CryptoSigner, Key
+from tuf.api.metadata import Metadata, Targets
+
+from edgemm import durable, signing
+from edgemm.bundle import Bundle, open_bundle
+from edgemm.errors import ConflictError, InputError
+from edgemm_fleet.api.messages import AuthorisationRequest, PublishRequest, TargetsRequest
+from edgemm_fleet.client.fleet import FleetClient
+from edgemm_fleet.client.profile import make_config_folder
+from edgemm_fleet.client.repository import PublishedRoles
+from edgemm_fleet.store.records import VersionRecord
+from edgemm_fleet.trust import roles
+from edgemm_fleet.trust.publication import extend, minimum_version, published_digest
+from edgemm_fleet.trust.repository import serialize
+from edgemm_fleet.trust.roles import DEFAULT_LIFETIMES, target_path
+
+_KEY = "publisher.pem"
+_PUBLIC_KEY = "publisher.pub.json"
+
+
+@dataclass(frozen=True)
+class Published:
+    """What came of publishing: `uploaded_bytes` of blobs, and whether all of it had been there before."""
+
+    record: VersionRecord
+    uploaded_bytes: int
+    existed: bool
+
+
+def publisher_key() -> CryptoSigner:
+    """Return this user's publishing key, made at first use; its public half lies beside it."""
+    folder = make_config_folder()
+    path = folder / _KEY
+    signer = signing.load_key(path) if path.exists() else signing.create_key(path)
+    document = msgspec.json.encode(signing.key_document(signer.public_key))
+    durable.write(folder / _PUBLIC_KEY, document + b"\n")
+    return signer
+
+
+def public_key_path() -> Path:
+    """Return where the public half of the publishing key lies."""
+    return make_config_folder() / _PUBLIC_KEY
+
+
+def read_public_key(path: Path) -> Key:
+    """Read a publisher's public key.
+
+    Raises:
+        InputError: the file is missing or holds none.
+        TrustError: the key is of another kind.
+    """
+    try:
+        document = msgspec.json.decode(path.read_bytes(), type=dict[str, object])
+    except (OSError, msgspec.DecodeError) as err:
+        raise InputError(f"{path}: expected a publisher's public key, a file like {_PUBLIC_KEY}: {err}") from err
+    return signing.key_from_document(document)
+
+
+def publish(client: FleetClient, path: Path, *, minimum: str | None, progress: Callable[[int, int], None]) -> Published:
+    """Publish a bundle file; again is no error.
+
+    `progress` is called with (bytes uploaded, bytes to upload).
+
+    Raises:
+        InputError: there is no such file, or the minimum version cannot be.
+        BundleError: the bundle is damaged.
+        ConflictError: this version is published with another content, or the targets key is offline.
+        TrustError, RequestError, EnvironmentFailure: as `FleetClient`.
+    """
+    with open_bundle(path) as bundle:
+        manifest = bundle.manifest
+        signer = publisher_key()
+        published = PublishedRoles(client.connection, client.profile.root)
+        _authorise(client, published, manifest.name, signer.public_key)
+        role = published.model(manifest.name)
+        if _is_there(role, bundle, minimum):
+            record = _existing(client, bundle)
+            if record is not None:
+                return Published(record, 0, existed=True)
+        following = extend(
+            role,
+            bundle.manifest_bytes,
+            minimum=minimum,
+            signer=signer,
+            now=datetime.now(UTC),
+            lifetimes=DEFAULT_LIFETIMES,
+        )
+        uploaded = _upload(client, bundle, progress)
+        request = PublishRequest(manifest=bundle.manifest_bytes.decode(), role=serialize(following).decode())
+        record = client.publish(manifest.name, manifest.version, request)
+    return Published(record, uploaded, existed=False)
+
+
+def authorise_offline(client: FleetClient, model: str, key: Key, targets_key: Path) -> None:
+    """Let a key publish a model, by the targets key on this machine.
+
+    Raises:
+        InputError: the file holds no key.
+        TrustError, RequestError, EnvironmentFailure: as `FleetClient`.
+    """
+    signer = signing.load_key(targets_key)
+    current = PublishedRoles(client.connection, client.profile.root).targets()
+    if key.keyid in roles.model_keys(current.signed, model):
+        return
+    now = datetime.now(UTC)
+    following: Metadata[Targets] = roles.authorise(
+        current, model, key, signer=signer, now=now, lifetimes=DEFAULT_LIFETIMES
+    )
+    client.put_targets(TargetsRequest(targets=serialize(following).decode()))
+
+
+def _authorise(client: FleetClient, published: PublishedRoles, model: str, key: Key) -> None:
+    if key.keyid in roles.model_keys(published.targets().signed, model):
+        return
+    try:
+        client.authorise(model, AuthorisationRequest(public_key=signing.key_document(key)))
+    except ConflictError as err:
+        raise ConflictError(f"{err} (your public key: {public_key_path()})") from err
+
+
+def _is_there(role: Targets | None, bundle: Bundle, minimum: str | None) -> bool:
+    path = target_path(bundle.manifest.name, bundle.manifest.version)
+    same = published_digest(role, path) == bundle.digest
+    return same and minimum in {None, minimum_version(role)}
+
+
+def _existing(client: FleetClient, bundle: Bundle) -> VersionRecord | None:
+    for record in client.versions(bundle.manifest.name):
+        if record.version == bundle.manifest.version:
+            return record
+    return None
+
+
+def _upload(client: FleetClient, bundle: Bundle, progress: Callable[[int, int], None]) -> int:
+    sizes = {digest: bundle.manifest.blobs[digest].size for digest in client.missing_blobs(bundle.manifest.blobs)}
+    total, done = sum(sizes.values()), 0
+    for digest, size in sizes.items():
+
+        def counted(digest: str = digest) -> Iterator[bytes]:
+            nonlocal done
+            for piece in bundle.chunks(digest):
+                yield piece
+                done += len(piece)
+                progress(done, total)
+
+        client.upload_blob(digest, counted(), size=size)
+    return total

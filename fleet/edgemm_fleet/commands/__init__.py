@@ -1,0 +1,1 @@
+"""The commands of `edgemm fleet`, grouped by what they are about."""

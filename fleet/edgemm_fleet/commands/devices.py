@@ -1,0 +1,119 @@
+"""`edgemm fleet devices`."""
+
+from __future__ import annotations
+
+import click
+from rich.console import Console
+
+from edgemm.messages import ReportedModel
+from edgemm_fleet.api.messages import DeviceDetail, DeviceSummary, LabelsRequest
+from edgemm_fleet.commands.output import age, as_json_option, moment, pairs, print_json, print_table
+from edgemm_fleet.commands.parameters import connect, labels
+from edgemm_fleet.store.records import EventRecord
+
+
+@click.group(invoke_without_command=True)
+@as_json_option
+@click.pass_context
+def devices(ctx: click.Context, *, as_json: bool) -> None:
+    """Devices: list, show, label, remove."""
+    if ctx.invoked_subcommand is None:
+        ctx.invoke(list_devices, as_json=as_json)
+
+
+@devices.command("list")
+@as_json_option
+def list_devices(*, as_json: bool) -> None:
+    """List all devices and what they run."""
+    with connect() as client:
+        found = list(client.devices())
+    if as_json:
+        print_json(found)
+        return
+    rows = [_row(item) for item in found]
+    headings = ("device", "connection", "heard of", "models", "labels")
+    print_table(headings, rows, empty="no device yet: edgemm fleet token create prints the line to run on one")
+
+
+@devices.command("show")
+@click.argument("device")
+@as_json_option
+def show(device: str, *, as_json: bool) -> None:
+    """Show one device: what is wanted of it, what it reported, and its newest events."""
+    with connect() as client:
+        detail = client.device(device)
+    if as_json:
+        print_json(detail)
+        return
+    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+    for name, value in _facts(detail):
+        console.print(f"{name:<12} {value}")
+    rows = [_event(one) for one in detail.events]
+    print_table(("stored", "cause", "model", "from", "to", "detail"), rows, empty="no event yet")
+
+
+@devices.command("label")
+@click.argument("device")
+@click.argument("given", nargs=-1, callback=labels, metavar="[K=V]...")
+@click.option("--drop", multiple=True, metavar="K", help="Take this label off.")
+@as_json_option
+def label(device: str, *, given: dict[str, str], drop: tuple[str, ...], as_json: bool) -> None:
+    """Set labels K=V on a device; the others stay."""
+    with connect() as client:
+        changed = client.label_device(device, LabelsRequest(put=given, drop=drop))
+    if as_json:
+        print_json(changed)
+    else:
+        click.echo(f"{changed.id}: {pairs(changed.labels) or 'no label'}")
+
+
+@devices.command("remove")
+@click.argument("device")
+def remove(device: str) -> None:
+    """End all rights of a device: its key, its HTTP bearer and its login at the broker."""
+    with connect() as client:
+        client.remove_device(device)
+    click.echo(f"{device} is removed; only a new token lets it in again")
+
+
+def _row(item: DeviceSummary) -> tuple[str, ...]:
+    presence = item.device.presence
+    models = ", ".join(map(_model, item.models)) or "–"
+    connection = "online" if presence.online else "offline"
+    return (item.device.id, connection, age(presence.last_seen_at), models, pairs(item.device.labels))
+
+
+def _event(record: EventRecord) -> tuple[str, ...]:
+    event = record.event
+    model = f"{event.model} {event.version or ''}" if event.model else ""
+    return (age(record.received_at), event.cause, model, event.from_state or "", event.to_state or "", event.detail)
+
+
+def _model(model: ReportedModel) -> str:
+    active = f"{model.name} {model.active_version or '–'}"
+    variant = f" {model.variant}" if model.variant else ""
+    if model.active_digest == model.digest:
+        return f"{active}{variant} ({model.state})"
+    reason = f": {model.reason}" if model.reason else ""
+    return f"{active}{variant} ({model.version} {model.state}{reason})"
+
+
+def _facts(detail: DeviceDetail) -> list[tuple[str, str]]:
+    device, presence = detail.device, detail.device.presence
+    facts = [
+        ("device", device.id),
+        ("name", device.name),
+        ("labels", pairs(device.labels) or "–"),
+        ("platform", f"{device.platform}, edgemm {device.runtime}"),
+        ("enrolled", moment(device.enrolled_at)),
+        ("connection", f"{'online' if presence.online else 'offline'}, heard of {age(presence.last_seen_at)}"),
+    ]
+    if presence.duplicate_at is not None:
+        facts.append(("WARNING", f"two live devices had this identity {age(presence.duplicate_at)}"))
+    if detail.desired is not None:
+        wanted = ", ".join(f"{model.name} {model.version}" for model in detail.desired.models) or "nothing"
+        facts.append(("wanted", f"{wanted} (generation {detail.desired.generation})"))
+    if detail.reported is not None:
+        models = ", ".join(map(_model, detail.reported.models)) or "nothing"
+        facts.append(("reported", f"{models} (generation {detail.reported.generation}, {age(detail.reported_at)})"))
+    return facts

@@ -1,0 +1,72 @@
+"""How commands print: JSON for programs, tables and ages for people."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+import click
+import msgspec
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+as_json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
+_UNITS = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+
+
+def print_json(value: Any) -> None:
+    """Print one of our messages as JSON."""
+    click.echo(msgspec.json.encode(value))
+
+
+def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str) -> None:
+    """Print a table, or `empty` where there is nothing in it."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    if table.row_count == 0:
+        click.echo(empty)
+        return
+    # A pipe has no width: nothing may be folded there.
+    width = None if Console().is_terminal else 10_000
+    Console(width=width, highlight=False, markup=False, emoji=False).print(table)
+
+
+def age(then: float | None, *, now: float | None = None) -> str:
+    """Return how long ago a time was, or how far ahead it is: `3 min ago`, `in 2 d`."""
+    if then is None:
+        return "never"
+    passed = (time.time() if now is None else now) - then
+    text = span(abs(passed))
+    return f"{text} ago" if passed >= 0 else f"in {text}"
+
+
+def span(seconds: float) -> str:
+    """Return a duration in its largest whole unit."""
+    for size, name in _UNITS:
+        if seconds >= size:
+            return f"{int(seconds // size)} {name}"
+    return "0 s"
+
+
+def moment(then: float) -> str:
+    """Return a time as people write it, in this machine's time zone."""
+    return datetime.fromtimestamp(then).astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
+
+
+def size(count: int) -> str:
+    """Return a number of bytes for people."""
+    for unit, name in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
+        if count >= unit:
+            return f"{count / unit:.1f} {name}"
+    return f"{count} B"
+
+
+def pairs(labels: dict[str, str]) -> str:
+    """Return labels as `a=1 b=2`."""
+    return " ".join(f"{name}={value}" for name, value in sorted(labels.items()))

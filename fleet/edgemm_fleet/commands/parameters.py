@@ -1,0 +1,75 @@
+"""Kinds of values on the command line: durations, labels, sizes of groups, addresses."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import click
+
+from edgemm_fleet.client import FleetClient, read_profile
+from edgemm_fleet.rollout.plan import Group
+
+_SECONDS = {"": 1, "s": 1, "min": 60, "m": 60, "h": 3600, "d": 86_400}
+
+
+class Duration(click.ParamType[float]):
+    """`90`, `90s`, `15min`, `12h` or `7d`, in seconds."""
+
+    name = "duration"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Read a duration into seconds."""
+        if isinstance(value, int | float):
+            return float(value)
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|min|m|h|d|)", str(value))
+        if match is None:
+            self.fail(f"{value!r}: expected a duration such as 90s, 15min, 12h or 7d", param, ctx)
+        return float(match[1]) * _SECONDS[match[2]]
+
+
+class GroupSize(click.ParamType[Group]):
+    """`5` devices, or `10%` of those that match."""
+
+    name = "size"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Group:
+        """Read the size of a group."""
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)(%?)", str(value))
+        if match is not None and match[2] and 0 < float(match[1]) <= 100:
+            return Group(percent=float(match[1]))
+        if match is not None and not match[2] and match[1].isdigit() and int(match[1]) > 0:
+            return Group(count=int(match[1]))
+        return self.fail(f"{value!r}: expected a number of devices such as 5, or a share such as 10%", param, ctx)
+
+
+DURATION = Duration()
+GROUP_SIZE = GroupSize()
+
+
+def labels(ctx: click.Context, param: click.Parameter, values: Sequence[str]) -> dict[str, str]:
+    """Read `K=V` labels; a click callback."""
+    return dict(_split(ctx, param, values))
+
+
+def choices(ctx: click.Context, param: click.Parameter, values: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Read `K=V` conditions; several values of one label mean any of them. A click callback."""
+    found: dict[str, tuple[str, ...]] = {}
+    for name, value in _split(ctx, param, values):
+        found[name] = (*found.get(name, ()), value)
+    return found
+
+
+def connect() -> FleetClient:
+    """Return a client of the fleet that this user is logged in to."""
+    return FleetClient(read_profile())
+
+
+def _split(ctx: click.Context, param: click.Parameter, values: Sequence[str]) -> list[tuple[str, str]]:
+    split = []
+    for text in values:
+        name, mark, value = text.partition("=")
+        if not mark or not name:
+            raise click.BadParameter(f"{text!r}: expected NAME=VALUE", ctx=ctx, param=param)
+        split.append((name, value))
+    return split

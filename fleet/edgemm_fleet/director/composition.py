@@ -1,0 +1,64 @@
+"""The next `desired` of a device: when its generation rises, and when only its expiry moves.
+
+* Content that differs from what was sent last, or a device that reported a higher generation than was ever sent (the
+  database is an older backup), gets generation max(sent, reported) + 1.
+* The same content near its expiry is renewed: same generation, later expiry.
+* Otherwise nothing changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from msgspec.structs import replace
+
+from edgemm import times
+from edgemm.messages import Action, Desired, DesiredModel
+
+
+@dataclass(frozen=True)
+class Validity:
+    """How long a `desired` holds."""
+
+    validity_s: float = 7 * 86400.0
+    """From its writing to its expiry; expiry gates new installs only, never what runs."""
+
+    renew_before_s: float = 3 * 86400.0
+    """It is renewed when less than this is left."""
+
+    slack_s: float = 3600.0
+    """How far `not_before` lies in the past, for clocks that are behind."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """All that a `desired` says, without generation and validity."""
+
+    fleet: str
+    device: str
+    models: Sequence[DesiredModel]
+    actions: Sequence[Action] = ()
+
+
+def compose(
+    wanted: Wanted, *, current: Desired | None, highest_reported: int, validity: Validity, now: float
+) -> Desired | None:
+    """Return the `desired` to write, or None if the current one still says it."""
+    generation = max(current.generation if current else 0, highest_reported)
+    draft = Desired(
+        fleet=wanted.fleet,
+        device=wanted.device,
+        generation=generation + 1,
+        not_before=times.to_text(now - validity.slack_s),
+        expires=times.to_text(now + validity.validity_s),
+        models=tuple(sorted(wanted.models, key=lambda model: model.name)),
+        actions=tuple(wanted.actions),
+    )
+    if current is None:
+        return draft if draft.models or draft.actions or highest_reported else None
+    same = replace(draft, generation=current.generation)
+    if highest_reported > current.generation or same.content() != current.content():
+        return draft
+    expires_soon = times.from_text(current.expires) - now < validity.renew_before_s
+    return same if expires_soon else None

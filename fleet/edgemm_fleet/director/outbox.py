@@ -1,0 +1,105 @@
+"""Sends what is `unsent` in the store, and notes what the broker has.
+
+A `desired` counts as sent when the broker acknowledged it, and as answered when the device reports its generation;
+one that a connected device does not answer is sent again, for a broker may lose what it acknowledged.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Callable
+
+from edgemm import topics
+from edgemm.errors import MessageError
+from edgemm.messages import Desired
+from edgemm.topics import Channel
+from edgemm_fleet.director.director import Director
+from edgemm_fleet.ingest.link import Link, Receipt
+from edgemm_fleet.store import Store, desired
+from edgemm_fleet.worker import Worker
+
+_AT_ONCE = 500
+_POLL_S = 1.0
+_AGAIN_AFTER_S = 30.0
+_log = logging.getLogger(__name__)
+
+
+class Outbox:
+    """Publishes `desired`, retained, with QoS 1."""
+
+    def __init__(self, store: Store, *, director: Director, link: Link, clock: Callable[[], float]) -> None:
+        self._store, self._director, self._link, self._clock = store, director, link, clock
+        self._in_flight: dict[Receipt, Desired] = {}
+        self._connection = 0
+        self._given: dict[str, tuple[Desired, float]] = {}
+        self._wake = threading.Event()
+        self._worker = Worker("edgemm-outbox", self._step)
+        link.on_change = self.wake
+
+    def start(self) -> None:
+        """Begin to send."""
+        self._worker.start()
+
+    def stop(self) -> None:
+        """End; what is unsent is sent after the next start."""
+        self._worker.ask_to_stop()
+        self._wake.set()
+        self._worker.stop()
+
+    def wake(self) -> None:
+        """Look at the store now; called after a commit that may have written `desired`."""
+        self._wake.set()
+
+    def _step(self, stopping: threading.Event) -> None:
+        self._wake.wait(_POLL_S)
+        self._wake.clear()
+        if stopping.is_set():
+            return
+        if self._link.connection != self._connection:
+            self._connection = self._link.connection
+            self._in_flight.clear()
+            self._given.clear()
+        if not self._link.connected:
+            return
+        self._note_delivered()
+        self._send()
+
+    def _note_delivered(self) -> None:
+        sent = []
+        while True:
+            try:
+                delivered = self._in_flight.pop(self._link.delivered.get_nowait(), None)
+            except queue.Empty:
+                break
+            if delivered is not None:
+                sent.append(delivered)
+        if sent:
+            now = self._clock()
+            with self._store.write() as tx:
+                desired.mark_sent(tx, sent, now=now)
+            for wanted in sent:
+                self._given.pop(wanted.device, None)
+
+    def _send(self) -> None:
+        with self._store.read() as tx:
+            waiting = desired.unsent(tx, limit=_AT_ONCE)
+        now = self._clock()
+        for wanted in waiting:
+            given, at = self._given.get(wanted.device, (None, 0.0))
+            if given == wanted and now - at < _AGAIN_AFTER_S:
+                continue
+            self._given[wanted.device] = (wanted, now)
+            self._publish(wanted)
+
+    def _publish(self, wanted: Desired) -> None:
+        try:
+            payload = self._director.seal(wanted)
+        except MessageError as err:
+            _log.error("desired_too_large device=%s error=%s", wanted.device, err)
+            return
+        receipt = self._link.publish(topics.topic(wanted.fleet, wanted.device, Channel.DESIRED), payload, retain=True)
+        if receipt is not None:
+            self._in_flight[receipt] = wanted
+            _log.info("desired_sent device=%s generation=%d", wanted.device, wanted.generation)

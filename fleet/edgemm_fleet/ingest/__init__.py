@@ -1,0 +1,1 @@
+"""What devices say: received, checked, stored once, acknowledged when it is durable, and acted on."""

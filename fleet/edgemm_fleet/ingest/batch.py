@@ -1,0 +1,174 @@
+"""A batch of messages: checked, stored, and acted on in one transaction; acknowledged by the caller when it is durable.
+
+Storing is idempotent, so a batch may be given again after a failure, and devices may send what they like twice.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from securesystemslib.signer import Key
+
+from edgemm import signing
+from edgemm.errors import MessageError, TrustError
+from edgemm.messages import Ack, Event, Reported, Status, Stream, StreamAck, Telemetry
+from edgemm_fleet.director.director import Director
+from edgemm_fleet.ingest.contiguity import contiguous
+from edgemm_fleet.ingest.counters import IngestCounters
+from edgemm_fleet.ingest.presence import observe
+from edgemm_fleet.ingest.reading import Incoming, Message, read
+from edgemm_fleet.rollout.runner import Runner
+from edgemm_fleet.store import Store, Transaction, actions, desired, devices, reported, streams
+from edgemm_fleet.store.records import Device
+
+_MAX_ACKS = 64
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class _Numbers:
+    """What one boot's stream brought in this batch."""
+
+    sequences: set[int] = field(default_factory=set)
+    floor: int = 1
+
+
+class Ingest:
+    """Stores batches of messages of one fleet."""
+
+    def __init__(self, store: Store, *, fleet: str, director: Director, runner: Runner) -> None:
+        self._store, self._fleet, self._director, self._runner = store, fleet, director, runner
+        self._keys: dict[str, Key] = {}
+        self.counters = IngestCounters()
+
+    def process(self, batch: Sequence[Incoming], *, now: float) -> dict[str, tuple[Ack, ...]]:
+        """Store a batch and let rollouts react; return the acks to send, by device.
+
+        Raises:
+            EnvironmentFailure: it could not be stored; nothing of it was, and it may be given again.
+        """
+        with self._store.write() as tx:
+            messages = self._read(tx, batch)
+            self._statuses(tx, messages, now=now)
+            self._reports(tx, messages, now=now)
+            acks = self._streams(tx, messages, now=now)
+            devices.seen(tx, {device for device, _ in messages}, now=now)
+        return acks
+
+    def _read(self, tx: Transaction, batch: Sequence[Incoming]) -> list[tuple[str, Message]]:
+        claimed = [(self._claimed(incoming), incoming) for incoming in batch if incoming.payload]
+        known = devices.live(tx, {device for device, _ in claimed if device})
+        messages = []
+        for device, incoming in claimed:
+            if device is None:
+                continue
+            if device not in known:
+                self._refuse("unknown_device", device, "not enrolled here")
+                continue
+            try:
+                message = read(incoming, fleet=self._fleet, device=device, key=self._key(known[device]))
+            except MessageError as err:
+                self._refuse("malformed", device, str(err))
+            except TrustError as err:
+                self._refuse("untrusted", device, str(err))
+            else:
+                self.counters.add(f"received_{type(message).__name__.lower()}")
+                messages.append((device, message))
+        return messages
+
+    def _claimed(self, incoming: Incoming) -> str | None:
+        try:
+            return incoming.device(self._fleet)
+        except MessageError as err:
+            self._refuse("malformed", None, str(err))
+            return None
+
+    def _refuse(self, why: str, device: str | None, detail: str) -> None:
+        self.counters.add(f"refused_{why}")
+        _log.warning("ingest_refused why=%s device=%s detail=%r", why, device, detail)
+
+    def _key(self, device: Device) -> Key:
+        if device.key_id not in self._keys:
+            self._keys[device.key_id] = signing.key_from_document(device.key)
+        return self._keys[device.key_id]
+
+    def _statuses(self, tx: Transaction, messages: Sequence[tuple[str, Message]], *, now: float) -> None:
+        for device, status in _of(messages, Status):
+            before = devices.get(tx, device).presence
+            after = observe(before, status, now=now)
+            if after is before:
+                continue
+            devices.set_presence(tx, device, after)
+            if after.duplicate_at != before.duplicate_at:
+                _log.warning("duplicate_identity device=%s boots=%s,%s", device, after.boot, status.boot)
+            elif status.online:
+                self._answer(tx, device, now=now)
+
+    def _reports(self, tx: Transaction, messages: Sequence[tuple[str, Message]], *, now: float) -> None:
+        changed = []
+        for device, report in _of(messages, Reported):
+            if reported.put(tx, report, now=now):
+                changed.append(device)
+                finished = [actions.finish(tx, device, result, now=now) for result in report.actions]
+                if any(finished):
+                    self._director.write(tx, device, now=now)
+        if changed:
+            self._runner.react(tx, sorted(set(changed)), now=now)
+        for device in {device for device, _ in _of(messages, Reported)}:
+            self._answer(tx, device, now=now)
+
+    def _answer(self, tx: Transaction, device: str, *, now: float) -> None:
+        """Tell a device again if it acts on another generation than the current one."""
+        current, report = desired.find(tx, device), reported.find(tx, device)
+        if current is None:
+            return
+        if report is None or report.reported.generation != current.desired.generation:
+            self._director.write(tx, device, now=now)
+            desired.mark_unsent(tx, [device])
+
+    def _streams(
+        self, tx: Transaction, messages: Sequence[tuple[str, Message]], *, now: float
+    ) -> dict[str, tuple[Ack, ...]]:
+        streams.add_events(tx, [event for _, event in _of(messages, Event)], now=now)
+        streams.add_telemetry(tx, _of(messages, Telemetry), now=now)
+        found: dict[tuple[str, str, Stream], _Numbers] = {}
+        for device, message in messages:
+            match message:
+                case Event():
+                    key = (device, message.boot, Stream.EVENT)
+                case Telemetry():
+                    key = (device, message.boot.hex(), Stream.TELEMETRY)
+                case _:
+                    continue
+            numbers = found.setdefault(key, _Numbers())
+            numbers.sequences.add(message.sequence)
+            numbers.floor = max(numbers.floor, message.floor)
+        acks: dict[str, list[StreamAck]] = {}
+        for (device, boot, stream), numbers in found.items():
+            position = _advance(tx, device, boot, stream, numbers)
+            acks.setdefault(device, []).append(StreamAck(boot=boot, stream=stream, sequence=position))
+        return {device: _acks(items) for device, items in acks.items()}
+
+
+def _advance(tx: Transaction, device: str, boot: str, stream: Stream, numbers: _Numbers) -> int:
+    before, highest = streams.position(tx, device, boot, stream)
+    new_highest = max(highest, *numbers.sequences)
+    if highest <= before:
+        stored = sorted(numbers.sequences)  # nothing waits above the position: what is there came just now
+    else:
+        stored = streams.sequences_above(tx, device, boot, stream, above=before)
+    position = contiguous(before, floor=numbers.floor, stored=stored)
+    if (position, new_highest) != (before, highest):
+        streams.set_position(tx, device, boot, stream, contiguous=position, highest=new_highest)
+    return position
+
+
+def _acks(items: list[StreamAck]) -> tuple[Ack, ...]:
+    return tuple(Ack(acks=tuple(items[i : i + _MAX_ACKS])) for i in range(0, len(items), _MAX_ACKS))
+
+
+def _of(messages: Sequence[tuple[str, Message]], kind: type[Any]) -> list[tuple[str, Any]]:
+    return [(device, message) for device, message in messages if isinstance(message, kind)]

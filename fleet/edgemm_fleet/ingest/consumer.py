@@ -1,0 +1,80 @@
+"""The thread between the broker and the store: gathers what arrived into batches, and acknowledges what is durable."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+
+from edgemm import topics
+from edgemm.errors import EnvironmentFailure
+from edgemm.messages import Ack, encode_control
+from edgemm.topics import Channel
+from edgemm_fleet.ingest.batch import Ingest
+from edgemm_fleet.ingest.reading import Incoming
+from edgemm_fleet.worker import Worker
+
+_MAX_BATCH = 1000
+_MAX_WAITING = 50_000
+_POLL_S = 0.5
+Publish = Callable[[str, bytes], object]
+
+
+class Consumer:
+    """Takes messages with `receive`, from any thread; blocks the sender when the store cannot follow."""
+
+    def __init__(
+        self,
+        ingest: Ingest,
+        *,
+        fleet: str,
+        clock: Callable[[], float],
+        publish: Publish,
+        committed: Callable[[], None],
+    ) -> None:
+        self._ingest, self._fleet, self._clock = ingest, fleet, clock
+        self._publish, self._committed = publish, committed
+        self._waiting: queue.Queue[Incoming] = queue.Queue(_MAX_WAITING)
+        self._unstored: list[Incoming] = []
+        self._worker = Worker("edgemm-ingest", self._step)
+
+    def start(self) -> None:
+        """Begin to store."""
+        self._worker.start()
+
+    def stop(self) -> None:
+        """End; what is not stored is not acknowledged, and devices send it again."""
+        self._worker.stop()
+
+    def receive(self, topic: str, payload: bytes) -> None:
+        """Take one message of the broker."""
+        self._waiting.put(Incoming(topic, payload))
+
+    def _step(self, _stopping: threading.Event) -> None:
+        if not self._unstored:
+            self._unstored = self._gather()
+        if not self._unstored:
+            return
+        try:
+            acks = self._ingest.process(self._unstored, now=self._clock())
+        except EnvironmentFailure:
+            self._ingest.counters.add("store_failures")
+            raise  # the worker logs it and comes back; the batch is kept
+        self._unstored = []
+        self._committed()
+        for device, messages in acks.items():
+            for ack in messages:
+                self._acknowledge(device, ack)
+
+    def _gather(self) -> list[Incoming]:
+        batch: list[Incoming] = []
+        try:
+            batch.append(self._waiting.get(timeout=_POLL_S))
+            while len(batch) < _MAX_BATCH:
+                batch.append(self._waiting.get_nowait())
+        except queue.Empty:
+            pass
+        return batch
+
+    def _acknowledge(self, device: str, ack: Ack) -> None:
+        self._publish(topics.topic(self._fleet, device, Channel.ACK), encode_control(ack))

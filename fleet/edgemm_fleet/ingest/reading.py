@@ -1,0 +1,67 @@
+"""One MQTT message of a device, read and checked: whose it is, that its topic says the same, and who signed it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from securesystemslib.signer import Key
+
+from edgemm import topics
+from edgemm.errors import MessageError, TrustError
+from edgemm.messages import Event, Reported, Status, Telemetry, decode_control, decode_telemetry
+from edgemm.signing import PayloadType, unseal
+from edgemm.topics import Channel
+
+Message = Reported | Status | Event | Telemetry
+
+
+@dataclass(frozen=True)
+class Incoming:
+    """A message as it came from the broker."""
+
+    topic: str
+    payload: bytes
+
+    def device(self, fleet: str) -> str:
+        """Return whose message it claims to be.
+
+        Raises:
+            MessageError: the topic is none that a device of this fleet publishes to.
+        """
+        address = topics.parse(self.topic)
+        if address.fleet != fleet or address.channel not in topics.FROM_DEVICE:
+            raise MessageError(f"topic {self.topic[:120]!r}: expected one of a device of fleet {fleet}")
+        return address.device
+
+
+def read(incoming: Incoming, *, fleet: str, device: str, key: Key) -> Message:
+    """Return the message if the device whose topic it came by sent it.
+
+    `telemetry` and `status` are not signed: that only their device publishes to these topics is the broker's part.
+
+    Raises:
+        MessageError: it cannot be decoded.
+        TrustError: another key signed it, or it speaks for another device or fleet.
+    """
+    match topics.parse(incoming.topic).channel:
+        case Channel.STATUS:
+            return decode_control(incoming.payload, Status)
+        case Channel.TELEMETRY:
+            return decode_telemetry(incoming.payload)
+        case Channel.REPORTED:
+            report = unseal(incoming.payload, PayloadType.REPORTED, Reported, keys=[key])
+            return _own(report, fleet=fleet, device=device)
+        case Channel.EVENT:
+            event = unseal(incoming.payload, PayloadType.EVENT, Event, keys=[key])
+            return _own(event, fleet=fleet, device=device)
+        case other:
+            raise MessageError(f"{other}: not what a device sends")
+
+
+def _own(message: Reported | Event, *, fleet: str, device: str) -> Reported | Event:
+    if (message.fleet, message.device) != (fleet, device):
+        raise TrustError(
+            f"{type(message).__name__.lower()}: came by the topic of {fleet}/{device}, says that it is of "
+            f"{message.fleet}/{message.device}"
+        )
+    return message

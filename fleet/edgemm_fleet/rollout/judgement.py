@@ -1,0 +1,105 @@
+"""What a device's report, or its silence, means for its part in a rollout.
+
+Only the newest report of a device is judged (the store drops older ones), so that any order, loss and repetition of
+reports ends in the same state. Time and report are arguments; nothing here reads a clock or a store.
+"""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from edgemm.messages import Reported, ReportedModel
+from edgemm.states import BEFORE_ACTIVATION, UpdateState
+from edgemm_fleet.rollout.members import Member, MemberState
+from edgemm_fleet.rollout.plan import Plan
+
+UNREACHED = "unreached"
+DEADLINE = "deadline"
+SILENT = "silent"
+REMOVED = "removed"
+_OVERDUE = frozenset({UNREACHED, DEADLINE, SILENT})
+
+_M, _U = MemberState, UpdateState
+_LISTENING = frozenset({_M.PENDING, _M.REACHED, _M.ACTIVATING, _M.TIMED_OUT, _M.WITHDRAWN})
+
+
+def judge(member: Member, reported: Reported, *, plan: Plan, now: float) -> Member:
+    """Return the member as the device's newest report shows it; the same value if it says nothing new.
+
+    A device that reports after its deadline is taken at its word: what it runs is what counts for a roll-back.
+    """
+    if reported.generation < member.generation:
+        return member
+    entry = next((model for model in reported.models if model.name == plan.model), None)
+    if member.state is _M.REVERTING:
+        return _reverting(member, entry, now=now)
+    late = member.state is _M.FAILED and member.reason in _OVERDUE
+    if member.state not in _LISTENING and not late:
+        return member
+    state, update_state = _seen(member, entry, plan)
+    if member.state in {_M.WITHDRAWN, _M.TIMED_OUT} and state in {_M.REACHED, _M.EXCUSED}:
+        return member
+    if state is member.state and update_state is member.update_state:
+        return member
+    reason = entry.reason if entry is not None and state in {_M.FAILED, _M.EXCUSED} else None
+    deadline_at = _deadline(member, state, plan=plan, now=now)
+    return replace(
+        member, state=state, update_state=update_state, reason=reason, changed_at=now, deadline_at=deadline_at
+    )
+
+
+def overdue(member: Member, *, now: float) -> Member:
+    """Return the member as it stands once its deadline has come; the same value before that."""
+    if member.deadline_at is None or member.deadline_at > now:
+        return member
+    state, reason = {
+        _M.PENDING: (_M.TIMED_OUT, UNREACHED),
+        _M.REACHED: (_M.FAILED, DEADLINE),
+        _M.ACTIVATING: (_M.FAILED, SILENT),
+    }.get(member.state, (member.state, UNREACHED))
+    return replace(member, state=state, reason=reason, changed_at=now, deadline_at=None)
+
+
+def excused(member: Member, *, reason: str, now: float) -> Member:
+    """Return the member as one that counts neither way, such as a device that was removed from the fleet."""
+    return replace(member, state=_M.EXCUSED, reason=reason, changed_at=now, deadline_at=None)
+
+
+def _seen(member: Member, entry: ReportedModel | None, plan: Plan) -> tuple[MemberState, UpdateState]:
+    """Tell a member's state, and the device's own, from what it says of the model."""
+    if entry is None:
+        return _M.REACHED, _U.IDLE
+    if (entry.digest, entry.attempt) != (plan.digest, member.attempt):
+        runs_it = entry.active_digest == plan.digest
+        return (_M.COMMITTED, _U.COMMITTED) if runs_it else (_M.REACHED, _U.IDLE)
+    return _stage(entry, plan), entry.state
+
+
+def _stage(entry: ReportedModel, plan: Plan) -> MemberState:
+    """Tell a member's state from what the device says of this very attempt."""
+    match entry.state:
+        case _U.COMMITTED:
+            return _M.COMMITTED
+        case _U.CANCELED:
+            return _M.EXCUSED
+        case _U.REJECTED if entry.reason in plan.tolerated_rejections:
+            return _M.EXCUSED
+        case _U.FAILED | _U.ROLLED_BACK | _U.REJECTED:
+            return _M.FAILED
+        case _:
+            return _M.REACHED if entry.state in BEFORE_ACTIVATION else _M.ACTIVATING
+
+
+def _deadline(member: Member, state: MemberState, *, plan: Plan, now: float) -> float | None:
+    if state is _M.REACHED:
+        return member.deadline_at
+    if state is not _M.ACTIVATING:
+        return None
+    return member.deadline_at if member.state is _M.ACTIVATING else now + plan.activation_s
+
+
+def _reverting(member: Member, entry: ReportedModel | None, *, now: float) -> Member:
+    wanted = member.previous.digest if member.previous else None
+    if (entry.active_digest if entry else None) != wanted:
+        return member
+    return replace(member, state=_M.REVERTED, reason=None, changed_at=now, deadline_at=None)

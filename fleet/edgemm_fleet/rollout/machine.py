@@ -1,0 +1,163 @@
+"""What a rollout does next.
+
+A rollout advances group by group:
+
+* a group starts only when the one before it reached its success threshold and soaked;
+* one group above its error threshold, whichever of those that started, halts the whole rollout, once;
+* what is unfinished has a deadline: members have theirs, a draft and a roll-back have the rollout's.
+
+`decide` is called with the numbers after each change, again and again until it has nothing more to say. Time and
+numbers are arguments: nothing here reads a clock, a socket or a store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from msgspec.structs import replace
+
+from edgemm.errors import ConflictError
+from edgemm.states import ROLLOUT_FOLLOWS, RolloutState
+from edgemm_fleet.rollout.plan import Plan
+from edgemm_fleet.rollout.progress import GroupProgress, Rollout
+from edgemm_fleet.rollout.tally import Tally, Verdict
+
+_R = RolloutState
+OPEN_STATES = frozenset({_R.RUNNING, _R.ROLLING_BACK})
+"""States in which a rollout acts by itself."""
+
+
+class Effect(Enum):
+    """What has to be done to devices along with a decision."""
+
+    NONE = "none"
+    START_GROUP = "start_group"
+    WITHDRAW = "withdraw"
+    """Rewrite `desired` to what is active, for every member that has not begun to activate."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The rollout as it is from now on, and what has to be done with it."""
+
+    rollout: Rollout
+    effect: Effect = Effect.NONE
+    group: int = 0
+
+
+def decide(rollout: Rollout, tallies: Mapping[int, Tally], *, now: float) -> Decision | None:
+    """Return the next step of a rollout, or None when there is nothing to do now."""
+    match rollout.state:
+        case _R.RUNNING:
+            return _run(rollout, tallies, now=now)
+        case _R.ROLLING_BACK:
+            return _roll_back(rollout, tallies, now=now)
+        case _R.DRAFT | _R.READY if rollout.deadline_at is not None and rollout.deadline_at <= now:
+            return Decision(move(rollout, _R.CANCELED, reason="it was never started", now=now))
+        case _:
+            return None
+
+
+def move(rollout: Rollout, state: RolloutState, *, now: float, reason: str | None = None) -> Rollout:
+    """Return the rollout in another state, without a deadline.
+
+    Raises:
+        ConflictError: that state cannot follow.
+    """
+    if state not in ROLLOUT_FOLLOWS[rollout.state]:
+        possible = ", ".join(sorted(ROLLOUT_FOLLOWS[rollout.state])) or "nothing: it is over"
+        raise ConflictError(f"rollout {rollout.id} is {rollout.state}, it cannot become {state}; possible: {possible}")
+    return replace(rollout, state=state, reason=reason, changed_at=now, deadline_at=None)
+
+
+def check_overlap(plan: Plan, running: Mapping[str, Plan]) -> None:
+    """Refuse a plan whose devices and model another running rollout has.
+
+    Args:
+        plan: the plan to start.
+        running: id → plan of the rollouts that run or roll back.
+
+    Raises:
+        ConflictError: they overlap, and the plan does not supersede that rollout.
+    """
+    for rollout, other in running.items():
+        if rollout != plan.supersedes and other.model == plan.model and plan.selector.may_overlap(other.selector):
+            raise ConflictError(
+                f"rollout {rollout} of {other.model} {other.version} runs and may have the same devices: wait for it, "
+                f"cancel it, or supersede it (--supersede {rollout})"
+            )
+
+
+def _run(rollout: Rollout, tallies: Mapping[int, Tally], *, now: float) -> Decision | None:
+    started = [index for index, progress in enumerate(rollout.groups) if progress.started_at is not None]
+    verdicts = {index: tallies.get(index, Tally()).verdict(rollout.plan.groups[index]) for index in started}
+    for index in started:
+        if reason := _failure(verdicts[index], tallies.get(index, Tally()), index):
+            return Decision(move(rollout, _R.HALTED, reason=reason, now=now), Effect.WITHDRAW)
+    for index in started:
+        if changed := _progress(rollout, index, verdict=verdicts[index], now=now):
+            return Decision(changed)
+    return _go_on(rollout, tallies, now=now)
+
+
+def _go_on(rollout: Rollout, tallies: Mapping[int, Tally], *, now: float) -> Decision | None:
+    """Start the group after one that is through; finish after the last, when nothing is unfinished any more."""
+    current = rollout.current_group
+    if current is None:
+        return _start(rollout, 0, now=now)
+    if rollout.groups[current].passed_at is None:
+        return None
+    if current < rollout.plan.last_group:
+        return _start(rollout, current + 1, now=now)
+    if any(one.unfinished for one in tallies.values()):
+        return None
+    return Decision(move(rollout, _R.FINISHED, now=now))
+
+
+def _start(rollout: Rollout, group: int, *, now: float) -> Decision:
+    progress = GroupProgress(started_at=now, deadline_at=now + rollout.plan.groups[group].deadline_s)
+    return Decision(_with_group(rollout, group, progress, now=now), Effect.START_GROUP, group)
+
+
+def _progress(rollout: Rollout, group: int, *, verdict: Verdict, now: float) -> Rollout | None:
+    """Return the rollout with a group's soak begun, broken off or ended; None if none of that happened."""
+    progress = rollout.groups[group]
+    if progress.passed_at is not None:
+        return None
+    if verdict is not Verdict.ENOUGH_SUCCESSES:
+        return _with_group(rollout, group, replace(progress, met_at=None), now=now) if progress.met_at else None
+    met_at = progress.met_at or now
+    if met_at + rollout.plan.groups[group].soak_s <= now:
+        return _with_group(rollout, group, replace(progress, met_at=met_at, passed_at=now), now=now)
+    return None if progress.met_at else _with_group(rollout, group, replace(progress, met_at=now), now=now)
+
+
+def _failure(verdict: Verdict, tally: Tally, group: int) -> str | None:
+    numbers = (
+        f"of {tally.members} devices {tally.reported} reported, {tally.committed} committed, {tally.failed} failed"
+    )
+    match verdict:
+        case Verdict.TOO_MANY_ERRORS:
+            return f"group {group + 1}: too many errors; {numbers}"
+        case Verdict.TOO_FEW_REACHED:
+            return f"group {group + 1}: too few devices reached by its deadline; {numbers}"
+        case Verdict.TOO_FEW_SUCCESSES:
+            return f"group {group + 1}: too few successes; {numbers}"
+        case _:
+            return None
+
+
+def _roll_back(rollout: Rollout, tallies: Mapping[int, Tally], *, now: float) -> Decision | None:
+    left = sum(one.reverting for one in tallies.values())
+    due = rollout.deadline_at is not None and rollout.deadline_at <= now
+    if left and not due:
+        return None
+    reason = f"{left} devices did not report it in time; they follow when they connect" if left else rollout.reason
+    return Decision(move(rollout, _R.ROLLED_BACK, reason=reason, now=now))
+
+
+def _with_group(rollout: Rollout, group: int, progress: GroupProgress, *, now: float) -> Rollout:
+    groups = (*rollout.groups[:group], progress, *rollout.groups[group + 1 :])
+    return replace(rollout, groups=groups, changed_at=now)

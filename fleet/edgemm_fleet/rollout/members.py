@@ -1,0 +1,61 @@
+"""Where one device stands in a rollout, as the fleet manager sees it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from msgspec import Struct
+
+from edgemm.messages import DesiredModel
+from edgemm.states import UpdateState
+
+
+class MemberState(StrEnum):
+    """Where a device stands in a rollout."""
+
+    PENDING = "pending"
+    """`desired` is written; the device has not reported its generation."""
+    REACHED = "reached"
+    """The device reported the generation and has not begun to activate."""
+    ACTIVATING = "activating"
+    """The device is activating, in probation, or turning back."""
+    COMMITTED = "committed"
+    FAILED = "failed"
+    EXCUSED = "excused"
+    """It ended in a way that counts neither as a success nor as an error."""
+    TIMED_OUT = "timed_out"
+    """Never reached within the group's deadline."""
+    WITHDRAWN = "withdrawn"
+    """A halt or cancel rewrote `desired` before the device began to activate."""
+    REVERTING = "reverting"
+    """A roll-back of the rollout wrote the earlier version; the device has not reported it as its own."""
+    REVERTED = "reverted"
+
+
+_M = MemberState
+UNFINISHED = frozenset({_M.PENDING, _M.REACHED, _M.ACTIVATING})
+"""States of an update that still has to end, each with a deadline."""
+BEFORE_ACTIVATING = frozenset({_M.PENDING, _M.REACHED})
+"""States in which a halt takes the new version back."""
+
+
+class Member(Struct, frozen=True, kw_only=True):
+    """One device in one rollout.
+
+    `previous` is what the fleet wanted of the device before (None: the model was not on it), `attempt` and
+    `generation` what it was told; `deadline_at` is when the present state ends by itself (seconds since the epoch,
+    None for an end state).
+    """
+
+    rollout: str
+    device: str
+    group: int
+    state: MemberState
+    attempt: int
+    generation: int
+    previous: DesiredModel | None
+    started_at: float
+    changed_at: float
+    deadline_at: float | None
+    update_state: UpdateState | None = None
+    reason: str | None = None

@@ -1,0 +1,151 @@
+"""What an operator may ask of rollouts; each act is one transaction and one line of the audit log.
+
+rollout = operations.create(plan, actor="person:ann")
+operations.start(rollout.id, actor="person:ann")
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+
+from msgspec.structs import replace
+
+from edgemm.errors import BadRequestError
+from edgemm.states import RolloutState
+from edgemm_fleet.rollout import machine
+from edgemm_fleet.rollout.machine import Decision, Effect
+from edgemm_fleet.rollout.plan import Plan
+from edgemm_fleet.rollout.progress import GroupProgress, Rollout
+from edgemm_fleet.rollout.runner import Runner
+from edgemm_fleet.store import Store, Transaction, audit, models, rollouts
+
+_DRAFT_LIFETIME_S = 30 * 86400.0
+_R = RolloutState
+
+
+class RolloutOperations:
+    """Acts on rollouts in the store; `wake` is called after each that may have changed what devices are told."""
+
+    def __init__(self, store: Store, runner: Runner, *, wake: Callable[[], None]) -> None:
+        self._store, self._runner, self._wake = store, runner, wake
+
+    def create(self, plan: Plan, *, actor: str, now: float) -> Rollout:
+        """Store a plan as a draft, which is canceled by itself when it is not started within 30 days.
+
+        Raises:
+            NotFoundError: the version is not published.
+            BadRequestError: the plan's digest is not that version's.
+        """
+        rollout = Rollout(
+            id=f"r-{secrets.token_hex(4)}",
+            plan=plan,
+            state=_R.DRAFT,
+            reason=None,
+            created_by=actor,
+            created_at=now,
+            changed_at=now,
+            deadline_at=now + _DRAFT_LIFETIME_S,
+            groups=(GroupProgress(),) * len(plan.groups),
+        )
+        with self._store.write() as tx:
+            _check_published(tx, plan)
+            rollouts.add(tx, rollout)
+            _note(tx, "create", rollout, actor=actor, now=now, detail=f"{plan.model} {plan.version}")
+        return rollout
+
+    def start(self, rollout_id: str, *, actor: str, now: float) -> Rollout:
+        """Start a draft: its first group is told at once.
+
+        Raises:
+            NotFoundError: there is no such rollout.
+            ConflictError: it was started before, or another rollout has the same model and devices.
+        """
+        with self._store.write() as tx:
+            rollout = rollouts.get(tx, rollout_id)
+            started = machine.move(machine.move(rollout, _R.READY, now=now), _R.RUNNING, now=now)
+            self._make_way(tx, rollout, actor=actor, now=now)
+            rollouts.save(tx, started)
+            _note(tx, "start", started, actor=actor, now=now)
+            started = self._runner.advance(tx, rollout_id, now=now)
+        self._wake()
+        return started
+
+    def halt(self, rollout_id: str, *, actor: str, reason: str, now: float) -> Rollout:
+        """Stop a running rollout; members that have not begun to activate keep what they run. Again is no error.
+
+        Raises:
+            NotFoundError: there is no such rollout.
+            ConflictError: it does not run.
+        """
+        return self._withdraw(rollout_id, _R.HALTED, actor=actor, reason=reason, now=now, act="halt")
+
+    def cancel(self, rollout_id: str, *, actor: str, now: float, reason: str = "canceled") -> Rollout:
+        """End a rollout for good, whatever it waits for; as `halt` for its members.
+
+        Raises:
+            NotFoundError: there is no such rollout.
+            ConflictError: it is over.
+        """
+        return self._withdraw(rollout_id, _R.CANCELED, actor=actor, reason=reason, now=now, act="cancel")
+
+    def roll_back(self, rollout_id: str, *, actor: str, now: float, reason: str = "rolled back") -> Rollout:
+        """Give every device of a rollout the version back that it ran before.
+
+        Raises:
+            NotFoundError: there is no such rollout.
+            ConflictError: it is a draft, or over for another reason, or another rollout has its devices.
+        """
+        with self._store.write() as tx:
+            rollout = rollouts.get(tx, rollout_id)
+            moved = machine.move(rollout, _R.ROLLING_BACK, reason=reason, now=now)
+            machine.check_overlap(rollout.plan, _running(tx, without=rollout_id))
+            deadline_s = max(group.deadline_s for group in rollout.plan.groups)
+            moved = replace(moved, deadline_at=now + max(deadline_s, rollout.plan.activation_s))
+            rollouts.save(tx, moved)
+            self._runner.revert(tx, moved, now=now)
+            _note(tx, "roll_back", moved, actor=actor, now=now, detail=reason)
+            moved = self._runner.advance(tx, rollout_id, now=now)
+        self._wake()
+        return moved
+
+    def _withdraw(
+        self, rollout_id: str, state: RolloutState, *, actor: str, reason: str, now: float, act: str
+    ) -> Rollout:
+        with self._store.write() as tx:
+            rollout = rollouts.get(tx, rollout_id)
+            if rollout.state is state:
+                return rollout
+            moved = machine.move(rollout, state, reason=reason, now=now)
+            self._runner.apply(tx, Decision(moved, Effect.WITHDRAW), now=now)
+            _note(tx, act, moved, actor=actor, now=now, detail=reason)
+        self._wake()
+        return moved
+
+    def _make_way(self, tx: Transaction, rollout: Rollout, *, actor: str, now: float) -> None:
+        """Refuse an overlap, or end the rollout that this one supersedes."""
+        running = _running(tx, without=rollout.id)
+        machine.check_overlap(rollout.plan, running)
+        superseded = rollout.plan.supersedes
+        if superseded in running:
+            reason = f"superseded by {rollout.id}"
+            moved = machine.move(rollouts.get(tx, superseded), _R.CANCELED, reason=reason, now=now)
+            self._runner.apply(tx, Decision(moved, Effect.WITHDRAW), now=now)
+            _note(tx, "cancel", moved, actor=actor, now=now, detail=reason)
+
+
+def _running(tx: Transaction, *, without: str) -> dict[str, Plan]:
+    return {r.id: r.plan for r in rollouts.in_states(tx, machine.OPEN_STATES) if r.id != without}
+
+
+def _check_published(tx: Transaction, plan: Plan) -> None:
+    version = models.get_version(tx, plan.model, plan.version)
+    if version.digest != plan.digest:
+        raise BadRequestError(
+            f"{plan.model} {plan.version}: published with sha256 {version.digest[:12]}…, the plan says "
+            f"{plan.digest[:12]}…"
+        )
+
+
+def _note(tx: Transaction, act: str, rollout: Rollout, *, actor: str, now: float, detail: str = "") -> None:
+    audit.add(tx, at=now, actor=actor, action=f"rollout.{act}", subject=rollout.id, detail=detail)

@@ -1,0 +1,45 @@
+"""Which devices a group takes.
+
+The first group's members are fixed when it starts; each later group looks anew at who matches. Devices that are
+connected come first, then an order that is the same every time for one rollout and different for another. A device is
+a member once; only those that timed out earlier are taken again, all of them, by the last group.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from edgemm_fleet.rollout.members import MemberState
+from edgemm_fleet.rollout.plan import Plan
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A device that matches the selector now."""
+
+    device: str
+    online: bool
+
+
+def select_members(
+    rollout: str, plan: Plan, group: int, *, candidates: Sequence[Candidate], members: Mapping[str, MemberState]
+) -> list[str]:
+    """Return the devices that a group takes, by id.
+
+    Args:
+        rollout: its id, which decides the order.
+        plan: its plan.
+        group: index of the group that starts.
+        candidates: every device that matches now.
+        members: state of every device that is a member already.
+    """
+    again: list[str] = []
+    if group == plan.last_group:
+        again = [c.device for c in candidates if members.get(c.device) is MemberState.TIMED_OUT]
+    fresh = [c for c in candidates if c.device not in members]
+    taken = len(candidates) - len(fresh)
+    size = plan.groups[group].size(matching=len(candidates), taken=taken)
+    fresh.sort(key=lambda c: (not c.online, hashlib.sha256(f"{rollout}:{c.device}".encode()).digest()))
+    return sorted([*again, *(c.device for c in fresh[:size])])

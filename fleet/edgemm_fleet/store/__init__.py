@@ -1,0 +1,42 @@
+"""All that the fleet manager knows, in one SQLite database.
+
+    from edgemm_fleet.store import Store, devices
+
+    store = Store.open(folder / "fleet.db")
+    with store.read() as tx:
+        device = devices.get(tx, "kitchen-3f2a")
+
+Functions are grouped by noun, take an open transaction first, and hand out frozen records (`store.records`). Several
+of them in one write block happen together or not at all.
+"""
+
+from edgemm_fleet.store import (
+    actions,
+    audit,
+    desired,
+    devices,
+    models,
+    people,
+    records,
+    reported,
+    rollouts,
+    streams,
+    tokens,
+)
+from edgemm_fleet.store.database import Store, Transaction
+
+__all__ = [
+    "Store",
+    "Transaction",
+    "actions",
+    "audit",
+    "desired",
+    "devices",
+    "models",
+    "people",
+    "records",
+    "reported",
+    "rollouts",
+    "streams",
+    "tokens",
+]

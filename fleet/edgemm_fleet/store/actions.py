@@ -1,0 +1,48 @@
+"""One-off actions (`diagnose`, `prune`, `restart`, `selftest`) and what came of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import insert, select, update
+
+from edgemm.messages import Action, ActionResult
+from edgemm_fleet.store.database import Transaction
+from edgemm_fleet.store.records import ActionRecord
+from edgemm_fleet.store.schema import actions as table
+
+
+def add(tx: Transaction, device: str, action: Action, *, now: float) -> None:
+    """Want something done once on a device."""
+    values = {"id": action.id, "device": device, "kind": action.kind, "model": action.model, "created_at": now}
+    tx.execute(insert(table).values(**values))
+
+
+def waiting(tx: Transaction, device: str) -> list[ActionRecord]:
+    """Return the actions without a result, oldest first."""
+    query = select(table).where(table.c.device == device, table.c.done_at.is_(None))
+    return [_read(row) for row in tx.execute(query.order_by(table.c.created_at, table.c.id))]
+
+
+def recent(tx: Transaction, device: str, *, limit: int) -> list[ActionRecord]:
+    """Return a device's latest actions, newest first."""
+    query = select(table).where(table.c.device == device).order_by(table.c.created_at.desc(), table.c.id)
+    return [_read(row) for row in tx.execute(query.limit(limit))]
+
+
+def finish(tx: Transaction, device: str, result: ActionResult, *, now: float) -> bool:
+    """Note a result; False if it was known already."""
+    mine = (table.c.id == result.id) & (table.c.device == device) & table.c.done_at.is_(None)
+    done = tx.execute(update(table).where(mine).values(done_at=now, ok=result.ok, detail=result.detail))
+    return bool(done.rowcount)
+
+
+def _read(row: Any) -> ActionRecord:
+    return ActionRecord(
+        device=row.device,
+        action=Action(id=row.id, kind=row.kind, model=row.model),
+        created_at=row.created_at,
+        done_at=row.done_at,
+        ok=row.ok,
+        detail=row.detail,
+    )

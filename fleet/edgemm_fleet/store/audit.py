@@ -1,0 +1,26 @@
+"""Who did what to what, and when; only ever added to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import insert, select
+
+from edgemm_fleet.store import paging
+from edgemm_fleet.store.database import Transaction
+from edgemm_fleet.store.records import AuditRecord, Page
+from edgemm_fleet.store.schema import audit as table
+
+
+def add(tx: Transaction, *, at: float, actor: str, action: str, subject: str, detail: str = "") -> None:
+    """Note one act, for example actor `person:ann`, action `rollout.halt`, subject `r-12ab`."""
+    tx.execute(insert(table).values(at=at, actor=actor, action=action, subject=subject, detail=detail))
+
+
+def page(tx: Transaction, *, after: str | None = None, limit: int = paging.DEFAULT_LIMIT) -> Page[AuditRecord]:
+    """List the acts, newest first."""
+    return paging.newest_first(tx, select(table), key=table.c.id, after=after, limit=limit, read=_read)
+
+
+def _read(row: Any) -> AuditRecord:
+    return AuditRecord(**{name: getattr(row, name) for name in AuditRecord.__struct_fields__})

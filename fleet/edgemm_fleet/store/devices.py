@@ -1,0 +1,177 @@
+"""Devices: who enrolled, with which key and labels, and who is connected."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import msgspec
+from sqlalchemy import ColumnElement, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from edgemm.errors import ConflictError, NotFoundError
+from edgemm_fleet.rollout.plan import Selector
+from edgemm_fleet.store import paging
+from edgemm_fleet.store.database import Transaction
+from edgemm_fleet.store.records import Device, Page, Presence
+from edgemm_fleet.store.schema import devices as table
+
+_PRESENCE = Presence.__struct_fields__
+
+
+def add(tx: Transaction, device: Device, *, bearer_hash: str, broker_hash: str) -> None:
+    """Record a device that enrolled; the hashes are of its HTTP bearer and its broker password.
+
+    Raises:
+        ConflictError: the id or the bearer is taken.
+    """
+    values = {name: getattr(device, name) for name in ("id", "name", "key_id", "token_id", "runtime", "platform")}
+    values |= {"labels_json": _json(device.labels), "key_json": _json(device.key), "enrolled_at": device.enrolled_at}
+    try:
+        tx.execute(insert(table).values(**values, bearer_hash=bearer_hash, broker_hash=broker_hash))
+    except IntegrityError as err:
+        raise ConflictError(f"device {device.id}: already enrolled; remove it first") from err
+
+
+def get(tx: Transaction, device: str) -> Device:
+    """Return a device, removed or not.
+
+    Raises:
+        NotFoundError: there is none of this id.
+    """
+    row = tx.execute(select(table).where(table.c.id == device)).one_or_none()
+    if row is None:
+        raise NotFoundError(f"no device {device[:80]!r} in this fleet: `edgemm fleet devices` lists them")
+    return _read(row)
+
+
+def find(tx: Transaction, device: str) -> Device | None:
+    """Return a device that is enrolled and not removed, or None."""
+    row = tx.execute(select(table).where(table.c.id == device, table.c.removed_at.is_(None))).one_or_none()
+    return None if row is None else _read(row)
+
+
+def live(tx: Transaction, ids: Iterable[str]) -> dict[str, Device]:
+    """Return those of these devices that are enrolled and not removed, by id."""
+    query = select(table).where(table.c.id.in_(sorted(set(ids))), table.c.removed_at.is_(None))
+    return {row.id: _read(row) for row in tx.execute(query)}
+
+
+def find_by_bearer(tx: Transaction, bearer_hash: str) -> Device | None:
+    """Return the device with this HTTP bearer if it is not removed."""
+    query = select(table).where(table.c.bearer_hash == bearer_hash, table.c.removed_at.is_(None))
+    row = tx.execute(query).one_or_none()
+    return None if row is None else _read(row)
+
+
+def find_by_enrolment(tx: Transaction, *, token_id: str, key_id: str) -> Device | None:
+    """Return the device that enrolled with this token and key, removed or not."""
+    query = select(table).where(table.c.token_id == token_id, table.c.key_id == key_id)
+    row = tx.execute(query.order_by(table.c.enrolled_at.desc()).limit(1)).one_or_none()
+    return None if row is None else _read(row)
+
+
+def find_by_key(tx: Transaction, key_id: str) -> Device | None:
+    """Return the device that holds this key, removed or not."""
+    query = select(table).where(table.c.key_id == key_id).order_by(table.c.enrolled_at.desc()).limit(1)
+    row = tx.execute(query).one_or_none()
+    return None if row is None else _read(row)
+
+
+def readmit(tx: Transaction, device: Device, *, bearer_hash: str, broker_hash: str) -> None:
+    """Let a device that is known by its id and key in again, with new rights; the old ones end."""
+    values = {name: getattr(device, name) for name in ("name", "token_id", "runtime", "platform", "enrolled_at")}
+    values |= {"labels_json": _json(device.labels), "removed_at": None}
+    values |= {"bearer_hash": bearer_hash, "broker_hash": broker_hash}
+    tx.execute(update(table).where(table.c.id == device.id, table.c.key_id == device.key_id).values(**values))
+
+
+def page(tx: Transaction, *, after: str | None = None, limit: int = paging.DEFAULT_LIMIT) -> Page[Device]:
+    """List the devices that are not removed, by id."""
+    query = select(table).where(table.c.removed_at.is_(None))
+    return paging.ascending(tx, query, key=table.c.id, after=after, limit=limit, read=_read)
+
+
+def matching(tx: Transaction, selector: Selector) -> Iterator[Device]:
+    """Yield the devices that a selector means, by id; those removed are never meant."""
+    query = select(table).where(table.c.removed_at.is_(None))
+    if selector.devices is not None:
+        query = query.where(table.c.id.in_(selector.devices))
+    for row in tx.execute(query.order_by(table.c.id)):
+        device = _read(row)
+        if selector.matches(device.id, device.labels):
+            yield device
+
+
+def counts(tx: Transaction) -> dict[bool, int]:
+    """Return how many devices are online (True) and offline (False), without those removed."""
+    query = select(table.c.online, func.count()).where(table.c.removed_at.is_(None)).group_by(table.c.online)
+    return {True: 0, False: 0} | {bool(online): number for online, number in tx.execute(query)}
+
+
+def broker_hashes(tx: Transaction) -> list[tuple[str, str]]:
+    """Return (id, hash of the broker password) of every device that may log in, by id."""
+    query = select(table.c.id, table.c.broker_hash).where(table.c.removed_at.is_(None)).order_by(table.c.id)
+    return [(row.id, row.broker_hash) for row in tx.execute(query)]
+
+
+def broker_hash(tx: Transaction, device: str) -> str | None:
+    """Return the hash of one device's broker password; None if it may not log in."""
+    query = select(table.c.broker_hash).where(table.c.id == device, table.c.removed_at.is_(None))
+    return tx.execute(query).scalar()
+
+
+def set_labels(tx: Transaction, device: str, labels: dict[str, str]) -> None:
+    """Replace a device's labels.
+
+    Raises:
+        NotFoundError: there is no such device.
+    """
+    _change(tx, device, labels_json=_json(labels))
+
+
+def remove(tx: Transaction, device: str, *, now: float) -> None:
+    """End all rights of a device: key, bearer and broker password.
+
+    Raises:
+        NotFoundError: there is no such device.
+    """
+    _change(tx, device, removed_at=now, online=False)
+
+
+def set_presence(tx: Transaction, device: str, presence: Presence) -> None:
+    """Write whether and how a device is connected."""
+    tx.execute(update(table).where(table.c.id == device).values(**{n: getattr(presence, n) for n in _PRESENCE}))
+
+
+def seen(tx: Transaction, ids: Iterable[str], *, now: float) -> None:
+    """Note that these devices were heard of."""
+    wanted = sorted(set(ids))
+    if wanted:
+        tx.execute(update(table).where(table.c.id.in_(wanted)).values(last_seen_at=now))
+
+
+def _change(tx: Transaction, device: str, **values: Any) -> None:
+    live: ColumnElement[bool] = table.c.removed_at.is_(None)
+    if not tx.execute(update(table).where(table.c.id == device, live).values(**values)).rowcount:
+        raise NotFoundError(f"no device {device[:80]!r} in this fleet: `edgemm fleet devices` lists them")
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _read(row: Any) -> Device:
+    return Device(
+        id=row.id,
+        name=row.name,
+        labels=msgspec.json.decode(row.labels_json, type=dict[str, str]),
+        key=msgspec.json.decode(row.key_json, type=dict[str, Any]),
+        key_id=row.key_id,
+        token_id=row.token_id,
+        runtime=row.runtime,
+        platform=row.platform,
+        enrolled_at=row.enrolled_at,
+        removed_at=row.removed_at,
+        presence=Presence(**{name: getattr(row, name) for name in _PRESENCE}),
+    )

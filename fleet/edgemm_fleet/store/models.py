@@ -1,0 +1,127 @@
+"""Models, their published versions, and which blobs these need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+from sqlalchemy import insert, select, update
+from sqlalchemy.dialects.sqlite import insert as insert_or
+from sqlalchemy.exc import IntegrityError
+
+from edgemm.errors import ConflictError, NotFoundError
+from edgemm_fleet.store import paging
+from edgemm_fleet.store.database import Transaction
+from edgemm_fleet.store.records import ModelRecord, Page, VersionRecord
+from edgemm_fleet.store.schema import blobs, models, version_blobs, versions
+
+
+def add_model(tx: Transaction, model: ModelRecord) -> None:
+    """Record a model and its publisher's key.
+
+    Raises:
+        ConflictError: the name is taken.
+    """
+    values = {
+        "name": model.name,
+        "publisher_json": msgspec.json.encode(model.publisher).decode(),
+        "minimum_version": model.minimum_version,
+        "created_at": model.created_at,
+    }
+    try:
+        tx.execute(insert(models).values(**values))
+    except IntegrityError as err:
+        raise ConflictError(f"model {model.name}: there is one of this name already") from err
+
+
+def find_model(tx: Transaction, name: str) -> ModelRecord | None:
+    """Return a model, or None."""
+    row = tx.execute(select(models).where(models.c.name == name)).one_or_none()
+    return None if row is None else _model(row)
+
+
+def set_minimum_version(tx: Transaction, name: str, version: str | None) -> None:
+    """Note the signed minimum version of a model."""
+    tx.execute(update(models).where(models.c.name == name).values(minimum_version=version))
+
+
+def page_models(tx: Transaction, *, after: str | None = None, limit: int = paging.DEFAULT_LIMIT) -> Page[ModelRecord]:
+    """List the models by name."""
+    return paging.ascending(tx, select(models), key=models.c.name, after=after, limit=limit, read=_model)
+
+
+def add_blob(tx: Transaction, digest: str, *, size_bytes: int, now: float) -> None:
+    """Note that a blob is there; again is no error."""
+    values = {"digest": digest, "size_bytes": size_bytes, "added_at": now}
+    tx.execute(insert_or(blobs).values(**values).on_conflict_do_nothing())
+
+
+def add_version(tx: Transaction, version: VersionRecord, *, blob_digests: Iterable[str]) -> None:
+    """Record a published version and its blobs, which were added before; the same again changes nothing.
+
+    Raises:
+        ConflictError: the version exists with another digest.
+    """
+    found = find_version(tx, version.model, version.version)
+    if found is not None:
+        if found.digest != version.digest:
+            raise ConflictError(
+                f"{version.model} {version.version}: published with sha256 {found.digest[:12]}…, now given as "
+                f"{version.digest[:12]}…; a version never changes: publish a higher one"
+            )
+        return
+    tx.execute(insert(versions).values(**{name: getattr(version, name) for name in version.__struct_fields__}))
+    rows = [{"model": version.model, "version": version.version, "digest": d} for d in sorted(set(blob_digests))]
+    if rows:
+        tx.execute(insert(version_blobs), rows)
+
+
+def find_version(tx: Transaction, model: str, version: str) -> VersionRecord | None:
+    """Return a published version, or None."""
+    query = select(versions).where(versions.c.model == model, versions.c.version == version)
+    row = tx.execute(query).one_or_none()
+    return None if row is None else _version(row)
+
+
+def get_version(tx: Transaction, model: str, version: str) -> VersionRecord:
+    """Return a published version.
+
+    Raises:
+        NotFoundError: it was not published.
+    """
+    found = find_version(tx, model, version)
+    if found is None:
+        raise NotFoundError(f"{model[:80]} {version[:80]} is not published: `edgemm fleet models` lists what is")
+    return found
+
+
+def page_versions(
+    tx: Transaction, model: str, *, after: str | None = None, limit: int = paging.DEFAULT_LIMIT
+) -> Page[VersionRecord]:
+    """List the versions of a model by the text of the version."""
+    query = select(versions).where(versions.c.model == model)
+    return paging.ascending(tx, query, key=versions.c.version, after=after, limit=limit, read=_version)
+
+
+def version_blob_sizes(tx: Transaction, model: str, version: str) -> dict[str, int]:
+    """Return digest → size in bytes of every blob of a version."""
+    query = (
+        select(blobs.c.digest, blobs.c.size_bytes)
+        .join(version_blobs, version_blobs.c.digest == blobs.c.digest)
+        .where(version_blobs.c.model == model, version_blobs.c.version == version)
+    )
+    return {row.digest: row.size_bytes for row in tx.execute(query)}
+
+
+def _model(row: Any) -> ModelRecord:
+    return ModelRecord(
+        name=row.name,
+        publisher=msgspec.json.decode(row.publisher_json, type=dict[str, Any]),
+        minimum_version=row.minimum_version,
+        created_at=row.created_at,
+    )
+
+
+def _version(row: Any) -> VersionRecord:
+    return VersionRecord(**{name: getattr(row, name) for name in VersionRecord.__struct_fields__})

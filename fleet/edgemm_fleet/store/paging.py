@@ -1,0 +1,58 @@
+"""Lists in parts, by key: `after` is the last key seen, so that a page costs the same wherever it lies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select
+
+from edgemm_fleet.store.database import Transaction
+from edgemm_fleet.store.records import Item, Page
+
+DEFAULT_LIMIT = 100
+MAX_LIMIT = 1000
+
+
+def ascending(
+    tx: Transaction,
+    query: Select[Any],
+    *,
+    key: ColumnElement[str],
+    after: str | None,
+    limit: int,
+    read: Callable[[Any], Item],
+) -> Page[Item]:
+    """Return one page in rising order of a text key."""
+    if after is not None:
+        query = query.where(key > after)
+    wanted = _clamp(limit)
+    rows = tx.execute(query.order_by(key).limit(wanted + 1)).all()
+    return _page(rows, wanted, key=key.key or "id", read=read)
+
+
+def newest_first(
+    tx: Transaction,
+    query: Select[Any],
+    *,
+    key: ColumnElement[int],
+    after: str | None,
+    limit: int,
+    read: Callable[[Any], Item],
+) -> Page[Item]:
+    """Return one page in falling order of a number that grows with each row."""
+    if after is not None:
+        query = query.where(key < (int(after) if after.isdecimal() else 0))
+    wanted = _clamp(limit)
+    rows = tx.execute(query.order_by(key.desc()).limit(wanted + 1)).all()
+    return _page(rows, wanted, key=key.key or "id", read=read)
+
+
+def _clamp(limit: int) -> int:
+    return max(1, min(limit, MAX_LIMIT))
+
+
+def _page(rows: Sequence[Any], limit: int, *, key: str, read: Callable[[Any], Item]) -> Page[Item]:
+    items = tuple(read(row) for row in rows[:limit])
+    more = len(rows) > limit
+    return Page(items=items, next=str(rows[limit - 1]._mapping[key]) if more else None)  # noqa: SLF001 - public by its documentation

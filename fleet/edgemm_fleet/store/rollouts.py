@@ -1,0 +1,184 @@
+"""Rollouts, their groups' progress and their members."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import func, select, update
+from sqlalchemy.dialects.sqlite import insert
+
+from edgemm.errors import NotFoundError
+from edgemm.messages import DesiredModel
+from edgemm.states import RolloutState, UpdateState
+from edgemm_fleet.rollout.members import Member, MemberState
+from edgemm_fleet.rollout.plan import Plan
+from edgemm_fleet.rollout.progress import GroupProgress, Rollout
+from edgemm_fleet.store import paging
+from edgemm_fleet.store.database import Transaction
+from edgemm_fleet.store.records import Page
+from edgemm_fleet.store.schema import members, rollouts
+
+
+def add(tx: Transaction, rollout: Rollout) -> None:
+    """Record a new rollout."""
+    fixed = {
+        "id": rollout.id,
+        "model": rollout.plan.model,
+        "plan_json": msgspec.json.encode(rollout.plan).decode(),
+        "created_by": rollout.created_by,
+        "created_at": rollout.created_at,
+    }
+    tx.execute(insert(rollouts).values(**fixed, **_changing(rollout)))
+
+
+def save(tx: Transaction, rollout: Rollout) -> None:
+    """Write how far a rollout is."""
+    tx.execute(update(rollouts).where(rollouts.c.id == rollout.id).values(**_changing(rollout)))
+
+
+def get(tx: Transaction, rollout: str) -> Rollout:
+    """Return a rollout.
+
+    Raises:
+        NotFoundError: there is none of this id.
+    """
+    row = tx.execute(select(rollouts).where(rollouts.c.id == rollout)).one_or_none()
+    if row is None:
+        raise NotFoundError(f"no rollout {rollout[:80]!r}: `edgemm fleet rollout list` shows them")
+    return _rollout(row)
+
+
+def in_states(tx: Transaction, states: Iterable[RolloutState], *, model: str | None = None) -> list[Rollout]:
+    """Return the rollouts in any of these states, oldest first."""
+    query = select(rollouts).where(rollouts.c.state.in_([state.value for state in states]))
+    if model is not None:
+        query = query.where(rollouts.c.model == model)
+    return [_rollout(row) for row in tx.execute(query.order_by(rollouts.c.number))]
+
+
+def page(tx: Transaction, *, after: str | None = None, limit: int = paging.DEFAULT_LIMIT) -> Page[Rollout]:
+    """List the rollouts, newest first."""
+    return paging.newest_first(tx, select(rollouts), key=rollouts.c.number, after=after, limit=limit, read=_rollout)
+
+
+def state_counts(tx: Transaction) -> dict[RolloutState, int]:
+    """Return how many rollouts are in each state; every state is there."""
+    query = select(rollouts.c.state, func.count()).group_by(rollouts.c.state)
+    return dict.fromkeys(RolloutState, 0) | {RolloutState(state): number for state, number in tx.execute(query)}
+
+
+def put_members(tx: Transaction, items: Sequence[Member]) -> None:
+    """Write members, new or changed."""
+    if not items:
+        return
+    rows = [_member_values(member) for member in items]
+    query = insert(members)
+    keys = {"rollout", "device"}
+    changed = {name: query.excluded[name] for name in rows[0] if name not in keys}
+    tx.execute(query.on_conflict_do_update(index_elements=["rollout", "device"], set_=changed), rows)
+
+
+def find_member(tx: Transaction, rollout: str, device: str) -> Member | None:
+    """Return one member, or None."""
+    query = select(members).where(members.c.rollout == rollout, members.c.device == device)
+    row = tx.execute(query).one_or_none()
+    return None if row is None else _member(row)
+
+
+def members_of(tx: Transaction, rollout: str, *, states: Iterable[MemberState] | None = None) -> list[Member]:
+    """Return a rollout's members, by group and device."""
+    query = select(members).where(members.c.rollout == rollout)
+    if states is not None:
+        query = query.where(members.c.state.in_([state.value for state in states]))
+    return [_member(row) for row in tx.execute(query.order_by(members.c.group, members.c.device))]
+
+
+def page_members(
+    tx: Transaction,
+    rollout: str,
+    *,
+    after: str | None = None,
+    limit: int = paging.DEFAULT_LIMIT,
+) -> Page[Member]:
+    """List a rollout's members by device."""
+    query = select(members).where(members.c.rollout == rollout)
+    return paging.ascending(tx, query, key=members.c.device, after=after, limit=limit, read=_member)
+
+
+def current_memberships(tx: Transaction, devices: Sequence[str]) -> list[Member]:
+    """Return, for each of these devices and each model, its membership in the newest rollout that took it."""
+    joined = members.join(rollouts, rollouts.c.id == members.c.rollout)
+    newest = (
+        select(members.c.device, func.max(rollouts.c.number).label("number"))
+        .select_from(joined)
+        .where(members.c.device.in_(devices))
+        .group_by(members.c.device, rollouts.c.model)
+        .subquery()
+    )
+    same = (newest.c.device == members.c.device) & (newest.c.number == rollouts.c.number)
+    query = select(members).select_from(joined.join(newest, same))
+    return [_member(row) for row in tx.execute(query.order_by(rollouts.c.number, members.c.device))]
+
+
+def due_members(tx: Transaction, *, now: float, limit: int) -> list[Member]:
+    """Return members whose deadline has come, the earliest first."""
+    query = select(members).where(members.c.deadline_at <= now).order_by(members.c.deadline_at).limit(limit)
+    return [_member(row) for row in tx.execute(query)]
+
+
+def tallies(tx: Transaction, rollout: str) -> list[tuple[int, MemberState, bool, int]]:
+    """Return (group, state, has reported the generation, number) of a rollout's members."""
+    met = members.c.update_state.is_not(None)
+    query = select(members.c.group, members.c.state, met, func.count()).where(members.c.rollout == rollout)
+    rows = tx.execute(query.group_by(members.c.group, members.c.state, met))
+    return [(group, MemberState(state), bool(reached), number) for group, state, reached, number in rows]
+
+
+def _changing(rollout: Rollout) -> dict[str, Any]:
+    return {
+        "state": rollout.state.value,
+        "reason": rollout.reason,
+        "changed_at": rollout.changed_at,
+        "deadline_at": rollout.deadline_at,
+        "groups_json": msgspec.json.encode(rollout.groups).decode(),
+    }
+
+
+def _rollout(row: Any) -> Rollout:
+    return Rollout(
+        id=row.id,
+        plan=msgspec.json.decode(row.plan_json, type=Plan),
+        state=RolloutState(row.state),
+        reason=row.reason,
+        created_by=row.created_by,
+        created_at=row.created_at,
+        changed_at=row.changed_at,
+        deadline_at=row.deadline_at,
+        groups=msgspec.json.decode(row.groups_json, type=tuple[GroupProgress, ...]),
+    )
+
+
+def _member_values(member: Member) -> dict[str, Any]:
+    plain = {name: getattr(member, name) for name in member.__struct_fields__ if name != "previous"}
+    plain["state"] = member.state.value
+    plain["update_state"] = member.update_state.value if member.update_state else None
+    return plain | {"previous_json": msgspec.json.encode(member.previous).decode()}
+
+
+def _member(row: Any) -> Member:
+    return Member(
+        rollout=row.rollout,
+        device=row.device,
+        group=row.group,
+        state=MemberState(row.state),
+        attempt=row.attempt,
+        generation=row.generation,
+        previous=msgspec.json.decode(row.previous_json, type=DesiredModel | None),
+        started_at=row.started_at,
+        changed_at=row.changed_at,
+        deadline_at=row.deadline_at,
+        update_state=UpdateState(row.update_state) if row.update_state else None,
+        reason=row.reason,
+    )

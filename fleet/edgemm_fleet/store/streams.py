@@ -1,0 +1,124 @@
+"""Events and telemetry windows: stored once each, and up to where nothing is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import func, select
+from sqlalchemy.dialects.sqlite import insert
+
+from edgemm.messages import Event, Stream, Telemetry, decode_telemetry, encode_telemetry
+from edgemm_fleet.store import paging
+from edgemm_fleet.store.database import Transaction
+from edgemm_fleet.store.records import EventRecord, Page, TelemetryRecord
+from edgemm_fleet.store.schema import events, positions, telemetry
+
+_TABLES = {Stream.EVENT: events, Stream.TELEMETRY: telemetry}
+
+
+def add_events(tx: Transaction, items: Sequence[Event], *, now: float) -> None:
+    """Store events; one that is here already (device, boot, sequence) changes nothing."""
+    rows = [
+        {
+            "device": event.device,
+            "boot": event.boot,
+            "sequence": event.sequence,
+            "model": event.model,
+            "rollout": event.rollout,
+            "event_json": msgspec.json.encode(event).decode(),
+            "received_at": now,
+        }
+        for event in items
+    ]
+    if rows:
+        tx.execute(insert(events).on_conflict_do_nothing(), rows)
+
+
+def add_telemetry(tx: Transaction, items: Sequence[tuple[str, Telemetry]], *, now: float) -> None:
+    """Store windows of (device, window); one that is here already changes nothing."""
+    rows = [
+        {
+            "device": device,
+            "boot": window.boot.hex(),
+            "sequence": window.sequence,
+            "window": encode_telemetry(window),
+            "received_at": now,
+        }
+        for device, window in items
+    ]
+    if rows:
+        tx.execute(insert(telemetry).on_conflict_do_nothing(), rows)
+
+
+def position(tx: Transaction, device: str, boot: str, stream: Stream) -> tuple[int, int]:
+    """Return (highest sequence up to which nothing is missing, highest sequence seen) of one boot's stream."""
+    key = (positions.c.device == device) & (positions.c.boot == boot) & (positions.c.stream == stream.value)
+    row = tx.execute(select(positions.c.contiguous, positions.c.highest).where(key)).one_or_none()
+    return (0, 0) if row is None else (int(row.contiguous), int(row.highest))
+
+
+def set_position(tx: Transaction, device: str, boot: str, stream: Stream, *, contiguous: int, highest: int) -> None:
+    """Write what `position` returns."""
+    changed = {"contiguous": contiguous, "highest": highest}
+    query = insert(positions).values(device=device, boot=boot, stream=stream.value, **changed)
+    tx.execute(query.on_conflict_do_update(index_elements=["device", "boot", "stream"], set_=changed))
+
+
+def sequences_above(tx: Transaction, device: str, boot: str, stream: Stream, *, above: int) -> list[int]:
+    """Return the stored sequences above a number, rising."""
+    table = _TABLES[stream]
+    query = select(table.c.sequence).where(table.c.device == device, table.c.boot == boot, table.c.sequence > above)
+    return list(tx.execute(query.order_by(table.c.sequence)).scalars())
+
+
+def page_events(
+    tx: Transaction,
+    device: str,
+    *,
+    after: str | None = None,
+    limit: int = paging.DEFAULT_LIMIT,
+) -> Page[EventRecord]:
+    """List a device's events, newest stored first."""
+    query = select(events).where(events.c.device == device)
+    return paging.newest_first(tx, query, key=events.c.id, after=after, limit=limit, read=_event)
+
+
+def page_rollout_events(
+    tx: Transaction,
+    rollout: str,
+    *,
+    after: str | None = None,
+    limit: int = paging.DEFAULT_LIMIT,
+) -> Page[EventRecord]:
+    """List the events of a rollout, newest stored first."""
+    query = select(events).where(events.c.rollout == rollout)
+    return paging.newest_first(tx, query, key=events.c.id, after=after, limit=limit, read=_event)
+
+
+def page_telemetry(
+    tx: Transaction,
+    device: str,
+    *,
+    after: str | None = None,
+    limit: int = paging.DEFAULT_LIMIT,
+) -> Page[TelemetryRecord]:
+    """List a device's telemetry windows, newest stored first."""
+    query = select(telemetry).where(telemetry.c.device == device)
+    return paging.newest_first(tx, query, key=telemetry.c.id, after=after, limit=limit, read=_telemetry)
+
+
+def totals(tx: Transaction) -> dict[Stream, int]:
+    """Return how many items of each stream are stored."""
+    return {s: int(tx.execute(select(func.count()).select_from(t)).scalar_one()) for s, t in _TABLES.items()}
+
+
+def _event(row: Any) -> EventRecord:
+    event = msgspec.json.decode(row.event_json, type=Event)
+    return EventRecord(id=row.id, event=event, received_at=row.received_at)
+
+
+def _telemetry(row: Any) -> TelemetryRecord:
+    window = decode_telemetry(row.window)
+    return TelemetryRecord(id=row.id, device=row.device, telemetry=window, received_at=row.received_at)

@@ -1,0 +1,1 @@
+"""Who may make a device run what: keys, certificate and the TUF repository of a fleet."""

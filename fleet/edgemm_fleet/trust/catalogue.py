@@ -1,0 +1,81 @@
+"""The database's list of versions, which follows the TUF repository.
+
+A version is a target first and a row second; a manager that is killed between the two catches up when it starts.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from tuf.api.metadata import Targets
+
+from edgemm.canonical import sha256
+from edgemm.manifest import Manifest, decode_manifest
+from edgemm.signing import key_document
+from edgemm_fleet.store import models
+from edgemm_fleet.store.database import Store, Transaction
+from edgemm_fleet.store.records import ModelRecord, VersionRecord
+from edgemm_fleet.trust import roles
+from edgemm_fleet.trust.publication import Publication, minimum_version
+from edgemm_fleet.trust.repository import ModelRepository
+
+logger = logging.getLogger(__name__)
+
+
+def record_version(
+    tx: Transaction, repository: ModelRepository, publication: Publication, *, actor: str, now: float
+) -> VersionRecord:
+    """Record a version that is a target; the same again changes nothing."""
+    manifest, role = publication.manifest, publication.role.signed
+    return _record(tx, repository, manifest, digest=sha256(publication.manifest_bytes), role=role, actor=actor, now=now)
+
+
+def catch_up(store: Store, repository: ModelRepository, *, now: float) -> int:
+    """Record every version that is a target but not in the database; returns how many there were."""
+    missing = 0
+    for model in roles.models(repository.targets):
+        role = repository.role(model)
+        for target in role.signed.targets.values() if role else ():
+            version = target.path.rpartition("/")[2].removesuffix(".json")
+            with store.read() as tx:
+                if models.find_version(tx, model, version) is not None:
+                    continue
+            data = repository.manifest_bytes(target)
+            manifest = decode_manifest(data, path=target.path)
+            assert role is not None
+            with store.write() as tx:
+                _record(tx, repository, manifest, digest=sha256(data), role=role.signed, actor="catch-up", now=now)
+            logger.warning("caught up model=%s version=%s", model, version)
+            missing += 1
+    return missing
+
+
+def _record(
+    tx: Transaction,
+    repository: ModelRepository,
+    manifest: Manifest,
+    *,
+    digest: str,
+    role: Targets,
+    actor: str,
+    now: float,
+) -> VersionRecord:
+    if models.find_model(tx, manifest.name) is None:
+        delegations = repository.targets.delegations
+        assert delegations is not None
+        key = delegations.keys[roles.model_keys(repository.targets, manifest.name)[0]]
+        model = ModelRecord(name=manifest.name, publisher=key_document(key), minimum_version=None, created_at=now)
+        models.add_model(tx, model)
+    models.set_minimum_version(tx, manifest.name, minimum_version(role))
+    for blob, facts in manifest.blobs.items():
+        models.add_blob(tx, blob, size_bytes=facts.size, now=now)
+    record = VersionRecord(
+        model=manifest.name,
+        version=manifest.version,
+        digest=digest,
+        size_bytes=sum(facts.size for facts in manifest.blobs.values()),
+        published_by=actor,
+        published_at=now,
+    )
+    models.add_version(tx, record, blob_digests=manifest.blobs)
+    return models.get_version(tx, manifest.name, manifest.version)

@@ -1,0 +1,147 @@
+"""What a fleet manager keeps on disk, and where.
+
+* `fleet.json`: name, public URL, format; written last by `init`, so that a folder with it is whole
+* `fleet.db`: the database
+* `blobs/`: bundles' blobs by digest
+* `tuf/metadata/`, `tuf/targets/`: the TUF repository that devices read
+* `keys/`: what the running server needs: snapshot, timestamp and director key, the secret of devices' credentials
+* `offline-keys/`: what it does not need once models are authorised: root and targets key
+* `tls/`: the certificate that tokens pin, and its key
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import msgspec
+from msgspec import Struct
+
+from edgemm import canonical, durable
+from edgemm.errors import EnvironmentFailure, InputError, NewerFormatError
+from edgemm.topics import FleetName
+
+FORMAT = 1
+CONFIG_NAME = "fleet.json"
+
+
+class FleetConfig(Struct, frozen=True, kw_only=True):
+    """What `init` settled once: the fleet's name and where devices and people reach it."""
+
+    format: int = FORMAT
+    name: FleetName
+    public_url: str
+
+
+class _FormatOnly(Struct):
+    format: int
+
+
+@dataclass(frozen=True)
+class FleetFolder:
+    """Paths inside a fleet folder."""
+
+    root: Path
+
+    @property
+    def config(self) -> Path:
+        """The file that says that the folder is a fleet's."""
+        return self.root / CONFIG_NAME
+
+    @property
+    def database(self) -> Path:
+        """The SQLite file."""
+        return self.root / "fleet.db"
+
+    @property
+    def blobs(self) -> Path:
+        """Blobs by digest."""
+        return self.root / "blobs"
+
+    @property
+    def metadata(self) -> Path:
+        """TUF metadata files."""
+        return self.root / "tuf" / "metadata"
+
+    @property
+    def targets(self) -> Path:
+        """TUF target files, their names prefixed by their hash."""
+        return self.root / "tuf" / "targets"
+
+    @property
+    def certificate(self) -> Path:
+        """The server's TLS certificate in PEM."""
+        return self.root / "tls" / "certificate.pem"
+
+    @property
+    def certificate_key(self) -> Path:
+        """The private key of the TLS certificate in PEM."""
+        return self.root / "tls" / "key.pem"
+
+    @property
+    def credentials_key(self) -> Path:
+        """The secret from which devices' credentials are derived."""
+        return self.root / "keys" / "credentials.key"
+
+    def online_key(self, role: str) -> Path:
+        """Where the key of `snapshot`, `timestamp` or `director` lies."""
+        return self.root / "keys" / f"{role}.pem"
+
+    def offline_key(self, role: str) -> Path:
+        """Where the key of `root` or `targets` lies until it is taken offline."""
+        return self.root / "offline-keys" / f"{role}.pem"
+
+    def read_config(self) -> FleetConfig:
+        """Read `fleet.json`.
+
+        Raises:
+            InputError: the folder is not a fleet's, or its `fleet.json` is damaged.
+            NewerFormatError: a later edgemm made it.
+        """
+        try:
+            data = self.config.read_bytes()
+        except OSError as err:
+            raise InputError(
+                f"{self.root}: not a fleet folder (no {CONFIG_NAME}); make one: edgemm fleet init {self.root}"
+            ) from err
+        try:
+            found = msgspec.json.decode(data, type=_FormatOnly).format
+            if found > FORMAT:
+                raise NewerFormatError(
+                    str(self.config), what="fleet folder format", found=str(found), supported=str(FORMAT)
+                )
+            return msgspec.json.decode(data, type=FleetConfig)
+        except (msgspec.DecodeError, UnicodeDecodeError) as err:
+            raise InputError(f"{self.config}: expected what `edgemm fleet init` writes: {err}") from err
+
+    def write_config(self, config: FleetConfig) -> None:
+        """Write `fleet.json`, which makes the folder a fleet's."""
+        durable.write(self.config, canonical.encode(config) + b"\n")
+
+
+class FolderLock:
+    """Keeps a second server out of a fleet folder for as long as this process lives; a context manager."""
+
+    def __init__(self, folder: FleetFolder) -> None:
+        self.folder = folder
+        self._descriptor: int | None = None
+
+    def __enter__(self) -> Self:
+        descriptor = os.open(self.folder.root / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as err:
+            os.close(descriptor)
+            raise EnvironmentFailure(
+                f"{self.folder.root}: another `edgemm fleet serve` uses this folder; stop it first"
+            ) from err
+        self._descriptor = descriptor
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None

@@ -1,0 +1,115 @@
+"""A new fleet: its folder with all keys, the TLS certificate, the model repository and the database, in one step.
+
+The folder is made beside its place and renamed into it, so that it is whole or not there.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from edgemm import durable
+from edgemm.canonical import sha256
+from edgemm.errors import EnvironmentFailure, InputError
+from edgemm_fleet.store.database import Store, Transaction
+from edgemm_fleet.trust.certificate import create_certificate, fingerprint
+from edgemm_fleet.trust.folder import FleetConfig, FleetFolder
+from edgemm_fleet.trust.keys import create_keys
+from edgemm_fleet.trust.repository import create_repository
+
+
+@dataclass(frozen=True)
+class Founded:
+    """What `init` made; the fingerprint is None where the public URL is plain HTTP on loopback."""
+
+    folder: FleetFolder
+    config: FleetConfig
+    tls_fingerprint: str | None
+    root_digest: str
+
+
+def found(
+    path: Path,
+    config: FleetConfig,
+    *,
+    now: float,
+    furnish: Callable[[Transaction, str | None], None],
+) -> Founded:
+    """Make a fleet folder at `path`, which is absent or empty.
+
+    `furnish` writes the first rows of the database; it is given the fingerprint that tokens carry.
+
+    Raises:
+        InputError: something is there already, or the URL cannot be a fleet's.
+        EnvironmentFailure: the disk is full or the place not writable.
+    """
+    host = check_public_url(config.public_url)
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise InputError(f"{path}: expected an empty or absent folder, found something in it; choose another place")
+    temporary = path.with_name(f"{durable.TEMPORARY_PREFIX}{secrets.token_hex(8)}")
+    folder = FleetFolder(temporary)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _fill(folder, config, host=host, now=now)
+        pin = fingerprint(folder.certificate) if config.public_url.startswith("https:") else None
+        _create_database(folder, pin, furnish)
+        folder.write_config(config)
+        temporary.rename(path)
+        durable.sync_folder(path.parent)
+    except OSError as err:
+        raise EnvironmentFailure(f"cannot make a fleet folder at {path}: {err.strerror or err}") from err
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    final = FleetFolder(path)
+    root_digest = sha256((final.metadata / "1.root.json").read_bytes())
+    return Founded(final, config, pin, root_digest)
+
+
+def check_public_url(url: str) -> str:
+    """Return the host of a fleet's public URL.
+
+    Raises:
+        InputError: it is not `https://HOST[:PORT]`, nor `http://` with a loopback host.
+    """
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, None
+    if host is None or parts.scheme not in {"http", "https"} or parts.path.strip("/") or parts.query:
+        raise InputError(f"public URL {url!r}: expected https://HOST:PORT")
+    if parts.scheme == "http" and host not in {"localhost", "127.0.0.1", "::1"}:
+        raise InputError(f"public URL {url!r}: plain http:// is for loopback only; use https://")
+    if port == 0:
+        raise InputError(f"public URL {url!r}: expected a port from 1 to 65535")
+    return host
+
+
+def _fill(folder: FleetFolder, config: FleetConfig, *, host: str, now: float) -> None:
+    moment = datetime.fromtimestamp(now, tz=UTC)
+    folder.root.mkdir(mode=0o700)
+    for directory in (folder.blobs, folder.certificate.parent):
+        directory.mkdir()
+    signers = create_keys(folder)
+    create_certificate(folder.certificate, folder.certificate_key, names=[host], now=moment)
+    create_repository(folder, signers.__getitem__, fleet=config.name, now=moment)
+
+
+def _create_database(folder: FleetFolder, pin: str | None, furnish: Callable[[Transaction, str | None], None]) -> None:
+    store = Store.open(folder.database)
+    try:
+        with store.write() as tx:
+            furnish(tx, pin)
+    finally:
+        store.close()
+    descriptor = os.open(folder.database, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

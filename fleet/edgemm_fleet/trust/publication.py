@@ -1,0 +1,192 @@
+"""One version of a model becomes a target: what the publisher signs, and what the server checks before it believes it.
+
+Pure. The publisher extends the role that it already signed (`extend`); the server compares the extension with the
+role it has (`check_extension`): one version up, nothing that was published changed, at most one target more, and that
+target is the manifest that came with it. The signed minimum version stands on every target of a role alike, so that a
+device sees it with any of them; it never goes down.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from securesystemslib.signer import CryptoSigner
+from tuf.api.exceptions import RepositoryError
+from tuf.api.metadata import Metadata, TargetFile, Targets
+from tuf.api.serialization import DeserializationError
+
+from edgemm.canonical import sha256
+from edgemm.errors import BadRequestError, ConflictError, InputError, PermissionDeniedError
+from edgemm.manifest import Manifest, decode_manifest
+from edgemm.versions import Version
+from edgemm_fleet.trust.roles import Lifetimes, role_name, target_path
+
+MINIMUM_VERSION = "minimum_version"
+NO_MINIMUM = "0.0.0"
+MAX_ROLE_BYTES = 4_000_000
+"""Under python-tuf's own limit of 5,000,000 bytes, so that every client reads what is accepted here."""
+
+
+@dataclass(frozen=True)
+class Publication:
+    """A checked extension of a model's role by one version."""
+
+    manifest: Manifest
+    manifest_bytes: bytes
+    role: Metadata[Targets]
+
+    @property
+    def path(self) -> str:
+        """The target's path."""
+        return target_path(self.manifest.name, self.manifest.version)
+
+
+def minimum_version(role: Targets | None) -> str:
+    """Return the minimum version that a role's targets carry."""
+    for target in role.targets.values() if role else ():
+        return _minimum_of(target)
+    return NO_MINIMUM
+
+
+def published_digest(role: Targets | None, path: str) -> str | None:
+    """Return the digest under which a target path was published, or None."""
+    target = role.targets.get(path) if role else None
+    return target.hashes.get("sha256") if target else None
+
+
+def extend(
+    current: Targets | None,
+    manifest_bytes: bytes,
+    *,
+    minimum: str | None,
+    signer: CryptoSigner,
+    now: datetime,
+    lifetimes: Lifetimes,
+) -> Metadata[Targets]:
+    """Return the next version of a model's role with a manifest in it, signed by its publisher.
+
+    `minimum` None keeps the minimum version that is there.
+
+    Raises:
+        InputError: `minimum` is no version, lower than the one that was signed before, or above this version.
+        ConflictError: the version was published with another content.
+    """
+    manifest = decode_manifest(manifest_bytes, path="manifest.json")
+    lowest = minimum or minimum_version(current)
+    _check_minimum(lowest, current, published=manifest.version)
+    path = target_path(manifest.name, manifest.version)
+    if published_digest(current, path) not in {None, sha256(manifest_bytes)}:
+        raise ConflictError(
+            f"{manifest.name} {manifest.version} is published with another content; give the new one another version"
+        )
+    target = TargetFile.from_data(path, manifest_bytes, ["sha256"])
+    targets = {name: _with_minimum(old, lowest) for name, old in (current.targets if current else {}).items()}
+    targets[path] = _with_minimum(target, lowest)
+    version = current.version + 1 if current else 1
+    expires = (now + lifetimes.model).replace(microsecond=0)
+    metadata = Metadata(Targets(version=version, expires=expires, targets=targets))
+    metadata.sign(signer)
+    return metadata
+
+
+def read_role(data: bytes) -> Metadata[Targets]:
+    """Read a targets role that somebody sent.
+
+    Raises:
+        BadRequestError: it is none.
+    """
+    if len(data) > MAX_ROLE_BYTES:
+        raise BadRequestError(f"role metadata: {len(data):,} bytes, the limit is {MAX_ROLE_BYTES:,}")
+    try:
+        metadata: Metadata[Any] = Metadata.from_bytes(data)
+    except (DeserializationError, RecursionError) as err:
+        raise BadRequestError(f"role metadata: expected TUF targets metadata: {err}") from err
+    if not isinstance(metadata.signed, Targets):
+        raise BadRequestError(f"role metadata: expected targets, found {metadata.signed.type}")
+    return metadata
+
+
+def check_extension(top: Targets, current: Targets | None, publication: Publication, *, now: datetime) -> None:
+    """Check a publication against the top-level targets role and the model's role as it is.
+
+    Raises:
+        PermissionDeniedError: no key that may publish this model signed it.
+        ConflictError: it is not the version that follows, or changes what was published.
+        BadRequestError: it contradicts itself or the manifest.
+    """
+    role, manifest = publication.role, publication.manifest
+    check_signature(top, manifest.name, role)
+    expected = current.version + 1 if current else 1
+    if role.signed.version != expected:
+        raise ConflictError(
+            f"role {role_name(manifest.name)}: expected version {expected}, found {role.signed.version}; "
+            "somebody published in between: publish again"
+        )
+    if role.signed.is_expired(now):
+        raise BadRequestError(f"role {role_name(manifest.name)}: it expired at {role.signed.expires.isoformat()}")
+    if role.signed.delegations is not None:
+        raise BadRequestError(f"role {role_name(manifest.name)}: expected no delegations in it")
+    _check_unchanged(current, role.signed, publication.path)
+    _check_target(role.signed, publication)
+    for target in role.signed.targets.values():
+        if _minimum_of(target) != minimum_version(role.signed):
+            raise BadRequestError(f"{target.path}: expected the same minimum_version on every target of the role")
+    try:
+        _check_minimum(minimum_version(role.signed), current, published=manifest.version)
+    except InputError as err:
+        raise BadRequestError(str(err)) from err
+
+
+def check_signature(top: Targets, model: str, role: Metadata[Targets]) -> None:
+    """Check that a key that may publish `model` signed its role.
+
+    Raises:
+        PermissionDeniedError: none did.
+    """
+    try:
+        top.verify_delegate(role_name(model), role.signed_bytes, role.signatures)
+    except (RepositoryError, ValueError) as err:
+        raise PermissionDeniedError(
+            f"model {model}: not signed by a key that may publish it; ask an administrator to run: "
+            f"edgemm fleet models authorize {model} --publisher-key PUB"
+        ) from err
+
+
+def _check_unchanged(current: Targets | None, following: Targets, path: str) -> None:
+    before = current.targets if current else {}
+    for name, target in before.items():
+        found = following.targets.get(name)
+        if found is None or found.hashes != target.hashes or found.length != target.length:
+            raise ConflictError(f"{name}: it is published and cannot change; give the new content another version")
+    if extra := set(following.targets) - set(before) - {path}:
+        raise BadRequestError(f"role metadata: expected {path} alone to be new, found {min(extra)[:200]!r} too")
+
+
+def _check_target(role: Targets, publication: Publication) -> None:
+    target = role.targets.get(publication.path)
+    if target is None:
+        raise BadRequestError(f"role metadata: expected the target {publication.path}, found none")
+    found = TargetFile.from_data(publication.path, publication.manifest_bytes, ["sha256"])
+    if target.hashes != found.hashes or target.length != found.length:
+        raise BadRequestError(f"{publication.path}: the signed hash and length are not the manifest's")
+
+
+def _check_minimum(minimum: str, current: Targets | None, *, published: str) -> None:
+    before = minimum_version(current)
+    if Version(minimum) < Version(before):
+        raise InputError(f"minimum version {minimum}: expected at least {before}, which was signed before")
+    if Version(minimum) > Version(published):
+        raise InputError(f"minimum version {minimum}: expected at most {published}, the version being published")
+
+
+def _with_minimum(target: TargetFile, minimum: str) -> TargetFile:
+    unrecognized: dict[str, Any] = {"custom": {MINIMUM_VERSION: minimum}}
+    return TargetFile(target.length, target.hashes, target.path, unrecognized)
+
+
+def _minimum_of(target: TargetFile) -> str:
+    custom = target.custom
+    found = custom.get(MINIMUM_VERSION) if isinstance(custom, dict) else None
+    return found if isinstance(found, str) else NO_MINIMUM

@@ -1,0 +1,166 @@
+"""TUF metadata of a model repository: what the next version of each role is.
+
+Pure: time is an argument, keys are signers, nothing is read or written. Names and lifetimes:
+
+    root, targets          made to be taken offline     10 years
+    model-NAME             the publisher's              5 years
+    snapshot               online, re-signed            7 days
+    timestamp              online, re-signed            1 day
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from securesystemslib.signer import CryptoSigner, Key
+from tuf.api.metadata import (
+    DelegatedRole,
+    Delegations,
+    Metadata,
+    MetaFile,
+    Root,
+    Snapshot,
+    TargetFile,
+    Targets,
+    Timestamp,
+)
+
+from edgemm import canonical
+from edgemm.enrolment import DIRECTOR_TARGET
+from edgemm.signing import key_document
+
+
+@dataclass(frozen=True)
+class Lifetimes:
+    """How long a signature of each role is good for."""
+
+    offline: timedelta = timedelta(days=3650)
+    """Of root and targets."""
+
+    model: timedelta = timedelta(days=1826)
+    """Of a publisher's role."""
+
+    snapshot: timedelta = timedelta(days=7)
+    """Re-signed when less than half of it is left."""
+
+    timestamp: timedelta = timedelta(days=1)
+    """Re-signed when less than half of it is left: how long a frozen repository can go unnoticed."""
+
+
+DEFAULT_LIFETIMES = Lifetimes()
+
+
+def role_name(model: str) -> str:
+    """Return the delegated role of a model; never the bare name, for python-tuf accepts a delegate `targets`."""
+    return f"model-{model}"
+
+
+def target_path(model: str, version: str) -> str:
+    """Return the TUF target path of a version's manifest."""
+    return f"models/{model}/{version}.json"
+
+
+def director_document(fleet: str, keys: tuple[Key, ...]) -> bytes:
+    """Return `director.json`: who may sign `desired` for this fleet."""
+    return canonical.encode({"v": 1, "fleet": fleet, "keys": [key_document(key) for key in keys]})
+
+
+def first_root(signers: Mapping[str, CryptoSigner], *, now: datetime, lifetimes: Lifetimes) -> Metadata[Root]:
+    """Return version 1 of the root role, signed; `signers` by role name."""
+    root = Root(expires=_whole(now + lifetimes.offline), consistent_snapshot=True)
+    for role in ("root", "targets", "snapshot", "timestamp"):
+        root.add_key(signers[role].public_key, role)
+    metadata = Metadata(root)
+    metadata.sign(signers["root"])
+    return metadata
+
+
+def first_targets(director: bytes, signer: CryptoSigner, *, now: datetime, lifetimes: Lifetimes) -> Metadata[Targets]:
+    """Return version 1 of the top-level targets role: `director.json` and no model yet."""
+    target = TargetFile.from_data(DIRECTOR_TARGET, director, ["sha256"])
+    targets = Targets(
+        expires=_whole(now + lifetimes.offline),
+        targets={DIRECTOR_TARGET: target},
+        delegations=Delegations(keys={}, roles={}),
+    )
+    metadata = Metadata(targets)
+    metadata.sign(signer)
+    return metadata
+
+
+def authorise(
+    current: Metadata[Targets], model: str, key: Key, *, signer: CryptoSigner, now: datetime, lifetimes: Lifetimes
+) -> Metadata[Targets]:
+    """Return the next targets role, in which `key` may sign versions of `model` (beside keys that already may)."""
+    following = Metadata[Targets].from_bytes(current.to_bytes())
+    delegations = following.signed.delegations or Delegations(keys={}, roles={})
+    assert delegations.roles is not None
+    role = role_name(model)
+    if role not in delegations.roles:
+        delegations.roles[role] = DelegatedRole(
+            role, keyids=[], threshold=1, terminating=True, paths=[f"models/{model}/*"]
+        )
+    following.signed.delegations = delegations
+    following.signed.add_key(key, role)
+    following.signed.version += 1
+    following.signed.expires = _whole(now + lifetimes.offline)
+    following.sign(signer)
+    return following
+
+
+def model_keys(targets: Targets, model: str) -> tuple[str, ...]:
+    """Return the ids of the keys that may sign versions of a model; none where it was never authorised."""
+    roles = targets.delegations.roles if targets.delegations else None
+    role = (roles or {}).get(role_name(model))
+    return tuple(role.keyids) if role else ()
+
+
+def models(targets: Targets) -> tuple[str, ...]:
+    """Return the names of all models that somebody may publish."""
+    found = targets.delegations.roles if targets.delegations else None
+    return tuple(role.removeprefix("model-") for role in found or {})
+
+
+def next_snapshot(
+    current: Metadata[Snapshot] | None,
+    versions: Mapping[str, int],
+    *,
+    signer: CryptoSigner,
+    now: datetime,
+    lifetimes: Lifetimes,
+) -> Metadata[Snapshot]:
+    """Return the snapshot that follows `current`, with `versions` (by role name) put in."""
+    meta = dict(current.signed.meta) if current else {}
+    meta |= {f"{role}.json": MetaFile(version) for role, version in versions.items()}
+    version = current.signed.version + 1 if current else 1
+    metadata = Metadata(Snapshot(version=version, expires=_whole(now + lifetimes.snapshot), meta=meta))
+    metadata.sign(signer)
+    return metadata
+
+
+def next_timestamp(
+    current: Metadata[Timestamp] | None,
+    snapshot_version: int,
+    *,
+    signer: CryptoSigner,
+    now: datetime,
+    lifetimes: Lifetimes,
+) -> Metadata[Timestamp]:
+    """Return the timestamp that follows `current` and names a snapshot."""
+    version = current.signed.version + 1 if current else 1
+    expires = _whole(now + lifetimes.timestamp)
+    metadata = Metadata(Timestamp(version=version, expires=expires, snapshot_meta=MetaFile(snapshot_version)))
+    metadata.sign(signer)
+    return metadata
+
+
+def is_due(expires: datetime, *, lifetime: timedelta, now: datetime) -> bool:
+    """Tell whether a short-lived role is to be re-signed: less than half of its life is left."""
+    return expires - now < lifetime / 2
+
+
+def _whole(moment: datetime) -> datetime:
+    """Cut to whole seconds, which is all that TUF metadata can carry."""
+    return moment.replace(microsecond=0)

@@ -1,0 +1,320 @@
+"""One whole agent and a simulated fleet manager, over real MQTT, HTTP, TUF and engines."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import urllib3
+from msgspec.structs import replace
+from securesystemslib.signer import CryptoSigner
+
+from edgemm import times
+from edgemm.errors import EngineError
+from edgemm.messages import Action, Desired, Probation
+from edgemm.signing import PayloadType, seal
+from edgemm.topics import Channel
+from edgemm_runtime.agent.agent import Ending
+from edgemm_runtime.agent.clock import Clock
+from simulators.agent import QUICK_LIMITS, AgentInThread
+from simulators.fleet import QUICK, SimulatedFleet
+from simulators.models import make_bundle
+
+FULL = ["accepted", "downloading", "verified", "staged", "activating", "probation", "committed"]
+ENDLESS = Probation(min_duration_s=3600, selftest_interval_s=0.02)
+
+
+@pytest.fixture(scope="module")
+def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Versions 1 and 2 work; 3's weights were scrambled after its golden samples were recorded."""
+    folder, found = tmp_path_factory.mktemp("bundles"), {}
+    for seed, version in enumerate(("1.0.0", "2.0.0", "3.0.0")):
+        found[version] = folder / f"{version}.edgemm"
+        make_bundle(
+            found[version], version=version, seed=seed, variants=("tflite:float32",), scramble=version == "3.0.0"
+        )
+    return found
+
+
+@pytest.fixture
+def fleet(bundles: dict[str, Path]) -> Iterator[SimulatedFleet]:
+    with SimulatedFleet() as fleet:
+        for path in bundles.values():
+            fleet.publish(path)
+        yield fleet
+        assert not fleet.problems
+
+
+@pytest.fixture
+def device(fleet: SimulatedFleet, tmp_path: Path) -> Iterator[AgentInThread]:
+    """A device that runs version 1."""
+    with AgentInThread(fleet, tmp_path / "device") as agent:
+        _reach(fleet, agent, "1.0.0", "committed")
+        yield agent
+
+
+def _reach(fleet: SimulatedFleet, agent: AgentInThread, version: str, state: str, probation: Probation = QUICK) -> None:
+    fleet.desire(agent.device, fleet.model("tiny", version, probation=probation))
+    _await_state(fleet, agent, version, state)
+
+
+def _await_state(fleet: SimulatedFleet, agent: AgentInThread, version: str, state: str) -> None:
+    fleet.wait_for(lambda: fleet.state(agent.device, "tiny", version) == state)
+
+
+def test_an_update_is_reported_step_by_step(fleet: SimulatedFleet, device: AgentInThread) -> None:
+    _reach(fleet, device, "2.0.0", "committed")
+    fleet.wait_for(lambda: fleet.path("tiny", "2.0.0") == FULL)
+    model = fleet.reported_model(device.device, "tiny")
+    assert model is not None
+    assert (model.active_version, model.variant, model.previous_digest) == (
+        "2.0.0", "tflite:float32", fleet.model("tiny", "1.0.0").digest,
+    )  # fmt: skip
+    assert device.version == "2.0.0"
+    reported = fleet.reported[device.device]
+    assert (reported.generation, reported.clock_synced, "tflite" in reported.engines) == (2, True, True)
+
+
+def test_a_model_that_only_running_shows_to_be_broken(fleet: SimulatedFleet, device: AgentInThread) -> None:
+    _reach(fleet, device, "3.0.0", "failed")
+    model = fleet.reported_model(device.device, "tiny")
+    assert model is not None
+    assert (model.reason, model.active_version, device.version) == ("selftest_failed", "1.0.0", "1.0.0")
+    assert "expected an error of at most" in (model.detail or "")
+
+
+def test_no_request_is_dropped_while_models_are_swapped(fleet: SimulatedFleet, device: AgentInThread) -> None:
+    stop, statuses = threading.Event(), []
+
+    def ask() -> None:
+        with urllib3.PoolManager() as pool:
+            while not stop.is_set():
+                answer = pool.request(
+                    "POST", f"{device.server.address}/predict/tiny", json={"inputs": [[0.1, 0.2, 0.3, 0.4]]}
+                )
+                statuses.append(answer.status)
+
+    threads = [threading.Thread(target=ask) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for version in ("2.0.0", "1.0.0", "2.0.0"):
+        _reach(fleet, device, version, "committed")
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert set(statuses) == {200}
+    assert len(statuses) > 20
+
+
+def test_errors_on_probation_turn_it_back_without_the_fleet(
+    fleet: SimulatedFleet, device: AgentInThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet.desire(device.device, fleet.model("tiny", "2.0.0", probation=replace(ENDLESS, min_requests=3)))
+    _await_state(fleet, device, "2.0.0", "probation")
+    fleet.stop_broker()
+    served = device.registry.get("tiny")
+
+    def fail(*args: object) -> None:
+        raise EngineError("out of luck")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(served.model), "predict", fail)
+        for _ in range(3):
+            with pytest.raises(EngineError):
+                served.predict({"x": np.zeros((1, 4), np.float32)})
+        _until(lambda: device.version == "1.0.0")
+    fleet.start_broker()
+    _await_state(fleet, device, "2.0.0", "rolled_back")
+    model = fleet.reported_model(device.device, "tiny")
+    assert model is not None
+    assert model.reason in {"errors", "selftest_failed"}
+
+
+def test_a_hang_on_probation_turns_it_back(
+    fleet: SimulatedFleet, device: AgentInThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet.desire(device.device, fleet.model("tiny", "2.0.0", probation=ENDLESS))
+    _await_state(fleet, device, "2.0.0", "probation")
+    release = threading.Event()
+    monkeypatch.setattr(device.host, "check", lambda *args: release.wait(30))
+    _await_state(fleet, device, "2.0.0", "rolled_back")
+    model = fleet.reported_model(device.device, "tiny")
+    assert model is not None
+    assert (model.reason, device.version) == ("hang", "1.0.0")
+    release.set()
+
+
+def test_a_broker_that_is_down_stops_nothing_and_is_caught_up_with(
+    fleet: SimulatedFleet, device: AgentInThread
+) -> None:
+    _reach(fleet, device, "2.0.0", "probation", ENDLESS)
+    before = len(fleet.telemetry)
+    fleet.stop_broker()
+    assert _predict(device) == 200
+    fleet.start_broker()
+    fleet.wait_for(lambda: len(fleet.telemetry) > before + 3)
+    sequences = sorted(sequence for _, sequence in fleet.telemetry)
+    assert sequences == list(range(1, len(sequences) + 1)), "nothing is lost"
+    fleet.wait_for(lambda: fleet.path("tiny", "2.0.0") == FULL[:-1])
+
+
+def test_what_is_not_acknowledged_is_sent_again_and_kept(fleet: SimulatedFleet, device: AgentInThread) -> None:
+    fleet.acknowledge = False
+    _reach(fleet, device, "2.0.0", "committed")
+    fleet.wait_for(lambda: fleet.heard > 2 * (len(fleet.events) + len(fleet.telemetry)))
+    fleet.acknowledge = True
+    fleet.wait_for(lambda: max(fleet.telemetry.values(), key=lambda w: w.sequence).spool.waiting <= 1)
+
+
+def test_a_restart_serves_what_was_committed_without_fleet_and_clock(
+    fleet: SimulatedFleet, bundles: dict[str, Path], tmp_path: Path
+) -> None:
+    with AgentInThread(fleet, tmp_path / "device") as agent:
+        _reach(fleet, agent, "2.0.0", "committed")
+    fleet.stop_broker()
+    for year in ("1970-01-01T00:00:05Z", "2040-01-01T00:00:00Z"):
+        clock = Clock(wall=lambda year=year: float(times.from_text(year)))
+        with AgentInThread(fleet, tmp_path / "device", clock=clock) as agent:
+            assert agent.version == "2.0.0"
+            assert _predict(agent) == 200
+
+
+@pytest.mark.parametrize("year", ["1970-01-01T00:00:05Z", "2040-01-01T00:00:00Z"])
+def test_a_clock_that_is_years_off_is_reported_and_updates_go_on(
+    fleet: SimulatedFleet, tmp_path: Path, year: str
+) -> None:
+    clock = Clock(wall=lambda: float(times.from_text(year)))
+    with AgentInThread(fleet, tmp_path / "device", clock=clock) as agent:
+        _reach(fleet, agent, "1.0.0", "committed")
+        assert not fleet.reported[agent.device].clock_synced
+        assert fleet.reported[agent.device].time == "2026-11-01T00:00:00Z"
+
+
+def test_superseded_in_the_middle_of_a_download(fleet: SimulatedFleet, device: AgentInThread) -> None:
+    fleet.http.faults.hold_after = 0
+    fleet.desire(device.device, fleet.model("tiny", "2.0.0"))
+    assert fleet.http.faults.reached.wait(10)
+    fleet.desire(device.device, fleet.model("tiny", "1.0.0"))
+    fleet.wait_for(lambda: fleet.reported[device.device].generation == 3)
+    fleet.http.faults.hold_after = None
+    fleet.http.faults.release.set()
+    _await_state(fleet, device, "1.0.0", "committed")
+    fleet.wait_for(lambda: fleet.path("tiny", "2.0.0")[-1:] == ["canceled"])
+    assert device.version == "1.0.0"
+
+
+def test_a_model_that_is_no_longer_wanted_is_stopped(fleet: SimulatedFleet, device: AgentInThread) -> None:
+    fleet.desire(device.device)
+    fleet.wait_for(lambda: (m := fleet.reported_model(device.device, "tiny")) and m.active_digest is None)
+    _until(lambda: _predict(device) == 404)
+    assert _ready(device) == 503
+    fleet.desire(device.device, fleet.model("tiny", "1.0.0"))
+    _until(lambda: _predict(device) == 200)
+
+
+@pytest.mark.parametrize(
+    ("story", "cause"),
+    [
+        ("same generation, other content", "desired_conflict"),
+        ("another director", "desired_untrusted"),
+        ("no envelope", "desired_untrusted"),
+        ("another device's", "desired_foreign"),
+        ("expired", "desired_expired"),
+    ],
+)
+def test_a_desired_that_is_refused_changes_nothing_and_is_told(
+    fleet: SimulatedFleet, device: AgentInThread, story: str, cause: str
+) -> None:
+    current: Desired = fleet._desired[device.device]
+    other = replace(current, models=(fleet.model("tiny", "2.0.0"),))
+    later = replace(other, generation=current.generation + 1)
+    payload = {
+        "same generation, other content": lambda: seal(other, PayloadType.DESIRED, fleet.director),
+        "another director": lambda: seal(later, PayloadType.DESIRED, CryptoSigner.generate_ed25519()),
+        "no envelope": lambda: b"{}",
+        "another device's": lambda: seal(replace(later, device="x"), PayloadType.DESIRED, fleet.director),
+        "expired": lambda: seal(replace(later, expires="2026-11-02T00:00:00Z"), PayloadType.DESIRED, fleet.director),
+    }[story]()
+    fleet.send(device.device, Channel.DESIRED, payload)
+    fleet.wait_for(lambda: cause in {e.cause for e in fleet.events.values()})
+    assert fleet.reported[device.device].generation == current.generation
+    assert device.version == "1.0.0"
+
+
+def test_each_connection_has_its_own_will(fleet: SimulatedFleet, device: AgentInThread) -> None:
+    fleet.stop_broker()
+    fleet.start_broker()
+    fleet.wait_for(lambda: len([s for s in fleet.statuses if s.online]) >= 2)
+    first, second = [s for s in fleet.statuses if s.online][:2]
+    assert first.boot == second.boot
+    assert second.connection > first.connection
+    device.agent.stop()
+    assert device.join() is Ending.STOPPED
+    fleet.wait_for(lambda: fleet.statuses[-1] == replace(second, online=False))
+
+
+def test_actions_are_done_once_and_told(fleet: SimulatedFleet, device: AgentInThread) -> None:
+    model = fleet.model("tiny", "1.0.0")
+    kinds = ("selftest", "prune", "diagnose", "dance")
+    asked = tuple(Action(id=f"a-{kind}", kind=kind) for kind in kinds)
+    fleet.desire(device.device, model, actions=asked)
+    fleet.wait_for(lambda: len(fleet.reported[device.device].actions) == len(kinds))
+    results = {r.id: (r.ok, r.detail) for r in fleet.reported[device.device].actions}
+    assert results["a-selftest"] == (True, "passed: tiny 1.0.0 tflite:float32")
+    assert results["a-prune"] == (True, "0 bytes freed")
+    assert '"models":{"tiny":"committed"}' in results["a-diagnose"][1]
+    assert results["a-dance"] == (False, "unsupported: 'dance'")
+
+
+def test_a_restart_that_is_asked_for_happens_once(fleet: SimulatedFleet, tmp_path: Path) -> None:
+    with AgentInThread(fleet, tmp_path / "device") as agent:
+        fleet.desire(agent.device, fleet.model("tiny", "1.0.0"), actions=(Action(id="r", kind="restart"),))
+        assert agent.join() is Ending.RESTART
+    with AgentInThread(fleet, tmp_path / "device") as agent:
+        fleet.wait_for(lambda: fleet.reported[agent.device].boot_count == 2)
+        _await_state(fleet, agent, "1.0.0", "committed")
+        assert [r.id for r in fleet.reported[agent.device].actions] == ["r"]
+        assert agent.ending is None
+
+
+def test_a_manager_that_forgot_hears_the_generation_and_overtakes_it(
+    fleet: SimulatedFleet, device: AgentInThread
+) -> None:
+    _reach(fleet, device, "2.0.0", "committed")
+    fleet._desired.clear()
+    _reach(fleet, device, "1.0.0", "committed")
+    assert fleet.reported[device.device].generation == 3
+
+
+def test_a_broker_may_not_be_reached_in_the_clear() -> None:
+    from edgemm.enrolment import BrokerAccess
+    from edgemm.errors import InputError
+    from edgemm_runtime.agent.link import Link
+    from edgemm_runtime.agent.reports import Speaker
+
+    access = BrokerAccess(host="192.0.2.1", port=1883, tls=False, username="pi", password="x")
+    with pytest.raises(InputError, match="plain MQTT is for loopback only"):
+        Link(access, Speaker("home", "pi", "0" * 16, 1), QUICK_LIMITS, on_connected=lambda: None, on_message=print)
+
+
+def _predict(device: AgentInThread) -> int:
+    with urllib3.PoolManager() as pool:
+        body = {"inputs": [[0.1, 0.2, 0.3, 0.4]]}
+        return pool.request("POST", f"{device.server.address}/predict/tiny", json=body).status
+
+
+def _ready(device: AgentInThread) -> int:
+    with urllib3.PoolManager() as pool:
+        return pool.request("GET", f"{device.server.address}/v2/health/ready").status
+
+
+def _until(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
+    """Poll something that no message tells."""
+    deadline, pause = time.monotonic() + timeout_s, threading.Event()
+    while not condition():
+        assert time.monotonic() < deadline
+        pause.wait(0.01)

@@ -1,0 +1,397 @@
+"""Rollouts over the real store, ingest and director, with simulated devices: what happened → who runs what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edgemm.errors import BadRequestError, ConflictError, NotFoundError
+from edgemm.states import RolloutState, UpdateState
+from edgemm_fleet.rollout.plan import Group, Selector
+from edgemm_fleet.store import devices
+from simulators.broker import LocalFleet, digest_of
+from simulators.device import Outcome
+
+CANARY = Group(count=1)
+EVERYBODY = Group(percent=100)
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Iterator[LocalFleet]:
+    fleet = LocalFleet(tmp_path)
+    yield fleet
+    fleet.store.close()
+
+
+def five_on_version_1(fleet: LocalFleet) -> list[str]:
+    names = [f"cam-{n}" for n in range(5)]
+    fleet.add(*names)
+    fleet.run("1.0.0", EVERYBODY)
+    assert {fleet.running(name) for name in names} == {"1.0.0"}
+    fleet.sent.clear()
+    return names
+
+
+def end_as(fleet: LocalFleet, version: str, outcome: Outcome, *names: str) -> None:
+    for name in names or fleet.devices:
+        fleet.devices[name].outcomes[digest_of(version)] = outcome
+
+
+def test_a_good_version_reaches_everybody_group_after_group(fleet: LocalFleet) -> None:
+    names = five_on_version_1(fleet)
+    rollout = fleet.run("2.0.0", CANARY, Group(percent=60), EVERYBODY)
+    assert fleet.rollout(rollout).state is RolloutState.FINISHED
+    assert {fleet.running(name) for name in names} == {"2.0.0"}
+    assert sorted(member.group for member in fleet.members(rollout).values()) == [0, 1, 1, 2, 2]
+
+
+def test_a_canary_that_fails_halts_the_rollout_and_nobody_else_is_touched(fleet: LocalFleet) -> None:
+    names = five_on_version_1(fleet)
+    end_as(fleet, "2.0.0", Outcome.SELFTEST_FAILED)
+    rollout = fleet.run("2.0.0", CANARY, EVERYBODY)
+    stored = fleet.rollout(rollout)
+    assert stored.state is RolloutState.HALTED
+    assert stored.reason == "group 1: too many errors; of 1 devices 1 reported, 0 committed, 1 failed"
+    assert list(fleet.states(rollout).values()) == ["failed"]
+    assert set(fleet.sent) == set(fleet.states(rollout))
+    assert {fleet.running(name) for name in names} == {"1.0.0"}
+
+
+def test_a_version_that_turns_itself_back_in_probation_halts(fleet: LocalFleet) -> None:
+    five_on_version_1(fleet)
+    end_as(fleet, "2.0.0", Outcome.ERRORS)
+    rollout = fleet.run("2.0.0", CANARY, EVERYBODY)
+    (member,) = fleet.members(rollout).values()
+    assert fleet.rollout(rollout).state is RolloutState.HALTED
+    assert (member.update_state, member.reason) == (UpdateState.ROLLED_BACK, "errors")
+
+
+def test_a_halt_takes_the_version_back_from_devices_that_have_not_begun_to_activate(fleet: LocalFleet) -> None:
+    names = five_on_version_1(fleet)
+    end_as(fleet, "2.0.0", Outcome.SLOW_DOWNLOAD, "cam-0", "cam-1")
+    end_as(fleet, "2.0.0", Outcome.HANG, "cam-2")
+    end_as(fleet, "2.0.0", Outcome.DAMAGED, "cam-3", "cam-4")
+    rollout = fleet.run("2.0.0", EVERYBODY)
+    assert fleet.rollout(rollout).state is RolloutState.HALTED
+    assert fleet.states(rollout) == {
+        "cam-0": "withdrawn",
+        "cam-1": "withdrawn",
+        "cam-2": "activating",
+        "cam-3": "failed",
+        "cam-4": "failed",
+    }
+    assert [fleet.wanted(name) for name in names[:3]] == ["1.0.0", "1.0.0", "2.0.0"]
+    fleet.deliver(fleet.devices["cam-2"].finish("digits"))
+    assert fleet.states(rollout)["cam-2"] == "committed", "a device that was activating finishes and reports"
+    assert fleet.rollout(rollout).state is RolloutState.HALTED
+
+
+def test_two_groups_that_err_at_once_halt_once(fleet: LocalFleet) -> None:
+    five_on_version_1(fleet)
+    end_as(fleet, "2.0.0", Outcome.HANG)
+    rollout = fleet.run("2.0.0", Group(count=2, success_threshold=0.5, error_threshold=0.4), EVERYBODY)
+    good, bad = sorted(fleet.states(rollout))
+    fleet.deliver(fleet.devices[good].finish("digits"))
+    fleet.settle()
+    assert sorted(member.group for member in fleet.members(rollout).values()) == [0, 0, 1, 1, 1]
+    failing = [device for name, device in fleet.devices.items() if name != good]
+    fleet.deliver([device.turn_back("digits", reason="errors") for device in failing])
+    halted = fleet.rollout(rollout)
+    assert halted.state is RolloutState.HALTED
+    assert sorted(fleet.states(rollout).values()) == ["committed"] + ["failed"] * 4
+    assert bad in fleet.states(rollout)
+    again = fleet.operations.halt(rollout, actor="person:ann", reason="me too", now=fleet.now + 1)
+    assert again == halted, "halting what is halted changes nothing"
+
+
+def test_a_group_goes_on_at_exactly_its_success_threshold(fleet: LocalFleet) -> None:
+    five_on_version_1(fleet)
+    end_as(fleet, "2.0.0", Outcome.SELFTEST_FAILED, "cam-4")
+    rollout = fleet.run("2.0.0", Group(percent=100, success_threshold=0.8, error_threshold=0.2))
+    assert fleet.rollout(rollout).state is RolloutState.FINISHED
+    assert sorted(fleet.states(rollout).values()) == ["committed"] * 4 + ["failed"]
+
+
+def test_a_group_just_below_its_success_threshold_halts(fleet: LocalFleet) -> None:
+    five_on_version_1(fleet)
+    end_as(fleet, "2.0.0", Outcome.SELFTEST_FAILED, "cam-4")
+    rollout = fleet.run("2.0.0", Group(percent=100, success_threshold=0.81, error_threshold=0.2))
+    assert fleet.rollout(rollout).state is RolloutState.HALTED
+    assert "too few successes" in str(fleet.rollout(rollout).reason)
+
+
+def test_a_group_soaks_before_the_next_begins(fleet: LocalFleet) -> None:
+    five_on_version_1(fleet)
+    rollout = fleet.run("2.0.0", Group(count=1, soak_s=60), EVERYBODY)
+    assert len(fleet.states(rollout)) == 1
+    fleet.wait(59)
+    assert len(fleet.states(rollout)) == 1
+    fleet.wait(1)
+    assert fleet.rollout(rollout).state is RolloutState.FINISHED
+    assert len(fleet.states(rollout)) == 5
+
+
+def test_too_few_devices_reached_by_the_deadline_halts(fleet: LocalFleet) -> None:
+    fleet.add("here")
+    fleet.add("away-1", "away-2", online=False)
+    rollout = fleet.run("1.0.0", Group(percent=100, min_reached=0.5, deadline_s=100))
+    fleet.wait(99)
+    assert fleet.rollout(rollout).state is RolloutState.RUNNING
+    fleet.wait(1)
+    assert fleet.rollout(rollout).state is RolloutState.HALTED
+    assert fleet.states(rollout) == {"away-1": "withdrawn", "away-2": "withdrawn", "here": "committed"}
+    assert "too few devices reached" in str(fleet.rollout(rollout).reason)
+
+
+def test_devices_never_reached_count_in_neither_rate_and_the_last_group_catches_them_up(fleet: LocalFleet) -> None:
+    fleet.add("here-1", "here-2")
+    fleet.add("away", online=False)
+    rollout = fleet.run("1.0.0", Group(percent=100, min_reached=0.6, deadline_s=100, soak_s=150), EVERYBODY)
+    fleet.wait(100)
+    assert fleet.states(rollout)["away"] == "timed_out"
+    assert fleet.wanted("away") is None, "until its group starts again it must not install unobserved"
+    fleet.wait(60)
+    assert fleet.members(rollout)["away"].group == 1
+    assert fleet.states(rollout)["away"] == "pending"
+    fleet.connect("away")
+    assert fleet.states(rollout)["away"] == "committed"
+    assert fleet.rollout(rollout).state is RolloutState.FINISHED
+
+
+def test_a_device_that_comes_after_the_end_still_gets_the_version(fleet: LocalFleet) -> None:
+    fleet.add("here")
+    fleet.add("away", online=False)
+    rollout = fleet.run("1.0.0", Group(percent=100, deadline_s=100))
+    fleet.wait(100)
+    assert fleet.rollout(rollout).state is RolloutState.FINISHED
+    assert fleet.states(rollout) == {"away": "timed_out", "here": "committed"}
+    fleet.connect("away")
+    assert fleet.running("away") == "1.0.0"
+    assert fleet.states(rollout)["away"] == "committed"
+
+
+def test_a_device_silent_after_activating_fails_at_its_deadline(fleet: LocalFleet) -> None:
+    fleet.add("cam-0")
+    end_as(fleet, "1.0.0", Outcome.HANG)
+    rollout = fleet.run("1.0.0", Group(count=1, deadline_s=100), activation_deadline_s=4000)
+    fleet.wait(3999)
+    assert fleet.states(rollout) == {"cam-0": "activating"}
+    fleet.wait(1)
+    (member,) = fleet.members(rollout).values()
+    assert (member.state, member.reason) == ("failed", "silent")
+    assert fleet.rollout(rollout).state is RolloutState.HALTED
+
+
+def test_a_download_that_never_ends_fails_at_the_groups_deadline(fleet: LocalFleet) -> None:
+    fleet.add("cam-0")
+    end_as(fleet, "1.0.0", Outcome.SLOW_DOWNLOAD)
+    rollout = fleet.run("1.0.0", Group(count=1, deadline_s=100))
+    fleet.wait(100)
+    (member,) = fleet.members(rollout).values()
+    assert (member.state, member.reason) == ("failed", "deadline")
+    assert fleet.rollout(rollout).state is RolloutState.HALTED
+
+
+@pytest.mark.parametrize(("tolerated", "expected"), [(("no_space",), RolloutState.FINISHED), ((), RolloutState.HALTED)])
+def test_a_full_disk_counts_as_an_error_only_where_the_plan_says_so(
+    fleet: LocalFleet, tolerated: tuple[str, ...], expected: RolloutState
+) -> None:
+    five_on_version_1(fleet)
+    end_as(fleet, "2.0.0", Outcome.NO_SPACE, "cam-0")
+    rollout = fleet.run("2.0.0", EVERYBODY, tolerated_rejections=tolerated)
+    assert fleet.rollout(rollout).state is expected
+    assert fleet.states(rollout)["cam-0"] == ("excused" if tolerated else "failed")
+
+
+def test_a_group_in_which_everybody_is_excused_proves_nothing(fleet: LocalFleet) -> None:
+    five_on_version_1(fleet)
+    end_as(fleet, "2.0.0", Outcome.NO_SPACE)
+    rollout = fleet.run("2.0.0", CANARY, EVERYBODY)
+    assert fleet.rollout(rollout).state is RolloutState.HALTED
+    assert len(fleet.states(rollout)) == 1
+
+
+def test_a_second_rollout_of_the_same_model_and_devices_is_refused(fleet: LocalFleet) -> None:
+    five_on_version_1(fleet)
+    end_as(fleet, "2.0.0", Outcome.SLOW_DOWNLOAD)
+    running = fleet.run("2.0.0", CANARY, EVERYBODY)
+    with pytest.raises(ConflictError, match=f"rollout {running} of digits 2.0.0 runs and may have the same devices"):
+        fleet.run("3.0.0", EVERYBODY)
+
+
+def test_rollouts_for_different_sites_run_side_by_side(fleet: LocalFleet) -> None:
+    fleet.add("n-1", site="north")
+    fleet.add("s-1", site="south")
+    end_as(fleet, "1.0.0", Outcome.SLOW_DOWNLOAD)
+    north = fleet.run("1.0.0", EVERYBODY, selector=Selector(labels={"site": ("north",)}))
+    south = fleet.run("2.0.0", EVERYBODY, selector=Selector(labels={"site": ("south",)}))
+    assert fleet.rollout(north).state is RolloutState.RUNNING
+    assert fleet.rollout(south).state is RolloutState.FINISHED
+    assert (list(fleet.states(north)), list(fleet.states(south))) == (["n-1"], ["s-1"])
+
+
+def test_a_rollout_that_supersedes_takes_over_the_devices(fleet: LocalFleet) -> None:
+    names = five_on_version_1(fleet)
+    end_as(fleet, "2.0.0", Outcome.SLOW_DOWNLOAD)
+    first = fleet.run("2.0.0", EVERYBODY)
+    second = fleet.run("3.0.0", EVERYBODY, supersedes=first)
+    assert fleet.rollout(first).state is RolloutState.CANCELED
+    assert fleet.rollout(first).reason == f"superseded by {second}"
+    assert fleet.rollout(second).state is RolloutState.FINISHED
+    assert {fleet.running(name) for name in names} == {"3.0.0"}
+
+
+def test_a_halted_rollout_is_rolled_back_to_what_each_device_ran(fleet: LocalFleet) -> None:
+    names = five_on_version_1(fleet)
+    end_as(fleet, "2.0.0", Outcome.ERRORS, "cam-3", "cam-4")
+    rollout = fleet.run("2.0.0", EVERYBODY)
+    assert fleet.rollout(rollout).state is RolloutState.HALTED
+    assert sorted(filter(None, map(fleet.running, names))) == ["1.0.0"] * 2 + ["2.0.0"] * 3
+    fleet.operations.roll_back(rollout, actor="person:ann", now=fleet.now)
+    fleet.settle()
+    assert fleet.rollout(rollout).state is RolloutState.ROLLED_BACK
+    assert [fleet.running(name) for name in names] == ["1.0.0"] * 5
+    assert set(fleet.states(rollout).values()) == {"reverted"}
+
+
+def test_rolling_back_the_first_version_leaves_nothing_running(fleet: LocalFleet) -> None:
+    fleet.add("cam-0")
+    rollout = fleet.run("1.0.0", EVERYBODY)
+    fleet.operations.roll_back(rollout, actor="person:ann", now=fleet.now)
+    fleet.settle()
+    assert fleet.rollout(rollout).state is RolloutState.ROLLED_BACK
+    assert (fleet.running("cam-0"), fleet.wanted("cam-0")) == (None, None)
+
+
+def test_a_roll_back_ends_at_its_deadline_and_an_absent_device_follows_when_it_comes(fleet: LocalFleet) -> None:
+    five_on_version_1(fleet)
+    rollout = fleet.run("2.0.0", Group(percent=100, deadline_s=100))
+    fleet.devices["cam-0"].silent = True
+    fleet.operations.roll_back(rollout, actor="person:ann", now=fleet.now)
+    fleet.settle()
+    assert fleet.rollout(rollout).state is RolloutState.ROLLING_BACK
+    fleet.wait(10_000)
+    assert fleet.rollout(rollout).state is RolloutState.ROLLED_BACK
+    assert "1 devices did not report it in time" in str(fleet.rollout(rollout).reason)
+    fleet.connect("cam-0")
+    assert fleet.running("cam-0") == "1.0.0"
+    assert fleet.states(rollout)["cam-0"] == "reverted"
+
+
+def test_a_version_that_failed_is_tried_again_only_by_a_new_rollout_with_a_higher_attempt(fleet: LocalFleet) -> None:
+    fleet.add("cam-0")
+    end_as(fleet, "1.0.0", Outcome.SELFTEST_FAILED)
+    first = fleet.run("1.0.0", EVERYBODY)
+    assert fleet.rollout(first).state is RolloutState.HALTED
+    end_as(fleet, "1.0.0", Outcome.COMMIT)
+    fleet.restart()
+    fleet.settle()
+    assert fleet.running("cam-0") is None
+    second = fleet.run("1.0.0", EVERYBODY)
+    assert fleet.members(second)["cam-0"].attempt == 2
+    assert fleet.running("cam-0") == "1.0.0"
+
+
+def test_a_device_that_runs_the_version_already_is_not_made_to_install_it_again(fleet: LocalFleet) -> None:
+    five_on_version_1(fleet)
+    fleet.add("new")
+    rollout = fleet.run("1.0.0", EVERYBODY)
+    assert fleet.rollout(rollout).state is RolloutState.FINISHED
+    assert {len(device.installs) for device in fleet.devices.values()} == {1}
+
+
+def test_canceling_keeps_what_runs(fleet: LocalFleet) -> None:
+    names = five_on_version_1(fleet)
+    end_as(fleet, "2.0.0", Outcome.SLOW_DOWNLOAD)
+    rollout = fleet.run("2.0.0", EVERYBODY)
+    fleet.operations.cancel(rollout, actor="person:ann", now=fleet.now)
+    fleet.settle()
+    assert fleet.rollout(rollout).state is RolloutState.CANCELED
+    assert {fleet.wanted(name) for name in names} == {"1.0.0"}
+    with pytest.raises(ConflictError, match="is canceled, it cannot become halted; possible: nothing: it is over"):
+        fleet.operations.halt(rollout, actor="person:ann", reason="late", now=fleet.now)
+
+
+def test_what_was_taken_back_is_rolled_out_again_as_a_new_attempt(fleet: LocalFleet) -> None:
+    names = five_on_version_1(fleet)
+    end_as(fleet, "2.0.0", Outcome.SLOW_DOWNLOAD)
+    first = fleet.run("2.0.0", EVERYBODY)
+    fleet.operations.cancel(first, actor="person:ann", now=fleet.now)
+    fleet.settle()
+    assert set(fleet.states(first).values()) == {"withdrawn"}
+    end_as(fleet, "2.0.0", Outcome.COMMIT)
+    second = fleet.run("2.0.0", EVERYBODY)
+    assert fleet.rollout(second).state is RolloutState.FINISHED
+    assert {member.attempt for member in fleet.members(second).values()} == {2}
+    assert {fleet.running(name) for name in names} == {"2.0.0"}
+
+
+def test_a_draft_that_nobody_starts_ends(fleet: LocalFleet) -> None:
+    rollout = fleet.operations.create(fleet.plan("1.0.0", EVERYBODY), actor="person:ann", now=fleet.now).id
+    fleet.wait(29 * 86400)
+    assert fleet.rollout(rollout).state is RolloutState.DRAFT
+    fleet.wait(86400)
+    assert (fleet.rollout(rollout).state, fleet.rollout(rollout).reason) == ("canceled", "it was never started")
+
+
+def test_a_removed_device_does_not_hold_a_rollout_up(fleet: LocalFleet) -> None:
+    five_on_version_1(fleet)
+    end_as(fleet, "2.0.0", Outcome.HANG, "cam-0")
+    rollout = fleet.run("2.0.0", Group(percent=100, success_threshold=0.8, deadline_s=100))
+    with fleet.store.write() as tx:
+        devices.remove(tx, "cam-0", now=fleet.now)
+    fleet.wait(5000)
+    assert fleet.states(rollout)["cam-0"] == "excused"
+    assert fleet.rollout(rollout).state is RolloutState.FINISHED
+
+
+def test_a_version_that_was_never_published_is_refused(fleet: LocalFleet) -> None:
+    with pytest.raises(NotFoundError, match=r"digits 9\.0\.0 is not published"):
+        fleet.run("9.0.0", EVERYBODY)
+    plan = fleet.plan("1.0.0", EVERYBODY)
+    other = type(plan)(model=plan.model, version="2.0.0", digest=plan.digest, groups=plan.groups)
+    with pytest.raises(BadRequestError, match="published with sha256"):
+        fleet.start(other)
+
+
+@pytest.mark.parametrize("moment", ["draft", "canary running", "soaking", "second group", "halted", "rolling back"])
+def test_a_manager_that_is_killed_goes_on_where_it_was(fleet: LocalFleet, moment: str) -> None:
+    names = five_on_version_1(fleet)
+    end_as(fleet, "2.0.0", Outcome.HANG)
+    plan = fleet.plan("2.0.0", Group(count=1, soak_s=60), EVERYBODY)
+    rollout = fleet.operations.create(plan, actor="person:ann", now=fleet.now).id
+    reached = False
+    for step in ["draft", "canary running", "soaking", "second group", "halted", "rolling back"]:
+        if step == "canary running":
+            fleet.operations.start(rollout, actor="person:ann", now=fleet.now)
+            fleet.settle()
+        elif step == "soaking":
+            finish_all(fleet)
+        elif step == "second group":
+            fleet.wait(60)
+        elif step == "halted":
+            fleet.operations.halt(rollout, actor="person:ann", reason="enough", now=fleet.now)
+        elif step == "rolling back":
+            fleet.operations.roll_back(rollout, actor="person:ann", now=fleet.now)
+        if step == moment:
+            before = (fleet.rollout(rollout), fleet.members(rollout))
+            fleet.restart()
+            assert (fleet.rollout(rollout), fleet.members(rollout)) == before
+            reached = True
+        fleet.settle()
+    assert reached
+    finish_all(fleet)
+    fleet.settle()
+    assert fleet.rollout(rollout).state is RolloutState.ROLLED_BACK
+    assert {fleet.running(name) for name in names} == {"1.0.0"}
+    assert all(device.installs.count((digest_of("2.0.0"), 1)) == 1 for device in fleet.devices.values())
+
+
+def finish_all(fleet: LocalFleet) -> None:
+    for device in fleet.devices.values():
+        entry = device.reported.get("digits")
+        if entry is not None and entry.state is UpdateState.ACTIVATING:
+            fleet.deliver(device.finish("digits"))
+    fleet.settle()

@@ -1,0 +1,205 @@
+"""The edge that every request passes: tokens, rights, malformed input, errors of one form, the document."""
+
+import json
+
+import pytest
+
+from edgemm_fleet.api.access import Access
+from edgemm_fleet.api.openapi import document
+from edgemm_fleet.api.state import ApiLimits
+from edgemm_fleet.api.table import routes
+from tests.unit.fleet.api.servers import serving
+
+ROLES = ("admin", "operator", "publisher", "viewer")
+# Written out here, apart from the code's own table: who may call what.
+RIGHTS = {
+    "get_health": "nobody admin operator publisher viewer",
+    "enrol": "nobody admin operator publisher viewer",
+    "get_me": "admin operator publisher viewer",
+    "get_metrics": "admin operator publisher viewer",
+    "get_openapi": "admin operator publisher viewer",
+    "list_audit": "admin",
+    "add_token": "admin operator",
+    "list_tokens": "admin operator",
+    "revoke_token": "admin operator",
+    "add_person": "admin",
+    "list_people": "admin",
+    "revoke_person": "admin",
+    "list_devices": "admin operator publisher viewer",
+    "get_device": "admin operator publisher viewer",
+    "get_desired": "admin operator publisher viewer",
+    "list_events": "admin operator publisher viewer",
+    "list_telemetry": "admin operator publisher viewer",
+    "label_device": "admin operator",
+    "remove_device": "admin operator",
+    "list_models": "admin operator publisher viewer",
+    "get_model": "admin operator publisher viewer",
+    "list_versions": "admin operator publisher viewer",
+    "get_version": "admin operator publisher viewer",
+    "authorise_publisher": "admin publisher",
+    "publish_version": "admin publisher",
+    "put_targets": "admin",
+    "get_blob": "admin operator publisher viewer",
+    "put_blob": "admin publisher",
+    "list_missing_blobs": "admin publisher",
+    "get_metadata": "admin operator publisher viewer",
+    "get_target": "admin operator publisher viewer",
+    "create_rollout": "admin operator",
+    "list_rollouts": "admin operator publisher viewer",
+    "get_rollout": "admin operator publisher viewer",
+    "list_members": "admin operator publisher viewer",
+    "preview_rollout": "admin operator publisher viewer",
+    "start_rollout": "admin operator",
+    "halt_rollout": "admin operator",
+    "roll_back_rollout": "admin operator",
+    "cancel_rollout": "admin operator",
+}
+REFUSALS = {401, 403}
+NO_RIGHT = {"unauthorized", "forbidden"}
+
+
+def address(route):
+    return route.template.replace("{", "x").replace("}", "x")
+
+
+def refused(response):
+    """Whether the edge refused for want of a right (an endpoint may answer 403 for another reason)."""
+    if response.status not in REFUSALS:
+        return False
+    message = json.loads(response.data)["error"]["message"]
+    return response.status == 401 or message.startswith("this needs the role of")
+
+
+def test_every_route_is_in_the_table_of_rights():
+    assert {route.name for route in routes()} == set(RIGHTS)
+
+
+def test_each_role_may_do_what_the_table_says_and_nothing_else(fleet):
+    found = {}
+    for route in routes():
+        callers = []
+        for role in (None, *ROLES):
+            response = fleet.request(route.method, address(route), token=role, body=b"{}")
+            if not refused(response):
+                callers.append(role or "nobody")
+        found[route.name] = " ".join(callers)
+    assert found == RIGHTS
+
+
+def test_every_error_has_a_code_a_message_and_a_hint_and_is_never_the_servers_fault(fleet):
+    bodies = [b"", b"{", b"[]", b"\xff\xfe", b'{"unknown": 1}', b"[" * 20_000, b'{"a": NaN}']
+    for route in routes():
+        for body in bodies:
+            response = fleet.request(route.method, address(route), body=body)
+            assert response.status < 500, (route.name, body, response.data)
+            if response.status >= 400:
+                error = json.loads(response.data)["error"]
+                assert set(error) == {"code", "message", "hint"}, route.name
+                assert all(error.values()), (route.name, error)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/nothing",
+        "/api/v1/devices/%2e%2e%2f",
+        "/api/v1/blobs/..%2f..%2ffleet.json",
+        "/tuf/metadata/..%2f..%2ffleet.db",
+        "/tuf/targets/../../fleet.db",
+        "/tuf/targets/models/digits/../../../fleet.json",
+        "/tuf/metadata/2.root.json",
+        "/api/v1/rollouts/r-0",
+        "/api/v1/models/nothing",
+        "/api/v1/models/nothing/versions/1.0.0",
+        "/api/v1/devices/nobody/events",
+    ],
+)
+def test_what_is_not_there_is_404_with_a_next_step(fleet, path):
+    response = fleet.request("GET", path)
+    assert response.status == 404
+    assert json.loads(response.data)["error"]["hint"]
+
+
+def test_a_wrong_method_is_405(fleet):
+    response = fleet.request("POST", "/api/v1/health")
+    assert response.status == 405
+    assert json.loads(response.data)["error"]["code"] == "method_not_allowed"
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=x", "limit=5000", "offset=3", "after=" + "x" * 300])
+def test_a_query_that_cannot_be_is_400(fleet, query):
+    response = fleet.request("GET", f"/api/v1/devices?{query}")
+    assert response.status == 400
+    assert json.loads(response.data)["error"]["message"].startswith("query of list_devices: ")
+
+
+def test_a_body_over_the_limit_is_413(tmp_path):
+    with serving(tmp_path / "fleet", limits=ApiLimits(max_json_bytes=1000)) as fleet:
+        response = fleet.request("POST", "/api/v1/tokens", body=b'{"labels": {"a": "' + b"x" * 2000 + b'"}}')
+    assert response.status == 413
+    assert json.loads(response.data)["error"]["code"] == "request_entity_too_large"
+
+
+@pytest.mark.parametrize("header", ["", "Bearer", "Bearer  ", "Basic YTpi", "Bearer nonsense", "Bearer emp1_\u00e9"])
+def test_a_token_that_is_none_is_401(fleet, header):
+    response = fleet.request("GET", "/api/v1/me", token=None, headers={"Authorization": header.encode("latin-1")})
+    assert response.status == 401
+    assert response.headers["WWW-Authenticate"] == "Bearer"
+    assert "edgemm fleet login" in json.loads(response.data)["error"]["hint"]
+
+
+def test_a_persons_token_expires_and_can_be_revoked(fleet):
+    made = fleet.request("POST", "/api/v1/people", body=json.dumps({"person": "ann", "role": "viewer", "ttl_s": 60}))
+    assert made.status == 201
+    token = json.loads(made.data)["token"]
+    assert json.loads(fleet.request("GET", "/api/v1/me", token=token).data)["person"] == "ann"
+    fleet.clock.ahead_s = 61
+    assert fleet.request("GET", "/api/v1/me", token=token).status == 401
+    fleet.clock.ahead_s = 0
+    identifier = json.loads(made.data)["record"]["id"]
+    assert fleet.request("DELETE", f"/api/v1/people/{identifier}").status == 204
+    assert fleet.request("GET", "/api/v1/me", token=token).status == 401
+
+
+def test_tokens_are_in_the_database_only_as_hashes(fleet):
+    stored = b"".join(path.read_bytes() for path in fleet.folder.root.glob("fleet.db*"))
+    assert all(token.encode() not in stored for token in fleet.tokens.values())
+
+
+def test_writes_are_in_the_audit_log(fleet):
+    fleet.request("POST", "/api/v1/tokens", token="operator", body=b"{}")
+    log = json.loads(fleet.request("GET", "/api/v1/audit").data)["items"]
+    assert (log[0]["actor"], log[0]["action"]) == ("person:operator-person", "token.add")
+
+
+def test_the_openapi_document_lists_every_route_and_resolves_every_reference(fleet):
+    served = json.loads(fleet.request("GET", "/api/v1/openapi.json").data)
+    assert served["openapi"] == "3.1.0"
+    operations = {(m.upper(), p) for p, item in served["paths"].items() for m in item}
+    assert operations == {(route.method, route.template) for route in routes()}
+    names = [o["operationId"] for item in served["paths"].values() for o in item.values()]
+    assert len(set(names)) == len(names)
+    for item in served["paths"].values():
+        for operation in item.values():
+            assert operation["summary"].endswith(".")
+            assert operation["responses"]["default"]["content"]["application/json"]["schema"]
+    text = json.dumps(served)
+    for reference in set(part.split('"')[0] for part in text.split('"$ref": "')[1:]):
+        found = served
+        for step in reference.removeprefix("#/").split("/"):
+            found = found[step.replace("~1", "/").replace("~0", "~")]
+        assert found
+
+
+def test_the_document_says_which_routes_need_no_token():
+    served = document(routes(), fleet="plant")
+    public = {o["operationId"] for item in served["paths"].values() for o in item.values() if o["security"] == []}
+    assert public == {route.name for route in routes() if route.access is Access.PUBLIC} == {"get_health", "enrol"}
+
+
+def test_metrics_count_devices_and_rollouts(fleet):
+    text = fleet.request("GET", "/metrics", token="viewer").data.decode()
+    assert 'edgemm_fleet_devices{state="online"} 0.0' in text
+    assert 'edgemm_fleet_rollouts{state="running"} 0.0' in text
+    assert 'edgemm_fleet_ingested_total{stream="event"} 0.0' in text
+    assert 'edgemm_fleet_build_info{fleet="plant"' in text

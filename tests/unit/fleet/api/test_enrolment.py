@@ -1,0 +1,157 @@
+import json
+
+import pytest
+from securesystemslib.signer import CryptoSigner
+
+from edgemm.canonical import sha256
+from edgemm.enrolment import parse_token
+from edgemm.signing import key_document
+from edgemm_fleet.api.enrolment import device_id
+
+
+@pytest.fixture
+def signer():
+    return CryptoSigner.generate_ed25519()
+
+
+def make_token(fleet, **request):
+    response = fleet.request("POST", "/api/v1/tokens", token="operator", body=json.dumps(request))
+    assert response.status == 201
+    return parse_token(json.loads(response.data)["token"])
+
+
+def enrol(fleet, token, signer, **changes):
+    request = {
+        "v": 1,
+        "secret": token.secret.hex(),
+        "public_key": key_document(signer.public_key),
+        "name": "Kitchen Pi",
+        "labels": {"room": "kitchen", "site": "here"},
+        "runtime": "0.1.0",
+        "platform": "linux-aarch64",
+    }
+    response = fleet.request("POST", "/api/v1/enrol", token=None, body=json.dumps(request | changes))
+    return response.status, json.loads(response.data)
+
+
+def error(answer):
+    return answer["error"]["message"]
+
+
+def test_a_device_joins_with_a_readable_id_and_all_that_it_needs(fleet, signer):
+    token = make_token(fleet, labels={"site": "north"})
+    status, answer = enrol(fleet, token, signer)
+    assert status == 200
+    assert answer["device"] == f"kitchen-pi-{signer.public_key.keyid[:8]}"
+    assert answer["fleet"] == "plant"
+    assert sha256(answer["root"].encode()) == token.root_digest
+    assert answer["broker"]["username"] == answer["device"]
+    shown = json.loads(fleet.request("GET", f"/api/v1/devices/{answer['device']}").data)["device"]
+    assert shown["labels"] == {"room": "kitchen", "site": "north"}
+    assert fleet.request("GET", "/tuf/metadata/timestamp.json", token=answer["bearer"]).status == 200
+    assert fleet.request("GET", "/api/v1/devices", token=answer["bearer"]).status == 403
+
+
+def test_the_same_token_and_key_get_the_same_answer_after_the_token_is_used_up_and_expired(fleet, signer):
+    token = make_token(fleet, uses=1, ttl_s=60)
+    first = enrol(fleet, token, signer)
+    assert enrol(fleet, token, signer) == first
+    fleet.clock.ahead_s = 61
+    assert enrol(fleet, token, signer) == first
+    assert len(json.loads(fleet.request("GET", "/api/v1/devices").data)["items"]) == 1
+
+
+def test_a_token_lets_in_as_many_devices_as_it_says(fleet, signer):
+    token = make_token(fleet, uses=2)
+    assert enrol(fleet, token, signer)[0] == 200
+    assert enrol(fleet, token, CryptoSigner.generate_ed25519())[0] == 200
+    status, answer = enrol(fleet, token, CryptoSigner.generate_ed25519())
+    assert status == 403
+    assert "good for 2 devices and used by as many; create another one" in error(answer)
+
+
+def test_an_expired_a_revoked_and_an_unknown_token_let_nobody_in(fleet, signer):
+    expired = make_token(fleet, ttl_s=60)
+    revoked = make_token(fleet)
+    assert fleet.request("DELETE", f"/api/v1/tokens/{revoked.id}").status == 204
+    assert "was revoked" in error(enrol(fleet, revoked, signer)[1])
+    fleet.clock.ahead_s = 61
+    assert "has expired" in error(enrol(fleet, expired, signer)[1])
+    status, answer = enrol(fleet, expired, signer, secret="0" * 32)
+    assert status == 403
+    assert "unknown to this fleet" in error(answer)
+
+
+def test_a_removed_device_loses_every_right_and_needs_another_token(fleet, signer):
+    token = make_token(fleet, uses=5)
+    _, answer = enrol(fleet, token, signer)
+    device = answer["device"]
+    assert fleet.request("DELETE", f"/api/v1/devices/{device}", token="operator").status == 204
+    assert fleet.request("GET", "/tuf/metadata/timestamp.json", token=answer["bearer"]).status == 401
+    assert fleet.request("GET", f"/api/v1/devices/{device}").status == 404
+    status, refused = enrol(fleet, token, signer)
+    assert status == 403
+    assert "it was removed from the fleet" in error(refused)
+    status, again = enrol(fleet, make_token(fleet), signer)
+    assert status == 200
+    assert again["device"] == device
+    assert again["bearer"] != answer["bearer"]
+    assert again["broker"]["password"] != answer["broker"]["password"]
+
+
+def test_a_device_that_lost_its_answer_joins_again_with_a_new_token_under_its_old_id(fleet, signer):
+    _, first = enrol(fleet, make_token(fleet), signer)
+    _, second = enrol(fleet, make_token(fleet), signer, name="renamed")
+    assert second["device"] == first["device"]
+    assert fleet.request("GET", "/tuf/metadata/timestamp.json", token=first["bearer"]).status == 401
+    assert fleet.request("GET", "/tuf/metadata/timestamp.json", token=second["bearer"]).status == 200
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"v": 2},
+        {"secret": "xyz"},
+        {"public_key": []},
+        {"name": "x" * 500},
+        {"runtime": "new"},
+        {"labels": {"a": 1}},
+    ],
+)
+def test_a_malformed_request_is_400(fleet, signer, change):
+    status, answer = enrol(fleet, make_token(fleet), signer, **change)
+    assert status == 400
+    assert answer["error"]["code"] == "bad_request"
+
+
+@pytest.mark.parametrize("key", [{}, {"keytype": "rsa", "scheme": "rsa", "keyval": {}}, {"keytype": "ed25519"}])
+def test_what_is_no_ed25519_key_is_refused(fleet, signer, key):
+    status, answer = enrol(fleet, make_token(fleet), signer, public_key=key)
+    assert status == 403
+    assert "ed25519" in error(answer)
+
+
+def test_bearers_and_passwords_are_in_the_database_only_as_hashes(fleet, signer):
+    token = make_token(fleet)
+    _, answer = enrol(fleet, token, signer)
+    stored = b"".join(path.read_bytes() for path in fleet.folder.root.glob("fleet.db*"))
+    for secret in (answer["bearer"], answer["broker"]["password"], token.secret.hex(), str(token)):
+        assert secret.encode() not in stored
+    assert answer["device"].encode() in stored
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("Kitchen Pi", "kitchen-pi-0123abcd"), ("", "device-0123abcd"), ("Käfer_7", "k-fer-7-0123abcd"), ("-" * 90, "device-0123abcd")],
+)
+def test_device_ids_are_readable(name, expected):
+    assert device_id(name, "0123abcd" + "f" * 56) == expected
+
+
+def test_labels_are_set_and_taken_off(fleet, signer):
+    _, answer = enrol(fleet, make_token(fleet), signer)
+    path = f"/api/v1/devices/{answer['device']}/labels"
+    response = fleet.request("PATCH", path, body=json.dumps({"put": {"ring": "canary"}, "drop": ["site"]}))
+    assert json.loads(response.data)["labels"] == {"room": "kitchen", "ring": "canary"}
+    many = json.dumps({"put": {f"l{n}": "x" for n in range(32)}})
+    assert fleet.request("PATCH", path, body=many).status == 400

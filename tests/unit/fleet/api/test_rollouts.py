@@ -1,0 +1,196 @@
+import json
+import time
+
+import pytest
+from securesystemslib.signer import CryptoSigner
+
+from edgemm.canonical import sha256
+from edgemm.messages import Reported
+from edgemm_fleet.api.preview import download_bytes, preview
+from edgemm_fleet.rollout.plan import Group, Plan, Selector
+from edgemm_fleet.rollout.selection import Candidate
+from edgemm_fleet.store import reported
+from edgemm_fleet.trust.publication import Publication
+from tests.unit.core.bundles import CONTENT, small_manifest
+from tests.unit.fleet.api.test_enrolment import enrol, make_token
+from tests.unit.fleet.trust.repositories import NOW, publication
+from edgemm_fleet.trust.catalogue import record_version
+
+MANIFEST = small_manifest()
+GOLDEN_BYTES = len(CONTENT["x"]) + len(CONTENT["y"])
+
+
+@pytest.fixture
+def published(fleet, tmp_path):
+    """A fleet with digits 1.0.0 and three devices, two of them at site north."""
+    signer = CryptoSigner.generate_ed25519()
+    fleet.state.repository.authorise("digits", signer.public_key, now=NOW)
+    new: Publication = publication(fleet.state.repository, tmp_path, signer)
+    fleet.state.repository.publish(new, now=NOW)
+    with fleet.state.store.write() as tx:
+        record_version(tx, fleet.state.repository, new, actor="person:pat", now=time.time())
+    fleet.devices = []
+    for site in ("north", "north", "south"):
+        token = make_token(fleet, labels={"site": site})
+        fleet.devices.append(enrol(fleet, token, CryptoSigner.generate_ed25519())[1]["device"])
+    return fleet
+
+
+def post(fleet, path, body=None):
+    response = fleet.request("POST", f"/api/v1/rollouts{path}", token="operator", body=json.dumps(body or {}))
+    return response.status, json.loads(response.data)
+
+
+def draft(fleet, **changes):
+    status, rollout = post(fleet, "", {"model": "digits", "version": "1.0.0", **changes})
+    assert status == 201, rollout
+    return rollout
+
+
+def get(fleet, path):
+    return json.loads(fleet.request("GET", f"/api/v1/rollouts{path}", token="viewer").data)
+
+
+def test_a_draft_tells_whom_it_would_touch_and_touches_nobody(published):
+    rollout = draft(published, selector={"labels": {"site": ["north"]}})
+    assert rollout["state"] == "draft"
+    told = get(published, f"/{rollout['id']}/preview")
+    assert told["matching"] == 2
+    assert sorted(d for group in told["groups"] for d in group["devices"]) == sorted(published.devices[:2])
+    assert [len(group["devices"]) for group in told["groups"]] == [1, 1, 0]
+    assert get(published, f"/{rollout['id']}/members")["items"] == []
+
+
+def test_the_first_group_is_the_one_that_the_preview_told(published):
+    rollout = draft(published, groups=[{"count": 1}, {"percent": 100}])
+    told = get(published, f"/{rollout['id']}/preview")["groups"][0]["devices"]
+    status, started = post(published, f"/{rollout['id']}/start")
+    assert (status, started["state"]) == (200, "running")
+    assert [member["device"] for member in get(published, f"/{rollout['id']}/members")["items"]] == told
+    wanted = json.loads(published.request("GET", f"/api/v1/devices/{told[0]}/desired").data)
+    assert [(m["name"], m["version"], m["rollout"]) for m in wanted["models"]] == [("digits", "1.0.0", rollout["id"])]
+    detail = get(published, f"/{rollout['id']}")
+    assert detail["groups"] == [{"pending": 1}, {}]
+
+
+def test_a_running_rollout_is_halted_once_and_then_rolled_back(published):
+    rollout = draft(published)["id"]
+    post(published, f"/{rollout}/start")
+    first = post(published, f"/{rollout}/halt", {"reason": "smoke"})
+    assert (first[0], first[1]["state"], first[1]["reason"]) == (200, "halted", "smoke")
+    assert post(published, f"/{rollout}/halt", {"reason": "again"}) == first
+    status, back = post(published, f"/{rollout}/rollback")
+    assert status == 200
+    assert back["state"] in {"rolling_back", "rolled_back"}
+
+
+def test_a_draft_can_be_canceled_and_not_started_then(published):
+    rollout = draft(published)["id"]
+    assert post(published, f"/{rollout}/cancel")[1]["state"] == "canceled"
+    status, answer = post(published, f"/{rollout}/start")
+    assert status == 409
+    assert f"rollout {rollout} is canceled, it cannot become ready" in answer["error"]["message"]
+
+
+@pytest.mark.parametrize("act", ["halt", "rollback"])
+def test_a_draft_cannot_be_halted_or_rolled_back(published, act):
+    assert post(published, f"/{draft(published)['id']}/{act}")[0] == 409
+
+
+def test_two_rollouts_of_one_model_do_not_run_at_once_unless_one_supersedes(published):
+    first = draft(published)["id"]
+    post(published, f"/{first}/start")
+    assert post(published, f"/{draft(published)['id']}/start")[0] == 409
+    assert post(published, f"/{draft(published, supersedes=first)['id']}/start")[0] == 200
+    assert get(published, f"/{first}")["rollout"]["state"] == "canceled"
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "said"),
+    [
+        ({"version": "9.9.9"}, 404, "digits 9.9.9 is not published"),
+        ({"model": "nothing"}, 404, "nothing 1.0.0 is not published"),
+        ({"version": "latest"}, 400, "body of create_rollout"),
+        ({"groups": []}, 400, "body of create_rollout"),
+        ({"groups": [{}]}, 400, "give either count or percent"),
+        ({"groups": [{"count": 1, "percent": 5}]}, 400, "give either count or percent"),
+        ({"groups": [{"percent": 101}]}, 400, "body of create_rollout"),
+        ({"groups": [{"count": 1, "error_threshold": -1}]}, 400, "body of create_rollout"),
+        ({"variants": ["tflite:int4"]}, 400, "variant 'tflite:int4': digits 1.0.0 has tflite:int8, tflite:float32"),
+        ({"activation_deadline_s": 5}, 400, "it must be longer than the longest probation"),
+        ({"digest": "0" * 64}, 400, "unknown field `digest`"),
+        ({"config": {"threads": 0}}, 400, "body of create_rollout"),
+    ],
+)
+def test_a_rollout_that_cannot_be_is_refused(published, change, status, said):
+    found, answer = post(published, "", {"model": "digits", "version": "1.0.0", **change})
+    assert found == status
+    assert said in answer["error"]["message"]
+
+
+def plan(**changes):
+    return Plan(model="digits", version="1.0.0", digest=sha256(b""), groups=(Group(percent=100),), **changes)
+
+
+def test_a_device_fetches_the_manifest_its_variant_and_the_golden_samples():
+    base = len(MANIFEST.encode()) + GOLDEN_BYTES
+    assert download_bytes(plan(), MANIFEST, frozenset({"tflite"})) == base + len(CONTENT["int8"])
+    assert download_bytes(plan(), MANIFEST, None) == base + len(CONTENT["int8"])
+    chosen = plan(variants=("tflite:float32",))
+    assert download_bytes(chosen, MANIFEST, frozenset({"tflite"})) == base + len(CONTENT["float32"])
+    assert download_bytes(plan(), MANIFEST, frozenset({"onnx"})) == 0
+
+
+def test_the_preview_names_devices_without_an_engine():
+    candidates = [Candidate(f"d-{n}", online=True) for n in range(3)]
+    engines = {"d-0": frozenset({"onnx"}), "d-1": frozenset({"tflite"})}
+    told = preview("r-1", plan(selector=Selector()), MANIFEST, candidates=candidates, engines=engines)
+    assert told.without_engine == ("d-0",)
+    one = download_bytes(plan(), MANIFEST, None)
+    assert told.download_bytes == 2 * one
+
+
+def test_devices_are_listed_with_what_they_report(published):
+    device = published.devices[0]
+    report = Reported(
+        fleet="plant",
+        device=device,
+        boot="0" * 16,
+        boot_count=1,
+        sequence=1,
+        time="2026-11-20T19:00:00Z",
+        clock_synced=True,
+        generation=0,
+        runtime="0.1.0",
+        models=(
+            {
+                "name": "digits",
+                "state": "committed",
+                "digest": "0" * 64,
+                "version": "1.0.0",
+                "attempt": 1,
+            },
+        ),
+    )
+    import msgspec
+
+    report = msgspec.convert(msgspec.to_builtins(report), Reported)
+    with published.state.store.write() as tx:
+        reported.put(tx, report, now=time.time())
+    items = json.loads(published.request("GET", "/api/v1/devices").data)["items"]
+    models = {item["device"]["id"]: [m["version"] for m in item["models"]] for item in items}
+    assert models == {name: ["1.0.0"] if name == device else [] for name in published.devices}
+    shown = json.loads(published.request("GET", f"/api/v1/devices/{device}").data)
+    assert shown["reported"]["models"][0]["state"] == "committed"
+    assert shown["desired"] is None
+
+
+def test_lists_come_in_pages(published):
+    seen, after = [], ""
+    while True:
+        page = json.loads(published.request("GET", f"/api/v1/devices?limit=2{after}").data)
+        seen += [item["device"]["id"] for item in page["items"]]
+        if page["next"] is None:
+            break
+        after = f"&after={page['next']}"
+    assert seen == sorted(published.devices)

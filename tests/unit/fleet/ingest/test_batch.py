@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from securesystemslib.signer import CryptoSigner
+
+from edgemm import topics
+from edgemm.messages import Ack, Action, encode_control
+from edgemm.topics import Channel
+from edgemm_fleet.ingest.reading import Incoming
+from edgemm_fleet.rollout.plan import Group
+from edgemm_fleet.store import actions, desired, devices, reported, streams
+from simulators.broker import FLEET, LocalFleet
+from simulators.device import Outgoing, SimulatedDevice
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Iterator[LocalFleet]:
+    fleet = LocalFleet(tmp_path)
+    fleet.add("cam-1", "cam-2")
+    yield fleet
+    fleet.store.close()
+
+
+def process(fleet: LocalFleet, *messages: Outgoing | Incoming) -> dict[str, tuple[Ack, ...]]:
+    return fleet.ingest.process([Incoming(m.topic, m.payload) for m in messages], now=fleet.now)
+
+
+def acked(acks: dict[str, tuple[Ack, ...]], device: str) -> list[int]:
+    return [one.sequence for ack in acks.get(device, ()) for one in ack.acks]
+
+
+def stored_windows(fleet: LocalFleet, device: str) -> list[int]:
+    with fleet.store.read() as tx:
+        return sorted(record.telemetry.sequence for record in streams.page_telemetry(tx, device).items)
+
+
+def test_only_what_is_stored_without_a_gap_is_acknowledged(fleet: LocalFleet) -> None:
+    windows = [fleet.devices["cam-1"].measure() for _ in range(5)]
+    assert acked(process(fleet, windows[0], windows[1]), "cam-1") == [2]
+    assert acked(process(fleet, windows[3], windows[4]), "cam-1") == [2], "the third is missing"
+    assert acked(process(fleet, windows[2]), "cam-1") == [5]
+    assert stored_windows(fleet, "cam-1") == [1, 2, 3, 4, 5]
+
+
+def test_what_comes_twice_is_stored_once_and_acknowledged_again(fleet: LocalFleet) -> None:
+    window = fleet.devices["cam-1"].measure()
+    for _ in range(3):
+        assert acked(process(fleet, window, window), "cam-1") == [1]
+    assert stored_windows(fleet, "cam-1") == [1]
+
+
+def test_each_boot_is_numbered_on_its_own(fleet: LocalFleet) -> None:
+    device = fleet.devices["cam-1"]
+    first = device.measure()
+    device.restart()
+    second = device.measure()
+    acks = process(fleet, second, first)
+    assert acked(acks, "cam-1") == [1, 1]
+    assert len({one.boot for ack in acks["cam-1"] for one in ack.acks}) == 2
+
+
+def test_an_ack_makes_the_device_drop_exactly_what_is_stored(fleet: LocalFleet) -> None:
+    device = fleet.devices["cam-1"]
+    windows = [device.measure() for _ in range(3)]
+    for ack in process(fleet, windows[0], windows[2])["cam-1"]:
+        device.receive(topics.topic(FLEET, "cam-1", Channel.ACK), encode_control(ack))
+    assert device.unacknowledged() == windows[1:]
+
+
+def forged(fleet: LocalFleet, device: str, *, topic_of: str) -> Outgoing:
+    """Return a report of one device, put on the topic of another."""
+    report = fleet.devices[device].report()
+    return Outgoing(topics.topic(FLEET, topic_of, Channel.REPORTED), report.payload)
+
+
+@pytest.mark.parametrize(
+    "bad", ["other key", "other device's topic", "not JSON", "too large", "newer version", "stranger"]
+)
+def test_what_cannot_be_trusted_is_refused_and_counted_and_changes_nothing(fleet: LocalFleet, bad: str) -> None:
+    topic = topics.topic(FLEET, "cam-1", Channel.REPORTED)
+    with fleet.store.read() as tx:
+        before = reported.find(tx, "cam-1")
+    impostor = SimulatedDevice(FLEET, "cam-1", CryptoSigner.generate_ed25519(), [])
+    stranger = SimulatedDevice(FLEET, "nobody", CryptoSigner.generate_ed25519(), [])
+    message, counter = {
+        "other key": (impostor.report(), "refused_untrusted"),
+        "other device's topic": (forged(fleet, "cam-2", topic_of="cam-1"), "refused_untrusted"),
+        "not JSON": (Outgoing(topic, b"\xff{"), "refused_malformed"),
+        "too large": (Outgoing(topic, b" " * 40_000), "refused_malformed"),
+        "newer version": (
+            Outgoing(topics.topic(FLEET, "cam-1", Channel.STATUS), b'{"v":2,"online":true}'),
+            "refused_malformed",
+        ),
+        "stranger": (stranger.report(), "refused_unknown_device"),
+    }[bad]
+    good = fleet.devices["cam-2"].measure()
+    assert acked(process(fleet, message, good), "cam-2") == [1], "the rest of the batch is stored"
+    assert fleet.ingest.counters.snapshot()[counter] == 1
+    with fleet.store.read() as tx:
+        assert reported.find(tx, "cam-1") == before
+
+
+def test_a_topic_of_another_fleet_or_shard_is_refused(fleet: LocalFleet) -> None:
+    payload = fleet.devices["cam-1"].report().payload
+    shard = topics.shard("cam-2")
+    for topic in (f"edgemm/v1/{FLEET}/{shard}/cam-1/reported", topics.topic("other", "cam-1", Channel.REPORTED)):
+        process(fleet, Incoming(topic, payload))
+    assert fleet.ingest.counters.snapshot()["refused_malformed"] == 2
+
+
+def test_a_removed_device_is_not_listened_to(fleet: LocalFleet) -> None:
+    with fleet.store.write() as tx:
+        devices.remove(tx, "cam-1", now=fleet.now)
+    assert process(fleet, fleet.devices["cam-1"].measure()) == {}
+    assert stored_windows(fleet, "cam-1") == []
+
+
+def test_an_older_report_that_comes_late_changes_nothing_but_the_highest_generation(fleet: LocalFleet) -> None:
+    device = fleet.devices["cam-1"]
+    device.generation = 9
+    late = device.report()
+    device.generation = 0
+    newer = device.report()
+    process(fleet, newer)
+    process(fleet, late)
+    with fleet.store.read() as tx:
+        record = reported.find(tx, "cam-1")
+    assert record is not None
+    assert (record.reported.generation, record.highest_generation) == (0, 9)
+
+
+def test_a_device_with_another_generation_is_told_again(fleet: LocalFleet) -> None:
+    fleet.run("1.0.0", Group(percent=100))
+    device = fleet.devices["cam-1"]
+    device.generation = 0
+    fleet.sent.clear()
+    fleet.deliver(device.connect())
+    fleet.settle()
+    assert fleet.sent == ["cam-1"]
+    assert device.generation == 1
+
+
+def test_after_a_restored_backup_a_new_generation_lies_above_what_devices_reported(fleet: LocalFleet) -> None:
+    fleet.run("1.0.0", Group(percent=100))
+    device = fleet.devices["cam-1"]
+    device.generation = 41
+    fleet.deliver(device.connect())
+    fleet.settle()
+    assert device.generation == 42
+    with fleet.store.read() as tx:
+        record = desired.find(tx, "cam-1")
+    assert record is not None
+    assert record.desired.generation == 42
+
+
+def test_an_action_is_asked_for_once_and_its_result_kept(fleet: LocalFleet) -> None:
+    with fleet.store.write() as tx:
+        actions.add(tx, "cam-1", Action(id="a-1", kind="selftest"), now=fleet.now)
+        fleet.director.write(tx, "cam-1", now=fleet.now)
+    fleet.settle()
+    with fleet.store.read() as tx:
+        assert [(r.action.id, r.ok) for r in actions.recent(tx, "cam-1", limit=10)] == [("a-1", True)]
+        assert actions.waiting(tx, "cam-1") == []
+        record = desired.find(tx, "cam-1")
+    assert record is not None
+    assert record.desired.actions == ()
+
+
+def test_two_devices_with_one_identity_are_flagged(fleet: LocalFleet) -> None:
+    device = fleet.devices["cam-1"]
+    clone = SimulatedDevice(FLEET, "cam-1", device.signer, [])
+    clone.boot = "f" * 16
+    process(fleet, clone.connect()[0])
+    with fleet.store.read() as tx:
+        assert devices.get(tx, "cam-1").presence.duplicate_at == fleet.now
+        assert devices.get(tx, "cam-2").presence.duplicate_at is None
