@@ -1,0 +1,69 @@
+"""Whether a `desired` whose signature holds becomes the state that this device works towards. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from edgemm import times
+from edgemm.messages import Desired
+from edgemm_runtime.agent.trusted_time import TrustedTime, expired, too_early
+
+
+class Answer(StrEnum):
+    """What becomes of a `desired`; the value is the cause of the event that tells the fleet of a refusal."""
+
+    ACCEPTED = "desired_accepted"
+    RENEWED = "desired_renewed"
+    UNCHANGED = "desired_unchanged"
+    OLDER = "desired_older"
+    CONFLICT = "desired_conflict"
+    FOREIGN = "desired_foreign"
+    EXPIRED = "desired_expired"
+    TOO_EARLY = "desired_too_early"
+
+    @property
+    def taken(self) -> bool:
+        """Tell whether it replaces the current one."""
+        return self in {Answer.ACCEPTED, Answer.RENEWED}
+
+    @property
+    def refused(self) -> bool:
+        """Tell whether it is an error, rather than something old or known that arrived again."""
+        return self in {Answer.CONFLICT, Answer.FOREIGN, Answer.EXPIRED, Answer.TOO_EARLY}
+
+
+@dataclass(frozen=True)
+class Whom:
+    """Whose desired state it must be."""
+
+    fleet: str
+    device: str
+
+
+def judge(new: Desired, current: Desired | None, *, whom: Whom, now: TrustedTime) -> Answer:  # noqa: PLR0911 - a table
+    """Compare a new `desired` with the current one.
+
+    An older generation is ignored; the same with the same content renews if it expires later; the same with other
+    content is a conflict. A newer one must be within its validity, for it may start an install.
+    """
+    if (new.fleet, new.device) != (whom.fleet, whom.device):
+        return Answer.FOREIGN
+    known = current.generation if current else 0
+    if new.generation < known:
+        return Answer.OLDER
+    if current is not None and new.generation == known:
+        if new.content() != current.content():
+            return Answer.CONFLICT
+        if times.from_text(new.expires) <= times.from_text(current.expires):
+            return Answer.UNCHANGED
+    if expired(times.from_text(new.expires), now):
+        return Answer.EXPIRED
+    if too_early(times.from_text(new.not_before), now):
+        return Answer.TOO_EARLY
+    return Answer.ACCEPTED if new.generation > known else Answer.RENEWED
+
+
+def may_install(desired: Desired, now: TrustedTime) -> bool:
+    """Tell whether `desired` may start a new install: expiry gates that, and nothing else."""
+    return not expired(times.from_text(desired.expires), now)

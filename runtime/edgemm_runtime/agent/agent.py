@@ -1,0 +1,296 @@
+"""The device agent: its parts put together, and the loop that hears the broker and speaks to it.
+
+Predictions are served in the threads of `ModelServer`, updates made in one thread a model, the broker kept in the
+link's thread; this loop, in the thread that calls `run`, joins them. None of them can stop the serving of another.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import secrets
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from edgemm.enrolment import DIRECTOR_TARGET
+from edgemm.errors import EnvironmentFailure, MessageError, TrustError
+from edgemm.messages import Ack, Desired, DesiredModel, decode_control
+from edgemm.signing import load_key
+from edgemm.topics import Channel
+from edgemm_runtime.agent import system
+from edgemm_runtime.agent.acceptance import Answer, Whom, may_install
+from edgemm_runtime.agent.actions import Actions
+from edgemm_runtime.agent.clock import Clock, TimeKeeper
+from edgemm_runtime.agent.diagnosis import Diagnosis
+from edgemm_runtime.agent.documents import BootFile, IdentityFile, Installed, ModelFile
+from edgemm_runtime.agent.download import BlobDownloader
+from edgemm_runtime.agent.enrol import KEY_NAME
+from edgemm_runtime.agent.hosting import ModelHost
+from edgemm_runtime.agent.link import Link
+from edgemm_runtime.agent.options import AgentLimits
+from edgemm_runtime.agent.reporter import Reporter, Situation
+from edgemm_runtime.agent.reports import Speaker
+from edgemm_runtime.agent.repository import ModelRepository
+from edgemm_runtime.agent.shelf import Shelf
+from edgemm_runtime.agent.spool import open_spool
+from edgemm_runtime.agent.state_folder import StateFolder
+from edgemm_runtime.agent.transport import FleetServer
+from edgemm_runtime.agent.update import machine
+from edgemm_runtime.agent.update.journal import Journal
+from edgemm_runtime.agent.update.steps import Box, Steps, Tools
+from edgemm_runtime.agent.update.updater import Updater
+from edgemm_runtime.agent.wishes import Wishes
+from edgemm_runtime.engines import available, selftest
+
+_log = logging.getLogger(__name__)
+_LONGEST_WAIT_S = 1.0
+
+
+class Ending(StrEnum):
+    """Why the agent's loop ended."""
+
+    STOPPED = "stopped"
+    RESTART = "restart"
+
+
+@dataclass(frozen=True)
+class _Received:
+    channel: Channel
+    payload: bytes
+
+
+class _Signal(StrEnum):
+    WAKE = "wake"
+    CONNECTED = "connected"
+    STOP = "stop"
+    RESTART = "restart"
+
+
+class Agent:
+    """One device: made, `recover`ed (what is installed serves from then on), and `run` until it is stopped."""
+
+    def __init__(
+        self,
+        folder: StateFolder,
+        identity: IdentityFile,
+        host: ModelHost,
+        limits: AgentLimits,
+        *,
+        clock: Clock,
+    ) -> None:
+        self._folder, self._host, self._limits, self._clock = folder, host, limits, clock
+        self._inbox: queue.SimpleQueue[_Received | _Signal] = queue.SimpleQueue()
+        self._changing = threading.RLock()
+        self._time = TimeKeeper(folder, clock, persist_s=limits.time_persist_s)
+        server = FleetServer(
+            identity.url,
+            tls_fingerprint=identity.tls_fingerprint,
+            connect_timeout_s=limits.connect_timeout_s,
+            read_timeout_s=limits.read_timeout_s,
+            bearer=identity.bearer,
+        )
+        repository = ModelRepository(folder.path("tuf"), server, root=identity.root.encode(), now=self._time.now)
+        self._shelf = Shelf(folder)
+        self._wishes = Wishes(folder, repository, Whom(identity.fleet, identity.device), now=self._time.now)
+        who = Speaker(identity.fleet, identity.device, secrets.token_hex(8), _count_boot(folder))
+        self._spool = open_spool(
+            folder.path("spool.sqlite"), boot=who.boot, boot_count=who.boot_count, max_bytes=limits.spool_bytes
+        )
+        self._reporter = Reporter(
+            who, load_key(folder.path(KEY_NAME)), self._spool, now=self._time.now, clock=clock, limits=limits
+        )
+        self._steps = Steps(self._tools(server, repository))
+        self._journal = Journal(folder, tell=self._reporter.tell, changed=self._changed)
+        self._updaters = {name: self._updater(record) for name, record in folder.read_models().items()}
+        diagnosis = Diagnosis(folder, self._shelf, self._records, self._selftest, self._prune)
+        self._actions = Actions(
+            folder,
+            diagnosis.handlers(),
+            restart=lambda: self._inbox.put(_Signal.RESTART),
+            changed=self._changed,
+        )
+        self._link = Link(
+            identity.broker,
+            who,
+            limits,
+            on_connected=lambda: self._inbox.put(_Signal.CONNECTED),
+            on_message=lambda channel, payload: self._inbox.put(_Received(channel, payload)),
+        )
+
+    def recover(self) -> None:
+        """Serve what was committed before; an update that was cut short goes on once `run` is called."""
+        for updater in self._updaters.values():
+            updater.recover()
+
+    def run(self) -> Ending:
+        """Work until `stop`; what serves goes on serving meanwhile and after."""
+        self._reporter.note("agent_started")
+        for updater in self._updaters.values():
+            updater.start()
+        self._actions.start()
+        self._link.start()
+        if not self._folder.path(DIRECTOR_TARGET).exists():
+            self._wishes.refresh_keys()
+        if (kept := self._wishes.restore()) is not None:
+            self._obey(kept)
+        try:
+            return self._loop()
+        finally:
+            self._end()
+
+    def stop(self) -> None:
+        """Ask `run` to end; may be called from a signal handler."""
+        self._inbox.put(_Signal.STOP)
+
+    def close(self) -> None:
+        """Close what is on disk; to be called after `run`."""
+        self._spool.close()
+
+    def _loop(self) -> Ending:
+        next_window_s = self._clock.monotonic() + self._limits.telemetry_interval_s
+        while True:
+            item = self._next(next_window_s)
+            if item in {_Signal.STOP, _Signal.RESTART}:
+                return Ending.STOPPED if item is _Signal.STOP else Ending.RESTART
+            try:
+                self._handle(item)
+                if self._clock.monotonic() >= next_window_s:
+                    next_window_s = self._clock.monotonic() + self._limits.telemetry_interval_s
+                    self._measure()
+                self._reporter.pump(self._link, self._records(), self._situation())
+            except Exception:  # noqa: BLE001 - the loop's boundary: whatever one message does, the device goes on
+                _log.exception("cannot handle item=%s", type(item).__name__)
+
+    def _next(self, next_window_s: float) -> _Received | _Signal | None:
+        wait_s = min(_LONGEST_WAIT_S, max(0.0, next_window_s - self._clock.monotonic()))
+        try:
+            return self._inbox.get(timeout=wait_s)
+        except queue.Empty:
+            return None
+
+    def _handle(self, item: _Received | _Signal | None) -> None:
+        if item is _Signal.CONNECTED:
+            self._reporter.connected()
+        elif isinstance(item, _Received) and item.channel is Channel.ACK:
+            self._acknowledge(item.payload)
+        elif isinstance(item, _Received) and item.channel is Channel.DESIRED:
+            self._receive(item.payload)
+
+    def _acknowledge(self, payload: bytes) -> None:
+        try:
+            self._reporter.acknowledge(decode_control(payload, Ack).acks)
+        except MessageError as err:
+            _log.warning("ack ignored error=%s", err)
+
+    def _receive(self, payload: bytes) -> None:
+        try:
+            answer = self._wishes.receive(payload)
+        except (MessageError, TrustError) as err:
+            _log.error("desired refused error=%s", err)
+            self._reporter.note("desired_untrusted", str(err))
+            return
+        current = self._wishes.current
+        _log.info("desired answer=%s generation=%s", answer, current.generation if current else 0)
+        if answer.refused:
+            _log.error("desired refused cause=%s", answer)
+            self._reporter.note(answer.value)
+        elif answer.taken and current is not None:
+            self._obey(current)
+        if answer is not Answer.CONFLICT:
+            # A manager that sent what was known already has not heard which generation this device is at.
+            self._changed()
+
+    def _obey(self, desired: Desired) -> None:
+        if not may_install(desired, self._time.now()):
+            _log.warning("desired expired generation=%d: nothing new is installed", desired.generation)
+            return
+        wanted = {model.name: model for model in desired.models}
+        for name in wanted.keys() - self._updaters.keys():
+            self._updaters[name] = self._updater(ModelFile(name=name))
+            self._updaters[name].start()
+        for name, updater in self._updaters.items():
+            updater.tell(wanted.get(name))
+        self._actions.want(desired.actions)
+
+    def _measure(self) -> None:
+        records = self._records()
+        active = frozenset((r.name, r.active.digest, r.active.variant) for r in records if r.active)
+        self._reporter.measure(self._host.snapshot(), active, system.gauges(self._folder.folder))
+
+    def _situation(self) -> Situation:
+        current = self._wishes.current
+        return Situation(
+            generation=current.generation if current else 0,
+            wanted=frozenset(model.name for model in current.models) if current else frozenset(),
+            engines={engine.value: version for engine, version in available().items()},
+            actions=self._actions.results,
+        )
+
+    def _records(self) -> list[ModelFile]:
+        return [updater.record for updater in list(self._updaters.values())]
+
+    def _changed(self) -> None:
+        self._reporter.changed()
+        self._inbox.put(_Signal.WAKE)
+
+    def _updater(self, record: ModelFile) -> Updater:
+        return Updater(record, self._steps, self._journal, changing=self._changing)
+
+    def _prune(self) -> int:
+        with self._changing:
+            return self._shelf.prune(_kept(self._records()), in_flight=_in_flight(self._records()))
+
+    def _selftest(self, installed: Installed) -> None:
+        selftest.run_in_child(
+            self._shelf.location(installed.digest),
+            installed.variant,
+            timeout_s=self._limits.selftest_timeout_s,
+            threads=installed.threads,
+        )
+
+    def _tools(self, server: FleetServer, repository: ModelRepository) -> Tools:
+        folder, limits = self._folder, self._limits
+        return Tools(
+            manifests=repository,
+            blobs=BlobDownloader(server, self._shelf.blobs, self._shelf.partial, sync_bytes=limits.partial_sync_bytes),
+            shelf=self._shelf,
+            selftest=self._selftest,
+            host=self._host,
+            box=Box(available, system.memory_available_bytes, lambda: system.disk_free_bytes(folder.folder)),
+            clock=self._clock,
+            limits=limits,
+            prune=self._prune,
+        )
+
+    def _end(self) -> None:
+        for updater in self._updaters.values():
+            updater.stop()
+        deadline_s = self._clock.monotonic() + self._limits.stop_timeout_s
+        for name, updater in self._updaters.items():
+            if not updater.join(max(0.0, deadline_s - self._clock.monotonic())):
+                _log.warning("update still in a step that cannot be interrupted model=%s", name)
+        self._actions.stop()
+        self._reporter.pump(self._link, self._records(), self._situation())
+        self._link.stop(self._limits.stop_timeout_s)
+
+
+def _count_boot(folder: StateFolder) -> int:
+    """Return the number of this start, durable before anything is said under it."""
+    kept = folder.read("boot.json", BootFile)
+    count = (kept.count if kept else 0) + 1
+    try:
+        folder.write("boot.json", BootFile(count=count))
+    except EnvironmentFailure as err:
+        _log.error("boot counter not kept error=%s", err)
+    return count
+
+
+def _kept(records: Iterable[ModelFile]) -> list[Installed]:
+    return [installed for record in records for installed in machine.keeps(record)]
+
+
+def _in_flight(records: Iterable[ModelFile]) -> list[str]:
+    targets: list[DesiredModel] = [r.update.target for r in records if r.update and not machine.is_over(r)]
+    return [target.digest for target in targets]

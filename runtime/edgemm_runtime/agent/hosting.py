@@ -1,0 +1,91 @@
+"""The serving process as the agent sees it: swap a model in, take it out, check it, read its counters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from edgemm.errors import NotFoundError, UnavailableError
+from edgemm_runtime.agent.documents import Installed
+from edgemm_runtime.engines import golden
+from edgemm_runtime.engines.model import Array, Arrays
+from edgemm_runtime.engines.source import BundleSource
+from edgemm_runtime.model import Model
+from edgemm_runtime.serving.counters import CounterSnapshot
+from edgemm_runtime.serving.registry import ModelRegistry, ServedModel
+
+
+class ModelHost(Protocol):
+    """What answers requests; a swap drops none, and a failed one leaves what was active."""
+
+    def serving(self, name: str) -> tuple[str, str] | None:
+        """Return (digest, variant) of what answers requests for a model now."""
+
+    def activate(self, name: str, installed: Installed, source: BundleSource) -> None:
+        """Load beside what serves, answer a golden sample in this process, swap.
+
+        Raises:
+            BundleError: a blob is damaged.
+            EngineError: the engine is missing or failed, or the golden sample came out wrong.
+        """
+
+    def deactivate(self, name: str) -> None:
+        """Stop serving a model; requests in flight end on it."""
+
+    def check(self, name: str, source: BundleSource) -> None:
+        """Let what serves answer the golden samples, without counting them.
+
+        Raises:
+            EngineError: an answer is wrong, or the engine failed.
+            BundleError: the samples cannot be read.
+        """
+
+    def snapshot(self) -> Sequence[CounterSnapshot]:
+        """Return the counters of all that served since the process started."""
+
+
+@dataclass(frozen=True)
+class _Direct:
+    """A served model as a `LoadedModel`, past the counters."""
+
+    model: Model
+
+    def run(self, inputs: Arrays) -> dict[str, Array]:
+        return self.model.predict(inputs)
+
+
+class RegistryHost:
+    """A `ModelHost` over the registry of the HTTP server in this process."""
+
+    def __init__(self, registry: ModelRegistry) -> None:
+        self._registry = registry
+
+    def serving(self, name: str) -> tuple[str, str] | None:
+        """Return what answers; see `ModelHost`."""
+        served = self._served(name)
+        return (served.key.digest, served.key.variant) if served else None
+
+    def activate(self, name: str, installed: Installed, source: BundleSource) -> None:
+        """Swap a model in; see `ModelHost`."""
+        variant = source.manifest.variant(installed.variant)
+        self._registry.activate(name, source, variant, threads=installed.threads)
+
+    def deactivate(self, name: str) -> None:
+        """Take a model out; see `ModelHost`."""
+        self._registry.deactivate(name)
+
+    def check(self, name: str, source: BundleSource) -> None:
+        """Run the golden samples; see `ModelHost`."""
+        served = self._registry.get(name)
+        golden.check(source, served.variant, _Direct(served.model))
+
+    def snapshot(self) -> Sequence[CounterSnapshot]:
+        """Return all counters; see `ModelHost`."""
+        return self._registry.snapshot()
+
+    def _served(self, name: str) -> ServedModel | None:
+        try:
+            return self._registry.get(name)
+        except (NotFoundError, UnavailableError):
+            return None

@@ -1,0 +1,65 @@
+"""Starting and stopping a device agent in this process: state folder, HTTP server, identity, agent, signals."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from types import FrameType
+
+from edgemm_runtime.agent.agent import Agent, Ending
+from edgemm_runtime.agent.clock import Clock
+from edgemm_runtime.agent.enrol import identify
+from edgemm_runtime.agent.hosting import RegistryHost
+from edgemm_runtime.agent.options import AgentOptions
+from edgemm_runtime.agent.state_folder import StateFolder
+from edgemm_runtime.serving.registry import ModelRegistry
+from edgemm_runtime.serving.server import ModelServer
+
+_log = logging.getLogger(__name__)
+
+
+def run_agent(options: AgentOptions) -> None:
+    """Be a device of a fleet until SIGTERM, which ends it in order; SIGINT does too, and then is Ctrl-C.
+
+    Requests in flight are answered first. A `restart` that the fleet asks for starts the same command anew.
+
+    Raises:
+        InputError: no token where one is needed, or options that can never work.
+        PermissionDeniedError: the token is unknown, expired or used up.
+        EnvironmentFailure: the port or state folder is taken, or the server out of reach at the first start.
+        KeyboardInterrupt: SIGINT came.
+    """
+    received: list[int] = []
+    with ExitStack() as stack:
+        folder = StateFolder(options.state_dir)
+        stack.callback(folder.close)
+        registry = ModelRegistry()
+        stack.enter_context(ModelServer(registry, host=options.listen, port=options.port))
+        agent = Agent(folder, identify(folder, options), RegistryHost(registry), options.limits, clock=Clock())
+        stack.callback(agent.close)
+        agent.recover()
+        with _stopping_on_signals(agent, received):
+            ending = agent.run()
+    if signal.SIGINT in received:
+        raise KeyboardInterrupt
+    if ending is Ending.RESTART:
+        _log.info("restarting")
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - this very command again
+
+
+@contextmanager
+def _stopping_on_signals(agent: Agent, received: list[int]) -> Iterator[None]:
+    def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a handler
+        received.append(number)
+        agent.stop()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,97 @@
+"""What a device agent is started with; loaded once by the command line and passed in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentLimits:
+    """Every limit and interval of the agent, with its unit."""
+
+    telemetry_interval_s: float = 60.0
+    """One window of counters is spooled this often."""
+
+    spool_bytes: int = 16 * MIB
+    """Events and telemetry that wait for an acknowledgement; beyond it the oldest are dropped and counted."""
+
+    resend_after_s: float = 30.0
+    """What is not acknowledged by then is sent again."""
+
+    in_flight_messages: int = 64
+    """Spooled messages that may be on their way at a time."""
+
+    reserve_bytes: int = 16 * MIB
+    """Disk that a download leaves free, so that state can still be written."""
+
+    partial_sync_bytes: int = 64 * 1024
+    """A download is made durable every so many bytes: what a loss of power may cost on the wire."""
+
+    download_give_up_s: float = 24 * 3600.0
+    """An update whose bytes cannot be had for so long fails as `unreachable`."""
+
+    damaged_retries: int = 3
+    """Wrong bytes or signatures in a row before an update ends."""
+
+    backoff_first_s: float = 1.0
+    """Upper end of the first pause after a failed transfer or connection; it doubles from there."""
+
+    backoff_max_s: float = 300.0
+    """The longest such pause."""
+
+    connect_timeout_s: float = 10.0
+    """Time to connect to the fleet manager or the broker."""
+
+    read_timeout_s: float = 30.0
+    """Longest silence of the fleet manager inside one answer."""
+
+    selftest_timeout_s: float = 120.0
+    """A self-test child that runs longer is killed and fails the update."""
+
+    hang_timeout_s: float = 30.0
+    """A golden sample that takes longer in the serving process counts as a hang."""
+
+    power_losses: int = 3
+    """Attempts to activate one update that a loss of power may spend."""
+
+    time_persist_s: float = 6 * 3600.0
+    """Trusted time is written when it rose by so much; rarely, for the SD card's sake."""
+
+    keepalive_s: int = 30
+    """MQTT keep-alive."""
+
+    stop_timeout_s: float = 10.0
+    """How long a stop waits for the update threads."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentOptions:
+    """How one device agent runs."""
+
+    fleet_url: str
+    """Base URL of the fleet manager: https://…, or http://… on loopback alone."""
+
+    state_dir: Path
+    """Where identity, models and the spool live; one agent at a time."""
+
+    token: str | None = None
+    """The enrolment token `emt1_…`; needed at the first start only."""
+
+    name: str | None = None
+    """What people call the device; the host's name by default."""
+
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Labels that the device asks for when it enrols."""
+
+    listen: str = "127.0.0.1"
+    """Address on which predictions are served."""
+
+    port: int = 8080
+    """Port on which predictions are served."""
+
+    limits: AgentLimits = AgentLimits()
+    """Limits and intervals."""

@@ -1,0 +1,71 @@
+"""Whether a model on trial goes on, stays for good or is turned back. Pure: figures and elapsed time are arguments.
+
+The rules are those of `edgemm.messages.Probation`; durations are of the monotonic clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from edgemm.messages import LATENCY_EDGES_S, Probation
+
+
+class Outcome(StrEnum):
+    """What to do next."""
+
+    GO_ON = "go_on"
+    COMMIT = "commit"
+    ROLL_BACK = "roll_back"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a model did since its probation began; `latency_counts` are per bucket of `LATENCY_EDGES_S`."""
+
+    elapsed_s: float
+    requests: int = 0
+    errors: int = 0
+    latency_counts: Sequence[int] = ()
+    selftest_failure: str | None = None
+    hang: str | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The outcome; for a roll-back with its reason code, and words."""
+
+    outcome: Outcome
+    reason: str = ""
+    detail: str = ""
+
+
+def judge(rules: Probation, trial: Trial) -> Verdict:
+    """Weigh one trial against its rules; what turns a model back goes before what commits it."""
+    if trial.selftest_failure is not None:
+        return Verdict(Outcome.ROLL_BACK, "selftest_failed", trial.selftest_failure)
+    if trial.hang is not None:
+        return Verdict(Outcome.ROLL_BACK, "hang", trial.hang)
+    if trial.requests and trial.requests >= rules.min_requests:
+        if trial.errors > rules.max_error_ratio * trial.requests:
+            found = f"{trial.errors} of {trial.requests} requests failed, at most {rules.max_error_ratio:.1%} may"
+            return Verdict(Outcome.ROLL_BACK, "errors", found)
+        median = median_s(trial.latency_counts)
+        if rules.max_latency_s is not None and median > rules.max_latency_s:
+            found = f"median latency {median:.4g} s, the limit is {rules.max_latency_s:.4g} s"
+            return Verdict(Outcome.ROLL_BACK, "latency", found)
+    enough = trial.elapsed_s >= rules.min_duration_s and trial.requests >= rules.min_requests
+    if enough or trial.elapsed_s >= rules.max_duration_s:
+        return Verdict(Outcome.COMMIT)
+    return Verdict(Outcome.GO_ON)
+
+
+def median_s(counts: Sequence[int]) -> float:
+    """Return the lower edge of the bucket that holds the median: a latency that is surely reached; 0 for no counts."""
+    half, seen = sum(counts) / 2, 0
+    for index, count in enumerate(counts):
+        seen += count
+        if seen > half or (seen == half and count):
+            return LATENCY_EDGES_S[index - 1] if index else 0.0
+    return 0.0

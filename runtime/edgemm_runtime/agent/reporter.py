@@ -1,0 +1,188 @@
+"""What the device has to say, numbered, signed and spooled; the shell around `reports`, `telemetry` and `window`.
+
+`pump` publishes `reported` when something changed and sends what waits in the spool; without a connection it does
+nothing, and nothing is lost.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+import msgspec
+from msgspec.structs import replace
+from securesystemslib.signer import CryptoSigner
+
+from edgemm import signing
+from edgemm.errors import MessageError
+from edgemm.messages import (
+    ActionResult,
+    Event,
+    Reported,
+    Stream,
+    StreamAck,
+    SystemGauges,
+    Telemetry,
+    encode_telemetry,
+)
+from edgemm.signing import PayloadType
+from edgemm.topics import Channel
+from edgemm_runtime.agent import reports, telemetry
+from edgemm_runtime.agent.clock import Clock
+from edgemm_runtime.agent.documents import ModelFile, Transition
+from edgemm_runtime.agent.options import AgentLimits
+from edgemm_runtime.agent.reports import Speaker
+from edgemm_runtime.agent.spool import Spool, Spooled
+from edgemm_runtime.agent.trusted_time import TrustedTime
+from edgemm_runtime.agent.window import Window
+from edgemm_runtime.serving.counters import CounterSnapshot
+
+_log = logging.getLogger(__name__)
+AGENT = "agent"
+"""Under which name the agent's own events are numbered; no model can have it, for theirs begin with `models/`."""
+
+
+class Publisher(Protocol):
+    """The connection to the broker."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether messages can be sent now."""
+
+    def publish(self, channel: Channel, payload: bytes) -> bool:
+        """Hand a message to the broker; tells whether it was taken."""
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What a report tells besides the models."""
+
+    generation: int
+    wanted: Collection[str]
+    engines: dict[str, str]
+    actions: tuple[ActionResult, ...]
+
+
+class Reporter:
+    """Speaks for one boot of one device; safe to use from many threads."""
+
+    def __init__(
+        self,
+        who: Speaker,
+        signer: CryptoSigner,
+        spool: Spool,
+        *,
+        now: Callable[[], TrustedTime],
+        clock: Clock,
+        limits: AgentLimits,
+    ) -> None:
+        self.who = who
+        self._signer, self._spool, self._now, self._clock, self._limits = signer, spool, now, clock, limits
+        self._lock = threading.Lock()
+        self._begun_s = clock.monotonic()
+        self._sequence = 0
+        self._window = Window()
+        self._changed = True
+
+    def tell(self, name: str | None, told: Transition) -> bool:
+        """Spool a transition of a model (None: of the agent) unless it was; tells whether the spool knows it now."""
+        with self._lock:
+            sequence = self._spool.next_sequence(Stream.EVENT)
+            now, uptime = self._now(), self._clock.monotonic() - self._begun_s
+            message = reports.event(self.who, name, told, sequence=sequence, now=now, uptime_s=uptime)
+            body = msgspec.json.encode(message)
+            if name is None:
+                return self._spool.add(Stream.EVENT, body, sequence=sequence)
+            source = f"models/{name}"
+            return self._spool.add_once(Stream.EVENT, body, sequence=sequence, source=source, serial=told.serial)
+
+    def note(self, cause: str, detail: str = "") -> None:
+        """Spool an event of the agent itself."""
+        self.tell(None, Transition(serial=1, cause=cause, detail=detail[:1000]))
+
+    def measure(
+        self, snapshots: Iterable[CounterSnapshot], active: frozenset[tuple[str, str, str]], system: SystemGauges
+    ) -> None:
+        """Spool one telemetry window."""
+        with self._lock:
+            sequence = self._spool.next_sequence(Stream.TELEMETRY)
+            moment = telemetry.Moment(
+                boot=self.who.boot,
+                sequence=sequence,
+                floor=1,
+                time_s=self._now().seconds,
+                uptime_s=self._clock.monotonic() - self._begun_s,
+            )
+            message = telemetry.window(
+                moment, tuple(snapshots), active=active, system=system, spool=self._spool.gauges()
+            )
+            self._spool.add(Stream.TELEMETRY, encode_telemetry(message), sequence=sequence)
+
+    def changed(self) -> None:
+        """Note that `reported` is out of date."""
+        self._changed = True
+
+    def connected(self) -> None:
+        """Begin again after a reconnect: the whole state, and everything that is not acknowledged."""
+        with self._lock:
+            self._window = self._window.connected(self._clock.monotonic())
+        self._changed = True
+
+    def acknowledge(self, acks: Iterable[StreamAck]) -> None:
+        """Drop what the fleet has stored."""
+        dropped = self._spool.acknowledge(acks)
+        with self._lock:
+            self._window = self._window.acknowledged(dropped, self._clock.monotonic())
+
+    def pump(self, link: Publisher, records: Iterable[ModelFile], situation: Situation) -> None:
+        """Send what is to be said now."""
+        if not link.connected:
+            return
+        if self._changed:
+            # Cleared first: a change that comes while this is composed is sent once more.
+            self._changed = False
+            if not link.publish(Channel.REPORTED, self._reported(records, situation)):
+                self._changed = True
+        self._send_spooled(link)
+
+    def _reported(self, records: Iterable[ModelFile], situation: Situation) -> bytes:
+        self._sequence += 1
+        message = reports.reported(
+            self.who,
+            records,
+            wanted=situation.wanted,
+            sequence=self._sequence,
+            generation=situation.generation,
+            now=self._now(),
+            engines=situation.engines,
+            actions=situation.actions,
+        )
+        return self._seal_report(message)
+
+    def _seal_report(self, message: Reported) -> bytes:
+        try:
+            return signing.seal(message, PayloadType.REPORTED, self._signer)
+        except MessageError as err:
+            _log.warning("reported shortened error=%s", err)
+            return signing.seal(reports.shortened(message), PayloadType.REPORTED, self._signer)
+
+    def _send_spooled(self, link: Publisher) -> None:
+        with self._lock:
+            now = self._clock.monotonic()
+            window = self._window.checked(now, resend_after_s=self._limits.resend_after_s)
+            room = self._limits.in_flight_messages - window.outstanding
+            for waiting in self._spool.after(window.position, limit=max(0, room)):
+                if not link.publish(Channel(waiting.stream.value), self._payload(waiting)):
+                    break
+                window = window.sent(waiting.id, now)
+            self._window = window
+
+    def _payload(self, waiting: Spooled) -> bytes:
+        """Return a spooled message as it is sent now, with today's floor."""
+        if waiting.stream is Stream.EVENT:
+            message = replace(msgspec.json.decode(waiting.body, type=Event), floor=waiting.floor)
+            return signing.seal(message, PayloadType.EVENT, self._signer)
+        return encode_telemetry(replace(msgspec.msgpack.decode(waiting.body, type=Telemetry), floor=waiting.floor))

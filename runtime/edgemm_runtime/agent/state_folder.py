@@ -1,0 +1,123 @@
+"""The device's state folder: where each document lies, read back with its version checked, written durably.
+
+One agent at a time holds the folder, by a lock that the kernel drops when the process ends.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from edgemm import canonical, durable
+from edgemm.errors import EnvironmentFailure, MessageError, NewerFormatError
+from edgemm_runtime.agent.documents import ModelFile
+
+_log = logging.getLogger(__name__)
+_VERSION = 1
+_FOLDERS = ("models", "manifests", "blobs", "partial", "tuf")
+Document = TypeVar("Document", bound=Struct)
+
+
+class _VersionOnly(Struct):
+    v: int
+
+
+class StateFolder:
+    """Paths and documents under one folder, which is made when it is missing.
+
+    Raises:
+        EnvironmentFailure: the folder cannot be made, or another agent holds it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        try:
+            for path in (folder, *(folder / name for name in _FOLDERS)):
+                path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as err:
+            raise EnvironmentFailure(
+                f"state folder {folder}: {err.strerror}: expected a folder that this user may write; "
+                "choose one with --state-dir"
+            ) from err
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as err:
+            os.close(self._lock)
+            raise EnvironmentFailure(
+                f"state folder {folder} is in use by another agent: stop it, or give this one its own --state-dir"
+            ) from err
+        for path in (folder, *(folder / name for name in _FOLDERS)):
+            durable.remove_leftovers(path)
+
+    def close(self) -> None:
+        """Let another agent have the folder."""
+        os.close(self._lock)
+
+    def path(self, name: str) -> Path:
+        """Return where a document or folder lies."""
+        return self.folder / name
+
+    def model_path(self, name: str) -> Path:
+        """Return where a model's record lies."""
+        return self.folder / "models" / f"{name}.json"
+
+    def read_bytes(self, name: str) -> bytes | None:
+        """Return a document as it is, None where there is none."""
+        try:
+            return self.path(name).read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as err:
+            _log.error("state unreadable file=%s error=%s", name, err)
+            return None
+
+    def read(self, name: str, kind: type[Document]) -> Document | None:
+        """Return a document; None where there is none, or where storage has damaged it (which is logged).
+
+        Raises:
+            NewerFormatError: a later major version wrote it.
+        """
+        data = self.read_bytes(name)
+        if data is None:
+            return None
+        try:
+            version = msgspec.json.decode(data, type=_VersionOnly).v
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            version = _VERSION
+        if version > _VERSION:
+            raise NewerFormatError(
+                str(self.path(name)), what="document version", found=str(version), supported=str(_VERSION)
+            )
+        try:
+            return canonical.decode(data, kind, name=name)
+        except MessageError as err:
+            _log.error("state damaged file=%s error=%s", name, err)
+            return None
+
+    def write(self, name: str, document: Struct, *, mode: int = 0o644) -> None:
+        """Replace a document durably.
+
+        Raises:
+            EnvironmentFailure: the disk is full or failing; the document is as it was.
+        """
+        durable.write(self.path(name), canonical.encode(document), mode=mode)
+
+    def write_model(self, record: ModelFile) -> None:
+        """Replace a model's record durably; raises as `write`."""
+        self.write(f"models/{record.name}.json", record)
+
+    def read_models(self) -> dict[str, ModelFile]:
+        """Return all models' records by name; a damaged one is left out, and its model installed anew."""
+        found = {}
+        for path in sorted(self.path("models").glob("*.json")):
+            record = self.read(f"models/{path.name}", ModelFile)
+            if record is not None and f"{record.name}.json" == path.name:
+                found[record.name] = record
+        return found

@@ -1,0 +1,291 @@
+"""What is done in each state of an update, over the network, the disk, a child process and the serving process.
+
+Every step may be cut short at any point and taken again. A step returns the event that it led to; it waits only on
+the interrupt, so that a stop or another wish is obeyed at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import subprocess
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol, TypeVar
+
+from edgemm.errors import (
+    BundleError,
+    EdgemmError,
+    EngineError,
+    EngineUnavailableError,
+    EnvironmentFailure,
+    ExpiredError,
+    InputError,
+    NewerFormatError,
+    PermissionDeniedError,
+    ReplayError,
+    SelfTestError,
+    TrustError,
+    UnreachableError,
+)
+from edgemm.manifest import Engine, Manifest
+from edgemm.messages import DesiredModel
+from edgemm_runtime.agent.backoff import Backoff
+from edgemm_runtime.agent.clock import Clock
+from edgemm_runtime.agent.documents import Installed, ModelFile
+from edgemm_runtime.agent.download import is_disk_full
+from edgemm_runtime.agent.hosting import ModelHost
+from edgemm_runtime.agent.options import AgentLimits
+from edgemm_runtime.agent.shelf import Shelf
+from edgemm_runtime.agent.update import events, machine, trial
+from edgemm_runtime.agent.update.events import Event, Trouble
+from edgemm_runtime.agent.update.machine import Step
+from edgemm_runtime.engines.choice import Resources, SkipReason, choose
+
+_log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+class Interrupted(Exception):  # noqa: N818 - no error: a stop, or another wish
+    """The step under way is in vain now."""
+
+
+class ManifestSource(Protocol):
+    """Where trusted manifests come from; `repository.ModelRepository` in a device."""
+
+    def manifest(self, wanted: DesiredModel) -> tuple[Manifest, bytes]:
+        """Return the manifest and its bytes; raises as `ModelRepository.manifest`."""
+
+
+class BlobFetcher(Protocol):
+    """Where blobs come from; `download.BlobDownloader` in a device."""
+
+    def missing_bytes(self, digest: str, size: int) -> int:
+        """Return how many bytes of a blob are still to be fetched."""
+
+    def fetch(self, digest: str, size: int, *, check: Callable[[], None]) -> None:
+        """Have a blob here; raises as `BlobDownloader.fetch`."""
+
+
+class SelfTest(Protocol):
+    """Runs the golden samples of an installed variant in a child process."""
+
+    def __call__(self, installed: Installed) -> None:
+        """Return if all came out right.
+
+        Raises:
+            SelfTestError: an answer is wrong, or the child crashed or hung.
+            EngineUnavailableError: the engine is not here.
+        """
+
+
+@dataclass(frozen=True)
+class Box:
+    """What this machine has: engines with their versions, free memory and disk in bytes."""
+
+    engines: Callable[[], dict[Engine, str]]
+    memory_bytes: Callable[[], int]
+    disk_bytes: Callable[[], int]
+
+
+@dataclass(frozen=True)
+class Tools:
+    """Everything that steps act on."""
+
+    manifests: ManifestSource
+    blobs: BlobFetcher
+    shelf: Shelf
+    selftest: SelfTest
+    host: ModelHost
+    box: Box
+    clock: Clock
+    limits: AgentLimits
+    prune: Callable[[], int]
+
+
+class Steps:
+    """Takes the steps of one model's updates."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+        limits = tools.limits
+        self._backoff = Backoff(limits.backoff_first_s, limits.backoff_max_s)
+
+    def take(  # noqa: PLR0911 - a table
+        self, step: Step, record: ModelFile, interrupt: threading.Event
+    ) -> Event | None:
+        """Do what a state asks for; None where nothing more follows.
+
+        Raises:
+            Interrupted: the interrupt was set meanwhile.
+        """
+        match step:
+            case Step.PREPARE:
+                return self._guarded(lambda: self._prepare(record), interrupt)
+            case Step.FETCH:
+                return self._guarded(lambda: self._fetch(record, interrupt), interrupt)
+            case Step.SELF_TEST:
+                return self._self_test(record)
+            case Step.PROCEED:
+                return events.Proceed()
+            case Step.ACTIVATE:
+                return self._activate(record) or events.Activated()
+            case Step.WATCH:
+                return self._activate(record) or self._watch(record, interrupt)
+            case Step.ROLL_BACK:
+                return self.serve_active(record) or events.RolledBack()
+            case Step.CLEAN_UP:
+                return self._clean_up(record)
+
+    def serve_active(self, record: ModelFile) -> events.Lost | None:
+        """Let what is active answer requests, or nothing; tells if it cannot be loaded any more."""
+        host, active = self._tools.host, record.active
+        if active is None:
+            if host.serving(record.name) is not None:
+                host.deactivate(record.name)
+            return None
+        try:
+            self._swap(record.name, active)
+        except (EngineError, BundleError, InputError) as err:
+            _log.error("active model cannot be loaded model=%s digest=%.12s error=%s", record.name, active.digest, err)
+            return events.Lost(str(err))
+        return None
+
+    def _swap(self, name: str, installed: Installed) -> None:
+        if self._tools.host.serving(name) != (installed.digest, installed.variant):
+            self._tools.host.activate(name, installed, self._tools.shelf.source(installed.digest))
+
+    def _prepare(self, record: ModelFile) -> Event:
+        wanted = _target(record)
+        manifest, data = self._tools.manifests.manifest(wanted)
+        tools = self._tools
+        missing = {d: tools.blobs.missing_bytes(d, blob.size) for d, blob in manifest.blobs.items()}
+        disk = max(0, tools.box.disk_bytes() - tools.limits.reserve_bytes)
+        choice = choose(
+            manifest,
+            policy=wanted.variants,
+            engines=tools.box.engines(),
+            resources=Resources(memory_bytes=tools.box.memory_bytes(), disk_bytes=disk),
+            present=[digest for digest, count in missing.items() if count == 0],
+        )
+        if choice.variant is None:
+            reasons = {skipped.reason for skipped in choice.skipped}
+            reason = next(r for r in (SkipReason.NO_SPACE, SkipReason.NO_MEMORY, SkipReason.NO_ENGINE) if r in reasons)
+            return Trouble(reason.value, "; ".join(f"{s.variant} {s.detail}" for s in choice.skipped))
+        tools.shelf.put_manifest(data)
+        return events.Prepared(choice.variant.id)
+
+    def _fetch(self, record: ModelFile, interrupt: threading.Event) -> Event:
+        installed, tools = _candidate(record), self._tools
+        manifest = tools.shelf.manifest(installed.digest)
+        sizes = {digest: manifest.blobs[digest].size for digest in manifest.blobs_for(installed.variant)}
+        needed = sum(tools.blobs.missing_bytes(digest, size) for digest, size in sizes.items())
+        found = max(0, tools.box.disk_bytes() - tools.limits.reserve_bytes)
+        if needed > found:
+            return Trouble("no_space", f"{needed:,} bytes are needed, {found:,} are free: remove something")
+        for digest, size in sizes.items():
+            tools.blobs.fetch(digest, size, check=lambda: _check(interrupt))
+        return events.Fetched()
+
+    def _self_test(self, record: ModelFile) -> Event:
+        try:
+            self._tools.selftest(_candidate(record))
+        except EngineUnavailableError as err:
+            return Trouble("no_engine", str(err))
+        except (SelfTestError, BundleError) as err:
+            late = isinstance(err.__cause__, subprocess.TimeoutExpired)
+            return Trouble("selftest_timeout" if late else "selftest_failed", str(err))
+        return events.SelfTested()
+
+    def _activate(self, record: ModelFile) -> Trouble | None:
+        try:
+            self._swap(record.name, _candidate(record))
+        except SelfTestError as err:
+            return Trouble("selftest_failed", str(err))
+        except (EngineError, BundleError, InputError) as err:
+            return Trouble("load_failed", str(err))
+        return None
+
+    def _watch(self, record: ModelFile, interrupt: threading.Event) -> Event:
+        installed, tools = _candidate(record), self._tools
+        source = tools.shelf.source(installed.digest)
+        watch = trial.Watch(
+            tools.host, record.name, installed, source=source, clock=tools.clock, hang_s=tools.limits.hang_timeout_s
+        )
+        ended = watch.run(_target(record).config.probation, interrupt)
+        if ended is None:
+            raise Interrupted
+        return ended
+
+    def _clean_up(self, record: ModelFile) -> Event | None:
+        lost = self.serve_active(record)
+        if lost is None:
+            self._tools.prune()
+        return lost
+
+    def _guarded(self, attempt: Callable[[], Event], interrupt: threading.Event) -> Event:
+        """Try until it works, the reason is final, or it has taken too long; pauses grow and are interruptible."""
+        limits, clock = self._tools.limits, self._tools.clock
+        begun, failures, wrong = clock.monotonic(), 0, 0
+        while True:
+            _check(interrupt)
+            try:
+                return attempt()
+            except EdgemmError as err:
+                failures += 1
+                reason, patience = diagnose(err)
+                wrong += patience is Patience.LITTLE
+                _log.warning("step failed reason=%s failures=%d error=%s", reason, failures, err)
+                final = patience is Patience.NONE or wrong >= limits.damaged_retries
+                if final or clock.monotonic() - begun >= limits.download_give_up_s:
+                    return Trouble(reason, str(err))
+            pause = self._backoff.delay_s(failures, draw=random.random())  # noqa: S311 - spreads load, guards nothing
+            if interrupt.wait(pause):
+                raise Interrupted
+
+
+class Patience(Enum):
+    """How often a step that failed is tried again."""
+
+    NONE = "the same can never work"
+    LITTLE = "a few times: it may have been the transfer"
+    LONG = "until too much time has passed: somebody else must come back first"
+
+
+def diagnose(err: EdgemmError) -> tuple[str, Patience]:  # noqa: PLR0911 - a table
+    """Return the reason code of what kept an update from going on, and how often to try again."""
+    match err:
+        case UnreachableError() | PermissionDeniedError():
+            return "unreachable", Patience.LONG
+        case ExpiredError():
+            return "expired", Patience.LONG
+        case ReplayError():
+            return "below_minimum_version", Patience.NONE
+        case TrustError():
+            return "untrusted", Patience.LITTLE
+        case NewerFormatError() | InputError() | EngineError():
+            return "no_engine", Patience.NONE
+        case BundleError():
+            return "damaged", Patience.LITTLE
+        case EnvironmentFailure() if is_disk_full(err):
+            return "no_space", Patience.NONE
+        case _:
+            return "unreachable", Patience.LITTLE
+
+
+def _check(interrupt: threading.Event) -> None:
+    if interrupt.is_set():
+        raise Interrupted
+
+
+def _target(record: ModelFile) -> DesiredModel:
+    assert record.update is not None
+    return record.update.target
+
+
+def _candidate(record: ModelFile) -> Installed:
+    installed = machine.candidate(record)
+    assert installed is not None
+    return installed

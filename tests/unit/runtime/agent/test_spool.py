@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from edgemm.messages import Stream, StreamAck
+from edgemm_runtime.agent.spool import Spool, open_spool
+
+BOOTS = ("a" * 16, "b" * 16)
+
+
+def _open(path: Path, boot: int = 0, max_bytes: int = 10_000) -> Spool:
+    return open_spool(path / "spool.sqlite", boot=BOOTS[boot], boot_count=boot + 1, max_bytes=max_bytes)
+
+
+def _add(spool: Spool, count: int, stream: Stream = Stream.EVENT, size: int = 36) -> None:
+    for _ in range(count):
+        assert spool.add(stream, bytes(size), sequence=spool.next_sequence(stream))
+
+
+def _held(spool: Spool) -> list[tuple[str, str, int, int]]:
+    return [(m.boot[0], m.stream.value, m.sequence, m.floor) for m in spool.after(0, limit=1000)]
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Iterator[Spool]:
+    spool = _open(tmp_path)
+    yield spool
+    spool.close()
+
+
+def test_messages_are_numbered_by_stream_and_come_in_order(spool: Spool) -> None:
+    _add(spool, 1)
+    _add(spool, 2, Stream.TELEMETRY)
+    _add(spool, 1)
+    assert _held(spool) == [
+        ("a", "event", 1, 1),
+        ("a", "telemetry", 1, 1),
+        ("a", "telemetry", 2, 1),
+        ("a", "event", 2, 1),
+    ]
+
+
+def test_only_an_acknowledgement_drops(spool: Spool) -> None:
+    _add(spool, 3)
+    assert spool.acknowledge([StreamAck(boot=BOOTS[0], stream=Stream.EVENT, sequence=2)]) == 2
+    assert spool.acknowledge([StreamAck(boot=BOOTS[0], stream=Stream.EVENT, sequence=2)]) == 0
+    assert spool.acknowledge([StreamAck(boot=BOOTS[0], stream=Stream.TELEMETRY, sequence=99)]) == 0
+    assert spool.acknowledge([StreamAck(boot=BOOTS[1], stream=Stream.EVENT, sequence=99)]) == 0
+    assert _held(spool) == [("a", "event", 3, 3)]
+    assert (spool.gauges().waiting, spool.gauges().dropped) == (1, 0)
+
+
+def test_beyond_the_cap_the_oldest_go_and_are_counted(tmp_path: Path) -> None:
+    spool = _open(tmp_path, max_bytes=500)
+    _add(spool, 7)
+    assert _held(spool) == [("a", "event", n, 3) for n in (3, 4, 5, 6, 7)]
+    assert (spool.gauges().waiting, spool.gauges().dropped) == (5, 2)
+    spool.close()
+
+
+def test_an_earlier_boot_is_sent_first_and_keeps_its_numbers(tmp_path: Path) -> None:
+    first = _open(tmp_path)
+    _add(first, 2)
+    first.close()
+    second = _open(tmp_path, boot=1)
+    _add(second, 1)
+    assert _held(second) == [("a", "event", 1, 1), ("a", "event", 2, 1), ("b", "event", 1, 1)]
+    assert second.gauges().waiting == 3
+    second.close()
+
+
+def test_a_transition_is_spooled_once_even_after_it_was_stored(tmp_path: Path) -> None:
+    first = _open(tmp_path)
+    assert first.add_once(Stream.EVENT, b"x", sequence=1, source="models/tiny", serial=5)
+    first.acknowledge([StreamAck(boot=BOOTS[0], stream=Stream.EVENT, sequence=1)])
+    first.close()
+    second = _open(tmp_path, boot=1)
+    assert second.add_once(Stream.EVENT, b"x", sequence=1, source="models/tiny", serial=5)
+    assert second.add_once(Stream.EVENT, b"y", sequence=1, source="models/tiny", serial=6)
+    assert [m.body for m in second.after(0, limit=9)] == [b"y"]
+    second.close()
+
+
+@contextmanager
+def _file_size_limit(size: int) -> Iterator[None]:
+    import signal
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_a_full_disk_costs_the_new_message_and_nothing_else(tmp_path: Path) -> None:
+    spool = _open(tmp_path, max_bytes=10**9)
+    _add(spool, 3)
+    with _file_size_limit(1024):
+        assert not spool.add(Stream.EVENT, bytes(10_000), sequence=4)
+    assert (spool.gauges().waiting, spool.gauges().dropped) == (3, 1)
+    _add(spool, 1)
+    assert [m.sequence for m in spool.after(0, limit=9)] == [1, 2, 3, 4]
+    spool.close()
+
+
+def test_a_damaged_spool_is_begun_anew(tmp_path: Path) -> None:
+    (tmp_path / "spool.sqlite").write_bytes(b"this is no database" * 1000)
+    spool = _open(tmp_path)
+    _add(spool, 1)
+    assert len(_held(spool)) == 1
+    spool.close()
+
+
+def test_a_spool_that_cannot_be_opened_is_kept_in_memory(tmp_path: Path) -> None:
+    spool = _open(tmp_path / "missing")
+    _add(spool, 2)
+    assert spool.gauges().waiting == 2
+    spool.close()
