@@ -1,4 +1,4 @@
-"""Children of the converter that misbehave: `python -m simulators.converter_children FOLDER`; the request says how."""
+"""Children of the converter that misbehave: `python -m simulators.converter_children FOLDER PARENT`; the request says how."""
 
 from __future__ import annotations
 

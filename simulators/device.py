@@ -42,7 +42,7 @@ from edgemm.messages import (
     encode_telemetry,
 )
 from edgemm.signing import PayloadType
-from edgemm.states import FAILURES, UpdateState
+from edgemm.states import BEFORE_ACTIVATION, FAILURES, UpdateState
 from edgemm.topics import Channel
 
 _U = UpdateState
@@ -173,7 +173,7 @@ class SimulatedDevice:
 
     def unacknowledged(self) -> list[Outgoing]:
         """Return everything that no ack has covered, in order."""
-        return [self._spooled(item) for item in self._spool.values()]
+        return [self._spooled(item) for item in list(self._spool.values())]
 
     def measure(self, requests: int = 10) -> Outgoing:
         """Return one more telemetry window."""
@@ -215,9 +215,20 @@ class SimulatedDevice:
             self.reported.pop(name)
             self.active.pop(name, None)
         self._results = [ActionResult(id=action.id, ok=True) for action in wanted.actions]
-        sent = [self.report()]
+        sent = [self.report(), *self._cancel_others(wanted)]
         for model in wanted.models:
             sent += self._update(model)
+        return sent
+
+    def _cancel_others(self, wanted: Desired) -> list[Outgoing]:
+        """End updates that are no longer wanted and have not begun to activate."""
+        sent = []
+        for model in wanted.models:
+            entry = self.reported.get(model.name)
+            other = entry is not None and (entry.digest, entry.attempt) != (model.digest, model.attempt)
+            if entry is not None and other and entry.state in BEFORE_ACTIVATION:
+                self.reported[model.name] = replace(entry, state=_U.CANCELED, reason="superseded")
+                sent.append(self.report())
         return sent
 
     def _update(self, model: DesiredModel) -> list[Outgoing]:

@@ -33,6 +33,7 @@ def build(folder: Path) -> None:
     _stack(layers.Lambda(lambda x: x * 2)).save(folder / "lambda.h5")
     _stack(PlainLayer()).save(folder / "custom.keras")
     _stack(ImpureLayer()).save(folder / "impure.keras")
+    _odd_names().save(folder / "odd-names.keras")
     _nan(folder / "nan.keras")
     cnn.save_weights(folder / "only.weights.h5")
     _data(folder, cnn)
@@ -76,6 +77,13 @@ def _recurrent() -> keras.Model:
 
 def _stack(layer: keras.Layer) -> keras.Model:
     return keras.Sequential([keras.Input((3,), name="x"), layer, layers.Dense(2, name="y")])
+
+
+def _odd_names() -> keras.Model:
+    """Names that graphs do not keep: an output called like an input, blanks, slashes, letters that differ in case."""
+    x, y = keras.Input((3,), name="x"), keras.Input((3,), name="X")
+    both = layers.Concatenate()([x, layers.Rescaling(-1.0)(y)])
+    return keras.Model([x, y], {"x": layers.Dense(2)(both), "logits/main 1": layers.Dense(2)(both)})
 
 
 def _nan(path: Path) -> None:

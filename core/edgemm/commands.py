@@ -77,7 +77,7 @@ def _variants(manifest: Manifest) -> Table:
 
 def _parity(manifest: Manifest) -> Table:
     table = Table(title="parity with the source, run in the device's engine", title_justify="left", box=box.SIMPLE)
-    for column in ("variant", "on", "output", "max error ÷ range", "limit", "cosine", "arg-max"):
+    for column in ("variant", "on", "output", "max ÷ range", "mean ÷ range", "limit", "cosine", "arg-max"):
         table.add_column(column, overflow="fold")
     for run in manifest.parity:
         for output in run.outputs:

@@ -4,6 +4,7 @@
     ├── InputError                  what was given can never work (exit status 2)
     ├── MissingExtraError           an optional part is not installed
     ├── EnvironmentFailure          a port is taken, a disk is full, a broker or server is out of reach
+    │   └── UnreachableError        … out of reach, or busy, for now: the same may work later
     ├── BundleError                 a bundle file, or a manifest in it, cannot be trusted
     │   ├── DamagedBundleError      empty, cut short, flipped or not a bundle at all
     │   │   └── DigestMismatchError a blob is not the one that the manifest names
@@ -51,6 +52,10 @@ class MissingExtraError(EdgemmError):
 
 class EnvironmentFailure(EdgemmError):  # noqa: N818 - EnvironmentError is the name of a builtin
     """Something outside edgemm is missing or full: a port, a disk, a broker, a server."""
+
+
+class UnreachableError(EnvironmentFailure):
+    """A broker or server is out of reach, or busy: the same may work later."""
 
 
 class BundleError(EdgemmError):

@@ -1,0 +1,61 @@
+"""A fleet manager in a process of its own, to be killed: `python -m simulators.manager_process FOLDER PORT`.
+
+FOLDER has `fleet.db` and `director.pem`. It writes `ready` to stdout once it is connected to its own broker.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Self
+
+from edgemm import signing
+from edgemm_fleet.manager import Manager, ManagerSettings
+from edgemm_fleet.store import Store
+from simulators.broker import FLEET
+
+
+class ManagerProcess:
+    """Starts a manager process, and kills it."""
+
+    def __init__(self, folder: Path, *, port: int) -> None:
+        self._folder, self._port = folder, port
+
+    def start(self) -> Self:
+        """Start it and wait until it serves."""
+        command = [sys.executable, "-m", "simulators.manager_process", str(self._folder), str(self._port)]
+        with (self._folder / "manager.log").open("ab") as log:
+            self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log)
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        assert line == b"ready\n", (self._folder / "manager.log").read_text()
+        return self
+
+    def kill(self) -> None:
+        """End it with SIGKILL."""
+        self._process.kill()
+        self._process.wait()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+
+def main(folder: Path, port: int) -> None:
+    """Serve until SIGTERM."""
+    logging.basicConfig(level=logging.INFO)
+    logging.getLogger("amqtt").setLevel(logging.WARNING)
+    store = Store.open(folder / "fleet.db")
+    manager = Manager(
+        ManagerSettings(FLEET, port=port), store=store, director_key=signing.load_key(folder / "director.pem")
+    )
+    manager.start()
+    print("ready", flush=True)  # noqa: T201 - what the parent waits for
+    signal.sigwait({signal.SIGTERM})
+    manager.stop()
+    store.close()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]))
