@@ -30,9 +30,10 @@ def demo(*, keep: bool) -> None:
     """
     signal.signal(signal.SIGTERM, _interrupt)
     console = Console()
-    narrator = Narrator(console)
+    narrator = Narrator(console, steps=Story.STEPS)
     with _scratch() as folder, Processes(folder) as processes:
-        page = Story(folder, processes=processes, narrator=narrator).tell()
+        with narrator.bar():
+            page = Story(folder, processes=processes, narrator=narrator).tell()
         narrator.close()
         if keep:
             console.print(f"\nThe fleet is running. Its page: {page}", highlight=False, soft_wrap=True)

@@ -36,6 +36,8 @@ class Bundles:
 class Story:
     """The steps of the demo, in order."""
 
+    STEPS = 12
+
     def __init__(self, folder: Path, *, processes: Processes, narrator: Narrator) -> None:
         self._folder = folder
         self._processes = processes
@@ -62,9 +64,9 @@ class Story:
         with self._narrator.step(
             "Convert version 1 to TFLite float32 and int8 and to ONNX; compare each with its source"
         ):
-            first = self._convert("first", "1.0.0")
+            first = self._verified(self._convert("first", "1.0.0"))
         with self._narrator.step("Convert version 2, trained on all of the data"):
-            better = self._convert("better", "2.0.0")
+            better = self._verified(self._convert("better", "2.0.0"))
         with self._narrator.step("Make version 3: the golden samples of version 2, the weights of a scrambled copy"):
             scrambled, broken = self._convert("scrambled", "3.0.0", name="scrambled"), self._folder / "broken.edgemm"
             swap_weights(better, scrambled, output=broken, version="3.0.0")
@@ -74,17 +76,21 @@ class Story:
         source, output = self._folder / f"{model}.keras", self._folder / f"{name}-{version}.edgemm"
         given = ("--calibration", self._folder / "calibration.npz", "--labels", self._folder / "labels.txt")
         self.fleet.run("convert", source, "--name", name, "--version", version, *given, "-o", output)
-        with open_bundle(output) as bundle:
-            manifest = bundle.manifest
-        worst = max(o.relative for run in manifest.parity if run.variant != "tflite:int8" for o in run.outputs)
-        variants = {v.id: manifest.blobs[v.blob].size for v in manifest.variants}
-        self._narrator.check(
-            f"{name} {version} computes what its source does in {', '.join(_VARIANTS)}",
-            f"float error ≤ {worst:.1e} of the range, int8 {variants['tflite:int8'] / variants['tflite:float32']:.0%} "
-            "of the size",
-            holds=set(variants) == set(_VARIANTS) and worst < 1e-4,
-        )
         return output
+
+    def _verified(self, bundle: Path) -> Path:
+        """Check what the bundle says of its own conversion."""
+        with open_bundle(bundle) as opened:
+            manifest = opened.manifest
+        worst = max(o.relative for run in manifest.parity if run.variant != "tflite:int8" for o in run.outputs)
+        sizes = {v.id: manifest.blobs[v.blob].size for v in manifest.variants}
+        self._narrator.check(
+            f"{manifest.name} {manifest.version} computes what its source does",
+            f"{', '.join(sizes)}; float error ≤ {worst:.1e} of the range; int8 has "
+            f"{sizes['tflite:int8'] / sizes['tflite:float32']:.0%} of the bytes",
+            holds=set(sizes) == set(_VARIANTS) and worst < 1e-4,
+        )
+        return bundle
 
     def _start_fleet(self) -> str:
         with self._narrator.step("Start a fleet manager (SQLite, embedded broker) and log in"):
