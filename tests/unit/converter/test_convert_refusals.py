@@ -6,7 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import psutil
 import pytest
 
@@ -60,13 +59,16 @@ def test_files_that_are_no_models_need_no_tensorflow(tmp_path: Path) -> None:
 
 
 def test_calibration_data_that_do_not_fit(models: Path, tmp_path: Path) -> None:
-    def error(data: Path) -> str:
-        return refused(tmp_path, models / "cnn.keras", "--calibration", data, status=2)
+    found = refused(tmp_path, models / "cnn.keras", "--calibration", models / "words.npy", status=2)
+    assert "words.npy: input 'image': expected shape [samples, 8, 8, 1], found [40, 6]" in found
 
-    assert "expected shape [samples, 8, 8, 1], found [40, 6]" in error(models / "words.npy")
-    assert "expected one array for each input, image; found left, right" in error(models / "pairs.npz")
-    np.save(tmp_path / "text.npy", np.array(["a"]))
-    assert "input 'image'" in error(tmp_path / "text.npy")
+
+def test_data_files_that_are_none_need_no_tensorflow(models: Path, tmp_path: Path) -> None:
+    (tmp_path / "data.npz").write_text("hello")
+    for option in ("--calibration", "--eval"):
+        assert "data.npz: expected a .npz or .npy" in refused(
+            tmp_path, models / "cnn.keras", option, "data.npz", status=2
+        )
 
 
 def test_labels_of_another_count(models: Path, tmp_path: Path) -> None:

@@ -1,0 +1,166 @@
+"""What devices and the fleet manager keep on disk."""
+
+from __future__ import annotations
+
+import sqlite3
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from edgemm import canonical
+from edgemm.messages import ActionResult, Stream
+from edgemm.signing import key_document
+from edgemm.states import UpdateState
+from edgemm_fleet.client.profile import Profile, read_profile
+from edgemm_fleet.store import Store
+from edgemm_fleet.trust.folder import FleetConfig, FleetFolder
+from edgemm_runtime.agent.documents import (
+    ActionsFile,
+    BootFile,
+    DirectorFile,
+    Failure,
+    IdentityFile,
+    Installed,
+    ModelFile,
+    TimeFile,
+    Transition,
+    Update,
+)
+from edgemm_runtime.agent.spool import Spool
+from edgemm_runtime.agent.state_folder import StateFolder
+from tests.golden.vector import DIRECTOR, Vector
+from tests.golden.wire import BOOT, DESIRED, ENROLMENT_RESPONSE
+
+IDENTITY = IdentityFile(
+    url="https://fleet.example:8443",
+    tls_fingerprint="cd" * 32,
+    token_id="0123456789abcdef",
+    fleet="home",
+    device=ENROLMENT_RESPONSE.device,
+    bearer=ENROLMENT_RESPONSE.bearer,
+    broker=ENROLMENT_RESPONSE.broker,
+    root=ENROLMENT_RESPONSE.root,
+)
+FAILED = Failure(digest="d" * 64, attempt=1, state=UpdateState.FAILED, reason="selftest_failed", detail="sample 0")
+MODEL = ModelFile(
+    name="wake-word",
+    update=Update(target=DESIRED.models[1], state=UpdateState.PROBATION, variant="tflite:int8", power_losses=1),
+    active=Installed(digest="b" * 64, version="2.1.0-rc.1", variant="tflite:int8", threads=2),
+    previous=Installed(digest="c" * 64, version="2.0.0", variant="onnx:float32"),
+    failures=(FAILED,),
+    serial=12,
+    pending=(
+        Transition(
+            serial=12,
+            cause="activated",
+            digest="b" * 64,
+            version="2.1.0-rc.1",
+            attempt=2,
+            rollout="r-12",
+            from_state=UpdateState.ACTIVATING,
+            to_state=UpdateState.PROBATION,
+        ),
+    ),
+)
+SPOOLED = [(Stream.EVENT, 1, b"{}"), (Stream.TELEMETRY, 1, b"\x80")]
+PROFILE = Profile(url=IDENTITY.url, token="emp1_secret", tls_fingerprint="cd" * 32, root=IDENTITY.root)
+
+
+def _document(name: str, value: msgspec.Struct) -> Vector:
+    """A document of a device's state folder, read as the agent reads it."""
+
+    def read(data: bytes) -> Any:
+        with tempfile.TemporaryDirectory() as folder:
+            state = StateFolder(Path(folder))
+            try:
+                state.path(name).write_bytes(data)
+                return state.read(name, type(value))
+            finally:
+                state.close()
+
+    return Vector(f"device/{name}", value, canonical.encode, read)
+
+
+def _write_spool(messages: Iterable[tuple[Stream, int, bytes]]) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        spool = Spool(Path(folder) / "spool.sqlite", boot=BOOT, boot_count=4, max_bytes=10_000)
+        for stream, sequence, body in messages:
+            assert spool.add(stream, body, sequence=sequence)
+        spool.close()
+        return _dump(Path(folder) / "spool.sqlite")
+
+
+def _read_spool(data: bytes) -> list[tuple[Stream, int, bytes]]:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "spool.sqlite"
+        _restore(path, data)
+        spool = Spool(path, boot="f" * 16, boot_count=5, max_bytes=10_000)
+        found = [(m.stream, m.sequence, m.body) for m in spool.after(0, limit=10)]
+        spool.close()
+        return found
+
+
+def _write_database(_: object) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        Store.open(Path(folder) / "fleet.db").close()
+        return _dump(Path(folder) / "fleet.db")
+
+
+def _read_database(data: bytes) -> bool:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "fleet.db"
+        _restore(path, data)
+        Store.open(path).close()
+        return True
+
+
+def _dump(path: Path) -> bytes:
+    """Return a database as SQL text, which shows what changed where it did."""
+    connection = sqlite3.connect(path)
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    # SQLAlchemy makes a table's indexes in no particular order.
+    statements = [s for s in connection.iterdump() if s not in {"BEGIN TRANSACTION;", "COMMIT;"}]
+    text = "\n".join(sorted(statements, key=lambda s: s if " INDEX " in s.split("(")[0] else ""))
+    connection.close()
+    return f"{text}\nPRAGMA user_version = {version};\n".encode()
+
+
+def _restore(path: Path, data: bytes) -> None:
+    connection = sqlite3.connect(path)
+    connection.executescript(data.decode())
+    connection.close()
+
+
+def _write_line(value: msgspec.Struct) -> bytes:
+    return canonical.encode(value) + b"\n"
+
+
+def _read_config(data: bytes) -> FleetConfig:
+    with tempfile.TemporaryDirectory() as folder:
+        path = FleetFolder(Path(folder))
+        path.config.write_bytes(data)
+        return path.read_config()
+
+
+def _read_profile(data: bytes) -> Profile:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "profile.json"
+        path.write_bytes(data)
+        return read_profile(path)
+
+
+VECTORS = [
+    _document("identity.json", IDENTITY),
+    _document("boot.json", BootFile(count=4)),
+    _document("time.json", TimeFile(trusted="2026-01-02T03:04:05Z")),
+    _document("director.json", DirectorFile(fleet="home", keys=(key_document(DIRECTOR.public_key),))),
+    _document("actions.json", ActionsFile(results=(ActionResult(id="a-1", ok=True),))),
+    _document("models/wake-word.json", MODEL),
+    Vector("device/spool.sql", SPOOLED, _write_spool, _read_spool),
+    Vector("fleet/fleet.json", FleetConfig(name="home", public_url=IDENTITY.url), _write_line, _read_config),
+    Vector("fleet/profile.json", PROFILE, _write_line, _read_profile),
+    Vector("fleet/database.sql", True, _write_database, _read_database),
+]

@@ -1,0 +1,201 @@
+"""Bundles, messages, envelopes and enrolment."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from securesystemslib.signer import CryptoSigner
+
+from edgemm import messages
+from edgemm.bundle import open_bundle
+from edgemm.enrolment import BrokerAccess, EnrolmentRequest, EnrolmentResponse, EnrolmentToken, parse_token
+from edgemm.manifest import decode_manifest
+from edgemm.messages import (
+    Ack,
+    Action,
+    ActionResult,
+    Desired,
+    DesiredModel,
+    Event,
+    ModelConfig,
+    ModelCounters,
+    Probation,
+    Reported,
+    ReportedModel,
+    SpoolGauges,
+    Status,
+    Stream,
+    StreamAck,
+    SystemGauges,
+    Telemetry,
+)
+from edgemm.signing import PayloadType, key_document, seal, unseal
+from edgemm.states import UpdateState
+from tests.golden.vector import DEVICE, DIRECTOR, Vector
+from tests.unit.core.bundles import small_bundle, small_manifest
+
+BOOT = "0123456789abcdef"
+
+
+DESIRED = Desired(
+    fleet="home",
+    device="pi-kitchen-1a2b3c",
+    generation=7,
+    not_before="2026-01-01T00:00:00Z",
+    expires="2026-01-08T00:00:00Z",
+    models=(
+        DesiredModel(name="digits", version="1.0.0", digest="a" * 64),
+        DesiredModel(
+            name="wake-word",
+            version="2.1.0-rc.1",
+            digest="b" * 64,
+            attempt=2,
+            variants=("tflite:int8", "onnx:float32"),
+            rollout="r-12",
+            config=ModelConfig(threads=2, probation=Probation(min_duration_s=5.5, min_requests=10, max_latency_s=0.25)),
+        ),
+    ),
+    actions=(Action(id="a-1", kind="selftest", model="digits"), Action(id="a-2", kind="restart")),
+)
+REPORTED = Reported(
+    fleet="home",
+    device="pi-kitchen-1a2b3c",
+    boot=BOOT,
+    boot_count=4,
+    sequence=19,
+    time="2026-01-02T03:04:05Z",
+    clock_synced=True,
+    generation=7,
+    runtime="0.1.0",
+    engines={"tflite": "2.3.0"},
+    models=(
+        ReportedModel(
+            name="digits",
+            state=UpdateState.ROLLED_BACK,
+            digest="a" * 64,
+            version="1.0.0",
+            attempt=1,
+            reason="errors",
+            detail="12 of 40 requests failed",
+            rollout="r-11",
+            active_digest="c" * 64,
+            active_version="0.9.0",
+            variant="tflite:int8",
+        ),
+    ),
+    actions=(ActionResult(id="a-1", ok=True),),
+)
+EVENT = Event(
+    fleet="home",
+    device="pi-kitchen-1a2b3c",
+    boot=BOOT,
+    boot_count=4,
+    sequence=3,
+    floor=2,
+    time="2026-01-02T03:04:05Z",
+    uptime_s=61.5,
+    cause="errors",
+    detail="12 of 40 requests failed",
+    model="digits",
+    digest="a" * 64,
+    version="1.0.0",
+    attempt=1,
+    rollout="r-11",
+    from_state=UpdateState.PROBATION,
+    to_state=UpdateState.ROLLING_BACK,
+)
+STATUS = Status(online=False, boot=BOOT, boot_count=4, connection=2)
+ACK = Ack(
+    acks=(
+        StreamAck(boot=BOOT, stream=Stream.EVENT, sequence=3),
+        StreamAck(boot=BOOT, stream=Stream.TELEMETRY, sequence=90),
+    )
+)
+TELEMETRY = Telemetry(
+    boot=bytes.fromhex(BOOT),
+    sequence=91,
+    floor=91,
+    time_s=1_767_323_045,
+    uptime_s=5_460,
+    models=(
+        ModelCounters(
+            name="digits",
+            digest=bytes.fromhex("a" * 64),
+            variant="tflite:int8",
+            requests=1_000,
+            errors=12,
+            latency_sum_us=123_456,
+            latency_counts=(0, 0, 700, 288),
+        ),
+    ),
+    system=SystemGauges(
+        temperature_c=48.5, load_1m=0.25, memory_available_bytes=2**29, disk_free_bytes=2**33, rss_bytes=2**26
+    ),
+    spool=SpoolGauges(waiting=1, dropped=0),
+)
+TOKEN = EnrolmentToken(secret=bytes(range(16)), root_digest="ab" * 32, tls_fingerprint="cd" * 32)
+PLAIN_TOKEN = EnrolmentToken(secret=bytes(range(16)), root_digest="ab" * 32)
+ENROLMENT_REQUEST = EnrolmentRequest(
+    secret=bytes(range(16)).hex(),
+    public_key=key_document(DEVICE.public_key),
+    name="Pi in the kitchen",
+    labels={"site": "home"},
+    runtime="0.1.0",
+    platform="aarch64",
+)
+ENROLMENT_RESPONSE = EnrolmentResponse(
+    fleet="home",
+    device="pi-kitchen-1a2b3c",
+    bearer="device-bearer",
+    broker=BrokerAccess(
+        host="fleet.example", port=8883, tls=True, username="pi-kitchen-1a2b3c", password="secret", ca="PEM"
+    ),
+    root='{"signed":{}}',
+)
+
+
+def _control(name: str, value: msgspec.Struct) -> Vector:
+    return Vector(name, value, messages.encode_control, lambda data: messages.decode_control(data, type(value)))
+
+
+def _sealed(name: str, value: msgspec.Struct, kind: PayloadType, key: CryptoSigner) -> Vector:
+    return Vector(
+        name, value, lambda v: seal(v, kind, key), lambda data: unseal(data, kind, type(value), keys=[key.public_key])
+    )
+
+
+def _write_bundle(_: object) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "a.edgemm"
+        small_bundle(path)
+        return path.read_bytes()
+
+
+def _read_bundle(data: bytes) -> Any:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "a.edgemm"
+        path.write_bytes(data)
+        with open_bundle(path) as bundle:
+            return bundle.manifest
+
+
+VECTORS = [
+    Vector("bundle/manifest.json", small_manifest(), lambda m: m.encode(), lambda d: decode_manifest(d, path="golden")),
+    Vector("bundle/digits-1.0.0.edgemm", small_manifest(), _write_bundle, _read_bundle),
+    _control("messages/desired.json", DESIRED),
+    _control("messages/reported.json", REPORTED),
+    _control("messages/event.json", EVENT),
+    _control("messages/status.json", STATUS),
+    _control("messages/ack.json", ACK),
+    Vector("messages/telemetry.msgpack", TELEMETRY, messages.encode_telemetry, messages.decode_telemetry),
+    _sealed("envelopes/desired.json", DESIRED, PayloadType.DESIRED, DIRECTOR),
+    _sealed("envelopes/reported.json", REPORTED, PayloadType.REPORTED, DEVICE),
+    _sealed("envelopes/event.json", EVENT, PayloadType.EVENT, DEVICE),
+    Vector("enrolment/token.txt", TOKEN, lambda t: str(t).encode(), lambda d: parse_token(d.decode())),
+    Vector("enrolment/token-plain-http.txt", PLAIN_TOKEN, lambda t: str(t).encode(), lambda d: parse_token(d.decode())),
+    _control("enrolment/request.json", ENROLMENT_REQUEST),
+    _control("enrolment/response.json", ENROLMENT_RESPONSE),
+]
