@@ -11,7 +11,7 @@ from rich.table import Table
 
 from edgemm import durable
 from edgemm.bundle import open_bundle
-from edgemm.manifest import Manifest, OutputParity, Parity, TensorSpec
+from edgemm.manifest import Manifest, Parity, TensorSpec
 
 BUNDLE = click.Path(path_type=Path)
 
@@ -30,7 +30,7 @@ def inspect(bundle: Path, *, as_json: bool) -> None:
         click.echo(encoded)
         return
     console = Console()
-    console.print(f"[bold]{manifest.name} {manifest.version}[/]  sha256 {digest}", highlight=False)
+    console.print(f"[bold]{manifest.name} {manifest.version}[/]  sha256 {digest}", highlight=False, soft_wrap=True)
     console.print(f"from {manifest.lineage.source_name} ({manifest.lineage.source_format})", highlight=False)
     for title, tensors in (("inputs", manifest.signature.inputs), ("outputs", manifest.signature.outputs)):
         console.print(f"{title}: " + ", ".join(_describe(t) for t in tensors), highlight=False, markup=False)
@@ -76,16 +76,28 @@ def _variants(manifest: Manifest) -> Table:
 
 
 def _parity(manifest: Manifest) -> Table:
+    """Show the worst of each variant's outputs; `--json` has every run."""
     table = Table(title="parity with the source, run in the device's engine", title_justify="left", box=box.SIMPLE)
-    for column in ("variant", "on", "output", "max ÷ range", "mean ÷ range", "limit", "cosine", "arg-max"):
-        table.add_column(column, overflow="fold")
-    for run in manifest.parity:
-        for output in run.outputs:
-            table.add_row(run.variant, f"{run.samples} {run.data}", *_figures(output, run))
+    table.add_column("variant", no_wrap=True)
+    for column in ("output", "samples", "max ÷ range", "mean ÷ range", "limit", "arg-max"):
+        table.add_column(column, justify="left" if column == "output" else "right")
+    for variant in manifest.variants:
+        runs = [run for run in manifest.parity if run.variant == variant.id]
+        for spec in manifest.signature.outputs:
+            table.add_row(variant.id, spec.name, *_worst(runs, spec.name))
     return table
 
 
-def _figures(output: OutputParity, run: Parity) -> tuple[str, ...]:
-    agreement = "–" if output.argmax_agreement is None else f"{output.argmax_agreement:.1%}"
-    limit = "–" if run.limit is None else f"{run.limit:.2g} ({run.statistic})"
-    return (output.name, f"{output.relative:.2g}", limit, f"{output.cosine:.6f}", agreement)
+def _worst(runs: list[Parity], name: str) -> tuple[str, ...]:
+    found = [(run, output) for run in runs for output in run.outputs if output.name == name]
+    if not found:
+        return ("0", "–", "–", "–", "–")
+    limits = {f"{run.limit:.2g} ({run.statistic})" for run, _ in found if run.limit is not None}
+    agreements = [o.argmax_agreement for _, o in found if o.argmax_agreement is not None]
+    return (
+        str(sum(run.samples for run, _ in found)),
+        f"{max(o.relative for _, o in found):.1e}",
+        f"{max(o.mean_abs / (o.range or 1.0) for _, o in found):.1e}",
+        ", ".join(sorted(limits)) or "–",
+        f"{min(agreements):.1%}" if agreements else "–",
+    )

@@ -28,7 +28,7 @@ def test_help_names_every_command_and_loads_nothing_heavy():
 def test_inspect_shows_variants_and_parity(capsys, packed):
     status, out, _ = run(capsys, "inspect", packed)
     assert status == 0
-    for word in ("digits 1.0.0", "tflite:int8", "x float32[-1, 8]", "zero, one", "max error"):
+    for word in ("digits 1.0.0", "tflite:int8", "x float32[-1, 8]", "zero, one", "parity with the source"):
         assert word in out
 
 
