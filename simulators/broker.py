@@ -30,7 +30,7 @@ from edgemm_fleet.rollout.operations import RolloutOperations
 from edgemm_fleet.rollout.plan import Group, Plan
 from edgemm_fleet.rollout.progress import Rollout
 from edgemm_fleet.rollout.runner import Runner
-from edgemm_fleet.store import Store, Transaction, desired, devices, models, rollouts
+from edgemm_fleet.store import Store, Transaction, assignments, desired, devices, models, rollouts
 from edgemm_fleet.store.records import Device, ModelRecord, VersionRecord
 from simulators.device import Outgoing, SimulatedDevice
 
@@ -197,7 +197,7 @@ class LocalFleet:
     def wanted(self, name: str) -> str | None:
         """Return the version that the fleet wants of a device."""
         with self.store.read() as tx:
-            assigned = desired.assigned(tx, name).get(MODEL)
+            assigned = assignments.of(tx, [name]).get(name, {}).get(MODEL)
         return assigned.version if assigned else None
 
     def update_state(self, name: str) -> UpdateState:

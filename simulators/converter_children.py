@@ -1,4 +1,6 @@
-"""Children of the converter that misbehave: `python -m simulators.converter_children FOLDER PARENT`; the request says how."""
+"""Children of the converter that misbehave: `python -m simulators.converter_children FOLDER PARENT`.
+
+The request says how."""
 
 from __future__ import annotations
 

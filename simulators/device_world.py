@@ -100,7 +100,7 @@ class FakeHost:
         self.active.pop(name, None)
         self.points.pass_by("after taking out")
 
-    def check(self, name: str, source: BundleSource) -> None:
+    def check(self, name: str, source: BundleSource) -> None:  # noqa: ARG002 - the host's signature
         if self.active[name].digest in self.wrong:
             raise SelfTestError("golden sample 0 is wrong")
 
@@ -142,7 +142,8 @@ class DeviceWorld:
         )
         self.disk_bytes = 10**9
         self.selftest_failures: set[str] = set()
-        self.elapsed_s = 0.0
+        self.engines = {Engine.TFLITE: "2.0"}
+        self.elapsed_s, self.tick_s = 0.0, 0.5
         limits = AgentLimits(backoff_first_s=0.0, reserve_bytes=0)
         tools = Tools(
             manifests=versions,
@@ -150,15 +151,14 @@ class DeviceWorld:
             shelf=self.shelf,
             selftest=self._selftest,
             host=self.host,
-            box=Box(lambda: {Engine.TFLITE: "2.0"}, lambda: 10**10, lambda: self.disk_bytes),
+            box=Box(lambda: self.engines, lambda: 10**10, lambda: self.disk_bytes),
             clock=Clock(monotonic=self._tick),
             limits=limits,
             prune=self._prune,
         )
-        self.changes = 0
-        journal = Journal(self.store, tell=self._tell, changed=self._count)
+        journal = Journal(self.store, tell=self._tell)
         record = self.folder.read_models().get("tiny", ModelFile(name="tiny"))
-        self.updater = Updater(record, Steps(tools), journal, changing=threading.RLock())
+        self.updater = Updater(record, Steps(tools), journal, changing=threading.RLock(), changed=lambda: None)
 
     @property
     def record(self) -> ModelFile:
@@ -186,7 +186,7 @@ class DeviceWorld:
     def missing_bytes(self, digest: str, size: int) -> int:
         return 0 if self.shelf.blobs.has(digest) else size
 
-    def fetch(self, digest: str, size: int, *, check: Callable[[], None]) -> None:
+    def fetch(self, digest: str, size: int, *, check: Callable[[], None]) -> None:  # noqa: ARG002 - the same
         check()
         self.points.pass_by("before a blob")
         self.shelf.blobs.write(digest, [self.versions.blobs[digest]])
@@ -211,9 +211,6 @@ class DeviceWorld:
         self.points.pass_by("after spooling")
         return known
 
-    def _count(self) -> None:
-        self.changes += 1
-
     def _tick(self) -> float:
-        self.elapsed_s += 0.5
+        self.elapsed_s += self.tick_s
         return self.elapsed_s

@@ -1,8 +1,9 @@
 """Child processes: a model file is code, and an engine can crash on one, so neither runs in the user's process.
 
-The child is `python -m MODULE FOLDER PARENT` in a session of its own. It reads `request.json`, writes `result.json` last, and
-prints the stages that it enters. Here it is watched: over its time or memory it is killed with all its children, and
-so it is when the parent is interrupted; should the parent be killed, the kernel kills the child (`end_with_parent`).
+The child is `python -m MODULE FOLDER PARENT` in a session of its own. It reads `request.json`, writes `result.json`
+last, and prints the stages that it enters. Here it is watched: over its time or memory it is killed with all its
+children, and so it is when the parent is interrupted; should the parent be killed, the kernel kills the child
+(`end_with_parent`).
 Memory is the resident set, polled, since a limit of the address space breaks TensorFlow, which maps far more than it
 uses.
 """

@@ -1,0 +1,94 @@
+"""A device agent in a process of its own that can kill itself, by SIGKILL, at a given write of a model's record.
+
+`python -m simulators.agent_process URL STATE_DIR PORT TOKEN KILL`, where TOKEN may be `-` and KILL is `-` or, for
+example, `after:probation`: right after the record with that state became durable.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import urllib3
+
+from edgemm_runtime.agent.documents import ModelFile
+from edgemm_runtime.agent.main import run_agent
+from edgemm_runtime.agent.options import AgentLimits, AgentOptions
+from edgemm_runtime.agent.state_folder import StateFolder
+from edgemm_runtime.agent.update import machine
+
+LIMITS = AgentLimits(backoff_first_s=0.05, backoff_max_s=0.5, telemetry_interval_s=1.0, reserve_bytes=0)
+
+
+class AgentProcess:
+    """The process as its parent sees it."""
+
+    def __init__(self, url: str, state_dir: Path, *, port: int, token: str = "-", kill: str = "-") -> None:
+        self.address = f"http://127.0.0.1:{port}"
+        self._log = (state_dir.parent / f"{state_dir.name}.log").open("ab")
+        command = [sys.executable, "-m", "simulators.agent_process", url, str(state_dir), str(port), token, kill]
+        self._process = subprocess.Popen(command, stdout=self._log, stderr=self._log)
+
+    def send(self, number: int) -> None:
+        self._process.send_signal(number)
+
+    def wait(self, timeout_s: float = 60.0) -> int:
+        """Wait for the end; return the exit status, negative for a signal."""
+        status = self._process.wait(timeout_s)
+        self._log.close()
+        return status
+
+    def stop(self) -> int:
+        self.send(signal.SIGTERM)
+        return self.wait()
+
+    def answer(self) -> tuple[int, str]:
+        """Ask for a prediction; return the HTTP status (0: nobody listens) and the version that answered."""
+        try:
+            with urllib3.PoolManager(retries=False) as pool:
+                answer = pool.request(
+                    "POST", f"{self.address}/predict/tiny", json={"inputs": [[0.1, 0.2, 0.3, 0.4]]}, timeout=10
+                )
+                return answer.status, answer.json().get("version", "")
+        except urllib3.exceptions.HTTPError:
+            return 0, ""
+
+
+def main(url: str, state_dir: str, port: str, token: str, kill: str) -> None:
+    """Be the agent."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    if kill != "-":
+        when, _, state = kill.partition(":")
+        _kill_at(when, state)
+    run_agent(
+        AgentOptions(
+            fleet_url=url,
+            state_dir=Path(state_dir),
+            token=None if token == "-" else token,
+            name="pi",
+            port=int(port),
+            limits=LIMITS,
+        )
+    )
+
+
+def _kill_at(when: str, state: str) -> None:
+    write = StateFolder.write_model
+
+    def write_and_die(self: StateFolder, record: ModelFile) -> None:
+        due = machine.state(record) == state
+        if due and when == "before":
+            os.kill(os.getpid(), signal.SIGKILL)
+        write(self, record)
+        if due and when == "after":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    StateFolder.write_model = write_and_die  # type: ignore[method-assign]
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
