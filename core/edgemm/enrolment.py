@@ -7,13 +7,13 @@ token and key get the same answer, so that a crash in between strands nobody.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import secrets
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
+from edgemm import token_text
 from edgemm.errors import InputError
 from edgemm.manifest import VersionText
 from edgemm.messages import Short
@@ -29,7 +29,6 @@ DIRECTOR_TARGET = "director.json"
 _PREFIX = "emt1_"
 _SECRET_BYTES = 16
 _DIGEST_BYTES = 32
-_CHECKSUM_BYTES = 4
 Labels = Annotated[dict[Annotated[str, Meta(max_length=64)], Short], Meta(max_length=32)]
 
 
@@ -48,7 +47,7 @@ class EnrolmentToken(Struct, frozen=True, kw_only=True):
     def __str__(self) -> str:
         pin = bytes.fromhex(self.tls_fingerprint) if self.tls_fingerprint else b""
         raw = self.secret + bytes.fromhex(self.root_digest) + pin
-        return _PREFIX + base64.urlsafe_b64encode(raw + _checksum(raw)).rstrip(b"=").decode()
+        return token_text.encode(_PREFIX, raw)
 
 
 def create_token(*, root_digest: str, tls_fingerprint: str | None) -> EnrolmentToken:
@@ -63,26 +62,14 @@ def parse_token(text: str) -> EnrolmentToken:
     Raises:
         InputError: it is not one, or was cut short when it was copied.
     """
-    body = text.strip().removeprefix(_PREFIX)
-    try:
-        whole = base64.b64decode(body + "=" * (-len(body) % 4), altchars=b"-_", validate=True)
-    except ValueError:
-        whole = b""
-    raw, checksum = whole[:-_CHECKSUM_BYTES], whole[-_CHECKSUM_BYTES:]
-    plain = _SECRET_BYTES + _DIGEST_BYTES
-    sound = text.strip().startswith(_PREFIX) and len(raw) in {plain, plain + _DIGEST_BYTES}
-    if not sound or checksum != _checksum(raw):
+    raw, plain = token_text.decode(_PREFIX, text), _SECRET_BYTES + _DIGEST_BYTES
+    if raw is None or len(raw) not in {plain, plain + _DIGEST_BYTES}:
         raise InputError(f"token: expected the text {_PREFIX}… that `edgemm fleet token create` prints, all of it")
     return EnrolmentToken(
         secret=raw[:_SECRET_BYTES],
         root_digest=raw[_SECRET_BYTES:plain].hex(),
         tls_fingerprint=raw[plain:].hex() or None,
     )
-
-
-def _checksum(raw: bytes) -> bytes:
-    """Notice a token that was cut short or mistyped; it protects nothing."""
-    return hashlib.sha256(raw).digest()[:_CHECKSUM_BYTES]
 
 
 class EnrolmentRequest(Struct, frozen=True, kw_only=True):

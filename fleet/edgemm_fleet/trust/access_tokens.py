@@ -1,22 +1,21 @@
 """Tokens of people: a secret, and the fingerprint of the certificate of the server that made it.
 
-Four bytes of checksum notice a token that was cut short where the fingerprint would begin. The text `emp1_…` is sent as it is: `Authorization: Bearer emp1_…`. The server keeps only its SHA-256.
+The text `emp1_…` is sent as it is: `Authorization: Bearer emp1_…`. The server keeps only its SHA-256. The text `emp1_…` is sent as it is: `Authorization: Bearer emp1_…`. The server keeps only its SHA-256. Four bytes of
+checksum notice a token that was cut short where the fingerprint would begin.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import secrets
 from dataclasses import dataclass
 
+from edgemm import token_text
 from edgemm.canonical import sha256
 from edgemm.errors import InputError
 
 _PREFIX = "emp1_"
 _SECRET_BYTES = 24
 _PIN_BYTES = 32
-_CHECKSUM_BYTES = 4
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class AccessToken:
     def __str__(self) -> str:
         pin = bytes.fromhex(self.tls_fingerprint) if self.tls_fingerprint else b""
         raw = self.secret + pin
-        return _PREFIX + base64.urlsafe_b64encode(raw + _checksum(raw)).decode().rstrip("=")
+        return token_text.encode(_PREFIX, raw)
 
 
 def create_access_token(tls_fingerprint: str | None) -> AccessToken:
@@ -43,14 +42,8 @@ def parse_access_token(text: str) -> AccessToken:
     Raises:
         InputError: it is not one, or was cut short when it was copied.
     """
-    body = text.strip().removeprefix(_PREFIX)
-    try:
-        raw = base64.b64decode(body + "=" * (-len(body) % 4), altchars=b"-_", validate=True)
-    except ValueError:
-        raw = b""
-    raw, checksum = raw[:-_CHECKSUM_BYTES], raw[-_CHECKSUM_BYTES:]
-    whole = len(raw) in {_SECRET_BYTES, _SECRET_BYTES + _PIN_BYTES} and checksum == _checksum(raw)
-    if not whole or not text.strip().startswith(_PREFIX):
+    raw = token_text.decode(_PREFIX, text)
+    if raw is None or len(raw) not in {_SECRET_BYTES, _SECRET_BYTES + _PIN_BYTES}:
         raise InputError(f"token: expected the text {_PREFIX}… that `edgemm fleet people add` prints, all of it")
     return AccessToken(raw[:_SECRET_BYTES], raw[_SECRET_BYTES:].hex() or None)
 
@@ -58,7 +51,3 @@ def parse_access_token(text: str) -> AccessToken:
 def token_hash(text: str) -> str:
     """Return under which hash the server knows a bearer or a secret."""
     return sha256(text.encode())
-
-
-def _checksum(raw: bytes) -> bytes:
-    return hashlib.sha256(raw).digest()[:_CHECKSUM_BYTES]
