@@ -65,7 +65,7 @@ def test_any_events_lead_along_legal_transitions(happened: list[Event]) -> None:
         assert record.active is None or record.active in machine.keeps(record)
 
 
-def _answer(record: ModelFile) -> Event | None:
+def _answer(record: ModelFile) -> Event | None:  # noqa: PLR0911 - a table
     """Return what a step leads to on a device on which everything but `BAD` works."""
     assert record.update is not None
     match machine.step(record):
@@ -108,14 +108,18 @@ class _Device:
 
     def step(self) -> bool:
         """Obey the wish, then take one step; False where there is none."""
-        if self.current is not None:
-            wish: DesiredModel | None = self.current.models[0] if self.current.models else None
-            self.record = machine.decide(self.record, Wanted(wish) if wish else Unwanted())
+        self.record = self._obeyed()
         event = _answer(self.record) if self.record.update else None
         if event is None:
-            return False
+            return self._obeyed() != self.record
         self.record = told(machine.decide(self.record, event))
         return True
+
+    def _obeyed(self) -> ModelFile:
+        if self.current is None:
+            return self.record
+        wish: DesiredModel | None = self.current.models[0] if self.current.models else None
+        return machine.decide(self.record, Wanted(wish) if wish else Unwanted())
 
     def restart(self) -> None:
         self.record = machine.decide(self.record, Restarted())

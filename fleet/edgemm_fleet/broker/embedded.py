@@ -28,6 +28,7 @@ from edgemm_fleet.broker.access import Access, BrokerRules
 
 _CONNECT_TIMEOUT_S = 10
 _START_TIMEOUT_S = 30
+_STOP_TIMEOUT_S = 3
 _CLOSE_TIMEOUT_S = 5
 _log = logging.getLogger(__name__)
 _Key = TypeVar("_Key")
@@ -176,6 +177,7 @@ class EmbeddedBroker:
         try:
             self.port = ready.result(_START_TIMEOUT_S)
         except (BrokerError, OSError, TimeoutError) as err:
+            self._loop = self._stopping = self._thread = None
             raise EnvironmentFailure(
                 f"the embedded broker cannot listen on {self.host}:{self.port}: {_cause(err)}; choose another port, "
                 "or name a running broker with --broker"
@@ -206,7 +208,12 @@ class EmbeddedBroker:
         server = broker._servers["default"].instance  # noqa: SLF001 - amqtt does not tell the port otherwise
         ready.set_result(int(server.sockets[0].getsockname()[1]))
         await self._stopping.wait()
-        await broker.shutdown()
+        try:
+            async with asyncio.timeout(_STOP_TIMEOUT_S):
+                await broker.shutdown()
+        except TimeoutError:
+            # amqtt's reader may swallow the cancellation that its shutdown waits for; the loop's end cancels again.
+            server.close()
 
     def _configuration(self) -> BrokerConfig:
         listener = ListenerConfig(bind=f"{self.host}:{self.port}")

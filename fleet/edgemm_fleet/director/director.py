@@ -6,13 +6,15 @@ stored together. `edgemm_fleet.director.outbox` sends what is stored.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from securesystemslib.signer import CryptoSigner
 
 from edgemm import signing
 from edgemm.messages import Desired
 from edgemm.signing import PayloadType
 from edgemm_fleet.director.composition import Validity, Wanted, compose
-from edgemm_fleet.store import Transaction, actions, desired, reported
+from edgemm_fleet.store import Transaction, actions, assignments, desired, reported
 
 _RENEWALS_AT_ONCE = 1000
 _MAX_ACTIONS = 32
@@ -26,34 +28,36 @@ class Director:
         self._signer = signer
         self._validity = validity or Validity()
 
-    def write(self, tx: Transaction, device: str, *, now: float) -> Desired | None:
-        """Bring a device's `desired` in line with its assignments; return it, None if it was never told anything."""
-        current = desired.find(tx, device)
-        report = reported.find(tx, device)
-        waiting = actions.waiting(tx, device)[:_MAX_ACTIONS]
-        wanted = Wanted(
-            fleet=self.fleet,
-            device=device,
-            models=list(desired.assigned(tx, device).values()),
-            actions=[record.action for record in waiting],
-        )
-        changed = compose(
-            wanted,
-            current=current.desired if current else None,
-            highest_reported=report.highest_generation if report else 0,
-            validity=self._validity,
-            now=now,
-        )
-        if changed is not None:
-            desired.put(tx, changed)
-            return changed
-        return current.desired if current else None
+    def write(self, tx: Transaction, ids: Sequence[str], *, now: float) -> dict[str, int]:
+        """Bring the `desired` of devices in line with their assignments; return device → its generation.
+
+        Devices that were never told anything, and of which nothing is wanted, are missing.
+        """
+        current, reports = desired.of(tx, ids), reported.of(tx, ids)
+        assigned, waiting = assignments.of(tx, ids), actions.waiting(tx, ids)
+        generations: dict[str, int] = {}
+        changed: list[Desired] = []
+        for device in ids:
+            told = current[device].desired if device in current else None
+            wanted = Wanted(
+                fleet=self.fleet,
+                device=device,
+                models=list(assigned.get(device, {}).values()),
+                actions=[record.action for record in waiting.get(device, ())[:_MAX_ACTIONS]],
+            )
+            highest = reports[device].highest_generation if device in reports else 0
+            new = compose(wanted, current=told, highest_reported=highest, validity=self._validity, now=now)
+            if new is not None:
+                changed.append(new)
+            if (standing := new or told) is not None:
+                generations[device] = standing.generation
+        desired.put(tx, changed)
+        return generations
 
     def renew(self, tx: Transaction, *, now: float) -> int:
         """Renew what expires soon, at most 1,000 devices at once; return how many were renewed."""
         due = desired.expiring(tx, before=now + self._validity.renew_before_s, limit=_RENEWALS_AT_ONCE)
-        for device in due:
-            self.write(tx, device, now=now)
+        self.write(tx, due, now=now)
         return len(due)
 
     def seal(self, wanted: Desired) -> bytes:

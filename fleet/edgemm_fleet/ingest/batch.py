@@ -114,7 +114,7 @@ class Ingest:
                 changed.append(device)
                 finished = [actions.finish(tx, device, result, now=now) for result in report.actions]
                 if any(finished):
-                    self._director.write(tx, device, now=now)
+                    self._director.write(tx, [device], now=now)
         if changed:
             self._runner.react(tx, sorted(set(changed)), now=now)
         for device in {device for device, _ in _of(messages, Reported)}:
@@ -126,7 +126,7 @@ class Ingest:
         if current is None:
             return
         if report is None or report.reported.generation != current.desired.generation:
-            self._director.write(tx, device, now=now)
+            self._director.write(tx, [device], now=now)
             desired.mark_unsent(tx, [device])
 
     def _streams(

@@ -17,6 +17,8 @@ UNREACHED = "unreached"
 DEADLINE = "deadline"
 SILENT = "silent"
 REMOVED = "removed"
+_FLEETS_DOING = frozenset({"superseded", "stopped"})
+"""Reasons of an end in probation that the fleet itself gave, by wanting something else."""
 _OVERDUE = frozenset({UNREACHED, DEADLINE, SILENT})
 
 _M, _U = MemberState, UpdateState
@@ -79,13 +81,14 @@ def _stage(entry: ReportedModel, plan: Plan) -> MemberState:
     """Tell a member's state from what the device says of this very attempt."""
     match entry.state:
         case _U.COMMITTED:
-            return _M.COMMITTED
+            # Where it is not active, it is a commit of an earlier time: the fleet stopped the model since.
+            return _M.COMMITTED if entry.active_digest == plan.digest else _M.REACHED
         case _U.CANCELED:
             return _M.EXCUSED
-        case _U.REJECTED if entry.reason in plan.tolerated_rejections:
-            return _M.EXCUSED
-        case _U.FAILED | _U.ROLLED_BACK | _U.REJECTED:
-            return _M.FAILED
+        case _U.REJECTED:
+            return _M.EXCUSED if entry.reason in plan.tolerated_rejections else _M.FAILED
+        case _U.FAILED | _U.ROLLED_BACK:
+            return _M.EXCUSED if entry.reason in _FLEETS_DOING else _M.FAILED
         case _:
             return _M.REACHED if entry.state in BEFORE_ACTIVATION else _M.ACTIVATING
 

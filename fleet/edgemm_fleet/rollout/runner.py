@@ -7,24 +7,23 @@ because of it therefore become durable together: a manager that is killed anywhe
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from edgemm.messages import DesiredModel
 from edgemm.states import FAILURES, RolloutState, UpdateState
 from edgemm_fleet.director.director import Director
 from edgemm_fleet.rollout import judgement, machine
+from edgemm_fleet.rollout.assigner import Assigner
 from edgemm_fleet.rollout.machine import Decision, Effect
 from edgemm_fleet.rollout.members import BEFORE_ACTIVATING, UNFINISHED, Member, MemberState
-from edgemm_fleet.rollout.plan import Plan
 from edgemm_fleet.rollout.progress import Rollout
-from edgemm_fleet.rollout.reversal import active_model
 from edgemm_fleet.rollout.selection import Candidate, select_members
 from edgemm_fleet.rollout.tally import tally
-from edgemm_fleet.store import Transaction, desired, devices, reported, rollouts
+from edgemm_fleet.store import Transaction, devices, reported, rollouts
 
 _DUE_AT_ONCE = 1000
+_UNSUCCESSFUL = FAILURES | {UpdateState.CANCELED}
 _log = logging.getLogger(__name__)
 
 
@@ -32,25 +31,31 @@ class Runner:
     """Carries rollouts on."""
 
     def __init__(self, director: Director) -> None:
-        self._director = director
+        self._assigner = Assigner(director)
 
     def react(self, tx: Transaction, ids: Sequence[str], *, now: float) -> None:
         """Judge devices by their newest reports, and let the rollouts that this concerns decide."""
         reports = reported.of(tx, ids)
-        changed: list[Member] = []
+        by_rollout: dict[str, list[Member]] = {}
         for member in rollouts.current_memberships(tx, sorted(reports)):
-            plan = rollouts.get(tx, member.rollout).plan
-            judged = judgement.judge(member, reports[member.device].reported, plan=plan, now=now)
-            if judged is not member:
-                changed.append(judged)
-                if judged.update_state in FAILURES | {UpdateState.CANCELED}:
-                    self._spend(tx, judged, plan)
-        self._store(tx, changed, now=now)
+            by_rollout.setdefault(member.rollout, []).append(member)
+        for rollout_id, members in by_rollout.items():
+            rollout = rollouts.get(tx, rollout_id)
+            judged = [judgement.judge(m, reports[m.device].reported, plan=rollout.plan, now=now) for m in members]
+            changed = [after for before, after in zip(members, judged, strict=True) if after is not before]
+            if changed:
+                ended = {member.device: member.attempt for member in changed if member.update_state in _UNSUCCESSFUL}
+                self._assigner.spend(tx, ended, rollout)
+                rollouts.put_members(tx, changed)
+                self.advance(tx, rollout_id, now=now)
 
     def tick(self, tx: Transaction, *, now: float) -> None:
         """End what is past its deadline, and let every open rollout decide."""
-        due = rollouts.due_members(tx, now=now, limit=_DUE_AT_ONCE)
-        self._store(tx, [self._overdue(tx, member, now=now) for member in due], now=now)
+        due: dict[str, list[Member]] = {}
+        for member in rollouts.due_members(tx, now=now, limit=_DUE_AT_ONCE):
+            due.setdefault(member.rollout, []).append(member)
+        for rollout_id, members in due.items():
+            self._end_overdue(tx, members, rollouts.get(tx, rollout_id), now=now)
         states = [*machine.OPEN_STATES, RolloutState.DRAFT, RolloutState.READY]
         for rollout in rollouts.in_states(tx, states):
             self.advance(tx, rollout.id, now=now)
@@ -76,32 +81,24 @@ class Runner:
 
     def revert(self, tx: Transaction, rollout: Rollout, *, now: float) -> None:
         """Write the earlier version for every member that was told this rollout's."""
-        assert rollout.deadline_at is not None
-        changed = []
-        for member in rollouts.members_of(tx, rollout.id):
-            if not self._is_assigned(tx, member, rollout):
-                continue
-            self._want(tx, member.device, rollout.plan.model, member.previous)
-            generation = self._tell(tx, member.device, now=now)
-            values = {"state": MemberState.REVERTING, "reason": None, "generation": generation}
-            changed.append(replace(member, **values, changed_at=now, deadline_at=rollout.deadline_at))
-        rollouts.put_members(tx, changed)
+        members = rollouts.members_of(tx, rollout.id)
+        rollouts.put_members(tx, self._assigner.revert(tx, members, rollout, now=now))
 
-    def _store(self, tx: Transaction, changed: Sequence[Member], *, now: float) -> None:
-        rollouts.put_members(tx, changed)
-        for rollout_id in dict.fromkeys(member.rollout for member in changed):
-            self.advance(tx, rollout_id, now=now)
-
-    def _overdue(self, tx: Transaction, member: Member, *, now: float) -> Member:
-        if member.state in UNFINISHED and devices.find(tx, member.device) is None:
-            return judgement.excused(member, reason=judgement.REMOVED, now=now)
-        ended = judgement.overdue(member, now=now)
-        rollout = rollouts.get(tx, member.rollout)
-        _log.info("rollout=%s device=%s state=%s reason=%s", rollout.id, ended.device, ended.state, ended.reason)
-        if ended.state is MemberState.TIMED_OUT and member.group < rollout.plan.last_group:
-            # Caught up by the last group, under its thresholds; until then it must not install unobserved.
-            self._take_back(tx, member, rollout, now=now)
-        return ended
+    def _end_overdue(self, tx: Transaction, members: Sequence[Member], rollout: Rollout, *, now: float) -> None:
+        live = devices.live(tx, [member.device for member in members])
+        ended = [
+            judgement.overdue(member, now=now)
+            if member.device in live or member.state not in UNFINISHED
+            else judgement.excused(member, reason=judgement.REMOVED, now=now)
+            for member in members
+        ]
+        for member in ended:
+            _log.info("rollout=%s device=%s state=%s reason=%s", rollout.id, member.device, member.state, member.reason)
+        # Caught up by the last group, under its thresholds; until then it must not install unobserved.
+        waiting = [m for m in ended if m.state is MemberState.TIMED_OUT and m.group < rollout.plan.last_group]
+        self._assigner.take_back(tx, waiting, rollout, now=now)
+        rollouts.put_members(tx, ended)
+        self.advance(tx, rollout.id, now=now)
 
     def _start_group(self, tx: Transaction, rollout: Rollout, group: int, *, now: float) -> None:
         candidates = [Candidate(d.id, d.presence.online) for d in devices.matching(tx, rollout.plan.selector)]
@@ -109,91 +106,26 @@ class Runner:
         chosen = select_members(rollout.id, rollout.plan, group, candidates=candidates, members=present)
         _log.info("rollout=%s group=%d devices=%d", rollout.id, group + 1, len(chosen))
         self._leave_earlier(tx, chosen, rollout, now=now)
-        deadline_at = rollout.groups[group].deadline_at
-        rollouts.put_members(tx, [self._enter(tx, d, rollout, group, deadline_at=deadline_at, now=now) for d in chosen])
-        reports = reported.of(tx, chosen)
-        if reports:
-            self._judge_entered(tx, rollout, reports.keys(), now=now)
-
-    def _judge_entered(self, tx: Transaction, rollout: Rollout, ids: Iterable[str], *, now: float) -> None:
-        """Count devices that run the version already; `advance`, which called, decides on it next."""
-        reports = reported.of(tx, list(ids))
-        entered = [m for m in rollouts.members_of(tx, rollout.id, states=UNFINISHED) if m.device in reports]
-        judged = [judgement.judge(m, reports[m.device].reported, plan=rollout.plan, now=now) for m in entered]
+        entered = self._assigner.give(tx, chosen, rollout, group=group, now=now)
+        # A device that runs the version already is told nothing new, and counts at once.
+        reports = {device: record.reported for device, record in reported.of(tx, chosen).items()}
+        judged = [
+            judgement.judge(m, reports[m.device], plan=rollout.plan, now=now) if m.device in reports else m
+            for m in entered
+        ]
         rollouts.put_members(tx, judged)
 
     def _leave_earlier(self, tx: Transaction, ids: Sequence[str], rollout: Rollout, *, now: float) -> None:
         """End what these devices had to do for an earlier rollout of the same model."""
         earlier = [
             judgement.excused(member, reason=f"superseded by {rollout.id}", now=now)
-            for member in rollouts.current_memberships(tx, ids)
-            if member.rollout != rollout.id
-            and member.state in UNFINISHED | {MemberState.REVERTING}
-            and rollouts.get(tx, member.rollout).plan.model == rollout.plan.model
+            for member in rollouts.current_memberships(tx, ids, model=rollout.plan.model)
+            if member.rollout != rollout.id and member.state in UNFINISHED | {MemberState.REVERTING}
         ]
         rollouts.put_members(tx, earlier)
 
-    def _enter(
-        self, tx: Transaction, device: str, rollout: Rollout, group: int, *, deadline_at: float | None, now: float
-    ) -> Member:
-        plan = rollout.plan
-        assigned = desired.assigned(tx, device).get(plan.model)
-        report = reported.find(tx, device)
-        attempt = desired.next_attempt(tx, device, model=plan.model, digest=plan.digest)
-        model = DesiredModel(
-            name=plan.model,
-            version=plan.version,
-            digest=plan.digest,
-            attempt=attempt,
-            variants=plan.variants,
-            config=plan.config,
-            rollout=rollout.id,
-        )
-        desired.assign(tx, device, model)
-        return Member(
-            rollout=rollout.id,
-            device=device,
-            group=group,
-            state=MemberState.PENDING,
-            attempt=attempt,
-            generation=self._tell(tx, device, now=now),
-            previous=active_model(plan.model, report.reported if report else None, assigned),
-            started_at=now,
-            changed_at=now,
-            deadline_at=deadline_at,
-        )
-
     def _withdraw(self, tx: Transaction, rollout: Rollout, *, now: float) -> None:
         waiting = rollouts.members_of(tx, rollout.id, states=BEFORE_ACTIVATING | {MemberState.TIMED_OUT})
-        for member in waiting:
-            self._take_back(tx, member, rollout, now=now)
+        self._assigner.take_back(tx, waiting, rollout, now=now)
         values = {"state": MemberState.WITHDRAWN, "reason": None, "changed_at": now, "deadline_at": None}
         rollouts.put_members(tx, [replace(member, **values) for member in waiting])
-
-    def _take_back(self, tx: Transaction, member: Member, rollout: Rollout, *, now: float) -> None:
-        """Want of a device what is active on it, if it still has this rollout's assignment."""
-        if not self._is_assigned(tx, member, rollout):
-            return
-        self._spend(tx, member, rollout.plan)
-        report = reported.find(tx, member.device)
-        active = active_model(rollout.plan.model, report.reported if report else None, member.previous)
-        self._want(tx, member.device, rollout.plan.model, active)
-        self._tell(tx, member.device, now=now)
-
-    def _want(self, tx: Transaction, device: str, model: str, wanted: DesiredModel | None) -> None:
-        if wanted is None:
-            desired.unassign(tx, device, model)
-            return
-        attempt = desired.next_attempt(tx, device, model=model, digest=wanted.digest)
-        desired.assign(tx, device, replace(wanted, attempt=attempt))
-
-    def _tell(self, tx: Transaction, device: str, *, now: float) -> int:
-        written = self._director.write(tx, device, now=now)
-        return written.generation if written is not None else 0
-
-    def _is_assigned(self, tx: Transaction, member: Member, rollout: Rollout) -> bool:
-        assigned = desired.assigned(tx, member.device).get(rollout.plan.model)
-        return assigned is not None and assigned.rollout == rollout.id
-
-    def _spend(self, tx: Transaction, member: Member, plan: Plan) -> None:
-        desired.spend_attempt(tx, member.device, model=plan.model, digest=plan.digest, attempt=member.attempt)

@@ -12,6 +12,7 @@ of them in one write block happen together or not at all.
 
 from edgemm_fleet.store import (
     actions,
+    assignments,
     audit,
     desired,
     devices,
@@ -29,6 +30,7 @@ __all__ = [
     "Store",
     "Transaction",
     "actions",
+    "assignments",
     "audit",
     "desired",
     "devices",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import insert, select, update
@@ -18,10 +19,13 @@ def add(tx: Transaction, device: str, action: Action, *, now: float) -> None:
     tx.execute(insert(table).values(**values))
 
 
-def waiting(tx: Transaction, device: str) -> list[ActionRecord]:
-    """Return the actions without a result, oldest first."""
-    query = select(table).where(table.c.device == device, table.c.done_at.is_(None))
-    return [_read(row) for row in tx.execute(query.order_by(table.c.created_at, table.c.id))]
+def waiting(tx: Transaction, devices: Sequence[str]) -> dict[str, list[ActionRecord]]:
+    """Return device → its actions without a result, oldest first; devices without any are missing."""
+    query = select(table).where(table.c.device.in_(devices), table.c.done_at.is_(None))
+    found: dict[str, list[ActionRecord]] = {}
+    for row in tx.execute(query.order_by(table.c.created_at, table.c.id)):
+        found.setdefault(row.device, []).append(_read(row))
+    return found
 
 
 def recent(tx: Transaction, device: str, *, limit: int) -> list[ActionRecord]:

@@ -1,75 +1,23 @@
-"""What the fleet wants of each device: assignments per model, and the composed `desired` with its outbox.
+"""The composed `desired` of each device, with its outbox.
 
-An assignment is one model's entry; `edgemm_fleet.director` composes all of a device's assignments into the next
-`desired`. A row stays `unsent` until the broker has it, so that a killed manager sends it after its restart.
+`edgemm_fleet.director` composes it of the device's assignments. A row stays `unsent` until the broker has it, so that
+a killed manager sends it after its restart.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import bindparam, delete, func, select, update
+from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from edgemm import times
-from edgemm.messages import Desired, DesiredModel
+from edgemm.messages import Desired
 from edgemm_fleet.store.database import Transaction
 from edgemm_fleet.store.records import DesiredRecord
-from edgemm_fleet.store.schema import assignments, attempts, desired, devices, reported
-
-
-def assigned(tx: Transaction, device: str) -> dict[str, DesiredModel]:
-    """Return model name → what the fleet wants of it on this device, by name."""
-    query = select(assignments).where(assignments.c.device == device).order_by(assignments.c.model)
-    return {row.model: msgspec.json.decode(row.desired_json, type=DesiredModel) for row in tx.execute(query)}
-
-
-def assign(tx: Transaction, device: str, model: DesiredModel) -> None:
-    """Want this of one model on one device; the next composed `desired` says so."""
-    text = msgspec.json.encode(model).decode()
-    query = insert(assignments).values(device=device, model=model.name, desired_json=text)
-    tx.execute(query.on_conflict_do_update(index_elements=["device", "model"], set_={"desired_json": text}))
-    high = insert(attempts).values(device=device, model=model.name, digest=model.digest, attempt=model.attempt)
-    tx.execute(
-        high.on_conflict_do_update(
-            index_elements=["device", "model", "digest"],
-            set_={"attempt": high.excluded.attempt, "spent": False},
-            where=attempts.c.attempt < high.excluded.attempt,
-        )
-    )
-
-
-def unassign(tx: Transaction, device: str, model: str) -> None:
-    """Want this model no longer on the device."""
-    tx.execute(delete(assignments).where(assignments.c.device == device, assignments.c.model == model))
-
-
-def next_attempt(tx: Transaction, device: str, *, model: str, digest: str) -> int:
-    """Return the attempt to give: a higher one only where the last one ended without success.
-
-    A device remembers failures by it; and what it last said of an ended attempt must not pass for the next one's end.
-    """
-    query = select(attempts.c.attempt, attempts.c.spent).where(
-        attempts.c.device == device, attempts.c.model == model, attempts.c.digest == digest
-    )
-    row = tx.execute(query).one_or_none()
-    if row is None:
-        return 1
-    return int(row.attempt) + 1 if row.spent else int(row.attempt)
-
-
-def spend_attempt(tx: Transaction, device: str, *, model: str, digest: str, attempt: int) -> None:
-    """Note that this attempt failed on a device, or was taken back from it."""
-    query = insert(attempts).values(device=device, model=model, digest=digest, attempt=attempt, spent=True)
-    tx.execute(
-        query.on_conflict_do_update(
-            index_elements=["device", "model", "digest"],
-            set_={"attempt": query.excluded.attempt, "spent": True},
-            where=attempts.c.attempt <= query.excluded.attempt,
-        )
-    )
+from edgemm_fleet.store.schema import desired, devices, reported
 
 
 def find(tx: Transaction, device: str) -> DesiredRecord | None:
@@ -78,16 +26,29 @@ def find(tx: Transaction, device: str) -> DesiredRecord | None:
     return None if row is None else _read(row)
 
 
-def put(tx: Transaction, wanted: Desired) -> None:
-    """Make this the device's `desired`, to be sent."""
-    values = {
-        "device": wanted.device,
-        "generation": wanted.generation,
-        "desired_json": msgspec.json.encode(wanted).decode(),
-        "expires_at": float(times.from_text(wanted.expires)),
-        "unsent": True,
-    }
-    tx.execute(insert(desired).values(**values).on_conflict_do_update(index_elements=["device"], set_=values))
+def of(tx: Transaction, ids: Sequence[str]) -> dict[str, DesiredRecord]:
+    """Return what several devices were told last; those never told anything are missing."""
+    query = select(desired).where(desired.c.device.in_(ids))
+    return {row.device: _read(row) for row in tx.execute(query)}
+
+
+def put(tx: Transaction, wanted: Sequence[Desired]) -> None:
+    """Make each of these its device's `desired`, to be sent."""
+    if not wanted:
+        return
+    rows = [
+        {
+            "device": one.device,
+            "generation": one.generation,
+            "desired_json": msgspec.json.encode(one).decode(),
+            "expires_at": float(times.from_text(one.expires)),
+            "unsent": True,
+        }
+        for one in wanted
+    ]
+    query = insert(desired)
+    changed = {name: query.excluded[name] for name in rows[0] if name != "device"}
+    tx.execute(query.on_conflict_do_update(index_elements=["device"], set_=changed), rows)
 
 
 def unsent(tx: Transaction, *, limit: int) -> list[Desired]:

@@ -107,8 +107,8 @@ def page_members(
     return paging.ascending(tx, query, key=members.c.device, after=after, limit=limit, read=_member)
 
 
-def current_memberships(tx: Transaction, devices: Sequence[str]) -> list[Member]:
-    """Return, for each of these devices and each model, its membership in the newest rollout that took it."""
+def current_memberships(tx: Transaction, devices: Sequence[str], *, model: str | None = None) -> list[Member]:
+    """Return, for each of these devices and each model (or one), its membership in the newest rollout that took it."""
     joined = members.join(rollouts, rollouts.c.id == members.c.rollout)
     newest = (
         select(members.c.device, func.max(rollouts.c.number).label("number"))
@@ -119,6 +119,8 @@ def current_memberships(tx: Transaction, devices: Sequence[str]) -> list[Member]
     )
     same = (newest.c.device == members.c.device) & (newest.c.number == rollouts.c.number)
     query = select(members).select_from(joined.join(newest, same))
+    if model is not None:
+        query = query.where(rollouts.c.model == model)
     return [_member(row) for row in tx.execute(query.order_by(rollouts.c.number, members.c.device))]
 
 

@@ -1,7 +1,6 @@
 """Tokens of people: a secret, and the fingerprint of the certificate of the server that made it.
 
-The text `emp1_…` is sent as it is: `Authorization: Bearer emp1_…`. The server keeps only its SHA-256. The text `emp1_…` is sent as it is: `Authorization: Bearer emp1_…`. The server keeps only its SHA-256. Four bytes of
-checksum notice a token that was cut short where the fingerprint would begin.
+The text `emp1_…` is sent as it is: `Authorization: Bearer emp1_…`. The server keeps only its SHA-256.
 """
 
 from __future__ import annotations

@@ -46,6 +46,7 @@ from edgemm_runtime.engines import available, selftest
 
 _log = logging.getLogger(__name__)
 _LONGEST_WAIT_S = 1.0
+_REFUSAL_PAUSE_S = 60.0
 
 
 class Ending(StrEnum):
@@ -83,6 +84,7 @@ class Agent:
         self._folder, self._host, self._limits, self._clock = folder, host, limits, clock
         self._inbox: queue.SimpleQueue[_Received | _Signal] = queue.SimpleQueue()
         self._changing = threading.RLock()
+        self._refusals: dict[str, float] = {}
         self._time = TimeKeeper(folder, clock, persist_s=limits.time_persist_s)
         server = FleetServer(
             identity.url,
@@ -93,7 +95,13 @@ class Agent:
         )
         repository = ModelRepository(folder.path("tuf"), server, root=identity.root.encode(), now=self._time.now)
         self._shelf = Shelf(folder)
-        self._wishes = Wishes(folder, repository, Whom(identity.fleet, identity.device), now=self._time.now)
+        self._wishes = Wishes(
+            folder,
+            repository,
+            Whom(identity.fleet, identity.device),
+            now=self._time.now,
+            monotonic=clock.monotonic,
+        )
         who = Speaker(identity.fleet, identity.device, secrets.token_hex(8), _count_boot(folder))
         self._spool = open_spool(
             folder.path("spool.sqlite"), boot=who.boot, boot_count=who.boot_count, max_bytes=limits.spool_bytes
@@ -102,7 +110,7 @@ class Agent:
             who, load_key(folder.path(KEY_NAME)), self._spool, now=self._time.now, clock=clock, limits=limits
         )
         self._steps = Steps(self._tools(server, repository))
-        self._journal = Journal(folder, tell=self._reporter.tell, changed=self._changed)
+        self._journal = Journal(folder, tell=self._reporter.tell)
         self._updaters = {name: self._updater(record) for name, record in folder.read_models().items()}
         diagnosis = Diagnosis(folder, self._shelf, self._records, self._selftest, self._prune)
         self._actions = Actions(
@@ -188,19 +196,25 @@ class Agent:
         try:
             answer = self._wishes.receive(payload)
         except (MessageError, TrustError) as err:
-            _log.error("desired refused error=%s", err)
-            self._reporter.note("desired_untrusted", str(err))
+            self._refuse("desired_untrusted", str(err))
             return
         current = self._wishes.current
         _log.info("desired answer=%s generation=%s", answer, current.generation if current else 0)
         if answer.refused:
-            _log.error("desired refused cause=%s", answer)
-            self._reporter.note(answer.value)
+            self._refuse(answer.value)
         elif answer.taken and current is not None:
             self._obey(current)
         if answer is not Answer.CONFLICT:
             # A manager that sent what was known already has not heard which generation this device is at.
             self._changed()
+
+    def _refuse(self, cause: str, detail: str = "") -> None:
+        """Tell a refusal, each kind once in a while: a hostile broker must not fill the spool."""
+        _log.error("desired refused cause=%s detail=%s", cause, detail)
+        now_s = self._clock.monotonic()
+        if now_s >= self._refusals.get(cause, now_s):
+            self._refusals[cause] = now_s + _REFUSAL_PAUSE_S
+            self._reporter.note(cause, detail)
 
     def _obey(self, desired: Desired) -> None:
         if not may_install(desired, self._time.now()):
@@ -236,7 +250,7 @@ class Agent:
         self._inbox.put(_Signal.WAKE)
 
     def _updater(self, record: ModelFile) -> Updater:
-        return Updater(record, self._steps, self._journal, changing=self._changing)
+        return Updater(record, self._steps, self._journal, changing=self._changing, changed=self._changed)
 
     def _prune(self) -> int:
         with self._changing:

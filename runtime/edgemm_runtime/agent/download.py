@@ -24,7 +24,7 @@ from edgemm.errors import DigestMismatchError, EnvironmentFailure, UnreachableEr
 from edgemm_runtime.agent.transport import FleetServer
 
 _log = logging.getLogger(__name__)
-_CHUNK = 16 * 1024
+_CHUNK = 64 * 1024
 _HASH_CHUNK = 1024 * 1024
 
 
@@ -66,7 +66,7 @@ class BlobDownloader:
             with path.open("r+b" if path.exists() else "w+b") as file:
                 file.truncate(start)
                 file.seek(start)
-                self._append(file, response.stream(_CHUNK), room=size - start, check=check)
+                self._append(file, _arriving(response), room=size - start, check=check)
         if _length(path) < size:
             raise UnreachableError(f"blob {digest[:12]}…: cut off after {_length(path):,} of {size:,} bytes")
 
@@ -76,6 +76,7 @@ class BlobDownloader:
             for piece in pieces:
                 kept = piece[:room]
                 file.write(kept)
+                file.flush()
                 room -= len(kept)
                 unsynced += len(kept)
                 if unsynced >= self._sync_bytes:
@@ -127,6 +128,12 @@ def _start(response: urllib3.BaseHTTPResponse, *, asked: int) -> int:
     return asked
 
 
+def _arriving(response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
+    """Yield bytes as they arrive: waiting for whole chunks would lose what came before a cut."""
+    while piece := response.read1(_CHUNK, decode_content=False):
+        yield piece
+
+
 def _length(path: Path) -> int:
     try:
         return path.stat().st_size
@@ -143,5 +150,4 @@ def _hash(path: Path) -> str:
 
 
 def _sync(file: BinaryIO) -> None:
-    file.flush()
     os.fdatasync(file.fileno())

@@ -20,7 +20,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from edgemm.enrolment import BrokerAccess
 from edgemm.errors import InputError
-from edgemm.messages import Status, encode_control
+from edgemm.messages import MAX_CONTROL_BYTES, Status, encode_control
 from edgemm.topics import FROM_FLEET, RETAINED, Channel, topic
 from edgemm_runtime.agent.backoff import Backoff
 from edgemm_runtime.agent.options import AgentLimits
@@ -153,6 +153,9 @@ class Link:
         _log.info("disconnected device=%s connection=%d answer=%s", self._who.device, self._connection, answer)
 
     def _received(self, message: Any) -> None:
+        if len(message.payload) > MAX_CONTROL_BYTES:
+            _log.warning("message ignored topic=%s bytes=%d", message.topic, len(message.payload))
+            return
         for channel in FROM_FLEET:
             if message.topic == self._topic(channel):
                 self._on_message(channel, bytes(message.payload))

@@ -175,7 +175,14 @@ class Reporter:
             window = self._window.checked(now, resend_after_s=self._limits.resend_after_s)
             room = self._limits.in_flight_messages - window.outstanding
             for waiting in self._spool.after(window.position, limit=max(0, room)):
-                if not link.publish(Channel(waiting.stream.value), self._payload(waiting)):
+                try:
+                    payload = self._payload(waiting)
+                except (MessageError, msgspec.DecodeError) as err:
+                    # It stays until it is the oldest and room is needed; what comes after it must not wait for it.
+                    _log.error("spooled message cannot be sent id=%d error=%s", waiting.id, err)
+                    window = window.sent(waiting.id, now)
+                    continue
+                if not link.publish(Channel(waiting.stream.value), payload):
                     break
                 window = window.sent(waiting.id, now)
             self._window = window

@@ -7,6 +7,7 @@ network verifies the envelope on its disk and goes on serving.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from typing import Protocol
 
@@ -24,6 +25,7 @@ from edgemm_runtime.agent.trusted_time import TrustedTime
 
 _log = logging.getLogger(__name__)
 _NAME = "desired.json"
+_FETCH_PAUSE_S = 10.0
 
 
 class DirectorSource(Protocol):
@@ -37,9 +39,17 @@ class Wishes:
     """The desired state that this device works towards; used by one thread."""
 
     def __init__(
-        self, folder: StateFolder, director: DirectorSource, whom: Whom, *, now: Callable[[], TrustedTime]
+        self,
+        folder: StateFolder,
+        director: DirectorSource,
+        whom: Whom,
+        *,
+        now: Callable[[], TrustedTime],
+        monotonic: Callable[[], float],
     ) -> None:
         self._folder, self._director, self._whom, self._now = folder, director, whom, now
+        self._monotonic = monotonic
+        self._fetch_after_s = -math.inf
         self._keys = self._cached_keys()
         self.current: Desired | None = None
 
@@ -75,7 +85,13 @@ class Wishes:
         return answer
 
     def refresh_keys(self) -> bool:
-        """Fetch the director's keys; tells whether they were had."""
+        """Fetch the director's keys; tells whether they were had.
+
+        Not more often than once in a while, whatever a broker sends.
+        """
+        if self._monotonic() < self._fetch_after_s:
+            return False
+        self._fetch_after_s = self._monotonic() + _FETCH_PAUSE_S
         try:
             data = self._director.director()
             keys = self._read_keys(data)

@@ -116,6 +116,18 @@ def test_a_stop_on_purpose_on_probation_spends_nothing(tmp_path: Path) -> None:
     assert _install(tmp_path, "2.0.0", boot=9).serves() == "2.0.0"
 
 
+def test_another_wish_during_a_first_probation_is_obeyed(tmp_path: Path) -> None:
+    world = DeviceWorld(tmp_path, VERSIONS, boot=1)
+    world.updater.tell(VERSIONS.wanted("1.0.0", config=CONFIG))
+    while machine.state(world.record) is not UpdateState.PROBATION:
+        assert world.updater.work()
+    world.updater.tell(VERSIONS.wanted("2.0.0", config=CONFIG))
+    world.settle()
+    assert world.serves() == "2.0.0"
+    assert world.told_states() == [*FULL[:-1], "failed", *FULL]
+    world.close()
+
+
 def test_a_rotten_model_falls_back_and_is_fetched_again(tmp_path: Path) -> None:
     _install(tmp_path, "1.0.0", boot=1)
     _install(tmp_path, "2.0.0", boot=2)

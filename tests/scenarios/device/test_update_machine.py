@@ -72,7 +72,7 @@ STORIES = {
     "the fleet rolls back to the previous version": story(
         run(V1, WANT_2, *way_to_commit()), WANT_1, *way_to_commit(), path=FULL, active="1.0.0", previous="2.0.0"
     ),
-    "no space": story(V1, WANT_2, Trouble("no_space", "…"), path="accepted rejected", active="1.0.0", reason="no_space"),
+    "no space": story(V1, WANT_2, Trouble("no_space"), path="accepted rejected", active="1.0.0", reason="no_space"),
     "no engine": story(V1, WANT_2, Trouble("no_engine"), path="accepted rejected", active="1.0.0", reason="no_engine"),
     "a version below the signed minimum": story(
         V1, WANT_2, Trouble("below_minimum_version"), path="accepted rejected", active="1.0.0",

@@ -35,14 +35,11 @@ class RecordStore(Protocol):
 class Journal:
     """Applies events to records.
 
-    `tell` spools a transition unless it was spooled before, and says whether the spool knows it now; `changed` is
-    called after each change.
+    `tell` spools a transition unless it was spooled before, and says whether the spool knows it now.
     """
 
-    def __init__(
-        self, store: RecordStore, *, tell: Callable[[str, Transition], bool], changed: Callable[[], None]
-    ) -> None:
-        self._store, self._tell, self._changed = store, tell, changed
+    def __init__(self, store: RecordStore, *, tell: Callable[[str, Transition], bool]) -> None:
+        self._store, self._tell = store, tell
         self._unsaved: set[str] = set()
 
     def apply(self, record: ModelFile, event: Event) -> ModelFile:
@@ -59,9 +56,7 @@ class Journal:
         else:
             self._unsaved.discard(record.name)
         _log_change(record, decided)
-        told = self.retell(decided)
-        self._changed()
-        return told
+        return self.retell(decided)
 
     def save(self, record: ModelFile) -> None:
         """Write a record that is so far in memory only: pruning may have made room for it."""

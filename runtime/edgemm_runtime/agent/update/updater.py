@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from edgemm.messages import DesiredModel
@@ -21,14 +22,22 @@ _log = logging.getLogger(__name__)
 class Updater:
     """Works towards what is wanted of one model.
 
-    `changing` is held while the record changes, so that nobody prunes by a record that is about to change.
+    `changing` is held while the record changes, so that nobody prunes by a record that is about to change; `changed`
+    is called once it has, so that whoever reports then finds the new one.
     """
 
     def __init__(
-        self, record: ModelFile, steps: Steps, journal: Journal, *, changing: AbstractContextManager[object]
+        self,
+        record: ModelFile,
+        steps: Steps,
+        journal: Journal,
+        *,
+        changing: AbstractContextManager[object],
+        changed: Callable[[], None],
     ) -> None:
         self.record = record
-        self._steps, self._journal, self._changing = steps, journal, changing
+        self._steps, self._journal = steps, journal
+        self._changing, self._changed = changing, changed
         self._lock = threading.Lock()
         self._wish: events.Wanted | events.Unwanted | None = None
         self._stopping = False
@@ -81,7 +90,7 @@ class Updater:
             return not self._stopping
         if event is None:
             self._journal.save(self.record)
-            return False
+            return self._unfulfilled()
         self._apply(event)
         return True
 
@@ -104,6 +113,12 @@ class Updater:
             self._apply(wish)
         return True
 
+    def _unfulfilled(self) -> bool:
+        """Tell whether the update that ended makes room for another wish."""
+        with self._lock:
+            wish = self._wish
+        return wish is not None and machine.decide(self.record, wish) != self.record
+
     def _take(self, step: Step) -> Event | None:
         try:
             return self._steps.take(step, self.record, self._interrupt)
@@ -118,4 +133,6 @@ class Updater:
 
     def _apply(self, event: Event) -> None:
         with self._changing:
-            self.record = self._journal.apply(self.record, event)
+            before, self.record = self.record, self._journal.apply(self.record, event)
+        if self.record is not before:
+            self._changed()

@@ -63,7 +63,13 @@ class RunningFleet:
         )
 
     def request(
-        self, method: str, path: str, *, token: str | None = "admin", headers: dict[str, str] | None = None, **options: Any
+        self,
+        method: str,
+        path: str,
+        *,
+        token: str | None = "admin",
+        headers: dict[str, str] | None = None,
+        **options: Any,
     ) -> urllib3.BaseHTTPResponse:
         bearer = self.tokens.get(token, token) if token else None
         sent = dict(headers or {})
@@ -77,7 +83,7 @@ class RunningFleet:
 
 @contextmanager
 def serving(
-    path: Path, *, scheme: str = "http", limits: ApiLimits = ApiLimits(), with_page: bool = False
+    path: Path, *, scheme: str = "http", limits: ApiLimits | None = None, with_page: bool = False
 ) -> Iterator[RunningFleet]:
     """Found a fleet at `path` and serve its API until the block ends."""
     clock, tokens = Clock(), {}
@@ -87,7 +93,8 @@ def serving(
             request = PersonRequest(person=f"{role}-person", role=role)
             _, tokens[role.value] = people.issue(tx, request, tls_fingerprint=pin, now=clock())
 
-    founded = found(path, FleetConfig(name="plant", public_url=f"{scheme}://127.0.0.1:1"), now=clock(), furnish=furnish)
+    config = FleetConfig(name="plant", public_url=f"{scheme}://127.0.0.1:1")
+    founded = found(path, config, now=clock(), furnish=furnish)
     folder = founded.folder
     store = Store.open(folder.database)
     director = Director("plant", signing.load_key(folder.online_key("director")))
@@ -102,7 +109,7 @@ def serving(
         credentials=EmbeddedCredentials(BrokerAddress("127.0.0.1", 1883)),
         secret=read_secret(folder.credentials_key),
         rollouts=RolloutOperations(store, Runner(director), wake=lambda: None),
-        limits=limits,
+        limits=limits or ApiLimits(),
         clock=clock,
     )
     tls = (folder.certificate, folder.certificate_key) if scheme == "https" else (None, None)

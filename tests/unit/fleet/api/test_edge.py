@@ -3,7 +3,9 @@
 import json
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
+from edgemm import __version__
 from edgemm_fleet.api.access import Access
 from edgemm_fleet.api.openapi import document
 from edgemm_fleet.api.state import ApiLimits
@@ -55,7 +57,6 @@ RIGHTS = {
     "cancel_rollout": "admin operator",
 }
 REFUSALS = {401, 403}
-NO_RIGHT = {"unauthorized", "forbidden"}
 
 
 def address(route):
@@ -184,7 +185,7 @@ def test_the_openapi_document_lists_every_route_and_resolves_every_reference(fle
             assert operation["summary"].endswith(".")
             assert operation["responses"]["default"]["content"]["application/json"]["schema"]
     text = json.dumps(served)
-    for reference in set(part.split('"')[0] for part in text.split('"$ref": "')[1:]):
+    for reference in {part.split('"')[0] for part in text.split('"$ref": "')[1:]}:
         found = served
         for step in reference.removeprefix("#/").split("/"):
             found = found[step.replace("~1", "/").replace("~0", "~")]
@@ -197,9 +198,15 @@ def test_the_document_says_which_routes_need_no_token():
     assert public == {route.name for route in routes() if route.access is Access.PUBLIC} == {"get_health", "enrol"}
 
 
-def test_metrics_count_devices_and_rollouts(fleet):
-    text = fleet.request("GET", "/metrics", token="viewer").data.decode()
-    assert 'edgemm_fleet_devices{state="online"} 0.0' in text
-    assert 'edgemm_fleet_rollouts{state="running"} 0.0' in text
-    assert 'edgemm_fleet_ingested_total{stream="event"} 0.0' in text
-    assert 'edgemm_fleet_build_info{fleet="plant"' in text
+def test_metrics_count_devices_and_rollouts_in_the_format_of_prometheus(fleet):
+    response = fleet.request("GET", "/metrics", token="viewer")
+    assert response.headers["Content-Type"].startswith("text/plain")
+    samples = {
+        (sample.name, *sorted(sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(response.data.decode())
+        for sample in family.samples
+    }
+    assert samples["edgemm_fleet_devices", "online"] == 0
+    assert samples["edgemm_fleet_rollouts", "running"] == 0
+    assert samples["edgemm_fleet_ingested_total", "event"] == 0
+    assert samples["edgemm_fleet_build_info", __version__, "plant"] == 1

@@ -142,7 +142,12 @@ def test_bearers_and_passwords_are_in_the_database_only_as_hashes(fleet, signer)
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("Kitchen Pi", "kitchen-pi-0123abcd"), ("", "device-0123abcd"), ("Käfer_7", "k-fer-7-0123abcd"), ("-" * 90, "device-0123abcd")],
+    [
+        ("Kitchen Pi", "kitchen-pi-0123abcd"),
+        ("", "device-0123abcd"),
+        ("Käfer_7", "k-fer-7-0123abcd"),
+        ("-" * 90, "device-0123abcd"),
+    ],
 )
 def test_device_ids_are_readable(name, expected):
     assert device_id(name, "0123abcd" + "f" * 56) == expected

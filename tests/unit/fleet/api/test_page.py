@@ -82,7 +82,11 @@ def test_a_browser_shows_the_fleet(tmp_path):
     with serving(tmp_path / "fleet", with_page=True) as fleet:
         fleet.request("POST", "/api/v1/tokens", body=json.dumps({}))
         command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000"]
-        command += [f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", f"{fleet.url}/#token={fleet.tokens['viewer']}"]
+        command += [
+            f"--user-data-dir={tmp_path / 'profile'}",
+            "--dump-dom",
+            f"{fleet.url}/#token={fleet.tokens['viewer']}",
+        ]
         shown = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
     assert "viewer-person (viewer)" in shown
     assert "None yet: edgemm fleet publish BUNDLE" in shown

@@ -10,11 +10,11 @@ from edgemm_fleet.api.preview import download_bytes, preview
 from edgemm_fleet.rollout.plan import Group, Plan, Selector
 from edgemm_fleet.rollout.selection import Candidate
 from edgemm_fleet.store import reported
+from edgemm_fleet.trust.catalogue import record_version
 from edgemm_fleet.trust.publication import Publication
 from tests.unit.core.bundles import CONTENT, small_manifest
 from tests.unit.fleet.api.test_enrolment import enrol, make_token
 from tests.unit.fleet.trust.repositories import NOW, publication
-from edgemm_fleet.trust.catalogue import record_version
 
 MANIFEST = small_manifest()
 GOLDEN_BYTES = len(CONTENT["x"]) + len(CONTENT["y"])

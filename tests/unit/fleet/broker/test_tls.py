@@ -1,14 +1,15 @@
 from __future__ import annotations
 
+import socket
 import ssl
 from datetime import UTC, datetime
 from pathlib import Path
 
-import paho.mqtt.client as mqtt
 import pytest
-from paho.mqtt.enums import CallbackAPIVersion
 
-from edgemm_fleet.broker.embedded import TlsFiles
+from edgemm.errors import EnvironmentFailure
+from edgemm_fleet.broker.access import BrokerRules
+from edgemm_fleet.broker.embedded import EmbeddedBroker, TlsFiles
 from edgemm_fleet.manager import ManagerSettings
 from edgemm_fleet.trust.certificate import create_certificate
 from simulators.broker import FLEET
@@ -22,24 +23,27 @@ def tls(tmp_path: Path) -> TlsFiles:
     return files
 
 
+def shake_hands(port: int, context: ssl.SSLContext) -> None:
+    with (
+        socket.create_connection(("127.0.0.1", port)) as plain,
+        context.wrap_socket(plain, server_hostname="localhost"),
+    ):
+        pass
+
+
 def test_manager_and_devices_trust_exactly_the_servers_certificate(tmp_path: Path, tls: TlsFiles) -> None:
     with ManagedFleet(tmp_path, ManagerSettings(FLEET, port=0, tls=tls)) as fleet:
         assert fleet.manager.connected
         access = fleet.manager.credentials.access("cam-1", "pw")
         assert access.tls
-        assert access.ca == tls.certificate.read_text()
-        client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id="cam-1")
-        client.tls_set_context(ssl.create_default_context())
+        shake_hands(fleet.manager.port, ssl.create_default_context(cadata=access.ca))
         with pytest.raises(ssl.SSLCertVerificationError):
-            client.connect("127.0.0.1", fleet.manager.port)
-        client.tls_set_context = None  # the context is used once
+            shake_hands(fleet.manager.port, ssl.create_default_context())
 
 
-def test_a_certificate_that_is_missing_is_one_clear_line(tmp_path: Path, tls: TlsFiles) -> None:
-    settings = ManagerSettings(FLEET, port=0, tls=tls)
+def test_a_key_that_is_missing_is_one_clear_line(tls: TlsFiles) -> None:
     tls.private_key.unlink()
-    fleet = ManagedFleet(tmp_path, settings)
-    with pytest.raises(Exception, match="server.key"):
-        fleet.manager.start()
-    fleet.manager.stop()
-    fleet.store.close()
+    broker = EmbeddedBroker(BrokerRules(FLEET, lambda *_: True), host="127.0.0.1", port=0, tls=tls)
+    with pytest.raises(EnvironmentFailure, match=r"the embedded broker cannot listen on .*server\.key"):
+        broker.start()
+    broker.stop()

@@ -3,17 +3,18 @@
 import json
 import os
 import re
-import selectors
 import signal
 import socket
 import subprocess
 import sys
-import time
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 EDGEMM = (sys.executable, "-m", "edgemm")
+# A shell's background job ignores SIGINT, and so would what it starts.
+HEEDING = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from edgemm.cli import main; main()"
 START_S = 60
 
 
@@ -56,15 +57,23 @@ class Served:
 
     def start(self, *options: str) -> None:
         """Start the server and wait until it says that it serves."""
-        command = [*EDGEMM, "fleet", "serve", str(self.folder), "--broker", "embedded:0", *options]
+        command = [
+            sys.executable,
+            "-c",
+            HEEDING,
+            "fleet",
+            "serve",
+            str(self.folder),
+            "--broker",
+            "embedded:0",
+            *options,
+        ]
         self.process = subprocess.Popen(
             command,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             env=os.environ | {"PYTHONUNBUFFERED": "1"},
-            # A child of a shell's background job inherits that SIGINT is ignored.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler) and None,
         )
         self.said = _read_until(self.process, "serving fleet")
 
@@ -90,14 +99,13 @@ def init(folder: Path, *, scheme: str = "https") -> Served:
 def _read_until(process: subprocess.Popen[str], mark: str) -> list[str]:
     assert process.stdout is not None
     lines: list[str] = []
-    deadline = time.monotonic() + START_S
-    with selectors.DefaultSelector() as selector:
-        selector.register(process.stdout, selectors.EVENT_READ)
-        while selector.select(max(0, deadline - time.monotonic())):
-            line = process.stdout.readline()
-            if not line:
-                raise AssertionError(f"serve ended with {process.wait()}: {lines}")
+    watchdog = threading.Timer(START_S, process.kill)
+    watchdog.start()
+    try:
+        for line in process.stdout:
             lines.append(re.sub(r"\s+", " ", line.strip()))
             if mark in line:
                 return lines
-    raise AssertionError(f"serve did not start: {lines}")
+        raise AssertionError(f"serve ended with {process.wait()}: {lines}")
+    finally:
+        watchdog.cancel()

@@ -113,7 +113,7 @@ def test_each_command_has_a_json_form_of_one_document(logged_in, tmp_path):
     assert draft["rollout"]["plan"]["selector"]["labels"] == {"a": ["b"]}
     rollout = draft["rollout"]["id"]
     assert admin.json("rollout", "status", rollout)["rollout"]["state"] == "draft"
-    assert admin.json("rollout", "cancel", rollout)["state"] == "canceled"
+    assert admin.json("rollout", "cancel", rollout)["rollout"]["state"] == "canceled"
     for command in (["devices"], ["devices", "list"], ["models"], ["models", "list"], ["people", "list"]):
         assert isinstance(admin.json(*command), list)
     assert admin.json("audit")[0]["action"] == "rollout.cancel"

@@ -44,18 +44,18 @@ def test_a_self_signed_certificate_without_a_pin_is_not_trusted(fleet):
 def test_a_server_that_is_not_there_is_one_clear_line(fleet):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    with client_of(fleet.profile(), url=f"https://127.0.0.1:{port}") as client:
-        with pytest.raises(EnvironmentFailure) as caught:
-            client.me()
+    url = f"https://127.0.0.1:{port}"
+    with client_of(fleet.profile(), url=url) as client, pytest.raises(EnvironmentFailure) as caught:
+        client.me()
     assert str(caught.value) == (
         f"cannot reach https://127.0.0.1:{port}: Connection refused; is `edgemm fleet serve` running?"
     )
 
 
 def test_a_name_that_is_unknown_says_so(fleet):
-    with client_of(fleet.profile(), url="https://nowhere.invalid:8443") as client:
-        with pytest.raises(EnvironmentFailure, match=r"cannot reach https://nowhere\.invalid:8443: "):
-            client.me()
+    url, said = "https://nowhere.invalid:8443", r"cannot reach https://nowhere\.invalid:8443: "
+    with client_of(fleet.profile(), url=url) as client, pytest.raises(EnvironmentFailure, match=said):
+        client.me()
 
 
 @pytest.mark.parametrize("url", ["fleet.example", "ftp://x", "http://fleet.example", "https://"])
@@ -69,9 +69,9 @@ def test_errors_of_the_server_are_ours(fleet, admin):
         admin.device("nobody")
     with client_of(fleet.profile("viewer")) as viewer, pytest.raises(PermissionDeniedError, match="needs the role of"):
         viewer.create_token(TokenRequest())
-    with client_of(fleet.profile(), token="nonsense") as stranger:
-        with pytest.raises(PermissionDeniedError, match="unknown here, has expired.*edgemm fleet login"):
-            stranger.me()
+    said = "unknown here, has expired.*edgemm fleet login"
+    with client_of(fleet.profile(), token="nonsense") as stranger, pytest.raises(PermissionDeniedError, match=said):
+        stranger.me()
 
 
 def test_names_cannot_leave_their_place_in_the_address(admin):
@@ -111,9 +111,7 @@ class Imposter:
                 connection.sendall(self.answer)
 
     def __enter__(self):
-        return Profile(
-            url=f"http://127.0.0.1:{self.socket.getsockname()[1]}", token="t", tls_fingerprint=None, root=""
-        )
+        return Profile(url=f"http://127.0.0.1:{self.socket.getsockname()[1]}", token="t", tls_fingerprint=None, root="")
 
     def __exit__(self, *exc):
         self.socket.shutdown(socket.SHUT_RDWR)
@@ -125,7 +123,11 @@ class Imposter:
     ("answer", "error", "said"),
     [
         (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", RequestError, "expected an answer of edgemm"),
-        (b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 3\r\n\r\noops", RequestError, "answered 502.*is this URL a fleet"),
+        (
+            b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 3\r\n\r\noops",
+            RequestError,
+            "answered 502.*is this URL a fleet",
+        ),
         (b"HTTP/1.1 409 Conflict\r\nContent-Length: 2\r\n\r\n{}", ConflictError, "answered 409"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n{", EnvironmentFailure, "the connection broke"),
         (b"nonsense\r\n\r\n", EnvironmentFailure, "cannot reach"),

@@ -217,11 +217,11 @@ def test_a_frozen_repository_is_noticed_after_a_day_and_a_refreshed_one_is_not(f
 def test_a_manager_killed_between_target_and_database_catches_up(fleet, publisher, tmp_path, monkeypatch):
     from edgemm_fleet.api import models as api_models
 
-    class Killed(Exception):
+    class KilledError(Exception):
         pass
 
     def killed(*args, **kwargs):
-        raise Killed
+        raise KilledError
 
     path = bundle(tmp_path)
     monkeypatch.setattr(api_models, "record_version", killed)

@@ -159,11 +159,11 @@ def test_after_a_restored_backup_a_new_generation_lies_above_what_devices_report
 def test_an_action_is_asked_for_once_and_its_result_kept(fleet: LocalFleet) -> None:
     with fleet.store.write() as tx:
         actions.add(tx, "cam-1", Action(id="a-1", kind="selftest"), now=fleet.now)
-        fleet.director.write(tx, "cam-1", now=fleet.now)
+        fleet.director.write(tx, ["cam-1"], now=fleet.now)
     fleet.settle()
     with fleet.store.read() as tx:
         assert [(r.action.id, r.ok) for r in actions.recent(tx, "cam-1", limit=10)] == [("a-1", True)]
-        assert actions.waiting(tx, "cam-1") == []
+        assert actions.waiting(tx, ["cam-1"]) == {}
         record = desired.find(tx, "cam-1")
     assert record is not None
     assert record.desired.actions == ()

@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from securesystemslib.signer import CryptoSigner
 
 from edgemm.errors import ConflictError, NotFoundError, PermissionDeniedError
 from edgemm.messages import DesiredModel
 from edgemm_fleet.rollout.plan import Selector
-from edgemm_fleet.store import Store, desired, devices, models, people, tokens
+from edgemm_fleet.store import Store, assignments, devices, models, people, tokens
 from edgemm_fleet.store.records import EnrolmentTokenRecord, ModelRecord, PersonToken, Role, VersionRecord
 from simulators.broker import enrol
 
@@ -139,15 +140,16 @@ def test_a_published_version_never_changes(store: Store) -> None:
 
 def test_only_an_attempt_without_success_asks_for_a_higher_one(store: Store) -> None:
     def attempt() -> int:
-        return desired.next_attempt(tx, "cam-1", model="m", digest="1" * 64)
+        return assignments.next_attempts(tx, {"cam-1": "1" * 64}, model="m")["cam-1"]
 
+    model = DesiredModel(name="m", version="1.0.0", digest="1" * 64)
     with store.write() as tx:
         enrol(tx, "cam-1", KEY, labels={})
         assert attempt() == 1
-        desired.assign(tx, "cam-1", DesiredModel(name="m", version="1.0.0", digest="1" * 64, attempt=1))
+        assignments.assign(tx, {"cam-1": model})
         assert attempt() == 1
-        desired.spend_attempt(tx, "cam-1", model="m", digest="1" * 64, attempt=1)
+        assignments.spend(tx, {"cam-1": 1}, model="m", digest="1" * 64)
         assert attempt() == 2
-        desired.assign(tx, "cam-1", DesiredModel(name="m", version="1.0.0", digest="1" * 64, attempt=2))
-        desired.spend_attempt(tx, "cam-1", model="m", digest="1" * 64, attempt=1)
+        assignments.assign(tx, {"cam-1": replace(model, attempt=2)})
+        assignments.spend(tx, {"cam-1": 1}, model="m", digest="1" * 64)
         assert attempt() == 2, "a late report of the first attempt says nothing of the second"

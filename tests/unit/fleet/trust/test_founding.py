@@ -1,5 +1,5 @@
 import stat
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from cryptography import x509
@@ -113,7 +113,7 @@ def test_the_certificate_lasts_ten_years_and_names_its_host(tmp_path):
     assert names.get_values_for_type(x509.DNSName) == ["pi.local", "localhost"]
     assert [str(a) for a in names.get_values_for_type(x509.IPAddress)] == ["10.0.0.7", "127.0.0.1", "::1"]
     assert certificate.not_valid_after_utc - NOW > timedelta(days=3649)
-    assert certificate.not_valid_before_utc < datetime.now(timezone.utc)
+    assert certificate.not_valid_before_utc < datetime.now(UTC)
 
 
 def test_a_folder_that_is_no_fleets_or_a_later_ones_says_so(tmp_path):
