@@ -11,7 +11,6 @@ What the broker would carry is handed over by `settle`, in an order that a test 
 from __future__ import annotations
 
 import hashlib
-import random
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,7 +18,6 @@ from securesystemslib.signer import CryptoSigner
 
 from edgemm import signing, topics
 from edgemm.messages import encode_control
-from edgemm.states import UpdateState
 from edgemm.topics import Channel
 from edgemm_fleet.broker.passwords import hash_password
 from edgemm_fleet.director.director import Director
@@ -199,20 +197,3 @@ class LocalFleet:
         with self.store.read() as tx:
             assigned = assignments.of(tx, [name]).get(name, {}).get(MODEL)
         return assigned.version if assigned else None
-
-    def update_state(self, name: str) -> UpdateState:
-        """Return the state that a device reports."""
-        return self.devices[name].reported[MODEL].state
-
-
-def shuffled(seed: int, *, lose: float = 0.0, repeat: float = 0.0) -> Callable[[list[Outgoing]], list[Outgoing]]:
-    """Return a disturbance that loses, repeats and reorders messages."""
-    rng = random.Random(seed)
-
-    def disturb(messages: list[Outgoing]) -> list[Outgoing]:
-        kept = [m for m in messages if rng.random() >= lose]
-        kept += [m for m in messages if rng.random() < repeat]
-        rng.shuffle(kept)
-        return kept
-
-    return disturb

@@ -76,9 +76,8 @@ class ManagedFleet:
         """Wait for something that the manager or a device does."""
         eventually(condition, what)
 
-    def restart(self) -> None:
-        """Stop the manager and start it on the same store and broker port."""
-        self.manager.stop()
+    def start_again(self) -> None:
+        """Start a new manager, after the last one was stopped, on the same store and broker port."""
         self.settings = replace(self.settings, port=self.manager.port)
         self.manager = Manager(self.settings, store=self.store, director_key=self.key)
         self.manager.start()

@@ -165,6 +165,8 @@ class Manager:
         settings = self.settings
         if self.broker is not None:
             self.broker.start()
+            with self.store.write() as tx:
+                devices.all_offline(tx)  # the wills of its last life died with it
         self.credentials.refresh()
         client_id = f"edgemm-manager-{hashlib.sha256(settings.fleet.encode()).hexdigest()[:8]}"
         link = Link(self._login(), fleet=settings.fleet, client_id=client_id, receive=self._receive)

@@ -144,6 +144,11 @@ def set_presence(tx: Transaction, device: str, presence: Presence) -> None:
     tx.execute(update(table).where(table.c.id == device).values(**{n: getattr(presence, n) for n in _PRESENCE}))
 
 
+def all_offline(tx: Transaction) -> None:
+    """Note that no device is connected, as after a start of the embedded broker."""
+    tx.execute(update(table).where(table.c.online).values(online=False))
+
+
 def seen(tx: Transaction, ids: Iterable[str], *, now: float) -> None:
     """Note that these devices were heard of."""
     wanted = sorted(set(ids))

@@ -1,7 +1,8 @@
 """The server's own TLS certificate: self-signed, pinned by its fingerprint in every token.
 
 Clients compare the SHA-256 of its DER form, so it needs no authority and its names matter to nobody but browsers.
-The key is ECDSA P-256, which every TLS client speaks.
+The key is ECDSA P-256, which every TLS client speaks. It is valid from 1970 on, for that is where a device without a
+battery-backed clock begins.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import hashlib
 import ipaddress
 import ssl
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
@@ -24,7 +25,7 @@ from edgemm.errors import InputError
 
 LIFETIME = timedelta(days=3650)
 _LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
-_CLOCK_SKEW = timedelta(days=1)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def create_certificate(certificate: Path, key: Path, *, names: Iterable[str], now: datetime) -> None:
@@ -32,21 +33,28 @@ def create_certificate(certificate: Path, key: Path, *, names: Iterable[str], no
     private = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "edgemm fleet")])
     alternatives = [_general_name(name) for name in dict.fromkeys([*names, *_LOCAL_NAMES])]
-    usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
-    built = (
+    key_id = x509.SubjectKeyIdentifier.from_public_key(private.public_key())
+    # What OpenSSL's X509_STRICT asks of a certificate that is its own authority; Python 3.13 turns it on.
+    strict: tuple[x509.ExtensionType, ...] = (
+        key_id,
+        x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(key_id),
+        x509.SubjectAlternativeName(alternatives),
+        x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]),
+    )
+    builder = (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(subject)
         .public_key(private.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _CLOCK_SKEW)
+        .not_valid_before(_EPOCH)
         .not_valid_after(now + LIFETIME)
-        .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
-        # A certificate that signs itself is trusted by name only where it may be its own authority.
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(usage, critical=False)
-        .sign(private, hashes.SHA256())
+        .add_extension(_key_usage(), critical=True)
     )
+    for extension in strict:
+        builder = builder.add_extension(extension, critical=False)
+    built = builder.sign(private, hashes.SHA256())
     durable.write(key, private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), mode=0o600)
     durable.write(certificate, built.public_bytes(Encoding.PEM))
 
@@ -68,3 +76,17 @@ def _general_name(name: str) -> x509.GeneralName:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:
         return x509.DNSName(name)
+
+
+def _key_usage() -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=True,
+        key_cert_sign=True,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        crl_sign=False,
+        encipher_only=False,
+        decipher_only=False,
+    )

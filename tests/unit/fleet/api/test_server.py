@@ -1,5 +1,6 @@
 import logging
 import socket
+import ssl
 
 import pytest
 import urllib3
@@ -22,6 +23,13 @@ def address(fleet):
 
 def test_the_certificate_names_the_servers_addresses(secure):
     with urllib3.PoolManager(ca_certs=str(secure.folder.certificate), retries=False) as pool:
+        assert pool.request("GET", f"{secure.url}/api/v1/health").status == 200
+
+
+def test_the_certificate_stands_the_strict_checks_of_python_3_13(secure):
+    context = ssl.create_default_context(cadata=secure.folder.certificate.read_text())
+    context.verify_flags |= ssl.VERIFY_X509_STRICT
+    with urllib3.PoolManager(ssl_context=context, retries=False) as pool:
         assert pool.request("GET", f"{secure.url}/api/v1/health").status == 200
 
 

@@ -69,7 +69,7 @@ class Served:
             *options,
         ]
         self.process = subprocess.Popen(
-            command,
+            [*command, *options],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

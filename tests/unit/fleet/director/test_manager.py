@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from edgemm.errors import EnvironmentFailure
 from edgemm.states import RolloutState
 from edgemm_fleet.manager import Manager, ManagerSettings, Provider
 from edgemm_fleet.rollout.plan import Group
-from edgemm_fleet.store import Store, desired, streams
+from edgemm_fleet.store import Store, desired, devices, streams
 from simulators.broker import FLEET, digest_of
 from simulators.device import Outcome
 from simulators.managed import ManagedFleet
@@ -57,9 +56,7 @@ def test_devices_come_back_to_a_manager_that_restarts_and_a_broker_that_forgot_e
         fleet.add("cam-1")
         fleet.manager.stop()
         rollout = fleet.start("1.0.0", EVERYBODY)
-        fleet.settings = replace(fleet.settings, port=fleet.manager.port)
-        fleet.manager = Manager(fleet.settings, store=fleet.store, director_key=fleet.key)
-        fleet.manager.start()
+        fleet.start_again()
         fleet.wait(lambda: fleet.rollout(rollout).state is RolloutState.FINISHED, "the rollout is finished")
 
 
@@ -71,6 +68,21 @@ def test_a_device_that_vanishes_is_offline_and_online_again_when_it_is_back(tmp_
         sock.shutdown(2)
         fleet.wait(lambda: fleet.devices["cam-1"].device.connection == 2, "the device connects again")
         fleet.wait(lambda: fleet.online() == {"cam-1"}, "the manager knows")
+
+
+def test_a_device_that_went_away_while_the_manager_was_down_is_offline(tmp_path: Path) -> None:
+    with ManagedFleet(tmp_path) as fleet:
+        fleet.add("gone", "here")
+        with fleet.store.read() as tx:
+            before = {name: devices.get(tx, name).presence for name in fleet.devices}
+        fleet.manager.stop()
+        fleet.devices.pop("gone").stop()
+        with fleet.store.write() as tx:  # as a manager that was killed leaves it
+            for name, presence in before.items():
+                devices.set_presence(tx, name, presence)
+        assert fleet.online() == {"gone", "here"}
+        fleet.start_again()
+        fleet.wait(lambda: fleet.online() == {"here"}, "only the device that is there is online")
 
 
 def test_what_a_broker_lost_is_sent_again(tmp_path: Path) -> None:

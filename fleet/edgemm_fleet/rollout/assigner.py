@@ -1,0 +1,110 @@
+"""Gives a rollout's version to devices, and takes it back: assignments, attempts and `desired` together.
+
+Works on whole groups, in the caller's transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from msgspec.structs import replace
+
+from edgemm.messages import DesiredModel
+from edgemm_fleet.director.director import Director
+from edgemm_fleet.rollout.members import Member, MemberState
+from edgemm_fleet.rollout.progress import Rollout
+from edgemm_fleet.rollout.reversal import active_model
+from edgemm_fleet.store import Transaction, assignments, reported
+
+
+class Assigner:
+    """Changes what devices are told because of a rollout."""
+
+    def __init__(self, director: Director) -> None:
+        self._director = director
+
+    def give(self, tx: Transaction, ids: Sequence[str], rollout: Rollout, *, group: int, now: float) -> list[Member]:
+        """Want a rollout's version on devices; return them as members of a group that has started."""
+        plan = rollout.plan
+        before, reports = assignments.of(tx, ids), reported.of(tx, ids)
+        given = assignments.next_attempts(tx, dict.fromkeys(ids, plan.digest), model=plan.model)
+        wanted = DesiredModel(
+            name=plan.model,
+            version=plan.version,
+            digest=plan.digest,
+            variants=plan.variants,
+            config=plan.config,
+            rollout=rollout.id,
+        )
+        assignments.assign(tx, {device: replace(wanted, attempt=given[device]) for device in ids})
+        generations = self._director.write(tx, ids, now=now)
+        return [
+            Member(
+                rollout=rollout.id,
+                device=device,
+                group=group,
+                state=MemberState.PENDING,
+                attempt=given[device],
+                generation=generations[device],
+                previous=active_model(
+                    plan.model,
+                    reports[device].reported if device in reports else None,
+                    before.get(device, {}).get(plan.model),
+                ),
+                started_at=now,
+                changed_at=now,
+                deadline_at=rollout.groups[group].deadline_at,
+            )
+            for device in ids
+        ]
+
+    def take_back(self, tx: Transaction, members: Sequence[Member], rollout: Rollout, *, now: float) -> None:
+        """Want of each member what is active on it, where it still has this rollout's assignment."""
+        mine = self._assigned(tx, members, rollout)
+        reports = reported.of(tx, list(mine))
+        wanted: dict[str, DesiredModel | None] = {}
+        for device, member in mine.items():
+            report = reports[device].reported if device in reports else None
+            active = active_model(rollout.plan.model, report, member.previous)
+            if active is None or active.digest != rollout.plan.digest:  # else it ran this version before
+                wanted[device] = active
+        spent = {device: mine[device].attempt for device in wanted}
+        self.spend(tx, spent, rollout)
+        self._want(tx, wanted, rollout.plan.model, now=now)
+
+    def revert(self, tx: Transaction, members: Sequence[Member], rollout: Rollout, *, now: float) -> list[Member]:
+        """Want of each member what it ran before, where it still has this rollout's assignment; return those."""
+        mine = self._assigned(tx, members, rollout)
+        self.spend(tx, {device: member.attempt for device, member in mine.items()}, rollout)
+        previous = {device: member.previous for device, member in mine.items()}
+        generations = self._want(tx, previous, rollout.plan.model, now=now)
+        return [
+            replace(
+                member,
+                state=MemberState.REVERTING,
+                reason=None,
+                generation=generations[device],
+                changed_at=now,
+                deadline_at=rollout.deadline_at,
+            )
+            for device, member in mine.items()
+        ]
+
+    def spend(self, tx: Transaction, attempts: Mapping[str, int], rollout: Rollout) -> None:
+        """Note that attempts (device → number) at this rollout's version ended without success."""
+        assignments.spend(tx, attempts, model=rollout.plan.model, digest=rollout.plan.digest)
+
+    def _assigned(self, tx: Transaction, members: Sequence[Member], rollout: Rollout) -> dict[str, Member]:
+        wanted = assignments.of(tx, [member.device for member in members])
+        of_model = {device: models.get(rollout.plan.model) for device, models in wanted.items()}
+        mine = {device for device, model in of_model.items() if model is not None and model.rollout == rollout.id}
+        return {member.device: member for member in members if member.device in mine}
+
+    def _want(
+        self, tx: Transaction, wanted: Mapping[str, DesiredModel | None], model: str, *, now: float
+    ) -> dict[str, int]:
+        kept = {device: one for device, one in wanted.items() if one is not None}
+        given = assignments.next_attempts(tx, {device: one.digest for device, one in kept.items()}, model=model)
+        assignments.assign(tx, {device: replace(one, attempt=given[device]) for device, one in kept.items()})
+        assignments.unassign(tx, wanted.keys() - kept.keys(), model)
+        return self._director.write(tx, sorted(wanted), now=now)
