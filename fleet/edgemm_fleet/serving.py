@@ -118,7 +118,8 @@ class FleetServer:
     def broker_address(self) -> str:
         """Where devices find the broker, as a URL."""
         assert self.manager is not None
-        settings, tls = self.manager.settings, self._tls or self.manager.settings.broker_tls
+        settings = self.manager.settings
+        tls = settings.tls is not None or settings.broker_tls
         return f"{'mqtts' if tls else 'mqtt'}://{settings.device_host or settings.host}:{self.manager.port}"
 
     def _start(self, stack: ExitStack) -> None:

@@ -48,6 +48,9 @@ class HttpSettings:
     idle_connections: int = 1000
     """Connections that are kept open between requests."""
 
+    poll_s: float = 0.25
+    """How often idle connections are looked at; stopping waits for it."""
+
 
 class _TlsAdapter(BuiltinSSLAdapter):
     """Lets the worker thread shake hands.
@@ -93,6 +96,7 @@ class HttpServer:
             timeout=settings.timeout_s,
         )
         self._server.max_request_header_size = settings.max_header_bytes
+        self._server.expiration_interval = settings.poll_s
         self._server.keep_alive_conn_limit = settings.idle_connections
         self._server.error_log = _log  # type: ignore[method-assign]  # cheroot documents it as what to replace
         self._server.ConnectionClass = _Connection

@@ -10,7 +10,7 @@ from edgemm.errors import InputError
 from edgemm_fleet.api.messages import PersonRequest, TokenRequest
 from edgemm_fleet.client import FleetClient, Profile
 from edgemm_fleet.client.profile import write_profile
-from edgemm_fleet.commands.output import age, as_json_option, moment, pairs, print_json, print_table
+from edgemm_fleet.commands.output import age, as_json_option, moment, pairs, print_json, print_table, report
 from edgemm_fleet.commands.parameters import DURATION, connect, labels
 from edgemm_fleet.store.records import EnrolmentTokenRecord, PersonToken, Role
 from edgemm_fleet.trust.access_tokens import parse_access_token
@@ -81,11 +81,12 @@ def list_tokens(*, as_json: bool) -> None:
 
 @token.command("revoke")
 @click.argument("token_id")
-def revoke_token(token_id: str) -> None:
+@as_json_option
+def revoke_token(token_id: str, *, as_json: bool) -> None:
     """Let no further device in by a token; those that are in stay."""
     with connect() as client:
         client.revoke_token(token_id)
-    click.echo(f"token {token_id} lets nobody in any more")
+    report(f"token {token_id} lets nobody in any more", as_json=as_json, revoked=token_id)
 
 
 @click.group()
@@ -124,11 +125,12 @@ def list_people(*, as_json: bool) -> None:
 
 @people.command("revoke")
 @click.argument("token_id")
-def revoke_person(token_id: str) -> None:
+@as_json_option
+def revoke_person(token_id: str, *, as_json: bool) -> None:
     """End a person's token at once."""
     with connect() as client:
         client.revoke_person(token_id)
-    click.echo(f"token {token_id} has ended")
+    report(f"token {token_id} has ended", as_json=as_json, revoked=token_id)
 
 
 @click.command()

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from edgemm.messages import ReportedModel
 from edgemm_fleet.api.messages import DeviceDetail, DeviceSummary, LabelsRequest
-from edgemm_fleet.commands.output import age, as_json_option, moment, pairs, print_json, print_table
+from edgemm_fleet.commands.output import age, as_json_option, moment, pairs, print_json, print_table, report
 from edgemm_fleet.commands.parameters import connect, labels
 from edgemm_fleet.store.records import EventRecord
 
@@ -69,11 +69,12 @@ def label(device: str, *, given: dict[str, str], drop: tuple[str, ...], as_json:
 
 @devices.command("remove")
 @click.argument("device")
-def remove(device: str) -> None:
+@as_json_option
+def remove(device: str, *, as_json: bool) -> None:
     """End all rights of a device: its key, its HTTP bearer and its login at the broker."""
     with connect() as client:
         client.remove_device(device)
-    click.echo(f"{device} is removed; only a new token lets it in again")
+    report(f"{device} is removed; only a new token lets it in again", as_json=as_json, removed=device)
 
 
 def _row(item: DeviceSummary) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from edgemm.signing import key_document
 from edgemm_fleet.api.messages import AuthorisationRequest
 from edgemm_fleet.client import publishing
 from edgemm_fleet.client.publishing import authorise_offline, read_public_key
-from edgemm_fleet.commands.output import age, as_json_option, print_json, print_table, size
+from edgemm_fleet.commands.output import age, as_json_option, print_json, print_table, report, size
 from edgemm_fleet.commands.parameters import connect
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -48,7 +48,8 @@ def list_models(*, as_json: bool) -> None:
 @click.argument("name")
 @click.option("--publisher-key", type=_FILE, help="The publisher's publisher.pub.json; your own by default.")
 @click.option("--targets-key", type=_FILE, help="The offline targets key, where it is not on the server any more.")
-def authorize(name: str, *, publisher_key: Path | None, targets_key: Path | None) -> None:
+@as_json_option
+def authorize(name: str, *, publisher_key: Path | None, targets_key: Path | None, as_json: bool) -> None:
     """Let a key publish versions of the model NAME."""
     key = read_public_key(publisher_key) if publisher_key else publishing.publisher_key().public_key
     with connect() as client:
@@ -56,4 +57,4 @@ def authorize(name: str, *, publisher_key: Path | None, targets_key: Path | None
             client.authorise(name, AuthorisationRequest(public_key=key_document(key)))
         else:
             authorise_offline(client, name, key, targets_key)
-    click.echo(f"key {key.keyid[:12]}… may publish {name}")
+    report(f"key {key.keyid[:12]}… may publish {name}", as_json=as_json, model=name, key_id=key.keyid)

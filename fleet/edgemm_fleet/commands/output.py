@@ -22,6 +22,14 @@ def print_json(value: Any) -> None:
     click.echo(msgspec.json.encode(value))
 
 
+def report(text: str, *, as_json: bool, **facts: str) -> None:
+    """Say what was done: `text` for people, the facts for programs."""
+    if as_json:
+        print_json(facts)
+    else:
+        click.echo(text)
+
+
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str) -> None:
     """Print a table, or `empty` where there is nothing in it."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)

@@ -16,6 +16,7 @@ from edgemm.errors import InputError
 from edgemm.topics import NAME_PATTERN
 from edgemm_fleet.api import people
 from edgemm_fleet.api.messages import PersonRequest
+from edgemm_fleet.api.server import is_loopback
 from edgemm_fleet.commands.output import as_json_option, print_json
 from edgemm_fleet.serving import BrokerSettings, FleetServer, ServeSettings
 from edgemm_fleet.store import Transaction, audit
@@ -168,6 +169,8 @@ def _broker(
         host, port = None, None
     if host is None or parts.scheme not in {"mqtt", "mqtts"} or parts.path.strip("/"):
         raise InputError(f"--broker {text!r}: expected embedded, or mqtt(s)://[USER:PASSWORD@]HOST[:PORT]")
+    if parts.scheme == "mqtt" and not is_loopback(host):
+        raise InputError(f"--broker {text!r}: plain mqtt:// is for loopback only; use mqtts://")
     login = (unquote(parts.username), unquote(parts.password or "")) if parts.username else None
     if login is None and mosquitto is None:
         raise InputError(f"--broker {text!r}: expected a login, mqtt://USER:PASSWORD@{host}, or --mosquitto FOLDER")

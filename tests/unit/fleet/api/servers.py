@@ -114,7 +114,7 @@ def serving(
     )
     tls = (folder.certificate, folder.certificate_key) if scheme == "https" else (None, None)
     app = create_app(state, routes(), page=page("plant") if with_page else None)
-    server = HttpServer(app, HttpSettings("127.0.0.1", 0, *tls, threads=4))
+    server = HttpServer(app, HttpSettings("127.0.0.1", 0, *tls, threads=4, poll_s=0.02))
     server.start()
     try:
         yield RunningFleet(state, folder, f"{scheme}://127.0.0.1:{server.port}", clock, tokens)
