@@ -135,7 +135,9 @@ class Reporter:
         """Drop what the fleet has stored."""
         dropped = self._spool.acknowledge(acks)
         with self._lock:
-            self._window = self._window.acknowledged(dropped, self._clock.monotonic())
+            held = self._spool.after(0, limit=1)
+            oldest = held[0].id if held else None
+            self._window = self._window.acknowledged(dropped, self._clock.monotonic(), oldest=oldest)
 
     def pump(self, link: Publisher, records: Iterable[ModelFile], situation: Situation) -> None:
         """Send what is to be said now."""

@@ -24,6 +24,7 @@ from simulators.agent import QUICK_LIMITS, AgentInThread
 from simulators.fleet import QUICK, SimulatedFleet
 from simulators.models import make_bundle
 
+pytestmark = pytest.mark.slow
 FULL = ["accepted", "downloading", "verified", "staged", "activating", "probation", "committed"]
 ENDLESS = Probation(min_duration_s=3600, selftest_interval_s=0.02)
 

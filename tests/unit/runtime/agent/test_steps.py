@@ -1,0 +1,202 @@
+"""One step at a time, over a device without network or engines."""
+
+from __future__ import annotations
+
+import errno
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from edgemm.errors import (
+    BundleError,
+    DigestMismatchError,
+    EdgemmError,
+    EnvironmentFailure,
+    ExpiredError,
+    InputError,
+    NotFoundError,
+    PermissionDeniedError,
+    ReplayError,
+    TrustError,
+    UnreachableError,
+)
+from edgemm.messages import DesiredModel, ModelConfig, Probation
+from edgemm_runtime.agent.update.steps import Patience, diagnose
+from simulators.device_world import DeviceWorld, Versions
+
+VERSIONS = Versions("1.0.0", "2.0.0")
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[DeviceWorld]:
+    """A device that runs version 1."""
+    world = DeviceWorld(tmp_path, VERSIONS)
+    world.updater.recover()
+    _reach(world, VERSIONS.wanted("1.0.0", config=_quick()))
+    yield world
+    world.close()
+
+
+def _quick(**rules: object) -> ModelConfig:
+    return ModelConfig(probation=Probation(**{"min_duration_s": 1.0, "selftest_interval_s": 0.001} | rules))  # type: ignore[arg-type]
+
+
+def _reach(world: DeviceWorld, wanted: DesiredModel) -> tuple[str, str | None]:
+    world.updater.tell(wanted)
+    world.settle()
+    assert world.record.update is not None
+    return world.record.update.state.value, world.record.update.reason
+
+
+def test_no_space_names_what_is_needed_and_what_is_there(world: DeviceWorld) -> None:
+    world.disk_bytes = 100
+    assert _reach(world, VERSIONS.wanted("2.0.0")) == ("rejected", "no_space")
+    assert world.record.update is not None
+    assert "needs 1,160 bytes of disk, 100 are free" in (world.record.update.detail or "")
+    assert world.serves() == "1.0.0"
+
+
+def test_a_disk_that_filled_up_after_the_manifest_came(world: DeviceWorld) -> None:
+    world.updater.tell(VERSIONS.wanted("2.0.0"))
+    world.updater.work()
+    world.disk_bytes = 100
+    world.settle()
+    assert world.record.update is not None
+    assert (world.record.update.state.value, world.record.update.reason) == ("rejected", "no_space")
+    assert world.record.update.detail == "1,160 bytes are needed, 100 are free: remove something"
+
+
+def test_a_variant_that_the_bundle_lacks(world: DeviceWorld) -> None:
+    assert _reach(world, VERSIONS.wanted("2.0.0", variants=("tflite:int4",))) == ("rejected", "no_engine")
+
+
+def test_an_engine_that_is_not_here(tmp_path: Path) -> None:
+    world = DeviceWorld(tmp_path, Versions("1.0.0"))
+    world.engines.clear()
+    assert _reach(world, world.versions.wanted("1.0.0")) == ("rejected", "no_engine")
+    assert world.record.update is not None
+    assert "pip install 'edgemm[runtime]'" in (world.record.update.detail or "")
+    world.close()
+
+
+def test_a_self_test_that_fails(world: DeviceWorld) -> None:
+    world.selftest_failures.add("2.0.0")
+    assert _reach(world, VERSIONS.wanted("2.0.0")) == ("failed", "selftest_failed")
+    assert world.serves() == "1.0.0"
+
+
+def test_a_model_that_cannot_be_loaded_in_this_process(world: DeviceWorld) -> None:
+    world.host.broken.add(VERSIONS.digest("2.0.0"))
+    assert _reach(world, VERSIONS.wanted("2.0.0")) == ("rolled_back", "load_failed")
+    assert world.serves() == "1.0.0"
+
+
+def test_a_golden_sample_that_comes_out_wrong_on_probation(world: DeviceWorld) -> None:
+    world.host.wrong.add(VERSIONS.digest("2.0.0"))
+    assert _reach(world, VERSIONS.wanted("2.0.0", config=_quick())) == ("rolled_back", "selftest_failed")
+    assert world.serves() == "1.0.0"
+
+
+def test_errors_on_probation(world: DeviceWorld) -> None:
+    digest = VERSIONS.digest("2.0.0")
+    world.updater.tell(VERSIONS.wanted("2.0.0", config=_quick(min_duration_s=1e6, min_requests=10)))
+    watching = threading.Thread(target=world.settle)
+    watching.start()
+    requests = 0
+    while watching.is_alive():
+        requests += 10
+        world.host.figures[digest] = (requests, requests // 10)
+        watching.join(0.01)
+    assert world.record.update is not None
+    assert (world.record.update.reason, world.serves()) == ("errors", "1.0.0")
+
+
+def test_what_is_no_longer_needed_is_removed_after_a_commit(world: DeviceWorld, tmp_path: Path) -> None:
+    _reach(world, VERSIONS.wanted("2.0.0", config=_quick()))
+    assert {path.stem for path in tmp_path.glob("manifests/*")} == {VERSIONS.digest(v) for v in ("1.0.0", "2.0.0")}
+    world.updater.tell(None)
+    world.settle()
+    assert not [*tmp_path.glob("manifests/*"), *tmp_path.glob("blobs/*"), *tmp_path.glob("partial/*")]
+
+
+def _fails(error: Callable[[], Exception], times: int, then: Callable[[DesiredModel], object]) -> Callable[..., object]:
+    left = [times]
+
+    def manifest(wanted: DesiredModel) -> object:
+        if left[0] > 0:
+            left[0] -= 1
+            raise error()
+        return then(wanted)
+
+    return manifest
+
+
+@pytest.mark.parametrize(
+    ("error", "times", "ended"),
+    [
+        (UnreachableError, 50, ("committed", None)),
+        (ExpiredError, 50, ("committed", None)),
+        (TrustError, 2, ("committed", None)),
+        (TrustError, 3, ("rejected", "untrusted")),
+        (BundleError, 3, ("failed", "damaged")),
+        (ReplayError, 1, ("rejected", "below_minimum_version")),
+        (UnreachableError, 10**6, ("failed", "unreachable")),
+        (ExpiredError, 10**6, ("rejected", "expired")),
+    ],
+)
+def test_how_often_a_failure_is_tried_again(
+    world: DeviceWorld,
+    monkeypatch: pytest.MonkeyPatch,
+    error: type[Exception],
+    times: int,
+    ended: tuple[str, str | None],
+) -> None:
+    monkeypatch.setattr(VERSIONS, "manifest", _fails(lambda: error("as asked"), times, VERSIONS.manifest))
+    world.tick_s = 600.0 if times > 100 else 0.5
+    assert _reach(world, VERSIONS.wanted("2.0.0", config=_quick())) == ended
+
+
+def test_an_interrupt_ends_the_tries(world: DeviceWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    called = threading.Event()
+
+    def fail() -> Exception:
+        called.set()
+        return UnreachableError("no answer")
+
+    monkeypatch.setattr(VERSIONS, "manifest", _fails(fail, 10**9, VERSIONS.manifest))
+    world.updater.tell(VERSIONS.wanted("2.0.0"))
+    working = threading.Thread(target=world.settle)
+    working.start()
+    assert called.wait(10)
+    world.updater.tell(VERSIONS.wanted("1.0.0"))
+    working.join(20)
+    assert not working.is_alive()
+    assert world.told_states()[-3:] == ["accepted", "canceled", "committed"]
+    assert world.serves() == "1.0.0"
+
+
+def _full_disk() -> EnvironmentFailure:
+    err = EnvironmentFailure("cannot write")
+    err.__cause__ = OSError(errno.ENOSPC, "No space left on device")
+    return err
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "patience"),
+    [
+        (UnreachableError("x"), "unreachable", Patience.LONG),
+        (PermissionDeniedError("x"), "unreachable", Patience.LONG),
+        (NotFoundError("x"), "unreachable", Patience.LITTLE),
+        (ExpiredError("x"), "expired", Patience.LONG),
+        (ReplayError("x"), "below_minimum_version", Patience.NONE),
+        (TrustError("x"), "untrusted", Patience.LITTLE),
+        (DigestMismatchError("x", expected="a", actual="b"), "damaged", Patience.LITTLE),
+        (InputError("x"), "no_engine", Patience.NONE),
+        (_full_disk(), "no_space", Patience.NONE),
+        (EnvironmentFailure("x"), "unreachable", Patience.LITTLE),
+    ],
+)
+def test_diagnose(error: EdgemmError, reason: str, patience: Patience) -> None:
+    assert diagnose(error) == (reason, patience)

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+from securesystemslib.signer import CryptoSigner
+
+from edgemm import canonical, durable, times
+from edgemm.errors import EnvironmentFailure, MessageError, TrustError, UnreachableError
+from edgemm.messages import Desired
+from edgemm.signing import PayloadType, key_document, seal
+from edgemm_runtime.agent.acceptance import Answer, Whom
+from edgemm_runtime.agent.documents import DirectorFile
+from edgemm_runtime.agent.state_folder import StateFolder
+from edgemm_runtime.agent.trusted_time import TrustedTime
+from edgemm_runtime.agent.wishes import Wishes
+from simulators.device_records import wanted
+
+NOW = TrustedTime(times.from_text("2027-01-05T00:00:00Z"), clock_synced=True)
+DESIRED = Desired(
+    fleet="home", device="pi", generation=7, not_before="2027-01-01T00:00:00Z", expires="2027-01-08T00:00:00Z",
+    models=(wanted("1.0.0"),),
+)  # fmt: skip
+
+
+class _Bench:
+    """A director and the device that listens to it; `away` is a fleet manager that does not answer."""
+
+    def __init__(self, path: Path) -> None:
+        self.folder = StateFolder(path)
+        self.signer = CryptoSigner.generate_ed25519()
+        self.away = False
+        self.fetched = 0
+        self.elapsed_s = 0.0
+
+    def director(self) -> bytes:
+        if self.away:
+            raise UnreachableError("no answer")
+        self.fetched += 1
+        return canonical.encode(DirectorFile(fleet="home", keys=(key_document(self.signer.public_key),)))
+
+    def start(self) -> Wishes:
+        """Return the wishes of a newly started agent."""
+        return Wishes(self.folder, self, Whom("home", "pi"), now=lambda: NOW, monotonic=lambda: self.elapsed_s)
+
+    def sealed(self, desired: Desired = DESIRED) -> bytes:
+        return seal(desired, PayloadType.DESIRED, self.signer)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[_Bench]:
+    bench = _Bench(tmp_path)
+    yield bench
+    bench.folder.close()
+
+
+def test_a_start_without_a_network_knows_what_is_wanted(bench: _Bench) -> None:
+    assert bench.start().receive(bench.sealed()) is Answer.ACCEPTED
+    bench.away = True
+    again = bench.start()
+    assert again.restore() == DESIRED
+    assert again.receive(bench.sealed()) is Answer.UNCHANGED
+    assert again.receive(bench.sealed(replace(DESIRED, generation=6))) is Answer.OLDER
+    assert bench.folder.path("desired.json").read_bytes() == bench.sealed()
+
+
+def test_what_is_refused_is_not_kept(bench: _Bench) -> None:
+    wishes = bench.start()
+    wishes.receive(bench.sealed())
+    assert wishes.receive(bench.sealed(replace(DESIRED, models=()))) is Answer.CONFLICT
+    assert wishes.receive(bench.sealed(replace(DESIRED, generation=8, device="other"))) is Answer.FOREIGN
+    assert wishes.current == DESIRED
+    assert bench.start().restore() == DESIRED
+
+
+def test_a_renewal_is_kept(bench: _Bench) -> None:
+    wishes = bench.start()
+    wishes.receive(bench.sealed())
+    renewed = replace(DESIRED, expires="2027-02-01T00:00:00Z")
+    assert wishes.receive(bench.sealed(renewed)) is Answer.RENEWED
+    assert bench.start().restore() == renewed
+
+
+def test_the_director_may_change_its_key(bench: _Bench) -> None:
+    wishes = bench.start()
+    wishes.receive(bench.sealed())
+    bench.signer, bench.elapsed_s = CryptoSigner.generate_ed25519(), 60.0
+    assert wishes.receive(bench.sealed(replace(DESIRED, generation=8))) is Answer.ACCEPTED
+
+
+def test_a_stranger_is_not_believed_and_does_not_make_the_device_ask_all_the_time(bench: _Bench) -> None:
+    wishes = bench.start()
+    wishes.receive(bench.sealed())
+    forged = seal(replace(DESIRED, generation=8), PayloadType.DESIRED, CryptoSigner.generate_ed25519())
+    for _ in range(20):
+        with pytest.raises(TrustError, match="not signed by the key that is trusted for it"):
+            wishes.receive(forged)
+    assert bench.fetched <= 2
+
+
+@pytest.mark.parametrize("data", [b"", b"{}", b"\xff", b"[]", b"x" * 40_000])
+def test_what_is_no_envelope(bench: _Bench, data: bytes) -> None:
+    with pytest.raises(MessageError):
+        bench.start().receive(data)
+
+
+def test_a_date_that_is_none(bench: _Bench) -> None:
+    with pytest.raises(MessageError, match="a date that is none"):
+        bench.start().receive(bench.sealed(replace(DESIRED, expires="2027-02-31T00:00:00Z")))
+
+
+def test_a_damaged_file_is_as_good_as_none(bench: _Bench) -> None:
+    bench.start().receive(bench.sealed())
+    path = bench.folder.path("desired.json")
+    path.write_bytes(path.read_bytes()[:-20])
+    assert bench.start().restore() is None
+    assert bench.start().receive(bench.sealed()) is Answer.ACCEPTED
+
+
+def test_a_full_disk_does_not_keep_the_device_from_obeying(bench: _Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+        raise EnvironmentFailure(f"cannot write {path}: No space left on device; nothing was changed")
+
+    monkeypatch.setattr(durable, "write", full)
+    wishes = bench.start()
+    assert wishes.receive(bench.sealed()) is Answer.ACCEPTED
+    assert wishes.current == DESIRED
