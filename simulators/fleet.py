@@ -30,7 +30,6 @@ from edgemm.bundle import open_bundle
 from edgemm.canonical import sha256
 from edgemm.enrolment import (
     BrokerAccess,
-    EnrolmentRequest,
     EnrolmentResponse,
     create_token,
 )
@@ -54,7 +53,7 @@ from edgemm.messages import (
     decode_telemetry,
     encode_control,
 )
-from edgemm.signing import PayloadType, key_from_document, seal, unseal
+from edgemm.signing import PayloadType, seal, unseal, unseal_enrolment
 from edgemm.topics import Channel
 from edgemm_fleet.broker.access import MANAGER, BrokerRules
 from edgemm_fleet.broker.embedded import EmbeddedBroker
@@ -205,8 +204,7 @@ class SimulatedFleet:
         return [e.to_state.value for e in told if (e.model, e.version) == (name, version) and e.to_state]
 
     def _enrol(self, body: bytes) -> bytes:
-        request = msgspec.json.decode(body, type=EnrolmentRequest)
-        key = key_from_document(request.public_key)
+        request, key = unseal_enrolment(body)
         if request.secret not in self._secrets:
             raise Answer(403, "token_unknown", "the token is unknown, expired or used up")
         device = f"{request.name}-{key.keyid[:6]}"

@@ -1,8 +1,9 @@
 """Enrolment: the token that an operator pastes on a device, and what the two sides then say over HTTP.
 
 A token carries a secret, the digest of the TUF root and the fingerprint of the server's TLS certificate, so that a
-device trusts nothing but what the operator gave it. The device makes its own key and sends the public half; the same
-token and key get the same answer, so that a crash in between strands nobody.
+device trusts nothing but what the operator gave it. The device makes its own key and sends the public half, in an
+envelope that the private half signed: nobody enrols as a key that they do not hold. The same token and key get the
+same answer, so that a crash in between strands nobody.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import hashlib
 import secrets
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
 from edgemm import token_text
 from edgemm.errors import InputError
@@ -72,8 +73,16 @@ def parse_token(text: str) -> EnrolmentToken:
     )
 
 
+class SealedEnrolment(Struct, frozen=True, kw_only=True):
+    """`POST /api/v1/enrol`: a DSSE envelope around an `EnrolmentRequest`, signed by the key that stands in it."""
+
+    payload: Annotated[str, Meta(max_length=32 * 1024)]
+    payload_type: str = field(name="payloadType")
+    signatures: Annotated[tuple[dict[str, str], ...], Meta(min_length=1, max_length=8)]
+
+
 class EnrolmentRequest(Struct, frozen=True, kw_only=True):
-    """`POST /api/v1/enrol`: a device asks to join; `secret` in hex, `public_key` a TUF key document."""
+    """A device asks to join; `secret` in hex, `public_key` a TUF key document."""
 
     v: Literal[1] = 1
     secret: Annotated[str, Meta(pattern=r"\A[0-9a-f]{32}\Z")]

@@ -21,6 +21,7 @@ from securesystemslib.exceptions import VerificationError
 from securesystemslib.signer import CryptoSigner, Key, SSlibKey
 
 from edgemm import durable
+from edgemm.enrolment import EnrolmentRequest
 from edgemm.errors import InputError, MessageError, TrustError
 from edgemm.messages import MAX_CONTROL_BYTES, decode_control, encode_control
 
@@ -33,6 +34,7 @@ class PayloadType(StrEnum):
     DESIRED = "application/vnd.edgemm.desired.v1+json"
     REPORTED = "application/vnd.edgemm.reported.v1+json"
     EVENT = "application/vnd.edgemm.event.v1+json"
+    ENROLMENT = "application/vnd.edgemm.enrolment.v1+json"
 
 
 def create_key(path: Path) -> CryptoSigner:
@@ -97,6 +99,26 @@ def unseal(data: bytes, kind: PayloadType, message: type[Message], *, keys: Sequ
         MessageError: it is not an envelope, or holds another kind of message.
         TrustError: none of the keys signed it.
     """
+    envelope = _open(data, kind)
+    _verify(envelope, kind, keys=keys)
+    return decode_control(envelope.payload, message)
+
+
+def unseal_enrolment(data: bytes) -> tuple[EnrolmentRequest, Key]:
+    """Read a request to enrol and return it with its key, which signed it.
+
+    Raises:
+        MessageError: it is not an envelope, or holds something else.
+        TrustError: the key in it is no key, or did not sign it.
+    """
+    envelope = _open(data, PayloadType.ENROLMENT)
+    request = decode_control(envelope.payload, EnrolmentRequest)
+    key = key_from_document(request.public_key)
+    _verify(envelope, PayloadType.ENROLMENT, keys=[key])
+    return request, key
+
+
+def _open(data: bytes, kind: PayloadType) -> Envelope:
     if len(data) > MAX_CONTROL_BYTES:
         raise MessageError(f"envelope: {len(data)} bytes, the limit is {MAX_CONTROL_BYTES}")
     try:
@@ -106,8 +128,11 @@ def unseal(data: bytes, kind: PayloadType, message: type[Message], *, keys: Sequ
         raise MessageError(f"expected a DSSE envelope: {err}") from err
     if found != kind.value:
         raise MessageError(f"envelope: expected {kind.value}, found {found[:80]!r}")
+    return envelope
+
+
+def _verify(envelope: Envelope, kind: PayloadType, *, keys: Sequence[Key]) -> None:
     try:
         envelope.verify(list(keys), 1)
     except (VerificationError, ValueError) as err:
         raise TrustError(f"{kind.name.lower()}: not signed by the key that is trusted for it") from err
-    return decode_control(envelope.payload, message)

@@ -89,7 +89,8 @@ class FleetServer:
             InputError: the folder is not a fleet's, or the public URL cannot be one.
             NewerFormatError: a later edgemm made the folder.
         """
-        self.folder = folder
+        # Flask takes a relative path as relative to its own package.
+        self.folder = FleetFolder(folder.root.absolute())
         self.settings = settings
         self.config = folder.read_config()
         self.url = (settings.public_url or self.config.public_url).rstrip("/")

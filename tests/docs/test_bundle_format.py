@@ -10,7 +10,7 @@ from edgemm.limits import DEFAULT_LIMITS
 from edgemm.manifest import DType, Engine, Precision, Statistic
 from tests.docs.pages import DOCS, tables
 from tests.docs.sections import check_enum, check_struct, structs
-from tests.golden.vectors import FOLDER
+from tests.golden.vector import FOLDER
 
 PAGE = DOCS / "bundle-format.md"
 BUNDLE = FOLDER / "bundle" / "digits-1.0.0.edgemm"

@@ -13,7 +13,8 @@ from edgemm.topics import Channel
 from edgemm_fleet.ingest.contiguity import contiguous
 from tests.docs.pages import DOCS, blocks, headings, tables
 from tests.docs.sections import check_enum, check_struct, structs
-from tests.golden.vectors import BOOT, DESIRED, FOLDER, TOKEN
+from tests.golden.vector import FOLDER
+from tests.golden.wire import BOOT, DESIRED, TOKEN
 
 PAGE = DOCS / "topics.md"
 ON_PAGE = [kind for kind in [*structs(messages), *structs(enrolment)] if kind is not enrolment.EnrolmentToken]

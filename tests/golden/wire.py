@@ -32,7 +32,7 @@ from edgemm.messages import (
     SystemGauges,
     Telemetry,
 )
-from edgemm.signing import PayloadType, key_document, seal, unseal
+from edgemm.signing import PayloadType, key_document, seal, unseal, unseal_enrolment
 from edgemm.states import UpdateState
 from tests.golden.vector import DEVICE, DIRECTOR, Vector
 from tests.unit.core.bundles import small_bundle, small_manifest
@@ -197,5 +197,11 @@ VECTORS = [
     Vector("enrolment/token.txt", TOKEN, lambda t: str(t).encode(), lambda d: parse_token(d.decode())),
     Vector("enrolment/token-plain-http.txt", PLAIN_TOKEN, lambda t: str(t).encode(), lambda d: parse_token(d.decode())),
     _control("enrolment/request.json", ENROLMENT_REQUEST),
+    Vector(
+        "envelopes/enrolment.json",
+        ENROLMENT_REQUEST,
+        lambda v: seal(v, PayloadType.ENROLMENT, DEVICE),
+        lambda data: unseal_enrolment(data)[0],
+    ),
     _control("enrolment/response.json", ENROLMENT_RESPONSE),
 ]

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import msgspec
 from securesystemslib.signer import Key
 
-from edgemm.enrolment import ENROL_PATH, EnrolmentRequest, EnrolmentResponse
+from edgemm import canonical
+from edgemm.enrolment import ENROL_PATH, EnrolmentRequest, EnrolmentResponse, SealedEnrolment
 from edgemm.errors import PermissionDeniedError
-from edgemm.signing import key_document, key_from_document
+from edgemm.signing import key_document, unseal_enrolment
 from edgemm_fleet.api.access import Access
 from edgemm_fleet.api.messages import Nothing
 from edgemm_fleet.api.routes import Call, Route
@@ -30,9 +31,9 @@ _SLUG_CHARACTERS = 40
 _KEY_CHARACTERS = 8
 
 
-def enrol(state: FleetState, call: Call[EnrolmentRequest, Nothing]) -> EnrolmentResponse:
+def enrol(state: FleetState, call: Call[SealedEnrolment, Nothing]) -> EnrolmentResponse:
     """Let a device in by an enrolment token; the same token and key get the same answer."""
-    request, key = call.body, key_from_document(call.body.public_key)
+    request, key = unseal_enrolment(canonical.encode(call.body))
     secrets = DeviceSecrets.derive(state.secret, token_secret=bytes.fromhex(request.secret), key_id=key.keyid)
     with state.store.write() as tx:
         token = tokens.find(tx, token_hash(request.secret))
@@ -109,4 +110,4 @@ class _Enrolment:
         return fresh if known is None else msgspec.structs.replace(fresh, id=known.id, presence=known.presence)
 
 
-ROUTES = (Route("POST", ENROL_PATH, enrol, Access.PUBLIC, EnrolmentResponse, body=EnrolmentRequest),)
+ROUTES = (Route("POST", ENROL_PATH, enrol, Access.PUBLIC, EnrolmentResponse, body=SealedEnrolment),)

@@ -12,7 +12,7 @@ import socket
 
 import msgspec
 
-from edgemm import __version__, canonical
+from edgemm import __version__
 from edgemm.canonical import sha256
 from edgemm.enrolment import (
     ENROL_PATH,
@@ -22,7 +22,7 @@ from edgemm.enrolment import (
     parse_token,
 )
 from edgemm.errors import InputError, TrustError, UnreachableError
-from edgemm.signing import create_key, key_document, load_key
+from edgemm.signing import PayloadType, create_key, key_document, load_key, seal
 from edgemm_runtime.agent.documents import IdentityFile
 from edgemm_runtime.agent.options import AgentOptions
 from edgemm_runtime.agent.state_folder import StateFolder
@@ -74,7 +74,7 @@ def _enrol(
     )
     request = _request(folder, options, token)
     try:
-        answer = server.post(ENROL_PATH, canonical.encode(request))
+        answer = server.post(ENROL_PATH, request)
     except UnreachableError as err:
         if known is None:
             raise
@@ -101,7 +101,7 @@ def _enrol(
     return identity
 
 
-def _request(folder: StateFolder, options: AgentOptions, token: EnrolmentToken) -> EnrolmentRequest:
+def _request(folder: StateFolder, options: AgentOptions, token: EnrolmentToken) -> bytes:
     path = folder.path(KEY_NAME)
     signer = load_key(path) if path.exists() else create_key(path)
     request = EnrolmentRequest(
@@ -113,9 +113,10 @@ def _request(folder: StateFolder, options: AgentOptions, token: EnrolmentToken) 
         platform=platform.platform()[:_MAX_NAME],
     )
     try:
-        return msgspec.convert(msgspec.to_builtins(request), EnrolmentRequest)
+        msgspec.convert(msgspec.to_builtins(request), EnrolmentRequest)
     except msgspec.ValidationError as err:
         raise InputError(f"cannot enrol under this name and these labels: {err}") from err
+    return seal(request, PayloadType.ENROLMENT, signer)
 
 
 def _read(answer: bytes, url: str) -> EnrolmentResponse:

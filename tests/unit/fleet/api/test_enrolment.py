@@ -1,11 +1,12 @@
 import json
 
 import pytest
+from securesystemslib.dsse import Envelope
 from securesystemslib.signer import CryptoSigner
 
 from edgemm.canonical import sha256
 from edgemm.enrolment import parse_token
-from edgemm.signing import key_document
+from edgemm.signing import PayloadType, key_document
 from edgemm_fleet.api.enrolment import device_id
 
 
@@ -30,7 +31,13 @@ def enrol(fleet, token, signer, **changes):
         "runtime": "0.1.0",
         "platform": "linux-aarch64",
     }
-    response = fleet.request("POST", "/api/v1/enrol", token=None, body=json.dumps(request | changes))
+    return send(fleet, request | changes, signer)
+
+
+def send(fleet, request, signer):
+    envelope = Envelope(json.dumps(request).encode(), PayloadType.ENROLMENT.value, {})
+    envelope.sign(signer)
+    response = fleet.request("POST", "/api/v1/enrol", token=None, body=json.dumps(envelope.to_dict()))
     return response.status, json.loads(response.data)
 
 
@@ -160,3 +167,13 @@ def test_labels_are_set_and_taken_off(fleet, signer):
     assert json.loads(response.data)["labels"] == {"room": "kitchen", "ring": "canary"}
     many = json.dumps({"put": {f"l{n}": "x" for n in range(32)}})
     assert fleet.request("PATCH", path, body=many).status == 400
+
+
+def test_nobody_enrols_as_a_key_that_they_do_not_hold(fleet, signer):
+    token = make_token(fleet, uses=2)
+    _, own = enrol(fleet, token, signer)
+    thief = CryptoSigner.generate_ed25519()
+    status, answer = enrol(fleet, token, thief, public_key=key_document(signer.public_key))
+    assert status == 403
+    assert "not signed by the key" in error(answer)
+    assert own["bearer"] not in json.dumps(answer)

@@ -57,19 +57,11 @@ class Served:
 
     def start(self, *options: str) -> None:
         """Start the server and wait until it says that it serves."""
-        command = [
-            sys.executable,
-            "-c",
-            HEEDING,
-            "fleet",
-            "serve",
-            str(self.folder),
-            "--broker",
-            "embedded:0",
-            *options,
-        ]
+        # In the folder beside it, as people type it: a relative path has to do.
+        command = [sys.executable, "-c", HEEDING, "fleet", "serve", self.folder.name, "--broker", "embedded:0"]
         self.process = subprocess.Popen(
             [*command, *options],
+            cwd=self.folder.parent,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
