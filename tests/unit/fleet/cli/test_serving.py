@@ -1,6 +1,5 @@
 """From `init` to a rolled-out version, with real processes and simulated devices over the real broker."""
 
-import json
 import re
 import signal
 import socket
@@ -12,8 +11,8 @@ import pytest
 import urllib3
 from securesystemslib.signer import CryptoSigner
 
-from edgemm.enrolment import EnrolmentResponse, parse_token
-from edgemm.signing import key_document, load_key
+from edgemm.enrolment import EnrolmentRequest, EnrolmentResponse, parse_token
+from edgemm.signing import PayloadType, key_document, load_key, seal
 from simulators.device import MqttDevice, Outcome, SimulatedDevice
 from tests.unit.core.bundles import small_bundle
 from tests.unit.fleet.cli.fleets import Person, Served, init
@@ -45,14 +44,10 @@ def join(logged_in):
     def joined(name, **outcomes):
         token = parse_token(logged_in.admin.json("token", "create", "--label", "site=north")["token"])
         signer = CryptoSigner.generate_ed25519()
-        request = {
-            "v": 1,
-            "secret": token.secret.hex(),
-            "public_key": key_document(signer.public_key),
-            "name": name,
-            "runtime": "0.1.0",
-        }
-        response = urllib3.request("POST", f"{logged_in.url}/api/v1/enrol", body=json.dumps(request))
+        document = key_document(signer.public_key)
+        request = EnrolmentRequest(secret=token.secret.hex(), public_key=document, name=name, runtime="0.1.0")
+        sealed = seal(request, PayloadType.ENROLMENT, signer)
+        response = urllib3.request("POST", f"{logged_in.url}/api/v1/enrol", body=sealed)
         answer = msgspec.json.decode(response.data, type=EnrolmentResponse)
         device = SimulatedDevice("plant", answer.device, signer=signer, director=[director], **outcomes)
         running.append(MqttDevice(device, answer.broker))
