@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from edgemm import durable
 from edgemm.bundle import open_bundle
 from edgemm.manifest import Manifest, Parity, TensorSpec
+from edgemm.terminal import plain_console, plain_table
 
 BUNDLE = click.Path(path_type=Path)
 
@@ -29,13 +28,14 @@ def inspect(bundle: Path, *, as_json: bool) -> None:
     if as_json:
         click.echo(encoded)
         return
-    console = Console()
-    console.print(f"[bold]{manifest.name} {manifest.version}[/]  sha256 {digest}", highlight=False, soft_wrap=True)
-    console.print(f"from {manifest.lineage.source_name} ({manifest.lineage.source_format})", highlight=False)
+    console = plain_console()
+    console.print(f"{manifest.name} {manifest.version}", style="bold")
+    console.print(f"sha256 {digest}")
+    console.print(f"from {manifest.lineage.source_name} ({manifest.lineage.source_format})")
     for title, tensors in (("inputs", manifest.signature.inputs), ("outputs", manifest.signature.outputs)):
-        console.print(f"{title}: " + ", ".join(_describe(t) for t in tensors), highlight=False, markup=False)
+        console.print(f"{title}: " + ", ".join(_describe(t) for t in tensors))
     if manifest.labels:
-        console.print(f"labels: {', '.join(manifest.labels)}", highlight=False, markup=False)
+        console.print(f"labels: {', '.join(manifest.labels)}")
     console.print(_variants(manifest))
     console.print(_parity(manifest))
 
@@ -57,11 +57,9 @@ def _describe(tensor: TensorSpec) -> str:
 
 
 def _variants(manifest: Manifest) -> Table:
-    table = Table(title="variants, in order of preference", title_justify="left", box=box.SIMPLE)
-    for column in ("variant", "bytes", "file inputs", "file outputs"):
-        table.add_column(column, justify="right" if column == "bytes" else "left")
-    if manifest.evaluation:
-        table.add_column(manifest.evaluation.metric, justify="right")
+    scored = [manifest.evaluation.metric] if manifest.evaluation else []
+    headings = ["variant", "bytes", "file inputs", "file outputs", *scored]
+    table = plain_table(*headings, title="\nvariants, in order of preference", right=["bytes", *scored])
     for variant in manifest.variants:
         row = [
             variant.id,
@@ -77,10 +75,9 @@ def _variants(manifest: Manifest) -> Table:
 
 def _parity(manifest: Manifest) -> Table:
     """Show the worst of each variant's outputs; `--json` has every run."""
-    table = Table(title="parity with the source, run in the device's engine", title_justify="left", box=box.SIMPLE)
-    table.add_column("variant", no_wrap=True)
-    for column in ("output", "samples", "max ÷ range", "mean ÷ range", "limit", "arg-max"):
-        table.add_column(column, justify="left" if column == "output" else "right")
+    figures = ["samples", "max ÷ range", "mean ÷ range", "limit", "arg-max"]
+    title = "\nparity with the source, run in the device's engine"
+    table = plain_table("variant", "output", *figures, title=title, right=figures)
     for variant in manifest.variants:
         runs = [run for run in manifest.parity if run.variant == variant.id]
         for spec in manifest.signature.outputs:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import click
-from rich.console import Console
 
 from edgemm.messages import ReportedModel
+from edgemm.terminal import plain_console
 from edgemm_fleet.api.messages import DeviceDetail, DeviceSummary, LabelsRequest
 from edgemm_fleet.commands.output import age, as_json_option, moment, pairs, print_json, print_table, report
 from edgemm_fleet.commands.parameters import connect, labels
@@ -45,7 +45,7 @@ def show(device: str, *, as_json: bool) -> None:
     if as_json:
         print_json(detail)
         return
-    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+    console = plain_console()
     for name, value in _facts(detail):
         console.print(f"{name:<12} {value}")
     rows = [_event(one) for one in detail.events]

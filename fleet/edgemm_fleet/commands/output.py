@@ -9,9 +9,8 @@ from typing import Any
 
 import click
 import msgspec
-from rich import box
-from rich.console import Console
-from rich.table import Table
+
+from edgemm.terminal import plain_console, plain_table
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 _UNITS = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
@@ -32,17 +31,13 @@ def report(text: str, *, as_json: bool, **facts: str) -> None:
 
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str) -> None:
     """Print a table, or `empty` where there is nothing in it."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in headings:
-        table.add_column(heading, overflow="fold")
+    table = plain_table(*headings)
     for row in rows:
         table.add_row(*row)
     if table.row_count == 0:
         click.echo(empty)
-        return
-    # A pipe has no width: nothing may be folded there.
-    width = None if Console().is_terminal else 10_000
-    Console(width=width, highlight=False, markup=False, emoji=False).print(table)
+    else:
+        plain_console().print(table)
 
 
 def age(then: float | None, *, now: float | None = None) -> str:

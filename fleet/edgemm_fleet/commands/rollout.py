@@ -7,10 +7,10 @@ from itertools import islice
 
 import click
 from msgspec.structs import replace
-from rich.console import Console
 
 from edgemm.messages import ModelConfig, Probation
 from edgemm.states import RolloutState
+from edgemm.terminal import plain_console
 from edgemm_fleet.api.messages import Preview, RolloutDetail, RolloutRequest
 from edgemm_fleet.client import FleetClient
 from edgemm_fleet.commands.output import age, as_json_option, print_json, print_table, size
@@ -211,7 +211,7 @@ def _show_draft(drafted: Rollout, preview: Preview, *, as_json: bool) -> None:
     if as_json:
         print_json({"rollout": drafted, "preview": preview})
         return
-    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+    console = plain_console()
     console.print(
         f"{drafted.id}: draft of {drafted.plan.model} {drafted.plan.version}; {preview.matching} devices match"
     )

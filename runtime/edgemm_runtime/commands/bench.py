@@ -7,12 +7,12 @@ from pathlib import Path
 import click
 import msgspec
 from msgspec import Struct
-from rich.console import Console
 from rich.table import Table
 
 from edgemm.bundle import open_bundle
 from edgemm.errors import EngineUnavailableError
 from edgemm.manifest import Manifest
+from edgemm.terminal import plain_console, plain_table
 from edgemm_runtime.engines import available
 from edgemm_runtime.engines.measuring import Measurement, measure_in_child
 from edgemm_runtime.installed import unavailable_reason
@@ -53,7 +53,7 @@ def bench(bundle: Path, *, runs: int, threads: int, timeout_s: float, as_json: b
     if as_json:
         click.echo(msgspec.json.encode(done))
         return
-    Console().print(_table(done))
+    plain_console().print(_table(done))
     for name, reason in skipped.items():
         click.echo(f"{name} was not run: {reason}")
 
@@ -64,10 +64,10 @@ def _skipped(manifest: Manifest) -> dict[str, str]:
 
 
 def _table(done: Benchmark) -> Table:
-    table = Table(title=f"{done.model} {done.version} here, {done.threads} thread(s)", title_justify="left")
-    for column in ("variant", "file bytes", "load ms", "p50 ms", "p99 ms", "peak RSS MB"):
-        table.add_column(column, justify="left" if column == "variant" else "right")
+    figures = ["file bytes", "load ms", "p50 ms", "p99 ms", "peak RSS MB"]
+    title = f"{done.model} {done.version} here, {done.threads} thread{'s' if done.threads > 1 else ''}"
+    table = plain_table("variant", *figures, title=title, right=figures)
     for m in done.variants:
-        figures = (f"{m.file_bytes:,}", f"{m.load_ms:.1f}", f"{m.p50_ms:.3f}", f"{m.p99_ms:.3f}")
-        table.add_row(m.variant, *figures, f"{m.peak_rss_bytes / 1e6:.0f}")
+        times = (f"{m.load_ms:.1f}", f"{m.p50_ms:.3f}", f"{m.p99_ms:.3f}")
+        table.add_row(m.variant, f"{m.file_bytes:,}", *times, f"{m.peak_rss_bytes / 1e6:.0f}")
     return table

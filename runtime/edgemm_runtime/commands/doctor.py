@@ -10,12 +10,11 @@ import sys
 import click
 import msgspec
 from msgspec import Struct
-from rich.console import Console
-from rich.table import Table
 
 from edgemm import __version__
 from edgemm.errors import EngineError
 from edgemm.manifest import Engine
+from edgemm.terminal import plain_console, plain_table
 from edgemm_runtime.commands.board import Board, read_board
 from edgemm_runtime.commands.extras import Extra, read_extras
 from edgemm_runtime.installed import ENGINES, available
@@ -85,15 +84,15 @@ def _probe(engine: Engine) -> str | None:
 
 
 def _print(found: Diagnosis) -> None:
-    console = Console()
-    console.print(f"edgemm {found.edgemm}, Python {found.python}, {found.machine}", highlight=False)
+    console = plain_console()
+    console.print(f"edgemm {found.edgemm}, Python {found.python}, {found.machine}")
     for line in found.board.lines():
-        console.print(line, highlight=False)
-    table = Table("engine", "version", "runs here", title="engines", title_justify="left")
+        console.print(line)
+    table = plain_table("engine", "version", "runs here", title="\nengines")
     for engine in found.engines:
         table.add_row(engine.distribution, engine.version or "–", engine.problem or "yes")
     console.print(table)
-    table = Table("extra", "state", title="extras", title_justify="left")
+    table = plain_table("extra", "state", title="\nextras")
     for extra in found.extras:
         table.add_row(extra.name, extra.advice)
     console.print(table)
