@@ -22,7 +22,8 @@ _FLEETS_DOING = frozenset({"superseded", "stopped"})
 _OVERDUE = frozenset({UNREACHED, DEADLINE, SILENT})
 
 _M, _U = MemberState, UpdateState
-_LISTENING = frozenset({_M.PENDING, _M.REACHED, _M.ACTIVATING, _M.TIMED_OUT, _M.WITHDRAWN})
+_ENDED_UNDECIDED = frozenset({_M.TIMED_OUT, _M.WITHDRAWN})
+_LISTENING = frozenset({_M.PENDING, _M.REACHED, _M.ACTIVATING}) | _ENDED_UNDECIDED
 
 
 def judge(member: Member, reported: Reported, *, plan: Plan, now: float) -> Member:
@@ -39,8 +40,8 @@ def judge(member: Member, reported: Reported, *, plan: Plan, now: float) -> Memb
     if member.state not in _LISTENING and not late:
         return member
     state, update_state = _seen(member, entry, plan)
-    if member.state in {_M.WITHDRAWN, _M.TIMED_OUT} and state in {_M.REACHED, _M.EXCUSED}:
-        return member
+    if (late or member.state in _ENDED_UNDECIDED) and state in {_M.REACHED, _M.EXCUSED}:
+        return member  # an unfinished member has a deadline, and this one's has passed
     if state is member.state and update_state is member.update_state:
         return member
     reason = entry.reason if entry is not None and state in {_M.FAILED, _M.EXCUSED} else None

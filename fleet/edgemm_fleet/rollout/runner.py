@@ -126,6 +126,9 @@ class Runner:
 
     def _withdraw(self, tx: Transaction, rollout: Rollout, *, now: float) -> None:
         waiting = rollouts.members_of(tx, rollout.id, states=BEFORE_ACTIVATING | {MemberState.TIMED_OUT})
-        self._assigner.take_back(tx, waiting, rollout, now=now)
+        # A download that was too slow has failed, and still goes on.
+        failed = rollouts.members_of(tx, rollout.id, states=[MemberState.FAILED])
+        slow = [member for member in failed if member.reason == judgement.DEADLINE]
+        self._assigner.take_back(tx, [*waiting, *slow], rollout, now=now)
         values = {"state": MemberState.WITHDRAWN, "reason": None, "changed_at": now, "deadline_at": None}
         rollouts.put_members(tx, [replace(member, **values) for member in waiting])

@@ -395,3 +395,26 @@ def finish_all(fleet: LocalFleet) -> None:
         if entry is not None and entry.state is UpdateState.ACTIVATING:
             fleet.deliver(device.finish("digits"))
     fleet.settle()
+
+
+def test_a_download_that_goes_on_after_its_deadline_does_not_hold_the_rollout_up(fleet: LocalFleet) -> None:
+    five_on_version_1(fleet)
+    end_as(fleet, "2.0.0", Outcome.SLOW_DOWNLOAD, "cam-0")
+    rollout = fleet.run("2.0.0", Group(percent=100, success_threshold=0.8, error_threshold=0.2, deadline_s=100))
+    fleet.now += 100
+    fleet.deliver(fleet.devices["cam-0"].connect())
+    fleet.wait(0)
+    fleet.deliver(fleet.devices["cam-0"].connect())
+    fleet.wait(1000)
+    assert fleet.states(rollout)["cam-0"] == "failed"
+    assert fleet.rollout(rollout).state is RolloutState.FINISHED
+
+
+def test_a_halt_takes_the_version_back_from_a_download_that_was_too_slow(fleet: LocalFleet) -> None:
+    five_on_version_1(fleet)
+    end_as(fleet, "2.0.0", Outcome.SLOW_DOWNLOAD, "cam-0")
+    rollout = fleet.run("2.0.0", Group(percent=100, error_threshold=0.1, deadline_s=100))
+    fleet.wait(100)
+    assert fleet.rollout(rollout).state is RolloutState.HALTED
+    assert (fleet.states(rollout)["cam-0"], fleet.members(rollout)["cam-0"].reason) == ("failed", "deadline")
+    assert fleet.wanted("cam-0") == "1.0.0", "or it would begin to activate what was halted"

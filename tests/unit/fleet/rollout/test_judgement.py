@@ -135,3 +135,9 @@ def test_a_roll_back_is_over_when_the_earlier_version_is_active() -> None:
     assert judge(reverting, report(_U.COMMITTED, active_digest=NEW, generation=8), plan=PLAN, now=NOW) is reverting
     gone = judge(reverting, report(None, generation=8), plan=PLAN, now=NOW)
     assert (gone.state, gone.deadline_at) == (_M.REVERTED, None)
+
+
+@pytest.mark.parametrize("said", [report(_U.DOWNLOADING), report(_U.STAGED), report(None)])
+def test_a_device_that_goes_on_after_its_deadline_is_still_overdue(said: Reported) -> None:
+    late = overdue(member(_M.REACHED, deadline_at=NOW), now=NOW)
+    assert judge(late, said, plan=PLAN, now=NOW + 1) is late, "an unfinished member without a deadline never ends"
