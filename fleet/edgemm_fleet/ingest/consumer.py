@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 from collections.abc import Callable
 
 from edgemm import topics
 from edgemm.errors import EnvironmentFailure
-from edgemm.messages import Ack, encode_control
+from edgemm.messages import MAX_CONTROL_BYTES, Ack, encode_control
 from edgemm.topics import Channel
 from edgemm_fleet.ingest.batch import Ingest
 from edgemm_fleet.ingest.reading import Incoming
 from edgemm_fleet.worker import Worker
 
+_log = logging.getLogger(__name__)
 _MAX_BATCH = 1000
 _MAX_WAITING = 50_000
 _POLL_S = 0.5
@@ -47,7 +49,11 @@ class Consumer:
         self._worker.stop()
 
     def receive(self, topic: str, payload: bytes) -> None:
-        """Take one message of the broker."""
+        """Take one message of the broker; one that is too large to be read is not kept waiting."""
+        if len(payload) > MAX_CONTROL_BYTES:
+            self._ingest.counters.add("refused_too_large")
+            _log.warning("ingest_refused why=too_large topic=%r bytes=%d", topic[:200], len(payload))
+            return
         self._waiting.put(Incoming(topic, payload))
 
     def _step(self, _stopping: threading.Event) -> None:
@@ -55,16 +61,27 @@ class Consumer:
             self._unstored = self._gather()
         if not self._unstored:
             return
+        acks = self._store(self._unstored)
+        self._unstored = []
+        self._committed()
+        for device, ack in acks:
+            self._acknowledge(device, ack)
+
+    def _store(self, batch: list[Incoming]) -> list[tuple[str, Ack]]:
+        """Store a batch; a message that cannot be handled is dropped and told, and holds up none of the others."""
         try:
-            acks = self._ingest.process(self._unstored, now=self._clock())
+            acks = self._ingest.process(batch, now=self._clock())
         except EnvironmentFailure:
             self._ingest.counters.add("store_failures")
             raise  # the worker logs it and comes back; the batch is kept
-        self._unstored = []
-        self._committed()
-        for device, messages in acks.items():
-            for ack in messages:
-                self._acknowledge(device, ack)
+        except Exception:  # noqa: BLE001 - the boundary of what devices say: one of them must not stop the ingest of all
+            if len(batch) == 1:
+                self._ingest.counters.add("refused_unforeseen")
+                _log.exception("ingest_refused why=unforeseen topic=%r", batch[0].topic[:200])
+                return []
+            half = len(batch) // 2
+            return self._store(batch[:half]) + self._store(batch[half:])
+        return [(device, ack) for device, messages in acks.items() for ack in messages]
 
     def _gather(self) -> list[Incoming]:
         batch: list[Incoming] = []

@@ -3,11 +3,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from securesystemslib.signer import CryptoSigner
 
 from edgemm import topics
-from edgemm.messages import Ack, Action, encode_control
+from edgemm.messages import MAX_TELEMETRY_BYTES, Ack, Action, encode_control
 from edgemm.topics import Channel
 from edgemm_fleet.ingest.reading import Incoming
 from edgemm_fleet.rollout.plan import Group
@@ -177,3 +178,21 @@ def test_two_devices_with_one_identity_are_flagged(fleet: LocalFleet) -> None:
     with fleet.store.read() as tx:
         assert devices.get(tx, "cam-1").presence.duplicate_at == fleet.now
         assert devices.get(tx, "cam-2").presence.duplicate_at is None
+
+
+def window_at_the_limit(sequence: int) -> bytes:
+    """Return a window as large as the wire allows, without the fields that have a default."""
+    models = [
+        {"m": f"tiny-{n}", "d": bytes(32), "v": "v" * 75, "r": 1, "e": 0, "s": 1, "l": [1] * 20} for n in range(6)
+    ]
+    bare = {"v": 1, "b": bytes(8), "n": sequence, "f": 1, "t": 1, "u": 1, "q": {"w": 0, "x": 0}, "m": models}
+    models[0]["v"] += "v" * (MAX_TELEMETRY_BYTES - len(msgspec.msgpack.encode(bare)))
+    return msgspec.msgpack.encode(bare)
+
+
+def test_a_window_at_the_limit_of_the_wire_is_stored_and_holds_nobody_else_up(fleet: LocalFleet) -> None:
+    topic, window = topics.topic(FLEET, "cam-1", Channel.TELEMETRY), window_at_the_limit(1)
+    assert len(window) == MAX_TELEMETRY_BYTES
+    acks = process(fleet, Incoming(topic, window), fleet.devices["cam-2"].measure())
+    assert (acked(acks, "cam-1"), acked(acks, "cam-2")) == ([1], [1])
+    assert stored_windows(fleet, "cam-1") == [1]

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from edgemm import topics
 from edgemm.errors import EnvironmentFailure
-from edgemm.messages import Ack, decode_control
+from edgemm.messages import MAX_CONTROL_BYTES, Ack, decode_control
 from edgemm_fleet.ingest.batch import Ingest
 from edgemm_fleet.ingest.consumer import Consumer
 from edgemm_fleet.ingest.reading import Incoming
@@ -57,4 +58,41 @@ def test_what_cannot_be_stored_is_not_acknowledged_and_not_lost(
     assert ingest.failures == 0
     assert ingest.counters.snapshot()["store_failures"] == 1
     assert "database or disk is full" in caplog.text
+    fleet.store.close()
+
+
+class Poisoned(Ingest):
+    """Has a bug that one message brings to light."""
+
+    def process(self, batch: Sequence[Incoming], *, now: float) -> Mapping[str, tuple[Ack, ...]]:
+        if any(incoming.payload == b"poison" for incoming in batch):
+            raise KeyError("unforeseen")
+        return super().process(batch, now=now)
+
+
+def test_a_message_that_cannot_be_handled_holds_up_nobody(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    fleet = LocalFleet(tmp_path)
+    fleet.add("cam-1", "cam-2", "cam-3")
+    ingest = Poisoned(fleet.store, fleet=FLEET, director=fleet.director, runner=fleet.runner)
+    acked: list[str] = []
+    consumer = Consumer(
+        ingest,
+        fleet=FLEET,
+        clock=lambda: fleet.now,
+        publish=lambda topic, _payload: acked.append(topics.parse(topic).device),
+        committed=lambda: None,
+    )
+    windows = [device.measure() for device in fleet.devices.values()]
+    consumer.receive(windows[0].topic, windows[0].payload)
+    consumer.receive(windows[0].topic, b"poison")
+    consumer.receive(windows[0].topic, bytes(MAX_CONTROL_BYTES + 1))
+    for window in windows[1:]:
+        consumer.receive(window.topic, window.payload)
+    consumer.start()
+    eventually(lambda: len(acked) == 3, "all windows are acknowledged")
+    consumer.stop()
+    assert sorted(acked) == ["cam-1", "cam-2", "cam-3"]
+    counts = ingest.counters.snapshot()
+    assert (counts["refused_unforeseen"], counts["refused_too_large"]) == (1, 1)
+    assert "why=unforeseen" in caplog.text
     fleet.store.close()
