@@ -74,7 +74,7 @@ def _variants(manifest: Manifest) -> Table:
 
 
 def _parity(manifest: Manifest) -> Table:
-    """Show the worst of each variant's outputs; `--json` has every run."""
+    """Show the worst of each variant's outputs over the runs that were judged; `--json` has every run."""
     figures = ["samples", "max ÷ range", "mean ÷ range", "limit", "arg-max"]
     title = "\nparity with the source, run in the device's engine"
     table = plain_table("variant", "output", *figures, title=title, right=figures)
@@ -86,7 +86,8 @@ def _parity(manifest: Manifest) -> Table:
 
 
 def _worst(runs: list[Parity], name: str) -> tuple[str, ...]:
-    found = [(run, output) for run in runs for output in run.outputs if output.name == name]
+    judged = [run for run in runs if run.limit is not None] or runs
+    found = [(run, output) for run in judged for output in run.outputs if output.name == name]
     if not found:
         return ("0", "–", "–", "–", "–")
     limits = {f"{run.limit:.2g} ({run.statistic})" for run, _ in found if run.limit is not None}

@@ -3,10 +3,11 @@ import subprocess
 import sys
 
 import pytest
+from msgspec.structs import replace
 
 from edgemm import cli
 from edgemm.cli import COMMANDS, LazyCommand, LazyGroup
-from tests.unit.core.bundles import CONTENT
+from tests.unit.core.bundles import CONTENT, small_bundle, small_manifest
 
 
 def run(capsys, *argv):
@@ -30,6 +31,16 @@ def test_inspect_shows_variants_and_parity(capsys, packed):
     assert status == 0
     for word in ("digits 1.0.0", "tflite:int8", "x float32[-1, 8]", "zero, one", "parity with the source"):
         assert word in out
+
+
+def test_inspect_leaves_out_runs_that_were_recorded_and_not_judged(capsys, tmp_path):
+    judged = small_manifest().parity[0]
+    noise = replace(judged.outputs[0], max_abs=0.75, relative=0.75)
+    recorded = replace(judged, data="random", limit=None, samples=1000, outputs=(noise,))
+    small_bundle(tmp_path / "a.edgemm", parity=(judged, recorded))
+    _, out, _ = run(capsys, "inspect", tmp_path / "a.edgemm")
+    assert "1.0e-07" in out
+    assert "7.5e-01" not in out
 
 
 def test_inspect_json_is_the_manifest_and_nothing_else(capsys, packed):
