@@ -1,7 +1,7 @@
 """One-off actions, each done once by its id: `selftest`, `prune`, `restart`, `diagnose`; others are unsupported.
 
-Results are remembered on disk. The first three can be repeated without harm and are noted when they are done; a
-restart is noted before it, or it would never end.
+Results are remembered on disk. The others can be repeated without harm and are noted when they are done; a restart is
+noted before it, and not made where it cannot be, or it would never end.
 """
 
 from __future__ import annotations
@@ -87,10 +87,17 @@ class Actions:
     def _run(self) -> None:
         while (action := self._waiting.get()) is not None:
             if action.kind == "restart":
-                self._note(ActionResult(id=action.id, ok=True, detail="restarting"))
-                self._restart()
+                self._restart_once(action)
             else:
                 self._note(self._do(action))
+
+    def _restart_once(self, action: Action) -> None:
+        try:
+            self._keep(ActionResult(id=action.id, ok=True, detail="restarting"))
+        except EnvironmentFailure as err:
+            self._note(ActionResult(id=action.id, ok=False, detail=f"not restarted: {err}"[:_MAX_DETAIL]))
+        else:
+            self._restart()
 
     def _do(self, action: Action) -> ActionResult:
         handler = self._handlers.get(action.kind)
@@ -102,10 +109,20 @@ class Actions:
             return ActionResult(id=action.id, ok=False, detail=str(err)[:_MAX_DETAIL])
 
     def _note(self, result: ActionResult) -> None:
-        self._results = remembered(self._results, result, wanted={a.id for a in self._wanted})
         try:
-            self._folder.write(_NAME, ActionsFile(results=self._results))
+            self._keep(result)
         except EnvironmentFailure as err:
             _log.warning("result not kept id=%s error=%s", result.id, err)
+            self._tell(result)
+
+    def _keep(self, result: ActionResult) -> None:
+        self._folder.write(_NAME, ActionsFile(results=self._with(result)))
+        self._tell(result)
+
+    def _tell(self, result: ActionResult) -> None:
+        self._results = self._with(result)
         _log.info("action id=%s ok=%s detail=%s", result.id, result.ok, result.detail)
         self._changed()
+
+    def _with(self, result: ActionResult) -> tuple[ActionResult, ...]:
+        return remembered(self._results, result, wanted={action.id for action in self._wanted})

@@ -14,6 +14,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from msgspec.structs import replace
+
 from edgemm.enrolment import DIRECTOR_TARGET
 from edgemm.errors import EnvironmentFailure, MessageError, TrustError
 from edgemm.messages import Ack, Desired, DesiredModel, decode_control
@@ -251,6 +253,8 @@ class Agent:
         self._inbox.put(_Signal.WAKE)
 
     def _updater(self, record: ModelFile) -> Updater:
+        # A record that was lost, or is older than what was told, must not number its transitions over again.
+        record = replace(record, serial=max(record.serial, self._reporter.last_serial(record.name)))
         return Updater(record, self._steps, self._journal, changing=self._changing, changed=self._changed)
 
     def _prune(self) -> int:

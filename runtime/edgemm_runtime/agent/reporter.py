@@ -7,6 +7,7 @@ nothing, and nothing is lost.
 from __future__ import annotations
 
 import logging
+import sqlite3
 import threading
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
@@ -98,6 +99,14 @@ class Reporter:
                 return self._spool.add(Stream.EVENT, body, sequence=sequence)
             source = f"models/{name}"
             return self._spool.add_once(Stream.EVENT, body, sequence=sequence, source=source, serial=told.serial)
+
+    def last_serial(self, name: str) -> int:
+        """Return the number of a model's last transition that was spooled; 0 where that cannot be known."""
+        try:
+            return self._spool.last_serial(f"models/{name}")
+        except sqlite3.Error as err:
+            _log.warning("spool cannot be read model=%s error=%s", name, err)
+            return 0
 
     def note(self, cause: str, detail: str = "") -> None:
         """Spool an event of the agent itself."""

@@ -60,9 +60,9 @@ class Spool:
         self._boot, self._boot_count, self._max_bytes = boot, boot_count, max_bytes
         self._sequences = dict.fromkeys(Stream, 0)
         self._dropped = 0
+        self._count = self._bytes = 0
         self._database = _open(path)
-        row = self._database.execute("SELECT count(*), coalesce(sum(length(body)), 0) FROM message").fetchone()
-        self._count, self._bytes = int(row[0]), int(row[0]) * _OVERHEAD_BYTES + int(row[1])
+        self._count_held()
 
     def close(self) -> None:
         """Close the database."""
@@ -82,11 +82,15 @@ class Spool:
         with self._lock:
             return self._sequences[stream] + 1
 
-    def has_spooled(self, source: str, serial: int) -> bool:
-        """Tell whether `source` spooled this serial, in whichever boot."""
+    def last_serial(self, source: str) -> int:
+        """Return the last serial that `source` spooled, in whichever boot; 0 where there is none.
+
+        Raises:
+            sqlite3.Error: the database cannot be read.
+        """
         with self._lock:
             row = self._database.execute("SELECT serial FROM spooled WHERE source = ?", (source,)).fetchone()
-        return row is not None and int(row[0]) >= serial
+        return 0 if row is None else int(row[0])
 
     def after(self, position: int, *, limit: int) -> list[Spooled]:
         """Return messages in order whose id is greater than `position`."""
@@ -120,10 +124,10 @@ class Spool:
 
     def _add(self, stream: Stream, body: bytes, *, sequence: int, source: tuple[str, int] | None) -> bool:
         with self._lock:
-            if source is not None and self.has_spooled(*source):
-                return True
             assert sequence == self._sequences[stream] + 1
             try:
+                if source is not None and self.last_serial(source[0]) >= source[1]:
+                    return True
                 with self._transaction():
                     dropped = self._insert(stream, body, sequence, source)
             except sqlite3.Error as err:
@@ -160,7 +164,13 @@ class Spool:
         return len(sizes)
 
     def _recount(self) -> None:
-        """Count again after a transaction was undone."""
+        """Count again after a transaction was undone; what cannot be read is counted as before."""
+        try:
+            self._count_held()
+        except sqlite3.Error as err:
+            _log.warning("spool cannot be read error=%s", err)
+
+    def _count_held(self) -> None:
         row = self._database.execute("SELECT count(*), coalesce(sum(length(body)), 0) FROM message").fetchone()
         self._count, self._bytes = int(row[0]), int(row[0]) * _OVERHEAD_BYTES + int(row[1])
 
@@ -204,7 +214,15 @@ def _connect(path: Path) -> sqlite3.Connection:
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = FULL")
         database.executescript(_SCHEMA)
+        _check(database)
     except BaseException:
         database.close()
         raise
     return database
+
+
+def _check(database: sqlite3.Connection) -> None:
+    """Find now what would otherwise fail later, in the middle of an update."""
+    (found,) = database.execute("PRAGMA quick_check(1)").fetchone()
+    if found != "ok":
+        raise sqlite3.DatabaseError(str(found))

@@ -11,7 +11,7 @@ from typing import Protocol
 from edgemm import canonical
 from edgemm.blobs import BlobFolder
 from edgemm.bundle import BlobSource, open_bundle
-from edgemm.errors import InputError
+from edgemm.errors import BundleError, InputError, NotFoundError
 from edgemm.manifest import Manifest, decode_manifest
 
 
@@ -47,8 +47,15 @@ class FolderSource:
     folder: BlobFolder
 
     def read(self, digest: str) -> bytes:
-        """Return a blob, its digest checked; see `BlobFolder.read`."""
-        return self.folder.read(digest)
+        """Return a blob, its digest checked.
+
+        Raises:
+            BundleError: it is missing, cannot be read, or its bytes changed.
+        """
+        try:
+            return self.folder.read(digest)
+        except NotFoundError as err:
+            raise BundleError(f"{self.manifest.name} {self.manifest.version}: {err}; fetch it again") from err
 
 
 @contextmanager

@@ -148,9 +148,9 @@ class Steps:
             return None
         try:
             self._swap(record.name, active)
-        except (EngineError, BundleError, InputError) as err:
+        except (EngineError, BundleError, InputError, MemoryError) as err:
             _log.error("active model cannot be loaded model=%s digest=%.12s error=%s", record.name, active.digest, err)
-            return events.Lost(str(err))
+            return events.Lost(str(err) or "out of memory")
         return None
 
     def _swap(self, name: str, installed: Installed) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edgemm.errors import SelfTestError
+from edgemm.errors import EnvironmentFailure, SelfTestError
 from edgemm.messages import Action, ActionResult
 from edgemm_runtime.agent.actions import Actions, due, remembered
 from edgemm_runtime.agent.state_folder import StateFolder
@@ -87,3 +87,16 @@ def test_results_that_are_still_asked_for_are_kept_longest() -> None:
     kept = remembered(done, ActionResult(id="new", ok=True), wanted={"0", "new"})
     assert len(kept) == 64
     assert [kept[0].id, kept[1].id, kept[-1].id] == ["0", "2", "new"]
+
+
+def test_a_restart_that_cannot_be_noted_is_not_made(folder: StateFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: object, **kwargs: object) -> None:
+        raise EnvironmentFailure("cannot write actions.json: No space left on device; nothing was changed")
+
+    monkeypatch.setattr(folder, "write", full)
+    desk = _Desk(folder)
+    (result,) = desk.ask(Action(id="r", kind="restart"), results=1)
+    desk.ask(Action(id="p", kind="prune"), results=2)
+    desk.actions.stop()
+    assert desk.restarts == 0, "the next start would find it undone, and restart again, for ever"
+    assert (result.ok, "No space left" in result.detail) == (False, True)

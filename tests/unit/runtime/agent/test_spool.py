@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import resource
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -123,4 +124,53 @@ def test_a_spool_that_cannot_be_opened_is_kept_in_memory(tmp_path: Path) -> None
     spool = _open(tmp_path / "missing")
     _add(spool, 2)
     assert spool.gauges().waiting == 2
+    spool.close()
+
+
+@pytest.mark.parametrize("table", ["message", "spooled"])
+def test_a_page_that_rotted_costs_the_spool_and_not_the_device(tmp_path: Path, table: str) -> None:
+    spool = _open(tmp_path, max_bytes=10**6)
+    for serial in range(1, 200):
+        assert spool.add_once(Stream.EVENT, bytes(100), sequence=serial, source=f"models/m{serial}", serial=serial)
+    spool.close()
+    path = tmp_path / "spool.sqlite"
+    with closing(sqlite3.connect(path)) as database:
+        (page,) = database.execute("SELECT rootpage FROM sqlite_schema WHERE name = ?", (table,)).fetchone()
+        (size,) = database.execute("PRAGMA page_size").fetchone()
+    data = bytearray(path.read_bytes())
+    data[(page - 1) * size : page * size] = b"\xa5" * size
+    path.write_bytes(data)
+    spool = _open(tmp_path, boot=1)
+    assert spool.add_once(Stream.EVENT, b"x", sequence=1, source="models/tiny", serial=1)
+    assert _held(spool) == [("b", "event", 1, 1)]
+    spool.close()
+    assert _held_on_disk(tmp_path) == 1
+
+
+def _held_on_disk(path: Path) -> int:
+    spool = _open(path, boot=1)
+    try:
+        return spool.gauges().waiting
+    finally:
+        spool.close()
+
+
+def test_a_database_that_fails_costs_the_new_message_and_nothing_else(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    spool = _open(tmp_path)
+    _add(spool, 1)
+    with closing(sqlite3.connect(tmp_path / "spool.sqlite")) as database:
+        database.execute("DROP TABLE spooled")
+    assert not spool.add_once(Stream.EVENT, b"x", sequence=2, source="models/tiny", serial=1)
+    assert (spool.gauges().waiting, spool.gauges().dropped) == (1, 1)
+    assert "spool cannot keep a message" in caplog.text
+    spool.close()
+
+
+def test_the_last_serial_of_a_source_outlives_its_record(tmp_path: Path) -> None:
+    spool = _open(tmp_path)
+    assert spool.last_serial("models/tiny") == 0
+    assert spool.add_once(Stream.EVENT, b"x", sequence=1, source="models/tiny", serial=5)
+    assert spool.last_serial("models/tiny") == 5
     spool.close()

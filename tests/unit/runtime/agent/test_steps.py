@@ -200,3 +200,20 @@ def _full_disk() -> EnvironmentFailure:
 )
 def test_diagnose(error: EdgemmError, reason: str, patience: Patience) -> None:
     assert diagnose(error) == (reason, patience)
+
+
+@pytest.mark.parametrize("lost", ["blob", "manifest"])
+def test_a_start_without_a_file_of_the_active_version_serves_the_one_before(tmp_path: Path, lost: str) -> None:
+    first = DeviceWorld(tmp_path, VERSIONS)
+    for version in ("1.0.0", "2.0.0"):
+        _reach(first, VERSIONS.wanted(version, config=_quick()))
+    blob = next(v.blob for v in VERSIONS.manifests["2.0.0"].variants)
+    path = first.shelf.blobs.path(blob) if lost == "blob" else first.shelf.location(VERSIONS.digest("2.0.0")).manifest
+    first.close()
+    path.unlink()
+    second = DeviceWorld(tmp_path, VERSIONS, boot=2)
+    second.updater.recover()
+    assert second.serves() == "1.0.0"
+    assert _reach(second, VERSIONS.wanted("2.0.0", config=_quick())) == ("committed", None)
+    assert second.serves() == "2.0.0"
+    second.close()
