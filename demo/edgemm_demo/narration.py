@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -66,8 +67,8 @@ class Narrator:
             DemoError: it does not hold.
         """
         self.require(fact, evidence, holds=holds)
-        self._facts.append((fact, evidence))
-        self._say(f"    [green]✓[/] {fact}: {evidence}")
+        self._facts.append((fact, escape(evidence)))
+        self._say(f"    [green]✓[/] {fact}: {escape(evidence)}")
 
     def require(self, fact: str, evidence: str, *, holds: bool) -> None:
         """Assert a fact that is not worth a line.

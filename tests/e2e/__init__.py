@@ -1,0 +1,1 @@
+"""End-to-end tests: real processes through the command line alone."""
