@@ -64,6 +64,10 @@ class MqttProbe:
         self._client.publish(topic, payload, qos=1, retain=retain)
         self._wait("publish")
 
+    def send(self, topic: str, payload: bytes) -> None:
+        """Publish without waiting for the broker."""
+        self._client.publish(topic, payload, qos=1)
+
     def wait_until_disconnected(self) -> None:
         """Wait until the broker closes the connection."""
         self._wait("disconnect")

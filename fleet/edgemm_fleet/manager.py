@@ -149,7 +149,7 @@ class Manager:
         )
         match settings.provider:
             case Provider.EMBEDDED:
-                return EmbeddedCredentials(address)
+                return EmbeddedCredentials(address, self._drop_removed)
             case Provider.STATIC:
                 username, password = settings.device_login or (settings.username, settings.password)
                 return StaticCredentials(address, username, password)
@@ -216,6 +216,10 @@ class Manager:
     def _logins(self) -> list[tuple[str, str]]:
         with self.store.read() as tx:
             return devices.broker_hashes(tx)
+
+    def _drop_removed(self) -> None:
+        if self.broker is not None:
+            self.broker.close_all_but({device for device, _ in self._logins()})
 
     def _login(self) -> BrokerLogin:
         settings = self.settings

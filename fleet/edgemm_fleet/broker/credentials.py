@@ -6,6 +6,7 @@ the broker when devices came or went.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -38,16 +39,18 @@ class CredentialProvider(Protocol):
 
 @dataclass(frozen=True)
 class EmbeddedCredentials:
-    """The embedded broker asks the store at each login: there is nothing to refresh."""
+    """The embedded broker asks the store at each login; `drop_removed` ends the connections of who may not log in."""
 
     address: BrokerAddress
+    drop_removed: Callable[[], None]
 
     def access(self, device: str, password: str) -> BrokerAccess:
         """Return the device's own user name and password."""
         return own_login(self.address, device, password)
 
     def refresh(self) -> None:
-        """Do nothing."""
+        """Close the connections of devices that were removed."""
+        self.drop_removed()
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,13 @@ import asyncio
 import logging
 import socket
 import threading
+from collections.abc import Collection
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from amqtt.adapters import StreamReaderAdapter, StreamWriterAdapter
 from amqtt.broker import Broker
 from amqtt.contexts import Action, BaseContext, BrokerConfig, ListenerConfig
 from amqtt.errors import AMQTTError, BrokerError, MQTTError, NoDataError
@@ -24,12 +26,13 @@ from amqtt.plugins.base import BaseAuthPlugin, BaseTopicPlugin
 from amqtt.session import Session
 
 from edgemm.errors import EnvironmentFailure
-from edgemm_fleet.broker.access import Access, BrokerRules
+from edgemm_fleet.broker.access import MANAGER, Access, BrokerRules
 
 _CONNECT_TIMEOUT_S = 10
 _START_TIMEOUT_S = 30
 _STOP_TIMEOUT_S = 3
 _CLOSE_TIMEOUT_S = 5
+_MAX_READ_BYTES = 64 * 1024
 _log = logging.getLogger(__name__)
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
@@ -81,6 +84,19 @@ class FleetTopics(BaseTopicPlugin):  # type: ignore[misc]
         return self._rules.allows(session.username, Access(str(action.value)), topic)
 
 
+class _LimitedReader(StreamReaderAdapter):  # type: ignore[misc]
+    """Takes no payload that is larger than any message; amqtt would hold 256 MiB for whoever it has let in."""
+
+    _over = False
+
+    async def read(self, n: int = -1) -> bytes:
+        """Read `n` bytes; after a request for too many the connection is as if it had broken off."""
+        self._over = self._over or n > _MAX_READ_BYTES
+        if self._over:
+            raise ConnectionResetError(f"{n} bytes, the limit is {_MAX_READ_BYTES}")
+        return bytes(await super().read(n))
+
+
 class _Snapshots(dict[_Key, _Value]):
     """A dictionary whose items may be walked while others change it."""
 
@@ -103,7 +119,7 @@ class FleetBroker(Broker):  # type: ignore[misc]
         """Serve one connection and close it in every case; amqtt leaves some open when it stops."""
         self._writers.add(writer)
         try:
-            await super().stream_connected(reader, writer, listener_name)
+            await self.external_connected(_LimitedReader(reader), StreamWriterAdapter(writer), listener_name)
         finally:
             self._writers.discard(writer)
             writer.close()
@@ -139,6 +155,12 @@ class FleetBroker(Broker):  # type: ignore[misc]
         session.parent = 0
         return handler, session
 
+    async def close_all_but(self, usernames: Collection[str]) -> None:
+        """Close the connections of everybody else but the manager."""
+        for client_id, (session, _) in list(self._sessions.items()):
+            if session.username != MANAGER and session.username not in usernames:
+                await self._take_over(client_id)
+
     async def _take_over(self, client_id: str) -> None:
         """Close an older connection of this client, without its will: the client is not gone."""
         old, handler = self._sessions.get(client_id, (None, None))
@@ -163,6 +185,7 @@ class EmbeddedBroker:
         self.host, self.port = host, port
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping: asyncio.Event | None = None
+        self._broker: FleetBroker | None = None
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -188,7 +211,13 @@ class EmbeddedBroker:
         if self._loop is not None and self._stopping is not None and self._thread is not None:
             self._loop.call_soon_threadsafe(self._stopping.set)
             self._thread.join(_START_TIMEOUT_S)
-            self._loop = self._stopping = self._thread = None
+            self._loop = self._stopping = self._thread = self._broker = None
+
+    def close_all_but(self, usernames: Collection[str]) -> None:
+        """Close the connections of everybody else but the manager: those who were removed since they connected."""
+        if self._loop is not None and self._broker is not None:
+            closing = asyncio.run_coroutine_threadsafe(self._broker.close_all_but(usernames), self._loop)
+            closing.result(_CLOSE_TIMEOUT_S)
 
     def _run(self, ready: Future[int]) -> None:
         try:
@@ -205,6 +234,7 @@ class EmbeddedBroker:
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
         broker = FleetBroker(self._configuration(), self._loop)
         await broker.start()
+        self._broker = broker
         server = broker._servers["default"].instance  # noqa: SLF001 - amqtt does not tell the port otherwise
         ready.set_result(int(server.sockets[0].getsockname()[1]))
         await self._stopping.wait()

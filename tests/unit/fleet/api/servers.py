@@ -106,7 +106,7 @@ def serving(
         store=store,
         repository=ModelRepository(folder),
         blobs=BlobFolder(folder.blobs),
-        credentials=EmbeddedCredentials(BrokerAddress("127.0.0.1", 1883)),
+        credentials=EmbeddedCredentials(BrokerAddress("127.0.0.1", 1883), lambda: None),
         secret=read_secret(folder.credentials_key),
         rollouts=RolloutOperations(store, Runner(director), wake=lambda: None),
         limits=limits or ApiLimits(),

@@ -116,6 +116,28 @@ def test_a_second_connection_of_a_device_takes_over_without_the_will_of_the_firs
         first.close()
 
 
+def test_a_device_that_was_removed_is_disconnected_and_the_others_are_not(broker: EmbeddedBroker) -> None:
+    with manager(broker) as fleet, device(broker) as removed, device(broker, "cam-2") as other:
+        fleet.subscribe("edgemm/v1/lab/+/+/event")
+        broker.close_all_but({"cam-2"})
+        removed.wait_until_disconnected()
+        other.publish(topic("lab", "cam-2", Channel.EVENT), b"still here")
+        eventually(lambda: fleet.messages, "the manager hears the other device")
+
+
+def test_a_payload_larger_than_any_message_ends_its_connection_and_reaches_nobody(broker: EmbeddedBroker) -> None:
+    with manager(broker) as fleet, device(broker, "cam-2") as other:
+        fleet.subscribe("edgemm/v1/lab/+/+/event")
+        flood = device(broker)
+        assert flood.connect()
+        flood.send(topic("lab", "cam-1", Channel.EVENT), bytes(1024 * 1024))
+        flood.wait_until_disconnected()
+        flood.close()
+        other.publish(topic("lab", "cam-2", Channel.EVENT), b"small")
+        eventually(lambda: fleet.messages, "the manager hears the other device")
+        assert [payload for _, payload, _ in fleet.messages] == [b"small"]
+
+
 def test_a_port_that_is_taken_is_one_clear_line(broker: EmbeddedBroker) -> None:
     second = EmbeddedBroker(BrokerRules("lab", lambda *_: True), host="127.0.0.1", port=broker.port)
     with pytest.raises(
