@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import paho.mqtt.client as mqtt
-from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 
 from edgemm import topics
 from edgemm_fleet.worker import Worker
@@ -44,6 +44,22 @@ class Receipt(NamedTuple):
 
     connection: int
     message_id: int
+
+
+class _Client(mqtt.Client):
+    """A client that tells the end of its network thread, whatever ended it: a malformed packet makes paho raise."""
+
+    on_end: Callable[[], None]
+
+    def loop_forever(self, timeout: float = 1.0, retry_first_connection: bool = False) -> MQTTErrorCode:  # noqa: FBT001, FBT002 - paho's signature
+        """Run until the connection is over."""
+        try:
+            return super().loop_forever(timeout, retry_first_connection)
+        except Exception:  # noqa: BLE001 - a thread's boundary: nobody else would notice, and nothing be heard any more
+            _log.exception("broker_connection_failed")
+            return MQTTErrorCode.MQTT_ERR_UNKNOWN
+        finally:
+            self.on_end()
 
 
 class Link:
@@ -127,7 +143,7 @@ class Link:
             self.on_change()
 
     def _new_client(self, connection: int) -> mqtt.Client:
-        client = mqtt.Client(
+        client = _Client(
             CallbackAPIVersion.VERSION2,
             client_id=self._client_id,
             protocol=mqtt.MQTTv311,
@@ -142,6 +158,7 @@ class Link:
         client.on_connect = self._on_connect
         client.on_subscribe = self._on_subscribe
         client.on_message = self._on_message
+        client.on_end = self._gone.set
         client.on_disconnect = lambda *_: self._gone.set()
         client.on_publish = lambda _client, _data, mid, *_: self._on_publish(Receipt(connection, mid))
         return client

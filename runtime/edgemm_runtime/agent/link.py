@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 import paho.mqtt.client as mqtt
-from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.reasoncodes import ReasonCode
 
 from edgemm.enrolment import BrokerAccess
@@ -31,6 +31,22 @@ _log = logging.getLogger(__name__)
 _NO_CHECK_TIME = 0x200000
 """OpenSSL's X509_V_FLAG_NO_CHECK_TIME, which Python does not name."""
 _QOS = 1
+
+
+class _Client(mqtt.Client):
+    """A client that tells the end of its network thread, whatever ended it: a malformed packet makes paho raise."""
+
+    on_end: Callable[[], None]
+
+    def loop_forever(self, timeout: float = 1.0, retry_first_connection: bool = False) -> MQTTErrorCode:  # noqa: FBT001, FBT002 - paho's signature
+        """Run until the connection is over."""
+        try:
+            return super().loop_forever(timeout, retry_first_connection)
+        except Exception:  # noqa: BLE001 - a thread's boundary: nobody else would notice, and nothing be heard any more
+            _log.exception("broker_connection_failed")
+            return MQTTErrorCode.MQTT_ERR_UNKNOWN
+        finally:
+            self.on_end()
 
 
 class Link:
@@ -123,7 +139,7 @@ class Link:
         return reached
 
     def _make_client(self) -> mqtt.Client:
-        client = mqtt.Client(
+        client = _Client(
             CallbackAPIVersion.VERSION2, client_id=self._who.device, clean_session=True, reconnect_on_failure=False
         )
         client.connect_timeout = self._limits.connect_timeout_s
@@ -131,6 +147,7 @@ class Link:
         if self._access.tls:
             client.tls_set_context(_tls_context(self._access.ca))
         client.will_set(self._topic(Channel.STATUS), self._status(online=False), qos=_QOS, retain=True)
+        client.on_end = self._ended
         client.on_connect = lambda *args: self._connected(args[0], args[3])
         client.on_disconnect = lambda *args: self._disconnected(args[3])
         client.on_message = lambda *args: self._received(args[2])
@@ -149,10 +166,13 @@ class Link:
         self._on_connected()
 
     def _disconnected(self, answer: ReasonCode) -> None:
+        self._ended()
+        _log.info("disconnected device=%s connection=%d answer=%s", self._who.device, self._connection, answer)
+
+    def _ended(self) -> None:
         self._up.clear()
         self._over.set()
         self._settled.set()
-        _log.info("disconnected device=%s connection=%d answer=%s", self._who.device, self._connection, answer)
 
     def _received(self, message: Any) -> None:
         if len(message.payload) > MAX_CONTROL_BYTES:
