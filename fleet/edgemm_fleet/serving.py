@@ -131,7 +131,7 @@ class FleetServer:
         stack.callback(store.close)
         repository = ModelRepository(self.folder)
         now = time.time()
-        repository.refresh(now=moment(now))
+        repository.resume(now=moment(now))
         catch_up(store, repository, now=now)
         director_key = signing.load_key(self.folder.online_key("director"))
         manager = self.manager = Manager(self._manager_settings(), store=store, director_key=director_key)

@@ -180,6 +180,11 @@ class ModelRepository:
         logger.info("refreshed timestamp=%d", self._state.timestamp.signed.version)
         return True
 
+    def resume(self, *, now: datetime) -> None:
+        """Re-sign snapshot and timestamp whatever is left of their life: the folder may be a restored backup."""
+        with self._lock:
+            self._advance({}, self._state.targets, now=now)
+
     def _offline_targets_key(self, model: str) -> CryptoSigner:
         path = self.folder.offline_key("targets")
         if not path.exists():

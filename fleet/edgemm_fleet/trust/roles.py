@@ -134,7 +134,7 @@ def next_snapshot(
     """Return the snapshot that follows `current`, with `versions` (by role name) put in."""
     meta = dict(current.signed.meta) if current else {}
     meta |= {f"{role}.json": MetaFile(version) for role, version in versions.items()}
-    version = current.signed.version + 1 if current else 1
+    version = _following(current.signed.version, now) if current else 1
     metadata = Metadata(Snapshot(version=version, expires=_whole(now + lifetimes.snapshot), meta=meta))
     metadata.sign(signer)
     return metadata
@@ -149,7 +149,7 @@ def next_timestamp(
     lifetimes: Lifetimes,
 ) -> Metadata[Timestamp]:
     """Return the timestamp that follows `current` and names a snapshot."""
-    version = current.signed.version + 1 if current else 1
+    version = _following(current.signed.version, now) if current else 1
     expires = _whole(now + lifetimes.timestamp)
     metadata = Metadata(Timestamp(version=version, expires=expires, snapshot_meta=MetaFile(snapshot_version)))
     metadata.sign(signer)
@@ -159,6 +159,15 @@ def next_timestamp(
 def is_due(expires: datetime, *, lifetime: timedelta, now: datetime) -> bool:
     """Tell whether a short-lived role is to be re-signed: less than half of its life is left."""
     return expires - now < lifetime / 2
+
+
+def _following(version: int, now: datetime) -> int:
+    """Return the next version of an online role: the time in seconds, or one more where that is not above.
+
+    A fleet manager that was restored from a backup thereby signs above all that it signed since, which devices have
+    seen and below which they take nothing.
+    """
+    return max(version + 1, int(now.timestamp()))
 
 
 def _whole(moment: datetime) -> datetime:

@@ -213,9 +213,23 @@ def test_snapshot_and_timestamp_are_signed_again_before_they_expire(repository, 
     assert not repository.refresh(now=NOW + timedelta(hours=14))
     snapshot = repository._state.snapshot.signed.version
     assert repository.refresh(now=NOW + timedelta(days=4))
-    assert repository._state.snapshot.signed.version == snapshot + 1
+    assert repository._state.snapshot.signed.version > snapshot
     assert ModelRepository(repository.folder)._state == repository._state
     device(repository.folder, tmp_path / "device").refresh()
+
+
+def test_devices_go_on_with_a_manager_that_was_restored_from_a_backup(repository, publisher, tmp_path):
+    repository.publish(publication(repository, tmp_path, publisher), now=NOW)
+    backup = type(repository.folder)(tmp_path / "backup")
+    shutil.copytree(repository.folder.root, backup.root)
+    for hours in range(13, 80, 13):
+        assert repository.refresh(now=NOW + timedelta(hours=hours))
+    device(repository.folder, tmp_path / "device").refresh()
+    restored = ModelRepository(backup)
+    restored.resume(now=NOW + timedelta(hours=79))
+    after = device(backup, tmp_path / "device")
+    after.refresh()
+    assert after.get_targetinfo("models/digits/1.0.0.json") is not None
 
 
 class Killed(BaseException):
@@ -268,7 +282,12 @@ def test_a_kill_before_or_after_any_file_leaves_a_repository_that_devices_accept
 
 def test_a_flipped_byte_in_any_metadata_file_is_refused(repository, publisher, tmp_path):
     repository.publish(publication(repository, tmp_path, publisher), now=NOW)
-    names = ["timestamp.json", "3.snapshot.json", "2.targets.json", "1.model-digits.json"]
+    names = [
+        "timestamp.json",
+        f"{repository._state.snapshot.signed.version}.snapshot.json",
+        "2.targets.json",
+        "1.model-digits.json",
+    ]
     for number, name in enumerate(names):
         data = bytearray((repository.folder.metadata / name).read_bytes())
         data[data.index(b'"version":') + len('"version":')] ^= 1
