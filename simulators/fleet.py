@@ -178,7 +178,7 @@ class SimulatedFleet:
             retained = channel in topics.RETAINED
             self._client.publish(topics.topic(self.name, device, channel), payload, qos=1, retain=retained)
 
-    def wait_for(self, condition: Callable[[], object], timeout_s: float = 30.0) -> None:
+    def wait_for(self, condition: Callable[[], object], timeout_s: float = 60.0) -> None:
         """Wait until a condition on what was heard holds."""
         with self._changed:
             held = self._changed.wait_for(condition, timeout_s)

@@ -55,9 +55,6 @@ class AgentLimits:
     hang_timeout_s: float = 30.0
     """A golden sample that takes longer in the serving process counts as a hang."""
 
-    power_losses: int = 3
-    """Attempts to activate one update that a loss of power may spend."""
-
     time_persist_s: float = 6 * 3600.0
     """Trusted time is written when it rose by so much; rarely, for the SD card's sake."""
 
