@@ -13,6 +13,7 @@ import pwd
 import signal
 import subprocess
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,6 +52,8 @@ class MosquittoFiles:
         """
         logins = [(MANAGER, hash_password(self.manager_password)), *devices]
         passwords = "".join(f"{username}:{hashed}\n" for username, hashed in logins)
+        with suppress(OSError):  # what is wrong with the folder, the next line says
+            self.folder.mkdir(parents=True, exist_ok=True)
         durable.write(self.folder / "passwords", passwords.encode(), mode=_MODE)
         durable.write(self.folder / "acl", acl(self.fleet).encode(), mode=_MODE)
         durable.write(self.folder / "mosquitto.conf", self._configuration().encode(), mode=_MODE)

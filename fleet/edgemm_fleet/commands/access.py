@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from itertools import islice
 
 import click
@@ -18,11 +19,15 @@ from edgemm_fleet.trust.access_tokens import parse_access_token
 
 @click.command()
 @click.argument("url")
-@click.option("--token", prompt=True, hide_input=True, help="Your token, as `init` or `people add` printed it.")
+@click.option("--token", help="Your token, as `init` or `people add` printed it; asked for on a terminal.")
 @click.option("--fingerprint", help="SHA-256 of the server's certificate, if it is not the one in the token.")
 @as_json_option
-def login(url: str, *, token: str, fingerprint: str | None, as_json: bool) -> None:
+def login(url: str, *, token: str | None, fingerprint: str | None, as_json: bool) -> None:
     """Work with the fleet at URL from this machine, as the person of a token."""
+    if token is None:
+        if not sys.stdin.isatty():
+            raise InputError("expected --token emp1_…: `edgemm fleet init` or `edgemm fleet people add` printed it")
+        token = str(click.prompt("Token", hide_input=True))
     pin = _fingerprint(fingerprint) if fingerprint else parse_access_token(token).tls_fingerprint
     profile = Profile(url=url.rstrip("/"), token=token.strip(), tls_fingerprint=pin, root="")
     with FleetClient(profile) as client:

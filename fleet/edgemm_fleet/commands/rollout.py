@@ -8,6 +8,7 @@ from itertools import islice
 import click
 from msgspec.structs import replace
 
+from edgemm.errors import EnvironmentFailure
 from edgemm.messages import ModelConfig, Probation
 from edgemm.states import RolloutState
 from edgemm.terminal import plain_console
@@ -20,6 +21,8 @@ from edgemm_fleet.rollout.plan import Group, Selector
 from edgemm_fleet.rollout.progress import Rollout
 
 _POLL_S = 0.5
+_PATIENCE_S = 300.0
+"""How long a command that waits puts up with a manager that does not answer."""
 _MOVING = frozenset({RolloutState.RUNNING, RolloutState.ROLLING_BACK})
 _BROKEN_OFF = frozenset({RolloutState.HALTED, RolloutState.CANCELED})
 _SHOWN = 8
@@ -180,7 +183,7 @@ def _wait(client: FleetClient, rollout_id: str, good: frozenset[RolloutState], *
     """Print each change until the rollout is over, and exit with 1 if it did not end in a good state."""
     said = ""
     while True:
-        detail = client.rollout(rollout_id)
+        detail = _ask(client, rollout_id)
         if not as_json and (line := _line(detail)) != said:
             said = line
             click.echo(line)
@@ -193,6 +196,18 @@ def _wait(client: FleetClient, rollout_id: str, good: frozenset[RolloutState], *
         found = detail.rollout
         click.echo(f"error: rollout {found.id} is {found.state}: {found.reason or 'no reason given'}", err=True)
         raise click.exceptions.Exit(1)
+
+
+def _ask(client: FleetClient, rollout_id: str) -> RolloutDetail:
+    """Ask for a rollout; a manager that restarts is asked again, for the rollout goes on when it is back."""
+    deadline = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            return client.rollout(rollout_id)
+        except EnvironmentFailure:
+            if time.monotonic() >= deadline:
+                raise
+        time.sleep(_POLL_S)
 
 
 def _line(detail: RolloutDetail) -> str:

@@ -180,8 +180,9 @@ def _broker(
         tls=parts.scheme == "mqtts",
         login=login,
         device_login=_login(device_login) if device_login else None,
-        mosquitto=mosquitto,
-        mosquitto_pid=mosquitto_pid,
+        # Mosquitto reads these paths wherever it was started.
+        mosquitto=mosquitto.absolute() if mosquitto else None,
+        mosquitto_pid=mosquitto_pid.absolute() if mosquitto_pid else None,
     )
 
 

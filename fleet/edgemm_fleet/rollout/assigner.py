@@ -73,8 +73,11 @@ class Assigner:
         self._want(tx, wanted, rollout.plan.model, now=now)
 
     def revert(self, tx: Transaction, members: Sequence[Member], rollout: Rollout, *, now: float) -> list[Member]:
-        """Want of each member what it ran before, where it still has this rollout's assignment; return those."""
-        mine = self._assigned(tx, members, rollout)
+        """Want of each member what it ran before, where this rollout's version is wanted or runs; return those.
+
+        It runs without being wanted where a later rollout failed on a device.
+        """
+        mine = self._assigned(tx, members, rollout) | self._running(tx, members, rollout)
         self.spend(tx, {device: member.attempt for device, member in mine.items()}, rollout)
         previous = {device: member.previous for device, member in mine.items()}
         generations = self._want(tx, previous, rollout.plan.model, now=now)
@@ -98,6 +101,12 @@ class Assigner:
         wanted = assignments.of(tx, [member.device for member in members])
         of_model = {device: models.get(rollout.plan.model) for device, models in wanted.items()}
         mine = {device for device, model in of_model.items() if model is not None and model.rollout == rollout.id}
+        return {member.device: member for member in members if member.device in mine}
+
+    def _running(self, tx: Transaction, members: Sequence[Member], rollout: Rollout) -> dict[str, Member]:
+        reports = reported.of(tx, [member.device for member in members])
+        active = {device: active_model(rollout.plan.model, r.reported, None) for device, r in reports.items()}
+        mine = {device for device, model in active.items() if model is not None and model.digest == rollout.plan.digest}
         return {member.device: member for member in members if member.device in mine}
 
     def _want(

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import func, select, update
+from sqlalchemy import case, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from edgemm.errors import NotFoundError
@@ -19,6 +19,9 @@ from edgemm_fleet.store import paging
 from edgemm_fleet.store.database import Transaction
 from edgemm_fleet.store.records import Page
 from edgemm_fleet.store.schema import members, rollouts
+
+_BEFORE_ALL_OTHERS = 2**40
+"""More than any rollout's number."""
 
 
 def add(tx: Transaction, rollout: Rollout) -> None:
@@ -108,16 +111,22 @@ def page_members(
 
 
 def current_memberships(tx: Transaction, devices: Sequence[str], *, model: str | None = None) -> list[Member]:
-    """Return, for each of these devices and each model (or one), its membership in the newest rollout that took it."""
+    """Return, for each of these devices and each model (or one), the membership that its reports speak of.
+
+    That is the one in the newest rollout that took it, or the one in a rollout that is being rolled back: it may be an
+    earlier one, where the newest failed on this device.
+    """
     joined = members.join(rollouts, rollouts.c.id == members.c.rollout)
+    reverting = members.c.state == MemberState.REVERTING.value
+    rank = rollouts.c.number + case((reverting, _BEFORE_ALL_OTHERS), else_=0)
     newest = (
-        select(members.c.device, func.max(rollouts.c.number).label("number"))
+        select(members.c.device, func.max(rank).label("rank"))
         .select_from(joined)
         .where(members.c.device.in_(devices))
         .group_by(members.c.device, rollouts.c.model)
         .subquery()
     )
-    same = (newest.c.device == members.c.device) & (newest.c.number == rollouts.c.number)
+    same = (newest.c.device == members.c.device) & (newest.c.rank == rank)
     query = select(members).select_from(joined.join(newest, same))
     if model is not None:
         query = query.where(rollouts.c.model == model)
