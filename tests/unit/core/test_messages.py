@@ -28,7 +28,11 @@ KINDS = [Desired, Reported, Event, Status, Ack]
 
 def telemetry(**changes):
     return Telemetry(
-        boot=b"12345678", sequence=1, floor=1, time_s=1, uptime_s=1,
+        boot=b"12345678",
+        sequence=1,
+        floor=1,
+        time_s=1,
+        uptime_s=1,
         spool=SpoolGauges(waiting=0, dropped=0),
         **changes,
     )
