@@ -34,6 +34,7 @@ def build(folder: Path) -> None:
     _stack(PlainLayer()).save(folder / "custom.keras")
     _stack(ImpureLayer()).save(folder / "impure.keras")
     _odd_names().save(folder / "odd-names.keras")
+    _outlier().save(folder / "outlier.keras")
     _nan(folder / "nan.keras")
     cnn.save_weights(folder / "only.weights.h5")
     _data(folder, cnn)
@@ -86,6 +87,18 @@ def _odd_names() -> keras.Model:
     return keras.Model([x, y], {"x": layers.Dense(2)(both), "logits/main 1": layers.Dense(2)(both)})
 
 
+def _outlier() -> keras.Model:
+    """A layer with one huge weight for an input that is always 0 in the data: in 8 bits its other weights vanish."""
+    x = keras.Input((16,), name="x")
+    outlier = layers.Dense(24, activation="tanh", name="outlier")
+    wide = layers.Dense(96, activation="relu", name="wide")(outlier(x))
+    model = keras.Model(x, layers.Dense(4, activation="softmax", name="class")(wide))
+    kernel, bias = outlier.get_weights()
+    kernel[15] = 1e3
+    outlier.set_weights([4 * kernel, bias])
+    return model
+
+
 def _nan(path: Path) -> None:
     model = _stack(layers.Dense(3, name="broken"))
     kernel, bias = model.get_layer("broken").get_weights()
@@ -103,6 +116,10 @@ def _data(folder: Path, cnn: keras.Model) -> None:
     np.savez(folder / "labelled.npz", image=images, labels=labels)
     pairs = {"left": rng.normal(size=(40, 4)), "right": rng.normal(size=(40, 4))}
     np.savez(folder / "pairs.npz", **{name: array.astype(np.float32) for name, array in pairs.items()})
+    x = np.append(rng.normal(size=(240, 15)), np.zeros((240, 1)), axis=1).astype(np.float32)
+    classes = keras.models.load_model(folder / "outlier.keras").predict(x, verbose=0).argmax(axis=1)
+    np.savez(folder / "rows.npz", x=x[:80])
+    np.savez(folder / "rows-labelled.npz", x=x[80:], labels=classes[80:])
     np.save(folder / "words.npy", rng.integers(0, 20, size=(40, 6)))
 
 
