@@ -117,9 +117,10 @@ def _data(folder: Path, cnn: keras.Model) -> None:
     pairs = {"left": rng.normal(size=(40, 4)), "right": rng.normal(size=(40, 4))}
     np.savez(folder / "pairs.npz", **{name: array.astype(np.float32) for name, array in pairs.items()})
     x = np.append(rng.normal(size=(240, 15)), np.zeros((240, 1)), axis=1).astype(np.float32)
-    classes = keras.models.load_model(folder / "outlier.keras").predict(x, verbose=0).argmax(axis=1)
+    exact = keras.models.load_model(folder / "outlier.keras").predict(x, verbose=0)
     np.savez(folder / "rows.npz", x=x[:80])
-    np.savez(folder / "rows-labelled.npz", x=x[80:], labels=classes[80:])
+    np.savez(folder / "rows-labelled.npz", x=x[80:], labels=exact[80:].argmax(axis=1))
+    np.savez(folder / "rows-exact.npz", x=x[80:], labels=exact[80:])
     np.save(folder / "words.npy", rng.integers(0, 20, size=(40, 6)))
 
 

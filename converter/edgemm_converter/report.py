@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from edgemm.manifest import Drop, Manifest, OutputParity, Precision
 from edgemm_converter.protocol import LayerFacts, TrialFacts
+from edgemm_converter.search import SLACK
 
 PARTED = 0.01
 """From this error on, as a share of a layer's spread, a variant is said to part from float."""
@@ -83,7 +84,7 @@ def page(facts: Facts) -> str:
     )  # fmt: skip
     environment.filters["bytes"] = _bytes
     return environment.get_template("report.html").render(
-        facts=facts, manifest=facts.manifest, rows=rows(facts), charts=charts(facts), parted=PARTED
+        facts=facts, manifest=facts.manifest, rows=rows(facts), charts=charts(facts), parted=PARTED, slack=SLACK
     )
 
 

@@ -20,7 +20,7 @@ MAX_EVALUATIONS = 12
 _CALIBRATED = (Precision.INT8, Precision.INT8_DYNAMIC, Precision.INT8_WEIGHTS, Precision.INT16X8)
 _UNCALIBRATED = (Precision.INT8_DYNAMIC, Precision.INT8_WEIGHTS)
 _FLOAT16_SHARE = 0.5
-SLACK = 1e-9
+SLACK = 1e-12
 """What rounding alone may add to a drop."""
 
 

@@ -41,7 +41,7 @@ def test_mixed_precision_leaves_the_layer_float_that_hurts(converted: Convert, o
     trials = found.summary["trials"]
     assert isinstance(trials, list)
     assert len(trials) <= 12
-    assert all(t["drop"] > 0.02 for t in trials if t["precision"] != "mixed")
+    assert all(t["drop"] is None or t["drop"] > 0.02 for t in trials[:-1] if t["precision"] != "mixed")
     assert "outlier" in trials[-1]["float_layers"][0]
     sizes = {v.precision: found.manifest.blobs[v.blob].size for v in found.manifest.variants}
     assert sizes[Precision.MIXED] < 0.75 * sizes[Precision.FLOAT32]
@@ -74,11 +74,8 @@ def test_int8_is_enough_for_a_plain_cnn(converted: Convert, models: Path) -> Non
 
 
 def test_nothing_that_fits_names_the_guilty_layer(models: Path, tmp_path: Path) -> None:
-    with np.load(models / "rows-labelled.npz") as rows:
-        x, labels = rows["x"], rows["labels"]
-    np.savez(tmp_path / "regression.npz", x=x, labels=np.eye(4)[labels] * 0.5)
     run = run_convert(
-        models / "outlier.keras", "--target", "tflite", "--precision", "auto", "--eval", tmp_path / "regression.npz",
+        models / "outlier.keras", "--target", "tflite", "--precision", "auto", "--eval", models / "rows-exact.npz",
         "--metric", "mse", "--max-drop", "0", folder=tmp_path,
     )  # fmt: skip
     assert run.status == 1, run.stderr
