@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from edgemm.manifest import Drop, Manifest, OutputParity, Precision
@@ -118,9 +119,18 @@ def charts(facts: Facts) -> list[Chart]:
             first=next((layer for layer in layers if layer.error > PARTED), None),
             guilty=max(layers, key=lambda layer: layer.own) if any(layer.own > 0 for layer in layers) else None,
         )
-        for variant, layers in facts.layers.items()
+        for variant, layers in ((variant, _shortened(layers)) for variant, layers in facts.layers.items())
         if layers
     ]
+
+
+def _shortened(layers: Sequence[LayerFacts]) -> list[LayerFacts]:
+    """Leave out the model's own name where all layers but the output begin with it."""
+    names = [layer.name for layer in layers if not layer.name.startswith("output ")]
+    first = names[0].partition("/")[0] + "/" if names else ""
+    if len(names) < 2 or not all(name.startswith(first) for name in names):
+        return list(layers)
+    return [msgspec.structs.replace(layer, name=layer.name.removeprefix(first)) for layer in layers]
 
 
 def _worst(manifest: Manifest, variant: str) -> OutputParity | None:

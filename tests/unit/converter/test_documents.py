@@ -80,6 +80,12 @@ def test_the_report_names_the_first_layer_that_parts_and_what_was_tried() -> Non
         assert said in page, said
 
 
+def test_the_models_own_name_is_left_out_of_its_layers() -> None:
+    layers = [LayerFacts(name=name, error=0.1, own=0.1) for name in ("net_1/stem", "net_1/head/MatMul", "output (x)")]
+    (chart,) = report.charts(facts(layers={"tflite:int8": layers}))
+    assert [layer.name for layer in chart.layers] == ["stem", "head/MatMul", "output (x)"]
+
+
 def test_the_report_needs_no_network_and_runs_no_name_as_markup() -> None:
     page = report.page(facts())
     assert "<script" not in page
