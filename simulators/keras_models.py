@@ -35,6 +35,8 @@ def build(folder: Path) -> None:
     _stack(ImpureLayer()).save(folder / "impure.keras")
     _odd_names().save(folder / "odd-names.keras")
     _outlier().save(folder / "outlier.keras")
+    _rewritten().save(folder / "rewritten.keras")
+    _stateful().save(folder / "stateful.keras")
     _nan(folder / "nan.keras")
     cnn.save_weights(folder / "only.weights.h5")
     _data(folder, cnn)
@@ -74,6 +76,21 @@ def _embedding() -> keras.Model:
 
 def _recurrent() -> keras.Model:
     return keras.Sequential([keras.Input((5, 3), name="steps"), layers.LSTM(4), layers.Dense(2, name="next")])
+
+
+def _rewritten() -> keras.Model:
+    """Operations that one engine or the other lacks: a pooled volume, grouped convolutions, the exact GELU."""
+    return keras.Sequential(
+        [
+            keras.Input((4, 6, 6, 4), name="volume"), layers.MaxPooling3D(2), layers.Reshape((6, 3, 4)),
+            layers.Conv2D(8, 2, groups=2, activation="gelu"), layers.Flatten(), layers.Dense(2, name="y"),
+        ]
+    )  # fmt: skip
+
+
+def _stateful() -> keras.Model:
+    steps = keras.Input(batch_shape=(1, 5, 3), name="steps")
+    return keras.Model(steps, layers.Dense(2, name="next")(layers.LSTM(4, stateful=True, name="memory")(steps)))
 
 
 def _stack(layer: keras.Layer) -> keras.Model:

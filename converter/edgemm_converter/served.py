@@ -22,7 +22,7 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 
 from edgemm.errors import ConversionError, InputError
 from edgemm.manifest import DType, Signature, TensorSpec
-from edgemm_converter import naming
+from edgemm_converter import naming, rewrites
 from edgemm_converter.arrays import Array
 
 _DEFAULT_SIGNATURE = "serving_default"
@@ -70,7 +70,8 @@ class ServedModel:
         Raises:
             ConversionError: the model writes to its variables.
         """
-        concrete = self.function(batch=batch).get_concrete_function()
+        with rewrites.in_effect(self.owner):
+            concrete = self.function(batch=batch).get_concrete_function()
         try:
             constant = convert_variables_to_constants_v2(concrete, lower_control_flow=False)
         except (ValueError, tf.errors.OpError) as err:
@@ -122,15 +123,20 @@ def of_keras(model: Any, *, path: Path, shapes: Shapes) -> ServedModel:
         for name, batch, (_, spec) in zip(names, batches, flat, strict=True)
     )
     declared = list(getattr(model, "output_names", ())) or _sequential_output(model)
+    states = _states(model)
+    kept = tuple(spec_of(name, "float32", tuple(variable.shape), path=path) for name, variable in states.items())
 
     def call(tensors: Sequence[Any]) -> dict[str, Any]:
-        packed = keras.tree.pack_sequence_as(arguments, list(tensors))
-        found = keras.tree.flatten_with_path(model(*packed, training=False))
+        packed = keras.tree.pack_sequence_as(arguments, list(tensors[: len(flat)]))
+        given = list(zip(states.values(), tensors[len(flat) :], strict=True))
+        with keras.StatelessScope(state_mapping=given) as scope:
+            found = keras.tree.flatten_with_path(model(*packed, training=False))
         found_names = [_output_name(where, i, declared, count=len(found)) for i, (where, _) in enumerate(found)]
-        return dict(zip(naming.unique(found_names), (value for _, value in found), strict=True))
+        outputs = dict(zip(naming.unique(found_names), (value for _, value in found), strict=True))
+        return outputs | {f"next_{name}": scope.get_current_value(variable) for name, variable in states.items()}
 
     check_shapes([spec.name for spec in inputs], shapes, path=path)
-    return with_outputs(inputs, call, owner=model, path=path)
+    return with_outputs(inputs + kept, call, owner=model, path=path)
 
 
 def of_saved_model(loaded: Any, *, path: Path, signature_name: str | None, shapes: Shapes) -> ServedModel:
@@ -162,6 +168,16 @@ def check_shapes(names: Sequence[str], shapes: Shapes, *, path: Path) -> None:
     for name in shapes:
         if name not in names:
             raise InputError(f"{path}: --input-shape {name}: expected one of the inputs {', '.join(names)}")
+
+
+def _states(model: Any) -> dict[str, Any]:
+    """Return the states that stateful layers keep between calls: they become inputs and outputs of the served model."""
+    found = {}
+    for layer in model._flatten_layers():  # noqa: SLF001 - as Keras' own exporters walk nested models
+        if getattr(layer, "stateful", False) and getattr(layer, "states", None) is not None:
+            for i, variable in enumerate(keras.tree.flatten(layer.states)):
+                found[f"{layer.name}_state_{i}"] = variable
+    return found
 
 
 def _structure(model: Any, *, path: Path, shapes: Shapes) -> Any:
