@@ -10,7 +10,7 @@ TensorFlow and the engines run in child processes.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +20,7 @@ import numpy as np
 
 from edgemm import canonical, durable
 from edgemm.bundle import write_bundle
-from edgemm.errors import ConversionError, EnvironmentFailure, ParityError, SelfTestError
+from edgemm.errors import ConversionError, EnvironmentFailure, SelfTestError
 from edgemm.manifest import FORMAT, Engine, Lineage, Manifest, Parity, Precision, Variant
 from edgemm_converter import (
     arrays,
@@ -189,19 +189,20 @@ def _convert(given: Job, folder: Path, *, limits: ChildLimits, progress: Progres
     assert isinstance(ran, Ran)
     progress("comparing with the source model")
     measured = _measured(exported, ran, folder)
-    compared = _compared(given, [v for v in variants if v.id in ran.outputs], measured)
+    runnable = tuple(v for v in variants if v.id in ran.outputs)
+    parity = _parity(given, runnable, measured)
     blobs = BlobStore()
     for file in exported.variants:
-        if file.id in {v.id for v in compared.variants}:
+        if file.id in ran.outputs:
             blobs.add((folder / file.file).read_bytes(), _MEDIA_TYPES[Engine(file.id.partition(":")[0])])
-    manifest = _manifest(given, exported, compared, measured, blobs)
+    manifest = _manifest(given, exported, measured, blobs, variants=runnable, parity=parity)
     if given.max_drop is not None and manifest.evaluation is not None:
         findings.check_drops(manifest.evaluation, max_drop=given.max_drop)
     manifest = msgspec.structs.replace(manifest, documents=documents.add(manifest, blobs), blobs=blobs.listed)
     draft = folder / "draft.edgemm"
     digest = write_bundle(draft, manifest, blobs.content)
     _self_test(draft, folder, limits=limits, progress=progress)
-    left_out = {**exported.left_out, **ran.left_out, **compared.left_out}
+    left_out = {**exported.left_out, **ran.left_out}
     result = ConversionResult(
         given.output, manifest, digest, left_out, _warnings(given, manifest, measured), found.trials if found else ()
     )
@@ -287,39 +288,23 @@ def _measured(exported: Exported, ran: Ran, folder: Path) -> list[Measured]:
     ]
 
 
-@dataclass(frozen=True)
-class _Compared:
-    """The variants that compute what the source does, and how closely; and why others were left out."""
+def _parity(given: Job, variants: Sequence[Variant], measured: list[Measured]) -> tuple[Parity, ...]:
+    """Judge every variant: one that computes something else ends the conversion, asked for by name or not.
 
-    variants: tuple[Variant, ...]
-    parity: tuple[Parity, ...]
-    left_out: dict[str, str]
-
-
-def _compared(given: Job, variants: Iterable[Variant], measured: list[Measured]) -> _Compared:
-    """Judge each variant; a finished file, which is its own source, is in parity with itself."""
-    if given.format in FINISHED:
-        return _Compared(tuple(variants), (), {})
-    good: list[Variant] = []
-    parity: list[Parity] = []
-    wrong: dict[str, ParityError] = {}
-    for variant in variants:
-        try:
-            parity += assembly.compared([variant], measured)
-            good.append(variant)
-        except ParityError as err:
-            wrong[variant.id] = err
-            if variant.id in given.required:
-                raise
-    if not good:
-        raise next(iter(wrong.values()))
-    return _Compared(tuple(good), tuple(parity), {variant_id: str(err) for variant_id, err in wrong.items()})
+    A finished file is its own source, and in parity with itself.
+    """
+    return () if given.format in FINISHED else assembly.compared(variants, measured)
 
 
 def _manifest(
-    given: Job, exported: Exported, compared: _Compared, measured: list[Measured], blobs: BlobStore
+    given: Job,
+    exported: Exported,
+    measured: list[Measured],
+    blobs: BlobStore,
+    *,
+    variants: tuple[Variant, ...],
+    parity: tuple[Parity, ...],
 ) -> Manifest:
-    variants = compared.variants
     by_kind = {m.set.kind: m for m in measured}
     calibration, scored = by_kind.get(SetKind.CALIBRATION), None
     if given.evaluation is not None:
@@ -336,7 +321,7 @@ def _manifest(
         signature=exported.signature,
         variants=variants,
         golden=golden,
-        parity=compared.parity,
+        parity=parity,
         lineage=_lineage(given),
         blobs=blobs.listed,
         labels=given.labels,
