@@ -138,6 +138,9 @@ def test_a_mosquitto_that_does_not_run_needs_no_reload(tmp_path: Path) -> None:
     assert [line.partition(":")[0] for line in lines] == [MANAGER, "cam-1"]
 
 
-def test_a_folder_that_is_missing_is_one_clear_line(tmp_path: Path) -> None:
+def test_a_missing_folder_is_made_and_one_that_cannot_be_made_is_one_clear_line(tmp_path: Path) -> None:
+    files(tmp_path / "new", 1883).write([])
+    assert {path.name for path in (tmp_path / "new").iterdir()} == {"passwords", "acl", "mosquitto.conf"}
+    (tmp_path / "file").write_text("no folder")
     with pytest.raises(EnvironmentFailure, match="cannot write .*passwords.*nothing was changed"):
-        files(tmp_path / "missing", 1883).write([])
+        files(tmp_path / "file", 1883).write([])
