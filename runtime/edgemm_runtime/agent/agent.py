@@ -204,8 +204,7 @@ class Agent:
         _log.info("desired answer=%s generation=%s", answer, current.generation if current else 0)
         if answer.refused:
             self._refuse(answer.value)
-        elif current is not None:
-            # Also when it is known already: what a fault kept from being done is done now.
+        elif answer.taken and current is not None:
             self._obey(current)
         if answer is not Answer.CONFLICT:
             # A manager that sent what was known already has not heard which generation this device is at.
