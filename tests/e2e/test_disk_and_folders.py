@@ -75,11 +75,6 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-@pytest.mark.xfail(
-    strict=False,
-    reason="at 0 bytes free the device goes on serving, but in about half of the runs its report of no_space "
-    "does not reach the manager before there is room again",
-)
 def test_a_full_disk_stops_an_update_and_nothing_else(small_disk: Path, fleet: Fleet) -> None:
     device = Device(fleet, "small", small_disk / "state").start(token=fleet.token())
     for version in ("1.0.0", "2.0.0"):

@@ -169,7 +169,7 @@ class Agent:
                 if self._clock.monotonic() >= next_window_s:
                     next_window_s = self._clock.monotonic() + self._limits.telemetry_interval_s
                     self._measure()
-                self._reporter.pump(self._link, self._records(), self._situation())
+                self._reporter.pump(self._link, self._situation)
             except Exception:  # noqa: BLE001 - the loop's boundary: whatever one message does, the device goes on
                 _log.exception("cannot handle item=%s", type(item).__name__)
 
@@ -204,7 +204,8 @@ class Agent:
         _log.info("desired answer=%s generation=%s", answer, current.generation if current else 0)
         if answer.refused:
             self._refuse(answer.value)
-        elif answer.taken and current is not None:
+        elif current is not None:
+            # Also when it is known already: what a fault kept from being done is done now.
             self._obey(current)
         if answer is not Answer.CONFLICT:
             # A manager that sent what was known already has not heard which generation this device is at.
@@ -238,6 +239,7 @@ class Agent:
     def _situation(self) -> Situation:
         current = self._wishes.current
         return Situation(
+            records=tuple(self._records()),
             generation=current.generation if current else 0,
             wanted=frozenset(model.name for model in current.models) if current else frozenset(),
             engines={engine.value: version for engine, version in available().items()},
@@ -290,7 +292,7 @@ class Agent:
             if not updater.join(max(0.0, deadline_s - self._clock.monotonic())):
                 _log.warning("update still in a step that cannot be interrupted model=%s", name)
         self._actions.stop()
-        self._reporter.pump(self._link, self._records(), self._situation())
+        self._reporter.pump(self._link, self._situation)
         self._link.stop(self._limits.stop_timeout_s)
 
 

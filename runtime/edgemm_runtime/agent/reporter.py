@@ -59,8 +59,9 @@ class Publisher(Protocol):
 
 @dataclass(frozen=True)
 class Situation:
-    """What a report tells besides the models."""
+    """What a report tells."""
 
+    records: tuple[ModelFile, ...]
     generation: int
     wanted: Collection[str]
     engines: dict[str, str]
@@ -148,22 +149,25 @@ class Reporter:
             oldest = held[0].id if held else None
             self._window = self._window.acknowledged(dropped, self._clock.monotonic(), oldest=oldest)
 
-    def pump(self, link: Publisher, records: Iterable[ModelFile], situation: Situation) -> None:
-        """Send what is to be said now."""
+    def pump(self, link: Publisher, look: Callable[[], Situation]) -> None:
+        """Send what is to be said now; `look` is called where the situation is to be told."""
         if not link.connected:
             return
         if self._changed:
-            # Cleared first: a change that comes while this is composed is sent once more.
+            # Cleared before the look: what changes from then on is told once more.
             self._changed = False
-            if not link.publish(Channel.REPORTED, self._reported(records, situation)):
-                self._changed = True
+            said = False
+            try:
+                said = link.publish(Channel.REPORTED, self._reported(look()))
+            finally:
+                self._changed = self._changed or not said
         self._send_spooled(link)
 
-    def _reported(self, records: Iterable[ModelFile], situation: Situation) -> bytes:
+    def _reported(self, situation: Situation) -> bytes:
         self._sequence += 1
         message = reports.reported(
             self.who,
-            records,
+            situation.records,
             wanted=situation.wanted,
             sequence=self._sequence,
             generation=situation.generation,

@@ -1,0 +1,117 @@
+"""What the device says: nothing that changes while a report is made is left out of the next one."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from securesystemslib.signer import CryptoSigner
+
+from edgemm.messages import Reported
+from edgemm.signing import PayloadType, unseal
+from edgemm.topics import Channel
+from edgemm_runtime.agent.clock import Clock
+from edgemm_runtime.agent.documents import ModelFile
+from edgemm_runtime.agent.options import AgentLimits
+from edgemm_runtime.agent.reporter import Reporter, Situation
+from edgemm_runtime.agent.reports import Speaker
+from edgemm_runtime.agent.spool import Spool
+from edgemm_runtime.agent.trusted_time import TrustedTime
+
+
+class _Link:
+    """A connection that takes messages, or not."""
+
+    def __init__(self) -> None:
+        self.connected, self.takes = True, True
+        self.reports: list[bytes] = []
+
+    def publish(self, channel: Channel, payload: bytes) -> bool:
+        if self.takes and channel is Channel.REPORTED:
+            self.reports.append(payload)
+        return self.takes
+
+
+@pytest.fixture
+def signer() -> CryptoSigner:
+    return CryptoSigner.generate_ed25519()
+
+
+@pytest.fixture
+def reporter(tmp_path: Path, signer: CryptoSigner) -> Iterator[Reporter]:
+    who = Speaker("home", "pi", "5e75f1c3b00c5237", 1)
+    spool = Spool(tmp_path / "spool.sqlite", boot=who.boot, boot_count=1, max_bytes=1 << 20)
+    yield Reporter(
+        who, signer, spool, now=lambda: TrustedTime(1.8e9, clock_synced=True), clock=Clock(), limits=AgentLimits()
+    )
+    spool.close()
+
+
+def _at(generation: int, *models: str) -> Situation:
+    records = tuple(ModelFile(name=name) for name in models)
+    return Situation(records=records, generation=generation, wanted=frozenset(models), engines={}, actions=())
+
+
+def _heard(link: _Link, signer: CryptoSigner) -> list[int]:
+    keys = [signer.public_key]
+    return [unseal(data, PayloadType.REPORTED, Reported, keys=keys).generation for data in link.reports]
+
+
+def test_a_state_is_told_once(reporter: Reporter, signer: CryptoSigner) -> None:
+    link = _Link()
+    for _ in range(3):
+        reporter.pump(link, lambda: _at(1))
+    assert _heard(link, signer) == [1]
+
+
+def test_what_changes_while_a_report_is_made_is_told_by_the_next(reporter: Reporter, signer: CryptoSigner) -> None:
+    link, generation = _Link(), 1
+
+    def look() -> Situation:
+        nonlocal generation
+        seen = _at(generation)
+        generation = 2
+        reporter.changed()  # as by an updater's thread, right after the look
+        return seen
+
+    reporter.pump(link, look)
+    reporter.pump(link, lambda: _at(generation))
+    reporter.pump(link, lambda: _at(generation))
+    assert _heard(link, signer) == [1, 2]
+
+
+def test_many_changes_from_another_thread_end_in_the_last_state(reporter: Reporter, signer: CryptoSigner) -> None:
+    link, generation = _Link(), 0
+
+    def change() -> None:
+        nonlocal generation
+        for _ in range(2000):
+            generation += 1
+            reporter.changed()
+
+    thread = threading.Thread(target=change)
+    thread.start()
+    while thread.is_alive():
+        reporter.pump(link, lambda: _at(generation))
+    reporter.pump(link, lambda: _at(generation))
+    assert _heard(link, signer)[-1] == 2000
+
+
+@pytest.mark.parametrize("fault", [pytest.param(False, id="not taken"), pytest.param(True, id="look fails")])
+def test_a_report_that_was_not_sent_is_sent_later(reporter: Reporter, signer: CryptoSigner, *, fault: bool) -> None:
+    link = _Link()
+    link.takes = fault
+    look: Callable[[], Situation] = _fail if fault else lambda: _at(1)
+    try:
+        reporter.pump(link, look)
+    except ZeroDivisionError:
+        assert fault
+    link.takes = True
+    reporter.pump(link, lambda: _at(2))
+    assert _heard(link, signer) == [2]
+
+
+def _fail() -> Situation:
+    raise ZeroDivisionError
