@@ -34,6 +34,9 @@ def build(folder: Path) -> None:
     _stack(PlainLayer()).save(folder / "custom.keras")
     _stack(ImpureLayer()).save(folder / "impure.keras")
     _odd_names().save(folder / "odd-names.keras")
+    _outlier().save(folder / "outlier.keras")
+    _rewritten().save(folder / "rewritten.keras")
+    _stateful().save(folder / "stateful.keras")
     _nan(folder / "nan.keras")
     cnn.save_weights(folder / "only.weights.h5")
     _data(folder, cnn)
@@ -75,6 +78,21 @@ def _recurrent() -> keras.Model:
     return keras.Sequential([keras.Input((5, 3), name="steps"), layers.LSTM(4), layers.Dense(2, name="next")])
 
 
+def _rewritten() -> keras.Model:
+    """Operations that one engine or the other lacks: a pooled volume, grouped convolutions, the exact GELU."""
+    return keras.Sequential(
+        [
+            keras.Input((4, 6, 6, 4), name="volume"), layers.MaxPooling3D(2), layers.Reshape((6, 3, 4)),
+            layers.Conv2D(8, 2, groups=2, activation="gelu"), layers.Flatten(), layers.Dense(2, name="y"),
+        ]
+    )  # fmt: skip
+
+
+def _stateful() -> keras.Model:
+    steps = keras.Input(batch_shape=(1, 5, 3), name="steps")
+    return keras.Model(steps, layers.Dense(2, name="next")(layers.LSTM(4, stateful=True, name="memory")(steps)))
+
+
 def _stack(layer: keras.Layer) -> keras.Model:
     return keras.Sequential([keras.Input((3,), name="x"), layer, layers.Dense(2, name="y")])
 
@@ -84,6 +102,18 @@ def _odd_names() -> keras.Model:
     x, y = keras.Input((3,), name="x"), keras.Input((3,), name="X")
     both = layers.Concatenate()([x, layers.Rescaling(-1.0)(y)])
     return keras.Model([x, y], {"x": layers.Dense(2)(both), "logits/main 1": layers.Dense(2)(both)})
+
+
+def _outlier() -> keras.Model:
+    """A layer with one huge weight for an input that is always 0 in the data: in 8 bits its other weights vanish."""
+    x = keras.Input((16,), name="x")
+    outlier = layers.Dense(24, activation="tanh", name="outlier")
+    wide = layers.Dense(96, activation="relu", name="wide")(outlier(x))
+    model = keras.Model(x, layers.Dense(4, activation="softmax", name="class")(wide))
+    kernel, bias = outlier.get_weights()
+    kernel[15] = 1e3
+    outlier.set_weights([4 * kernel, bias])
+    return model
 
 
 def _nan(path: Path) -> None:
@@ -103,6 +133,11 @@ def _data(folder: Path, cnn: keras.Model) -> None:
     np.savez(folder / "labelled.npz", image=images, labels=labels)
     pairs = {"left": rng.normal(size=(40, 4)), "right": rng.normal(size=(40, 4))}
     np.savez(folder / "pairs.npz", **{name: array.astype(np.float32) for name, array in pairs.items()})
+    x = np.append(rng.normal(size=(240, 15)), np.zeros((240, 1)), axis=1).astype(np.float32)
+    exact = keras.models.load_model(folder / "outlier.keras").predict(x, verbose=0)
+    np.savez(folder / "rows.npz", x=x[:80])
+    np.savez(folder / "rows-labelled.npz", x=x[80:], labels=exact[80:].argmax(axis=1))
+    np.savez(folder / "rows-exact.npz", x=x[80:], labels=exact[80:])
     np.save(folder / "words.npy", rng.integers(0, 20, size=(40, 6)))
 
 

@@ -23,9 +23,9 @@ from edgemm.manifest import (
     Tolerance,
     Variant,
 )
-from edgemm_converter import evaluation, golden, parity, profile
+from edgemm_converter import golden, parity, profile
 from edgemm_converter.arrays import Array
-from edgemm_converter.evaluation import LabelledData
+from edgemm_converter.evaluation import Question
 from edgemm_converter.protocol import SampleSet, SetKind
 
 NPY = "application/x-npy"
@@ -96,23 +96,20 @@ def _tolerances(variant: Variant, measured: Measured) -> dict[str, Tolerance]:
     return golden.tolerances(variant, measured.source, measured.variants[variant.id], noise=measured.set.noise)
 
 
-def evaluated(variants: Iterable[Variant], measured: Measured, data: LabelledData, *, digest: str) -> Evaluation:
-    """Return the accuracy of the source and of each variant on labelled data.
+def evaluated(variants: Iterable[Variant], measured: Measured, asked: Question, *, digest: str) -> Evaluation:
+    """Return the metric of the source and of each variant on labelled data, and how much worse each variant is.
 
     Raises:
         InputError: the labels do not fit the outputs.
     """
-    name = evaluation.scored_output(measured.source, path="evaluation data")
-
-    def score(outputs: Outputs) -> float:
-        return evaluation.accuracy(outputs[name], data.labels, path="evaluation data")
-
+    found = list(variants)
     return Evaluation(
-        metric=evaluation.ACCURACY,
+        metric=asked.metric,
         samples=measured.set.samples,
         data=digest,
-        source=score(measured.source),
-        variants={v.id: score(measured.variants[v.id]) for v in variants},
+        source=asked.score(measured.source),
+        variants={v.id: asked.score(measured.variants[v.id]) for v in found},
+        drops={v.id: asked.drop(measured.source, measured.variants[v.id]) for v in found},
     )
 
 
@@ -128,7 +125,7 @@ def reference_profile(measured: Measured, signature: Signature, blobs: BlobStore
 
 
 def _is_quantized(variant: Variant) -> bool:
-    return variant.precision in (Precision.INT8, Precision.INT8_DYNAMIC)
+    return variant.precision not in (Precision.FLOAT32, Precision.FLOAT16)
 
 
 def _compare(variant: Variant, measured: Measured, *, judged: bool) -> Parity:

@@ -3,20 +3,41 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
+import msgspec
 from rich.console import Console
 
 from edgemm_converter.child import ChildLimits
 from edgemm_converter.conversion import ConversionResult
 from edgemm_converter.conversion import convert as convert_model
-from edgemm_converter.evaluation import METRICS
-from edgemm_converter.plan import PRECISIONS
+from edgemm_converter.metrics import Metric
+from edgemm_converter.plan import AUTO, PRECISIONS
 
 PATH = click.Path(path_type=Path)
 _DEFAULTS = ChildLimits()
 _GIB = 2**30
+
+
+class InputShape(click.ParamType[tuple[str, tuple[int, ...]]]):
+    """`NAME=1,224,224,3`; −1 for a dimension that stays variable."""
+
+    name = "input shape"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, tuple[int, ...]]:
+        """Return the name and the dimensions."""
+        name, separator, dims = str(value).rpartition("=")
+        try:
+            shape = tuple(int(d) for d in dims.split(",")) if dims else ()
+        except ValueError:
+            shape = (0,)
+        if not separator or not name or any(d < -1 or d == 0 for d in shape):
+            self.fail(f"{value!r}: expected NAME=1,224,224,3", param, ctx)
+        return name, shape
 
 
 @click.command()
@@ -26,17 +47,29 @@ _GIB = 2**30
 @click.option("--version", default="0.1.0", show_default=True, help="The model's semantic version.")
 @click.option("--target", "targets", multiple=True, type=click.Choice(["tflite", "onnx"]), help="Repeatable; both.")
 @click.option(
-    "--precision", "precisions", multiple=True, type=click.Choice([str(p) for p in PRECISIONS]),
-    help="Repeatable.  [default: float32, and int8 with --calibration]",
+    "--precision", "precisions", multiple=True, type=click.Choice([*map(str, PRECISIONS), AUTO]),
+    help="Repeatable; auto: the smallest within --max-drop.  [default: float32, and int8 with --calibration]",
 )  # fmt: skip
-@click.option("--calibration", type=PATH, help="Real inputs: .npz (one array, or one for each input name) or .npy.")
+@click.option("--calibration", type=PATH, help="Real inputs: .npz (one array, or one by input), .npy, CSV, images.")
 @click.option("--labels", type=PATH, help="Names of the classes: one per line, or a JSON list.")
 @click.option(
     "--custom-objects", multiple=True, metavar="MODULE[:NAME]", help="Import custom layers in the child. Repeatable."
 )
 @click.option("--allow-lambda", is_flag=True, help="Run Lambda layers: Python code that lies in the model file.")
-@click.option("--eval", "evaluation", type=PATH, help="Labelled data: a .npz of inputs and `labels`.")
-@click.option("--metric", type=click.Choice(METRICS), default=METRICS[0], show_default=True, help="Measured on --eval.")
+@click.option("--signature", help="Which signature of a SavedModel or .tflite file.  [default: serving_default]")
+@click.option(
+    "--input-shape", "input_shapes", multiple=True, type=InputShape(), metavar="NAME=1,224,224,3",
+    help="Fix the shape of an input that the source leaves open. Repeatable.",
+)  # fmt: skip
+@click.option("--eval", "evaluation", type=PATH, help="Likewise, with `labels`, or images in folders of classes.")
+@click.option("--eval-output", "evaluated_output", metavar="NAME", help="Which output the metric is of.")
+@click.option(
+    "--metric", type=click.Choice([str(m) for m in Metric]), default=str(Metric.ACCURACY), show_default=True,
+    help="Measured on --eval.",
+)  # fmt: skip
+@click.option("--max-drop", type=float, metavar="X", help="No bundle where a variant is worse than the source by more.")
+@click.option("--preprocess", type=PATH, help="TOML: how inputs are made of images or class indices.")
+@click.option("--report", type=PATH, help="Write a page of HTML about the conversion.")
 @click.option("--licence", help="The model's licence.")
 @click.option("--timeout", type=click.FloatRange(min=1), default=_DEFAULTS.timeout_s, show_default=True,
               metavar="SECONDS", help="Wall time that each child process may take.")  # fmt: skip
@@ -46,16 +79,17 @@ _GIB = 2**30
 def convert(
     source: Path,
     *,
-    metric: str,  # noqa: ARG001 - there is one, which is what conversion measures
     timeout: float,
     max_memory: float,
     as_json: bool,
+    input_shapes: Sequence[tuple[str, tuple[int, ...]]],
     **options: object,
 ) -> None:
     """Turn a trained Keras model into a verified bundle.
 
-    SOURCE is a Keras 3 .keras or .h5 file, or the folder of an exported SavedModel. It is loaded in a child process,
+    SOURCE is a .keras or .h5 file of Keras 2 or 3, or the folder of a SavedModel. It is loaded in a child process,
     converted, and each variant is run in the device's engine and compared with the source: wrong outputs, no bundle.
+    A finished .tflite or .onnx file is verified and packaged as it is.
     """
     limits = ChildLimits(timeout_s=timeout, max_memory_bytes=int(max_memory * _GIB))
     console = Console(stderr=True, highlight=False)
@@ -65,7 +99,8 @@ def convert(
             console.print(f"• {stage}", markup=False)
             status.update(stage)
 
-        result = convert_model(source, limits=limits, progress=progress, **options)  # type: ignore[arg-type]
+        shapes = dict(input_shapes)
+        result = convert_model(source, limits=limits, progress=progress, input_shapes=shapes, **options)  # type: ignore[arg-type]
     if as_json:
         click.echo(json.dumps(_summary(result)))
         return
@@ -81,7 +116,11 @@ def _summary(result: ConversionResult) -> dict[str, object]:
         "version": manifest.version,
         "digest": result.digest,
         "variants": {v.id: manifest.blobs[v.blob].size for v in manifest.variants},
+        "left_out": dict(result.left_out),
         "evaluation": None if manifest.evaluation is None else manifest.evaluation.variants,
+        "drops": {} if manifest.evaluation is None else msgspec.to_builtins(manifest.evaluation.drops),
+        "trials": msgspec.to_builtins(result.trials),
+        "warnings": result.warnings,
     }
 
 
@@ -89,9 +128,17 @@ def _tell(console: Console, result: ConversionResult) -> None:
     manifest = result.manifest
     for variant in manifest.variants:
         judged = [run for run in manifest.parity if run.variant == variant.id and run.limit is not None]
-        worst = max(output.relative for run in judged for output in run.outputs)
+        errors = [output.relative for run in judged for output in run.outputs]
+        parity = f"largest error ÷ range {max(errors):.2g}" if errors else "packaged as it is"
         size = manifest.blobs[variant.blob].size
-        console.print(
-            f"  {variant.id:<20} {size:>12,} bytes   largest error ÷ range {worst:.2g}", markup=False, soft_wrap=True
-        )
+        console.print(f"  {variant.id:<20} {size:>12,} bytes   {parity}", markup=False, soft_wrap=True)
+    if manifest.evaluation:
+        for variant_id, drop in manifest.evaluation.drops.items():
+            value = manifest.evaluation.variants[variant_id]
+            interval = f"drop {drop.value:.4f} (95 % interval {drop.low:.4f} to {drop.high:.4f})"
+            console.print(f"  {variant_id:<20} {manifest.evaluation.metric} {value:.4f}   {interval}", soft_wrap=True)
+    for warning in result.warnings:
+        console.print(f"warning: {warning}", markup=False, soft_wrap=True)
+    for variant_id, reason in result.left_out.items():
+        console.print(f"  {variant_id:<20} left out: {reason}", markup=False, soft_wrap=True)
     console.print(f"next: edgemm inspect {result.path}   or   edgemm run {result.path}", markup=False, soft_wrap=True)

@@ -27,7 +27,8 @@ def answer(request: EngineRequest, folder: Path, progress: Progress) -> Ran | Pa
 
 
 def _run_all(request: RunRequest, folder: Path, progress: Progress) -> Ran:
-    outputs = {}
+    outputs: dict[str, dict[str, dict[str, str]]] = {}
+    refused: dict[str, ConversionError] = {}
     for number, variant in enumerate(request.variants):
         progress(f"running {variant.id} in its engine")
         file = (folder / request.files[variant.id]).read_bytes()
@@ -38,8 +39,12 @@ def _run_all(request: RunRequest, folder: Path, progress: Progress) -> Ran:
                 for s in request.sets
             }
         except EngineError as err:
-            raise _refusal(variant, err) from err
-    return Ran(outputs=outputs)
+            refused[variant.id] = _refusal(variant, err)
+            if variant.id in request.required:
+                raise refused[variant.id] from err
+    if not outputs:
+        raise next(iter(refused.values()))
+    return Ran(outputs=outputs, left_out={variant_id: str(err) for variant_id, err in refused.items()})
 
 
 def _run(

@@ -1,4 +1,10 @@
-"""Labelled data (`--eval`) and the accuracy of a model on it. Pure."""
+"""What is asked of a model on labelled data (`--eval`, `--metric`): of which output, against what truth. Pure.
+
+* Classes are integers, or one-hot rows, in the array `labels`.
+* The mean squared error is against `labels` of the output's shape; without labels, of an output that has an input's
+  shape (an autoencoder), against that input.
+* The AUC of an autoencoder is that of its reconstruction error as a sign of class 1.
+"""
 
 from __future__ import annotations
 
@@ -6,71 +12,144 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from edgemm.errors import InputError
+from edgemm.manifest import Drop
+from edgemm_converter import metrics
 from edgemm_converter.arrays import Array
+from edgemm_converter.metrics import Metric
 
 LABELS = "labels"
-ACCURACY = "accuracy"
-METRICS = (ACCURACY,)
 
 
 @dataclass(frozen=True)
-class LabelledData:
-    """Arrays of inputs, and one label for each sample."""
+class Question:
+    """A metric of one output; `reconstructed` is the input that this output should repeat, for an anomaly's AUC."""
 
-    inputs: Mapping[str, Array]
-    labels: npt.NDArray[np.int64]
+    metric: Metric
+    output: str
+    truth: Array
+    path: str
+    reconstructed: Array | None = None
+
+    def score(self, outputs: Mapping[str, Array]) -> float:
+        """Return the metric of outputs [samples, …] by name.
+
+        Raises:
+            InputError: the labels do not fit.
+        """
+        try:
+            return metrics.score(self.metric, self._answers(outputs), self.truth)
+        except InputError as err:
+            raise InputError(f"{self.path}: {err}") from err
+
+    def drop_value(self, source: Mapping[str, Array], variant: Mapping[str, Array]) -> float:
+        """Return by how much a variant is worse than its source, without the interval, which takes longer.
+
+        Raises:
+            InputError: the labels do not fit.
+        """
+        before, after = self.score(source), self.score(variant)
+        return after - before if self.metric is Metric.MSE else before - after
+
+    def drop(self, source: Mapping[str, Array], variant: Mapping[str, Array]) -> Drop:
+        """Return by how much a variant is worse than its source.
+
+        Raises:
+            InputError: the labels do not fit.
+        """
+        try:
+            found = metrics.drop(self.metric, self._answers(source), self._answers(variant), self.truth)
+        except InputError as err:
+            raise InputError(f"{self.path}: {err}") from err
+        return Drop(value=found.value, low=found.low, high=found.high)
+
+    def _answers(self, outputs: Mapping[str, Array]) -> Array:
+        found = outputs[self.output]
+        if self.reconstructed is None:
+            return found
+        errors = (found.astype(np.float64) - self.reconstructed.astype(np.float64)) ** 2
+        mean: Array = errors.reshape(len(errors), -1).mean(axis=1, keepdims=True)
+        return mean
 
 
-def split(arrays: Mapping[str, Array], *, path: str) -> LabelledData:
-    """Take the labels out of an evaluation file: integers [samples], or one-hot [samples, classes].
+def question(
+    metric: Metric,
+    labels: Array | None,
+    *,
+    inputs: Mapping[str, Array],
+    outputs: Mapping[str, Array],
+    output: str | None,
+    path: str,
+) -> Question:
+    """Say what is asked, given the inputs and the source's outputs on them; `output` names one where several fit.
 
     Raises:
-        InputError: there are none, or no such ones.
+        InputError: there is no such output, several fit, or labels are missing or of another kind.
     """
-    if LABELS not in arrays or len(arrays) < 2:
-        raise InputError(
-            f"{path}: expected a .npz of inputs and {LABELS!r}, found {', '.join(sorted(arrays)) or 'none'}"
-        )
-    labels = arrays[LABELS]
-    if labels.ndim == 2:
-        labels = labels.argmax(axis=1) if labels.shape[1] > 1 else labels.reshape(-1)
-    if labels.ndim != 1 or labels.dtype.kind not in "biuf" or not (labels == np.round(labels)).all():
+    name = _output(metric, outputs, labels=labels, inputs=inputs, output=output, path=path)
+    twin = _twin(outputs[name], inputs)
+    if metric is Metric.MSE:
+        if labels is None and twin is None:
+            raise InputError(f"{path}: mse needs {LABELS!r} of the shape of output {name!r}, found none")
+        wanted = twin if labels is None else labels
+        assert wanted is not None
+        return Question(metric, name, wanted, path)
+    if labels is None:
+        raise InputError(f"{path}: {metric} needs {LABELS!r}: an array, a CSV column or folders of classes")
+    truth = as_classes(labels, path=path)
+    return Question(metric, name, truth, path, twin if metric is Metric.AUC else None)
+
+
+def as_classes(labels: Array, *, path: str) -> Array:
+    """Return class indices of labels that are integers [samples], or one-hot [samples, classes].
+
+    Raises:
+        InputError: they are neither.
+    """
+    found = labels
+    if found.ndim == 2:
+        found = found.argmax(axis=1) if found.shape[1] > 1 else found.reshape(-1)
+    if found.ndim != 1 or found.dtype.kind not in "biuf" or not (found == np.round(found)).all():
         raise InputError(
             f"{path}: expected {LABELS!r} to be integers [samples] or one-hot [samples, classes], "
-            f"found {arrays[LABELS].dtype}{list(arrays[LABELS].shape)}"
+            f"found {labels.dtype}{list(labels.shape)}"
         )
-    return LabelledData({n: a for n, a in arrays.items() if n != LABELS}, labels.astype(np.int64))
+    return found.astype(np.int64)
 
 
-def scored_output(outputs: Mapping[str, Array], *, path: str) -> str:
-    """Return the name of the one output [samples, 1, classes] that labels can be about.
-
-    Raises:
-        InputError: there is none, or more than one.
-    """
-    fitting = [name for name, array in outputs.items() if array.ndim == 3 and array.dtype.kind == "f"]
+def _output(
+    metric: Metric,
+    outputs: Mapping[str, Array],
+    *,
+    labels: Array | None,
+    inputs: Mapping[str, Array],
+    output: str | None,
+    path: str,
+) -> str:
+    if output is not None:
+        if output not in outputs:
+            raise InputError(f"the model has no output {output!r} to evaluate; it has {', '.join(outputs)}")
+        return output
+    fitting = [n for n, a in outputs.items() if _fits(metric, a, labels=labels, inputs=inputs)]
     if len(fitting) != 1:
+        what = "the shape of the labels" if metric is Metric.MSE else "shape [batch, classes]"
         raise InputError(
-            f"{path}: accuracy needs exactly one output of shape [batch, classes], found {len(fitting)}: "
-            f"{', '.join(fitting) or 'none'}; leave --eval out"
+            f"{path}: {metric} needs exactly one output of {what}, found {len(fitting)}: "
+            f"{', '.join(fitting) or 'none'}; name one with --eval-output, or leave --eval out"
         )
     return fitting[0]
 
 
-def accuracy(output: Array, labels: npt.NDArray[np.int64], *, path: str) -> float:
-    """Return the share of right answers of an output [samples, 1, classes]; one column is a probability, cut at 0.5.
+def _fits(metric: Metric, output: Array, *, labels: Array | None, inputs: Mapping[str, Array]) -> bool:
+    if output.dtype.kind != "f":
+        return False
+    if metric is Metric.MSE:
+        return labels.size == output.size if labels is not None else _twin(output, inputs) is not None
+    return output.ndim == 3
 
-    Raises:
-        InputError: as many labels as samples were expected, or a label has no class.
-    """
-    scores = output.reshape(len(output), -1)
-    classes = max(scores.shape[1], 2)
-    if len(labels) != len(scores):
-        raise InputError(f"{path}: expected one label for each of {len(scores)} samples, found {len(labels)}")
-    if labels.min() < 0 or labels.max() >= classes:
-        raise InputError(f"{path}: expected labels from 0 to {classes - 1}, found {labels.min()} to {labels.max()}")
-    predicted = scores.argmax(axis=1) if scores.shape[1] > 1 else (scores[:, 0] > 0.5).astype(np.int64)
-    return float((predicted == labels).mean())
+
+def _twin(output: Array, inputs: Mapping[str, Array]) -> Array | None:
+    """Return the one input that an autoencoder's output repeats."""
+    alike = [array for array in inputs.values() if array.shape == output.shape and array.dtype.kind == "f"]
+    return alike[0] if len(alike) == 1 else None

@@ -1,4 +1,4 @@
-"""The child that loads a source, runs it and converts it: `python -m edgemm_converter.export_worker FOLDER PARENT`.
+"""Loading a source model, running it and converting it, in the child that `source_worker` is.
 
 Imports TensorFlow; the only process that does.
 """
@@ -6,6 +6,7 @@ Imports TensorFlow; the only process that does.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import tensorflow as tf
 
 from edgemm.errors import ConversionError, InputError
 from edgemm.manifest import Engine, Precision
-from edgemm_converter import arrays, childside, evaluation, loading, onnx, parity, quantization, samples, tflite
+from edgemm_converter import arrays, flatbuffer, loading, onnx, parity, quantization, samples, staged, tflite
 from edgemm_converter.arrays import Array
 from edgemm_converter.child import Progress
 from edgemm_converter.protocol import Exported, ExportedVariant, ExportRequest, SampleSet, SetKind
@@ -33,18 +34,26 @@ def export(request: ExportRequest, folder: Path, progress: Progress) -> Exported
     progress("running the source model")
     stored = tuple(_run_source(model, sets, folder))
     calibration = next((s for s in sets if s.kind is SetKind.CALIBRATION), None)
-    variants = tuple(_variants(request.variants, model, calibration, folder=folder, progress=progress))
-    return Exported(signature=model.signature, variants=variants, sets=stored)
+    maker = _Maker(model, calibration, folder)
+    variants: list[ExportedVariant] = []
+    refused: dict[str, ConversionError] = {}
+    for variant_id in request.variants:
+        progress(f"converting to {variant_id}")
+        try:
+            variants.append(maker.make(variant_id))
+        except ConversionError as err:
+            refused[variant_id] = err
+            if variant_id in request.required:
+                raise
+    if not variants:
+        raise next(iter(refused.values()))
+    left_out = {variant_id: str(err) for variant_id, err in refused.items()}
+    return Exported(signature=model.signature, variants=tuple(variants), sets=stored, left_out=left_out)
 
 
 def _input_sets(request: ExportRequest, model: ServedModel) -> tuple[InputSet, ...]:
     inputs = model.signature.inputs
-    calibration = evaluated = None
-    if request.calibration:
-        calibration = arrays.match(arrays.read(Path(request.calibration)), inputs, path=request.calibration)
-    if request.evaluation:
-        labelled = evaluation.split(arrays.read(Path(request.evaluation)), path=request.evaluation)
-        evaluated = arrays.match(labelled.inputs, inputs, path=request.evaluation)
+    calibration, evaluated = staged.matched(request, inputs)
     return samples.input_sets(model.signature, calibration=calibration, evaluation=evaluated)
 
 
@@ -94,22 +103,31 @@ def _save(values: Mapping[str, Array], folder: Path, *, prefix: str) -> dict[str
     return files
 
 
-def _variants(
-    wanted: Iterable[str], model: ServedModel, calibration: InputSet | None, *, folder: Path, progress: Progress
-) -> Iterable[ExportedVariant]:
+@dataclass
+class _Maker:
+    """Makes variants of one source; the float TFLite file, which others are made from, is made once."""
+
+    model: ServedModel
+    calibration: InputSet | None
+    folder: Path
     floats: bytes | None = None
-    for variant_id in wanted:
-        progress(f"converting to {variant_id}")
+
+    def make(self, variant_id: str) -> ExportedVariant:
+        """Write the file of one variant.
+
+        Raises:
+            ConversionError: it cannot be made.
+        """
         engine, _, precision = variant_id.partition(":")
         if Engine(engine) is Engine.ONNX:
-            file, tensors, minimum = onnx.convert(model), onnx.describe(model), onnx.MINIMUM_ENGINE
+            file, tensors, minimum = onnx.convert(self.model), onnx.describe(self.model), onnx.MINIMUM_ENGINE
         else:
-            floats = floats or tflite.convert_float(model)
-            file, tensors = _tflite(floats, Precision(precision), model, calibration)
-            minimum = tflite.minimum_engine(file)
+            self.floats = self.floats or tflite.convert_float(self.model)
+            file, tensors = _tflite(self.floats, Precision(precision), self.model, self.calibration)
+            minimum = flatbuffer.minimum_engine(file)
         name = f"{variant_id.replace(':', '-')}.model"
-        (folder / name).write_bytes(file)
-        yield ExportedVariant(
+        (self.folder / name).write_bytes(file)
+        return ExportedVariant(
             id=variant_id, file=name, minimum_engine=minimum, inputs=tensors.inputs, outputs=tensors.outputs
         )
 
@@ -128,8 +146,5 @@ def _tflite(
         raise ConversionError(f"TFLite {precision}: the quantizer gave an empty file; leave this precision out")
     tensors = tflite.describe(file, model)
     quantization.check_dtypes(tensors, described, precision)
+    quantization.check_weights(file, precision)
     return file, tensors
-
-
-if __name__ == "__main__":
-    childside.serve(ExportRequest, export)

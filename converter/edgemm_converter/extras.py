@@ -8,7 +8,18 @@ from collections.abc import Iterable
 from edgemm.errors import MissingExtraError
 
 EXTRA = "converter"
-PACKAGES = ("tensorflow", "h5py", "ai_edge_quantizer", "ai_edge_litert", "tf2onnx", "onnx", "onnxruntime")
+PACKAGES = (
+    "tensorflow",
+    "tf_keras",
+    "h5py",
+    "ai_edge_quantizer",
+    "ai_edge_litert",
+    "tf2onnx",
+    "onnx",
+    "onnxruntime",
+    "PIL",
+    "jinja2",
+)
 
 
 def require(packages: Iterable[str] = PACKAGES) -> None:

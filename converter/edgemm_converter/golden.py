@@ -17,6 +17,10 @@ _MARGIN: Mapping[Precision, float] = {
     Precision.FLOAT16: 1e-3,
     Precision.INT8: 1e-3,
     Precision.INT8_DYNAMIC: 1e-2,
+    Precision.INT16X8: 1e-3,
+    Precision.MIXED: 1e-2,
+    Precision.INT8_WEIGHTS: 1e-3,
+    Precision.INT4_WEIGHTS: 1e-3,
 }
 """Share of the output's scale that is added to the measured error."""
 

@@ -11,7 +11,8 @@ from importlib.metadata import PackageNotFoundError, version
 from edgemm.errors import InputError
 
 LIBRARIES = (
-    "ai-edge-litert", "ai-edge-quantizer", "edgemm", "keras", "numpy", "onnx", "onnxruntime", "tensorflow", "tf2onnx",
+    "ai-edge-litert", "ai-edge-quantizer", "edgemm", "keras", "numpy", "onnx", "onnxruntime", "tensorflow", "tf-keras",
+    "tf2onnx",
 )  # fmt: skip
 _GIT_TIMEOUT_S = 10
 

@@ -20,6 +20,7 @@ import keras
 import tensorflow as tf
 
 from edgemm.errors import InputError
+from edgemm_converter import dialect
 from edgemm_converter.protocol import ExportRequest, SourceFormat
 from edgemm_converter.served import ServedModel, of_keras, of_saved_model
 
@@ -28,7 +29,6 @@ _FOREIGN = (
     ArithmeticError, AttributeError, ImportError, LookupError, OSError, RuntimeError, TypeError, ValueError,
     zipfile.BadZipFile, tf.errors.OpError,
 )  # fmt: skip
-_KERAS_2_MARK = b"_tf_keras_"
 
 
 def load(request: ExportRequest, folder: Path) -> ServedModel:
@@ -39,18 +39,23 @@ def load(request: ExportRequest, folder: Path) -> ServedModel:
     """
     path = Path(request.source)
     if request.format is SourceFormat.SAVED_MODEL:
-        return _load_saved_model(path)
+        return _load_saved_model(path, request)
+    if request.signature is not None:
+        raise InputError(f"{path}: --signature chooses one of a SavedModel's signatures; a Keras file has none")
     config = _config(path, request.format)
     _check_lambdas(path, config, allowed=request.allow_lambda)
     objects = _custom_objects(request.custom_objects)
+    opened = _with_suffix(path, request.format, folder)
     try:
+        if dialect.keras_2_chosen():
+            from edgemm_converter import keras2
+
+            return keras2.serve(keras2.load(opened, objects=objects), path=path, shapes=request.input_shapes)
         with keras.saving.custom_object_scope(objects):
-            model = keras.models.load_model(
-                _with_suffix(path, request.format, folder), compile=False, safe_mode=not request.allow_lambda
-            )
+            model = keras.models.load_model(opened, compile=False, safe_mode=not request.allow_lambda)
     except _FOREIGN as err:
         raise InputError(_why_keras(path, request.format, err)) from err
-    return of_keras(model, path=path)
+    return of_keras(model, path=path, shapes=request.input_shapes)
 
 
 def _with_suffix(path: Path, kind: SourceFormat, folder: Path) -> Path:
@@ -63,14 +68,14 @@ def _with_suffix(path: Path, kind: SourceFormat, folder: Path) -> Path:
     return link
 
 
-def _load_saved_model(path: Path) -> ServedModel:
+def _load_saved_model(path: Path, request: ExportRequest) -> ServedModel:
     try:
+        if dialect.keras_2_chosen():
+            import tf_keras  # noqa: F401 - registers the classes of the Keras objects in it, optimizers included
         loaded = tf.saved_model.load(str(path))
     except _FOREIGN as err:
-        if _KERAS_2_MARK in (path / "saved_model.pb").read_bytes():
-            raise InputError(_keras_2(path, "2", err)) from err
         raise InputError(f"{path}: the SavedModel does not open: {_one_line(err)}; export the model again") from err
-    return of_saved_model(loaded, path=path)
+    return of_saved_model(loaded, path=path, signature_name=request.signature, shapes=request.input_shapes)
 
 
 def _config(path: Path, kind: SourceFormat) -> dict[str, Any]:
@@ -93,12 +98,18 @@ def _config(path: Path, kind: SourceFormat) -> dict[str, Any]:
 
 
 def _check_lambdas(path: Path, config: dict[str, Any], *, allowed: bool) -> None:
-    names = [str(layer.get("config", {}).get("name", "?")) for layer in _layers(config, "Lambda")]
+    names = [_layer_name(layer) for layer in _layers(config, "Lambda")]
+    names = names or ["(a bare function)" for _ in _layers(config, "__lambda__")]
     if names and not allowed:
         raise InputError(
             f"{path}: Lambda layer {', '.join(sorted(set(names)))}: it holds Python code that would run on loading; "
             "give --allow-lambda if you trust the file's maker, or replace the layer"
         )
+
+
+def _layer_name(node: dict[str, Any]) -> str:
+    config = node.get("config")
+    return str(config.get("name", "?")) if isinstance(config, dict) else "?"
 
 
 def _layers(node: object, class_name: str) -> Iterator[dict[str, Any]]:
@@ -130,36 +141,15 @@ def _custom_objects(named: Iterable[str]) -> dict[str, Any]:
 
 
 def _why_keras(path: Path, kind: SourceFormat, err: BaseException) -> str:
-    version = _keras_version(path, kind)
-    if version is not None and version.startswith(("1.", "2.")):
-        return _keras_2(path, version, err)
     if unknown := re.search(r"(?:Could not locate \w+|Unknown \w+:?) '?(\w+)", str(err)):
         return (
             f"{path}: Keras does not know {unknown[1]}, a custom object: name the module that defines it with "
             f"--custom-objects MODULE:{unknown[1]}"
         )
+    if dialect.keras_2_chosen():
+        version = dialect.keras_version(path, kind)
+        return f"{path}: written by Keras {version}, and tf-keras cannot open it: {_one_line(err)}"
     return f"{path}: Keras {keras.__version__} cannot open it: {_one_line(err)}"
-
-
-def _keras_2(path: Path, version: str, err: BaseException) -> str:
-    return (
-        f"{path}: written by Keras {version}, and Keras {keras.__version__} cannot open it "
-        f"({_one_line(err, limit=120)}); "
-        "this version of edgemm reads Keras 3 models: rebuild it in Keras 3 and save it as .keras"
-    )
-
-
-def _keras_version(path: Path, kind: SourceFormat) -> str | None:
-    try:
-        if kind is SourceFormat.KERAS:
-            with zipfile.ZipFile(path) as archive:
-                found = json.loads(archive.read("metadata.json")).get("keras_version")
-        else:
-            with h5py.File(path, "r") as file:
-                found = file.attrs.get("keras_version")
-    except (OSError, ValueError, KeyError, AttributeError, zipfile.BadZipFile):
-        return None
-    return found.decode() if isinstance(found, bytes) else found
 
 
 def _one_line(err: BaseException, *, limit: int = 300) -> str:

@@ -21,7 +21,7 @@ def model_name(source: Path) -> str:
         InputError: nothing of it can stand in a model name.
     """
     stem = source.resolve().name
-    for suffix in (".keras", ".h5", ".hdf5"):
+    for suffix in (".keras", ".h5", ".hdf5", ".tflite", ".onnx"):
         stem = stem.removesuffix(suffix)
     name = re.sub(r"[^a-z0-9._-]+", "-", stem.lower()).strip("._-")[:_MAX_MODEL_NAME].rstrip("._-")
     if not name:

@@ -11,6 +11,7 @@ from keras.src.export.tf2onnx_lib import patch_tf2onnx
 from edgemm.errors import ConversionError
 from edgemm.manifest import DType, VariantTensor
 from edgemm_converter.onnx_canonical import canonicalize
+from edgemm_converter.onnx_operations import replace_unknown
 from edgemm_converter.served import ServedModel
 from edgemm_converter.tflite import FileTensors
 
@@ -36,6 +37,7 @@ def convert(model: ServedModel) -> bytes:
         )
     except _FAILURES as err:
         raise _refusal(" ".join(f"{type(err).__name__}: {err}".split())[:200]) from err
+    replace_unknown(proto)
     if foreign := sorted({node.op_type for node in proto.graph.node if not _is_known(node)}):
         raise _refusal(f"no ONNX operation for {', '.join(foreign)}")
     _name_dimensions(proto, model)

@@ -34,6 +34,10 @@ LIMITS: Mapping[Precision, ParityLimit] = {
     # 13 quantization steps, while constant, permuted or scrambled outputs are at 10 % and more.
     Precision.INT8_DYNAMIC: ParityLimit(Statistic.MEAN, 5e-2),
     Precision.INT8: ParityLimit(Statistic.MEAN, 5e-2),
+    Precision.INT16X8: ParityLimit(Statistic.MEAN, 5e-2),
+    Precision.MIXED: ParityLimit(Statistic.MEAN, 5e-2),
+    Precision.INT8_WEIGHTS: ParityLimit(Statistic.MEAN, 5e-2),
+    Precision.INT4_WEIGHTS: ParityLimit(Statistic.MEAN, 5e-2),
 }
 _STEPS_ALLOWED = 2.0
 _NOISE_ALLOWED = 8.0

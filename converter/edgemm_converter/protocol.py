@@ -9,7 +9,7 @@ from enum import StrEnum
 
 import msgspec
 
-from edgemm.manifest import Signature, Variant, VariantTensor
+from edgemm.manifest import Precision, Preprocessing, Signature, Variant, VariantTensor
 
 REQUEST, RESULT = "request.json", "result.json"
 
@@ -20,6 +20,12 @@ class SourceFormat(StrEnum):
     KERAS = "keras"
     HDF5 = "hdf5"
     SAVED_MODEL = "saved_model"
+    TFLITE = "tflite"
+    ONNX = "onnx"
+
+
+FINISHED = frozenset({SourceFormat.TFLITE, SourceFormat.ONNX})
+"""Sources that are model files already: verified and packaged as they are."""
 
 
 class SetKind(StrEnum):
@@ -51,16 +57,28 @@ class SampleSet(Message, frozen=True):
     noise: dict[str, float] = {}
 
 
+class StagedData(Message, frozen=True):
+    """A user's data as a `.npz` file, and what the user calls them."""
+
+    file: str
+    shown: str
+
+
 class ExportRequest(Message, frozen=True):
     """Load `source` and make these variants of it."""
 
     source: str
     format: SourceFormat
     variants: tuple[str, ...]
-    calibration: str | None = None
-    evaluation: str | None = None
+    calibration: StagedData | None = None
+    evaluation: StagedData | None = None
+    preprocessing: dict[str, Preprocessing] = {}
     custom_objects: tuple[str, ...] = ()
     allow_lambda: bool = False
+    signature: str | None = None
+    input_shapes: dict[str, tuple[int, ...]] = {}
+    required: tuple[str, ...] = ()
+    """Variants that were asked for by name: one that cannot be made fails the conversion, another is left out."""
 
 
 class ExportedVariant(Message, frozen=True):
@@ -79,6 +97,8 @@ class Exported(Message, frozen=True, tag="exported"):
     signature: Signature
     variants: tuple[ExportedVariant, ...]
     sets: tuple[SampleSet, ...]
+    left_out: dict[str, str] = {}
+    """Variants that could not be made and were not asked for by name, with the reason."""
 
 
 class RunRequest(Message, frozen=True, tag="run"):
@@ -88,12 +108,67 @@ class RunRequest(Message, frozen=True, tag="run"):
     variants: tuple[Variant, ...]
     files: dict[str, str]
     sets: tuple[SampleSet, ...]
+    required: tuple[str, ...] = ()
 
 
 class Ran(Message, frozen=True, tag="ran"):
     """Answer to a `RunRequest`: variant id → set id → output name → `.npy` file."""
 
     outputs: dict[str, dict[str, dict[str, str]]]
+    left_out: dict[str, str] = {}
+
+
+class SearchRequest(Message, frozen=True, tag="search"):
+    """Search for the smallest TFLite variant of `floats` within `max_drop`; `truth` and others are `.npy` files."""
+
+    signature: Signature
+    floats: ExportedVariant
+    sets: tuple[SampleSet, ...]
+    metric: str
+    output: str
+    truth: str
+    max_drop: float
+    reconstructed: str | None = None
+
+
+class TrialFacts(Message, frozen=True):
+    """One candidate of a search: the layers that stayed float, its size, its drop, or why it could not be used."""
+
+    precision: Precision
+    float_layers: tuple[str, ...]
+    size: int
+    drop: float | None
+    refused: str
+
+
+class Found(Message, frozen=True, tag="found"):
+    """Answer to a `SearchRequest`: the variant to use, and all that was tried on the way."""
+
+    variant: ExportedVariant
+    trials: tuple[TrialFacts, ...]
+    float_layers: tuple[str, ...]
+
+
+class LayersRequest(Message, frozen=True, tag="layers"):
+    """Compare the layers of TFLite variants (`files` by id) with those of the float file, on one sample set."""
+
+    floats: ExportedVariant
+    files: dict[str, str]
+    set: SampleSet
+
+
+class LayerFacts(Message, frozen=True):
+    """How far a layer's output is from float, relative to its spread, and how much of that the layer itself added."""
+
+    name: str
+    error: float
+    own: float
+
+
+class Parted(Message, frozen=True, tag="parted"):
+    """Answer to a `LayersRequest`: the layers of each variant in the order in which they run."""
+
+    layers: dict[str, tuple[LayerFacts, ...]]
 
 
 class SelfTestRequest(Message, frozen=True, tag="selftest"):
@@ -114,4 +189,4 @@ class Failed(Message, frozen=True, tag="failed"):
 
 
 EngineRequest = RunRequest | SelfTestRequest
-Answer = Exported | Ran | Passed | Failed
+Answer = Exported | Ran | Found | Parted | Passed | Failed

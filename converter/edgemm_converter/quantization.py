@@ -5,36 +5,59 @@ Google deprecates quantization inside TFLiteConverter, so float comes first and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any, Protocol
 
+from ai_edge_litert import schema_py_generated as schema
 from ai_edge_quantizer import algorithm_manager, calibrator, qtyping, recipe, recipe_manager
 from ai_edge_quantizer.quantizer import Quantizer
 from ai_edge_quantizer.utils import qsv_utils
 
 from edgemm.errors import ConversionError
 from edgemm.manifest import DType, Precision, VariantTensor
+from edgemm_converter import flatbuffer
 from edgemm_converter.arrays import Array
-from edgemm_converter.tflite import FileTensors
 
 _SIGNATURE = "serving_default"
 _FAILURES = (AssertionError, AttributeError, LookupError, NotImplementedError, RuntimeError, TypeError, ValueError)
+_EDGES = {Precision.INT8: DType.INT8, Precision.INT16X8: DType.INT16}
+_WEIGHTS = {
+    Precision.INT8: "int8", Precision.INT8_DYNAMIC: "int8", Precision.INT8_WEIGHTS: "int8",
+    Precision.INT16X8: "int8", Precision.INT4_WEIGHTS: "int4", Precision.FLOAT16: "float16", Precision.MIXED: "int8",
+}  # fmt: skip
 _FLOATS = (DType.FLOAT16, DType.FLOAT32, DType.FLOAT64)
 
 
-def quantize(file: bytes, precision: Precision, *, calibration: Mapping[str, Array] | None) -> bytes:
+class Sides(Protocol):
+    """The inputs and outputs of a file, by the signature's names."""
+
+    @property
+    def inputs(self) -> tuple[VariantTensor, ...]:
+        """In the signature's order."""
+
+    @property
+    def outputs(self) -> tuple[VariantTensor, ...]:
+        """In the signature's order."""
+
+
+def quantize(
+    file: bytes,
+    precision: Precision,
+    *,
+    calibration: Mapping[str, Array] | None,
+    float_layers: Collection[str] = (),
+) -> bytes:
     """Return a float32 file in another precision; `calibration` has [runs, …] by the names in the file's signature.
+
+    `float_layers` are the scopes (layers.py) that stay as they are; mixed precision is int8 around them, with integer
+    activations where there is calibration data.
 
     Raises:
         ConversionError: the quantizer cannot do it.
     """
-    recipes: dict[Precision, Callable[[], Any]] = {
-        Precision.INT8: recipe.static_wi8_ai8,
-        Precision.INT8_DYNAMIC: recipe.dynamic_wi8_afp32,
-        Precision.FLOAT16: _float16,
-    }
     try:
-        quantizer = Quantizer(file, recipes[precision]())
+        quantizer = Quantizer(file, _recipe(precision, calibrated=calibration is not None, float_layers=float_layers))
         ranges = _ranges(file, quantizer, calibration) if quantizer.need_calibration else None
         result = quantizer.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
     except _FAILURES as err:
@@ -43,24 +66,73 @@ def quantize(file: bytes, precision: Precision, *, calibration: Mapping[str, Arr
     return bytes(result.quantized_model or b"")
 
 
-def check_dtypes(tensors: FileTensors, floats: FileTensors, precision: Precision) -> None:
-    """Check on the file itself that what was float is int8 where that was asked for, and float elsewhere.
+def _recipe(precision: Precision, *, calibrated: bool, float_layers: Collection[str]) -> Any:
+    recipes: dict[Precision, Callable[[], Any]] = {
+        Precision.INT8: recipe.static_wi8_ai8,
+        Precision.INT8_DYNAMIC: recipe.dynamic_wi8_afp32,
+        Precision.INT16X8: recipe.static_wi8_ai16,
+        Precision.INT8_WEIGHTS: recipe.weight_only_wi8_afp32,
+        Precision.INT4_WEIGHTS: recipe.weight_only_wi4_afp32,
+        Precision.FLOAT16: _float16,
+        Precision.MIXED: recipe.static_wi8_ai8 if calibrated else recipe.dynamic_wi8_afp32,
+    }
+    manager = recipe_manager.RecipeManager()
+    manager.load_quantization_recipe(recipes[precision]())
+    for scope in float_layers:
+        manager.add_quantization_config(
+            regex=f"^{re.escape(scope)}$",
+            operation_name=qtyping.TFLOperationName.ALL_SUPPORTED,
+            algorithm_key=algorithm_manager.AlgorithmName.NO_QUANTIZE,
+        )
+    return manager.get_quantization_recipe()
+
+
+def check_dtypes(tensors: Sides, floats: Sides, precision: Precision) -> None:
+    """Check on the file itself that its inputs and outputs are integers where that was asked for, and float elsewhere.
 
     Raises:
-        ConversionError: it is not.
+        ConversionError: they are not.
     """
-    expected = DType.INT8 if precision is Precision.INT8 else DType.FLOAT32
+    if precision is Precision.MIXED:
+        return  # a layer that stays float may be at the edge
+    expected = _EDGES.get(precision, DType.FLOAT32)
     for tensor, source in zip(tensors.inputs + tensors.outputs, floats.inputs + floats.outputs, strict=True):
         wanted = expected if source.dtype in _FLOATS else source.dtype
-        if tensor.dtype is not wanted or _unscaled(tensor, wanted, source):
+        if tensor.dtype is not wanted or _unscaled(tensor, source):
             raise ConversionError(
                 f"TFLite {precision}: tensor {tensor.name!r} of the file is {tensor.dtype}, expected {wanted}: an "
                 "operation at the model's edge cannot be quantized; leave this precision out"
             )
 
 
-def _unscaled(tensor: VariantTensor, wanted: DType, source: VariantTensor) -> bool:
-    return wanted is DType.INT8 and source.dtype in _FLOATS and tensor.quantization is None
+def check_weights(file: bytes, precision: Precision) -> None:
+    """Check on the file itself that it holds weights of the kind that was asked for.
+
+    Raises:
+        ConversionError: it has none.
+    """
+    names = _weight_types()
+    found = {names[tensor.type] for tensor in _constants(file)}
+    if (wanted := _WEIGHTS.get(precision)) is not None and wanted not in found:
+        raise ConversionError(
+            f"TFLite {precision}: the file has no {wanted} weights, found {', '.join(sorted(found)) or 'none'}: no "
+            "layer of this model can be quantized so; leave this precision out"
+        )
+
+
+def _constants(file: bytes) -> Iterator[Any]:
+    """Yield the tensors whose values are in the file."""
+    model = schema.ModelT.InitFromPackedBuf(file, 0)
+    for graph in model.subgraphs:
+        yield from (t for t in graph.tensors if flatbuffer.content_bytes(model.buffers[t.buffer]))
+
+
+def _weight_types() -> dict[int, str]:
+    return {number: name.lower() for name, number in vars(schema.TensorType).items() if isinstance(number, int)}
+
+
+def _unscaled(tensor: VariantTensor, source: VariantTensor) -> bool:
+    return tensor.dtype not in _FLOATS and source.dtype in _FLOATS and tensor.quantization is None
 
 
 def _float16() -> Any:

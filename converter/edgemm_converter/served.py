@@ -14,16 +14,22 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from keras.src.export.export_utils import get_input_signature  # Keras has no public name for it
+from keras.src.export.export_utils import (  # Keras has no public names for them
+    _infer_input_signature_from_model,
+    get_input_signature,
+)
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from edgemm.errors import ConversionError, InputError
 from edgemm.manifest import DType, Signature, TensorSpec
-from edgemm_converter import naming
+from edgemm_converter import naming, rewrites
 from edgemm_converter.arrays import Array
 
 _DEFAULT_SIGNATURE = "serving_default"
+_HALF = ("float16", "bfloat16")
 Call = Callable[[Sequence[Any]], Mapping[str, Any]]
+Shapes = Mapping[str, tuple[int, ...]]
+"""Shapes of inputs that the user fixed; −1 is variable."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +70,8 @@ class ServedModel:
         Raises:
             ConversionError: the model writes to its variables.
         """
-        concrete = self.function(batch=batch).get_concrete_function()
+        with rewrites.in_effect(self.owner):
+            concrete = self.function(batch=batch).get_concrete_function()
         try:
             constant = convert_variables_to_constants_v2(concrete, lower_control_flow=False)
         except (ValueError, tf.errors.OpError) as err:
@@ -92,22 +99,19 @@ class ServedModel:
         return {name: np.asarray(values[identifier]) for name, identifier in self.output_ids.items()}
 
 
-def of_keras(model: Any, *, path: Path) -> ServedModel:
-    """Wrap a Keras model.
+def of_keras(model: Any, *, path: Path, shapes: Shapes) -> ServedModel:
+    """Wrap a Keras model; `shapes` are those that the user fixed, by input name.
 
     Raises:
         InputError: it has no fixed kinds of inputs, or a weight is NaN.
     """
-    _check_weights(model.variables, path=path)
+    check_weights(model.variables, path=path)
     for layer in model._flatten_layers():  # noqa: SLF001 - as Keras' own exporters walk nested models
         if hasattr(layer, "use_cudnn"):
             layer.use_cudnn = False  # the fused GPU operation converts to nothing
-    try:
-        structure = get_input_signature(model)
-    except (ValueError, TypeError) as err:
-        raise InputError(
-            f"{path}: the model does not say what inputs it takes ({err}); call it once before saving"
-        ) from err
+        if layer.dtype_policy.compute_dtype == "float16":
+            layer.dtype_policy = "float32"  # mixed precision is for training on a GPU; the weights are float32
+    structure = _structure(model, path=path, shapes=shapes)
     arguments = structure if isinstance(structure, (list, tuple)) else [structure]
     flat = keras.tree.flatten_with_path(arguments)
     names = naming.unique(_input_name(where, spec, count=len(flat)) for where, spec in flat)
@@ -115,46 +119,111 @@ def of_keras(model: Any, *, path: Path) -> ServedModel:
     batches = [t.shape[0] for t in getattr(model, "inputs", None) or ()]
     batches = batches if len(batches) == len(flat) else [None] * len(flat)
     inputs = tuple(
-        _spec(name, spec.dtype, (batch, *spec.shape[1:]), path=path)
+        spec_of(name, served_dtype(spec.dtype), shapes.get(name, (batch, *spec.shape[1:])), path=path)
         for name, batch, (_, spec) in zip(names, batches, flat, strict=True)
     )
     declared = list(getattr(model, "output_names", ())) or _sequential_output(model)
+    states = _states(model)
+    kept = tuple(spec_of(name, "float32", tuple(variable.shape), path=path) for name, variable in states.items())
 
     def call(tensors: Sequence[Any]) -> dict[str, Any]:
-        packed = keras.tree.pack_sequence_as(arguments, list(tensors))
-        found = keras.tree.flatten_with_path(model(*packed, training=False))
+        packed = keras.tree.pack_sequence_as(arguments, list(tensors[: len(flat)]))
+        given = list(zip(states.values(), tensors[len(flat) :], strict=True))
+        with keras.StatelessScope(state_mapping=given) as scope:
+            found = keras.tree.flatten_with_path(model(*packed, training=False))
         found_names = [_output_name(where, i, declared, count=len(found)) for i, (where, _) in enumerate(found)]
-        return dict(zip(naming.unique(found_names), (value for _, value in found), strict=True))
+        outputs = dict(zip(naming.unique(found_names), (value for _, value in found), strict=True))
+        return outputs | {f"next_{name}": scope.get_current_value(variable) for name, variable in states.items()}
 
-    return _with_outputs(inputs, call, owner=model, path=path)
+    check_shapes([spec.name for spec in inputs], shapes, path=path)
+    return with_outputs(inputs + kept, call, owner=model, path=path)
 
 
-def of_saved_model(loaded: Any, *, path: Path) -> ServedModel:
-    """Wrap the serving signature of a SavedModel.
+def of_saved_model(loaded: Any, *, path: Path, signature_name: str | None, shapes: Shapes) -> ServedModel:
+    """Wrap one signature of a SavedModel, the default or only one where none is named.
 
     Raises:
-        InputError: it has none, or several and none is the default; or a weight is NaN.
+        InputError: there is no such signature, or a choice of several; or a weight is NaN.
     """
-    signatures = dict(loaded.signatures)
-    key = _DEFAULT_SIGNATURE if _DEFAULT_SIGNATURE in signatures else next(iter(signatures), "")
-    if not key or (key != _DEFAULT_SIGNATURE and len(signatures) > 1):
-        raise InputError(
-            f"{path}: expected a signature {_DEFAULT_SIGNATURE!r}, found {sorted(signatures) or 'none'}: "
-            "export the model with model.export()"
-        )
-    signature = signatures[key]
-    _check_weights(signature.variables, path=path)
+    signature = _chosen_signature(dict(loaded.signatures), signature_name, path=path)
+    check_weights(signature.variables, path=path)
     specs = signature.structured_input_signature[1]
-    inputs = tuple(_spec(name, spec.dtype.name, tuple(spec.shape), path=path) for name, spec in specs.items())
+    check_shapes(list(specs), shapes, path=path)
+    inputs = tuple(
+        spec_of(name, spec.dtype.name, shapes.get(name, _dims(spec.shape)), path=path) for name, spec in specs.items()
+    )
 
     def call(tensors: Sequence[Any]) -> dict[str, Any]:
         return dict(signature(**{spec.name: tensor for spec, tensor in zip(inputs, tensors, strict=True)}))
 
-    return _with_outputs(inputs, call, owner=loaded, path=path)
+    return with_outputs(inputs, call, owner=loaded, path=path)
 
 
-def _with_outputs(inputs: tuple[TensorSpec, ...], call: Call, *, owner: Any, path: Path) -> ServedModel:
-    """Trace the model once to learn what comes out of it."""
+def check_shapes(names: Sequence[str], shapes: Shapes, *, path: Path) -> None:
+    """Check that the user fixed the shapes of inputs that there are.
+
+    Raises:
+        InputError: a name is none of them.
+    """
+    for name in shapes:
+        if name not in names:
+            raise InputError(f"{path}: --input-shape {name}: expected one of the inputs {', '.join(names)}")
+
+
+def _states(model: Any) -> dict[str, Any]:
+    """Return the states that stateful layers keep between calls: they become inputs and outputs of the served model."""
+    found = {}
+    for layer in model._flatten_layers():  # noqa: SLF001 - as Keras' own exporters walk nested models
+        if getattr(layer, "stateful", False) and getattr(layer, "states", None) is not None:
+            for i, variable in enumerate(keras.tree.flatten(layer.states)):
+                found[f"{layer.name}_state_{i}"] = variable
+    return found
+
+
+def _structure(model: Any, *, path: Path, shapes: Shapes) -> Any:
+    """Return the specs of a model's inputs, nested as its call takes them."""
+    try:
+        return get_input_signature(model)
+    except (ValueError, TypeError, AttributeError) as err:
+        # A subclassed model that was loaded and not yet called still knows the shapes that it was built for.
+        if structure := _infer_input_signature_from_model(model):
+            return structure
+        if shapes:
+            specs = {name: keras.InputSpec(shape=shape, dtype="float32", name=name) for name, shape in shapes.items()}
+            return list(specs.values()) if len(specs) == 1 else [specs]
+        raise InputError(
+            f"{path}: the model does not say what inputs it takes ({err}): give --input-shape NAME=1,224,224,3 for "
+            "each, or call it once before saving"
+        ) from err
+
+
+def served_dtype(dtype: str) -> str:
+    """Return the dtype in which a tensor is served: half precision as float32, which every engine takes."""
+    return "float32" if dtype in _HALF else dtype
+
+
+def _chosen_signature(signatures: Mapping[str, Any], wanted: str | None, *, path: Path) -> Any:
+    key = wanted or (_DEFAULT_SIGNATURE if _DEFAULT_SIGNATURE in signatures else "")
+    if wanted is None and len(signatures) == 1:
+        return next(iter(signatures.values()))
+    if key not in signatures:
+        found = ", ".join(sorted(signatures)) or "none: export the model with model.export()"
+        raise InputError(
+            f"{path}: expected a signature {key or _DEFAULT_SIGNATURE!r}, found {found}; choose one with --signature"
+        )
+    return signatures[key]
+
+
+def _dims(shape: Any) -> tuple[int | None, ...] | None:
+    return None if shape.rank is None else tuple(shape)
+
+
+def with_outputs(inputs: tuple[TensorSpec, ...], call: Call, *, owner: Any, path: Path) -> ServedModel:
+    """Trace the model once to learn what comes out of it, and return it with its signature.
+
+    Raises:
+        InputError: it has no inputs or outputs, or a tensor is not of numbers.
+    """
     traced: dict[str, Any] = {}
 
     def trace(*tensors: Any) -> dict[str, Any]:
@@ -162,11 +231,7 @@ def _with_outputs(inputs: tuple[TensorSpec, ...], call: Call, *, owner: Any, pat
         return {}
 
     tf.function(trace, input_signature=_tensor_specs(inputs, batch=None), autograph=False).get_concrete_function()
-    outputs = tuple(_spec(name, value.dtype.name, tuple(value.shape), path=path) for name, value in traced.items())
-    if scalars := [spec.name for spec in inputs if not spec.shape]:
-        raise InputError(
-            f"{path}: input {', '.join(scalars)} is a single number; expected tensors with a batch: make it one"
-        )
+    outputs = tuple(spec_of(name, value.dtype.name, _dims(value.shape), path=path) for name, value in traced.items())
     if not inputs or not outputs:
         raise InputError(f"{path}: expected a model with inputs and outputs, found {len(inputs)} and {len(outputs)}")
     return ServedModel(Signature(inputs=inputs, outputs=outputs), call, owner)
@@ -187,9 +252,19 @@ def _tensor_specs(inputs: Sequence[TensorSpec], *, batch: int | None) -> list[An
     return specs
 
 
-def _spec(name: str, dtype: str, shape: Sequence[int | None] | None, *, path: Path) -> TensorSpec:
+def spec_of(name: str, dtype: str, shape: Sequence[int | None] | None, *, path: Path) -> TensorSpec:
+    """Return the spec of a tensor as TensorFlow describes it; None in `shape` is variable, no shape is unknown.
+
+    Raises:
+        InputError: its rank is unknown, or it is not of numbers.
+    """
+    if shape is None:
+        raise InputError(
+            f"{path}: tensor {name!r} may have any number of dimensions: fix the inputs' with "
+            "--input-shape NAME=1,224,224,3 (-1 for a dimension that stays variable)"
+        )
     try:
-        return TensorSpec(name=name, dtype=DType(dtype), shape=tuple(-1 if d is None else int(d) for d in shape or ()))
+        return TensorSpec(name=name, dtype=DType(dtype), shape=tuple(-1 if d is None else int(d) for d in shape))
     except ValueError as err:
         raise InputError(
             f"{path}: tensor {name!r} is of dtype {dtype}; edgemm serves numbers ({', '.join(DType)}): do this part of "
@@ -213,7 +288,12 @@ def _sequential_output(model: Any) -> list[str]:
     return [model.layers[-1].name] if isinstance(model, keras.Sequential) else []
 
 
-def _check_weights(variables: Sequence[Any], *, path: Path) -> None:
+def check_weights(variables: Sequence[Any], *, path: Path) -> None:
+    """Check that all weights are numbers.
+
+    Raises:
+        InputError: one is NaN or infinite.
+    """
     for variable in variables:
         values = np.asarray(variable)
         if values.dtype.kind == "f" and not np.isfinite(values).all():

@@ -11,8 +11,12 @@ from edgemm_converter.protocol import SourceFormat
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _ZIP = b"PK\x03\x04"
+_TFLITE = b"TFL3"
+_ONNX_VERSION, _MAX_IR_VERSION = b"\x08", 64
+"""ONNX has no mark: its first field is number 1, ir_version, a small integer."""
+_MAX_FINISHED_BYTES = 2**31 - 1
 _CHUNK = 1 << 20
-_EXPECTED = "a Keras .keras or .h5 file or an exported SavedModel folder"
+_EXPECTED = "a Keras .keras or .h5 file, an exported SavedModel folder, or a .tflite or .onnx file"
 
 
 def detect(path: Path) -> SourceFormat:
@@ -35,10 +39,10 @@ def detect(path: Path) -> SourceFormat:
     if head.startswith(_ZIP):
         _check_archive(path)
         return SourceFormat.KERAS
-    if head[4:8] == b"TFL3":
-        raise InputError(
-            f"{path}: expected {_EXPECTED}, found a TFLite file, which is converted already: give its source"
-        )
+    if head[4:8] == _TFLITE:
+        return _whole(path, SourceFormat.TFLITE)
+    if head[:1] == _ONNX_VERSION and 0 < int.from_bytes(head[1:2]) < _MAX_IR_VERSION:
+        return _whole(path, SourceFormat.ONNX)
     raise InputError(f"{path}: expected {_EXPECTED}, found a file that is none of them: give the saved model")
 
 
@@ -66,6 +70,13 @@ def _file_digest(path: Path) -> str:
         while piece := file.read(_CHUNK):
             sha.update(piece)
     return sha.hexdigest()
+
+
+def _whole(path: Path, kind: SourceFormat) -> SourceFormat:
+    """Check that a finished file is one that an engine can take."""
+    if (size := path.stat().st_size) > _MAX_FINISHED_BYTES:
+        raise InputError(f"{path}: {size / 2**30:.1f} GiB; expected a {kind} file of at most 2 GiB: make it smaller")
+    return kind
 
 
 def _folder(path: Path) -> SourceFormat:

@@ -10,20 +10,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
-from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 from tensorflow.lite.python.convert_phase import ConverterError
 
 from edgemm.errors import ConversionError
-from edgemm.manifest import DType, Quantization, VariantTensor
-from edgemm.versions import release_tuple
+from edgemm.manifest import VariantTensor
+from edgemm_converter import flatbuffer
 from edgemm_converter.served import ServedModel
 
-# LiteRT counts anew from 1.0, which had all that TensorFlow Lite 2.17 had; the file speaks of TensorFlow's numbers.
-_TFLITE_OF_LITERT_1 = (2, 17)
-_LITERT_1, _LITERT_2 = "1.0.0", "2.1.0"
 _MAX_NAMED = 6
 
 
@@ -67,34 +62,12 @@ def describe(file: bytes, model: ServedModel) -> FileTensors:
     )
 
 
-def minimum_engine(file: bytes) -> str:
-    """Return the oldest LiteRT that runs a file, from the metadata that the converter put into it."""
-    flat = schema.ModelT.InitFromPackedBuf(file, 0)
-    for entry in flat.metadata or ():
-        if entry.name == b"min_runtime_version":
-            text = bytes(flat.buffers[entry.buffer].data).rstrip(b"\0").decode("ascii", "replace")
-            if (0,) < release_tuple(text)[:2] <= _TFLITE_OF_LITERT_1:
-                return _LITERT_1
-    return _LITERT_2
-
-
 def _tensors(ids: Mapping[str, str], details: Mapping[str, Any], *, what: str) -> tuple[VariantTensor, ...]:
     if set(ids.values()) != set(details):
         raise ConversionError(
             f"TFLite: expected the {what} {sorted(ids.values())}, found {sorted(details)} in the file"
         )
-    return tuple(_tensor(name, details[identifier]) for name, identifier in ids.items())
-
-
-def _tensor(name: str, detail: Mapping[str, Any]) -> VariantTensor:
-    scale, zero_point = detail["quantization"]
-    return VariantTensor(
-        name=name,
-        tensor=detail["name"],
-        dtype=DType(np.dtype(detail["dtype"]).name),
-        shape=tuple(int(d) for d in detail["shape_signature"]),
-        quantization=Quantization(scale=float(scale), zero_point=int(zero_point)) if scale else None,
-    )
+    return tuple(flatbuffer.tensor(name, details[identifier]) for name, identifier in ids.items())
 
 
 def _reason(text: str) -> str:

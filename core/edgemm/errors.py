@@ -11,7 +11,8 @@
     │   ├── BundleLimitError        larger than a reader accepts
     │   └── NewerFormatError        written by a later major version
     ├── ConversionError             a source model could not be turned into a bundle
-    │   └── ParityError             … because the converted outputs are wrong
+    │   ├── ParityError             … because the converted outputs are wrong
+    │   └── AccuracyError           … because a variant loses more of a metric than it may
     ├── EngineError                 an inference engine cannot load or run a model
     │   ├── EngineUnavailableError  the engine is not installed here, or too old
     │   └── SelfTestError           the golden samples came out wrong
@@ -102,6 +103,10 @@ class ConversionError(EdgemmError):
 
 class ParityError(ConversionError):
     """A converted variant does not compute what its source does."""
+
+
+class AccuracyError(ConversionError):
+    """A variant is worse than its source on labelled data by more than it may be."""
 
 
 class EngineError(EdgemmError):

@@ -70,6 +70,9 @@ class Precision(StrEnum):
     INT8 = "int8"
     INT8_DYNAMIC = "int8-dynamic"
     INT16X8 = "int16x8"
+    MIXED = "mixed"
+    INT8_WEIGHTS = "int8-weights"
+    INT4_WEIGHTS = "int4-weights"
 
 
 class TensorSpec(Frozen, frozen=True):
@@ -179,6 +182,14 @@ class Parity(Frozen, frozen=True):
     statistic: Statistic = Statistic.MAX
 
 
+class Drop(Frozen, frozen=True):
+    """By how much a variant is worse than its source, positive where it is, with a 95 % confidence interval."""
+
+    value: float
+    low: float
+    high: float
+
+
 class Evaluation(Frozen, frozen=True):
     """A metric on a labelled set: of the source and of each variant."""
 
@@ -187,6 +198,57 @@ class Evaluation(Frozen, frozen=True):
     data: Digest
     source: float
     variants: dict[str, float]
+    drops: dict[str, Drop] = {}
+
+
+class ImageFit(StrEnum):
+    """How an image comes to another size."""
+
+    STRETCH = "stretch"
+    CROP = "crop"
+    PAD = "pad"
+
+
+class ChannelOrder(StrEnum):
+    """Which channels the pixels of an input have, in which order."""
+
+    RGB = "rgb"
+    BGR = "bgr"
+    GRAY = "gray"
+
+
+class Layout(StrEnum):
+    """In which order an image's axes stand in a tensor: height, width, channel."""
+
+    HWC = "hwc"
+    CHW = "chw"
+
+
+class Resize(Frozen, frozen=True):
+    """Size in pixels of an image as a model takes it; `fit` says what becomes of another aspect ratio.
+
+    `crop` keeps the middle, `pad` adds black; all are bilinear, each pixel over the area that it stands for.
+    """
+
+    width: Annotated[int, Meta(ge=1, le=8192)]
+    height: Annotated[int, Meta(ge=1, le=8192)]
+    fit: ImageFit = ImageFit.STRETCH
+
+
+class Preprocessing(Frozen, frozen=True):
+    """How one input is made: of an image, (pixel × scale − mean) ÷ std with pixels of 0 to 255; or of class indices.
+
+    `mean` and `std` have one number, or one for each channel in the order of `channels`. With `one_hot` the input is
+    made of integers below it, each of which becomes a row with a single 1.
+    """
+
+    resize: Resize | None = None
+    channels: ChannelOrder = ChannelOrder.RGB
+    layout: Layout = Layout.HWC
+    scale: Annotated[float, Meta(gt=0)] = 1.0
+    mean: Annotated[tuple[float, ...], Meta(max_length=3)] = ()
+    std: Annotated[tuple[Annotated[float, Meta(gt=0)], ...], Meta(max_length=3)] = ()
+    one_hot: Annotated[int, Meta(ge=1, le=65536)] | None = None
 
 
 class TensorProfile(Frozen, frozen=True):
@@ -248,6 +310,8 @@ class Manifest(Frozen, frozen=True):
     evaluation: Evaluation | None = None
     reference_profile: ReferenceProfile | None = None
     created: str | None = None
+    preprocessing: dict[TensorName, Preprocessing] | None = None
+    documents: dict[str, Digest] = {}
 
     def __post_init__(self) -> None:
         problem = next(_problems(self), None)
@@ -330,6 +394,8 @@ def _problems(manifest: Manifest) -> Iterator[str]:
             yield f"variant {variant.id} has no tolerance for each output"
     if set(manifest.golden.inputs) != set(inputs) or set(manifest.golden.outputs) != set(outputs):
         yield "the golden samples do not have the tensors of the signature"
+    if unknown := set(manifest.preprocessing or ()) - set(inputs):
+        yield f"pre-processing is declared for {min(unknown)!r}, which is no input"
     if missing := _referenced(manifest) - set(manifest.blobs):
         yield f"blob {min(missing)} is used but not listed"
     if unused := set(manifest.blobs) - _referenced(manifest):
@@ -343,4 +409,4 @@ def _referenced(manifest: Manifest) -> set[str]:
         tensors = [*profile.inputs.values(), *profile.outputs.values()]
         tensors += [profile.confidence] if profile.confidence else []
         used |= {digest for t in tensors for digest in (t.edges, t.counts)}
-    return used
+    return used | set(manifest.documents.values())

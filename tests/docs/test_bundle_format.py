@@ -7,7 +7,7 @@ import pytest
 from edgemm import container, manifest
 from edgemm.bundle import open_bundle
 from edgemm.limits import DEFAULT_LIMITS
-from edgemm.manifest import DType, Engine, Precision, Statistic
+from edgemm.manifest import ChannelOrder, DType, Engine, ImageFit, Layout, Precision, Statistic
 from tests.docs.pages import DOCS, tables
 from tests.docs.sections import check_enum, check_struct, structs
 from tests.golden.vector import FOLDER
@@ -21,7 +21,9 @@ def test_every_field_of_the_manifest_is_described(kind):
     check_struct(PAGE, kind)
 
 
-@pytest.mark.parametrize("kind", [DType, Engine, Precision, Statistic], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize(
+    "kind", [DType, Engine, Precision, Statistic, ImageFit, ChannelOrder, Layout], ids=lambda kind: kind.__name__
+)
 def test_every_value_is_listed(kind):
     check_enum(PAGE, kind)
 

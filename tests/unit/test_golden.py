@@ -9,7 +9,7 @@ from tests.golden import trust
 from tests.golden.vector import FOLDER, Vector
 from tests.golden.vectors import VECTORS
 
-IDENTITY = "4ce5d38f017410b7002128ad7b1b1707bed5a6391339fc227252c0ae77bcabc4"
+IDENTITY = "6c012af482dfdcabe57108dec5e24ff849040bea088dbb4a1450a265701c5316"
 EACH = pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector.name)
 
 

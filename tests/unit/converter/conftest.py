@@ -33,7 +33,7 @@ class Run:
 
 
 def environment(**more: str) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT), **more}
+    return {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), os.environ.get("PYTHONPATH", ""))), **more}
 
 
 def run_convert(*arguments: object, folder: Path, **env: str) -> Run:

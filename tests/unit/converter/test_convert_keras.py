@@ -177,6 +177,25 @@ def test_an_lstm_converts_to_both_engines(converted: Convert) -> None:
     assert max(o.relative for p in found.manifest.parity for o in p.outputs) < 1e-5
 
 
+def test_operations_that_an_engine_lacks_are_written_as_those_that_it_has(converted: Convert) -> None:
+    found = converted("rewritten.keras")
+    assert [v.id for v in found.manifest.variants] == ["tflite:float32", "onnx:float32"]
+    assert max(o.relative for p in found.manifest.parity for o in p.outputs) < 1e-5
+
+
+def test_a_state_kept_between_calls_becomes_an_input_and_an_output(converted: Convert) -> None:
+    found = converted("stateful.keras")
+    states = [f"memory_state_{i}" for i in range(2)]
+    assert [t.name for t in found.manifest.signature.inputs] == ["steps", *states]
+    assert [t.name for t in found.manifest.signature.outputs] == ["next", *(f"next_{s}" for s in states)]
+    steps = np.ones((1, 5, 3), np.float32)
+    fresh: dict[str, np.ndarray] = {state: np.zeros((1, 4), np.float32) for state in states}
+    for variant in found.manifest.variants:
+        first = answers(found, variant.id, {"steps": steps, **fresh})
+        second = answers(found, variant.id, {"steps": steps, **{s: first[f"next_{s}"] for s in states}})
+        assert np.abs(second["next"] - first["next"]).max() > 1e-3
+
+
 def test_weights_can_be_smaller_without_calibration_data(converted: Convert) -> None:
     found = converted("cnn.keras", "--precision", "float16", "--precision", "int8-dynamic")
     assert [v.id for v in found.manifest.variants] == ["tflite:int8-dynamic", "tflite:float16"]

@@ -99,13 +99,6 @@ def test_a_full_disk_is_told_and_leaves_nothing(models: Path, tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == []
 
 
-def test_keras_2_artifacts_that_keras_3_cannot_open_are_named(shared: Path, tmp_path: Path) -> None:
-    for name in ("str_ww_ref_model.h5", "kws_ref_model"):
-        found = refused(tmp_path, shared / "models" / "mlperf-tiny" / name, status=2)
-        assert f"{name}: written by Keras 2" in found
-        assert "this version of edgemm reads Keras 3 models" in found
-
-
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_an_interrupted_conversion_leaves_no_process_and_no_file(
     how: signal.Signals, models: Path, tmp_path: Path

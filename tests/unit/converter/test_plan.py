@@ -28,7 +28,8 @@ def test_precisions_that_are_named_are_all_that_is_made() -> None:
     ("targets", "precisions", "message"),
     [
         (("onnx",), ("int8",), "precision int8 is not supported for target onnx; supported are tflite: int8"),
-        ((), ("int16x8",), "precision int16x8 is not supported; supported are"),
+        ((), ("int16x8",), "precision int16x8 needs --calibration"),
+        (("onnx",), ("auto",), "precision auto searches among TFLite variants"),
         (("tflite", "onnx"), ("float16",), "target onnx supports none"),
         (("coreml",), (), "target 'coreml': expected one of tflite, onnx"),
         ((), ("int4",), "precision 'int4': expected one of"),
@@ -38,3 +39,9 @@ def test_precisions_that_are_named_are_all_that_is_made() -> None:
 def test_what_cannot_be_made_is_refused(targets: tuple[str, ...], precisions: tuple[str, ...], message: str) -> None:
     with pytest.raises(InputError, match=message):
         ids(*targets, precisions=precisions)
+
+
+def test_auto_is_searched_for_beside_what_else_is_wanted() -> None:
+    assert ids(precisions=("auto",)) == ["onnx:float32"]
+    assert ids("tflite", precisions=("auto",)) == []
+    assert ids("tflite", precisions=("auto", "float16")) == ["tflite:float16"]

@@ -21,13 +21,17 @@ def test_kinds_are_told_by_content(tmp_path: Path) -> None:
     (tmp_path / "saved" / "saved_model.pb").write_bytes(b"pb")
     assert source.detect(keras_archive(tmp_path / "zip.bin")) is SourceFormat.KERAS
     assert source.detect(tmp_path / "h5.bin") is SourceFormat.HDF5
+    (tmp_path / "lite.bin").write_bytes(b"\x1c\0\0\0TFL3" + b"0" * 20)
+    (tmp_path / "onnx.bin").write_bytes(b"\x08\x08\x12\x07tf2onnx")
     assert source.detect(tmp_path / "saved") is SourceFormat.SAVED_MODEL
+    assert source.detect(tmp_path / "lite.bin") is SourceFormat.TFLITE
+    assert source.detect(tmp_path / "onnx.bin") is SourceFormat.ONNX
 
 
 def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty.keras").write_bytes(b"")
     (tmp_path / "text.keras").write_text("hello")
-    (tmp_path / "model.tflite").write_bytes(b"\x1c\0\0\0TFL3" + b"0" * 20)
+    (tmp_path / "one.onnx").write_bytes(b"\x08")
     (tmp_path / "folder").mkdir()
     with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:
         archive.writestr("readme", "hi")
@@ -37,7 +41,7 @@ def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
     for name, message in {
         "empty.keras": "an empty file",
         "text.keras": "none of them",
-        "model.tflite": "converted already",
+        "one.onnx": "none of them",
         "folder": "without saved_model.pb",
         "other.zip": "without a Keras config.json",
         "cut.keras": "cut short or damaged",

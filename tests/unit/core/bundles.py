@@ -7,16 +7,20 @@ from edgemm.bundle import write_bundle
 from edgemm.manifest import (
     FORMAT,
     Blob,
+    Drop,
     DType,
     Engine,
+    Evaluation,
     GoldenSamples,
     Lineage,
     Manifest,
     OutputParity,
     Parity,
     Precision,
+    Preprocessing,
     Quantization,
     ReferenceProfile,
+    Resize,
     Signature,
     TensorProfile,
     TensorSpec,
@@ -25,7 +29,7 @@ from edgemm.manifest import (
     VariantTensor,
 )
 
-CONTENT = {name: f"content of {name}".encode() for name in ("int8", "float32", "x", "y", "edges", "counts")}
+CONTENT = {name: f"content of {name}".encode() for name in ("int8", "float32", "x", "y", "edges", "counts", "card")}
 DIGEST = {name: canonical.sha256(data) for name, data in CONTENT.items()}
 
 
@@ -77,6 +81,16 @@ def small_manifest(**changes) -> Manifest:
         ),
         "labels": ("zero", "one"),
         "licence": "Apache-2.0",
+        "evaluation": Evaluation(
+            metric="accuracy",
+            samples=45,
+            data="e" * 64,
+            source=0.9375,
+            variants={"tflite:int8": 0.90625, "tflite:float32": 0.9375},
+            drops={"tflite:int8": Drop(value=0.03125, low=-0.0625, high=0.125)},
+        ),
+        "preprocessing": {"x": Preprocessing(resize=Resize(width=4, height=2), scale=0.00390625, mean=(0.5,))},
+        "documents": {"model-card": DIGEST["card"]},
         "reference_profile": ReferenceProfile(
             samples=9, inputs={"x": profile}, outputs={"y": profile}, confidence=profile
         ),

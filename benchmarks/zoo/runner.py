@@ -1,0 +1,162 @@
+"""One model through one route: build, convert, run, compare, each in a process with limits. Nothing heavy is imported.
+
+A process over its time or memory is killed with all that it started. Results are JSON lines, so that a run that was
+stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+
+from benchmarks.zoo.models import DECLARED
+
+ROUTES = {
+    "edgemm": ("tflite", "onnx"),
+    "tflite": ("tflite",),
+    "litert": ("tflite",),
+    "tf2onnx": ("onnx",),
+    "keras-onnx": ("onnx",),
+}
+"""Route → the kinds of file that it makes."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one process may take."""
+
+    timeout_s: float = 900.0
+    memory_bytes: int = 8 * 1024**3
+
+
+@dataclass(frozen=True)
+class Result:
+    """How one model fared on one route to one target."""
+
+    key: str
+    route: str
+    target: str
+    status: str
+    detail: str
+    seconds: float
+    peak_bytes: int
+    error: float = 0.0
+
+
+@dataclass(frozen=True)
+class _Ended:
+    status: int
+    said: str
+    seconds: float
+    peak_bytes: int
+
+
+def attempt(key: str, route: str, *, limits: Limits) -> list[Result]:
+    """Build a model and take one route with it; one result for each target of the route."""
+    with tempfile.TemporaryDirectory(prefix="zoo-") as name:
+        folder = Path(name)
+        built = _run(["-m", "benchmarks.zoo.build", key, name], folder, limits=limits)
+        if not (folder / "built.json").is_file():
+            return [_result(key, route, t, "cannot be built", built) for t in ROUTES[route]]
+        return [_target(key, route, target, folder, limits=limits) for target in ROUTES[route]]
+
+
+def _target(key: str, route: str, target: str, folder: Path, *, limits: Limits) -> Result:
+    (folder / "model.edgemm").unlink(missing_ok=True)
+    ended = _run(_command(route, target, folder), folder, limits=limits)
+    if ended.status != 0:
+        declared = DECLARED.get(key)
+        refused = route == "edgemm" and declared is not None and declared in ended.said
+        return _result(key, route, target, "refused as declared" if refused else "fails to convert", ended)
+    _run(["-m", "benchmarks.zoo.check", target, str(folder)], folder, limits=limits)
+    checked = folder / f"checked-{target}.json"
+    if not checked.is_file():
+        return _result(key, route, target, "fails to run", ended)
+    found = json.loads(checked.read_text())
+    return Result(
+        key, route, target, found["status"], found["detail"], round(ended.seconds, 1), ended.peak_bytes, found["error"]
+    )
+
+
+def _command(route: str, target: str, folder: Path) -> list[str]:
+    if route != "edgemm":
+        return ["-m", "benchmarks.zoo.attempt", route, str(folder)]
+    built = json.loads((folder / "built.json").read_text())
+    output = ["-o", str(folder / "model.edgemm"), "--name", "zoo"]
+    return ["-m", "edgemm", "convert", built["path"], "--target", target, *output, *built["options"]]
+
+
+def _result(key: str, route: str, target: str, status: str, ended: _Ended) -> Result:
+    return Result(key, route, target, status, ended.said, round(ended.seconds, 1), ended.peak_bytes)
+
+
+def _run(arguments: list[str], folder: Path, *, limits: Limits) -> _Ended:
+    started, peak, why = time.monotonic(), 0, ""
+    with (folder / "said").open("wb") as said:
+        process = subprocess.Popen(
+            [sys.executable, *arguments], cwd=Path.cwd(), stdout=said, stderr=said, start_new_session=True,
+            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"},
+        )  # fmt: skip
+        try:
+            while process.poll() is None:
+                time.sleep(0.1)
+                peak = max(peak, _resident(process.pid))
+                if time.monotonic() - started > limits.timeout_s:
+                    why = f"over {limits.timeout_s:g} s"
+                elif peak > limits.memory_bytes:
+                    why = f"over {limits.memory_bytes / 2**30:g} GiB"
+                if why:
+                    break
+        finally:
+            _end(process)
+    seconds = time.monotonic() - started
+    return _Ended(1 if why else process.returncode, why or _last(folder / "said"), seconds, peak)
+
+
+def _resident(pid: int) -> int:
+    try:
+        process = psutil.Process(pid)
+        return sum(p.memory_info().rss for p in (process, *process.children(recursive=True)))
+    except psutil.Error:
+        return 0
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        for child in psutil.Process(process.pid).children(recursive=True):
+            child.kill()
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _last(path: Path) -> str:
+    lines = [line for line in path.read_text(errors="replace").splitlines() if line.strip()]
+    return " ".join(lines[-1].split())[:300] if lines else ""
+
+
+def done(path: Path) -> list[Result]:
+    """Return the results of an earlier run; a line that was cut short is left out."""
+    if not path.is_file():
+        return []
+    results = []
+    for line in path.read_text().splitlines():
+        try:
+            results.append(Result(**json.loads(line)))
+        except (ValueError, TypeError):
+            continue
+    return results
+
+
+def keep(path: Path, results: list[Result]) -> None:
+    """Append results, each a line."""
+    with path.open("a") as file:
+        file.writelines(json.dumps(asdict(result)) + "\n" for result in results)

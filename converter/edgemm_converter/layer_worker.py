@@ -1,0 +1,40 @@
+"""The child that finds out where variants part from float: `python -m edgemm_converter.layer_worker FOLDER PARENT`.
+
+Imports no TensorFlow.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+
+from edgemm_converter import childside, layers
+from edgemm_converter.child import Progress
+from edgemm_converter.protocol import LayerFacts, LayersRequest, Parted
+
+_CANNOT = (RuntimeError, ValueError)
+
+
+def answer(request: LayersRequest, folder: Path, progress: Progress) -> Parted:
+    """Compare the layers of each variant with the float file's; a variant that LiteRT cannot watch has none."""
+    progress("comparing layers")
+    floats = (folder / request.floats.file).read_bytes()
+    details = Interpreter(model_content=floats).get_signature_runner().get_input_details()
+    keys = {str(detail["name"]): key for key, detail in details.items()}
+    inputs = {
+        keys[t.tensor]: np.load(folder / request.set.inputs[t.name], allow_pickle=False) for t in request.floats.inputs
+    }
+    found: dict[str, tuple[LayerFacts, ...]] = {}
+    for variant, file in request.files.items():
+        try:
+            errors = layers.errors(floats, (folder / file).read_bytes(), inputs)
+        except _CANNOT:
+            errors = ()
+        found[variant] = tuple(LayerFacts(name=e.layer.name, error=e.error, own=e.own) for e in errors)
+    return Parted(layers=found)
+
+
+if __name__ == "__main__":
+    childside.serve(LayersRequest, answer)

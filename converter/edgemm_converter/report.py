@@ -1,0 +1,146 @@
+"""The page about a conversion (`--report`): one file of HTML that needs no script and no network. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from edgemm.manifest import Drop, Manifest, OutputParity, Precision
+from edgemm_converter.protocol import LayerFacts, TrialFacts
+from edgemm_converter.search import SLACK
+
+PARTED = 0.01
+"""From this error on, as a share of a layer's spread, a variant is said to part from float."""
+_MAX_LAYERS = 60
+_WHY: Mapping[Precision, str] = {
+    Precision.FLOAT32: "as the source computes",
+    Precision.FLOAT16: "weights in half precision, arithmetic in float32",
+    Precision.INT8: "weights and arithmetic in 8-bit integers, ranges from the calibration data",
+    Precision.INT8_DYNAMIC: "8-bit weights; activations become integers as they come",
+    Precision.INT16X8: "8-bit weights, 16-bit activations, ranges from the calibration data",
+    Precision.MIXED: "8-bit integers, except for the layers that lose most by it",
+    Precision.INT8_WEIGHTS: "8-bit weights, arithmetic in float32",
+    Precision.INT4_WEIGHTS: "4-bit weights, arithmetic in float32",
+}
+
+
+@dataclass(frozen=True)
+class Speed:
+    """One variant on this machine, one thread: median time of a run, and the most memory of its process."""
+
+    p50_ms: float
+    peak_rss_bytes: int
+
+
+@dataclass(frozen=True)
+class Facts:
+    """All that a report is about; maps go by variant id."""
+
+    manifest: Manifest
+    digest: str
+    max_drop: float | None = None
+    warnings: Sequence[str] = ()
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    trials: Sequence[TrialFacts] = ()
+    float_layers: Sequence[str] = ()
+    layers: Mapping[str, Sequence[LayerFacts]] = field(default_factory=dict)
+    speeds: Mapping[str, Speed] = field(default_factory=dict)
+    machine: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One variant in the table."""
+
+    id: str
+    why: str
+    size: int
+    share: float
+    metric: float | None
+    drop: Drop | None
+    worst: OutputParity | None
+    limit: float | None
+    speed: Speed | None
+
+
+@dataclass(frozen=True)
+class Chart:
+    """The layers of one variant, and the first at which it parts from float."""
+
+    variant: str
+    layers: Sequence[LayerFacts]
+    largest: float
+    first: LayerFacts | None
+    guilty: LayerFacts | None
+
+
+def page(facts: Facts) -> str:
+    """Return the page."""
+    environment = Environment(
+        loader=PackageLoader("edgemm_converter"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters["bytes"] = _bytes
+    return environment.get_template("report.html").render(
+        facts=facts, manifest=facts.manifest, rows=rows(facts), charts=charts(facts), parted=PARTED, slack=SLACK
+    )
+
+
+def rows(facts: Facts) -> list[Row]:
+    """Return one row for each variant; shares are of the largest file."""
+    manifest = facts.manifest
+    largest = max(manifest.blobs[v.blob].size for v in manifest.variants)
+    return [
+        Row(
+            id=variant.id,
+            why=_WHY[variant.precision],
+            size=(size := manifest.blobs[variant.blob].size),
+            share=size / largest,
+            metric=manifest.evaluation.variants[variant.id] if manifest.evaluation else None,
+            drop=manifest.evaluation.drops.get(variant.id) if manifest.evaluation else None,
+            worst=_worst(manifest, variant.id),
+            limit=max((p.limit for p in manifest.parity if p.variant == variant.id and p.limit), default=None),
+            speed=facts.speeds.get(variant.id),
+        )
+        for variant in manifest.variants
+    ]
+
+
+def charts(facts: Facts) -> list[Chart]:
+    """Return one chart for each variant whose layers were compared."""
+    return [
+        Chart(
+            variant=variant,
+            layers=layers[:_MAX_LAYERS],
+            largest=max((layer.error for layer in layers), default=0.0) or 1.0,
+            first=next((layer for layer in layers if layer.error > PARTED), None),
+            guilty=max(layers, key=lambda layer: layer.own) if any(layer.own > 0 for layer in layers) else None,
+        )
+        for variant, layers in ((variant, _shortened(layers)) for variant, layers in facts.layers.items())
+        if layers
+    ]
+
+
+def _shortened(layers: Sequence[LayerFacts]) -> list[LayerFacts]:
+    """Leave out the model's own name where all layers but the output begin with it."""
+    names = [layer.name for layer in layers if not layer.name.startswith("output ")]
+    first = names[0].partition("/")[0] + "/" if names else ""
+    if len(names) < 2 or not all(name.startswith(first) for name in names):
+        return list(layers)
+    return [msgspec.structs.replace(layer, name=layer.name.removeprefix(first)) for layer in layers]
+
+
+def _worst(manifest: Manifest, variant: str) -> OutputParity | None:
+    judged = [o for p in manifest.parity if p.variant == variant and p.limit is not None for o in p.outputs]
+    return max(judged, key=lambda o: o.relative, default=None)
+
+
+def _bytes(count: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"

@@ -1,0 +1,66 @@
+"""Writing the report: measure the variants here, have their layers compared, and save the page."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from edgemm import durable
+from edgemm.errors import EngineError
+from edgemm.manifest import Engine, Manifest
+from edgemm_converter import plan, report
+from edgemm_converter.child import ChildLimits, Progress, run_child
+from edgemm_converter.protocol import Exported, ExportedVariant, LayerFacts, LayersRequest, Parted, SetKind
+from edgemm_converter.report import Facts, Speed
+from edgemm_runtime.engines import measuring
+
+_WORKER = "edgemm_converter.layer_worker"
+_RUNS = 50
+
+
+def write(path: Path, facts: Facts) -> None:
+    """Save the page.
+
+    Raises:
+        EnvironmentFailure: the disk is full or the folder not writable.
+    """
+    durable.write(path, report.page(facts).encode())
+
+
+def speeds(bundle: Path, manifest: Manifest, *, limits: ChildLimits, progress: Progress) -> dict[str, Speed]:
+    """Measure each variant in a process of its own; one that fails has no figures."""
+    found = {}
+    for variant in manifest.variants:
+        progress(f"measuring {variant.id}")
+        try:
+            seen = measuring.measure_in_child(bundle, variant.id, runs=_RUNS, threads=1, timeout_s=limits.timeout_s)
+        except EngineError:
+            continue
+        found[variant.id] = Speed(seen.p50_ms, seen.peak_rss_bytes)
+    return found
+
+
+def layers(
+    exported: Exported, folder: Path, *, limits: ChildLimits, progress: Progress
+) -> Mapping[str, Sequence[LayerFacts]]:
+    """Compare the layers of each TFLite variant with the float file, where there is one."""
+    files = {v.id: v for v in exported.variants if v.id.startswith(f"{Engine.TFLITE}:")}
+    floats: ExportedVariant | None = files.pop(plan.FLOATS.id, None)
+    golden = next((s for s in exported.sets if s.kind is SetKind.GOLDEN), None)
+    if floats is None or golden is None or not files:
+        return {}
+    request = LayersRequest(floats=floats, files={v.id: v.file for v in files.values()}, set=golden)
+    parted = run_child(_WORKER, request, folder=folder, limits=limits, progress=progress)
+    assert isinstance(parted, Parted)
+    return parted.layers
+
+
+def machine() -> str:
+    """Say what machine this is, without its name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.machine()

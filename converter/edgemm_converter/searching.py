@@ -1,0 +1,72 @@
+"""The search for a precision, seen from the parent: ask the child, and put what it found among the variants."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from edgemm_converter import evaluation, plan
+from edgemm_converter.arrays import Array
+from edgemm_converter.child import ChildLimits, Progress, run_child
+from edgemm_converter.job import Job
+from edgemm_converter.protocol import Exported, Found, SearchRequest, SetKind
+
+_WORKER = "edgemm_converter.search_worker"
+_TRUTH, _RECONSTRUCTED = "truth.npy", "reconstructed.npy"
+
+
+def search(given: Job, exported: Exported, folder: Path, *, limits: ChildLimits, progress: Progress) -> Found:
+    """Return what the search settled on, and how it came to it.
+
+    Raises:
+        ConversionError: nothing stays within the budget.
+        InputError: the labels do not fit the model.
+    """
+    found = run_child(_WORKER, _request(given, exported, folder), folder=folder, limits=limits, progress=progress)
+    assert isinstance(found, Found)
+    return found
+
+
+def with_found(exported: Exported, found: Found) -> Exported:
+    """Return the exported variants with the one that was found in front."""
+    others = [v for v in exported.variants if v.id != found.variant.id]
+    return msgspec.structs.replace(exported, variants=(found.variant, *others))
+
+
+def wanted(given: Job, exported: Exported, found: Found | None) -> Exported:
+    """Leave out what was exported only for others to be made of, or compared with."""
+    if not given.plans and found is None:  # a finished file
+        return exported
+    ids = {p.id for p in given.plans} | ({found.variant.id} if found else set())
+    return msgspec.structs.replace(exported, variants=tuple(v for v in exported.variants if v.id in ids))
+
+
+def _request(given: Job, exported: Exported, folder: Path) -> SearchRequest:
+    sets = {s.kind: s for s in exported.sets}
+    labelled = sets[SetKind.EVALUATION]
+    assert given.evaluation is not None
+    assert given.max_drop is not None
+    asked = evaluation.question(
+        given.metric, given.evaluation.labels, inputs=_load(labelled.inputs, folder),
+        outputs=_load(labelled.outputs, folder), output=given.evaluated_output, path=str(given.evaluation.path),
+    )  # fmt: skip
+    asked.score(_load(labelled.outputs, folder))
+    np.save(folder / _TRUTH, asked.truth)
+    if asked.reconstructed is not None:
+        np.save(folder / _RECONSTRUCTED, asked.reconstructed)
+    return SearchRequest(
+        signature=exported.signature,
+        floats=next(v for v in exported.variants if v.id == plan.FLOATS.id),
+        sets=tuple(s for kind, s in sets.items() if kind in (SetKind.CALIBRATION, SetKind.EVALUATION)),
+        metric=given.metric,
+        output=asked.output,
+        truth=_TRUTH,
+        reconstructed=_RECONSTRUCTED if asked.reconstructed is not None else None,
+        max_drop=given.max_drop,
+    )
+
+
+def _load(files: dict[str, str], folder: Path) -> dict[str, Array]:
+    return {name: np.load(folder / file, allow_pickle=False) for name, file in files.items()}
