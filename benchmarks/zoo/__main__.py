@@ -21,10 +21,10 @@ def main() -> None:
     path = given.results / "results.jsonl"
     have = {(r.key, r.route) for r in done(path) if not (given.again and r.status not in _STATUSES[:2])}
     chosen = [k for k in keys(given.family) if not given.model or k.split("/")[1] in given.model]
-    todo = [(key, route) for key in chosen for route in given.route if (key, route) not in have]
+    todo = {key: routes for key in chosen if (routes := [r for r in given.route if (key, r) not in have])}
     limits = Limits(timeout_s=given.timeout, memory_bytes=int(given.memory * 2**30))
     with ThreadPoolExecutor(given.jobs) as pool:
-        running = {pool.submit(attempt, key, route, limits=limits): (key, route) for key, route in todo}
+        running = [pool.submit(attempt, key, routes, limits=limits) for key, routes in todo.items()]
         for number, future in enumerate(as_completed(running), start=1):
             results = future.result()
             keep(path, results)

@@ -7,6 +7,7 @@ whoever takes these routes has no other way.
 from __future__ import annotations
 
 import importlib
+import itertools
 import json
 import os
 import sys
@@ -30,8 +31,8 @@ def main(route: str, folder: Path) -> None:
 def _load(path: Path, options: list[str]) -> Any:
     import keras
 
-    objects = {}
-    for option, value in zip(options, [*options[1:], ""], strict=True):
+    objects: dict[str, Any] = {}
+    for option, value in itertools.pairwise(options):
         if option == "--custom-objects":
             module, _, name = value.partition(":")
             imported = importlib.import_module(module)

@@ -59,7 +59,8 @@ def _trouble_batch_norm(keras: Any) -> None:
 def _write_reference(built: Built, folder: Path) -> None:
     import numpy as np
 
-    inputs, saved = _inputs(built), {}
+    inputs = _inputs(built)
+    saved: dict[str, Any] = {}
     if any(dtype == "string" for _, dtype in inputs.values()):
         return
     for seed in SEEDS:

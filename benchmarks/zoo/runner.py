@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -60,18 +61,20 @@ class _Ended:
     peak_bytes: int
 
 
-def attempt(key: str, route: str, *, limits: Limits) -> list[Result]:
-    """Build a model and take one route with it; one result for each target of the route."""
+def attempt(key: str, routes: Iterable[str], *, limits: Limits) -> list[Result]:
+    """Build a model once and take routes with it; one result for each target of each route."""
     with tempfile.TemporaryDirectory(prefix="zoo-") as name:
         folder = Path(name)
         built = _run(["-m", "benchmarks.zoo.build", key, name], folder, limits=limits)
+        ways = [(route, target) for route in routes for target in ROUTES[route]]
         if not (folder / "built.json").is_file():
-            return [_result(key, route, t, "cannot be built", built) for t in ROUTES[route]]
-        return [_target(key, route, target, folder, limits=limits) for target in ROUTES[route]]
+            return [_result(key, route, target, "cannot be built", built) for route, target in ways]
+        return [_target(key, route, target, folder, limits=limits) for route, target in ways]
 
 
 def _target(key: str, route: str, target: str, folder: Path, *, limits: Limits) -> Result:
-    (folder / "model.edgemm").unlink(missing_ok=True)
+    for left in ("model.edgemm", f"converted.{target}", f"checked-{target}.json"):
+        (folder / left).unlink(missing_ok=True)
     ended = _run(_command(route, target, folder), folder, limits=limits)
     if ended.status != 0:
         declared = DECLARED.get(key)
