@@ -19,6 +19,7 @@ from edgemm.enrolment import (
     EnrolmentRequest,
     EnrolmentResponse,
     EnrolmentToken,
+    Labels,
     parse_token,
 )
 from edgemm.errors import InputError, TrustError, UnreachableError
@@ -32,6 +33,20 @@ _log = logging.getLogger(__name__)
 KEY_NAME = "device.key"
 _NAME = "identity.json"
 _MAX_NAME = 128
+
+
+def check_options(options: AgentOptions) -> None:
+    """Refuse what can never work, before a folder is made or a port is opened; asks nobody.
+
+    Raises:
+        InputError: no URL of a fleet, not a token, none where one is needed, or labels that no server takes.
+    """
+    check_url(options.fleet_url)
+    _check_labels(options)
+    if options.token is not None:
+        parse_token(options.token)
+    elif not (options.state_dir / _NAME).exists():
+        raise _no_token()
 
 
 def identify(folder: StateFolder, options: AgentOptions) -> IdentityFile:
@@ -51,10 +66,7 @@ def identify(folder: StateFolder, options: AgentOptions) -> IdentityFile:
     if known is not None and (token is None or token.id == known.token_id):
         return _moved(folder, known, url)
     if token is None:
-        raise InputError(
-            "this device is not enrolled yet: expected --token emt1_…; "
-            "`edgemm fleet token create` prints one on the server"
-        )
+        raise _no_token()
     if known is not None and sha256(known.root.encode()) != token.root_digest:
         raise InputError(
             f"state folder {folder.folder} belongs to a device of another fleet ({known.fleet}): "
@@ -102,6 +114,7 @@ def _enrol(
 
 
 def _request(folder: StateFolder, options: AgentOptions, token: EnrolmentToken) -> bytes:
+    _check_labels(options)
     path = folder.path(KEY_NAME)
     signer = load_key(path) if path.exists() else create_key(path)
     request = EnrolmentRequest(
@@ -112,11 +125,20 @@ def _request(folder: StateFolder, options: AgentOptions, token: EnrolmentToken) 
         runtime=__version__,
         platform=platform.platform()[:_MAX_NAME],
     )
-    try:
-        msgspec.convert(msgspec.to_builtins(request), EnrolmentRequest)
-    except msgspec.ValidationError as err:
-        raise InputError(f"cannot enrol under this name and these labels: {err}") from err
     return seal(request, PayloadType.ENROLMENT, signer)
+
+
+def _check_labels(options: AgentOptions) -> None:
+    try:
+        msgspec.convert(dict(options.labels), Labels)
+    except msgspec.ValidationError as err:
+        raise InputError(f"cannot enrol with these labels: {err}") from err
+
+
+def _no_token() -> InputError:
+    return InputError(
+        "this device is not enrolled yet: expected --token emt1_…; `edgemm fleet token create` prints one on the server"
+    )
 
 
 def _read(answer: bytes, url: str) -> EnrolmentResponse:

@@ -12,7 +12,7 @@ from types import FrameType
 
 from edgemm_runtime.agent.agent import Agent, Ending
 from edgemm_runtime.agent.clock import Clock
-from edgemm_runtime.agent.enrol import identify
+from edgemm_runtime.agent.enrol import check_options, identify
 from edgemm_runtime.agent.hosting import RegistryHost
 from edgemm_runtime.agent.options import AgentOptions
 from edgemm_runtime.agent.state_folder import StateFolder
@@ -33,6 +33,7 @@ def run_agent(options: AgentOptions) -> None:
         EnvironmentFailure: the port or state folder is taken, or the server out of reach at the first start.
         KeyboardInterrupt: SIGINT came.
     """
+    check_options(options)
     received: list[int] = []
     with ExitStack() as stack:
         folder = StateFolder(options.state_dir)

@@ -134,7 +134,7 @@ def test_a_damaged_identity_is_told(fleet: SimulatedFleet, tmp_path: Path) -> No
 
 
 def test_labels_that_are_too_long(fleet: SimulatedFleet, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="cannot enrol under this name and these labels"):
+    with pytest.raises(InputError, match="cannot enrol with these labels"):
         _start(tmp_path, fleet.url, fleet.token(), labels={"room": "x" * 1000})
 
 
