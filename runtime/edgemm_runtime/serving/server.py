@@ -64,6 +64,7 @@ class ModelServer:
         )
         self._server.channel_class = _JsonChannel
         self._stopping = threading.Event()
+        self._waking = threading.Lock()
         self._thread = threading.Thread(target=self._serve, name="edgemm-http", daemon=True)
         self._thread.start()
         _log.info("serving address=%s threads=%d", self.address, self._limits.threads)
@@ -78,8 +79,9 @@ class ModelServer:
         """Stop accepting, let requests in flight end (at most `drain_s`), close; may be called twice."""
         if self._stopping.is_set():
             return
-        self._stopping.set()
-        self._server.pull_trigger()
+        with self._waking:  # the thread that this wakes closes what wakes it
+            self._stopping.set()
+            self._server.pull_trigger()
         self._thread.join()
 
     def __enter__(self) -> Self:
@@ -96,7 +98,8 @@ class ModelServer:
         while self._busy() and time.monotonic() < deadline:
             wasyncore.loop(timeout=_POLL_S, map=self._sockets, use_poll=True, count=1)
         self._server.task_dispatcher.shutdown(timeout=1)
-        wasyncore.close_all(self._sockets, ignore_all=True)
+        with self._waking:
+            wasyncore.close_all(self._sockets, ignore_all=True)
 
     def _busy(self) -> bool:
         channels = [c for c in self._sockets.values() if isinstance(c, HTTPChannel)]
