@@ -15,6 +15,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from edgemm.errors import EngineError
 from edgemm.manifest import Variant, VariantTensor
+from edgemm_runtime.engines import native_log
 from edgemm_runtime.engines.model import Array, Arrays
 
 
@@ -25,8 +26,9 @@ def open_session(variant: Variant, model: bytes, threads: int) -> LiteRtSession:
         EngineError: it is damaged, or lacks a tensor of `variant`.
     """
     try:
-        interpreter = Interpreter(model_content=model, num_threads=threads)
-        interpreter.allocate_tensors()
+        with native_log.in_the_log():
+            interpreter = Interpreter(model_content=model, num_threads=threads)
+            interpreter.allocate_tensors()
         return LiteRtSession(interpreter, variant)
     except (ValueError, RuntimeError) as err:
         raise EngineError(f"LiteRT cannot load the file: {_one_line(err)}") from err

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -75,6 +77,14 @@ def test_several_inputs_are_a_list_of_answers(bundle_path: Path, capfd: pytest.C
     assert run(["predict", str(bundle_path), *rows, "--json"]) == 0
     answers = json.loads(capfd.readouterr().out)
     assert np.allclose([a["outputs"]["scores"][0] for a in answers], DENSE.predict(X), atol=1e-5)
+
+
+def test_the_answer_is_all_that_it_prints(bundle_path: Path) -> None:
+    command = [sys.executable, "-m", "edgemm", "predict", str(bundle_path), "[0.5, -0.25, 0.125, 1]"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    row = DENSE.predict(X[:1])[0]
+    assert done.stdout == f"{LABELS[row.argmax()]}  {row.max():.4f}\n"
+    assert done.stderr == ""
 
 
 @pytest.mark.parametrize(

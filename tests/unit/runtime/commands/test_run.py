@@ -60,6 +60,16 @@ def test_it_ends_when_it_is_asked(bundle_path: Path, number: int, status: int) -
         assert process.wait(20) == status
 
 
+def test_serving_writes_nothing_but_its_own_log(bundle_path: Path) -> None:
+    with subprocess.Popen([*COMMAND, str(bundle_path), "--port", "0"], stdout=-1, stderr=-1, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.terminate()
+        _, log = process.communicate(timeout=60)
+    assert log
+    assert all(re.match(r"\d{4}-\d\d-\d\d .* INFO edgemm_runtime\.", line) for line in log.splitlines()), log
+
+
 def test_two_bundles_are_served_side_by_side(bundle_path: Path, tmp_path: Path) -> None:
     make_bundle(tmp_path / "other.edgemm", name="other")
     with running(str(bundle_path), str(tmp_path / "other.edgemm")) as (_, lines):

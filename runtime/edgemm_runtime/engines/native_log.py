@@ -1,0 +1,59 @@
+"""What an engine's native code writes to stderr while it loads a model: its INFO lines go to `logging` instead.
+
+LiteRT names neither a variable nor a call that silences its first line ("Created TensorFlow Lite XNNPACK delegate"),
+so file descriptor 2 is led into memory meanwhile. It belongs to the whole process: one thread at a time may do so, and
+what is not an engine's INFO line, such as another thread's log, is written on right after.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import BinaryIO
+
+_log = logging.getLogger(__name__)
+_REDIRECTING = threading.Lock()  # file descriptor 2 is one for all threads
+_STDERR = 2
+_INFO = b"INFO: "
+
+
+@contextmanager
+def in_the_log() -> Iterator[None]:
+    """Log an engine's INFO lines at DEBUG; everything else reaches stderr when the block ends."""
+    with _REDIRECTING:
+        try:
+            stderr = os.dup(_STDERR)
+        except OSError:  # a daemon may have closed it
+            yield
+            return
+        with _memory() as written:
+            os.dup2(written.fileno(), _STDERR)
+            try:
+                yield
+            finally:
+                os.dup2(stderr, _STDERR)
+                os.close(stderr)
+                written.seek(0)
+                _pass_on(written.read())
+
+
+def _pass_on(written: bytes) -> None:
+    rest = b""
+    for line in written.splitlines(keepends=True):
+        if line.startswith(_INFO):
+            _log.debug("engine says %s", line.removeprefix(_INFO).decode(errors="replace").rstrip())
+        else:
+            rest += line
+    # A log that nobody takes any more must not fail a model that loads.
+    with suppress(OSError), open(_STDERR, "wb", closefd=False) as stderr:
+        stderr.write(rest)
+
+
+def _memory() -> BinaryIO:
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("edgemm-stderr"), "w+b", buffering=0)
+    return tempfile.TemporaryFile(buffering=0)
