@@ -12,11 +12,13 @@ from typing import Any
 
 import click
 import msgspec
+import numpy as np
 
 from edgemm.bundle import Bundle, open_bundle
 from edgemm.errors import InputError
 from edgemm_runtime.engines import available, golden
 from edgemm_runtime.engines.choice import AUTO, choose, parse_policy
+from edgemm_runtime.engines.model import Array
 from edgemm_runtime.serving.registry import ModelRegistry
 from edgemm_runtime.serving.server import LOOPBACK, ModelServer
 
@@ -99,11 +101,17 @@ def _curl(server: ModelServer, bundle: Bundle) -> str:
     name, sample = bundle.manifest.name, golden.read_samples(bundle).input(0)
     if sum(array.size for array in sample.values()) > _MAX_CURL_VALUES:
         return f"curl -s {server.address}/v2/models/{name}"
-    inputs = {
-        name: array.round(4).tolist() if array.dtype.kind == "f" else array.tolist() for name, array in sample.items()
-    }
+    inputs = {name: _short(array).tolist() for name, array in sample.items()}
     body = msgspec.json.encode({"inputs": inputs}).decode()
     return f"curl -s {server.address}/predict/{name} -d '{body}'"
+
+
+def _short(array: Array) -> Array:
+    """Return float64 values that are spelled shortest and are the very same numbers in the array's own dtype."""
+    if array.dtype.kind != "f":
+        return array
+    # NumPy spells a number with as many digits as its dtype needs: 0.1 for what is 0.10000000149 as a float64.
+    return np.array([float(str(value)) for value in array.ravel()], np.float64).reshape(array.shape)
 
 
 def _be_a_device(

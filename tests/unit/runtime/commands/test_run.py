@@ -20,7 +20,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgemm.bundle import open_bundle
 from edgemm.cli import run
+from edgemm_runtime.engines.golden import read_samples
 from simulators.models import Dense, make_bundle
 
 COMMAND = [sys.executable, "-m", "edgemm", "run"]
@@ -51,6 +53,16 @@ def test_the_curl_line_that_it_prints_works(bundle_path: Path) -> None:
     expected = Dense.random(0).predict(np.array(sent, np.float32))
     assert np.allclose(answer["outputs"]["scores"], expected, atol=1e-5)
     assert answer["model"] == "tiny"
+
+
+def test_the_curl_line_spells_the_golden_sample_as_short_as_it_can(bundle_path: Path) -> None:
+    with open_bundle(bundle_path) as bundle:
+        golden_input = read_samples(bundle).input(0)["x"]
+    with running(str(bundle_path)) as (_, [_, curl]):
+        body = shlex.split(curl.removeprefix("try: "))[-1]
+    numbers = body.removeprefix('{"inputs":{"x":[[').removesuffix("]]}}").split(",")
+    assert [np.float32(number) for number in numbers] == golden_input.ravel().tolist()
+    assert max(len(number.lstrip("-")) for number in numbers) <= len("0.123456789"), "a float32 needs 9 digits"
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
