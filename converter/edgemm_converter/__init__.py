@@ -2,5 +2,6 @@
 
 from edgemm_converter.child import ChildLimits
 from edgemm_converter.conversion import ConversionResult, convert
+from edgemm_converter.options import ConversionOptions
 
-__all__ = ["ChildLimits", "ConversionResult", "convert"]
+__all__ = ["ChildLimits", "ConversionOptions", "ConversionResult", "convert"]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Unpack
 
 import click
 import msgspec
@@ -14,6 +14,7 @@ from edgemm_converter.child import ChildLimits
 from edgemm_converter.conversion import ConversionResult
 from edgemm_converter.conversion import convert as convert_model
 from edgemm_converter.metrics import Metric
+from edgemm_converter.options import ConversionOptions
 from edgemm_converter.plan import AUTO, PRECISIONS
 
 PATH = click.Path(path_type=Path)
@@ -59,6 +60,7 @@ class InputShape(click.ParamType[tuple[str, tuple[int, ...]]]):
 @click.option("--signature", help="Which signature of a SavedModel or .tflite file.  [default: serving_default]")
 @click.option(
     "--input-shape", "input_shapes", multiple=True, type=InputShape(), metavar="NAME=1,224,224,3",
+    callback=lambda _context, _parameter, shapes: dict(shapes),
     help="Fix the shape of an input that the source leaves open. Repeatable.",
 )  # fmt: skip
 @click.option("--eval", "evaluation", type=PATH, help="Likewise, with `labels`, or images in folders of classes.")
@@ -82,8 +84,7 @@ def convert(
     timeout: float,
     max_memory: float,
     as_json: bool,
-    input_shapes: Sequence[tuple[str, tuple[int, ...]]],
-    **options: object,
+    **options: Unpack[ConversionOptions],
 ) -> None:
     """Turn a trained Keras model into a verified bundle.
 
@@ -99,8 +100,7 @@ def convert(
             console.print(f"• {stage}", markup=False)
             status.update(stage)
 
-        shapes = dict(input_shapes)
-        result = convert_model(source, limits=limits, progress=progress, input_shapes=shapes, **options)  # type: ignore[arg-type]
+        result = convert_model(source, limits=limits, progress=progress, **options)
     if as_json:
         click.echo(json.dumps(_summary(result)))
         return

@@ -14,10 +14,12 @@ from edgemm_converter import datasets, naming, plan, preprocessing, source
 from edgemm_converter import labels as label_file
 from edgemm_converter.datasets import Dataset
 from edgemm_converter.metrics import Metric
+from edgemm_converter.options import ConversionOptions, check_names
 from edgemm_converter.plan import VariantPlan
 from edgemm_converter.protocol import FINISHED, SourceFormat
 
 DEFAULT_MAX_DROP = 0.005
+_FIRST_VERSION = "0.1.0"
 
 
 @dataclass(frozen=True)
@@ -57,75 +59,93 @@ class Job:
         return (plan.FLOATS.id, *planned) if needed else planned
 
 
-def check(
-    path: Path,
-    *,
-    output: str | Path | None,
-    name: str | None,
-    version: str,
-    targets: Sequence[str],
-    precisions: Sequence[str],
-    calibration: str | Path | None,
-    labels: str | Path | Sequence[str] | None,
-    custom_objects: Sequence[str],
-    allow_lambda: bool,
-    signature: str | None,
-    input_shapes: Mapping[str, Sequence[int]] | None,
-    evaluation: str | Path | None,
-    evaluated_output: str | None,
-    metric: str,
-    max_drop: float | None,
-    preprocess: str | Path | None,
-    report: str | Path | None,
-    licence: str | None,
-) -> Job:
+def check(path: Path, options: ConversionOptions) -> Job:
     """Return what was asked for, after all checks that need nothing heavy.
 
     Raises:
         InputError: what was given can never work.
         EnvironmentFailure: the output cannot be written.
+        TypeError: there is no option of that name.
     """
+    check_names(options)
     kind = source.detect(path)
-    plans: tuple[VariantPlan, ...] = ()
+    plans = _plans(path, kind, options)
+    name, version = _identity(path, options)
+    report = _given_path(options.get("report"))
+    output = _given_path(options.get("output")) or Path(naming.bundle_file(name, version))
+    for file in (output, report):
+        if file is not None:
+            _check_output(file)
+    _check_budget(options)
+    declared = preprocessing.read(file) if (file := _given_path(options.get("preprocess"))) is not None else {}
+    labels = _labels(options.get("labels"))
+    search = plan.AUTO in options.get("precisions", ())
+    max_drop = options.get("max_drop")
+    return Job(
+        source=path,
+        format=kind,
+        output=output,
+        name=name,
+        version=version,
+        plans=plans,
+        required=_required(plans, options),
+        signature=options.get("signature"),
+        input_shapes={name: tuple(shape) for name, shape in (options.get("input_shapes") or {}).items()},
+        calibration=_data(options.get("calibration"), declared=declared, labels=labels, labelled=False),
+        evaluation=_data(options.get("evaluation"), declared=declared, labels=labels, labelled=True),
+        evaluated_output=options.get("evaluated_output"),
+        metric=_metric(options.get("metric", Metric.ACCURACY)),
+        max_drop=DEFAULT_MAX_DROP if search and max_drop is None else max_drop,
+        search=search,
+        preprocessing=declared,
+        report=report,
+        labels=labels,
+        custom_objects=tuple(options.get("custom_objects", ())),
+        allow_lambda=options.get("allow_lambda", False),
+        licence=options.get("licence"),
+    )
+
+
+def _plans(path: Path, kind: SourceFormat, options: ConversionOptions) -> tuple[VariantPlan, ...]:
+    """Return the variants to make; none of a finished file, which is one."""
+    targets, precisions = options.get("targets", ()), options.get("precisions", ())
     if kind not in FINISHED:
-        plans = plan.plan(targets=targets, precisions=precisions, calibrated=calibration is not None)
-    elif targets or precisions or input_shapes:
+        return plan.plan(targets=targets, precisions=precisions, calibrated=options.get("calibration") is not None)
+    if targets or precisions or options.get("input_shapes"):
         raise InputError(
             f"{path}: a finished {kind} file is packaged as it is: leave --target, --precision and --input-shape out, "
             "or give the model that it was made from"
         )
+    return ()
+
+
+def _identity(path: Path, options: ConversionOptions) -> tuple[str, str]:
+    """Return the model's name and version."""
+    name = options.get("name")
     model = check_model_name(name) if name is not None else naming.model_name(path)
-    target = Path(output) if output is not None else Path(naming.bundle_file(model, Version(version).text))
-    _check_output(target)
-    if report is not None:
-        _check_output(Path(report))
-    search = plan.AUTO in precisions
-    _check_budget(search=search, max_drop=max_drop, evaluated=evaluation is not None)
-    names = tuple(label_file.read(Path(labels)) if isinstance(labels, (str, Path)) else labels or ()) or None
-    declared = preprocessing.read(Path(preprocess)) if preprocess is not None else {}
-    return Job(
-        source=path,
-        format=kind,
-        output=target,
-        name=model,
-        version=Version(version).text,
-        plans=plans,
-        required=plan.required(plans, targets=targets, precisions=precisions) + ((plan.FLOATS.id,) if search else ()),
-        signature=signature,
-        input_shapes={name: tuple(shape) for name, shape in (input_shapes or {}).items()},
-        calibration=_data(calibration, declared=declared, labels=names, labelled=False),
-        evaluation=_data(evaluation, declared=declared, labels=names, labelled=True),
-        evaluated_output=evaluated_output,
-        metric=Metric(metric),
-        max_drop=DEFAULT_MAX_DROP if search and max_drop is None else max_drop,
-        search=search,
-        preprocessing=declared,
-        report=Path(report) if report is not None else None,
-        labels=names,
-        custom_objects=tuple(custom_objects),
-        allow_lambda=allow_lambda,
-        licence=licence,
-    )
+    return model, Version(options.get("version", _FIRST_VERSION)).text
+
+
+def _required(plans: tuple[VariantPlan, ...], options: ConversionOptions) -> tuple[str, ...]:
+    targets, precisions = options.get("targets", ()), options.get("precisions", ())
+    searched = (plan.FLOATS.id,) if plan.AUTO in precisions else ()
+    return plan.required(plans, targets=targets, precisions=precisions) + searched
+
+
+def _labels(given: str | Path | Sequence[str] | None) -> tuple[str, ...] | None:
+    found = label_file.read(Path(given)) if isinstance(given, (str, Path)) else given
+    return tuple(found or ()) or None
+
+
+def _metric(name: str) -> Metric:
+    try:
+        return Metric(name)
+    except ValueError as err:
+        raise InputError(f"metric {name!r}: expected one of {', '.join(Metric)}") from err
+
+
+def _given_path(path: str | Path | None) -> Path | None:
+    return Path(path) if path is not None else None
 
 
 def _data(
@@ -136,8 +156,9 @@ def _data(
     return datasets.read(Path(path), declared=declared, labels=labels, labelled=labelled)
 
 
-def _check_budget(*, search: bool, max_drop: float | None, evaluated: bool) -> None:
-    if search and not evaluated:
+def _check_budget(options: ConversionOptions) -> None:
+    max_drop, evaluated = options.get("max_drop"), options.get("evaluation") is not None
+    if plan.AUTO in options.get("precisions", ()) and not evaluated:
         raise InputError("precision auto needs --eval: labelled data on which candidates are measured")
     if max_drop is not None and not evaluated:
         raise InputError("--max-drop needs --eval: labelled data on which variants are measured")

@@ -9,12 +9,46 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
 from edgemm.errors import InputError
+from edgemm.manifest import Lineage
+from edgemm_converter import plan, source
+from edgemm_converter.job import Job
 
 LIBRARIES = (
     "ai-edge-litert", "ai-edge-quantizer", "edgemm", "keras", "numpy", "onnx", "onnxruntime", "tensorflow", "tf-keras",
     "tf2onnx",
 )  # fmt: skip
 _GIT_TIMEOUT_S = 10
+
+
+def of(given: Job) -> Lineage:
+    """Return where the bundle of a conversion comes from."""
+    return Lineage(
+        source_name=given.source.resolve().name,
+        source_digest=source.digest(given.source),
+        source_format=given.format,
+        libraries=library_versions(),
+        options=_options(given),
+        calibration_digest=source.digest(given.calibration.path) if given.calibration else None,
+        evaluation_digest=source.digest(given.evaluation.path) if given.evaluation else None,
+        git_commit=git_commit(),
+    )
+
+
+def _options(given: Job) -> dict[str, str]:
+    shapes = (f"{name}={','.join(map(str, shape))}" for name, shape in sorted(given.input_shapes.items()))
+    optional = {
+        "precision": plan.AUTO if given.search else None,
+        "metric": given.metric if given.evaluation is not None else None,
+        "max_drop": f"{given.max_drop:g}" if given.max_drop is not None else None,
+        "signature": given.signature,
+        "input_shapes": ";".join(shapes) or None,
+    }
+    return {
+        "variants": ",".join(p.id for p in given.plans),
+        "custom_objects": ",".join(given.custom_objects),
+        "allow_lambda": str(given.allow_lambda).lower(),
+        **{name: value for name, value in optional.items() if value is not None},
+    }
 
 
 def library_versions(names: Iterable[str] = LIBRARIES) -> dict[str, str]:

@@ -1,0 +1,50 @@
+"""The source model, loaded and converted by a child: what it serves, its outputs on all samples, a file per variant."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgemm_converter import labels
+from edgemm_converter.child import ChildLimits, Progress, run_child
+from edgemm_converter.datasets import Dataset
+from edgemm_converter.job import Job
+from edgemm_converter.protocol import Exported, ExportRequest, StagedData
+
+_WORKER = "edgemm_converter.source_worker"
+
+
+def export(given: Job, folder: Path, *, limits: ChildLimits, progress: Progress) -> Exported:
+    """Have the source loaded, run and converted; the files are in `folder`.
+
+    Raises:
+        InputError: the source cannot be opened, or data or labels do not fit it.
+        ConversionError: no variant can be made of it.
+    """
+    exported = run_child(_WORKER, _request(given, folder), folder=folder, limits=limits, progress=progress)
+    assert isinstance(exported, Exported)
+    if given.labels is not None:
+        labels.check(given.labels, exported.signature)
+    return exported
+
+
+def _request(given: Job, folder: Path) -> ExportRequest:
+    return ExportRequest(
+        source=str(given.source.resolve()),
+        format=given.format,
+        variants=given.exported_variants,
+        calibration=_staged(given.calibration, folder / "calibration.npz"),
+        evaluation=_staged(given.evaluation, folder / "evaluation.npz"),
+        preprocessing=given.preprocessing,
+        custom_objects=given.custom_objects,
+        allow_lambda=given.allow_lambda,
+        signature=given.signature,
+        input_shapes=given.input_shapes,
+        required=given.required,
+    )
+
+
+def _staged(data: Dataset | None, file: Path) -> StagedData | None:
+    if data is None:
+        return None
+    data.save(file)
+    return StagedData(file=str(file), shown=str(data.path))

@@ -1,0 +1,81 @@
+"""What a conversion may be told: the options of `convert`, and of the command of that name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TypedDict
+
+
+class ConversionOptions(TypedDict, total=False):
+    """Options of a conversion by name; each may be left out."""
+
+    output: str | Path | None
+    """The bundle to write; `NAME-VERSION.edgemm` in the current folder by default."""
+
+    name: str | None
+    """The model's name; made from the source's file name by default."""
+
+    version: str
+    """The model's semantic version; 0.1.0 by default."""
+
+    targets: Sequence[str]
+    """`tflite` and `onnx`; both by default."""
+
+    precisions: Sequence[str]
+    """`float32`, `float16`, `int8`, `int8-dynamic`, `int16x8`, `int8-weights`, `int4-weights`, or `auto` for the
+    smallest TFLite variant within `max_drop`; float32 by default, and int8 with `calibration`."""
+
+    calibration: str | Path | None
+    """Real inputs: a `.npz` or `.npy` with one array or one for each input, a CSV, or with `preprocess` a folder of
+    images; of more than 512 samples, 512 that are spread evenly are used."""
+
+    labels: str | Path | Sequence[str] | None
+    """Names of the classes, or a file of them."""
+
+    custom_objects: Sequence[str]
+    """Modules to import in the child for custom layers: `MODULE` or `MODULE:NAME`."""
+
+    allow_lambda: bool
+    """Run Lambda layers, which are Python code in the model file."""
+
+    signature: str | None
+    """Which signature of a SavedModel or `.tflite` file; `serving_default` or the only one by default."""
+
+    input_shapes: Mapping[str, Sequence[int]] | None
+    """Shapes of inputs that the source leaves open, by name; −1 for a dimension that stays variable."""
+
+    evaluation: str | Path | None
+    """Labelled data, on which each variant is measured: like `calibration`, with an array or column `labels`, or with
+    images in folders of classes."""
+
+    evaluated_output: str | None
+    """Which output the metric is of, where several fit."""
+
+    metric: str
+    """`accuracy`, `f1`, `precision`, `recall`, `mse` or `auc`; accuracy by default."""
+
+    max_drop: float | None
+    """No bundle where a variant's metric is worse than the source's by more; the budget of `auto`, 0.005 by default
+    there."""
+
+    preprocess: str | Path | None
+    """A TOML file that says how inputs are made of images or class indices."""
+
+    report: str | Path | None
+    """Where to write a page of HTML about the conversion."""
+
+    licence: str | None
+    """The model's licence, as text."""
+
+
+def check_names(options: ConversionOptions) -> None:
+    """Check that only options that there are were given, as Python does for named parameters.
+
+    Raises:
+        TypeError: one is none of them.
+    """
+    for name in options:
+        if name not in ConversionOptions.__annotations__:
+            known = ", ".join(ConversionOptions.__annotations__)
+            raise TypeError(f"convert() got an unexpected option {name!r}; expected one of {known}")
