@@ -100,6 +100,8 @@ class SimulatedDevice:
     director: Sequence[Key]
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     default: Outcome = Outcome.COMMIT
+    detail: str | None = None
+    """What it says of each failure."""
     silent: bool = False
     now: float = 1_800_000_000.0
     generation: int = 0
@@ -261,6 +263,7 @@ class SimulatedDevice:
             version=model.version,
             attempt=model.attempt,
             reason=reason,
+            detail=self.detail if state in FAILURES else None,
             rollout=model.rollout,
             active_digest=active.digest if active else None,
             active_version=active.version if active else None,

@@ -17,6 +17,7 @@ from edgemm_fleet.client import FleetClient
 from edgemm_fleet.commands.output import age, as_json_option, print_json, print_table, size
 from edgemm_fleet.commands.parameters import DURATION, choices, connect
 from edgemm_fleet.commands.stages import stage_options
+from edgemm_fleet.rollout.explanation import in_short
 from edgemm_fleet.rollout.plan import Group, Selector
 from edgemm_fleet.rollout.progress import Rollout
 
@@ -105,7 +106,14 @@ def status(rollout_id: str, *, watch: bool, as_json: bool) -> None:
         return
     click.echo(_line(detail))
     rows = [
-        (str(m.group + 1), m.device, m.state.value, m.update_state or "", m.reason or "", age(m.changed_at))
+        (
+            str(m.group + 1),
+            m.device,
+            m.state.value,
+            m.update_state or "",
+            in_short(m.reason, m.detail),
+            age(m.changed_at),
+        )
         for m in members
     ]
     headings = ("group", "device", "state", "update", "reason", "changed")

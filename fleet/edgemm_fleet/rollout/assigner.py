@@ -86,6 +86,7 @@ class Assigner:
                 member,
                 state=MemberState.REVERTING,
                 reason=None,
+                detail=None,
                 generation=generations[device],
                 changed_at=now,
                 deadline_at=rollout.deadline_at,

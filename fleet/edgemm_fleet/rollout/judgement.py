@@ -44,10 +44,15 @@ def judge(member: Member, reported: Reported, *, plan: Plan, now: float) -> Memb
         return member  # an unfinished member has a deadline, and this one's has passed
     if state is member.state and update_state is member.update_state:
         return member
-    reason = entry.reason if entry is not None and state in {_M.FAILED, _M.EXCUSED} else None
-    deadline_at = _deadline(member, state, plan=plan, now=now)
+    unsuccessful = entry if state in {_M.FAILED, _M.EXCUSED} else None
     return replace(
-        member, state=state, update_state=update_state, reason=reason, changed_at=now, deadline_at=deadline_at
+        member,
+        state=state,
+        update_state=update_state,
+        reason=unsuccessful.reason if unsuccessful else None,
+        detail=unsuccessful.detail if unsuccessful else None,
+        changed_at=now,
+        deadline_at=_deadline(member, state, plan=plan, now=now),
     )
 
 
@@ -60,12 +65,12 @@ def overdue(member: Member, *, now: float) -> Member:
         _M.REACHED: (_M.FAILED, DEADLINE),
         _M.ACTIVATING: (_M.FAILED, SILENT),
     }.get(member.state, (member.state, UNREACHED))
-    return replace(member, state=state, reason=reason, changed_at=now, deadline_at=None)
+    return replace(member, state=state, reason=reason, detail=None, changed_at=now, deadline_at=None)
 
 
 def excused(member: Member, *, reason: str, now: float) -> Member:
     """Return the member as one that counts neither way, such as a device that was removed from the fleet."""
-    return replace(member, state=_M.EXCUSED, reason=reason, changed_at=now, deadline_at=None)
+    return replace(member, state=_M.EXCUSED, reason=reason, detail=None, changed_at=now, deadline_at=None)
 
 
 def _seen(member: Member, entry: ReportedModel | None, plan: Plan) -> tuple[MemberState, UpdateState]:
@@ -106,4 +111,4 @@ def _reverting(member: Member, entry: ReportedModel | None, *, now: float) -> Me
     wanted = member.previous.digest if member.previous else None
     if (entry.active_digest if entry else None) != wanted:
         return member
-    return replace(member, state=_M.REVERTED, reason=None, changed_at=now, deadline_at=None)
+    return replace(member, state=_M.REVERTED, reason=None, detail=None, changed_at=now, deadline_at=None)

@@ -40,7 +40,7 @@ class Effect(Enum):
 
 @dataclass(frozen=True)
 class Decision:
-    """The rollout as it is from now on, and what has to be done with it."""
+    """The rollout as it is from now on, and what has to be done with it; `group` is the one that it is about."""
 
     rollout: Rollout
     effect: Effect = Effect.NONE
@@ -95,7 +95,7 @@ def _run(rollout: Rollout, tallies: Mapping[int, Tally], *, now: float) -> Decis
     verdicts = {index: tallies.get(index, Tally()).verdict(rollout.plan.groups[index]) for index in started}
     for index in started:
         if reason := _failure(verdicts[index], tallies.get(index, Tally()), index):
-            return Decision(move(rollout, _R.HALTED, reason=reason, now=now), Effect.WITHDRAW)
+            return Decision(move(rollout, _R.HALTED, reason=reason, now=now), Effect.WITHDRAW, index)
     for index in started:
         if changed := _progress(rollout, index, verdict=verdicts[index], now=now):
             return Decision(changed)

@@ -44,7 +44,7 @@ class Member(Struct, frozen=True, kw_only=True):
 
     `previous` is what the fleet wanted of the device before (None: the model was not on it), `attempt` and
     `generation` what it was told; `deadline_at` is when the present state ends by itself (seconds since the epoch,
-    None for an end state).
+    None for an end state). `reason` and `detail` are the device's own words for an end without success.
     """
 
     rollout: str
@@ -59,3 +59,4 @@ class Member(Struct, frozen=True, kw_only=True):
     deadline_at: float | None
     update_state: UpdateState | None = None
     reason: str | None = None
+    detail: str | None = None

@@ -6,6 +6,7 @@ because of it therefore become durable together: a manager that is killed anywhe
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Sequence
 
@@ -15,6 +16,7 @@ from edgemm.states import FAILURES, RolloutState, UpdateState
 from edgemm_fleet.director.director import Director
 from edgemm_fleet.rollout import judgement, machine
 from edgemm_fleet.rollout.assigner import Assigner
+from edgemm_fleet.rollout.explanation import explain
 from edgemm_fleet.rollout.machine import Decision, Effect
 from edgemm_fleet.rollout.members import BEFORE_ACTIVATING, UNFINISHED, Member, MemberState
 from edgemm_fleet.rollout.progress import Rollout
@@ -67,6 +69,8 @@ class Runner:
             decision = machine.decide(rollout, tally(rollouts.tallies(tx, rollout_id)), now=now)
             if decision is None:
                 return rollout
+            if decision.effect is Effect.WITHDRAW:
+                decision = _explained(decision, rollouts.members_of(tx, rollout_id, group=decision.group))
             self.apply(tx, decision, now=now)
 
     def apply(self, tx: Transaction, decision: Decision, *, now: float) -> None:
@@ -132,3 +136,10 @@ class Runner:
         self._assigner.take_back(tx, [*waiting, *slow], rollout, now=now)
         values = {"state": MemberState.WITHDRAWN, "reason": None, "changed_at": now, "deadline_at": None}
         rollouts.put_members(tx, [replace(member, **values) for member in waiting])
+
+
+def _explained(decision: Decision, members: Sequence[Member]) -> Decision:
+    """Add to a halt's reason what devices of its group gave as theirs."""
+    rollout = decision.rollout
+    reason = f"{rollout.reason or ''}{explain(members)}"
+    return dataclasses.replace(decision, rollout=replace(rollout, reason=reason))

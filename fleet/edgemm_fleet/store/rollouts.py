@@ -90,9 +90,13 @@ def find_member(tx: Transaction, rollout: str, device: str) -> Member | None:
     return None if row is None else _member(row)
 
 
-def members_of(tx: Transaction, rollout: str, *, states: Iterable[MemberState] | None = None) -> list[Member]:
-    """Return a rollout's members, by group and device."""
+def members_of(
+    tx: Transaction, rollout: str, *, states: Iterable[MemberState] | None = None, group: int | None = None
+) -> list[Member]:
+    """Return a rollout's members, by group and device; those in some states, or of one group (by index)."""
     query = select(members).where(members.c.rollout == rollout)
+    if group is not None:
+        query = query.where(members.c.group == group)
     if states is not None:
         query = query.where(members.c.state.in_([state.value for state in states]))
     return [_member(row) for row in tx.execute(query.order_by(members.c.group, members.c.device))]
@@ -192,4 +196,5 @@ def _member(row: Any) -> Member:
         deadline_at=row.deadline_at,
         update_state=UpdateState(row.update_state) if row.update_state else None,
         reason=row.reason,
+        detail=row.detail,
     )

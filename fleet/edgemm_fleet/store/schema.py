@@ -242,6 +242,7 @@ members = Table(
     Column("deadline_at", Float),
     Column("update_state", String),
     Column("reason", String),
+    Column("detail", Text),
     Index("members_by_device", "device"),
     Index("members_by_group", "rollout", "group", "state"),
     Index("members_due", "deadline_at", sqlite_where=text("deadline_at IS NOT NULL")),

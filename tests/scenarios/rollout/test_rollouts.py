@@ -53,10 +53,31 @@ def test_a_canary_that_fails_halts_the_rollout_and_nobody_else_is_touched(fleet:
     rollout = fleet.run("2.0.0", CANARY, EVERYBODY)
     stored = fleet.rollout(rollout)
     assert stored.state is RolloutState.HALTED
-    assert stored.reason == "group 1: too many errors; of 1 devices 1 reported, 0 committed, 1 failed"
+    (canary,) = fleet.states(rollout)
+    assert stored.reason == (
+        f"group 1: too many errors; of 1 devices 1 reported, 0 committed, 1 failed: selftest_failed (1): {canary}"
+    )
     assert list(fleet.states(rollout).values()) == ["failed"]
     assert set(fleet.sent) == set(fleet.states(rollout))
     assert {fleet.running(name) for name in names} == {"1.0.0"}
+
+
+def test_a_halt_tells_the_reasons_of_its_devices_with_counts_and_what_one_of_each_said(fleet: LocalFleet) -> None:
+    names = five_on_version_1(fleet)
+    end_as(fleet, "2.0.0", Outcome.SELFTEST_FAILED, "cam-0", "cam-1", "cam-2")
+    end_as(fleet, "2.0.0", Outcome.DAMAGED, "cam-3")
+    end_as(fleet, "2.0.0", Outcome.NO_SPACE, "cam-4")
+    for name in names[1:]:
+        fleet.devices[name].detail = f"output probs: expected 0.25,\nfound {name}"
+    rollout = fleet.start(fleet.plan("2.0.0", Group(percent=100, error_threshold=0.75, success_threshold=0.5)))
+    fleet.settle()
+    assert fleet.rollout(rollout).reason == (
+        "group 1: too many errors; of 5 devices 5 reported, 0 committed, 4 failed: "
+        "selftest_failed (3): cam-1: output probs: expected 0.25, found cam-1; "
+        "damaged (1): cam-3: output probs: expected 0.25, found cam-3; "
+        "excused: no_space (1): cam-4: output probs: expected 0.25, found cam-4"
+    )
+    assert fleet.members(rollout)["cam-3"].detail == "output probs: expected 0.25,\nfound cam-3"
 
 
 def test_a_version_that_turns_itself_back_in_probation_halts(fleet: LocalFleet) -> None:

@@ -69,12 +69,19 @@ def test_from_init_to_a_rollout_that_finishes_and_one_that_halts(logged_in, join
     admin = logged_in.admin
     good = admin.json("publish", bundle(tmp_path, "1.0.0"))["record"]
     bad = admin.json("publish", bundle(tmp_path, "2.0.0"), "--minimum-version", "1.0.0")["record"]
-    devices = [join(name, outcomes={bad["digest"]: Outcome.SELFTEST_FAILED}) for name in ("gate", "barn", "mast")]
+    said_of_it = {"outcomes": {bad["digest"]: Outcome.SELFTEST_FAILED}, "detail": "output probs: expected 0.25"}
+    devices = [join(name, **said_of_it) for name in ("gate", "barn", "mast")]
     said = admin.run("rollout", "create", "digits", "1.0.0", "--deadline", "2min", "--wait")
     assert re.search(r"r-[0-9a-f]{8} digits 1\.0\.0 finished; group 1: 1 committed;", said)
     assert {device.active["digits"].digest for device in devices} == {good["digest"]}
     halted = admin.run("rollout", "create", "digits", "2.0.0", "--deadline", "2min", "--wait", status=1)
-    assert re.search(r"error: rollout r-[0-9a-f]{8} is halted: group 1: too many errors", halted)
+    told = r"of 1 devices 1 reported, 0 committed, 1 failed: selftest_failed \(1\): (\S+): output probs: expected 0\.25"
+    found = re.search(r"error: rollout (r-[0-9a-f]{8}) is halted: group 1: too many errors; " + told, halted)
+    assert found is not None
+    shown = admin.run("rollout", "status", found[1])
+    assert re.search(told, shown)
+    assert re.search(rf"1 +{found[2]} +failed +failed +selftest_failed: output probs: expected 0\.25", shown)
+    assert re.search(told, admin.json("rollout", "status", found[1])["rollout"]["reason"])
     untouched = [device for device in devices if bad["digest"] not in str(device.reported)]
     assert len(untouched) == 2
     listed = admin.run("devices")
