@@ -26,7 +26,8 @@ class Samples:
 
     def input(self, index: int) -> dict[str, Array]:
         """Return the inputs of one sample."""
-        return {name: array[index] for name, array in self.inputs.items()}
+        # `...` makes an array of rank 0 where plain indexing would make a NumPy scalar, which engines do not take.
+        return {name: array[index, ...] for name, array in self.inputs.items()}
 
 
 def read_samples(source: BlobSource) -> Samples:
@@ -55,7 +56,7 @@ def check(source: BlobSource, variant: Variant, model: LoadedModel, *, samples: 
     for index in range(golden.count if samples is None else min(samples, golden.count)):
         answers = model.run(golden.input(index))
         for name, tolerance in tolerances.items():
-            expected, found = golden.outputs[name][index], answers[name]
+            expected, found = golden.outputs[name][index, ...], answers[name]
             _check_error(variant, name, index=index, error=max_error(expected, found), limit=tolerance.max_abs)
             disagreeing[name] += not same_argmax(expected, found)
             _check_argmax(variant, name, disagreeing[name], tolerance=tolerance, count=golden.count)

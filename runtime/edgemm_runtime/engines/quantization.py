@@ -25,10 +25,10 @@ def to_file(values: Array, tensor: VariantTensor) -> Array:
     """
     dtype = np.dtype(tensor.dtype.value)
     if tensor.quantization is not None:
-        return _quantize(values, tensor, dtype=dtype, quantization=tensor.quantization)
+        return _ranked(_quantize(values, tensor, dtype=dtype, quantization=tensor.quantization))
     if values.dtype == dtype:
         return values
-    return _cast(values, dtype, name=tensor.name)
+    return _ranked(_cast(values, dtype, name=tensor.name))
 
 
 def from_file(values: Array, tensor: VariantTensor, *, dtype: DType) -> Array:
@@ -36,10 +36,15 @@ def from_file(values: Array, tensor: VariantTensor, *, dtype: DType) -> Array:
     wanted = np.dtype(dtype.value)
     if tensor.quantization is not None:
         steps = values.astype(np.int64) - tensor.quantization.zero_point
-        return _cast(steps * tensor.quantization.scale, wanted, name=tensor.name)
+        return _ranked(_cast(steps * tensor.quantization.scale, wanted, name=tensor.name))
     if values.dtype == wanted:
         return values
-    return _cast(values, wanted, name=tensor.name)
+    return _ranked(_cast(values, wanted, name=tensor.name))
+
+
+def _ranked(values: Array) -> Array:
+    """Return an array also where NumPy's arithmetic made a scalar out of an array of rank 0."""
+    return np.asarray(values)
 
 
 def _quantize(values: Array, tensor: VariantTensor, *, dtype: np.dtype[Any], quantization: Quantization) -> Array:
