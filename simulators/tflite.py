@@ -1,4 +1,4 @@
-"""TFLite flatbuffers of fully connected layers, written without TensorFlow."""
+"""TFLite flatbuffers of fully connected and convolutional layers, written without TensorFlow."""
 
 from __future__ import annotations
 
@@ -72,17 +72,36 @@ def dense_heads(kernels: Mapping[str, Floats]) -> bytes:
     return _pack(tensors)
 
 
-def _pack(tensors: list[_Tensor]) -> bytes:
+def conv_float32(kernel: Floats, bias: Floats) -> bytes:
+    """Return a convolution without padding over an image of any size; `kernel` is [height, width, in, out]."""
+    weights = np.ascontiguousarray(kernel.transpose(3, 0, 1, 2))
+    tensors = [
+        _Tensor(INPUT, "float32", (-1, -1, -1, kernel.shape[2])),
+        _Tensor("kernel", "float32", weights.shape, weights.tobytes()),
+        _Tensor("bias", "float32", bias.shape, bias.tobytes()),
+        _Tensor(OUTPUT, "float32", (-1, -1, -1, kernel.shape[3])),
+    ]
+    options = schema.Conv2DOptionsT()
+    options.padding, options.strideH, options.strideW = schema.Padding.VALID, 1, 1
+    options.dilationHFactor = options.dilationWFactor = 1
+    return _pack(tensors, code=schema.BuiltinOperator.CONV_2D, options=options)
+
+
+def _pack(
+    tensors: list[_Tensor],
+    *,
+    code: int = schema.BuiltinOperator.FULLY_CONNECTED,
+    options: schema.FullyConnectedOptionsT | schema.Conv2DOptionsT | None = None,
+) -> bytes:
     """Return a file whose every four tensors are the input, weights, bias and output of a layer."""
     layers = range(0, len(tensors), 4)
     graph = schema.SubGraphT(
         tensors=[_tensor(t, buffer=i + 1) for i, t in enumerate(tensors)],
         inputs=list(layers),
         outputs=[first + 3 for first in reversed(layers)],
-        operators=[_fully_connected(first) for first in layers],
+        operators=[_layer(first, options or schema.FullyConnectedOptionsT()) for first in layers],
         name="main",
     )
-    code = schema.BuiltinOperator.FULLY_CONNECTED
     model = schema.ModelT(
         version=3,
         operatorCodes=[schema.OperatorCodeT(deprecatedBuiltinCode=code, builtinCode=code, version=4)],
@@ -94,13 +113,13 @@ def _pack(tensors: list[_Tensor]) -> bytes:
     return bytes(builder.Output())
 
 
-def _fully_connected(first: int) -> schema.OperatorT:
-    options = schema.FullyConnectedOptionsT()
+def _layer(first: int, options: schema.FullyConnectedOptionsT | schema.Conv2DOptionsT) -> schema.OperatorT:
+    kind = "Conv2DOptions" if isinstance(options, schema.Conv2DOptionsT) else "FullyConnectedOptions"
     return schema.OperatorT(
         opcodeIndex=0,
         inputs=[first, first + 1, first + 2],
         outputs=[first + 3],
-        builtinOptionsType=schema.BuiltinOptions.FullyConnectedOptions,
+        builtinOptionsType=getattr(schema.BuiltinOptions, kind),
         builtinOptions=options,
     )
 

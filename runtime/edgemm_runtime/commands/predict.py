@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 import msgspec
 
+from edgemm.errors import BadRequestError, InputError
 from edgemm_runtime.commands.given import read_given
 from edgemm_runtime.model import Model, load
 from edgemm_runtime.serving import plain
@@ -34,7 +35,11 @@ def predict(bundle: Path, inputs: tuple[str, ...], *, variant: str, as_json: boo
 
 def _answer(model: Model, text: str) -> Answer:
     given = read_given(text, model.manifest.signature)
-    return plain.make_answer(model.manifest, model.predict(given), name=model.manifest.name)
+    try:
+        outputs = model.predict(given)
+    except BadRequestError as err:
+        raise InputError(str(err)) from err
+    return plain.make_answer(model.manifest, outputs, name=model.manifest.name)
 
 
 def _describe(answer: Answer) -> str:

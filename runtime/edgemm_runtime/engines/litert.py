@@ -1,13 +1,16 @@
 """LiteRT (`ai-edge-litert`): TFLite flatbuffers.
 
 An interpreter is one set of tensors in memory, so a lock is held from writing its inputs to copying its outputs;
-`invoke` itself releases the GIL. Variable dimensions are resized when a request's shape differs from the last one.
+`invoke` itself releases the GIL. Variable dimensions are resized when a request's shape differs from the last one. A
+file whose variable dimensions are more than the batch says 1 for each, a size that it may not be able to compute: such
+a one gets its memory with the first request.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -28,7 +31,8 @@ def open_session(variant: Variant, model: bytes, threads: int) -> LiteRtSession:
     try:
         with native_log.in_the_log():
             interpreter = Interpreter(model_content=model, num_threads=threads)
-            interpreter.allocate_tensors()
+            if not _is_sized_by_requests(interpreter):
+                interpreter.allocate_tensors()
         return LiteRtSession(interpreter, variant)
     except (ValueError, RuntimeError) as err:
         raise EngineError(f"LiteRT cannot load the file: {_one_line(err)}") from err
@@ -45,6 +49,7 @@ class LiteRtSession:
         self._outputs = {t.tensor: _find(t, outputs, what="output") for t in variant.outputs}
         if unfed := {d["name"] for d in inputs} - set(self._inputs):
             raise EngineError(f"the file's input {min(unfed)!r} is not among the variant's")
+        self._allocated = not _is_sized_by_requests(interpreter)
         self._shapes = {d["name"]: tuple(d["shape"]) for d in inputs}
 
     def invoke(self, feeds: Arrays) -> dict[str, Array]:
@@ -61,14 +66,20 @@ class LiteRtSession:
 
     def _resize(self, feeds: Arrays) -> None:
         changed = {name: a.shape for name, a in feeds.items() if self._shapes[name] != a.shape}
-        if not changed:
+        if not changed and self._allocated:
             return
         # Forgotten first: if resizing fails half way, the next request resizes again.
         self._shapes.update(dict.fromkeys(changed, ()))
         for name, shape in changed.items():
             self._interpreter.resize_tensor_input(self._inputs[name], shape)
-        self._interpreter.allocate_tensors()
+        with nullcontext() if self._allocated else native_log.in_the_log():
+            self._interpreter.allocate_tensors()
+        self._allocated = True
         self._shapes.update(changed)
+
+
+def _is_sized_by_requests(interpreter: Interpreter) -> bool:
+    return any(-1 in details["shape_signature"][1:] for details in interpreter.get_input_details())
 
 
 def _find(tensor: VariantTensor, details: Iterable[Mapping[str, Any]], *, what: str) -> int:

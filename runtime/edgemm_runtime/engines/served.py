@@ -14,7 +14,8 @@ from edgemm_runtime.engines.model import Array, Arrays, Session
 class SignatureModel:
     """A `LoadedModel` over a `Session`.
 
-    Where the file's batch is fixed at 1 and the signature's is variable, the batch is run one by one.
+    Where the file's batch is fixed at 1 and the signature's is variable, the batch is run one by one. Where another
+    dimension is variable, a size that the engine cannot compute is the request's fault and not the engine's.
     """
 
     def __init__(self, session: Session, variant: Variant, signature: Signature) -> None:
@@ -27,12 +28,22 @@ class SignatureModel:
             if spec.shape[:1] == (-1,) and self._inputs[spec.name].shape[:1] == (1,)
         )
 
+        self._sized = tuple(spec.name for spec in signature.inputs if -1 in spec.shape[1:])
+        self._answered: dict[str, tuple[int, ...]] = {}
+
     def run(self, inputs: Arrays) -> dict[str, Array]:
         """Compute all outputs; see `LoadedModel`."""
         check_inputs(self._signature, inputs)
         feeds = {name: quantization.to_file(array, self._inputs[name]) for name, array in inputs.items()}
         batch = self._batch(inputs)
-        found = self._invoke(feeds) if batch is None else self._one_by_one(feeds, batch=batch)
+        try:
+            found = self._invoke(feeds) if batch is None else self._one_by_one(feeds, batch=batch)
+        except EngineError as err:
+            if self._is_of_a_bad_size(feeds):
+                raise BadRequestError(self._bad_size(feeds, err)) from err
+            raise
+        if self._sized and not self._answered:
+            self._answered = {name: (1, *array.shape[1:]) if array.shape else () for name, array in feeds.items()}
         return {
             spec.name: self._finish(found[self._outputs[spec.name].tensor], self._outputs[spec.name], index=i)
             for i, spec in enumerate(self._signature.outputs)
@@ -63,6 +74,25 @@ class SignatureModel:
                     f"input {name!r}: this variant's file takes shape {expected}, found {list(array.shape)}"
                 )
         return self._session.invoke({self._inputs[name].tensor: array for name, array in feeds.items()})
+
+    def _is_of_a_bad_size(self, feeds: Arrays) -> bool:
+        """Tell whether the engine, which failed, still answers at a size that it answered before and that is not this.
+
+        The golden sample is the first that a model answers, so its size is known before any request.
+        """
+        answered = self._answered
+        if not answered or all(feeds[name].shape[1:] == answered[name][1:] for name in self._sized):
+            return False
+        try:
+            self._invoke({name: np.zeros(answered[name], array.dtype) for name, array in feeds.items()})
+        except (EngineError, BadRequestError):
+            return False
+        return True
+
+    def _bad_size(self, feeds: Arrays, err: EngineError) -> str:
+        found = ", ".join(f"{name!r} of shape {list(feeds[name].shape)}" for name in self._sized)
+        answered = ", ".join(str(list(self._answered[name])) for name in self._sized)
+        return f"input {found}: the model cannot compute this size, but for example {answered}: {err}"
 
     def _finish(self, values: Array, tensor: VariantTensor, *, index: int) -> Array:
         spec = self._signature.outputs[index]
