@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgemm.cli import run
+from edgemm_runtime.engines.measuring import measure_in_child, peak_rss_bytes
 from simulators.models import VARIANTS, make_bundle
 
 
@@ -66,6 +67,22 @@ def test_bench_measures_each_variant_in_its_own_process(bundle_path: Path, capfd
         assert m["load_ms"] > 0
         assert 10e6 < m["peak_rss_bytes"] < 1e9
         assert m["runs"] == 20
+
+
+def test_bench_measures_the_model_and_not_its_caller(bundle_path: Path) -> None:
+    held = bytearray(b"x") * 600_000_000
+    found = measure_in_child(bundle_path, "tflite:float32", runs=1, threads=1, timeout_s=120)
+    assert 10e6 < found.peak_rss_bytes < len(held) / 2
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"), [("Name:\tpython\nVmHWM:\t   13524 kB\n", 13524 * 1024), ("Name:\tpython\n", None)]
+)
+def test_the_peak_is_what_linux_says_of_this_program(tmp_path: Path, status: str, expected: int | None) -> None:
+    (tmp_path / "status").write_text(status)
+    found = peak_rss_bytes(tmp_path / "status")
+    assert found == expected or (expected is None and found > 10e6)
+    assert peak_rss_bytes(tmp_path / "none") > 10e6
 
 
 def test_bench_prints_a_table(bundle_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
