@@ -82,11 +82,18 @@ class Device:
         return bool(seen["device"]["presence"]["online"]) and seen["reported"] is not None
 
     def state_of(self, version: str, model: str = "tiny") -> tuple[str, str | None] | None:
-        """Return the state and reason that it last reported of a version, None if it is about another one."""
+        """Return the state and reason that it last reported of a version; None if it never was in a rollout of it."""
         reported = self.report()["reported"]
         models = [] if reported is None else reported["models"]
         found = [(m["state"], m["reason"]) for m in models if (m["name"], m["version"]) == (model, version)]
-        return found[0] if found else None
+        return found[0] if found else self._failed_in(version)
+
+    def _failed_in(self, version: str) -> tuple[str, str | None] | None:
+        """Return how a version ended here that a halted rollout took back since."""
+        rollouts = [r["id"] for r in self._fleet.api("/rollouts")["items"] if r["plan"]["version"] == version]
+        members = [m for r in rollouts for m in self._fleet.api(f"/rollouts/{r}/members")["items"]]
+        ended = [m for m in members if m["device"] == self.id and m["state"] in {"failed", "excused"}]
+        return (ended[0]["update_state"], ended[0]["reason"]) if ended else None
 
     def wait_for_state(self, version: str, *states: str) -> tuple[str, str | None]:
         """Wait until it reported one of some states of a version."""

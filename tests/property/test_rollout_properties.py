@@ -61,7 +61,12 @@ def _check(fleet: LocalFleet, groups: list[Group], outcomes: list[Outcome | None
     assert installed <= set(fleet.members(rollout))
     assert all(len(device.installs) <= 1 for device in fleet.devices.values()), "nothing is installed twice"
     assert fleet.rollout(rollout).state in {RolloutState.FINISHED, RolloutState.HALTED}, "it ends"
-    assert all(member.deadline_at is None for member in fleet.members(rollout).values()), "so does each member"
+    members = fleet.members(rollout)
+    assert all(member.deadline_at is None for member in members.values()), "so does each member"
+    if fleet.rollout(rollout).state is RolloutState.HALTED:
+        unsure = {name for name, member in members.items() if member.reason == "silent"}
+        for name in members.keys() - unsure:
+            assert fleet.wanted(name) == fleet.running(name), "after a halt each device is to keep what it runs"
 
 
 STATES = st.sampled_from(MemberState)

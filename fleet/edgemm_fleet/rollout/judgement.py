@@ -73,6 +73,15 @@ def excused(member: Member, *, reason: str, now: float) -> Member:
     return replace(member, state=_M.EXCUSED, reason=reason, detail=None, changed_at=now, deadline_at=None)
 
 
+def gave_up(member: Member) -> bool:
+    """Tell whether a device is known not to be at this version any more, nor on its way to it.
+
+    One that went silent while it was activating may still commit: it finishes and reports, or fails when it is back.
+    A download that was too slow has failed, and would go on.
+    """
+    return member.state in {_M.FAILED, _M.EXCUSED} and member.reason != SILENT
+
+
 def _seen(member: Member, entry: ReportedModel | None, plan: Plan) -> tuple[MemberState, UpdateState]:
     """Tell a member's state, and the device's own, from what it says of the model."""
     if entry is None:

@@ -27,6 +27,8 @@ from edgemm_fleet.rollout.tally import Tally, Verdict
 _R = RolloutState
 OPEN_STATES = frozenset({_R.RUNNING, _R.ROLLING_BACK})
 """States in which a rollout acts by itself."""
+BROKEN_OFF_STATES = frozenset({_R.HALTED, _R.CANCELED})
+"""States in which its version is wanted of no device that has not committed it."""
 
 
 class Effect(Enum):

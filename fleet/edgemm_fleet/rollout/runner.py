@@ -49,7 +49,7 @@ class Runner:
                 ended = {member.device: member.attempt for member in changed if member.update_state in _UNSUCCESSFUL}
                 self._assigner.spend(tx, ended, rollout)
                 rollouts.put_members(tx, changed)
-                self.advance(tx, rollout_id, now=now)
+                self._take_back_ended(tx, changed, self.advance(tx, rollout_id, now=now), now=now)
 
     def tick(self, tx: Transaction, *, now: float) -> None:
         """End what is past its deadline, and let every open rollout decide."""
@@ -130,12 +130,15 @@ class Runner:
 
     def _withdraw(self, tx: Transaction, rollout: Rollout, *, now: float) -> None:
         waiting = rollouts.members_of(tx, rollout.id, states=BEFORE_ACTIVATING | {MemberState.TIMED_OUT})
-        # A download that was too slow has failed, and still goes on.
-        failed = rollouts.members_of(tx, rollout.id, states=[MemberState.FAILED])
-        slow = [member for member in failed if member.reason == judgement.DEADLINE]
-        self._assigner.take_back(tx, [*waiting, *slow], rollout, now=now)
+        ended = rollouts.members_of(tx, rollout.id, states=[MemberState.FAILED, MemberState.EXCUSED])
+        self._assigner.take_back(tx, [*waiting, *filter(judgement.gave_up, ended)], rollout, now=now)
         values = {"state": MemberState.WITHDRAWN, "reason": None, "changed_at": now, "deadline_at": None}
         rollouts.put_members(tx, [replace(member, **values) for member in waiting])
+
+    def _take_back_ended(self, tx: Transaction, changed: Sequence[Member], rollout: Rollout, *, now: float) -> None:
+        """Take the version back from devices that were activating when the rollout broke off, and failed since."""
+        if rollout.state in machine.BROKEN_OFF_STATES:
+            self._assigner.take_back(tx, list(filter(judgement.gave_up, changed)), rollout, now=now)
 
 
 def _explained(decision: Decision, members: Sequence[Member]) -> Decision:

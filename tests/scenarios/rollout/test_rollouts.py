@@ -109,6 +109,52 @@ def test_a_halt_takes_the_version_back_from_devices_that_have_not_begun_to_activ
     assert fleet.rollout(rollout).state is RolloutState.HALTED
 
 
+@pytest.mark.parametrize("outcome", [Outcome.SELFTEST_FAILED, Outcome.ERRORS, Outcome.DAMAGED, Outcome.NO_SPACE])
+def test_after_a_halt_nothing_is_wanted_of_a_device_but_what_it_runs(fleet: LocalFleet, outcome: Outcome) -> None:
+    five_on_version_1(fleet)
+    end_as(fleet, "2.0.0", outcome)
+    rollout = fleet.run("2.0.0", CANARY, EVERYBODY)
+    assert fleet.rollout(rollout).state is RolloutState.HALTED
+    (name,) = fleet.states(rollout)
+    assert fleet.wanted(name) == "1.0.0"
+    canary = fleet.devices[name]
+    canary.restart()  # and it has lost what it knew of failures
+    canary._failed.clear()
+    before = list(canary.installs)
+    fleet.connect(name)
+    assert (fleet.running(name), canary.installs) == ("1.0.0", before)
+    assert fleet.states(rollout) == {name: "excused" if outcome is Outcome.NO_SPACE else "failed"}
+
+
+def test_a_first_version_that_failed_is_wanted_no_more_after_the_halt(fleet: LocalFleet) -> None:
+    fleet.add("cam-0")
+    end_as(fleet, "1.0.0", Outcome.ERRORS)
+    rollout = fleet.run("1.0.0", EVERYBODY)
+    assert fleet.rollout(rollout).state is RolloutState.HALTED
+    assert (fleet.wanted("cam-0"), fleet.running("cam-0")) == (None, None)
+
+
+def test_a_device_that_was_activating_at_the_halt_and_fails_later_is_wanted_to_keep_what_it_runs(
+    fleet: LocalFleet,
+) -> None:
+    five_on_version_1(fleet)
+    end_as(fleet, "2.0.0", Outcome.DAMAGED)
+    end_as(fleet, "2.0.0", Outcome.HANG, "cam-0", "cam-1")
+    rollout = fleet.run("2.0.0", EVERYBODY, activation_deadline_s=4000)
+    assert fleet.rollout(rollout).state is RolloutState.HALTED
+    assert [fleet.wanted(name) for name in ("cam-0", "cam-1")] == ["2.0.0"] * 2
+    fleet.deliver([fleet.devices["cam-0"].turn_back("digits", reason="errors")])
+    fleet.settle()
+    assert (fleet.states(rollout)["cam-0"], fleet.wanted("cam-0")) == ("failed", "1.0.0")
+    fleet.wait(5000)
+    assert fleet.members(rollout)["cam-1"].reason == "silent"
+    assert fleet.wanted("cam-1") == "2.0.0", "it may have committed: what it says when it is back decides"
+    fleet.deliver([fleet.devices["cam-1"].turn_back("digits", reason="power_loss")])
+    fleet.settle()
+    assert (fleet.states(rollout)["cam-1"], fleet.wanted("cam-1")) == ("failed", "1.0.0")
+    assert fleet.members(rollout)["cam-1"].reason == "power_loss"
+
+
 def test_two_groups_that_err_at_once_halt_once(fleet: LocalFleet) -> None:
     five_on_version_1(fleet)
     end_as(fleet, "2.0.0", Outcome.HANG)
@@ -274,7 +320,7 @@ def test_a_halted_rollout_is_rolled_back_to_what_each_device_ran(fleet: LocalFle
     fleet.settle()
     assert fleet.rollout(rollout).state is RolloutState.ROLLED_BACK
     assert [fleet.running(name) for name in names] == ["1.0.0"] * 5
-    assert set(fleet.states(rollout).values()) == {"reverted"}
+    assert list(fleet.states(rollout).values()) == ["reverted"] * 3 + ["failed"] * 2
 
 
 def test_rolling_back_the_first_version_leaves_nothing_running(fleet: LocalFleet) -> None:

@@ -48,7 +48,11 @@ def test_a_bad_version_halts_at_the_canary(tmp_path: Path) -> None:
         second = fleet.start("2.0.0", Group(count=1), EVERYBODY)
         fleet.wait(lambda: fleet.rollout(second).state is RolloutState.HALTED, "version 2 is halted")
         assert {d.device.active["digits"].version for d in fleet.devices.values()} == {"1.0.0"}
-        assert sorted(max(d.device.generations) for d in fleet.devices.values()) == [1, 1, 2]
+        fleet.wait(
+            # Version 1, version 2 for the canary, and version 1 again for it alone.
+            lambda: sorted(max(d.device.generations) for d in fleet.devices.values()) == [1, 1, 3],
+            "the canary is told to keep what it runs",
+        )
 
 
 def test_devices_come_back_to_a_manager_that_restarts_and_a_broker_that_forgot_everything(tmp_path: Path) -> None:
