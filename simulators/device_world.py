@@ -80,6 +80,8 @@ class FakeHost:
         self.active: dict[str, Installed] = {}
         self.broken: set[str] = set()
         self.wrong: set[str] = set()
+        self.failures: dict[str, list[Exception]] = {}
+        """What loading a digest ends in, one after another, before it works."""
         self.figures: dict[str, tuple[int, int]] = {}
         """(requests, errors) by digest."""
 
@@ -92,6 +94,8 @@ class FakeHost:
             source.read(digest)
         if installed.digest in self.broken:
             raise EngineError("cannot be loaded")
+        if failures := self.failures.get(installed.digest):
+            raise failures.pop(0)
         self.points.pass_by("before swap")
         self.active[name] = installed
         self.points.pass_by("after swap")

@@ -37,6 +37,9 @@ class AgentLimits:
     damaged_retries: int = 3
     """Wrong bytes or signatures in a row before an update ends."""
 
+    load_tries: int = 4
+    """How often what was good is loaded, with pauses between, before it is given up for what came before it."""
+
     backoff_first_s: float = 1.0
     """Upper end of the first pause after a failed transfer or connection; it doubles from there."""
 

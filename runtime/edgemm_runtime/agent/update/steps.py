@@ -41,6 +41,7 @@ from edgemm_runtime.agent.options import AgentLimits
 from edgemm_runtime.agent.shelf import Shelf
 from edgemm_runtime.agent.update import events, machine, trial
 from edgemm_runtime.agent.update.events import Event, Trouble
+from edgemm_runtime.agent.update.loading import may_pass
 from edgemm_runtime.agent.update.machine import Step
 from edgemm_runtime.engines.choice import Resources, SkipReason, choose
 
@@ -135,23 +136,41 @@ class Steps:
             case Step.WATCH:
                 return self._activate(record) or self._watch(record, interrupt)
             case Step.ROLL_BACK:
-                return self.serve_active(record) or events.RolledBack()
+                return self.serve_active(record, interrupt) or events.RolledBack()
             case Step.CLEAN_UP:
-                return self._clean_up(record)
+                return self._clean_up(record, interrupt)
 
-    def serve_active(self, record: ModelFile) -> events.Lost | None:
-        """Let what is active answer requests, or nothing; tells if it cannot be loaded any more."""
-        host, active = self._tools.host, record.active
+    def serve_active(self, record: ModelFile, interrupt: threading.Event) -> events.Lost | None:
+        """Let what is active answer requests, or nothing; tells if it cannot be loaded any more.
+
+        A failure that may pass is tried again after a pause, and meanwhile nothing else answers: what is turned back
+        must not, and the memory that it holds may be what is missing.
+
+        Raises:
+            Interrupted: the interrupt was set meanwhile.
+        """
+        name, active = record.name, record.active
         if active is None:
-            if host.serving(record.name) is not None:
-                host.deactivate(record.name)
+            self._take_out(name)
             return None
-        try:
-            self._swap(record.name, active)
-        except (EngineError, BundleError, InputError, MemoryError) as err:
-            _log.error("active model cannot be loaded model=%s digest=%.12s error=%s", record.name, active.digest, err)
-            return events.Lost(str(err) or "out of memory")
-        return None
+        failures = 0
+        while True:
+            try:
+                self._swap(name, active)
+            except (EdgemmError, OSError, MemoryError) as err:
+                failures += 1
+                detail = str(err) or "out of memory"
+                _log.error("active model cannot be loaded model=%s digest=%.12s error=%s", name, active.digest, detail)
+                if failures >= self._tools.limits.load_tries or not may_pass(err):
+                    return events.Lost(detail)
+            else:
+                return None
+            self._take_out(name)
+            self._pause(failures, interrupt)
+
+    def _take_out(self, name: str) -> None:
+        if self._tools.host.serving(name) is not None:
+            self._tools.host.deactivate(name)
 
     def _swap(self, name: str, installed: Installed) -> None:
         if self._tools.host.serving(name) != (installed.digest, installed.variant):
@@ -219,8 +238,8 @@ class Steps:
             raise Interrupted
         return ended
 
-    def _clean_up(self, record: ModelFile) -> Event | None:
-        lost = self.serve_active(record)
+    def _clean_up(self, record: ModelFile, interrupt: threading.Event) -> Event | None:
+        lost = self.serve_active(record, interrupt)
         if lost is None:
             self._tools.prune()
         return lost
@@ -241,9 +260,12 @@ class Steps:
                 final = patience is Patience.NONE or wrong >= limits.damaged_retries
                 if final or clock.monotonic() - begun >= limits.download_give_up_s:
                     return Trouble(reason, str(err))
-            pause = self._backoff.delay_s(failures, draw=random.random())  # noqa: S311 - spreads load, guards nothing
-            if interrupt.wait(pause):
-                raise Interrupted
+            self._pause(failures, interrupt)
+
+    def _pause(self, failures: int, interrupt: threading.Event) -> None:
+        pause = self._backoff.delay_s(failures, draw=random.random())  # noqa: S311 - spreads load, guards nothing
+        if interrupt.wait(pause):
+            raise Interrupted
 
 
 class Patience(Enum):

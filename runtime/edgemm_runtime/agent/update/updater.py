@@ -49,7 +49,7 @@ class Updater:
         with self._changing:
             self.record = self._journal.retell(self.record)
         self._apply(events.Restarted())
-        while (lost := self._steps.serve_active(self.record)) is not None:
+        while (lost := self._steps.serve_active(self.record, self._interrupt)) is not None:
             self._apply(lost)
 
     def start(self) -> None:
