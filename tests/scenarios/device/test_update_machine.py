@@ -202,6 +202,21 @@ def test_every_event_twice_changes_nothing_more(name: str) -> None:
     assert run(told_story.given, *doubled) == run(told_story.given, *once)
 
 
+def test_every_loss_of_power_on_trial_is_told_and_the_last_one_turns_the_model_back() -> None:
+    record = told(run(V1, WANT_2, *_TO_PROBATION))
+    causes = []
+    for _ in range(3):
+        record = run(record, Restarted())
+        causes += [(t.cause, t.version, t.from_state, t.to_state, t.detail) for t in record.pending]
+        record = told(record)
+    probation, rolling_back = UpdateState.PROBATION, UpdateState.ROLLING_BACK
+    assert causes == [
+        ("power_lost", "2.0.0", None, None, "1 of 3 between activation and commit"),
+        ("power_lost", "2.0.0", None, None, "2 of 3 between activation and commit"),
+        ("power_loss", "2.0.0", probation, rolling_back, "power was lost 3 times between activation and commit"),
+    ]
+
+
 def test_what_is_under_way_is_not_pruned() -> None:
     record = run(V1, WANT_2, *_TO_STAGED)
     assert {one.version for one in machine.keeps(record)} == {"1.0.0", "2.0.0"}

@@ -38,6 +38,8 @@ SUPERSEDED = "superseded"
 STOPPED = "stopped"
 NO_SPACE = "no_space"
 POWER_LOSS = "power_loss"
+POWER_LOST = "power_lost"
+"""One loss of power of those that are allowed; the last one is the reason `POWER_LOSS`."""
 _WITHDRAWN = frozenset({SUPERSEDED, STOPPED})
 _REJECTIONS = frozenset({NO_SPACE, "no_engine", "no_memory", "below_minimum_version", "untrusted", "expired"})
 
@@ -224,7 +226,7 @@ def _trouble(record: ModelFile, reason: str, detail: str) -> ModelFile:
 
 
 def _restarted(record: ModelFile) -> ModelFile:
-    """Count a loss of power between activation and commit; after the last attempt the old model stays."""
+    """Count and tell a loss of power between activation and commit; after the last attempt the old model stays."""
     update = record.update
     if update is None or update.state not in {_S.ACTIVATING, _S.PROBATION}:
         return record
@@ -233,7 +235,8 @@ def _restarted(record: ModelFile) -> ModelFile:
     losses = update.power_losses + 1
     record = replace(record, update=replace(update, power_losses=losses))
     if losses < MAX_POWER_LOSSES:
-        return record
+        detail = f"{losses} of {MAX_POWER_LOSSES} between activation and commit"
+        return _tell(record, update.target, cause=POWER_LOST, detail=detail)
     return _trouble(record, POWER_LOSS, f"power was lost {losses} times between activation and commit")
 
 
