@@ -7,6 +7,7 @@ our messages as JSON. Secrets are here only as hashes.
 from __future__ import annotations
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     Column,
     Float,
@@ -43,7 +44,7 @@ devices = Table(
     Column("removed_at", Float),
     Column("online", Boolean, nullable=False, default=False),
     Column("boot", String),
-    Column("boot_count", Integer, nullable=False, default=0),
+    Column("boot_count", BigInteger, nullable=False, default=0),
     Column("connection", Integer, nullable=False, default=0),
     Column("last_seen_at", Float),
     Column("duplicate_at", Float),
@@ -164,7 +165,7 @@ reported = Table(
     "reported",
     metadata,
     Column("device", ForeignKey("devices.id"), primary_key=True),
-    Column("boot_count", Integer, nullable=False),
+    Column("boot_count", BigInteger, nullable=False),
     Column("sequence", Integer, nullable=False),
     Column("generation", Integer, nullable=False),
     Column("highest_generation", Integer, nullable=False),

@@ -49,6 +49,8 @@ from edgemm_runtime.engines import available, selftest
 _log = logging.getLogger(__name__)
 _LONGEST_WAIT_S = 1.0
 _REFUSAL_PAUSE_S = 60.0
+_LOST_COUNT_S = 86400
+"""By how much a lost number of starts is taken to be ahead of the trusted time in seconds."""
 
 
 class Ending(StrEnum):
@@ -104,7 +106,7 @@ class Agent:
             now=self._time.now,
             monotonic=clock.monotonic,
         )
-        who = Speaker(identity.fleet, identity.device, secrets.token_hex(8), _count_boot(folder))
+        who = Speaker(identity.fleet, identity.device, secrets.token_hex(8), _count_boot(folder, self._time))
         self._spool = open_spool(
             folder.path("spool.sqlite"), boot=who.boot, boot_count=who.boot_count, max_bytes=limits.spool_bytes
         )
@@ -296,10 +298,18 @@ class Agent:
         self._link.stop(self._limits.stop_timeout_s)
 
 
-def _count_boot(folder: StateFolder) -> int:
-    """Return the number of this start, durable before anything is said under it."""
-    kept = folder.read("boot.json", BootFile)
-    count = (kept.count if kept else 0) + 1
+def _count_boot(folder: StateFolder, time: TimeKeeper) -> int:
+    """Return the number of this start, durable before anything is said under it.
+
+    It is above that of every start before, also where storage has lost that: it is no less than the trusted time in
+    seconds, which rises faster than anybody restarts a device. Else the fleet would take what the device says for old.
+    """
+    kept, again = folder.read("boot.json", BootFile), time.known
+    least = int(time.keep().seconds)
+    if kept is None and again:
+        # The time may be what it was at the start before: a machine without a clock of its own comes up with that.
+        least += _LOST_COUNT_S
+    count = max(kept.count + 1 if kept else 1, least)
     try:
         folder.write("boot.json", BootFile(count=count))
     except EnvironmentFailure as err:

@@ -45,6 +45,19 @@ class TimeKeeper:
                 self._persist(found.seconds)
             return found
 
+    @property
+    def known(self) -> bool:
+        """Whether a trusted time lies on disk: this is not the first start."""
+        return self._kept_s > 0
+
+    def keep(self) -> TrustedTime:
+        """Return the trusted time, and write it to disk whenever that was done last."""
+        found = self.now()
+        with self._lock:
+            if found.seconds > self._kept_s:
+                self._persist(found.seconds)
+        return found
+
     def _persist(self, seconds: float) -> None:
         try:
             self._folder.write(_NAME, TimeFile(trusted=times.to_text(seconds)))

@@ -2,7 +2,7 @@
 
     identity.json       IdentityFile    who this device is: written once, after enrolment (mode 0600)
     device.key          PEM             its own Ed25519 key: made first, before it is sent anywhere (mode 0600)
-    boot.json           BootFile        how often the agent started
+    boot.json           BootFile        the number of the last start
     time.json           TimeFile        the last trusted time; only rises
     director.json       DirectorFile    who may sign `desired`: the TUF target as it was last fetched
     desired.json        –               the last accepted DSSE envelope, byte for byte as received
@@ -48,7 +48,7 @@ class IdentityFile(Struct, frozen=True, kw_only=True):
 
 
 class BootFile(Struct, frozen=True, kw_only=True):
-    """How often the agent started; orders the reports of different boots."""
+    """Number of the agent's last start, which rises with each; orders the reports of different boots."""
 
     v: Literal[1] = 1
     count: Positive

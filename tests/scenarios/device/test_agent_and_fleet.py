@@ -275,11 +275,44 @@ def test_a_restart_that_is_asked_for_happens_once(fleet: SimulatedFleet, tmp_pat
     with AgentInThread(fleet, tmp_path / "device") as agent:
         fleet.desire(agent.device, fleet.model("tiny", "1.0.0"), actions=(Action(id="r", kind="restart"),))
         assert agent.join() is Ending.RESTART
+    before = fleet.reported[agent.device].boot_count
     with AgentInThread(fleet, tmp_path / "device") as agent:
-        fleet.wait_for(lambda: fleet.reported[agent.device].boot_count == 2)
+        fleet.wait_for(lambda: fleet.reported[agent.device].boot_count > before)
         _await_state(fleet, agent, "1.0.0", "committed")
         assert [r.id for r in fleet.reported[agent.device].actions] == ["r"]
         assert agent.ending is None
+
+
+@pytest.mark.parametrize(
+    ("lost", "clock_s"),
+    [
+        (["boot.json"], 2e9),
+        # Without a clock of its own it starts at the last trusted time, or at that of its build.
+        (["boot.json"], 0.0),
+        (["boot.json", "spool.sqlite", "spool.sqlite-wal"], 0.0),
+        (["boot.json", "time.json"], 2e9 + 30),
+    ],
+)
+def test_a_device_that_lost_its_count_of_starts_is_heard_at_once(
+    fleet: SimulatedFleet, tmp_path: Path, lost: list[str], clock_s: float
+) -> None:
+    path = tmp_path / "device"
+    for _ in range(2):
+        _start_and_be_heard(fleet, path, 2e9)
+    for name in lost:
+        (path / name).unlink(missing_ok=True)
+    for _ in range(2):
+        _start_and_be_heard(fleet, path, clock_s)
+
+
+def _start_and_be_heard(fleet: SimulatedFleet, path: Path, clock_s: float) -> None:
+    """Start a device and wait until its report is the newest, in the order in which a manager takes them."""
+    with AgentInThread(fleet, path, clock=Clock(wall=lambda: clock_s)) as agent:
+        fleet.wait_for(
+            lambda: (
+                agent.device in fleet.reported and fleet.reported[agent.device].boot == agent.agent._reporter.who.boot
+            )
+        )
 
 
 def test_a_manager_that_forgot_hears_the_generation_and_overtakes_it(
