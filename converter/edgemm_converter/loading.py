@@ -20,9 +20,9 @@ import keras
 import tensorflow as tf
 
 from edgemm.errors import InputError
-from edgemm_converter import dialect
+from edgemm_converter import dialect, keras3
 from edgemm_converter.protocol import ExportRequest, SourceFormat
-from edgemm_converter.served import ServedModel, of_keras, of_saved_model
+from edgemm_converter.served import ServedModel, of_saved_model
 
 # Opening a model runs code of Keras and of the model, which raises whatever it likes.
 _FOREIGN = (
@@ -55,7 +55,7 @@ def load(request: ExportRequest, folder: Path) -> ServedModel:
             model = keras.models.load_model(opened, compile=False, safe_mode=not request.allow_lambda)
     except _FOREIGN as err:
         raise InputError(_why_keras(path, request.format, err)) from err
-    return of_keras(model, path=path, shapes=request.input_shapes)
+    return keras3.serve(model, path=path, shapes=request.input_shapes)
 
 
 def _with_suffix(path: Path, kind: SourceFormat, folder: Path) -> Path:
@@ -141,7 +141,7 @@ def _custom_objects(named: Iterable[str]) -> dict[str, Any]:
 
 
 def _why_keras(path: Path, kind: SourceFormat, err: BaseException) -> str:
-    if unknown := re.search(r"(?:Could not locate \w+|Unknown \w+:?) '?(\w+)", str(err)):
+    if unknown := re.search(r"(?:Could not locate \w+|Unknown \w+:?) '?(?:[^'>]*>)?(\w+)", str(err)):
         return (
             f"{path}: Keras does not know {unknown[1]}, a custom object: name the module that defines it with "
             f"--custom-objects MODULE:{unknown[1]}"

@@ -9,7 +9,7 @@ import tf2onnx
 from keras.src.export.tf2onnx_lib import patch_tf2onnx
 
 from edgemm.errors import ConversionError
-from edgemm.manifest import DType, VariantTensor
+from edgemm.manifest import DType, Engine, VariantTensor
 from edgemm_converter.onnx_canonical import canonicalize
 from edgemm_converter.onnx_operations import replace_unknown
 from edgemm_converter.served import ServedModel
@@ -29,7 +29,7 @@ def convert(model: ServedModel) -> bytes:
     Raises:
         ConversionError: tf2onnx has no ONNX for an operation, or the file is over 2 GB.
     """
-    module = model.frozen(batch=None)
+    module = model.frozen(engine=Engine.ONNX, batch=None)
     patch_tf2onnx()  # tf2onnx 1.17 uses names that NumPy 2 took away
     try:
         proto, _ = tf2onnx.convert.from_function(

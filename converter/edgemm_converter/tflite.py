@@ -15,7 +15,7 @@ from ai_edge_litert.interpreter import Interpreter
 from tensorflow.lite.python.convert_phase import ConverterError
 
 from edgemm.errors import ConversionError
-from edgemm.manifest import VariantTensor
+from edgemm.manifest import Engine, VariantTensor
 from edgemm_converter import flatbuffer
 from edgemm_converter.served import ServedModel
 
@@ -36,7 +36,7 @@ def convert_float(model: ServedModel) -> bytes:
     Raises:
         ConversionError: an operation is no TFLite builtin; names it.
     """
-    module = model.frozen(batch=1)
+    module = model.frozen(engine=Engine.TFLITE, batch=1)
     converter = tf.lite.TFLiteConverter.from_concrete_functions([module.serve.get_concrete_function()], module)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]  # never Flex: no device engine runs it
     converter.allow_custom_ops = False

@@ -1,0 +1,103 @@
+"""A frozen graph, written anew operation by operation: each as it was, or by a rule that replaces it.
+
+What is dropped on the way does nothing for an engine: operations that no output needs, and gradients, which keep
+TensorFlow from saving some graphs and TFLiteConverter, without a word, from naming inputs and outputs. Imports
+TensorFlow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from edgemm.errors import ConversionError
+from edgemm.manifest import Engine
+from edgemm_converter.rewrites import bits, complex_numbers, fourier
+from edgemm_converter.rewrites.values import Copy, Pair, Rules, Value
+
+_COMPLEX: Rules = {**complex_numbers.RULES, **fourier.RULES}
+_BUILTIN: Mapping[Engine, frozenset[str]] = {
+    Engine.TFLITE: frozenset({"RFFT", "RFFT2D", "Real", "Imag", "ComplexAbs"}),
+    Engine.ONNX: frozenset(),
+}
+"""Operations on complex numbers that an engine has; a graph with these alone keeps them."""
+
+
+def rewritten(constant: Any, *, engine: Engine) -> Callable[[Sequence[Any]], list[Any]]:
+    """Return a frozen concrete function for one engine: it takes and returns tensors in the same order.
+
+    The function returned raises ConversionError where complex numbers meet an operation that has no rule.
+    """
+    operations = _needed(constant)
+    rules = _rules(operations, engine=engine)
+
+    def run(tensors: Sequence[Any]) -> list[Any]:
+        target = tf.compat.v1.get_default_graph()
+        for function in constant.graph._functions.values():  # noqa: SLF001 - bodies of loops have no public way over
+            if not target._is_function(function.name):  # noqa: SLF001
+                target._add_function_recursive(function)  # noqa: SLF001
+        values: dict[Any, Value] = {t.ref(): v for t, v in zip(constant.inputs, tensors, strict=True)}
+        for operation in operations:
+            if operation.type == "Placeholder":
+                continue
+            found = _written(operation, [values[t.ref()] for t in operation.inputs], rules)
+            values |= {t.ref(): v for t, v in zip(operation.outputs, found, strict=True)}
+        return [values[t.ref()] for t in constant.outputs]
+
+    return run
+
+
+def _needed(constant: Any) -> list[Any]:
+    """Return the operations that outputs need, in an order in which they can run."""
+    needed, waiting = set(), [t.op for t in constant.outputs]
+    while waiting:
+        operation = waiting.pop()
+        if operation not in needed:
+            needed.add(operation)
+            waiting.extend(t.op for t in operation.inputs)
+    return [operation for operation in constant.graph.get_operations() if operation in needed]
+
+
+def _rules(operations: Iterable[Any], *, engine: Engine) -> Rules:
+    of_complex = {o.type for o in operations if any(t.dtype.is_complex for t in (*o.inputs, *o.outputs))}
+    return bits.RULES if of_complex <= _BUILTIN[engine] else {**bits.RULES, **_COMPLEX}
+
+
+def _written(operation: Any, inputs: Sequence[Value], rules: Rules) -> Sequence[Value]:
+    rule = rules.get(operation.type)
+    if rule is not None:
+        with tf.name_scope(f"{operation.name}/"):
+            found = rule(operation, inputs, _copy(operation, name=operation.type))
+        if found is not None:
+            return found
+    if any(isinstance(value, Pair) for value in inputs):
+        raise ConversionError(
+            f"{operation.name}: {operation.type} of complex numbers has no equal in real ones here: compute with "
+            "their real and imaginary parts in the layer it comes from"
+        )
+    return _copy(operation, name=operation.name)(inputs)
+
+
+def _copy(operation: Any, *, name: str) -> Copy:
+    """Repeat an operation in the graph at hand; on real inputs, one of complex numbers becomes one of real numbers."""
+
+    def copy(inputs: Sequence[Any]) -> Sequence[Any]:
+        real = any(t.dtype.is_complex and v.dtype.is_floating for t, v in zip(operation.inputs, inputs, strict=True))
+        attributes = {key: value for key, value in operation.node_def.attr.items() if not key.startswith("_")}
+        dtypes = [t.dtype for t in operation.outputs]
+        if real:
+            attributes = {key: _of_real(value) for key, value in attributes.items()}
+            dtypes = [dtype.real_dtype for dtype in dtypes]
+        graph = tf.compat.v1.get_default_graph()
+        made = graph.create_op(operation.type, list(inputs), dtypes, name=name, attrs=attributes, compute_device=False)
+        return list(made.outputs)
+
+    return copy
+
+
+def _of_real(attribute: Any) -> Any:
+    if attribute.type != tf.complex64.as_datatype_enum:
+        return attribute
+    return tf.compat.v1.AttrValue(type=tf.float32.as_datatype_enum)

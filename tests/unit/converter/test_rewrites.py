@@ -1,0 +1,42 @@
+"""Each rewrite computes what it replaces, and leaves nothing that an engine lacks."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from tests.unit.converter.conftest import ROOT, environment
+
+pytestmark = pytest.mark.tensorflow
+
+NAMES = (
+    "signbit", "argmax", "argmin", "fft", "ifft", "fft2d", "fft3d", "rfft", "rfft of odd length", "rfft of less",
+    "rfft of more", "rfft2d", "rfft2d of more", "irfft", "irfft of odd length", "irfft2d", "product",
+    "square of a conjugate", "magnitude", "angle", "constant", "cast", "slices and joins", "silu",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def measured() -> dict[str, Any]:
+    """What `simulators.rewrite_cases` found."""
+    done = subprocess.run(
+        [sys.executable, "-m", "simulators.rewrite_cases"],
+        cwd=ROOT, env=environment(), check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_rewritten_function_computes_the_same_without_what_engines_lack(name: str, measured: dict[str, Any]) -> None:
+    found = measured[name]
+    assert found["left"] == []
+    assert found["error"] <= 1e-6 * found["scale"]
+
+
+def test_every_case_is_looked_at(measured: dict[str, Any]) -> None:
+    assert set(measured) == set(NAMES)
