@@ -36,6 +36,7 @@ from edgemm_runtime.agent.clock import Clock
 from edgemm_runtime.agent.documents import ModelFile, Transition
 from edgemm_runtime.agent.options import AgentLimits
 from edgemm_runtime.agent.reports import Speaker
+from edgemm_runtime.agent.shortening import shortened
 from edgemm_runtime.agent.spool import Spool, Spooled
 from edgemm_runtime.agent.trusted_time import TrustedTime
 from edgemm_runtime.agent.window import Window
@@ -181,8 +182,9 @@ class Reporter:
         try:
             return signing.seal(message, PayloadType.REPORTED, self._signer)
         except MessageError as err:
-            _log.warning("reported shortened error=%s", err)
-            return signing.seal(reports.shortened(message), PayloadType.REPORTED, self._signer)
+            short = shortened(message)
+            _log.warning("reported shortened models=%d of=%d error=%s", len(short.models), len(message.models), err)
+            return signing.seal(short, PayloadType.REPORTED, self._signer)
 
     def _send_spooled(self, link: Publisher) -> None:
         with self._lock:

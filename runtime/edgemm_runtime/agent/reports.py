@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from msgspec.structs import replace
-
 from edgemm import __version__, times
 from edgemm.messages import ActionResult, DesiredModel, Event, Reported, ReportedModel
 from edgemm_runtime.agent.documents import ModelFile, Transition
@@ -54,12 +52,6 @@ def reported(
         models=tuple(_model(record) for record in known[:MAX_MODELS]),
         actions=tuple(actions[-MAX_ACTIONS:]),
     )
-
-
-def shortened(message: Reported) -> Reported:
-    """Return a report without its longest words, for one that is over the limit of a control message."""
-    models = tuple(replace(model, detail=None) for model in message.models)
-    return replace(message, models=models, actions=tuple(replace(a, detail=a.detail[:40]) for a in message.actions))
 
 
 def event(
