@@ -36,6 +36,7 @@ def _parts(z: Any) -> Any:
     return tf.stack([tf.math.real(z), tf.math.imag(z)])
 
 
+_INTEGER_PRODUCT = {Engine.TFLITE: "BatchMatMulV3", Engine.ONNX: ""}
 _ZEROS = np.array([[-0.0, 0.0, -1.0], [0.0, -0.0, -1.0], [1.0, np.nextafter(np.float32(0), np.float32(1)), -0.0]])
 CASES: Mapping[str, tuple[Callable[[Any], Any], Any]] = {
     "signbit": (lambda x: tf.cast(keras.ops.signbit(x), tf.float32), _ZEROS.astype(np.float32)),
@@ -64,6 +65,10 @@ CASES: Mapping[str, tuple[Callable[[Any], Any], Any]] = {
         lambda x: _parts(tf.transpose(tf.concat([_complex(x)[:, 1:3], -_complex(x)], axis=1))[..., tf.newaxis]),
         _normal(3, 4),
     ),
+    "product of bytes": (
+        lambda x: keras.ops.matmul(tf.cast(x, tf.int8), tf.cast(tf.transpose(x), tf.int8)),
+        _RNG.integers(-127, 127, (5, 1000)).astype(np.float32),
+    ),
     "silu": (tf.nn.silu, _normal(3, 4)),
 }  # fmt: skip
 
@@ -77,13 +82,16 @@ def measured(function: Callable[[Any], Any], x: Any) -> dict[str, Any]:
         run = rewrites.rewritten(constant, engine=engine)
         made = tf.function(lambda t, run=run: run([t])[0], input_signature=source.input_signature, autograph=False)
         error = max(error, float(np.abs(np.asarray(made(x), np.float64) - expected).max()))
-        if engine is Engine.ONNX:
-            left |= {o.type for o in made.get_concrete_function().graph.get_operations() if _foreign(o)}
+        left |= {o.type for o in made.get_concrete_function().graph.get_operations() if _foreign(o, engine)}
     return {"error": error, "scale": float(np.ptp(expected.astype(np.float64))), "left": sorted(left)}
 
 
-def _foreign(operation: Any) -> bool:
-    return operation.type == "BitwiseAnd" or any(t.dtype.is_complex for t in operation.outputs)
+def _foreign(operation: Any, engine: Engine) -> bool:
+    if engine is Engine.TFLITE and operation.type in {"RFFT", "RFFT2D", "Real", "Imag", "ComplexAbs"}:
+        return False  # builtins
+    return operation.type in {"BitwiseAnd", _INTEGER_PRODUCT[engine]} or any(
+        t.dtype.is_complex for t in operation.outputs
+    )
 
 
 if __name__ == "__main__":

@@ -14,9 +14,10 @@ import tensorflow as tf
 
 from edgemm.errors import ConversionError
 from edgemm.manifest import Engine
-from edgemm_converter.rewrites import bits, complex_numbers, fourier
+from edgemm_converter.rewrites import bits, complex_numbers, fourier, integers
 from edgemm_converter.rewrites.values import Copy, Pair, Rules, Value
 
+_PLAIN: Mapping[Engine, Rules] = {Engine.TFLITE: {**bits.RULES, **integers.RULES}, Engine.ONNX: bits.RULES}
 _COMPLEX: Rules = {**complex_numbers.RULES, **fourier.RULES}
 _BUILTIN: Mapping[Engine, frozenset[str]] = {
     Engine.TFLITE: frozenset({"RFFT", "RFFT2D", "Real", "Imag", "ComplexAbs"}),
@@ -62,7 +63,8 @@ def _needed(constant: Any) -> list[Any]:
 
 def _rules(operations: Iterable[Any], *, engine: Engine) -> Rules:
     of_complex = {o.type for o in operations if any(t.dtype.is_complex for t in (*o.inputs, *o.outputs))}
-    return bits.RULES if of_complex <= _BUILTIN[engine] else {**bits.RULES, **_COMPLEX}
+    plain = _PLAIN[engine]
+    return plain if of_complex <= _BUILTIN[engine] else {**plain, **_COMPLEX}
 
 
 def _written(operation: Any, inputs: Sequence[Value], rules: Rules) -> Sequence[Value]:

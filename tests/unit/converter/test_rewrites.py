@@ -16,7 +16,7 @@ pytestmark = pytest.mark.tensorflow
 NAMES = (
     "signbit", "argmax", "argmin", "fft", "ifft", "fft2d", "fft3d", "rfft", "rfft of odd length", "rfft of less",
     "rfft of more", "rfft2d", "rfft2d of more", "irfft", "irfft of odd length", "irfft2d", "product",
-    "square of a conjugate", "magnitude", "angle", "constant", "cast", "slices and joins", "silu",
+    "product of bytes", "square of a conjugate", "magnitude", "angle", "constant", "cast", "slices and joins", "silu",
 )  # fmt: skip
 
 
