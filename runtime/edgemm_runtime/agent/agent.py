@@ -7,11 +7,9 @@ link's thread; this loop, in the thread that calls `run`, joins them. None of th
 from __future__ import annotations
 
 import logging
-import queue
 import secrets
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import StrEnum
 
 from msgspec.structs import replace
@@ -30,6 +28,7 @@ from edgemm_runtime.agent.documents import BootFile, IdentityFile, Installed, Mo
 from edgemm_runtime.agent.download import BlobDownloader
 from edgemm_runtime.agent.enrol import KEY_NAME
 from edgemm_runtime.agent.hosting import ModelHost
+from edgemm_runtime.agent.inbox import Inbox, Received, Signal
 from edgemm_runtime.agent.link import Link
 from edgemm_runtime.agent.options import AgentLimits
 from edgemm_runtime.agent.reporter import Reporter, Situation
@@ -60,19 +59,6 @@ class Ending(StrEnum):
     RESTART = "restart"
 
 
-@dataclass(frozen=True)
-class _Received:
-    channel: Channel
-    payload: bytes
-
-
-class _Signal(StrEnum):
-    WAKE = "wake"
-    CONNECTED = "connected"
-    STOP = "stop"
-    RESTART = "restart"
-
-
 class Agent:
     """One device: made, `recover`ed (what is installed serves from then on), and `run` until it is stopped."""
 
@@ -86,7 +72,7 @@ class Agent:
         clock: Clock,
     ) -> None:
         self._folder, self._host, self._limits, self._clock = folder, host, limits, clock
-        self._inbox: queue.SimpleQueue[_Received | _Signal] = queue.SimpleQueue()
+        self._inbox = Inbox()
         self._changing = threading.RLock()
         self._refusals: dict[str, float] = {}
         self._time = TimeKeeper(folder, clock, persist_s=limits.time_persist_s)
@@ -120,15 +106,15 @@ class Agent:
         self._actions = Actions(
             folder,
             diagnosis.handlers(),
-            restart=lambda: self._inbox.put(_Signal.RESTART),
+            restart=lambda: self._inbox.put(Signal.RESTART),
             changed=self._changed,
         )
         self._link = Link(
             identity.broker,
             who,
             limits,
-            on_connected=lambda: self._inbox.put(_Signal.CONNECTED),
-            on_message=lambda channel, payload: self._inbox.put(_Received(channel, payload)),
+            on_connected=lambda: self._inbox.put(Signal.CONNECTED),
+            on_message=self._inbox.receive,
         )
 
     def recover(self) -> None:
@@ -154,7 +140,7 @@ class Agent:
 
     def stop(self) -> None:
         """Ask `run` to end; may be called from a signal handler."""
-        self._inbox.put(_Signal.STOP)
+        self._inbox.put(Signal.STOP)
 
     def close(self) -> None:
         """Close what is on disk; to be called after `run`."""
@@ -164,8 +150,8 @@ class Agent:
         next_window_s = self._clock.monotonic() + self._limits.telemetry_interval_s
         while True:
             item = self._next(next_window_s)
-            if item in {_Signal.STOP, _Signal.RESTART}:
-                return Ending.STOPPED if item is _Signal.STOP else Ending.RESTART
+            if item in {Signal.STOP, Signal.RESTART}:
+                return Ending.STOPPED if item is Signal.STOP else Ending.RESTART
             try:
                 self._handle(item)
                 if self._clock.monotonic() >= next_window_s:
@@ -175,19 +161,15 @@ class Agent:
             except Exception:  # noqa: BLE001 - the loop's boundary: whatever one message does, the device goes on
                 _log.exception("cannot handle item=%s", type(item).__name__)
 
-    def _next(self, next_window_s: float) -> _Received | _Signal | None:
-        wait_s = min(_LONGEST_WAIT_S, max(0.0, next_window_s - self._clock.monotonic()))
-        try:
-            return self._inbox.get(timeout=wait_s)
-        except queue.Empty:
-            return None
+    def _next(self, next_window_s: float) -> Received | Signal | None:
+        return self._inbox.get(min(_LONGEST_WAIT_S, max(0.0, next_window_s - self._clock.monotonic())))
 
-    def _handle(self, item: _Received | _Signal | None) -> None:
-        if item is _Signal.CONNECTED:
+    def _handle(self, item: Received | Signal | None) -> None:
+        if item is Signal.CONNECTED:
             self._reporter.connected()
-        elif isinstance(item, _Received) and item.channel is Channel.ACK:
+        elif isinstance(item, Received) and item.channel is Channel.ACK:
             self._acknowledge(item.payload)
-        elif isinstance(item, _Received) and item.channel is Channel.DESIRED:
+        elif isinstance(item, Received) and item.channel is Channel.DESIRED:
             self._receive(item.payload)
 
     def _acknowledge(self, payload: bytes) -> None:
@@ -253,7 +235,7 @@ class Agent:
 
     def _changed(self) -> None:
         self._reporter.changed()
-        self._inbox.put(_Signal.WAKE)
+        self._inbox.put(Signal.WAKE)
 
     def _updater(self, record: ModelFile) -> Updater:
         # A record that was lost, or is older than what was told, must not number its transitions over again.
