@@ -201,6 +201,7 @@ class Manager:
         now = self._clock()
         with self.store.write() as tx:
             self._runner.tick(tx, now=now)
+        with self.store.write() as tx:
             self.director.renew(tx, now=now)
             unanswered = desired.unanswered(tx, sent_before=now - self.settings.resend_after_s, limit=_RESENDS_AT_ONCE)
             desired.mark_unsent(tx, unanswered)

@@ -160,7 +160,13 @@ def list_rollouts(*, limit: int, as_json: bool) -> None:
         print_json(found)
         return
     rows = [
-        (one.id, f"{one.plan.model} {one.plan.version}", one.state.value, one.reason or "", age(one.changed_at))
+        (
+            one.id,
+            f"{one.plan.model} {one.plan.version}",
+            one.state.value,
+            one.trouble or one.reason or "",
+            age(one.changed_at),
+        )
         for one in found
     ]
     headings = ("rollout", "version", "state", "reason", "changed")
@@ -226,7 +232,8 @@ def _line(detail: RolloutDetail) -> str:
             text = ", ".join(f"{number} {state}" for state, number in sorted(counts.items())) or "no device matches"
             groups.append(f"group {index + 1}: {text}")
     reason = f" ({found.reason})" if found.reason else ""
-    parts = [f"{found.id} {found.plan.model} {found.plan.version} {found.state}{reason}", *groups]
+    trouble = [f"it cannot go on and tries again: {found.trouble}; the server's log says more"] if found.trouble else []
+    parts = [f"{found.id} {found.plan.model} {found.plan.version} {found.state}{reason}", *groups, *trouble]
     return "; ".join(parts)
 
 

@@ -18,7 +18,11 @@ class GroupProgress(Struct, frozen=True, kw_only=True):
 
 
 class Rollout(Struct, frozen=True, kw_only=True):
-    """A rollout and how far it is; `deadline_at` is when its present state ends by itself."""
+    """A rollout and how far it is.
+
+    `deadline_at` is when its present state ends by itself; `trouble` is the error that keeps it from going on, which
+    is tried again and again.
+    """
 
     id: str
     plan: Plan
@@ -29,6 +33,7 @@ class Rollout(Struct, frozen=True, kw_only=True):
     changed_at: float
     deadline_at: float | None
     groups: tuple[GroupProgress, ...]
+    trouble: str | None = None
 
     @property
     def current_group(self) -> int | None:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from msgspec.structs import replace
+from sqlalchemy.exc import OperationalError
 
 from edgemm.states import FAILURES, RolloutState, UpdateState
 from edgemm_fleet.director.director import Director
@@ -23,6 +25,7 @@ from edgemm_fleet.rollout.progress import Rollout
 from edgemm_fleet.rollout.selection import Candidate, select_members
 from edgemm_fleet.rollout.tally import tally
 from edgemm_fleet.store import Transaction, devices, reported, rollouts
+from edgemm_fleet.store.records import ReportedRecord
 
 _DUE_AT_ONCE = 1000
 _UNSUCCESSFUL = FAILURES | {UpdateState.CANCELED}
@@ -42,25 +45,16 @@ class Runner:
         for member in rollouts.current_memberships(tx, sorted(reports)):
             by_rollout.setdefault(member.rollout, []).append(member)
         for rollout_id, members in by_rollout.items():
-            rollout = rollouts.get(tx, rollout_id)
-            judged = [judgement.judge(m, reports[m.device].reported, plan=rollout.plan, now=now) for m in members]
-            changed = [after for before, after in zip(members, judged, strict=True) if after is not before]
-            if changed:
-                ended = {member.device: member.attempt for member in changed if member.update_state in _UNSUCCESSFUL}
-                self._assigner.spend(tx, ended, rollout)
-                rollouts.put_members(tx, changed)
-                self._take_back_ended(tx, changed, self.advance(tx, rollout_id, now=now), now=now)
+            with _apart(tx, rollout_id):
+                self._judge(tx, members, reports, rollouts.get(tx, rollout_id), now=now)
 
     def tick(self, tx: Transaction, *, now: float) -> None:
         """End what is past its deadline, and let every open rollout decide."""
-        due: dict[str, list[Member]] = {}
-        for member in rollouts.due_members(tx, now=now, limit=_DUE_AT_ONCE):
-            due.setdefault(member.rollout, []).append(member)
-        for rollout_id, members in due.items():
-            self._end_overdue(tx, members, rollouts.get(tx, rollout_id), now=now)
         states = [*machine.OPEN_STATES, RolloutState.DRAFT, RolloutState.READY]
-        for rollout in rollouts.in_states(tx, states):
-            self.advance(tx, rollout.id, now=now)
+        for rollout_id in rollouts.ids_to_look_at(tx, states, now=now):
+            with _apart(tx, rollout_id):
+                self._end_overdue(tx, rollouts.get(tx, rollout_id), now=now)
+                self.advance(tx, rollout_id, now=now)
 
     def advance(self, tx: Transaction, rollout_id: str, *, now: float) -> Rollout:
         """Let a rollout decide until it has nothing more to do now; return it."""
@@ -88,7 +82,25 @@ class Runner:
         members = rollouts.members_of(tx, rollout.id)
         rollouts.put_members(tx, self._assigner.revert(tx, members, rollout, now=now))
 
-    def _end_overdue(self, tx: Transaction, members: Sequence[Member], rollout: Rollout, *, now: float) -> None:
+    def _judge(
+        self,
+        tx: Transaction,
+        members: Sequence[Member],
+        reports: Mapping[str, ReportedRecord],
+        rollout: Rollout,
+        *,
+        now: float,
+    ) -> None:
+        judged = [judgement.judge(m, reports[m.device].reported, plan=rollout.plan, now=now) for m in members]
+        changed = [after for before, after in zip(members, judged, strict=True) if after is not before]
+        if changed:
+            ended = {member.device: member.attempt for member in changed if member.update_state in _UNSUCCESSFUL}
+            self._assigner.spend(tx, ended, rollout)
+            rollouts.put_members(tx, changed)
+            self._take_back_ended(tx, changed, self.advance(tx, rollout.id, now=now), now=now)
+
+    def _end_overdue(self, tx: Transaction, rollout: Rollout, *, now: float) -> None:
+        members = rollouts.due_members(tx, rollout.id, now=now, limit=_DUE_AT_ONCE)
         live = devices.live(tx, [member.device for member in members])
         ended = [
             judgement.overdue(member, now=now)
@@ -102,7 +114,6 @@ class Runner:
         waiting = [m for m in ended if m.state is MemberState.TIMED_OUT and m.group < rollout.plan.last_group]
         self._assigner.take_back(tx, waiting, rollout, now=now)
         rollouts.put_members(tx, ended)
-        self.advance(tx, rollout.id, now=now)
 
     def _start_group(self, tx: Transaction, rollout: Rollout, group: int, *, now: float) -> None:
         candidates = [Candidate(d.id, d.presence.online) for d in devices.matching(tx, rollout.plan.selector)]
@@ -139,6 +150,21 @@ class Runner:
         """Take the version back from devices that were activating when the rollout broke off, and failed since."""
         if rollout.state in machine.BROKEN_OFF_STATES:
             self._assigner.take_back(tx, list(filter(judgement.gave_up, changed)), rollout, now=now)
+
+
+@contextmanager
+def _apart(tx: Transaction, rollout_id: str) -> Iterator[None]:
+    """Undo what was done to one rollout if it fails, note the error at it, and go on with the others."""
+    try:
+        with tx.begin_nested():
+            yield
+    except OperationalError:
+        raise  # of the database, a full disk for one: then nothing of the whole transaction holds
+    except Exception as err:  # noqa: BLE001 - the boundary of a rollout: a defect that meets one must not stop all
+        if rollouts.note_trouble(tx, rollout_id, f"{type(err).__name__}: {err}"):
+            _log.exception("rollout=%s cannot go on; it is tried again", rollout_id)
+    else:
+        rollouts.note_trouble(tx, rollout_id, None)
 
 
 def _explained(decision: Decision, members: Sequence[Member]) -> Decision:

@@ -61,6 +61,23 @@ def in_states(tx: Transaction, states: Iterable[RolloutState], *, model: str | N
     return [_rollout(row) for row in tx.execute(query.order_by(rollouts.c.number))]
 
 
+def ids_to_look_at(tx: Transaction, states: Iterable[RolloutState], *, now: float) -> list[str]:
+    """Return the ids of rollouts in any of these states, or with members whose deadline has come; oldest first.
+
+    Ids alone: a row that cannot be read must not keep the others from being looked at.
+    """
+    due = select(members.c.rollout).where(members.c.deadline_at <= now)
+    open_ones = rollouts.c.state.in_([state.value for state in states])
+    query = select(rollouts.c.id).where(open_ones | rollouts.c.id.in_(due))
+    return list(tx.execute(query.order_by(rollouts.c.number)).scalars())
+
+
+def note_trouble(tx: Transaction, rollout: str, trouble: str | None) -> bool:
+    """Note what keeps a rollout from going on (None: nothing does any more); tell whether that is new."""
+    new = rollouts.c.trouble.is_distinct_from(trouble)
+    return bool(tx.execute(update(rollouts).where(rollouts.c.id == rollout, new).values(trouble=trouble)).rowcount)
+
+
 def page(tx: Transaction, *, after: str | None = None, limit: int = paging.DEFAULT_LIMIT) -> Page[Rollout]:
     """List the rollouts, newest first."""
     return paging.newest_first(tx, select(rollouts), key=rollouts.c.number, after=after, limit=limit, read=_rollout)
@@ -137,10 +154,10 @@ def current_memberships(tx: Transaction, devices: Sequence[str], *, model: str |
     return [_member(row) for row in tx.execute(query.order_by(rollouts.c.number, members.c.device))]
 
 
-def due_members(tx: Transaction, *, now: float, limit: int) -> list[Member]:
-    """Return members whose deadline has come, the earliest first."""
-    query = select(members).where(members.c.deadline_at <= now).order_by(members.c.deadline_at).limit(limit)
-    return [_member(row) for row in tx.execute(query)]
+def due_members(tx: Transaction, rollout: str, *, now: float, limit: int) -> list[Member]:
+    """Return a rollout's members whose deadline has come, the earliest first."""
+    query = select(members).where(members.c.rollout == rollout, members.c.deadline_at <= now)
+    return [_member(row) for row in tx.execute(query.order_by(members.c.deadline_at).limit(limit))]
 
 
 def tallies(tx: Transaction, rollout: str) -> list[tuple[int, MemberState, bool, int]]:
@@ -172,6 +189,7 @@ def _rollout(row: Any) -> Rollout:
         changed_at=row.changed_at,
         deadline_at=row.deadline_at,
         groups=msgspec.json.decode(row.groups_json, type=tuple[GroupProgress, ...]),
+        trouble=row.trouble,
     )
 
 

@@ -225,6 +225,7 @@ rollouts = Table(
     Column("changed_at", Float, nullable=False),
     Column("deadline_at", Float),
     Column("groups_json", Text, nullable=False),
+    Column("trouble", Text),
     Index("rollouts_by_state", "state"),
 )
 

@@ -6,11 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
+from sqlalchemy import update
 
 from edgemm.errors import BadRequestError, ConflictError, NotFoundError
 from edgemm.states import RolloutState, UpdateState
+from edgemm_fleet.rollout import judgement
 from edgemm_fleet.rollout.plan import Group, Selector
-from edgemm_fleet.store import devices
+from edgemm_fleet.store import devices, reported, schema
 from simulators.broker import LocalFleet, digest_of
 from simulators.device import Outcome
 
@@ -297,6 +300,47 @@ def test_rollouts_for_different_sites_run_side_by_side(fleet: LocalFleet) -> Non
     assert fleet.rollout(north).state is RolloutState.RUNNING
     assert fleet.rollout(south).state is RolloutState.FINISHED
     assert (list(fleet.states(north)), list(fleet.states(south))) == (["n-1"], ["s-1"])
+
+
+def _write_over(fleet: LocalFleet, rollout: str, text: str) -> None:
+    with fleet.store.write() as tx:
+        tx.execute(update(schema.members).where(schema.members.c.rollout == rollout).values(previous_json=text))
+
+
+def test_a_rollout_that_meets_an_error_says_so_and_holds_up_no_other(
+    fleet: LocalFleet, caplog: pytest.LogCaptureFixture
+) -> None:
+    fleet.add("n-1", "n-2", site="north")
+    fleet.add("s-1", "s-2", site="south")
+    groups = (Group(count=1, soak_s=60), EVERYBODY)
+    north = fleet.run("1.0.0", *groups, selector=Selector(labels={"site": ("north",)}))
+    south = fleet.run("2.0.0", *groups, selector=Selector(labels={"site": ("south",)}))
+    before = fleet.rollout(north)
+    _write_over(fleet, north, "{")  # as a disk does that has lost a page
+    fleet.wait(61)
+    fleet.wait(1)
+    assert fleet.rollout(south).state is RolloutState.FINISHED
+    found = fleet.rollout(north)
+    assert found == replace(before, trouble=found.trouble), "nothing is half done"
+    assert str(found.trouble).startswith("DecodeError: Input data was truncated")
+    assert caplog.text.count(f"rollout={north} cannot go on; it is tried again") == 1, "each error is told once"
+    _write_over(fleet, north, "null")
+    fleet.wait(1)
+    assert (fleet.rollout(north).state, fleet.rollout(north).trouble) == (RolloutState.FINISHED, None)
+
+
+def test_what_devices_say_is_stored_also_where_a_rollout_cannot_take_it_in(
+    fleet: LocalFleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet.add("cam-0")
+    rollout = fleet.start(fleet.plan("1.0.0", EVERYBODY))
+    monkeypatch.setattr(judgement, "judge", lambda *_, **__: 1 / 0)
+    fleet.settle()
+    with fleet.store.read() as tx:
+        report = reported.find(tx, "cam-0")
+    assert report is not None
+    assert report.reported.models[0].state is UpdateState.COMMITTED
+    assert fleet.rollout(rollout).trouble == "ZeroDivisionError: division by zero"
 
 
 def test_a_rollout_that_supersedes_takes_over_the_devices(fleet: LocalFleet) -> None:

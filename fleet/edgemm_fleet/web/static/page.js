@@ -101,6 +101,7 @@ function showRollouts(details, now) {
       element("span", { className: "quiet" },
         `${rollout.id} · by ${rollout.created_by.replace("person:", "")} · ${age(rollout.changed_at, now)}`)),
     rollout.reason ? element("p", { className: "reason" }, rollout.reason) : null,
+    rollout.trouble ? element("p", { className: "reason" }, `It cannot go on and tries again: ${rollout.trouble}`) : null,
     element("div", { className: "groups" },
       ...rollout.plan.groups.map((group, index) => showGroup(group, groups[index], rollout.groups[index], index)))));
   const none = element("div", { className: "card" },
