@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Callable
 from typing import cast
 
@@ -23,6 +24,8 @@ def load(variant: Variant, signature: Signature, model: bytes, *, threads: int =
     if reason := unavailable_reason(variant, available()):
         raise EngineUnavailableError(f"variant {variant.id} {reason}")
     entry = ENGINES[variant.engine]
+    # ONNX Runtime from 1.29 on tells its maker what models it loads, unless this is set before it is imported.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         opener = importlib.import_module(entry.module).open_session
     except ImportError as err:
