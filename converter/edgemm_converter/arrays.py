@@ -5,6 +5,7 @@ Files are read without pickle: an array file is data, never code.
 
 from __future__ import annotations
 
+import math
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -77,8 +78,15 @@ def spread(count: int, *, limit: int) -> npt.NDArray[np.int64]:
     return np.unique(np.linspace(0, count - 1, num=min(count, limit)).round().astype(np.int64))
 
 
+def _unfolded(lines: Array, shape: tuple[int, ...]) -> Array:
+    """Return the lines of a CSV in the shape of an input that has as many numbers, the last axis varying fastest."""
+    fits = -1 not in shape and lines.ndim == 2 and lines.shape[1] == math.prod(shape)
+    return lines.reshape(-1, *shape) if fits else lines
+
+
 def _fit(array: Array, spec: TensorSpec, *, path: str) -> Array:
     shape, dtype = sample_shape(spec), np.dtype(spec.dtype.value)
+    array = _unfolded(array, shape) if path.lower().endswith(".csv") else array
     good = array.ndim == len(shape) + 1 and all(d in (-1, n) for d, n in zip(shape, array.shape[1:], strict=True))
     if not good:
         wanted = ["samples", *("any" if d == -1 else d for d in shape)]

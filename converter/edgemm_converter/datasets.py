@@ -14,7 +14,7 @@ import numpy as np
 
 from edgemm.errors import InputError
 from edgemm_converter import arrays, images, preprocessing, tables
-from edgemm_converter.arrays import UNNAMED, Array
+from edgemm_converter.arrays import Array
 from edgemm_converter.preprocessing import Declared
 
 LABELS = tables.LABELS
@@ -24,7 +24,7 @@ _APART = 10.0
 
 @dataclass(frozen=True)
 class Dataset:
-    """Arrays [samples, …] by input name, or `UNNAMED` where there is one without a name; and where they come from."""
+    """Arrays [samples, …] by input name, `arrays.UNNAMED` for one without a name; and where they come from."""
 
     path: Path
     arrays: Mapping[str, Array]
@@ -112,7 +112,7 @@ def _prepared(found: Mapping[str, Array], declared: Declared, *, path: Path) -> 
     alone = next(iter(declared)) if len(declared) == len(found) == 1 else None
     result = dict(found)
     for name, array in found.items():
-        target = name if name in declared else alone if name == UNNAMED else None
+        target = name if name in declared else alone
         if target is None:
             continue
         steps = declared[target]

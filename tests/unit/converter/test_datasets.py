@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from edgemm.errors import InputError
-from edgemm.manifest import ChannelOrder, ImageFit, Layout, Preprocessing, Resize
-from edgemm_converter import datasets
+from edgemm.manifest import ChannelOrder, DType, ImageFit, Layout, Preprocessing, Resize, TensorSpec
+from edgemm_converter import arrays, datasets
 
 RED = Preprocessing(resize=Resize(width=4, height=2), scale=1 / 255)
 
@@ -39,6 +39,16 @@ def test_a_csv_with_names_of_columns_and_classes(tmp_path: Path) -> None:
 def test_a_csv_of_whole_numbers_is_one_of_integers(tmp_path: Path) -> None:
     found = read(write(tmp_path / "d.csv", "1,2\n3,4\n"))
     assert found.arrays[""].dtype == np.int32
+
+
+def test_a_line_of_a_csv_is_a_sample_of_any_shape(tmp_path: Path) -> None:
+    path = write(tmp_path / "d.csv", "1,2,3,4\n5,6,7,8\n")
+    spec = TensorSpec(name="x", dtype=DType.FLOAT32, shape=(-1, 2, 2, 1))
+    found = arrays.match(read(path).arrays, (spec,), path=str(path))
+    assert found["x"].tolist() == [[[[1], [2]], [[3], [4]]], [[[5], [6]], [[7], [8]]]]
+    with pytest.raises(InputError, match=r"expected shape \[samples, 2, 3, 1\], found \[2, 4\]"):
+        wider = TensorSpec(name="x", dtype=DType.FLOAT32, shape=(-1, 2, 3, 1))
+        arrays.match(read(path).arrays, (wider,), path=str(path))
 
 
 @pytest.mark.parametrize(
@@ -117,9 +127,13 @@ def test_integers_become_one_hot_rows(tmp_path: Path) -> None:
 
 
 def test_values_that_no_image_has_after_the_declared_steps(tmp_path: Path) -> None:
-    np.savez(tmp_path / "d.npz", image=np.full((2, 2, 4, 3), 200.0))
-    with pytest.raises(InputError, match="makes values from 0 to 1, found 200 to 200"):
-        read(tmp_path / "d.npz", {"image": RED})
+    pixels = np.full((2, 2, 4, 3), 200.0)
+    np.savez(tmp_path / "named.npz", image=pixels)
+    np.savez(tmp_path / "other.npz", x=pixels, labels=[0, 1])
+    np.save(tmp_path / "unnamed.npy", pixels)
+    for file in ("named.npz", "other.npz", "unnamed.npy"):
+        with pytest.raises(InputError, match="makes values from 0 to 1, found 200 to 200"):
+            read(tmp_path / file, {"image": RED})
 
 
 def test_samples_that_are_in_both_sets_are_counted() -> None:
