@@ -9,7 +9,7 @@ import msgspec
 
 from edgemm.bundle import write_bundle
 from edgemm.manifest import FORMAT, Engine, Evaluation, Manifest, Parity
-from edgemm_converter import assembly, documents, evaluation, findings, lineage, source
+from edgemm_converter import assembly, documents, evaluation, findings, lineage, plan, source
 from edgemm_converter.assembly import BlobStore, Measured
 from edgemm_converter.job import Job
 from edgemm_converter.protocol import FINISHED, Exported, SetKind
@@ -56,7 +56,14 @@ def warnings(given: Job, manifest: Manifest, ran: EngineRun) -> tuple[str, ...]:
         evaluated=inputs.get(SetKind.EVALUATION),
         evaluation=manifest.evaluation,
         max_drop=given.max_drop,
+        calibrated=_calibrated(given, manifest),
+        compared=[m.source for m in ran.measured if m.set.kind is not SetKind.EVALUATION],
     )
+
+
+def _calibrated(given: Job, manifest: Manifest) -> list[str]:
+    """Return the variants whose ranges come from the calibration data; a finished file brings its own."""
+    return [] if given.format in FINISHED else [v.id for v in manifest.variants if v.precision in plan.CALIBRATED]
 
 
 def _parity(given: Job, ran: EngineRun) -> tuple[Parity, ...]:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
 
 from edgemm.errors import AccuracyError
 from edgemm.manifest import Evaluation
-from edgemm_converter import datasets
+from edgemm_converter import datasets, parity
 from edgemm_converter.arrays import Array
 from edgemm_converter.search import SLACK
+
+_FEW_SAMPLES = 100
+_UNVARIED = 1e-3
+"""Up to this share of its scale an output is said not to vary: a float32 variant may be off by a tenth of that."""
 
 
 def check_drops(evaluation: Evaluation, *, max_drop: float) -> None:
@@ -33,9 +39,45 @@ def warnings(
     evaluated: Mapping[str, Array] | None,
     evaluation: Evaluation | None,
     max_drop: float | None,
+    calibrated: Sequence[str] = (),
+    compared: Sequence[Mapping[str, Array]] = (),
 ) -> tuple[str, ...]:
-    """Return what a user should know before trusting the figures; inputs are [samples, …] by name."""
-    return (*_shared(calibration, evaluated), *_uncertain(evaluation, max_drop))
+    """Return what a user should know before trusting the figures.
+
+    Inputs are [samples, …] by name, `calibrated` the variants whose ranges come from the calibration data, and
+    `compared` the source's outputs [runs, …] by name, one map for each sample set that variants were judged on.
+    """
+    return (
+        *_unvaried(compared, real=calibration is not None),
+        *_few(calibration, calibrated),
+        *_shared(calibration, evaluated),
+        *_uncertain(evaluation, max_drop),
+    )
+
+
+def _unvaried(compared: Sequence[Mapping[str, Array]], *, real: bool) -> Iterator[str]:
+    """Say which outputs are the same on whatever they were compared: that comparison shows nothing."""
+    for name in compared[0] if compared else ():
+        if all(_spread(outputs[name]) <= _UNVARIED * parity.scale(outputs[name]) for outputs in compared):
+            more = "more varied ones" if real else "real ones"
+            yield (
+                f"output {name!r} of the source hardly varies over the inputs on which the variants were compared, so "
+                f"that a wrong variant could answer the same: give {more} with --calibration"
+            )
+
+
+def _spread(output: Array) -> float:
+    values = output.astype(np.float64)
+    return float((values.max(axis=0) - values.min(axis=0)).max(initial=0.0))
+
+
+def _few(calibration: Mapping[str, Array] | None, calibrated: Sequence[str]) -> Iterator[str]:
+    count = len(next(iter(calibration.values()))) if calibration else _FEW_SAMPLES
+    if calibrated and count < _FEW_SAMPLES:
+        yield (
+            f"{count} calibration sample{'s' if count > 1 else ''} set the ranges of {', '.join(calibrated)}: what a "
+            f"device sees beyond them is cut off; give {_FEW_SAMPLES} or more"
+        )
 
 
 def _shared(calibration: Mapping[str, Array] | None, evaluated: Mapping[str, Array] | None) -> Iterator[str]:

@@ -24,7 +24,9 @@ SUPPORTED: tuple[tuple[Engine, Precision], ...] = (
 )
 AUTO = "auto"
 """In place of a precision: the smallest TFLite variant within a budget, found by evaluating candidates."""
-_CALIBRATED = (Precision.INT8, Precision.INT16X8)
+CALIBRATED = (Precision.INT8, Precision.INT16X8, Precision.MIXED)
+"""Precisions whose ranges come from calibration data."""
+
 PRECISIONS = tuple(dict.fromkeys(precision for _, precision in SUPPORTED))
 
 
@@ -75,7 +77,7 @@ def plan(
         )
     plans = tuple(VariantPlan(*pair) for pair in SUPPORTED if pair[0] in engines and pair[1] in wanted)
     _check_all_used(plans, engines=engines if targets else (), precisions=wanted)
-    for precision in _CALIBRATED:
+    for precision in CALIBRATED:
         if precision in wanted and not calibrated:
             raise InputError(f"precision {precision} needs --calibration: real inputs, 100 or more if there are")
     return plans

@@ -29,6 +29,33 @@ def test_few_samples_are_warned_of() -> None:
     assert "45 samples cannot show that tflite:int8 stays within a drop of 0.05" in warn(0.05)[0]
 
 
+def test_outputs_that_do_not_vary_show_nothing() -> None:
+    noise = np.random.default_rng(0).random((12, 1, 3))
+    saturated = np.broadcast_to([1.0, 0.0, 0.0], (12, 1, 3)) + 1e-12 * noise
+
+    def warn(*outputs: np.ndarray, real: bool = False) -> tuple[str, ...]:
+        data = {"x": np.zeros((200, 1))} if real else None
+        return findings.warnings(
+            calibration=data, evaluated=None, evaluation=None, max_drop=None,
+            compared=[{"scores": output} for output in outputs],
+        )  # fmt: skip
+
+    assert "output 'scores' of the source hardly varies" in warn(saturated, saturated)[0]
+    assert "give real ones with --calibration" in warn(saturated)[0]
+    assert "give more varied ones with --calibration" in warn(saturated, real=True)[0]
+    assert warn(saturated, noise) == ()
+
+
+def test_few_calibration_samples_are_warned_of() -> None:
+    def warn(count: int, *variants: str) -> tuple[str, ...]:
+        return findings.warnings(
+            calibration={"x": np.zeros((count, 2))}, evaluated=None, evaluation=None, max_drop=None, calibrated=variants
+        )
+
+    assert warn(3, "tflite:int8")[0].startswith("3 calibration samples set the ranges of tflite:int8: ")
+    assert warn(100, "tflite:int8") == warn(3) == ()
+
+
 def test_samples_in_both_sets_are_warned_of() -> None:
     data = np.random.default_rng(0).normal(size=(10, 1, 3))
     found = findings.warnings(
