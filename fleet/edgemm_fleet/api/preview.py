@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from edgemm.errors import BadRequestError
 from edgemm.manifest import Manifest, Variant
+from edgemm.messages import Reported
+from edgemm.versions import Version
 from edgemm_fleet.api.messages import Preview, PreviewGroup
 from edgemm_fleet.rollout.members import MemberState
 from edgemm_fleet.rollout.plan import Plan
@@ -46,6 +49,36 @@ def preview(
         download_bytes=sum(group.download_bytes for group in groups),
         without_engine=tuple(sorted(lacking)),
     )
+
+
+def check_installable(plan: Plan, manifest: Manifest, reports: Sequence[Reported], *, matching: int) -> None:
+    """Refuse a plan that every device which matches now would refuse.
+
+    Args:
+        plan: the plan.
+        manifest: of the version that it rolls out.
+        reports: the newest reports of those devices that have reported.
+        matching: how many devices match.
+
+    Raises:
+        BadRequestError: it would.
+    """
+    if not reports or len(reports) < matching:
+        return  # of those that have not reported nothing is known
+    what = f"{plan.model} {plan.version}"
+    who = "the device that matches" if matching == 1 else f"all {matching} devices that match"
+    needed, newest = Version(manifest.minimum_runtime), max(Version(report.runtime) for report in reports)
+    if newest < needed:
+        raise BadRequestError(
+            f"{what}: needs edgemm {needed}, found {newest} or older on {who}: upgrade edgemm there first"
+        )
+    if all(_variant(plan, manifest, frozenset(report.engines)) is None for report in reports):
+        wanted = [variant.id for variant in manifest.variants if plan.variants == "auto" or variant.id in plan.variants]
+        found = sorted({engine for report in reports for engine in report.engines})
+        raise BadRequestError(
+            f"{what}: needs an engine for {', '.join(wanted)}, found {', '.join(found) or 'none'} on {who}: install "
+            "one there, or name another variant"
+        )
 
 
 def download_bytes(plan: Plan, manifest: Manifest, engines: frozenset[str] | None) -> int:

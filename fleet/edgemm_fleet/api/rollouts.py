@@ -14,7 +14,7 @@ from edgemm_fleet.api.messages import (
     RolloutDetail,
     RolloutRequest,
 )
-from edgemm_fleet.api.preview import preview
+from edgemm_fleet.api.preview import check_installable, preview
 from edgemm_fleet.api.routes import Call, Route
 from edgemm_fleet.api.state import FleetState
 from edgemm_fleet.rollout.members import Member
@@ -30,8 +30,10 @@ def create_rollout(state: FleetState, call: Call[RolloutRequest, Nothing]) -> Ro
     request = call.body
     with state.store.read() as tx:
         version = models.get_version(tx, request.model, request.version)
+        matching = [device.id for device in devices.matching(tx, request.selector)]
+        reports = [record.reported for record in reported.of(tx, matching).values()]
+    manifest = state.repository.manifest(request.model, request.version)
     if request.variants != "auto":
-        manifest = state.repository.manifest(request.model, request.version)
         known = [variant.id for variant in manifest.variants]
         if unknown := set(request.variants) - set(known):
             raise BadRequestError(f"variant {min(unknown)!r}: {request.model} {request.version} has {', '.join(known)}")
@@ -39,6 +41,7 @@ def create_rollout(state: FleetState, call: Call[RolloutRequest, Nothing]) -> Ro
         plan = request.plan(version.digest)
     except ValueError as err:
         raise BadRequestError(f"rollout: {err}") from err
+    check_installable(plan, manifest, reports, matching=len(matching))
     return state.rollouts.create(plan, actor=call.caller.actor, now=call.now)
 
 

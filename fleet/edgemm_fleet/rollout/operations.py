@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from edgemm.errors import BadRequestError
 from edgemm.states import RolloutState
+from edgemm.versions import Version
 from edgemm_fleet.rollout import machine
 from edgemm_fleet.rollout.machine import Decision, Effect
 from edgemm_fleet.rollout.plan import Plan
@@ -35,7 +36,7 @@ class RolloutOperations:
 
         Raises:
             NotFoundError: the version is not published.
-            BadRequestError: the plan's digest is not that version's.
+            BadRequestError: the plan's digest is not that version's, or the version is below the signed minimum.
         """
         rollout = Rollout(
             id=f"r-{secrets.token_hex(4)}",
@@ -50,6 +51,7 @@ class RolloutOperations:
         )
         with self._store.write() as tx:
             _check_published(tx, plan)
+            _check_minimum(tx, plan)
             rollouts.add(tx, rollout)
             _note(tx, "create", rollout, actor=actor, now=now, detail=f"{plan.model} {plan.version}")
         return rollout
@@ -60,9 +62,11 @@ class RolloutOperations:
         Raises:
             NotFoundError: there is no such rollout.
             ConflictError: it was started before, or another rollout has the same model and devices.
+            BadRequestError: the signed minimum version was raised above this version since.
         """
         with self._store.write() as tx:
             rollout = rollouts.get(tx, rollout_id)
+            _check_minimum(tx, rollout.plan)
             started = machine.move(machine.move(rollout, _R.READY, now=now), _R.RUNNING, now=now)
             self._make_way(tx, rollout, actor=actor, now=now)
             rollouts.save(tx, started)
@@ -144,6 +148,16 @@ def _check_published(tx: Transaction, plan: Plan) -> None:
         raise BadRequestError(
             f"{plan.model} {plan.version}: published with sha256 {version.digest[:12]}…, the plan says "
             f"{plan.digest[:12]}…"
+        )
+
+
+def _check_minimum(tx: Transaction, plan: Plan) -> None:
+    model = models.find_model(tx, plan.model)
+    minimum = model.minimum_version if model is not None else None
+    if minimum is not None and Version(plan.version) < Version(minimum):
+        raise BadRequestError(
+            f"{plan.model} {plan.version}: below {minimum}, the signed minimum version, so every device would refuse "
+            f"it; roll out {minimum} or a later one"
         )
 
 

@@ -13,7 +13,7 @@ from edgemm.errors import BadRequestError, ConflictError, NotFoundError
 from edgemm.states import RolloutState, UpdateState
 from edgemm_fleet.rollout import judgement
 from edgemm_fleet.rollout.plan import Group, Selector
-from edgemm_fleet.store import devices, reported, schema
+from edgemm_fleet.store import devices, models, reported, schema
 from simulators.broker import LocalFleet, digest_of
 from simulators.device import Outcome
 
@@ -529,3 +529,17 @@ def test_a_halt_takes_the_version_back_from_a_download_that_was_too_slow(fleet: 
     assert fleet.rollout(rollout).state is RolloutState.HALTED
     assert (fleet.states(rollout)["cam-0"], fleet.members(rollout)["cam-0"].reason) == ("failed", "deadline")
     assert fleet.wanted("cam-0") == "1.0.0", "or it would begin to activate what was halted"
+
+
+def test_a_version_below_the_signed_minimum_is_refused_at_the_draft_and_at_the_start(fleet: LocalFleet) -> None:
+    fleet.add("cam-0")
+    drafted = fleet.operations.create(fleet.plan("1.0.0", EVERYBODY), actor="person:ann", now=fleet.now)
+    with fleet.store.write() as tx:
+        models.set_minimum_version(tx, "digits", "2.0.0")
+    said = r"digits 1\.0\.0: below 2\.0\.0, the signed minimum version, .*; roll out 2\.0\.0 or a later one"
+    with pytest.raises(BadRequestError, match=said):
+        fleet.operations.create(fleet.plan("1.0.0", EVERYBODY), actor="person:ann", now=fleet.now)
+    with pytest.raises(BadRequestError, match=said):
+        fleet.operations.start(drafted.id, actor="person:ann", now=fleet.now)
+    assert fleet.rollout(drafted.id).state is RolloutState.DRAFT
+    assert fleet.rollout(fleet.run("2.0.0", EVERYBODY)).state is RolloutState.FINISHED

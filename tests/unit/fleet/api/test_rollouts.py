@@ -5,7 +5,8 @@ import pytest
 from securesystemslib.signer import CryptoSigner
 
 from edgemm.canonical import sha256
-from edgemm.messages import Reported
+from edgemm.messages import Reported, ReportedModel
+from edgemm.states import UpdateState
 from edgemm_fleet.api.preview import download_bytes, preview
 from edgemm_fleet.rollout.plan import Group, Plan, Selector
 from edgemm_fleet.rollout.selection import Candidate
@@ -150,33 +151,46 @@ def test_the_preview_names_devices_without_an_engine():
     assert told.download_bytes == 2 * one
 
 
+def report_of(fleet, *devices, **changes):
+    """Store what devices report."""
+    fixed = {"fleet": "plant", "boot": "0" * 16, "boot_count": 1, "sequence": 1, "time": "2026-11-20T19:00:00Z"}
+    values = {**fixed, "clock_synced": True, "generation": 0, "runtime": "0.1.0", **changes}
+    with fleet.state.store.write() as tx:
+        for device in devices:
+            reported.put(tx, Reported(device=device, **values), now=time.time())
+
+
+REFUSING = {
+    "no engine": (
+        {"engines": {"torch": "2.0"}},
+        "needs an engine for tflite:int8, tflite:float32, found torch on all 2 devices that match",
+    ),
+    "none at all": ({"engines": {}}, "found none on all 2 devices that match: install one there"),
+    "an old edgemm": (
+        {"engines": {"tflite": "2"}, "runtime": "0.0.9"},
+        "needs edgemm 0.1.0, found 0.0.9 or older on all 2 devices",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSING)
+def test_a_rollout_that_every_device_would_refuse_is_refused_at_the_draft(published, case):
+    changes, said = REFUSING[case]
+    north = {"selector": {"labels": {"site": ["north"]}}}
+    report_of(published, published.devices[0], **changes)
+    draft(published, **north)  # of the other one nothing is known
+    report_of(published, published.devices[1], **changes)
+    status, answer = post(published, "", {"model": "digits", "version": "1.0.0", **north})
+    assert status == 400
+    assert said in answer["error"]["message"]
+    report_of(published, published.devices[2], engines={"tflite": "2.3"})
+    draft(published)  # one of the three can run it
+
+
 def test_devices_are_listed_with_what_they_report(published):
     device = published.devices[0]
-    report = Reported(
-        fleet="plant",
-        device=device,
-        boot="0" * 16,
-        boot_count=1,
-        sequence=1,
-        time="2026-11-20T19:00:00Z",
-        clock_synced=True,
-        generation=0,
-        runtime="0.1.0",
-        models=(
-            {
-                "name": "digits",
-                "state": "committed",
-                "digest": "0" * 64,
-                "version": "1.0.0",
-                "attempt": 1,
-            },
-        ),
-    )
-    import msgspec
-
-    report = msgspec.convert(msgspec.to_builtins(report), Reported)
-    with published.state.store.write() as tx:
-        reported.put(tx, report, now=time.time())
+    running = ReportedModel(name="digits", state=UpdateState.COMMITTED, digest="0" * 64, version="1.0.0", attempt=1)
+    report_of(published, device, models=(running,))
     items = json.loads(published.request("GET", "/api/v1/devices").data)["items"]
     models = {item["device"]["id"]: [m["version"] for m in item["models"]] for item in items}
     assert models == {name: ["1.0.0"] if name == device else [] for name in published.devices}
