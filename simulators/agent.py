@@ -22,7 +22,7 @@ from simulators.fleet import SimulatedFleet
 
 QUICK_LIMITS = AgentLimits(
     backoff_first_s=0.02, backoff_max_s=0.2, telemetry_interval_s=0.2, resend_after_s=0.5, reserve_bytes=0,
-    connect_timeout_s=5, read_timeout_s=5, hang_timeout_s=1, stop_timeout_s=10,
+    connect_timeout_s=30, read_timeout_s=30, hang_timeout_s=60, stop_timeout_s=30,
 )  # fmt: skip
 
 
@@ -66,7 +66,7 @@ class AgentInThread:
 
     def join(self) -> Ending | None:
         """Wait until the agent's loop ended by itself."""
-        self._thread.join(30)
+        self._thread.join(60)
         assert not self._thread.is_alive()
         return self.ending
 

@@ -51,7 +51,7 @@ class AgentProcess:
         try:
             with urllib3.PoolManager(retries=False) as pool:
                 answer = pool.request(
-                    "POST", f"{self.address}/predict/tiny", json={"inputs": [[0.1, 0.2, 0.3, 0.4]]}, timeout=10
+                    "POST", f"{self.address}/predict/tiny", json={"inputs": [[0.1, 0.2, 0.3, 0.4]]}, timeout=60
                 )
                 return answer.status, answer.json().get("version", "")
         except urllib3.exceptions.HTTPError:

@@ -119,7 +119,7 @@ class SimulatedFleet:
         client.connect("127.0.0.1", self._broker_port)
         client.loop_start()
         client.subscribe([(f, 1) for f in topics.ingest_filters(self.name)])
-        assert subscribed.wait(10)
+        assert subscribed.wait(60)
         self._client = client
 
     def stop_broker(self) -> None:

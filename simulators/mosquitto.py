@@ -36,7 +36,7 @@ class MosquittoProcess:
 
     def __exit__(self, *exc: object) -> None:
         self._process.terminate()
-        self._process.wait(20)
+        self._process.wait(60)
 
     def said(self, text: str) -> bool:
         """Tell whether the log has a text."""
@@ -45,7 +45,7 @@ class MosquittoProcess:
     def _answers(self) -> bool:
         assert self._process.poll() is None, "Mosquitto ended"
         try:
-            socket.create_connection(("127.0.0.1", self._port), timeout=1).close()
+            socket.create_connection(("127.0.0.1", self._port), timeout=30).close()
         except OSError:
             return False
         return True

@@ -39,7 +39,7 @@ class RudeBroker:
         for connection in self._connections:
             connection.close()
 
-    def wait_for_connections(self, number: int, timeout_s: float = 20.0) -> bool:
+    def wait_for_connections(self, number: int, timeout_s: float = 60.0) -> bool:
         """Wait until so many connections were made."""
         with self._changed:
             return self._changed.wait_for(lambda: len(self._connections) >= number, timeout_s)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 _POLL_S = 0.005
 
 
-def eventually(condition: Callable[[], object], what: str, *, timeout_s: float = 30.0) -> None:
+def eventually(condition: Callable[[], object], what: str, *, timeout_s: float = 60.0) -> None:
     """Return as soon as a condition holds.
 
     Raises:

@@ -26,7 +26,7 @@ class Device:
     def __init__(self, fleet: Fleet, name: str, state: Path | None = None) -> None:
         self._fleet, self.name = fleet, name
         self.state = state or fleet.place.folder / "states" / name
-        self.http = urllib3.PoolManager(retries=False, timeout=10.0)
+        self.http = urllib3.PoolManager(retries=False, timeout=60.0)
 
     def start(self, *, token: str | None = None, url: str | None = None, labels: tuple[str, ...] = ()) -> Self:
         """Start it; without a token it has to know who it is."""
@@ -175,7 +175,7 @@ class Fleet:
     def api(self, path: str, method: str = "GET", **more: Any) -> Any:
         """Ask the HTTP API as the administrator."""
         with urllib3.PoolManager(
-            retries=False, timeout=10.0, cert_reqs="CERT_NONE", assert_fingerprint=self.made["tls_fingerprint"]
+            retries=False, timeout=60.0, cert_reqs="CERT_NONE", assert_fingerprint=self.made["tls_fingerprint"]
         ) as pool:
             headers = {"Authorization": f"Bearer {self.made['token']}"}
             answer = pool.request(method, f"{self.url}/api/v1{path}", headers=headers, **more)

@@ -31,7 +31,7 @@ class Load:
             thread.join()
 
     def _ask(self, name: str, address: str) -> None:
-        with urllib3.PoolManager(retries=False, timeout=10.0) as pool:
+        with urllib3.PoolManager(retries=False, timeout=60.0) as pool:
             while not self._over.wait(0.002):
                 try:
                     answer = pool.request("POST", f"{address}/predict", json={"inputs": X})

@@ -26,7 +26,7 @@ _WITH_CTRL_C = ("env", "--default-signal=INT")
 """Undoes what a shell does to programs that it starts in the background: they ignore Ctrl-C."""
 EDGEMM = Path(sys.executable).with_name("edgemm")
 _LOG = re.compile(r"\d{4}-\d\d-\d\d |• |INFO: Created TensorFlow Lite")
-STOP_S = 20.0
+STOP_S = 60.0
 """How long a program may take to end after SIGTERM or Ctrl-C."""
 
 
@@ -104,7 +104,7 @@ class Program:
         """All that it printed."""
         return self.out.read_text() + self.err.read_text()
 
-    def wait_for(self, pattern: str, *, timeout_s: float = 30.0) -> str:
+    def wait_for(self, pattern: str, *, timeout_s: float = 60.0) -> str:
         """Wait until it printed a pattern; return the pattern's group."""
 
         def found() -> re.Match[str] | None:

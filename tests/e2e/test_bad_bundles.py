@@ -32,8 +32,8 @@ def _left(place: Place) -> set[str]:
 def test_inspect_and_run_refuse_it(bad: Path, place: Place, request: pytest.FixtureRequest) -> None:
     before = _left(place)
     words = WORDS.get(request.node.callspec.id, ())
-    refuses(run_edgemm("inspect", bad, at=place, timeout_s=30), 1, "bad.edgemm", *words)
-    refuses(run_edgemm("run", bad, "--port", "0", at=place, timeout_s=30), 1, "bad.edgemm", *words)
+    refuses(run_edgemm("inspect", bad, at=place, timeout_s=60), 1, "bad.edgemm", *words)
+    refuses(run_edgemm("run", bad, "--port", "0", at=place, timeout_s=60), 1, "bad.edgemm", *words)
     assert _left(place) == before
     assert not (place.folder.parent / "outside").exists()
 
@@ -53,7 +53,7 @@ def test_every_command_refuses_a_damaged_bundle(place: Place, command: str, dama
     bad = place.folder / "bad.edgemm"
     damage(bad, good_bundle(place.folder))
     before = _left(place)
-    refuses(run_edgemm(command, bad, *COMMANDS[command], at=place, timeout_s=30), 1, "bad.edgemm")
+    refuses(run_edgemm(command, bad, *COMMANDS[command], at=place, timeout_s=60), 1, "bad.edgemm")
     assert _left(place) == before
 
 

@@ -92,7 +92,7 @@ def test_what_failed_ends_with_status_1(here: Place, command: str) -> None:
 def test_run_says_which_port_is_taken(here: Place) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        refuses(run_edgemm("run", "tiny-1.0.0.edgemm", "--port", str(port), at=here, timeout_s=30), 1, str(port))
+        refuses(run_edgemm("run", "tiny-1.0.0.edgemm", "--port", str(port), at=here, timeout_s=60), 1, str(port))
 
 
 @pytest.mark.parametrize("which", ["listen", "broker"])

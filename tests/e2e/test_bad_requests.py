@@ -25,7 +25,7 @@ class Served:
     def __init__(self, programs: Programs) -> None:
         program = programs.start("run", "run", good_bundle(programs.place.folder), "--port", "0")
         self.address = program.wait_for(r"(http://[\d.:]+)")
-        self.http = urllib3.PoolManager(retries=False, timeout=20.0)
+        self.http = urllib3.PoolManager(retries=False, timeout=60.0)
         self.logs = programs.logs
         ready = f"{self.address}/v2/health/ready"
         eventually(lambda: self.http.request("GET", ready).status == 200, "the model is ready")
@@ -104,7 +104,7 @@ def test_a_body_over_the_limit_is_413(served: Served) -> None:
 
 def test_a_claim_of_10_gb_is_refused_before_it_is_sent(served: Served) -> None:
     host, port = served.address.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=20) as connection:
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
         connection.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 10000000000\r\n\r\n{")
         assert connection.recv(1024).startswith(b"HTTP/1.1 413 ")
 

@@ -4,10 +4,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import psutil
 import pytest
+
+from simulators.waiting import eventually
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
 
@@ -65,8 +66,5 @@ def test_ctrl_c_ends_the_demo_with_all_its_processes(tmp_path):
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert "Traceback" not in err
-    deadline = time.monotonic() + 10
-    while processes_of(tmp_path) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert processes_of(tmp_path) == []
+    eventually(lambda: processes_of(tmp_path) == [], "all of them ended")
     assert list(tmp_path.glob("edgemm-*")) == []  # TensorFlow leaves a `.ses` of its own

@@ -35,7 +35,7 @@ def test_init_does_not_touch_a_fleet_that_exists(fleet: Fleet) -> None:
 def test_a_folder_with_a_broken_fleet_file_is_refused(place: Place, content: str) -> None:
     (place.folder / "f").mkdir()
     (place.folder / "f" / "fleet.json").write_text(content)
-    done = run_edgemm("fleet", "serve", "f", at=place, timeout_s=30)
+    done = run_edgemm("fleet", "serve", "f", at=place, timeout_s=60)
     assert done.status in {1, 2}, done
     refuses(done, done.status, "fleet.json")
 
@@ -52,7 +52,7 @@ def test_a_lost_key_file_is_named(place: Place) -> None:
         "--listen",
         f"127.0.0.1:{free_port()}",
         at=place,
-        timeout_s=30,
+        timeout_s=60,
     )
     assert done.status in {1, 2}, done
     refuses(done, done.status, "director.pem")

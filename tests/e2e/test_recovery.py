@@ -73,7 +73,7 @@ def test_a_device_killed_while_it_downloads_serves_the_old_model_and_then_goes_o
         gate.hold(b"GET /api/v1/blobs/")
         fleet.ok("rollout", "create", "tiny", "2.0.0", "--probation", "0s", "--start")
         device.wait_for_state("2.0.0", "downloading")
-        assert gate.waiting.wait(30)
+        assert gate.waiting.wait(60)
         device.kill()
         device.start(url=f"http://127.0.0.1:{gate.port}").wait_until_ready()
         assert device.version() == "1.0.0"

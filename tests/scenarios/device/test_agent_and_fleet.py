@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +19,12 @@ from edgemm.signing import PayloadType, seal
 from edgemm.topics import Channel
 from edgemm_runtime.agent.agent import Ending
 from edgemm_runtime.agent.clock import Clock
+from edgemm_runtime.agent.update import trial
+from edgemm_runtime.agent.update.trial import within
 from simulators.agent import QUICK_LIMITS, AgentInThread
 from simulators.fleet import QUICK, SimulatedFleet
 from simulators.models import make_bundle
+from simulators.waiting import eventually
 
 pytestmark = pytest.mark.slow
 FULL = ["accepted", "downloading", "verified", "staged", "activating", "probation", "committed"]
@@ -127,7 +129,7 @@ def test_errors_on_probation_turn_it_back_without_the_fleet(
         for _ in range(3):
             with pytest.raises(EngineError):
                 served.predict({"x": np.zeros((1, 4), np.float32)})
-        _until(lambda: device.version == "1.0.0")
+        eventually(lambda: device.version == "1.0.0", "version 1 serves again")
     fleet.start_broker()
     _await_state(fleet, device, "2.0.0", "rolled_back")
     model = fleet.reported_model(device.device, "tiny")
@@ -141,7 +143,8 @@ def test_a_hang_on_probation_turns_it_back(
     fleet.desire(device.device, fleet.model("tiny", "2.0.0", probation=ENDLESS))
     _await_state(fleet, device, "2.0.0", "probation")
     release = threading.Event()
-    monkeypatch.setattr(device.host, "check", lambda *args: release.wait(30))
+    monkeypatch.setattr(device.host, "check", lambda *args: release.wait(300))
+    monkeypatch.setattr(trial, "within", lambda call, timeout_s: within(call, timeout_s=timeout_s / 1000))
     _await_state(fleet, device, "2.0.0", "rolled_back")
     model = fleet.reported_model(device.device, "tiny")
     assert model is not None
@@ -198,7 +201,7 @@ def test_a_clock_that_is_years_off_is_reported_and_updates_go_on(
 def test_superseded_in_the_middle_of_a_download(fleet: SimulatedFleet, device: AgentInThread) -> None:
     fleet.http.faults.hold_after = 0
     fleet.desire(device.device, fleet.model("tiny", "2.0.0"))
-    assert fleet.http.faults.reached.wait(10)
+    assert fleet.http.faults.reached.wait(60)
     fleet.desire(device.device, fleet.model("tiny", "1.0.0"))
     fleet.wait_for(lambda: fleet.reported[device.device].generation == 3)
     fleet.http.faults.hold_after = None
@@ -211,10 +214,10 @@ def test_superseded_in_the_middle_of_a_download(fleet: SimulatedFleet, device: A
 def test_a_model_that_is_no_longer_wanted_is_stopped(fleet: SimulatedFleet, device: AgentInThread) -> None:
     fleet.desire(device.device)
     fleet.wait_for(lambda: (m := fleet.reported_model(device.device, "tiny")) and m.active_digest is None)
-    _until(lambda: _predict(device) == 404)
+    eventually(lambda: _predict(device) == 404, "it answers no more")
     assert _ready(device) == 503
     fleet.desire(device.device, fleet.model("tiny", "1.0.0"))
-    _until(lambda: _predict(device) == 200)
+    eventually(lambda: _predict(device) == 200, "it answers again")
 
 
 @pytest.mark.parametrize(
@@ -344,11 +347,3 @@ def _predict(device: AgentInThread) -> int:
 def _ready(device: AgentInThread) -> int:
     with urllib3.PoolManager() as pool:
         return pool.request("GET", f"{device.server.address}/v2/health/ready").status
-
-
-def _until(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
-    """Poll something that no message tells."""
-    deadline, pause = time.monotonic() + timeout_s, threading.Event()
-    while not condition():
-        assert time.monotonic() < deadline
-        pause.wait(0.01)

@@ -117,7 +117,7 @@ def test_a_stop_on_purpose_on_probation_spends_nothing(tmp_path: Path) -> None:
             assert world.updater.work()
         world.updater.stop()
         world.updater.start()
-        assert world.updater.join(10)
+        assert world.updater.join(60)
         world.close()
     assert _install(tmp_path, "2.0.0", boot=9).serves() == "2.0.0"
 

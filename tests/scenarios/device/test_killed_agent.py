@@ -6,9 +6,7 @@ import json
 import shutil
 import signal
 import socket
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,7 @@ import pytest
 from simulators.agent_process import AgentProcess
 from simulators.fleet import SimulatedFleet
 from simulators.models import make_bundle
+from simulators.waiting import eventually
 
 pytestmark = pytest.mark.slow
 STATES = ("accepted", "downloading", "verified", "staged", "activating", "probation", "committed")
@@ -36,7 +35,7 @@ def with_version_1(fleet: SimulatedFleet, tmp_path_factory: pytest.TempPathFacto
     """The state folder of a device that enrolled and committed version 1, to be copied."""
     folder = tmp_path_factory.mktemp("device") / "state"
     agent = AgentProcess(fleet.url, folder, port=_free_port(), token=fleet.token())
-    _until(lambda: len(fleet.devices) == 1)
+    eventually(lambda: len(fleet.devices) == 1, "it is enrolled")
     device = fleet.only_device()
     fleet.desire(device, fleet.model("tiny", "1.0.0"))
     fleet.wait_for(lambda: fleet.state(device, "tiny", "1.0.0") == "committed")
@@ -106,8 +105,8 @@ def test_killed_in_the_middle_of_a_download_goes_on_where_it_was(
     faults.reached.clear()
     fleet.desire(device, fleet.model("tiny", manifest.version))
     killed = AgentProcess(fleet.url, folder, port=_free_port())
-    assert faults.reached.wait(30)
-    _until(lambda: 8192 in {path.stat().st_size for path in folder.glob("partial/*")})
+    assert faults.reached.wait(60)
+    eventually(lambda: 8192 in {path.stat().st_size for path in folder.glob("partial/*")}, "8 KiB are here")
     assert killed.answer() == (200, "1.0.0")
     killed.send(signal.SIGKILL)
     assert killed.wait() == -signal.SIGKILL
@@ -139,20 +138,15 @@ def _forget(fleet: SimulatedFleet, device: str) -> None:
 
 def _first_answer(agent: AgentProcess) -> tuple[int, str]:
     """Return the first answer that is none of a server that is only starting."""
-    deadline, pause = time.monotonic() + 30, threading.Event()
-    while time.monotonic() < deadline:
-        status, version = agent.answer()
-        if status == 200:
-            return status, version
-        pause.wait(0.02)
-    return 0, "none within 30 s"
+    found = (0, "none")
 
+    def answered() -> bool:
+        nonlocal found
+        found = agent.answer()
+        return found[0] == 200
 
-def _until(condition: Callable[[], bool], timeout_s: float = 30.0) -> None:
-    deadline, pause = time.monotonic() + timeout_s, threading.Event()
-    while not condition():
-        assert time.monotonic() < deadline
-        pause.wait(0.02)
+    eventually(answered, "the agent answers")
+    return found
 
 
 def _free_port() -> int:

@@ -34,7 +34,7 @@ class _Desk:
     def ask(self, *actions: Action, results: int) -> list[ActionResult]:
         self.actions.want(actions)
         with self._changed:
-            assert self._changed.wait_for(lambda: len(self.actions.results) >= results, 10)
+            assert self._changed.wait_for(lambda: len(self.actions.results) >= results, 60)
         return list(self.actions.results)
 
     def _prune(self, action: Action) -> str:

@@ -21,5 +21,5 @@ def test_a_packet_that_cannot_be_read_costs_one_connection(caplog: pytest.LogCap
         )
         link.start()
         assert broker.wait_for_connections(3), "the device comes back after each"
-        link.stop(5)
+        link.stop(60)
     assert "broker_connection_failed" in caplog.text

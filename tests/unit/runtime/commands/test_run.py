@@ -69,7 +69,7 @@ def test_the_curl_line_spells_the_golden_sample_as_short_as_it_can(bundle_path: 
 def test_it_ends_when_it_is_asked(bundle_path: Path, number: int, status: int) -> None:
     with running(str(bundle_path)) as (process, _):
         process.send_signal(number)
-        assert process.wait(20) == status
+        assert process.wait(60) == status
 
 
 def test_serving_writes_nothing_but_its_own_log(bundle_path: Path) -> None:

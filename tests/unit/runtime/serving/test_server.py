@@ -62,20 +62,20 @@ def test_stop_lets_a_request_in_flight_end(registry: ModelRegistry, monkeypatch:
 
     def slow(session: LiteRtSession, feeds: Arrays) -> dict[str, Array]:
         entered.set()
-        assert leave.wait(20)
+        assert leave.wait(60)
         return invoke(session, feeds)
 
     monkeypatch.setattr(LiteRtSession, "invoke", slow)
     server = ModelServer(registry, limits=ServingLimits(drain_s=20))
     asking = threading.Thread(target=lambda: answers.append(post(server)))
     asking.start()
-    assert entered.wait(20)
+    assert entered.wait(60)
     stopping = threading.Thread(target=server.stop)
     stopping.start()
-    assert server._stopping.wait(20)
+    assert server._stopping.wait(60)
     leave.set()
-    stopping.join(20)
-    asking.join(20)
+    stopping.join(60)
+    asking.join(60)
     [(status, answer)] = answers
     assert status == 200
     assert np.allclose(answer["outputs"]["scores"], Dense.random(0).predict(np.array(ROW, np.float32)), atol=1e-5)
