@@ -18,6 +18,7 @@ from edgemm.errors import ConversionError
 from edgemm.manifest import Engine, VariantTensor
 from edgemm_converter import flatbuffer
 from edgemm_converter.served import ServedModel
+from edgemm_converter.tflite_converter import FrozenConverter
 
 _MAX_NAMED = 6
 
@@ -37,7 +38,7 @@ def convert_float(model: ServedModel) -> bytes:
         ConversionError: an operation is no TFLite builtin; names it.
     """
     module = model.frozen(engine=Engine.TFLITE, batch=1)
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([module.serve.get_concrete_function()], module)
+    converter = FrozenConverter.from_concrete_functions([module.serve.get_concrete_function()], module)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]  # never Flex: no device engine runs it
     converter.allow_custom_ops = False
     try:
