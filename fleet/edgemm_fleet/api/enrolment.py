@@ -35,10 +35,11 @@ def enrol(state: FleetState, call: Call[SealedEnrolment, Nothing]) -> EnrolmentR
     """Let a device in by an enrolment token; the same token and key get the same answer."""
     request, key = unseal_enrolment(canonical.encode(call.body))
     secrets = DeviceSecrets.derive(state.secret, token_secret=bytes.fromhex(request.secret), key_id=key.keyid)
-    with state.store.write() as tx:
+    with state.store.read() as tx:  # anybody may ask: a stranger must not make the writers wait
         token = tokens.find(tx, token_hash(request.secret))
-        if token is None:
-            raise PermissionDeniedError("enrolment token: unknown to this fleet; make one: edgemm fleet token create")
+    if token is None:
+        raise PermissionDeniedError("enrolment token: unknown to this fleet; make one: edgemm fleet token create")
+    with state.store.write() as tx:
         device = _Enrolment(request, key, secrets, token, call.now).run(tx)
     state.credentials.refresh()
     return EnrolmentResponse(

@@ -1,5 +1,6 @@
 import json
 
+import msgspec.structs
 import pytest
 from securesystemslib.dsse import Envelope
 from securesystemslib.signer import CryptoSigner
@@ -177,3 +178,12 @@ def test_nobody_enrols_as_a_key_that_they_do_not_hold(fleet, signer):
     assert status == 403
     assert "not signed by the key" in error(answer)
     assert own["bearer"] not in json.dumps(answer)
+
+
+def test_a_stranger_with_an_unknown_token_waits_for_no_writer_and_holds_up_none(fleet, signer):
+    known = make_token(fleet)
+    unknown = msgspec.structs.replace(known, secret=bytes(len(known.secret)))
+    with fleet.state.store.write():  # such as an ingest of a thousand messages
+        status, answer = enrol(fleet, unknown, signer)
+    assert (status, error(answer)[:40]) == (403, "enrolment token: unknown to this fleet; ")
+    assert enrol(fleet, known, signer)[0] == 200
