@@ -20,6 +20,7 @@ from pathlib import Path
 from edgemm import durable, topics
 from edgemm.enrolment import BrokerAccess
 from edgemm.errors import EnvironmentFailure
+from edgemm.messages import MAX_CONTROL_BYTES
 from edgemm_fleet.broker.access import MANAGER
 from edgemm_fleet.broker.credentials import BrokerAddress, own_login
 from edgemm_fleet.broker.passwords import hash_password
@@ -87,6 +88,8 @@ class MosquittoFiles:
             # some of a manager's burst to itself.
             "max_inflight_messages 1000",
             "max_queued_messages 100000",
+            # No message of this fleet is larger; without it Mosquitto would take 256 MB from whoever has logged in.
+            f"message_size_limit {MAX_CONTROL_BYTES}",
             "persistence false",
             # Started by root, it becomes this user, who can read the files; otherwise the line has no effect.
             f"user {pwd.getpwuid(os.geteuid()).pw_name}",

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgemm.errors import EnvironmentFailure
+from edgemm.messages import MAX_CONTROL_BYTES
 from edgemm.states import RolloutState
 from edgemm.topics import Channel, topic
 from edgemm_fleet.broker.access import MANAGER
@@ -48,6 +49,20 @@ def test_mosquitto_lets_in_only_those_with_their_own_password(port: int) -> None
         probe.close()
     with device(port) as probe:
         assert probe.accepted
+
+
+@pytest.mark.service
+def test_mosquitto_takes_the_largest_message_and_nothing_above(port: int) -> None:
+    where = topic("lab", "cam-1", Channel.EVENT)
+    with MqttProbe(port, client_id="m", username=MANAGER, password="secret") as fleet:
+        fleet.subscribe("edgemm/v1/lab/+/+/event")
+        for size in (MAX_CONTROL_BYTES, MAX_CONTROL_BYTES + 1):
+            with device(port) as sender:
+                sender.publish(where, b"x" * size)
+        with device(port) as sender:
+            sender.publish(where, b"after")
+        eventually(lambda: len(fleet.messages) == 2, "both that fit have come")
+    assert [len(payload) for _, payload, _ in fleet.messages] == [MAX_CONTROL_BYTES, 5]
 
 
 @pytest.mark.service
