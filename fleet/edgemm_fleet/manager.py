@@ -151,8 +151,8 @@ class Manager:
             case Provider.EMBEDDED:
                 return EmbeddedCredentials(address, self._drop_removed)
             case Provider.STATIC:
-                username, password = settings.device_login or (settings.username, settings.password)
-                return StaticCredentials(address, username, password)
+                assert settings.device_login is not None, "the static provider needs the devices' login"
+                return StaticCredentials(address, *settings.device_login)
             case Provider.MOSQUITTO:
                 return MosquittoCredentials(address, self._mosquitto_files(), self._logins)
 

@@ -47,9 +47,9 @@ _DEFAULT_PORTS = {"https": 443, "http": 80}
 class BrokerSettings:
     """Which broker: the embedded one on a port (None: 8883 with TLS, 1883 without; 0: a free one), or another one.
 
-    `login` is the manager's at another broker; devices get `device_login`, or the same. With `mosquitto`, a folder,
-    each device gets a login of its own in the files that are generated there for a Mosquitto, whose process id is in
-    `mosquitto_pid`.
+    `login` is the manager's at another broker, and `device_login` that of all devices. With `mosquitto`, a folder,
+    each device gets a login of its own instead, in the files that are generated there for a Mosquitto, whose process
+    id is in `mosquitto_pid`.
     """
 
     host: str | None = None
@@ -70,7 +70,10 @@ class BrokerSettings:
 
 @dataclass(frozen=True)
 class ServeSettings:
-    """How to serve a fleet folder; None means what follows from its public URL."""
+    """How to serve a fleet folder; None means what follows from its public URL.
+
+    Port 0 takes a free one, which is then also the public URL's unless that is given here.
+    """
 
     host: str | None = None
     port: int | None = None
@@ -137,10 +140,12 @@ class FleetServer:
         manager = self.manager = Manager(self._manager_settings(), store=store, director_key=director_key)
         stack.callback(manager.stop)
         manager.start()
-        state = self._state(store, repository, manager)
-        server = HttpServer(self._app(state), self._http_settings())
-        server.start()
+        server = HttpServer(_unready, self._http_settings())
         stack.callback(server.stop)
+        server.bind()
+        if self.settings.port == 0 and self.settings.public_url is None:
+            self.url = urlsplit(self.url)._replace(netloc=_authority(self._public_host, server.port)).geturl()
+        server.start(self._app(self._state(store, repository, manager)))
         refresher = Worker("edgemm-tuf", _refreshing(repository))
         refresher.start()
         stack.callback(refresher.stop)
@@ -187,7 +192,8 @@ class FleetServer:
 
     def _http_settings(self) -> HttpSettings:
         parts = urlsplit(self.url)
-        port = self.settings.port or parts.port or _DEFAULT_PORTS[parts.scheme]
+        given = self.settings.port
+        port = given if given is not None else parts.port or _DEFAULT_PORTS[parts.scheme]
         if not self._tls:
             return HttpSettings(self._listen_host(), port)
         return HttpSettings(self._listen_host(), port, self.folder.certificate, self.folder.certificate_key)
@@ -197,6 +203,14 @@ class FleetServer:
         if self.settings.host is not None:
             return self.settings.host
         return "127.0.0.1" if is_loopback(self._public_host) else "0.0.0.0"  # noqa: S104 - a fleet is to be reached
+
+
+def _authority(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _unready(_environ: object, _start_response: object) -> list[bytes]:
+    raise AssertionError("the port is bound and nobody is answered yet")
 
 
 def _refreshing(repository: ModelRepository) -> Callable[[threading.Event], None]:

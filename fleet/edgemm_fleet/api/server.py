@@ -59,6 +59,7 @@ class _TlsAdapter(BuiltinSSLAdapter):
     """
 
     def wrap(self, sock: Any) -> tuple[Any, dict[str, str]]:
+        """Return the socket under TLS, before any handshake, and what the application is told of it."""
         wrapped = self.context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
         return wrapped, {"wsgi.url_scheme": "https", "HTTPS": "on"}
 
@@ -67,6 +68,7 @@ class _Connection(HTTPConnection):
     """Shakes hands before its first request; a client that cannot is let go without a traceback."""
 
     def communicate(self) -> bool:
+        """Answer one request; tell whether the connection may stay open for another."""
         if isinstance(self.socket, ssl.SSLSocket) and self.socket.version() is None:
             try:
                 self.socket.do_handshake()
@@ -101,10 +103,11 @@ class HttpServer:
         self._server.error_log = _log  # type: ignore[method-assign]  # cheroot documents it as what to replace
         self._server.ConnectionClass = _Connection
         self._thread: threading.Thread | None = None
+        self._bound = False
         self.port = settings.port
 
-    def start(self) -> None:
-        """Begin to listen and serve.
+    def bind(self) -> None:
+        """Take the port, and answer nobody yet: for an application that has to know `port`.
 
         Raises:
             EnvironmentFailure: the port is taken, or the address is not this machine's.
@@ -125,13 +128,27 @@ class HttpServer:
                 "stop what uses it, or choose another port with --listen"
             ) from err
         self.port = int(self._server.bind_addr[1])
+        self._bound = True
+
+    def start(self, app: Callable[..., Any] | None = None) -> None:
+        """Begin to serve, and to listen unless `bind` did; `app`, if given, instead of the one given before.
+
+        Raises:
+            EnvironmentFailure: as `bind`.
+        """
+        if app is not None:
+            self._server.wsgi_app = app
+        if not self._bound:
+            self.bind()
         self._thread = threading.Thread(target=self._server.serve, name="edgemm-http", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         """Finish the requests that are being answered, then close everything."""
-        if self._thread is not None:
+        if self._bound:
             self._server.stop()
+            self._bound = False
+        if self._thread is not None:
             self._thread.join()
             self._thread = None
 

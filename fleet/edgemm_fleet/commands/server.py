@@ -65,7 +65,9 @@ def init(folder: Path, *, name: str | None, public_url: str, as_json: bool) -> N
 
 @click.command()
 @click.argument("folder", type=FOLDER)
-@click.option("--listen", help="HOST:PORT or PORT of the API; what follows from the public URL unless given.")
+@click.option(
+    "--listen", help="HOST:PORT or PORT of the API, 0: a free one; what follows from the public URL unless given."
+)
 @click.option("--public-url", help="Where devices and people reach the server, if not as `init` was told.")
 @click.option(
     "--broker",
@@ -73,7 +75,7 @@ def init(folder: Path, *, name: str | None, public_url: str, as_json: bool) -> N
     show_default=True,
     help="embedded, embedded:PORT, or mqtt(s)://[USER:PASSWORD@]HOST[:PORT] of another one.",
 )
-@click.option("--device-login", help="USER:PASSWORD of all devices at another broker; the manager's unless given.")
+@click.option("--device-login", help="USER:PASSWORD of all devices at another broker, where there is no --mosquitto.")
 @click.option(
     "--mosquitto",
     type=FOLDER,
@@ -150,7 +152,7 @@ def _listen(text: str | None) -> tuple[str | None, int | None]:
     if text is None:
         return None, None
     match = re.fullmatch(r"(?:\[?([^\[\]]*?)\]?:)?(\d{1,5})", text)
-    if match is None or not 0 < int(match[2]) < 65536:
+    if match is None or not int(match[2]) < 65536:
         raise InputError(f"--listen {text!r}: expected HOST:PORT or PORT")
     return match[1] or None, int(match[2])
 
@@ -170,16 +172,26 @@ def _broker(
     if host is None or parts.scheme not in {"mqtt", "mqtts"} or parts.path.strip("/"):
         raise InputError(f"--broker {text!r}: expected embedded, or mqtt(s)://[USER:PASSWORD@]HOST[:PORT]")
     if parts.scheme == "mqtt" and not is_loopback(host):
-        raise InputError(f"--broker {text!r}: plain mqtt:// is for loopback only; use mqtts://")
+        raise InputError(f"--broker mqtt://{host}: plain mqtt:// is for loopback only; use mqtts://")
     login = (unquote(parts.username), unquote(parts.password or "")) if parts.username else None
     if login is None and mosquitto is None:
-        raise InputError(f"--broker {text!r}: expected a login, mqtt://USER:PASSWORD@{host}, or --mosquitto FOLDER")
+        raise InputError(
+            f"--broker {parts.scheme}://{host}: expected a login, {parts.scheme}://USER:PASSWORD@{host}, or "
+            "--mosquitto FOLDER"
+        )
+    shared = _login(device_login) if device_login else None
+    if (shared is None) == (mosquitto is None) or (shared is not None and login is not None and shared[0] == login[0]):
+        # The manager's own login may speak for the fleet to every device: no device is to hold it.
+        raise InputError(
+            f"--broker {parts.scheme}://{host}: expected either --device-login USER:PASSWORD, a login at that broker "
+            "other than the manager's which all devices share, or --mosquitto FOLDER, which gives each device its own"
+        )
     return BrokerSettings(
         host=host,
         port=port,
         tls=parts.scheme == "mqtts",
         login=login,
-        device_login=_login(device_login) if device_login else None,
+        device_login=shared,
         # Mosquitto reads these paths wherever it was started.
         mosquitto=mosquitto.absolute() if mosquitto else None,
         mosquitto_pid=mosquitto_pid.absolute() if mosquitto_pid else None,

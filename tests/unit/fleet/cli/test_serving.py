@@ -82,7 +82,7 @@ def test_from_init_to_a_rollout_that_finishes_and_one_that_halts(logged_in, join
     assert re.search(told, shown)
     assert re.search(rf"1 +{found[2]} +failed +failed +selftest_failed: output probs: expected 0\.25", shown)
     assert re.search(told, admin.json("rollout", "status", found[1])["rollout"]["reason"])
-    untouched = [device for device in devices if bad["digest"] not in str(device.reported)]
+    untouched = [device for device in devices if device.generations == [1]]
     assert len(untouched) == 2
     listed = admin.run("devices")
     for device in devices:
@@ -152,6 +152,19 @@ def test_it_says_where_page_api_and_broker_are(served):
     host, port = served.said[2].removeprefix("broker mqtt://").split(":")
     socket.create_connection((host, int(port))).close()
     assert urllib3.request("GET", f"{served.url}/").status == 200
+
+
+def test_with_port_0_it_takes_a_free_one_and_tells_it_to_everybody(tmp_path):
+    fleet = init(tmp_path / "fleet")
+    fleet.start("--listen", "127.0.0.1:0")
+    try:
+        url = fleet.said[0].removeprefix("page ").rstrip("/")
+        assert re.fullmatch(r"https://127\.0\.0\.1:\d+", url)
+        assert url not in {fleet.url, "https://127.0.0.1:0"}
+        fleet.admin.run("login", url, "--token", fleet.token)
+        assert f"edgemm run --fleet {url} --token " in fleet.admin.run("token", "create")
+    finally:
+        assert fleet.stop(signal.SIGTERM) == 0
 
 
 def test_over_tls_the_token_is_all_that_is_needed(tmp_path):
