@@ -13,9 +13,10 @@ os.environ.update(CUDA_VISIBLE_DEVICES="-1", TF_CPP_MIN_LOG_LEVEL="3", KERAS_BAC
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import layers
 
-from simulators.odd_layers import ImpureLayer, PlainLayer
+from simulators.odd_layers import CountingLayer, ImpureLayer, NoisyLayer, PlainLayer
 
 
 def build(folder: Path) -> None:
@@ -33,6 +34,10 @@ def build(folder: Path) -> None:
     _stack(layers.Lambda(lambda x: x * 2)).save(folder / "lambda.h5")
     _stack(PlainLayer()).save(folder / "custom.keras")
     _stack(ImpureLayer()).save(folder / "impure.keras")
+    _stack(CountingLayer(name="counter")).save(folder / "counting.keras")
+    _stack(NoisyLayer(name="noise"), layers.Dropout(0.5), layers.GaussianNoise(0.5)).save(folder / "noisy.keras")
+    _stack(layers.Dropout(0.5), layers.GaussianNoise(0.5)).save(folder / "dropout.keras")
+    _counting_module(folder / "counting_saved")
     _odd_names().save(folder / "odd-names.keras")
     _outlier().save(folder / "outlier.keras")
     _rewritten().save(folder / "rewritten.keras")
@@ -51,6 +56,15 @@ def _cnn() -> keras.Model:
     rng = np.random.default_rng(1)
     normal.set_weights([rng.uniform(0.5, 2, 6), rng.normal(size=6), rng.normal(size=6), rng.uniform(0.5, 2, 6)])
     return model
+
+
+def _counting_module(folder: Path) -> None:
+    """A SavedModel that adds up what it is given."""
+    module = tf.Module()
+    module.total = tf.Variable(tf.zeros(3), name="total")
+    spec = tf.TensorSpec((1, 3), tf.float32, name="x")
+    module.serve = tf.function(lambda x: {"y": module.total.assign_add(x[0])[tf.newaxis]}, input_signature=[spec])
+    tf.saved_model.save(module, folder, signatures=module.serve)
 
 
 def _two_by_two(*, names: bool) -> keras.Model:
@@ -93,8 +107,8 @@ def _stateful() -> keras.Model:
     return keras.Model(steps, layers.Dense(2, name="next")(layers.LSTM(4, stateful=True, name="memory")(steps)))
 
 
-def _stack(layer: keras.Layer) -> keras.Model:
-    return keras.Sequential([keras.Input((3,), name="x"), layer, layers.Dense(2, name="y")])
+def _stack(*stack: keras.Layer) -> keras.Model:
+    return keras.Sequential([keras.Input((3,), name="x"), *stack, layers.Dense(2, name="y")])
 
 
 def _odd_names() -> keras.Model:

@@ -1,4 +1,4 @@
-"""Custom Keras layers: one that needs to be named to be loaded, and one that computes something else at each trace."""
+"""Custom Keras layers: one must be named to be loaded, the others compute something else at each trace or call."""
 
 from __future__ import annotations
 
@@ -25,3 +25,28 @@ class ImpureLayer(keras.layers.Layer):
     def call(self, x: Any) -> Any:
         self.traces += 1
         return x * float(self.traces)
+
+
+@keras.saving.register_keras_serializable("simulators")
+class CountingLayer(keras.layers.Layer):
+    """Counts its calls in a variable of its own."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.count = self.add_weight(shape=(), initializer="zeros", trainable=False, name="count")
+
+    def call(self, x: Any) -> Any:
+        self.count.assign(self.count + 1.0)
+        return x + self.count
+
+
+@keras.saving.register_keras_serializable("simulators")
+class NoisyLayer(keras.layers.Layer):
+    """Draws random numbers whenever it runs."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.generator = keras.random.SeedGenerator(1)
+
+    def call(self, x: Any) -> Any:
+        return x + keras.random.normal(keras.ops.shape(x), seed=self.generator)

@@ -16,7 +16,7 @@ from keras.src.export.export_utils import (  # Keras has no public names for the
 )
 
 from edgemm.errors import InputError
-from edgemm_converter import naming
+from edgemm_converter import naming, state
 from edgemm_converter.served import (
     ServedModel,
     Shapes,
@@ -32,7 +32,7 @@ def serve(model: Any, *, path: Path, shapes: Shapes) -> ServedModel:
     """Wrap a Keras model; `shapes` are those that the user fixed, by input name.
 
     Raises:
-        InputError: it has no fixed kinds of inputs, or a weight is NaN.
+        InputError: it has no fixed kinds of inputs, a weight is NaN, or it writes to a variable when it runs.
     """
     check_weights(model.variables, path=path)
     for layer in model._flatten_layers():  # noqa: SLF001 - as Keras' own exporters walk nested models
@@ -52,30 +52,21 @@ def serve(model: Any, *, path: Path, shapes: Shapes) -> ServedModel:
         for name, batch, (_, spec) in zip(names, batches, flat, strict=True)
     )
     declared = list(getattr(model, "output_names", ())) or _sequential_output(model)
-    states = _states(model)
+    states = state.of_layers(model)
     kept = tuple(spec_of(name, "float32", tuple(variable.shape), path=path) for name, variable in states.items())
 
     def call(tensors: Sequence[Any]) -> dict[str, Any]:
         packed = keras.tree.pack_sequence_as(arguments, list(tensors[: len(flat)]))
         given = list(zip(states.values(), tensors[len(flat) :], strict=True))
-        with keras.StatelessScope(state_mapping=given) as scope:
+        with state.WatchedScope(given) as scope:
             found = keras.tree.flatten_with_path(model(*packed, training=False))
+        state.check_written(scope, model, states=states, path=path)
         found_names = [_output_name(where, i, declared, count=len(found)) for i, (where, _) in enumerate(found)]
         outputs = dict(zip(naming.unique(found_names), (value for _, value in found), strict=True))
         return outputs | {f"next_{name}": scope.get_current_value(variable) for name, variable in states.items()}
 
     check_shapes([spec.name for spec in inputs], shapes, path=path)
     return with_outputs(inputs + kept, call, owner=model, path=path)
-
-
-def _states(model: Any) -> dict[str, Any]:
-    """Return the states that stateful layers keep between calls: they become inputs and outputs of the served model."""
-    found = {}
-    for layer in model._flatten_layers():  # noqa: SLF001 - as Keras' own exporters walk nested models
-        if getattr(layer, "stateful", False) and getattr(layer, "states", None) is not None:
-            for i, variable in enumerate(keras.tree.flatten(layer.states)):
-                found[f"{layer.name}_state_{i}"] = variable
-    return found
 
 
 def _structure(model: Any, *, path: Path, shapes: Shapes) -> Any:

@@ -17,7 +17,7 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 
 from edgemm.errors import ConversionError, InputError
 from edgemm.manifest import DType, Engine, Signature, TensorSpec
-from edgemm_converter import naming, rewrites
+from edgemm_converter import naming, rewrites, state
 from edgemm_converter.arrays import Array
 
 _DEFAULT_SIGNATURE = "serving_default"
@@ -150,7 +150,7 @@ def with_outputs(inputs: tuple[TensorSpec, ...], call: Call, *, owner: Any, path
     """Trace the model once to learn what comes out of it, and return it with its signature.
 
     Raises:
-        InputError: it has no inputs or outputs, or a tensor is not of numbers.
+        InputError: it has no inputs or outputs, a tensor is not of numbers, or it writes to a variable.
     """
     traced: dict[str, Any] = {}
 
@@ -158,7 +158,8 @@ def with_outputs(inputs: tuple[TensorSpec, ...], call: Call, *, owner: Any, path
         traced.update(call(tensors))
         return {}
 
-    tf.function(trace, input_signature=_tensor_specs(inputs, batch=None), autograph=False).get_concrete_function()
+    function = tf.function(trace, input_signature=_tensor_specs(inputs, batch=None), autograph=False)
+    state.check_graph(function.get_concrete_function(), path=path)
     outputs = tuple(spec_of(name, value.dtype.name, _dims(value.shape), path=path) for name, value in traced.items())
     if not inputs or not outputs:
         raise InputError(f"{path}: expected a model with inputs and outputs, found {len(inputs)} and {len(outputs)}")

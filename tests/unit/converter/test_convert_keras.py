@@ -239,3 +239,8 @@ def test_the_python_api_converts_and_reports_its_stages(models: Path, tmp_path: 
 def test_the_python_api_refuses_as_the_command_does(models: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="precision int8 needs --calibration"):
         edgemm_converter.convert(models / "cnn.keras", output=tmp_path / "x.edgemm", precisions=["int8"])
+
+
+def test_layers_that_are_random_in_training_alone_are_converted(converted: Convert) -> None:
+    found = converted("dropout.keras", "--target", "tflite")
+    assert [v.id for v in found.manifest.variants] == ["tflite:float32"]

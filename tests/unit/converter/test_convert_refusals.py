@@ -124,3 +124,19 @@ def test_an_interrupted_conversion_leaves_no_process_and_no_file(
     if how is signal.SIGINT:
         assert process.returncode == 130
         assert list(temporary.iterdir()) == []
+
+
+def test_a_layer_that_writes_to_a_variable_when_it_runs(models: Path, tmp_path: Path) -> None:
+    found = refused(tmp_path, models / "counting.keras", "--custom-objects", "simulators.odd_layers", status=2)
+    assert "layer 'counter' changes its variable 'counter/count' when it runs" in found
+    assert "return the value as an output" in found
+
+
+def test_a_saved_model_that_writes_to_a_variable_when_it_runs(models: Path, tmp_path: Path) -> None:
+    found = refused(tmp_path, models / "counting_saved", status=2)
+    assert "changes its variable 'total' when it runs" in found
+
+
+def test_a_layer_that_draws_random_numbers_when_it_runs(models: Path, tmp_path: Path) -> None:
+    found = refused(tmp_path, models / "noisy.keras", "--custom-objects", "simulators.odd_layers", status=2)
+    assert "layer 'noise' draws random numbers when it runs" in found
