@@ -7,25 +7,9 @@ from collections.abc import Sequence
 
 import click
 
+from edgemm.durations import Duration
 from edgemm_fleet.client import FleetClient, read_profile
 from edgemm_fleet.rollout.plan import Group
-
-_SECONDS = {"": 1, "s": 1, "min": 60, "m": 60, "h": 3600, "d": 86_400}
-
-
-class Duration(click.ParamType[float]):
-    """`90`, `90s`, `15min`, `12h` or `7d`, in seconds."""
-
-    name = "duration"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Read a duration into seconds."""
-        if isinstance(value, int | float):
-            return float(value)
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|min|m|h|d|)", str(value))
-        if match is None:
-            self.fail(f"{value!r}: expected a duration such as 90s, 15min, 12h or 7d", param, ctx)
-        return float(match[1]) * _SECONDS[match[2]]
 
 
 class GroupSize(click.ParamType[Group]):

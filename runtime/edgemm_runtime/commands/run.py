@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 
 from edgemm.bundle import Bundle, open_bundle
+from edgemm.durations import Duration
 from edgemm.errors import InputError
 from edgemm_runtime.engines import available, golden
 from edgemm_runtime.engines.choice import AUTO, choose, parse_policy
@@ -36,6 +37,11 @@ _MAX_CURL_VALUES = 128
 @click.option("--name", help="What people call this device; the host's name by default.")
 @click.option("--label", "labels", multiple=True, metavar="K=V", help="A label of this device; repeatable.")
 @click.option("--state-dir", type=click.Path(path_type=Path), help="Where a fleet's device keeps its state.")
+@click.option(
+    "--telemetry-interval",
+    type=Duration(min_s=1, max_s=3600),
+    help="How often a fleet's device tells its counters, from 1s to 1h; 60s by default.",
+)
 def run(
     bundles: tuple[Path, ...],
     *,
@@ -123,9 +129,10 @@ def _be_a_device(
     name: str | None,
     labels: tuple[str, ...],
     state_dir: Path | None,
+    telemetry_interval: float | None,
 ) -> None:
     from edgemm_runtime.agent.main import run_agent
-    from edgemm_runtime.agent.options import AgentOptions
+    from edgemm_runtime.agent.options import AgentLimits, AgentOptions
 
     run_agent(
         AgentOptions(
@@ -136,6 +143,9 @@ def _be_a_device(
             labels=dict(_label(text) for text in labels),
             listen=listen,
             port=port,
+            limits=AgentLimits()
+            if telemetry_interval is None
+            else AgentLimits(telemetry_interval_s=telemetry_interval),
         )
     )
 

@@ -104,6 +104,10 @@ def test_a_taken_port_ends_with_one_line(bundle_path: Path, capfd: pytest.Captur
         (["BUNDLE", "--name", "pi"], 2, "--name needs --fleet"),
         (["BUNDLE", "--label", "a=b"], 2, "--label needs --fleet"),
         (["BUNDLE", "--state-dir", "x"], 2, "--state-dir needs --fleet"),
+        (["BUNDLE", "--telemetry-interval", "30s"], 2, "--telemetry-interval needs --fleet"),
+        (["--fleet", "https://fleet", "--telemetry-interval", "0.5s"], 2, "expected a duration from 1s to 3600s"),
+        (["--fleet", "https://fleet", "--telemetry-interval", "2h"], 2, "expected a duration from 1s to 3600s"),
+        (["--fleet", "https://fleet", "--telemetry-interval", "often"], 2, "expected a duration such as 90s"),
         (["BUNDLE", "--fleet", "https://fleet"], 2, "the fleet says which bundles"),
         (["--fleet", "https://fleet", "--variant", "tflite:int8"], 2, "the fleet says which bundles"),
         (["--fleet", "https://fleet", "--label", "room"], 2, "expected KEY=VALUE, found 'room'"),
@@ -135,7 +139,7 @@ def agent(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     started: list[Any] = []
     main, options = ModuleType("main"), ModuleType("options")
     main.run_agent = started.append
-    options.AgentOptions = SimpleNamespace
+    options.AgentOptions = options.AgentLimits = SimpleNamespace
     monkeypatch.setitem(sys.modules, "edgemm_runtime.agent.main", main)
     monkeypatch.setitem(sys.modules, "edgemm_runtime.agent.options", options)
     return started
@@ -149,6 +153,12 @@ def test_with_a_fleet_it_is_a_device(agent: list[Any], tmp_path: Path, monkeypat
     assert (options.fleet_url, options.token, options.name) == ("https://fleet:8443", "emt1_secret", "pi")
     assert (options.labels, options.state_dir) == ({"room": "hall", "os": "pi=5"}, tmp_path)
     assert (options.listen, options.port) == ("127.0.0.1", 9000)
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("30s", 30.0), ("1", 1.0), ("5min", 300.0), ("1h", 3600.0)])
+def test_how_often_a_device_tells_its_counters_is_an_option(agent: list[Any], text: str, seconds: float) -> None:
+    assert run(["run", "--fleet", "https://fleet", "--telemetry-interval", text]) == 0
+    assert agent[0].limits.telemetry_interval_s == seconds
 
 
 def test_a_device_keeps_its_state_in_the_users_state_folder(

@@ -1,0 +1,32 @@
+"""Durations on the command line: `90`, `90s`, `15min`, `12h` or `7d`, in seconds."""
+
+from __future__ import annotations
+
+import re
+from types import MappingProxyType
+
+import click
+
+_SECONDS = MappingProxyType({"": 1, "s": 1, "min": 60, "m": 60, "h": 3600, "d": 86_400})
+
+
+class Duration(click.ParamType[float]):
+    """A duration between two limits, in seconds; without limits any."""
+
+    name = "duration"
+
+    def __init__(self, *, min_s: float = 0.0, max_s: float = float("inf")) -> None:
+        self.min_s, self.max_s = min_s, max_s
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Read a duration into seconds."""
+        seconds = float(value) if isinstance(value, int | float) else self._read(str(value), param, ctx)
+        if not self.min_s <= seconds <= self.max_s:
+            self.fail(f"{value!r}: expected a duration from {self.min_s:g}s to {self.max_s:g}s", param, ctx)
+        return seconds
+
+    def _read(self, text: str, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|min|m|h|d|)", text)
+        if match is None:
+            self.fail(f"{text!r}: expected a duration such as 90s, 15min, 12h or 7d", param, ctx)
+        return float(match[1]) * _SECONDS[match[2]]
