@@ -52,6 +52,7 @@ class _Direct:
     model: Model
 
     def run(self, inputs: Arrays) -> dict[str, Array]:
+        """Compute all outputs; see `LoadedModel`."""
         return self.model.predict(inputs)
 
 

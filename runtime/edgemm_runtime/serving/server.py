@@ -110,6 +110,7 @@ class _JsonErrorTask(ErrorTask):  # type: ignore[misc]  # waitress ships no type
     """The transport's own errors (no HTTP, too large a head or body) in the JSON form."""
 
     def execute(self) -> None:
+        """Write the error and close the connection; waitress calls this."""
         error = self.request.error
         body = msgspec.json.encode({"error": f"{error.reason}: {error.body}"})
         self.status = f"{error.code} {error.reason}"
