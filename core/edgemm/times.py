@@ -12,6 +12,17 @@ TimeText = Annotated[str, Meta(pattern=TIME_PATTERN)]
 _FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 
 
+BUILD_TIME_S = 1_793_491_200
+"""When this release was made, 2026-11-01: no clock that is right shows an earlier time."""
+PLAUSIBLE_S = 10 * 366 * 86400
+"""How long after its build a release believes a system clock."""
+
+
+def plausible(seconds: float) -> bool:
+    """Tell whether a system clock that shows this time, in seconds since the Unix epoch, may be right."""
+    return BUILD_TIME_S <= seconds <= BUILD_TIME_S + PLAUSIBLE_S
+
+
 def to_text(seconds: float) -> str:
     """Write seconds since the Unix epoch."""
     return datetime.fromtimestamp(int(seconds), tz=UTC).strftime(_FORMAT)

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from securesystemslib.signer import CryptoSigner
 
+from edgemm import times
 from edgemm_fleet.broker.access import MANAGER, BrokerRules
 from edgemm_fleet.broker.credentials import (
     BrokerAddress,
@@ -33,6 +34,7 @@ from edgemm_fleet.broker.credentials import (
 from edgemm_fleet.broker.embedded import EmbeddedBroker, TlsFiles
 from edgemm_fleet.broker.mosquitto import MosquittoCredentials, MosquittoFiles
 from edgemm_fleet.broker.passwords import matches
+from edgemm_fleet.clock import check_clock
 from edgemm_fleet.director.composition import Validity
 from edgemm_fleet.director.director import Director
 from edgemm_fleet.director.outbox import Outbox
@@ -124,6 +126,7 @@ class Manager:
         self._link: Link | None = None
         self._consumer: Consumer | None = None
         self._outbox: Outbox | None = None
+        self._clock_good = True
         self._ticker = Worker("edgemm-clock", self._tick)
         self.operations = RolloutOperations(store, self._runner, wake=self.wake)
 
@@ -160,8 +163,10 @@ class Manager:
         """Start everything; a broker that is not there yet is waited for in the background.
 
         Raises:
-            EnvironmentFailure: the embedded broker's port is taken, or Mosquitto's files cannot be written.
+            EnvironmentFailure: the embedded broker's port is taken, Mosquitto's files cannot be written, or the clock
+                cannot be right.
         """
+        check_clock(self._clock())
         settings = self.settings
         if self.broker is not None:
             self.broker.start()
@@ -199,6 +204,8 @@ class Manager:
     def _tick(self, stopping: threading.Event) -> None:
         stopping.wait(self.settings.tick_s)
         now = self._clock()
+        if not self._dependable(now):
+            return
         with self.store.write() as tx:
             self._runner.tick(tx, now=now)
         with self.store.write() as tx:
@@ -206,6 +213,14 @@ class Manager:
             unanswered = desired.unanswered(tx, sent_before=now - self.settings.resend_after_s, limit=_RESENDS_AT_ONCE)
             desired.mark_unsent(tx, unanswered)
         self.wake()
+
+    def _dependable(self, now: float) -> bool:
+        """Tell whether to act by this time: one leap of the clock must not end every deadline, nor renew with it."""
+        good = times.plausible(now)
+        if good is not self._clock_good:
+            self._clock_good = good
+            _log.log(logging.INFO if good else logging.ERROR, "clock=%s plausible=%s", times.to_text(now), good)
+        return good
 
     def _verify(self, username: str, password: str) -> bool:
         if username == MANAGER:

@@ -27,6 +27,7 @@ from edgemm_fleet.api.server import HttpServer, HttpSettings, check_plain, is_lo
 from edgemm_fleet.api.state import FleetState, moment
 from edgemm_fleet.api.table import routes
 from edgemm_fleet.broker.embedded import TlsFiles
+from edgemm_fleet.clock import check_clock
 from edgemm_fleet.manager import Manager, ManagerSettings, MosquittoFolder, Provider
 from edgemm_fleet.store import Store
 from edgemm_fleet.trust.catalogue import catch_up
@@ -108,7 +109,7 @@ class FleetServer:
         """Start.
 
         Raises:
-            EnvironmentFailure: a port is taken, the folder is in use, or the disk is full.
+            EnvironmentFailure: a port is taken, the folder is in use, the disk is full, or the clock cannot be right.
         """
         with ExitStack() as stack:
             self._start(stack)
@@ -127,13 +128,14 @@ class FleetServer:
         return f"{'mqtts' if tls else 'mqtt'}://{settings.device_host or settings.host}:{self.manager.port}"
 
     def _start(self, stack: ExitStack) -> None:
+        now = time.time()
+        check_clock(now)
         stack.enter_context(FolderLock(self.folder))
         for directory in (self.folder.blobs, self.folder.metadata, self.folder.targets):
             durable.remove_leftovers(directory)
         store = Store.open(self.folder.database)
         stack.callback(store.close)
         repository = ModelRepository(self.folder)
-        now = time.time()
         repository.resume(now=moment(now))
         catch_up(store, repository, now=now)
         director_key = signing.load_key(self.folder.online_key("director"))
@@ -216,6 +218,8 @@ def _unready(_environ: object, _start_response: object) -> list[bytes]:
 def _refreshing(repository: ModelRepository) -> Callable[[threading.Event], None]:
     def step(stopping: threading.Event) -> None:
         stopping.wait(_REFRESH_EVERY_S)
-        repository.refresh(now=moment(time.time()))
+        now = time.time()
+        check_clock(now)
+        repository.refresh(now=moment(now))
 
     return step

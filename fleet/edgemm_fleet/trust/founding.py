@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from edgemm import durable
 from edgemm.canonical import sha256
 from edgemm.errors import EnvironmentFailure, InputError
+from edgemm_fleet.clock import check_clock
 from edgemm_fleet.store.database import Store, Transaction
 from edgemm_fleet.trust.certificate import create_certificate, fingerprint
 from edgemm_fleet.trust.folder import FleetConfig, FleetFolder
@@ -50,6 +51,7 @@ def found(
         EnvironmentFailure: the disk is full or the place not writable.
     """
     host = check_public_url(config.public_url)
+    check_clock(now)
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise InputError(f"{path}: expected an empty or absent folder, found something in it; choose another place")
     temporary = path.with_name(f"{durable.TEMPORARY_PREFIX}{secrets.token_hex(8)}")

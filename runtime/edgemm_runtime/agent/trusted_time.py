@@ -10,12 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edgemm import times
+from edgemm.times import BUILD_TIME_S, PLAUSIBLE_S
 
-BUILD_TIME_S = times.from_text("2026-11-01T00:00:00Z")
-"""When this release was made: no real clock is earlier."""
-PLAUSIBLE_S = 10 * 366 * 86400
-"""How long after its build a release believes the system clock."""
 SKEW_S = 300
 """How far two clocks that are both right may be apart."""
 

@@ -1,19 +1,26 @@
 from __future__ import annotations
 
+import gc
 import socket
 import ssl
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
+from securesystemslib.signer import CryptoSigner
 
+from edgemm.enrolment import BrokerAccess
 from edgemm.errors import EnvironmentFailure
 from edgemm_fleet.broker.access import BrokerRules
 from edgemm_fleet.broker.embedded import EmbeddedBroker, TlsFiles
 from edgemm_fleet.manager import ManagerSettings
 from edgemm_fleet.trust.certificate import create_certificate
-from simulators.broker import FLEET
-from simulators.managed import ManagedFleet
+from edgemm_runtime.agent.link import Link
+from edgemm_runtime.agent.reports import Speaker
+from simulators.agent import QUICK_LIMITS
+from simulators.broker import FLEET, enrol
+from simulators.managed import PASSWORD, ManagedFleet
 
 
 @pytest.fixture
@@ -39,6 +46,50 @@ def test_manager_and_devices_trust_exactly_the_servers_certificate(tmp_path: Pat
         shake_hands(fleet.manager.port, ssl.create_default_context(cadata=access.ca))
         with pytest.raises(ssl.SSLCertVerificationError):
             shake_hands(fleet.manager.port, ssl.create_default_context())
+
+
+@pytest.fixture(params=[1990, 2080], ids=["expired", "of a far future"])
+def out_of_date(request: pytest.FixtureRequest, tmp_path: Path) -> TlsFiles:
+    """A certificate as devices see it whose clock is decades off: 2040 and later, or 1970; its name fits no address."""
+    files = TlsFiles(tmp_path / "old.crt", tmp_path / "old.key")
+    now = datetime(request.param, 1, 1, tzinfo=UTC)
+    create_certificate(files.certificate, files.private_key, names=["fleet.example"], now=now)
+    return files
+
+
+def device_link(access: BrokerAccess, said: list[str]) -> Link:
+    who = Speaker(FLEET, "cam-1", "0" * 16, 1)
+    return Link(access, who, QUICK_LIMITS, on_connected=lambda: said.append("in"), on_message=lambda *_: None)
+
+
+def test_the_pinned_certificate_holds_whatever_its_name_and_dates_say(tmp_path: Path, out_of_date: TlsFiles) -> None:
+    said: list[str] = []
+    with ManagedFleet(tmp_path, ManagerSettings(FLEET, port=0, tls=out_of_date)) as fleet:
+        assert fleet.manager.connected, "nor does the manager lose its own broker"
+        with fleet.store.write() as tx:
+            enrol(tx, "cam-1", CryptoSigner.generate_ed25519(), labels={}, password=PASSWORD)
+        link = device_link(fleet.manager.credentials.access("cam-1", PASSWORD), said)
+        link.start()
+        fleet.wait(lambda: said, "the device is let in")
+        link.stop(5.0)
+
+
+# paho leaves a socket whose handshake failed to the garbage collector.
+@pytest.mark.filterwarnings("ignore:unclosed <ssl.SSLSocket:ResourceWarning")
+def test_another_certificate_of_the_same_name_is_not_taken_for_it(
+    tmp_path: Path, tls: TlsFiles, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = TlsFiles(tmp_path / "other.crt", tmp_path / "other.key")
+    create_certificate(other.certificate, other.private_key, names=["fleet.example"], now=datetime.now(UTC))
+    said: list[str] = []
+    with ManagedFleet(tmp_path, ManagerSettings(FLEET, port=0, tls=tls)) as fleet:
+        access = fleet.manager.credentials.access("cam-1", PASSWORD)
+        link = device_link(replace(access, ca=other.certificate.read_text()), said)
+        link.start()
+        fleet.wait(lambda: "certificate verify failed" in caplog.text, "the device refuses the server")
+        link.stop(5.0)
+    gc.collect()
+    assert said == []
 
 
 def test_a_key_that_is_missing_is_one_clear_line(tls: TlsFiles) -> None:
