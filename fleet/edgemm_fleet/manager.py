@@ -41,6 +41,7 @@ from edgemm_fleet.director.outbox import Outbox
 from edgemm_fleet.ingest.batch import Ingest
 from edgemm_fleet.ingest.consumer import Consumer
 from edgemm_fleet.ingest.link import BrokerLogin, Link
+from edgemm_fleet.retention import Pruner, Retention
 from edgemm_fleet.rollout.operations import RolloutOperations
 from edgemm_fleet.rollout.runner import Runner
 from edgemm_fleet.store import Store, desired, devices
@@ -96,6 +97,7 @@ class ManagerSettings:
     device_login: tuple[str, str] | None = field(default=None, repr=False)
     mosquitto: MosquittoFolder | None = None
     validity: Validity = field(default_factory=Validity)
+    retention: Retention = field(default_factory=Retention)
     connect_timeout_s: float = 5.0
     """How long `start` waits for the broker before it goes on without."""
     tick_s: float = 0.5
@@ -127,6 +129,7 @@ class Manager:
         self._consumer: Consumer | None = None
         self._outbox: Outbox | None = None
         self._clock_good = True
+        self._pruner = Pruner(store, settings.retention, clock=clock)
         self._ticker = Worker("edgemm-clock", self._tick)
         self.operations = RolloutOperations(store, self._runner, wake=self.wake)
 
@@ -180,7 +183,7 @@ class Manager:
         self._consumer = Consumer(
             self.ingest, fleet=settings.fleet, clock=self._clock, publish=link.publish, committed=self.wake
         )
-        for part in (self._consumer, link, self._outbox, self._ticker):
+        for part in (self._consumer, link, self._outbox, self._ticker, self._pruner):
             part.start()
         if not link.wait_until_connected(settings.connect_timeout_s):
             _log.warning("broker_unreachable host=%s port=%d; goes on trying", settings.host, self.port)
@@ -188,6 +191,7 @@ class Manager:
     def stop(self) -> None:
         """Stop everything, in the order that loses nothing; what is unsent is sent after the next start."""
         self._ticker.stop()
+        self._pruner.stop()
         for part in (self._link, self._consumer, self._outbox, self.broker):
             if part is not None:
                 part.stop()

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
@@ -29,6 +29,7 @@ from edgemm_fleet.api.table import routes
 from edgemm_fleet.broker.embedded import TlsFiles
 from edgemm_fleet.clock import check_clock
 from edgemm_fleet.manager import Manager, ManagerSettings, MosquittoFolder, Provider
+from edgemm_fleet.retention import Retention
 from edgemm_fleet.store import Store
 from edgemm_fleet.trust.catalogue import catch_up
 from edgemm_fleet.trust.certificate import fingerprint
@@ -81,6 +82,7 @@ class ServeSettings:
     public_url: str | None = None
     broker: BrokerSettings = BrokerSettings()
     page: bool = True
+    retention: Retention = field(default_factory=Retention)
 
 
 class FleetServer:
@@ -153,6 +155,9 @@ class FleetServer:
         stack.callback(refresher.stop)
 
     def _manager_settings(self) -> ManagerSettings:
+        return replace(self._broker_settings(), retention=self.settings.retention)
+
+    def _broker_settings(self) -> ManagerSettings:
         broker, fleet = self.settings.broker, self.config.name
         if broker.provider is Provider.EMBEDDED:
             files = TlsFiles(self.folder.certificate, self.folder.certificate_key) if self._tls else None

@@ -18,6 +18,7 @@ from edgemm_fleet.api import people
 from edgemm_fleet.api.messages import PersonRequest
 from edgemm_fleet.api.server import is_loopback
 from edgemm_fleet.commands.output import as_json_option, print_json
+from edgemm_fleet.retention import Retention
 from edgemm_fleet.serving import BrokerSettings, FleetServer, ServeSettings
 from edgemm_fleet.store import Transaction, audit
 from edgemm_fleet.store.records import Role
@@ -25,7 +26,9 @@ from edgemm_fleet.trust.folder import FleetConfig, FleetFolder
 from edgemm_fleet.trust.founding import Founded, found
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
-_ADMIN_TTL_S = 365 * 86_400.0
+_DAY_S = 86_400.0
+_DAYS = click.IntRange(1, 36_500)
+_ADMIN_TTL_S = 365 * _DAY_S
 
 
 @click.command()
@@ -82,6 +85,8 @@ def init(folder: Path, *, name: str | None, public_url: str, as_json: bool) -> N
     help="Generate Mosquitto's files in this folder, with a login for each device, and use that broker.",
 )
 @click.option("--mosquitto-pid", type=click.Path(path_type=Path), help="File with Mosquitto's process id.")
+@click.option("--keep-telemetry", type=_DAYS, default=30, show_default=True, help="For how many days.")
+@click.option("--keep-events", type=_DAYS, default=365, show_default=True, help="For how many days.")
 @click.option("--page/--no-page", default=True, help="Serve the page for people under /.")
 @click.option("-v", "--verbose", is_flag=True, help="Log what happens, not only what goes wrong.")
 def serve(
@@ -93,13 +98,16 @@ def serve(
     device_login: str | None,
     mosquitto: Path | None,
     mosquitto_pid: Path | None,
+    keep_telemetry: int,
+    keep_events: int,
     page: bool,
     verbose: bool,
 ) -> None:
     """Run the fleet manager on FOLDER until it is told to stop (SIGTERM or Ctrl-C)."""
     host, port = _listen(listen)
     chosen = _broker(broker, device_login=device_login, mosquitto=mosquitto, mosquitto_pid=mosquitto_pid)
-    settings = ServeSettings(host=host, port=port, public_url=public_url, broker=chosen, page=page)
+    retention = Retention(telemetry_s=keep_telemetry * _DAY_S, events_s=keep_events * _DAY_S)
+    settings = ServeSettings(host=host, port=port, public_url=public_url, broker=chosen, page=page, retention=retention)
     server = FleetServer(FleetFolder(folder), settings)
     _set_up_logging(verbose=verbose)
     stopped = threading.Event()

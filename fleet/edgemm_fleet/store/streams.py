@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.dialects.sqlite import insert
 
 from edgemm.messages import Event, Stream, Telemetry
@@ -108,6 +108,16 @@ def page_telemetry(
     """List a device's telemetry windows, newest stored first."""
     query = select(telemetry).where(telemetry.c.device == device)
     return paging.newest_first(tx, query, key=telemetry.c.id, after=after, limit=limit, read=_telemetry)
+
+
+def prune(tx: Transaction, stream: Stream, *, before: float, limit: int) -> int:
+    """Delete what was received before a time, the oldest `limit` of it at most; return how many items that were.
+
+    They are looked for among the first by id, in which order they came, and no index on the time is needed.
+    """
+    table = _TABLES[stream]
+    oldest = select(table.c.id).order_by(table.c.id).limit(limit)
+    return tx.execute(delete(table).where(table.c.id.in_(oldest), table.c.received_at < before)).rowcount
 
 
 def totals(tx: Transaction) -> dict[Stream, int]:

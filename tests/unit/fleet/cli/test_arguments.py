@@ -41,6 +41,7 @@ def test_what_can_never_work_is_exit_status_2_and_one_clear_line(arguments, said
     [
         (["--listen", "x:y"], "--listen 'x:y': expected HOST:PORT or PORT"),
         (["--listen", "70000"], "--listen '70000'"),
+        (["--keep-events", "0"], "--keep-events"),
         (["--broker", "tcp://x"], "--broker 'tcp://x': expected embedded, or mqtt(s)://"),
         (["--broker", "mqtt://localhost"], "expected a login, mqtt://USER:PASSWORD@localhost, or --mosquitto FOLDER"),
         (["--broker", "mqtt://u:p@broker.example"], "plain mqtt:// is for loopback only; use mqtts://"),

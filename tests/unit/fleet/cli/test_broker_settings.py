@@ -5,6 +5,7 @@ import pytest
 from edgemm.cli import run
 from edgemm_fleet.commands.server import _broker
 from edgemm_fleet.manager import Provider
+from edgemm_fleet.retention import Retention
 from edgemm_fleet.serving import BrokerSettings, FleetServer, ServeSettings
 from edgemm_fleet.trust.folder import FleetFolder
 
@@ -50,6 +51,14 @@ def test_a_mosquitto_with_a_login_for_each_device(tmp_path):
     assert found.provider is Provider.MOSQUITTO
     assert (found.mosquitto.folder, found.mosquitto.listener) == (tmp_path, "1885 127.0.0.1")
     assert found.mosquitto.pid_file == pid
+
+
+def test_retention_holds_with_every_broker(tmp_path):
+    for broker in (parse("embedded"), parse("mqtts://m:p@broker.example", device_login="dev:pw")):
+        retention = Retention(telemetry_s=1.0, events_s=2.0)
+        settings_of(tmp_path, broker)
+        server = FleetServer(FleetFolder(tmp_path / "f"), ServeSettings(broker=broker, retention=retention))
+        assert server._manager_settings().retention == retention
 
 
 @pytest.mark.parametrize(("text", "port"), [("embedded", None), ("embedded:0", 0), ("embedded:1999", 1999)])
