@@ -101,6 +101,7 @@ class _Snapshots(dict[_Key, _Value]):
     """A dictionary whose items may be walked while others change it."""
 
     def items(self) -> Any:
+        """Return the items as they are now."""
         return list(super().items())
 
 
