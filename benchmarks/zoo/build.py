@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks.zoo.compare import NOISE
 from benchmarks.zoo.models import FAMILIES, KERAS_2, Built
 
 SEEDS, BATCHES = (11, 12, 13), (1, 4)
@@ -70,7 +71,23 @@ def _write_reference(built: Built, folder: Path) -> None:
             found = _answers(built, given)
             saved |= {f"{seed}-{batch}/in/{n}": a for n, a in given.items()}
             saved |= {f"{seed}-{batch}/out/{n}": a for n, a in found.items()}
+    saved |= {f"{NOISE}/out/{name}": value for name, value in _noise(built, given, found).items()}
     np.savez(folder / "reference.npz", **saved)
+
+
+def _noise(built: Built, given: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how far each output moves where each number of the inputs is the next one up that the model can tell."""
+    import numpy as np
+
+    def moved(array: Any) -> Any:
+        if array.dtype.kind != "f":
+            return array
+        precise = array.astype("float16") if half else array
+        return np.nextafter(precise, precise.dtype.type(np.inf)).astype(array.dtype)
+
+    half = any(getattr(layer, "compute_dtype", "") == "float16" for layer in getattr(built.model, "layers", ()))
+    other = _answers(built, {name: moved(array) for name, array in given.items()})
+    return {n: np.abs(np.asarray(a, np.float64) - np.asarray(other[n], np.float64)).max() for n, a in found.items()}
 
 
 def _inputs(built: Built) -> Mapping[str, tuple[tuple[int | None, ...], str]]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.zoo.compare import WrongOutputError, judge, named, references
+from benchmarks.zoo.compare import WrongOutputError, judge, named, noise, references
 
 Run = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
@@ -25,8 +25,9 @@ def main(target: str, folder: Path) -> None:
     status, detail, worst = "pass", "", 0.0
     try:
         model = _bundle(bundle, target) if bundle.is_file() else run(folder / f"converted.{target}")
+        moved = noise(folder)
         for given, wanted in references(folder):
-            worst = max(worst, judge(model(given), wanted))
+            worst = max(worst, judge(model(given), wanted, noise=moved))
     except WrongOutputError as err:
         status, detail = "wrong output", str(err)
     except Exception as err:  # noqa: BLE001 - engines raise what they like; the table counts it
