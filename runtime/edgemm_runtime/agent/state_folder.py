@@ -40,25 +40,28 @@ class StateFolder:
         try:
             for path in (folder, *(folder / name for name in _FOLDERS)):
                 path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+            lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as err:
             raise EnvironmentFailure(
                 f"state folder {folder}: {err.strerror}: expected a folder that this user may write; "
                 "choose one with --state-dir"
             ) from err
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as err:
-            os.close(self._lock)
+            os.close(lock)
             raise EnvironmentFailure(
                 f"state folder {folder} is in use by another agent: stop it, or give this one its own --state-dir"
             ) from err
+        self._lock: int | None = lock
         for path in (folder, *(folder / name for name in _FOLDERS)):
             durable.remove_leftovers(path)
 
     def close(self) -> None:
-        """Let another agent have the folder."""
-        os.close(self._lock)
+        """Let another agent have the folder; may be called twice."""
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            os.close(lock)
 
     def path(self, name: str) -> Path:
         """Return where a document or folder lies."""

@@ -57,3 +57,11 @@ def test_a_record_under_another_name_is_left_out(tmp_path: Path) -> None:
     folder.write("models/other.json", ModelFile(name="tiny"))
     assert folder.read_models() == {}
     folder.close()
+
+
+def test_closing_twice_closes_no_file_of_others(tmp_path: Path) -> None:
+    folder = StateFolder(tmp_path / "state")
+    folder.close()
+    with (tmp_path / "other").open("wb") as other:  # takes the number that the lock had
+        folder.close()
+        other.write(b"still open")
