@@ -29,6 +29,9 @@ from edgemm import errors
 from edgemm.errors import ConversionError, EdgemmError, EnvironmentFailure
 from edgemm_converter.protocol import REQUEST, RESULT, Answer, Failed, Message
 
+NO_ROOM = 74
+"""Exit status of a child that cannot even write down what went wrong, since the disk is full."""
+
 _POLL_S = 0.2
 _PR_SET_PDEATHSIG = 1
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -61,7 +64,7 @@ def run_child(module: str, request: Message, *, folder: Path, limits: ChildLimit
             process = subprocess.Popen(
                 [sys.executable, "-P", "-m", module, str(folder), str(os.getpid())],
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr,
-                start_new_session=True, env=_environment(),
+                start_new_session=True, env=_environment(folder),
             )  # fmt: skip
     except OSError as err:
         raise EnvironmentFailure(f"cannot start the conversion in {folder}: {err.strerror or err}") from err
@@ -80,13 +83,14 @@ def end_with_parent(parent: int) -> None:
         sys.exit(1)
 
 
-def _environment() -> dict[str, str]:
+def _environment(folder: Path) -> dict[str, str]:
     return {
         **os.environ,
         "CUDA_VISIBLE_DEVICES": "-1",  # the CPU is what devices have; a GPU gives other figures
         "KERAS_BACKEND": "tensorflow",
         "PYTHONHASHSEED": "0",  # tf2onnx names and orders constants as its sets do
         "TF_CPP_MIN_LOG_LEVEL": "2",  # errors alone on stderr
+        "TMPDIR": str(folder),  # a child that is killed cannot clear up after itself; this folder goes in any case
     }
 
 
@@ -151,6 +155,11 @@ def _answer(process: subprocess.Popen[bytes], folder: Path, *, stage: str) -> An
     path = folder / RESULT
     if not path.is_file():
         code = process.returncode
+        if code == NO_ROOM:
+            raise EnvironmentFailure(
+                f"cannot work in the temporary folder {folder}: the disk is full; make room there, or set TMPDIR to "
+                "another"
+            )
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit status {code}"
         raise ConversionError(f"{stage}: the child process {how}; its last words: {_last_words(folder)}")
     answer: Answer = msgspec.json.decode(path.read_bytes(), type=Answer)

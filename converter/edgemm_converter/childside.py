@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from typing import TypeVar
 import msgspec
 
 from edgemm.errors import EdgemmError
-from edgemm_converter.child import Progress, end_with_parent
+from edgemm_converter.child import NO_ROOM, Progress, end_with_parent
 from edgemm_converter.protocol import REQUEST, RESULT, Failed, Message
 
 R = TypeVar("R")
@@ -36,8 +37,11 @@ def serve(kind: type[R], work: Callable[[R, Path, Progress], Message]) -> None:
     except OSError as err:
         answer = Failed(error="EnvironmentFailure", message=f"cannot work in {folder}: {err.strerror or err}")
     temporary = folder / f"{RESULT}.part"
-    temporary.write_bytes(msgspec.json.encode(answer))
-    temporary.replace(folder / RESULT)
+    try:
+        temporary.write_bytes(msgspec.json.encode(answer))
+        temporary.replace(folder / RESULT)
+    except OSError as err:
+        sys.exit(NO_ROOM if err.errno in (errno.ENOSPC, errno.EDQUOT) else 1)
 
 
 def _announcer() -> Progress:
