@@ -162,7 +162,9 @@ def _check_budget(options: ConversionOptions) -> None:
         raise InputError("precision auto needs --eval: labelled data on which candidates are measured")
     if max_drop is not None and not evaluated:
         raise InputError("--max-drop needs --eval: labelled data on which variants are measured")
-    if max_drop is not None and max_drop < 0:
+    if options.get("evaluated_output") is not None and not evaluated:
+        raise InputError("--eval-output needs --eval: labelled data on which that output is measured")
+    if max_drop is not None and not max_drop >= 0:
         raise InputError(f"--max-drop {max_drop:g}: expected 0 or more")
 
 

@@ -6,6 +6,7 @@ converted file can be traced back by name; positions change on the way. Imports 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from edgemm_converter.arrays import Array
 
 _DEFAULT_SIGNATURE = "serving_default"
 _HALF = ("float16", "bfloat16")
+_MAX_FILE_BYTES = 2**31 - 1
 Call = Callable[[Sequence[Any]], Mapping[str, Any]]
 Shapes = Mapping[str, tuple[int, ...]]
 """Shapes of inputs that the user fixed; −1 is variable."""
@@ -202,11 +204,17 @@ def spec_of(name: str, dtype: str, shape: Sequence[int | None] | None, *, path: 
 
 
 def check_weights(variables: Sequence[Any], *, path: Path) -> None:
-    """Check that all weights are numbers.
+    """Check that all weights are numbers, and that a model file can hold them.
 
     Raises:
-        InputError: one is NaN or infinite.
+        InputError: one is NaN or infinite, or together they are too large.
     """
+    total = sum(math.prod(variable.shape) * tf.as_dtype(variable.dtype).size for variable in variables)
+    if total > _MAX_FILE_BYTES:
+        raise InputError(
+            f"{path}: the weights take {total / 2**30:.1f} GiB; a .tflite or .onnx file holds at most 2 GiB: make the "
+            "model smaller, or split it in two"
+        )
     for variable in variables:
         values = np.asarray(variable)
         if values.dtype.kind == "f" and not np.isfinite(values).all():
