@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import msgspec
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from edgemm.manifest import Drop, Manifest, OutputParity, Precision
+from edgemm.manifest import Drop, Manifest, OutputParity, Precision, Statistic
 from edgemm_converter.protocol import LayerFacts, TrialFacts
 from edgemm_converter.search import SLACK
 
@@ -46,6 +46,9 @@ class Facts:
     left_out: Mapping[str, str] = field(default_factory=dict)
     trials: Sequence[TrialFacts] = ()
     float_layers: Sequence[str] = ()
+    noise: Mapping[str, float] = field(default_factory=dict)
+    """By how much rounding alone moves the source, by output; in units of the output."""
+
     layers: Mapping[str, Sequence[LayerFacts]] = field(default_factory=dict)
     speeds: Mapping[str, Speed] = field(default_factory=dict)
     machine: str = ""
@@ -67,6 +70,21 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Comparison:
+    """One output of one variant on one set of inputs, and what it was judged by."""
+
+    variant: str
+    data: str
+    samples: int
+    output: OutputParity
+    judged: float
+    limit: float | None
+    statistic: Statistic
+    noise: float | None
+    """The largest error, in multiples of what rounding alone does to the source; None where that is nothing."""
+
+
+@dataclass(frozen=True)
 class Chart:
     """The layers of one variant, and the first at which it parts from float."""
 
@@ -85,7 +103,13 @@ def page(facts: Facts) -> str:
     )  # fmt: skip
     environment.filters["bytes"] = _bytes
     return environment.get_template("report.html").render(
-        facts=facts, manifest=facts.manifest, rows=rows(facts), charts=charts(facts), parted=PARTED, slack=SLACK
+        facts=facts,
+        manifest=facts.manifest,
+        rows=rows(facts),
+        comparisons=comparisons(facts),
+        charts=charts(facts),
+        parted=PARTED,
+        slack=SLACK,
     )
 
 
@@ -109,19 +133,39 @@ def rows(facts: Facts) -> list[Row]:
     ]
 
 
+def comparisons(facts: Facts) -> list[Comparison]:
+    """Return what was compared with the source, output by output."""
+    return [
+        Comparison(
+            variant=parity.variant,
+            data=parity.data,
+            samples=parity.samples,
+            output=output,
+            judged=(output.max_abs if parity.statistic is Statistic.MAX else output.mean_abs) / (output.range or 1.0),
+            limit=parity.limit,
+            statistic=parity.statistic,
+            noise=output.max_abs / noise if (noise := facts.noise.get(output.name, 0.0)) else None,
+        )
+        for parity in facts.manifest.parity
+        for output in parity.outputs
+    ]
+
+
 def charts(facts: Facts) -> list[Chart]:
     """Return one chart for each variant whose layers were compared."""
-    return [
-        Chart(
-            variant=variant,
-            layers=layers[:_MAX_LAYERS],
-            largest=max((layer.error for layer in layers), default=0.0) or 1.0,
-            first=next((layer for layer in layers if layer.error > PARTED), None),
-            guilty=max(layers, key=lambda layer: layer.own) if any(layer.own > 0 for layer in layers) else None,
-        )
-        for variant, layers in ((variant, _shortened(layers)) for variant, layers in facts.layers.items())
-        if layers
-    ]
+    return [charted(variant, layers) for variant, layers in facts.layers.items() if layers]
+
+
+def charted(variant: str, given: Sequence[LayerFacts]) -> Chart:
+    """Return the chart of one variant's layers, of which there is at least one."""
+    layers = _shortened(given)
+    return Chart(
+        variant=variant,
+        layers=layers[:_MAX_LAYERS],
+        largest=max(layer.error for layer in layers) or 1.0,
+        first=next((layer for layer in layers if layer.error > PARTED), None),
+        guilty=max(layers, key=lambda layer: layer.own) if any(layer.own > 0 for layer in layers) else None,
+    )
 
 
 def _shortened(layers: Sequence[LayerFacts]) -> list[LayerFacts]:

@@ -1,4 +1,4 @@
-"""Writing the report: measure the variants here, have their layers compared, and save the page."""
+"""What a report needs beside the bundle: the variants measured here, and their layers compared."""
 
 from __future__ import annotations
 
@@ -6,26 +6,16 @@ import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from edgemm import durable
-from edgemm.errors import EngineError
+from edgemm.errors import EngineError, ParityError
 from edgemm.manifest import Engine, Manifest
 from edgemm_converter import plan, report
 from edgemm_converter.child import ChildLimits, Progress, run_child
 from edgemm_converter.protocol import Exported, ExportedVariant, LayerFacts, LayersRequest, Parted, SetKind
-from edgemm_converter.report import Facts, Speed
+from edgemm_converter.report import Speed
 from edgemm_runtime.engines import measuring
 
 _WORKER = "edgemm_converter.layer_worker"
 _RUNS = 50
-
-
-def write(path: Path, facts: Facts) -> None:
-    """Save the page.
-
-    Raises:
-        EnvironmentFailure: the disk is full or the folder not writable.
-    """
-    durable.write(path, report.page(facts).encode())
 
 
 def speeds(bundle: Path, manifest: Manifest, *, limits: ChildLimits, progress: Progress) -> dict[str, Speed]:
@@ -38,6 +28,15 @@ def speeds(bundle: Path, manifest: Manifest, *, limits: ChildLimits, progress: P
         except EngineError:
             continue
         found[variant.id] = Speed(seen.p50_ms, seen.peak_rss_bytes)
+    return found
+
+
+def noise(exported: Exported) -> dict[str, float]:
+    """Return by how much rounding alone moves each output of the source, at most over all sample sets."""
+    found: dict[str, float] = {}
+    for given in exported.sets:
+        for name, moved in given.noise.items():
+            found[name] = max(moved, found.get(name, 0.0))
     return found
 
 
@@ -54,6 +53,17 @@ def layers(
     parted = run_child(_WORKER, request, folder=folder, limits=limits, progress=progress)
     assert isinstance(parted, Parted)
     return parted.layers
+
+
+def parting(failure: ParityError, exported: Exported, folder: Path, *, limits: ChildLimits, progress: Progress) -> str:
+    """Say at which layer a quantized variant that failed parts from float, as the end of a message; "" if unknown."""
+    parted = layers(exported, folder, limits=limits, progress=progress)
+    found = [facts for variant, facts in parted.items() if str(failure).startswith(f"{variant},")]
+    chart = next(iter(report.charted("", facts) for facts in found if facts), None)
+    if chart is None or chart.first is None:
+        return ""
+    guilty = f"; {chart.guilty.name} adds most, {chart.guilty.own:.1%}" if chart.guilty else ""
+    return f"; the first layer to part from float32 is {chart.first.name} ({chart.first.error:.1%}){guilty}"
 
 
 def machine() -> str:

@@ -3,6 +3,7 @@
 import json
 
 import msgspec
+import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
@@ -78,6 +79,21 @@ def test_the_report_names_the_first_layer_that_parts_and_what_was_tried() -> Non
     for said in ("over by 0.2000", "no kernel", "fits", "no ONNX operation for Odd", "45 samples prove little",
                  "0.250 ms", "40.0 MB", "-0.062 to 0.125", "ab" * 32):  # fmt: skip
         assert said in page, said
+
+
+def test_the_report_compares_each_output_with_the_sources_own_noise() -> None:
+    name = manifest().parity[0].outputs[0].name
+    found = report.comparisons(facts(noise={name: manifest().parity[0].outputs[0].max_abs / 4}))
+    assert [row.noise for row in found if row.output == manifest().parity[0].outputs[0]] == [pytest.approx(4)]
+    page = report.page(facts())
+    assert page.count('data-label="judged"') == sum(len(p.outputs) for p in manifest().parity)
+    assert "Comparison with the source" not in report.page(Facts(manifest=small_manifest(parity=()), digest="ab" * 32))
+
+
+def test_only_layers_that_part_are_marked() -> None:
+    calm = (LayerFacts(name="stem", error=0.002, own=0.002), LayerFacts(name="head", error=0.003, own=0.001))
+    assert 'class="guilty"' in report.page(facts())
+    assert 'class="guilty"' not in report.page(facts(layers={"tflite:int8": calm}))
 
 
 def test_the_models_own_name_is_left_out_of_its_layers() -> None:
