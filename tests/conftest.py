@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from shutil import which
 
@@ -16,6 +17,14 @@ def pytest_configure() -> None:
     """Let processes that tests start be interrupted: a shell starts what runs in its background without that."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_cache() -> Iterator[None]:
+    """Have conversions made, not taken from a cache that an earlier run or a user filled."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDGEMM_CACHE", "")
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -77,12 +77,15 @@ class InputShape(click.ParamType[tuple[str, tuple[int, ...]]]):
               metavar="SECONDS", help="Wall time that each child process may take.")  # fmt: skip
 @click.option("--max-memory", type=click.FloatRange(min=0.5), default=_DEFAULTS.max_memory_bytes / _GIB,
               show_default=True, metavar="GIB", help="Memory that each child process may take.")  # fmt: skip
+@click.option("--no-cache", "cache", is_flag=True, flag_value=False, default=True,
+              help="Convert anew, and keep nothing for a repeat.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout and nothing else there.")
 def convert(
     source: Path,
     *,
     timeout: float,
     max_memory: float,
+    cache: bool,
     as_json: bool,
     **options: Unpack[ConversionOptions],
 ) -> None:
@@ -100,7 +103,7 @@ def convert(
             console.print(f"• {stage}", markup=False)
             status.update(stage)
 
-        result = convert_model(source, limits=limits, progress=progress, **options)
+        result = convert_model(source, limits=limits, progress=progress, cache=cache, **options)
     if as_json:
         click.echo(json.dumps(_summary(result)))
         return
@@ -121,6 +124,7 @@ def _summary(result: ConversionResult) -> dict[str, object]:
         "drops": {} if manifest.evaluation is None else msgspec.to_builtins(manifest.evaluation.drops),
         "trials": msgspec.to_builtins(result.trials),
         "warnings": result.warnings,
+        "repeated": result.repeated,
     }
 
 

@@ -11,16 +11,18 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Unpack
 
 from edgemm import durable
-from edgemm.errors import EnvironmentFailure
+from edgemm.errors import EnvironmentFailure, ParityError
 from edgemm.manifest import Manifest
-from edgemm_converter import drafting, exporting, extras, job, reporting, running, searching
+from edgemm_converter import drafting, exporting, extras, fingerprint, job, report, reporting, running, searching
+from edgemm_converter.cache import Cache, Entry, Outcome
 from edgemm_converter.child import ChildLimits, Progress
+from edgemm_converter.drafting import Draft
 from edgemm_converter.job import Job
 from edgemm_converter.options import ConversionOptions
 from edgemm_converter.protocol import Exported, TrialFacts
@@ -45,12 +47,16 @@ class ConversionResult:
     trials: tuple[TrialFacts, ...] = ()
     """What the search for a precision evaluated, in order."""
 
+    repeated: bool = False
+    """Whether the bundle is that of an earlier conversion of the same, out of the cache."""
+
 
 def convert(
     source: str | Path,
     *,
     limits: ChildLimits | None = None,
     progress: Progress | None = None,
+    cache: bool = True,
     **options: Unpack[ConversionOptions],
 ) -> ConversionResult:
     """Turn a trained Keras model into a verified bundle.
@@ -60,6 +66,7 @@ def convert(
             `.onnx` file, which is verified and packaged as it is.
         limits: What each child process may take.
         progress: Called with the name of each stage as it begins.
+        cache: Take the bundle of an earlier conversion of the same, and keep this one's: see `cache.Cache`.
         options: Those of `ConversionOptions`, where each is described.
 
     Raises:
@@ -72,8 +79,18 @@ def convert(
     """
     given = job.check(Path(source), options)
     extras.require()
+    announce = progress or _silent
+    kept = Cache.of_environment() if cache else None
+    key = fingerprint.of(given) if kept is not None else None
+    if kept is not None and key is not None and (known := kept.get(key)) is not None:
+        announce("found among earlier conversions")
+        return _finished(given, known, progress=announce, repeated=True)
     with _temporary_folder() as folder:
-        return _convert(given, folder, limits=limits or ChildLimits(), progress=progress or _silent)
+        entry = _convert(given, folder, limits=limits or ChildLimits(), progress=announce)
+    result = _finished(given, entry, progress=announce, repeated=False)
+    if kept is not None and key is not None and fingerprint.of(given) == key:  # nothing was changed meanwhile
+        kept.put(key, entry)
+    return result
 
 
 @contextmanager
@@ -83,10 +100,16 @@ def _temporary_folder() -> Iterator[Path]:
     except OSError as err:
         raise EnvironmentFailure(f"cannot make a temporary folder: {err.strerror or err}; set TMPDIR to one") from err
     with folder as name:
-        yield Path(name)
+        try:
+            yield Path(name)
+        except OSError as err:
+            raise EnvironmentFailure(
+                f"cannot work in the temporary folder {name}: {err.strerror or err}; make room there, or set TMPDIR to "
+                "another"
+            ) from err
 
 
-def _convert(given: Job, folder: Path, *, limits: ChildLimits, progress: Progress) -> ConversionResult:
+def _convert(given: Job, folder: Path, *, limits: ChildLimits, progress: Progress) -> Entry:
     everything = exporting.export(given, folder, limits=limits, progress=progress)
     found = searching.search(given, everything, folder, limits=limits, progress=progress) if given.search else None
     if found is not None:
@@ -94,36 +117,59 @@ def _convert(given: Job, folder: Path, *, limits: ChildLimits, progress: Progres
     exported = searching.wanted(given, everything, found)
     ran = running.run(given, exported, folder, limits=limits, progress=progress)
     progress("comparing with the source model")
-    draft = drafting.draft(given, exported, ran, folder)
+    try:
+        draft = drafting.draft(given, exported, ran, folder)
+    except ParityError as err:
+        where = reporting.parting(err, everything, folder, limits=limits, progress=progress)
+        raise ParityError(f"{err}{where}") from err
     running.self_test(draft.path, folder, limits=limits, progress=progress)
-    result = ConversionResult(
-        path=given.output,
-        manifest=draft.manifest,
+    outcome = Outcome(
         digest=draft.digest,
         left_out={**exported.left_out, **ran.left_out},
         warnings=drafting.warnings(given, draft.manifest, ran),
         trials=found.trials if found else (),
     )
+    page = None
     if given.report is not None:
-        facts = _report_facts(given, result, everything, draft.path, limits=limits, progress=progress)
-        reporting.write(given.report, facts)
-    progress(f"writing {given.output}")
-    durable.write(given.output, draft.path.read_bytes())
-    return result
+        facts = _report_facts(given, draft, outcome, everything, limits=limits, progress=progress)
+        page = report.page(facts).encode()
+    return Entry(outcome, draft.manifest, draft.path.read_bytes(), page)
+
+
+def _finished(given: Job, entry: Entry, *, progress: Progress, repeated: bool) -> ConversionResult:
+    """Write what was asked for, the bundle last."""
+    with ExitStack() as unfinished:
+        if given.report is not None and entry.report is not None:
+            unfinished.callback(given.report.unlink, missing_ok=True)  # no report of a bundle that there is not
+            durable.write(given.report, entry.report)
+        progress(f"writing {given.output}")
+        durable.write(given.output, entry.bundle)
+        unfinished.pop_all()
+    outcome = entry.outcome
+    return ConversionResult(
+        path=given.output,
+        manifest=entry.manifest,
+        digest=outcome.digest,
+        left_out=outcome.left_out,
+        warnings=outcome.warnings,
+        trials=outcome.trials,
+        repeated=repeated,
+    )
 
 
 def _report_facts(
-    given: Job, result: ConversionResult, exported: Exported, draft: Path, *, limits: ChildLimits, progress: Progress
+    given: Job, draft: Draft, outcome: Outcome, exported: Exported, *, limits: ChildLimits, progress: Progress
 ) -> Facts:
     return Facts(
-        manifest=result.manifest,
-        digest=result.digest,
+        manifest=draft.manifest,
+        digest=draft.digest,
         max_drop=given.max_drop,
-        warnings=result.warnings,
-        left_out=result.left_out,
-        trials=result.trials,
-        layers=reporting.layers(exported, draft.parent, limits=limits, progress=progress),
-        speeds=reporting.speeds(draft, result.manifest, limits=limits, progress=progress),
+        warnings=outcome.warnings,
+        left_out=outcome.left_out,
+        trials=outcome.trials,
+        noise=reporting.noise(exported),
+        layers=reporting.layers(exported, draft.path.parent, limits=limits, progress=progress),
+        speeds=reporting.speeds(draft.path, draft.manifest, limits=limits, progress=progress),
         machine=reporting.machine(),
     )
 

@@ -6,6 +6,7 @@ Imports TensorFlow; the only process that does.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,18 +24,39 @@ from edgemm_converter.samples import InputSet
 from edgemm_converter.served import ServedModel
 from edgemm_converter.tflite import FileTensors
 
-_NOISE_RUNS = 64
+_NOISE_RUNS = 6
+"""Of each set, spread over its seeds; parity allows eight times what they show."""
 
 
 def export(request: ExportRequest, folder: Path, progress: Progress) -> Exported:
-    """Load the source, save its outputs on all sample sets, and write a file for each variant."""
+    """Load the source, save its outputs on all sample sets, and write a file for each variant.
+
+    The source runs in a thread beside the conversion, which keeps no more than one core busy.
+    """
     progress("loading the source model")
     model = loading.load(request, folder)
     sets = _input_sets(request, model)
-    progress("running the source model")
-    stored = tuple(_run_source(model, sets, folder))
+    # A function that is traced already: what is set for tracing while variants are made does not reach it.
+    function = model.function(batch=None).get_concrete_function()
     calibration = next((s for s in sets if s.kind is SetKind.CALIBRATION), None)
     maker = _Maker(model, calibration, folder)
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        progress("running the source model")
+        running = beside.submit(lambda: tuple(_run_source(model, function, sets, folder)))
+        try:
+            variants, refused = _make(request, maker, progress)
+        finally:
+            stored = running.result()  # where both fail, that the source itself does is the reason
+    if not variants:
+        raise next(iter(refused.values()))
+    left_out = {variant_id: str(err) for variant_id, err in refused.items()}
+    return Exported(signature=model.signature, variants=tuple(variants), sets=stored, left_out=left_out)
+
+
+def _make(
+    request: ExportRequest, maker: _Maker, progress: Progress
+) -> tuple[list[ExportedVariant], dict[str, ConversionError]]:
+    """Make the variants; return those that can be made, and why the others cannot."""
     variants: list[ExportedVariant] = []
     refused: dict[str, ConversionError] = {}
     for variant_id in request.variants:
@@ -45,10 +67,7 @@ def export(request: ExportRequest, folder: Path, progress: Progress) -> Exported
             refused[variant_id] = err
             if variant_id in request.required:
                 raise
-    if not variants:
-        raise next(iter(refused.values()))
-    left_out = {variant_id: str(err) for variant_id, err in refused.items()}
-    return Exported(signature=model.signature, variants=tuple(variants), sets=stored, left_out=left_out)
+    return variants, refused
 
 
 def _input_sets(request: ExportRequest, model: ServedModel) -> tuple[InputSet, ...]:
@@ -57,8 +76,7 @@ def _input_sets(request: ExportRequest, model: ServedModel) -> tuple[InputSet, .
     return samples.input_sets(model.signature, calibration=calibration, evaluation=evaluated)
 
 
-def _run_source(model: ServedModel, sets: Iterable[InputSet], folder: Path) -> Iterable[SampleSet]:
-    function = model.function(batch=None)
+def _run_source(model: ServedModel, function: Any, sets: Iterable[InputSet], folder: Path) -> Iterable[SampleSet]:
     for position, given in enumerate(sets):
         try:
             outputs = _outputs(model, function, given.arrays)
@@ -83,17 +101,18 @@ def _outputs(model: ServedModel, function: Any, inputs: Mapping[str, Array]) -> 
 
 
 def _noise(model: ServedModel, function: Any, given: InputSet, outputs: Mapping[str, Array]) -> dict[str, float]:
-    """Return how far each output of the source moves by rounding: inputs one step off, and runs as one batch."""
+    """Return how far each output of the source moves by rounding: inputs one step off, run as one batch where free."""
     if given.kind is SetKind.EVALUATION:
         return {}
     some = arrays.spread(given.runs, limit=_NOISE_RUNS)
-    inputs = {name: array[some] for name, array in given.arrays.items()}
+    moved = samples.one_step_off({name: array[some] for name, array in given.arrays.items()})
     expected = {name: array[some] for name, array in outputs.items()}
-    others = [_outputs(model, function, samples.one_step_off(inputs))]
     if all(spec.shape[:1] == (-1,) for spec in (*model.signature.inputs, *model.signature.outputs)):
-        merged = model.run(function, {name: array.reshape(-1, *array.shape[2:]) for name, array in inputs.items()})
-        others.append({name: array.reshape(expected[name].shape) for name, array in merged.items()})
-    return {name: max(parity.largest_error(array, other[name]) for other in others) for name, array in expected.items()}
+        merged = model.run(function, {name: array.reshape(-1, *array.shape[2:]) for name, array in moved.items()})
+        found = {name: array.reshape(expected[name].shape) for name, array in merged.items()}
+    else:
+        found = _outputs(model, function, moved)
+    return {name: parity.largest_error(array, found[name]) for name, array in expected.items()}
 
 
 def _save(values: Mapping[str, Array], folder: Path, *, prefix: str) -> dict[str, str]:

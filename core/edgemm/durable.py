@@ -42,7 +42,7 @@ def replacing(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
         raise EnvironmentFailure(f"cannot write {path}: {err.strerror or err}; nothing was changed") from err
 
 
-def write(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+def write(path: Path, data: bytes | memoryview, *, mode: int = 0o644) -> None:
     """Replace the content of `path` by `data`, durably.
 
     Raises:

@@ -13,8 +13,8 @@ def test_what_is_public() -> None:
 
 def test_the_command_and_the_api_take_the_same_options() -> None:
     command = {parameter.name for parameter in cli.convert.params}
-    of_the_command_alone = {"source", "timeout", "max_memory", "as_json"}  # arguments, and limits, of the function
-    assert command - of_the_command_alone == set(ConversionOptions.__annotations__)
+    parameters = {"source", "timeout", "max_memory", "cache"}  # of the function, the two in the middle as its limits
+    assert command - parameters - {"as_json"} == set(ConversionOptions.__annotations__)
 
 
 def test_an_unknown_option_is_refused_as_an_unknown_parameter_is(tmp_path: Path) -> None:

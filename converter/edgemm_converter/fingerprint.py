@@ -1,0 +1,78 @@
+"""What the bytes of a conversion follow from, as one digest: equal digests, equal bundles.
+
+The source and data by their content, every option, the versions of libraries, edgemm's own code, and the kind of CPU
+with what steers its arithmetic, since what is measured on it stands in the bundle.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import platform
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import msgspec
+
+import edgemm
+import edgemm_runtime
+from edgemm_converter import lineage, source
+from edgemm_converter.datasets import Dataset
+from edgemm_converter.job import Job
+
+_BY_CONTENT = frozenset({"source", "calibration", "evaluation"})
+_NO_PART_OF_IT = frozenset({"output"})
+_STEERING = ("DNNL_", "KERAS_", "MKL_", "OMP_", "ONEDNN_", "TF_", "XLA_")
+_CPU_FIELDS = ("model name", "flags", "Features", "CPU implementer", "CPU part")
+
+
+def of(given: Job) -> str | None:
+    """Return the digest; None where custom objects are imported, since what their code does cannot be told.
+
+    Raises:
+        InputError: the source or data cannot be read.
+    """
+    if given.custom_objects:
+        return None
+    left = {f.name: getattr(given, f.name) for f in dataclasses.fields(given) if f.name not in _BY_CONTENT}
+    facts = {
+        **{name: value for name, value in left.items() if name not in _NO_PART_OF_IT},
+        "report": given.report is not None,
+        "source": (given.source.resolve().name, source.digest(given.source)),
+        "calibration": _data(given.calibration),
+        "evaluation": _data(given.evaluation),
+        "libraries": lineage.library_versions(),
+        "git_commit": lineage.git_commit(),
+        "created": lineage.created(),
+        "code": _code(),
+        "machine": _machine(),
+        "steering": {name: value for name, value in os.environ.items() if name.startswith(_STEERING)},
+    }
+    return hashlib.sha256(msgspec.json.encode(facts, order="deterministic", enc_hook=str)).hexdigest()
+
+
+def _data(data: Dataset | None) -> tuple[str, str] | None:
+    return (data.path.suffix.lower(), source.digest(data.path)) if data is not None else None
+
+
+def _code() -> str:
+    """Return a digest of the code that makes bundles, which a version number does not tell while it is worked on."""
+    sha = hashlib.sha256()
+    for folder in (Path(__file__).parent, *_folders(edgemm.__path__), *_folders(edgemm_runtime.__path__)):
+        for file in sorted((*folder.rglob("*.py"), *folder.rglob("*.html"))):
+            sha.update(file.relative_to(folder).as_posix().encode() + b"\0" + file.read_bytes() + b"\0")
+    return sha.hexdigest()
+
+
+def _folders(paths: Iterable[str]) -> Iterator[Path]:
+    return (Path(path) for path in paths)
+
+
+def _machine() -> tuple[object, ...]:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    cpu = sorted({line for line in lines if line.startswith(_CPU_FIELDS)})
+    return platform.machine(), platform.python_version(), len(os.sched_getaffinity(0)), cpu
