@@ -24,6 +24,7 @@ def swap_weights(good: Path, scrambled: Path, *, output: Path, version: str) -> 
             version=version,
             variants=donor.variants,
             reference_profile=None,
+            documents={},
             blobs={d: manifest.blobs[d] for d in golden} | {d: donor.blobs[d] for d in model_files},
         )
         blobs = {d: honest.read(d) for d in golden} | {d: broken.read(d) for d in model_files}
