@@ -51,7 +51,7 @@ def _row(case: Case, folder: Path) -> str:
     found = edgemm_converter.convert(
         case.source, output=folder / f"{case.name}.edgemm", name=case.name, targets=["tflite"],
         precisions=["auto", "float32"], calibration=case.calibration, evaluation=case.evaluation, max_drop=MAX_DROP,
-        report=folder / f"{case.name}.html",
+        report=folder / f"{case.name}.html", cache=False,
     )  # fmt: skip
     seconds = time.perf_counter() - start
     manifest = found.manifest

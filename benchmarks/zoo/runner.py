@@ -94,7 +94,7 @@ def _command(route: str, target: str, folder: Path) -> list[str]:
     if route != "edgemm":
         return ["-m", "benchmarks.zoo.attempt", route, str(folder)]
     built = json.loads((folder / "built.json").read_text())
-    output = ["-o", str(folder / "model.edgemm"), "--name", "zoo"]
+    output = ["-o", str(folder / "model.edgemm"), "--name", "zoo", "--no-cache"]
     return ["-m", "edgemm", "convert", built["path"], "--target", target, *output, *built["options"]]
 
 

@@ -10,16 +10,15 @@ import dataclasses
 import hashlib
 import os
 import platform
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
 
 import edgemm
-import edgemm_runtime
 from edgemm_converter import lineage, source
 from edgemm_converter.datasets import Dataset
 from edgemm_converter.job import Job
+from edgemm_runtime import engines
 
 _BY_CONTENT = frozenset({"source", "calibration", "evaluation"})
 _NO_PART_OF_IT = frozenset({"output"})
@@ -59,14 +58,10 @@ def _data(data: Dataset | None) -> tuple[str, str] | None:
 def _code() -> str:
     """Return a digest of the code that makes bundles, which a version number does not tell while it is worked on."""
     sha = hashlib.sha256()
-    for folder in (Path(__file__).parent, *_folders(edgemm.__path__), *_folders(edgemm_runtime.__path__)):
-        for file in sorted((*folder.rglob("*.py"), *folder.rglob("*.html"))):
-            sha.update(file.relative_to(folder).as_posix().encode() + b"\0" + file.read_bytes() + b"\0")
+    for part in (Path(__file__).parent, *map(Path, (*edgemm.__path__, *engines.__path__))):
+        for file in sorted((*part.rglob("*.py"), *part.rglob("*.html"))):
+            sha.update(file.relative_to(part).as_posix().encode() + b"\0" + file.read_bytes() + b"\0")
     return sha.hexdigest()
-
-
-def _folders(paths: Iterable[str]) -> Iterator[Path]:
-    return (Path(path) for path in paths)
 
 
 def _machine() -> tuple[object, ...]:

@@ -1,0 +1,42 @@
+"""The same bytes in every process, for every precision and engine, and for the bundle around them."""
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks import determinism
+from benchmarks.determinism import Case
+from edgemm_converter import plan
+
+pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
+
+
+def test_every_precision_is_compared() -> None:
+    assert set(determinism.PRECISIONS) == set(map(str, plan.PRECISIONS))
+
+
+@pytest.mark.parametrize("case", determinism.CASES, ids=lambda case: case.model)
+def test_three_processes_with_other_hash_seeds_make_the_same_bytes(case: Case, models: Path) -> None:
+    found = determinism.digests_of(case, models, processes=3)
+    assert {"bundle", "onnx:float32", *(f"tflite:{precision}" for precision in case.precisions)} == set(found)
+    assert {name: len(digests) for name, digests in found.items()} == dict.fromkeys(found, 1)
+
+
+def test_a_difference_would_be_told(
+    models: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make = determinism.convert
+
+    def dated(case: Case, folder: Path, path: Path, *, seed: int) -> None:
+        monkeypatch.setenv("SOURCE_DATE_EPOCH", str(seed))
+        make(case, folder, path, seed=seed)
+
+    monkeypatch.setattr(determinism, "convert", dated)
+    monkeypatch.setattr(determinism, "CASES", (Case("cnn.keras", ("float32",)),))
+    monkeypatch.setattr("sys.argv", ["determinism", str(models), "--processes", "2"])
+    with pytest.raises(SystemExit) as ended:
+        determinism.main()
+    assert ended.value.code == 1
+    said = capsys.readouterr().out
+    assert "| cnn.keras | bundle | 2 |" in said
+    assert "| cnn.keras | tflite:float32 | 1 |" in said
