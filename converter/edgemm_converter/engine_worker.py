@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,8 @@ from edgemm_converter.child import Progress
 from edgemm_converter.protocol import EngineRequest, Passed, Ran, RunRequest, SampleSet, SelfTestRequest
 from edgemm_runtime import engines
 from edgemm_runtime.engines import golden
+
+_MAX_THREADS = 4
 
 
 def answer(request: EngineRequest, folder: Path, progress: Progress) -> Ran | Passed:
@@ -33,7 +36,7 @@ def _run_all(request: RunRequest, folder: Path, progress: Progress) -> Ran:
         progress(f"running {variant.id} in its engine")
         file = (folder / request.files[variant.id]).read_bytes()
         try:
-            model = engines.load(variant, request.signature, file)
+            model = engines.load(variant, request.signature, file, threads=_threads())
             outputs[variant.id] = {
                 s.id: _run(model, s, request.signature, folder=folder, prefix=f"v{number}-{s.id}-")
                 for s in request.sets
@@ -62,9 +65,15 @@ def _self_test(request: SelfTestRequest, progress: Progress) -> Passed:
     with open_bundle(Path(request.bundle)) as bundle:
         for variant in bundle.manifest.variants:
             progress(f"self-testing {variant.id}")
-            model = engines.load(variant, bundle.manifest.signature, bundle.read(variant.blob))
+            file = bundle.read(variant.blob)
+            model = engines.load(variant, bundle.manifest.signature, file, threads=_threads())
             golden.check(bundle, variant, model)
     return Passed()
+
+
+def _threads() -> int:
+    """Return as many as a Raspberry Pi has at most: they share the work of a layer and change none of its sums."""
+    return min(len(os.sched_getaffinity(0)), _MAX_THREADS)
 
 
 def _refusal(variant: Variant, err: EngineError) -> ConversionError:
