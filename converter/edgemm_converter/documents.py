@@ -15,6 +15,17 @@ from edgemm_converter.assembly import BlobStore
 
 MODEL_CARD, ML_BOM = "model-card", "ml-bom"
 MARKDOWN, CYCLONEDX = "text/markdown", "application/vnd.cyclonedx+json"
+SPDX_IDS = frozenset(
+    {
+        "0BSD", "AGPL-3.0-only", "AGPL-3.0-or-later", "Apache-2.0", "Artistic-2.0", "BSD-2-Clause", "BSD-3-Clause",
+        "BSL-1.0", "CC-BY-3.0", "CC-BY-4.0", "CC-BY-NC-4.0", "CC-BY-NC-ND-4.0", "CC-BY-NC-SA-4.0", "CC-BY-ND-4.0",
+        "CC-BY-SA-3.0", "CC-BY-SA-4.0", "CC0-1.0", "CDLA-Permissive-2.0", "ECL-2.0", "EPL-2.0", "EUPL-1.2",
+        "GPL-2.0-only", "GPL-2.0-or-later", "GPL-3.0-only", "GPL-3.0-or-later", "ISC", "LGPL-2.1-only",
+        "LGPL-2.1-or-later", "LGPL-3.0-only", "LGPL-3.0-or-later", "MIT", "MIT-0", "MPL-2.0", "OFL-1.1", "PDDL-1.0",
+        "Unlicense", "WTFPL", "Zlib",
+    }
+)  # fmt: skip
+"""Licences that models usually have, by their names at spdx.org; any other is a text to CycloneDX."""
 
 
 def add(manifest: Manifest, blobs: BlobStore) -> dict[str, str]:
@@ -93,7 +104,8 @@ def _model(manifest: Manifest) -> dict[str, Any]:
         "modelCard": {"modelParameters": _parameters(manifest), "quantitativeAnalysis": _analysis(manifest)},
     }
     if manifest.licence:
-        model["licenses"] = [{"license": {"name": manifest.licence}}]
+        kind = "id" if manifest.licence in SPDX_IDS else "name"
+        model["licenses"] = [{"license": {kind: manifest.licence}}]
     return model
 
 

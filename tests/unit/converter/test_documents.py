@@ -5,6 +5,7 @@ import json
 import msgspec
 import pytest
 from cyclonedx.schema import SchemaVersion
+from cyclonedx.spdx import is_supported_id
 from cyclonedx.validation.json import JsonStrictValidator
 
 from edgemm import canonical
@@ -31,6 +32,17 @@ def test_the_bill_of_materials_is_valid_cyclonedx() -> None:
         assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
     hashes = {h["content"] for c in json.loads(text)["components"] for h in c.get("hashes", ())}
     assert {v.blob for v in found.variants} <= hashes
+
+
+@pytest.mark.parametrize(("licence", "kind"), [("MIT", "id"), ("ours alone", "name")])
+def test_a_licence_that_spdx_names_is_found_by_scanners(licence: str, kind: str) -> None:
+    bom = documents.ml_bom(manifest(licence=licence))
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(canonical.encode(bom).decode()) is None
+    assert bom["metadata"]["component"]["licenses"] == [{"license": {kind: licence}}]
+
+
+def test_every_licence_known_here_is_one_of_spdx() -> None:
+    assert all(map(is_supported_id, documents.SPDX_IDS))
 
 
 def test_the_documents_are_blobs_under_their_digests() -> None:
