@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
+import sys
 from pathlib import Path
-from typing import Unpack
+from typing import NoReturn, Unpack
 
 import click
 import msgspec
@@ -39,6 +41,11 @@ class InputShape(click.ParamType[tuple[str, tuple[int, ...]]]):
         if not separator or not name or any(d < -1 or d == 0 for d in shape):
             self.fail(f"{value!r}: expected NAME=1,224,224,3", param, ctx)
         return name, shape
+
+
+def _stop(signum: int, _frame: object) -> NoReturn:
+    """End as an interrupt does, so that the temporary folder goes and the child with it."""
+    sys.exit(128 + signum)
 
 
 @click.command()
@@ -95,6 +102,7 @@ def convert(
     converted, and each variant is run in the device's engine and compared with the source: wrong outputs, no bundle.
     A finished .tflite or .onnx file is verified and packaged as it is.
     """
+    signal.signal(signal.SIGTERM, _stop)
     limits = ChildLimits(timeout_s=timeout, max_memory_bytes=int(max_memory * _GIB))
     console = Console(stderr=True, highlight=False)
     with console.status("starting") as status:
