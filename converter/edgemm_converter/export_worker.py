@@ -5,6 +5,7 @@ Imports TensorFlow; the only process that does.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -42,7 +43,7 @@ def export(request: ExportRequest, folder: Path, progress: Progress) -> Exported
     maker = _Maker(model, calibration, folder)
     with ThreadPoolExecutor(max_workers=1) as beside:
         progress("running the source model")
-        running = beside.submit(lambda: tuple(_run_source(model, function, sets, folder)))
+        running = beside.submit(lambda: tuple(_run_source(model, function, sets, folder, request=request)))
         try:
             variants, refused = _make(request, maker, progress)
         finally:
@@ -76,16 +77,32 @@ def _input_sets(request: ExportRequest, model: ServedModel) -> tuple[InputSet, .
     return samples.input_sets(model.signature, calibration=calibration, evaluation=evaluated)
 
 
-def _run_source(model: ServedModel, function: Any, sets: Iterable[InputSet], folder: Path) -> Iterable[SampleSet]:
+def _whose(given: InputSet, request: ExportRequest) -> str:
+    """Say what inputs these are, and what to do about them."""
+    if given.kind is SetKind.EVALUATION and request.evaluation is not None:
+        return f"the inputs of {request.evaluation.shown} (give values that it takes)"
+    if request.calibration is not None:
+        return f"inputs in the range of {request.calibration.shown} (give values that it takes)"
+    return "random inputs (give --calibration with valid ones)"
+
+
+def _reason(err: BaseException) -> str:
+    """Return what TensorFlow found, without the source lines around it: it stands before the node's name."""
+    lines = [" ".join(line.split()) for line in str(err).splitlines() if line.strip()]
+    named = next((i for i, line in enumerate(lines) if i and line.startswith("[[{{")), None)
+    text = re.sub(r"\{\{[^}]*\}\} ?", "", " ".join(lines) if named is None else lines[named - 1])
+    return text[:200]
+
+
+def _run_source(
+    model: ServedModel, function: Any, sets: Iterable[InputSet], folder: Path, *, request: ExportRequest
+) -> Iterable[SampleSet]:
     for position, given in enumerate(sets):
         try:
             outputs = _outputs(model, function, given.arrays)
             noise = _noise(model, function, given, outputs)
         except (tf.errors.OpError, ValueError) as err:
-            reason = " ".join(str(err).split())[:200]
-            raise InputError(
-                f"the source model itself fails on {given.kind} inputs: {reason}; give --calibration with valid inputs"
-            ) from err
+            raise InputError(f"the source model itself fails on {_whose(given, request)}: {_reason(err)}") from err
         parity.check_finite(outputs, whose="the source model", data=given.kind)
         yield SampleSet(
             id=given.id, kind=given.kind, runs=given.runs, samples=given.samples, seeds=given.seeds,
