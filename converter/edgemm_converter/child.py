@@ -13,6 +13,7 @@ from __future__ import annotations
 import ctypes
 import os
 import selectors
+import shutil
 import signal
 import subprocess
 import sys
@@ -32,6 +33,7 @@ from edgemm_converter.protocol import REQUEST, RESULT, Answer, Failed, Message
 NO_ROOM = 74
 """Exit status of a child that cannot even write down what went wrong, since the disk is full."""
 
+_LEAST_ROOM_BYTES = 64 * 1024
 _POLL_S = 0.2
 _PR_SET_PDEATHSIG = 1
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -155,7 +157,8 @@ def _answer(process: subprocess.Popen[bytes], folder: Path, *, stage: str) -> An
     path = folder / RESULT
     if not path.is_file():
         code = process.returncode
-        if code == NO_ROOM:
+        # Libraries report a full disk in their own ways, or write half a file and fail on reading it.
+        if code == NO_ROOM or shutil.disk_usage(folder).free < _LEAST_ROOM_BYTES:
             raise EnvironmentFailure(
                 f"cannot work in the temporary folder {folder}: the disk is full; make room there, or set TMPDIR to "
                 "another"
