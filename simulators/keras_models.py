@@ -40,6 +40,8 @@ def build(folder: Path) -> None:
     _counting_module(folder / "counting_saved")
     _odd_names().save(folder / "odd-names.keras")
     _outlier().save(folder / "outlier.keras")
+    _parting().save(folder / "parting.keras")
+    _saturated().save(folder / "saturated.keras")
     _rewritten().save(folder / "rewritten.keras")
     _stateful().save(folder / "stateful.keras")
     _nan(folder / "nan.keras")
@@ -130,6 +132,32 @@ def _outlier() -> keras.Model:
     return model
 
 
+def _parting() -> keras.Model:
+    """Small and huge numbers in one tensor: its 8 bits keep nothing of the small ones, on which the answer depends."""
+    rng = np.random.default_rng(3)
+    x = keras.Input((8,), name="x")
+    both = layers.Concatenate()([layers.Dense(8, name="small")(x), layers.Dense(8, name="huge")(x)])
+    mixed = layers.Dense(8, activation="tanh", name="mixed")(both)
+    model = keras.Model(x, layers.Dense(4, activation="softmax", name="class")(mixed))
+    kernels = {
+        "small": rng.normal(size=(8, 8)),
+        "huge": 2e3 * rng.normal(size=(8, 8)),
+        "mixed": np.concatenate([rng.normal(size=(8, 8)), 1e-7 * rng.normal(size=(8, 8))]),
+        "class": 4 * rng.normal(size=(8, 4)),
+    }
+    for name, kernel in kernels.items():
+        model.get_layer(name).set_weights([kernel, np.zeros(kernel.shape[1])])
+    return model
+
+
+def _saturated() -> keras.Model:
+    """Inputs of the usual size push it to the same end of its range, whatever they are."""
+    model = keras.Sequential([keras.Input((4,), name="x"), layers.Dense(3, activation="softmax", name="class")])
+    kernel, bias = model.layers[0].get_weights()
+    model.layers[0].set_weights([kernel, np.array([1e4, 0, 0]) + bias])
+    return model
+
+
 def _nan(path: Path) -> None:
     model = _stack(layers.Dense(3, name="broken"))
     kernel, bias = model.get_layer("broken").get_weights()
@@ -145,6 +173,10 @@ def _data(folder: Path, cnn: keras.Model) -> None:
     labels[:12] = (labels[:12] + 1) % 10
     np.savez(folder / "images.npz", image=images)
     np.savez(folder / "labelled.npz", image=images, labels=labels)
+    np.save(folder / "images.npy", images)
+    lines = [",".join(map(repr, image.ravel().tolist())) for image in images]
+    (folder / "images.csv").write_text("\n".join(lines) + "\n")
+    np.savez(folder / "pixels.npz", pixels=np.abs(images) * 60)
     pairs = {"left": rng.normal(size=(40, 4)), "right": rng.normal(size=(40, 4))}
     np.savez(folder / "pairs.npz", **{name: array.astype(np.float32) for name, array in pairs.items()})
     x = np.append(rng.normal(size=(240, 15)), np.zeros((240, 1)), axis=1).astype(np.float32)
@@ -153,6 +185,8 @@ def _data(folder: Path, cnn: keras.Model) -> None:
     np.savez(folder / "rows-labelled.npz", x=x[80:], labels=exact[80:].argmax(axis=1))
     np.savez(folder / "rows-exact.npz", x=x[80:], labels=exact[80:])
     np.save(folder / "words.npy", rng.integers(0, 20, size=(40, 6)))
+    np.savez(folder / "numbers.npz", x=rng.normal(size=(120, 8)).astype(np.float32))
+    np.save(folder / "unknown-words.npy", rng.integers(15, 90, size=(40, 6)))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,69 @@
+"""Calibration data of every form, and what data that do not fit are told."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.converter.conftest import Convert
+from tests.e2e.processes import Place, refuses, run_edgemm
+
+pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
+
+INT8 = ("--target", "tflite", "--precision", "int8", "--json")
+
+
+def test_one_set_of_samples_in_any_form_makes_one_file(convert: Convert, place: Place) -> None:
+    files = set()
+    for form in ("images.npy", "images.csv"):
+        found = convert("cnn.keras", *INT8, "--calibration", form, "-o", f"{form}.edgemm").json()
+        (warning,) = found["warnings"]
+        assert warning.startswith("48 calibration samples set the ranges of tflite:int8: ")
+        manifest = run_edgemm("inspect", f"{form}.edgemm", "--json", at=place)
+        files.add(json.loads(manifest.out)["variants"][0]["blob"])
+    assert len(files) == 1
+
+
+def test_a_comparison_that_shows_nothing_is_warned_of(convert: Convert) -> None:
+    (warning,) = convert("saturated.keras", "--target", "onnx", "--json").json()["warnings"]
+    assert warning.startswith("output 'class' of the source hardly varies")
+    assert "--calibration" in warning
+
+
+def test_values_that_the_source_does_not_take(convert: Convert, place: Place) -> None:
+    done = convert("embedding.keras", "--target", "tflite", "--calibration", "unknown-words.npy")
+    refuses(done, 2, "unknown-words.npy", "is not in [0, 20)")
+    assert "node" not in done.err
+    assert not list(place.folder.glob("*.edgemm"))
+
+
+def test_pixels_that_were_not_scaled_are_refused_by_the_declared_steps(convert: Convert, place: Place) -> None:
+    declared = place.folder / "steps.toml"
+    declared.write_text('[image]\nchannels = "gray"\nresize = { width = 8, height = 8 }\nscale = 0.00392156862745098\n')
+    done = convert("cnn.keras", "--calibration", "pixels.npz", "--preprocess", declared)
+    refuses(done, 2, "pixels.npz", "from 0 to 1")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--eval-output", "digit"), ("--eval-output needs --eval",)),
+        (("--eval", "labelled.npz", "--max-drop", "nan"), ("--max-drop nan", "expected 0 or more")),
+        (("--eval", "labelled.npz", "--eval-output", "letter"), ("no output 'letter'", "it has digit")),
+    ],
+)
+def test_options_that_can_never_work(
+    convert: Convert, place: Place, options: tuple[str, ...], words: tuple[str, ...]
+) -> None:
+    refuses(convert("cnn.keras", "--target", "onnx", *options), 2, *words)
+    assert not list(place.folder.glob("*.edgemm"))
+
+
+def test_a_variant_that_fails_names_the_layer_at_which_it_parts(convert: Convert, place: Place) -> None:
+    done = convert("parting.keras", "--target", "tflite", "--calibration", "numbers.npz", "--report", "page.html")
+    refuses(done, 1, "tflite:int8, output 'class'", "no bundle was written", "small", "adds most")
+    assert {p.name for p in place.folder.iterdir()} == {"home"}
+
+
+def test_a_registered_custom_layer_is_named_without_its_package(convert: Convert, models: Path) -> None:
+    refuses(convert("custom.keras"), 2, "--custom-objects MODULE:PlainLayer")
