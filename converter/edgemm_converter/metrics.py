@@ -62,7 +62,8 @@ def drop(metric: Metric, source: Array, variant: Array, truth: Array) -> Drop:
 
     The interval of the accuracy is Tango's score interval for paired proportions (Statistics in Medicine 17, 1998,
     891-908), which stays honest where few or no answers differ; the others are percentiles of a paired bootstrap from
-    a fixed seed (Efron and Tibshirani 1993, chapter 13).
+    a fixed seed (Efron and Tibshirani 1993, chapter 13). Where no resample differs there is nothing to take percentiles
+    of, and it is Tango's of no differing answer: few samples without a difference prove little.
 
     Raises:
         InputError: as for `score`.
@@ -75,6 +76,8 @@ def drop(metric: Metric, source: Array, variant: Array, truth: Array) -> Drop:
         low, high = paired_interval(int((good & ~bad).sum()), int((~good & bad).sum()), len(truth))
     else:
         low, high = _bootstrap(metric, left, right, truth)
+        if low == high == 0 and metric is not Metric.MSE:
+            low, high = paired_interval(0, 0, len(truth))
     return Drop(value, min(low, value), max(high, value))
 
 

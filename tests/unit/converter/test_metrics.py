@@ -106,6 +106,15 @@ def test_the_paired_interval_ends_where_the_score_test_rejects(lost: int, gained
     assert constrained(lost, gained, n, high) == pytest.approx(-1.959964, abs=1e-3)
 
 
+@pytest.mark.parametrize("metric", [Metric.F1, Metric.PRECISION, Metric.RECALL, Metric.AUC])
+def test_equal_answers_prove_little_by_any_metric_of_classes(metric: Metric) -> None:
+    scores = np.random.default_rng(0).random((30, 3))
+    found = metrics.drop(metric, scores, scores, np.arange(30) % 3)
+    assert found.value == 0
+    assert (found.low, found.high) == metrics.paired_interval(0, 0, 30)
+    assert found.high > 0.1
+
+
 def test_forty_five_equal_answers_prove_little() -> None:
     z = stats.norm.ppf(0.975) ** 2
     low, high = metrics.paired_interval(0, 0, 45)
