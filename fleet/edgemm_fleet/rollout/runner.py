@@ -49,12 +49,16 @@ class Runner:
                 self._judge(tx, members, reports, rollouts.get(tx, rollout_id), now=now)
 
     def tick(self, tx: Transaction, *, now: float) -> None:
-        """End what is past its deadline, and let every open rollout decide."""
+        """End what is past its deadline, and let every open rollout decide; try again what met an error."""
         states = [*machine.OPEN_STATES, RolloutState.DRAFT, RolloutState.READY]
         for rollout_id in rollouts.ids_to_look_at(tx, states, now=now):
             with _apart(tx, rollout_id):
-                self._end_overdue(tx, rollouts.get(tx, rollout_id), now=now)
+                rollout = rollouts.get(tx, rollout_id)
+                if rollout.trouble is not None:
+                    self._judge_again(tx, rollout, now=now)
+                self._end_overdue(tx, rollout, now=now)
                 self.advance(tx, rollout_id, now=now)
+                rollouts.note_trouble(tx, rollout_id, None)
 
     def advance(self, tx: Transaction, rollout_id: str, *, now: float) -> Rollout:
         """Let a rollout decide until it has nothing more to do now; return it."""
@@ -98,6 +102,13 @@ class Runner:
             self._assigner.spend(tx, ended, rollout)
             rollouts.put_members(tx, changed)
             self._take_back_ended(tx, changed, self.advance(tx, rollout.id, now=now), now=now)
+
+    def _judge_again(self, tx: Transaction, rollout: Rollout, *, now: float) -> None:
+        """Judge all members by what they said last: nobody says again what an error kept from being taken in."""
+        ids = [member.device for member in rollouts.members_of(tx, rollout.id)]
+        reports = reported.of(tx, ids)
+        members = rollouts.current_memberships(tx, sorted(reports), model=rollout.plan.model)
+        self._judge(tx, [m for m in members if m.rollout == rollout.id], reports, rollout, now=now)
 
     def _end_overdue(self, tx: Transaction, rollout: Rollout, *, now: float) -> None:
         members = rollouts.due_members(tx, rollout.id, now=now, limit=_DUE_AT_ONCE)
@@ -154,7 +165,10 @@ class Runner:
 
 @contextmanager
 def _apart(tx: Transaction, rollout_id: str) -> Iterator[None]:
-    """Undo what was done to one rollout if it fails, note the error at it, and go on with the others."""
+    """Undo what was done to one rollout if it fails, note the error at it, and go on with the others.
+
+    The note stays until a `tick` had no error: only that makes up for everything that was undone.
+    """
     try:
         with tx.begin_nested():
             yield
@@ -163,8 +177,6 @@ def _apart(tx: Transaction, rollout_id: str) -> Iterator[None]:
     except Exception as err:  # noqa: BLE001 - the boundary of a rollout: a defect that meets one must not stop all
         if rollouts.note_trouble(tx, rollout_id, f"{type(err).__name__}: {err}"):
             _log.exception("rollout=%s cannot go on; it is tried again", rollout_id)
-    else:
-        rollouts.note_trouble(tx, rollout_id, None)
 
 
 def _explained(decision: Decision, members: Sequence[Member]) -> Decision:

@@ -62,13 +62,13 @@ def in_states(tx: Transaction, states: Iterable[RolloutState], *, model: str | N
 
 
 def ids_to_look_at(tx: Transaction, states: Iterable[RolloutState], *, now: float) -> list[str]:
-    """Return the ids of rollouts in any of these states, or with members whose deadline has come; oldest first.
+    """Return the ids of rollouts in any of these states, in trouble, or with members whose deadline has come.
 
-    Ids alone: a row that cannot be read must not keep the others from being looked at.
+    The oldest comes first. Ids alone: a row that cannot be read must not keep the others from being looked at.
     """
     due = select(members.c.rollout).where(members.c.deadline_at <= now)
     open_ones = rollouts.c.state.in_([state.value for state in states])
-    query = select(rollouts.c.id).where(open_ones | rollouts.c.id.in_(due))
+    query = select(rollouts.c.id).where(open_ones | rollouts.c.trouble.is_not(None) | rollouts.c.id.in_(due))
     return list(tx.execute(query.order_by(rollouts.c.number)).scalars())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -11,7 +12,8 @@ from sqlalchemy import update
 
 from edgemm.errors import BadRequestError, ConflictError, NotFoundError
 from edgemm.states import RolloutState, UpdateState
-from edgemm_fleet.rollout import judgement
+from edgemm_fleet.rollout import judgement, machine
+from edgemm_fleet.rollout.members import Member
 from edgemm_fleet.rollout.plan import Group, Selector
 from edgemm_fleet.store import devices, models, reported, schema
 from simulators.broker import LocalFleet, digest_of
@@ -341,6 +343,41 @@ def test_what_devices_say_is_stored_also_where_a_rollout_cannot_take_it_in(
     assert report is not None
     assert report.reported.models[0].state is UpdateState.COMMITTED
     assert fleet.rollout(rollout).trouble == "ZeroDivisionError: division by zero"
+
+
+def test_what_devices_said_while_a_rollout_could_not_take_it_in_is_taken_in_later(
+    fleet: LocalFleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet.add("cam-0", "cam-1", "cam-2")
+    rollout = fleet.start(fleet.plan("1.0.0", EVERYBODY))
+    judge = judgement.judge
+
+    def fails_for_one(member: Member, *args: Any, **named: Any) -> Member:
+        return judge(member, *args, **named) if member.device != "cam-0" else 1 / 0  # type: ignore[return-value]
+
+    monkeypatch.setattr(judgement, "judge", fails_for_one)
+    for message in fleet.send():  # one after another: what the last two say is taken in, what the first says is not
+        fleet.deliver([message])
+    assert fleet.states(rollout) == {"cam-0": "pending", "cam-1": "committed", "cam-2": "committed"}
+    fleet.wait(1)
+    assert fleet.rollout(rollout).trouble == "ZeroDivisionError: division by zero"
+    monkeypatch.setattr(judgement, "judge", judge)
+    fleet.wait(1)
+    assert (fleet.rollout(rollout).state, fleet.rollout(rollout).trouble) == (RolloutState.FINISHED, None)
+
+
+def test_a_rollout_that_was_canceled_in_trouble_is_in_none_any_more(
+    fleet: LocalFleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet.add("cam-0", online=False)
+    rollout = fleet.start(fleet.plan("1.0.0", EVERYBODY))
+    with monkeypatch.context() as broken:
+        broken.setattr(machine, "decide", lambda *_, **__: 1 / 0)
+        fleet.wait(1)
+    assert fleet.rollout(rollout).trouble == "ZeroDivisionError: division by zero"
+    fleet.operations.cancel(rollout, actor="person:ann", now=fleet.now)
+    fleet.wait(1)
+    assert (fleet.rollout(rollout).state, fleet.rollout(rollout).trouble) == (RolloutState.CANCELED, None)
 
 
 def test_a_rollout_that_supersedes_takes_over_the_devices(fleet: LocalFleet) -> None:
