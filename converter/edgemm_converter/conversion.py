@@ -19,7 +19,18 @@ from typing import Unpack
 from edgemm import durable
 from edgemm.errors import EnvironmentFailure, ParityError
 from edgemm.manifest import Manifest
-from edgemm_converter import drafting, exporting, extras, fingerprint, job, report, reporting, running, searching
+from edgemm_converter import (
+    drafting,
+    exporting,
+    extras,
+    fingerprint,
+    job,
+    parting,
+    report,
+    reporting,
+    running,
+    searching,
+)
 from edgemm_converter.cache import Cache, Entry, Outcome
 from edgemm_converter.child import ChildLimits, Progress
 from edgemm_converter.drafting import Draft
@@ -120,7 +131,7 @@ def _convert(given: Job, folder: Path, *, limits: ChildLimits, progress: Progres
     try:
         draft = drafting.draft(given, exported, ran, folder)
     except ParityError as err:
-        where = reporting.parting(err, everything, folder, limits=limits, progress=progress)
+        where = parting.where(err, given, everything, folder, limits=limits, progress=progress)
         raise ParityError(f"{err}{where}") from err
     running.self_test(draft.path, folder, limits=limits, progress=progress)
     outcome = Outcome(

@@ -20,14 +20,15 @@ def export(given: Job, folder: Path, *, limits: ChildLimits, progress: Progress)
         InputError: the source cannot be opened, or data or labels do not fit it.
         ConversionError: no variant can be made of it.
     """
-    exported = run_child(_WORKER, _request(given, folder), folder=folder, limits=limits, progress=progress)
+    exported = run_child(_WORKER, request(given, folder), folder=folder, limits=limits, progress=progress)
     assert isinstance(exported, Exported)
     if given.labels is not None:
         labels.check(given.labels, exported.signature)
     return exported
 
 
-def _request(given: Job, folder: Path) -> ExportRequest:
+def request(given: Job, folder: Path) -> ExportRequest:
+    """Return what the child that opens the source is asked; the user's data are put into `folder`."""
     return ExportRequest(
         source=str(given.source.resolve()),
         format=given.format,

@@ -68,7 +68,7 @@ def layers(file: bytes) -> tuple[Layer, ...]:
 
 def errors(floats: bytes, variant: bytes, inputs: Mapping[str, Array]) -> tuple[LayerError, ...]:
     """Return the error of each layer whose output both files have; `inputs` [runs, …] by name in the signature."""
-    expected, found = _tensors(floats, inputs), _tensors(variant, inputs)
+    expected, found = values(floats, inputs), values(variant, inputs)
     apart = {
         name: _relative(values, found[name])
         for name, values in expected.items()
@@ -96,7 +96,7 @@ def readable(scope: str) -> str:
     return f"output ({name})" if "PartitionedCall" in name else name
 
 
-def _tensors(file: bytes, inputs: Mapping[str, Array]) -> dict[str, Array]:
+def values(file: bytes, inputs: Mapping[str, Array]) -> dict[str, Array]:
     """Return every float value that a file computes, [runs, …] by tensor name, integers turned back into reals."""
     interpreter = Interpreter(
         model_content=file, num_threads=1, experimental_preserve_all_tensors=True,

@@ -171,6 +171,21 @@ class Parted(Message, frozen=True, tag="parted"):
     layers: dict[str, tuple[LayerFacts, ...]]
 
 
+class PartingRequest(Message, frozen=True, tag="parting"):
+    """Find where a variant parts from `source`, on a sample set at batch 1; `limit` is a share of a value's scale."""
+
+    source: ExportRequest
+    variant: ExportedVariant
+    set: SampleSet
+    limit: float
+
+
+class PartedAt(Message, frozen=True, tag="parted-at"):
+    """Answer to a `PartingRequest`: the first layer that differs, "" where all that can be told agrees."""
+
+    layer: str
+
+
 class SelfTestRequest(Message, frozen=True, tag="selftest"):
     """Run the golden samples of a bundle file on all its variants."""
 
@@ -189,4 +204,4 @@ class Failed(Message, frozen=True, tag="failed"):
 
 
 EngineRequest = RunRequest | SelfTestRequest
-Answer = Exported | Ran | Found | Parted | Passed | Failed
+Answer = Exported | Ran | Found | Parted | PartedAt | Passed | Failed

@@ -6,9 +6,9 @@ import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from edgemm.errors import EngineError, ParityError
+from edgemm.errors import EngineError
 from edgemm.manifest import Engine, Manifest
-from edgemm_converter import plan, report
+from edgemm_converter import plan
 from edgemm_converter.child import ChildLimits, Progress, run_child
 from edgemm_converter.protocol import Exported, ExportedVariant, LayerFacts, LayersRequest, Parted, SetKind
 from edgemm_converter.report import Speed
@@ -53,17 +53,6 @@ def layers(
     parted = run_child(_WORKER, request, folder=folder, limits=limits, progress=progress)
     assert isinstance(parted, Parted)
     return parted.layers
-
-
-def parting(failure: ParityError, exported: Exported, folder: Path, *, limits: ChildLimits, progress: Progress) -> str:
-    """Say at which layer a quantized variant that failed parts from float, as the end of a message; "" if unknown."""
-    parted = layers(exported, folder, limits=limits, progress=progress)
-    found = [facts for variant, facts in parted.items() if str(failure).startswith(f"{variant},")]
-    chart = next(iter(report.charted("", facts) for facts in found if facts), None)
-    if chart is None or chart.first is None:
-        return ""
-    guilty = f"; {chart.guilty.name} adds most, {chart.guilty.own:.1%}" if chart.guilty else ""
-    return f"; the first layer to part from float32 is {chart.first.name} ({chart.first.error:.1%}){guilty}"
 
 
 def machine() -> str:

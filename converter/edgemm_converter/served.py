@@ -59,6 +59,12 @@ class ServedModel:
 
         return tf.function(serve, input_signature=_tensor_specs(self.signature.inputs, batch=batch), autograph=False)
 
+    def constant(self, *, batch: int | None) -> Any:
+        """Return the source as it is, as a concrete function whose variables are constants."""
+        return convert_variables_to_constants_v2(
+            self.function(batch=batch).get_concrete_function(), lower_control_flow=False
+        )
+
     def frozen(self, *, engine: Engine, batch: int | None) -> tf.Module:
         """Return a module whose `serve` is the source for one engine, with its variables turned into constants.
 

@@ -5,7 +5,7 @@ kind of source it came from. The source that variants are compared with is never
 not equal would be found.
 """
 
-from edgemm_converter.rewrites.graph import rewritten
+from edgemm_converter.rewrites.graph import needed, rewritten
 from edgemm_converter.rewrites.layers import in_effect
 
-__all__ = ["in_effect", "rewritten"]
+__all__ = ["in_effect", "needed", "rewritten"]

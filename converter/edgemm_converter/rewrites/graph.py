@@ -31,7 +31,7 @@ def rewritten(constant: Any, *, engine: Engine) -> Callable[[Sequence[Any]], lis
 
     The function returned raises ConversionError where complex numbers meet an operation that has no rule.
     """
-    operations = _needed(constant)
+    operations = needed(constant)
     rules = _rules(operations, engine=engine)
 
     def run(tensors: Sequence[Any]) -> list[Any]:
@@ -50,7 +50,7 @@ def rewritten(constant: Any, *, engine: Engine) -> Callable[[Sequence[Any]], lis
     return run
 
 
-def _needed(constant: Any) -> list[Any]:
+def needed(constant: Any) -> list[Any]:
     """Return the operations that outputs need, in an order in which they can run."""
     needed, waiting = set(), [t.op for t in constant.outputs]
     while waiting:

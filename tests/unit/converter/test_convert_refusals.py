@@ -81,6 +81,7 @@ def test_a_model_whose_converted_outputs_are_wrong(models: Path, tmp_path: Path)
     found = refused(tmp_path, models / "impure.keras", "--custom-objects", "simulators.odd_layers", status=1)
     assert "tflite:float32, output 'y': the max error on random data is" in found
     assert "no bundle was written" in found
+    assert "the first layer to part from the source is 'impure_layer'" in found
 
 
 def test_an_output_folder_that_is_missing(models: Path, tmp_path: Path) -> None:

@@ -1,0 +1,54 @@
+"""Where a variant that failed parts from its source, as the end of an error message.
+
+A quantized variant is compared with the float file that it was made of, layer by layer; a float one with the source.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgemm.errors import EdgemmError, ParityError
+from edgemm.manifest import Precision
+from edgemm_converter import exporting, parity, report, reporting
+from edgemm_converter.child import ChildLimits, Progress, run_child
+from edgemm_converter.job import Job
+from edgemm_converter.protocol import Exported, ExportedVariant, PartedAt, PartingRequest, SetKind
+
+_WORKER = "edgemm_converter.parting_worker"
+
+
+def where(
+    failure: ParityError, given: Job, exported: Exported, folder: Path, *, limits: ChildLimits, progress: Progress
+) -> str:
+    """Say at which layer the variant that a failure is about parts from its source; "" where that is unknown."""
+    variant = next((v for v in exported.variants if str(failure).startswith(f"{v.id},")), None)
+    if variant is None:  # the source itself failed
+        return ""
+    return _from_float(variant, exported, folder, limits=limits, progress=progress) or _from_source(
+        variant, given, exported, folder, limits=limits, progress=progress
+    )
+
+
+def _from_float(
+    variant: ExportedVariant, exported: Exported, folder: Path, *, limits: ChildLimits, progress: Progress
+) -> str:
+    found = reporting.layers(exported, folder, limits=limits, progress=progress).get(variant.id)
+    chart = report.charted("", found) if found else None
+    if chart is None or chart.first is None:
+        return ""
+    guilty = f"; {chart.guilty.name} adds most, {chart.guilty.own:.1%}" if chart.guilty else ""
+    return f"; the first layer to part from float32 is {chart.first.name} ({chart.first.error:.1%}){guilty}"
+
+
+def _from_source(
+    variant: ExportedVariant, given: Job, exported: Exported, folder: Path, *, limits: ChildLimits, progress: Progress
+) -> str:
+    samples = next(s for s in exported.sets if s.kind is SetKind.RANDOM)
+    limit = parity.LIMITS[Precision(variant.id.partition(":")[2])].relative
+    request = PartingRequest(source=exporting.request(given, folder), variant=variant, set=samples, limit=limit)
+    try:
+        found = run_child(_WORKER, request, folder=folder, limits=limits, progress=progress)
+    except EdgemmError as err:
+        return f"; which layer it is could not be found ({err})"
+    assert isinstance(found, PartedAt)
+    return f"; the first layer to part from the source is {found.layer!r}" if found.layer else ""
