@@ -19,14 +19,13 @@ except InputError as err:
 """
 
 
-@pytest.mark.parametrize(
-    ("rows", "said"),
-    [
-        (24_000, "m.keras: the weights take 2.1 GiB; a .tflite or .onnx file holds at most 2 GiB: make the model "
-                 "smaller, or split it in two\n"),
-        (240, ""),
-    ],
-)  # fmt: skip
+TOO_LARGE = (
+    "m.keras: the weights take 2.1 GiB; a .tflite or .onnx file holds at most 2 GiB: make the model smaller, or split it "
+    "in two\n"
+)
+
+
+@pytest.mark.parametrize(("rows", "said"), [(24_000, TOO_LARGE), (240, "")])
 def test_more_than_2_gib_are_refused_before_they_are_copied(rows: int, said: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", LOOK.format(rows=rows)], capture_output=True, text=True, check=True, timeout=200
