@@ -149,6 +149,9 @@ def _tell(console: Console, result: ConversionResult) -> None:
             value = manifest.evaluation.variants[variant_id]
             interval = f"drop {drop.value:.4f} (95 % interval {drop.low:.4f} to {drop.high:.4f})"
             console.print(f"  {variant_id:<20} {manifest.evaluation.metric} {value:.4f}   {interval}", soft_wrap=True)
+    for trial in result.trials:
+        said = trial.refused or f"{trial.size:>12,} bytes   drop {trial.drop:.4f}"
+        console.print(f"  tried {trial.precision:<14} {said}", markup=False, soft_wrap=True)
     for warning in result.warnings:
         console.print(f"warning: {warning}", markup=False, soft_wrap=True)
     for variant_id, reason in result.left_out.items():

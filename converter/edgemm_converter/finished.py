@@ -41,10 +41,11 @@ def export(request: ExportRequest, folder: Path, progress: Progress) -> Exported
         minimum_engine=file.minimum_engine, blob=sha256(data), inputs=file.inputs, outputs=file.outputs,
     )  # fmt: skip
     signature = Signature(inputs=_served(file.inputs), outputs=_served(file.outputs))
+    wanted = _sets(request, variant, signature)
     progress(f"running {variant.id} in its engine")
     try:
         model = engines.load(variant, signature, data)
-        sets = tuple(_run(model, given, folder, number=i) for i, given in enumerate(_sets(request, variant, signature)))
+        sets = tuple(_run(model, given, folder, number=i) for i, given in enumerate(wanted))
     except EdgemmError as err:
         raise InputError(f"{path}: its own engine does not run it: {err}") from err
     name = f"{variant.id.replace(':', '-')}.model"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from edgemm.bundle import open_bundle
 from tests.e2e.converter.conftest import Convert
 from tests.e2e.processes import Place, refuses, run_edgemm
 
@@ -67,3 +68,20 @@ def test_a_variant_that_fails_names_the_layer_at_which_it_parts(convert: Convert
 
 def test_a_registered_custom_layer_is_named_without_its_package(convert: Convert, models: Path) -> None:
     refuses(convert("custom.keras"), 2, "--custom-objects MODULE:PlainLayer")
+
+
+def test_data_that_a_finished_file_does_not_take(every_precision: Path, models: Path, place: Place) -> None:
+    with open_bundle(every_precision / "cnn.edgemm") as bundle:
+        (variant,) = [v for v in bundle.manifest.variants if v.id == "onnx:float32"]
+        (place.folder / "cnn.onnx").write_bytes(bundle.read(variant.blob))
+    done = run_edgemm("convert", "cnn.onnx", "--calibration", models / "numbers.npz", at=place)
+    refuses(done, 2, "numbers.npz: input 'image': expected shape [samples, 8, 8, 1], found [120, 8]")
+    assert "engine" not in done.errors[0]
+
+
+def test_a_search_says_what_it_tried(convert: Convert) -> None:
+    data = ("--calibration", "images.npz", "--eval", "labelled.npz", "--max-drop", "0.5")
+    done = convert("cnn.keras", "--target", "tflite", "--precision", "auto", *data)
+    assert done.status == 0, done
+    (tried,) = [line.split() for line in done.err.splitlines() if line.startswith("  tried ")]
+    assert (tried[1], tried[3:5]) == ("int8", ["bytes", "drop"])

@@ -20,8 +20,8 @@ except InputError as err:
 
 
 TOO_LARGE = (
-    "m.keras: the weights take 2.1 GiB; a .tflite or .onnx file holds at most 2 GiB: make the model smaller, or split it "
-    "in two\n"
+    "m.keras: the weights take 2.1 GiB; a .tflite or .onnx file holds at most 2 GiB: make the model smaller, or "
+    "split it in two\n"
 )
 
 
