@@ -21,6 +21,7 @@ from edgemm_fleet.api.access import Access, Caller
 from edgemm_fleet.api.messages import Nothing
 from edgemm_fleet.api.routes import Call, Route
 from edgemm_fleet.api.state import FleetState
+from edgemm_fleet.clock import check_clock
 
 logger = logging.getLogger(__name__)
 _READING = frozenset({"GET", "HEAD"})
@@ -47,6 +48,8 @@ def create_app(state: FleetState, routes: Sequence[Route], *, page: Blueprint | 
 def _view(state: FleetState, route: Route) -> Callable[..., Response]:
     def view(**path: str) -> Response:
         now = state.clock()
+        if request.method not in _READING:
+            check_clock(now)  # what changes something is dated and mostly signed; a token would expire late or early
         caller = _caller(state, route, now=now)
         call = Call(caller, path, _query(route), _body(state, route), now, request)
         answer = route.handler(state, call)

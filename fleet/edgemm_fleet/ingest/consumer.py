@@ -11,6 +11,7 @@ from edgemm import topics
 from edgemm.errors import EnvironmentFailure
 from edgemm.messages import MAX_CONTROL_BYTES, Ack, encode_control
 from edgemm.topics import Channel
+from edgemm_fleet.clock import check_clock
 from edgemm_fleet.ingest.batch import Ingest
 from edgemm_fleet.ingest.reading import Incoming
 from edgemm_fleet.worker import Worker
@@ -61,6 +62,8 @@ class Consumer:
             self._unstored = self._gather()
         if not self._unstored:
             return
+        # Else a soak would be over at once, or for years not, and devices told what they refuse: it waits, as do they.
+        check_clock(self._clock())
         acks = self._store(self._unstored)
         self._unstored = []
         self._committed()

@@ -74,6 +74,18 @@ def test_the_first_group_is_the_one_that_the_preview_told(published):
     assert detail["groups"] == [{"pending": 1}, {}]
 
 
+@pytest.mark.parametrize("years", [-50, 20])
+def test_a_server_whose_clock_leapt_starts_nothing_and_says_so(published, years):
+    rollout = draft(published)["id"]
+    published.clock.ahead_s = years * 365.25 * 86400
+    status, answer = post(published, f"/{rollout}/start")
+    assert (status, answer["error"]["code"]) == (503, "environment")
+    assert "the clock of this machine shows" in answer["error"]["message"]
+    published.clock.ahead_s = 0
+    assert get(published, f"/{rollout}")["rollout"]["state"] == "draft"
+    assert post(published, f"/{rollout}/start")[0] == 200
+
+
 def test_a_running_rollout_is_halted_once_and_then_rolled_back(published):
     rollout = draft(published)["id"]
     post(published, f"/{rollout}/start")

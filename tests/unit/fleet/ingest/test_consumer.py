@@ -11,6 +11,7 @@ from edgemm.messages import MAX_CONTROL_BYTES, Ack, decode_control
 from edgemm_fleet.ingest.batch import Ingest
 from edgemm_fleet.ingest.consumer import Consumer
 from edgemm_fleet.ingest.reading import Incoming
+from edgemm_fleet.rollout.plan import Group
 from edgemm_fleet.store import streams
 from simulators.broker import FLEET, LocalFleet
 from simulators.waiting import eventually
@@ -58,6 +59,34 @@ def test_what_cannot_be_stored_is_not_acknowledged_and_not_lost(
     assert ingest.failures == 0
     assert ingest.counters.snapshot()["store_failures"] == 1
     assert "database or disk is full" in caplog.text
+    fleet.store.close()
+
+
+def test_what_comes_while_the_clock_cannot_be_right_waits_until_it_is(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    fleet = LocalFleet(tmp_path)
+    fleet.add("cam-1", "cam-2", "cam-3")
+    groups = (Group(count=2, success_threshold=0.5, soak_s=3600), Group(percent=100))
+    rollout = fleet.start(fleet.plan("1.0.0", *groups))
+    said = fleet.send()
+    late = next(iter(fleet.states(rollout)))
+    fleet.deliver([message for message in said if f"/{late}/" not in message.topic])
+    right, now = fleet.now, [2_222_222_222.0]
+    consumer = Consumer(
+        fleet.ingest, fleet=FLEET, clock=lambda: now[0], publish=lambda *_: None, committed=lambda: None
+    )
+    consumer.start()
+    for message in said:
+        consumer.receive(message.topic, message.payload)
+    eventually(lambda: "the clock of this machine shows 2040-06-02" in caplog.text, "the consumer says so")
+    assert sorted(fleet.states(rollout).values()) == ["committed", "pending"]
+    now[0] = right + 1
+    eventually(
+        lambda: list(fleet.states(rollout).values()) == ["committed"] * 2, "it is stored once the clock is right"
+    )
+    consumer.stop()
+    assert fleet.rollout(rollout).groups[1].started_at is None, "the soak was not over at once"
     fleet.store.close()
 
 
