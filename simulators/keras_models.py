@@ -30,6 +30,8 @@ def build(folder: Path) -> None:
     _two_by_two(names=True).export(folder / "two_saved", verbose=False)
     _embedding().save(folder / "embedding.keras")
     _recurrent().save(folder / "lstm.keras")
+    _wide_recurrent(layers.LSTM(48)).save(folder / "wide-lstm.keras")
+    _wide_recurrent(layers.Bidirectional(layers.GRU(48))).save(folder / "wide-gru.keras")
     _stack(layers.Lambda(lambda x: x * 2)).save(folder / "lambda.keras")
     _stack(layers.Lambda(lambda x: x * 2)).save(folder / "lambda.h5")
     _stack(PlainLayer()).save(folder / "custom.keras")
@@ -92,6 +94,10 @@ def _embedding() -> keras.Model:
 
 def _recurrent() -> keras.Model:
     return keras.Sequential([keras.Input((5, 3), name="steps"), layers.LSTM(4), layers.Dense(2, name="next")])
+
+
+def _wide_recurrent(layer: keras.Layer) -> keras.Model:
+    return keras.Sequential([keras.Input((6, 16), name="steps"), layer, layers.Dense(3, name="next")])
 
 
 def _rewritten() -> keras.Model:
@@ -186,6 +192,7 @@ def _data(folder: Path, cnn: keras.Model) -> None:
     np.savez(folder / "rows-exact.npz", x=x[80:], labels=exact[80:])
     np.save(folder / "words.npy", rng.integers(0, 20, size=(40, 6)))
     np.savez(folder / "numbers.npz", x=rng.normal(size=(120, 8)).astype(np.float32))
+    np.save(folder / "steps.npy", rng.normal(size=(60, 6, 16)).astype(np.float32))
     np.save(folder / "unknown-words.npy", rng.integers(15, 90, size=(40, 6)))
 
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_quantizer import algorithm_manager, calibrator, qtyping, recipe, recipe_manager
 from ai_edge_quantizer.quantizer import Quantizer
-from ai_edge_quantizer.utils import qsv_utils
+from ai_edge_quantizer.utils import qsv_utils, tfl_flatbuffer_utils
 
 from edgemm.errors import ConversionError
 from edgemm.manifest import DType, Precision, VariantTensor
@@ -26,6 +26,9 @@ _WEIGHTS = {
     Precision.INT8: "int8", Precision.INT8_DYNAMIC: "int8", Precision.INT8_WEIGHTS: "int8",
     Precision.INT16X8: "int8", Precision.INT4_WEIGHTS: "int4", Precision.FLOAT16: "float16", Precision.MIXED: "int8",
 }  # fmt: skip
+_INTEGERS = (Precision.INT8, Precision.INT16X8, Precision.MIXED)
+"""Precisions whose activations are integers where there is calibration data."""
+
 _FLOATS = (DType.FLOAT16, DType.FLOAT32, DType.FLOAT64)
 
 
@@ -57,7 +60,9 @@ def quantize(
         ConversionError: the quantizer cannot do it.
     """
     try:
-        quantizer = Quantizer(file, _recipe(precision, calibrated=calibration is not None, float_layers=float_layers))
+        static = calibration is not None and precision in _INTEGERS
+        loops = tuple(_in_loops(file)) if static else ()
+        quantizer = Quantizer(file, _recipe(precision, static=static, float_layers=float_layers, loops=loops))
         ranges = _ranges(file, quantizer, calibration) if quantizer.need_calibration else None
         result = quantizer.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
     except _FAILURES as err:
@@ -66,7 +71,7 @@ def quantize(
     return bytes(result.quantized_model or b"")
 
 
-def _recipe(precision: Precision, *, calibrated: bool, float_layers: Collection[str]) -> Any:
+def _recipe(precision: Precision, *, static: bool, float_layers: Collection[str], loops: Collection[str]) -> Any:
     recipes: dict[Precision, Callable[[], Any]] = {
         Precision.INT8: recipe.static_wi8_ai8,
         Precision.INT8_DYNAMIC: recipe.dynamic_wi8_afp32,
@@ -74,15 +79,19 @@ def _recipe(precision: Precision, *, calibrated: bool, float_layers: Collection[
         Precision.INT8_WEIGHTS: recipe.weight_only_wi8_afp32,
         Precision.INT4_WEIGHTS: recipe.weight_only_wi4_afp32,
         Precision.FLOAT16: _float16,
-        Precision.MIXED: recipe.static_wi8_ai8 if calibrated else recipe.dynamic_wi8_afp32,
+        Precision.MIXED: recipe.static_wi8_ai8 if static else recipe.dynamic_wi8_afp32,
     }
     manager = recipe_manager.RecipeManager()
     manager.load_quantization_recipe(recipes[precision]())
-    for scope in float_layers:
+    for scope in (*loops, *float_layers):
         manager.add_quantization_config(
             regex=f"^{re.escape(scope)}$",
             operation_name=qtyping.TFLOperationName.ALL_SUPPORTED,
             algorithm_key=algorithm_manager.AlgorithmName.NO_QUANTIZE,
+        )
+    for scope in (scope for scope in loops if scope not in float_layers):
+        manager.add_dynamic_config(
+            regex=f"^{re.escape(scope)}$", operation_name=qtyping.TFLOperationName.FULLY_CONNECTED, num_bits=8
         )
     return manager.get_quantization_recipe()
 
@@ -127,6 +136,16 @@ def _constants(file: bytes) -> Iterator[Any]:
         yield from (t for t in graph.tensors if flatbuffer.content_bytes(model.buffers[t.buffer]))
 
 
+def _in_loops(file: bytes) -> Iterator[str]:
+    """Yield the scopes of what a file runs again and again, as recurrent layers do: its values stay float.
+
+    Nobody sees them to calibrate them, and errors of rounding would add up from step to step; weights become integers.
+    """
+    for graph in schema.ModelT.InitFromPackedBuf(file, 0).subgraphs[1:]:
+        edges = tfl_flatbuffer_utils.get_subgraph_input_output_operators(graph)
+        yield from (tfl_flatbuffer_utils.get_op_scope(op, graph.tensors) for op in (*graph.operators, *edges))
+
+
 def _weight_types() -> dict[int, str]:
     return {number: name.lower() for name, number in vars(schema.TensorType).items() if isinstance(number, int)}
 
@@ -151,6 +170,26 @@ def _float16() -> Any:
     return manager.get_quantization_recipe()
 
 
+class _Readable:
+    """An interpreter that tells of no tensor without values, as what a loop leaves unused is."""
+
+    def __init__(self, interpreter: Any) -> None:
+        self._interpreter = interpreter
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._interpreter, name)
+
+    def get_tensor_details(self, subgraph_index: int = 0) -> list[Any]:
+        return [d for d in self._interpreter.get_tensor_details(subgraph_index) if self._has_values(d, subgraph_index)]
+
+    def _has_values(self, detail: Mapping[str, Any], subgraph_index: int) -> bool:
+        try:
+            self._interpreter.get_tensor(detail["index"], subgraph_index)
+        except ValueError:
+            return False
+        return True
+
+
 def _ranges(file: bytes, quantizer: Quantizer, calibration: Mapping[str, Array] | None) -> Any:
     """Return the range of each tensor over all calibration samples.
 
@@ -162,5 +201,6 @@ def _ranges(file: bytes, quantizer: Quantizer, calibration: Mapping[str, Array] 
     runs = len(next(iter(calibration.values())))
     samples = [{name: array[i] for name, array in calibration.items()} for i in range(runs)]
     watcher = calibrator.Calibrator(file, num_threads=1, qsv_update_func=qsv_utils.min_max_update)
+    watcher._tfl_interpreter = _Readable(watcher._tfl_interpreter)  # noqa: SLF001 - it takes no interpreter
     watcher.calibrate({_SIGNATURE: samples}, recipes)
     return watcher.get_model_qsvs()

@@ -35,6 +35,16 @@ def test_every_precision_is_what_it_says_in_the_file_and_runs(converted: Convert
     assert sizes[2] < sizes[1]
 
 
+@pytest.mark.parametrize("model", ["wide-lstm.keras", "wide-gru.keras"])
+def test_recurrent_models_become_int8_around_float_states(model: str, converted: Convert, models: Path) -> None:
+    options = ("--precision", "int8", "--precision", "float32", "--calibration", models / "steps.npy")
+    found = converted(model, "--target", "tflite", *options).manifest
+    small, exact = found.variants
+    assert {t.dtype for t in small.inputs + small.outputs} == {DType.INT8}
+    assert found.blobs[small.blob].size < 0.5 * found.blobs[exact.blob].size
+    assert max(o.mean_abs / o.range for p in found.parity if p.variant == small.id for o in p.outputs) < 0.02
+
+
 def test_mixed_precision_leaves_the_layer_float_that_hurts(converted: Convert, outlier: tuple[object, ...]) -> None:
     found = converted(*outlier, "--precision", "auto", "--precision", "float32", "--max-drop", "0.02")
     assert [v.id for v in found.manifest.variants] == ["tflite:mixed", "tflite:float32"]
