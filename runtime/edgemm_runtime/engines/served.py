@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from edgemm.errors import BadRequestError, EngineError
@@ -27,7 +29,7 @@ class SignatureModel:
             for spec in signature.inputs
             if spec.shape[:1] == (-1,) and self._inputs[spec.name].shape[:1] == (1,)
         )
-
+        self._batched = frozenset(spec.name for spec in signature.inputs if spec.shape[:1] == (-1,))
         self._sized = tuple(spec.name for spec in signature.inputs if -1 in spec.shape[1:])
         self._answered: dict[str, tuple[int, ...]] = {}
 
@@ -43,7 +45,7 @@ class SignatureModel:
                 raise BadRequestError(self._bad_size(feeds, err)) from err
             raise
         if self._sized and not self._answered:
-            self._answered = {name: (1, *array.shape[1:]) if array.shape else () for name, array in feeds.items()}
+            self._answered = {name: self._one(name, array.shape) for name, array in feeds.items()}
         return {
             spec.name: self._finish(found[self._outputs[spec.name].tensor], self._outputs[spec.name], index=i)
             for i, spec in enumerate(self._signature.outputs)
@@ -76,18 +78,27 @@ class SignatureModel:
         return self._session.invoke({self._inputs[name].tensor: array for name, array in feeds.items()})
 
     def _is_of_a_bad_size(self, feeds: Arrays) -> bool:
-        """Tell whether the engine, which failed, still answers at a size that it answered before and that is not this.
+        """Tell whether the engine, which failed, cannot compute zeros of this size, but of one that it answered before.
 
-        The golden sample is the first that a model answers, so its size is known before any request.
+        Zeros, since a failure that passes, or one that is of the values, is no fault of the size. The golden sample is
+        the first that a model answers, so its size is known before any request.
         """
         answered = self._answered
-        if not answered or all(feeds[name].shape[1:] == answered[name][1:] for name in self._sized):
+        shapes = {name: self._one(name, array.shape) for name, array in feeds.items()}
+        if not answered or shapes == answered:
             return False
+        return not self._computes(shapes, feeds) and self._computes(answered, feeds)
+
+    def _computes(self, shapes: Mapping[str, tuple[int, ...]], like: Arrays) -> bool:
         try:
-            self._invoke({name: np.zeros(answered[name], array.dtype) for name, array in feeds.items()})
+            self._invoke({name: np.zeros(shapes[name], array.dtype) for name, array in like.items()})
         except (EngineError, BadRequestError):
             return False
         return True
+
+    def _one(self, name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape of a batch of one, where the input has a batch."""
+        return (1, *shape[1:]) if name in self._batched else shape
 
     def _bad_size(self, feeds: Arrays, err: EngineError) -> str:
         found = ", ".join(f"{name!r} of shape {list(feeds[name].shape)}" for name in self._sized)

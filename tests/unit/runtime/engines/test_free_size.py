@@ -15,6 +15,8 @@ from edgemm.cli import run
 from edgemm.errors import BadRequestError, EngineError
 from edgemm.manifest import DType, Signature, TensorSpec, VariantTensor
 from edgemm_runtime import engines, load
+from edgemm_runtime.engines.litert import LiteRtSession
+from edgemm_runtime.engines.model import Array, Arrays
 from simulators import free_size, models
 from simulators.free_size import INPUT, OUTPUT, VARIANTS, predict
 
@@ -83,6 +85,22 @@ def test_an_engine_that_fails_at_every_size_is_a_fault(
     monkeypatch.setattr("edgemm_runtime.engines.litert.LiteRtSession.invoke", fail)
     with pytest.raises(EngineError, match="out of order"):
         model.predict(image(*shape))
+
+
+def test_a_failure_that_passes_at_a_size_that_the_model_can_compute_is_a_fault(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, invoke, failures = load(path, variant="tflite:float32"), LiteRtSession.invoke, [EngineError("no memory")]
+
+    def fail_once(self: LiteRtSession, feeds: Arrays) -> dict[str, Array]:
+        if failures:
+            raise failures.pop()
+        return invoke(self, feeds)
+
+    monkeypatch.setattr(LiteRtSession, "invoke", fail_once)
+    with pytest.raises(EngineError, match="no memory"):
+        model.predict(image(1, 7, 7))
+    assert model.predict(image(1, 7, 7))[OUTPUT].shape == (1, 5, 5, 2)
 
 
 @pytest.mark.tensorflow
