@@ -20,6 +20,7 @@ from edgemm_runtime.serving.registry import ModelRegistry
 from edgemm_runtime.serving.server import ModelServer
 
 _log = logging.getLogger(__name__)
+_STDERR = 2
 
 
 def run_agent(options: AgentOptions) -> None:
@@ -35,6 +36,7 @@ def run_agent(options: AgentOptions) -> None:
     """
     check_options(options)
     received: list[int] = []
+    stderr = _duplicate(_STDERR)
     with ExitStack() as stack:
         folder = StateFolder(options.state_dir)
         stack.callback(folder.close)
@@ -49,7 +51,18 @@ def run_agent(options: AgentOptions) -> None:
         raise KeyboardInterrupt
     if ending is Ending.RESTART:
         _log.info("restarting")
+        if stderr is not None:
+            # A thread that still loads a model may have led it into memory, where all later logs would end.
+            os.dup2(stderr, _STDERR)
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - this very command again
+
+
+def _duplicate(number: int) -> int | None:
+    """Return a copy of a file descriptor that this program alone has; None where it is closed."""
+    try:
+        return os.dup(number)
+    except OSError:
+        return None
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import os
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import BinaryIO
 
 _log = logging.getLogger(__name__)
@@ -24,21 +24,21 @@ _INFO = b"INFO: "
 @contextmanager
 def in_the_log() -> Iterator[None]:
     """Log an engine's INFO lines at DEBUG; everything else reaches stderr when the block ends."""
-    with _REDIRECTING:
+    with _REDIRECTING, ExitStack() as stack:
         try:
             stderr = os.dup(_STDERR)
-        except OSError:  # a daemon may have closed it
+            stack.callback(os.close, stderr)
+            written = stack.enter_context(_memory())
+        except OSError:  # a daemon may have closed it, or too many files are open: a model loads all the same
             yield
             return
-        with _memory() as written:
+        try:
             os.dup2(written.fileno(), _STDERR)
-            try:
-                yield
-            finally:
-                os.dup2(stderr, _STDERR)
-                os.close(stderr)
-                written.seek(0)
-                _pass_on(written.read())
+            yield
+        finally:
+            os.dup2(stderr, _STDERR)
+            written.seek(0)
+            _pass_on(written.read())
 
 
 def _pass_on(written: bytes) -> None:

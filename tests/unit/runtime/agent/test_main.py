@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
 from pathlib import Path
 
@@ -10,6 +11,9 @@ import pytest
 
 from edgemm.cli import run
 from edgemm.enrolment import create_token
+from edgemm_runtime.agent import main
+from edgemm_runtime.agent.agent import Ending
+from edgemm_runtime.agent.options import AgentOptions
 
 TOKEN = str(create_token(root_digest="0" * 64, tls_fingerprint=None))
 URL = "http://127.0.0.1:1"
@@ -54,3 +58,37 @@ def test_a_server_that_is_away_is_told_after_the_port_was_had(
     arguments = ["run", "--fleet", url, "--token", TOKEN, "--state-dir", str(tmp_path / "state"), "--port", "0"]
     assert run(arguments) == 1
     assert "is `edgemm fleet serve` running there?" in capfd.readouterr().err
+
+
+class _StillLoading:
+    """An agent that is told to restart while an engine that loads a model has led stderr elsewhere, and hangs."""
+
+    def __init__(self, *_: object, **__: object) -> None:
+        pass
+
+    def recover(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+    def run(self) -> Ending:
+        with open(os.devnull, "wb") as elsewhere:
+            os.dup2(elsewhere.fileno(), 2)
+        return Ending.RESTART
+
+
+def test_a_restart_while_a_model_loads_keeps_stderr(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def place() -> tuple[int, int]:
+        return os.fstat(2).st_dev, os.fstat(2).st_ino
+
+    before, kept, found = place(), os.dup(2), []
+    monkeypatch.setattr(main, "Agent", _StillLoading)
+    monkeypatch.setattr(main, "identify", lambda *_: None)
+    monkeypatch.setattr(os, "execv", lambda *_: found.append(place()))
+    try:
+        main.run_agent(AgentOptions(fleet_url=URL, token=TOKEN, state_dir=tmp_path, port=0))
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+    assert found == [before]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import threading
@@ -55,3 +56,16 @@ def test_a_process_without_stderr_loads_all_the_same() -> None:
         os.dup2(stderr, 2)
         os.close(stderr)
     assert ran
+
+
+def test_without_room_for_another_file_a_model_loads_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    before = len(os.listdir("/proc/self/fd"))
+    for name in ("memfd_create", "dup"):
+        with monkeypatch.context() as short:
+            short.setattr(os, name, full)
+            with native_log.in_the_log():
+                pass
+    assert len(os.listdir("/proc/self/fd")) == before
