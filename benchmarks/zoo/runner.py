@@ -95,7 +95,7 @@ def _command(route: str, target: str, folder: Path) -> list[str]:
         return ["-m", "benchmarks.zoo.attempt", route, str(folder)]
     built = json.loads((folder / "built.json").read_text())
     output = ["-o", str(folder / "model.edgemm"), "--name", "zoo", "--no-cache"]
-    return ["-m", "edgemm", "convert", built["path"], "--target", target, *output, *built["options"]]
+    return ["-m", "edgemm", "convert", built["path"], "--target", target, "--no-cache", *output, *built["options"]]
 
 
 def _result(key: str, route: str, target: str, status: str, ended: _Ended) -> Result:
