@@ -24,10 +24,15 @@ def explain(members: Sequence[Member]) -> str:
 
 def in_short(reason: str | None, detail: str | None) -> str:
     """Return a reason with the beginning of its detail, on one line and without control characters."""
-    text = " ".join("".join(c if c.isprintable() else " " for c in detail or "").split())
+    text = _plain(detail)
     if len(text) > _MAX_DETAIL:
         text = text[: _MAX_DETAIL - 1] + "…"
-    return ": ".join(filter(None, (reason, text)))
+    return ": ".join(filter(None, (_plain(reason), text)))
+
+
+def _plain(said: str | None) -> str:
+    """Return what a device said without what would steer a terminal or begin another line."""
+    return " ".join("".join(c if c.isprintable() else " " for c in said or "").split())
 
 
 def _reasons(members: Iterable[Member]) -> str:
@@ -42,4 +47,4 @@ def _reasons(members: Iterable[Member]) -> str:
 
 def _told(reason: str, members: Sequence[Member]) -> str:
     example = min(members, key=lambda member: (not member.detail, member.device))
-    return f"{reason} ({len(members)}): {in_short(example.device, example.detail)}"
+    return f"{_plain(reason)} ({len(members)}): {in_short(example.device, example.detail)}"

@@ -161,7 +161,8 @@ class Reporter:
             try:
                 said = link.publish(Channel.REPORTED, self._reported(look()))
             finally:
-                self._changed = self._changed or not said
+                if not said:  # and never back to false: another thread may have set it just now
+                    self._changed = True
         self._send_spooled(link)
 
     def _reported(self, situation: Situation) -> bytes:

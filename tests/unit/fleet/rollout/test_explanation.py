@@ -41,3 +41,9 @@ def test_what_a_device_says_stays_on_one_line_and_short() -> None:
     assert in_short("errors", "a\x1b[31m\n\tb") == "errors: a [31m b"
     assert len(in_short(None, "x" * 1024)) == 240
     assert in_short(None, None) == ""
+
+
+def test_a_reason_steers_no_terminal_either() -> None:
+    said = "x\x1b]0;mine\x07\nr-2 finished"
+    assert in_short(said, None) == "x ]0;mine r-2 finished"
+    assert explain([member("cam-1", said)]) == ": x ]0;mine r-2 finished (1): cam-1"

@@ -82,6 +82,27 @@ def test_what_changes_while_a_report_is_made_is_told_by_the_next(reporter: Repor
     assert _heard(link, signer) == [1, 2]
 
 
+def test_what_changes_right_after_a_report_was_sent_is_told_by_the_next(
+    reporter: Reporter, signer: CryptoSigner
+) -> None:
+    class Interleaved(Reporter):
+        """Reads its flag, and only then goes on: a change by another thread comes between once."""
+
+        def __getattribute__(self, name: str) -> object:
+            found = super().__getattribute__(name)
+            if name == "_changed" and link.reports and not changes:
+                changes.append("by another thread")
+                self.changed()
+            return found
+
+    link, changes = _Link(), list[str]()
+    reporter.__class__ = Interleaved
+    for generation in (1, 2, 3):
+        reporter.pump(link, lambda: _at(generation))  # noqa: B023 - called at once
+    assert changes
+    assert len(_heard(link, signer)) == 2
+
+
 def test_many_changes_from_another_thread_end_in_the_last_state(reporter: Reporter, signer: CryptoSigner) -> None:
     link, generation = _Link(), 0
 
