@@ -68,7 +68,7 @@ def _rollouts(tx: Transaction) -> Metric:
 
 
 def _ingested(tx: Transaction) -> Metric:
-    family = CounterMetricFamily("edgemm_fleet_ingested", "Messages of devices that are stored.", labels=["stream"])
-    for stream, number in streams.totals(tx).items():
+    family = CounterMetricFamily("edgemm_fleet_ingested", "Messages of devices that were stored.", labels=["stream"])
+    for stream, number in streams.received(tx).items():
         family.add_metric([stream.value], number)
     return family

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import platform
 import socket
+from pathlib import Path
 
 import msgspec
 
@@ -45,7 +46,7 @@ def check_options(options: AgentOptions) -> None:
     _check_labels(options)
     if options.token is not None:
         parse_token(options.token)
-    elif not (options.state_dir / _NAME).exists():
+    elif _is_new(options.state_dir):
         raise _no_token()
 
 
@@ -133,6 +134,13 @@ def _check_labels(options: AgentOptions) -> None:
         msgspec.convert(dict(options.labels), Labels)
     except msgspec.ValidationError as err:
         raise InputError(f"cannot enrol with these labels: {err}") from err
+
+
+def _is_new(folder: Path) -> bool:
+    try:
+        return not (folder / _NAME).exists()
+    except OSError:  # what is wrong with the folder is told by who opens it
+        return False
 
 
 def _no_token() -> InputError:

@@ -50,6 +50,15 @@ def test_bad_options_leave_nothing_behind(
     assert "serving" not in caplog.text
 
 
+def test_a_folder_that_cannot_be_looked_into_is_told_in_one_line(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / ("x" * 300)  # as one of somebody else, for the superuser too
+    assert run(["run", "--fleet", URL, "--state-dir", str(folder), "--port", "0"]) == 1
+    [line] = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert line.startswith(f"error: state folder {folder}: File name too long")
+
+
 def test_a_server_that_is_away_is_told_after_the_port_was_had(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
