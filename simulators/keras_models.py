@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
-from simulators.odd_layers import CountingLayer, ImpureLayer, NoisyLayer, PlainLayer
+from simulators.odd_layers import CountingLayer, FactorLayer, ImpureLayer, NoisyLayer, PlainLayer
 
 
 def build(folder: Path) -> None:
@@ -39,6 +39,7 @@ def build(folder: Path) -> None:
     _stack(CountingLayer(name="counter")).save(folder / "counting.keras")
     _stack(NoisyLayer(name="noise"), layers.Dropout(0.5), layers.GaussianNoise(0.5)).save(folder / "noisy.keras")
     _stack(layers.Dropout(0.5), layers.GaussianNoise(0.5)).save(folder / "dropout.keras")
+    _stack(FactorLayer(name="factor")).save(folder / "factor.keras")
     _counting_module(folder / "counting_saved")
     _odd_names().save(folder / "odd-names.keras")
     _outlier().save(folder / "outlier.keras")

@@ -79,7 +79,7 @@ def measured(function: Callable[[Any], Any], x: Any) -> dict[str, Any]:
     constant = convert_variables_to_constants_v2(source.get_concrete_function())
     expected, error, left = np.asarray(source(x)), 0.0, set()
     for engine in (Engine.ONNX, Engine.TFLITE):
-        run = rewrites.rewritten(constant, engine=engine)
+        run = rewrites.rewritten(constant, engine=engine, layer=str)
         made = tf.function(lambda t, run=run: run([t])[0], input_signature=source.input_signature, autograph=False)
         error = max(error, float(np.abs(np.asarray(made(x), np.float64) - expected).max()))
         left |= {o.type for o in made.get_concrete_function().graph.get_operations() if _foreign(o, engine)}

@@ -6,7 +6,6 @@ and no TensorFlow.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from ai_edge_quantizer.utils import tfl_flatbuffer_utils
 
+from edgemm_converter import naming
 from edgemm_converter.arrays import Array, spread
 
 MAX_SAMPLES = 16
@@ -57,7 +57,7 @@ def layers(file: bytes) -> tuple[Layer, ...]:
     return tuple(
         Layer(
             scope=(scope := tfl_flatbuffer_utils.get_op_scope(op, graph.tensors)),
-            name=readable(scope),
+            name=naming.readable(scope),
             inputs=names(op.inputs),
             outputs=names(op.outputs),
             weights=sum(len(model.buffers[graph.tensors[i].buffer].data) for i in op.inputs if i in constant),
@@ -86,14 +86,6 @@ def errors(floats: bytes, variant: bytes, inputs: Mapping[str, Array]) -> tuple[
 def by_harm(found: Sequence[LayerError]) -> tuple[LayerError, ...]:
     """Return the layers that add error, the most harmful first."""
     return tuple(sorted((e for e in found if e.own > 0), key=lambda e: (-e.own, e.layer.scope)))
-
-
-def readable(scope: str) -> str:
-    """Return what a user calls a layer: `functional_1/conv2d/Relu;functional_1/conv2d/…` → `conv2d/Relu`."""
-    first = scope.split(";", maxsplit=1)[0]
-    parts = [p for p in first.split("/") if p and not re.fullmatch(r"(functional|sequential|model)(_\d+)?(_1)?", p)]
-    name = "/".join(dict.fromkeys(parts)) or first or "output"
-    return f"output ({name})" if "PartitionedCall" in name else name
 
 
 def values(file: bytes, inputs: Mapping[str, Array]) -> dict[str, Array]:

@@ -1,4 +1,4 @@
-"""Names: of a model from its file, of a bundle file, and of tensors where a source has doubles or odd characters.
+"""Names: of a model from its file, of a bundle file, and of tensors and layers in files.
 
 Pure.
 """
@@ -6,7 +6,7 @@ Pure.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from edgemm.errors import InputError
@@ -66,3 +66,21 @@ def identifiers(names: Iterable[str], *, prefix: str) -> tuple[str, ...]:
         taken.add(found.lower())
         result.append(found)
     return tuple(result)
+
+
+def readable(scope: str) -> str:
+    """Return what a user calls a layer: `functional_1/conv2d/Relu;functional_1/conv2d/…` → `conv2d/Relu`."""
+    first = scope.split(";", maxsplit=1)[0]
+    parts = [p for p in first.split("/") if p and not re.fullmatch(r"(functional|sequential|model)(_\d+)?(_1)?", p)]
+    name = "/".join(dict.fromkeys(parts)) or first or "output"
+    return f"output ({name})" if "PartitionedCall" in name else name
+
+
+def layer(tensor: str, *, known: Collection[str]) -> str:
+    """Return the layers that a tensor's name stands for, outermost first; the name in short where none is `known`.
+
+    Keras numbers what it traces again: `functional_1/both_1/forward_lstm_1/Tanh:0` → `both/forward_lstm`.
+    """
+    path = tensor.partition(":")[0]
+    named = (next((n for n in (p, re.sub(r"_\d+$", "", p)) if n in known), None) for p in path.split("/"))
+    return "/".join(name for name in named if name) or readable(path)

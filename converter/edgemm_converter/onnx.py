@@ -39,7 +39,7 @@ def convert(model: ServedModel) -> bytes:
         raise _refusal(" ".join(f"{type(err).__name__}: {err}".split())[:200]) from err
     replace_unknown(proto)
     if foreign := sorted({node.op_type for node in proto.graph.node if not _is_known(node)}):
-        raise _refusal(f"no ONNX operation for {', '.join(foreign)}")
+        raise _refusal(f"no ONNX operation for {model.whence(foreign, module.serve.get_concrete_function())}")
     _name_dimensions(proto, model)
     canonicalize(proto)
     if proto.ByteSize() > _MAX_FILE_BYTES:

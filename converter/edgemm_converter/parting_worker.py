@@ -5,7 +5,6 @@ It starts when a variant failed, loads the source once more and watches all that
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,18 +65,9 @@ def first_layer(model: ServedModel, file: bytes, variant: str, runs: Iterable[In
         source = {t.name: np.asarray(v) for t, v in zip(fetched, watch(*_tensors(model, inputs)), strict=True)}
         telling = {name: v for name, v in source.items() if name not in before or not np.array_equal(v, before[name])}
         if before and (name := agreement.first_parting(nodes, telling, engine(file, model, inputs), limit=limit)):
-            return layer_name(name, model.owner)
+            return model.layer(name)
         before = source
     return ""
-
-
-def layer_name(tensor: str, owner: Any) -> str:
-    """Return the names of the Keras layers that a tensor's name stands for, outermost first, or the name in short."""
-    walk = getattr(owner, "_flatten_layers", None)
-    known = {layer.name for layer in walk(include_self=False)} if walk is not None else set()
-    parts = tensor.partition(":")[0].split("/")
-    named = [next((n for n in (part, re.sub(r"_\d+$", "", part)) if n in known), None) for part in parts]
-    return "/".join(name for name in named if name) or layers.readable(tensor.partition(":")[0])
 
 
 def _tensors(model: ServedModel, inputs: Inputs) -> list[Any]:

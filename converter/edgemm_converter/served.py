@@ -7,7 +7,7 @@ converted file can be traced back by name; positions change on the way. Imports 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,16 @@ class ServedModel:
         ids = naming.identifiers([*taken, *names], prefix="output")
         return dict(zip(names, ids[len(taken) :], strict=True))
 
+    def layer(self, tensor: str) -> str:
+        """Return the names of the layers that the name of a tensor or operation in a graph stands for."""
+        walk = getattr(self.owner, "_flatten_layers", None)
+        return naming.layer(tensor, known={layer.name for layer in walk(include_self=False)} if walk else set())
+
+    def whence(self, kinds: Iterable[str], function: Any) -> str:
+        """Name kinds of operations, each with the layer where a concrete function has the first of it."""
+        first = {o.type: o.name for o in reversed(function.graph.get_operations())}
+        return ", ".join(f"{k} (layer {self.layer(first[k])!r})" if k in first else k for k in kinds)
+
     def function(self, *, batch: int | None) -> Any:
         """Return the source as a `tf.function`; `batch` takes the place of a variable batch, None leaves it free."""
         ids = self.output_ids
@@ -84,7 +94,7 @@ class ServedModel:
             ) from err
         positions = {tensor.name: i for i, tensor in enumerate(constant.outputs)}
         where = {name: positions[tensor.name] for name, tensor in concrete.structured_outputs.items()}
-        run = rewrites.rewritten(constant, engine=engine)
+        run = rewrites.rewritten(constant, engine=engine, layer=self.layer)
 
         def serve(*tensors: Any) -> dict[str, Any]:
             values = run(tensors)

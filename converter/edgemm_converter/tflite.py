@@ -38,15 +38,16 @@ def convert_float(model: ServedModel) -> bytes:
         ConversionError: an operation is no TFLite builtin; names it.
     """
     module = model.frozen(engine=Engine.TFLITE, batch=1)
-    converter = FrozenConverter.from_concrete_functions([module.serve.get_concrete_function()], module)
+    function = module.serve.get_concrete_function()
+    converter = FrozenConverter.from_concrete_functions([function], module)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]  # never Flex: no device engine runs it
     converter.allow_custom_ops = False
     try:
         return bytes(converter.convert())
     except (ConverterError, ValueError, RuntimeError) as err:
         raise ConversionError(
-            f"TFLite: the model cannot be expressed in builtin operations: {_reason(str(err))}; replace the layer they "
-            "come from, fix variable dimensions, or leave TFLite out with --target onnx"
+            f"TFLite: the model cannot be expressed in builtin operations: {_reason(str(err), function, model)}; "
+            "replace the layer they come from, fix variable dimensions, or leave TFLite out with --target onnx"
         ) from err
 
 
@@ -71,11 +72,7 @@ def _tensors(ids: Mapping[str, str], details: Mapping[str, Any], *, what: str) -
     return tuple(flatbuffer.tensor(name, details[identifier]) for name, identifier in ids.items())
 
 
-def _reason(text: str) -> str:
-    """Name the operations that stand in the converter's long message, or give its first line."""
-    operations = list(dict.fromkeys(re.findall(r"\btf\.([A-Z]\w+)", text)))
-    layers = list(dict.fromkeys(re.findall(r'loc\(.*?"([\w/]+)"', text)))
-    if not operations:
-        return " ".join(text.split())[:200]
-    named = ", ".join(operations[:_MAX_NAMED])
-    return f"{named} (at {layers[-1]})" if layers else named
+def _reason(text: str, function: Any, model: ServedModel) -> str:
+    """Name the operations that stand in the converter's long message, with their layers, or give its first line."""
+    kinds = list(dict.fromkeys(re.findall(r"\btf\.([A-Z]\w+)", text)))[:_MAX_NAMED]
+    return model.whence(kinds, function) if kinds else " ".join(text.split())[:200]

@@ -26,10 +26,11 @@ _BUILTIN: Mapping[Engine, frozenset[str]] = {
 """Operations on complex numbers that an engine has; a graph with these alone keeps them."""
 
 
-def rewritten(constant: Any, *, engine: Engine) -> Callable[[Sequence[Any]], list[Any]]:
+def rewritten(constant: Any, *, engine: Engine, layer: Callable[[str], str]) -> Callable[[Sequence[Any]], list[Any]]:
     """Return a frozen concrete function for one engine: it takes and returns tensors in the same order.
 
-    The function returned raises ConversionError where complex numbers meet an operation that has no rule.
+    The function returned raises ConversionError where complex numbers meet an operation that has no rule; `layer` tells
+    what the user calls where an operation, by name, comes from.
     """
     operations = needed(constant)
     rules = _rules(operations, engine=engine)
@@ -43,7 +44,7 @@ def rewritten(constant: Any, *, engine: Engine) -> Callable[[Sequence[Any]], lis
         for operation in operations:
             if operation.type == "Placeholder":
                 continue
-            found = _written(operation, [values[t.ref()] for t in operation.inputs], rules)
+            found = _written(operation, [values[t.ref()] for t in operation.inputs], rules, layer)
             values |= {t.ref(): v for t, v in zip(operation.outputs, found, strict=True)}
         return [values[t.ref()] for t in constant.outputs]
 
@@ -67,7 +68,7 @@ def _rules(operations: Iterable[Any], *, engine: Engine) -> Rules:
     return plain if of_complex <= _BUILTIN[engine] else {**plain, **_COMPLEX}
 
 
-def _written(operation: Any, inputs: Sequence[Value], rules: Rules) -> Sequence[Value]:
+def _written(operation: Any, inputs: Sequence[Value], rules: Rules, layer: Callable[[str], str]) -> Sequence[Value]:
     rule = rules.get(operation.type)
     if rule is not None:
         with tf.name_scope(f"{operation.name}/"):
@@ -76,8 +77,8 @@ def _written(operation: Any, inputs: Sequence[Value], rules: Rules) -> Sequence[
             return found
     if any(isinstance(value, Pair) for value in inputs):
         raise ConversionError(
-            f"{operation.name}: {operation.type} of complex numbers has no equal in real ones here: compute with "
-            "their real and imaginary parts in the layer it comes from"
+            f"layer {layer(operation.name)!r}: {operation.type} of complex numbers has no equal in real ones here: "
+            "compute with their real and imaginary parts in it"
         )
     return _copy(operation, name=operation.name)(inputs)
 

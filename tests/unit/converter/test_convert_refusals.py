@@ -141,3 +141,11 @@ def test_a_saved_model_that_writes_to_a_variable_when_it_runs(models: Path, tmp_
 def test_a_layer_that_draws_random_numbers_when_it_runs(models: Path, tmp_path: Path) -> None:
     found = refused(tmp_path, models / "noisy.keras", "--custom-objects", "simulators.odd_layers", status=2)
     assert "layer 'noise' draws random numbers when it runs" in found
+
+
+@pytest.mark.parametrize("target", ["tflite", "onnx"])
+def test_an_operation_that_no_engine_has_is_named_with_its_layer(target: str, models: Path, tmp_path: Path) -> None:
+    options = ("--custom-objects", "simulators.odd_layers", "--target", target)
+    found = refused(tmp_path, models / "factor.keras", *options, status=1)
+    assert "Cholesky (layer 'factor')" in found
+    assert "leave" in found

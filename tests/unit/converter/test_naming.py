@@ -60,3 +60,15 @@ def test_identifiers_differ_without_regard_to_case(names: list[str]) -> None:
     found = naming.identifiers(names, prefix="input")
     assert len({name.lower() for name in found}) == len(names)
     assert all(re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) for name in found)
+
+
+@pytest.mark.parametrize(
+    ("tensor", "expected"),
+    [
+        ("functional_1/both_1/forward_lstm_1/Tanh:0", "both/forward_lstm"),
+        ("functional_1/dense_1/MatMul", "dense_1"),
+        ("sequential/unknown/Relu:0", "unknown/Relu"),
+    ],
+)
+def test_a_tensor_s_name_tells_its_layer(tensor: str, expected: str) -> None:
+    assert naming.layer(tensor, known={"both", "forward_lstm", "dense", "dense_1"}) == expected
