@@ -31,6 +31,8 @@ VersionText = Annotated[str, Meta(pattern=VERSION_PATTERN, max_length=64)]
 Dim = Annotated[int, Meta(ge=-1, le=2**31 - 1)]
 Shape = Annotated[tuple[Dim, ...], Meta(max_length=8)]
 TensorName = Annotated[str, Meta(min_length=1, max_length=256)]
+DocumentName = ModelName
+"""A kind of document, named as models are: no path, for it may become a file's name."""
 Size = Annotated[int, Meta(ge=0, le=2**40)]
 
 
@@ -311,7 +313,7 @@ class Manifest(Frozen, frozen=True):
     reference_profile: ReferenceProfile | None = None
     created: str | None = None
     preprocessing: dict[TensorName, Preprocessing] | None = None
-    documents: dict[str, Digest] = {}
+    documents: dict[DocumentName, Digest] = {}
 
     def __post_init__(self) -> None:
         problem = next(_problems(self), None)
@@ -396,6 +398,10 @@ def _problems(manifest: Manifest) -> Iterator[str]:
         yield "the golden samples do not have the tensors of the signature"
     if unknown := set(manifest.preprocessing or ()) - set(inputs):
         yield f"pre-processing is declared for {min(unknown)!r}, which is no input"
+    for name, steps in (manifest.preprocessing or {}).items():
+        channels = 1 if steps.channels is ChannelOrder.GRAY else 3
+        if {len(steps.mean), len(steps.std)} - {0, 1, channels}:
+            yield f"mean and std of {name!r} are neither one number nor one for each of {channels} channels"
     if missing := _referenced(manifest) - set(manifest.blobs):
         yield f"blob {min(missing)} is used but not listed"
     if unused := set(manifest.blobs) - _referenced(manifest):

@@ -12,6 +12,14 @@ def test_round_trip():
     assert decode_manifest(manifest.encode(), path="m") == manifest
 
 
+@pytest.mark.parametrize(
+    "steps", [{}, {"mean": [1]}, {"mean": [1, 2, 3], "std": [4]}, {"channels": "gray", "std": [2]}]
+)
+def test_means_and_deviations_of_one_number_or_of_all_channels_are_read(steps):
+    raw = _changed(preprocessing={"x": steps})
+    assert decode_manifest(canonical.encode(raw), path="m").preprocessing is not None
+
+
 def test_identity_follows_from_every_field():
     manifests = [small_manifest(), small_manifest(version="1.0.1"), small_manifest(labels=None)]
     digests = {canonical.sha256(m.encode()) for m in manifests}
@@ -42,6 +50,10 @@ def _variants(**changes):
         (_changed(blobs={**_changed()["blobs"], "0" * 64: {"size": 1, "media_type": "x"}}), "listed but not used"),
         (_changed(golden={**_changed()["golden"], "tolerance": {}}), "no tolerance"),
         (_changed(golden={**_changed()["golden"], "inputs": {"z": DIGEST["x"]}}), "golden samples"),
+        (_changed(preprocessing={"z": {}}), "'z', which is no input"),
+        (_changed(preprocessing={"x": {"mean": [1, 2]}}), "mean and std of 'x' are neither"),
+        (_changed(preprocessing={"x": {"channels": "gray", "std": [1, 2, 3]}}), "nor one for each of 1 channels"),
+        (_changed(documents={"../card": DIGEST["x"]}), "documents"),
         (_changed(blobs={"zz": {"size": 1, "media_type": "x"}}), "blobs"),
     ],
 )
