@@ -72,6 +72,8 @@ def check_installable(plan: Plan, manifest: Manifest, reports: Sequence[Reported
         raise BadRequestError(
             f"{what}: needs edgemm {needed}, found {newest} or older on {who}: upgrade edgemm there first"
         )
+    if any(_leaves_engines_out(report) for report in reports):
+        return
     if all(_variant(plan, manifest, frozenset(report.engines)) is None for report in reports):
         wanted = [variant.id for variant in manifest.variants if plan.variants == "auto" or variant.id in plan.variants]
         found = sorted({engine for report in reports for engine in report.engines})
@@ -79,6 +81,11 @@ def check_installable(plan: Plan, manifest: Manifest, reports: Sequence[Reported
             f"{what}: needs an engine for {', '.join(wanted)}, found {', '.join(found) or 'none'} on {who}: install "
             "one there, or name another variant"
         )
+
+
+def _leaves_engines_out(report: Reported) -> bool:
+    """Tell whether a report was too long to name the device's engines: something runs there, and by none."""
+    return not report.engines and any(model.active_digest for model in report.models)
 
 
 def download_bytes(plan: Plan, manifest: Manifest, engines: frozenset[str] | None) -> int:

@@ -220,3 +220,10 @@ def test_lists_come_in_pages(published):
             break
         after = f"&after={page['next']}"
     assert seen == sorted(published.devices)
+
+
+def test_a_report_that_had_no_room_for_its_engines_refuses_no_rollout(published):
+    runs = {"name": "digits", "state": UpdateState.COMMITTED, "digest": "a" * 64, "version": "0.9.0", "attempt": 1}
+    models = (ReportedModel(**runs, active_digest="a" * 64, active_version="0.9.0"),)
+    report_of(published, *published.devices, engines={}, models=models)
+    assert draft(published)["state"] == "draft"
