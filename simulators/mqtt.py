@@ -27,7 +27,7 @@ class MqttProbe:
     ) -> None:
         self.messages: list[tuple[str, bytes, bool]] = []
         self._port = port
-        self._answered = {name: threading.Event() for name in ("connect", "subscribe", "publish", "disconnect")}
+        self._answered = {name: threading.Event() for name in ("connect", "subscribe", "disconnect")}
         self.accepted = False
         self.granted: list[bool] = []
         self._client = mqtt.Client(
@@ -42,7 +42,6 @@ class MqttProbe:
             self._client.will_set(will[0], will[1], qos=1, retain=True)
         self._client.on_connect = self._on_connect
         self._client.on_subscribe = self._on_subscribe
-        self._client.on_publish = lambda *_: self._answered["publish"].set()
         self._client.on_disconnect = lambda *_: self._answered["disconnect"].set()
         self._client.on_message = lambda _c, _d, m: self.messages.append((m.topic, bytes(m.payload), m.retain))
 
@@ -61,12 +60,11 @@ class MqttProbe:
 
     def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
         """Publish with QoS 1 and wait until the broker has it."""
-        self._client.publish(topic, payload, qos=1, retain=retain)
-        self._wait("publish")
+        self._client.publish(topic, payload, qos=1, retain=retain).wait_for_publish(_TIMEOUT_S)
 
-    def send(self, topic: str, payload: bytes) -> None:
+    def send(self, topic: str, payload: bytes) -> mqtt.MQTTMessageInfo:
         """Publish without waiting for the broker."""
-        self._client.publish(topic, payload, qos=1)
+        return self._client.publish(topic, payload, qos=1)
 
     def wait_until_disconnected(self) -> None:
         """Wait until the broker closes the connection."""

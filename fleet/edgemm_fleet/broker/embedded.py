@@ -33,6 +33,7 @@ _START_TIMEOUT_S = 30
 _STOP_TIMEOUT_S = 3
 _CLOSE_TIMEOUT_S = 5
 _MAX_READ_BYTES = 64 * 1024
+_POLL_S = 0.001
 _log = logging.getLogger(__name__)
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
@@ -105,6 +106,27 @@ class _Snapshots(dict[_Key, _Value]):
         return list(super().items())
 
 
+class _Handler(BrokerProtocolHandler):  # type: ignore[misc]
+    """Tells of a client's end when all that it said before is passed on; amqtt drops what it has acknowledged."""
+
+    _caught_up = False
+
+    async def mqtt_deliver_next_message(self) -> Any:
+        """Return what the client published next; whoever asks has passed on everything before it."""
+        self._caught_up = True
+        try:
+            return await super().mqtt_deliver_next_message()
+        finally:
+            self._caught_up = False
+
+    async def wait_disconnect(self) -> Any:
+        """Wait for the client's end."""
+        end = await super().wait_disconnect()
+        while not self._caught_up:
+            await asyncio.sleep(_POLL_S)
+        return end
+
+
 class FleetBroker(Broker):  # type: ignore[misc]
     """amqtt's broker without what would hurt a fleet."""
 
@@ -143,7 +165,7 @@ class FleetBroker(Broker):  # type: ignore[misc]
         """
         try:
             async with asyncio.timeout(_CONNECT_TIMEOUT_S):
-                handler, session = await BrokerProtocolHandler.init_from_connect(reader, writer, self.plugins_manager)
+                handler, session = await _Handler.init_from_connect(reader, writer, self.plugins_manager)
         except (AMQTTError, MQTTError, NoDataError, TimeoutError) as err:
             await writer.close()
             raise AMQTTError(f"{remote_address}:{remote_port}: no valid CONNECT: {err}") from err

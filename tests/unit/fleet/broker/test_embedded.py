@@ -156,3 +156,19 @@ def test_the_port_is_free_again_after_a_stop() -> None:
     second = EmbeddedBroker(rules, host="127.0.0.1", port=first.port)
     second.start()
     second.stop()
+
+
+@pytest.mark.parametrize("how", ["disconnect", "vanish"])
+def test_what_a_client_said_before_it_went_is_passed_on_in_order(broker: EmbeddedBroker, how: str) -> None:
+    event, status = topic("lab", "cam-1", Channel.EVENT), topic("lab", "cam-1", Channel.STATUS)
+    said = [f"{number}".encode() for number in range(200)]
+    with manager(broker) as fleet:
+        fleet.subscribe("edgemm/v1/lab/+/+/event", "edgemm/v1/lab/+/+/status")
+        probe = device(broker, will=(status, b"gone"))
+        probe.connect()
+        for sent in [probe.send(event, payload) for payload in said]:
+            sent.wait_for_publish(20)
+        (probe.close if how == "disconnect" else probe.vanish)()
+        wanted = said if how == "disconnect" else [*said, b"gone"]
+        eventually(lambda: len(fleet.messages) >= len(wanted), "the manager hears all of it")
+        assert [payload for _, payload, _ in fleet.messages] == wanted
