@@ -30,6 +30,7 @@ def build(folder: Path) -> None:
     _two_by_two(names=True).export(folder / "two_saved", verbose=False)
     _embedding().save(folder / "embedding.keras")
     _recurrent().save(folder / "lstm.keras")
+    _choosing().save(folder / "choosing.keras")
     _wide_recurrent(layers.LSTM(48)).save(folder / "wide-lstm.keras")
     _wide_recurrent(layers.Bidirectional(layers.GRU(48))).save(folder / "wide-gru.keras")
     _stack(layers.Lambda(lambda x: x * 2)).save(folder / "lambda.keras")
@@ -95,6 +96,13 @@ def _embedding() -> keras.Model:
 
 def _recurrent() -> keras.Model:
     return keras.Sequential([keras.Input((5, 3), name="steps"), layers.LSTM(4), layers.Dense(2, name="next")])
+
+
+def _choosing() -> keras.Model:
+    """The largest of values that are zero at times."""
+    steps = keras.Input((6, 16), name="steps")
+    scores = layers.Dense(5, activation="relu", name="scores")(steps)
+    return keras.Model(steps, {"next": layers.Dense(2)(scores), "best": keras.ops.argmax(scores, axis=-1)})
 
 
 def _wide_recurrent(layer: keras.Layer) -> keras.Model:

@@ -17,7 +17,7 @@ from edgemm.manifest import Engine
 from edgemm_converter.rewrites import bits, complex_numbers, fourier, integers
 from edgemm_converter.rewrites.values import Copy, Pair, Rules, Value
 
-_PLAIN: Mapping[Engine, Rules] = {Engine.TFLITE: {**bits.RULES, **integers.RULES}, Engine.ONNX: bits.RULES}
+_PLAIN: Mapping[Engine, Rules] = {Engine.TFLITE: {**bits.TFLITE, **integers.RULES}, Engine.ONNX: bits.ONNX}
 _COMPLEX: Rules = {**complex_numbers.RULES, **fourier.RULES}
 _BUILTIN: Mapping[Engine, frozenset[str]] = {
     Engine.TFLITE: frozenset({"RFFT", "RFFT2D", "Real", "Imag", "ComplexAbs"}),

@@ -35,6 +35,13 @@ def test_every_precision_is_what_it_says_in_the_file_and_runs(converted: Convert
     assert sizes[2] < sizes[1]
 
 
+def test_an_index_of_the_largest_value_is_found_in_int8_too(converted: Convert, models: Path) -> None:
+    options = ("--target", "tflite", "--precision", "int8", "--calibration", models / "steps.npy")
+    found = converted("choosing.keras", *options).manifest
+    assert [v.id for v in found.variants] == ["tflite:int8"]
+    assert {t.name: t.dtype for t in found.variants[0].outputs} == {"next": DType.INT8, "best": DType.INT32}
+
+
 @pytest.mark.parametrize("model", ["wide-lstm.keras", "wide-gru.keras"])
 def test_recurrent_models_become_int8_around_float_states(model: str, converted: Convert, models: Path) -> None:
     options = ("--precision", "int8", "--precision", "float32", "--calibration", models / "steps.npy")
