@@ -143,7 +143,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 def _last(path: Path) -> str:
     lines = [line for line in path.read_text(errors="replace").splitlines() if line.strip()]
-    return " ".join(lines[-1].split())[:300] if lines else ""
+    return " ".join(lines[-1].split())[:600] if lines else ""
 
 
 def done(path: Path) -> list[Result]:

@@ -141,7 +141,10 @@ def _compare(variant: Variant, measured: Measured, *, judged: bool) -> Parity:
         noise = measured.set.noise.get(name, 0.0)
         shares.append(parity.allowed_share(limit, source, step=steps.get(name, 0.0), noise=noise))
         if judged:
-            parity.judge(variant.id, outputs[-1], statistic=limit.statistic, share=shares[-1], source=source, data=data)
+            parity.judge(
+                variant.id, outputs[-1], statistic=limit.statistic, share=shares[-1], source=source, noise=noise,
+                data=data,
+            )  # fmt: skip
     return Parity(
         variant=variant.id,
         data=_described(measured.set),

@@ -86,8 +86,10 @@ def allowed_share(limit: ParityLimit, source: Array, *, step: float, noise: floa
     return max(limit.relative, rounding, _STEPS_ALLOWED * step / size)
 
 
-def judge(variant: str, parity: OutputParity, *, statistic: Statistic, share: float, source: Array, data: str) -> None:
-    """Check one output against its limit, a share of the scale of the source's output.
+def judge(
+    variant: str, parity: OutputParity, *, statistic: Statistic, share: float, source: Array, noise: float, data: str
+) -> None:
+    """Check one output against its limit, a share of the scale of the source's output, which rounding moves by `noise`.
 
     Raises:
         ParityError: it is over the limit.
@@ -95,10 +97,15 @@ def judge(variant: str, parity: OutputParity, *, statistic: Statistic, share: fl
     error = parity.max_abs if statistic is Statistic.MAX else parity.mean_abs
     allowed = share * scale(source)
     if not error <= allowed:
+        advice = "leave this variant out with --target or --precision, or report the model"
+        if noise > allowed:
+            advice = (
+                f"the source's own answer moves by {noise:.3g} where only the last bits of its inputs change, so that "
+                "right cannot be told from wrong: train it, or look for activations that grow from layer to layer"
+            )
         raise ParityError(
             f"{variant}, output {parity.name!r}: the {statistic} error on {data} data is {error:.3g}, expected "
-            f"at most {allowed:.3g} ({share:.1e} of the source's scale); no bundle was written: leave this variant "
-            "out with --target or --precision, or report the model"
+            f"at most {allowed:.3g} ({share:.1e} of the source's scale); no bundle was written: {advice}"
         )
 
 

@@ -16,7 +16,7 @@ def judge(source: Array, found: Array, precision: Precision, *, step: float = 0.
     share = parity.allowed_share(limit, source, step=step, noise=noise)
     parity.judge(
         "tflite:x", parity.compare("digit", source, found), statistic=limit.statistic, share=share, source=source,
-        data="random",
+        noise=noise, data="random",
     )  # fmt: skip
 
 
@@ -83,6 +83,14 @@ def test_noise_of_the_source_widens_the_limit_but_not_without_end() -> None:
     judge(LOGITS, found, Precision.FLOAT32, noise=1e-3)
     with pytest.raises(ParityError):
         judge(LOGITS, LOGITS + np.float32(0.1), Precision.FLOAT32, noise=1e9)
+
+
+def test_a_source_that_rounding_turns_over_is_told_to_be_the_cause() -> None:
+    found = LOGITS + np.float32(1)
+    with pytest.raises(ParityError, match=r"answer moves by 2 where only the last bits of its inputs change"):
+        judge(LOGITS, found, Precision.FLOAT32, noise=2.0)
+    with pytest.raises(ParityError, match="report the model"):
+        judge(LOGITS, found, Precision.FLOAT32, noise=1e-6)
 
 
 def test_a_constant_output_is_held_to_its_magnitude() -> None:
