@@ -33,7 +33,6 @@ _START_TIMEOUT_S = 30
 _STOP_TIMEOUT_S = 3
 _CLOSE_TIMEOUT_S = 5
 _MAX_READ_BYTES = 64 * 1024
-_POLL_S = 0.001
 _log = logging.getLogger(__name__)
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
@@ -109,21 +108,23 @@ class _Snapshots(dict[_Key, _Value]):
 class _Handler(BrokerProtocolHandler):  # type: ignore[misc]
     """Tells of a client's end when all that it said before is passed on; amqtt drops what it has acknowledged."""
 
-    _caught_up = False
+    def __init__(self, *settings: Any, **more: Any) -> None:
+        super().__init__(*settings, **more)
+        self._caught_up = asyncio.Event()
 
     async def mqtt_deliver_next_message(self) -> Any:
         """Return what the client published next; whoever asks has passed on everything before it."""
-        self._caught_up = True
+        if self.session is None or self.session.delivered_message_queue.empty():
+            self._caught_up.set()
         try:
             return await super().mqtt_deliver_next_message()
         finally:
-            self._caught_up = False
+            self._caught_up.clear()
 
     async def wait_disconnect(self) -> Any:
         """Wait for the client's end."""
         end = await super().wait_disconnect()
-        while not self._caught_up:
-            await asyncio.sleep(_POLL_S)
+        await self._caught_up.wait()
         return end
 
 
