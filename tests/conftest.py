@@ -9,12 +9,18 @@ from pathlib import Path
 from shutil import which
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).parent.parent
 
 
 def pytest_configure() -> None:
-    """Let processes that tests start be interrupted: a shell starts what runs in its background without that."""
+    """Take a busy machine for what it is, and let processes that tests start be interrupted.
+
+    A shell starts what runs in its background without interrupts.
+    """
+    settings.register_profile("edgemm", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("edgemm")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

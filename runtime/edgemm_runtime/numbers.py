@@ -57,11 +57,23 @@ def to_array(values: Any, spec: TensorSpec) -> Array:
     dtype = np.dtype(spec.dtype.value)
     try:
         array = np.asarray(values)
+        if dtype == np.uint64 and array.dtype.kind in "fO":
+            array = _unsigned(values, otherwise=array)
     except (ValueError, TypeError, OverflowError) as err:
         raise BadRequestError(f"input {spec.name!r}: expected {spec.dtype} values of one shape: {err}") from err
     if array.dtype.kind not in _TAKES[dtype.kind] and array.size:
         raise BadRequestError(f"input {spec.name!r}: expected {spec.dtype} values, found {array.dtype}")
     return _narrow(array, dtype, name=spec.name)
+
+
+def _unsigned(values: Any, *, otherwise: Array) -> Array:
+    """Return integers as uint64: from 2**63 on, NumPy makes floats of them where smaller ones stand beside.
+
+    Raises:
+        OverflowError: one is negative or beyond uint64.
+    """
+    exact: Array = np.asarray(values, dtype=object)
+    return np.asarray(values, dtype=np.uint64) if all(type(value) is int for value in exact.flat) else otherwise
 
 
 def _narrow(array: Array, dtype: np.dtype[Any], *, name: str) -> Array:

@@ -65,7 +65,7 @@ CREATE TABLE devices (
 	removed_at FLOAT, 
 	online BOOLEAN NOT NULL, 
 	boot VARCHAR, 
-	boot_count INTEGER NOT NULL, 
+	boot_count BIGINT NOT NULL, 
 	connection INTEGER NOT NULL, 
 	last_seen_at FLOAT, 
 	duplicate_at FLOAT, 
@@ -111,6 +111,7 @@ CREATE TABLE members (
 	deadline_at FLOAT, 
 	update_state VARCHAR, 
 	reason VARCHAR, 
+	detail TEXT, 
 	PRIMARY KEY (rollout, device), 
 	FOREIGN KEY(rollout) REFERENCES rollouts (id)
 );
@@ -148,7 +149,7 @@ CREATE TABLE positions (
 );
 CREATE TABLE reported (
 	device VARCHAR NOT NULL, 
-	boot_count INTEGER NOT NULL, 
+	boot_count BIGINT NOT NULL, 
 	sequence INTEGER NOT NULL, 
 	generation INTEGER NOT NULL, 
 	highest_generation INTEGER NOT NULL, 
@@ -169,6 +170,7 @@ CREATE TABLE rollouts (
 	changed_at FLOAT NOT NULL, 
 	deadline_at FLOAT, 
 	groups_json TEXT NOT NULL, 
+	trouble TEXT, 
 	PRIMARY KEY (number), 
 	UNIQUE (id)
 );
