@@ -30,6 +30,7 @@ def build(folder: Path) -> None:
     _two_by_two(names=True).export(folder / "two_saved", verbose=False)
     _embedding().save(folder / "embedding.keras")
     _recurrent().save(folder / "lstm.keras")
+    _heavy().save(folder / "heavy.keras")
     _choosing().save(folder / "choosing.keras")
     _wide_recurrent(layers.LSTM(48)).save(folder / "wide-lstm.keras")
     _wide_recurrent(layers.Bidirectional(layers.GRU(48))).save(folder / "wide-gru.keras")
@@ -96,6 +97,13 @@ def _embedding() -> keras.Model:
 
 def _recurrent() -> keras.Model:
     return keras.Sequential([keras.Input((5, 3), name="steps"), layers.LSTM(4), layers.Dense(2, name="next")])
+
+
+def _heavy() -> keras.Model:
+    """Weights of more than 1 MiB, of a convolution and of dense layers."""
+    x = keras.Input((3, 3, 128), name="x")
+    flat = layers.Flatten()(layers.Conv2D(256, 3, activation="relu")(x))
+    return keras.Model(x, layers.Dense(2, name="y")(layers.Dense(1200)(layers.Dense(1100)(flat))))
 
 
 def _choosing() -> keras.Model:

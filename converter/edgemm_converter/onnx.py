@@ -12,6 +12,7 @@ from edgemm.errors import ConversionError
 from edgemm.manifest import DType, Engine, VariantTensor
 from edgemm_converter.onnx_canonical import canonicalize
 from edgemm_converter.onnx_operations import replace_unknown
+from edgemm_converter.onnx_weights import put_in
 from edgemm_converter.served import ServedModel
 from edgemm_converter.tflite import FileTensors
 
@@ -29,17 +30,18 @@ def convert(model: ServedModel) -> bytes:
     Raises:
         ConversionError: tf2onnx has no ONNX for an operation, or the file is over 2 GB.
     """
-    module = model.frozen(engine=Engine.ONNX, batch=None)
+    frozen = model.frozen(engine=Engine.ONNX, batch=None)
     patch_tf2onnx()  # tf2onnx 1.17 uses names that NumPy 2 took away
     try:
         proto, _ = tf2onnx.convert.from_function(
-            module.serve, input_signature=module.serve.input_signature, opset=OPSET
+            frozen.serve, input_signature=frozen.serve.input_signature, opset=OPSET
         )
     except _FAILURES as err:
         raise _refusal(" ".join(f"{type(err).__name__}: {err}".split())[:200]) from err
+    put_in(proto, frozen.weights)
     replace_unknown(proto)
     if foreign := sorted({node.op_type for node in proto.graph.node if not _is_known(node)}):
-        raise _refusal(f"no ONNX operation for {model.whence(foreign, module.serve.get_concrete_function())}")
+        raise _refusal(f"no ONNX operation for {model.whence(foreign, frozen.serve.get_concrete_function())}")
     _name_dimensions(proto, model)
     canonicalize(proto)
     if proto.ByteSize() > _MAX_FILE_BYTES:

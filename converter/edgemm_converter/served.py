@@ -30,6 +30,17 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
+class Frozen:
+    """A source without variables."""
+
+    serve: Any
+    """A `tf.function` of the signature's inputs and of `weights`, by identifiers."""
+
+    weights: Mapping[str, Array]
+    """Large weights that are inputs of `serve`, for ONNX alone: they enter the file when it is made."""
+
+
+@dataclass(frozen=True)
 class ServedModel:
     """What a source serves; `call` takes tensors in the order of the signature's inputs, returns outputs by name."""
 
@@ -75,8 +86,8 @@ class ServedModel:
             self.function(batch=batch).get_concrete_function(), lower_control_flow=False
         )
 
-    def frozen(self, *, engine: Engine, batch: int | None) -> tf.Module:
-        """Return a module whose `serve` is the source for one engine, with its variables turned into constants.
+    def frozen(self, *, engine: Engine, batch: int | None) -> Frozen:
+        """Return the source for one engine, with its variables turned into constants.
 
         Unfrozen, Keras 3 variables stay resources in a TFLite file, which the quantizer cannot read.
 
@@ -96,15 +107,18 @@ class ServedModel:
         where = {name: positions[tensor.name] for name, tensor in concrete.structured_outputs.items()}
         run = rewrites.rewritten(constant, engine=engine, layer=self.layer)
 
+        weights = rewrites.large(constant) if engine is Engine.ONNX else {}
+        specs = _tensor_specs(self.signature.inputs, batch=batch)
+        taken = [*self.input_ids.values(), *self.output_ids.values()]
+        ids = naming.identifiers([*taken, *(f"weights_{i}" for i in range(len(weights)))], prefix="weights")
+        outside = dict(zip(ids[len(taken) :], weights.values(), strict=True))
+
         def serve(*tensors: Any) -> dict[str, Any]:
-            values = run(tensors)
+            values = run(tensors[: len(specs)], dict(zip(weights, tensors[len(specs) :], strict=True)))
             return {name: values[position] for name, position in where.items()}
 
-        module = tf.Module()
-        module.serve = tf.function(
-            serve, input_signature=_tensor_specs(self.signature.inputs, batch=batch), autograph=False
-        )
-        return module
+        specs_outside = [tf.TensorSpec(array.shape, array.dtype, name=name) for name, array in outside.items()]
+        return Frozen(tf.function(serve, input_signature=[*specs, *specs_outside], autograph=False), outside)
 
     def run(self, function: Any, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run a function of this model in graph mode, by the signature's names."""

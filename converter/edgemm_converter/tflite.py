@@ -37,9 +37,8 @@ def convert_float(model: ServedModel) -> bytes:
     Raises:
         ConversionError: an operation is no TFLite builtin; names it.
     """
-    module = model.frozen(engine=Engine.TFLITE, batch=1)
-    function = module.serve.get_concrete_function()
-    converter = FrozenConverter.from_concrete_functions([function], module)
+    function = model.frozen(engine=Engine.TFLITE, batch=1).serve.get_concrete_function()
+    converter = FrozenConverter.from_concrete_functions([function], tf.Module())
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]  # never Flex: no device engine runs it
     converter.allow_custom_ops = False
     try:

@@ -7,5 +7,6 @@ not equal would be found.
 
 from edgemm_converter.rewrites.graph import needed, rewritten
 from edgemm_converter.rewrites.layers import in_effect
+from edgemm_converter.rewrites.weights import large
 
-__all__ = ["in_effect", "needed", "rewritten"]
+__all__ = ["in_effect", "large", "needed", "rewritten"]

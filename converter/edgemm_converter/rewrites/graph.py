@@ -25,9 +25,13 @@ _BUILTIN: Mapping[Engine, frozenset[str]] = {
 }
 """Operations on complex numbers that an engine has; a graph with these alone keeps them."""
 
+_NONE: Mapping[str, Any] = {}
 
-def rewritten(constant: Any, *, engine: Engine, layer: Callable[[str], str]) -> Callable[[Sequence[Any]], list[Any]]:
+
+def rewritten(constant: Any, *, engine: Engine, layer: Callable[[str], str]) -> Callable[..., list[Any]]:
     """Return a frozen concrete function for one engine: it takes and returns tensors in the same order.
+
+    It also takes `weights`, tensors that stand in the place of constants, by the names of these.
 
     The function returned raises ConversionError where complex numbers meet an operation that has no rule; `layer` tells
     what the user calls where an operation, by name, comes from.
@@ -35,7 +39,7 @@ def rewritten(constant: Any, *, engine: Engine, layer: Callable[[str], str]) -> 
     operations = needed(constant)
     rules = _rules(operations, engine=engine)
 
-    def run(tensors: Sequence[Any]) -> list[Any]:
+    def run(tensors: Sequence[Any], weights: Mapping[str, Any] = _NONE) -> list[Any]:
         target = tf.compat.v1.get_default_graph()
         for function in constant.graph._functions.values():  # noqa: SLF001 - bodies of loops have no public way over
             if not target._is_function(function.name):  # noqa: SLF001
@@ -44,7 +48,10 @@ def rewritten(constant: Any, *, engine: Engine, layer: Callable[[str], str]) -> 
         for operation in operations:
             if operation.type == "Placeholder":
                 continue
-            found = _written(operation, [values[t.ref()] for t in operation.inputs], rules, layer)
+            if operation.name in weights:
+                found: Sequence[Value] = [weights[operation.name]]
+            else:
+                found = _written(operation, [values[t.ref()] for t in operation.inputs], rules, layer)
             values |= {t.ref(): v for t, v in zip(operation.outputs, found, strict=True)}
         return [values[t.ref()] for t in constant.outputs]
 

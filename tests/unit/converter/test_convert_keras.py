@@ -244,3 +244,14 @@ def test_the_python_api_refuses_as_the_command_does(models: Path, tmp_path: Path
 def test_layers_that_are_random_in_training_alone_are_converted(converted: Convert) -> None:
     found = converted("dropout.keras", "--target", "tflite")
     assert [v.id for v in found.manifest.variants] == ["tflite:float32"]
+
+
+def test_large_weights_are_constants_of_an_onnx_file_as_its_operations_want_them(converted: Convert) -> None:
+    found = converted("heavy.keras", "--target", "onnx")
+    with open_bundle(found.path) as bundle:
+        graph = onnx.load_from_string(bundle.read(found.manifest.variants[0].blob)).graph
+    large = [c.name for c in graph.initializer if np.prod(c.dims) * 4 >= 2**20]
+    assert [value.name for value in graph.input] == ["x"]
+    assert len(large) == 3
+    takers = [node.op_type for node in graph.node if set(node.input) & set(large)]
+    assert sorted(takers) == ["Conv", "MatMul", "MatMul"]
