@@ -11,7 +11,7 @@ from keras.src.export.tf2onnx_lib import patch_tf2onnx
 from edgemm.errors import ConversionError
 from edgemm.manifest import DType, Engine, VariantTensor
 from edgemm_converter.onnx_canonical import canonicalize
-from edgemm_converter.onnx_operations import replace_unknown
+from edgemm_converter.onnx_operations import keep_zeros_in_maxima, replace_unknown
 from edgemm_converter.onnx_weights import put_in
 from edgemm_converter.served import ServedModel
 from edgemm_converter.tflite import FileTensors
@@ -40,6 +40,7 @@ def convert(model: ServedModel) -> bytes:
         raise _refusal(" ".join(f"{type(err).__name__}: {err}".split())[:200]) from err
     put_in(proto, frozen.weights)
     replace_unknown(proto)
+    keep_zeros_in_maxima(proto)
     if foreign := sorted({node.op_type for node in proto.graph.node if not _is_known(node)}):
         raise _refusal(f"no ONNX operation for {model.whence(foreign, frozen.serve.get_concrete_function())}")
     _name_dimensions(proto, model)
