@@ -1,6 +1,6 @@
 """Loading a source model, running it and converting it, in the child that `source_worker` is.
 
-Imports TensorFlow; the only process that does.
+Imports TensorFlow.
 """
 
 from __future__ import annotations

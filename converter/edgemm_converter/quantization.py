@@ -180,6 +180,7 @@ class _Readable:
         return getattr(self._interpreter, name)
 
     def get_tensor_details(self, subgraph_index: int = 0) -> list[Any]:
+        """Return what the interpreter tells of the tensors that hold values."""
         return [d for d in self._interpreter.get_tensor_details(subgraph_index) if self._has_values(d, subgraph_index)]
 
     def _has_values(self, detail: Mapping[str, Any], subgraph_index: int) -> bool:
