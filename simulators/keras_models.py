@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 os.environ.update(CUDA_VISIBLE_DEVICES="-1", TF_CPP_MIN_LOG_LEVEL="3", KERAS_BACKEND="tensorflow")
@@ -20,38 +21,47 @@ from simulators.odd_layers import CountingLayer, FactorLayer, ImpureLayer, Noisy
 
 
 def build(folder: Path) -> None:
-    keras.utils.set_random_seed(7)
-    cnn = _cnn()
-    cnn.save(folder / "cnn.keras")
-    cnn.save(folder / "cnn.h5")
+    for name, make in _makers().items():
+        keras.utils.set_random_seed(7)  # for each anew: another model before it changes nothing
+        make().save(folder / name)
+    cnn = keras.models.load_model(folder / "cnn.keras")
     cnn.export(folder / "cnn_saved", verbose=False)
-    _two_by_two(names=True).save(folder / "two-dict.keras")
-    _two_by_two(names=False).save(folder / "two-list.keras")
-    _two_by_two(names=True).export(folder / "two_saved", verbose=False)
-    _embedding().save(folder / "embedding.keras")
-    _recurrent().save(folder / "lstm.keras")
-    _heavy().save(folder / "heavy.keras")
-    _choosing().save(folder / "choosing.keras")
-    _wide_recurrent(layers.LSTM(48)).save(folder / "wide-lstm.keras")
-    _wide_recurrent(layers.Bidirectional(layers.GRU(48))).save(folder / "wide-gru.keras")
-    _stack(layers.Lambda(lambda x: x * 2)).save(folder / "lambda.keras")
-    _stack(layers.Lambda(lambda x: x * 2)).save(folder / "lambda.h5")
-    _stack(PlainLayer()).save(folder / "custom.keras")
-    _stack(ImpureLayer()).save(folder / "impure.keras")
-    _stack(CountingLayer(name="counter")).save(folder / "counting.keras")
-    _stack(NoisyLayer(name="noise"), layers.Dropout(0.5), layers.GaussianNoise(0.5)).save(folder / "noisy.keras")
-    _stack(layers.Dropout(0.5), layers.GaussianNoise(0.5)).save(folder / "dropout.keras")
-    _stack(FactorLayer(name="factor")).save(folder / "factor.keras")
-    _counting_module(folder / "counting_saved")
-    _odd_names().save(folder / "odd-names.keras")
-    _outlier().save(folder / "outlier.keras")
-    _parting().save(folder / "parting.keras")
-    _saturated().save(folder / "saturated.keras")
-    _rewritten().save(folder / "rewritten.keras")
-    _stateful().save(folder / "stateful.keras")
-    _nan(folder / "nan.keras")
     cnn.save_weights(folder / "only.weights.h5")
+    keras.models.load_model(folder / "two-dict.keras").export(folder / "two_saved", verbose=False)
+    keras.utils.set_random_seed(7)
+    _counting_module(folder / "counting_saved")
+    _nan(folder / "nan.keras")
     _data(folder, cnn)
+
+
+def _makers() -> dict[str, Callable[[], keras.Model]]:
+    """Return how each file's model is made."""
+    return {
+        "cnn.keras": _cnn,
+        "cnn.h5": _cnn,
+        "two-dict.keras": lambda: _two_by_two(names=True),
+        "two-list.keras": lambda: _two_by_two(names=False),
+        "embedding.keras": _embedding,
+        "lstm.keras": _recurrent,
+        "heavy.keras": _heavy,
+        "choosing.keras": _choosing,
+        "wide-lstm.keras": lambda: _wide_recurrent(layers.LSTM(48)),
+        "wide-gru.keras": lambda: _wide_recurrent(layers.Bidirectional(layers.GRU(48))),
+        "lambda.keras": lambda: _stack(layers.Lambda(lambda x: x * 2)),
+        "lambda.h5": lambda: _stack(layers.Lambda(lambda x: x * 2)),
+        "custom.keras": lambda: _stack(PlainLayer()),
+        "impure.keras": lambda: _stack(ImpureLayer()),
+        "counting.keras": lambda: _stack(CountingLayer(name="counter")),
+        "noisy.keras": lambda: _stack(NoisyLayer(name="noise"), layers.Dropout(0.5), layers.GaussianNoise(0.5)),
+        "dropout.keras": lambda: _stack(layers.Dropout(0.5), layers.GaussianNoise(0.5)),
+        "factor.keras": lambda: _stack(FactorLayer(name="factor")),
+        "odd-names.keras": _odd_names,
+        "outlier.keras": _outlier,
+        "parting.keras": _parting,
+        "saturated.keras": _saturated,
+        "rewritten.keras": _rewritten,
+        "stateful.keras": _stateful,
+    }
 
 
 def _cnn() -> keras.Model:

@@ -25,8 +25,11 @@ from edgemm_converter.samples import InputSet
 from edgemm_converter.served import ServedModel
 from edgemm_converter.tflite import FileTensors
 
-_NOISE_RUNS = 6
-"""Of each set, spread over its seeds; parity allows eight times what they show."""
+_NOISE_RUNS, _REAL_NOISE_RUNS = 6, 64
+"""Of each set, spread over its seeds; parity allows eight times what they show. Real data are less alike than noise."""
+
+_BATCH = 16
+"""Runs that are one batch, as memory allows."""
 
 
 def export(request: ExportRequest, folder: Path, progress: Progress) -> Exported:
@@ -121,15 +124,29 @@ def _noise(model: ServedModel, function: Any, given: InputSet, outputs: Mapping[
     """Return how far each output of the source moves by rounding: inputs one step off, run as one batch where free."""
     if given.kind is SetKind.EVALUATION:
         return {}
-    some = arrays.spread(given.runs, limit=_NOISE_RUNS)
+    real = given.kind is SetKind.CALIBRATION
+    some = arrays.spread(given.runs, limit=_REAL_NOISE_RUNS if real else _NOISE_RUNS)
     moved = samples.one_step_off({name: array[some] for name, array in given.arrays.items()})
     expected = {name: array[some] for name, array in outputs.items()}
     if all(spec.shape[:1] == (-1,) for spec in (*model.signature.inputs, *model.signature.outputs)):
-        merged = model.run(function, {name: array.reshape(-1, *array.shape[2:]) for name, array in moved.items()})
-        found = {name: array.reshape(expected[name].shape) for name, array in merged.items()}
+        found = _in_batches(model, function, moved, expected)
     else:
         found = _outputs(model, function, moved)
     return {name: parity.largest_error(array, found[name]) for name, array in expected.items()}
+
+
+def _in_batches(
+    model: ServedModel, function: Any, inputs: Mapping[str, Array], like: Mapping[str, Array]
+) -> dict[str, Array]:
+    """Return the outputs of all runs, shaped as those in `like`, some runs at a time as one batch."""
+    count = len(next(iter(inputs.values())))
+    merged = [
+        model.run(
+            function, {name: array[i : i + _BATCH].reshape(-1, *array.shape[2:]) for name, array in inputs.items()}
+        )
+        for i in range(0, count, _BATCH)
+    ]
+    return {name: np.concatenate([one[name] for one in merged]).reshape(array.shape) for name, array in like.items()}
 
 
 def _save(values: Mapping[str, Array], folder: Path, *, prefix: str) -> dict[str, str]:

@@ -86,8 +86,8 @@ def test_int8_is_enough_for_a_plain_cnn(converted: Convert, models: Path) -> Non
     assert [v.id for v in found.manifest.variants] == ["tflite:int8", "onnx:float32"]
     warnings = found.summary["warnings"]
     assert isinstance(warnings, list)
-    assert "48 of 48 evaluation samples are calibration samples too" in warnings[0]
-    assert "48 samples cannot show" in warnings[1]
+    for wanted in ("48 of 48 evaluation samples are calibration samples too", "48 samples cannot show"):
+        assert any(wanted in warning for warning in warnings), warnings
 
 
 def test_nothing_that_fits_names_the_guilty_layer(models: Path, tmp_path: Path) -> None:
