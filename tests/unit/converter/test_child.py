@@ -12,6 +12,7 @@ from edgemm_converter.child import ChildLimits, run_child
 from edgemm_converter.protocol import Answer, Passed, SelfTestRequest
 from simulators.waiting import eventually
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[3]
 
 

@@ -11,6 +11,8 @@ from edgemm.cli import run
 from edgemm_runtime.engines.measuring import measure_in_child, peak_rss_bytes
 from simulators.models import VARIANTS, make_bundle
 
+pytestmark = pytest.mark.slow
+
 
 def test_verify_runs_every_variant(bundle_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert run(["verify", str(bundle_path), "--json"]) == 0

@@ -114,6 +114,7 @@ def test_swaps_under_http_load_fail_no_request(tmp_path: Path) -> None:
     assert failed == []
 
 
+@pytest.mark.slow
 def test_a_large_body_is_never_put_into_a_file(registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("a temporary file")
