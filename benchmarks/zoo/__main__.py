@@ -19,7 +19,9 @@ def main() -> None:
     given = _parse()
     given.results.mkdir(parents=True, exist_ok=True)
     path = given.results / "results.jsonl"
-    have = {(r.key, r.route) for r in done(path) if not (given.again and r.status not in _STATUSES[:2])}
+    latest = {(r.key, r.route, r.target): r for r in done(path)}
+    failed = {(r.key, r.route) for r in latest.values() if r.status not in _STATUSES[:2]}
+    have = {(r.key, r.route) for r in latest.values()} - (failed if given.again else set())
     chosen = [k for k in keys(given.family) if not given.model or k.split("/")[1] in given.model]
     todo = {key: routes for key in chosen if (routes := [r for r in given.route if (key, r) not in have])}
     limits = Limits(timeout_s=given.timeout, memory_bytes=int(given.memory * 2**30))
