@@ -18,7 +18,8 @@ import keras, tensorflow as tf
 from edgemm.manifest import Engine
 from edgemm_converter import keras3, tflite_converter
 model = keras3.serve(keras.models.load_model(sys.argv[1]), path=Path(sys.argv[1]), shapes={})
-module = model.frozen(engine=Engine.TFLITE, batch=1)
+module = tf.Module()
+module.serve = model.frozen(engine=Engine.TFLITE, batch=1).serve
 kind = {"edgemm": tflite_converter.FrozenConverter, "tensorflow": tf.lite.TFLiteConverter}[sys.argv[2]]
 Path(sys.argv[3]).write_bytes(kind.from_concrete_functions([module.serve.get_concrete_function()], module).convert())
 """
