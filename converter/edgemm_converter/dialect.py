@@ -19,7 +19,7 @@ _LEGACY = "TF_USE_LEGACY_KERAS"
 
 def keras_version(path: Path, kind: SourceFormat) -> str | None:
     """Return the version of Keras that wrote a `.keras` or `.h5` file, None where it does not say so."""
-    import h5py  # type: ignore[import-untyped]  # ships no types
+    import h5py
 
     try:
         if kind is SourceFormat.KERAS:

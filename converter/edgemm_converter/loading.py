@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import h5py  # type: ignore[import-untyped]  # ships no types
+import h5py
 import keras
 import tensorflow as tf
 
