@@ -9,6 +9,7 @@ lets requests in flight end.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import socket
@@ -30,6 +31,7 @@ from edgemm_runtime.serving.registry import ModelRegistry
 LOOPBACK = "127.0.0.1"
 _log = logging.getLogger(__name__)
 _POLL_S = 0.05
+_LINGER_S = 2.0
 
 
 class ModelServer:
@@ -111,6 +113,7 @@ class _JsonErrorTask(ErrorTask):  # type: ignore[misc]  # waitress ships no type
 
     def execute(self) -> None:
         """Write the error and close the connection; waitress calls this."""
+        self.channel.lingers = True
         error = self.request.error
         body = msgspec.json.encode({"error": f"{error.reason}: {error.body}"})
         self.status = f"{error.code} {error.reason}"
@@ -121,7 +124,41 @@ class _JsonErrorTask(ErrorTask):  # type: ignore[misc]  # waitress ships no type
 
 
 class _JsonChannel(HTTPChannel):  # type: ignore[misc]  # waitress ships no types
+    """A connection whose refused request is read on for a while after the answer.
+
+    Closed at once, with bytes of the client still arriving, TCP would reset the connection, and most clients would
+    report that instead of the answer (RFC 9112, section 9.6).
+    """
+
     error_task_class = _JsonErrorTask
+    lingers = False
+    _lingering_until = 0.0
+
+    def readable(self) -> bool:
+        """Whether the loop should read; waitress calls this."""
+        return bool(self._lingering_until or super().readable())
+
+    def handle_read(self) -> None:
+        """Take what has arrived; waitress calls this."""
+        if not self._lingering_until:
+            super().handle_read()
+        elif time.monotonic() > self._lingering_until:
+            self.handle_close()
+        else:
+            try:
+                self.recv(self.adj.recv_bytes)  # at the client's end this calls `handle_close`
+            except OSError:
+                self.handle_close()
+
+    def handle_close(self) -> None:
+        """Close, of a refused request only the sending side at first; waitress calls this."""
+        if not self.lingers:
+            super().handle_close()
+            return
+        self.lingers = self.will_close = False
+        self._lingering_until = time.monotonic() + _LINGER_S
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_WR)
 
 
 def _listen(host: str, port: int) -> socket.socket:

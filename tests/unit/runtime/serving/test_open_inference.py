@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import http.client
 import json
+import socket
+import time
 import zlib
 from pathlib import Path
 from typing import Any
@@ -262,6 +264,31 @@ def test_chunked_bodies_have_the_same_limit(server: ModelServer, size: int, stat
         ["error"],
     )
     connection.close()
+
+
+def test_a_client_that_sends_on_after_a_refusal_reads_the_refusal(server: ModelServer) -> None:
+    """Clients send all of a body before they look at the answer: a reset would hide it from them."""
+    with socket.create_connection((server.host, server.port)) as connection:
+        chunk = b"40000\r\n" + b" " * 0x40000 + b"\r\n"
+        connection.sendall(f"POST {INFER} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n".encode() + chunk)
+        answer = connection.makefile("rb")
+        assert b" 413 " in answer.readline()
+        for _ in range(20):
+            connection.sendall(chunk)
+        head, _, body = answer.read().partition(b"\r\n\r\n")
+        assert (b"application/json" in head, list(json.loads(body))) == (True, ["error"])
+
+
+def test_a_client_that_sends_for_ever_after_a_refusal_is_cut_off(
+    server: ModelServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgemm_runtime.serving.server._LINGER_S", 0.2)
+    with socket.create_connection((server.host, server.port)) as connection:
+        connection.sendall(f"POST {INFER} HTTP/1.1\r\nHost: a\r\nContent-Length: {10 * 2**30}\r\n\r\n".encode())
+        with pytest.raises(OSError, match=r"reset|Broken pipe"):
+            for _ in range(2000):
+                connection.sendall(b" " * 1000)
+                time.sleep(0.005)
 
 
 def test_a_claim_of_ten_gigabytes_is_413_before_anything_is_sent(server: ModelServer) -> None:
