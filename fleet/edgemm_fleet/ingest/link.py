@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import queue
 import random
-import ssl
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,10 +17,9 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 
 from edgemm import topics
+from edgemm.tls import pinned_context
 from edgemm_fleet.worker import Worker
 
-_NO_CHECK_TIME = 0x200000
-"""OpenSSL's X509_V_FLAG_NO_CHECK_TIME, which Python does not name."""
 _KEEPALIVE_S = 30
 _MAX_INFLIGHT = 1000
 _POLL_S = 1.0
@@ -155,7 +153,8 @@ class Link:
         if self._login.username is not None:
             client.username_pw_set(self._login.username, self._login.password)
         if self._login.tls:
-            client.tls_set_context(_context(self._login.ca))
+            # The certificate's name is that of the public URL, not of the address used here.
+            client.tls_set_context(pinned_context(self._login.ca))
         client.max_inflight_messages_set(_MAX_INFLIGHT)
         client.on_connect = self._on_connect
         client.on_subscribe = self._on_subscribe
@@ -188,13 +187,3 @@ class Link:
     def _on_publish(self, receipt: Receipt) -> None:
         self.delivered.put(receipt)
         self.on_change()
-
-
-def _context(ca: str | None) -> ssl.SSLContext:
-    context = ssl.create_default_context(cadata=ca)
-    if ca is not None:
-        # The certificate itself is pinned. Its name is that of the public URL, not of the address used here, and the
-        # fleet's devices, which do the same, do not lose it when it expires.
-        context.check_hostname = False
-        context.verify_flags |= _NO_CHECK_TIME
-    return context

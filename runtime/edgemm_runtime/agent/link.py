@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import random
-import ssl
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -21,6 +20,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from edgemm.enrolment import BrokerAccess
 from edgemm.errors import InputError
 from edgemm.messages import MAX_CONTROL_BYTES, Status, encode_control
+from edgemm.tls import pinned_context
 from edgemm.topics import FROM_FLEET, RETAINED, Channel, topic
 from edgemm_runtime.agent.backoff import Backoff
 from edgemm_runtime.agent.options import AgentLimits
@@ -28,8 +28,6 @@ from edgemm_runtime.agent.reports import Speaker
 from edgemm_runtime.agent.transport import is_loopback
 
 _log = logging.getLogger(__name__)
-_NO_CHECK_TIME = 0x200000
-"""OpenSSL's X509_V_FLAG_NO_CHECK_TIME, which Python does not name."""
 _QOS = 1
 
 
@@ -145,7 +143,7 @@ class Link:
         client.connect_timeout = self._limits.connect_timeout_s
         client.username_pw_set(self._access.username, self._access.password)
         if self._access.tls:
-            client.tls_set_context(_tls_context(self._access.ca))
+            client.tls_set_context(pinned_context(self._access.ca))
         client.will_set(self._topic(Channel.STATUS), self._status(online=False), qos=_QOS, retain=True)
         client.on_end = self._ended
         client.on_connect = lambda *args: self._connected(args[0], args[3])
@@ -201,16 +199,3 @@ def _wait(said: mqtt.MQTTMessageInfo, timeout_s: float) -> None:
         said.wait_for_publish(timeout_s)
     except (RuntimeError, ValueError) as err:
         _log.info("offline not said error=%s", err)
-
-
-def _tls_context(ca: str | None) -> ssl.SSLContext:
-    """Return what a broker's certificate is checked against.
-
-    A certificate that came with the enrolment is pinned: it must be that very one. Its names and dates then say
-    nothing more, and a device that moved, or whose clock is years off, still gets its instructions.
-    """
-    context = ssl.create_default_context(cadata=ca)
-    if ca is not None:
-        context.check_hostname = False
-        context.verify_flags |= _NO_CHECK_TIME
-    return context
