@@ -8,12 +8,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import numpy as np
-
 from edgemm.bundle import open_bundle
 from edgemm.errors import ConversionError, EngineError
 from edgemm.manifest import Signature, Variant
-from edgemm_converter import childside
+from edgemm_converter import childside, exchange
 from edgemm_converter.child import Progress
 from edgemm_converter.protocol import EngineRequest, Passed, Ran, RunRequest, SampleSet, SelfTestRequest
 from edgemm_runtime import engines
@@ -53,12 +51,8 @@ def _run_all(request: RunRequest, folder: Path, progress: Progress) -> Ran:
 def _run(
     model: engines.LoadedModel, given: SampleSet, signature: Signature, *, folder: Path, prefix: str
 ) -> dict[str, str]:
-    inputs = {name: np.load(folder / file, allow_pickle=False) for name, file in given.inputs.items()}
-    runs = [model.run({name: array[i] for name, array in inputs.items()}) for i in range(given.runs)]
-    files = {spec.name: f"{prefix}{i}.npy" for i, spec in enumerate(signature.outputs)}
-    for name, file in files.items():
-        np.save(folder / file, np.stack([run[name] for run in runs]), allow_pickle=False)
-    return files
+    found = exchange.answers(model.run, exchange.load(given.inputs, folder))
+    return exchange.save({spec.name: found[spec.name] for spec in signature.outputs}, folder, prefix=prefix)
 
 
 def _self_test(request: SelfTestRequest, progress: Progress) -> Passed:

@@ -17,7 +17,18 @@ import tensorflow as tf
 
 from edgemm.errors import ConversionError, InputError
 from edgemm.manifest import Engine, Precision
-from edgemm_converter import arrays, flatbuffer, loading, onnx, parity, quantization, samples, staged, tflite
+from edgemm_converter import (
+    arrays,
+    exchange,
+    flatbuffer,
+    loading,
+    onnx,
+    parity,
+    quantization,
+    samples,
+    staged,
+    tflite,
+)
 from edgemm_converter.arrays import Array
 from edgemm_converter.child import Progress
 from edgemm_converter.protocol import Exported, ExportedVariant, ExportRequest, SampleSet, SetKind
@@ -102,22 +113,12 @@ def _run_source(
 ) -> Iterable[SampleSet]:
     for position, given in enumerate(sets):
         try:
-            outputs = _outputs(model, function, given.arrays)
+            outputs = exchange.answers(lambda run: model.run(function, run), given.arrays)
             noise = _noise(model, function, given, outputs)
         except (tf.errors.OpError, ValueError) as err:
             raise InputError(f"the source model itself fails on {_whose(given, request)}: {_reason(err)}") from err
         parity.check_finite(outputs, whose="the source model", data=given.kind)
-        yield SampleSet(
-            id=given.id, kind=given.kind, runs=given.runs, samples=given.samples, seeds=given.seeds,
-            inputs=_save(given.arrays, folder, prefix=f"set{position}-in"),
-            outputs=_save(outputs, folder, prefix=f"set{position}-out"), noise=noise,
-        )  # fmt: skip
-
-
-def _outputs(model: ServedModel, function: Any, inputs: Mapping[str, Array]) -> dict[str, Array]:
-    count = len(next(iter(inputs.values())))
-    runs = [model.run(function, {name: array[i] for name, array in inputs.items()}) for i in range(count)]
-    return {name: np.stack([run[name] for run in runs]) for name in runs[0]}
+        yield exchange.stored(given, outputs, folder, number=position, noise=noise)
 
 
 def _noise(model: ServedModel, function: Any, given: InputSet, outputs: Mapping[str, Array]) -> dict[str, float]:
@@ -131,7 +132,7 @@ def _noise(model: ServedModel, function: Any, given: InputSet, outputs: Mapping[
     if all(spec.shape[:1] == (-1,) for spec in (*model.signature.inputs, *model.signature.outputs)):
         found = _in_batches(model, function, moved, expected)
     else:
-        found = _outputs(model, function, moved)
+        found = exchange.answers(lambda run: model.run(function, run), moved)
     return {name: parity.largest_error(array, found[name]) for name, array in expected.items()}
 
 
@@ -147,13 +148,6 @@ def _in_batches(
         for i in range(0, count, _BATCH)
     ]
     return {name: np.concatenate([one[name] for one in merged]).reshape(array.shape) for name, array in like.items()}
-
-
-def _save(values: Mapping[str, Array], folder: Path, *, prefix: str) -> dict[str, str]:
-    files = {name: f"{prefix}{i}.npy" for i, name in enumerate(values)}
-    for name, array in values.items():
-        np.save(folder / files[name], np.ascontiguousarray(array), allow_pickle=False)
-    return files
 
 
 @dataclass

@@ -6,7 +6,7 @@ quantized file is served in real numbers, as every variant is. Runs in the child
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ import numpy as np
 from edgemm.canonical import sha256
 from edgemm.errors import EdgemmError, InputError
 from edgemm.manifest import DType, Engine, Signature, TensorSpec, Variant, VariantTensor
-from edgemm_converter import flatbuffer, onnx_file, parity, samples, staged
+from edgemm_converter import exchange, flatbuffer, onnx_file, parity, samples, staged
 from edgemm_converter.arrays import Array
 from edgemm_converter.child import Progress
 from edgemm_converter.protocol import Exported, ExportedVariant, ExportRequest, SampleSet, SetKind, SourceFormat
@@ -89,18 +89,6 @@ def _spread(array: Array, tensor: VariantTensor) -> Array:
 
 
 def _run(model: engines.LoadedModel, given: InputSet, folder: Path, *, number: int) -> SampleSet:
-    runs = [model.run({name: array[i] for name, array in given.arrays.items()}) for i in range(given.runs)]
-    outputs = {name: np.stack([run[name] for run in runs]) for name in runs[0]}
+    outputs = exchange.answers(model.run, given.arrays)
     parity.check_finite(outputs, whose="the model file", data=given.kind)
-    return SampleSet(
-        id=given.id, kind=given.kind, runs=given.runs, samples=given.samples, seeds=given.seeds,
-        inputs=_save(given.arrays, folder, prefix=f"set{number}-in"),
-        outputs=_save(outputs, folder, prefix=f"set{number}-out"),
-    )  # fmt: skip
-
-
-def _save(values: Mapping[str, Array], folder: Path, *, prefix: str) -> dict[str, str]:
-    files = {name: f"{prefix}{i}.npy" for i, name in enumerate(values)}
-    for name, array in values.items():
-        np.save(folder / files[name], np.ascontiguousarray(array), allow_pickle=False)
-    return files
+    return exchange.stored(given, outputs, folder, number=number, noise={})

@@ -13,7 +13,7 @@ import numpy as np
 
 from edgemm.errors import ConversionError
 from edgemm.manifest import Engine
-from edgemm_converter import agreement, arrays, childside, dialect, layers
+from edgemm_converter import agreement, arrays, childside, dialect, exchange, layers
 from edgemm_converter.agreement import Node
 from edgemm_converter.arrays import Array
 from edgemm_converter.child import Progress
@@ -38,7 +38,7 @@ def answer(request: PartingRequest, folder: Path, progress: Progress) -> PartedA
     try:
         model = loading.load(request.source, folder)
         file = (folder / request.variant.file).read_bytes()
-        given = {name: np.load(folder / path, allow_pickle=False) for name, path in request.set.inputs.items()}
+        given = exchange.load(request.set.inputs, folder)
         runs = [{name: array[i] for name, array in given.items()} for i in arrays.spread(request.set.runs, limit=_RUNS)]
         return PartedAt(layer=first_layer(model, file, request.variant.id, runs, limit=request.limit))
     except (LookupError, RuntimeError, TypeError, ValueError, tf.errors.OpError) as err:

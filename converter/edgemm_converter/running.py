@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from edgemm import canonical
 from edgemm.errors import ConversionError, SelfTestError
 from edgemm.manifest import Engine, Precision, Variant
-from edgemm_converter import arrays
+from edgemm_converter import exchange
+from edgemm_converter.arrays import Array
 from edgemm_converter.assembly import Measured
 from edgemm_converter.child import ChildLimits, Progress, run_child
 from edgemm_converter.job import Job
@@ -81,8 +80,8 @@ def _variants(exported: Exported, folder: Path) -> tuple[Variant, ...]:
 
 
 def _measured(exported: Exported, ran: Ran, folder: Path) -> tuple[Measured, ...]:
-    def load(files: dict[str, str]) -> dict[str, arrays.Array]:
-        return {name: np.load(folder / file, allow_pickle=False) for name, file in files.items()}
+    def load(files: dict[str, str]) -> dict[str, Array]:
+        return exchange.load(files, folder)
 
     return tuple(
         Measured(s, load(s.inputs), load(s.outputs), {v: load(sets[s.id]) for v, sets in ran.outputs.items()})

@@ -16,7 +16,7 @@ from ai_edge_litert.interpreter import Interpreter
 from edgemm.canonical import sha256
 from edgemm.errors import ConversionError, EngineError
 from edgemm.manifest import Engine, Precision, Variant, VariantTensor
-from edgemm_converter import assembly, childside, flatbuffer, layers, quantization, search
+from edgemm_converter import assembly, childside, exchange, flatbuffer, layers, quantization, search
 from edgemm_converter.arrays import Array
 from edgemm_converter.assembly import Measured
 from edgemm_converter.child import Progress
@@ -46,7 +46,7 @@ class _Search:
         """Inputs by their names in the file's signature: calibration data or, without, evaluation data."""
         found = self.sets.get(SetKind.CALIBRATION, self.sets[SetKind.EVALUATION])
         ids = self._ids(Interpreter(model_content=self.floats).get_signature_runner().get_input_details(), "inputs")
-        return {ids[name]: array for name, array in _load(found.inputs, self.folder).items()}
+        return {ids[name]: array for name, array in exchange.load(found.inputs, self.folder).items()}
 
     def _ids(self, details: Mapping[str, Mapping[str, object]], side: str) -> dict[str, str]:
         """Name of each tensor → its key in the file's signature."""
@@ -107,10 +107,9 @@ class _Search:
         return self.asked.drop_value(measured.source, measured.variants[variant.id])
 
     def _measured(self, given: SampleSet, variant: Variant, model: engines.LoadedModel) -> Measured:
-        inputs = _load(given.inputs, self.folder)
-        runs = [model.run({name: array[i] for name, array in inputs.items()}) for i in range(given.runs)]
-        outputs = {name: np.stack([run[name] for run in runs]) for name in runs[0]}
-        return Measured(given, inputs, _load(given.outputs, self.folder), {variant.id: outputs})
+        inputs = exchange.load(given.inputs, self.folder)
+        outputs = exchange.answers(model.run, inputs)
+        return Measured(given, inputs, exchange.load(given.outputs, self.folder), {variant.id: outputs})
 
     def rank(self) -> None:
         """Find out which layers quantization harms most."""
@@ -191,10 +190,6 @@ def _facts(trial: Trial, harmful: list[LayerError]) -> TrialFacts:
 def _words(candidate: Candidate) -> str:
     count = candidate.float_layers
     return f"{candidate.precision}" + (f" with {count} float layer{'s' * (count > 1)}" if count else "")
-
-
-def _load(files: Mapping[str, str], folder: Path) -> dict[str, Array]:
-    return {name: np.load(folder / file, allow_pickle=False) for name, file in files.items()}
 
 
 if __name__ == "__main__":

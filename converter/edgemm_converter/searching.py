@@ -7,8 +7,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from edgemm_converter import evaluation, plan
-from edgemm_converter.arrays import Array
+from edgemm_converter import evaluation, exchange, plan
 from edgemm_converter.child import ChildLimits, Progress, run_child
 from edgemm_converter.job import Job
 from edgemm_converter.protocol import Exported, Found, SearchRequest, SetKind
@@ -48,11 +47,12 @@ def _request(given: Job, exported: Exported, folder: Path) -> SearchRequest:
     labelled = sets[SetKind.EVALUATION]
     assert given.evaluation is not None
     assert given.max_drop is not None
+    outputs = exchange.load(labelled.outputs, folder)
     asked = evaluation.question(
-        given.metric, given.evaluation.labels, inputs=_load(labelled.inputs, folder),
-        outputs=_load(labelled.outputs, folder), output=given.evaluated_output, path=str(given.evaluation.path),
+        given.metric, given.evaluation.labels, inputs=exchange.load(labelled.inputs, folder), outputs=outputs,
+        output=given.evaluated_output, path=str(given.evaluation.path),
     )  # fmt: skip
-    asked.score(_load(labelled.outputs, folder))
+    asked.score(outputs)
     np.save(folder / _TRUTH, asked.truth)
     if asked.reconstructed is not None:
         np.save(folder / _RECONSTRUCTED, asked.reconstructed)
@@ -66,7 +66,3 @@ def _request(given: Job, exported: Exported, folder: Path) -> SearchRequest:
         reconstructed=_RECONSTRUCTED if asked.reconstructed is not None else None,
         max_drop=given.max_drop,
     )
-
-
-def _load(files: dict[str, str], folder: Path) -> dict[str, Array]:
-    return {name: np.load(folder / file, allow_pickle=False) for name, file in files.items()}
