@@ -12,14 +12,15 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 import edgemm_converter
+from edgemm_converter import ConversionResult
 
+CASES = ("digits-cnn", "digits-mobilenet", "wake-word")
 MAX_DROP = 0.005
 TRAINED, CALIBRATING = 1300, 200
 
@@ -39,52 +40,63 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--shared", type=Path, default=Path(os.environ.get("EDGEMM_SHARED", "../shared")))
     options = parser.parse_args()
+    os.environ.update(CUDA_VISIBLE_DEVICES="-1", KERAS_BACKEND="tensorflow")
     options.folder.mkdir(parents=True, exist_ok=True)
     print("| model | variant | bytes | float32 bytes | evaluations | metric | drop | 95 % interval | seconds |")
     print("|---|---|---|---|---|---|---|---|---|")
-    for case in (*_digits(options.folder), *_wake_word(options.folder, options.shared)):
-        print(_row(case, options.folder), flush=True)
+    for name in CASES:
+        case = made(name, options.folder, shared=options.shared)
+        start = time.perf_counter()
+        found = search(case, options.folder)
+        print(_row(name, found, seconds=time.perf_counter() - start), flush=True)
 
 
-def _row(case: Case, folder: Path) -> str:
-    start = time.perf_counter()
-    found = edgemm_converter.convert(
+def made(name: str, folder: Path, *, shared: Path) -> Case:
+    """Return one of `CASES`, trained and with its data in `folder`; `shared` holds the published models."""
+    return _wake_word(folder, shared) if name == "wake-word" else _digits(name, folder)
+
+
+def search(case: Case, folder: Path) -> ConversionResult:
+    """Search for the smallest TFLite variant of a model that loses at most `MAX_DROP`; its files are in `folder`."""
+    return edgemm_converter.convert(
         case.source, output=folder / f"{case.name}.edgemm", name=case.name, targets=["tflite"],
         precisions=["auto", "float32"], calibration=case.calibration, evaluation=case.evaluation, max_drop=MAX_DROP,
         report=folder / f"{case.name}.html", cache=False,
     )  # fmt: skip
-    seconds = time.perf_counter() - start
+
+
+def _row(name: str, found: ConversionResult, *, seconds: float) -> str:
     manifest = found.manifest
     assert manifest.evaluation is not None
     best, floats = manifest.variants[0], manifest.variants[-1]
     drop = manifest.evaluation.drops[best.id]
     cells = (
-        case.name, best.id, f"{manifest.blobs[best.blob].size:,}", f"{manifest.blobs[floats.blob].size:,}",
+        name, best.id, f"{manifest.blobs[best.blob].size:,}", f"{manifest.blobs[floats.blob].size:,}",
         len(found.trials), f"{manifest.evaluation.variants[best.id]:.4f}", f"{drop.value:+.4f}",
         f"{drop.low:+.4f} to {drop.high:+.4f}", f"{seconds:.0f}",
     )  # fmt: skip
     return f"| {' | '.join(map(str, cells))} |"
 
 
-def _digits(folder: Path) -> Iterator[Case]:
+def _digits(name: str, folder: Path) -> Case:
     from sklearn.datasets import load_digits
 
     digits = load_digits()
     order = np.random.default_rng(0).permutation(len(digits.target))
-    small = (digits.images[order, ..., np.newaxis] / 16).astype(np.float32)
+    images = (digits.images[order, ..., np.newaxis] / 16).astype(np.float32)
+    if name == "digits-mobilenet":
+        images = images.repeat(4, 1).repeat(4, 2)
     labels = digits.target[order]
-    for name, images in (("digits-cnn", small), ("digits-mobilenet", small.repeat(4, 1).repeat(4, 2))):
-        source = folder / f"{name}.keras"
-        if not source.exists():
-            _train(name, images[:TRAINED], labels[:TRAINED], source)
-        calibration, evaluation = folder / f"{name}-calibration.npz", folder / f"{name}-evaluation.npz"
-        np.savez(calibration, image=images[:CALIBRATING])
-        np.savez(evaluation, image=images[TRAINED:], labels=labels[TRAINED:])
-        yield Case(name, source, calibration, evaluation)
+    source = folder / f"{name}.keras"
+    if not source.exists():
+        _train(name, images[:TRAINED], labels[:TRAINED], source)
+    calibration, evaluation = folder / f"{name}-calibration.npz", folder / f"{name}-evaluation.npz"
+    np.savez(calibration, image=images[:CALIBRATING])
+    np.savez(evaluation, image=images[TRAINED:], labels=labels[TRAINED:])
+    return Case(name, source, calibration, evaluation)
 
 
 def _train(name: str, images: np.ndarray, labels: np.ndarray, path: Path) -> None:
-    os.environ.update(CUDA_VISIBLE_DEVICES="-1", KERAS_BACKEND="tensorflow")
     import keras
     from keras import layers
 
@@ -111,11 +123,10 @@ def _train(name: str, images: np.ndarray, labels: np.ndarray, path: Path) -> Non
     model.save(path)
 
 
-def _wake_word(folder: Path, shared: Path) -> Iterator[Case]:
+def _wake_word(folder: Path, shared: Path) -> Case:
     source = shared / "models" / "mlperf-tiny" / "str_ww_ref_model.h5"
     if not source.exists():
-        print(f"(no wake word model: {source} is missing; give --shared)")
-        return
+        raise SystemExit(f"no wake word model: {source} is missing; give --shared")
     with np.load(shared / "data" / "mlperf-tiny" / "sww_labelled.npz") as data:
         inputs, labels = data["specs"].astype(np.float32), data["labels"].astype(np.int64)
     rng = np.random.default_rng(0)
@@ -124,7 +135,7 @@ def _wake_word(folder: Path, shared: Path) -> Iterator[Case]:
     calibration, evaluation = folder / "wake-word-calibration.npz", folder / "wake-word-evaluation.npz"
     np.savez(calibration, x=inputs[first])
     np.savez(evaluation, x=inputs[rest], labels=labels[rest])
-    yield Case("wake-word", source, calibration, evaluation)
+    return Case("wake-word", source, calibration, evaluation)
 
 
 if __name__ == "__main__":

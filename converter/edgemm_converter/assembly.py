@@ -20,10 +20,9 @@ from edgemm.manifest import (
     ReferenceProfile,
     Signature,
     TensorProfile,
-    Tolerance,
     Variant,
 )
-from edgemm_converter import golden, parity, profile
+from edgemm_converter import golden, parity, profile, samples
 from edgemm_converter.arrays import Array
 from edgemm_converter.evaluation import Question
 from edgemm_converter.protocol import SampleSet, SetKind
@@ -83,17 +82,20 @@ def compared(variants: Iterable[Variant], sets: Iterable[Measured]) -> tuple[Par
 
 
 def golden_samples(variants: Iterable[Variant], measured: Measured, blobs: BlobStore) -> GoldenSamples:
-    """Return the golden samples, with tolerances for each variant."""
+    """Return some runs of a set as the golden samples, with tolerances for each variant."""
+    chosen = samples.golden_runs(measured.set.runs)
+    source = {name: array[chosen] for name, array in measured.source.items()}
     return GoldenSamples(
-        samples=measured.set.samples,
-        inputs={name: blobs.add_array(array) for name, array in measured.inputs.items()},
-        outputs={name: blobs.add_array(array) for name, array in measured.source.items()},
-        tolerance={v.id: _tolerances(v, measured) for v in variants},
+        samples=len(chosen),
+        inputs={name: blobs.add_array(array[chosen]) for name, array in measured.inputs.items()},
+        outputs={name: blobs.add_array(array) for name, array in source.items()},
+        tolerance={
+            v.id: golden.tolerances(
+                v, source, {n: a[chosen] for n, a in measured.variants[v.id].items()}, noise=measured.set.noise
+            )
+            for v in variants
+        },
     )
-
-
-def _tolerances(variant: Variant, measured: Measured) -> dict[str, Tolerance]:
-    return golden.tolerances(variant, measured.source, measured.variants[variant.id], noise=measured.set.noise)
 
 
 def evaluated(variants: Iterable[Variant], measured: Measured, asked: Question, *, digest: str) -> Evaluation:

@@ -77,10 +77,10 @@ def _parity(given: Job, ran: EngineRun) -> tuple[Parity, ...]:
 def _manifest(
     given: Job, exported: Exported, ran: EngineRun, blobs: BlobStore, *, parity: tuple[Parity, ...]
 ) -> Manifest:
-    by_kind = {m.set.kind: m for m in ran.measured}
+    by_kind = {m.set.kind: m for m in reversed(ran.measured)}  # of random sets the first, a sample a run
     scored = _evaluation(given, ran, by_kind.get(SetKind.EVALUATION))
-    golden = assembly.golden_samples(ran.variants, by_kind[SetKind.GOLDEN], blobs)
     calibration = by_kind.get(SetKind.CALIBRATION)
+    golden = assembly.golden_samples(ran.variants, calibration or by_kind[SetKind.RANDOM], blobs)
     profile = assembly.reference_profile(calibration, exported.signature, blobs) if calibration else None
     return Manifest(
         format=FORMAT,

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
-from edgemm_converter import childside, layers
+from edgemm_converter import childside, exchange, layers, samples
 from edgemm_converter.child import Progress
 from edgemm_converter.protocol import LayerFacts, LayersRequest, Parted
 
@@ -23,9 +22,9 @@ def answer(request: LayersRequest, folder: Path, progress: Progress) -> Parted:
     floats = (folder / request.floats.file).read_bytes()
     details = Interpreter(model_content=floats).get_signature_runner().get_input_details()
     keys = {str(detail["name"]): key for key, detail in details.items()}
-    inputs = {
-        keys[t.tensor]: np.load(folder / request.set.inputs[t.name], allow_pickle=False) for t in request.floats.inputs
-    }
+    given = exchange.load(request.set.inputs, folder)
+    chosen = samples.golden_runs(request.set.runs)
+    inputs = {keys[t.tensor]: given[t.name][chosen] for t in request.floats.inputs}
     found: dict[str, tuple[LayerFacts, ...]] = {}
     for variant, file in request.files.items():
         try:

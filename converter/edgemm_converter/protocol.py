@@ -34,7 +34,6 @@ class SetKind(StrEnum):
     RANDOM = "random"
     CALIBRATION = "calibration"
     EVALUATION = "evaluation"
-    GOLDEN = "golden"
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):

@@ -46,10 +46,11 @@ def layers(
     """Compare the layers of each TFLite variant with the float file, where there is one."""
     files = {v.id: v for v in exported.variants if v.id.startswith(f"{Engine.TFLITE}:")}
     floats: ExportedVariant | None = files.pop(plan.FLOATS.id, None)
-    golden = next((s for s in exported.sets if s.kind is SetKind.GOLDEN), None)
-    if floats is None or golden is None or not files:
+    if floats is None or not files:
         return {}
-    request = LayersRequest(floats=floats, files={v.id: v.file for v in files.values()}, set=golden)
+    by_kind = {s.kind: s for s in reversed(exported.sets)}
+    chosen = by_kind.get(SetKind.CALIBRATION, by_kind[SetKind.RANDOM])
+    request = LayersRequest(floats=floats, files={v.id: v.file for v in files.values()}, set=chosen)
     parted = run_child(_WORKER, request, folder=folder, limits=limits, progress=progress)
     assert isinstance(parted, Parted)
     return parted.layers

@@ -9,16 +9,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
 from edgemm.manifest import DType, Signature, TensorSpec
 from edgemm_converter.arrays import Array, sample_shape, spread
 from edgemm_converter.protocol import SetKind
 
 SEEDS = (1, 2, 3)
-RUNS_PER_SEED = 4
-BATCHES = (1, 4)
-GOLDEN_SEED = 0
-GOLDEN_SAMPLES = 16
+RUNS_PER_SEED = {1: 4, 4: 1}
+"""By batch: as many samples of each."""
+
+MAX_GOLDEN_SAMPLES = 16
 MAX_CALIBRATION_SAMPLES = 512
 _IMAGE_SIZE, _SEQUENCE_LENGTH = 32, 16
 
@@ -40,22 +41,23 @@ def input_sets(
 ) -> tuple[InputSet, ...]:
     """Return all sets of a conversion; the arrays of data are as `arrays.match` returns them."""
     free = any(spec.shape[:1] == (-1,) for spec in signature.inputs)
-    sets = [_random(signature, calibration, batch=batch) for batch in (BATCHES if free else BATCHES[:1])]
-    if calibration is None:
-        sets.append(_golden_random(signature))
-    else:
+    sets = [_random(signature, calibration, batch=batch) for batch in (RUNS_PER_SEED if free else (1,))]
+    if calibration is not None:
         chosen = _taken(calibration, limit=MAX_CALIBRATION_SAMPLES)
         sets.append(_of_data("calibration", SetKind.CALIBRATION, signature, chosen))
-        golden = _taken(calibration, limit=GOLDEN_SAMPLES)
-        sets.append(_of_data("golden", SetKind.GOLDEN, signature, golden))
     if evaluation is not None:
         sets.append(_of_data("evaluation", SetKind.EVALUATION, signature, evaluation))
     return tuple(sets)
 
 
+def golden_runs(runs: int) -> npt.NDArray[np.int64]:
+    """Return which runs of a set are golden samples, where it has `runs` of them."""
+    return spread(runs, limit=MAX_GOLDEN_SAMPLES)
+
+
 def one_step_off(inputs: Mapping[str, Array]) -> dict[str, Array]:
     """Return inputs of which each floating-point number is the next one up or down, at random from a fixed seed."""
-    rng = np.random.default_rng(GOLDEN_SEED)
+    rng = np.random.default_rng(0)
 
     def move(array: Array) -> Array:
         if array.dtype.kind != "f":
@@ -68,27 +70,18 @@ def one_step_off(inputs: Mapping[str, Array]) -> dict[str, Array]:
 
 
 def _random(signature: Signature, calibration: Mapping[str, Array] | None, *, batch: int) -> InputSet:
+    each = RUNS_PER_SEED[batch]
     arrays = {
         spec.name: np.concatenate(
             [
-                _draw(spec, np.random.default_rng([seed, batch, position]), runs=RUNS_PER_SEED, batch=batch, data=data)
+                _draw(spec, np.random.default_rng([seed, batch, position]), runs=each, batch=batch, data=data)
                 for seed in SEEDS
             ]
         )
         for position, (spec, data) in enumerate(_with_data(signature, calibration))
     }
-    runs = RUNS_PER_SEED * len(SEEDS)
+    runs = each * len(SEEDS)
     return InputSet(f"random-{batch}", SetKind.RANDOM, arrays, runs, runs * batch, SEEDS)
-
-
-def _golden_random(signature: Signature) -> InputSet:
-    arrays = {
-        spec.name: _draw(
-            spec, np.random.default_rng([GOLDEN_SEED, 1, position]), runs=GOLDEN_SAMPLES, batch=1, data=None
-        )
-        for position, spec in enumerate(signature.inputs)
-    }
-    return InputSet("golden", SetKind.GOLDEN, arrays, GOLDEN_SAMPLES, GOLDEN_SAMPLES, (GOLDEN_SEED,))
 
 
 def _of_data(set_id: str, kind: SetKind, signature: Signature, data: Mapping[str, Array]) -> InputSet:
