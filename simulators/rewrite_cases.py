@@ -16,7 +16,6 @@ os.environ.update(CUDA_VISIBLE_DEVICES="-1", TF_CPP_MIN_LOG_LEVEL="3", KERAS_BAC
 import keras
 import numpy as np
 import tensorflow as tf
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from edgemm.manifest import Engine
 from edgemm_converter import rewrites
@@ -76,10 +75,10 @@ CASES: Mapping[str, tuple[Callable[[Any], Any], Any]] = {
 def measured(function: Callable[[Any], Any], x: Any) -> dict[str, Any]:
     """Return the largest error of any engine's rewritten form, and what complex or bitwise operations it still has."""
     source = tf.function(function, input_signature=[tf.TensorSpec(x.shape, x.dtype)], autograph=False)
-    constant = convert_variables_to_constants_v2(source.get_concrete_function())
+    frozen = rewrites.freeze(source.get_concrete_function())
     expected, error, left = np.asarray(source(x)), 0.0, set()
     for engine in (Engine.ONNX, Engine.TFLITE):
-        run = rewrites.rewritten(constant, engine=engine, layer=str)
+        run = rewrites.rewritten(frozen, engine=engine, layer=str)
         made = tf.function(lambda t, run=run: run([t])[0], input_signature=source.input_signature, autograph=False)
         error = max(error, float(np.abs(np.asarray(made(x), np.float64) - expected).max()))
         left |= {o.type for o in made.get_concrete_function().graph.get_operations() if _foreign(o, engine)}

@@ -53,7 +53,7 @@ def first_layer(model: ServedModel, file: bytes, variant: str, runs: Iterable[In
     from edgemm_converter import rewrites
 
     constant = model.constant(batch=1)
-    operations = rewrites.needed(constant)
+    operations = rewrites.needed(constant.outputs)
     used = {t.ref() for o in operations for t in o.inputs} | {t.ref() for t in constant.outputs}
     tensors = [t for o in operations for t in o.outputs if t.ref() in used]
     nodes = [Node(t.name, tuple(i.name for i in t.op.inputs)) for t in tensors]

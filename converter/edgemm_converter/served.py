@@ -97,17 +97,17 @@ class ServedModel:
         with rewrites.in_effect(self.owner):
             concrete = self.function(batch=batch).get_concrete_function()
         try:
-            constant = convert_variables_to_constants_v2(concrete, lower_control_flow=False)
+            graph = rewrites.freeze(concrete)
         except (ValueError, tf.errors.OpError) as err:
             raise ConversionError(
                 "the model keeps state: it changes its own variables when it runs, as layers with stateful=True do; "
                 f"save it without state ({' '.join(str(err).split())[:160]})"
             ) from err
-        positions = {tensor.name: i for i, tensor in enumerate(constant.outputs)}
+        positions = {tensor.name: i for i, tensor in enumerate(graph.outputs)}
         where = {name: positions[tensor.name] for name, tensor in concrete.structured_outputs.items()}
-        run = rewrites.rewritten(constant, engine=engine, layer=self.layer)
+        run = rewrites.rewritten(graph, engine=engine, layer=self.layer)
 
-        weights = rewrites.large(constant) if engine is Engine.ONNX else {}
+        weights = rewrites.large(graph) if engine is Engine.ONNX else {}
         specs = _tensor_specs(self.signature.inputs, batch=batch)
         taken = [*self.input_ids.values(), *self.output_ids.values()]
         ids = naming.identifiers([*taken, *(f"weights_{i}" for i in range(len(weights)))], prefix="weights")

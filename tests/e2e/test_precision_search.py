@@ -15,6 +15,7 @@ pytestmark = pytest.mark.tensorflow
 SMALL = {Precision.INT8, Precision.INT8_DYNAMIC, Precision.INT8_WEIGHTS, Precision.INT16X8, Precision.MIXED}
 
 
+@pytest.mark.filterwarnings("default::DeprecationWarning:keras")  # Keras, while it trains, with NumPy 2
 @pytest.mark.parametrize("name", CASES)
 def test_integers_lose_no_more_than_the_budget(name: str, shared: Path, tmp_path: Path) -> None:
     found = search(made(name, tmp_path, shared=shared), tmp_path)

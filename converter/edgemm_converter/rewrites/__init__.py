@@ -5,8 +5,9 @@ kind of source it came from. The source that variants are compared with is never
 not equal would be found.
 """
 
+from edgemm_converter.rewrites.frozen import FrozenGraph, freeze
 from edgemm_converter.rewrites.graph import needed, rewritten
 from edgemm_converter.rewrites.layers import in_effect
 from edgemm_converter.rewrites.weights import large
 
-__all__ = ["in_effect", "large", "needed", "rewritten"]
+__all__ = ["FrozenGraph", "freeze", "in_effect", "large", "needed", "rewritten"]

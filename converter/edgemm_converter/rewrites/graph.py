@@ -15,6 +15,7 @@ import tensorflow as tf
 from edgemm.errors import ConversionError
 from edgemm.manifest import Engine
 from edgemm_converter.rewrites import bits, complex_numbers, fourier, integers
+from edgemm_converter.rewrites.frozen import READ, FrozenGraph
 from edgemm_converter.rewrites.values import Copy, Pair, Rules, Value
 
 _PLAIN: Mapping[Engine, Rules] = {Engine.TFLITE: {**bits.TFLITE, **integers.RULES}, Engine.ONNX: bits.ONNX}
@@ -28,45 +29,50 @@ _BUILTIN: Mapping[Engine, frozenset[str]] = {
 _NONE: Mapping[str, Any] = {}
 
 
-def rewritten(constant: Any, *, engine: Engine, layer: Callable[[str], str]) -> Callable[..., list[Any]]:
-    """Return a frozen concrete function for one engine: it takes and returns tensors in the same order.
+def rewritten(frozen: FrozenGraph, *, engine: Engine, layer: Callable[[str], str]) -> Callable[..., list[Any]]:
+    """Return a function that writes a frozen graph for one engine: it takes and returns tensors in the same order.
 
     It also takes `weights`, tensors that stand in the place of constants, by the names of these.
 
     The function returned raises ConversionError where complex numbers meet an operation that has no rule; `layer` tells
     what the user calls where an operation, by name, comes from.
     """
-    operations = needed(constant)
+    operations = needed(frozen.outputs)
     rules = _rules(operations, engine=engine)
 
     def run(tensors: Sequence[Any], weights: Mapping[str, Any] = _NONE) -> list[Any]:
         target = tf.compat.v1.get_default_graph()
-        for function in constant.graph._functions.values():  # noqa: SLF001 - bodies of loops have no public way over
+        for function in frozen.graph._functions.values():  # noqa: SLF001 - bodies of loops have no public way over
             if not target._is_function(function.name):  # noqa: SLF001
                 target._add_function_recursive(function)  # noqa: SLF001
-        values: dict[Any, Value] = {t.ref(): v for t, v in zip(constant.inputs, tensors, strict=True)}
+        values: dict[Any, Value] = {t.ref(): v for t, v in zip(frozen.inputs, tensors, strict=True)}
         for operation in operations:
-            if operation.type == "Placeholder":
-                continue
+            found: Sequence[Value]
             if operation.name in weights:
-                found: Sequence[Value] = [weights[operation.name]]
+                found = [weights[operation.name]]
+            elif operation.name in frozen.values:
+                found = [tf.constant(frozen.values[operation.name], name=operation.name)]
+            elif operation.type == "Placeholder":
+                continue
+            elif operation.type == READ:
+                found = [values[operation.inputs[0].ref()]]
             else:
                 found = _written(operation, [values[t.ref()] for t in operation.inputs], rules, layer)
             values |= {t.ref(): v for t, v in zip(operation.outputs, found, strict=True)}
-        return [values[t.ref()] for t in constant.outputs]
+        return [values[t.ref()] for t in frozen.outputs]
 
     return run
 
 
-def needed(constant: Any) -> list[Any]:
-    """Return the operations that outputs need, in an order in which they can run."""
-    needed, waiting = set(), [t.op for t in constant.outputs]
+def needed(outputs: Sequence[Any]) -> list[Any]:
+    """Return the operations that outputs of a graph need, in an order in which they can run."""
+    needed, waiting = set(), [t.op for t in outputs]
     while waiting:
         operation = waiting.pop()
         if operation not in needed:
             needed.add(operation)
             waiting.extend(t.op for t in operation.inputs)
-    return [operation for operation in constant.graph.get_operations() if operation in needed]
+    return [operation for operation in outputs[0].graph.get_operations() if operation in needed]
 
 
 def _rules(operations: Iterable[Any], *, engine: Engine) -> Rules:

@@ -1,0 +1,62 @@
+"""The graph of a concrete function in which variables are values.
+
+TensorFlow's own way inlines functions and copies all weights several times, a quarter of the time that ResNet50 takes
+to convert. A graph that has no functions inside needs none of that. Imports TensorFlow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import tensorflow as tf
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+from edgemm_converter.arrays import Array
+
+READ = "ReadVariableOp"
+
+
+@dataclass(frozen=True)
+class FrozenGraph:
+    """A graph without variables, by its tensors."""
+
+    graph: Any
+    inputs: Sequence[Any]
+    outputs: Sequence[Any]
+    values: Mapping[str, Array]
+    """What stands in the place of variables, which `READ` reads, by the name of their placeholder in the graph."""
+
+
+def freeze(concrete: Any) -> FrozenGraph:
+    """Return the graph of a concrete function; its inputs and outputs are in the same order.
+
+    Raises:
+        ValueError or tf.errors.OpError: the function writes to its variables.
+    """
+    captures = concrete.graph.captures
+    if not _is_plain(concrete.graph, {id(inside) for _, inside in captures}):
+        constant = convert_variables_to_constants_v2(concrete, lower_control_flow=False)
+        return FrozenGraph(constant.graph, constant.inputs, constant.outputs, {})
+    inputs = concrete.inputs[: len(concrete.inputs) - len(captures)]
+    values = {inside.op.name: _value(variable, inside) for variable, inside in captures if inside.consumers()}
+    return FrozenGraph(concrete.graph, inputs, concrete.outputs, values)
+
+
+def _is_plain(graph: Any, captured: set[int]) -> bool:
+    """Tell whether a graph has no functions inside and does nothing with what it captured but read real variables."""
+    for operation in graph.get_operations():
+        if any(attribute.HasField("func") for attribute in operation.node_def.attr.values()):
+            return False
+        if any(id(tensor) in captured for tensor in operation.inputs) and (
+            operation.type != READ or operation.outputs[0].dtype.is_complex
+        ):
+            return False
+    return True
+
+
+def _value(variable: Any, inside: Any) -> Array:
+    (read, *_) = inside.consumers()
+    found: Array = tf.raw_ops.ReadVariableOp(resource=variable, dtype=read.outputs[0].dtype).numpy()
+    return found

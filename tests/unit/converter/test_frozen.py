@@ -1,0 +1,38 @@
+"""Graphs without variables: by the short way where a graph is plain, by TensorFlow's own where it is not."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from tests.unit.converter.conftest import ROOT, environment
+
+pytestmark = pytest.mark.tensorflow
+
+SHORT = ("plain", "reads_what_it_does_not_use")
+LONG = ("calls_a_function", "loops", "uses_a_captured_constant", "gathers", "is_complex")
+
+
+@pytest.fixture(scope="module")
+def found() -> dict[str, Any]:
+    """What `simulators.freezing_cases` found."""
+    done = subprocess.run(
+        [sys.executable, "-m", "simulators.freezing_cases"],
+        cwd=ROOT, env=environment(), check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+@pytest.mark.parametrize("name", SHORT + LONG)
+def test_a_frozen_graph_computes_the_same_without_variables(name: str, found: dict[str, Any]) -> None:
+    assert (found[name]["short"], found[name]["variables"]) == (name in SHORT, 0)
+    assert found[name]["error"] <= 1e-6
+
+
+def test_a_function_that_writes_is_refused(found: dict[str, Any]) -> None:
+    assert found["writes"] == {"refused": True}
