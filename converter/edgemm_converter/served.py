@@ -250,6 +250,5 @@ def check_weights(variables: Sequence[Any], *, path: Path) -> None:
         if values.dtype.kind == "f" and not np.isfinite(values).all():
             name = getattr(variable, "path", variable.name)
             count = int((~np.isfinite(values)).sum())
-            raise InputError(
-                f"{path}: weight {name} has {count} values that are NaN or infinite; expected numbers: train it again"
-            )
+            what = "1 value that is" if count == 1 else f"{count:,} values that are"
+            raise InputError(f"{path}: weight {name} has {what} NaN or infinite; expected numbers: train it again")

@@ -80,7 +80,9 @@ def _whole(path: Path, kind: SourceFormat) -> SourceFormat:
 
 
 def _folder(path: Path) -> SourceFormat:
-    if (path / "saved_model.pb").is_file():
+    if (graph := path / "saved_model.pb").is_file():
+        if not graph.stat().st_size:
+            raise InputError(f"{path}: expected a SavedModel, found an empty saved_model.pb: export the model again")
         return SourceFormat.SAVED_MODEL
     raise InputError(f"{path}: expected {_EXPECTED}, found a folder without saved_model.pb")
 

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from edgemm import durable
 from edgemm.bundle import open_bundle
-from edgemm.manifest import Manifest, Parity, TensorSpec
+from edgemm.manifest import Evaluation, Manifest, Parity, TensorSpec
 from edgemm.terminal import plain_console, plain_table
 
 BUNDLE = click.Path(path_type=Path)
@@ -37,6 +37,8 @@ def inspect(bundle: Path, *, as_json: bool) -> None:
     if manifest.labels:
         console.print(f"labels: {', '.join(manifest.labels)}")
     console.print(_variants(manifest))
+    if (found := manifest.evaluation) is not None:
+        console.print(f"{found.metric} on {found.samples:,} samples; the source has {found.source:.4f}")
     console.print(_parity(manifest))
 
 
@@ -57,7 +59,7 @@ def _describe(tensor: TensorSpec) -> str:
 
 
 def _variants(manifest: Manifest) -> Table:
-    scored = [manifest.evaluation.metric] if manifest.evaluation else []
+    scored = [manifest.evaluation.metric, "drop, 95 % interval"] if manifest.evaluation else []
     headings = ["variant", "bytes", "file inputs", "file outputs", *scored]
     table = plain_table(*headings, title="\nvariants, in order of preference", right=["bytes", *scored])
     for variant in manifest.variants:
@@ -67,10 +69,16 @@ def _variants(manifest: Manifest) -> Table:
             ", ".join(f"{t.dtype}{list(t.shape)}" for t in variant.inputs),
             ", ".join(f"{t.dtype}{list(t.shape)}" for t in variant.outputs),
         ]
-        if manifest.evaluation:
-            row.append(f"{manifest.evaluation.variants.get(variant.id, float('nan')):.4f}")
-        table.add_row(*row)
+        table.add_row(*row, *(_score(manifest.evaluation, variant.id) if manifest.evaluation else ()))
     return table
+
+
+def _score(evaluation: Evaluation, variant: str) -> tuple[str, str]:
+    score, drop = evaluation.variants.get(variant), evaluation.drops.get(variant)
+    return (
+        "–" if score is None else f"{score:.4f}",
+        "–" if drop is None else f"{drop.value:+.4f}, {drop.low:+.4f} to {drop.high:+.4f}",
+    )
 
 
 def _parity(manifest: Manifest) -> Table:

@@ -31,7 +31,7 @@ def refused(folder: Path, *arguments: object, status: int) -> str:
         ("lambda.keras", "Lambda layer lambda: it holds Python code that would run on loading; give --allow-lambda"),
         ("lambda.h5", "give --allow-lambda"),
         ("custom.keras", "does not know PlainLayer, a custom object: name the module"),
-        ("nan.keras", "weight broken/kernel has 1 values that are NaN or infinite"),
+        ("nan.keras", "weight broken/kernel has 1 value that is NaN or infinite"),
         ("only.weights.h5", "found weights only: save it with model.save()"),
     ],
 )

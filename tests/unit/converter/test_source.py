@@ -33,6 +33,8 @@ def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.keras").write_text("hello")
     (tmp_path / "one.onnx").write_bytes(b"\x08")
     (tmp_path / "folder").mkdir()
+    (tmp_path / "hollow").mkdir()
+    (tmp_path / "hollow" / "saved_model.pb").touch()
     with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:
         archive.writestr("readme", "hi")
     whole = keras_archive(tmp_path / "whole.keras").read_bytes()
@@ -43,6 +45,7 @@ def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
         "text.keras": "none of them",
         "one.onnx": "none of them",
         "folder": "without saved_model.pb",
+        "hollow": "found an empty saved_model.pb",
         "other.zip": "without a Keras config.json",
         "cut.keras": "cut short or damaged",
         "flipped.keras": "damaged model.weights.h5",

@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from edgemm import cli
 from edgemm.cli import COMMANDS, LazyCommand, LazyGroup
+from edgemm.manifest import Drop
 from tests.unit.core.bundles import CONTENT, small_bundle, small_manifest
 
 
@@ -41,6 +42,15 @@ def test_inspect_leaves_out_runs_that_were_recorded_and_not_judged(capsys, tmp_p
     _, out, _ = run(capsys, "inspect", tmp_path / "a.edgemm")
     assert "1.0e-07" in out
     assert "7.5e-01" not in out
+
+
+def test_inspect_shows_what_a_metric_lost_with_its_interval(capsys, tmp_path):
+    found = small_manifest().evaluation
+    drops = {variant: Drop(value=0.0125, low=-0.03, high=0.055) for variant in found.variants}
+    small_bundle(tmp_path / "a.edgemm", evaluation=replace(found, source=0.875, drops=drops))
+    _, out, _ = run(capsys, "inspect", tmp_path / "a.edgemm")
+    assert "+0.0125, -0.0300 to +0.0550" in out
+    assert "the source has 0.8750" in out
 
 
 def test_inspect_json_is_the_manifest_and_nothing_else(capsys, packed):
