@@ -45,6 +45,7 @@ def _makers() -> dict[str, Callable[[], keras.Model]]:
         "lstm.keras": _recurrent,
         "heavy.keras": _heavy,
         "choosing.keras": _choosing,
+        "shared-output.keras": _shared_output,
         "wide-lstm.keras": lambda: _wide_recurrent(layers.LSTM(48)),
         "wide-gru.keras": lambda: _wide_recurrent(layers.Bidirectional(layers.GRU(48))),
         "lambda.keras": lambda: _stack(layers.Lambda(lambda x: x * 2)),
@@ -121,6 +122,15 @@ def _choosing() -> keras.Model:
     steps = keras.Input((6, 16), name="steps")
     scores = layers.Dense(5, activation="relu", name="scores")(steps)
     return keras.Model(steps, {"next": layers.Dense(2)(scores), "best": keras.ops.argmax(scores, axis=-1)})
+
+
+def _shared_output() -> keras.Model:
+    """An output that goes on into an operation that stays float, and into one that does not."""
+    steps = keras.Input((6, 16), name="steps")
+    scores = layers.Dense(5, activation="sigmoid", name="scores")(steps)
+    return keras.Model(
+        steps, {"scores": scores, "powers": layers.Activation("exponential")(scores), "next": layers.Dense(2)(scores)}
+    )
 
 
 def _wide_recurrent(layer: keras.Layer) -> keras.Model:

@@ -68,7 +68,30 @@ def quantize(
     except _FAILURES as err:
         reason = " ".join(f"{type(err).__name__}: {err}".split())[:200]
         raise ConversionError(f"TFLite {precision}: the quantizer failed: {reason}; leave this precision out") from err
-    return bytes(result.quantized_model or b"")
+    return _ended_as_signed(bytes(result.quantized_model or b""), like=file)
+
+
+def _ended_as_signed(file: bytes, *, like: bytes) -> bytes:
+    """Have the graph end in the tensors that its signature names, in the order of the file that it was made from.
+
+    Where a float operation takes an output too, the quantizer ends the graph in a float copy of it.
+    """
+    if not file:
+        return file
+    data = bytearray(file)
+    made, source = schema.Model.GetRootAs(data), schema.Model.GetRootAs(like)
+    ends, before = made.Subgraphs(0).OutputsAsNumpy(), source.Subgraphs(0).OutputsAsNumpy()
+    named, signed = _signed_outputs(made), {tensor: name for name, tensor in _signed_outputs(source).items()}
+    for position, tensor in enumerate(before.tolist()):
+        ends[position] = named[signed[tensor]]  # in place: the vector lies in `data`
+    return bytes(data)
+
+
+def _signed_outputs(model: Any) -> dict[bytes, int]:
+    """Return the index of the tensor that the signature gives each name of an output."""
+    signature = model.SignatureDefs(0)
+    found = [signature.Outputs(i) for i in range(signature.OutputsLength())]
+    return {output.Name(): output.TensorIndex() for output in found}
 
 
 def _recipe(precision: Precision, *, static: bool, float_layers: Collection[str], loops: Collection[str]) -> Any:

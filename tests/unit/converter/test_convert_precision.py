@@ -42,6 +42,12 @@ def test_an_index_of_the_largest_value_is_found_in_int8_too(converted: Convert, 
     assert {t.name: t.dtype for t in found.variants[0].outputs} == {"next": DType.INT8, "best": DType.INT32}
 
 
+def test_an_output_that_a_float_operation_takes_too_is_found(converted: Convert, models: Path) -> None:
+    options = ("--target", "tflite", "--precision", "int8", "--calibration", models / "steps.npy")
+    [variant] = converted("shared-output.keras", *options).manifest.variants
+    assert {t.name: t.dtype for t in variant.outputs} == dict.fromkeys(("scores", "powers", "next"), DType.INT8)
+
+
 @pytest.mark.parametrize("model", ["wide-lstm.keras", "wide-gru.keras"])
 def test_recurrent_models_become_int8_around_float_states(model: str, converted: Convert, models: Path) -> None:
     options = ("--precision", "int8", "--precision", "float32", "--calibration", models / "steps.npy")
