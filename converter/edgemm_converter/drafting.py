@@ -9,7 +9,7 @@ import msgspec
 
 from edgemm.bundle import write_bundle
 from edgemm.manifest import FORMAT, Engine, Evaluation, Manifest, Parity
-from edgemm_converter import assembly, documents, evaluation, findings, lineage, plan, source
+from edgemm_converter import assembly, documents, evaluation, findings, lineage, plan, samples, source
 from edgemm_converter.assembly import BlobStore, Measured
 from edgemm_converter.job import Job
 from edgemm_converter.protocol import FINISHED, Exported, SetKind
@@ -57,6 +57,7 @@ def warnings(given: Job, manifest: Manifest, ran: EngineRun) -> tuple[str, ...]:
         evaluation=manifest.evaluation,
         max_drop=given.max_drop,
         calibrated=_calibrated(given, manifest),
+        floats=ran.floats,
         compared=[m.source for m in ran.measured if m.set.kind is not SetKind.EVALUATION],
     )
 
@@ -77,10 +78,11 @@ def _parity(given: Job, ran: EngineRun) -> tuple[Parity, ...]:
 def _manifest(
     given: Job, exported: Exported, ran: EngineRun, blobs: BlobStore, *, parity: tuple[Parity, ...]
 ) -> Manifest:
-    by_kind = {m.set.kind: m for m in reversed(ran.measured)}  # of random sets the first, a sample a run
+    by_kind = {m.set.kind: m for m in ran.measured}
+    golden_set = samples.golden_set([m.set for m in ran.measured])
     scored = _evaluation(given, ran, by_kind.get(SetKind.EVALUATION))
     calibration = by_kind.get(SetKind.CALIBRATION)
-    golden = assembly.golden_samples(ran.variants, calibration or by_kind[SetKind.RANDOM], blobs)
+    golden = assembly.golden_samples(ran.variants, next(m for m in ran.measured if m.set is golden_set), blobs)
     profile = assembly.reference_profile(calibration, exported.signature, blobs) if calibration else None
     return Manifest(
         format=FORMAT,

@@ -10,13 +10,14 @@ from pathlib import Path
 
 from edgemm.bundle import open_bundle
 from edgemm.errors import ConversionError, EngineError
-from edgemm.manifest import Signature, Variant
-from edgemm_converter import childside, exchange
+from edgemm.manifest import Engine, Precision, Signature, Variant
+from edgemm_converter import childside, exchange, flatbuffer
 from edgemm_converter.child import Progress
 from edgemm_converter.protocol import EngineRequest, Passed, Ran, RunRequest, SampleSet, SelfTestRequest
 from edgemm_runtime import engines
 from edgemm_runtime.engines import golden
 
+_INTEGERS = (Precision.INT8, Precision.INT16X8)
 _MAX_THREADS = 4
 
 
@@ -30,6 +31,7 @@ def answer(request: EngineRequest, folder: Path, progress: Progress) -> Ran | Pa
 def _run_all(request: RunRequest, folder: Path, progress: Progress) -> Ran:
     outputs: dict[str, dict[str, dict[str, str]]] = {}
     refused: dict[str, ConversionError] = {}
+    floats: dict[str, tuple[str, ...]] = {}
     for number, variant in enumerate(request.variants):
         progress(f"running {variant.id} in its engine")
         file = (folder / request.files[variant.id]).read_bytes()
@@ -39,13 +41,15 @@ def _run_all(request: RunRequest, folder: Path, progress: Progress) -> Ran:
                 s.id: _run(model, s, request.signature, folder=folder, prefix=f"v{number}-{s.id}-")
                 for s in request.sets
             }
+            if variant.engine is Engine.TFLITE and variant.precision in _INTEGERS:
+                floats[variant.id] = flatbuffer.float_operations(file)
         except EngineError as err:
             refused[variant.id] = _refusal(variant, err)
             if variant.id in request.required:
                 raise refused[variant.id] from err
     if not outputs:
         raise next(iter(refused.values()))
-    return Ran(outputs=outputs, left_out={variant_id: str(err) for variant_id, err in refused.items()})
+    return Ran(outputs=outputs, left_out={variant_id: str(err) for variant_id, err in refused.items()}, floats=floats)
 
 
 def _run(

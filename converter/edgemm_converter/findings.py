@@ -13,6 +13,8 @@ from edgemm_converter.arrays import Array
 from edgemm_converter.search import SLACK
 
 _FEW_SAMPLES = 100
+_NAMED = 3
+_NONE: Mapping[str, Sequence[str]] = {}
 _UNVARIED = 1e-3
 """Up to this share of its scale an output is said not to vary: a float32 variant may be off by a tenth of that."""
 
@@ -40,18 +42,21 @@ def warnings(
     evaluation: Evaluation | None,
     max_drop: float | None,
     calibrated: Sequence[str] = (),
+    floats: Mapping[str, Sequence[str]] = _NONE,
     compared: Sequence[Mapping[str, Array]] = (),
 ) -> tuple[str, ...]:
     """Return what a user should know before trusting the figures.
 
-    Inputs are [samples, …] by name, `calibrated` the variants whose ranges come from the calibration data, and
-    `compared` the source's outputs [runs, …] by name, one map for each sample set that variants were judged on.
+    Inputs are [samples, …] by name, `calibrated` the variants whose ranges come from the calibration data, `floats`
+    the operations of integer variants that stay float, and `compared` the source's outputs [runs, …] by name, one map
+    for each sample set that variants were judged on.
     """
     return (
         *_unvaried(compared, real=calibration is not None),
         *_few(calibration, calibrated),
         *_shared(calibration, evaluated),
         *_uncertain(evaluation, max_drop),
+        *_in_floats(floats),
     )
 
 
@@ -89,6 +94,16 @@ def _shared(calibration: Mapping[str, Array] | None, evaluated: Mapping[str, Arr
             f"{count} of {total} evaluation samples are calibration samples too: quantization has seen them, and the "
             "measured drop is too good; use separate data"
         )
+
+
+def _in_floats(floats: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    for variant, names in floats.items():
+        if names:
+            more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+            yield (
+                f"{variant} computes {', '.join(names[:_NAMED])}{more} in float between its integers: an accelerator "
+                "for integers alone does not run it"
+            )
 
 
 def _uncertain(evaluation: Evaluation | None, max_drop: float | None) -> Iterator[str]:

@@ -85,6 +85,25 @@ def tensor(name: str, detail: Mapping[str, Any]) -> VariantTensor:
     )
 
 
+def float_operations(file: bytes) -> tuple[str, ...]:
+    """Return the operations of a file's main graph that compute floats: the kind of each, and what it gives."""
+    model = schema.ModelT.InitFromPackedBuf(file, 0)
+    graph = model.subgraphs[0]
+    kinds = {number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)}
+    found: list[str] = []
+    for operation in graph.operators:
+        kind = model.operatorCodes[operation.opcodeIndex].builtinCode
+        given = [graph.tensors[index] for index in _indices(operation.outputs)[:1]]  # some give nothing
+        if kind != schema.BuiltinOperator.DEQUANTIZE:
+            names = [naming.readable(t.name.decode()) for t in given if t.type == schema.TensorType.FLOAT32]
+            found.extend(f"{kinds[kind]} at {name}" for name in names)
+    return tuple(found)
+
+
+def _indices(found: Any) -> list[int]:
+    return [] if found is None else [int(index) for index in found]
+
+
 def content_bytes(buffer: Any) -> int:
     """Return how long a buffer's content is, which lies in it or, in large files, behind the flatbuffer."""
     return int(buffer.size) if buffer.offset > 1 else 0 if buffer.data is None else len(buffer.data)

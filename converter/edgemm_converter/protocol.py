@@ -115,6 +115,8 @@ class Ran(Message, frozen=True, tag="ran"):
 
     outputs: dict[str, dict[str, dict[str, str]]]
     left_out: dict[str, str] = {}
+    floats: dict[str, tuple[str, ...]] = {}
+    """Of each integer variant, the operations that stay float."""
 
 
 class SearchRequest(Message, frozen=True, tag="search"):

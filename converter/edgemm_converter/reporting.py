@@ -8,9 +8,9 @@ from pathlib import Path
 
 from edgemm.errors import EngineError
 from edgemm.manifest import Engine, Manifest
-from edgemm_converter import plan
+from edgemm_converter import plan, samples
 from edgemm_converter.child import ChildLimits, Progress, run_child
-from edgemm_converter.protocol import Exported, ExportedVariant, LayerFacts, LayersRequest, Parted, SetKind
+from edgemm_converter.protocol import Exported, ExportedVariant, LayerFacts, LayersRequest, Parted
 from edgemm_converter.report import Speed
 from edgemm_runtime.engines import measuring
 
@@ -48,9 +48,8 @@ def layers(
     floats: ExportedVariant | None = files.pop(plan.FLOATS.id, None)
     if floats is None or not files:
         return {}
-    by_kind = {s.kind: s for s in reversed(exported.sets)}
-    chosen = by_kind.get(SetKind.CALIBRATION, by_kind[SetKind.RANDOM])
-    request = LayersRequest(floats=floats, files={v.id: v.file for v in files.values()}, set=chosen)
+    golden = samples.golden_set(exported.sets)
+    request = LayersRequest(floats=floats, files={v.id: v.file for v in files.values()}, set=golden)
     parted = run_child(_WORKER, request, folder=folder, limits=limits, progress=progress)
     assert isinstance(parted, Parted)
     return parted.layers

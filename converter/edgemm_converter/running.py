@@ -29,6 +29,9 @@ class EngineRun:
     left_out: Mapping[str, str]
     """Variants that no engine runs and that nobody asked for by name, with the reason."""
 
+    floats: Mapping[str, tuple[str, ...]]
+    """Of each integer variant, the operations that stay float."""
+
 
 def run(given: Job, exported: Exported, folder: Path, *, limits: ChildLimits, progress: Progress) -> EngineRun:
     """Run each exported variant on each sample set.
@@ -48,6 +51,7 @@ def run(given: Job, exported: Exported, folder: Path, *, limits: ChildLimits, pr
         files={v: folder / files[v] for v in ran.outputs},
         measured=_measured(exported, ran, folder),
         left_out=ran.left_out,
+        floats=ran.floats,
     )
 
 

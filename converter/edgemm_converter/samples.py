@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from edgemm.manifest import DType, Signature, TensorSpec
 from edgemm_converter.arrays import Array, sample_shape, spread
-from edgemm_converter.protocol import SetKind
+from edgemm_converter.protocol import SampleSet, SetKind
 
 SEEDS = (1, 2, 3)
 RUNS_PER_SEED = {1: 4, 4: 1}
@@ -48,6 +48,12 @@ def input_sets(
     if evaluation is not None:
         sets.append(_of_data("evaluation", SetKind.EVALUATION, signature, evaluation))
     return tuple(sets)
+
+
+def golden_set(sets: Sequence[SampleSet]) -> SampleSet:
+    """Return the set that golden samples are of: the user's data or, without, random ones, a sample a run."""
+    by_kind = {given.kind: given for given in reversed(sets)}
+    return by_kind.get(SetKind.CALIBRATION, by_kind[SetKind.RANDOM])
 
 
 def golden_runs(runs: int) -> npt.NDArray[np.int64]:

@@ -36,7 +36,8 @@ def freeze(concrete: Any) -> FrozenGraph:
         ValueError or tf.errors.OpError: the function writes to its variables.
     """
     captures = concrete.graph.captures
-    if not _is_plain(concrete.graph, {id(inside) for _, inside in captures}):
+    captured = {id(inside) for _, inside in captures}
+    if not _is_plain(concrete.graph, captured) or any(id(tensor) in captured for tensor in concrete.outputs):
         constant = convert_variables_to_constants_v2(concrete, lower_control_flow=False)
         return FrozenGraph(constant.graph, constant.inputs, constant.outputs, {})
     inputs = concrete.inputs[: len(concrete.inputs) - len(captures)]

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,6 +35,16 @@ class Run:
 
 def environment(**more: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), os.environ.get("PYTHONPATH", ""))), **more}
+
+
+def told_by(module: str) -> dict[str, Any]:
+    """Return the JSON that a program of `simulators` writes; a process of its own, since it imports TensorFlow."""
+    done = subprocess.run(
+        [sys.executable, "-m", f"simulators.{module}"],
+        cwd=ROOT, env=environment(), check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
 
 
 def run_convert(*arguments: object, folder: Path, **env: str) -> Run:

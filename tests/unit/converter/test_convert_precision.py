@@ -44,8 +44,11 @@ def test_an_index_of_the_largest_value_is_found_in_int8_too(converted: Convert, 
 
 def test_an_output_that_a_float_operation_takes_too_is_found(converted: Convert, models: Path) -> None:
     options = ("--target", "tflite", "--precision", "int8", "--calibration", models / "steps.npy")
-    [variant] = converted("shared-output.keras", *options).manifest.variants
+    done = converted("shared-output.keras", *options)
+    [variant] = done.manifest.variants
     assert {t.name: t.dtype for t in variant.outputs} == dict.fromkeys(("scores", "powers", "next"), DType.INT8)
+    [warned] = [text for text in done.summary["warnings"] if "in float" in text]
+    assert re.match(r"tflite:int8 computes EXP at .+ in float between its integers", warned), warned
 
 
 @pytest.mark.parametrize("model", ["wide-lstm.keras", "wide-gru.keras"])

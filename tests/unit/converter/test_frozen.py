@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from typing import Any
 
 import pytest
 
-from tests.unit.converter.conftest import ROOT, environment
+from tests.unit.converter.conftest import told_by
 
 pytestmark = pytest.mark.tensorflow
 
 SHORT = ("plain", "reads_what_it_does_not_use")
-LONG = ("calls_a_function", "loops", "uses_a_captured_constant", "gathers", "is_complex")
+LONG = ("calls_a_function", "loops", "uses_a_captured_constant", "gives_a_captured_constant", "gathers", "is_complex")
 
 
 @pytest.fixture(scope="module")
 def found() -> dict[str, Any]:
     """What `simulators.freezing_cases` found."""
-    done = subprocess.run(
-        [sys.executable, "-m", "simulators.freezing_cases"],
-        cwd=ROOT, env=environment(), check=True, capture_output=True, text=True,
-    )  # fmt: skip
-    answer: dict[str, Any] = json.loads(done.stdout)
-    return answer
+    return told_by("freezing_cases")
 
 
 @pytest.mark.parametrize("name", SHORT + LONG)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from typing import Any
 
 import pytest
 
-from tests.unit.converter.conftest import ROOT, environment
+from tests.unit.converter.conftest import told_by
 
 pytestmark = pytest.mark.tensorflow
 
@@ -23,12 +20,7 @@ NAMES = (
 @pytest.fixture(scope="module")
 def measured() -> dict[str, Any]:
     """What `simulators.rewrite_cases` found."""
-    done = subprocess.run(
-        [sys.executable, "-m", "simulators.rewrite_cases"],
-        cwd=ROOT, env=environment(), check=True, capture_output=True, text=True,
-    )  # fmt: skip
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    return told_by("rewrite_cases")
 
 
 @pytest.mark.parametrize("name", NAMES)
