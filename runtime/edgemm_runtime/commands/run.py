@@ -165,4 +165,3 @@ def _label(text: str) -> tuple[str, str]:
 def _set_up_logging(*, quiet: bool) -> None:
     level = logging.ERROR if quiet else logging.INFO
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a request that waits a moment is no event
