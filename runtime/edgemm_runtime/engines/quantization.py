@@ -29,15 +29,21 @@ _WIDER = {np.dtype(np.int8): np.int16, np.dtype(np.uint8): np.int16, np.dtype(np
 
 def input_cast(tensor: VariantTensor) -> Cast:
     """Return `to_file` of one tensor, with all prepared that does not depend on the values."""
-    if tensor.quantization is not None and np.dtype(tensor.dtype.value) in _WIDER:
+    stored = np.dtype(tensor.dtype.value)
+    if tensor.quantization is not None and stored in _WIDER:
         return partial(_quantize_narrow, tensor=tensor, quantization=tensor.quantization)
+    if tensor.quantization is None:
+        return lambda values: values if values.dtype is stored else to_file(values, tensor)
     return partial(to_file, tensor=tensor)
 
 
 def output_cast(tensor: VariantTensor, *, dtype: DType) -> Cast:
     """Return `from_file` of one tensor, with all prepared that does not depend on the values."""
     stored = np.dtype(tensor.dtype.value)
-    if tensor.quantization is None or stored.itemsize > 1 or stored.kind not in "iu":
+    wanted = np.dtype(dtype.value)
+    if tensor.quantization is None:
+        return lambda values: values if values.dtype is wanted else from_file(values, tensor, dtype=dtype)
+    if stored.itemsize > 1 or stored.kind not in "iu":
         return partial(from_file, tensor=tensor, dtype=dtype)
     # In the order of the bytes: an int8 is looked up by the uint8 that has its bits.
     table = from_file(np.arange(256, dtype=np.uint8).view(stored), tensor, dtype=dtype)

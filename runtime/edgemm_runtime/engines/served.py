@@ -37,10 +37,11 @@ class SignatureModel:
         self._session, self._signature = session, signature
         self._inputs = {tensor.name: tensor for tensor in variant.inputs}
         self._outputs = {tensor.name: tensor for tensor in variant.outputs}
-        self._to_file = {name: input_cast(tensor) for name, tensor in self._inputs.items()}
-        self._from_file = {
-            spec.name: output_cast(self._outputs[spec.name], dtype=spec.dtype) for spec in signature.outputs
-        }
+        self._to_file = {name: (tensor.tensor, input_cast(tensor)) for name, tensor in self._inputs.items()}
+        self._from_file = [
+            (spec.name, self._outputs[spec.name].tensor, output_cast(self._outputs[spec.name], dtype=spec.dtype))
+            for spec in signature.outputs
+        ]
         self._looped = frozenset(
             spec.name
             for spec in signature.inputs
@@ -59,8 +60,12 @@ class SignatureModel:
         rows = self._known.get(form)
         if rows is None:
             return self._first(inputs, form)
-        found = self._timed({self._inputs[name].tensor: self._to_file[name](a) for name, a in inputs.items()}, rows)
-        return {name: cast(found[self._outputs[name].tensor]) for name, cast in self._from_file.items()}
+        feeds = {}
+        for name, array in inputs.items():
+            tensor, cast = self._to_file[name]
+            feeds[tensor] = cast(array)
+        found = self._timed(feeds, rows)
+        return {name: cast(found[tensor]) for name, tensor, cast in self._from_file}
 
     def overdue(self, now_s: float) -> list[int]:
         """Return the threads that hang; see `WatchedModel`."""
@@ -78,7 +83,7 @@ class SignatureModel:
     def _first(self, inputs: Arrays, form: _Form) -> dict[str, Array]:
         """Compute the outputs of inputs that may be anything."""
         check_inputs(self._signature, inputs)
-        feeds = {name: self._to_file[name](array) for name, array in inputs.items()}
+        feeds = {name: self._to_file[name][1](array) for name, array in inputs.items()}
         batch = self._batch(inputs)
         try:
             found = self._invoke(feeds) if batch is None else self._one_by_one(feeds, batch=batch)
@@ -172,4 +177,5 @@ class SignatureModel:
                 f"output {spec.name!r}: the signature says shape {list(spec.shape)}, the engine gave "
                 f"{list(values.shape)}: convert the model again"
             )
-        return self._from_file[spec.name](values)
+        _, _, cast = self._from_file[index]
+        return cast(values)

@@ -10,8 +10,8 @@ from edgemm_runtime.serving.endpoints import Endpoint, Endpoints
 from edgemm_runtime.serving.exchange import Reply, Request, error_body
 from edgemm_runtime.serving.limits import ServingLimits
 from edgemm_runtime.serving.replies import error_reply
-from edgemm_runtime.serving.transport.loop import Answer
-from edgemm_runtime.serving.transport.workers import WorkerPool
+from edgemm_runtime.serving.transport.loop import HANGING, Answer
+from edgemm_runtime.serving.transport.workers import Job, WorkerPool
 from edgemm_runtime.serving.transport.wsgi import WsgiApplication, call
 
 _log = logging.getLogger(__name__)
@@ -56,7 +56,8 @@ class Dispatcher:
 
     def submit(self, request: Request, done: Answer) -> Reply | None:
         """Have a request answered in a thread; see `Application`."""
-        return None if self._workers.submit(lambda: done(self._answer(request))) else _BUSY
+        job = Job(lambda: done(self._answer(request)), lambda: done(HANGING))
+        return None if self._workers.submit(job) else _BUSY
 
     def _answer(self, request: Request) -> Reply:
         try:

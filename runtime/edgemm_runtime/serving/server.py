@@ -11,13 +11,11 @@ from __future__ import annotations
 
 import logging
 import socket
-import ssl
 import threading
 import time
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Self
 
+from edgemm_runtime.serving.access import Access
 from edgemm_runtime.serving.app import create_app
 from edgemm_runtime.serving.dispatch import Dispatcher
 from edgemm_runtime.serving.endpoints import Endpoints
@@ -35,20 +33,6 @@ _LOOP_DEAD_S = 10.0
 _MOST_HANGS = 16
 
 
-@dataclass(frozen=True)
-class Access:
-    """Who may connect, and how; all of it optional."""
-
-    api_key: str | None = None
-    """What clients must show; health is answered without."""
-
-    tls: ssl.SSLContext | None = None
-    """TLS on the port; a Unix socket stays plain."""
-
-    unix_socket: Path | None = None
-    """A path at which is served as well."""
-
-
 class ModelServer:
     """Serves a registry from the moment it is made until `stop`; `port` 0 takes a free one."""
 
@@ -61,19 +45,19 @@ class ModelServer:
         limits: ServingLimits | None = None,
         access: Access | None = None,
     ) -> None:
-        self._limits, self._access = limits or ServingLimits(), access or Access()
+        self._limits, self.access = limits or ServingLimits(), access or Access()
         listeners = self._listeners(host, port)
         self.host, self.port = host, int(listeners[0].getsockname()[1])
         self._workers = WorkerPool(threads=self._limits.threads, max_waiting=self._limits.max_waiting)
         application = create_app(models, self._limits, statuses=self._statuses)
         dispatcher = Dispatcher(
-            Endpoints(models, self._limits), application, self._workers, self._limits, api_key=self._access.api_key
+            Endpoints(models, self._limits), application, self._workers, self._limits, api_key=self.access.api_key
         )
         dispatcher.host, dispatcher.port = self.host, self.port
         self._loops = [
             EventLoop(dispatcher, self._limits, name=f"edgemm-http-{number}") for number in range(self._limits.loops)
         ]
-        self._acceptor = Acceptor(listeners, self._loops, self._limits, tls=self._access.tls)
+        self._acceptor = Acceptor(listeners, self._loops, self._limits, tls=self.access.tls)
         self._hangs = HangWatch(models, self._give_up)
         self._stopping = threading.Event()
         for loop in self._loops:
@@ -84,7 +68,7 @@ class ModelServer:
     def address(self) -> str:
         """The URL that clients use: `http://127.0.0.1:8080`."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'https' if self._access.tls else 'http'}://{host}:{self.port}"
+        return f"{'https' if self.access.tls else 'http'}://{host}:{self.port}"
 
     @property
     def healthy(self) -> bool:
@@ -114,9 +98,9 @@ class ModelServer:
 
     def _listeners(self, host: str, port: int) -> list[socket.socket]:
         listeners = [listen_tcp(host, port)]
-        if self._access.unix_socket is not None:
+        if self.access.unix_socket is not None:
             try:
-                listeners.append(listen_unix(self._access.unix_socket))
+                listeners.append(listen_unix(self.access.unix_socket))
             except BaseException:
                 listeners[0].close()
                 raise

@@ -30,6 +30,9 @@ _SWEEP_S = 0.5
 _IN, _OUT = select.EPOLLIN, select.EPOLLOUT
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 Answer = Callable[[Reply], None]
+HANGING = error_body("the model did not answer in time: it was given up", status=504)
+_SLOW = error_body("the request did not come in time: send it faster", status=408)
+_UNANSWERED = error_body("the request was not answered in time: try again later", status=504)
 
 
 class _GivenUp(Exception):  # noqa: N818 - no error: another thread has this loop now
@@ -125,7 +128,7 @@ class EventLoop:
         except IndexError:
             return False
         self._thread = self._new_thread()
-        self.call(lambda: self._refuse(connection, 504, "the model did not answer in time: it was given up"))
+        self.call(lambda: self._refuse(connection, HANGING))
         self._thread.start()
         return True
 
@@ -297,15 +300,15 @@ class EventLoop:
                 case Ending.CLOSE:
                     self._close(connection)
                 case Ending.SLOW:
-                    self._refuse(connection, 408, "the request did not come in time: send it faster")
+                    self._refuse(connection, _SLOW)
                 case Ending.UNANSWERED:
-                    self._refuse(connection, 504, "the request was not answered in time: try again later")
+                    self._refuse(connection, _UNANSWERED)
                 case None:
                     pass
 
-    def _refuse(self, connection: Connection, status: int, message: str) -> None:
+    def _refuse(self, connection: Connection, reply: Reply) -> None:
         try:
-            self._answer(connection, error_body(message, status=status), keep_alive=False)
+            self._answer(connection, reply, keep_alive=False)
         except OSError:
             self._close(connection)
 
