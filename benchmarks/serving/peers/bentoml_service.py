@@ -1,0 +1,26 @@
+"""BentoML: one service, one worker, no access log, no metrics, no traces."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import bentoml
+import numpy as np
+from bentoml.validators import DType, Shape
+from classifier import SHAPE, Classifier
+
+Image = Annotated[np.ndarray[Any, Any], DType("int8"), Shape(SHAPE)]
+Scores = Annotated[np.ndarray[Any, Any], DType("int8"), Shape((1, 10))]
+
+
+@bentoml.service(workers=1, logging={"access": {"enabled": False}}, metrics={"enabled": False})
+class Images:
+    """Classifies an image."""
+
+    def __init__(self) -> None:
+        self._classifier = Classifier()
+
+    @bentoml.api
+    def predict(self, x: Image) -> Scores:
+        """Return the scores of an image."""
+        return self._classifier.run(x)
