@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import sysconfig
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,6 +80,12 @@ def _peer(name: str, *command: str) -> Callable[[Files, int], Start]:
     return start
 
 
+def _pytriton(files: Files, port: int) -> Start:
+    """Let tritonserver's Python find the library of the Python that made the environment, not the system's."""
+    started = _peer("pytriton", "python", "pytriton_app.py")(files, port)
+    return Start(started.command, {**started.env, "LD_LIBRARY_PATH": sysconfig.get_config_var("LIBDIR")}, started.cwd)
+
+
 def _mlserver(files: Files, port: int) -> Start:
     """Write MLServer's settings: in this process, and without what it could do beside an inference."""
     folder = files.folder / "mlserver"
@@ -105,5 +112,5 @@ SERVERS = (
         (protocols.BENTO_JSON,),
     ),
     Server("litserve", _peer("litserve", "python", "litserve_app.py"), (protocols.LIT_JSON,)),
-    Server("pytriton", _peer("pytriton", "python", "pytriton_app.py"), (protocols.V2_BINARY, protocols.V2_JSON)),
+    Server("pytriton", _pytriton, (protocols.V2_BINARY, protocols.V2_JSON)),
 )

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import bentoml
 import numpy as np
 from bentoml.validators import DType, Shape
 from classifier import SHAPE, Classifier
 
-Image = Annotated[np.ndarray[Any, Any], DType("int8"), Shape(SHAPE)]
-Scores = Annotated[np.ndarray[Any, Any], DType("int8"), Shape((1, 10))]
+# Without type arguments: BentoML takes what stands there for a number.
+Image = Annotated[np.ndarray, DType("int8"), Shape(SHAPE)]  # type: ignore[type-arg]
+Scores = Annotated[np.ndarray, DType("int8"), Shape((1, 10))]  # type: ignore[type-arg]
 
 
 @bentoml.service(workers=1, logging={"access": {"enabled": False}}, metrics={"enabled": False})
