@@ -10,31 +10,29 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 from edgemm_runtime.serving import server
+from edgemm_runtime.serving.dispatch import Dispatcher
+from edgemm_runtime.serving.exchange import Reply, Request
 from edgemm_runtime.serving.registry import ModelRegistry
 
 
-def start(port: int, answer: bytes, headers: list[tuple[str, str]]) -> server.ModelServer:
-    """Start the server; it answers every request alike."""
-    all_headers = [*headers, ("Content-Length", str(len(answer)))]
+def start(port: int, answer: bytes, headers: tuple[tuple[str, str], ...]) -> server.ModelServer:
+    """Start the server; every request is read whole and answered alike, in the thread that read it."""
+    reply = Reply(200, answer, "application/octet-stream", headers)
 
-    def application(environ: dict[str, Any], respond: Callable[..., Any]) -> Iterable[bytes]:
-        environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-        respond("200 OK", all_headers)
-        return [answer]
+    class Constant(Dispatcher):
+        def quick(self, request: Request) -> Reply:
+            return reply
 
-    module: Any = server
-    module.create_app = lambda *_args, **_options: application
+    server.Dispatcher = Constant  # type: ignore[misc]
     return server.ModelServer(ModelRegistry(), port=port)
 
 
 def main() -> None:
     port, path, *header = sys.argv[1:]
-    headers = [("Content-Type", "application/octet-stream"), *([(header[0], header[1])] if header else [])]
+    headers = ((header[0], header[1]),) if header else ()
     with start(int(port), Path(path).read_bytes(), headers):
         threading.Event().wait()
 

@@ -54,5 +54,8 @@ class ServingLimits:
     quick_s: float = 0.002
     """A model whose requests take less is asked where its request is read, without a change of threads."""
 
+    awake_s: float = 100e-6
+    """A loop that has answered a quick request looks out for the next one for so long before it sleeps."""
+
     quick_bytes: int = 256 * 1024
     """A larger body is decoded in one of `threads`."""

@@ -64,6 +64,7 @@ class EventLoop:
         self._buffered = self.buffered_bytes
         self._on_sweep: Callable[[], None] = lambda: None
         self._swept_s = self.beat_s = time.monotonic()
+        self._asked_s = 0.0
         self._draining = self._ended = False
         self._statuses: dict[int, int] = {}
         self._thread = self._new_thread()
@@ -153,7 +154,7 @@ class EventLoop:
 
     def _run(self) -> None:
         while not self._ended and not (self._draining and self._is_idle()):
-            events = self._poll.poll(_SWEEP_S)
+            events = self._poll.poll(0) or self._wait()
             for descriptor, _ in events:
                 try:
                     self._ready(descriptor)
@@ -168,6 +169,18 @@ class EventLoop:
             if now_s - self._swept_s >= _SWEEP_S:
                 self._swept_s = now_s
                 self._sweep(now_s)
+
+    def _wait(self) -> list[tuple[int, int]]:
+        """Wait for what comes next, for a moment awake: a client that was just answered may well ask again.
+
+        A thread that sleeps is woken over an interrupt of another CPU, which takes as long as a small model.
+        """
+        until_s = self._asked_s + self._limits.awake_s
+        while time.monotonic() < until_s:
+            os.sched_yield()
+            if events := self._poll.poll(0):
+                return events
+        return self._poll.poll(_SWEEP_S)
 
     def _ready(self, descriptor: int) -> None:
         connection = self._connections.get(descriptor)
@@ -239,6 +252,7 @@ class EventLoop:
             raise _GivenUp from None  # another thread has answered
         if reply is not None:
             self._answer(connection, reply, keep_alive=connection.keep_alive, body=body)
+            self._asked_s = time.monotonic()
             return
         connection.phase, connection.since_s = Phase.ANSWERING, time.monotonic()
         if connection.watched:
