@@ -104,7 +104,13 @@ class FakeHost:
         self.active.pop(name, None)
         self.points.pass_by("after taking out")
 
-    def check(self, name: str, source: BundleSource) -> None:  # noqa: ARG002 - the host's signature
+    def check(
+        self,
+        name: str,
+        source: BundleSource,  # noqa: ARG002 - the host's signature
+        *,
+        answered: Callable[[], None],  # noqa: ARG002 - the same
+    ) -> None:
         if self.active[name].digest in self.wrong:
             raise SelfTestError("golden sample 0 is wrong")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -33,8 +33,8 @@ class ModelHost(Protocol):
     def deactivate(self, name: str) -> None:
         """Stop serving a model; requests in flight end on it."""
 
-    def check(self, name: str, source: BundleSource) -> None:
-        """Let what serves answer the golden samples, without counting them.
+    def check(self, name: str, source: BundleSource, *, answered: Callable[[], None]) -> None:
+        """Let what serves answer the golden samples, without counting them; `answered` is called after each.
 
         Raises:
             EngineError: an answer is wrong, or the engine failed.
@@ -76,10 +76,10 @@ class RegistryHost:
         """Take a model out; see `ModelHost`."""
         self._registry.deactivate(name)
 
-    def check(self, name: str, source: BundleSource) -> None:
+    def check(self, name: str, source: BundleSource, *, answered: Callable[[], None]) -> None:
         """Run the golden samples; see `ModelHost`."""
         served = self._registry.get(name)
-        golden.check(source, served.variant, _Direct(served.model))
+        golden.check(source, served.variant, _Direct(served.model), answered=answered)
 
     def snapshot(self) -> Sequence[CounterSnapshot]:
         """Return all counters; see `ModelHost`."""

@@ -11,6 +11,8 @@ from enum import StrEnum
 
 from edgemm.messages import LATENCY_EDGES_S, Probation
 
+_LEAST_HANG_S, _HANG_RATIO = 1.5, 10
+
 
 class Outcome(StrEnum):
     """What to do next."""
@@ -30,6 +32,8 @@ class Trial:
     latency_counts: Sequence[int] = ()
     selftest_failure: str | None = None
     hang: str | None = None
+    hangs: int = 0
+    """Inferences that the serving process gave up."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +49,9 @@ def judge(rules: Probation, trial: Trial) -> Verdict:
     """Weigh one trial against its rules; what turns a model back goes before what commits it."""
     if trial.selftest_failure is not None:
         return Verdict(Outcome.ROLL_BACK, "selftest_failed", trial.selftest_failure)
-    if trial.hang is not None:
-        return Verdict(Outcome.ROLL_BACK, "hang", trial.hang)
+    if trial.hang is not None or trial.hangs:
+        told = trial.hang or f"{trial.hangs} of {trial.requests} requests were never answered and given up"
+        return Verdict(Outcome.ROLL_BACK, "hang", told)
     if trial.requests and trial.requests >= rules.min_requests:
         if trial.errors > rules.max_error_ratio * trial.requests:
             found = f"{trial.errors} of {trial.requests} requests failed, at most {rules.max_error_ratio:.1%} may"
@@ -59,6 +64,15 @@ def judge(rules: Probation, trial: Trial) -> Verdict:
     if enough or trial.elapsed_s >= rules.max_duration_s:
         return Verdict(Outcome.COMMIT)
     return Verdict(Outcome.GO_ON)
+
+
+def hang_limit_s(slowest_s: float | None, *, first_s: float) -> float:
+    """Return after which silence a golden sample counts as never answered.
+
+    `slowest_s` is what the slowest one took so far in this process, None before the first, which has `first_s`. A
+    machine that is busy may be ten times as slow; less than 1.5 s is no hang on any.
+    """
+    return first_s if slowest_s is None else max(_LEAST_HANG_S, _HANG_RATIO * slowest_s)
 
 
 def median_s(counts: Sequence[int]) -> float:

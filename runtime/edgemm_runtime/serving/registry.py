@@ -28,8 +28,8 @@ class ServedModel:
     def __init__(self, name: str, model: Model, counters: Counters) -> None:
         self.name, self.model, self._counters = name, model, counters
         self._run = model.loaded.run
-        self.usual_s = 0.0
-        """How long requests take lately, in the model: a moving mean."""
+        self.usual_s = model.usual_s
+        """How long requests take lately, in the model: a moving mean that begins with a golden sample's time."""
 
     @property
     def manifest(self) -> Manifest:
@@ -65,7 +65,7 @@ class ServedModel:
         finally:
             if counted:
                 took_s = time.perf_counter() - start
-                self.usual_s += (took_s - self.usual_s) * (_WEIGHT if self.usual_s else 1.0)
+                self.usual_s += (took_s - self.usual_s) * _WEIGHT
                 self._counters.add(took_s, failed=failed)
         return outputs
 

@@ -120,3 +120,26 @@ def test_counting_from_many_threads_loses_nothing() -> None:
     for thread in threads:
         thread.join()
     assert counters.snapshot().requests == sum(counters.snapshot().latency_counts) == 20_000
+
+
+def test_what_is_swapped_out_leaves_memory_at_once(tmp_path: Path) -> None:
+    registry = ModelRegistry()
+    make_bundle(tmp_path / "1", version="1.0.0", seed=1)
+    make_bundle(tmp_path / "2", version="2.0.0", seed=2)
+    gc.collect()
+    gc.disable()
+    try:
+        for variant in ("tflite:float32", "onnx:float32"):
+            old = weakref.ref(activate(registry, tmp_path / "1", variant=variant).model.loaded)
+            activate(registry, tmp_path / "2", variant=variant)
+            assert old() is None, f"{variant} waits for a collection of garbage"
+    finally:
+        gc.enable()
+    assert len(registry.in_use()) == 1
+
+
+def test_a_model_is_known_to_be_quick_before_its_first_request(tmp_path: Path) -> None:
+    make_bundle(tmp_path / "1", version="1.0.0", seed=1)
+    registry = ModelRegistry()
+    activate(registry, tmp_path / "1")
+    assert registry.usual_s("tiny") > 0
