@@ -78,6 +78,8 @@ class FakeHost:
     def __init__(self, points: Points) -> None:
         self.points = points
         self.active: dict[str, Installed] = {}
+        self.expected: set[str] = set()
+        """Names for which requests are told "not ready", and not "unknown"."""
         self.broken: set[str] = set()
         self.wrong: set[str] = set()
         self.failures: dict[str, list[Exception]] = {}
@@ -98,10 +100,17 @@ class FakeHost:
             raise failures.pop(0)
         self.points.pass_by("before swap")
         self.active[name] = installed
+        self.expected.discard(name)
         self.points.pass_by("after swap")
+
+    def suspend(self, name: str) -> None:
+        self.active.pop(name, None)
+        self.expected.add(name)
+        self.points.pass_by("after suspending")
 
     def deactivate(self, name: str) -> None:
         self.active.pop(name, None)
+        self.expected.discard(name)
         self.points.pass_by("after taking out")
 
     def check(

@@ -30,8 +30,11 @@ class ModelHost(Protocol):
             EngineError: the engine is missing or failed, or the golden sample came out wrong.
         """
 
+    def suspend(self, name: str) -> None:
+        """Let nothing answer for a model until it is active (again): requests are told that it is not ready."""
+
     def deactivate(self, name: str) -> None:
-        """Stop serving a model; requests in flight end on it."""
+        """Stop serving a model, where it is known; requests in flight end on it."""
 
     def check(self, name: str, source: BundleSource, *, answered: Callable[[], None]) -> None:
         """Let what serves answer the golden samples, without counting them; `answered` is called after each.
@@ -71,6 +74,10 @@ class RegistryHost:
         """Swap a model in; see `ModelHost`."""
         variant = source.manifest.variant(installed.variant)
         self._registry.activate(name, source, variant, threads=installed.threads)
+
+    def suspend(self, name: str) -> None:
+        """Let a model wait; see `ModelHost`."""
+        self._registry.suspend(name)
 
     def deactivate(self, name: str) -> None:
         """Take a model out; see `ModelHost`."""

@@ -111,11 +111,18 @@ class ModelRegistry:
         _log.info("activated model=%s version=%s variant=%s digest=%.12s", name, key.version, key.variant, key.digest)
         return served
 
+    def suspend(self, name: str) -> None:
+        """Let nothing answer for a model that is still to come, or to come back: as `expect`, also where it serves."""
+        with self._changing:
+            self._models = {**self._models, name: None}
+
     def deactivate(self, name: str) -> None:
         """Stop serving a model, if it is served; requests in flight end on it."""
         with self._changing:
+            known = name in self._models
             self._models = {other: served for other, served in self._models.items() if other != name}
-        _log.info("deactivated model=%s", name)
+        if known:
+            _log.info("deactivated model=%s", name)
 
     def get(self, name: str, *, version: str | None = None) -> ServedModel:
         """Return the active model.

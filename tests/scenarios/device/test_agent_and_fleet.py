@@ -123,7 +123,7 @@ def test_errors_on_probation_turn_it_back_without_the_fleet(
         raise EngineError("out of luck")
 
     with monkeypatch.context() as patched:
-        patched.setattr(type(served.model), "predict", fail)
+        patched.setattr(served.model.loaded._session, "invoke", fail)
         for _ in range(3):
             with pytest.raises(EngineError):
                 served.predict({"x": np.zeros((1, 4), np.float32)})

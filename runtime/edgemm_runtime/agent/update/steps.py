@@ -149,10 +149,12 @@ class Steps:
         Raises:
             Interrupted: the interrupt was set meanwhile.
         """
-        name, active = record.name, record.active
+        name, active, host = record.name, record.active, self._tools.host
         if active is None:
-            self._take_out(name)
+            host.deactivate(name)
             return None
+        if host.serving(name) is None:
+            host.suspend(name)
         failures = 0
         while True:
             try:
@@ -165,12 +167,8 @@ class Steps:
                     return events.Lost(detail)
             else:
                 return None
-            self._take_out(name)
+            host.suspend(name)
             self._pause(failures, interrupt)
-
-    def _take_out(self, name: str) -> None:
-        if self._tools.host.serving(name) is not None:
-            self._tools.host.deactivate(name)
 
     def _swap(self, name: str, installed: Installed) -> None:
         if self._tools.host.serving(name) != (installed.digest, installed.variant):
