@@ -11,7 +11,13 @@ import threading
 import time
 import weakref
 
-from edgemm.errors import BadRequestError, EngineError, NotFoundError, UnavailableError
+from edgemm.errors import (
+    BadRequestError,
+    EngineError,
+    NotFoundError,
+    UnavailableError,
+    UncomputableSizeError,
+)
 from edgemm.manifest import Manifest, Variant
 from edgemm_runtime.engines.model import Array, Arrays
 from edgemm_runtime.engines.source import BundleSource
@@ -57,8 +63,10 @@ class ServedModel:
         try:
             outputs = self._run(inputs)
             failed = False
-        except BadRequestError:
+        except BadRequestError as err:
             counted = False
+            if isinstance(err, UncomputableSizeError):
+                self._counters.add_uncomputable()
             raise
         except (EngineError, MemoryError) as err:
             raise EngineError(f"model {self.name} failed: {str(err) or 'out of memory'}") from err

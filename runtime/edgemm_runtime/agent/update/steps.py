@@ -229,8 +229,9 @@ class Steps:
         installed, tools = _candidate(record), self._tools
         source = tools.shelf.source(installed.digest)
         watch = trial.Watch(
-            tools.host, record.name, installed, source=source, clock=tools.clock, hang_s=tools.limits.hang_timeout_s
-        )
+            tools.host, record.name, installed,
+            old=record.active, source=source, clock=tools.clock, hang_s=tools.limits.hang_timeout_s,
+        )  # fmt: skip
         ended = watch.run(_target(record).config.probation, interrupt)
         if ended is None:
             raise Interrupted

@@ -28,19 +28,33 @@ class _Figures:
     errors: int = 0
     latency_counts: tuple[int, ...] = ()
     hangs: int = 0
+    uncomputable: int = 0
+
+    @property
+    def uncomputable_share(self) -> float:
+        return self.uncomputable / max(1, self.requests + self.uncomputable)
 
 
 class Watch:
-    """One trial of one model in this process; it begins when it is made."""
+    """One trial of one model in this process, beside the `old` one's figures; it begins when it is made."""
 
     def __init__(
-        self, host: ModelHost, name: str, installed: Installed, *, source: BundleSource, clock: Clock, hang_s: float
+        self,
+        host: ModelHost,
+        name: str,
+        installed: Installed,
+        *,
+        old: Installed | None,
+        source: BundleSource,
+        clock: Clock,
+        hang_s: float,
     ) -> None:
         self._host, self._name, self._installed, self._source = host, name, installed, source
         self._clock, self._hang_s = clock, hang_s
         self._begun_s = self._checked_s = clock.monotonic()
         self._slowest_s: float | None = None
-        self._before = self._figures()
+        self._before = self._figures(installed)
+        self._old = _Figures() if old is None else self._figures(old)
 
     def run(self, rules: Probation, interrupt: threading.Event) -> Event | None:
         """Watch until the model stays or goes; None where the interrupt came first."""
@@ -59,7 +73,7 @@ class Watch:
                 return None
 
     def _trial(self) -> Trial:
-        now, before = self._figures(), self._before
+        now, before = self._figures(self._installed), self._before
         earlier = before.latency_counts or (0,) * len(now.latency_counts)
         return Trial(
             elapsed_s=self._clock.monotonic() - self._begun_s,
@@ -67,6 +81,8 @@ class Watch:
             errors=now.errors - before.errors,
             latency_counts=[n - b for n, b in zip(now.latency_counts, earlier, strict=True)],
             hangs=now.hangs - before.hangs,
+            uncomputable=now.uncomputable - before.uncomputable,
+            uncomputable_before=self._old.uncomputable_share,
         )
 
     def _checked(self, trial: Trial) -> Trial:
@@ -80,11 +96,11 @@ class Watch:
         told = f"a golden sample was not answered within {progress.limit_s:.3g} s" if hang else None
         return replace(trial, selftest_failure=wrong, hang=told)
 
-    def _figures(self) -> _Figures:
-        for snapshot in self._host.snapshot():
-            key = snapshot.key
-            if (key.name, key.digest, key.variant) == (self._name, self._installed.digest, self._installed.variant):
-                return _Figures(snapshot.requests, snapshot.errors, snapshot.latency_counts, snapshot.hangs)
+    def _figures(self, installed: Installed) -> _Figures:
+        for found in self._host.snapshot():
+            key = found.key
+            if (key.name, key.digest, key.variant) == (self._name, installed.digest, installed.variant):
+                return _Figures(found.requests, found.errors, found.latency_counts, found.hangs, found.uncomputable)
         return _Figures()
 
 

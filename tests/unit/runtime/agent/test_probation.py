@@ -32,6 +32,9 @@ FAST, SLOW = [0, 0, 100], [0] * 20 + [100]
         ),
         ("a golden sample hung", Trial(600, requests=99, hang="30 s"), "roll_back", "hang"),
         ("a request hung, however few there were", Trial(1, requests=1, errors=1, hangs=1), "roll_back", "hang"),
+        ("sizes that it cannot compute", Trial(1, requests=18, uncomputable=2), "roll_back", "errors"),
+        ("as many such sizes as always", Trial(60, requests=18, uncomputable=2, uncomputable_before=0.1), "go_on", ""),
+        ("too few of them to tell", Trial(1, requests=1, uncomputable=18), "go_on", ""),
         ("all at once", Trial(600, 99, 99, SLOW, "wrong", "hang"), "roll_back", "selftest_failed"),
     ],
 )
