@@ -78,12 +78,18 @@ class FakeHost:
     def __init__(self, points: Points) -> None:
         self.points = points
         self.active: dict[str, Installed] = {}
+        self.seen: dict[str, tuple[str, Installed]] = {}
+        self.expected: set[str] = set()
+        """Names for which requests are told "not ready", and not "unknown"."""
         self.broken: set[str] = set()
         self.wrong: set[str] = set()
         self.failures: dict[str, list[Exception]] = {}
         """What loading a digest ends in, one after another, before it works."""
         self.figures: dict[str, tuple[int, int]] = {}
         """(requests, errors) by digest."""
+        self.sizes: dict[str, tuple[int, int]] = {}
+        """(requests, those of a size that cannot be computed) by digest."""
+        self.on_check: Callable[[], object] = lambda: None
 
     def serving(self, name: str) -> tuple[str, str] | None:
         found = self.active.get(name)
@@ -98,22 +104,41 @@ class FakeHost:
             raise failures.pop(0)
         self.points.pass_by("before swap")
         self.active[name] = installed
+        self.seen[installed.digest] = name, installed
+        self.expected.discard(name)
         self.points.pass_by("after swap")
+
+    def suspend(self, name: str) -> None:
+        self.active.pop(name, None)
+        self.expected.add(name)
+        self.points.pass_by("after suspending")
 
     def deactivate(self, name: str) -> None:
         self.active.pop(name, None)
+        self.expected.discard(name)
         self.points.pass_by("after taking out")
 
-    def check(self, name: str, source: BundleSource) -> None:  # noqa: ARG002 - the host's signature
+    def check(
+        self,
+        name: str,
+        source: BundleSource,  # noqa: ARG002 - the host's signature
+        *,
+        answered: Callable[[], None],  # noqa: ARG002 - the same
+    ) -> None:
+        self.on_check()
         if self.active[name].digest in self.wrong:
             raise SelfTestError("golden sample 0 is wrong")
 
     def snapshot(self) -> Sequence[CounterSnapshot]:
-        return [
-            CounterSnapshot(ServedKey(name, one.version, one.digest, one.variant), *figures, 0.0, (figures[0],))
-            for name, one in self.active.items()
-            if (figures := self.figures.get(one.digest, (0, 0)))
-        ]
+        self.seen.update({one.digest: (name, one) for name, one in self.active.items()})
+        return [self._counters(name, one) for name, one in self.seen.values()]
+
+    def _counters(self, name: str, one: Installed) -> CounterSnapshot:
+        key = ServedKey(name, one.version, one.digest, one.variant)
+        requests, errors = self.figures.get(one.digest, (0, 0))
+        answered, refused = self.sizes.get(one.digest, (0, 0))
+        total = requests + answered
+        return CounterSnapshot(key, total, errors, 0.0, (total,), uncomputable=refused)
 
 
 class _Store:

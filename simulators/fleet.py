@@ -189,6 +189,24 @@ class SimulatedFleet:
         (device,) = self.devices
         return device
 
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """Where it listens: HTTP and MQTT."""
+        return (self.http.port, self._broker_port)
+
+    def windows(self, device: str) -> int:
+        """Return how many windows of telemetry a device's last boot sent."""
+        boot = self.reported[device].boot if device in self.reported else ""
+        return sum(window.hex() == boot for window, _ in list(self.telemetry))
+
+    def forget(self, device: str) -> None:
+        """Begin a new story of a device: what was heard of it so far never was."""
+        with self._changed:
+            boots = {event.boot for event in self.events.values() if event.device == device}
+            self.reported.pop(device, None)
+            self.events = {key: event for key, event in self.events.items() if event.device != device}
+            self.telemetry = {key: w for key, w in self.telemetry.items() if w.boot.hex() not in boots}
+
     def reported_model(self, device: str, name: str) -> ReportedModel | None:
         models = self.reported[device].models if device in self.reported else ()
         return next((m for m in models if m.name == name), None)

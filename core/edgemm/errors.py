@@ -18,6 +18,7 @@
     │   └── SelfTestError           the golden samples came out wrong
     ├── RequestError                one request cannot be answered; the server goes on
     │   ├── BadRequestError         malformed, or the wrong tensors
+    │   │   └── UncomputableSizeError … of a size that the model cannot compute
     │   ├── TooLargeError           over a limit
     │   ├── NotFoundError           no such model, version or object
     │   ├── ConflictError           it contradicts what is already there
@@ -127,6 +128,10 @@ class RequestError(EdgemmError):
 
 class BadRequestError(RequestError):
     """A request is malformed, or its tensors are not what the model takes."""
+
+
+class UncomputableSizeError(BadRequestError):
+    """A request's tensors have a size that the signature allows and that the model cannot compute."""
 
 
 class TooLargeError(RequestError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from types import MappingProxyType
 
@@ -33,10 +34,16 @@ def available() -> dict[Engine, str]:
     found = {}
     for engine, entry in ENGINES.items():
         try:
-            found[engine] = version(entry.distribution)
+            found[engine] = _version(entry.distribution)
         except PackageNotFoundError:
             continue
     return found
+
+
+@cache
+def _version(distribution: str) -> str:
+    """Return what is installed; looked up once, for it takes as long as loading a small model."""
+    return version(distribution)
 
 
 def unavailable_reason(variant: Variant, engines: Mapping[Engine, str]) -> str | None:

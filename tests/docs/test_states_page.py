@@ -37,7 +37,7 @@ def test_every_reason_is_one_that_a_device_gives():
 
 
 def test_every_reason_that_a_device_gives_is_explained():
-    calls = r'(?:Trouble\(|ROLL_BACK, |return )"([a-z_]+)", '
+    calls = r'(?:Trouble\(|yield |return )"([a-z_]+)", '
     given = {word for text in _sources() for word in re.findall(calls, text)}
     assert {"selftest_failed", "unreachable", "errors", "internal_error"} <= given
     assert (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -30,11 +30,14 @@ class ModelHost(Protocol):
             EngineError: the engine is missing or failed, or the golden sample came out wrong.
         """
 
-    def deactivate(self, name: str) -> None:
-        """Stop serving a model; requests in flight end on it."""
+    def suspend(self, name: str) -> None:
+        """Let nothing answer for a model until it is active (again): requests are told that it is not ready."""
 
-    def check(self, name: str, source: BundleSource) -> None:
-        """Let what serves answer the golden samples, without counting them.
+    def deactivate(self, name: str) -> None:
+        """Stop serving a model, where it is known; requests in flight end on it."""
+
+    def check(self, name: str, source: BundleSource, *, answered: Callable[[], None]) -> None:
+        """Let what serves answer the golden samples, without counting them; `answered` is called after each.
 
         Raises:
             EngineError: an answer is wrong, or the engine failed.
@@ -72,14 +75,18 @@ class RegistryHost:
         variant = source.manifest.variant(installed.variant)
         self._registry.activate(name, source, variant, threads=installed.threads)
 
+    def suspend(self, name: str) -> None:
+        """Let a model wait; see `ModelHost`."""
+        self._registry.suspend(name)
+
     def deactivate(self, name: str) -> None:
         """Take a model out; see `ModelHost`."""
         self._registry.deactivate(name)
 
-    def check(self, name: str, source: BundleSource) -> None:
+    def check(self, name: str, source: BundleSource, *, answered: Callable[[], None]) -> None:
         """Run the golden samples; see `ModelHost`."""
         served = self._registry.get(name)
-        golden.check(source, served.variant, _Direct(served.model))
+        golden.check(source, served.variant, _Direct(served.model), answered=answered)
 
     def snapshot(self) -> Sequence[CounterSnapshot]:
         """Return all counters; see `ModelHost`."""

@@ -58,7 +58,7 @@ class AgentLimits:
     """A self-test child that runs longer is killed and fails the update."""
 
     hang_timeout_s: float = 30.0
-    """A golden sample that takes longer in the serving process counts as a hang."""
+    """The first golden sample on probation that takes longer counts as a hang; later ones are compared with it."""
 
     time_persist_s: float = 6 * 3600.0
     """Trusted time is written when it rose by so much; rarely, for the SD card's sake."""

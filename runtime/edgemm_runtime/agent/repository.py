@@ -9,6 +9,7 @@ digest of `desired` must agree with the TUF target.
 
 from __future__ import annotations
 
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -85,6 +86,9 @@ class ModelRepository:
     def __init__(self, folder: Path, server: FleetServer, *, root: bytes, now: Callable[[], TrustedTime]) -> None:
         self._folder, self._server, self._root, self._now = folder, server, root, now
         self._lock = threading.Lock()
+        # python-tuf writes through `tempfile`, and a process that is killed leaves those behind.
+        for left in folder.glob(f"{tempfile.gettempprefix()}????????"):
+            left.unlink(missing_ok=True)
 
     def director(self) -> bytes:
         """Return the document that names the director's keys, as `director_document` reads it.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,8 +42,17 @@ def read_samples(source: BlobSource) -> Samples:
     return Samples(golden.samples, inputs, outputs)
 
 
-def check(source: BlobSource, variant: Variant, model: LoadedModel, *, samples: int | None = None) -> None:
+def check(
+    source: BlobSource,
+    variant: Variant,
+    model: LoadedModel,
+    *,
+    samples: int | None = None,
+    answered: Callable[[], None] = lambda: None,
+) -> None:
     """Run the first `samples` golden samples (all by default) and compare the answers.
+
+    `answered` is called after each one that came out right.
 
     Raises:
         SelfTestError: an answer is outside its tolerance; names the sample, output, error and tolerance.
@@ -60,6 +69,7 @@ def check(source: BlobSource, variant: Variant, model: LoadedModel, *, samples: 
             _check_error(variant, name, index=index, error=max_error(expected, found), limit=tolerance.max_abs)
             disagreeing[name] += not same_argmax(expected, found)
             _check_argmax(variant, name, disagreeing[name], tolerance=tolerance, count=golden.count)
+        answered()
 
 
 def max_error(expected: Array, found: Array) -> float:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -37,13 +38,14 @@ class LiteRtSession:
     """A pool of interpreters of one file."""
 
     def __init__(self, model: bytes, variant: Variant, *, threads: int, members: int) -> None:
-        self._model, self._threads = model, threads
-        first = self._open()
+        # No method of this session: in a circle, what is swapped out would wait for a collection of garbage.
+        make = partial(_open_member, model, threads)
+        first = make()
         self._inputs = {t.tensor: _find(t, first.inputs, what="input") for t in variant.inputs}
         self._outputs = {t.tensor: _find(t, first.outputs, what="output") for t in variant.outputs}
         if unfed := {d["name"] for d in first.inputs} - set(self._inputs):
             raise EngineError(f"the file's input {min(unfed)!r} is not among the variant's")
-        self._pool = Pool(first, self._open, size=members)
+        self._pool = Pool(first, make, size=members)
 
     def invoke(self, feeds: Arrays) -> dict[str, Array]:
         """Compute the outputs; see `Session`."""
@@ -64,12 +66,13 @@ class LiteRtSession:
         """Do without the interpreter that hangs in a thread; see `Session`."""
         self._pool.give_up(thread)
 
-    def _open(self) -> _Member:
-        try:
-            with native_log.in_the_log():
-                return _Member(Interpreter(model_content=self._model, num_threads=self._threads))
-        except (ValueError, RuntimeError) as err:
-            raise EngineError(f"LiteRT cannot load the file: {_one_line(err)}") from err
+
+def _open_member(model: bytes, threads: int) -> _Member:
+    try:
+        with native_log.in_the_log():
+            return _Member(Interpreter(model_content=model, num_threads=threads))
+    except (ValueError, RuntimeError) as err:
+        raise EngineError(f"LiteRT cannot load the file: {_one_line(err)}") from err
 
 
 class _Member:

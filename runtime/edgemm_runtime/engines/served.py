@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from edgemm.errors import BadRequestError, EngineError
+from edgemm.errors import BadRequestError, EngineError, UncomputableSizeError
 from edgemm.manifest import Signature, Variant
 from edgemm_runtime.engines.inputs import check_inputs, fits
 from edgemm_runtime.engines.model import Array, Arrays, Session
@@ -89,7 +89,7 @@ class SignatureModel:
             found = self._invoke(feeds) if batch is None else self._one_by_one(feeds, batch=batch)
         except EngineError as err:
             if self._is_of_a_bad_size(feeds):
-                raise BadRequestError(self._bad_size(feeds, err)) from err
+                raise UncomputableSizeError(self._bad_size(feeds, err)) from err
             raise
         if self._sized and not self._answered:
             self._answered = {name: self._one(name, array.shape) for name, array in feeds.items()}

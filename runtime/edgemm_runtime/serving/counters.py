@@ -25,7 +25,8 @@ class CounterSnapshot:
 
     `requests` reached the model, `errors` of them failed in the engine; what a client got wrong is in neither.
     `latency_counts` has one count for each bucket of `LATENCY_EDGES_S` and one for what is above the last edge.
-    `hangs` of the errors were inferences that did not end and were given up.
+    `hangs` of the errors were inferences that did not end and were given up. `uncomputable` requests, in none of the
+    others, were of a size that the signature allows and the model cannot compute.
     """
 
     key: ServedKey
@@ -34,6 +35,7 @@ class CounterSnapshot:
     latency_sum_s: float
     latency_counts: tuple[int, ...]
     hangs: int = 0
+    uncomputable: int = 0
 
 
 class Counters:
@@ -42,7 +44,7 @@ class Counters:
     def __init__(self, key: ServedKey) -> None:
         self.key = key
         self._lock = threading.Lock()
-        self._requests = self._errors = self._hangs = 0
+        self._requests = self._errors = self._hangs = self._uncomputable = 0
         self._latency_sum_s = 0.0
         self._latency_counts = [0] * (len(LATENCY_EDGES_S) + 1)
 
@@ -61,8 +63,15 @@ class Counters:
         with self._lock:
             self._hangs += 1
 
+    def add_uncomputable(self) -> None:
+        """Count one request of a size that the model cannot compute."""
+        with self._lock:
+            self._uncomputable += 1
+
     def snapshot(self) -> CounterSnapshot:
         """Return the counters as they are now."""
         with self._lock:
             counts = tuple(self._latency_counts)
-            return CounterSnapshot(self.key, self._requests, self._errors, self._latency_sum_s, counts, self._hangs)
+            return CounterSnapshot(
+                self.key, self._requests, self._errors, self._latency_sum_s, counts, self._hangs, self._uncomputable
+            )

@@ -11,7 +11,13 @@ import threading
 import time
 import weakref
 
-from edgemm.errors import BadRequestError, EngineError, NotFoundError, UnavailableError
+from edgemm.errors import (
+    BadRequestError,
+    EngineError,
+    NotFoundError,
+    UnavailableError,
+    UncomputableSizeError,
+)
 from edgemm.manifest import Manifest, Variant
 from edgemm_runtime.engines.model import Array, Arrays
 from edgemm_runtime.engines.source import BundleSource
@@ -28,8 +34,8 @@ class ServedModel:
     def __init__(self, name: str, model: Model, counters: Counters) -> None:
         self.name, self.model, self._counters = name, model, counters
         self._run = model.loaded.run
-        self.usual_s = 0.0
-        """How long requests take lately, in the model: a moving mean."""
+        self.usual_s = model.usual_s
+        """How long requests take lately, in the model: a moving mean that begins with a golden sample's time."""
 
     @property
     def manifest(self) -> Manifest:
@@ -57,15 +63,17 @@ class ServedModel:
         try:
             outputs = self._run(inputs)
             failed = False
-        except BadRequestError:
+        except BadRequestError as err:
             counted = False
+            if isinstance(err, UncomputableSizeError):
+                self._counters.add_uncomputable()
             raise
         except (EngineError, MemoryError) as err:
             raise EngineError(f"model {self.name} failed: {str(err) or 'out of memory'}") from err
         finally:
             if counted:
                 took_s = time.perf_counter() - start
-                self.usual_s += (took_s - self.usual_s) * (_WEIGHT if self.usual_s else 1.0)
+                self.usual_s += (took_s - self.usual_s) * _WEIGHT
                 self._counters.add(took_s, failed=failed)
         return outputs
 
@@ -111,11 +119,18 @@ class ModelRegistry:
         _log.info("activated model=%s version=%s variant=%s digest=%.12s", name, key.version, key.variant, key.digest)
         return served
 
+    def suspend(self, name: str) -> None:
+        """Let nothing answer for a model that is still to come, or to come back: as `expect`, also where it serves."""
+        with self._changing:
+            self._models = {**self._models, name: None}
+
     def deactivate(self, name: str) -> None:
         """Stop serving a model, if it is served; requests in flight end on it."""
         with self._changing:
+            known = name in self._models
             self._models = {other: served for other, served in self._models.items() if other != name}
-        _log.info("deactivated model=%s", name)
+        if known:
+            _log.info("deactivated model=%s", name)
 
     def get(self, name: str, *, version: str | None = None) -> ServedModel:
         """Return the active model.

@@ -149,10 +149,12 @@ class Steps:
         Raises:
             Interrupted: the interrupt was set meanwhile.
         """
-        name, active = record.name, record.active
+        name, active, host = record.name, record.active, self._tools.host
         if active is None:
-            self._take_out(name)
+            host.deactivate(name)
             return None
+        if host.serving(name) is None:
+            host.suspend(name)
         failures = 0
         while True:
             try:
@@ -165,12 +167,8 @@ class Steps:
                     return events.Lost(detail)
             else:
                 return None
-            self._take_out(name)
+            host.suspend(name)
             self._pause(failures, interrupt)
-
-    def _take_out(self, name: str) -> None:
-        if self._tools.host.serving(name) is not None:
-            self._tools.host.deactivate(name)
 
     def _swap(self, name: str, installed: Installed) -> None:
         if self._tools.host.serving(name) != (installed.digest, installed.variant):
@@ -231,8 +229,9 @@ class Steps:
         installed, tools = _candidate(record), self._tools
         source = tools.shelf.source(installed.digest)
         watch = trial.Watch(
-            tools.host, record.name, installed, source=source, clock=tools.clock, hang_s=tools.limits.hang_timeout_s
-        )
+            tools.host, record.name, installed,
+            old=record.active, source=source, clock=tools.clock, hang_s=tools.limits.hang_timeout_s,
+        )  # fmt: skip
         ended = watch.run(_target(record).config.probation, interrupt)
         if ended is None:
             raise Interrupted

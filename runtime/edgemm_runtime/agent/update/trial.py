@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edgemm.errors import EdgemmError
 from edgemm.messages import Probation
 from edgemm_runtime.agent.clock import Clock
 from edgemm_runtime.agent.documents import Installed
 from edgemm_runtime.agent.hosting import ModelHost
-from edgemm_runtime.agent.probation import Outcome, Trial, judge
+from edgemm_runtime.agent.probation import Outcome, Trial, hang_limit_s, judge
 from edgemm_runtime.agent.update import events
 from edgemm_runtime.agent.update.events import Event
 from edgemm_runtime.engines.source import BundleSource
 
 _LONGEST_PAUSE_S = 1.0
 _SHORTEST_PAUSE_S = 0.01
+_LOOK_AGAIN_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -25,18 +27,34 @@ class _Figures:
     requests: int = 0
     errors: int = 0
     latency_counts: tuple[int, ...] = ()
+    hangs: int = 0
+    uncomputable: int = 0
+
+    @property
+    def uncomputable_share(self) -> float:
+        return self.uncomputable / max(1, self.requests + self.uncomputable)
 
 
 class Watch:
-    """One trial of one model in this process; it begins when it is made."""
+    """One trial of one model in this process, beside the `old` one's figures; it begins when it is made."""
 
     def __init__(
-        self, host: ModelHost, name: str, installed: Installed, *, source: BundleSource, clock: Clock, hang_s: float
+        self,
+        host: ModelHost,
+        name: str,
+        installed: Installed,
+        *,
+        old: Installed | None,
+        source: BundleSource,
+        clock: Clock,
+        hang_s: float,
     ) -> None:
         self._host, self._name, self._installed, self._source = host, name, installed, source
         self._clock, self._hang_s = clock, hang_s
         self._begun_s = self._checked_s = clock.monotonic()
-        self._before = self._figures()
+        self._slowest_s: float | None = None
+        self._before = self._figures(installed)
+        self._old = _Figures() if old is None else self._figures(old)
 
     def run(self, rules: Probation, interrupt: threading.Event) -> Event | None:
         """Watch until the model stays or goes; None where the interrupt came first."""
@@ -55,39 +73,63 @@ class Watch:
                 return None
 
     def _trial(self) -> Trial:
-        now, before = self._figures(), self._before
+        now, before = self._figures(self._installed), self._before
         earlier = before.latency_counts or (0,) * len(now.latency_counts)
         return Trial(
             elapsed_s=self._clock.monotonic() - self._begun_s,
             requests=now.requests - before.requests,
             errors=now.errors - before.errors,
             latency_counts=[n - b for n, b in zip(now.latency_counts, earlier, strict=True)],
+            hangs=now.hangs - before.hangs,
+            uncomputable=now.uncomputable - before.uncomputable,
+            uncomputable_before=self._old.uncomputable_share,
         )
 
     def _checked(self, trial: Trial) -> Trial:
         """Add what the golden samples say."""
-        wrong, hang = within(lambda: self._host.check(self._name, self._source), timeout_s=self._hang_s)
-        self._checked_s = self._clock.monotonic()
-        told = f"a golden sample was not answered within {self._hang_s:g} s" if hang else None
-        return Trial(
-            trial.elapsed_s,
-            requests=trial.requests,
-            errors=trial.errors,
-            latency_counts=trial.latency_counts,
-            selftest_failure=wrong,
-            hang=told,
+        progress = Progress(slowest_s=self._slowest_s, first_s=self._hang_s)
+        wrong, hang = supervised(
+            lambda: self._host.check(self._name, self._source, answered=progress.answered), progress
         )
+        self._checked_s = self._clock.monotonic()
+        self._slowest_s = progress.slowest_s
+        told = f"a golden sample was not answered within {progress.limit_s:.3g} s" if hang else None
+        return replace(trial, selftest_failure=wrong, hang=told)
 
-    def _figures(self) -> _Figures:
-        for snapshot in self._host.snapshot():
-            key = snapshot.key
-            if (key.name, key.digest, key.variant) == (self._name, self._installed.digest, self._installed.variant):
-                return _Figures(snapshot.requests, snapshot.errors, snapshot.latency_counts)
+    def _figures(self, installed: Installed) -> _Figures:
+        for found in self._host.snapshot():
+            key = found.key
+            if (key.name, key.digest, key.variant) == (self._name, installed.digest, installed.variant):
+                return _Figures(found.requests, found.errors, found.latency_counts, found.hangs, found.uncomputable)
         return _Figures()
 
 
-def within(call: Callable[[], None], *, timeout_s: float) -> tuple[str | None, bool]:
-    """Run `call` in a thread of its own; returns what went wrong, and whether it did not end in time.
+class Progress:
+    """When golden samples were answered in a thread, and since when the next one is awaited."""
+
+    def __init__(self, *, slowest_s: float | None, first_s: float) -> None:
+        self.slowest_s, self._first_s = slowest_s, first_s
+        self._since_s = time.monotonic()
+
+    def answered(self) -> None:
+        """Note that one was answered."""
+        now_s = time.monotonic()
+        self.slowest_s = max(self.slowest_s or 0.0, now_s - self._since_s)
+        self._since_s = now_s
+
+    @property
+    def limit_s(self) -> float:
+        """How long the next one may take."""
+        return hang_limit_s(self.slowest_s, first_s=self._first_s)
+
+    @property
+    def left_s(self) -> float:
+        """How much of that is left; below 0 where it is over."""
+        return self._since_s + self.limit_s - time.monotonic()
+
+
+def supervised(call: Callable[[], None], progress: Progress) -> tuple[str | None, bool]:
+    """Run `call` in a thread of its own; returns what went wrong, and whether it made no progress any more.
 
     A thread that hangs in an engine cannot be ended: it is left behind and does not keep the process alive.
     """
@@ -102,7 +144,12 @@ def within(call: Callable[[], None], *, timeout_s: float) -> tuple[str | None, b
 
     thread = threading.Thread(target=run, name="edgemm-golden", daemon=True)
     thread.start()
-    thread.join(timeout_s)
-    if thread.is_alive():
-        return None, True
+    looked = False
+    while thread.is_alive():
+        late = progress.left_s <= 0
+        if late and looked:
+            return None, True
+        # Looked at again before it is given up: one look may fall into a pause of the whole machine.
+        looked = late
+        thread.join(_LOOK_AGAIN_S if late else progress.left_s)
     return (failed[0] if failed else None), False

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from edgemm.messages import LATENCY_EDGES_S, Probation
-from edgemm_runtime.agent.probation import Outcome, Trial, judge, median_s
+from edgemm_runtime.agent.probation import Outcome, Trial, hang_limit_s, judge, median_s
 
 RULES = Probation(min_duration_s=60, min_requests=20, max_duration_s=600, max_error_ratio=0.05, max_latency_s=0.01)
 FAST, SLOW = [0, 0, 100], [0] * 20 + [100]
@@ -31,6 +31,10 @@ FAST, SLOW = [0, 0, 100], [0] * 20 + [100]
             "selftest_failed",
         ),
         ("a golden sample hung", Trial(600, requests=99, hang="30 s"), "roll_back", "hang"),
+        ("a request hung, however few there were", Trial(1, requests=1, errors=1, hangs=1), "roll_back", "hang"),
+        ("sizes that it cannot compute", Trial(1, requests=18, uncomputable=2), "roll_back", "errors"),
+        ("as many such sizes as always", Trial(60, requests=18, uncomputable=2, uncomputable_before=0.1), "go_on", ""),
+        ("too few of them to tell", Trial(1, requests=1, uncomputable=18), "go_on", ""),
         ("all at once", Trial(600, 99, 99, SLOW, "wrong", "hang"), "roll_back", "selftest_failed"),
     ],
 )
@@ -42,6 +46,11 @@ def test_probation(story: str, trial: Trial, outcome: str, reason: str) -> None:
 def test_defaults_commit_a_model_that_nobody_asks() -> None:
     assert judge(Probation(), Trial(59.9)).outcome is Outcome.GO_ON
     assert judge(Probation(), Trial(60)).outcome is Outcome.COMMIT
+
+
+@pytest.mark.parametrize(("slowest_s", "limit_s"), [(None, 30.0), (0.0, 1.5), (0.001, 1.5), (0.15, 1.5), (2.0, 20.0)])
+def test_a_hang_is_told_by_what_golden_samples_took_before(slowest_s: float | None, limit_s: float) -> None:
+    assert hang_limit_s(slowest_s, first_s=30.0) == pytest.approx(limit_s)
 
 
 def test_a_roll_back_says_what_was_found() -> None:

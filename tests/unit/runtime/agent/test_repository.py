@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -135,6 +136,17 @@ def test_a_cache_that_power_cut_short(fleet: SimulatedFleet, device: _Device) ->
     for path in device.folder.glob("*.json"):
         path.write_bytes(path.read_bytes()[:10])
     device.repository().manifest(_wanted(fleet))
+
+
+def test_what_a_killed_process_left_half_written_is_removed_at_the_next_start(
+    fleet: SimulatedFleet, device: _Device
+) -> None:
+    device.repository().manifest(_wanted(fleet))
+    kept = {path.name for path in device.folder.iterdir()}
+    with tempfile.NamedTemporaryFile(dir=device.folder, delete=False) as left:
+        left.write(b"{")
+    device.repository()
+    assert {path.name for path in device.folder.iterdir()} == kept
 
 
 def test_a_bearer_that_is_refused_says_nothing_about_the_metadata(fleet: SimulatedFleet, device: _Device) -> None:

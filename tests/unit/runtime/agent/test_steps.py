@@ -113,6 +113,21 @@ def test_errors_on_probation(world: DeviceWorld) -> None:
     assert (world.record.update.reason, world.serves()) == ("errors", "1.0.0")
 
 
+@pytest.mark.parametrize(("before", "ended"), [((100, 0), ("rolled_back", "errors")), ((50, 50), ("committed", None))])
+def test_sizes_that_the_version_before_computed_are_held_against_a_new_one(
+    world: DeviceWorld, before: tuple[int, int], ended: tuple[str, str | None]
+) -> None:
+    """Half of the clients' requests are of a size that version 2 refuses."""
+    world.host.sizes[VERSIONS.digest("1.0.0")] = before
+    world.updater.tell(VERSIONS.wanted("2.0.0", config=_quick(min_duration_s=5.0, min_requests=1)))
+    while world.serves() != "2.0.0":
+        assert world.updater.work()
+    world.host.on_check = lambda: world.host.sizes.update({VERSIONS.digest("2.0.0"): (50, 50)})
+    world.settle()
+    assert world.record.update is not None
+    assert (world.record.update.state.value, world.record.update.reason) == ended
+
+
 def test_what_is_no_longer_needed_is_removed_after_a_commit(world: DeviceWorld, tmp_path: Path) -> None:
     _reach(world, VERSIONS.wanted("2.0.0", config=_quick()))
     assert {path.stem for path in tmp_path.glob("manifests/*")} == {VERSIONS.digest(v) for v in ("1.0.0", "2.0.0")}

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgemm.errors import NotFoundError, SelfTestError
+from edgemm.errors import NotFoundError, SelfTestError, UnavailableError
 from edgemm.messages import LATENCY_EDGES_S
 from edgemm_runtime.serving.counters import Counters, ServedKey
 from edgemm_runtime.serving.registry import ModelRegistry
@@ -120,3 +120,42 @@ def test_counting_from_many_threads_loses_nothing() -> None:
     for thread in threads:
         thread.join()
     assert counters.snapshot().requests == sum(counters.snapshot().latency_counts) == 20_000
+
+
+def test_what_is_swapped_out_leaves_memory_at_once(tmp_path: Path) -> None:
+    registry = ModelRegistry()
+    make_bundle(tmp_path / "1", version="1.0.0", seed=1)
+    make_bundle(tmp_path / "2", version="2.0.0", seed=2)
+    gc.collect()
+    gc.disable()
+    try:
+        for variant in ("tflite:float32", "onnx:float32"):
+            old = weakref.ref(activate(registry, tmp_path / "1", variant=variant).model.loaded)
+            activate(registry, tmp_path / "2", variant=variant)
+            assert old() is None, f"{variant} waits for a collection of garbage"
+    finally:
+        gc.enable()
+    assert len(registry.in_use()) == 1
+
+
+def test_a_model_is_known_to_be_quick_before_its_first_request(tmp_path: Path) -> None:
+    make_bundle(tmp_path / "1", version="1.0.0", seed=1)
+    registry = ModelRegistry()
+    activate(registry, tmp_path / "1")
+    assert registry.usual_s("tiny") > 0
+
+
+def test_a_model_that_is_loaded_again_is_not_ready_rather_than_unknown(tmp_path: Path) -> None:
+    make_bundle(tmp_path / "1", version="1.0.0", seed=1)
+    registry = ModelRegistry()
+    activate(registry, tmp_path / "1")
+    registry.suspend("tiny")
+    with pytest.raises(UnavailableError, match="not ready"):
+        registry.get("tiny")
+    assert not registry.ready
+    activate(registry, tmp_path / "1")
+    assert registry.ready
+    registry.suspend("tiny")
+    registry.deactivate("tiny")
+    with pytest.raises(NotFoundError):
+        registry.get("tiny")

@@ -48,6 +48,7 @@ def test_too_small_is_a_bad_request(sized: tuple[FlaskClient, ModelRegistry], ro
     assert ask(client, route, np.ones((1, 4, 4, 1), np.float32))[0] == 200
     [counted] = registry.snapshot()
     assert (counted.requests, counted.errors) == (1, 0), "what a client got wrong is not held against the model"
+    assert counted.uncomputable == 1, "but known, for a model before it may have computed that size"
 
 
 @pytest.mark.parametrize("route", ROUTES)
