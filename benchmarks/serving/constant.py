@@ -23,7 +23,7 @@ def start(port: int, answer: bytes, headers: tuple[tuple[str, str], ...]) -> ser
     reply = Reply(200, answer, "application/octet-stream", headers)
 
     class Constant(Dispatcher):
-        def quick(self, request: Request) -> Reply:
+        def quick(self, request: Request) -> Reply:  # noqa: ARG002 - the overridden signature
             return reply
 
     server.Dispatcher = Constant  # type: ignore[misc]
