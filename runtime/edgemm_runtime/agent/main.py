@@ -16,6 +16,8 @@ from edgemm_runtime.agent.enrol import check_options, identify
 from edgemm_runtime.agent.hosting import RegistryHost
 from edgemm_runtime.agent.options import AgentOptions
 from edgemm_runtime.agent.state_folder import StateFolder
+from edgemm_runtime.service.keeper import keeping
+from edgemm_runtime.service.notify import Notifier
 from edgemm_runtime.serving.registry import ModelRegistry
 from edgemm_runtime.serving.server import ModelServer
 
@@ -45,7 +47,10 @@ def run_agent(options: AgentOptions) -> None:
         agent = Agent(folder, identify(folder, options), RegistryHost(registry), options.limits, clock=Clock())
         stack.callback(agent.close)
         agent.recover()
-        with _stopping_on_signals(agent, received):
+        with (
+            keeping(Notifier.from_environment(os.environ), registry, agent.source, loop=lambda: agent.came_round_s),
+            _stopping_on_signals(agent, received),
+        ):
             ending = agent.run()
     if signal.SIGINT in received:
         raise KeyboardInterrupt
