@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 
 from edgemm.messages import LATENCY_EDGES_S
 from edgemm_runtime.serving.counters import CounterSnapshot
+from edgemm_runtime.serving.device_metrics import DeviceCollector
 from edgemm_runtime.serving.registry import ModelRegistry
 
 _LABELS = ("model", "version", "variant")
@@ -42,6 +43,7 @@ def make_collectors(models: ModelRegistry) -> tuple[CollectorRegistry, Counter]:
     """Return a registry for one application, and its counter of HTTP answers by status."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(ModelCollector(models))
+    registry.register(DeviceCollector())
     answers = Counter("edgemm_http_responses", "HTTP answers by status.", ("status",), registry=registry)
     return registry, answers
 
