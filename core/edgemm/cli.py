@@ -89,6 +89,11 @@ COMMANDS = {
         "Serve bundles on this machine, or be a device of a fleet (--fleet).",
         "runtime",
     ),
+    "service": LazyCommand(
+        "edgemm_runtime.commands.service:service",
+        "Run this device as a systemd service: install, uninstall, status, show.",
+        "runtime",
+    ),
     "fleet": LazyCommand("edgemm_fleet.cli:fleet", "Serve and operate a fleet of devices.", "fleet"),
     "demo": LazyCommand("edgemm_demo.cli:demo", "See the whole story on this machine, in about two minutes.", "demo"),
     "doctor": LazyCommand(

@@ -230,14 +230,19 @@ class ModelCounters(Struct, frozen=True, kw_only=True):
     """One count a bucket of `LATENCY_EDGES_S`; zeros at the end are left out."""
 
 
-class SystemGauges(Struct, frozen=True, kw_only=True):
-    """How the box is; None where it cannot be read."""
+class SystemGauges(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How the box is; None, and left out, where it cannot be read."""
 
     temperature_c: float | None = msgspec.field(name="t", default=None)
     load_1m: float | None = msgspec.field(name="l", default=None)
     memory_available_bytes: Natural | None = msgspec.field(name="m", default=None)
     disk_free_bytes: Natural | None = msgspec.field(name="d", default=None)
     rss_bytes: Natural | None = msgspec.field(name="r", default=None)
+    throttled_bits: Natural | None = msgspec.field(name="p", default=None)
+    """As the Raspberry Pi's firmware tells them: 0 undervoltage, 1 frequency capped, 2 throttled, 3 soft temperature
+    limit; 16 to 19 the same since the machine started."""
+    storage_life_used_percent: Natural | None = msgspec.field(name="w", default=None)
+    """Of the most worn eMMC, in steps of 10 and rounded up; 110 is beyond its life."""
 
 
 class SpoolGauges(Struct, frozen=True, kw_only=True):

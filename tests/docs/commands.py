@@ -38,11 +38,14 @@ def check(arguments: list[str]) -> None:
         found = command.get_command(context, arguments[0])
         if found is None:
             raise click.UsageError(f"no command {arguments[0]!r} in {context.command_path}")
-        command, context = found, click.Context(found, info_name=arguments[0], parent=context)
+        command = found
+        context = click.Context(found, info_name=arguments[0], parent=context, **found.context_settings)
         arguments = arguments[1:]
     given, rest, _ = command.make_parser(context).parse_args(list(arguments))
     if rest and not isinstance(command, click.Group):
         raise click.UsageError(f"{context.command_path}: {rest} is more than it takes")
+    if context.ignore_unknown_options:  # what it does not know itself goes to `edgemm run`
+        check(["run", *given["arguments"]])
     for parameter in command.params:
         _check_value(parameter, given.get(parameter.name or ""), context)
 

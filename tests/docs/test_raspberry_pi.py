@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from edgemm_runtime.service.unit import WATCHDOG_S
 from simulators.models import make_bundle
 from tests.docs.camera_model import CAPTURES, NoMoreFrames, camera_module, write_colour_bundle
 from tests.docs.commands import check
@@ -103,6 +104,12 @@ def test_the_unit_starts_a_command_that_exists_with_its_options():
     check(arguments)
 
 
+def test_the_unit_is_the_one_that_the_command_writes():
+    program, _, *arguments = shlex.split(re.search(r"^ExecStart=(.+)$", one("systemd-unit"), re.MULTILINE)[1])
+    done = subprocess.run([BIN / "edgemm", "service", "show", *arguments], capture_output=True, text=True, check=False)
+    assert done.stdout.replace(str(BIN / "edgemm"), program) == one("systemd-unit"), done.stderr
+
+
 def test_a_unit_that_is_wrong_would_be_noticed(tmp_path):
     path = unit(tmp_path)
     path.write_text(path.read_text().replace("Restart=always", "Restart=sometimes"))
@@ -111,10 +118,9 @@ def test_a_unit_that_is_wrong_would_be_noticed(tmp_path):
 
 def test_the_unit_has_what_the_page_promises():
     text = one("systemd-unit")
-    for line in ("Restart=always", "StateDirectory=edgemm", "NoNewPrivileges=yes", "ProtectSystem=strict"):
+    promised = ("Type=notify", "Restart=always", "StateDirectory=edgemm", "DynamicUser=yes", "ProtectSystem=strict")
+    for line in (*promised, f"WatchdogSec={WATCHDOG_S}"):
         assert f"\n{line}\n" in text
-    assert "Type=notify" not in text
-    assert "WatchdogSec" not in text
 
 
 def test_the_camera_loop_in_one_process_sees_blue(tmp_path, monkeypatch, capsys):
@@ -149,7 +155,11 @@ def test_the_service_enrols_by_the_token_of_its_environment_and_later_starts_nee
 
     def service():
         line = re.search(r"^ExecStart=\S+ (.+)$", one("systemd-unit"), re.MULTILINE)[1]
-        return [*shlex.split(line.replace("${EDGEMM_FLEET}", url).replace("%S", str(tmp_path))), "--port", "0"]
+        return [
+            *shlex.split(line.replace("https://fleet.example:8443", url).replace("%S", str(tmp_path))),
+            "--port",
+            "0",
+        ]
 
     admin = json.loads(edgemm("fleet", "init", str(tmp_path / "fleet"), "--public-url", url, "--json"))["token"]
     serve = ["fleet", "serve", str(tmp_path / "fleet"), "--broker", f"embedded:{broker}"]

@@ -44,6 +44,8 @@ from edgemm_runtime.agent.update.steps import Box, Steps, Tools
 from edgemm_runtime.agent.update.updater import Updater
 from edgemm_runtime.agent.wishes import Wishes
 from edgemm_runtime.engines import available, selftest
+from edgemm_runtime.engines.source import BundleSource
+from edgemm_runtime.serving.counters import ServedKey
 
 _log = logging.getLogger(__name__)
 _LONGEST_WAIT_S = 1.0
@@ -75,6 +77,8 @@ class Agent:
         self._inbox = Inbox()
         self._changing = threading.RLock()
         self._refusals: dict[str, float] = {}
+        self.came_round_s: float | None = None
+        """When the loop came round last, by the monotonic clock; None before `run`."""
         self._time = TimeKeeper(folder, clock, persist_s=limits.time_persist_s)
         server = FleetServer(
             identity.url,
@@ -124,6 +128,7 @@ class Agent:
 
     def run(self) -> Ending:
         """Work until `stop`; what serves goes on serving meanwhile and after."""
+        self.came_round_s = self._clock.monotonic()
         self._reporter.note("agent_started")
         for updater in self._updaters.values():
             updater.start()
@@ -149,6 +154,7 @@ class Agent:
     def _loop(self) -> Ending:
         next_window_s = self._clock.monotonic() + self._limits.telemetry_interval_s
         while True:
+            self.came_round_s = self._clock.monotonic()
             item = self._next(next_window_s)
             if item in {Signal.STOP, Signal.RESTART}:
                 return Ending.STOPPED if item is Signal.STOP else Ending.RESTART
@@ -245,6 +251,10 @@ class Agent:
     def _prune(self) -> int:
         with self._changing:
             return self._shelf.prune(_kept(self._records()), in_flight=_in_flight(self._records()))
+
+    def source(self, key: ServedKey) -> BundleSource:
+        """Return the bundle of something that is served; raises as `Shelf.manifest`."""
+        return self._shelf.source(key.digest)
 
     def _selftest(self, installed: Installed) -> None:
         selftest.run_in_child(

@@ -16,6 +16,8 @@ from edgemm_runtime.agent.enrol import check_options, identify
 from edgemm_runtime.agent.hosting import RegistryHost
 from edgemm_runtime.agent.options import AgentOptions
 from edgemm_runtime.agent.state_folder import StateFolder
+from edgemm_runtime.service.keeper import keeping
+from edgemm_runtime.service.notify import Notifier
 from edgemm_runtime.serving.registry import ModelRegistry
 from edgemm_runtime.serving.server import ModelServer
 
@@ -41,11 +43,22 @@ def run_agent(options: AgentOptions) -> None:
         folder = StateFolder(options.state_dir)
         stack.callback(folder.close)
         registry = ModelRegistry()
-        stack.enter_context(ModelServer(registry, host=options.listen, port=options.port, access=options.access))
+        server = stack.enter_context(
+            ModelServer(registry, host=options.listen, port=options.port, access=options.access)
+        )
         agent = Agent(folder, identify(folder, options), RegistryHost(registry), options.limits, clock=Clock())
         stack.callback(agent.close)
         agent.recover()
-        with _stopping_on_signals(agent, received):
+        with (
+            keeping(
+                Notifier.from_environment(os.environ),
+                registry,
+                agent.source,
+                loop=lambda: agent.came_round_s,
+                server_turns=lambda: server.healthy,
+            ),
+            _stopping_on_signals(agent, received),
+        ):
             ending = agent.run()
     if signal.SIGINT in received:
         raise KeyboardInterrupt

@@ -1,23 +1,28 @@
-"""How the box is: temperature, load, memory, disk. What cannot be read is None."""
+"""How the box is: temperature, throttling, load, memory, disk. What cannot be read is None."""
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
-import psutil
-
 from edgemm.messages import SystemGauges
+from edgemm_runtime.board.sysfs import Sysfs
+
+_NO_LIMIT_BYTES = 2**53 - 1
 
 
-def gauges(folder: Path) -> SystemGauges:
+def gauges(folder: Path, *, files: Sysfs | None = None) -> SystemGauges:
     """Read the gauges; disk is that of `folder`."""
+    files = files or Sysfs()
     return SystemGauges(
-        temperature_c=_temperature_c(),
-        load_1m=round(psutil.getloadavg()[0], 2),
-        memory_available_bytes=memory_available_bytes(),
+        temperature_c=files.temperature_c(),
+        load_1m=round(os.getloadavg()[0], 2),
+        memory_available_bytes=files.memory_bytes("MemAvailable"),
         disk_free_bytes=disk_free_bytes(folder),
-        rss_bytes=psutil.Process().memory_info().rss,
+        rss_bytes=_rss_bytes(files),
+        throttled_bits=files.throttled_bits(),
+        storage_life_used_percent=files.storage_life_used_percent(),
     )
 
 
@@ -27,10 +32,11 @@ def disk_free_bytes(folder: Path) -> int:
 
 
 def memory_available_bytes() -> int:
-    """Return the memory that can be had without swapping."""
-    return int(psutil.virtual_memory().available)
+    """Return the memory that can be had without swapping; where the kernel does not say, there is no limit."""
+    found = Sysfs().memory_bytes("MemAvailable")
+    return _NO_LIMIT_BYTES if found is None else found
 
 
-def _temperature_c() -> float | None:
-    readings = [entry.current for entries in psutil.sensors_temperatures().values() for entry in entries]
-    return round(max(readings), 1) if readings else None
+def _rss_bytes(files: Sysfs) -> int | None:
+    words = (files.text("proc/self/statm") or "").split()
+    return int(words[1]) * os.sysconf("SC_PAGE_SIZE") if len(words) > 1 else None

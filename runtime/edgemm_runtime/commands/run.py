@@ -21,6 +21,8 @@ from edgemm_runtime.commands.access import access_options, read_access
 from edgemm_runtime.engines import available, golden
 from edgemm_runtime.engines.choice import AUTO, choose, parse_policy
 from edgemm_runtime.engines.model import Array
+from edgemm_runtime.service.keeper import keeping
+from edgemm_runtime.service.notify import Notifier
 from edgemm_runtime.serving.access import Access
 from edgemm_runtime.serving.registry import ModelRegistry
 from edgemm_runtime.serving.server import LOOPBACK, ModelServer
@@ -91,7 +93,14 @@ def _serve(paths: tuple[Path, ...], *, host: str, port: int, variant: str, quiet
             registry.activate(bundle.manifest.name, bundle, wanted)
             if not quiet:
                 _announce(server, bundle, variant_id=wanted.id)
-        stop.wait()
+        by_digest = {bundle.digest: bundle for bundle in opened}
+        with keeping(
+            Notifier.from_environment(os.environ),
+            registry,
+            lambda key: by_digest[key.digest],
+            server_turns=lambda: server.healthy,
+        ):
+            stop.wait()
 
 
 def _open_all(paths: tuple[Path, ...], stack: ExitStack) -> list[Bundle]:

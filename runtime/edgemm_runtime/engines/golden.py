@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -42,6 +42,41 @@ def read_samples(source: BlobSource) -> Samples:
     return Samples(golden.samples, inputs, outputs)
 
 
+@dataclass(frozen=True)
+class Expectation:
+    """What a variant must answer to the golden samples, in memory."""
+
+    variant: Variant
+    samples: Samples
+    tolerances: Mapping[str, Tolerance]
+
+    def first(self) -> Expectation:
+        """Return what it must answer to the first sample, without holding the others."""
+        kept = [{n: a[:1, ...].copy() for n, a in of.items()} for of in (self.samples.inputs, self.samples.outputs)]
+        return replace(self, samples=replace(self.samples, inputs=kept[0], outputs=kept[1]))
+
+    def check(
+        self, model: LoadedModel, *, samples: int | None = None, answered: Callable[[], None] = lambda: None
+    ) -> None:
+        """Run the first `samples` samples (all by default) and compare the answers; as `golden.check`."""
+        golden = self.samples
+        disagreeing = dict.fromkeys(self.tolerances, 0)
+        for index in range(golden.count if samples is None else min(samples, golden.count)):
+            answers = model.run(golden.input(index))
+            for name, tolerance in self.tolerances.items():
+                expected, found = golden.outputs[name][index, ...], answers[name]
+                error = max_error(expected, found)
+                _check_error(self.variant, name, index=index, error=error, limit=tolerance.max_abs)
+                disagreeing[name] += not same_argmax(expected, found)
+                _check_argmax(self.variant, name, disagreeing[name], tolerance=tolerance, count=golden.count)
+            answered()
+
+
+def expectation(source: BlobSource, variant: Variant) -> Expectation:
+    """Read what a bundle says that a variant must answer; raises as `read_samples`."""
+    return Expectation(variant, read_samples(source), source.manifest.golden.tolerance[variant.id])
+
+
 def check(
     source: BlobSource,
     variant: Variant,
@@ -59,17 +94,7 @@ def check(
         BundleError: the samples cannot be read.
         EngineError: the engine failed on one.
     """
-    golden = read_samples(source)
-    tolerances = source.manifest.golden.tolerance[variant.id]
-    disagreeing = dict.fromkeys(tolerances, 0)
-    for index in range(golden.count if samples is None else min(samples, golden.count)):
-        answers = model.run(golden.input(index))
-        for name, tolerance in tolerances.items():
-            expected, found = golden.outputs[name][index, ...], answers[name]
-            _check_error(variant, name, index=index, error=max_error(expected, found), limit=tolerance.max_abs)
-            disagreeing[name] += not same_argmax(expected, found)
-            _check_argmax(variant, name, disagreeing[name], tolerance=tolerance, count=golden.count)
-        answered()
+    expectation(source, variant).check(model, samples=samples, answered=answered)
 
 
 def max_error(expected: Array, found: Array) -> float:

@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 
 from edgemm.messages import LATENCY_EDGES_S
 from edgemm_runtime.serving.counters import CounterSnapshot
+from edgemm_runtime.serving.device_metrics import DeviceCollector
 from edgemm_runtime.serving.registry import ModelRegistry
 
 _LABELS = ("model", "version", "variant")
@@ -58,6 +59,7 @@ def make_collectors(models: ModelRegistry, statuses: Callable[[], Mapping[int, i
     """Return a registry for one application."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(ModelCollector(models))
+    registry.register(DeviceCollector())
     registry.register(AnswerCollector(statuses))
     return registry
 

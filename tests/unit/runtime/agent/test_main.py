@@ -78,6 +78,9 @@ class _StillLoading:
     def recover(self) -> None:
         pass
 
+    def source(self, key: object) -> None:
+        raise AssertionError("nothing is served")
+
     def close(self) -> None:
         pass
 

@@ -1,0 +1,1 @@
+"""A system service: the unit, its installation, and what the process tells the service manager of itself."""
