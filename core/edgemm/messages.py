@@ -216,6 +216,9 @@ class Ack(Struct, frozen=True, kw_only=True):
 LATENCY_EDGES_S = tuple(50e-6 * 2 ** (i / 2) for i in range(32))
 """Upper edges of the latency buckets, 50 µs to 2.3 s by factors of √2; one more bucket counts what is above."""
 
+SHADOW_ERROR_EDGES = tuple(float(f"{10 ** (i / 2):.3g}") for i in range(-12, 3))
+"""Upper edges of the buckets of a shadow's errors as a share of the output's range: 1e-06, 3.16e-06, 1e-05 … 10."""
+
 
 class ModelCounters(Struct, frozen=True, kw_only=True):
     """Counters of one (model, digest, variant) since boot; they only rise."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Flask, Response
 
-from edgemm_runtime.serving import open_inference, people
+from edgemm_runtime.serving import open_inference, people, shadows
 from edgemm_runtime.serving.limits import ServingLimits
 from edgemm_runtime.serving.metrics import make_collectors
 from edgemm_runtime.serving.registry import ModelRegistry
@@ -19,6 +19,8 @@ def create_app(models: ModelRegistry, limits: ServingLimits) -> Flask:
     register_errors(app, max_body_bytes=limits.max_body_bytes)
     app.register_blueprint(open_inference.make_blueprint(models, limits))
     app.register_blueprint(people.make_blueprint(models, limits, metrics))
+    metrics.register(shadows.ShadowCollector(models.shadows))
+    app.register_blueprint(shadows.make_blueprint(models.shadows))
 
     @app.after_request
     def count(response: Response) -> Response:
