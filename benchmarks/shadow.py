@@ -107,7 +107,9 @@ def make_bundle(path: Path, file: Path, *, version: str) -> Path:
         lineage=Lineage(
             source_name=file.name, source_digest=digests[0], source_format="tflite", libraries={}, options={}
         ),
-        blobs={d: Blob(size=len(c), media_type="application/octet-stream") for d, c in zip(digests, contents, strict=True)},
+        blobs={
+            d: Blob(size=len(c), media_type="application/octet-stream") for d, c in zip(digests, contents, strict=True)
+        },
     )
     write_bundle(path, manifest, dict(zip(digests, contents, strict=True)))
     return path
@@ -195,7 +197,9 @@ def _rounds(
 
 
 def _print(found: dict[str, list[Load]], *, connections: int) -> None:
-    print(f"\n{connections} connections | p50 µs | p99 µs | req/s | p50 ratio | p99 ratio | req/s ratio\n---|---|---|---|---|---|---")
+    print(
+        f"\n{connections} connections | p50 µs | p99 µs | req/s | p50 ratio | p99 ratio | req/s ratio\n---|---|---|---|---|---|---"
+    )
     for name, loads in found.items():
         values = [statistics.median(getattr(one, field) for one in loads) for field in ("p50_us", "p99_us", "per_s")]
         ratios = [
@@ -207,7 +211,9 @@ def _print(found: dict[str, list[Load]], *, connections: int) -> None:
 
 def _told(answer: dict[str, Any]) -> str:
     beside = answer["shadows"][0]["beside"][0]
-    return "\nthe shadow: " + ", ".join(f"{k} {beside[k]}" for k in ("sampled", "compared", "errors", "dropped", "crashes"))
+    return "\nthe shadow: " + ", ".join(
+        f"{k} {beside[k]}" for k in ("sampled", "compared", "errors", "dropped", "crashes")
+    )
 
 
 def _noise(shape: Any, dtype: Any) -> Any:

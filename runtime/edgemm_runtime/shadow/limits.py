@@ -12,7 +12,10 @@ class ShadowLimits:
     """Limits of one shadow."""
 
     busy_share: float = 0.01
-    """It computes at most this share of the time: a burst is followed by a pause that is so much longer than it."""
+    """It takes at most this share of one CPU: a burst is followed by a pause that is so much longer than it computed.
+
+    Requests that meet it on a shared cache or memory bus are then rarer than those that a 99th percentile is about.
+    """
 
     burst_samples: int = 32
     """Samples that wait at a time, and go to the shadow at once; beyond it they are dropped and counted."""

@@ -138,9 +138,7 @@ def _pair(counts: ShadowCounts, labels: Sequence[str] | None, ranges: Mapping[st
         errors=counts.errors,
         dropped=counts.dropped,
         crashes=counts.crashes,
-        outputs={
-            name: _output(found, labels, scale=ranges.get(name, 1.0)) for name, found in counts.agreement.items()
-        },
+        outputs={name: _output(found, labels, scale=ranges.get(name, 1.0)) for name, found in counts.agreement.items()},
     )
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -156,9 +155,7 @@ class Shadow:
 
     def _live(self) -> None:
         candidate = self.candidate
-        process = ShadowProcess(
-            candidate.location, candidate.variant_id, timeout_s=self._limits.answer_timeout_s
-        )
+        process = ShadowProcess(candidate.location, candidate.variant_id, timeout_s=self._limits.answer_timeout_s)
         with closing(process):
             with self._lock:
                 self._process = process
@@ -175,12 +172,11 @@ class Shadow:
         self.state = ShadowState.RUNNING
         _log.info("shadow runs candidate=%s", self.candidate)
         while (burst := self._next_burst()) is not None:
-            begun_s = time.monotonic()
-            self._ask(process, *burst)
-            busy_s = time.monotonic() - begun_s
-            self._stopping.wait(busy_s / self._limits.busy_share - busy_s)
+            cpu_s = self._ask(process, *burst)
+            self._stopping.wait(cpu_s / self._limits.busy_share - cpu_s)
 
-    def _ask(self, process: ShadowProcess, tally: Tally, samples: tuple[Sample, ...]) -> None:
+    def _ask(self, process: ShadowProcess, tally: Tally, samples: tuple[Sample, ...]) -> float:
+        """Have a burst answered; return what it took of the CPU in seconds."""
         try:
             answer = process.ask(samples)
         except ShadowLostError:
@@ -192,6 +188,7 @@ class Shadow:
         self._crashes_in_a_row = 0
         self.reason = answer.message
         tally.answered(answer)
+        return answer.cpu_s
 
     def _next_burst(self) -> tuple[Tally, tuple[Sample, ...]] | None:
         """Wait for samples that were answered by one active model; None where it is to stop."""
