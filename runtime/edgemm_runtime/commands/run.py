@@ -18,6 +18,7 @@ from edgemm.bundle import Bundle, open_bundle
 from edgemm.durations import Duration
 from edgemm.errors import InputError
 from edgemm_runtime.commands.access import access_options, read_access
+from edgemm_runtime.commands.shadowing import Shadows, candidates, end
 from edgemm_runtime.engines import available, golden
 from edgemm_runtime.engines.choice import AUTO, choose, parse_policy
 from edgemm_runtime.engines.model import Array
@@ -26,6 +27,7 @@ from edgemm_runtime.service.notify import Notifier
 from edgemm_runtime.serving.access import Access
 from edgemm_runtime.serving.registry import ModelRegistry
 from edgemm_runtime.serving.server import LOOPBACK, ModelServer
+from edgemm_runtime.shadow.limits import DEFAULT_SHARE
 
 _MAX_CURL_VALUES = 128
 
@@ -36,6 +38,20 @@ _MAX_CURL_VALUES = 128
 @click.option("--listen", default=LOOPBACK, show_default=True, metavar="ADDRESS", help="0.0.0.0: the whole network.")
 @click.option("--variant", default=AUTO, show_default=True, help="A variant, or several in order: tflite:int8,onnx:…")
 @access_options
+@click.option(
+    "--shadow",
+    "shadows",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="BUNDLE",
+    help="Run this beside the model of its name, on a share of the requests, and compare; it answers none. Repeatable.",
+)
+@click.option(
+    "--shadow-share",
+    type=click.FloatRange(0, 1, min_open=True),
+    help=f"Share of the requests that a shadow sees; {DEFAULT_SHARE:g} by default.",
+)
+@click.option("--shadow-variant", help="The shadow's variant, or several in order; auto by default.")
 @click.option("--quiet", is_flag=True, help="Print and log nothing but errors.")
 @click.option("--fleet", metavar="URL", help="Be a device of this fleet, which says what to serve.")
 @click.option("--token", help="The enrolment token, at the first start.", envvar="EDGEMM_TOKEN", show_envvar=True)
@@ -53,6 +69,9 @@ def run(
     port: int,
     listen: str,
     variant: str,
+    shadows: tuple[Path, ...],
+    shadow_share: float | None,
+    shadow_variant: str | None,
     quiet: bool,
     fleet: str | None,
     tls_cert: Path | None,
@@ -64,12 +83,13 @@ def run(
     """Serve bundles on this machine, or be a device of a fleet (--fleet).
 
     Open Inference Protocol v2 under /v2, POST /predict for people, /metrics for Prometheus. Ctrl-C or SIGTERM end it,
-    after the requests in flight.
+    after the requests in flight. How a shadow agrees is at /shadow and /metrics.
     """
     _set_up_logging(quiet=quiet)
     access = read_access(tls_cert=tls_cert, tls_key=tls_key, api_key_file=api_key_file, unix_socket=unix_socket)
+    wanted = Shadows(shadows, shadow_share, shadow_variant)
     if fleet is not None:
-        if bundles or variant != AUTO:
+        if bundles or variant != AUTO or wanted != Shadows():
             raise click.UsageError("with --fleet, the fleet says which bundles and variants to serve: leave them out")
         _be_a_device(fleet, port=port, listen=listen, access=access, **device)
         return
@@ -77,15 +97,25 @@ def run(
         raise click.UsageError(f"--{alone[0].removesuffix('s').replace('_', '-')} needs --fleet")
     if not bundles:
         raise click.UsageError("expected a BUNDLE to serve, or --fleet URL")
-    _serve(bundles, host=listen, port=port, variant=variant, quiet=quiet, access=access)
+    _serve(bundles, host=listen, port=port, variant=variant, shadows=wanted, quiet=quiet, access=access)
 
 
-def _serve(paths: tuple[Path, ...], *, host: str, port: int, variant: str, quiet: bool, access: Access) -> None:
+def _serve(
+    paths: tuple[Path, ...],
+    *,
+    host: str,
+    port: int,
+    variant: str,
+    shadows: Shadows,
+    quiet: bool,
+    access: Access,
+) -> None:
     stop, registry, policy = threading.Event(), ModelRegistry(), parse_policy(variant)
     with ExitStack() as stack:
         stack.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, lambda *_: stop.set()))
         opened = _open_all(paths, stack)
         chosen = [choose(b.manifest, policy=policy, engines=available()).require() for b in opened]
+        beside = candidates(shadows, opened)
         for bundle in opened:
             registry.expect(bundle.manifest.name)
         server = stack.enter_context(ModelServer(registry, host=host, port=port, access=access))
@@ -93,6 +123,11 @@ def _serve(paths: tuple[Path, ...], *, host: str, port: int, variant: str, quiet
             registry.activate(bundle.manifest.name, bundle, wanted)
             if not quiet:
                 _announce(server, bundle, variant_id=wanted.id)
+        stack.callback(end, registry)
+        for candidate in beside:
+            registry.add_shadow(candidate)
+            if not quiet:
+                click.echo(f"{candidate} is loaded as a shadow beside it: curl -s {server.address}/shadow")
         by_digest = {bundle.digest: bundle for bundle in opened}
         with keeping(
             Notifier.from_environment(os.environ),

@@ -14,6 +14,7 @@ import weakref
 from edgemm.errors import (
     BadRequestError,
     EngineError,
+    InputError,
     NotFoundError,
     UnavailableError,
     UncomputableSizeError,
@@ -23,19 +24,26 @@ from edgemm_runtime.engines.model import Array, Arrays
 from edgemm_runtime.engines.source import BundleSource
 from edgemm_runtime.model import Model, load_variant
 from edgemm_runtime.serving.counters import Counters, CounterSnapshot, ServedKey
+from edgemm_runtime.shadow.board import ShadowBoard
+from edgemm_runtime.shadow.comparison import incompatibility
+from edgemm_runtime.shadow.shadow import Candidate, Shadow
 
 _log = logging.getLogger(__name__)
 _WEIGHT = 0.05
 
 
 class ServedModel:
-    """One active model under its name, with its counters; what asks `model` directly is not counted."""
+    """One active model under its name, with its counters; what asks `model` directly is not counted.
+
+    `shadow`, where there is one, is shown every request that was answered.
+    """
 
     def __init__(self, name: str, model: Model, counters: Counters) -> None:
         self.name, self.model, self._counters = name, model, counters
         self._run = model.loaded.run
         self.usual_s = model.usual_s
         """How long requests take lately, in the model: a moving mean that begins with a golden sample's time."""
+        self.shadow: Shadow | None = None
 
     @property
     def manifest(self) -> Manifest:
@@ -75,6 +83,8 @@ class ServedModel:
                 took_s = time.perf_counter() - start
                 self.usual_s += (took_s - self.usual_s) * _WEIGHT
                 self._counters.add(took_s, failed=failed)
+        if (shadow := self.shadow) is not None:
+            shadow.offer(self._counters.key, inputs, outputs)
         return outputs
 
     def overdue(self, now_s: float) -> list[int]:
@@ -89,9 +99,10 @@ class ServedModel:
 
 
 class ModelRegistry:
-    """The served models of one process; reading takes no lock."""
+    """The served models of one process, and the shadows beside them; reading takes no lock."""
 
-    def __init__(self) -> None:
+    def __init__(self, shadows: ShadowBoard | None = None) -> None:
+        self.shadows = shadows or ShadowBoard()
         self._changing = threading.Lock()
         self._models: dict[str, ServedModel | None] = {}
         self._counters: dict[ServedKey, Counters] = {}
@@ -114,6 +125,7 @@ class ModelRegistry:
         key = ServedKey(name, manifest.version, source.digest, variant.id)
         with self._changing:
             served = ServedModel(name, model, self._counters.setdefault(key, Counters(key)))
+            served.shadow = self._compatible(self.shadows.beside(name), served)
             self._models = {**self._models, name: served}
             self._alive.add(served)
         _log.info("activated model=%s version=%s variant=%s digest=%.12s", name, key.version, key.variant, key.digest)
@@ -131,6 +143,28 @@ class ModelRegistry:
             self._models = {other: served for other, served in self._models.items() if other != name}
         if known:
             _log.info("deactivated model=%s", name)
+
+    def add_shadow(self, candidate: Candidate) -> None:
+        """Run a candidate beside the active model of its name, and beside what is swapped in for that later.
+
+        Raises:
+            NotFoundError: no such model is served.
+            UnavailableError: it is expected but not active yet.
+            InputError: the candidate cannot answer its requests, or not be compared.
+        """
+        with self._changing:
+            served = self.get(candidate.key.name)
+            if reason := incompatibility(served.manifest.signature, candidate.manifest.signature):
+                raise InputError(f"{candidate.key.name} {candidate.key.version} cannot run as a shadow: {reason}")
+            served.shadow = self.shadows.put(candidate)
+
+    def remove_shadow(self, name: str) -> None:
+        """Stop the shadow beside a model, if there is one."""
+        with self._changing:
+            served = self._models.get(name)
+            if served is not None:
+                served.shadow = None
+        self.shadows.remove(name)
 
     def get(self, name: str, *, version: str | None = None) -> ServedModel:
         """Return the active model.
@@ -187,3 +221,13 @@ class ModelRegistry:
         with self._changing:
             counters = tuple(self._counters.values())
         return tuple(c.snapshot() for c in counters)
+
+    def _compatible(self, shadow: Shadow | None, served: ServedModel) -> Shadow | None:
+        """Return the shadow if it can go on beside what is swapped in."""
+        if shadow is None:
+            return None
+        reason = incompatibility(served.manifest.signature, shadow.candidate.manifest.signature)
+        if reason is not None:
+            _log.warning("shadow sees nothing any more model=%s reason=%s", served.name, reason)
+            return None
+        return shadow

@@ -1,0 +1,40 @@
+"""What a shadow may cost, in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+_MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShadowLimits:
+    """Limits of one shadow."""
+
+    busy_share: float = 0.01
+    """It takes at most this share of one CPU: a burst is followed by a pause that is so much longer than it computed.
+
+    Requests that meet it on a shared cache or memory bus are then rarer than those that a 99th percentile is about.
+    """
+
+    burst_samples: int = 32
+    """Samples that wait at a time, and go to the shadow at once; beyond it they are dropped and counted."""
+
+    burst_bytes: int = 4 * _MIB
+    """Inputs and outputs that wait at a time, in bytes; a larger request is no sample."""
+
+    gather_s: float = 0.05
+    """How long after its first sample a burst is gathered."""
+
+    answer_timeout_s: float = 30.0
+    """A shadow that does not load or answer a burst within this time is killed."""
+
+    restart_first_s: float = 1.0
+    """Pause after the first crash; it doubles with each further one."""
+
+    max_crashes: int = 5
+    """After so many crashes without an answer between them it is given up."""
+
+
+DEFAULT_SHARE = 0.05
+"""Share of requests that a shadow sees unless told otherwise."""
