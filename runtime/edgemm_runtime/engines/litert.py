@@ -1,4 +1,4 @@
-"""LiteRT (`ai-edge-litert`): TFLite flatbuffers.
+"""LiteRT (`ai-edge-litert`), or `tflite-runtime` in its place: TFLite flatbuffers.
 
 An interpreter is one set of tensors in memory, so a lock is held from writing its inputs to copying its outputs;
 `invoke` itself releases the GIL. Variable dimensions are resized when a request's shape differs from the last one. A
@@ -14,11 +14,11 @@ from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter
 
 from edgemm.errors import EngineError
 from edgemm.manifest import Variant, VariantTensor
 from edgemm_runtime.engines import native_log
+from edgemm_runtime.engines.interpreter import Interpreter
 from edgemm_runtime.engines.model import Array, Arrays
 
 
