@@ -17,7 +17,7 @@ from edgemm.manifest import Engine
 from edgemm.terminal import plain_console, plain_table
 from edgemm_runtime.commands.board import Board, read_board
 from edgemm_runtime.commands.extras import Extra, read_extras
-from edgemm_runtime.installed import ENGINES, available
+from edgemm_runtime.installed import available, entry_of, named
 
 _PROBE_TIMEOUT_S = 60
 
@@ -62,10 +62,10 @@ def doctor(*, as_json: bool) -> None:
 
 
 def _examine(engine: Engine, *, version: str | None) -> EngineState:
-    entry = ENGINES[engine]
+    entry = entry_of(engine)
     if version is None:
         return EngineState(engine, entry.distribution, None, f"not installed: pip install 'edgemm[{entry.extra}]'")
-    return EngineState(engine, entry.distribution, version, _probe(engine))
+    return EngineState(engine, entry.distribution, named(engine, version)[1], _probe(engine))
 
 
 def _probe(engine: Engine) -> str | None:

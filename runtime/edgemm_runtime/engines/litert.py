@@ -1,4 +1,4 @@
-"""LiteRT (`ai-edge-litert`): TFLite flatbuffers.
+"""LiteRT (`ai-edge-litert`), or `tflite-runtime` in its place: TFLite flatbuffers.
 
 An interpreter is one set of tensors in memory, so one thread has it from writing its inputs to copying its outputs;
 `invoke` itself releases the GIL. There is a pool of them, all over the same bytes of the model. Variable dimensions are
@@ -15,11 +15,11 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter
 
 from edgemm.errors import EngineError
 from edgemm.manifest import Variant, VariantTensor
 from edgemm_runtime.engines import native_log
+from edgemm_runtime.engines.interpreter import Interpreter
 from edgemm_runtime.engines.model import Array, Arrays
 from edgemm_runtime.engines.pool import Pool
 

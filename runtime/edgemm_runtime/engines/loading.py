@@ -11,7 +11,7 @@ from edgemm.errors import EngineError, EngineUnavailableError
 from edgemm.manifest import Signature, Variant
 from edgemm_runtime.engines.model import Session, WatchedModel
 from edgemm_runtime.engines.served import SignatureModel
-from edgemm_runtime.installed import ENGINES, available, unavailable_reason
+from edgemm_runtime.installed import available, entry_of, unavailable_reason
 
 
 def load(variant: Variant, signature: Signature, model: bytes, *, threads: int = 1) -> WatchedModel:
@@ -23,7 +23,7 @@ def load(variant: Variant, signature: Signature, model: bytes, *, threads: int =
     """
     if reason := unavailable_reason(variant, available()):
         raise EngineUnavailableError(f"variant {variant.id} {reason}")
-    entry = ENGINES[variant.engine]
+    entry = entry_of(variant.engine)
     # ONNX Runtime from 1.29 on tells its maker what models it loads, unless this is set before it is imported.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:

@@ -9,12 +9,12 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from ai_edge_litert.interpreter import Interpreter
 
 from edgemm.cli import run
 from edgemm.errors import BadRequestError, EngineError
 from edgemm.manifest import DType, Signature, TensorSpec, VariantTensor
 from edgemm_runtime import engines, load
+from edgemm_runtime.engines.interpreter import Interpreter
 from edgemm_runtime.engines.litert import LiteRtSession
 from edgemm_runtime.engines.model import Array, Arrays
 from simulators import free_size, models

@@ -1,0 +1,17 @@
+"""The `Interpreter` that runs TFLite files here: LiteRT's, or that of `tflite-runtime`, which came before it.
+
+from edgemm_runtime.engines.interpreter import Interpreter
+"""
+
+from __future__ import annotations
+
+from edgemm.manifest import Engine
+from edgemm_runtime.installed import entry_of
+
+# What is installed and does not import is an error to be told, and no reason to take the other one.
+if entry_of(Engine.TFLITE).distribution == "tflite-runtime":
+    from tflite_runtime.interpreter import Interpreter
+else:
+    from ai_edge_litert.interpreter import Interpreter
+
+__all__ = ["Interpreter"]
