@@ -1,8 +1,8 @@
 """Which inference engines are installed here, told without importing any of them (or NumPy).
 
 TFLite files run in LiteRT or, where that is not installed, in `tflite-runtime`, the last TensorFlow Lite for Python
-before LiteRT. LiteRT counts anew from 1.0. So that versions of `tflite` have one order wherever they are compared, what came
-before it counts from 0 here: TensorFlow Lite 2.14.0 is 0.2.14.0.
+before LiteRT. LiteRT counts anew from 1.0. So that versions of `tflite` have one order wherever they are compared, what
+came before it counts from 0 here: TensorFlow Lite 2.14.0 is 0.2.14.0.
 """
 
 from __future__ import annotations
