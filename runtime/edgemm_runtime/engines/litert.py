@@ -66,6 +66,16 @@ class LiteRtSession:
         """Do without the interpreter that hangs in a thread; see `Session`."""
         self._pool.give_up(thread)
 
+    @property
+    def members(self) -> int:
+        """How many interpreters there are; see `Session`."""
+        return self._pool.made
+
+    def grow(self, members: int) -> None:
+        """Make interpreters, and let each compute once: the first time takes as long as none after it."""
+        for member in self._pool.grow(members):
+            member.warm_up()
+
 
 def _open_member(model: bytes, threads: int) -> _Member:
     try:
@@ -85,6 +95,14 @@ class _Member:
         self._allocated = not any(-1 in details["shape_signature"][1:] for details in self.inputs)
         if self._allocated:
             interpreter.allocate_tensors()
+
+    def warm_up(self) -> None:
+        """Compute whatever is in memory, where its size is known."""
+        if self._allocated:
+            try:
+                self.interpreter.invoke()
+            except (ValueError, RuntimeError) as err:
+                raise EngineError(f"LiteRT failed: {_one_line(err)}") from err
 
     def resize(self, feeds: Arrays, indices: Mapping[str, int]) -> None:
         """Make room for inputs of other shapes than the last ones."""

@@ -32,6 +32,17 @@ class WatchedModel(LoadedModel, Protocol):
     def give_up(self, thread: int) -> None:
         """Do without what a thread that hangs in the engine holds there."""
 
+    @property
+    def members(self) -> int:
+        """How many requests it is made to compute at once by now."""
+
+    def grow(self, members: int) -> None:
+        """Be made for so many requests at once before they come; at most as many as this machine has room for.
+
+        Raises:
+            EngineError: the engine failed.
+        """
+
 
 class Session(Protocol):
     """A model file in one engine, by the file's own tensor names and dtypes; safe to call from many threads."""
@@ -45,3 +56,10 @@ class Session(Protocol):
 
     def give_up(self, thread: int) -> None:
         """Do without what a thread that hangs in `invoke` holds."""
+
+    @property
+    def members(self) -> int:
+        """How many requests it is made to compute at once by now."""
+
+    def grow(self, members: int) -> None:
+        """Be made for so many requests at once; raises as `invoke`."""

@@ -65,6 +65,14 @@ class OnnxSession:
     def give_up(self, thread: int) -> None:
         """Nothing: one session runs in any number of threads; see `Session`."""
 
+    @property
+    def members(self) -> int:
+        """One, for any number of threads; see `Session`."""
+        return 1
+
+    def grow(self, members: int) -> None:
+        """Nothing; see `Session`."""
+
 
 def _one_line(err: Exception) -> str:
     return " ".join(str(err).split())[:400]

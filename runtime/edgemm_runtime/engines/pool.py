@@ -56,6 +56,16 @@ class Pool(Generic[Member]):
         self._given_up.add(thread)
         self._lose()
 
+    def grow(self, members: int) -> list[Member]:
+        """Make members until there are so many, at most `size`; return the new ones, which nobody has taken.
+
+        To be called before the first `take`, or while nobody takes.
+        """
+        new = [self._make() for _ in range(min(members, self._size) - self._made)]
+        self._made += len(new)
+        self._free[:0] = new
+        return new
+
     @property
     def made(self) -> int:
         """How many members there are."""

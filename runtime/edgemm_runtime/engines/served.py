@@ -80,6 +80,15 @@ class SignatureModel:
         if self._running.pop(thread, None) is not None:
             self._session.give_up(thread)
 
+    @property
+    def members(self) -> int:
+        """How many requests it is made for; see `WatchedModel`."""
+        return self._session.members
+
+    def grow(self, members: int) -> None:
+        """Be made for so many requests; see `WatchedModel`."""
+        self._session.grow(members)
+
     def _first(self, inputs: Arrays, form: _Form) -> dict[str, Array]:
         """Compute the outputs of inputs that may be anything."""
         check_inputs(self._signature, inputs)

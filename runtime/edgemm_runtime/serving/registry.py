@@ -122,6 +122,10 @@ class ModelRegistry:
         """
         manifest = source.manifest
         model = load_variant(source, variant, threads=threads)
+        before = self._models.get(name)
+        if before is not None:
+            # As many as were needed before will be needed at once after the swap: no request is to wait for them.
+            model.loaded.grow(before.model.loaded.members)
         key = ServedKey(name, manifest.version, source.digest, variant.id)
         with self._changing:
             served = ServedModel(name, model, self._counters.setdefault(key, Counters(key)))

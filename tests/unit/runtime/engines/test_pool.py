@@ -85,3 +85,12 @@ def test_with_no_member_left_the_failure_is_told() -> None:
     pool.give_up(threading.get_ident())
     with pytest.raises(EngineError, match="no memory"):
         pool.take()
+
+
+def test_a_pool_grows_before_it_is_used_and_no_further_than_its_size() -> None:
+    pool = numbered(3)
+    assert pool.grow(2) == [1]
+    assert pool.grow(9) == [2]
+    assert pool.grow(1) == []
+    assert {pool.take(), pool.take(), pool.take()} == {0, 1, 2}
+    assert pool.made == 3

@@ -46,6 +46,13 @@ class Stubborn:
             raise self.error
         return self._inner.predict(inputs)
 
+    @property
+    def members(self) -> int:
+        return 1
+
+    def grow(self, members: int) -> None:
+        pass
+
     def overdue(self, now_s: float) -> list[int]:
         return []
 
