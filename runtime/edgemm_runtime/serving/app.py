@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from flask import Flask
 
-from edgemm_runtime.serving import open_inference, people, shadows
+from edgemm_runtime.serving import open_inference, people, serving_rest, shadows
 from edgemm_runtime.serving.limits import ServingLimits
 from edgemm_runtime.serving.metrics import make_collectors
 from edgemm_runtime.serving.registry import ModelRegistry
@@ -22,6 +22,7 @@ def create_app(
     metrics = make_collectors(models, statuses)
     register_errors(app, max_body_bytes=limits.max_body_bytes)
     app.register_blueprint(open_inference.make_blueprint(models, limits))
+    app.register_blueprint(serving_rest.make_blueprint(models, limits))
     app.register_blueprint(people.make_blueprint(models, limits, metrics))
     metrics.register(shadows.ShadowCollector(models.shadows))
     app.register_blueprint(shadows.make_blueprint(models.shadows))

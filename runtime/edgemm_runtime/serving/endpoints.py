@@ -5,10 +5,13 @@ The transport asks them directly where the model is quick; the Flask application
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Protocol
 
-from edgemm_runtime.serving import plain, v2
+from edgemm.errors import NotFoundError
+from edgemm.versions import Version
+from edgemm_runtime.serving import plain, tensorflow_serving, v2
 from edgemm_runtime.serving.bodies import decompress
 from edgemm_runtime.serving.exchange import Reply, Request, json_body
 from edgemm_runtime.serving.limits import ServingLimits
@@ -91,6 +94,54 @@ class PredictEndpoint:
         return json_body(plain.make_answer(served.manifest, outputs, name=served.name))
 
 
+class ServingEndpoint:
+    """TensorFlow Serving's REST: `POST /v1/models/NAME[/versions/NUMBER]:VERB`."""
+
+    def __init__(
+        self,
+        models: ModelRegistry,
+        limits: ServingLimits,
+        name: str,
+        *,
+        verb: tensorflow_serving.Verb,
+        number: str | None = None,
+    ) -> None:
+        self._models, self._max_bytes = models, limits.max_body_bytes
+        self._name, self._verb, self._number = name, verb, number
+
+    def usual_s(self) -> float:
+        """Return how long the model takes lately; see `Endpoint`."""
+        return self._models.usual_s(self._name)
+
+    def answer(self, request: Request) -> Reply:
+        """Answer a request; see `Endpoint`."""
+        served = find_by_number(self._models, self._name, self._number)
+        body = plain_body(request, max_bytes=self._max_bytes)
+        decoded = tensorflow_serving.decode(self._verb, body, served.manifest.signature)
+        outputs = served.predict(decoded.inputs)
+        match self._verb:
+            case tensorflow_serving.Verb.PREDICT:
+                return Reply(200, tensorflow_serving.encode_predictions(outputs, by_sample=decoded.by_sample))
+            case tensorflow_serving.Verb.CLASSIFY:
+                return Reply(200, tensorflow_serving.encode_classes(outputs, served.manifest.labels))
+            case tensorflow_serving.Verb.REGRESS:
+                return Reply(200, tensorflow_serving.encode_values(outputs))
+
+
+def find_by_number(models: ModelRegistry, name: str, number: str | None) -> ServedModel:
+    """Return the active model, if its version has TensorFlow Serving's `number`; None and 0 are any.
+
+    Raises:
+        NotFoundError: no such model or version is served.
+        UnavailableError: it is expected but not active yet.
+    """
+    served = models.get(name)
+    found = str(Version(served.manifest.version).numeric)
+    if number is not None and number.lstrip("0") not in {"", found}:
+        raise NotFoundError(f"model {name!r} serves version {found} ({served.manifest.version}), not {number[:40]!r}")
+    return served
+
+
 class Endpoints:
     """Which endpoint answers at a path; those that were asked for lately are kept, with what they remember."""
 
@@ -111,7 +162,7 @@ class Endpoints:
             return endpoint
 
     def _make(self, path: str) -> Endpoint | None:
-        for parse in (_parse_infer, _parse_predict):
+        for parse in (_parse_infer, _parse_predict, _parse_serving):
             make = parse(path)
             if make is not None:
                 return make(self._models, self._limits)
@@ -145,3 +196,16 @@ def _parse_predict(path: str) -> Callable[[ModelRegistry, ServingLimits], Endpoi
     if not name:
         return None
     return lambda models, limits: PredictEndpoint(models, limits, name)
+
+
+_SERVING = re.compile(
+    r"/v1/models/(?P<name>.+?)(?:/versions/(?P<number>[0-9]{1,15}))?:(?P<verb>predict|classify|regress)"
+)
+
+
+def _parse_serving(path: str) -> Callable[[ModelRegistry, ServingLimits], Endpoint] | None:
+    found = _SERVING.fullmatch(path)
+    if found is None:
+        return None
+    verb = tensorflow_serving.Verb(found["verb"])
+    return lambda models, limits: ServingEndpoint(models, limits, found["name"], verb=verb, number=found["number"])

@@ -6,8 +6,8 @@ from flask import Blueprint, Response
 from werkzeug.exceptions import MethodNotAllowed
 
 from edgemm import __version__
-from edgemm.errors import NotFoundError, UnavailableError
-from edgemm_runtime.serving import v2
+from edgemm.errors import ConflictError, NotFoundError, UnavailableError
+from edgemm_runtime.serving import repository, v2
 from edgemm_runtime.serving.endpoints import InferEndpoint
 from edgemm_runtime.serving.limits import ServingLimits
 from edgemm_runtime.serving.registry import ModelRegistry
@@ -30,11 +30,43 @@ def make_blueprint(models: ModelRegistry, limits: ServingLimits) -> Blueprint:
     def infer(name: str, version: str | None) -> Response:
         return flask_reply(InferEndpoint(models, limits, name, version).answer(whole_request()))
 
+    _add_repository(routes, models)
+
     @routes.get("/models/<path:name>/infer")
     def infer_is_a_post(name: str) -> Response:  # noqa: ARG001 - or it would be metadata of a model "M/infer"
         raise MethodNotAllowed(["POST"])
 
     return routes
+
+
+def _add_repository(routes: Blueprint, models: ModelRegistry) -> None:
+    @routes.get("/models/stats")
+    def all_statistics() -> Response:
+        return json_reply(repository.statistics(models.snapshot()))
+
+    @routes.get("/models/<path:name>/stats", defaults={"version": None})
+    @routes.get("/models/<path:name>/versions/<version>/stats")
+    def statistics(name: str, version: str | None) -> Response:
+        models.get(name, version=version)
+        wanted = [s for s in models.snapshot() if s.key.name == name and version in {None, s.key.version}]
+        return json_reply(repository.statistics(wanted))
+
+    @routes.get("/models/<path:name>/config", defaults={"version": None})
+    @routes.get("/models/<path:name>/versions/<version>/config")
+    def configuration(name: str, version: str | None) -> Response:
+        served = models.get(name, version=version)
+        return json_reply(repository.configuration(name, served.manifest, served.variant))
+
+    @routes.post("/repository/index")
+    def index() -> Response:
+        return json_reply(repository.index(models.versions()))
+
+    @routes.post("/repository/models/<path:name>/load")
+    @routes.post("/repository/models/<path:name>/unload")
+    def loading_is_not_here(name: str) -> Response:
+        raise ConflictError(
+            f"model {name[:80]!r}: models are loaded by the command line or by the fleet, not by clients"
+        )
 
 
 def _add_health(routes: Blueprint, models: ModelRegistry) -> None:

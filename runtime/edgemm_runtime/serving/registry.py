@@ -209,6 +209,10 @@ class ModelRegistry:
         """Return the names of all models that are served or expected."""
         return tuple(sorted(self._models))
 
+    def versions(self) -> dict[str, str | None]:
+        """Return the active version of each model; None where it is still to come."""
+        return {name: served.manifest.version if served else None for name, served in self._models.items()}
+
     def in_use(self) -> list[ServedModel]:
         """Return what is active, and what was and still computes."""
         with self._changing:

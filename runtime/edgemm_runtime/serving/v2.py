@@ -23,7 +23,7 @@ from edgemm_runtime.engines.model import Array, Arrays
 from edgemm_runtime.numbers import read_numbers
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
-EXTENSIONS = ("binary_tensor_data",)
+EXTENSIONS = ("binary_tensor_data", "statistics", "model_configuration")
 DATATYPES: Mapping[DType, str] = {
     DType.BOOL: "BOOL", DType.INT8: "INT8", DType.INT16: "INT16", DType.INT32: "INT32", DType.INT64: "INT64",
     DType.UINT8: "UINT8", DType.UINT16: "UINT16", DType.UINT32: "UINT32", DType.UINT64: "UINT64",
@@ -175,10 +175,15 @@ def model_metadata(name: str, manifest: Manifest, variant: Variant) -> ModelMeta
     return ModelMetadata(
         name=name,
         versions=(manifest.version,),
-        platform=_PLATFORMS[variant.engine],
+        platform=platform(variant.engine),
         inputs=tuple(_metadata(spec) for spec in signature.inputs),
         outputs=tuple(_metadata(spec) for spec in signature.outputs),
     )
+
+
+def platform(engine: Engine) -> str:
+    """Return what metadata call an engine."""
+    return _PLATFORMS[engine]
 
 
 def decode_request(body: bytes, signature: Signature, *, header_length: str | None = None) -> InferRequest:

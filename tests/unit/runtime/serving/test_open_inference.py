@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import http.client
 import json
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tritonclient.http as triton
+import tritonclient.http.aio as triton_aio
 from flask.testing import FlaskClient
 from tritonclient.utils import InferenceServerException
 from werkzeug.test import TestResponse
@@ -73,7 +75,7 @@ def test_tritonclient_reads_health_and_metadata(server: ModelServer) -> None:
         assert client.is_model_ready("tiny", "1.0.0")
         assert not client.is_model_ready("tiny", "2.0.0")
         assert not client.is_model_ready("other")
-        assert client.get_server_metadata()["extensions"] == ["binary_tensor_data"]
+        assert client.get_server_metadata()["extensions"] == ["binary_tensor_data", "statistics", "model_configuration"]
         assert client.get_model_metadata("tiny") == {
             "name": "tiny",
             "versions": ["1.0.0"],
@@ -93,7 +95,7 @@ def test_tritonclient_sees_errors_as_such(server: ModelServer) -> None:
 
 @pytest.mark.parametrize("path", ["/v2", "/v2/"])
 def test_the_server_lists_only_the_extensions_that_are_here(client: FlaskClient, path: str) -> None:
-    assert client.get(path).json["extensions"] == ["binary_tensor_data"]
+    assert client.get(path).json["extensions"] == ["binary_tensor_data", "statistics", "model_configuration"]
 
 
 @pytest.mark.parametrize("path", [INFER, "/v2/models/tiny/versions/1.0.0/infer"])
@@ -232,7 +234,7 @@ def test_compressed_bodies_that_are_damaged_or_bombs(
         ("GET", "/v2/models/a/b/versions/2", 404, "no model 'a/b'"),
         ("GET", "/v2/models/tiny/versions/2.0.0", 404, "serves version 1.0.0, not '2.0.0'"),
         ("GET", "/nowhere", 404, "Not Found"),
-        ("POST", "/v2/repository/index", 404, "Not Found"),
+        ("POST", "/v2/repository/nothing", 404, "Not Found"),
     ],
 )
 def test_wrong_paths_and_methods_have_the_same_form(
@@ -361,3 +363,34 @@ def test_the_int8_variant_serves_the_same_signature(tmp_path: Path) -> None:
     body, _ = encode_request({"x": X})
     values = np.reshape(client.post(INFER, data=body).json["outputs"][0]["data"], (2, 3))
     assert np.abs(values - DENSE.predict(X)).max() <= DENSE.int8_error
+
+
+def test_statistics_index_and_configuration_as_tritonclient_asks_for_them(server: ModelServer) -> None:
+    with triton.InferenceServerClient(f"{server.host}:{server.port}") as client:
+        for _ in range(3):
+            client.infer("tiny", [infer_input(binary=True)])
+        for stats in (client.get_inference_statistics("tiny"), client.get_inference_statistics()):
+            [found] = stats["model_stats"]
+            assert (found["name"], found["version"], found["inference_count"]) == ("tiny", "1.0.0", 3)
+            assert found["inference_stats"]["compute_infer"]["ns"] > 0
+        assert client.get_model_repository_index() == [
+            {"name": "tiny", "version": "1.0.0", "state": "READY", "reason": ""}
+        ]
+        config = client.get_model_config("tiny", "1.0.0")
+        assert config["input"] == [{"name": "x", "data_type": "TYPE_FP32", "dims": [-1, 4]}]
+        assert "statistics" in client.get_server_metadata()["extensions"]
+        with pytest.raises(InferenceServerException, match="not by clients"):
+            client.load_model("tiny")
+
+
+def test_tritonclients_asynchronous_client_works_unmodified(server: ModelServer) -> None:
+    async def ask() -> np.ndarray:
+        async with triton_aio.InferenceServerClient(f"{server.host}:{server.port}") as client:
+            value = triton_aio.InferInput("x", list(X.shape), "FP32")
+            value.set_data_from_numpy(X)
+            assert await client.is_model_ready("tiny")
+            result = await client.infer("tiny", [value])
+            found: np.ndarray = result.as_numpy("scores")
+            return found
+
+    assert np.allclose(asyncio.run(ask()), DENSE.predict(X), atol=1e-5)

@@ -1,0 +1,47 @@
+"""TensorFlow Serving's REST over HTTP: a thin blueprint around `serving.tensorflow_serving` and its endpoint."""
+
+from __future__ import annotations
+
+import re
+
+from flask import Blueprint, Response
+
+from edgemm.errors import NotFoundError, UnavailableError
+from edgemm_runtime.serving import tensorflow_serving
+from edgemm_runtime.serving.endpoints import Endpoints, find_by_number
+from edgemm_runtime.serving.limits import ServingLimits
+from edgemm_runtime.serving.registry import ModelRegistry
+from edgemm_runtime.serving.replies import flask_reply, json_reply, whole_request
+
+_MODEL = re.compile(r"(?P<name>.+?)(?:/versions/(?P<number>[0-9]{1,15}))?(?P<metadata>/metadata)?")
+
+
+def make_blueprint(models: ModelRegistry, limits: ServingLimits) -> Blueprint:
+    """Return the routes under `/v1`."""
+    routes, endpoints = Blueprint("tensorflow_serving", __name__, url_prefix="/v1"), Endpoints(models, limits)
+
+    @routes.post("/models/<path:rest>")
+    def ask(rest: str) -> Response:
+        request = whole_request()
+        endpoint = endpoints.find(request.head.path)
+        if endpoint is None:
+            raise NotFoundError(
+                f"expected /v1/models/NAME[/versions/NUMBER]:predict, :classify or :regress, found {rest[:80]!r}; "
+                "versions have no labels here"
+            )
+        return flask_reply(endpoint.answer(request))
+
+    @routes.get("/models/<path:rest>")
+    def describe(rest: str) -> Response:
+        found = _MODEL.fullmatch(rest)
+        assert found is not None, "a path is not empty"
+        name, number = found["name"], found["number"]
+        if found["metadata"]:
+            return json_reply(tensorflow_serving.metadata(name, find_by_number(models, name, number).manifest))
+        try:
+            served = find_by_number(models, name, number)
+        except UnavailableError:
+            return json_reply(tensorflow_serving.status("", available=False), status=503)
+        return json_reply(tensorflow_serving.status(served.manifest.version, available=True))
+
+    return routes
