@@ -1,0 +1,61 @@
+"""docs/serving.md: its commands are run, and every path that it names is there."""
+
+import json
+import re
+import shlex
+
+import pytest
+import urllib3
+
+from simulators.models import make_bundle
+from tests.docs.pages import DOCS, blocks, tables
+from tests.docs.serving import running, served
+
+PAGE = DOCS / "serving.md"
+ADDRESS = "http://127.0.0.1:8080"
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    path = tmp_path_factory.mktemp("served") / "tiny-1.0.0.edgemm"
+    make_bundle(path)
+    with served(path) as url:
+        yield url
+
+
+def commands(marker):
+    return [line for block in blocks(PAGE) if block.marker == marker for line in block.text.splitlines()]
+
+
+@pytest.mark.parametrize("line", commands("served"))
+def test_a_curl_line_gets_an_answer(address, line):
+    words = shlex.split(line)
+    body = words[words.index("-d") + 1] if "-d" in words else None
+    reply = urllib3.request("POST" if body else "GET", words[2].replace(ADDRESS, address), body=body)
+    assert reply.status == 200, reply.data
+    assert json.loads(reply.data)
+
+
+def test_every_path_is_there(address):
+    named = [
+        (method, path)
+        for rows in tables(PAGE).values()
+        for row in rows
+        for method, path in re.findall(r"(GET|POST) (/v[12][^`]*)", row[0])
+    ]
+    assert len(named) >= 10
+    for method, path in named:
+        plain = re.sub(r"\[/M.*?\]\]", "/tiny", path)
+        plain = re.sub(r"\[.*?\]", "", plain).replace("/models/M", "/models/tiny")
+        status = urllib3.request(method, address + plain).status
+        assert status == (400 if method == "POST" and not plain.endswith("index") else 200), (method, plain)
+
+
+def test_the_shadow_runs(tmp_path):
+    for seed, version in enumerate(("1.0.0", "1.1.0")):
+        make_bundle(tmp_path / f"tiny-{version}.edgemm", version=version, seed=seed)
+    [line] = commands("needs-two-bundles")
+    words = [str(tmp_path / word) if word.endswith(".edgemm") else word for word in shlex.split(line)[1:]]
+    with running([*words, "--port", "0"], until=r"curl -s (http://[\d.:]+/shadow)") as match:
+        assert urllib3.request("GET", match[1]).json()["shadows"]
