@@ -45,4 +45,5 @@ def _answer(model: Model, text: str) -> Answer:
 def _describe(answer: Answer) -> str:
     if answer.top is msgspec.UNSET:
         return msgspec.json.encode(answer.outputs).decode()
-    return "\n".join(f"{top.label}  {top.score:.4f}" for top in answer.top)
+    best = [top for sample in answer.top for top in (sample if isinstance(sample, list) else [sample])]
+    return "\n".join(f"{top.label}  {top.score:.4f}" for top in best)

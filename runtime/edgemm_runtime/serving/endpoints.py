@@ -11,7 +11,7 @@ from typing import Protocol
 
 from edgemm.errors import NotFoundError
 from edgemm.versions import Version
-from edgemm_runtime.serving import plain, tensorflow_serving, v2
+from edgemm_runtime.serving import forms, plain, tensorflow_serving, v2
 from edgemm_runtime.serving.bodies import decompress
 from edgemm_runtime.serving.exchange import Reply, Request, json_body
 from edgemm_runtime.serving.limits import ServingLimits
@@ -89,9 +89,9 @@ class PredictEndpoint:
     def answer(self, request: Request) -> Reply:
         """Answer a request; see `Endpoint`."""
         served = self._models.only() if self._name is None else self._models.get(self._name)
-        body = plain_body(request, max_bytes=self._max_bytes)
-        outputs = served.predict(plain.decode_request(body, served.manifest.signature))
-        return json_body(plain.make_answer(served.manifest, outputs, name=served.name))
+        body, top = plain_body(request, max_bytes=self._max_bytes), forms.top_of(request.head.query)
+        inputs = forms.decode(body, served.manifest, content_type=request.header("content-type"))
+        return json_body(plain.make_answer(served.manifest, served.predict(inputs), name=served.name, top=top))
 
 
 class ServingEndpoint:

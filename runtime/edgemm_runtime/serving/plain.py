@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+import numpy as np
 from msgspec import UNSET, Struct, UnsetType
 
 from edgemm.errors import BadRequestError
@@ -31,12 +32,15 @@ class Top(Struct, frozen=True):
 
 
 class Answer(Struct, frozen=True):
-    """What `/predict` returns; `top` has one entry a sample, where the bundle has labels."""
+    """What `/predict` returns; `top` has one entry a sample, or a list of the best where more than one was asked for.
+
+    It is there where the bundle has labels.
+    """
 
     model: str
     version: str
     outputs: dict[str, Any]
-    top: list[Top] | UnsetType = UNSET
+    top: list[Top] | list[list[Top]] | UnsetType = UNSET
 
 
 def decode_request(body: bytes, signature: Signature) -> dict[str, Array]:
@@ -45,20 +49,37 @@ def decode_request(body: bytes, signature: Signature) -> dict[str, Array]:
     Raises:
         BadRequestError: not JSON, or not those arrays.
     """
-    try:
-        found = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
-        raise BadRequestError(f'expected JSON such as {{"inputs": [[…]]}}, found none: {err}') from err
-    values = _values(found)
+    values = values_of(parse(body))
     specs = {spec.name: spec for spec in signature.inputs}
     if not isinstance(values, dict):
         if len(specs) != 1:
             raise BadRequestError(f"expected inputs by name, found one array; the model takes {_takes(signature)}")
         values = {signature.inputs[0].name: values}
-    if set(values) != set(specs):
+    check_names(values, signature)
+    return {name: read_input(value, specs[name]) for name, value in values.items()}
+
+
+def parse(body: bytes) -> Any:
+    """Return what JSON says.
+
+    Raises:
+        BadRequestError: it is none.
+    """
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
+        raise BadRequestError(f'expected JSON such as {{"inputs": [[…]]}}, found none: {err}') from err
+
+
+def check_names(values: dict[str, Any], signature: Signature) -> None:
+    """Compare the names of inputs with the signature.
+
+    Raises:
+        BadRequestError: one is unknown or missing.
+    """
+    if set(values) != {spec.name for spec in signature.inputs}:
         names = ", ".join(sorted(values))[:200] or "none"
         raise BadRequestError(f"expected the inputs {_takes(signature)}, found {names}")
-    return {name: read_input(value, specs[name]) for name, value in values.items()}
 
 
 def read_input(value: Any, spec: TensorSpec) -> Array:
@@ -67,7 +88,7 @@ def read_input(value: Any, spec: TensorSpec) -> Array:
     Raises:
         BadRequestError: another kind of values, or another shape.
     """
-    return batched(to_array(_only_numbers(value, spec), spec), spec)
+    return batched(to_array(only_numbers(value, spec), spec), spec)
 
 
 def batched(array: Array, spec: TensorSpec) -> Array:
@@ -82,13 +103,18 @@ def batched(array: Array, spec: TensorSpec) -> Array:
     return array
 
 
-def make_answer(manifest: Manifest, outputs: Arrays, *, name: str) -> Answer:
-    """Return the answer to a request."""
+def make_answer(manifest: Manifest, outputs: Arrays, *, name: str, top: int = 1) -> Answer:
+    """Return the answer to a request, with the `top` best classes of each sample."""
     lists = {output: array.tolist() for output, array in outputs.items()}
-    return Answer(name, manifest.version, lists, _top(outputs, manifest.labels))
+    return Answer(name, manifest.version, lists, _top(outputs, manifest.labels, count=top))
 
 
-def _values(found: Any) -> Any:
+def values_of(found: Any) -> Any:
+    """Return the inputs in what a request says, in whichever of its forms.
+
+    Raises:
+        BadRequestError: it is of none.
+    """
     if isinstance(found, list):
         return found
     if isinstance(found, dict) and len(keys := [key for key in _KEYS if key in found]) == 1:
@@ -97,8 +123,12 @@ def _values(found: Any) -> Any:
     raise BadRequestError(f'expected an array, {{"inputs": …}} or {{"X": …}}, found {kind}')
 
 
-def _only_numbers(value: Any, spec: TensorSpec) -> Any:
-    """Refuse what NumPy would convert on its own: text, null, and booleans among numbers."""
+def only_numbers(value: Any, spec: TensorSpec) -> Any:
+    """Return nested lists as they are; refuse what NumPy would convert on its own: text, null, booleans among numbers.
+
+    Raises:
+        BadRequestError: there is such a thing.
+    """
     kinds = {"b": (bool,), "f": (int, float)}.get(_kind(spec), (int,))
     stack = [value]
     while stack:
@@ -118,12 +148,16 @@ def _kind(spec: TensorSpec) -> str:
     return spec.dtype.value[0]
 
 
-def _top(outputs: Arrays, labels: Sequence[str] | None) -> list[Top] | UnsetType:
-    """Return the best class of each sample, from the first output that has one value a label."""
+def _top(outputs: Arrays, labels: Sequence[str] | None, *, count: int) -> list[Top] | list[list[Top]] | UnsetType:
+    """Return the best classes of each sample, from the first output that has one value a label."""
     for array in outputs.values():
         if labels and array.ndim == 2 and array.shape[1] == len(labels):
-            best = array.argmax(axis=1)
-            return [Top(labels[index], float(row[index])) for row, index in zip(array, best, strict=True)]
+            best = np.argsort(-array.astype(np.float64), axis=1, kind="stable")[:, :count]
+            named = [
+                [Top(labels[index], float(row[index])) for index in indices]
+                for row, indices in zip(array, best, strict=True)
+            ]
+            return [one[0] for one in named] if count == 1 else named
     return UNSET
 
 

@@ -1,0 +1,119 @@
+"""The forms in which people send inputs to `/predict`: JSON, CSV, or an image where the bundle declares how it is read.
+
+Pure: a body and its content type → arrays that the signature takes.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import csv
+import io
+from typing import Any
+from urllib.parse import parse_qs
+
+import msgspec
+
+from edgemm.errors import BadRequestError
+from edgemm.manifest import Manifest, TensorSpec
+from edgemm_runtime.engines.inputs import check_array, describe
+from edgemm_runtime.engines.model import Array
+from edgemm_runtime.numbers import to_array
+from edgemm_runtime.preprocessing import image
+from edgemm_runtime.serving import plain
+
+_MOST_TOP = 100
+
+
+def decode(body: bytes, manifest: Manifest, *, content_type: str) -> dict[str, Array]:
+    """Read a request; whatever is no CSV and no image is read as JSON, whatever it says it is.
+
+    Raises:
+        BadRequestError: it is not that, or not what the signature takes.
+    """
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind == "text/csv":
+        spec = _only_input(manifest)
+        return {spec.name: _csv(body, spec)}
+    if kind.startswith("image/"):
+        spec = _only_input(manifest)
+        return {spec.name: _image(body, manifest, spec)}
+    if b'"b64"' in body:
+        return _with_images(body, manifest)
+    return plain.decode_request(body, manifest.signature)
+
+
+def top_of(query: str) -> int:
+    """Return how many classes an answer is to name, by `?top=K`; 1 where nothing is said.
+
+    Raises:
+        BadRequestError: no number from 1 to 100.
+    """
+    if not query:
+        return 1
+    values = parse_qs(query, keep_blank_values=True).get("top", ["1"])
+    if len(values) == 1 and values[0].isascii() and values[0].isdigit() and 1 <= int(values[0][:4]) <= _MOST_TOP:
+        return int(values[0][:4])
+    raise BadRequestError(f"top: expected a number from 1 to {_MOST_TOP}, found {','.join(values)[:40]!r}")
+
+
+def _only_input(manifest: Manifest) -> TensorSpec:
+    inputs = manifest.signature.inputs
+    if len(inputs) != 1:
+        raise BadRequestError(f"expected inputs by name, in JSON; the model takes {describe(inputs)}")
+    return inputs[0]
+
+
+def _csv(body: bytes, spec: TensorSpec) -> Array:
+    """Return one sample a line, numbers alone, the last axis varying fastest."""
+    if -1 in spec.shape[1:]:
+        raise BadRequestError(f"the model takes {describe((spec,))}, of which a line of CSV cannot tell the size")
+    try:
+        rows = [row for row in csv.reader(io.StringIO(body.decode("utf-8-sig")), strict=True) if row]
+        numbers = [[msgspec.json.decode(cell.strip()) for cell in row] for row in rows]
+    except (csv.Error, ValueError) as err:
+        raise BadRequestError(f"expected lines of numbers with commas between: {err}") from err
+    if not numbers:
+        raise BadRequestError("expected at least one line of numbers, found none")
+    array = to_array(plain.only_numbers(numbers, spec), spec)
+    try:
+        array = array.reshape(len(numbers), *spec.shape[1:])
+    except ValueError as err:
+        raise BadRequestError(
+            f"expected in each line one sample of {describe((spec,))}, found {array.size // len(numbers)} numbers"
+        ) from err
+    check_array(spec, array)
+    return array
+
+
+def _image(body: bytes, manifest: Manifest, spec: TensorSpec) -> Array:
+    steps = (manifest.preprocessing or {}).get(spec.name)
+    if steps is None or steps.one_hot is not None:
+        raise BadRequestError(
+            f"the bundle does not declare how input {spec.name!r} is made of an image: send numbers, or convert it "
+            "with --preprocess"
+        )
+    return plain.batched(image.decode(body, steps).astype(spec.dtype.value), spec)
+
+
+def _with_images(body: bytes, manifest: Manifest) -> dict[str, Array]:
+    """Read JSON in which `{"b64": …}` stands for an image."""
+    found = plain.parse(body)
+    values = found if isinstance(found, dict) and list(found) == ["b64"] else plain.values_of(found)
+    specs = {spec.name: spec for spec in manifest.signature.inputs}
+    if not isinstance(values, dict) or "b64" in values:
+        values = {_only_input(manifest).name: values}
+    plain.check_names(values, manifest.signature)
+    return {
+        name: _image(_base64(value["b64"]), manifest, specs[name])
+        if isinstance(value, dict) and list(value) == ["b64"]
+        else plain.read_input(value, specs[name])
+        for name, value in values.items()
+    }
+
+
+def _base64(text: Any) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (TypeError, ValueError, binascii.Error) as err:
+        raise BadRequestError(f"b64: expected base64 of an image file: {err}") from err
