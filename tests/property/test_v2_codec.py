@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,35 @@ def test_requests_come_back_bit_for_bit(
     assert (found.inputs["x"].dtype, found.inputs["x"].shape) == (array.dtype, array.shape)
     assert found.inputs["x"].tobytes() == array.tobytes() or np.array_equal(found.inputs["x"], array)
     assert (found.id, found.outputs) == (request_id, {"x": binary})
+
+
+@given(tensors(), tensors(), st.integers(-3, 3))
+def test_what_is_remembered_of_a_request_changes_no_answer(
+    tensor: tuple[TensorSpec, np.ndarray], other: tuple[TensorSpec, np.ndarray], cut: int
+) -> None:
+    spec, array = tensor
+    codec = v2.Codec(Signature(inputs=(spec,), outputs=(spec,)), name="m", version="1.0.0")
+    body, length = encode_request({"x": array}, binary=True)
+    for _ in range(3):
+        found = codec.decode(body, header_length=str(length))
+        assert found.inputs["x"].tobytes() == array.tobytes()
+        assert (found.inputs["x"].dtype, found.inputs["x"].shape) == (array.dtype, array.shape)
+        answer, header = codec.encode(found, {"x": array})
+        plainly, plain_header = v2.encode_response(found, {"x": array}, name="m", version="1.0.0")
+        assert (answer, header) == (plainly, plain_header)
+    if cut:
+        with pytest.raises(RequestError):
+            codec.decode(body[:cut] if cut < 0 and array.nbytes else body + b"\0" * abs(cut), header_length=str(length))
+    strange, its_length = encode_request({"x": other[1]}, binary=True)
+    direct = _outcome(lambda: v2.decode_request(strange, codec._signature, header_length=str(its_length)))
+    assert _outcome(lambda: codec.decode(strange, header_length=str(its_length))) == direct
+
+
+def _outcome(decode: Callable[[], v2.InferRequest]) -> bytes | str:
+    try:
+        return decode().inputs["x"].tobytes()
+    except RequestError as err:
+        return str(err)
 
 
 @given(tensors(), st.booleans())
