@@ -89,7 +89,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measure what the spool writes in one day.")
     parser.add_argument("--folder", type=Path, default=Path(), help="a folder on the disk to measure")
     parser.add_argument("--windows", type=int, default=1440, help="telemetry windows a day")
-    parser.add_argument("--window-bytes", type=int, default=600, help="size of an encoded telemetry message, before signing")
+    parser.add_argument(
+        "--window-bytes", type=int, default=600, help="size of an encoded telemetry message, before signing"
+    )
     parser.add_argument("--events", type=int, default=24, help="events a day")
     parser.add_argument("--event-bytes", type=int, default=400, help="size of an encoded event, before signing")
     asked = parser.parse_args()
