@@ -20,16 +20,17 @@ from edgemm_runtime import engines
 from edgemm_runtime.engines import golden
 from edgemm_runtime.engines.choice import AUTO, choose, parse_policy
 from edgemm_runtime.engines.inputs import check_names, describe
-from edgemm_runtime.engines.model import Array, LoadedModel
+from edgemm_runtime.engines.model import Array, Arrays, WatchedModel
 from edgemm_runtime.numbers import to_array
 
 
 class Model:
     """A loaded variant of a bundle; safe to call from many threads."""
 
-    def __init__(self, manifest: Manifest, variant: Variant, loaded: LoadedModel) -> None:
-        self.manifest, self.variant = manifest, variant
-        self._loaded = loaded
+    def __init__(self, manifest: Manifest, variant: Variant, loaded: WatchedModel) -> None:
+        self.manifest, self.variant, self.loaded = manifest, variant, loaded
+        inputs = manifest.signature.inputs
+        self._only = inputs[0] if len(inputs) == 1 else None
 
     def predict(self, x: npt.ArrayLike | Mapping[str, npt.ArrayLike]) -> dict[str, Array]:
         """Return all outputs by name; `x` is the input where there is one, or the inputs by name.
@@ -40,16 +41,16 @@ class Model:
             BadRequestError: a name, dtype or shape is not the signature's.
             EngineError: the engine failed.
         """
-        inputs = x if isinstance(x, Mapping) else {self._only_input().name: x}
+        if isinstance(x, Mapping):
+            return self.loaded.run(self._arrays(x))
+        if self._only is None:
+            raise BadRequestError(f"the model takes {describe(self.manifest.signature.inputs)}: give them by name")
+        return self.loaded.run({self._only.name: _array(x, self._only)})
+
+    def _arrays(self, inputs: Mapping[str, npt.ArrayLike]) -> Arrays:
         check_names(self.manifest.signature, inputs)
         specs = {spec.name: spec for spec in self.manifest.signature.inputs}
-        return self._loaded.run({name: _array(value, specs[name]) for name, value in inputs.items()})
-
-    def _only_input(self) -> TensorSpec:
-        specs = self.manifest.signature.inputs
-        if len(specs) != 1:
-            raise BadRequestError(f"the model takes {describe(specs)}: give them by name")
-        return specs[0]
+        return {name: _array(value, specs[name]) for name, value in inputs.items()}
 
 
 def load(path: str | os.PathLike[str], *, variant: str = AUTO, threads: int = 1) -> Model:

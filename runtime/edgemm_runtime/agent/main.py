@@ -41,7 +41,7 @@ def run_agent(options: AgentOptions) -> None:
         folder = StateFolder(options.state_dir)
         stack.callback(folder.close)
         registry = ModelRegistry()
-        stack.enter_context(ModelServer(registry, host=options.listen, port=options.port))
+        stack.enter_context(ModelServer(registry, host=options.listen, port=options.port, access=options.access))
         agent = Agent(folder, identify(folder, options), RegistryHost(registry), options.limits, clock=Clock())
         stack.callback(agent.close)
         agent.recover()

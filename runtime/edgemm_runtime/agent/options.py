@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from edgemm_runtime.serving.access import Access
+
 MIB = 1024 * 1024
 
 
@@ -92,6 +94,9 @@ class AgentOptions:
 
     port: int = 8080
     """Port on which predictions are served."""
+
+    access: Access = field(default_factory=Access)
+    """Who may ask for predictions."""
 
     limits: AgentLimits = AgentLimits()
     """Limits and intervals."""

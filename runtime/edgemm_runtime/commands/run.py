@@ -17,9 +17,11 @@ import numpy as np
 from edgemm.bundle import Bundle, open_bundle
 from edgemm.durations import Duration
 from edgemm.errors import InputError
+from edgemm_runtime.commands.access import access_options, read_access
 from edgemm_runtime.engines import available, golden
 from edgemm_runtime.engines.choice import AUTO, choose, parse_policy
 from edgemm_runtime.engines.model import Array
+from edgemm_runtime.serving.access import Access
 from edgemm_runtime.serving.registry import ModelRegistry
 from edgemm_runtime.serving.server import LOOPBACK, ModelServer
 
@@ -31,6 +33,7 @@ _MAX_CURL_VALUES = 128
 @click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="0: any free port.")
 @click.option("--listen", default=LOOPBACK, show_default=True, metavar="ADDRESS", help="0.0.0.0: the whole network.")
 @click.option("--variant", default=AUTO, show_default=True, help="A variant, or several in order: tflite:int8,onnx:…")
+@access_options
 @click.option("--quiet", is_flag=True, help="Print and log nothing but errors.")
 @click.option("--fleet", metavar="URL", help="Be a device of this fleet, which says what to serve.")
 @click.option("--token", help="The enrolment token, at the first start.", envvar="EDGEMM_TOKEN", show_envvar=True)
@@ -50,6 +53,10 @@ def run(
     variant: str,
     quiet: bool,
     fleet: str | None,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    api_key_file: Path | None,
+    unix_socket: Path | None,
     **device: Any,
 ) -> None:
     """Serve bundles on this machine, or be a device of a fleet (--fleet).
@@ -58,19 +65,20 @@ def run(
     after the requests in flight.
     """
     _set_up_logging(quiet=quiet)
+    access = read_access(tls_cert=tls_cert, tls_key=tls_key, api_key_file=api_key_file, unix_socket=unix_socket)
     if fleet is not None:
         if bundles or variant != AUTO:
             raise click.UsageError("with --fleet, the fleet says which bundles and variants to serve: leave them out")
-        _be_a_device(fleet, port=port, listen=listen, **device)
+        _be_a_device(fleet, port=port, listen=listen, access=access, **device)
         return
     if alone := [name for name, value in device.items() if value and name != "token"]:
         raise click.UsageError(f"--{alone[0].removesuffix('s').replace('_', '-')} needs --fleet")
     if not bundles:
         raise click.UsageError("expected a BUNDLE to serve, or --fleet URL")
-    _serve(bundles, host=listen, port=port, variant=variant, quiet=quiet)
+    _serve(bundles, host=listen, port=port, variant=variant, quiet=quiet, access=access)
 
 
-def _serve(paths: tuple[Path, ...], *, host: str, port: int, variant: str, quiet: bool) -> None:
+def _serve(paths: tuple[Path, ...], *, host: str, port: int, variant: str, quiet: bool, access: Access) -> None:
     stop, registry, policy = threading.Event(), ModelRegistry(), parse_policy(variant)
     with ExitStack() as stack:
         stack.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, lambda *_: stop.set()))
@@ -78,7 +86,7 @@ def _serve(paths: tuple[Path, ...], *, host: str, port: int, variant: str, quiet
         chosen = [choose(b.manifest, policy=policy, engines=available()).require() for b in opened]
         for bundle in opened:
             registry.expect(bundle.manifest.name)
-        server = stack.enter_context(ModelServer(registry, host=host, port=port))
+        server = stack.enter_context(ModelServer(registry, host=host, port=port, access=access))
         for bundle, wanted in zip(opened, chosen, strict=True):
             registry.activate(bundle.manifest.name, bundle, wanted)
             if not quiet:
@@ -106,10 +114,16 @@ def _curl(server: ModelServer, bundle: Bundle) -> str:
     """Return a command that works: a golden sample where that is short, otherwise the model's metadata."""
     name, sample = bundle.manifest.name, golden.read_samples(bundle).input(0)
     if sum(array.size for array in sample.values()) > _MAX_CURL_VALUES:
-        return f"curl -s {server.address}/v2/models/{name}"
+        return f"{_how(server)}/v2/models/{name}"
     inputs = {name: _short(array).tolist() for name, array in sample.items()}
     body = msgspec.json.encode({"inputs": inputs}).decode()
-    return f"curl -s {server.address}/predict/{name} -d '{body}'"
+    return f"{_how(server)}/predict/{name} -d '{body}'"
+
+
+def _how(server: ModelServer) -> str:
+    """Return curl with what this server asks of its clients; a key is named and not shown."""
+    key = '-H "X-API-Key: $EDGEMM_API_KEY" ' if server.access.api_key else ""
+    return f"curl -s {'-k ' if server.access.tls else ''}{key}{server.address}"
 
 
 def _short(array: Array) -> Array:
@@ -125,6 +139,7 @@ def _be_a_device(
     *,
     port: int,
     listen: str,
+    access: Access,
     token: str | None,
     name: str | None,
     labels: tuple[str, ...],
@@ -143,6 +158,7 @@ def _be_a_device(
             labels=dict(_label(text) for text in labels),
             listen=listen,
             port=port,
+            access=access,
             limits=AgentLimits()
             if telemetry_interval is None
             else AgentLimits(telemetry_interval_s=telemetry_interval),
@@ -165,4 +181,3 @@ def _label(text: str) -> tuple[str, str]:
 def _set_up_logging(*, quiet: bool) -> None:
     level = logging.ERROR if quiet else logging.INFO
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a request that waits a moment is no event

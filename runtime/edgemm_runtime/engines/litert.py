@@ -1,14 +1,14 @@
 """LiteRT (`ai-edge-litert`): TFLite flatbuffers.
 
-An interpreter is one set of tensors in memory, so a lock is held from writing its inputs to copying its outputs;
-`invoke` itself releases the GIL. Variable dimensions are resized when a request's shape differs from the last one. A
-file whose variable dimensions are more than the batch says 1 for each, a size that it may not be able to compute: such
-a one gets its memory with the first request.
+An interpreter is one set of tensors in memory, so one thread has it from writing its inputs to copying its outputs;
+`invoke` itself releases the GIL. There is a pool of them, all over the same bytes of the model. Variable dimensions are
+resized when a request's shape differs from the interpreter's last one. A file whose variable dimensions are more than
+the batch says 1 for each, a size that it may not be able to compute: such a one gets its memory with the first request.
 """
 
 from __future__ import annotations
 
-import threading
+import os
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from typing import Any
@@ -20,66 +20,82 @@ from edgemm.errors import EngineError
 from edgemm.manifest import Variant, VariantTensor
 from edgemm_runtime.engines import native_log
 from edgemm_runtime.engines.model import Array, Arrays
+from edgemm_runtime.engines.pool import Pool
 
 
 def open_session(variant: Variant, model: bytes, threads: int) -> LiteRtSession:
-    """Load a flatbuffer.
+    """Load a flatbuffer; it may compute as many requests at once as `threads` go into the machine's CPUs.
 
     Raises:
         EngineError: it is damaged, or lacks a tensor of `variant`.
     """
-    try:
-        with native_log.in_the_log():
-            interpreter = Interpreter(model_content=model, num_threads=threads)
-            if not _is_sized_by_requests(interpreter):
-                interpreter.allocate_tensors()
-        return LiteRtSession(interpreter, variant)
-    except (ValueError, RuntimeError) as err:
-        raise EngineError(f"LiteRT cannot load the file: {_one_line(err)}") from err
+    members = max(1, (os.cpu_count() or 1) // threads)
+    return LiteRtSession(model, variant, threads=threads, members=members)
 
 
 class LiteRtSession:
-    """One interpreter and its lock."""
+    """A pool of interpreters of one file."""
 
-    def __init__(self, interpreter: Interpreter, variant: Variant) -> None:
-        self._interpreter = interpreter
-        self._lock = threading.Lock()
-        inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
-        self._inputs = {t.tensor: _find(t, inputs, what="input") for t in variant.inputs}
-        self._outputs = {t.tensor: _find(t, outputs, what="output") for t in variant.outputs}
-        if unfed := {d["name"] for d in inputs} - set(self._inputs):
+    def __init__(self, model: bytes, variant: Variant, *, threads: int, members: int) -> None:
+        self._model, self._threads = model, threads
+        first = self._open()
+        self._inputs = {t.tensor: _find(t, first.inputs, what="input") for t in variant.inputs}
+        self._outputs = {t.tensor: _find(t, first.outputs, what="output") for t in variant.outputs}
+        if unfed := {d["name"] for d in first.inputs} - set(self._inputs):
             raise EngineError(f"the file's input {min(unfed)!r} is not among the variant's")
-        self._allocated = not _is_sized_by_requests(interpreter)
-        self._shapes = {d["name"]: tuple(d["shape"]) for d in inputs}
+        self._pool = Pool(first, self._open, size=members)
 
     def invoke(self, feeds: Arrays) -> dict[str, Array]:
         """Compute the outputs; see `Session`."""
+        member = self._pool.take()
         try:
-            with self._lock:
-                self._resize(feeds)
-                for name, array in feeds.items():
-                    self._interpreter.set_tensor(self._inputs[name], array)
-                self._interpreter.invoke()
-                return {name: self._interpreter.get_tensor(index) for name, index in self._outputs.items()}
+            member.resize(feeds, self._inputs)
+            interpreter = member.interpreter
+            for name, array in feeds.items():
+                interpreter.set_tensor(self._inputs[name], array)
+            interpreter.invoke()
+            return {name: interpreter.get_tensor(index) for name, index in self._outputs.items()}
         except (ValueError, RuntimeError) as err:
             raise EngineError(f"LiteRT failed: {_one_line(err)}") from err
+        finally:
+            self._pool.give(member)
 
-    def _resize(self, feeds: Arrays) -> None:
+    def give_up(self, thread: int) -> None:
+        """Do without the interpreter that hangs in a thread; see `Session`."""
+        self._pool.give_up(thread)
+
+    def _open(self) -> _Member:
+        try:
+            with native_log.in_the_log():
+                return _Member(Interpreter(model_content=self._model, num_threads=self._threads))
+        except (ValueError, RuntimeError) as err:
+            raise EngineError(f"LiteRT cannot load the file: {_one_line(err)}") from err
+
+
+class _Member:
+    """One interpreter, and the shapes that its inputs have now."""
+
+    def __init__(self, interpreter: Interpreter) -> None:
+        self.interpreter = interpreter
+        self.inputs, self.outputs = interpreter.get_input_details(), interpreter.get_output_details()
+        self._shapes = {d["name"]: tuple(d["shape"]) for d in self.inputs}
+        self._allocated = not any(-1 in details["shape_signature"][1:] for details in self.inputs)
+        if self._allocated:
+            interpreter.allocate_tensors()
+
+    def resize(self, feeds: Arrays, indices: Mapping[str, int]) -> None:
+        """Make room for inputs of other shapes than the last ones."""
         changed = {name: a.shape for name, a in feeds.items() if self._shapes[name] != a.shape}
         if not changed and self._allocated:
             return
         # Forgotten first: if resizing fails half way, the next request resizes again.
         self._shapes.update(dict.fromkeys(changed, ()))
         for name, shape in changed.items():
-            self._interpreter.resize_tensor_input(self._inputs[name], shape)
+            self.interpreter.resize_tensor_input(indices[name], shape)
         with nullcontext() if self._allocated else native_log.in_the_log():
-            self._interpreter.allocate_tensors()
+            self.interpreter.allocate_tensors()
         self._allocated = True
         self._shapes.update(changed)
-
-
-def _is_sized_by_requests(interpreter: Interpreter) -> bool:
-    return any(-1 in details["shape_signature"][1:] for details in interpreter.get_input_details())
 
 
 def _find(tensor: VariantTensor, details: Iterable[Mapping[str, Any]], *, what: str) -> int:

@@ -9,12 +9,12 @@ from typing import cast
 
 from edgemm.errors import EngineError, EngineUnavailableError
 from edgemm.manifest import Signature, Variant
-from edgemm_runtime.engines.model import LoadedModel, Session
+from edgemm_runtime.engines.model import Session, WatchedModel
 from edgemm_runtime.engines.served import SignatureModel
 from edgemm_runtime.installed import ENGINES, available, unavailable_reason
 
 
-def load(variant: Variant, signature: Signature, model: bytes, *, threads: int = 1) -> LoadedModel:
+def load(variant: Variant, signature: Signature, model: bytes, *, threads: int = 1) -> WatchedModel:
     """Load a model file; `threads` is how many CPU threads one inference may use.
 
     Raises:

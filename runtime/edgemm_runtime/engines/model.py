@@ -23,6 +23,16 @@ class LoadedModel(Protocol):
         """
 
 
+class WatchedModel(LoadedModel, Protocol):
+    """A loaded model of which it can be told that it hangs."""
+
+    def overdue(self, now_s: float) -> list[int]:
+        """Return the threads that have been in the engine for longer than is plausible; `now_s` is monotonic."""
+
+    def give_up(self, thread: int) -> None:
+        """Do without what a thread that hangs in the engine holds there."""
+
+
 class Session(Protocol):
     """A model file in one engine, by the file's own tensor names and dtypes; safe to call from many threads."""
 
@@ -32,3 +42,6 @@ class Session(Protocol):
         Raises:
             EngineError: the engine failed.
         """
+
+    def give_up(self, thread: int) -> None:
+        """Do without what a thread that hangs in `invoke` holds."""

@@ -62,6 +62,9 @@ class OnnxSession:
             raise EngineError(f"ONNX Runtime failed: {_one_line(err)}") from err
         return {name: np.asarray(value) for name, value in zip(self._outputs, found, strict=True)}
 
+    def give_up(self, thread: int) -> None:
+        """Nothing: one session runs in any number of threads; see `Session`."""
+
 
 def _one_line(err: Exception) -> str:
     return " ".join(str(err).split())[:400]

@@ -4,17 +4,50 @@
 * quantizing divides in float32, rounds to nearest with halves away from zero (as TFLite's reference kernels do),
   and saturates at the ends of the integer type; infinities saturate, NaN is refused;
 * dequantizing multiplies in float64 and rounds once, to the signature's type.
+
+Integers of 8 and 16 bits, which most quantized files take, have a way of their own: eight passes over the values in
+float32, where the general one takes twenty in float64. What leaves an 8-bit tensor is looked up among its 256 values.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from edgemm.errors import BadRequestError
 from edgemm.manifest import DType, Quantization, VariantTensor
 from edgemm_runtime.engines.model import Array
+
+Cast: TypeAlias = Callable[[Array], Array]
+_SIGN_BIT = np.int32(-(2**31))
+_ALMOST_HALF_BITS = np.nextafter(np.float32(0.5), np.float32(0)).view(np.int32)
+_WIDER = {np.dtype(np.int8): np.int16, np.dtype(np.uint8): np.int16, np.dtype(np.int16): np.int32}
+
+
+def input_cast(tensor: VariantTensor) -> Cast:
+    """Return `to_file` of one tensor, with all prepared that does not depend on the values."""
+    stored = np.dtype(tensor.dtype.value)
+    if tensor.quantization is not None and stored in _WIDER:
+        return partial(_quantize_narrow, tensor=tensor, quantization=tensor.quantization)
+    if tensor.quantization is None:
+        return lambda values: values if values.dtype is stored else to_file(values, tensor)
+    return partial(to_file, tensor=tensor)
+
+
+def output_cast(tensor: VariantTensor, *, dtype: DType) -> Cast:
+    """Return `from_file` of one tensor, with all prepared that does not depend on the values."""
+    stored = np.dtype(tensor.dtype.value)
+    wanted = np.dtype(dtype.value)
+    if tensor.quantization is None:
+        return lambda values: values if values.dtype is wanted else from_file(values, tensor, dtype=dtype)
+    if stored.itemsize > 1 or stored.kind not in "iu":
+        return partial(from_file, tensor=tensor, dtype=dtype)
+    # In the order of the bytes: an int8 is looked up by the uint8 that has its bits.
+    table = from_file(np.arange(256, dtype=np.uint8).view(stored), tensor, dtype=dtype)
+    return lambda values: table[values.view(np.uint8)]
 
 
 def to_file(values: Array, tensor: VariantTensor) -> Array:
@@ -53,6 +86,33 @@ def _quantize(values: Array, tensor: VariantTensor, *, dtype: np.dtype[Any], qua
     return _round(scaled, dtype, name=tensor.name, offset=quantization.zero_point)
 
 
+def _quantize_narrow(values: Array, *, tensor: VariantTensor, quantization: Quantization) -> Array:
+    """Do what `_quantize` does for integers of at most 16 bits."""
+    dtype = np.dtype(tensor.dtype.value)
+    bounds, zero = np.iinfo(dtype), quantization.zero_point
+    low, high = bounds.min - zero, bounds.max - zero
+    with np.errstate(over="ignore", invalid="ignore"):
+        steps = np.asarray(np.divide(values, np.float32(quantization.scale), dtype=np.float32))
+    smallest = np.minimum.reduce(steps, axis=None, initial=np.inf)
+    largest = np.maximum.reduce(steps, axis=None, initial=-np.inf)
+    if np.isnan(smallest):
+        raise _no_number(tensor.name, dtype)
+    if smallest < low or largest > high:
+        steps = np.clip(steps, low, high, out=steps)
+    # The float before 0.5, with the value's sign, rounds halves away from zero once what is behind the point is cut
+    # off; 0.5 itself would round 0.49999997 up, for the sum is no float32.
+    halves = np.asarray(steps.view(np.int32) & _SIGN_BIT)
+    halves |= _ALMOST_HALF_BITS
+    steps += halves.view(np.float32)
+    whole = steps.astype(_WIDER[dtype])
+    whole += zero
+    return np.asarray(whole.astype(dtype))
+
+
+def _no_number(name: str, dtype: np.dtype[Any]) -> BadRequestError:
+    return BadRequestError(f"{name}: NaN in a tensor that this variant computes in {dtype}: send finite numbers")
+
+
 def _cast(values: Array, dtype: np.dtype[Any], *, name: str) -> Array:
     if dtype.kind in "iu" and values.dtype.kind == "f":
         return _round(values, dtype, name=name, offset=0)
@@ -67,7 +127,7 @@ def _round(values: Array, dtype: np.dtype[Any], *, name: str, offset: int) -> Ar
     """Return floats + `offset` as integers: halves away from zero, saturated."""
     real = values.astype(np.float64)
     if np.isnan(real).any():
-        raise BadRequestError(f"{name}: NaN in a tensor that this variant computes in {dtype}: send finite numbers")
+        raise _no_number(name, dtype)
     bounds = np.iinfo(dtype)
     # Half a unit added to a float32 is exact in float64, so cutting off what is behind the point rounds rightly.
     away = real + np.copysign(0.5, real)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from flask import Flask, Response
+from collections.abc import Callable, Mapping
+
+from flask import Flask
 
 from edgemm_runtime.serving import open_inference, people
 from edgemm_runtime.serving.limits import ServingLimits
@@ -11,18 +13,14 @@ from edgemm_runtime.serving.registry import ModelRegistry
 from edgemm_runtime.serving.replies import register_errors
 
 
-def create_app(models: ModelRegistry, limits: ServingLimits) -> Flask:
-    """Return an application that serves `models`."""
+def create_app(
+    models: ModelRegistry, limits: ServingLimits, *, statuses: Callable[[], Mapping[int, int]] = dict
+) -> Flask:
+    """Return an application that serves `models`; `statuses` are the counts of the server's answers."""
     app = Flask("edgemm_runtime", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = limits.max_body_bytes
-    metrics, answers = make_collectors(models)
+    metrics = make_collectors(models, statuses)
     register_errors(app, max_body_bytes=limits.max_body_bytes)
     app.register_blueprint(open_inference.make_blueprint(models, limits))
     app.register_blueprint(people.make_blueprint(models, limits, metrics))
-
-    @app.after_request
-    def count(response: Response) -> Response:
-        answers.labels(str(response.status_code)).inc()
-        return response
-
     return app

@@ -25,6 +25,7 @@ class CounterSnapshot:
 
     `requests` reached the model, `errors` of them failed in the engine; what a client got wrong is in neither.
     `latency_counts` has one count for each bucket of `LATENCY_EDGES_S` and one for what is above the last edge.
+    `hangs` of the errors were inferences that did not end and were given up.
     """
 
     key: ServedKey
@@ -32,6 +33,7 @@ class CounterSnapshot:
     errors: int
     latency_sum_s: float
     latency_counts: tuple[int, ...]
+    hangs: int = 0
 
 
 class Counters:
@@ -40,7 +42,7 @@ class Counters:
     def __init__(self, key: ServedKey) -> None:
         self.key = key
         self._lock = threading.Lock()
-        self._requests = self._errors = 0
+        self._requests = self._errors = self._hangs = 0
         self._latency_sum_s = 0.0
         self._latency_counts = [0] * (len(LATENCY_EDGES_S) + 1)
 
@@ -53,8 +55,14 @@ class Counters:
             self._latency_sum_s += latency_s
             self._latency_counts[bucket] += 1
 
+    def add_hang(self, waited_s: float) -> None:
+        """Count one request that was given up after `waited_s`, because the model did not answer it."""
+        self.add(waited_s, failed=True)
+        with self._lock:
+            self._hangs += 1
+
     def snapshot(self) -> CounterSnapshot:
         """Return the counters as they are now."""
         with self._lock:
             counts = tuple(self._latency_counts)
-            return CounterSnapshot(self.key, self._requests, self._errors, self._latency_sum_s, counts)
+            return CounterSnapshot(self.key, self._requests, self._errors, self._latency_sum_s, counts, self._hangs)

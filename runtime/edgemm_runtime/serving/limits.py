@@ -15,17 +15,47 @@ class ServingLimits:
     max_body_bytes: int = 32 * _MIB
     """Largest request body, counted after decompression."""
 
+    max_buffered_bytes: int = 96 * _MIB
+    """Bodies that may be on their way at a time, over all connections; a larger one waits its turn (503)."""
+
     max_header_bytes: int = 64 * 1024
     """Largest request head."""
 
-    max_connections: int = 100
+    max_connections: int = 256
     """Open connections beyond this wait in the kernel's queue."""
 
-    idle_connection_s: int = 120
+    idle_connection_s: float = 120.0
     """A connection without a request for so long is closed."""
+
+    head_s: float = 15.0
+    """A request whose head is not whole by then is refused."""
+
+    min_body_bytes_per_s: int = 4096
+    """A body that comes more slowly than this, after `head_s`, is refused: it would hold a place."""
+
+    request_s: float = 60.0
+    """A request that is not answered by then is answered 504."""
+
+    linger_s: float = 2.0
+    """How long a client that was refused may go on sending; closed at once, TCP would reset what it has yet to read."""
 
     drain_s: float = 5.0
     """How long a stopping server lets requests in flight finish."""
 
+    loops: int = field(default_factory=lambda: min(4, os.cpu_count() or 1))
+    """Threads that read and write, and answer what is quick."""
+
     threads: int = field(default_factory=lambda: max(4, 2 * (os.cpu_count() or 1)))
-    """Requests that are answered at once; engines release the GIL while they compute."""
+    """Requests that take longer and are answered at once; engines release the GIL while they compute."""
+
+    max_waiting: int = 64
+    """Requests that wait for one of `threads`; beyond it 429 with Retry-After."""
+
+    quick_s: float = 0.002
+    """A model whose requests take less is asked where its request is read, without a change of threads."""
+
+    awake_s: float = 100e-6
+    """A loop that has answered a quick request looks out for the next one for so long before it sleeps."""
+
+    quick_bytes: int = 256 * 1024
+    """A larger body is decoded in one of `threads`."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import accumulate
 
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -27,23 +27,39 @@ class ModelCollector(Collector):
         snapshots = _newest(self._models.snapshot())
         requests = CounterMetricFamily("edgemm_requests", "Requests that reached the model.", labels=_LABELS)
         errors = CounterMetricFamily("edgemm_errors", "Requests that failed in the engine.", labels=_LABELS)
+        hangs = CounterMetricFamily("edgemm_hangs", "Inferences that did not end and were given up.", labels=_LABELS)
         latency = HistogramMetricFamily("edgemm_latency_seconds", "Time spent in the model.", labels=_LABELS)
         for snapshot in snapshots:
             labels = (snapshot.key.name, snapshot.key.version, snapshot.key.variant)
             requests.add_metric(labels, snapshot.requests)
             errors.add_metric(labels, snapshot.errors)
+            hangs.add_metric(labels, snapshot.hangs)
             latency.add_metric(labels, _buckets(snapshot), snapshot.latency_sum_s)
         ready = GaugeMetricFamily("edgemm_ready", "1 when every model has answered a golden sample.")
         ready.add_metric((), float(self._models.ready))
-        yield from (requests, errors, latency, ready)
+        yield from (requests, errors, hangs, latency, ready)
 
 
-def make_collectors(models: ModelRegistry) -> tuple[CollectorRegistry, Counter]:
-    """Return a registry for one application, and its counter of HTTP answers by status."""
+class AnswerCollector(Collector):
+    """Reads the server's counts of answers when it is scraped."""
+
+    def __init__(self, statuses: Callable[[], Mapping[int, int]]) -> None:
+        self._statuses = statuses
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield how many answers of each status were given."""
+        answers = CounterMetricFamily("edgemm_http_responses", "HTTP answers by status.", labels=("status",))
+        for status, count in sorted(self._statuses().items()):
+            answers.add_metric((str(status),), count)
+        yield answers
+
+
+def make_collectors(models: ModelRegistry, statuses: Callable[[], Mapping[int, int]]) -> CollectorRegistry:
+    """Return a registry for one application."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(ModelCollector(models))
-    answers = Counter("edgemm_http_responses", "HTTP answers by status.", ("status",), registry=registry)
-    return registry, answers
+    registry.register(AnswerCollector(statuses))
+    return registry
 
 
 def _buckets(snapshot: CounterSnapshot) -> list[tuple[str, float]]:

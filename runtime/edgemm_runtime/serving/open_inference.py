@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response
 from werkzeug.exceptions import MethodNotAllowed
 
 from edgemm import __version__
 from edgemm.errors import NotFoundError, UnavailableError
 from edgemm_runtime.serving import v2
-from edgemm_runtime.serving.bodies import decompress
+from edgemm_runtime.serving.endpoints import InferEndpoint
 from edgemm_runtime.serving.limits import ServingLimits
 from edgemm_runtime.serving.registry import ModelRegistry
-from edgemm_runtime.serving.replies import json_reply
-
-_BINARY = "application/octet-stream"
+from edgemm_runtime.serving.replies import flask_reply, json_reply, whole_request
 
 
 def make_blueprint(models: ModelRegistry, limits: ServingLimits) -> Blueprint:
@@ -30,17 +28,7 @@ def make_blueprint(models: ModelRegistry, limits: ServingLimits) -> Blueprint:
     @routes.post("/models/<path:name>/infer", defaults={"version": None})
     @routes.post("/models/<path:name>/versions/<version>/infer")
     def infer(name: str, version: str | None) -> Response:
-        served = models.get(name, version=version)
-        encoding = request.headers.get("Content-Encoding", "")
-        body = decompress(request.get_data(cache=False), encoding=encoding, max_bytes=limits.max_body_bytes)
-        decoded = v2.decode_request(
-            body, served.manifest.signature, header_length=request.headers.get(v2.HEADER_LENGTH)
-        )
-        outputs = served.predict(decoded.inputs)
-        data, header_length = v2.encode_response(decoded, outputs, name=name, version=served.manifest.version)
-        if header_length is None:
-            return Response(data, content_type="application/json")
-        return Response(data, content_type=_BINARY, headers={v2.HEADER_LENGTH: str(header_length)})
+        return flask_reply(InferEndpoint(models, limits, name, version).answer(whole_request()))
 
     @routes.get("/models/<path:name>/infer")
     def infer_is_a_post(name: str) -> Response:  # noqa: ARG001 - or it would be metadata of a model "M/infer"

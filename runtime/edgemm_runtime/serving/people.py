@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-from edgemm_runtime.serving import plain
-from edgemm_runtime.serving.bodies import decompress
+from edgemm_runtime.serving.endpoints import PredictEndpoint
 from edgemm_runtime.serving.limits import ServingLimits
 from edgemm_runtime.serving.registry import ModelRegistry
-from edgemm_runtime.serving.replies import json_reply
+from edgemm_runtime.serving.replies import flask_reply, json_reply, whole_request
 
 
 def make_blueprint(models: ModelRegistry, limits: ServingLimits, metrics: CollectorRegistry) -> Blueprint:
@@ -20,11 +19,7 @@ def make_blueprint(models: ModelRegistry, limits: ServingLimits, metrics: Collec
     @routes.post("/predict", defaults={"name": None})
     @routes.post("/predict/<path:name>")
     def predict(name: str | None) -> Response:
-        served = models.only() if name is None else models.get(name)
-        encoding = request.headers.get("Content-Encoding", "")
-        body = decompress(request.get_data(cache=False), encoding=encoding, max_bytes=limits.max_body_bytes)
-        outputs = served.predict(plain.decode_request(body, served.manifest.signature))
-        return json_reply(plain.make_answer(served.manifest, outputs, name=served.name))
+        return flask_reply(PredictEndpoint(models, limits, name).answer(whole_request()))
 
     @routes.get("/metrics")
     def scrape() -> Response:

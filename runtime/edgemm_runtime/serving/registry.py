@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import weakref
 
 from edgemm.errors import BadRequestError, EngineError, NotFoundError, UnavailableError
 from edgemm.manifest import Manifest, Variant
@@ -18,6 +19,7 @@ from edgemm_runtime.model import Model, load_variant
 from edgemm_runtime.serving.counters import Counters, CounterSnapshot, ServedKey
 
 _log = logging.getLogger(__name__)
+_WEIGHT = 0.05
 
 
 class ServedModel:
@@ -25,6 +27,9 @@ class ServedModel:
 
     def __init__(self, name: str, model: Model, counters: Counters) -> None:
         self.name, self.model, self._counters = name, model, counters
+        self._run = model.loaded.run
+        self.usual_s = 0.0
+        """How long requests take lately, in the model: a moving mean."""
 
     @property
     def manifest(self) -> Manifest:
@@ -42,7 +47,7 @@ class ServedModel:
         return self._counters.key
 
     def predict(self, inputs: Arrays) -> dict[str, Array]:
-        """Return all outputs; counts the request.
+        """Return all outputs, of arrays in the signature's dtypes and shapes; counts the request.
 
         Raises:
             BadRequestError: a name, dtype or shape is not the signature's (not counted: no fault of the model).
@@ -50,7 +55,7 @@ class ServedModel:
         """
         start, failed, counted = time.perf_counter(), True, True
         try:
-            outputs = self.model.predict(inputs)
+            outputs = self._run(inputs)
             failed = False
         except BadRequestError:
             counted = False
@@ -59,8 +64,20 @@ class ServedModel:
             raise EngineError(f"model {self.name} failed: {str(err) or 'out of memory'}") from err
         finally:
             if counted:
-                self._counters.add(time.perf_counter() - start, failed=failed)
+                took_s = time.perf_counter() - start
+                self.usual_s += (took_s - self.usual_s) * (_WEIGHT if self.usual_s else 1.0)
+                self._counters.add(took_s, failed=failed)
         return outputs
+
+    def overdue(self, now_s: float) -> list[int]:
+        """Return the threads in which the model hangs; `now_s` is monotonic."""
+        return self.model.loaded.overdue(now_s)
+
+    def give_up(self, thread: int, *, waited_s: float) -> None:
+        """Count a hang, and do without what it holds of the model."""
+        self.model.loaded.give_up(thread)
+        self._counters.add_hang(waited_s)
+        _log.error("inference hangs model=%s version=%s variant=%s", self.name, self.key.version, self.key.variant)
 
 
 class ModelRegistry:
@@ -70,6 +87,7 @@ class ModelRegistry:
         self._changing = threading.Lock()
         self._models: dict[str, ServedModel | None] = {}
         self._counters: dict[ServedKey, Counters] = {}
+        self._alive: weakref.WeakSet[ServedModel] = weakref.WeakSet()
 
     def expect(self, name: str) -> None:
         """Announce a model: until it is active, the server is not ready and requests for it get "not ready"."""
@@ -89,6 +107,7 @@ class ModelRegistry:
         with self._changing:
             served = ServedModel(name, model, self._counters.setdefault(key, Counters(key)))
             self._models = {**self._models, name: served}
+            self._alive.add(served)
         _log.info("activated model=%s version=%s variant=%s digest=%.12s", name, key.version, key.variant, key.digest)
         return served
 
@@ -116,6 +135,11 @@ class ModelRegistry:
             raise NotFoundError(f"model {name!r} serves version {served.manifest.version}, not {version[:80]!r}")
         return served
 
+    def usual_s(self, name: str) -> float:
+        """Return how long a model's requests take lately; 0 where it has not been asked, or is not active."""
+        served = self._models.get(name)
+        return served.usual_s if served is not None else 0.0
+
     def only(self) -> ServedModel:
         """Return the one model that is served.
 
@@ -131,6 +155,11 @@ class ModelRegistry:
     def names(self) -> tuple[str, ...]:
         """Return the names of all models that are served or expected."""
         return tuple(sorted(self._models))
+
+    def in_use(self) -> list[ServedModel]:
+        """Return what is active, and what was and still computes."""
+        with self._changing:
+            return list(self._alive)
 
     @property
     def ready(self) -> bool:

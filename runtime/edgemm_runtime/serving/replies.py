@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 import msgspec
-from flask import Flask, Response
+from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from edgemm.errors import (
@@ -17,6 +17,7 @@ from edgemm.errors import (
     TooLargeError,
     UnavailableError,
 )
+from edgemm_runtime.serving.exchange import Head, Reply, Request, error_body
 
 _log = logging.getLogger(__name__)
 _JSON = "application/json"
@@ -29,6 +30,27 @@ _STATUSES: tuple[tuple[type[EdgemmError], int], ...] = (
 )
 
 
+def error_reply(err: EdgemmError) -> Reply:
+    """Return what answers a request that raised `err`; what is the server's fault is logged."""
+    status = next((status for kind, status in _STATUSES if isinstance(err, kind)), 500)
+    if status == 500:
+        _log.error("request failed error=%s message=%s", type(err).__name__, err)
+    retry = (("Retry-After", "1"),) if status in {429, 503} else ()
+    return error_body(str(err), status=status, headers=retry)
+
+
+def flask_reply(reply: Reply) -> Response:
+    """Return a reply as Flask gives it."""
+    return Response(reply.body, reply.status, reply.headers, content_type=reply.content_type)
+
+
+def whole_request() -> Request:
+    """Return the request that Flask is at."""
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    head = Head(request.method, request.path, request.query_string.decode("latin-1"), headers)
+    return Request(head, request.get_data(cache=False))
+
+
 def json_reply(value: Any, *, status: int = 200) -> Response:
     """Return a value as JSON."""
     return Response(msgspec.json.encode(value), status, content_type=_JSON)
@@ -38,10 +60,7 @@ def register_errors(app: Flask, *, max_body_bytes: int) -> None:
     """Let every error of an application end in the JSON form."""
 
     def known(err: EdgemmError) -> Response:
-        status = next((status for kind, status in _STATUSES if isinstance(err, kind)), 500)
-        if status == 500:
-            _log.error("request failed error=%s message=%s", type(err).__name__, err)
-        return json_reply({"error": str(err)}, status=status)
+        return flask_reply(error_reply(err))
 
     def http(err: HTTPException) -> Response:
         message = f"{err.name}: {err.description}"

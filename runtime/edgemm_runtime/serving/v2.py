@@ -8,6 +8,7 @@ JSON has no NaN and no infinity: in requests they are refused, in answers they b
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -30,6 +31,8 @@ DATATYPES: Mapping[DType, str] = {
 }  # fmt: skip
 _PLATFORMS = {Engine.TFLITE: "litert_tflite", Engine.ONNX: "onnxruntime_onnx"}
 _UNSUPPORTED = ("classification", "shared_memory_region")
+_MOST_REMEMBERED = 64
+_LARGEST_REMEMBERED = 2048
 
 
 class TensorMetadata(Struct, frozen=True):
@@ -82,6 +85,73 @@ class InferRequest(Struct, frozen=True):
     inputs: dict[str, Array]
     outputs: dict[str, bool]
     id: str | None = None
+
+
+class _Plan(Struct, frozen=True):
+    """Where in the body the tensors of a binary request lie, whose JSON part was read before."""
+
+    inputs: tuple[tuple[str, np.dtype[Any], tuple[int, ...], int, int], ...]
+    body_bytes: int
+    outputs: dict[str, bool]
+
+
+class Codec:
+    """Between the bytes and arrays of one model.
+
+    The JSON part of binary requests is the same again and again, but for the tensors behind it: what it was found to
+    say is remembered by its bytes, where it bears no id.
+    """
+
+    def __init__(self, signature: Signature, *, name: str, version: str) -> None:
+        self._signature, self._name, self._version = signature, name, version
+        self._plans: dict[bytes, _Plan] = {}
+        self._headers: dict[tuple[object, ...], bytes] = {}
+
+    def decode(self, body: bytes, *, header_length: str | None = None) -> InferRequest:
+        """Read a request; as `decode_request`."""
+        if header_length is None:
+            return decode_request(body, self._signature)
+        head = body[: _header_length(header_length, len(body))]
+        plan = self._plans.get(head)
+        if plan is not None and plan.body_bytes == len(body):
+            arrays = {
+                name: np.frombuffer(body, dtype, count, start).reshape(shape)
+                for name, dtype, shape, start, count in plan.inputs
+            }
+            return InferRequest(arrays, plan.outputs)
+        request = decode_request(body, self._signature, header_length=header_length)
+        self._remember(head, request, body_bytes=len(body))
+        return request
+
+    def encode(self, request: InferRequest, outputs: Arrays) -> tuple[bytes, int | None]:
+        """Return the body, and the length of its JSON part where tensors follow it; as `encode_response`."""
+        if request.id is not None or not all(request.outputs.values()):
+            return encode_response(request, outputs, name=self._name, version=self._version)
+        arrays = [outputs[name] for name in request.outputs]
+        form = (*request.outputs, *[array.shape for array in arrays])
+        head = self._headers.get(form)
+        if head is None or sys.byteorder != "little":
+            data, length = encode_response(request, outputs, name=self._name, version=self._version)
+            if len(self._headers) < _MOST_REMEMBERED:
+                self._headers[form] = data[:length]
+            return data, length
+        return b"".join([head, *[array.tobytes() for array in arrays]]), len(head)
+
+    def _remember(self, head: bytes, request: InferRequest, *, body_bytes: int) -> None:
+        """Remember what a header says, where all its tensors are behind it and of types that take any bits."""
+        arrays = request.inputs
+        after = sum(array.nbytes for array in arrays.values())
+        if request.id is not None or len(head) + after != body_bytes or len(head) > _LARGEST_REMEMBERED:
+            return
+        if sys.byteorder != "little" or any(array.dtype == np.bool_ for array in arrays.values()):
+            return
+        inputs, start = [], len(head)
+        for name, array in arrays.items():
+            inputs.append((name, array.dtype, array.shape, start, array.size))
+            start += array.nbytes
+        if len(self._plans) >= _MOST_REMEMBERED:
+            self._plans.clear()
+        self._plans[head] = _Plan(tuple(inputs), body_bytes, request.outputs)
 
 
 class _ResponseOutput(Struct, frozen=True, omit_defaults=True):

@@ -195,7 +195,7 @@ def test_serving_and_predicting_load_no_tensorflow(bundle_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("command", "missing"),
-    [("run", "flask"), ("run", "waitress"), ("predict", "numpy"), ("verify", "numpy"), ("bench", "numpy")],
+    [("run", "flask"), ("run", "httptools"), ("predict", "numpy"), ("verify", "numpy"), ("bench", "numpy")],
 )
 def test_a_missing_extra_ends_with_what_to_install(tmp_path: Path, command: str, missing: str) -> None:
     (tmp_path / "sitecustomize.py").write_text(

@@ -8,6 +8,7 @@ import json
 import socket
 import time
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from edgemm_runtime.serving.server import ModelServer
 from simulators.models import Dense, make_bundle
 from simulators.serving import activate
 from simulators.v2_client import encode_request
+from tests.unit.runtime.serving.conftest import LIMITS
 
 DENSE = Dense.random(0)
 X = np.random.default_rng(3).uniform(-1, 1, (2, 4)).astype(np.float32)
@@ -279,15 +281,13 @@ def test_a_client_that_sends_on_after_a_refusal_reads_the_refusal(server: ModelS
         assert (b"application/json" in head, list(json.loads(body))) == (True, ["error"])
 
 
-def test_a_client_that_sends_for_ever_after_a_refusal_is_cut_off(
-    server: ModelServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("edgemm_runtime.serving.server._LINGER_S", 0.2)
-    with socket.create_connection((server.host, server.port)) as connection:
-        connection.sendall(f"POST {INFER} HTTP/1.1\r\nHost: a\r\nContent-Length: {10 * 2**30}\r\n\r\n".encode())
+def test_a_client_that_sends_for_ever_after_a_refusal_is_cut_off(registry: ModelRegistry) -> None:
+    limits = replace(LIMITS, linger_s=0.2)
+    with ModelServer(registry, limits=limits) as server, socket.create_connection((server.host, server.port)) as client:
+        client.sendall(f"POST {INFER} HTTP/1.1\r\nHost: a\r\nContent-Length: {10 * 2**30}\r\n\r\n".encode())
         with pytest.raises(OSError, match=r"reset|Broken pipe"):
             for _ in range(2000):
-                connection.sendall(b" " * 1000)
+                client.sendall(b" " * 1000)
                 time.sleep(0.005)
 
 

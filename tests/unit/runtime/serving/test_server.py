@@ -119,7 +119,8 @@ def test_a_large_body_is_never_put_into_a_file(registry: ModelRegistry, monkeypa
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("a temporary file")
 
-    monkeypatch.setattr("waitress.buffers.TempfileBasedBuffer.__init__", refuse)
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    monkeypatch.setattr("tempfile.NamedTemporaryFile", refuse)
     rows = 200_000
     body = json.dumps([[0.5, 0.5, 0.5, 0.5]] * rows).encode()
     with ModelServer(registry) as server:

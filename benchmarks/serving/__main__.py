@@ -1,0 +1,208 @@
+"""Serve one `.tflite` with edgemm and its peers, load all alike, print latency, throughput, memory and ratios.
+
+    python -m benchmarks.serving FOLDER [--only edgemm --only mlserver] [--seconds 3] [--rounds 3] [--json]
+
+The model is MLPerf Tiny's int8 image classifier, from the folder that EDGEMM_SHARED names. FOLDER keeps the peers'
+environments between runs. In each round every server is started, timed to its first right answer, compared with the
+bare interpreter on 3 images, loaded with 1 and with 8 connections, weighed and ended; figures are medians of the
+rounds. A wrong answer or a failed request is reported and ends with exit status 1. Absolute times do not travel from
+one machine to another, ratios within a run do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from benchmarks.serving import bundles, report, wrk
+from benchmarks.serving.figures import Local, Round, Row, row
+from benchmarks.serving.inprocess import InProcess, Started
+from benchmarks.serving.memory import MIB
+from benchmarks.serving.processes import ServerProcess, free_port, post
+from benchmarks.serving.protocols import LENGTH, V2_BINARY, Int8, Protocol, Request
+from benchmarks.serving.servers import SERVERS, Files, Server
+from benchmarks.serving.wrk import Load
+
+_MODEL = "models/mlperf-tiny/pretrainedResnet_quant.tflite"
+_START_TIMEOUT_S = 90.0
+_WARM_UP_S = 1
+SIGNATURES = ("int8", "float32")
+
+
+def main() -> None:
+    options = _parser().parse_args()
+    wrk.require()
+    files = _prepare(options.folder.resolve(), options.shared / _MODEL)
+    wanted = [s for s in SERVERS if not options.only or s.name in options.only]
+    answers = bundles.expected(files.model)
+    rounds: dict[tuple[str, str], list[Round]] = {}
+    local: dict[str, list[tuple[InProcess, float]]] = {signature: [] for signature in SIGNATURES}
+    broken: dict[str, str] = {}
+    for number in range(1, options.rounds + 1):
+        _measure_local(files, answers, local)
+        for server in wanted:
+            if server.name in broken:
+                continue
+            print(f"round {number} of {options.rounds}: {server.name}", file=sys.stderr, flush=True)
+            try:
+                found = _measure(server, files, answers, seconds=options.seconds)
+            except (RuntimeError, ValueError) as err:
+                broken[server.name] = str(err)
+                continue
+            for protocol, taken in found.items():
+                rounds.setdefault((server.name, protocol), []).append(taken)
+    rows = {key: row(*key, taken) for key, taken in rounds.items()}
+    _print(rows, local, as_json=options.json)
+    for name, reason in broken.items():
+        print(f"\n{name} was not measured: {reason}", file=sys.stderr)
+    raise SystemExit(1 if broken or any(r.failed for r in rows.values()) else 0)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--only", action="append", choices=[s.name for s in SERVERS], help="repeatable; all by default")
+    parser.add_argument("--seconds", type=int, default=3, help="of load for each number of connections and round")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--shared", type=Path, default=Path(os.environ.get("EDGEMM_SHARED", "../shared")))
+    parser.add_argument("--json", action="store_true")
+    return parser
+
+
+def _prepare(folder: Path, model: Path) -> Files:
+    """Make the bundles, and take down what edgemm answers in binary for the server that answers nothing else."""
+    if not model.exists():
+        raise SystemExit(f"no model at {model}: set EDGEMM_SHARED to the folder of published models")
+    folder.mkdir(parents=True, exist_ok=True)
+    files = Files(
+        folder=folder,
+        model=model.resolve(),
+        int8=bundles.make_int8(folder / "ic-int8.edgemm", model),
+        float32=bundles.make_float32(folder / "ic-float32.edgemm", model),
+        image=folder / "image.npy",
+        constant=folder / "constant.bin",
+        constant_header=folder / "constant.txt",
+    )
+    np.save(files.image, bundles.images()[0])
+    edgemm = next(s for s in SERVERS if s.name == "edgemm")
+    process = _start(edgemm, files)
+    try:
+        _wait(process, V2_BINARY, bundles.expected(files.model)[0])
+        answer = post(process.port, V2_BINARY.ask(bundles.images()[0]))
+    finally:
+        process.stop()
+    files.constant.write_bytes(answer.body)
+    files.constant_header.write_text(answer.headers[LENGTH])
+    return files
+
+
+def _measure(server: Server, files: Files, answers: Int8, *, seconds: int) -> dict[str, Round]:
+    """Return what one round found, by protocol.
+
+    Raises:
+        RuntimeError: it did not start, or answered wrongly.
+        ValueError: the load generator failed.
+    """
+    process, found = _start(server, files), {}
+    try:
+        cold_start_s = _wait(process, server.protocols[0], answers[0])
+        for protocol in server.protocols:
+            known = 1 if server.is_constant else len(answers)
+            _check(process, protocol, answers[:known])
+            request = protocol.ask(bundles.images()[0])
+
+            def load(connections: int, seconds: int, request: Request = request) -> Load:
+                return wrk.run(process.port, request, connections=connections, seconds=seconds, folder=files.folder)
+
+            load(8, _WARM_UP_S)
+            one, eight = load(1, seconds), load(8, seconds)
+            _check(process, protocol, answers[:known])
+            found[protocol.name] = Round(one, eight, cold_start_s, process.memory())
+    finally:
+        process.stop()
+    return found
+
+
+def _start(server: Server, files: Files) -> ServerProcess:
+    port = free_port()
+    start = server.start(files, port)
+    log = files.folder / f"{server.name}.log"
+    return ServerProcess(start.command, env=start.env, cwd=start.cwd, port=port, log=log)
+
+
+def _wait(process: ServerProcess, protocol: Protocol, expected: Int8) -> float:
+    request = protocol.ask(bundles.images()[0])
+
+    def answered() -> bool:
+        answer = post(process.port, request)
+        return answer.status == 200 and np.array_equal(protocol.read(answer.body, answer.headers), expected)
+
+    return process.wait_until(answered, timeout_s=_START_TIMEOUT_S)
+
+
+def _check(process: ServerProcess, protocol: Protocol, answers: Int8) -> None:
+    """Compare a server's answers with the bare interpreter's.
+
+    Raises:
+        RuntimeError: one differs.
+    """
+    for image, expected in zip(bundles.images(), answers, strict=False):
+        answer = post(process.port, protocol.ask(image))
+        if answer.status != 200:
+            raise RuntimeError(f"{protocol.name}: status {answer.status}: {answer.body[:300]!r}")
+        scores = protocol.read(answer.body, answer.headers)
+        if not np.array_equal(scores, expected):
+            raise RuntimeError(f"{protocol.name}: expected {expected.tolist()}, found {scores.tolist()}")
+
+
+def _measure_local(files: Files, answers: Int8, local: dict[str, list[tuple[InProcess, float]]]) -> None:
+    for signature in SIGNATURES:
+        bundle = files.int8 if signature == "int8" else files.float32
+        command = (
+            sys.executable,
+            "-m",
+            "benchmarks.serving.inprocess",
+            str(files.model),
+            str(bundle),
+            str(files.image),
+        )
+        start = time.perf_counter()
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            started = msgspec.json.decode(process.stdout.readline(), type=Started)
+            start_s = time.perf_counter() - start
+            taken = msgspec.json.decode(process.stdout.readline(), type=InProcess)
+        if started.scores != answers[0].ravel().tolist():
+            raise SystemExit(f"in process, {signature}: expected {answers[0].tolist()}, found {started.scores}")
+        local[signature].append((taken, start_s))
+
+
+def _print(rows: dict[tuple[str, str], Row], local: dict[str, list[tuple[InProcess, float]]], *, as_json: bool) -> None:
+    found = [_local(signature, taken) for signature, taken in local.items()]
+    bare_us = statistics.median(one.bare_us for one in found)
+    print((report.as_json if as_json else report.as_text)(rows, found, bare_us))
+
+
+def _local(signature: str, taken: Sequence[tuple[InProcess, float]]) -> Local:
+    return Local(
+        signature=signature,
+        bare_us=statistics.median(one.bare_us for one, _ in taken),
+        predict_us=statistics.median(one.predict_us for one, _ in taken),
+        over_us=statistics.median(one.predict_us - one.bare_us for one, _ in taken),
+        start_s=statistics.median(start_s for _, start_s in taken),
+        pss_mib=statistics.median(one.memory.pss_bytes for one, _ in taken) / MIB,
+        rss_mib=statistics.median(one.memory.rss_bytes for one, _ in taken) / MIB,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""Without a server: the bare interpreter beside `edgemm_runtime.load(...).predict`, in turns, in a process of its own.
+
+    python -m benchmarks.serving.inprocess MODEL BUNDLE IMAGE.npy
+
+Prints two lines of JSON: `Started` as soon as the first answer is there, then `InProcess`.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+import edgemm_runtime
+from benchmarks.serving import memory
+from benchmarks.serving.memory import Memory
+from benchmarks.serving.protocols import OUTPUT, Int8, from_float, to_float
+
+_ROUNDS, _CALLS = 30, 100
+
+
+class Started(msgspec.Struct, frozen=True):
+    """The first answer, int8 scores as a flat list."""
+
+    scores: list[int]
+
+
+class InProcess(msgspec.Struct, frozen=True):
+    """Medians of one call, and the memory of the process before bare's own interpreter was made."""
+
+    bare_us: float
+    predict_us: float
+    memory: Memory
+
+
+def main() -> None:
+    model_path, bundle, image_path = map(Path, sys.argv[1:])
+    image = np.load(image_path)
+    model = edgemm_runtime.load(bundle)
+    is_float = model.manifest.signature.inputs[0].dtype.value == "float32"
+    x = to_float(image) if is_float else image
+    scores = model.predict(x)[OUTPUT]
+    say(Started((from_float(scores) if is_float else scores).ravel().tolist()))
+    held = memory.of([os.getpid()])
+    taken = measure({"bare": bare_call(model_path, image), "predict": lambda: model.predict(x)})
+    say(InProcess(taken["bare"], taken["predict"], held))
+
+
+def bare_call(model: Path, image: Int8) -> Callable[[], object]:
+    """Return a call of the interpreter alone, as short as it can be written."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_path=str(model), num_threads=1)
+    interpreter.allocate_tensors()
+    into = interpreter.get_input_details()[0]["index"]
+    out = interpreter.get_output_details()[0]["index"]
+
+    def call() -> object:
+        interpreter.set_tensor(into, image)
+        interpreter.invoke()
+        return interpreter.get_tensor(out)
+
+    return call
+
+
+def measure(calls: Mapping[str, Callable[[], object]]) -> dict[str, float]:
+    """Return the median time of each call in µs; rounds take them in turn."""
+    taken: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(_ROUNDS):
+        for name, call in calls.items():
+            for _ in range(_CALLS):
+                start = time.perf_counter_ns()
+                call()
+                taken[name].append((time.perf_counter_ns() - start) / 1000)
+    return {name: statistics.median(times) for name, times in taken.items()}
+
+
+def say(value: msgspec.Struct) -> None:
+    """Print a line for the process that waits for it."""
+    print(msgspec.json.encode(value).decode(), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""Options of `edgemm run` about who may connect: TLS, an API key, a Unix socket."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgemm.errors import InputError
+from edgemm_runtime.serving.access import Access
+
+_SHORTEST_KEY = 16
+_FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+def access_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options; `read_access` reads what they give."""
+    for option in (
+        click.option("--unix-socket", type=_FILE, help="Serve at this path as well, for programs of this machine."),
+        click.option("--api-key-file", type=_FILE, help="Clients must show the key that this file holds."),
+        click.option("--tls-key", type=_FILE, help="The certificate's private key."),
+        click.option("--tls-cert", type=_FILE, help="Serve HTTPS with this certificate (PEM, chain included)."),
+    ):
+        command = option(command)
+    return command
+
+
+def read_access(
+    *, tls_cert: Path | None, tls_key: Path | None, api_key_file: Path | None, unix_socket: Path | None
+) -> Access:
+    """Return what the options say; the key may also be in `EDGEMM_API_KEY`.
+
+    Raises:
+        InputError: a file cannot be read or is of another kind, or the key is too short.
+    """
+    if (tls_cert is None) != (tls_key is None):
+        raise InputError("--tls-cert and --tls-key go together: give both, or neither for plain HTTP")
+    tls = _tls(tls_cert, tls_key) if tls_cert is not None and tls_key is not None else None
+    return Access(api_key=_api_key(api_key_file), tls=tls, unix_socket=unix_socket)
+
+
+def _tls(certificate: Path, key: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(certificate, key)
+    except (OSError, ssl.SSLError) as err:
+        raise InputError(
+            f"cannot serve HTTPS with {certificate} and {key}: {err}: expected a certificate and its private key in PEM"
+        ) from err
+    return context
+
+
+def _api_key(file: Path | None) -> str | None:
+    if file is None:
+        key = os.environ.get("EDGEMM_API_KEY", "").strip()
+        where = "EDGEMM_API_KEY"
+        if not key:
+            return None
+    else:
+        where = str(file)
+        try:
+            key = file.read_text("utf-8").strip()
+        except (OSError, UnicodeDecodeError) as err:
+            raise InputError(f"cannot read the API key from {file}: {err}") from err
+    if len(key) < _SHORTEST_KEY or not key.isascii() or not key.isprintable():
+        raise InputError(
+            f"{where}: expected an API key of at least {_SHORTEST_KEY} printable ASCII characters: "
+            "make one with `openssl rand -hex 16`"
+        )
+    return key

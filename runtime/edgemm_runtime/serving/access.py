@@ -1,0 +1,21 @@
+"""Who may connect to a device's HTTP server, and how."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Access:
+    """All of it is optional: by default whoever reaches the address may ask, in plain HTTP."""
+
+    api_key: str | None = field(default=None, repr=False)
+    """What clients must show, in `Authorization: Bearer KEY` or `X-API-Key`; health is answered without."""
+
+    tls: ssl.SSLContext | None = None
+    """TLS on the port; a Unix socket stays plain."""
+
+    unix_socket: Path | None = None
+    """A path at which is served as well."""

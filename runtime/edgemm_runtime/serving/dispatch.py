@@ -1,0 +1,88 @@
+"""Who answers a request: a quick model's endpoint on the spot, a slower one's in a thread, Flask all the rest."""
+
+from __future__ import annotations
+
+import logging
+from hmac import compare_digest
+
+from edgemm.errors import EdgemmError
+from edgemm_runtime.serving.endpoints import Endpoint, Endpoints
+from edgemm_runtime.serving.exchange import Reply, Request, error_body
+from edgemm_runtime.serving.limits import ServingLimits
+from edgemm_runtime.serving.replies import error_reply
+from edgemm_runtime.serving.transport.loop import HANGING, Answer
+from edgemm_runtime.serving.transport.workers import Job, WorkerPool
+from edgemm_runtime.serving.transport.wsgi import WsgiApplication, call
+
+_log = logging.getLogger(__name__)
+_OPEN = ("/v2/health/", "/healthz")
+_BUSY = error_body("too many requests wait: try again later", status=429, headers=(("Retry-After", "1"),))
+_FAULT = error_body("the server failed; its log says why", status=500)
+_KEYLESS = error_body(
+    "expected the API key in the header Authorization (Bearer KEY) or X-API-Key",
+    status=401,
+    headers=(("WWW-Authenticate", "Bearer"),),
+)
+
+
+class Dispatcher:
+    """The `Application` of the event loops; with `api_key`, only health is answered without it."""
+
+    def __init__(
+        self,
+        endpoints: Endpoints,
+        application: WsgiApplication,
+        workers: WorkerPool,
+        limits: ServingLimits,
+        *,
+        api_key: str | None = None,
+    ) -> None:
+        self._endpoints, self._application, self._workers, self._limits = endpoints, application, workers, limits
+        self._api_key = api_key.encode() if api_key else None
+        self.host, self.port = "localhost", 0
+
+    def quick(self, request: Request) -> Reply | None:
+        """Answer at once what is quick; see `Application`."""
+        head = request.head
+        if self._api_key is not None and not self._may(request):
+            return _KEYLESS
+        if head.method != "POST":
+            return None
+        endpoint = self._endpoints.find(head.path)
+        if endpoint is None or len(request.body) > self._limits.quick_bytes:
+            return None
+        # A model that was never asked may be a slow one.
+        return answer(endpoint, request) if 0.0 < endpoint.usual_s() <= self._limits.quick_s else None
+
+    def submit(self, request: Request, done: Answer) -> Reply | None:
+        """Have a request answered in a thread; see `Application`."""
+        job = Job(lambda: done(self._answer(request)), lambda: done(HANGING))
+        return None if self._workers.submit(job) else _BUSY
+
+    def _answer(self, request: Request) -> Reply:
+        try:
+            endpoint = self._endpoints.find(request.head.path) if request.head.method == "POST" else None
+            if endpoint is not None:
+                return answer(endpoint, request)
+            return call(self._application, request, host=self.host, port=self.port)
+        except Exception:  # noqa: BLE001 - the thread's boundary: whatever one request does, the client gets an answer
+            _log.exception("request failed path=%s", request.head.path[:200])
+            return _FAULT
+
+    def _may(self, request: Request) -> bool:
+        if request.head.path.startswith(_OPEN):
+            return True
+        shown = request.header("x-api-key") or request.header("authorization").removeprefix("Bearer ")
+        assert self._api_key is not None
+        return compare_digest(shown.encode("utf-8", "replace"), self._api_key)
+
+
+def answer(endpoint: Endpoint, request: Request) -> Reply:
+    """Return an endpoint's answer, or its error as one; never raises."""
+    try:
+        return endpoint.answer(request)
+    except EdgemmError as err:
+        return error_reply(err)
+    except Exception:  # noqa: BLE001 - the loop's boundary: whatever one request does, the client gets an answer
+        _log.exception("request failed path=%s", request.head.path[:200])
+        return _FAULT

@@ -1,0 +1,147 @@
+"""The endpoints that answer with a model: a request's bytes to a reply's bytes, whatever runs them.
+
+The transport asks them directly where the model is quick; the Flask application calls the same from its views.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from edgemm_runtime.serving import plain, v2
+from edgemm_runtime.serving.bodies import decompress
+from edgemm_runtime.serving.exchange import Reply, Request, json_body
+from edgemm_runtime.serving.limits import ServingLimits
+from edgemm_runtime.serving.registry import ModelRegistry, ServedModel
+
+_BINARY = "application/octet-stream"
+_HEADER_LENGTH = v2.HEADER_LENGTH.lower()
+_MOST_REMEMBERED = 256
+_LONGEST_REMEMBERED = 512
+
+
+class Endpoint(Protocol):
+    """What answers `POST` at one path."""
+
+    def usual_s(self) -> float:
+        """Return how long the model takes lately; 0 where it has not been asked, or there is none.
+
+        Never raises.
+        """
+
+    def answer(self, request: Request) -> Reply:
+        """Answer a request.
+
+        Raises:
+            RequestError: it cannot be answered.
+            EngineError: the engine failed.
+        """
+
+
+class InferEndpoint:
+    """Open Inference Protocol v2: `POST /v2/models/NAME[/versions/VERSION]/infer`."""
+
+    def __init__(self, models: ModelRegistry, limits: ServingLimits, name: str, version: str | None = None) -> None:
+        self._models, self._max_bytes = models, limits.max_body_bytes
+        self._name, self._version = name, version
+        self._codec: tuple[object, v2.Codec] | None = None
+
+    def usual_s(self) -> float:
+        """Return how long the model takes lately; see `Endpoint`."""
+        return self._models.usual_s(self._name)
+
+    def answer(self, request: Request) -> Reply:
+        """Answer a request; see `Endpoint`."""
+        served = self._models.get(self._name, version=self._version)
+        codec = self._codec_of(served)
+        decoded = codec.decode(
+            plain_body(request, max_bytes=self._max_bytes), header_length=request.head.headers.get(_HEADER_LENGTH)
+        )
+        data, header_length = codec.encode(decoded, served.predict(decoded.inputs))
+        if header_length is None:
+            return Reply(200, data)
+        return Reply(200, data, _BINARY, ((v2.HEADER_LENGTH, str(header_length)),))
+
+    def _codec_of(self, served: ServedModel) -> v2.Codec:
+        """Return the codec of what is served now; that of what was is forgotten, and with it no model is held."""
+        known = self._codec
+        if known is not None and known[0] is served.key:
+            return known[1]
+        codec = v2.Codec(served.manifest.signature, name=self._name, version=served.manifest.version)
+        self._codec = (served.key, codec)
+        return codec
+
+
+class PredictEndpoint:
+    """For people: `POST /predict[/NAME]`."""
+
+    def __init__(self, models: ModelRegistry, limits: ServingLimits, name: str | None = None) -> None:
+        self._models, self._max_bytes, self._name = models, limits.max_body_bytes, name
+
+    def usual_s(self) -> float:
+        """Return how long the model takes lately; see `Endpoint`."""
+        names = self._models.names() if self._name is None else (self._name,)
+        return self._models.usual_s(names[0]) if names else 0.0
+
+    def answer(self, request: Request) -> Reply:
+        """Answer a request; see `Endpoint`."""
+        served = self._models.only() if self._name is None else self._models.get(self._name)
+        body = plain_body(request, max_bytes=self._max_bytes)
+        outputs = served.predict(plain.decode_request(body, served.manifest.signature))
+        return json_body(plain.make_answer(served.manifest, outputs, name=served.name))
+
+
+class Endpoints:
+    """Which endpoint answers at a path; those that were asked for lately are kept, with what they remember."""
+
+    def __init__(self, models: ModelRegistry, limits: ServingLimits) -> None:
+        self._models, self._limits = models, limits
+        self._known: dict[str, Endpoint | None] = {}
+
+    def find(self, path: str) -> Endpoint | None:
+        """Return what answers `POST` at a path, None where no model does."""
+        try:
+            return self._known[path]
+        except KeyError:
+            endpoint = self._make(path)
+            if len(path) <= _LONGEST_REMEMBERED:
+                if len(self._known) >= _MOST_REMEMBERED:
+                    self._known = {}
+                self._known[path] = endpoint
+            return endpoint
+
+    def _make(self, path: str) -> Endpoint | None:
+        for parse in (_parse_infer, _parse_predict):
+            make = parse(path)
+            if make is not None:
+                return make(self._models, self._limits)
+        return None
+
+
+def plain_body(request: Request, *, max_bytes: int) -> bytes:
+    """Return the body of a request as it was before a `Content-Encoding`; raises as `decompress`."""
+    encoding = request.head.headers.get("content-encoding")
+    if encoding is None and len(request.body) <= max_bytes:
+        return request.body
+    return decompress(request.body, encoding=encoding or "", max_bytes=max_bytes)
+
+
+def _parse_infer(path: str) -> Callable[[ModelRegistry, ServingLimits], Endpoint] | None:
+    if not (path.startswith("/v2/models/") and path.endswith("/infer")):
+        return None
+    name = path.removeprefix("/v2/models/").removesuffix("/infer")
+    name, versions, version = name.rpartition("/versions/") if "/versions/" in name else (name, "", "")
+    if not name or (versions and not version):
+        return None
+    return lambda models, limits: InferEndpoint(models, limits, name, version or None)
+
+
+def _parse_predict(path: str) -> Callable[[ModelRegistry, ServingLimits], Endpoint] | None:
+    if path == "/predict":
+        return PredictEndpoint
+    if not path.startswith("/predict/"):
+        return None
+    name = path.removeprefix("/predict/")
+    if not name:
+        return None
+    return lambda models, limits: PredictEndpoint(models, limits, name)

@@ -1,0 +1,62 @@
+"""One HTTP exchange as values: what a request is once it is whole, and what answers it.
+
+Every protocol is a pure function from a `Request` to a `Reply`. The transport calls the quick ones where it reads, the
+Flask application calls the same ones from its views.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+import msgspec
+
+JSON = "application/json"
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The head of a request: `path` is percent-decoded, names of headers are lower-case, repeated ones joined."""
+
+    method: str
+    path: str
+    query: str = ""
+    headers: Mapping[str, str] = field(default_factory=lambda: _NO_HEADERS)
+    keep_alive: bool = True
+    content_length: int = 0
+    chunked: bool = False
+    expects_continue: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A whole request; `body` is as it came, compressed or not."""
+
+    head: Head
+    body: bytes = b""
+
+    def header(self, name: str, default: str = "") -> str:
+        """Return a header by its name in lower case."""
+        return self.head.headers.get(name, default)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What is answered; the transport adds the length of the body."""
+
+    status: int = 200
+    body: bytes = b""
+    content_type: str = JSON
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+def json_body(value: object, *, status: int = 200, headers: tuple[tuple[str, str], ...] = ()) -> Reply:
+    """Return a value as JSON."""
+    return Reply(status, msgspec.json.encode(value), JSON, headers)
+
+
+def error_body(message: str, *, status: int, headers: tuple[tuple[str, str], ...] = ()) -> Reply:
+    """Return an error in the form that all of a device's endpoints have: `{"error": str}`."""
+    return json_body({"error": message}, status=status, headers=headers)

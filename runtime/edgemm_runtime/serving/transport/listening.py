@@ -1,0 +1,79 @@
+"""Sockets that clients connect to: an address and port, or a path of this machine's file system."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+from pathlib import Path
+
+from edgemm.errors import EnvironmentFailure
+
+_BACKLOG = 1024
+
+
+def listen_tcp(host: str, port: int) -> socket.socket:
+    """Listen at an address; port 0 takes a free one.
+
+    Raises:
+        EnvironmentFailure: it is taken, needs root, or is no address of this machine.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listener = socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except (OSError, UnicodeError) as err:
+        raise EnvironmentFailure(_reason(err, host, port)) from err
+    listener.settimeout(0)
+    return listener
+
+
+def listen_unix(path: Path) -> socket.socket:
+    """Listen at a path, which this user and group may write to; the socket of a process that is gone is replaced.
+
+    Raises:
+        EnvironmentFailure: another process listens there, something else lies there, or it cannot be made.
+    """
+    _clear(path)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        before = os.umask(0o117)
+        try:
+            listener.bind(str(path))
+        finally:
+            os.umask(before)
+        listener.listen(_BACKLOG)
+    except OSError as err:
+        listener.close()
+        raise EnvironmentFailure(
+            f"cannot listen at {path}: {err.strerror or err}: choose another --unix-socket"
+        ) from err
+    listener.settimeout(0)
+    return listener
+
+
+def _clear(path: Path) -> None:
+    try:
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            raise EnvironmentFailure(f"{path} is not a socket: choose another --unix-socket, or remove it")
+    except FileNotFoundError:
+        return
+    except OSError as err:
+        raise EnvironmentFailure(f"cannot listen at {path}: {err.strerror}: choose another --unix-socket") from err
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            path.unlink(missing_ok=True)
+            return
+    raise EnvironmentFailure(f"another program listens at {path}: stop it, or choose another --unix-socket")
+
+
+def _reason(err: Exception, host: str, port: int) -> str:
+    number = err.errno if isinstance(err, OSError) else None
+    if number == errno.EADDRINUSE:
+        return f"port {port} on {host} is taken by another program: stop it, or choose another with --port (0: any)"
+    if number == errno.EACCES:
+        return f"port {port} on {host} needs root: choose one above 1023 with --port"
+    said = (err.strerror if isinstance(err, OSError) else None) or err
+    return f"cannot listen on {host} port {port}: {said}: give an address of this machine to --listen"

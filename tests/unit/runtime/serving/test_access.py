@@ -1,0 +1,138 @@
+"""TLS, an API key and a Unix socket, on the wire."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import ssl
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from edgemm.errors import EnvironmentFailure, InputError
+from edgemm_fleet.trust.certificate import create_certificate
+from edgemm_runtime.commands.access import read_access
+from edgemm_runtime.serving.access import Access
+from edgemm_runtime.serving.limits import ServingLimits
+from edgemm_runtime.serving.registry import ModelRegistry
+from edgemm_runtime.serving.server import ModelServer
+
+ROW = json.dumps([[0.5, -0.5, 0.25, 1.0]])
+KEY = "0123456789abcdef"
+NOTHING = {"tls_cert": None, "tls_key": None, "api_key_file": None, "unix_socket": None}
+
+
+class UnixConnection(http.client.HTTPConnection):
+    """HTTP over a Unix socket."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost")
+        self._path = str(path)
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.connect(self._path)
+
+
+def ask(connection: http.client.HTTPConnection, path: str = "/predict", **headers: str) -> int:
+    body = ROW if path == "/predict" else None
+    connection.request("POST" if body else "GET", path, body, {k.replace("_", "-"): v for k, v in headers.items()})
+    reply = connection.getresponse()
+    found = json.loads(reply.read() or b"{}")
+    assert (reply.status == 200) or "error" in found or "ready" in found
+    return reply.status
+
+
+@pytest.mark.parametrize("rows", [1, 20_000])
+def test_https_answers_small_and_large_bodies_and_refuses_plain_http(
+    registry: ModelRegistry, tmp_path: Path, rows: int
+) -> None:
+    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    create_certificate(certificate, key, names=(), now=datetime.now(UTC))
+    access = read_access(**NOTHING | {"tls_cert": certificate, "tls_key": key})
+    trust = ssl.create_default_context(cafile=str(certificate))
+    with ModelServer(registry, access=access) as server:
+        assert server.address.startswith("https://127.0.0.1:")
+        connection = http.client.HTTPSConnection("localhost", server.port, context=trust)
+        for _ in range(3):
+            connection.request("POST", "/predict", json.dumps([[0.5, -0.5, 0.25, 1.0]] * rows))
+            reply = connection.getresponse()
+            assert reply.status == 200
+            assert len(json.load(reply)["outputs"]["scores"]) == rows
+        connection.close()
+        plain = http.client.HTTPConnection("localhost", server.port, timeout=60)
+        with pytest.raises((http.client.BadStatusLine, ConnectionError)):
+            ask(plain)
+        plain.close()
+
+
+def test_a_client_that_never_shakes_hands_is_dropped(registry: ModelRegistry, tmp_path: Path) -> None:
+    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    create_certificate(certificate, key, names=(), now=datetime.now(UTC))
+    access = read_access(**NOTHING | {"tls_cert": certificate, "tls_key": key})
+    with (
+        ModelServer(registry, access=access, limits=ServingLimits(head_s=0.1)) as server,
+        socket.create_connection((server.host, server.port), timeout=60) as client,
+    ):
+        assert client.recv(1) == b""
+
+
+def test_a_key_is_asked_for_but_by_health(registry: ModelRegistry) -> None:
+    with ModelServer(registry, access=Access(api_key=KEY)) as server:
+        connection = http.client.HTTPConnection(server.host, server.port)
+        assert ask(connection) == 401
+        assert ask(connection, X_API_Key="wrong" * 4) == 401
+        assert ask(connection, path="/v2/models/tiny") == 401
+        assert ask(connection, path="/v2/health/ready") == 200
+        assert ask(connection, X_API_Key=KEY) == 200
+        assert ask(connection, Authorization=f"Bearer {KEY}") == 200
+        assert ask(connection) == 401, "what is remembered of a connection is not its key"
+        connection.close()
+
+
+def test_a_unix_socket_answers_beside_the_port_and_goes_with_it(registry: ModelRegistry, tmp_path: Path) -> None:
+    path = tmp_path / "edgemm.sock"
+    with ModelServer(registry, access=Access(unix_socket=path)) as server:
+        connection = UnixConnection(path)
+        assert ask(connection) == 200
+        connection.close()
+        port = http.client.HTTPConnection(server.host, server.port)
+        assert ask(port) == 200
+        port.close()
+        assert path.stat().st_mode & 0o007 == 0, "others may not ask"
+        with pytest.raises(EnvironmentFailure, match="another program listens"):
+            ModelServer(registry, access=Access(unix_socket=path))
+    assert not path.exists()
+
+
+def test_the_socket_of_a_process_that_is_gone_is_replaced_and_a_file_is_not(
+    registry: ModelRegistry, tmp_path: Path
+) -> None:
+    path = tmp_path / "edgemm.sock"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as gone:
+        gone.bind(str(path))
+    with ModelServer(registry, access=Access(unix_socket=path)):
+        connection = UnixConnection(path)
+        assert ask(connection) == 200
+        connection.close()
+    path.write_text("mine")
+    with pytest.raises(EnvironmentFailure, match="is not a socket"):
+        ModelServer(registry, access=Access(unix_socket=path))
+    assert path.read_text() == "mine"
+
+
+def test_options_that_cannot_work_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = tmp_path / "short"
+    text.write_text("short\n")
+    for options, message in (
+        ({"tls_cert": text}, "go together"),
+        ({"tls_cert": text, "tls_key": text}, "expected a certificate"),
+        ({"api_key_file": text}, "at least 16"),
+        ({"api_key_file": tmp_path / "none"}, "cannot read the API key"),
+    ):
+        with pytest.raises(InputError, match=message):
+            read_access(**NOTHING | options)
+    monkeypatch.setenv("EDGEMM_API_KEY", KEY)
+    assert read_access(**NOTHING).api_key == KEY
