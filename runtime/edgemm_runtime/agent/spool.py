@@ -20,6 +20,13 @@ from edgemm.messages import SpoolGauges, Stream, StreamAck
 _log = logging.getLogger(__name__)
 _OVERHEAD_BYTES = 64
 """What a row costs besides its body, roughly."""
+_PAGE_BYTES = 512
+"""SQLite's smallest: a message's commit rewrites whole pages, and a card wears by what is written.
+
+A file that exists keeps the size that it has. `benchmarks/spool.py` measures.
+"""
+_WAL_BYTES = 4096 * 1024
+"""The log is folded into the file at about this size, whatever the file's pages are."""
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS message (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -211,7 +218,10 @@ def _open(path: Path) -> sqlite3.Connection:
 def _connect(path: Path) -> sqlite3.Connection:
     database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     try:
+        database.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
         database.execute("PRAGMA journal_mode = WAL")
+        (page_bytes,) = database.execute("PRAGMA page_size").fetchone()
+        database.execute(f"PRAGMA wal_autocheckpoint = {_WAL_BYTES // int(page_bytes)}")
         database.execute("PRAGMA synchronous = FULL")
         database.executescript(_SCHEMA)
         _check(database)
