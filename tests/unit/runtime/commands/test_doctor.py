@@ -96,7 +96,7 @@ def test_a_raspberry_pi_tells_what_is_wrong_with_it(tmp_path: Path) -> None:
         (tmp_path / name).write_text(text)
     board = read_board(tmp_path)
     assert board.model == "Raspberry Pi 5 Model B Rev 1.0"
-    assert (board.temperature_c, board.memory_bytes) == (61.25, 8245440 * 1024)
+    assert (board.temperature_c, board.memory_bytes) == (61.2, 8245440 * 1024)
     assert board.throttled == ("undervoltage", "throttled")
     assert "check power supply and cooling" in " ".join(board.lines())
 
