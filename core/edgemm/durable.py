@@ -6,6 +6,7 @@ always gets a new inode: a model file that is mapped somewhere is never changed 
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from collections.abc import Iterator
@@ -50,6 +51,12 @@ def write(path: Path, data: bytes | memoryview, *, mode: int = 0o644) -> None:
     """
     with replacing(path, mode=mode) as file:
         file.write(data)
+
+
+def is_disk_full(err: EnvironmentFailure) -> bool:
+    """Tell whether the reason for a failed write is a full disk or quota."""
+    cause = err.__cause__
+    return isinstance(cause, OSError) and cause.errno in {errno.ENOSPC, errno.EDQUOT}
 
 
 def sync_folder(folder: Path) -> None:

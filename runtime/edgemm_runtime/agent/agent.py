@@ -222,6 +222,7 @@ class Agent:
         self._actions.want(desired.actions)
 
     def _measure(self) -> None:
+        self._folder.reserve.fill()
         records = self._records()
         active = frozenset((r.name, r.active.digest, r.active.variant) for r in records if r.active)
         self._reporter.measure(self._host.snapshot(), active, system.gauges(self._folder.folder))

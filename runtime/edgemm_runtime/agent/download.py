@@ -7,7 +7,6 @@ new start, wrong bytes too; more bytes than the manifest says are never kept.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import logging
 import os
@@ -109,12 +108,6 @@ class BlobDownloader:
 def disk_failure(path: Path, err: OSError) -> EnvironmentFailure:
     """Say what kept a file from being written."""
     return EnvironmentFailure(f"cannot write {path}: {err.strerror or err}")
-
-
-def is_disk_full(err: EnvironmentFailure) -> bool:
-    """Tell whether the reason for a failed write is a full disk or quota."""
-    cause = err.__cause__
-    return isinstance(cause, OSError) and cause.errno in {errno.ENOSPC, errno.EDQUOT}
 
 
 def _start(response: urllib3.BaseHTTPResponse, *, asked: int) -> int:

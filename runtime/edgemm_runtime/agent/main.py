@@ -40,7 +40,7 @@ def run_agent(options: AgentOptions) -> None:
     received: list[int] = []
     stderr = _duplicate(_STDERR)
     with ExitStack() as stack:
-        folder = StateFolder(options.state_dir)
+        folder = StateFolder(options.state_dir, reserve_bytes=options.limits.state_reserve_bytes)
         stack.callback(folder.close)
         registry = ModelRegistry()
         server = stack.enter_context(

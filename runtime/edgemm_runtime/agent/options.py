@@ -30,6 +30,9 @@ class AgentLimits:
     reserve_bytes: int = 16 * MIB
     """Disk that a download leaves free, so that state can still be written."""
 
+    state_reserve_bytes: int = MIB
+    """Disk that is really kept from everybody, and given back for the device's own state where the disk is full."""
+
     partial_sync_bytes: int = 64 * 1024
     """A download is made durable every so many bytes: what a loss of power may cost on the wire."""
 

@@ -17,6 +17,7 @@ from msgspec import Struct
 from edgemm import canonical, durable
 from edgemm.errors import EnvironmentFailure, MessageError, NewerFormatError
 from edgemm_runtime.agent.documents import ModelFile
+from edgemm_runtime.agent.reserve import Reserve
 
 _log = logging.getLogger(__name__)
 _VERSION = 1
@@ -35,8 +36,9 @@ class StateFolder:
         EnvironmentFailure: the folder cannot be made, or another agent holds it.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, reserve_bytes: int = 0) -> None:
         self.folder = folder
+        self.reserve = Reserve(folder / "reserve", size_bytes=reserve_bytes)
         try:
             for path in (folder, *(folder / name for name in _FOLDERS)):
                 path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -56,6 +58,7 @@ class StateFolder:
         self._lock: int | None = lock
         for path in (folder, *(folder / name for name in _FOLDERS)):
             durable.remove_leftovers(path)
+        self.reserve.fill()
 
     def close(self) -> None:
         """Let another agent have the folder; may be called twice."""
@@ -108,9 +111,18 @@ class StateFolder:
         """Replace a document durably.
 
         Raises:
-            EnvironmentFailure: the disk is full or failing; the document is as it was.
+            EnvironmentFailure: the disk is full, without a reserve, or failing; the document is as it was.
         """
-        durable.write(self.path(name), canonical.encode(document), mode=mode)
+        data = canonical.encode(document)
+        try:
+            durable.write(self.path(name), data, mode=mode)
+        except EnvironmentFailure as err:
+            if not (durable.is_disk_full(err) and self.reserve.release()):
+                raise
+            try:
+                durable.write(self.path(name), data, mode=mode)
+            finally:
+                self.reserve.fill()
 
     def write_model(self, record: ModelFile) -> None:
         """Replace a model's record durably; raises as `write`."""

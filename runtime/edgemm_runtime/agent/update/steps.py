@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol, TypeVar
 
+from edgemm.durable import is_disk_full
 from edgemm.errors import (
     BundleError,
     EdgemmError,
@@ -35,7 +36,6 @@ from edgemm.messages import DesiredModel
 from edgemm_runtime.agent.backoff import Backoff
 from edgemm_runtime.agent.clock import Clock
 from edgemm_runtime.agent.documents import Installed, ModelFile
-from edgemm_runtime.agent.download import is_disk_full
 from edgemm_runtime.agent.hosting import ModelHost
 from edgemm_runtime.agent.options import AgentLimits
 from edgemm_runtime.agent.shelf import Shelf
@@ -43,7 +43,7 @@ from edgemm_runtime.agent.update import events, machine, trial
 from edgemm_runtime.agent.update.events import Event, Trouble
 from edgemm_runtime.agent.update.loading import may_pass
 from edgemm_runtime.agent.update.machine import Step
-from edgemm_runtime.engines.choice import Resources, SkipReason, choose
+from edgemm_runtime.engines.choice import Choice, Resources, SkipReason, choose
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -179,14 +179,10 @@ class Steps:
         manifest, data = self._tools.manifests.manifest(wanted)
         tools = self._tools
         missing = {d: tools.blobs.missing_bytes(d, blob.size) for d, blob in manifest.blobs.items()}
-        disk = max(0, tools.box.disk_bytes() - tools.limits.reserve_bytes)
-        choice = choose(
-            manifest,
-            policy=wanted.variants,
-            engines=tools.box.engines(),
-            resources=Resources(memory_bytes=tools.box.memory_bytes(), disk_bytes=disk),
-            present=[digest for digest, count in missing.items() if count == 0],
-        )
+        present = [digest for digest, count in missing.items() if count == 0]
+        choice = self._choose(manifest, wanted, present)
+        if any(skipped.reason is SkipReason.NO_SPACE for skipped in choice.skipped) and tools.prune():
+            choice = self._choose(manifest, wanted, present)
         if choice.variant is None:
             reasons = {skipped.reason for skipped in choice.skipped}
             reason = next(r for r in (SkipReason.NO_SPACE, SkipReason.NO_MEMORY, SkipReason.NO_ENGINE) if r in reasons)
@@ -194,12 +190,28 @@ class Steps:
         tools.shelf.put_manifest(data)
         return events.Prepared(choice.variant.id)
 
+    def _choose(self, manifest: Manifest, wanted: DesiredModel, present: list[str]) -> Choice:
+        box = self._tools.box
+        return choose(
+            manifest,
+            policy=wanted.variants,
+            engines=box.engines(),
+            resources=Resources(memory_bytes=box.memory_bytes(), disk_bytes=self._free_bytes()),
+            present=present,
+        )
+
+    def _free_bytes(self) -> int:
+        """Return what a download may take: not the room that is left for state."""
+        return max(0, self._tools.box.disk_bytes() - self._tools.limits.reserve_bytes)
+
     def _fetch(self, record: ModelFile, interrupt: threading.Event) -> Event:
         installed, tools = _candidate(record), self._tools
         manifest = tools.shelf.manifest(installed.digest)
         sizes = {digest: manifest.blobs[digest].size for digest in manifest.blobs_for(installed.variant)}
         needed = sum(tools.blobs.missing_bytes(digest, size) for digest, size in sizes.items())
-        found = max(0, tools.box.disk_bytes() - tools.limits.reserve_bytes)
+        found = self._free_bytes()
+        if needed > found and tools.prune():
+            found = self._free_bytes()
         if needed > found:
             return Trouble("no_space", f"{needed:,} bytes are needed, {found:,} are free: remove something")
         for digest, size in sizes.items():
