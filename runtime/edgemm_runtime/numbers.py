@@ -24,7 +24,7 @@ _CODES: Mapping[DType, str] = {
     DType.FLOAT16: "e", DType.FLOAT32: "f", DType.FLOAT64: "d",
 }  # fmt: skip
 _NARROW_INTEGERS = {DType.INT8, DType.INT16, DType.INT32, DType.UINT8, DType.UINT16, DType.UINT32}
-_IN_INTEGERS = b"-0123456789,[] \t\r\n"
+_IN_INTEGERS = b"-0123456789, \t\r\n"
 _MOST_REMEMBERED = 200_000
 _NOT_STRUCTURE = bytes(set(range(256)) - set(b"[],"))
 
@@ -74,12 +74,12 @@ def _read_flat(raw: bytes, spec: TensorSpec, *, shape: tuple[int, ...], depth: i
     count = math.prod(shape)
     if not 0 < count <= len(raw) or (depth > 1 and raw.translate(None, _NOT_STRUCTURE) != _structure_of(shape)):
         return None
-    inner = raw.translate(None, b"[]")
-    if spec.dtype in _NARROW_INTEGERS and not raw.translate(None, _IN_INTEGERS):
+    inner = raw.translate(None, b"[]") if depth > 1 else raw[1:-1]
+    if spec.dtype in _NARROW_INTEGERS and not inner.translate(None, _IN_INTEGERS):
         return _read_integers(inner, spec.dtype, shape=shape)
     dtype = np.dtype(spec.dtype.value)
     try:
-        values = _decoder(_KINDS[dtype.kind]).decode(b"[" + inner + b"]")
+        values = _decoder(_KINDS[dtype.kind]).decode(raw if depth == 1 else b"[" + inner + b"]")
         packed = struct.pack(f"={len(values)}{_CODES[spec.dtype]}", *values)
     except (msgspec.DecodeError, UnicodeDecodeError, struct.error, OverflowError):
         return None
