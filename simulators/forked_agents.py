@@ -31,7 +31,7 @@ from edgemm_runtime.agent import agent as agents
 from edgemm_runtime.agent.main import run_agent
 from edgemm_runtime.agent.options import AgentLimits, AgentOptions
 from edgemm_runtime.engines import loading, selftest
-from edgemm_runtime.installed import ENGINES
+from edgemm_runtime.installed import available, entry_of
 from simulators.kill_seam import KillSeam
 
 LIMITS = AgentLimits(backoff_first_s=0.02, backoff_max_s=0.2, telemetry_interval_s=0.3, reserve_bytes=0)
@@ -195,8 +195,8 @@ def main() -> None:
 
 
 def _import_everything() -> None:
-    for entry in ENGINES.values():
-        __import__(entry.module)
+    for engine in available():
+        __import__(entry_of(engine).module)
     np.zeros(1)
     assert loading.available()
 
