@@ -49,6 +49,22 @@ def read_numbers(raw: bytes, spec: TensorSpec, *, shape: tuple[int, ...]) -> Arr
     return values.reshape(shape)
 
 
+def read_nested(raw: bytes, spec: TensorSpec) -> Array | None:
+    """Return nested JSON `raw`, known to be valid, as `spec` takes it, a single sample as a batch of one.
+
+    None where it is not quickly told that it is that: its lists are then to be looked at one by one.
+    """
+    depth, rest = _depth(raw), spec.shape[1:]
+    if not spec.shape or -1 in rest or depth not in {len(spec.shape), len(rest)} or depth == 0:
+        return None
+    rows, left = divmod(raw.count(b",") + 1, math.prod(rest) or 1)
+    if left or spec.shape[0] not in {-1, rows} or (depth == len(rest) and rows != 1):
+        return None
+    shape = rest if depth == len(rest) else (rows, *rest)
+    found = _read_flat(raw, spec, shape=shape, depth=depth)
+    return None if found is None else found.reshape(rows, *rest)
+
+
 def _read_flat(raw: bytes, spec: TensorSpec, *, shape: tuple[int, ...], depth: int) -> Array | None:
     """Do what `read_numbers` does by way of one flat list; None for what is not right, or not told so quickly.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from edgemm_runtime.engines.measuring import peak_rss_bytes
@@ -71,6 +71,7 @@ def exchange(server: ModelServer, data: bytes) -> bytes:
         return answer
 
 
+@example(GOOD[1].replace(b"/v2/", b"/v2//"))
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.binary(max_size=200) | damaged() | st.lists(st.sampled_from(GOOD), max_size=4).map(b"".join))
 def test_any_bytes_get_an_answer_or_an_end(server: ModelServer, data: bytes) -> None:

@@ -149,3 +149,25 @@ def test_decompression_ends_in_bytes_or_a_request_error(body: bytes, encoding: s
         assert len(decompress(body, encoding=encoding, max_bytes=100_000)) <= 100_000
     except RequestError:
         return
+
+
+@given(tensors(), st.sampled_from(["{}", '{{"inputs": {}}}', '{{"X": {}}}', ' {{ "inputs" :\n {} }}']), st.booleans())
+def test_the_quick_way_reads_what_the_slow_one_reads(
+    tensor: tuple[TensorSpec, np.ndarray], form: str, whole: bool
+) -> None:
+    spec, array = tensor
+    signature = Signature(inputs=(spec,), outputs=(spec,))
+    value = array.tolist() if whole or not array.ndim else array[0].tolist()
+    body = form.format(json.dumps(value)).encode()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plain, "read_nested", lambda *_: None)
+        slow = _read_plain(body, signature)
+    assert _read_plain(body, signature) == slow
+
+
+def _read_plain(body: bytes, signature: Signature) -> tuple[object, ...] | str:
+    try:
+        array = plain.decode_request(body, signature)["x"]
+    except RequestError as err:
+        return str(err)
+    return array.dtype, array.shape, array.tobytes()

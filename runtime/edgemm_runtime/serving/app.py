@@ -18,6 +18,7 @@ def create_app(
 ) -> Flask:
     """Return an application that serves `models`; `statuses` are the counts of the server's answers."""
     app = Flask("edgemm_runtime", static_folder=None)
+    app.url_map.merge_slashes = False  # a path of that kind is not here; a redirect would lose what was sent
     app.config["MAX_CONTENT_LENGTH"] = limits.max_body_bytes
     metrics = make_collectors(models, statuses)
     register_errors(app, max_body_bytes=limits.max_body_bytes)

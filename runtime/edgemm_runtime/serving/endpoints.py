@@ -14,6 +14,7 @@ from edgemm.versions import Version
 from edgemm_runtime.serving import forms, plain, tensorflow_serving, v2
 from edgemm_runtime.serving.bodies import decompress
 from edgemm_runtime.serving.exchange import Reply, Request, json_body
+from edgemm_runtime.serving.feedback import predicted
 from edgemm_runtime.serving.limits import ServingLimits
 from edgemm_runtime.serving.registry import ModelRegistry, ServedModel
 
@@ -60,7 +61,12 @@ class InferEndpoint:
         decoded = codec.decode(
             plain_body(request, max_bytes=self._max_bytes), header_length=request.head.headers.get(_HEADER_LENGTH)
         )
-        data, header_length = codec.encode(decoded, served.predict(decoded.inputs))
+        outputs = served.predict(decoded.inputs)
+        if decoded.id:
+            prediction = predicted(served.key, outputs, served.manifest.labels)
+            if prediction is not None:
+                self._models.feedback.remember(decoded.id, prediction)
+        data, header_length = codec.encode(decoded, outputs)
         if header_length is None:
             return Reply(200, data)
         return Reply(200, data, _BINARY, ((v2.HEADER_LENGTH, str(header_length)),))

@@ -36,9 +36,16 @@ class ModelCollector(Collector):
             errors.add_metric(labels, snapshot.errors)
             hangs.add_metric(labels, snapshot.hangs)
             latency.add_metric(labels, _buckets(snapshot), snapshot.latency_sum_s)
+        labels_told = CounterMetricFamily(
+            "edgemm_feedback", "Late labels, by whether the model agreed.", labels=(*_LABELS, "agreed")
+        )
+        for counts in self._models.feedback.counts():
+            of = (counts.key.name, counts.key.version, counts.key.variant)
+            labels_told.add_metric((*of, "true"), counts.agreed)
+            labels_told.add_metric((*of, "false"), counts.disagreed)
         ready = GaugeMetricFamily("edgemm_ready", "1 when every model has answered a golden sample.")
         ready.add_metric((), float(self._models.ready))
-        yield from (requests, errors, hangs, latency, ready)
+        yield from (requests, errors, hangs, latency, labels_told, ready)
 
 
 class AnswerCollector(Collector):

@@ -9,6 +9,7 @@ from edgemm import __version__
 from edgemm.errors import ConflictError, NotFoundError, UnavailableError
 from edgemm_runtime.serving import repository, v2
 from edgemm_runtime.serving.endpoints import InferEndpoint
+from edgemm_runtime.serving.feedback import decode_label
 from edgemm_runtime.serving.limits import ServingLimits
 from edgemm_runtime.serving.registry import ModelRegistry
 from edgemm_runtime.serving.replies import flask_reply, json_reply, whole_request
@@ -31,6 +32,21 @@ def make_blueprint(models: ModelRegistry, limits: ServingLimits) -> Blueprint:
         return flask_reply(InferEndpoint(models, limits, name, version).answer(whole_request()))
 
     _add_repository(routes, models)
+
+    @routes.post("/feedback")
+    def feedback() -> Response:
+        told = decode_label(whole_request().body)
+        name = told.model or models.only().name
+        prediction, agreed = models.feedback.label(name, told.id, told.label)
+        return json_reply(
+            {
+                "id": told.id,
+                "model": name,
+                "version": prediction.key.version,
+                "predicted": prediction.name,
+                "agreed": agreed,
+            }
+        )
 
     @routes.get("/models/<path:name>/infer")
     def infer_is_a_post(name: str) -> Response:  # noqa: ARG001 - or it would be metadata of a model "M/infer"

@@ -24,6 +24,7 @@ from edgemm_runtime.engines.model import Array, Arrays
 from edgemm_runtime.engines.source import BundleSource
 from edgemm_runtime.model import Model, load_variant
 from edgemm_runtime.serving.counters import Counters, CounterSnapshot, ServedKey
+from edgemm_runtime.serving.feedback import Feedback
 from edgemm_runtime.shadow.board import ShadowBoard
 from edgemm_runtime.shadow.comparison import incompatibility
 from edgemm_runtime.shadow.shadow import Candidate, Shadow
@@ -103,6 +104,7 @@ class ModelRegistry:
 
     def __init__(self, shadows: ShadowBoard | None = None) -> None:
         self.shadows = shadows or ShadowBoard()
+        self.feedback = Feedback()
         self._changing = threading.Lock()
         self._models: dict[str, ServedModel | None] = {}
         self._counters: dict[ServedKey, Counters] = {}

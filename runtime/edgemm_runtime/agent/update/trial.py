@@ -32,6 +32,7 @@ class _Figures:
 
     @property
     def uncomputable_share(self) -> float:
+        """The share of all requests whose size the model could not compute."""
         return self.uncomputable / max(1, self.requests + self.uncomputable)
 
 

@@ -85,9 +85,11 @@ class _Fields:
         self.headers: dict[str, str] = {}
 
     def on_url(self, url: bytes) -> None:
+        """Take a piece of the path and query."""
         self.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        """Take one header."""
         key, text = name.decode("latin-1").lower(), value.decode("latin-1")
         before = self.headers.get(key)
         self.headers[key] = text if before is None else f"{before}, {text}"

@@ -113,6 +113,7 @@ class _Counted:
         return None if self._missing else rest
 
     def join(self) -> bytes:
+        """Return the whole body."""
         return b"".join(self._parts)
 
 
@@ -127,14 +128,17 @@ class _Chunked:
         self._parser.feed_data(raw)
 
     def on_message_begin(self) -> None:
+        """Refuse a second request; llhttp calls this."""
         if self._whole:
             raise Refusal(400, "a request follows one in chunks before that was answered: send one at a time")
 
     def on_body(self, data: bytes) -> None:
+        """Take the data of a chunk, or a piece of it; llhttp calls this."""
         self.size += len(data)
         self._parts.append(data)
 
     def on_message_complete(self) -> None:
+        """Note the end of the last chunk; llhttp calls this."""
         self._whole = True
 
     def add(self, data: bytes) -> bytes | None:
@@ -150,4 +154,5 @@ class _Chunked:
         return b"" if self._whole else None
 
     def join(self) -> bytes:
+        """Return the whole body."""
         return b"".join(self._parts)
