@@ -91,7 +91,7 @@ def _variant(variant_id: str, blob: str) -> Variant:
         for spec, name in zip(specs, names, strict=True)
     )
     return Variant(
-        id=variant_id, engine=engine, precision=Precision.FLOAT32, minimum_engine="1.0", blob=blob,
+        id=variant_id, engine=engine, precision=Precision.FLOAT32, minimum_engine="0.1.5.0", blob=blob,
         inputs=(into,), outputs=(out,),
     )  # fmt: skip
 

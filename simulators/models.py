@@ -45,6 +45,7 @@ SIGNATURE = Signature(
     outputs=(TensorSpec(name=OUTPUT, dtype=DType.FLOAT32, shape=(-1, CLASSES)),),
 )
 VARIANTS = ("tflite:float32", "tflite:int8", "onnx:float32")
+OLDEST_ENGINE = "0.1.5.0"  # TensorFlow Lite 1.5: these files run in every engine that edgemm takes
 _INT8_INPUT = Affine(2 / 255, 0)  # for inputs in [−1, 1]
 
 
@@ -110,7 +111,9 @@ def onnx_file(dense: Dense, *, batch: int = -1) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def make_variant(dense: Dense, variant_id: str, *, blob: str, batch: int = -1, minimum_engine: str = "1.0") -> Variant:
+def make_variant(
+    dense: Dense, variant_id: str, *, blob: str, batch: int = -1, minimum_engine: str = OLDEST_ENGINE
+) -> Variant:
     """Return the manifest's entry for a file made by `model_file`."""
     engine, precision = variant_id.split(":")
     int8 = precision == "int8"
@@ -147,7 +150,7 @@ def make_manifest(
     samples: int = 8,
     batch: int = -1,
     labels: tuple[str, ...] | None = ("ant", "bee", "cat"),
-    minimum_engine: str = "1.0",
+    minimum_engine: str = OLDEST_ENGINE,
 ) -> tuple[Manifest, dict[str, bytes]]:
     """Return a manifest and its blobs by digest."""
     dense = Dense.random(seed)
@@ -199,7 +202,7 @@ def make_bundle(
     samples: int = 8,
     batch: int = -1,
     labels: tuple[str, ...] | None = ("ant", "bee", "cat"),
-    minimum_engine: str = "1.0",
+    minimum_engine: str = OLDEST_ENGINE,
 ) -> Manifest:
     """Write a bundle file and return its manifest."""
     manifest, blobs = make_manifest(

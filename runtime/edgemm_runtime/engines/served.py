@@ -20,6 +20,7 @@ _MAX_FORMS = 64
 _HANG_S = 1.5
 _HANG_RATIO = 20
 _WEIGHT = 0.05
+_CONVERT_AGAIN = ": convert the model again"
 
 
 class SignatureModel:
@@ -95,17 +96,13 @@ class SignatureModel:
         feeds = {name: self._to_file[name][1](array) for name, array in inputs.items()}
         batch = self._batch(inputs)
         try:
-            found = self._invoke(feeds) if batch is None else self._one_by_one(feeds, batch=batch)
+            outputs = self._finished(self._invoke(feeds) if batch is None else self._one_by_one(feeds, batch=batch))
         except EngineError as err:
             if self._is_of_a_bad_size(feeds):
                 raise UncomputableSizeError(self._bad_size(feeds, err)) from err
             raise
         if self._sized and not self._answered:
             self._answered = {name: self._one(name, array.shape) for name, array in feeds.items()}
-        outputs = {
-            spec.name: self._finish(found[self._outputs[spec.name].tensor], index=i)
-            for i, spec in enumerate(self._signature.outputs)
-        }
         if batch is None and not self._sized and len(self._known) < _MAX_FORMS:
             self._known[form] = self._rows(feeds)
         return outputs
@@ -165,7 +162,8 @@ class SignatureModel:
 
     def _computes(self, shapes: Mapping[str, tuple[int, ...]], like: Arrays) -> bool:
         try:
-            self._invoke({name: np.zeros(shapes[name], array.dtype) for name, array in like.items()})
+            # Some engines answer a size that they cannot compute with nothing.
+            self._finished(self._invoke({name: np.zeros(shapes[name], array.dtype) for name, array in like.items()}))
         except (EngineError, BadRequestError):
             return False
         return True
@@ -177,14 +175,21 @@ class SignatureModel:
     def _bad_size(self, feeds: Arrays, err: EngineError) -> str:
         found = ", ".join(f"{name!r} of shape {list(feeds[name].shape)}" for name in self._sized)
         answered = ", ".join(str(list(self._answered[name])) for name in self._sized)
-        return f"input {found}: the model cannot compute this size, but for example {answered}: {err}"
+        reason = str(err).removesuffix(_CONVERT_AGAIN)
+        return f"input {found}: the model cannot compute this size, but for example {answered}: {reason}"
+
+    def _finished(self, found: Arrays) -> dict[str, Array]:
+        return {
+            spec.name: self._finish(found[self._outputs[spec.name].tensor], index=i)
+            for i, spec in enumerate(self._signature.outputs)
+        }
 
     def _finish(self, values: Array, *, index: int) -> Array:
         spec = self._signature.outputs[index]
         if not fits(spec.shape, values.shape):
             raise EngineError(
                 f"output {spec.name!r}: the signature says shape {list(spec.shape)}, the engine gave "
-                f"{list(values.shape)}: convert the model again"
+                f"{list(values.shape)}{_CONVERT_AGAIN}"
             )
         _, _, cast = self._from_file[index]
         return cast(values)

@@ -46,11 +46,12 @@ def test_an_engine_that_crashes_is_named_with_its_signal(
 
 def test_it_works_in_the_plain_install(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(
-        "import sys\nfor name in ('numpy', 'flask', 'onnxruntime', 'ai_edge_litert', 'psutil'):\n"
+        "import sys\nfor name in ('numpy', 'flask', 'onnxruntime', 'ai_edge_litert', 'tflite_runtime', 'psutil'):\n"
         "    sys.modules[name] = None\n"
         "import importlib.metadata as m\nreal = m.version\n"
         "def version(name):\n"
-        "    if name in ('ai-edge-litert', 'onnxruntime', 'numpy'):\n        raise m.PackageNotFoundError(name)\n"
+        "    if name in ('ai-edge-litert', 'tflite-runtime', 'onnxruntime', 'numpy'):\n"
+        "        raise m.PackageNotFoundError(name)\n"
         "    return real(name)\n"
         "m.version = version\n"
     )

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from edgemm.cli import run
-from simulators.models import VARIANTS, Dense, make_bundle
+from simulators.models import OLDEST_ENGINE, VARIANTS, Dense, make_bundle
 
 DENSE = Dense.random(0)
 X = np.array([[0.5, -0.25, 0.125, 1], [0, 1, 0, -1]], np.float32)
@@ -138,7 +138,9 @@ def test_bad_inputs(
 )
 def test_bad_bundles(tmp_path: Path, capfd: pytest.CaptureFixture[str], damage: str, status: int, message: str) -> None:
     path, variant = tmp_path / "b.edgemm", "auto"
-    make_bundle(path, scramble=damage == "scrambled", minimum_engine="99.0" if damage == "old engine" else "1.0")
+    make_bundle(
+        path, scramble=damage == "scrambled", minimum_engine="99.0" if damage == "old engine" else OLDEST_ENGINE
+    )
     match damage:
         case "missing":
             path.unlink()

@@ -165,3 +165,24 @@ def test_samples_have_the_signatures_names(bundle_path: Path) -> None:
     with open_bundle(bundle_path) as source:
         samples = golden.read_samples(source)
     assert (samples.count, set(samples.input(0)), set(samples.outputs)) == (8, {INPUT}, {OUTPUT})
+
+
+@pytest.mark.parametrize("kept", [8, 400])
+def test_a_file_that_its_engine_cannot_open_fails_in_the_child_whatever_the_engine_does(
+    tmp_path: Path, kept: int
+) -> None:
+    """LiteRT refuses a file that is cut short; tflite-runtime crashes."""
+    manifest, blobs = make_manifest(variants=("tflite:float32",))
+    (variant,) = manifest.variants
+    cut = blobs[variant.blob][:kept]
+    digest = hashlib.sha256(cut).hexdigest()
+    listed = {d: blob for d, blob in manifest.blobs.items() if d != variant.blob}
+    listed[digest] = Blob(size=len(cut), media_type="application/octet-stream")
+    changed = msgspec.structs.replace(variant, blob=digest)
+    write_bundle(
+        tmp_path / "b.edgemm",
+        msgspec.structs.replace(manifest, variants=(changed,), blobs=listed),
+        blobs | {digest: cut},
+    )
+    with pytest.raises(SelfTestError, match=r"LiteRT cannot load the file|killed by SIG"):
+        selftest.run_in_child(BundleFile(tmp_path / "b.edgemm"), "tflite:float32", timeout_s=60)

@@ -32,7 +32,7 @@ def load(
         id="tflite:reference",
         engine=Engine.TFLITE,
         precision=Precision.INT8 if into[2] else Precision.FLOAT32,
-        minimum_engine="1.0",
+        minimum_engine="0.1.5.0",
         blob="0" * 64,
         inputs=(tensor("x", into),),
         outputs=(tensor("y", out),),
