@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,25 @@ def test_no_space_names_what_is_needed_and_what_is_there(world: DeviceWorld) -> 
     assert world.record.update is not None
     assert "needs 1,160 bytes of disk, 100 are free" in (world.record.update.detail or "")
     assert world.serves() == "1.0.0"
+
+
+@pytest.mark.parametrize("steps_before", [0, 1], ids=["before the manifest came", "after it"])
+def test_what_nobody_needs_makes_room(world: DeviceWorld, monkeypatch: pytest.MonkeyPatch, steps_before: int) -> None:
+    steps = world.updater._steps
+
+    def prune() -> int:
+        world.disk_bytes = 10_000_000
+        return 5000
+
+    monkeypatch.setattr(steps, "_tools", replace(steps._tools, prune=prune))
+    world.updater.tell(VERSIONS.wanted("2.0.0", config=_quick()))
+    for _ in range(steps_before):
+        world.updater.work()
+    world.disk_bytes = 100
+    world.settle()
+    assert world.record.update is not None
+    assert world.record.update.state.value == "committed", world.record.update
+    assert world.serves() == "2.0.0"
 
 
 def test_a_disk_that_filled_up_after_the_manifest_came(world: DeviceWorld) -> None:
