@@ -300,4 +300,5 @@ def _wanted_outputs(header: InferHeader, signature: Signature) -> dict[str, bool
 def _refuse_unsupported(parameters: Mapping[str, Any]) -> None:
     for name in _UNSUPPORTED:
         if name in parameters:
-            raise BadRequestError(f"parameter {name!r} is of an extension that is not here; here: {EXTENSIONS[0]}")
+            here = ", ".join(EXTENSIONS)
+            raise BadRequestError(f"parameter {name!r} is of an extension that is not here; here: {here}")
