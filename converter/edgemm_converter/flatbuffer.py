@@ -26,12 +26,7 @@ from edgemm_converter import naming
 _TFLITE_OF_LITERT_1 = (2, 17)
 _LITERT_1, _LITERT_2 = "1.0.0", "2.1.0"
 _DEFAULT_SIGNATURE = "serving_default"
-# The first version of an operation that computes int8: tensorflow/compiler/mlir/lite/tools/versioning/op_version.cc.
-_INT8_SINCE = {
-    schema.BuiltinOperator.CONV_2D: 3,
-    schema.BuiltinOperator.DEPTHWISE_CONV_2D: 3,
-    schema.BuiltinOperator.FULLY_CONNECTED: 4,
-}
+_OF_FLOATS = (Precision.FLOAT32, Precision.FLOAT16)
 _SMALL_INTEGERS = (schema.TensorType.INT8, schema.TensorType.UINT8, schema.TensorType.INT4)
 
 
@@ -68,25 +63,16 @@ def read(path: Path, data: bytes, *, signature: str | None) -> FinishedFile:
 def minimum_engine(file: bytes) -> str:
     """Return the oldest engine that runs a file, from the metadata that the converter put into it.
 
-    That is LiteRT, or a TensorFlow Lite before it (`0.2.3.0`) where the metadata are of this very file: a quantizer
-    that leaves those of the float file says nothing of what its own integers need.
+    That is LiteRT, or for floats a TensorFlow Lite before it (`0.2.3.0`). Integers need LiteRT: older kernels round
+    them otherwise, by up to 8 steps of an output, and a quantizer leaves the metadata of the float file.
     """
     flat = schema.ModelT.InitFromPackedBuf(file, 0)
     for entry in flat.metadata or ():
         if entry.name == b"min_runtime_version":
             text = bytes(flat.buffers[entry.buffer].data).rstrip(b"\0").decode("ascii", "replace")
             if (0,) < release_tuple(text)[:2] <= _TFLITE_OF_LITERT_1:
-                return f"0.{text}" if _describes_itself(flat) else _LITERT_1
+                return f"0.{text}" if _precision(flat) in _OF_FLOATS else _LITERT_1
     return _LITERT_2
-
-
-def _describes_itself(model: Any) -> bool:
-    """Tell whether operations have the versions that their tensors need: then so do the metadata, made of those."""
-    if _precision(model) in {Precision.FLOAT32, Precision.FLOAT16}:
-        return True
-    versions = [(max(c.builtinCode, c.deprecatedBuiltinCode), c.version) for c in model.operatorCodes]
-    known = [version >= _INT8_SINCE[kind] for kind, version in versions if kind in _INT8_SINCE]
-    return bool(known) and all(known)
 
 
 def tensor(name: str, detail: Mapping[str, Any]) -> VariantTensor:
