@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from hmac import compare_digest
 
 from edgemm.errors import EdgemmError
-from edgemm_runtime.serving.endpoints import Endpoint, Endpoints
+from edgemm_runtime.serving.endpoints import Endpoint, Endpoints, answer, answer_together
 from edgemm_runtime.serving.exchange import Reply, Request, error_body
 from edgemm_runtime.serving.limits import ServingLimits
 from edgemm_runtime.serving.replies import error_reply
@@ -41,18 +42,42 @@ class Dispatcher:
         self._api_key = api_key.encode() if api_key else None
         self.host, self.port = "localhost", 0
 
-    def quick(self, request: Request) -> Reply | None:
+    def together(self, request: Request) -> int:
+        """Return how many requests like this one may be answered at once; see `Application`."""
+        endpoint = self._quick_endpoint(request)
+        return self._limits.max_together if endpoint is not None and endpoint.together() else 1
+
+    def quick(self, requests: Sequence[Request]) -> Sequence[Reply | None]:
         """Answer at once what is quick; see `Application`."""
-        head = request.head
-        if self._api_key is not None and not self._may(request):
+        if len(requests) > 1 and (replies := self._batch(requests)) is not None:
+            return replies
+        return [self._quick(request) for request in requests]
+
+    def _quick(self, request: Request) -> Reply | None:
+        if not self._may(request):
             return _KEYLESS
-        if head.method != "POST":
+        endpoint = self._quick_endpoint(request)
+        return None if endpoint is None else _answer(endpoint, request)
+
+    def _batch(self, requests: Sequence[Request]) -> list[Reply] | None:
+        """Answer requests as one batch; None where one of them cannot be answered, or not so."""
+        endpoint = self._quick_endpoint(requests[0])
+        if endpoint is None or not all(map(self._may, requests)):
             return None
-        endpoint = self._endpoints.find(head.path)
-        if endpoint is None or len(request.body) > self._limits.quick_bytes:
+        try:
+            return answer_together(endpoint, requests)
+        except EdgemmError:
             return None
+        except Exception:  # noqa: BLE001 - the loop's boundary: whose fault it is comes out one by one
+            _log.exception("batch failed path=%s", requests[0].head.path[:200])
+            return None
+
+    def _quick_endpoint(self, request: Request) -> Endpoint | None:
+        if request.head.method != "POST" or len(request.body) > self._limits.quick_bytes:
+            return None
+        endpoint = self._endpoints.find(request.head.path)
         # A model that was never asked may be a slow one.
-        return answer(endpoint, request) if 0.0 < endpoint.usual_s() <= self._limits.quick_s else None
+        return endpoint if endpoint is not None and 0.0 < endpoint.usual_s() <= self._limits.quick_s else None
 
     def submit(self, request: Request, done: Answer) -> Reply | None:
         """Have a request answered in a thread; see `Application`."""
@@ -63,24 +88,23 @@ class Dispatcher:
         try:
             endpoint = self._endpoints.find(request.head.path) if request.head.method == "POST" else None
             if endpoint is not None:
-                return answer(endpoint, request)
+                return _answer(endpoint, request)
             return call(self._application, request, host=self.host, port=self.port)
         except Exception:  # noqa: BLE001 - the thread's boundary: whatever one request does, the client gets an answer
             _log.exception("request failed path=%s", request.head.path[:200])
             return _FAULT
 
     def _may(self, request: Request) -> bool:
-        if request.head.path.startswith(_OPEN):
+        if self._api_key is None or request.head.path.startswith(_OPEN):
             return True
         shown = request.header("x-api-key") or request.header("authorization").removeprefix("Bearer ")
-        assert self._api_key is not None
         return compare_digest(shown.encode("utf-8", "replace"), self._api_key)
 
 
-def answer(endpoint: Endpoint, request: Request) -> Reply:
+def _answer(endpoint: Endpoint, request: Request) -> Reply:
     """Return an endpoint's answer, or its error as one; never raises."""
     try:
-        return endpoint.answer(request)
+        return answer(endpoint, request)
     except EdgemmError as err:
         return error_reply(err)
     except Exception:  # noqa: BLE001 - the loop's boundary: whatever one request does, the client gets an answer
