@@ -47,6 +47,17 @@ def test_when_other_programs_want_the_cpus_it_goes_back_to_one_thread_and_return
     assert share_wide(run(width, lambda wide: 50.0 if wide else 100.0, 20_000)[10_000:]) > 0.98
 
 
+def test_threads_that_are_asleep_are_given_time_to_wake() -> None:
+    width, last = Width(), [False]
+
+    def times(wide: bool) -> float:
+        woken, last[0] = wide and not last[0], wide
+        return 300.0 if woken else (50.0 if wide else 100.0)
+
+    run(width, lambda wide: 120.0 if wide else 100.0, TRIALS)
+    assert share_wide(run(width, times, 20_000)[10_000:]) > 0.98
+
+
 def test_one_long_interruption_changes_nothing() -> None:
     width = Width()
     run(width, lambda wide: 50.0 if wide else 100.0, TRIALS + 100)
