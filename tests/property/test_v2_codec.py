@@ -50,9 +50,11 @@ def test_requests_come_back_bit_for_bit(
 def flat_requests(draw: st.DrawFn) -> bytes:
     """Requests whose one input is a list of 8-bit integers, or of what is nearly that."""
     number = st.integers(-130, 130).map(str) | st.sampled_from(["-0", "01", "1.0", "+1", "null", "1 2", "-", "", '"1"'])
+    number |= st.sampled_from(["[1]", "[1,2]"])
     numbers = draw(st.lists(number, max_size=4))
     parts = [f'"name":"{draw(st.sampled_from(NAMES))}"', '"shape":[3]', '"datatype":"INT8"']
     data = f'"data":{draw(st.sampled_from(["", " "]))}[{draw(st.sampled_from([",", ", "])).join(numbers)}]'
+    parts += draw(st.sampled_from([[], ['"parameters":{"data":[1]}'], ['"other":{"data":[[1]]}']]))
     parts.insert(draw(st.integers(0, 3)), data)
     request_id = draw(st.sampled_from(["", '"id":"a",']))
     return f'{{{request_id}"inputs":[{{{",".join(parts)}}}]}}'.encode()

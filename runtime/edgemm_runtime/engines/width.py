@@ -29,10 +29,8 @@ class Width:
     def wide(self) -> bool:
         """Return whether the next inference is to take several threads."""
         self._asked += 1
-        if self._asked <= TRIALS:
-            wide = self._asked > TRIALS // 2
-        else:
-            wide = self._better != (self._asked % _ROUND < _ROW)
+        trying, probing = self._asked <= TRIALS, self._asked % _ROUND < _ROW
+        wide = self._asked > TRIALS // 2 if trying else self._better != probing
         self._in_a_row = self._in_a_row + 1 if wide == self._last else 1
         self._last = wide
         return wide

@@ -167,8 +167,13 @@ class Codec:
     def _remember_flat(self, before: bytes, after: bytes, request: InferRequest) -> None:
         """Remember what is around the numbers, if another number there is what the input's data are then."""
         [(name, array)] = request.inputs.items()
-        [tensor] = msgspec.json.decode(before + b"7" + after, type=InferHeader).inputs
-        if array.dtype.itemsize > 1 or array.dtype == np.bool_ or tensor.data is UNSET or bytes(tensor.data) != b"[7]":
+        if array.dtype not in {np.dtype(np.int8), np.dtype(np.uint8)}:
+            return
+        try:
+            [tensor] = msgspec.json.decode(before + b"7" + after, type=InferHeader).inputs
+        except msgspec.DecodeError:
+            return  # it is something else that looks like such a list
+        if tensor.data is UNSET or bytes(tensor.data) != b"[7]":
             return
         if len(self._flats) >= _MOST_REMEMBERED:
             self._flats.clear()
@@ -277,7 +282,7 @@ def _cut(body: bytes) -> tuple[bytes, bytes, bytes] | None:
         return None
     start = found.end()
     end = body.find(b"]", start)
-    if end < 0 or len(body) - end > _LARGEST_REMEMBERED:
+    if end < 0 or len(body) - end > _LARGEST_REMEMBERED or body.find(b"[", start, end) >= 0:
         return None
     return body[:start], body[start:end], body[end:]
 

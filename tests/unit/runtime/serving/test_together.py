@@ -138,7 +138,7 @@ def test_requests_that_hang_together_are_told_and_others_are_served(
         finally:
             monkeypatch.setattr(model._session, "invoke", invoke)
 
-    monkeypatch.setattr("edgemm_runtime.engines.served._HANG_S", 0.05)
+    monkeypatch.setattr("edgemm_runtime.engines.served._HANG_S", 0.5)
     monkeypatch.setattr("edgemm_runtime.engines.served._HANG_RATIO", 0)
     with ModelServer(registry, limits=LIMITS) as server:
         assert ask_at_once(server, random_rows(1), path="/predict")[0][0] == 200
