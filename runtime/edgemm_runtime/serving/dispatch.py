@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from hmac import compare_digest
+from typing import TypeVar
 
 from edgemm.errors import EdgemmError
 from edgemm_runtime.serving.endpoints import Endpoint, Endpoints, answer, answer_together
@@ -15,6 +17,7 @@ from edgemm_runtime.serving.transport.loop import HANGING, Answer
 from edgemm_runtime.serving.transport.workers import Job, WorkerPool
 from edgemm_runtime.serving.transport.wsgi import WsgiApplication, call
 
+Answered = TypeVar("Answered")
 _log = logging.getLogger(__name__)
 _OPEN = ("/v2/health/", "/healthz")
 _BUSY = error_body("too many requests wait: try again later", status=429, headers=(("Retry-After", "1"),))
@@ -57,20 +60,15 @@ class Dispatcher:
         if not self._may(request):
             return _KEYLESS
         endpoint = self._quick_endpoint(request)
-        return None if endpoint is None else _answer(endpoint, request)
+        return None if endpoint is None else _guarded(partial(answer, endpoint, request), request)
 
     def _batch(self, requests: Sequence[Request]) -> list[Reply] | None:
         """Answer requests as one batch; None where one of them cannot be answered, or not so."""
         endpoint = self._quick_endpoint(requests[0])
-        if endpoint is None or not all(map(self._may, requests)):
+        if endpoint is None or not all(self._may(r) and self._quick_endpoint(r) is endpoint for r in requests):
             return None
-        try:
-            return answer_together(endpoint, requests)
-        except EdgemmError:
-            return None
-        except Exception:  # noqa: BLE001 - the loop's boundary: whose fault it is comes out one by one
-            _log.exception("batch failed path=%s", requests[0].head.path[:200])
-            return None
+        replies = _guarded(partial(answer_together, endpoint, requests), requests[0])
+        return replies if isinstance(replies, list) else None
 
     def _quick_endpoint(self, request: Request) -> Endpoint | None:
         if request.head.method != "POST" or len(request.body) > self._limits.quick_bytes:
@@ -81,18 +79,14 @@ class Dispatcher:
 
     def submit(self, request: Request, done: Answer) -> Reply | None:
         """Have a request answered in a thread; see `Application`."""
-        job = Job(lambda: done(self._answer(request)), lambda: done(HANGING))
+        job = Job(lambda: done(_guarded(partial(self._answer, request), request)), lambda: done(HANGING))
         return None if self._workers.submit(job) else _BUSY
 
     def _answer(self, request: Request) -> Reply:
-        try:
-            endpoint = self._endpoints.find(request.head.path) if request.head.method == "POST" else None
-            if endpoint is not None:
-                return _answer(endpoint, request)
-            return call(self._application, request, host=self.host, port=self.port)
-        except Exception:  # noqa: BLE001 - the thread's boundary: whatever one request does, the client gets an answer
-            _log.exception("request failed path=%s", request.head.path[:200])
-            return _FAULT
+        endpoint = self._endpoints.find(request.head.path) if request.head.method == "POST" else None
+        if endpoint is not None:
+            return answer(endpoint, request)
+        return call(self._application, request, host=self.host, port=self.port)
 
     def _may(self, request: Request) -> bool:
         if self._api_key is None or request.head.path.startswith(_OPEN):
@@ -101,12 +95,12 @@ class Dispatcher:
         return compare_digest(shown.encode("utf-8", "replace"), self._api_key)
 
 
-def _answer(endpoint: Endpoint, request: Request) -> Reply:
-    """Return an endpoint's answer, or its error as one; never raises."""
+def _guarded(answering: Callable[[], Answered], request: Request) -> Answered | Reply:
+    """Return an answer, or its error as one; never raises."""
     try:
-        return answer(endpoint, request)
+        return answering()
     except EdgemmError as err:
         return error_reply(err)
-    except Exception:  # noqa: BLE001 - the loop's boundary: whatever one request does, the client gets an answer
+    except Exception:  # noqa: BLE001 - the thread's boundary: whatever one request does, the client gets an answer
         _log.exception("request failed path=%s", request.head.path[:200])
         return _FAULT

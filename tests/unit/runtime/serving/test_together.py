@@ -61,7 +61,9 @@ def body(row: Sequence[float], path: str) -> bytes:
     return json.dumps({"inputs": [tensor]}).encode()
 
 
-def ask_at_once(server: ModelServer, rows: Sequence[Sequence[float]], *, path: str) -> list[tuple[int, object]]:
+def ask_at_once(
+    server: ModelServer, rows: Sequence[Sequence[float]], *, path: str, methods: Sequence[str] = ()
+) -> list[tuple[int, object]]:
     """Send requests over connections of their own while the loop is busy; return statuses and answers."""
     with ExitStack() as stack:
         connections = [stack.enter_context(socket.create_connection((server.host, server.port))) for _ in rows]
@@ -69,9 +71,11 @@ def ask_at_once(server: ModelServer, rows: Sequence[Sequence[float]], *, path: s
             connection.sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n")
             assert connection.recv(4096).startswith(b"HTTP/1.1 200")
         with busy(server):
-            for connection, row in zip(connections, rows, strict=True):
+            for connection, row, method in zip(connections, rows, methods or ["POST"] * len(rows), strict=True):
                 data = body(row, path)
-                head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(data)}\r\nConnection: close\r\n\r\n"
+                head = (
+                    f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(data)}\r\nConnection: close\r\n\r\n"
+                )
                 connection.sendall(head.encode() + data)
         return [read(connection) for connection in connections]
 
@@ -111,6 +115,13 @@ def test_a_bad_request_among_them_is_told_alone(registry: ModelRegistry, batches
         [counters] = registry.snapshot()
     assert [status for status, _ in found] == [200, 200, 400, 200]
     assert counters.requests == 3
+
+
+def test_another_method_at_the_same_path_is_no_part_of_a_batch(registry: ModelRegistry, batches: list[int]) -> None:
+    with ModelServer(registry, limits=LIMITS) as server:
+        found = ask_at_once(server, random_rows(4), path="/predict", methods=["POST", "POST", "GET", "POST"])
+    assert [status for status, _ in found] == [200, 200, 405, 200]
+    assert batches == []
 
 
 def test_no_batch_is_larger_than_the_limit(registry: ModelRegistry, batches: list[int]) -> None:
