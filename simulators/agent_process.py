@@ -1,7 +1,8 @@
 """A device agent in a process of its own that can kill itself, by SIGKILL, at a given write of a model's record.
 
-`python -m simulators.agent_process URL STATE_DIR PORT TOKEN MORE`, where TOKEN may be `-`, and MORE is JSON: `kill` is `-`
-or, for example, `after:probation`: right after the record with that state became durable; `limits` go over those here.
+`python -m simulators.agent_process URL STATE_DIR PORT TOKEN MORE`, where TOKEN may be `-`, and MORE is JSON: `kill` is
+`-` or, for example, `after:probation`: right after the record with that state became durable; `limits` go over those
+here.
 """
 
 from __future__ import annotations
