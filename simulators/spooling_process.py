@@ -28,6 +28,7 @@ from edgemm_runtime.agent.spool import Spool, open_spool
 from edgemm_runtime.agent.trusted_time import TrustedTime
 
 DRAIN = "drain"
+_LIMITS = AgentLimits(in_flight_messages=8)
 _SITUATION = Situation(records=(), generation=0, wanted=(), engines={}, actions=())
 
 
@@ -89,7 +90,7 @@ class _Life:
                 self._measure()
             if self._rng.random() < 0.3:
                 self._note()
-            self._wire.connected = self._rng.random() < 0.7
+            self._wire.connected = self._rng.random() < 0.3
             self._reporter.pump(self._wire, lambda: _SITUATION)
             if self._wire.connected and self._rng.random() < 0.5:
                 self._acknowledge()
@@ -111,8 +112,8 @@ class _Life:
             say("kept", str(sequence))
 
     def _acknowledge(self) -> None:
-        """Acknowledge some of what was sent; what is first in the spool was."""
-        sent = self._spool.after(0, limit=self._rng.randint(1, 20))
+        """Acknowledge some of what was sent; as much as may be on its way was, from the first in the spool on."""
+        sent = self._spool.after(0, limit=self._rng.randint(1, _LIMITS.in_flight_messages))
         self._reporter.acknowledge(StreamAck(boot=m.boot, stream=m.stream, sequence=m.sequence) for m in sent)
 
 
@@ -125,7 +126,7 @@ def main(folder: Path, boot: str, boot_count: int, seed: str) -> None:
         spool,
         now=lambda: TrustedTime(1.8e9 + boot_count, clock_synced=True),
         clock=Clock(),
-        limits=AgentLimits(),
+        limits=_LIMITS,
     )
     life = _Life(reporter, spool, random.Random(f"{seed}"))
     if seed == DRAIN:

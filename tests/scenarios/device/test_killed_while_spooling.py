@@ -57,7 +57,7 @@ def test_killed_anywhere_nothing_comes_back_wrong_and_no_number_is_used_twice(tm
     fleet = _Fleet(create_key(tmp_path / "device.key").public_key)
     for life in range(1, KILLS + 1):
         process, boot = SpoolingProcess(tmp_path, f"{life:016x}", life, life), f"{life:016x}"
-        for kind, value in process.lines(rng.randint(1, 150)):
+        for kind, value in process.lines(rng.randint(1, 80)):
             fleet.hear(boot, kind, value)
         assert process.wait() == -signal.SIGKILL
     last = SpoolingProcess(tmp_path, "f" * 16, KILLS + 1, DRAIN)
