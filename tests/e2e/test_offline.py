@@ -25,7 +25,7 @@ from tests.e2e.fleets import Fleet
 
 pytestmark = [pytest.mark.slow, pytest.mark.service]
 DAY = 24 * 60
-IN_FLIGHT = 4
+IN_FLIGHT = 16
 QUICK: Mapping[str, float] = {"telemetry_interval_s": 0.002, "resend_after_s": 1.0, "backoff_max_s": 0.2}
 
 
@@ -183,7 +183,7 @@ def test_of_a_day_that_is_too_long_for_the_cap_the_oldest_are_missing_and_counte
 
 def test_a_broker_that_is_killed_while_a_day_is_caught_up_with_costs_nothing(offline: Offline) -> None:
     with Device(offline, "killed", in_flight_messages=IN_FLIGHT) as device:
-        day = _go_without_a_fleet(offline, device, lambda: len(device.spooled()) >= DAY / 2)
+        day = _go_without_a_fleet(offline, device, lambda: len(device.spooled()) >= DAY / 3)
         for share in (0.2, 0.6):
             eventually(lambda share=share: device.newest() >= day[int(share * len(day))], "some of it is stored")
             offline.broker.kill()
