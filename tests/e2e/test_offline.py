@@ -10,7 +10,7 @@ import json
 import os
 import signal
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -26,6 +26,7 @@ from tests.e2e.fleets import Fleet
 pytestmark = [pytest.mark.slow, pytest.mark.service]
 DAY = 24 * 60
 IN_FLIGHT = 16
+FEW = 100
 QUICK: Mapping[str, float] = {"telemetry_interval_s": 0.002, "resend_after_s": 1.0, "backoff_max_s": 0.2}
 
 
@@ -116,9 +117,18 @@ class Device:
         """Return the numbers of the windows that wait on its disk."""
         return waiting(self.state / "spool.sqlite", self.boot)
 
-    def newest(self) -> int:
-        """Return the number of the window that was stored last."""
-        return int(self._offline.fleet.api(f"/devices/{self.id}/telemetry?limit=1")["items"][0]["sequence"])
+    def newest(self) -> Any:
+        """Return the window that was stored last."""
+        return self._offline.fleet.api(f"/devices/{self.id}/telemetry?limit=1")["items"][0]
+
+    def catch_up(self, last: int) -> None:
+        """Wait until a window is stored that came after a number, and that tells that hardly anything waits."""
+
+        def caught_up() -> bool:
+            window = self.newest()
+            return bool(window["sequence"] > last and window["spool_waiting"] < FEW)
+
+        eventually(caught_up, "it has caught up")
 
     def ends(self) -> list[int]:
         """Stop it; return the numbers of the windows that are stored or wait, in order."""
@@ -149,8 +159,13 @@ def offline(memory: Path, mosquitto: Path) -> Iterator[Offline]:
 
 def test_a_day_without_a_broker_is_stored_whole_once_and_in_order(offline: Offline) -> None:
     with Device(offline, "day") as device:
-        day = _go_without_a_fleet(offline, device, lambda: len(device.spooled()) >= DAY)
-        _wait_until_acknowledged(device, day)
+        offline.break_off()
+        eventually(lambda: len(device.spooled()) >= DAY, "the day is over", timeout_s=120)
+        device.process.send(signal.SIGSTOP)  # until the manager hears: what it sends first is not said into the void
+        day = device.spooled()
+        offline.come_back()
+        device.process.send(signal.SIGCONT)
+        device.catch_up(day[-1])
         everything = device.ends()
     assert everything == list(range(1, len(everything) + 1)), "nothing is missing"
     stored = device.stored()
@@ -161,54 +176,39 @@ def test_a_day_without_a_broker_is_stored_whole_once_and_in_order(offline: Offli
 
 def test_of_a_day_that_is_too_long_for_the_cap_the_oldest_are_missing_and_counted(offline: Offline) -> None:
     with Device(offline, "small", spool_bytes=48 * 1024) as device:
+        known = device.newest()["sequence"]
         offline.break_off()
-        known = device.spooled()[-1]
         eventually(lambda: device.spooled()[0] > known + DAY / 4, "many had to go", timeout_s=120)
         device.lose_power()
         kept = device.spooled()
         offline.come_back()
         before = [window["sequence"] for window in device.stored()]
         device.start(telemetry_interval_s=3600.0, spool_bytes=AgentLimits().spool_bytes)
-        _wait_until_acknowledged(device, kept)
+        eventually(lambda: device.newest()["sequence"] >= kept[-1], "what is left is stored")
         stored = [window for window in device.stored() if window["boot"] == device.boot]
     assert [window["sequence"] for window in stored] == [*before, *kept], "what is left is stored once, in order"
     assert before == list(range(1, len(before) + 1))
     assert kept == list(range(kept[0], kept[-1] + 1)), "the oldest went first, in one piece"
     missing = kept[0] - 1 - before[-1]
-    assert missing > DAY / 4
-    # A window tells what went before it was spooled itself; and some had been stored, but not acknowledged, when they
-    # had to go.
-    assert missing - 2 <= stored[-1]["spool_dropped"] <= missing + AgentLimits().in_flight_messages
+    assert missing > DAY / 8
+    # A window tells what went before it was spooled itself; and some that had to go were stored all the same.
+    assert missing - 2 <= stored[-1]["spool_dropped"] <= missing + len(kept)
 
 
 def test_a_broker_that_is_killed_while_a_day_is_caught_up_with_costs_nothing(offline: Offline) -> None:
     with Device(offline, "killed", in_flight_messages=IN_FLIGHT) as device:
-        day = _go_without_a_fleet(offline, device, lambda: len(device.spooled()) >= DAY / 3)
+        offline.break_off()
+        eventually(lambda: len(device.spooled()) >= DAY / 3, "hundreds wait", timeout_s=120)
+        device.lose_power()
+        day = device.spooled()
+        offline.come_back()
+        device.start(telemetry_interval_s=3600.0)
         for share in (0.2, 0.6):
-            eventually(lambda share=share: device.newest() >= day[int(share * len(day))], "some of it is stored")
+            eventually(lambda share=share: device.newest()["sequence"] >= day[int(share * len(day))], "some is stored")
             offline.broker.kill()
-            assert device.spooled()[0] <= day[-1], "in the middle of it"
+            assert device.newest()["sequence"] < day[-1], "in the middle of it"
             offline.start_broker()
-        _wait_until_acknowledged(device, day)
-        everything = device.ends()
-    assert everything == list(range(1, len(everything) + 1)), "nothing is missing"
-    stored = [(window["boot"], window["sequence"]) for window in device.stored()]
-    assert len(stored) == len(set(stored)), "nothing is there twice"
-
-
-def _go_without_a_fleet(offline: Offline, device: Device, until: Callable[[], bool]) -> list[int]:
-    """Take broker and manager away and bring them back; return the windows that wait when the device comes back.
-
-    The device stands still until the manager hears, so that what it sends first is not said into the void.
-    """
-    offline.break_off()
-    eventually(until, "the day is over", timeout_s=120)
-    device.process.send(signal.SIGSTOP)
-    day = device.spooled()
-    offline.come_back()
-    device.process.send(signal.SIGCONT)
-    return day
-
-
-def _wait_until_acknowledged(device: Device, windows: list[int]) -> None:
-    eventually(lambda: not set(windows) & set(device.spooled()), "all that waited is acknowledged")
+        eventually(lambda: len(device.stored()) >= day[-1], "all is stored, what was lost on the way as well")
+        assert device.process.stop() == 0
+        stored = [window["sequence"] for window in device.stored()]
+    assert sorted(stored) == list(range(1, day[-1] + 1)), "each once, and nothing is missing"
