@@ -17,7 +17,8 @@ from simulators.mosquitto import free_port
 from simulators.waiting import eventually
 
 pytestmark = pytest.mark.slow
-SIZE_BYTES = 4 * 1024 * 1024
+SIZE_BYTES = 16 * 1024 * 1024
+"""Well above what SQLite lets its log grow to."""
 LIMITS = {"telemetry_interval_s": 0.02, "resend_after_s": 0.5, "backoff_max_s": 0.2, "state_reserve_bytes": 64 * 1024}
 ANSWERS = (200, "1.0.0")
 
