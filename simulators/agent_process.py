@@ -1,16 +1,20 @@
 """A device agent in a process of its own that can kill itself, by SIGKILL, at a given write of a model's record.
 
-`python -m simulators.agent_process URL STATE_DIR PORT TOKEN KILL`, where TOKEN may be `-` and KILL is `-` or, for
-example, `after:probation`: right after the record with that state became durable.
+`python -m simulators.agent_process URL STATE_DIR PORT TOKEN MORE`, where TOKEN may be `-`, and MORE is JSON: `kill` is
+`-` or, for example, `after:probation`: right after the record with that state became durable; `limits` go over those
+here.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import urllib3
@@ -27,10 +31,22 @@ LIMITS = AgentLimits(backoff_first_s=0.05, backoff_max_s=0.5, telemetry_interval
 class AgentProcess:
     """The process as its parent sees it."""
 
-    def __init__(self, url: str, state_dir: Path, *, port: int, token: str = "-", kill: str = "-") -> None:
+    def __init__(
+        self,
+        url: str,
+        state_dir: Path,
+        *,
+        port: int,
+        token: str = "-",
+        kill: str = "-",
+        limits: Mapping[str, float] | None = None,
+    ) -> None:
         self.address = f"http://127.0.0.1:{port}"
         self._log = (state_dir.parent / f"{state_dir.name}.log").open("ab")
-        command = [sys.executable, "-m", "simulators.agent_process", url, str(state_dir), str(port), token, kill]
+        command = [
+            sys.executable, "-m", "simulators.agent_process", url, str(state_dir), str(port), token,
+            json.dumps({"kill": kill, "limits": limits or {}}),
+        ]  # fmt: skip
         self._process = subprocess.Popen(command, stdout=self._log, stderr=self._log)
 
     def send(self, number: int) -> None:
@@ -58,11 +74,12 @@ class AgentProcess:
             return 0, ""
 
 
-def main(url: str, state_dir: str, port: str, token: str, kill: str) -> None:
+def main(url: str, state_dir: str, port: str, token: str, more: str) -> None:
     """Be the agent."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
-    if kill != "-":
-        when, _, state = kill.partition(":")
+    told = json.loads(more)
+    if told["kill"] != "-":
+        when, _, state = told["kill"].partition(":")
         _kill_at(when, state)
     run_agent(
         AgentOptions(
@@ -71,7 +88,7 @@ def main(url: str, state_dir: str, port: str, token: str, kill: str) -> None:
             token=None if token == "-" else token,
             name="pi",
             port=int(port),
-            limits=LIMITS,
+            limits=replace(LIMITS, **told["limits"]),
         )
     )
 

@@ -111,6 +111,10 @@ class SimulatedFleet:
         self._broker = EmbeddedBroker(rules, host="127.0.0.1", port=self._broker_port)
         self._broker.start()
         self._broker_port = self._broker.port
+        self._listen()
+
+    def _listen(self) -> None:
+        """Connect to the broker and hear all devices."""
         client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=MANAGER)
         client.username_pw_set(MANAGER, self._passwords[MANAGER])
         subscribed = threading.Event()
@@ -122,11 +126,14 @@ class SimulatedFleet:
         assert subscribed.wait(60)
         self._client = client
 
-    def stop_broker(self) -> None:
+    def _hang_up(self) -> None:
         if self._client is not None:
             self._client.disconnect()
             self._client.loop_stop()
             self._client = None
+
+    def stop_broker(self) -> None:
+        self._hang_up()
         if self._broker is not None:
             self._broker.stop()
             self._broker = None

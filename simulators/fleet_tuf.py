@@ -65,6 +65,11 @@ class TufInMemory:
         changed[role] = self._put(role, model)
         self._advance(changed)
 
+    def renew(self, now: datetime) -> None:
+        """Sign snapshot and timestamp anew, as a fleet manager does at `now`."""
+        self._now = lambda: now
+        self._advance({})
+
     def _advance(self, changed: dict[str, int]) -> None:
         self._snapshot = roles.next_snapshot(
             self._snapshot, changed, signer=self._keys["snapshot"], now=self._now(), lifetimes=DEFAULT_LIFETIMES

@@ -16,6 +16,12 @@ def free_port() -> int:
         return int(server.getsockname()[1])
 
 
+def write_open_configuration(folder: Path, *, port: int) -> None:
+    """Write a configuration that lets anybody in, for tests that are not about who may do what."""
+    lines = (f"listener {port} 127.0.0.1", "allow_anonymous true", "persistence false")
+    (folder / "mosquitto.conf").write_text("\n".join(lines) + "\n")
+
+
 class MosquittoProcess:
     """Runs Mosquitto while the block lasts; its log is in `log`."""
 
@@ -36,6 +42,16 @@ class MosquittoProcess:
 
     def __exit__(self, *exc: object) -> None:
         self._process.terminate()
+        self._process.wait(60)
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    def kill(self) -> None:
+        """End it by SIGKILL: what it held in memory is gone. It may be started again."""
+        self._process.kill()
         self._process.wait(60)
 
     def said(self, text: str) -> bool:

@@ -6,7 +6,7 @@ Full jitter (a uniform draw below the ceiling) spreads a fleet that lost its ser
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 _MAX_DOUBLINGS = 32
 _LEAST_SHARE = 0.1
@@ -26,3 +26,31 @@ class Backoff:
         """
         ceiling = min(self.max_s, self.first_s * 2.0 ** min(failures - 1, _MAX_DOUBLINGS))
         return ceiling * max(draw, _LEAST_SHARE)
+
+
+@dataclass(frozen=True)
+class Connections:
+    """What became of the latest connections to a server that should hold them.
+
+    One that lasts ends a row of failures. A server that lets everybody in and at once drops them again would else be
+    called upon by a whole fleet at its quickest pace.
+    """
+
+    refused: int = 0
+    """Attempts in a row that did not get in."""
+
+    short: int = 0
+    """Connections in a row that did not last, whatever was refused between them."""
+
+    def failed(self) -> Connections:
+        """Note that an attempt did not get in."""
+        return replace(self, refused=self.refused + 1)
+
+    def ended(self, held_s: float, *, lasting_s: float) -> Connections:
+        """Note that a connection is over after `held_s`; from `lasting_s` on it counts as one that lasts."""
+        return Connections(short=0 if held_s >= lasting_s else self.short + 1)
+
+    @property
+    def failures(self) -> int:
+        """How many failures in a row the next pause follows, at least 1: nobody comes back at once."""
+        return max(1, self.refused, self.short)

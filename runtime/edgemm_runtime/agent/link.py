@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import random
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -22,7 +23,7 @@ from edgemm.errors import InputError
 from edgemm.messages import MAX_CONTROL_BYTES, Status, encode_control
 from edgemm.tls import pinned_context
 from edgemm.topics import FROM_FLEET, RETAINED, Channel, topic
-from edgemm_runtime.agent.backoff import Backoff
+from edgemm_runtime.agent.backoff import Backoff, Connections
 from edgemm_runtime.agent.options import AgentLimits
 from edgemm_runtime.agent.reports import Speaker
 from edgemm_runtime.agent.transport import is_loopback
@@ -106,10 +107,15 @@ class Link:
         return sent.rc == mqtt.MQTT_ERR_SUCCESS
 
     def _run(self) -> None:
-        failures = 0
+        connections = Connections()
         while not self._stop.is_set():
-            failures = 0 if self._connect_once() else failures + 1
-            pause = self._backoff.delay_s(max(1, failures), draw=random.random())  # noqa: S311 - spreads load only
+            begun_s = time.monotonic()
+            if self._connect_once():
+                held_s = time.monotonic() - begun_s
+                connections = connections.ended(held_s, lasting_s=self._limits.keepalive_s)
+            else:
+                connections = connections.failed()
+            pause = self._backoff.delay_s(connections.failures, draw=random.random())  # noqa: S311 - spreads load only
             self._stop.wait(pause)
 
     def _connect_once(self) -> bool:

@@ -32,6 +32,7 @@ from edgemm.messages import (
 from edgemm.signing import PayloadType
 from edgemm.topics import Channel
 from edgemm_runtime.agent import reports, telemetry
+from edgemm_runtime.agent.acknowledgement import credible
 from edgemm_runtime.agent.clock import Clock
 from edgemm_runtime.agent.documents import ModelFile, Transition
 from edgemm_runtime.agent.options import AgentLimits
@@ -88,6 +89,8 @@ class Reporter:
         self._begun_s = clock.monotonic()
         self._sequence = 0
         self._window = Window()
+        self._sent = dict.fromkeys(Stream, 0)
+        """The highest sequence of this boot that was handed to a broker."""
         self._changed = True
 
     def tell(self, name: str | None, told: Transition) -> bool:
@@ -143,8 +146,13 @@ class Reporter:
         self._changed = True
 
     def acknowledge(self, acks: Iterable[StreamAck]) -> None:
-        """Drop what the fleet has stored."""
-        dropped = self._spool.acknowledge(acks)
+        """Drop what the fleet has stored; what it cannot have stored stays."""
+        said = tuple(acks)
+        with self._lock:
+            believed = credible(said, boot=self.who.boot, sent=self._sent)
+        if believed != said:
+            _log.warning("ack of what was never sent ignored acks=%s", [ack for ack in said if ack not in believed])
+        dropped = self._spool.acknowledge(believed)
         with self._lock:
             held = self._spool.after(0, limit=1)
             oldest = held[0].id if held else None
@@ -200,6 +208,8 @@ class Reporter:
                     _log.error("spooled message cannot be sent id=%d error=%s", waiting.id, err)
                     window = window.sent(waiting.id, now)
                     continue
+                if waiting.boot == self.who.boot:  # noted first: what was not taken may have been sent all the same
+                    self._sent[waiting.stream] = max(self._sent[waiting.stream], waiting.sequence)
                 if not link.publish(Channel(waiting.stream.value), payload):
                     break
                 window = window.sent(waiting.id, now)

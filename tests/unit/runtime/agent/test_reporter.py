@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from securesystemslib.signer import CryptoSigner
 
-from edgemm.messages import Reported
+from edgemm.messages import Reported, Stream, StreamAck, SystemGauges, decode_telemetry
 from edgemm.signing import PayloadType, unseal
 from edgemm.topics import Channel
 from edgemm_runtime.agent.clock import Clock
@@ -19,6 +19,8 @@ from edgemm_runtime.agent.reporter import Reporter, Situation
 from edgemm_runtime.agent.reports import Speaker
 from edgemm_runtime.agent.spool import Spool
 from edgemm_runtime.agent.trusted_time import TrustedTime
+
+BOOT = "5e75f1c3b00c5237"
 
 
 class _Link:
@@ -41,7 +43,7 @@ def signer() -> CryptoSigner:
 
 @pytest.fixture
 def reporter(tmp_path: Path, signer: CryptoSigner) -> Iterator[Reporter]:
-    who = Speaker("home", "pi", "5e75f1c3b00c5237", 1)
+    who = Speaker("home", "pi", BOOT, 1)
     spool = Spool(tmp_path / "spool.sqlite", boot=who.boot, boot_count=1, max_bytes=1 << 20)
     yield Reporter(
         who, signer, spool, now=lambda: TrustedTime(1.8e9, clock_synced=True), clock=Clock(), limits=AgentLimits()
@@ -136,3 +138,49 @@ def test_a_report_that_was_not_sent_is_sent_later(reporter: Reporter, signer: Cr
 
 def _fail() -> Situation:
     raise ZeroDivisionError
+
+
+class _Storing:
+    """A broker and fleet that store what they are sent and acknowledge when they are asked to."""
+
+    def __init__(self) -> None:
+        self.connected = True
+        self.unanswered: list[int] = []
+        self.stored: list[int] = []
+
+    def publish(self, channel: Channel, payload: bytes) -> bool:
+        if channel is Channel.TELEMETRY:
+            self.unanswered.append(decode_telemetry(payload).sequence)
+        return True
+
+    def answer(self, number: int) -> StreamAck:
+        """Store the first `number` of what was not answered yet."""
+        self.stored += self.unanswered[:number]
+        del self.unanswered[:number]
+        return StreamAck(boot=BOOT, stream=Stream.TELEMETRY, sequence=self.stored[-1])
+
+
+@pytest.mark.parametrize("at_once", [7, 64, 1000])
+def test_what_a_day_left_goes_out_a_window_at_a_time(reporter: Reporter, at_once: int) -> None:
+    """However quickly the fleet answers, no more is on its way than the limit, and nothing is sent twice."""
+    windows, fleet = 150, _Storing()
+    for _ in range(windows):
+        reporter.measure((), frozenset(), SystemGauges())
+    reporter.connected()
+    most = 0
+    while len(fleet.stored) < windows:
+        reporter.pump(fleet, lambda: _at(1))
+        most = max(most, len(fleet.unanswered))
+        assert fleet.unanswered, "it goes on"
+        reporter.acknowledge([fleet.answer(at_once)])
+    assert fleet.stored == list(range(1, windows + 1))
+    assert most == AgentLimits().in_flight_messages == 64
+
+
+def test_a_fleet_that_is_silent_is_sent_one_window_and_no_more(reporter: Reporter) -> None:
+    fleet = _Storing()
+    for _ in range(100):
+        reporter.measure((), frozenset(), SystemGauges())
+    for _ in range(20):
+        reporter.pump(fleet, lambda: _at(1))
+    assert fleet.unanswered == list(range(1, 65))

@@ -1,0 +1,214 @@
+"""A day without a broker, and a broker that is killed while the day is caught up with: real processes throughout.
+
+The device is a whole agent whose windows come every few milliseconds, so that a day of one-minute windows takes
+seconds; the fleet manager is `edgemm fleet serve` with its store, the broker Mosquitto.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+
+from edgemm_runtime.agent.options import AgentLimits
+from simulators.agent_process import AgentProcess
+from simulators.mosquitto import MosquittoProcess, free_port
+from simulators.spooled import waiting
+from simulators.waiting import eventually
+from tests.e2e.fleets import Fleet
+
+pytestmark = [pytest.mark.slow, pytest.mark.service]
+DAY = 24 * 60
+IN_FLIGHT = 16
+FEW = 100
+QUICK: Mapping[str, float] = {"telemetry_interval_s": 0.002, "resend_after_s": 1.0, "backoff_max_s": 0.2}
+
+
+class Offline:
+    """A fleet whose broker and manager come and go, and the story of one device of it at a time."""
+
+    def __init__(self, fleet: Fleet, mosquitto: Path) -> None:
+        self.fleet = fleet
+        port = free_port()
+        fleet.broker = f"mqtt://127.0.0.1:{port}"
+        files = fleet.place.folder / "broker"
+        files.mkdir()
+        self._pid = files / "mosquitto.pid"
+        fleet.init()
+        fleet.serve("--mosquitto", str(files), "--mosquitto-pid", str(self._pid))
+        self.broker = MosquittoProcess(mosquitto, files, port=port)
+        self.start_broker()
+        eventually(lambda: self._subscriptions() > 0, "the manager hears")
+        fleet.login()
+        self.token = fleet.token("--uses", "3")
+
+    def logs(self) -> str:
+        """What its processes printed."""
+        return self.fleet.logs() + self.broker.log.read_text()[-2000:]
+
+    def start_broker(self) -> None:
+        """Start Mosquitto with what the manager wrote for it."""
+        self.broker.__enter__()
+        self._pid.write_text(str(self.broker.pid))
+
+    def break_off(self) -> None:
+        """Kill broker and manager: nobody hears the device any more."""
+        self.broker.kill()
+        self.fleet.server.kill()
+
+    def come_back(self) -> None:
+        """Start both; return when the manager hears what devices say."""
+        before = self._subscriptions()
+        self.start_broker()
+        self.fleet.serve()
+        eventually(lambda: self._subscriptions() > before, "the manager hears")
+
+    def _subscriptions(self) -> int:
+        return self.broker.log.read_text().count("Sending SUBACK to @manager")
+
+
+class Device:
+    """A device that is known to the fleet; its windows come as fast as they can be made."""
+
+    def __init__(self, offline: Offline, name: str, **limits: float) -> None:
+        self._offline = offline
+        self.state = offline.fleet.place.folder / name
+        self._limits = {**QUICK, **limits}
+        self.start()
+        eventually((self.state / "identity.json").exists, "it is enrolled")
+        self.id = json.loads((self.state / "identity.json").read_bytes())["device"]
+        eventually(self.stored, "its first windows are stored")
+        self.boot = self.stored()[0]["boot"]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.lose_power()
+
+    def start(self, **limits: float) -> None:
+        """Start it, with other limits if need be; it enrols the first time."""
+        offline, limits = self._offline, {**self._limits, **limits}
+        self.process = AgentProcess(offline.fleet.url, self.state, port=0, token=offline.token, limits=limits)
+
+    def lose_power(self) -> None:
+        """End it by SIGKILL."""
+        self.process.send(signal.SIGKILL)
+        self.process.wait()
+
+    def stored(self) -> list[dict[str, Any]]:
+        """Return all windows that the fleet stored of it, in the order in which they were stored."""
+        items: list[dict[str, Any]] = []
+        after = ""
+        while True:
+            page = self._offline.fleet.api(f"/devices/{self.id}/telemetry?limit=1000{after}")
+            items += page["items"]
+            if page["next"] is None:
+                return items[::-1]
+            after = f"&after={page['next']}"
+
+    def spooled(self) -> list[int]:
+        """Return the numbers of the windows that wait on its disk."""
+        return waiting(self.state / "spool.sqlite", self.boot)
+
+    def newest(self) -> Any:
+        """Return the window that was stored last."""
+        return self._offline.fleet.api(f"/devices/{self.id}/telemetry?limit=1")["items"][0]
+
+    def catch_up(self, last: int) -> None:
+        """Wait until a window is stored that came after a number, and that tells that hardly anything waits."""
+
+        def caught_up() -> bool:
+            window = self.newest()
+            return bool(window["sequence"] > last and window["spool_waiting"] < FEW)
+
+        eventually(caught_up, "it has caught up")
+
+    def ends(self) -> list[int]:
+        """Stop it; return the numbers of the windows that are stored or wait, in order."""
+        assert self.process.stop() == 0
+        return sorted({window["sequence"] for window in self.stored()} | set(self.spooled()))
+
+
+@pytest.fixture(scope="module")
+def memory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder in memory where the machine has such: each of thousands of windows is made durable for itself."""
+    if not os.access("/dev/shm", os.W_OK):
+        yield tmp_path_factory.mktemp("offline")
+        return
+    with tempfile.TemporaryDirectory(dir="/dev/shm", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="module")
+def offline(memory: Path, mosquitto: Path) -> Iterator[Offline]:
+    """A fleet over Mosquitto."""
+    with Fleet(memory) as fleet:
+        found = Offline(fleet, mosquitto)
+        try:
+            yield found
+        finally:
+            found.broker.__exit__()
+
+
+def test_a_day_without_a_broker_is_stored_whole_once_and_in_order(offline: Offline) -> None:
+    with Device(offline, "day") as device:
+        offline.break_off()
+        eventually(lambda: len(device.spooled()) >= DAY, "the day is over", timeout_s=120)
+        device.process.send(signal.SIGSTOP)  # until the manager hears: what it sends first is not said into the void
+        day = device.spooled()
+        offline.come_back()
+        device.process.send(signal.SIGCONT)
+        device.catch_up(day[-1])
+        everything = device.ends()
+    assert everything == list(range(1, len(everything) + 1)), "nothing is missing"
+    stored = device.stored()
+    assert [window["sequence"] for window in stored] == list(range(1, len(stored) + 1)), "each once, in order"
+    assert len(stored) >= day[-1]
+    assert {window["spool_dropped"] for window in stored} == {0}
+
+
+def test_of_a_day_that_is_too_long_for_the_cap_the_oldest_are_missing_and_counted(offline: Offline) -> None:
+    with Device(offline, "small", spool_bytes=48 * 1024) as device:
+        known = device.newest()["sequence"]
+        offline.break_off()
+        eventually(lambda: device.spooled()[0] > known + DAY / 4, "many had to go", timeout_s=120)
+        device.lose_power()
+        kept = device.spooled()
+        offline.come_back()
+        before = [window["sequence"] for window in device.stored()]
+        device.start(telemetry_interval_s=3600.0, spool_bytes=AgentLimits().spool_bytes)
+        eventually(lambda: device.newest()["sequence"] >= kept[-1], "what is left is stored")
+        stored = [window for window in device.stored() if window["boot"] == device.boot]
+    assert [window["sequence"] for window in stored] == [*before, *kept], "what is left is stored once, in order"
+    assert before == list(range(1, len(before) + 1))
+    assert kept == list(range(kept[0], kept[-1] + 1)), "the oldest went first, in one piece"
+    missing = kept[0] - 1 - before[-1]
+    assert missing > DAY / 8
+    # A window tells what went before it was spooled itself; and some that had to go were stored all the same.
+    assert missing - 2 <= stored[-1]["spool_dropped"] <= missing + len(kept)
+
+
+def test_a_broker_that_is_killed_while_a_day_is_caught_up_with_costs_nothing(offline: Offline) -> None:
+    with Device(offline, "killed", in_flight_messages=IN_FLIGHT) as device:
+        offline.break_off()
+        eventually(lambda: len(device.spooled()) >= DAY / 3, "hundreds wait", timeout_s=120)
+        device.lose_power()
+        day = device.spooled()
+        offline.come_back()
+        device.start(telemetry_interval_s=3600.0)
+        for share in (0.2, 0.6):
+            eventually(lambda share=share: device.newest()["sequence"] >= day[int(share * len(day))], "some is stored")
+            offline.broker.kill()
+            assert device.newest()["sequence"] < day[-1], "in the middle of it"
+            offline.start_broker()
+        eventually(lambda: len(device.stored()) >= day[-1], "all is stored, what was lost on the way as well")
+        assert device.process.stop() == 0
+        stored = [window["sequence"] for window in device.stored()]
+    assert sorted(stored) == list(range(1, day[-1] + 1)), "each once, and nothing is missing"
