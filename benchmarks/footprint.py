@@ -38,7 +38,7 @@ _NOBODY = "folders and scripts"
 _MB = 1e6
 _ONE_IMPORT = """import time
 start_s, start_cpu_s = time.perf_counter(), time.process_time()
-import edgemm_runtime.agent.main
+import edgemm_runtime.commands, edgemm_runtime.agent.main
 print(time.perf_counter() - start_s, time.process_time() - start_cpu_s)"""
 _SOURCES = """import sys, {modules}
 print(*(found.__file__ for found in sys.modules.values() if getattr(found, "__cached__", None)), sep="\\n")"""

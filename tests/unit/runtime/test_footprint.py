@@ -31,42 +31,54 @@ UNWANTED_DISTRIBUTIONS = {
 OTHER_ON_DEVICES = {"ml-dtypes", "numpy"}
 """What devices have of another version than the tests; constraints-device.txt says why."""
 TELL = """
-import atexit, json, sys
+import atexit, json, os, sys, threading, time
 from pathlib import Path
+
+def native_threads():
+    return len(os.listdir("/proc/self/task")) - threading.active_count()
 
 @atexit.register
 def tell():
     mapped = [line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines() if "/" in line]
-    Path({path!r}).write_text(json.dumps([sorted(sys.modules), mapped]))
+    end = time.monotonic() + 10
+    while native_threads() > 0 and time.monotonic() < end:  # a thread that Python joined takes a moment to go
+        time.sleep(0.001)
+    Path({path!r}).write_text(json.dumps([sorted(sys.modules), mapped, native_threads()]))
 
 {more}
 """
 
 
-def loaded_by_run(tmp_path: Path, more: str = "pass") -> set[str]:
-    """Let a real `edgemm run` answer; return the names of all packages whose code or libraries it had at its end."""
+def loaded_by_run(tmp_path: Path, more: str = "pass") -> tuple[set[str], int]:
+    """Let a real `edgemm run` answer; return what it had at its end.
+
+    The names of all packages whose code or libraries were loaded, and how many threads were not Python's.
+    """
     bundle, told = tmp_path / "tiny-1.0.0.edgemm", tmp_path / "told.json"
     make_bundle(bundle)
     (tmp_path / "sitecustomize.py").write_text(TELL.format(path=str(told), more=more))
     path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
-    env = os.environ | {"PYTHONPATH": path}
+    env = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"} | {"PYTHONPATH": path}
     with running(["run", str(bundle), "--port", "0"], until=r" is served at (http://[\d.:]+)", env=env) as match:
         assert urllib3.request("POST", f"{match[1]}/predict", body=b"[[1, 2, 3, 4]]").status == 200
         assert b"edgemm_requests_total" in urllib3.request("GET", f"{match[1]}/metrics").data
-    modules, mapped = json.loads(told.read_text())
-    return {name.partition(".")[0] for name in modules} | {part for file in mapped for part in Path(file).parts}
+    modules, mapped, native_threads = json.loads(told.read_text())
+    loaded = {name.partition(".")[0] for name in modules} | {part for file in mapped for part in Path(file).parts}
+    return loaded, native_threads
 
 
 def test_a_process_that_answered_has_nothing_of_the_workstation(tmp_path: Path) -> None:
-    loaded = loaded_by_run(tmp_path)
+    loaded, native_threads = loaded_by_run(tmp_path)
     assert {"edgemm_runtime", "flask", "numpy"} <= loaded
     assert loaded & {"libLiteRt.so", "_pywrap_tensorflow_interpreter_wrapper.so", "ai_edge_litert", "tflite_runtime"}
     assert not loaded & UNWANTED
+    assert native_threads == 0, "libraries started threads that nothing here uses"
 
 
 def test_pandas_that_sneaks_in_would_be_noticed(tmp_path: Path) -> None:
     (tmp_path / "pandas.py").write_text("")
-    assert loaded_by_run(tmp_path, "import pandas") & UNWANTED == {"pandas"}
+    loaded, _ = loaded_by_run(tmp_path, "import pandas")
+    assert loaded & UNWANTED == {"pandas"}
 
 
 def test_the_agent_loads_nothing_of_the_workstation_and_no_metrics() -> None:
