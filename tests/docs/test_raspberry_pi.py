@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import footprint
 from edgemm_runtime.service.unit import WATCHDOG_S
 from simulators.models import make_bundle
 from tests.docs.camera_model import CAPTURES, NoMoreFrames, camera_module, write_colour_bundle
 from tests.docs.commands import check
-from tests.docs.pages import DOCS, blocks
+from tests.docs.pages import DOCS, ROOT, blocks
 from tests.docs.serving import running, served
 
 PAGE = DOCS / "raspberry-pi.md"
@@ -82,6 +83,40 @@ def test_debian_refuses_pip_with_the_message_on_the_page():
     if "No module named pip" in done.stderr:
         pytest.skip("this system's Python has no pip: apt install python3-pip")
     assert done.stderr.startswith(one("pep-668"))
+
+
+def test_the_readme_and_the_page_install_alike_and_as_it_was_weighed():
+    page = [line.partition("/opt/edgemm/bin/")[2] for line in lines_with("edgemm[runtime]", BLOCKS)]
+    assert lines_with("edgemm[runtime]", blocks(ROOT / "README.md"))[:1] == page[:1]
+    assert shlex.split(page[0])[:-1] == ["pip", "install", "--no-compile", "-c", footprint.CONSTRAINTS.name]
+    assert footprint.CONSTRAINTS.is_file()
+    assert "cp constraints-device.txt dist/" in (ROOT / "scripts" / "build").read_text()
+
+
+def test_what_the_page_has_compiled_is_what_a_device_loads():
+    [line] = lines_with("edgemm_runtime.agent.main", BLOCKS)
+    program = shlex.split(line)[-1]
+    assert program in (ROOT / "scripts" / "test-arm64").read_text()
+    assert set(program.removeprefix("import ").split(", ")) < set(footprint.LOADED)
+
+
+def test_all_pages_tell_one_size_of_the_installation():
+    told = {
+        page.name: set(re.findall(r"(\d+) MB\s+without pip", page.read_text()))
+        for page in (PAGE, DOCS / "platforms.md", ROOT / "README.md")
+    }
+    [size] = set.union(*told.values())
+    assert all(told.values()), told
+    assert int(size) <= footprint.GOAL_MB
+
+
+def test_the_readme_says_that_32_bit_is_not_supported_and_why():
+    said = " ".join((ROOT / "README.md").read_text().split())
+    assert re.search(r"32-bit ARM is not supported.{,200}armv7l.{,200}no wheels", said)
+
+
+def lines_with(text, some_blocks):
+    return [line for block in some_blocks for line in block.text.splitlines() if text in line]
 
 
 def test_the_unit_is_one_that_systemd_accepts(tmp_path):

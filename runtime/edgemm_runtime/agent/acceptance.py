@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
 
 from edgemm import times
 from edgemm.messages import Desired
@@ -33,8 +34,7 @@ class Answer(StrEnum):
         return self in {Answer.CONFLICT, Answer.FOREIGN, Answer.EXPIRED, Answer.TOO_EARLY}
 
 
-@dataclass(frozen=True)
-class Whom:
+class Whom(msgspec.Struct, frozen=True):
     """Whose desired state it must be."""
 
     fleet: str

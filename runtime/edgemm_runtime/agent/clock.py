@@ -6,7 +6,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from edgemm import times
 from edgemm.errors import EnvironmentFailure
@@ -18,8 +19,7 @@ _log = logging.getLogger(__name__)
 _NAME = "time.json"
 
 
-@dataclass(frozen=True)
-class Clock:
+class Clock(msgspec.Struct, frozen=True):
     """System clock (seconds since the epoch) and monotonic clock (seconds since some start)."""
 
     wall: Callable[[], float] = time.time

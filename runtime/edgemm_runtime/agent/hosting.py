@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from edgemm.errors import NotFoundError, UnavailableError
 from edgemm_runtime.agent.documents import Installed
@@ -48,8 +49,7 @@ class ModelHost(Protocol):
         """Return the counters of all that served since the process started."""
 
 
-@dataclass(frozen=True)
-class _Direct:
+class _Direct(msgspec.Struct, frozen=True):
     """A served model as a `LoadedModel`, past the counters."""
 
     model: Model

@@ -11,8 +11,9 @@ import logging
 import queue
 import threading
 from collections import deque
-from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
 
 from edgemm.topics import FROM_FLEET, Channel
 
@@ -30,8 +31,7 @@ class Signal(StrEnum):
     RESTART = "restart"
 
 
-@dataclass(frozen=True)
-class Received:
+class Received(msgspec.Struct, frozen=True):
     """A message of the broker."""
 
     channel: Channel

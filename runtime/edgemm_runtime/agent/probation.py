@@ -6,8 +6,9 @@ The rules are those of `edgemm.messages.Probation`; durations are of the monoton
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
 
 from edgemm.messages import LATENCY_EDGES_S, Probation
 
@@ -24,8 +25,7 @@ class Outcome(StrEnum):
     ROLL_BACK = "roll_back"
 
 
-@dataclass(frozen=True)
-class Trial:
+class Trial(msgspec.Struct, frozen=True):
     """What a model did since its probation began; `latency_counts` are per bucket of `LATENCY_EDGES_S`."""
 
     elapsed_s: float
@@ -42,8 +42,7 @@ class Trial:
     """The share of such requests while the model before it served."""
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True):
     """The outcome; for a roll-back with its reason code, and words."""
 
     outcome: Outcome

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from edgemm import __version__, times
 from edgemm.messages import ActionResult, DesiredModel, Event, Reported, ReportedModel
@@ -15,8 +16,7 @@ MAX_ACTIONS = 64
 _MAX_DETAIL = 1000
 
 
-@dataclass(frozen=True)
-class Speaker:
+class Speaker(msgspec.Struct, frozen=True):
     """Who is speaking, in which life of the agent."""
 
     fleet: str

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+import msgspec
 from msgspec.structs import replace
 
 from edgemm.errors import MessageError
@@ -14,8 +14,7 @@ from edgemm_runtime.serving.counters import CounterSnapshot
 _MAX_MODELS = 64
 
 
-@dataclass(frozen=True)
-class Moment:
+class Moment(msgspec.Struct, frozen=True):
     """When and where in the device's life a window ends."""
 
     boot: str

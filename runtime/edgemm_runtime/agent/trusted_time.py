@@ -8,7 +8,7 @@ believed, and reported as not synced. Nothing that serves, commits or rolls back
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from edgemm.times import BUILD_TIME_S, PLAUSIBLE_S
 
@@ -16,8 +16,7 @@ SKEW_S = 300
 """How far two clocks that are both right may be apart."""
 
 
-@dataclass(frozen=True)
-class TrustedTime:
+class TrustedTime(msgspec.Struct, frozen=True):
     """A time in seconds since the epoch, and whether the system clock is behind it."""
 
     seconds: float

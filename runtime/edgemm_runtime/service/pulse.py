@@ -10,7 +10,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from edgemm.errors import EdgemmError, NotFoundError, UnavailableError
 from edgemm_runtime.engines import golden
@@ -27,8 +28,7 @@ Sources = Callable[[ServedKey], BundleSource]
 """Where the golden samples of what is served lie."""
 
 
-@dataclass(frozen=True)
-class _Uncounted:
+class _Uncounted(msgspec.Struct, frozen=True):
     """A served model as a `LoadedModel`, past the counters."""
 
     model: Model

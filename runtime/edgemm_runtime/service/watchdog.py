@@ -8,8 +8,9 @@ time is over, which is some rounds. A device with nothing to serve is fed by its
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum
+
+import msgspec
 
 ROUNDS = 4
 """Rounds in the watchdog's time: three in a row may go without food."""
@@ -28,8 +29,7 @@ class Sign(Enum):
     BUSY = "refuses its golden sample for lack of room, and answered nobody else either"
 
 
-@dataclass(frozen=True)
-class Signs:
+class Signs(msgspec.Struct, frozen=True):
     """What one round found: a sign a model, and how long ago the agent's loop came round (None: no such loop)."""
 
     models: Mapping[str, Sign]
@@ -38,8 +38,7 @@ class Signs:
     """Whether the HTTP server's loops come round, and few threads were left behind in models that hang."""
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True):
     """Whether all is well, and what to tell people."""
 
     fed: bool

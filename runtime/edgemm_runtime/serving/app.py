@@ -8,7 +8,6 @@ from flask import Flask
 
 from edgemm_runtime.serving import open_inference, people, serving_rest, shadows
 from edgemm_runtime.serving.limits import ServingLimits
-from edgemm_runtime.serving.metrics import make_collectors
 from edgemm_runtime.serving.registry import ModelRegistry
 from edgemm_runtime.serving.replies import register_errors
 
@@ -20,11 +19,9 @@ def create_app(
     app = Flask("edgemm_runtime", static_folder=None)
     app.url_map.merge_slashes = False  # a path of that kind is not here; a redirect would lose what was sent
     app.config["MAX_CONTENT_LENGTH"] = limits.max_body_bytes
-    metrics = make_collectors(models, statuses)
     register_errors(app, max_body_bytes=limits.max_body_bytes)
     app.register_blueprint(open_inference.make_blueprint(models, limits))
     app.register_blueprint(serving_rest.make_blueprint(models, limits))
-    app.register_blueprint(people.make_blueprint(models, limits, metrics))
-    metrics.register(shadows.ShadowCollector(models.shadows))
+    app.register_blueprint(people.make_blueprint(models, limits, statuses))
     app.register_blueprint(shadows.make_blueprint(models.shadows))
     return app

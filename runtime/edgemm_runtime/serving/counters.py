@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left
-from dataclasses import dataclass
+
+import msgspec
 
 from edgemm.messages import LATENCY_EDGES_S
 
 
-@dataclass(frozen=True)
-class ServedKey:
+class ServedKey(msgspec.Struct, frozen=True):
     """What counters are kept apart by."""
 
     name: str
@@ -19,8 +19,7 @@ class ServedKey:
     variant: str
 
 
-@dataclass(frozen=True)
-class CounterSnapshot:
+class CounterSnapshot(msgspec.Struct, frozen=True):
     """Counters of one (model, digest, variant) since the process started; they only rise.
 
     `requests` reached the model, `errors` of them failed in the engine; what a client got wrong is in neither.

@@ -7,7 +7,6 @@ Flask application calls the same ones from its views.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
 
 import msgspec
@@ -16,22 +15,20 @@ JSON = "application/json"
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(msgspec.Struct, frozen=True):
     """The head of a request: `path` is percent-decoded, names of headers are lower-case, repeated ones joined."""
 
     method: str
     path: str
     query: str = ""
-    headers: Mapping[str, str] = field(default_factory=lambda: _NO_HEADERS)
+    headers: Mapping[str, str] = msgspec.field(default_factory=lambda: _NO_HEADERS)
     keep_alive: bool = True
     content_length: int = 0
     chunked: bool = False
     expects_continue: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """A whole request; `body` is as it came, compressed or not."""
 
     head: Head
@@ -42,8 +39,7 @@ class Request:
         return self.head.headers.get(name, default)
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True):
     """What is answered; the transport adds the length of the body."""
 
     status: int = 200

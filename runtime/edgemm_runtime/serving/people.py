@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 from flask import Blueprint, Response
-from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from edgemm_runtime.serving.endpoints import PredictEndpoint, answer
 from edgemm_runtime.serving.limits import ServingLimits
@@ -12,8 +12,10 @@ from edgemm_runtime.serving.registry import ModelRegistry
 from edgemm_runtime.serving.replies import flask_reply, json_reply, whole_request
 
 
-def make_blueprint(models: ModelRegistry, limits: ServingLimits, metrics: CollectorRegistry) -> Blueprint:
-    """Return the routes that need no protocol."""
+def make_blueprint(
+    models: ModelRegistry, limits: ServingLimits, statuses: Callable[[], Mapping[int, int]]
+) -> Blueprint:
+    """Return the routes that need no protocol; `statuses` are the counts of the server's answers."""
     routes = Blueprint("people", __name__)
 
     @routes.post("/predict", defaults={"name": None})
@@ -23,7 +25,9 @@ def make_blueprint(models: ModelRegistry, limits: ServingLimits, metrics: Collec
 
     @routes.get("/metrics")
     def scrape() -> Response:
-        return Response(generate_latest(metrics), content_type=CONTENT_TYPE_LATEST)
+        from edgemm_runtime.serving.metrics import CONTENT_TYPE, exposition
+
+        return Response(exposition(models, statuses), content_type=CONTENT_TYPE)
 
     @routes.get("/healthz")
     def health() -> Response:

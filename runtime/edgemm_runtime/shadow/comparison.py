@@ -7,9 +7,9 @@ one value for each of the bundle's labels; every other output is compared value 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 
+import msgspec
 import numpy as np
 
 from edgemm.errors import EngineError
@@ -32,8 +32,7 @@ class Kind(StrEnum):
     VALUES = "values"
 
 
-@dataclass(frozen=True)
-class Comparison:
+class Comparison(msgspec.Struct, frozen=True):
     """One output: its kind, and the range that errors of its values are a share of, in units of the output."""
 
     output: str

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 from edgemm_runtime.serving.counters import ServedKey
 from edgemm_runtime.shadow.agreement import Agreement, merge
 from edgemm_runtime.shadow.protocol import Answer
 
 
-@dataclass(frozen=True)
-class ShadowKey:
+class ShadowKey(msgspec.Struct, frozen=True):
     """What is compared with what."""
 
     active: ServedKey
     shadow: ServedKey
 
 
-@dataclass(frozen=True)
-class ShadowCounts:
+class ShadowCounts(msgspec.Struct, frozen=True):
     """Counters of one pair; they only rise.
 
     Of the `sampled` requests, the shadow answered `compared`, failed on `errors`, and was not asked about `dropped`;
@@ -33,7 +32,7 @@ class ShadowCounts:
     errors: int = 0
     dropped: int = 0
     crashes: int = 0
-    agreement: Mapping[str, Agreement] = field(default_factory=dict)
+    agreement: Mapping[str, Agreement] = msgspec.field(default_factory=dict)
 
 
 class Tally:

@@ -2,81 +2,69 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
+
+import msgspec
 
 from edgemm.messages import DesiredModel
 
 
-@dataclass(frozen=True)
-class Wanted:
+class Wanted(msgspec.Struct, frozen=True):
     """The fleet wants this version; told at every new desired state, and after each update ended."""
 
     model: DesiredModel
 
 
-@dataclass(frozen=True)
-class Unwanted:
+class Unwanted(msgspec.Struct, frozen=True):
     """The model is absent from the desired state: it is to be stopped."""
 
 
-@dataclass(frozen=True)
-class Prepared:
+class Prepared(msgspec.Struct, frozen=True):
     """The manifest is here and trusted, a variant can run, and its bytes fit onto the disk."""
 
     variant: str
 
 
-@dataclass(frozen=True)
-class Fetched:
+class Fetched(msgspec.Struct, frozen=True):
     """All blobs of the variant are here, each with its digest checked."""
 
 
-@dataclass(frozen=True)
-class SelfTested:
+class SelfTested(msgspec.Struct, frozen=True):
     """The golden samples came out right in a child process."""
 
 
-@dataclass(frozen=True)
-class Proceed:
+class Proceed(msgspec.Struct, frozen=True):
     """Nothing speaks against activating what is staged."""
 
 
-@dataclass(frozen=True)
-class Activated:
+class Activated(msgspec.Struct, frozen=True):
     """The new model answered a golden sample in the serving process and serves."""
 
 
-@dataclass(frozen=True)
-class Passed:
+class Passed(msgspec.Struct, frozen=True):
     """Probation is over and the model stays."""
 
 
-@dataclass(frozen=True)
-class RolledBack:
+class RolledBack(msgspec.Struct, frozen=True):
     """What was active before serves again, or nothing where there was nothing."""
 
 
-@dataclass(frozen=True)
-class Trouble:
+class Trouble(msgspec.Struct, frozen=True):
     """A step cannot be completed; `reason` is a code such as `no_space`."""
 
     reason: str
     detail: str = ""
 
 
-@dataclass(frozen=True)
-class Restarted:
+class Restarted(msgspec.Struct, frozen=True):
     """The agent started again and found the update where it is."""
 
 
-@dataclass(frozen=True)
-class Stopping:
+class Stopping(msgspec.Struct, frozen=True):
     """The agent is about to end on purpose."""
 
 
-@dataclass(frozen=True)
-class Lost:
+class Lost(msgspec.Struct, frozen=True):
     """What is active cannot be loaded any more: its bytes rotted, or its engine is gone."""
 
     detail: str

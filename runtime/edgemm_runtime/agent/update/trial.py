@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+
+import msgspec
 
 from edgemm.errors import EdgemmError
 from edgemm.messages import Probation
@@ -22,8 +23,7 @@ _SHORTEST_PAUSE_S = 0.01
 _LOOK_AGAIN_S = 0.2
 
 
-@dataclass(frozen=True)
-class _Figures:
+class _Figures(msgspec.Struct, frozen=True):
     requests: int = 0
     errors: int = 0
     latency_counts: tuple[int, ...] = ()
@@ -95,7 +95,7 @@ class Watch:
         self._checked_s = self._clock.monotonic()
         self._slowest_s = progress.slowest_s
         told = f"a golden sample was not answered within {progress.limit_s:.3g} s" if hang else None
-        return replace(trial, selftest_failure=wrong, hang=told)
+        return msgspec.structs.replace(trial, selftest_failure=wrong, hang=told)
 
     def _figures(self, installed: Installed) -> _Figures:
         for found in self._host.snapshot():

@@ -13,13 +13,13 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Job:
+class Job(msgspec.Struct, frozen=True):
     """What is to be done, and what instead of its end where it hangs."""
 
     work: Callable[[], None]
