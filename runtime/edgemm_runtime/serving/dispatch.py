@@ -16,8 +16,8 @@ from edgemm_runtime.serving.transport.wsgi import WsgiApplication, call
 
 _log = logging.getLogger(__name__)
 _OPEN = ("/v2/health/", "/healthz")
-_BUSY = error_body("too many requests wait: try again later", status=429, headers=(("Retry-After", "1"),))
-_FAULT = error_body("the server failed; its log says why", status=500)
+BUSY = error_body("too many requests wait: try again later", status=429, headers=(("Retry-After", "1"),))
+FAULT = error_body("the server failed; its log says why", status=500)
 _KEYLESS = error_body(
     "expected the API key in the header Authorization (Bearer KEY) or X-API-Key",
     status=401,
@@ -44,8 +44,8 @@ class Dispatcher:
     def quick(self, request: Request) -> Reply | None:
         """Answer at once what is quick; see `Application`."""
         head = request.head
-        if self._api_key is not None and not self._may(request):
-            return _KEYLESS
+        if self._api_key is not None and (refusal := without_key(request, self._api_key)):
+            return refusal
         if head.method != "POST":
             return None
         endpoint = self._endpoints.find(head.path)
@@ -57,7 +57,7 @@ class Dispatcher:
     def submit(self, request: Request, done: Answer) -> Reply | None:
         """Have a request answered in a thread; see `Application`."""
         job = Job(lambda: done(self._answer(request)), lambda: done(HANGING))
-        return None if self._workers.submit(job) else _BUSY
+        return None if self._workers.submit(job) else BUSY
 
     def _answer(self, request: Request) -> Reply:
         try:
@@ -67,14 +67,15 @@ class Dispatcher:
             return call(self._application, request, host=self.host, port=self.port)
         except Exception:  # noqa: BLE001 - the thread's boundary: whatever one request does, the client gets an answer
             _log.exception("request failed path=%s", request.head.path[:200])
-            return _FAULT
+            return FAULT
 
-    def _may(self, request: Request) -> bool:
-        if request.head.path.startswith(_OPEN):
-            return True
-        shown = request.header("x-api-key") or request.header("authorization").removeprefix("Bearer ")
-        assert self._api_key is not None
-        return compare_digest(shown.encode("utf-8", "replace"), self._api_key)
+
+def without_key(request: Request, api_key: bytes) -> Reply | None:
+    """Return what answers a request that needs the API key and does not show it; None for all others."""
+    if request.head.path.startswith(_OPEN):
+        return None
+    shown = request.header("x-api-key") or request.header("authorization").removeprefix("Bearer ")
+    return None if compare_digest(shown.encode("utf-8", "replace"), api_key) else _KEYLESS
 
 
 def answer(endpoint: Endpoint, request: Request) -> Reply:
@@ -85,4 +86,4 @@ def answer(endpoint: Endpoint, request: Request) -> Reply:
         return error_reply(err)
     except Exception:  # noqa: BLE001 - the loop's boundary: whatever one request does, the client gets an answer
         _log.exception("request failed path=%s", request.head.path[:200])
-        return _FAULT
+        return FAULT

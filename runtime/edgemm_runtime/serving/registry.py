@@ -10,6 +10,8 @@ import logging
 import threading
 import time
 import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from edgemm.errors import (
     BadRequestError,
@@ -99,6 +101,14 @@ class ServedModel:
         _log.error("inference hangs model=%s version=%s variant=%s", self.name, self.key.version, self.key.variant)
 
 
+@dataclass(frozen=True)
+class Unloaded:
+    """A model that was taken out of serving and may come back: its last version, and why it is out."""
+
+    version: str
+    reason: str
+
+
 class ModelRegistry:
     """The served models of one process, and the shadows beside them; reading takes no lock."""
 
@@ -107,6 +117,7 @@ class ModelRegistry:
         self.feedback = Feedback()
         self._changing = threading.Lock()
         self._models: dict[str, ServedModel | None] = {}
+        self._unloaded: dict[str, Unloaded] = {}
         self._counters: dict[ServedKey, Counters] = {}
         self._alive: weakref.WeakSet[ServedModel] = weakref.WeakSet()
 
@@ -133,6 +144,7 @@ class ModelRegistry:
             served = ServedModel(name, model, self._counters.setdefault(key, Counters(key)))
             served.shadow = self._compatible(self.shadows.beside(name), served)
             self._models = {**self._models, name: served}
+            self._unloaded = {other: why for other, why in self._unloaded.items() if other != name}
             self._alive.add(served)
         _log.info("activated model=%s version=%s variant=%s digest=%.12s", name, key.version, key.variant, key.digest)
         return served
@@ -149,6 +161,23 @@ class ModelRegistry:
             self._models = {other: served for other, served in self._models.items() if other != name}
         if known:
             _log.info("deactivated model=%s", name)
+
+    def unload(self, name: str, reason: str) -> None:
+        """Take an active model out of serving until it is activated again; requests in flight end on it.
+
+        Raises:
+            NotFoundError: no such model is served.
+            UnavailableError: it is expected but not active yet.
+        """
+        with self._changing:
+            version = self.get(name).manifest.version
+            self._unloaded = {**self._unloaded, name: Unloaded(version, reason)}
+            self._models = {other: served for other, served in self._models.items() if other != name}
+        _log.info("unloaded model=%s version=%s", name, version)
+
+    def unloaded(self) -> Mapping[str, Unloaded]:
+        """Return the models that were taken out of serving and may come back."""
+        return self._unloaded
 
     def add_shadow(self, candidate: Candidate) -> None:
         """Run a candidate beside the active model of its name, and beside what is swapped in for that later.
@@ -181,6 +210,8 @@ class ModelRegistry:
         """
         models = self._models
         if name not in models:
+            if name in self._unloaded:
+                raise NotFoundError(f"model {name!r} is unloaded: load it over the management address")
             known = ", ".join(sorted(models)) or "none"
             raise NotFoundError(f"no model {name[:80]!r} is served here; served: {known}")
         served = models[name]
