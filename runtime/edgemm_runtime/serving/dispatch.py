@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+import time
 from hmac import compare_digest
 
 from edgemm.errors import EdgemmError
+from edgemm_runtime.serving.deadlines import Deadlines, OnceAnswered
 from edgemm_runtime.serving.endpoints import Endpoint, Endpoints
 from edgemm_runtime.serving.exchange import Reply, Request, error_body
 from edgemm_runtime.serving.limits import ServingLimits
 from edgemm_runtime.serving.replies import error_reply
+from edgemm_runtime.serving.timeouts import is_read_quickly, read_timeout_s
 from edgemm_runtime.serving.transport.loop import HANGING, Answer
 from edgemm_runtime.serving.transport.workers import Job, WorkerPool
 from edgemm_runtime.serving.transport.wsgi import WsgiApplication, call
@@ -17,6 +20,7 @@ from edgemm_runtime.serving.transport.wsgi import WsgiApplication, call
 _log = logging.getLogger(__name__)
 _OPEN = ("/v2/health/", "/healthz")
 BUSY = error_body("too many requests wait: try again later", status=429, headers=(("Retry-After", "1"),))
+_LATE = error_body("the request's own timeout has passed: it was not computed, or too late", status=504)
 FAULT = error_body("the server failed; its log says why", status=500)
 _KEYLESS = error_body(
     "expected the API key in the header Authorization (Bearer KEY) or X-API-Key",
@@ -39,6 +43,7 @@ class Dispatcher:
     ) -> None:
         self._endpoints, self._application, self._workers, self._limits = endpoints, application, workers, limits
         self._api_key = api_key.encode() if api_key else None
+        self._deadlines = Deadlines()
         self.host, self.port = "localhost", 0
 
     def quick(self, request: Request) -> Reply | None:
@@ -57,7 +62,34 @@ class Dispatcher:
     def submit(self, request: Request, done: Answer) -> Reply | None:
         """Have a request answered in a thread; see `Application`."""
         job = Job(lambda: done(self._answer(request)), lambda: done(HANGING))
+        if request.head.path.endswith("/infer"):
+            if not is_read_quickly(request, quick_bytes=self._limits.quick_bytes):
+                since_s = time.monotonic()
+                job = Job(lambda: done(self._answer_read_late(request, since_s)), job.given_up)
+            elif timeout_s := read_timeout_s(request, max_bytes=self._limits.max_body_bytes):
+                return self._submit_timed(request, done, timeout_s)
         return None if self._workers.submit(job) else BUSY
+
+    def _submit_timed(self, request: Request, done: Answer, timeout_s: float) -> Reply | None:
+        # No longer than the server's own: a deadline of years is not waited for.
+        at_s = time.monotonic() + min(timeout_s, self._limits.request_s)
+        once = OnceAnswered(self._deadlines, at_s, done, late=_LATE)
+
+        def work() -> None:
+            if not once.answered:
+                once.answer(self._answer(request))
+
+        if self._workers.submit(Job(work, lambda: once.answer(HANGING))):
+            return None
+        once.withdraw()
+        return BUSY
+
+    def _answer_read_late(self, request: Request, since_s: float) -> Reply:
+        """Answer a request whose timeout is read only now: it took too long for the loop to read."""
+        timeout_s = read_timeout_s(request, max_bytes=self._limits.max_body_bytes)
+        if timeout_s is not None and time.monotonic() - since_s > timeout_s:
+            return _LATE
+        return self._answer(request)
 
     def _answer(self, request: Request) -> Reply:
         try:

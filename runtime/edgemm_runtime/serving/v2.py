@@ -21,6 +21,7 @@ from edgemm.manifest import DType, Engine, Manifest, Signature, TensorSpec, Vari
 from edgemm_runtime.engines.inputs import describe, fits
 from edgemm_runtime.engines.model import Array, Arrays
 from edgemm_runtime.numbers import read_numbers
+from edgemm_runtime.serving.timeouts import timeout_s
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 EXTENSIONS = ("binary_tensor_data", "statistics", "model_configuration")
@@ -197,6 +198,7 @@ def decode_request(body: bytes, signature: Signature, *, header_length: str | No
         header = msgspec.json.decode(body[:split], type=InferHeader)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
         raise BadRequestError(f"the request is not JSON of the Open Inference Protocol v2: {err}") from err
+    timeout_s(header.parameters)
     specs = {spec.name: spec for spec in signature.inputs}
     inputs: dict[str, Array] = {}
     position = split
