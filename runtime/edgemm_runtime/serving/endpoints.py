@@ -16,6 +16,7 @@ from edgemm_runtime.serving.bodies import decompress
 from edgemm_runtime.serving.exchange import Reply, Request, json_body
 from edgemm_runtime.serving.feedback import predicted
 from edgemm_runtime.serving.limits import ServingLimits
+from edgemm_runtime.serving.raw_tensors import RawTensors
 from edgemm_runtime.serving.registry import ModelRegistry, ServedModel
 
 _BINARY = "application/octet-stream"
@@ -61,7 +62,7 @@ class InferEndpoint:
         decoded = codec.decode(
             plain_body(request, max_bytes=self._max_bytes), header_length=request.head.headers.get(_HEADER_LENGTH)
         )
-        outputs = served.predict(decoded.inputs)
+        outputs = served.predict(decoded.inputs, form=decoded.form)
         if decoded.id:
             prediction = predicted(served.key, outputs, served.manifest.labels)
             if prediction is not None:
@@ -76,7 +77,8 @@ class InferEndpoint:
         known = self._codec
         if known is not None and known[0] is served.key:
             return known[1]
-        codec = v2.Codec(served.manifest.signature, name=self._name, version=served.manifest.version)
+        raw = RawTensors(served.variant, served.manifest.signature, v2.DATATYPES)
+        codec = v2.Codec(served.manifest.signature, name=self._name, version=served.manifest.version, raw=raw)
         self._codec = (served.key, codec)
         return codec
 
