@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import time
 from hmac import compare_digest
+from weakref import WeakSet
 
 from edgemm.errors import EdgemmError
+from edgemm_runtime.serving.compression import compressed
 from edgemm_runtime.serving.deadlines import Deadlines, OnceAnswered
 from edgemm_runtime.serving.endpoints import Endpoint, Endpoints
 from edgemm_runtime.serving.exchange import Reply, Request, error_body
@@ -44,6 +46,7 @@ class Dispatcher:
         self._endpoints, self._application, self._workers, self._limits = endpoints, application, workers, limits
         self._api_key = api_key.encode() if api_key else None
         self._deadlines = Deadlines()
+        self._large: WeakSet[Endpoint] = WeakSet()
         self.host, self.port = "localhost", 0
 
     def quick(self, request: Request) -> Reply | None:
@@ -57,7 +60,13 @@ class Dispatcher:
         if endpoint is None or len(request.body) > self._limits.quick_bytes:
             return None
         # A model that was never asked may be a slow one.
-        return answer(endpoint, request) if 0.0 < endpoint.usual_s() <= self._limits.quick_s else None
+        if not 0.0 < endpoint.usual_s() <= self._limits.quick_s:
+            return None
+        accepted = head.headers.get("accept-encoding")
+        if accepted is None:
+            return answer(endpoint, request)
+        # Answers that are compressed take longer for that than in a quick model.
+        return None if endpoint in self._large else self._as_accepted(answer(endpoint, request), accepted, endpoint)
 
     def submit(self, request: Request, done: Answer) -> Reply | None:
         """Have a request answered in a thread; see `Application`."""
@@ -95,11 +104,24 @@ class Dispatcher:
         try:
             endpoint = self._endpoints.find(request.head.path) if request.head.method == "POST" else None
             if endpoint is not None:
-                return answer(endpoint, request)
-            return call(self._application, request, host=self.host, port=self.port)
+                reply = answer(endpoint, request)
+            else:
+                reply = call(self._application, request, host=self.host, port=self.port)
+            accepted = request.head.headers.get("accept-encoding")
+            return reply if accepted is None else self._as_accepted(reply, accepted, endpoint)
         except Exception:  # noqa: BLE001 - the thread's boundary: whatever one request does, the client gets an answer
             _log.exception("request failed path=%s", request.head.path[:200])
             return FAULT
+
+    def _as_accepted(self, reply: Reply, accepted: str, endpoint: Endpoint | None) -> Reply:
+        """Return a reply compressed where that pays, and remember which endpoints have such replies."""
+        found = compressed(reply, accepted, min_bytes=self._limits.compress_bytes)
+        if endpoint is not None:
+            if found is not reply:
+                self._large.add(endpoint)
+            elif endpoint in self._large:
+                self._large.discard(endpoint)
+        return found
 
 
 def without_key(request: Request, api_key: bytes) -> Reply | None:
