@@ -3,6 +3,8 @@
 import json
 import re
 import shlex
+import shutil
+import subprocess
 
 import pytest
 import urllib3
@@ -59,3 +61,15 @@ def test_the_shadow_runs(tmp_path):
     words = [str(tmp_path / word) if word.endswith(".edgemm") else word for word in shlex.split(line)[1:]]
     with running([*words, "--port", "0"], until=r"curl -s (http://[\d.:]+/shadow)") as match:
         assert urllib3.request("GET", match[1]).json()["shadows"]
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+def test_models_are_managed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make_bundle(tmp_path / "tiny-1.0.0.edgemm")
+    first, *curls = commands("managed")
+    with running([*shlex.split(first)[1:], "--port", "0"], until=r"loaded and unloaded at manage\.sock"):
+        assert len(curls) == 2
+        for line in curls:
+            done = subprocess.run(shlex.split(line), capture_output=True, check=True)
+            assert json.loads(done.stdout) == {}

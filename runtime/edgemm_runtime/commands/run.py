@@ -18,6 +18,7 @@ from edgemm.bundle import Bundle, open_bundle
 from edgemm.durations import Duration
 from edgemm.errors import InputError
 from edgemm_runtime.commands.access import access_options, read_access
+from edgemm_runtime.commands.managing import read_address
 from edgemm_runtime.commands.shadowing import Shadows, candidates, end
 from edgemm_runtime.engines import available, golden
 from edgemm_runtime.engines.choice import AUTO, choose, parse_policy
@@ -25,6 +26,8 @@ from edgemm_runtime.engines.model import Array
 from edgemm_runtime.service.keeper import keeping
 from edgemm_runtime.service.notify import Notifier
 from edgemm_runtime.serving.access import Access
+from edgemm_runtime.serving.loading import Loader
+from edgemm_runtime.serving.management import ManagementAddress, ManagementServer
 from edgemm_runtime.serving.registry import ModelRegistry
 from edgemm_runtime.serving.server import LOOPBACK, ModelServer
 from edgemm_runtime.shadow.limits import DEFAULT_SHARE
@@ -52,6 +55,11 @@ _MAX_CURL_VALUES = 128
     help=f"Share of the requests that a shadow sees; {DEFAULT_SHARE:g} by default.",
 )
 @click.option("--shadow-variant", help="The shadow's variant, or several in order; auto by default.")
+@click.option(
+    "--manage",
+    metavar="ADDRESS",
+    help="Let programs of this machine load and unload models here: a path for a Unix socket, or 127.0.0.1:PORT.",
+)
 @click.option("--quiet", is_flag=True, help="Print and log nothing but errors.")
 @click.option("--fleet", metavar="URL", help="Be a device of this fleet, which says what to serve.")
 @click.option("--token", help="The enrolment token, at the first start.", envvar="EDGEMM_TOKEN", show_envvar=True)
@@ -72,6 +80,7 @@ def run(
     shadows: tuple[Path, ...],
     shadow_share: float | None,
     shadow_variant: str | None,
+    manage: str | None,
     quiet: bool,
     fleet: str | None,
     tls_cert: Path | None,
@@ -91,13 +100,16 @@ def run(
     if fleet is not None:
         if bundles or variant != AUTO or wanted != Shadows():
             raise click.UsageError("with --fleet, the fleet says which bundles and variants to serve: leave them out")
+        if manage is not None:
+            raise click.UsageError("with --fleet, the fleet says what is loaded: leave --manage out")
         _be_a_device(fleet, port=port, listen=listen, access=access, **device)
         return
     if alone := [name for name, value in device.items() if value and name != "token"]:
         raise click.UsageError(f"--{alone[0].removesuffix('s').replace('_', '-')} needs --fleet")
     if not bundles:
         raise click.UsageError("expected a BUNDLE to serve, or --fleet URL")
-    _serve(bundles, host=listen, port=port, variant=variant, shadows=wanted, quiet=quiet, access=access)
+    at = None if manage is None else read_address(manage)
+    _serve(bundles, host=listen, port=port, variant=variant, shadows=wanted, quiet=quiet, access=access, manage=at)
 
 
 def _serve(
@@ -109,11 +121,13 @@ def _serve(
     shadows: Shadows,
     quiet: bool,
     access: Access,
+    manage: ManagementAddress | None,
 ) -> None:
     stop, registry, policy = threading.Event(), ModelRegistry(), parse_policy(variant)
     with ExitStack() as stack:
         stack.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, lambda *_: stop.set()))
         opened = _open_all(paths, stack)
+        lie = {bundle.manifest.name: path for bundle, path in zip(opened, paths, strict=True)}
         chosen = [choose(b.manifest, policy=policy, engines=available()).require() for b in opened]
         beside = candidates(shadows, opened)
         for bundle in opened:
@@ -123,6 +137,11 @@ def _serve(
             registry.activate(bundle.manifest.name, bundle, wanted)
             if not quiet:
                 _announce(server, bundle, variant_id=wanted.id)
+        if manage is not None:
+            loader = Loader(registry, lie, policy=policy)
+            managed = stack.enter_context(ManagementServer(registry, loader, manage, access=access))
+            if not quiet:
+                click.echo(f"models are loaded and unloaded at {managed.address}")
         stack.callback(end, registry)
         for candidate in beside:
             registry.add_shadow(candidate)

@@ -7,6 +7,8 @@ from typing import Any, Protocol, TypeAlias
 
 import numpy.typing as npt
 
+from edgemm_runtime.engines.stored import StoredForm
+
 Array: TypeAlias = npt.NDArray[Any]
 Arrays: TypeAlias = Mapping[str, Array]
 
@@ -45,6 +47,9 @@ class WatchedModel(LoadedModel, Protocol):
 
     def give_up(self, thread: int) -> None:
         """Do without what a thread that hangs in the engine holds there."""
+
+    def as_stored(self, form: StoredForm) -> LoadedModel:
+        """Return the same model with the tensors of `form` as the file's own integers, exactly."""
 
     @property
     def members(self) -> int:

@@ -15,6 +15,7 @@ from edgemm_runtime.engines.batching import has_free_batch, identical, join, row
 from edgemm_runtime.engines.inputs import check_inputs, fits
 from edgemm_runtime.engines.model import Array, Arrays, Session
 from edgemm_runtime.engines.quantization import input_cast, output_cast
+from edgemm_runtime.engines.stored import StoredForm, as_stored
 from edgemm_runtime.engines.width import TRIALS
 
 _Form: TypeAlias = tuple[tuple[str, np.dtype[Any], tuple[int, ...]], ...]
@@ -22,6 +23,7 @@ _MAX_FORMS = 64
 _HANG_S = 1.5
 _HANG_RATIO = 20
 _WEIGHT = 0.05
+_MOST_STORED = 16
 _CONVERT_AGAIN = ": convert the model again"
 
 
@@ -43,7 +45,7 @@ class SignatureModel:
     """
 
     def __init__(self, session: Session, variant: Variant, signature: Signature) -> None:
-        self._session, self._signature = session, signature
+        self._session, self._signature, self._variant = session, signature, variant
         self._inputs = {tensor.name: tensor for tensor in variant.inputs}
         self._outputs = {tensor.name: tensor for tensor in variant.outputs}
         self._to_file = {name: (tensor.tensor, input_cast(tensor)) for name, tensor in self._inputs.items()}
@@ -63,6 +65,7 @@ class SignatureModel:
         self._running: dict[int, tuple[float, int]] = {}
         self._row_s = 0.0
         self._free_batch, self._together = has_free_batch(variant, signature) and not self._sized, False
+        self._stored: dict[StoredForm, SignatureModel] = {}
 
     def run(self, inputs: Arrays) -> dict[str, Array]:
         """Compute all outputs; see `LoadedModel`."""
@@ -112,6 +115,17 @@ class SignatureModel:
         """Do without what a thread that hangs holds; see `WatchedModel`."""
         if self._running.pop(thread, None) is not None:
             self._session.give_up(thread)
+
+    def as_stored(self, form: StoredForm) -> SignatureModel:
+        """Return this model with some tensors as its file stores them; see `WatchedModel`."""
+        found = self._stored.get(form)
+        if found is None:
+            found = SignatureModel(self._session, *as_stored(self._variant, self._signature, form))
+            # One session: what hangs in it is seen, and given up, here. Sizes are those of the same tensors.
+            found._running, found._answered = self._running, self._answered
+            if len(self._stored) < _MOST_STORED:
+                self._stored[form] = found
+        return found
 
     @property
     def members(self) -> int:

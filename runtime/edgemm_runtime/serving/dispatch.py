@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from hmac import compare_digest
 from typing import TypeVar
+from weakref import WeakSet
 
 from edgemm.errors import EdgemmError
+from edgemm_runtime.serving.compression import compressed
+from edgemm_runtime.serving.deadlines import Deadlines, OnceAnswered
 from edgemm_runtime.serving.endpoints import Endpoint, Endpoints, answer, answer_together
 from edgemm_runtime.serving.exchange import Reply, Request, error_body
 from edgemm_runtime.serving.limits import ServingLimits
 from edgemm_runtime.serving.replies import error_reply
+from edgemm_runtime.serving.timeouts import is_read_quickly, read_timeout_s
 from edgemm_runtime.serving.transport.loop import HANGING, Answer
 from edgemm_runtime.serving.transport.workers import Job, WorkerPool
 from edgemm_runtime.serving.transport.wsgi import WsgiApplication, call
@@ -20,8 +25,9 @@ from edgemm_runtime.serving.transport.wsgi import WsgiApplication, call
 Answered = TypeVar("Answered")
 _log = logging.getLogger(__name__)
 _OPEN = ("/v2/health/", "/healthz")
-_BUSY = error_body("too many requests wait: try again later", status=429, headers=(("Retry-After", "1"),))
-_FAULT = error_body("the server failed; its log says why", status=500)
+BUSY = error_body("too many requests wait: try again later", status=429, headers=(("Retry-After", "1"),))
+_LATE = error_body("the request's own timeout has passed: it was not computed, or too late", status=504)
+FAULT = error_body("the server failed; its log says why", status=500)
 _KEYLESS = error_body(
     "expected the API key in the header Authorization (Bearer KEY) or X-API-Key",
     status=401,
@@ -43,6 +49,8 @@ class Dispatcher:
     ) -> None:
         self._endpoints, self._application, self._workers, self._limits = endpoints, application, workers, limits
         self._api_key = api_key.encode() if api_key else None
+        self._deadlines = Deadlines()
+        self._large: WeakSet[Endpoint] = WeakSet()
         self.host, self.port = "localhost", 0
 
     def together(self, request: Request) -> int:
@@ -57,18 +65,31 @@ class Dispatcher:
         return [self._quick(request) for request in requests]
 
     def _quick(self, request: Request) -> Reply | None:
-        if not self._may(request):
-            return _KEYLESS
+        if self._api_key is not None and (refusal := without_key(request, self._api_key)):
+            return refusal
         endpoint = self._quick_endpoint(request)
-        return None if endpoint is None else _guarded(partial(answer, endpoint, request), request)
+        if endpoint is None:
+            return None
+        accepted = request.head.headers.get("accept-encoding")
+        if accepted is not None and endpoint in self._large:
+            return None  # compressing takes longer than a quick model
+        return self._as_accepted(guarded(partial(answer, endpoint, request), request), accepted, endpoint)
 
     def _batch(self, requests: Sequence[Request]) -> list[Reply] | None:
         """Answer requests as one batch; None where one of them cannot be answered, or not so."""
         endpoint = self._quick_endpoint(requests[0])
-        if endpoint is None or not all(self._may(r) and self._quick_endpoint(r) is endpoint for r in requests):
+        if endpoint is None or endpoint in self._large or not all(self._may_join(r, endpoint) for r in requests):
             return None
-        replies = _guarded(partial(answer_together, endpoint, requests), requests[0])
-        return replies if isinstance(replies, list) else None
+        replies = guarded(partial(answer_together, endpoint, requests), requests[0])
+        if not isinstance(replies, list):
+            return None
+        accepted = [request.head.headers.get("accept-encoding") for request in requests]
+        return [self._as_accepted(reply, how, endpoint) for reply, how in zip(replies, accepted, strict=True)]
+
+    def _may_join(self, request: Request, endpoint: Endpoint) -> bool:
+        if self._api_key is not None and without_key(request, self._api_key) is not None:
+            return False
+        return self._quick_endpoint(request) is endpoint
 
     def _quick_endpoint(self, request: Request) -> Endpoint | None:
         if request.head.method != "POST" or len(request.body) > self._limits.quick_bytes:
@@ -79,23 +100,66 @@ class Dispatcher:
 
     def submit(self, request: Request, done: Answer) -> Reply | None:
         """Have a request answered in a thread; see `Application`."""
-        job = Job(lambda: done(_guarded(partial(self._answer, request), request)), lambda: done(HANGING))
-        return None if self._workers.submit(job) else _BUSY
+        job = Job(lambda: done(self._answer(request)), lambda: done(HANGING))
+        if request.head.path.endswith("/infer"):
+            if not is_read_quickly(request, quick_bytes=self._limits.quick_bytes):
+                since_s = time.monotonic()
+                job = Job(lambda: done(self._answer_read_late(request, since_s)), job.given_up)
+            elif timeout_s := read_timeout_s(request, max_bytes=self._limits.max_body_bytes):
+                return self._submit_timed(request, done, timeout_s)
+        return None if self._workers.submit(job) else BUSY
+
+    def _submit_timed(self, request: Request, done: Answer, timeout_s: float) -> Reply | None:
+        # No longer than the server's own: a deadline of years is not waited for.
+        at_s = time.monotonic() + min(timeout_s, self._limits.request_s)
+        once = OnceAnswered(self._deadlines, at_s, done, late=_LATE)
+
+        def work() -> None:
+            if not once.answered:
+                once.answer(self._answer(request))
+
+        if self._workers.submit(Job(work, lambda: once.answer(HANGING))):
+            return None
+        once.withdraw()
+        return BUSY
+
+    def _answer_read_late(self, request: Request, since_s: float) -> Reply:
+        """Answer a request whose timeout is read only now: it took too long for the loop to read."""
+        timeout_s = read_timeout_s(request, max_bytes=self._limits.max_body_bytes)
+        if timeout_s is not None and time.monotonic() - since_s > timeout_s:
+            return _LATE
+        return self._answer(request)
 
     def _answer(self, request: Request) -> Reply:
         endpoint = self._endpoints.find(request.head.path) if request.head.method == "POST" else None
         if endpoint is not None:
-            return answer(endpoint, request)
-        return call(self._application, request, host=self.host, port=self.port)
+            reply = guarded(partial(answer, endpoint, request), request)
+        else:
+            reply = guarded(partial(call, self._application, request, host=self.host, port=self.port), request)
+        return self._as_accepted(reply, request.head.headers.get("accept-encoding"), endpoint)
 
-    def _may(self, request: Request) -> bool:
-        if self._api_key is None or request.head.path.startswith(_OPEN):
-            return True
-        shown = request.header("x-api-key") or request.header("authorization").removeprefix("Bearer ")
-        return compare_digest(shown.encode("utf-8", "replace"), self._api_key)
+    def _as_accepted(self, reply: Reply, accepted: str | None, endpoint: Endpoint | None) -> Reply:
+        """Return a reply compressed where that pays, and remember which endpoints have such replies."""
+        if accepted is None:
+            return reply
+        found = compressed(reply, accepted, min_bytes=self._limits.compress_bytes)
+        if endpoint is not None:
+            if found is not reply:
+                self._large.add(endpoint)
+            elif endpoint in self._large:
+                self._large.discard(endpoint)
+        return found
 
 
-def _guarded(answering: Callable[[], Answered], request: Request) -> Answered | Reply:
+def without_key(request: Request, api_key: bytes) -> Reply | None:
+    """Return what answers a request that needs the API key and does not show it; None for all others."""
+    if request.head.path.startswith(_OPEN):
+        return None
+    shown = request.header("x-api-key") or request.header("authorization").removeprefix("Bearer ")
+    return None if compare_digest(shown.encode("utf-8", "replace"), api_key) else _KEYLESS
+
+
+def guarded(answering: Callable[[], Answered], request: Request) -> Answered | Reply:
     """Return an answer, or its error as one; never raises."""
     try:
         return answering()
@@ -103,4 +167,4 @@ def _guarded(answering: Callable[[], Answered], request: Request) -> Answered | 
         return error_reply(err)
     except Exception:  # noqa: BLE001 - the thread's boundary: whatever one request does, the client gets an answer
         _log.exception("request failed path=%s", request.head.path[:200])
-        return _FAULT
+        return FAULT

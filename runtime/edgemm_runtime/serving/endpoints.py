@@ -13,11 +13,13 @@ from typing import NamedTuple, Protocol
 from edgemm.errors import NotFoundError
 from edgemm.versions import Version
 from edgemm_runtime.engines.model import Arrays
+from edgemm_runtime.engines.stored import StoredForm
 from edgemm_runtime.serving import forms, plain, tensorflow_serving, v2
 from edgemm_runtime.serving.bodies import decompress
 from edgemm_runtime.serving.exchange import Reply, Request, json_body
 from edgemm_runtime.serving.feedback import predicted
 from edgemm_runtime.serving.limits import ServingLimits
+from edgemm_runtime.serving.raw_tensors import RawTensors
 from edgemm_runtime.serving.registry import ModelRegistry, ServedModel
 
 _BINARY = "application/octet-stream"
@@ -27,11 +29,12 @@ _LONGEST_REMEMBERED = 512
 
 
 class Question(NamedTuple):
-    """A request that was read: whom it asks, what, and how the outputs are told."""
+    """A request that was read: whom it asks, what, and how the outputs are told; `form` as in `ServedModel.predict`."""
 
     served: ServedModel
     inputs: Arrays
     reply: Callable[[Arrays], Reply]
+    form: StoredForm | None = None
 
 
 class Endpoint(Protocol):
@@ -62,7 +65,7 @@ def answer(endpoint: Endpoint, request: Request) -> Reply:
         EngineError: the engine failed.
     """
     question = endpoint.read(request)
-    return question.reply(question.served.predict(question.inputs))
+    return question.reply(question.served.predict(question.inputs, form=question.form))
 
 
 def answer_together(endpoint: Endpoint, requests: Sequence[Request]) -> list[Reply] | None:
@@ -73,8 +76,8 @@ def answer_together(endpoint: Endpoint, requests: Sequence[Request]) -> list[Rep
     """
     questions = [endpoint.read(request) for request in requests]
     served = questions[0].served
-    if any(question.served is not served for question in questions):
-        return None  # swapped while they were read
+    if any(question.served is not served or question.form is not None for question in questions):
+        return None  # swapped while they were read, or raw
     answers = served.predict_together([question.inputs for question in questions])
     if answers is None:
         return None
@@ -104,7 +107,7 @@ class InferEndpoint:
         decoded = codec.decode(
             plain_body(request, max_bytes=self._max_bytes), header_length=request.head.headers.get(_HEADER_LENGTH)
         )
-        return Question(served, decoded.inputs, partial(self._reply, served, codec, decoded))
+        return Question(served, decoded.inputs, partial(self._reply, served, codec, decoded), decoded.form)
 
     def _reply(self, served: ServedModel, codec: v2.Codec, decoded: v2.InferRequest, outputs: Arrays) -> Reply:
         if decoded.id:
@@ -121,7 +124,8 @@ class InferEndpoint:
         known = self._codec
         if known is not None and known[0] is served.key:
             return known[1]
-        codec = v2.Codec(served.manifest.signature, name=self._name, version=served.manifest.version)
+        raw = RawTensors(served.variant, served.manifest.signature, v2.DATATYPES)
+        codec = v2.Codec(served.manifest.signature, name=self._name, version=served.manifest.version, raw=raw)
         self._codec = (served.key, codec)
         return codec
 

@@ -1,5 +1,7 @@
 """The forms in which people send inputs to `/predict`: JSON, CSV, or an image where the bundle declares how it is read.
 
+Each also as a file of a form (`curl -F file=@cat.jpg`).
+
 Pure: a body and its content type → arrays that the signature takes.
 """
 
@@ -20,7 +22,7 @@ from edgemm_runtime.engines.inputs import check_array, describe
 from edgemm_runtime.engines.model import Array
 from edgemm_runtime.numbers import to_array
 from edgemm_runtime.preprocessing import image
-from edgemm_runtime.serving import plain
+from edgemm_runtime.serving import multipart, plain
 
 _MOST_TOP = 100
 
@@ -30,8 +32,11 @@ def decode(body: bytes, manifest: Manifest, *, content_type: str) -> dict[str, A
 
     Raises:
         BadRequestError: it is not that, or not what the signature takes.
+        TooLargeError: it is a form of too many parts.
     """
     kind = content_type.partition(";")[0].strip().lower()
+    if kind == multipart.CONTENT_TYPE:
+        return _of_form(multipart.read_parts(body, content_type=content_type), manifest)
     if kind == "text/csv":
         spec = _only_input(manifest)
         return {spec.name: _csv(body, spec)}
@@ -41,6 +46,31 @@ def decode(body: bytes, manifest: Manifest, *, content_type: str) -> dict[str, A
     if b'"b64"' in body:
         return _with_images(body, manifest)
     return plain.decode_request(body, manifest.signature)
+
+
+def _of_form(parts: list[multipart.Part], manifest: Manifest) -> dict[str, Array]:
+    """Read one part for each input: by its name where there are several, else whatever it is called."""
+    specs = {spec.name: spec for spec in manifest.signature.inputs}
+    if len(specs) == 1:
+        if len(parts) != 1:
+            raise BadRequestError(f"expected one part, with the input of the model, found {len(parts)}")
+        [part] = parts
+        if part.content_type == multipart.CONTENT_TYPE:
+            raise BadRequestError("expected a file or numbers in the part, found another form")
+        return decode(part.data, manifest, content_type=part.content_type)
+    names = [part.name for part in parts]
+    if len(set(names)) != len(names):
+        raise BadRequestError(f"expected one part for each input, found a name twice: {', '.join(names)[:200]}")
+    plain.check_names(dict.fromkeys(names), manifest.signature)
+    return {part.name: _of_part(part, manifest, specs[part.name]) for part in parts}
+
+
+def _of_part(part: multipart.Part, manifest: Manifest, spec: TensorSpec) -> Array:
+    if part.content_type == "text/csv":
+        return _csv(part.data, spec)
+    if part.content_type.startswith("image/"):
+        return _image(part.data, manifest, spec)
+    return plain.read_input(plain.parse(part.data), spec)
 
 
 def top_of(query: str) -> int:

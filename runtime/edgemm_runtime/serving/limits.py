@@ -62,3 +62,6 @@ class ServingLimits:
 
     quick_bytes: int = 256 * 1024
     """A larger body is decoded in one of `threads`."""
+
+    compress_bytes: int = 16 * 1024
+    """Answers of at least so many bytes are compressed where the client accepts it."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from flask import Blueprint, Response
 from werkzeug.exceptions import MethodNotAllowed
 
@@ -18,20 +20,20 @@ from edgemm_runtime.serving.replies import flask_reply, json_reply, whole_reques
 def make_blueprint(models: ModelRegistry, limits: ServingLimits) -> Blueprint:
     """Return the routes under `/v2`."""
     routes = Blueprint("open_inference", __name__, url_prefix="/v2")
-    _add_health(routes, models)
-
-    @routes.get("/models/<path:name>", defaults={"version": None})
-    @routes.get("/models/<path:name>/versions/<version>")
-    def model_metadata(name: str, version: str | None) -> Response:
-        served = models.get(name, version=version)
-        return json_reply(v2.model_metadata(name, served.manifest, served.variant))
+    add_descriptions(routes, models, extensions=v2.EXTENSIONS)
 
     @routes.post("/models/<path:name>/infer", defaults={"version": None})
     @routes.post("/models/<path:name>/versions/<version>/infer")
     def infer(name: str, version: str | None) -> Response:
         return flask_reply(answer(InferEndpoint(models, limits, name, version), whole_request()))
 
-    _add_repository(routes, models)
+    @routes.post("/repository/models/<path:name>/load")
+    @routes.post("/repository/models/<path:name>/unload")
+    def loading_is_not_here(name: str) -> Response:
+        raise ConflictError(
+            f"model {name[:80]!r}: models are loaded by the command line, by the fleet, or over the management "
+            "address (edgemm run --manage), not by clients"
+        )
 
     @routes.post("/feedback")
     def feedback() -> Response:
@@ -55,6 +57,18 @@ def make_blueprint(models: ModelRegistry, limits: ServingLimits) -> Blueprint:
     return routes
 
 
+def add_descriptions(routes: Blueprint, models: ModelRegistry, *, extensions: Sequence[str]) -> None:
+    """Add what only tells: health, metadata, statistics, configuration and the index of the repository."""
+    _add_health(routes, models, extensions=extensions)
+    _add_repository(routes, models)
+
+    @routes.get("/models/<path:name>", defaults={"version": None})
+    @routes.get("/models/<path:name>/versions/<version>")
+    def model_metadata(name: str, version: str | None) -> Response:
+        served = models.get(name, version=version)
+        return json_reply(v2.model_metadata(name, served.manifest, served.variant))
+
+
 def _add_repository(routes: Blueprint, models: ModelRegistry) -> None:
     @routes.get("/models/stats")
     def all_statistics() -> Response:
@@ -75,20 +89,14 @@ def _add_repository(routes: Blueprint, models: ModelRegistry) -> None:
 
     @routes.post("/repository/index")
     def index() -> Response:
-        return json_reply(repository.index(models.versions()))
-
-    @routes.post("/repository/models/<path:name>/load")
-    @routes.post("/repository/models/<path:name>/unload")
-    def loading_is_not_here(name: str) -> Response:
-        raise ConflictError(
-            f"model {name[:80]!r}: models are loaded by the command line or by the fleet, not by clients"
-        )
+        asked = repository.read_index_request(whole_request().body)
+        return json_reply(repository.index(models.versions(), models.unloaded(), asked=asked))
 
 
-def _add_health(routes: Blueprint, models: ModelRegistry) -> None:
+def _add_health(routes: Blueprint, models: ModelRegistry, *, extensions: Sequence[str]) -> None:
     @routes.get("/", strict_slashes=False)
     def server_metadata() -> Response:
-        return json_reply({"name": "edgemm", "version": __version__, "extensions": v2.EXTENSIONS})
+        return json_reply({"name": "edgemm", "version": __version__, "extensions": extensions})
 
     @routes.get("/health/live")
     def live() -> Response:

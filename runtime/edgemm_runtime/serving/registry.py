@@ -10,7 +10,8 @@ import logging
 import threading
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from edgemm.errors import (
     BadRequestError,
@@ -23,6 +24,7 @@ from edgemm.errors import (
 from edgemm.manifest import Manifest, Variant
 from edgemm_runtime.engines.model import Array, Arrays
 from edgemm_runtime.engines.source import BundleSource
+from edgemm_runtime.engines.stored import StoredForm
 from edgemm_runtime.model import Model, load_variant
 from edgemm_runtime.serving.counters import Counters, CounterSnapshot, ServedKey
 from edgemm_runtime.serving.feedback import Feedback
@@ -62,8 +64,10 @@ class ServedModel:
         """What its counters are kept by."""
         return self._counters.key
 
-    def predict(self, inputs: Arrays) -> dict[str, Array]:
+    def predict(self, inputs: Arrays, *, form: StoredForm | None = None) -> dict[str, Array]:
         """Return all outputs, of arrays in the signature's dtypes and shapes; counts the request.
+
+        The tensors of `form` are the file's own integers; such a request is not shown to a shadow, which has others.
 
         Raises:
             BadRequestError: a name, dtype or shape is not the signature's (not counted: no fault of the model).
@@ -71,7 +75,7 @@ class ServedModel:
         """
         start, failed, counted = time.perf_counter(), True, True
         try:
-            outputs = self._run(inputs)
+            outputs = (self._run if form is None else self.model.loaded.as_stored(form).run)(inputs)
             failed = False
         except BadRequestError as err:
             counted = False
@@ -85,7 +89,7 @@ class ServedModel:
                 took_s = time.perf_counter() - start
                 self.usual_s += (took_s - self.usual_s) * _WEIGHT
                 self._counters.add(took_s, failed=failed)
-        if (shadow := self.shadow) is not None:
+        if (shadow := self.shadow) is not None and form is None:
             shadow.offer(self._counters.key, inputs, outputs)
         return outputs
 
@@ -120,6 +124,14 @@ class ServedModel:
         _log.error("inference hangs model=%s version=%s variant=%s", self.name, self.key.version, self.key.variant)
 
 
+@dataclass(frozen=True)
+class Unloaded:
+    """A model that was taken out of serving and may come back: its last version, and why it is out."""
+
+    version: str
+    reason: str
+
+
 class ModelRegistry:
     """The served models of one process, and the shadows beside them; reading takes no lock."""
 
@@ -128,6 +140,7 @@ class ModelRegistry:
         self.feedback = Feedback()
         self._changing = threading.Lock()
         self._models: dict[str, ServedModel | None] = {}
+        self._unloaded: dict[str, Unloaded] = {}
         self._counters: dict[ServedKey, Counters] = {}
         self._alive: weakref.WeakSet[ServedModel] = weakref.WeakSet()
 
@@ -154,6 +167,7 @@ class ModelRegistry:
             served = ServedModel(name, model, self._counters.setdefault(key, Counters(key)))
             served.shadow = self._compatible(self.shadows.beside(name), served)
             self._models = {**self._models, name: served}
+            self._unloaded = {other: why for other, why in self._unloaded.items() if other != name}
             self._alive.add(served)
         _log.info("activated model=%s version=%s variant=%s digest=%.12s", name, key.version, key.variant, key.digest)
         return served
@@ -170,6 +184,23 @@ class ModelRegistry:
             self._models = {other: served for other, served in self._models.items() if other != name}
         if known:
             _log.info("deactivated model=%s", name)
+
+    def unload(self, name: str, reason: str) -> None:
+        """Take an active model out of serving until it is activated again; requests in flight end on it.
+
+        Raises:
+            NotFoundError: no such model is served.
+            UnavailableError: it is expected but not active yet.
+        """
+        with self._changing:
+            version = self.get(name).manifest.version
+            self._unloaded = {**self._unloaded, name: Unloaded(version, reason)}
+            self._models = {other: served for other, served in self._models.items() if other != name}
+        _log.info("unloaded model=%s version=%s", name, version)
+
+    def unloaded(self) -> Mapping[str, Unloaded]:
+        """Return the models that were taken out of serving and may come back."""
+        return self._unloaded
 
     def add_shadow(self, candidate: Candidate) -> None:
         """Run a candidate beside the active model of its name, and beside what is swapped in for that later.
@@ -202,6 +233,8 @@ class ModelRegistry:
         """
         models = self._models
         if name not in models:
+            if name in self._unloaded:
+                raise NotFoundError(f"model {name!r} is unloaded: load it over the management address")
             known = ", ".join(sorted(models)) or "none"
             raise NotFoundError(f"no model {name[:80]!r} is served here; served: {known}")
         served = models[name]

@@ -8,8 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import msgspec
+from msgspec import Struct
+
+from edgemm.errors import BadRequestError
 from edgemm.manifest import Manifest, TensorSpec, Variant
 from edgemm_runtime.serving.counters import CounterSnapshot
+from edgemm_runtime.serving.registry import Unloaded
 from edgemm_runtime.serving.v2 import DATATYPES, platform
 
 
@@ -21,12 +26,38 @@ def statistics(snapshots: Iterable[CounterSnapshot]) -> dict[str, Any]:
     return {"model_stats": [_statistics(name, version, of) for (name, version), of in _by_version(snapshots).items()]}
 
 
-def index(models: Mapping[str, str | None]) -> list[dict[str, str]]:
+class IndexRequest(Struct, frozen=True):
+    """What an index may be asked for: with `ready`, only what answers."""
+
+    ready: bool = False
+
+
+def read_index_request(body: bytes) -> IndexRequest:
+    """Read a request; an empty body asks for all.
+
+    Raises:
+        BadRequestError: it is not JSON of that form.
+    """
+    try:
+        return msgspec.json.decode(body, type=IndexRequest) if body.strip() else IndexRequest()
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
+        raise BadRequestError(f'expected {{"ready": true}}, {{}} or nothing: {err}') from err
+
+
+def index(
+    models: Mapping[str, str | None], unloaded: Mapping[str, Unloaded], *, asked: IndexRequest
+) -> list[dict[str, str]]:
     """Return name, version and state of each model; `models` has no version where it is still to come."""
-    return [
+    found = [
         {"name": name, "version": version or "", "state": "READY" if version else "LOADING", "reason": ""}
-        for name, version in sorted(models.items())
+        for name, version in models.items()
     ]
+    for name, out in unloaded.items():
+        if name not in models:
+            found.append({"name": name, "version": out.version, "state": "UNAVAILABLE", "reason": out.reason})
+    if asked.ready:
+        found = [one for one in found if one["state"] == "READY"]
+    return sorted(found, key=lambda one: one["name"])
 
 
 def configuration(name: str, manifest: Manifest, variant: Variant) -> dict[str, Any]:

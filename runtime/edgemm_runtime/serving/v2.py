@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -18,10 +18,13 @@ import numpy as np
 from msgspec import UNSET, Struct, UnsetType
 
 from edgemm.errors import BadRequestError
-from edgemm.manifest import DType, Engine, Manifest, Signature, TensorSpec, Variant
+from edgemm.manifest import DType, Engine, Manifest, Signature, TensorSpec, Variant, VariantTensor
 from edgemm_runtime.engines.inputs import describe, fits
 from edgemm_runtime.engines.model import Array, Arrays
+from edgemm_runtime.engines.stored import StoredForm, stored_tensors
 from edgemm_runtime.numbers import read_canonical, read_numbers
+from edgemm_runtime.serving.raw_tensors import RawTensors, raw_parameters
+from edgemm_runtime.serving.timeouts import timeout_s
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 EXTENSIONS = ("binary_tensor_data", "statistics", "model_configuration")
@@ -37,12 +40,16 @@ _LARGEST_REMEMBERED = 2048
 _DATA = re.compile(rb'"data"\s*:\s*\[')
 
 
-class TensorMetadata(Struct, frozen=True):
-    """A tensor as metadata describe it; −1 in `shape` is a variable dimension."""
+class TensorMetadata(Struct, frozen=True, omit_defaults=True):
+    """A tensor as metadata describe it; −1 in `shape` is a variable dimension.
+
+    `parameters` are there where it may be raw: `raw_datatype`, `scale` and `zero_point`.
+    """
 
     name: str
     datatype: str
     shape: tuple[int, ...]
+    parameters: dict[str, str | int | float] = {}
 
 
 class ModelMetadata(Struct, frozen=True):
@@ -82,11 +89,15 @@ class InferHeader(Struct, frozen=True):
 
 
 class InferRequest(Struct, frozen=True):
-    """A decoded request: arrays by name, and which outputs to return, in order, in binary or not."""
+    """A decoded request: arrays by name, and which outputs to return, in order, in binary or not.
+
+    `form` names the tensors that are raw, where there are any.
+    """
 
     inputs: dict[str, Array]
     outputs: dict[str, bool]
     id: str | None = None
+    form: StoredForm | None = None
 
 
 class _Plan(Struct, frozen=True):
@@ -95,6 +106,7 @@ class _Plan(Struct, frozen=True):
     inputs: tuple[tuple[str, np.dtype[Any], tuple[int, ...], int, int], ...]
     body_bytes: int
     outputs: dict[str, bool]
+    form: StoredForm | None
 
 
 class _Flat(Struct, frozen=True):
@@ -104,6 +116,7 @@ class _Flat(Struct, frozen=True):
     dtype: DType
     shape: tuple[int, ...]
     outputs: dict[str, bool]
+    form: StoredForm | None
 
 
 class Codec:
@@ -113,8 +126,8 @@ class Codec:
     say is remembered by its bytes, where it bears no id. So is what is around one list of 8-bit integers in JSON.
     """
 
-    def __init__(self, signature: Signature, *, name: str, version: str) -> None:
-        self._signature, self._name, self._version = signature, name, version
+    def __init__(self, signature: Signature, *, name: str, version: str, raw: RawTensors | None = None) -> None:
+        self._signature, self._name, self._version, self._raw = signature, name, version, raw
         self._plans: dict[bytes, _Plan] = {}
         self._flats: dict[tuple[bytes, bytes], _Flat] = {}
         self._headers: dict[tuple[object, ...], bytes] = {}
@@ -130,8 +143,8 @@ class Codec:
                 name: np.frombuffer(body, dtype, count, start).reshape(shape)
                 for name, dtype, shape, start, count in plan.inputs
             }
-            return InferRequest(arrays, plan.outputs)
-        request = decode_request(body, self._signature, header_length=header_length)
+            return InferRequest(arrays, plan.outputs, None, plan.form)
+        request = decode_request(body, self._signature, header_length=header_length, raw=self._raw)
         self._remember(head, request, body_bytes=len(body))
         return request
 
@@ -140,7 +153,7 @@ class Codec:
         if request.id is not None or not all(request.outputs.values()):
             return encode_response(request, outputs, name=self._name, version=self._version)
         arrays = [outputs[name] for name in request.outputs]
-        form = (*request.outputs, *[array.shape for array in arrays])
+        form = (request.form, *request.outputs, *[array.shape for array in arrays])
         head = self._headers.get(form)
         if head is None or sys.byteorder != "little":
             data, length = encode_response(request, outputs, name=self._name, version=self._version)
@@ -152,14 +165,14 @@ class Codec:
     def _decode_json(self, body: bytes) -> InferRequest:
         parts = _cut(body)
         if parts is None:
-            return decode_request(body, self._signature)
+            return decode_request(body, self._signature, raw=self._raw)
         before, numbers, after = parts
         known = self._flats.get((before, after))
         if known is not None:
             values = read_canonical(numbers, known.dtype, shape=known.shape)
             if values is not None:
-                return InferRequest({known.name: values}, known.outputs)
-        request = decode_request(body, self._signature)
+                return InferRequest({known.name: values}, known.outputs, None, known.form)
+        request = decode_request(body, self._signature, raw=self._raw)
         if known is None and request.id is None and len(request.inputs) == 1:
             self._remember_flat(before, after, request)
         return request
@@ -177,7 +190,7 @@ class Codec:
             return
         if len(self._flats) >= _MOST_REMEMBERED:
             self._flats.clear()
-        self._flats[before, after] = _Flat(name, DType(array.dtype.name), array.shape, request.outputs)
+        self._flats[before, after] = _Flat(name, DType(array.dtype.name), array.shape, request.outputs, request.form)
 
     def _remember(self, head: bytes, request: InferRequest, *, body_bytes: int) -> None:
         """Remember what a header says, where all its tensors are behind it and of types that take any bits."""
@@ -193,7 +206,7 @@ class Codec:
             start += array.nbytes
         if len(self._plans) >= _MOST_REMEMBERED:
             self._plans.clear()
-        self._plans[head] = _Plan(tuple(inputs), body_bytes, request.outputs)
+        self._plans[head] = _Plan(tuple(inputs), body_bytes, request.outputs, request.form)
 
 
 class _ResponseOutput(Struct, frozen=True, omit_defaults=True):
@@ -214,12 +227,13 @@ class _InferResponse(Struct, frozen=True, omit_defaults=True):
 def model_metadata(name: str, manifest: Manifest, variant: Variant) -> ModelMetadata:
     """Describe a served model."""
     signature = manifest.signature
+    raw = stored_tensors(signature.inputs, variant.inputs), stored_tensors(signature.outputs, variant.outputs)
     return ModelMetadata(
         name=name,
         versions=(manifest.version,),
         platform=platform(variant.engine),
-        inputs=tuple(_metadata(spec) for spec in signature.inputs),
-        outputs=tuple(_metadata(spec) for spec in signature.outputs),
+        inputs=tuple(_metadata(spec, raw[0]) for spec in signature.inputs),
+        outputs=tuple(_metadata(spec, raw[1]) for spec in signature.outputs),
     )
 
 
@@ -228,8 +242,12 @@ def platform(engine: Engine) -> str:
     return _PLATFORMS[engine]
 
 
-def decode_request(body: bytes, signature: Signature, *, header_length: str | None = None) -> InferRequest:
+def decode_request(
+    body: bytes, signature: Signature, *, header_length: str | None = None, raw: RawTensors | None = None
+) -> InferRequest:
     """Read a request; `header_length` is the value of the HTTP header `Inference-Header-Content-Length`.
+
+    `raw` are the tensors that may be the file's own integers.
 
     Raises:
         BadRequestError: malformed, or not tensors that the signature takes.
@@ -239,6 +257,10 @@ def decode_request(body: bytes, signature: Signature, *, header_length: str | No
         header = msgspec.json.decode(body[:split], type=InferHeader)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
         raise BadRequestError(f"the request is not JSON of the Open Inference Protocol v2: {err}") from err
+    timeout_s(header.parameters)
+    form = _raw_form(header, signature, raw) if raw is not None else None
+    if form is not None and raw is not None:
+        signature = raw.signature(form)
     specs = {spec.name: spec for spec in signature.inputs}
     inputs: dict[str, Array] = {}
     position = split
@@ -255,7 +277,7 @@ def decode_request(body: bytes, signature: Signature, *, header_length: str | No
         raise BadRequestError(f"expected {position:,} bytes of JSON and tensors, found {len(body):,}")
     if missing := set(specs) - set(inputs):
         raise BadRequestError(f"input {min(missing)!r} is missing; the model takes {describe(signature.inputs)}")
-    return InferRequest(inputs, _wanted_outputs(header, signature), header.id)
+    return InferRequest(inputs, _wanted_outputs(header, signature), header.id, form)
 
 
 def encode_response(request: InferRequest, outputs: Arrays, *, name: str, version: str) -> tuple[bytes, int | None]:
@@ -287,8 +309,21 @@ def _cut(body: bytes) -> tuple[bytes, bytes, bytes] | None:
     return body[:start], body[start:end], body[end:]
 
 
-def _metadata(spec: TensorSpec) -> TensorMetadata:
-    return TensorMetadata(spec.name, DATATYPES[spec.dtype], spec.shape)
+def _metadata(spec: TensorSpec, raw: Mapping[str, VariantTensor]) -> TensorMetadata:
+    parameters = raw_parameters(raw[spec.name], DATATYPES) if spec.name in raw else {}
+    return TensorMetadata(spec.name, DATATYPES[spec.dtype], spec.shape, parameters)
+
+
+def _raw_form(header: InferHeader, signature: Signature, raw: RawTensors) -> StoredForm | None:
+    if not (raw.takes(header.inputs) or "raw_output" in header.parameters):  # most requests end here
+        for output in header.outputs:
+            if "raw" in output.parameters:
+                break
+        else:
+            return None
+    named = [(output.name, output.parameters) for output in header.outputs]
+    wanted: Iterable[tuple[str, Mapping[str, Any]]] = named or [(spec.name, {}) for spec in signature.outputs]
+    return raw.asked(header.inputs, wanted, header.parameters)
 
 
 def _header_length(text: str, body_bytes: int) -> int:

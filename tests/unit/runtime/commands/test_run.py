@@ -101,6 +101,8 @@ def test_a_taken_port_ends_with_one_line(bundle_path: Path, capfd: pytest.Captur
         ([], 2, "expected a BUNDLE to serve, or --fleet URL"),
         (["missing.edgemm"], 2, "cannot open bundle missing.edgemm"),
         (["BUNDLE", "BUNDLE"], 2, "a model called tiny is given twice"),
+        (["BUNDLE", "--manage", "0.0.0.0:81"], 2, "managed from this machine only"),
+        (["--fleet", "https://fleet", "--manage", "x.sock"], 2, "the fleet says what is loaded"),
         (["BUNDLE", "--name", "pi"], 2, "--name needs --fleet"),
         (["BUNDLE", "--label", "a=b"], 2, "--label needs --fleet"),
         (["BUNDLE", "--state-dir", "x"], 2, "--state-dir needs --fleet"),

@@ -1,0 +1,166 @@
+"""The management listener: loading and unloading, at an address of its own that no network reaches.
+
+It tells what the public address tells of models, answers no predictions, and takes clients of this machine only: at a
+Unix socket, or on loopback. A browser's page could send requests there too; they bear an `Origin` and are refused.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Self, TypeAlias
+
+import msgspec
+from flask import Blueprint, Flask, Response
+from msgspec import Struct
+
+from edgemm.errors import BadRequestError
+from edgemm_runtime.serving import v2
+from edgemm_runtime.serving.access import Access
+from edgemm_runtime.serving.dispatch import BUSY, guarded, without_key
+from edgemm_runtime.serving.exchange import Reply, Request, error_body
+from edgemm_runtime.serving.limits import ServingLimits
+from edgemm_runtime.serving.loading import Loader
+from edgemm_runtime.serving.open_inference import add_descriptions
+from edgemm_runtime.serving.registry import ModelRegistry
+from edgemm_runtime.serving.replies import json_reply, register_errors, whole_request
+from edgemm_runtime.serving.transport.acceptor import Acceptor
+from edgemm_runtime.serving.transport.listening import listen_tcp, listen_unix
+from edgemm_runtime.serving.transport.loop import HANGING, Answer, EventLoop
+from edgemm_runtime.serving.transport.workers import Job, WorkerPool
+from edgemm_runtime.serving.transport.wsgi import WsgiApplication, call
+
+_log = logging.getLogger(__name__)
+_EXTENSIONS = (*v2.EXTENSIONS, "model_repository")
+_OF_A_PAGE = error_body("requests of web pages (with the header Origin) are not taken here", status=403)
+_LIMITS = ServingLimits(
+    max_body_bytes=64 * 1024, max_connections=16, request_s=300.0, loops=1, threads=2, max_waiting=8
+)
+
+
+@dataclass(frozen=True)
+class LoopbackAddress:
+    """A host that is only this machine, and a port; 0 takes a free one."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+ManagementAddress: TypeAlias = Path | LoopbackAddress
+
+
+class _Parameters(Struct, frozen=True):
+    """What Triton's clients may send along; a model is what its bundle says, so most of it has no place here."""
+
+    parameters: dict[str, object] = {}
+
+
+def create_management_app(models: ModelRegistry, loader: Loader, limits: ServingLimits) -> Flask:
+    """Return the application of the management listener."""
+    app = Flask("edgemm_management", static_folder=None)
+    app.url_map.merge_slashes = False
+    app.config["MAX_CONTENT_LENGTH"] = limits.max_body_bytes
+    register_errors(app, max_body_bytes=limits.max_body_bytes)
+    routes = Blueprint("management", __name__, url_prefix="/v2")
+    add_descriptions(routes, models, extensions=_EXTENSIONS)
+
+    @routes.post("/repository/models/<path:name>/load")
+    def load(name: str) -> Response:
+        if given := sorted(_parameters(whole_request().body)):
+            raise BadRequestError(f"parameter {given[0][:80]!r} is not here: a model is loaded as its bundle says")
+        loader.load(name)
+        return json_reply({})
+
+    @routes.post("/repository/models/<path:name>/unload")
+    def unload(name: str) -> Response:
+        if given := sorted(set(_parameters(whole_request().body)) - {"unload_dependents"}):
+            raise BadRequestError(f"parameter {given[0][:80]!r} is not here: expected unload_dependents or none")
+        loader.unload(name)
+        return json_reply({})
+
+    app.register_blueprint(routes)
+    return app
+
+
+class ManagementServer:
+    """Serves the management application from the moment it is made until `stop`."""
+
+    def __init__(self, models: ModelRegistry, loader: Loader, address: ManagementAddress, *, access: Access) -> None:
+        self._path = address if isinstance(address, Path) else None
+        listener = listen_unix(address) if isinstance(address, Path) else listen_tcp(address.host, address.port)
+        self._bound = address
+        if isinstance(address, LoopbackAddress):
+            self._bound = replace(address, port=int(listener.getsockname()[1]))
+        self._tls = access.tls if self._path is None else None
+        self._workers = WorkerPool(threads=_LIMITS.threads, max_waiting=_LIMITS.max_waiting)
+        application = _Application(create_management_app(models, loader, _LIMITS), self._workers, access.api_key)
+        self._loop = EventLoop(application, _LIMITS, name="edgemm-management")
+        self._acceptor = Acceptor([listener], [self._loop], _LIMITS, tls=self._tls)
+        self._stopping = threading.Event()
+        self._loop.start()
+        _log.info("management address=%s", self.address)
+
+    @property
+    def address(self) -> str:
+        """The URL, or the path of the Unix socket."""
+        if isinstance(self._bound, Path):
+            return str(self._bound)
+        return f"{'https' if self._tls else 'http'}://{self._bound}"
+
+    def stop(self) -> None:
+        """Stop accepting, let what is being loaded end (at most `drain_s`), close; may be called twice."""
+        if self._stopping.is_set():
+            return
+        self._stopping.set()
+        self._loop.drain()
+        self._loop.end(_LIMITS.drain_s)
+        self._workers.stop()
+        self._acceptor.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()
+
+
+class _Application:
+    """The `Application` of the event loop: whatever is asked takes a thread."""
+
+    def __init__(self, application: WsgiApplication, workers: WorkerPool, api_key: str | None) -> None:
+        self._application, self._workers = application, workers
+        self._api_key = api_key.encode() if api_key else None
+
+    def together(self, _request: Request) -> int:
+        """One; see `Application`."""
+        return 1
+
+    def quick(self, requests: Sequence[Request]) -> Sequence[Reply | None]:
+        """Refuse what may not ask; see `Application`."""
+        return [self._refused(request) for request in requests]
+
+    def _refused(self, request: Request) -> Reply | None:
+        if "origin" in request.head.headers:
+            return _OF_A_PAGE
+        return None if self._api_key is None else without_key(request, self._api_key)
+
+    def submit(self, request: Request, done: Answer) -> Reply | None:
+        """Have a request answered in a thread; see `Application`."""
+        answering = partial(call, self._application, request, host="localhost", port=0)
+        job = Job(lambda: done(guarded(answering, request)), lambda: done(HANGING))
+        return None if self._workers.submit(job) else BUSY
+
+
+def _parameters(body: bytes) -> dict[str, object]:
+    try:
+        return msgspec.json.decode(body, type=_Parameters).parameters if body.strip() else {}
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
+        raise BadRequestError(f'expected {{"parameters": {{…}}}} or nothing: {err}') from err
