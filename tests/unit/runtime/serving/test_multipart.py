@@ -76,8 +76,15 @@ def test_forms_that_cannot_be_read_are_400(client: FlaskClient, parts: list[tupl
 
 def test_a_model_of_several_inputs_has_a_part_for_each() -> None:
     two = tuple(TensorSpec(name=name, dtype=DType.FLOAT32, shape=(-1, 4)) for name in ("rows", "more"))
-    manifest = make_manifest()[0]
-    manifest = replace(manifest, signature=replace(manifest.signature, inputs=two))
+    one = make_manifest()[0]
+    [variant, *_], [digest] = one.variants, one.golden.inputs.values()
+    tensors = tuple(replace(variant.inputs[0], name=spec.name, tensor=spec.name) for spec in two)
+    manifest = replace(
+        one,
+        signature=replace(one.signature, inputs=two),
+        variants=tuple(replace(other, inputs=tensors) for other in one.variants),
+        golden=replace(one.golden, inputs={spec.name: digest for spec in two}),
+    )
     rows = (f'{disposition("rows")}; filename="rows.CSV"', CSV)
     found = decode(form(rows, (disposition("more"), b"[[1, 2, 3, 4]]")), manifest, content_type=TYPE)
     assert np.allclose(found["rows"], ROWS)

@@ -20,6 +20,9 @@ from edgemm_runtime.serving.server import ModelServer
 from simulators.models import Dense, make_bundle, model_file
 from simulators.serving import activate
 from simulators.waiting import eventually
+from tests.unit.runtime.serving.test_hangs import Hanging, hanging
+
+__all__ = ["hanging"]
 
 DENSE = Dense.random(0)
 CODES = np.random.default_rng(5).integers(-128, 128, (3, 4), dtype=np.int8)
@@ -169,3 +172,16 @@ def test_raw_requests_are_counted_and_the_model_is_freed_after_them(registry: Mo
         assert (counters.requests, counters.errors) == (1, 0)
         registry.unload("tiny", "unloaded")
         eventually(lambda: registry.in_use() == [], "no form of it holds it")
+
+
+def test_a_raw_request_that_hangs_is_seen_too(registry: ModelRegistry, hanging: Hanging) -> None:
+    del hanging
+    with ModelServer(registry) as server, triton.InferenceServerClient(f"{server.host}:{server.port}") as client:
+        value = triton.InferInput("x", [1, 4], "INT8")
+        value.set_data_from_numpy(np.full((1, 4), 100, np.int8))
+        with pytest.raises(InferenceServerException, match="not answer in time"):
+            client.infer("tiny", [value])
+        value.set_data_from_numpy(np.full((1, 4), 1, np.int8))
+        assert client.infer("tiny", [value]).as_numpy("scores").shape == (1, 3)
+        [counters] = registry.snapshot()
+        assert counters.hangs == 1
