@@ -7,9 +7,7 @@ seconds; the fleet manager is `edgemm fleet serve` with its store, the broker Mo
 from __future__ import annotations
 
 import json
-import os
 import signal
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -134,16 +132,6 @@ class Device:
         """Stop it; return the numbers of the windows that are stored or wait, in order."""
         assert self.process.stop() == 0
         return sorted({window["sequence"] for window in self.stored()} | set(self.spooled()))
-
-
-@pytest.fixture(scope="module")
-def memory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder in memory where the machine has such: each of thousands of windows is made durable for itself."""
-    if not os.access("/dev/shm", os.W_OK):
-        yield tmp_path_factory.mktemp("offline")
-        return
-    with tempfile.TemporaryDirectory(dir="/dev/shm", ignore_cleanup_errors=True) as folder:
-        yield Path(folder)
 
 
 @pytest.fixture(scope="module")

@@ -73,6 +73,8 @@ class Link:
         self._client: mqtt.Client | None = None
         self._stop, self._up = threading.Event(), threading.Event()
         self._settled, self._over = threading.Event(), threading.Event()
+        self._let_in = False
+        """Whether the broker accepted this connection, which may be over by the time that somebody asks."""
         self._thread = threading.Thread(target=self._run, name="edgemm-link", daemon=True)
 
     def start(self) -> None:
@@ -121,6 +123,7 @@ class Link:
     def _connect_once(self) -> bool:
         """Hold one connection until it is over; tells whether the broker let the device in."""
         self._connection += 1
+        self._let_in = False
         self._settled.clear()
         self._over.clear()
         try:
@@ -133,7 +136,7 @@ class Link:
         client.loop_start()
         try:
             self._settled.wait(self._limits.connect_timeout_s)
-            reached = self.connected
+            reached = self._let_in
             if reached:
                 self._over.wait()
         finally:
@@ -164,6 +167,7 @@ class Link:
             return
         client.subscribe([(self._topic(channel), _QOS) for channel in sorted(FROM_FLEET)])
         client.publish(self._topic(Channel.STATUS), self._status(online=True), qos=_QOS, retain=True)
+        self._let_in = True
         self._up.set()
         self._settled.set()
         _log.info("connected device=%s connection=%d", self._who.device, self._connection)

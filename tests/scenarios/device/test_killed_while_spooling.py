@@ -52,19 +52,19 @@ class _Fleet:
         return found
 
 
-def test_killed_anywhere_nothing_comes_back_wrong_and_no_number_is_used_twice(tmp_path: Path) -> None:
+def test_killed_anywhere_nothing_comes_back_wrong_and_no_number_is_used_twice(memory: Path) -> None:
     rng = random.Random(20261126)
-    fleet = _Fleet(create_key(tmp_path / "device.key").public_key)
+    fleet = _Fleet(create_key(memory / "device.key").public_key)
     for life in range(1, KILLS + 1):
-        process, boot = SpoolingProcess(tmp_path, f"{life:016x}", life, life), f"{life:016x}"
+        process, boot = SpoolingProcess(memory, f"{life:016x}", life, life), f"{life:016x}"
         for kind, value in process.lines(rng.randint(1, 80)):
             fleet.hear(boot, kind, value)
         assert process.wait() == -signal.SIGKILL
-    last = SpoolingProcess(tmp_path, "f" * 16, KILLS + 1, DRAIN)
+    last = SpoolingProcess(memory, "f" * 16, KILLS + 1, DRAIN)
     for kind, value in last.lines(None):
         fleet.hear("f" * 16, kind, value)
     assert last.wait() == 0
-    assert not (tmp_path / "log").read_text(), "no spool was begun anew, kept in memory, or refused a message"
+    assert not (memory / "log").read_text(), "no spool was begun anew, kept in memory, or refused a message"
 
     for kind in ("event", "telemetry"):
         for boot, sequences in fleet.sequences(kind).items():
