@@ -15,11 +15,9 @@ from pathlib import Path
 
 import urllib3
 
-from edgemm_runtime.agent.documents import ModelFile
 from edgemm_runtime.agent.main import run_agent
 from edgemm_runtime.agent.options import AgentLimits, AgentOptions
-from edgemm_runtime.agent.state_folder import StateFolder
-from edgemm_runtime.agent.update import machine
+from simulators.record_writes import at_write
 
 LIMITS = AgentLimits(backoff_first_s=0.05, backoff_max_s=0.5, telemetry_interval_s=1.0, reserve_bytes=0)
 
@@ -62,8 +60,7 @@ def main(url: str, state_dir: str, port: str, token: str, kill: str) -> None:
     """Be the agent."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     if kill != "-":
-        when, _, state = kill.partition(":")
-        _kill_at(when, state)
+        at_write(kill, lambda: os.kill(os.getpid(), signal.SIGKILL))
     run_agent(
         AgentOptions(
             fleet_url=url,
@@ -74,20 +71,6 @@ def main(url: str, state_dir: str, port: str, token: str, kill: str) -> None:
             limits=LIMITS,
         )
     )
-
-
-def _kill_at(when: str, state: str) -> None:
-    write = StateFolder.write_model
-
-    def write_and_die(self: StateFolder, record: ModelFile) -> None:
-        due = machine.state(record) == state
-        if due and when == "before":
-            os.kill(os.getpid(), signal.SIGKILL)
-        write(self, record)
-        if due and when == "after":
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    StateFolder.write_model = write_and_die  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":
