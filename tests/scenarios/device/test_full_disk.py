@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shutil
 import signal
-import socket
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from simulators.forked_agents import AgentServer, ForkedAgent, Life, SelfTest
 from simulators.full_disk import FILLER, fill, free_bytes, make_room, small_disk
 from simulators.late_failures import Failure, make_late_bundle
 from simulators.models import make_bundle
+from simulators.mosquitto import free_port
 from simulators.waiting import eventually
 
 pytestmark = pytest.mark.slow
@@ -85,7 +85,7 @@ class Device:
         """Start its agent over a state folder; the log lies on another disk."""
         return self.agents.start(
             Life(
-                url=self.fleet.url, state_dir=str(folder), port=_free_port(), ports=self.fleet.ports,
+                url=self.fleet.url, state_dir=str(folder), port=free_port(), ports=self.fleet.ports,
                 log=str(folder.parent.parent / "log"), fill=filled, kill_write=killed, spool_bytes=SPOOL_BYTES,
                 selftest=SelfTest.NONE,
             )
@@ -124,7 +124,7 @@ def device(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Device]:
         fleet.publish(folder / LATE)
         state = folder / "disk" / "state"
         state.parent.mkdir()
-        life = Life(url=fleet.url, state_dir=str(state), port=_free_port(), ports=fleet.ports, token=fleet.token())
+        life = Life(url=fleet.url, state_dir=str(state), port=free_port(), ports=fleet.ports, token=fleet.token())
         agent = agents.start(life)
         eventually(lambda: fleet.devices, "it is enrolled")
         device = Device(fleet, agents, fleet.only_device(), state)
@@ -295,8 +295,3 @@ def _rejected(device: Device) -> int:
 def _dropped(device: Device) -> int:
     """Return how many messages a device says it could not keep."""
     return max((window.spool.dropped for window in list(device.fleet.telemetry.values())), default=0)
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
