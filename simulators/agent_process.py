@@ -19,11 +19,9 @@ from pathlib import Path
 
 import urllib3
 
-from edgemm_runtime.agent.documents import ModelFile
 from edgemm_runtime.agent.main import run_agent
 from edgemm_runtime.agent.options import AgentLimits, AgentOptions
-from edgemm_runtime.agent.state_folder import StateFolder
-from edgemm_runtime.agent.update import machine
+from simulators.record_writes import at_write
 
 LIMITS = AgentLimits(backoff_first_s=0.05, backoff_max_s=0.5, telemetry_interval_s=1.0, reserve_bytes=0)
 
@@ -79,8 +77,7 @@ def main(url: str, state_dir: str, port: str, token: str, more: str) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     told = json.loads(more)
     if told["kill"] != "-":
-        when, _, state = told["kill"].partition(":")
-        _kill_at(when, state)
+        at_write(told["kill"], lambda: os.kill(os.getpid(), signal.SIGKILL))
     run_agent(
         AgentOptions(
             fleet_url=url,
@@ -91,20 +88,6 @@ def main(url: str, state_dir: str, port: str, token: str, more: str) -> None:
             limits=replace(LIMITS, **told["limits"]),
         )
     )
-
-
-def _kill_at(when: str, state: str) -> None:
-    write = StateFolder.write_model
-
-    def write_and_die(self: StateFolder, record: ModelFile) -> None:
-        due = machine.state(record) == state
-        if due and when == "before":
-            os.kill(os.getpid(), signal.SIGKILL)
-        write(self, record)
-        if due and when == "after":
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    StateFolder.write_model = write_and_die  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":

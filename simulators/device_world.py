@@ -169,7 +169,7 @@ class DeviceWorld:
         self.spool = Spool(
             self.folder.path("spool.sqlite"), boot=f"{boot:016x}", boot_count=boot, max_bytes=1024 * 1024
         )
-        self.disk_bytes = 10**9
+        self.disk_bytes, self.spool_growth_bytes = 10**9, 0
         self.selftest_failures: set[str] = set()
         self.engines = {Engine.TFLITE: "2.0"}
         self.elapsed_s, self.tick_s = 0.0, 0.5
@@ -180,7 +180,7 @@ class DeviceWorld:
             shelf=self.shelf,
             selftest=self._selftest,
             host=self.host,
-            box=Box(lambda: self.engines, lambda: 10**10, lambda: self.disk_bytes),
+            box=Box(lambda: self.engines, lambda: 10**10, lambda: self.disk_bytes, lambda: self.spool_growth_bytes),
             clock=Clock(monotonic=self._tick),
             limits=limits,
             prune=self._prune,

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import threading
 import traceback
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, BinaryIO, Self
@@ -32,7 +33,9 @@ from edgemm_runtime.agent.main import run_agent
 from edgemm_runtime.agent.options import AgentLimits, AgentOptions
 from edgemm_runtime.engines import loading, selftest
 from edgemm_runtime.installed import available, entry_of
+from simulators.full_disk import fill
 from simulators.kill_seam import KillSeam
+from simulators.record_writes import at_write
 
 LIMITS = AgentLimits(backoff_first_s=0.02, backoff_max_s=0.2, telemetry_interval_s=0.3, reserve_bytes=0)
 
@@ -58,6 +61,13 @@ class Life(Struct, frozen=True, kw_only=True):
     record: str | None = None
     kill: str = ""
     selftest: SelfTest = SelfTest.HERE
+    log: str | None = None
+    """Where it logs; beside the state folder where None."""
+    fill: str = ""
+    """When the disk of the state folder is filled by somebody else, such as `after:staged`: the record's write."""
+    kill_write: str = ""
+    """The same, for a loss of power."""
+    spool_bytes: int = AgentLimits().spool_bytes
 
 
 class _Started(Struct, frozen=True, tag=True):
@@ -136,14 +146,19 @@ class AgentServer:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        for agent in self._agents.values():
-            agent.send(signal.SIGKILL)
+        self.kill()
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait(60)
         self._reader.join()
         assert self._process.stdout is not None
         self._process.stdout.close()
+
+    def kill(self) -> None:
+        """End what still runs."""
+        with self._known:
+            for agent in self._agents.values():
+                agent.send(signal.SIGKILL)
 
     def start(self, life: Life) -> ForkedAgent:
         with self._starting:
@@ -240,11 +255,14 @@ def _fork(life: Life, unwanted: tuple[int, ...]) -> int:
 
 def _live(life: Life) -> None:
     folder = Path(life.state_dir)
-    log = os.open(folder.parent / f"{folder.name}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    path = folder.parent / f"{folder.name}.log" if life.log is None else Path(life.log)
+    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     null = os.open(os.devnull, os.O_RDONLY)
     for source, target in ((null, 0), (log, 1), (log, 2)):
         os.dup2(source, target)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", force=True)
+    at_write(life.fill, lambda: fill(folder.parent))
+    at_write(life.kill_write, lambda: os.kill(os.getpid(), signal.SIGKILL))
     record = None if life.record is None else Path(life.record)
     KillSeam(folder, ports=life.ports, record=record, kill=life.kill).install()
     if life.selftest is not SelfTest.CHILD:
@@ -252,7 +270,12 @@ def _live(life: Life) -> None:
         agents.selftest.run_in_child = replaced  # type: ignore[attr-defined]
     run_agent(
         AgentOptions(
-            fleet_url=life.url, state_dir=folder, token=life.token, name=life.name, port=life.port, limits=LIMITS
+            fleet_url=life.url,
+            state_dir=folder,
+            token=life.token,
+            name=life.name,
+            port=life.port,
+            limits=replace(LIMITS, spool_bytes=life.spool_bytes),
         )
     )
 

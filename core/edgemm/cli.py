@@ -81,7 +81,7 @@ COMMANDS = {
     ),
     "bench": LazyCommand(
         "edgemm_runtime.commands.bench:bench",
-        "Measure each variant: file, load time, latency of one inference, peak memory; each in its own process.",
+        "Measure each variant: latency, throughput, memory, load time; each in its own process.",
         "runtime",
     ),
     "run": LazyCommand(

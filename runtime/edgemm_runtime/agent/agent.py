@@ -50,6 +50,11 @@ from edgemm_runtime.serving.counters import ServedKey
 _log = logging.getLogger(__name__)
 _LONGEST_WAIT_S = 1.0
 _REFUSAL_PAUSE_S = 60.0
+_SPOOL = "spool.sqlite"
+_SPOOL_OPENING_BYTES = 64 * 1024
+"""SQLite's index of its log is 32 KiB, and there at once."""
+_METADATA_BYTES = 256 * 1024
+"""What of TUF's metadata may be new at a time: without it, not even what an update needs can be told."""
 _LOST_COUNT_S = 86400
 """By how much a lost number of starts is taken to be ahead of the trusted time in seconds."""
 
@@ -87,7 +92,13 @@ class Agent:
             read_timeout_s=limits.read_timeout_s,
             bearer=identity.bearer,
         )
-        repository = ModelRepository(folder.path("tuf"), server, root=identity.root.encode(), now=self._time.now)
+        repository = ModelRepository(
+            folder.path("tuf"),
+            server,
+            root=identity.root.encode(),
+            now=self._time.now,
+            room=lambda: folder.room_for(_METADATA_BYTES),
+        )
         self._shelf = Shelf(folder)
         self._wishes = Wishes(
             folder,
@@ -97,9 +108,10 @@ class Agent:
             monotonic=clock.monotonic,
         )
         who = Speaker(identity.fleet, identity.device, secrets.token_hex(8), _count_boot(folder, self._time))
-        self._spool = open_spool(
-            folder.path("spool.sqlite"), boot=who.boot, boot_count=who.boot_count, max_bytes=limits.spool_bytes
-        )
+        with folder.room_for(_SPOOL_OPENING_BYTES):
+            self._spool = open_spool(
+                folder.path(_SPOOL), boot=who.boot, boot_count=who.boot_count, max_bytes=limits.spool_bytes
+            )
         self._reporter = Reporter(
             who, load_key(folder.path(KEY_NAME)), self._spool, now=self._time.now, clock=clock, limits=limits
         )
@@ -223,6 +235,8 @@ class Agent:
 
     def _measure(self) -> None:
         self._folder.reserve.fill()
+        for updater in list(self._updaters.values()):
+            updater.catch_up()
         records = self._records()
         active = frozenset((r.name, r.active.digest, r.active.variant) for r in records if r.active)
         self._reporter.measure(self._host.snapshot(), active, system.gauges(self._folder.folder))
@@ -273,7 +287,12 @@ class Agent:
             shelf=self._shelf,
             selftest=self._selftest,
             host=self._host,
-            box=Box(available, system.memory_available_bytes, lambda: system.disk_free_bytes(folder.folder)),
+            box=Box(
+                available,
+                system.memory_available_bytes,
+                lambda: system.disk_free_bytes(folder.folder),
+                lambda: system.growth_bytes(folder.path(_SPOOL), cap_bytes=limits.spool_bytes),
+            ),
             clock=self._clock,
             limits=limits,
             prune=self._prune,

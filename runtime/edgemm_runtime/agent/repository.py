@@ -9,11 +9,14 @@ digest of `desired` must agree with the TUF target.
 
 from __future__ import annotations
 
+import io
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import IO
 from urllib.parse import urlsplit
 
 import msgspec
@@ -76,15 +79,38 @@ class _Fetcher(FetcherInterface):
             # A bearer that is refused says nothing about the metadata; the operator may let the device in again.
             raise UnreachableError(str(err)) from err
 
+    @contextmanager
+    def download_file(self, url: str, max_length: int) -> Iterator[IO[bytes]]:
+        """Hold a file in memory, at most `max_length` bytes; python-tuf's own needs a folder for temporary files.
+
+        On a read-only system there may be none, and on a card each of its bytes is one more that wears it.
+        """
+        received = io.BytesIO()
+        for piece in self.fetch(url):
+            if received.tell() + len(piece) > max_length:
+                raise DownloadLengthMismatchError(f"{url}: more than {max_length:,} bytes")
+            received.write(piece)
+        received.seek(0)
+        yield received
+
 
 class ModelRepository:
     """One device's view of the repository; metadata that was seen once can never be rolled back.
 
-    One call at a time reaches python-tuf's cache folder, whichever thread it comes from.
+    One call at a time reaches python-tuf's cache folder, whichever thread it comes from; `room` is entered around it,
+    to have some on a full disk.
     """
 
-    def __init__(self, folder: Path, server: FleetServer, *, root: bytes, now: Callable[[], TrustedTime]) -> None:
-        self._folder, self._server, self._root, self._now = folder, server, root, now
+    def __init__(
+        self,
+        folder: Path,
+        server: FleetServer,
+        *,
+        root: bytes,
+        now: Callable[[], TrustedTime],
+        room: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        self._folder, self._server, self._root, self._now, self._room = folder, server, root, now, room
         self._lock = threading.Lock()
         # python-tuf writes through `tempfile`, and a process that is killed leaves those behind.
         for left in folder.glob(f"{tempfile.gettempprefix()}????????"):
@@ -124,7 +150,7 @@ class ModelRepository:
         return manifest, data
 
     def _target(self, path: str, *, max_bytes: int) -> tuple[bytes, TargetFile]:
-        with self._lock:
+        with self._lock, self._room():
             try:
                 updater = self._updater()
                 target = updater.get_targetinfo(path)

@@ -31,12 +31,14 @@ class Shelf:
         return StoredBundle(self._manifest_path(digest), self.blobs.folder)
 
     def put_manifest(self, data: bytes) -> None:
-        """Keep a manifest under its digest.
+        """Keep a manifest under its digest; one that is here, and sound, takes no room again.
 
         Raises:
             EnvironmentFailure: the disk is full.
         """
-        durable.write(self._manifest_path(sha256(data)), data)
+        path = self._manifest_path(sha256(data))
+        if not path.exists() or path.read_bytes() != data:
+            durable.write(path, data)
 
     def manifest(self, digest: str) -> Manifest:
         """Return a manifest, its digest checked again.

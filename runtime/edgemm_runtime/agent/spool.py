@@ -1,7 +1,8 @@
 """Events and telemetry that the fleet has not acknowledged as stored: bounded, durable, in order.
 
 SQLite with a write-ahead log: one fsync a message. Beyond the cap the oldest messages are dropped and counted;
-otherwise only an acknowledgement drops one. A full disk costs the new message, which is counted, and nothing else.
+otherwise only an acknowledgement drops one. A full disk costs the new message, which is counted, and nothing else; a
+message with a source is not lost, for the source tells it again.
 Every message has (boot, stream, sequence from 1); what earlier boots left is sent before what this one adds.
 """
 
@@ -68,6 +69,7 @@ class Spool:
         self._sequences = dict.fromkeys(Stream, 0)
         self._dropped = 0
         self._count = self._bytes = 0
+        self._failing = False
         self._database = _open(path)
         self._count_held()
 
@@ -120,8 +122,7 @@ class Spool:
                         which = "boot = ? AND stream = ? AND sequence <= ?"
                         self._remove(which, (ack.boot, ack.stream.value, ack.sequence))
             except sqlite3.Error as err:
-                _log.warning("spool cannot drop what is stored; it will be sent again error=%s", err)
-                self._recount()
+                self._failed("drop what is stored; it will be sent again", err)
             return before - self._count
 
     def gauges(self) -> SpoolGauges:
@@ -138,10 +139,12 @@ class Spool:
                 with self._transaction():
                     dropped = self._insert(stream, body, sequence, source)
             except sqlite3.Error as err:
-                _log.warning("spool cannot keep a message stream=%s error=%s", stream.value, err)
-                self._dropped += 1
-                self._recount()
+                self._failed(f"keep a message stream={stream.value}", err)
+                self._dropped += source is None
                 return False
+            if self._failing:
+                self._failing = False
+                _log.warning("spool keeps messages again dropped=%d", self._dropped)
             self._sequences[stream] = sequence
             self._dropped += dropped
             return True
@@ -170,12 +173,15 @@ class Spool:
         self._bytes -= sum(sizes) + len(sizes) * _OVERHEAD_BYTES
         return len(sizes)
 
-    def _recount(self) -> None:
-        """Count again after a transaction was undone; what cannot be read is counted as before."""
+    def _failed(self, what: str, err: sqlite3.Error) -> None:
+        """Say so once until it works again, and count anew after a transaction that was undone."""
+        if not self._failing:
+            self._failing = True
+            _log.warning("spool cannot %s error=%s", what, err)
         try:
             self._count_held()
-        except sqlite3.Error as err:
-            _log.warning("spool cannot be read error=%s", err)
+        except sqlite3.Error as unread:
+            _log.warning("spool cannot be read error=%s", unread)
 
     def _count_held(self) -> None:
         row = self._database.execute("SELECT count(*), coalesce(sum(length(body)), 0) FROM message").fetchone()

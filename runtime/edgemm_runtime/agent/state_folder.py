@@ -8,6 +8,8 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,6 +24,8 @@ from edgemm_runtime.agent.reserve import Reserve
 _log = logging.getLogger(__name__)
 _VERSION = 1
 _FOLDERS = ("models", "manifests", "blobs", "partial", "tuf")
+_MARGIN_BYTES = 8192
+"""What a file takes besides its bytes: a block of its folder, and the rest of its last one."""
 Document = TypeVar("Document", bound=Struct)
 
 
@@ -113,16 +117,41 @@ class StateFolder:
         Raises:
             EnvironmentFailure: the disk is full, without a reserve, or failing; the document is as it was.
         """
-        data = canonical.encode(document)
+        self.write_bytes(name, canonical.encode(document), mode=mode)
+
+    def write_bytes(self, name: str, data: bytes, *, mode: int = 0o644) -> None:
+        """Replace a document by what it is on disk; raises as `write`."""
+        path = self.path(name)
         try:
-            durable.write(self.path(name), data, mode=mode)
+            durable.write(path, data, mode=mode)
         except EnvironmentFailure as err:
-            if not (durable.is_disk_full(err) and self.reserve.release()):
+            if not durable.is_disk_full(err):
                 raise
-            try:
-                durable.write(self.path(name), data, mode=mode)
-            finally:
-                self.reserve.fill()
+            self._write_from_reserve(path, data, mode=mode)
+
+    def _write_from_reserve(self, path: Path, data: bytes, *, mode: int) -> None:
+        """Write with a piece of the reserve, and with a larger one where somebody else was faster to take it."""
+        piece = len(data) + _MARGIN_BYTES
+        while True:
+            with self.reserve.lent(piece) as lent:
+                try:
+                    durable.write(path, data, mode=mode)
+                except EnvironmentFailure as err:
+                    if not (lent and durable.is_disk_full(err)):
+                        raise
+                else:
+                    return
+            piece *= 2
+
+    @contextmanager
+    def room_for(self, size_bytes: int) -> Iterator[None]:
+        """Have so much of the disk free while the block runs, out of the reserve where it is not."""
+        found = os.statvfs(self.folder)
+        if found.f_bavail * found.f_frsize >= size_bytes:
+            yield
+            return
+        with self.reserve.lent(size_bytes):
+            yield
 
     def write_model(self, record: ModelFile) -> None:
         """Replace a model's record durably; raises as `write`."""

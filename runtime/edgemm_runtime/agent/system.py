@@ -31,6 +31,12 @@ def disk_free_bytes(folder: Path) -> int:
     return shutil.disk_usage(folder).free
 
 
+def growth_bytes(database: Path, *, cap_bytes: int) -> int:
+    """Return what a database of SQLite may still grow by until it and its log have `cap_bytes`."""
+    files = (database, database.with_name(f"{database.name}-wal"))
+    return max(0, cap_bytes - sum(file.stat().st_size for file in files if file.exists()))
+
+
 def memory_available_bytes() -> int:
     """Return the memory that can be had without swapping; where the kernel does not say, there is no limit."""
     found = Sysfs().memory_bytes("MemAvailable")

@@ -13,7 +13,6 @@ from typing import Protocol
 
 from securesystemslib.signer import Key
 
-from edgemm import durable
 from edgemm.enrolment import DIRECTOR_TARGET
 from edgemm.errors import EdgemmError, EnvironmentFailure, MessageError, TrustError
 from edgemm.messages import Desired
@@ -101,7 +100,7 @@ class Wishes:
         self._keys = keys
         if data != self._folder.read_bytes(DIRECTOR_TARGET):
             try:
-                durable.write(self._folder.path(DIRECTOR_TARGET), data)
+                self._folder.write_bytes(DIRECTOR_TARGET, data)
             except EnvironmentFailure as err:
                 _log.warning("director's keys not kept error=%s", err)
         return True
@@ -117,7 +116,7 @@ class Wishes:
 
     def _keep(self, data: bytes) -> None:
         try:
-            durable.write(self._folder.path(_NAME), data)
+            self._folder.write_bytes(_NAME, data)
         except EnvironmentFailure as err:
             # Obeyed all the same: the fleet sends it again after a start.
             _log.error("desired state not kept error=%s", err)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from edgemm import durable
 from edgemm.errors import EnvironmentFailure
 from edgemm.messages import DesiredModel
 from edgemm.states import UpdateState
@@ -18,6 +17,7 @@ from edgemm_runtime.agent.state_folder import StateFolder
 from edgemm_runtime.agent.update import events, machine
 from edgemm_runtime.agent.update.events import Event
 from edgemm_runtime.agent.update.journal import Journal
+from simulators.full_disk import fill, free_bytes, full, small_disk
 
 KIB = 1024
 SIZE, RESERVE = 2048 * KIB, 512 * KIB
@@ -34,29 +34,8 @@ ENDS: dict[str, tuple[Event, ...]] = {"committed": (events.Passed(),), "rolled_b
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A small file system of its own."""
-    if os.geteuid() != 0:
-        pytest.skip("mounting a file system needs root")
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", str(folder)], capture_output=True, check=False
-    )
-    if done.returncode:
-        pytest.skip(f"mounting is not allowed here: {done.stderr.decode()[:100]}")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
-@contextmanager
-def full(disk: Path) -> Iterator[None]:
-    """Leave no byte free."""
-    filler = disk / "filler"
-    with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space"):
-        while True:
-            file.write(b"\0" * 4096)
-    assert os.statvfs(disk).f_bavail == 0
-    yield
-    filler.unlink()
+    with small_disk(tmp_path / "disk", size_bytes=SIZE) as folder:
+        yield folder
 
 
 def test_without_a_reserve_nothing_can_be_written(disk: Path) -> None:
@@ -72,12 +51,68 @@ def test_state_is_written_again_and_again_and_the_reserve_comes_back(disk: Path)
     with full(disk):
         for count in range(1, 51):
             folder.write("boot.json", BootFile(count=count))
-            assert os.statvfs(disk).f_bavail * os.statvfs(disk).f_bsize < RESERVE / 2 + 64 * KIB
+            assert free_bytes(disk) == 0
         kept = folder.read("boot.json", BootFile)
         assert kept is not None
         assert kept.count == 50
-        assert folder.reserve.held_bytes >= 32 * KIB, "it is never used up"
+        assert folder.reserve.held_bytes >= RESERVE - 16 * KIB, "a document that is replaced costs nothing"
     assert folder.reserve.fill() == RESERVE
+    folder.close()
+
+
+def test_somebody_who_takes_whatever_is_free_gets_a_piece_and_not_the_reserve(disk: Path) -> None:
+    folder = StateFolder(disk / "state", reserve_bytes=RESERVE)
+    with full(disk):
+        for count in range(1, 20):
+            folder.write("boot.json", BootFile(count=count))
+            with folder.reserve.lent(8 * KIB) as lent:
+                assert lent
+                fill(disk)
+        assert folder.reserve.held_bytes >= RESERVE - 20 * 8 * KIB
+    folder.close()
+
+
+def test_a_write_takes_more_of_the_reserve_until_it_is_done(disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = StateFolder(disk / "state", reserve_bytes=RESERVE)
+    write, tries = durable.write, 0
+
+    def write_too_late(path: Path, data: bytes, *, mode: int) -> None:
+        nonlocal tries
+        tries += 1
+        if tries in {2, 3}:
+            fill(disk)  # somebody else is faster
+        write(path, data, mode=mode)
+
+    monkeypatch.setattr(durable, "write", write_too_late)
+    with full(disk):
+        folder.write("boot.json", BootFile(count=7))
+    assert tries == 4
+    kept = folder.read("boot.json", BootFile)
+    assert kept is not None
+    assert kept.count == 7
+    folder.close()
+
+
+def test_what_two_borrow_at_once_neither_takes_from_the_other(disk: Path) -> None:
+    folder = StateFolder(disk / "state", reserve_bytes=RESERVE)
+    with full(disk):
+        with folder.reserve.lent(64 * KIB):
+            with folder.reserve.lent(32 * KIB):
+                assert free_bytes(disk) == 96 * KIB
+            assert folder.reserve.fill() == RESERVE - 64 * KIB
+            assert free_bytes(disk) == 64 * KIB
+        assert (folder.reserve.held_bytes, free_bytes(disk)) == (RESERVE, 0)
+    folder.close()
+
+
+def test_room_is_made_where_there_is_none_and_only_there(disk: Path) -> None:
+    folder = StateFolder(disk / "state", reserve_bytes=RESERVE)
+    with folder.room_for(64 * KIB):
+        assert folder.reserve.held_bytes == RESERVE
+    with full(disk):
+        with folder.room_for(64 * KIB):
+            assert free_bytes(disk) == 64 * KIB
+        assert free_bytes(disk) == 0
     folder.close()
 
 
@@ -102,6 +137,8 @@ def test_at_every_state_of_an_update_the_record_goes_on(disk: Path, filled_at: i
 
 def test_a_reserve_that_does_not_fit_takes_what_there_is(disk: Path) -> None:
     folder = StateFolder(disk / "state", reserve_bytes=10 * SIZE)
-    assert SIZE / 4 < folder.reserve.held_bytes < SIZE
+    assert SIZE / 4 < folder.reserve.held_bytes <= SIZE / 2
+    held = folder.reserve.held_bytes
+    assert folder.reserve.fill() == held, "the rest is for others, however often it is asked"
     assert os.stat(disk / "state" / "reserve").st_blocks * 512 >= folder.reserve.held_bytes, "really allocated"
     folder.close()

@@ -58,19 +58,22 @@ class Journal:
         _log_change(record, decided)
         return self.retell(decided)
 
-    def save(self, record: ModelFile) -> None:
-        """Write a record that is so far in memory only: pruning may have made room for it."""
-        if record.name not in self._unsaved:
-            return
-        try:
-            self._store.write_model(record)
-        except EnvironmentFailure:
-            return  # was logged when it happened first
-        self._unsaved.discard(record.name)
+    def catch_up(self, record: ModelFile) -> ModelFile:
+        """Write a record that is so far in memory only, and tell what could not be told: there may be room again."""
+        if record.name in self._unsaved:
+            try:
+                self._store.write_model(record)
+            except EnvironmentFailure:
+                return record  # was logged when it happened first
+            self._unsaved.discard(record.name)
+        return self.retell(record)
 
     def retell(self, record: ModelFile) -> ModelFile:
-        """Spool what may not be in the spool yet; what is there leaves the record with its next write."""
-        return replace(record, pending=tuple(t for t in record.pending if not self._tell(record.name, t)))
+        """Spool what may not be in the spool yet, in order; what is there leaves the record with its next write."""
+        waiting = list(record.pending)
+        while waiting and self._tell(record.name, waiting[0]):
+            waiting.pop(0)
+        return replace(record, pending=tuple(waiting)) if len(waiting) < len(record.pending) else record
 
 
 def ended_without_disk(record: ModelFile, event: Event, *, detail: str) -> ModelFile:

@@ -43,6 +43,7 @@ from edgemm_runtime.agent.update import events, machine, trial
 from edgemm_runtime.agent.update.events import Event, Trouble
 from edgemm_runtime.agent.update.loading import may_pass
 from edgemm_runtime.agent.update.machine import Step
+from edgemm_runtime.agent.update.space import Space
 from edgemm_runtime.engines.choice import Choice, Resources, SkipReason, choose
 
 _log = logging.getLogger(__name__)
@@ -84,11 +85,15 @@ class SelfTest(Protocol):
 
 @dataclass(frozen=True)
 class Box:
-    """What this machine has: engines with their versions, free memory and disk in bytes."""
+    """What this machine has: engines with their versions, free memory and disk in bytes.
+
+    `spool_bytes` is what the spool may still grow by.
+    """
 
     engines: Callable[[], dict[Engine, str]]
     memory_bytes: Callable[[], int]
     disk_bytes: Callable[[], int]
+    spool_bytes: Callable[[], int]
 
 
 @dataclass(frozen=True)
@@ -186,7 +191,8 @@ class Steps:
         if choice.variant is None:
             reasons = {skipped.reason for skipped in choice.skipped}
             reason = next(r for r in (SkipReason.NO_SPACE, SkipReason.NO_MEMORY, SkipReason.NO_ENGINE) if r in reasons)
-            return Trouble(reason.value, "; ".join(f"{s.variant} {s.detail}" for s in choice.skipped))
+            kept = self._space().told() if reason is SkipReason.NO_SPACE else ""
+            return Trouble(reason.value, "; ".join(f"{s.variant} {s.detail}" for s in choice.skipped) + kept)
         tools.shelf.put_manifest(data)
         return events.Prepared(choice.variant.id)
 
@@ -196,24 +202,25 @@ class Steps:
             manifest,
             policy=wanted.variants,
             engines=box.engines(),
-            resources=Resources(memory_bytes=box.memory_bytes(), disk_bytes=self._free_bytes()),
+            resources=Resources(memory_bytes=box.memory_bytes(), disk_bytes=self._space().available_bytes),
             present=present,
         )
 
-    def _free_bytes(self) -> int:
-        """Return what a download may take: not the room that is left for state."""
-        return max(0, self._tools.box.disk_bytes() - self._tools.limits.reserve_bytes)
+    def _space(self) -> Space:
+        box, limits = self._tools.box, self._tools.limits
+        return Space(box.disk_bytes(), state_bytes=limits.reserve_bytes, spool_bytes=box.spool_bytes())
 
     def _fetch(self, record: ModelFile, interrupt: threading.Event) -> Event:
         installed, tools = _candidate(record), self._tools
         manifest = tools.shelf.manifest(installed.digest)
         sizes = {digest: manifest.blobs[digest].size for digest in manifest.blobs_for(installed.variant)}
         needed = sum(tools.blobs.missing_bytes(digest, size) for digest, size in sizes.items())
-        found = self._free_bytes()
-        if needed > found and tools.prune():
-            found = self._free_bytes()
-        if needed > found:
-            return Trouble("no_space", f"{needed:,} bytes are needed, {found:,} are free: remove something")
+        space = self._space()
+        if needed > space.available_bytes and tools.prune():
+            space = self._space()
+        if needed > (found := space.available_bytes):
+            detail = f"{needed:,} bytes are needed, {found:,} are free: remove something{space.told()}"
+            return Trouble(machine.NO_SPACE, detail)
         for digest, size in sizes.items():
             tools.blobs.fetch(digest, size, check=lambda: _check(interrupt))
         return events.Fetched()

@@ -77,6 +77,11 @@ class Updater:
             self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
+    def catch_up(self) -> None:
+        """Keep and tell what a full disk kept from being kept and told; to be called now and then."""
+        with self._changing:
+            self.record = self._journal.catch_up(self.record)
+
     def work(self) -> bool:
         """Obey the wish and take one step; tells whether there may be more to do at once."""
         if not self._obey():
@@ -89,7 +94,7 @@ class Updater:
         except Interrupted:
             return not self._stopping
         if event is None:
-            self._journal.save(self.record)
+            self.catch_up()
             return self._unfulfilled()
         self._apply(event)
         return True

@@ -167,3 +167,22 @@ def test_a_target_that_is_no_manifest(fleet: SimulatedFleet, device: _Device) ->
     fleet.tuf.publish(broken)
     with pytest.raises(BundleError, match="newer"):
         device.repository().manifest(replace(_wanted(fleet), version="4.0.0", digest=sha256(broken.encode())))
+
+
+def test_it_needs_no_folder_for_temporary_files(
+    device: _Device, fleet: SimulatedFleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none() -> str:
+        raise FileNotFoundError("no usable temporary directory found")
+
+    monkeypatch.setattr("tempfile._get_default_tempdir", none)
+    monkeypatch.setattr("tempfile.tempdir", None)
+    manifest, _ = device.repository().manifest(fleet.model("tiny", "1.0.0"))
+    assert manifest.version == "1.0.0"
+
+
+def test_more_bytes_than_the_metadata_says_are_not_taken(device: _Device, fleet: SimulatedFleet) -> None:
+    path = f"{TUF_METADATA_PATH}timestamp.json"
+    fleet.tuf.files[path] += b" " * 20_000_000
+    with pytest.raises(TrustError, match="more than"):
+        device.repository().manifest(fleet.model("tiny", "1.0.0"))

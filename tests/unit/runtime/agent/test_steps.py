@@ -59,6 +59,18 @@ def test_no_space_names_what_is_needed_and_what_is_there(world: DeviceWorld) -> 
     assert world.serves() == "1.0.0"
 
 
+def test_what_the_spool_may_still_take_is_not_for_a_download(world: DeviceWorld) -> None:
+    world.disk_bytes, world.spool_growth_bytes = 5_000_100, 5_000_000
+    assert _reach(world, VERSIONS.wanted("2.0.0")) == ("rejected", "no_space")
+    assert world.record.update is not None
+    assert world.record.update.detail == (
+        "tflite:float32 needs 1,160 bytes of disk, 100 are free"
+        " (of 5,000,100 free bytes 0 are kept for the device's state and 5,000,000 for its spool)"
+    )
+    world.spool_growth_bytes = 4_000_000
+    assert _reach(world, VERSIONS.wanted("2.0.0", attempt=2, config=_quick())) == ("committed", None)
+
+
 @pytest.mark.parametrize("steps_before", [0, 1], ids=["before the manifest came", "after it"])
 def test_what_nobody_needs_makes_room(world: DeviceWorld, monkeypatch: pytest.MonkeyPatch, steps_before: int) -> None:
     steps = world.updater._steps
