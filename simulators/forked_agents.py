@@ -34,7 +34,7 @@ from edgemm_runtime.engines import loading, selftest
 from edgemm_runtime.installed import available, entry_of
 from simulators.kill_seam import KillSeam
 
-LIMITS = AgentLimits(backoff_first_s=0.02, backoff_max_s=0.2, telemetry_interval_s=0.3, reserve_bytes=0)
+LIMITS = AgentLimits(backoff_first_s=0.02, backoff_max_s=0.2, telemetry_interval_s=0.3, reserve_bytes=0, spool_hold_s=0)
 
 
 class SelfTest(StrEnum):
