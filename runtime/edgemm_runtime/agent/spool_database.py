@@ -25,7 +25,7 @@ A file that exists keeps the size that it has. `benchmarks/spool.py` measures.
 """
 _WAL_BYTES = 4096 * 1024
 """The log is folded into the file at about this size, whatever the file's pages are."""
-_COMMIT_PAGES, _MESSAGE_PAGES, _REMOVAL_PAGES = 24, 5, 5
+_COMMIT_PAGES, _MESSAGE_PAGES, _REMOVAL_PAGES = 24, 2, 4
 """The most pages that a commit changes besides those of bodies; tests compare with what SQLite writes."""
 _CHUNK_ROWS = 64
 _SCHEMA = """
@@ -39,8 +39,8 @@ CREATE TABLE IF NOT EXISTS message (
     UNIQUE (boot, stream, sequence)
 );
 CREATE TABLE IF NOT EXISTS spooled (source TEXT PRIMARY KEY, serial INTEGER NOT NULL) WITHOUT ROWID;
-PRAGMA user_version = 1;
 """
+_VERSION = 1
 _BUDGET_SCHEMA = "CREATE TABLE IF NOT EXISTS budget (id INTEGER PRIMARY KEY, left_bytes INTEGER, as_of_s REAL)"
 
 Key = tuple[str, Stream]
@@ -203,6 +203,8 @@ def _connect(path: Path) -> sqlite3.Connection:
         database.execute(f"PRAGMA wal_autocheckpoint = {_WAL_BYTES // int(page_bytes)}")
         database.execute("PRAGMA synchronous = FULL")
         database.executescript(_SCHEMA)
+        if database.execute("PRAGMA user_version").fetchone() != (_VERSION,):  # which writes even what is there already
+            database.execute(f"PRAGMA user_version = {_VERSION}")
         _check(database)
     except BaseException:
         database.close()

@@ -21,7 +21,6 @@ from dataclasses import dataclass, replace
 from edgemm.messages import Stream
 
 DAY_S = 86400.0
-_ANYTHING_BYTES = 2.0**60
 
 
 @dataclass(frozen=True)
@@ -43,6 +42,11 @@ class WriteBudget:
         return self.day_bytes / 16
 
     @property
+    def patience_bytes(self) -> float:
+        """Until so much may be written, what is more than may be written waits: many messages a commit cost less."""
+        return (self.day_bytes / 4 - self.reserve_bytes) / 2
+
+    @property
     def fold_bytes(self) -> int:
         """How much may have been paid, at most, that is only written when SQLite's log is folded."""
         return self.day_bytes // 8
@@ -56,6 +60,9 @@ class WriteBudget:
     def charged(self, written_bytes: float) -> WriteBudget:
         """Return what is left after a write."""
         return replace(self, left_bytes=self.left_bytes - written_bytes)
+
+
+_ANYTHING = WriteBudget.full(2**60, now_s=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,25 +137,30 @@ def plan(budget: WriteBudget | None, memory: Memory, *, rules: SpoolRules, price
     """Decide; without a budget everything that is due is written."""
     if not _is_due(memory, rules):
         return Plan()
-    left = _ANYTHING_BYTES if budget is None else budget.left_bytes
-    spare = _ANYTHING_BYTES if budget is None else budget.left_bytes - budget.reserve_bytes
-    events, cost = _affordable(memory, Stream.EVENT, left - price.commit, price)
-    cost += price.commit
+    if budget is None:
+        budget = _ANYTHING
+    events, cost = _affordable(memory, Stream.EVENT, budget.left_bytes - price.commit, budget, price)
+    spare = budget.left_bytes - budget.reserve_bytes - price.commit - cost
     # What nobody needs any more goes before windows come, or the file would outgrow its cap.
-    removals = int(min(memory.removals, max(0.0, spare - cost) // price.removal))
-    cost += removals * price.removal
-    windows, more = _affordable(memory, Stream.TELEMETRY, spare - cost, price)
-    write, cost = events + windows, cost + more
-    return Plan(tuple(sorted(write)), removals, cost if write or removals else 0)
+    removals = min(memory.removals, int(max(0.0, spare) // price.removal))
+    if removals < memory.removals and spare < budget.patience_bytes - price.commit:
+        removals = 0
+    windows, more = _affordable(memory, Stream.TELEMETRY, spare - removals * price.removal, budget, price)
+    if not events and not windows and not removals:
+        return Plan()
+    most = price.commit + cost + more + removals * price.removal
+    return Plan(tuple(sorted([*events, *windows])), removals, most)
 
 
-def _affordable(memory: Memory, stream: Stream, left: float, price: Price) -> tuple[list[int], int]:
+def _affordable(
+    memory: Memory, stream: Stream, left: float, budget: WriteBudget, price: Price
+) -> tuple[list[int], int]:
     """Return the oldest messages of a stream that fit into what is left, and what they cost."""
-    found, cost = [], 0
+    found, cost = list[int](), 0
     for index, message in enumerate(memory.messages):
         if message.stream is stream:
             if cost + price.of(message.size) > left:
-                break
+                return (found, cost) if left >= budget.patience_bytes - price.commit else ([], 0)
             cost += price.of(message.size)
             found.append(index)
     return found, cost

@@ -41,7 +41,7 @@ def test_what_is_due(messages: Sequence[tuple[Stream, int, float]], write: tuple
     ("left", "write"),
     [
         pytest.param(10_000 + 1000 + 4 * 300, (0, 1, 2, 3), id="all can be paid"),
-        pytest.param(10_000 + 1000 + 4 * 300 - 1, (0, 1, 3), id="all but one: the oldest go"),
+        pytest.param(10_000 + 1000 + 4 * 300 - 1, (3,), id="not all windows can, so they wait for each other"),
         pytest.param(10_000 + 1000 + 300, (3,), id="no window can, and the event can"),
         pytest.param(1300, (3,), id="of what is kept for events"),
         pytest.param(1299, (), id="nothing can"),
@@ -58,8 +58,18 @@ def test_what_is_stored_is_removed_in_one_commit_and_within_the_budget() -> None
     assert _plan(removals=9, age=600).removals == 9
     assert _plan(removals=10).removals == 10
     assert _plan((E, 500, 0), removals=1).removals == 1
-    assert _plan(removals=10, left=10_000 + 1000 + 3 * 50).removals == 3
-    assert not _plan(removals=10, left=10_000 + 1000 + 49).writes
+    assert _plan(removals=10, left=10_000 + 1000 + 10 * 50).removals == 10
+    assert not _plan(removals=10, left=10_000 + 1000 + 10 * 50 - 1).writes
+    assert _plan(removals=1000, left=25_000).removals == 14_000 // 50
+
+
+def test_a_backlog_is_written_by_many_at_a_time_and_the_oldest_go_first() -> None:
+    backlog = [(T, 500, 700.0)] * 100
+    assert not _plan(*backlog, left=24_999).writes
+    assert _plan(*backlog, left=25_000).write == tuple(range(14_000 // 300))
+    events = [(E, 500, 700.0)] * 100
+    assert not _plan(*events, left=14_999).writes
+    assert _plan(*events, left=15_000).write == tuple(range(14_000 // 300))
 
 
 def test_what_memory_has_no_room_for_goes_windows_first_and_the_oldest_of_them() -> None:
