@@ -28,6 +28,7 @@ from edgemm_runtime.agent.write_budget import AT_ONCE, Memory, Plan, SpoolRules,
 _log = logging.getLogger(__name__)
 _OVERHEAD_BYTES = 64
 """What a row costs besides its body, roughly."""
+_RETRY_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,7 @@ class Spool:
             raise
         self._state = _State(count=count, size=size + count * _OVERHEAD_BYTES)
         self._written = 0
+        self._retry_s = 0.0
 
     def close(self) -> None:
         """Write what waits in memory, within the budget, and close the database."""
@@ -170,11 +172,15 @@ class Spool:
             return dropped
 
     def write_due(self) -> None:
-        """Write what has waited long enough."""
+        """Write what has waited long enough; where the disk is full or broken it is asked again once a minute."""
         with self._lock:
+            now_s = self._monotonic()
+            if now_s < self._retry_s:
+                return
             try:
                 self._settle(self._rules)
             except sqlite3.Error as err:
+                self._retry_s = now_s + _RETRY_S
                 _log.warning("spool cannot write, and holds in memory messages=%d error=%s", len(self._state.held), err)
 
     def gauges(self) -> SpoolGauges:
@@ -295,7 +301,7 @@ class Spool:
     def _rows(self, position: int, state: _State | None = None) -> Iterator[Row]:
         """Yield what is wanted, on the disk and in memory, in order."""
         state = state or self._state
-        on_disk = (r for r in self._database.rows(position) if r.sequence > state.gone.get((r.boot, r.stream), 0))
+        on_disk = self._database.rows(position, gone=state.gone)
         held = (h.row for h in state.held if h.row.id > position)
         return heapq.merge(on_disk, held, key=lambda row: row.id)
 
