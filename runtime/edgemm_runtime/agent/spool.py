@@ -46,10 +46,15 @@ class Spooled:
 
 @dataclass(frozen=True)
 class _Held:
-    """A message in memory, since a time."""
+    """A message in memory, and what a plan has to know of it."""
 
     row: Row
-    since_s: float
+    waiting: Waiting
+
+    @property
+    def key(self) -> Key:
+        """Its boot and stream."""
+        return self.row.boot, self.row.stream
 
 
 @dataclass(frozen=True)
@@ -197,7 +202,7 @@ class Spool:
         row = Row(self._last_id + 1, self._boot, self._boot_count, stream, sequence, body, source)
         at_once = stream is Stream.EVENT or self._rules.hold_s <= 0
         try:
-            self._admit(_Held(row, now_s))
+            self._admit(_Held(row, Waiting(stream, len(body), now_s)))
             self._settle(self._rules)
         except sqlite3.Error as err:
             _log.warning("spool cannot write a message stream=%s error=%s", stream.value, err)
@@ -220,12 +225,12 @@ class Spool:
         """Return the state in which the messages of a boot and stream up to a sequence are not wanted any more."""
         gone = state.gone.get(key, 0)
         on_disk = self._database.found(key, above=gone, to=sequence)
-        leaving = [h for h in state.held if (h.row.boot, h.row.stream) == key and h.row.sequence <= sequence]
-        size = on_disk.size + sum(len(h.row.body) for h in leaving)
-        count = on_disk.count + len(leaving)
+        staying = tuple(h for h in state.held if h.key != key or h.row.sequence > sequence)
+        size = on_disk.size + sum(h.waiting.size for h in state.held) - sum(h.waiting.size for h in staying)
+        count = on_disk.count + len(state.held) - len(staying)
         return replace(
             state,
-            held=tuple(h for h in state.held if h not in leaving) if leaving else state.held,
+            held=staying,
             gone=state.gone | {key: on_disk.last} if on_disk.count else state.gone,
             removals=state.removals + on_disk.count,
             removals_since_s=state.removals_since_s if state.removals else self._monotonic(),
@@ -242,7 +247,7 @@ class Spool:
         state, now_s = self._state, self._monotonic()
         if not state.held and not state.removals:
             return
-        waiting = [Waiting(h.row.stream, len(h.row.body), h.since_s) for h in state.held]
+        waiting = [h.waiting for h in state.held]
         memory = Memory(now_s, waiting, state.removals, state.removals_since_s)
         budget = None if self._budget is None else self._budget.at(now_s)
         decided = plan(budget, memory, rules=rules, price=self._database.price)
@@ -263,10 +268,11 @@ class Spool:
         )
         self._budget = None if budget is None else budget.charged(written)
         self._written += written
+        now_on_disk = set(decided.write)
         done = [key for key, (to, _) in removed.items() if to == state.gone[key]]
         self._state = replace(
             state,
-            held=tuple(h for index, h in enumerate(state.held) if index not in set(decided.write)),
+            held=tuple(h for index, h in enumerate(state.held) if index not in now_on_disk),
             gone={key: to for key, to in state.gone.items() if key not in done},
             removals=state.removals - sum(count for _, count in removed.values()),
         )
@@ -285,7 +291,7 @@ class Spool:
     def _shed(self) -> None:
         """Drop what neither the disk nor memory has room for."""
         state = self._state
-        waiting = [Waiting(h.row.stream, len(h.row.body), h.since_s) for h in state.held]
+        waiting = [h.waiting for h in state.held]
         if not (drop := excess(waiting, rules=self._rules)):
             return
         size = sum(waiting[index].size + _OVERHEAD_BYTES for index in drop)
@@ -307,7 +313,7 @@ class Spool:
 
     def _floor(self, key: Key) -> int:
         lowest = self._database.lowest(key, above=self._state.gone.get(key, 0))
-        held = [h.row.sequence for h in self._state.held if (h.row.boot, h.row.stream) == key]
+        held = [h.row.sequence for h in self._state.held if h.key == key]
         return min([*held, *([] if lowest is None else [lowest])])
 
     def _held_serial(self, source: str) -> int:

@@ -168,12 +168,14 @@ def _affordable(
 
 def excess(messages: Sequence[Waiting], *, rules: SpoolRules) -> frozenset[int]:
     """Return indexes of what could not be written and does not fit into memory: windows, oldest first, then events."""
-    size, drop = sum(message.size for message in messages), set()
-    for index in sorted(range(len(messages)), key=lambda i: (messages[i].stream is Stream.EVENT, i)):
-        if size <= rules.memory_bytes:
-            break
-        size -= messages[index].size
-        drop.add(index)
+    size, drop = sum(message.size for message in messages), set[int]()
+    for stream in (Stream.TELEMETRY, Stream.EVENT):
+        for index, message in enumerate(messages):
+            if size <= rules.memory_bytes:
+                return frozenset(drop)
+            if message.stream is stream:
+                size -= message.size
+                drop.add(index)
     return frozenset(drop)
 
 
