@@ -37,7 +37,7 @@ from simulators.full_disk import fill
 from simulators.kill_seam import KillSeam
 from simulators.record_writes import at_write
 
-LIMITS = AgentLimits(backoff_first_s=0.02, backoff_max_s=0.2, telemetry_interval_s=0.3, reserve_bytes=0)
+LIMITS = AgentLimits(backoff_first_s=0.02, backoff_max_s=0.2, telemetry_interval_s=0.3, reserve_bytes=0, spool_hold_s=0)
 
 
 class SelfTest(StrEnum):

@@ -245,11 +245,18 @@ class SystemGauges(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Of the most worn eMMC, in steps of 10 and rounded up; 110 is beyond its life."""
 
 
-class SpoolGauges(Struct, frozen=True, kw_only=True):
-    """How much waits on the device for an acknowledgement, and how much was dropped since boot."""
+class SpoolGauges(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How much waits on the device for an acknowledgement, and how much was dropped and written since boot.
+
+    What may be None is left out by devices that do not count it.
+    """
 
     waiting: Natural = msgspec.field(name="w")
     dropped: Natural = msgspec.field(name="x")
+    unwritten: Natural | None = msgspec.field(name="o", default=None)
+    """Of `dropped`, those that neither the day's budget of writes nor memory had room for."""
+    written_bytes: Natural | None = msgspec.field(name="b", default=None)
+    """What the spool has handed to storage, in blocks of 4,096 bytes."""
 
 
 class Telemetry(Struct, frozen=True, kw_only=True):

@@ -25,7 +25,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.service]
 DAY = 24 * 60
 IN_FLIGHT = 16
 FEW = 100
-QUICK: Mapping[str, float] = {"telemetry_interval_s": 0.002, "resend_after_s": 1.0, "backoff_max_s": 0.2}
+QUICK: Mapping[str, float] = {
+    "telemetry_interval_s": 0.002, "resend_after_s": 1.0, "backoff_max_s": 0.2, "spool_hold_s": 0.0,
+    "sd_write_bytes_per_day": 2**50,
+}  # fmt: skip
 
 
 class Offline:

@@ -30,7 +30,9 @@ from edgemm_runtime.agent.documents import (
     Update,
 )
 from edgemm_runtime.agent.spool import Spool
+from edgemm_runtime.agent.spool_database import Row, SpoolDatabase
 from edgemm_runtime.agent.state_folder import StateFolder
+from edgemm_runtime.agent.write_budget import WriteBudget
 from tests.golden.vector import DIRECTOR, Vector
 from tests.golden.wire import BOOT, DESIRED, ENROLMENT_RESPONSE
 
@@ -66,6 +68,7 @@ MODEL = ModelFile(
     ),
 )
 SPOOLED = [(Stream.EVENT, 1, b"{}"), (Stream.TELEMETRY, 1, b"\x80")]
+BUDGET = WriteBudget(day_bytes=2**25, left_bytes=4_000_000, as_of_s=86_400.25)
 PROFILE = Profile(url=IDENTITY.url, token="emp1_secret", tls_fingerprint="cd" * 32, root=IDENTITY.root)
 
 
@@ -100,6 +103,27 @@ def _read_spool(data: bytes) -> list[tuple[Stream, int, bytes]]:
         spool = Spool(path, boot="f" * 16, boot_count=5, max_bytes=10_000)
         found = [(m.stream, m.sequence, m.body) for m in spool.after(0, limit=10)]
         spool.close()
+        return found
+
+
+def _write_budget(budget: WriteBudget) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "spool.sqlite"
+        database = SpoolDatabase(path)
+        database.budget(budget.day_bytes, now_s=0)
+        rows = [Row(number, BOOT, 4, *message) for number, message in enumerate(SPOOLED, start=1)]
+        database.commit(rows, gone={}, budget=budget, most=0)
+        database.close()
+        return _dump(path)
+
+
+def _read_budget(data: bytes) -> WriteBudget:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "spool.sqlite"
+        _restore(path, data)
+        database = SpoolDatabase(path)
+        found = database.budget(BUDGET.day_bytes, now_s=BUDGET.as_of_s)
+        database.close()
         return found
 
 
@@ -160,6 +184,7 @@ VECTORS = [
     _document("actions.json", ActionsFile(results=(ActionResult(id="a-1", ok=True),))),
     _document("models/wake-word.json", MODEL),
     Vector("device/spool.sql", SPOOLED, _write_spool, _read_spool),
+    Vector("device/spool-budget.sql", BUDGET, _write_budget, _read_budget),
     Vector("fleet/fleet.json", FleetConfig(name="home", public_url=IDENTITY.url), _write_line, _read_config),
     Vector("fleet/profile.json", PROFILE, _write_line, _read_profile),
     Vector("fleet/database.sql", True, _write_database, _read_database),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 from securesystemslib.signer import CryptoSigner
 
 from edgemm import messages
@@ -136,6 +137,7 @@ TELEMETRY = Telemetry(
     ),
     spool=SpoolGauges(waiting=1, dropped=0),
 )
+TELEMETRY_WRITES = replace(TELEMETRY, spool=SpoolGauges(waiting=1, dropped=3, unwritten=2, written_bytes=1_245_184))
 TOKEN = EnrolmentToken(secret=bytes(range(16)), root_digest="ab" * 32, tls_fingerprint="cd" * 32)
 PLAIN_TOKEN = EnrolmentToken(secret=bytes(range(16)), root_digest="ab" * 32)
 ENROLMENT_REQUEST = EnrolmentRequest(
@@ -191,6 +193,7 @@ VECTORS = [
     _control("messages/status.json", STATUS),
     _control("messages/ack.json", ACK),
     Vector("messages/telemetry.msgpack", TELEMETRY, messages.encode_telemetry, messages.decode_telemetry),
+    Vector("messages/telemetry-writes.msgpack", TELEMETRY_WRITES, messages.encode_telemetry, messages.decode_telemetry),
     _sealed("envelopes/desired.json", DESIRED, PayloadType.DESIRED, DIRECTOR),
     _sealed("envelopes/reported.json", REPORTED, PayloadType.REPORTED, DEVICE),
     _sealed("envelopes/event.json", EVENT, PayloadType.EVENT, DEVICE),

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from edgemm.messages import Stream, StreamAck
 from edgemm_runtime.agent.spool import Spool
+from edgemm_runtime.agent.write_budget import AT_ONCE, SpoolRules
 
 BOOTS = ("a" * 16, "b" * 16)
 Step = tuple[str, int, int]
@@ -18,14 +19,16 @@ adds = st.tuples(st.just("add"), st.integers(0, 1), st.just(0))
 acks = st.tuples(st.just("ack"), st.integers(0, 3), st.integers(0, 12))
 restarts = st.tuples(st.just("restart"), st.just(0), st.just(0))
 STREAMS = list(Stream)
+RULES = [AT_ONCE, SpoolRules(hold_s=1e9), SpoolRules(hold_s=1e9, batch_bytes=9, batch_removals=3)]
+"""Each message a commit; windows in memory until the spool is closed; a few at a time."""
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.one_of(adds, adds, acks, restarts), max_size=40))
-def test_only_acknowledged_messages_go(steps: list[Step]) -> None:
+@given(st.lists(st.one_of(adds, adds, acks, restarts), max_size=40), st.sampled_from(RULES))
+def test_only_acknowledged_messages_go(steps: list[Step], rules: SpoolRules) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path, boot = Path(folder) / "spool", 0
-        spool = Spool(path, boot=BOOTS[boot], boot_count=1, max_bytes=10**6)
+        spool = Spool(path, boot=BOOTS[boot], boot_count=1, max_bytes=10**6, rules=rules)
         expected: set[tuple[str, Stream, int]] = set()
         for kind, which, number in steps:
             stream = STREAMS[which % 2]
@@ -40,7 +43,7 @@ def test_only_acknowledged_messages_go(steps: list[Step]) -> None:
             elif boot == 0:
                 spool.close()
                 boot = 1
-                spool = Spool(path, boot=BOOTS[boot], boot_count=2, max_bytes=10**6)
+                spool = Spool(path, boot=BOOTS[boot], boot_count=2, max_bytes=10**6, rules=rules)
         held = spool.after(0, limit=1000)
         assert {(m.boot, m.stream, m.sequence) for m in held} == expected
         assert spool.gauges().waiting == len(expected)
@@ -51,12 +54,12 @@ def test_only_acknowledged_messages_go(steps: list[Step]) -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.lists(st.integers(1, 200), min_size=1, max_size=40))
-def test_the_cap_holds_and_what_is_left_is_the_latest(sizes: list[int]) -> None:
+@given(st.lists(st.integers(1, 200), min_size=1, max_size=40), st.sampled_from(Stream), st.sampled_from(RULES))
+def test_the_cap_holds_and_what_is_left_is_the_latest(sizes: list[int], stream: Stream, rules: SpoolRules) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        spool = Spool(Path(folder) / "spool", boot=BOOTS[0], boot_count=1, max_bytes=1000)
+        spool = Spool(Path(folder) / "spool", boot=BOOTS[0], boot_count=1, max_bytes=1000, rules=rules)
         for number, size in enumerate(sizes, start=1):
-            assert spool.add(Stream.EVENT, bytes(size), sequence=number)
+            assert spool.add(stream, bytes(size), sequence=number)
         held = [m.sequence for m in spool.after(0, limit=1000)]
         assert held == list(range(len(sizes) - len(held) + 1, len(sizes) + 1))
         assert sum(sizes[n - 1] + 64 for n in held) <= 1000

@@ -43,6 +43,7 @@ from edgemm_runtime.agent.update.journal import Journal
 from edgemm_runtime.agent.update.steps import Box, Steps, Tools
 from edgemm_runtime.agent.update.updater import Updater
 from edgemm_runtime.agent.wishes import Wishes
+from edgemm_runtime.agent.write_budget import SpoolRules
 from edgemm_runtime.engines import available, selftest
 from edgemm_runtime.engines.source import BundleSource
 from edgemm_runtime.serving.counters import ServedKey
@@ -110,7 +111,13 @@ class Agent:
         who = Speaker(identity.fleet, identity.device, secrets.token_hex(8), _count_boot(folder, self._time))
         with folder.room_for(_SPOOL_OPENING_BYTES):
             self._spool = open_spool(
-                folder.path(_SPOOL), boot=who.boot, boot_count=who.boot_count, max_bytes=limits.spool_bytes
+                folder.path(_SPOOL),
+                boot=who.boot,
+                boot_count=who.boot_count,
+                max_bytes=limits.spool_bytes,
+                day_bytes=limits.sd_write_bytes_per_day,
+                rules=SpoolRules(hold_s=limits.spool_hold_s, memory_bytes=limits.spool_memory_bytes),
+                monotonic=clock.monotonic,
             )
         self._reporter = Reporter(
             who, load_key(folder.path(KEY_NAME)), self._spool, now=self._time.now, clock=clock, limits=limits

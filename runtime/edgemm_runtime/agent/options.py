@@ -21,6 +21,15 @@ class AgentLimits:
     spool_bytes: int = 16 * MIB
     """Events and telemetry that wait for an acknowledgement; beyond it the oldest are dropped and counted."""
 
+    sd_write_bytes_per_day: int = 32 * MIB
+    """What the spool may write to the disk in any 24 hours that the device runs; a card wears by it."""
+
+    spool_hold_s: float = 600.0
+    """A window of telemetry that is not acknowledged by then is written; a loss of power costs what is not written."""
+
+    spool_memory_bytes: int = MIB
+    """What waits in memory where the budget is used up; beyond it the oldest windows are dropped and counted."""
+
     resend_after_s: float = 30.0
     """What is not acknowledged by then is sent again."""
 

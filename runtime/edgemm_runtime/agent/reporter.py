@@ -159,7 +159,8 @@ class Reporter:
             self._window = self._window.acknowledged(dropped, self._clock.monotonic(), oldest=oldest)
 
     def pump(self, link: Publisher, look: Callable[[], Situation]) -> None:
-        """Send what is to be said now; `look` is called where the situation is to be told."""
+        """Write what is due and send what is to be said; `look` is called where the situation is to be told."""
+        self._spool.write_due()
         if not link.connected:
             return
         if self._changed:

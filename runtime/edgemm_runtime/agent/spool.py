@@ -1,46 +1,35 @@
 """Events and telemetry that the fleet has not acknowledged as stored: bounded, durable, in order.
 
-SQLite with a write-ahead log: one fsync a message. Beyond the cap the oldest messages are dropped and counted;
-otherwise only an acknowledgement drops one. A full disk costs the new message, which is counted, and nothing else; a
-message with a source is not lost, for the source tells it again.
-Every message has (boot, stream, sequence from 1); what earlier boots left is sent before what this one adds.
+Events are on the disk when `add` returns. Windows of telemetry wait in memory until they are due, and are sent from
+there: one that is acknowledged by then is never written, and one that is not is written with others, in one commit. A
+loss of power costs what waits in memory, and nothing else. What is written stays within a budget (`write_budget`).
+
+Beyond the cap the oldest messages are dropped and counted; otherwise only an acknowledgement drops one. A full disk
+costs the new message, which is counted, and nothing else; a message with a source is not lost, for the source tells it
+again. Every message has (boot, stream, sequence from 1), and a boot id is never used again; what earlier boots left is
+sent before what this one adds.
 """
 
 from __future__ import annotations
 
+import heapq
 import logging
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 
 from edgemm.messages import SpoolGauges, Stream, StreamAck
+from edgemm_runtime.agent.spool_database import Key, Row, SpoolDatabase
+from edgemm_runtime.agent.write_budget import AT_ONCE, Memory, Plan, SpoolRules, Waiting, WriteBudget, excess, plan
 
 _log = logging.getLogger(__name__)
 _OVERHEAD_BYTES = 64
 """What a row costs besides its body, roughly."""
-_PAGE_BYTES = 512
-"""SQLite's smallest: a message's commit rewrites whole pages, and a card wears by what is written.
-
-A file that exists keeps the size that it has. `benchmarks/spool.py` measures.
-"""
-_WAL_BYTES = 4096 * 1024
-"""The log is folded into the file at about this size, whatever the file's pages are."""
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS message (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    boot TEXT NOT NULL,
-    boot_count INTEGER NOT NULL,
-    stream TEXT NOT NULL,
-    sequence INTEGER NOT NULL,
-    body BLOB NOT NULL,
-    UNIQUE (boot, stream, sequence)
-);
-CREATE TABLE IF NOT EXISTS spooled (source TEXT PRIMARY KEY, serial INTEGER NOT NULL) WITHOUT ROWID;
-PRAGMA user_version = 1;
-"""
+_RETRY_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -56,35 +45,98 @@ class Spooled:
     body: bytes
 
 
+@dataclass(frozen=True)
+class _Held:
+    """A message in memory, and what a plan has to know of it."""
+
+    row: Row
+    waiting: Waiting
+
+    @property
+    def key(self) -> Key:
+        """Its boot and stream."""
+        return self.row.boot, self.row.stream
+
+
+@dataclass(frozen=True)
+class _State:
+    """What the spool knows besides its database; replaced as a whole, so that what fails is as if it never was."""
+
+    held: tuple[_Held, ...] = ()
+    gone: dict[Key, int] = field(default_factory=dict)
+    """Up to which sequence the messages on the disk are not wanted any more; they are removed by a later commit."""
+    removals: int = 0
+    removals_since_s: float = 0.0
+    count: int = 0
+    size: int = 0
+    dropped: int = 0
+    unwritten: int = 0
+
+
 class Spool:
-    """The spool of one device; safe to use from many threads.
+    """The spool of one device; safe to use from many threads. `day_bytes` is what a day may write, None: anything.
 
     Raises:
         sqlite3.Error: the disk is so full or broken that not even an empty spool can be made.
     """
 
-    def __init__(self, path: Path, *, boot: str, boot_count: int, max_bytes: int) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        boot: str,
+        boot_count: int,
+        max_bytes: int,
+        day_bytes: int | None = None,
+        rules: SpoolRules = AT_ONCE,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._lock = threading.RLock()
         self._boot, self._boot_count, self._max_bytes = boot, boot_count, max_bytes
+        self._rules, self._monotonic = rules, monotonic
         self._sequences = dict.fromkeys(Stream, 0)
-        self._dropped = 0
-        self._count = self._bytes = 0
+        self._database = SpoolDatabase(path)
+        try:
+            self._last_id = self._database.last_id()
+            count, size = self._database.count_all()
+            self._budget = None if day_bytes is None else self._database.budget(day_bytes, now_s=monotonic())
+        except BaseException:
+            self._database.close()
+            raise
+        self._state = _State(count=count, size=size + count * _OVERHEAD_BYTES)
+        self._written = 0
+        self._retry_s = 0.0
         self._failing = False
-        self._database = _open(path)
-        self._count_held()
 
     def close(self) -> None:
-        """Close the database."""
+        """Write what waits in memory, within the budget, and close the database."""
         with self._lock:
+            try:
+                self._settle(replace(self._rules, hold_s=0.0))
+            except sqlite3.Error as err:
+                _log.warning("spool lost what was in memory messages=%d error=%s", len(self._state.held), err)
             self._database.close()
 
     def add(self, stream: Stream, body: bytes, *, sequence: int) -> bool:
         """Keep a message; tells whether it could be kept. `sequence` comes from `next_sequence`."""
-        return self._add(stream, body, sequence=sequence, source=None)
+        with self._lock:
+            return self._add(stream, body, sequence=sequence, source=None)
 
     def add_once(self, stream: Stream, body: bytes, *, sequence: int, source: str, serial: int) -> bool:
-        """Keep a message unless `source` already spooled this serial or a later one; tells whether it is known now."""
-        return self._add(stream, body, sequence=sequence, source=(source, serial))
+        """Keep a message unless `source` already spooled this serial or a later one; tells whether the disk has it."""
+        with self._lock:
+            try:
+                if self._database.last_serial(source) >= serial:
+                    return True
+                if self._held_serial(source) < serial:
+                    return self._add(stream, body, sequence=sequence, source=(source, serial)) and (
+                        self._held_serial(source) < serial
+                    )
+                self._settle(self._rules)
+            except sqlite3.Error as err:
+                self._failed(f"keep a message stream={stream.value}", err)
+                return False
+            return self._held_serial(source) < serial
 
     def next_sequence(self, stream: Stream) -> int:
         """Return the sequence that this boot's next message of a stream will have."""
@@ -98,147 +150,211 @@ class Spool:
             sqlite3.Error: the database cannot be read.
         """
         with self._lock:
-            row = self._database.execute("SELECT serial FROM spooled WHERE source = ?", (source,)).fetchone()
-        return 0 if row is None else int(row[0])
+            return max(self._database.last_serial(source), self._held_serial(source))
 
     def after(self, position: int, *, limit: int) -> list[Spooled]:
         """Return messages in order whose id is greater than `position`."""
-        query = (
-            "SELECT id, boot, boot_count, stream, sequence, (SELECT min(sequence) FROM message AS held"
-            " WHERE held.boot = message.boot AND held.stream = message.stream), body"
-            " FROM message WHERE id > ? ORDER BY id LIMIT ?"
-        )
         with self._lock:
-            rows = self._database.execute(query, (position, limit)).fetchall()
-        return [Spooled(r[0], r[1], r[2], Stream(r[3]), r[4], r[5], r[6]) for r in rows]
+            floors: dict[Key, int] = {}
+            found = []
+            for row in islice(self._rows(position), limit):
+                key = row.boot, row.stream
+                if key not in floors:
+                    floors[key] = self._floor(key)
+                found.append(Spooled(row.id, row.boot, row.boot_count, row.stream, row.sequence, floors[key], row.body))
+            return found
 
     def acknowledge(self, acks: Iterable[StreamAck]) -> int:
-        """Drop what is stored; returns how many messages that were."""
+        """Drop what is stored; returns how many messages that were. From the disk they go with a later commit."""
         with self._lock:
-            before = self._count
+            before = self._state.count
             try:
-                with self._transaction():
-                    for ack in acks:
-                        which = "boot = ? AND stream = ? AND sequence <= ?"
-                        self._remove(which, (ack.boot, ack.stream.value, ack.sequence))
+                for ack in acks:
+                    self._state = self._without(self._state, (ack.boot, ack.stream), ack.sequence)
+                dropped = before - self._state.count
+                self._settle(self._rules)
             except sqlite3.Error as err:
-                self._failed("drop what is stored; it will be sent again", err)
-            return before - self._count
+                self._failed("drop what is stored", err)
+                dropped = before - self._state.count
+            return dropped
+
+    def write_due(self) -> None:
+        """Write what has waited long enough; where the disk is full or broken it is asked again once a minute."""
+        with self._lock:
+            now_s = self._monotonic()
+            if now_s < self._retry_s:
+                return
+            try:
+                self._settle(self._rules)
+            except sqlite3.Error as err:
+                self._retry_s = now_s + _RETRY_S
+                self._failed(f"write, and holds in memory messages={len(self._state.held)}", err)
 
     def gauges(self) -> SpoolGauges:
-        """Return how much waits, and how much was dropped since this boot."""
+        """Return how much waits, and how much was dropped and written since this boot."""
         with self._lock:
-            return SpoolGauges(waiting=self._count, dropped=self._dropped)
+            state = self._state
+            return SpoolGauges(
+                waiting=state.count, dropped=state.dropped, unwritten=state.unwritten, written_bytes=self._written
+            )
 
     def _add(self, stream: Stream, body: bytes, *, sequence: int, source: tuple[str, int] | None) -> bool:
-        with self._lock:
-            assert sequence == self._sequences[stream] + 1
-            try:
-                if source is not None and self.last_serial(source[0]) >= source[1]:
-                    return True
-                with self._transaction():
-                    dropped = self._insert(stream, body, sequence, source)
-            except sqlite3.Error as err:
-                self._failed(f"keep a message stream={stream.value}", err)
-                self._dropped += source is None
+        assert sequence == self._sequences[stream] + 1
+        before, now_s = self._state, self._monotonic()
+        row = Row(self._last_id + 1, self._boot, self._boot_count, stream, sequence, body, source)
+        at_once = stream is Stream.EVENT or self._rules.hold_s <= 0
+        try:
+            self._admit(_Held(row, Waiting(stream, len(body), now_s)))
+            self._settle(self._rules)
+        except sqlite3.Error as err:
+            self._failed(f"keep a message stream={stream.value}", err)
+            if at_once or not self._holds(row):
+                self._state = replace(before, dropped=before.dropped + (source is None))
                 return False
-            if self._failing:
-                self._failing = False
-                _log.warning("spool keeps messages again dropped=%d", self._dropped)
-            self._sequences[stream] = sequence
-            self._dropped += dropped
-            return True
+        self._last_id, self._sequences[stream] = row.id, sequence
+        return True
 
-    def _insert(self, stream: Stream, body: bytes, sequence: int, source: tuple[str, int] | None) -> int:
-        """Insert one message and return how many old ones had to make room."""
-        dropped = 0
-        while self._count and self._bytes + len(body) + _OVERHEAD_BYTES > self._max_bytes:
-            oldest = self._database.execute("SELECT min(id) FROM message").fetchone()[0]
-            dropped += self._remove("id = ?", (oldest,))
-        if source is not None:
-            self._database.execute("INSERT OR REPLACE INTO spooled VALUES (?, ?)", source)
-        self._database.execute(
-            "INSERT INTO message (boot, boot_count, stream, sequence, body) VALUES (?, ?, ?, ?, ?)",
-            (self._boot, self._boot_count, stream.value, sequence, body),
+    def _admit(self, new: _Held) -> None:
+        """Take a message into memory; the oldest make room for it."""
+        state, size = self._state, len(new.row.body) + _OVERHEAD_BYTES
+        while state.count and state.size + size > self._max_bytes:
+            oldest = next(self._rows(0, state))
+            state = self._without(state, (oldest.boot, oldest.stream), oldest.sequence)
+            state = replace(state, dropped=state.dropped + 1)
+        self._state = replace(state, held=(*state.held, new), count=state.count + 1, size=state.size + size)
+
+    def _without(self, state: _State, key: Key, sequence: int) -> _State:
+        """Return the state in which the messages of a boot and stream up to a sequence are not wanted any more."""
+        gone = state.gone.get(key, 0)
+        on_disk = self._database.found(key, above=gone, to=sequence)
+        staying = tuple(h for h in state.held if h.key != key or h.row.sequence > sequence)
+        size = on_disk.size + sum(h.waiting.size for h in state.held) - sum(h.waiting.size for h in staying)
+        count = on_disk.count + len(state.held) - len(staying)
+        return replace(
+            state,
+            held=staying,
+            gone=state.gone | {key: on_disk.last} if on_disk.count else state.gone,
+            removals=state.removals + on_disk.count,
+            removals_since_s=state.removals_since_s if state.removals else self._monotonic(),
+            count=state.count - count,
+            size=state.size - size - count * _OVERHEAD_BYTES,
         )
-        self._count += 1
-        self._bytes += len(body) + _OVERHEAD_BYTES
-        return dropped
 
-    def _remove(self, where: str, values: tuple[object, ...]) -> int:
-        """Delete messages; `where` is one of this module's own texts."""
-        query = f"DELETE FROM message WHERE {where} RETURNING length(body)"  # noqa: S608
-        sizes = [int(row[0]) for row in self._database.execute(query, values).fetchall()]
-        self._count -= len(sizes)
-        self._bytes -= sum(sizes) + len(sizes) * _OVERHEAD_BYTES
-        return len(sizes)
+    def _settle(self, rules: SpoolRules) -> None:
+        """Write, remove and drop what is to be now.
+
+        Raises:
+            sqlite3.Error: the disk is full or broken; the spool is as before.
+        """
+        state, now_s = self._state, self._monotonic()
+        if not state.held and not state.removals:
+            return
+        waiting = [h.waiting for h in state.held]
+        memory = Memory(now_s, waiting, state.removals, state.removals_since_s)
+        budget = None if self._budget is None else self._budget.at(now_s)
+        decided = plan(budget, memory, rules=rules, price=self._database.price)
+        try:
+            if decided.writes:
+                self._write(decided, budget)
+        finally:
+            self._shed()
+
+    def _write(self, decided: Plan, budget: WriteBudget | None) -> None:
+        state = self._state
+        rows = [state.held[index].row for index in decided.write]
+        removed = self._removable(decided.removals)
+        # What is kept is what is left if it costs the most: what it costs is known only when it is written.
+        kept = None if budget is None else budget.charged(decided.most_bytes)
+        written = self._database.commit(
+            rows, gone={key: to for key, (to, _) in removed.items()}, budget=kept, most=decided.most_bytes
+        )
+        self._budget = None if budget is None else budget.charged(written)
+        self._written += written
+        if self._failing:
+            self._failing = False
+            _log.warning("spool writes again dropped=%d", state.dropped)
+        now_on_disk = set(decided.write)
+        done = [key for key, (to, _) in removed.items() if to == state.gone[key]]
+        self._state = replace(
+            state,
+            held=tuple(h for index, h in enumerate(state.held) if index not in now_on_disk),
+            gone={key: to for key, to in state.gone.items() if key not in done},
+            removals=state.removals - sum(count for _, count in removed.values()),
+        )
+
+    def _removable(self, most: int) -> dict[Key, tuple[int, int]]:
+        """Return up to which sequence at most so many unwanted messages go now, and how many those are."""
+        found = {}
+        for key, gone in self._state.gone.items():
+            if most <= 0 or (first := self._database.lowest(key, above=0)) is None:
+                break
+            to = min(gone, first + most - 1)
+            found[key] = to, self._database.found(key, above=0, to=to).count
+            most -= found[key][1]
+        return found
+
+    def _shed(self) -> None:
+        """Drop what neither the disk nor memory has room for."""
+        state = self._state
+        waiting = [h.waiting for h in state.held]
+        if not (drop := excess(waiting, rules=self._rules)):
+            return
+        size = sum(waiting[index].size + _OVERHEAD_BYTES for index in drop)
+        self._state = replace(
+            state,
+            held=tuple(h for index, h in enumerate(state.held) if index not in drop),
+            count=state.count - len(drop),
+            size=state.size - size,
+            dropped=state.dropped + len(drop),
+            unwritten=state.unwritten + len(drop),
+        )
+
+    def _rows(self, position: int, state: _State | None = None) -> Iterator[Row]:
+        """Yield what is wanted, on the disk and in memory, in order."""
+        state = state or self._state
+        on_disk = self._database.rows(position, gone=state.gone)
+        held = (h.row for h in state.held if h.row.id > position)
+        return heapq.merge(on_disk, held, key=lambda row: row.id)
+
+    def _floor(self, key: Key) -> int:
+        lowest = self._database.lowest(key, above=self._state.gone.get(key, 0))
+        held = [h.row.sequence for h in self._state.held if h.key == key]
+        return min([*held, *([] if lowest is None else [lowest])])
+
+    def _held_serial(self, source: str) -> int:
+        found = (h.row.source for h in self._state.held)
+        return max((told[1] for told in found if told is not None and told[0] == source), default=0)
 
     def _failed(self, what: str, err: sqlite3.Error) -> None:
-        """Say so once until it works again, and count anew after a transaction that was undone."""
+        """Say so, once until it works again."""
         if not self._failing:
             self._failing = True
             _log.warning("spool cannot %s error=%s", what, err)
-        try:
-            self._count_held()
-        except sqlite3.Error as unread:
-            _log.warning("spool cannot be read error=%s", unread)
 
-    def _count_held(self) -> None:
-        row = self._database.execute("SELECT count(*), coalesce(sum(length(body)), 0) FROM message").fetchone()
-        self._count, self._bytes = int(row[0]), int(row[0]) * _OVERHEAD_BYTES + int(row[1])
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._database.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._database.execute("COMMIT")
-        except BaseException:
-            if self._database.in_transaction:
-                self._database.execute("ROLLBACK")
-            raise
+    def _holds(self, row: Row) -> bool:
+        return any(h.row is row for h in self._state.held)
 
 
-def open_spool(path: Path, *, boot: str, boot_count: int, max_bytes: int) -> Spool:
+def open_spool(
+    path: Path,
+    *,
+    boot: str,
+    boot_count: int,
+    max_bytes: int,
+    day_bytes: int | None = None,
+    rules: SpoolRules = AT_ONCE,
+    monotonic: Callable[[], float] = time.monotonic,
+) -> Spool:
     """Open the spool on disk; where not even that is possible, one in memory, for the device must come up."""
+
+    def opened(where: Path, budget: int | None) -> Spool:
+        return Spool(
+            where, boot=boot, boot_count=boot_count, max_bytes=max_bytes,
+            day_bytes=budget, rules=rules, monotonic=monotonic,
+        )  # fmt: skip
+
     try:
-        return Spool(path, boot=boot, boot_count=boot_count, max_bytes=max_bytes)
+        return opened(path, day_bytes)
     except sqlite3.Error as err:
         _log.error("spool kept in memory only file=%s error=%s", path, err)
-        return Spool(Path(":memory:"), boot=boot, boot_count=boot_count, max_bytes=max_bytes)
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    """Open the database; one that storage has damaged is put aside, for a device must come up."""
-    try:
-        return _connect(path)
-    except sqlite3.DatabaseError as err:
-        if isinstance(err, sqlite3.OperationalError):
-            raise
-        _log.error("spool damaged, begun anew file=%s error=%s", path, err)
-    for suffix in ("", "-wal", "-shm"):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
-    return _connect(path)
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    try:
-        database.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
-        database.execute("PRAGMA journal_mode = WAL")
-        (page_bytes,) = database.execute("PRAGMA page_size").fetchone()
-        database.execute(f"PRAGMA wal_autocheckpoint = {_WAL_BYTES // int(page_bytes)}")
-        database.execute("PRAGMA synchronous = FULL")
-        database.executescript(_SCHEMA)
-        _check(database)
-    except BaseException:
-        database.close()
-        raise
-    return database
-
-
-def _check(database: sqlite3.Connection) -> None:
-    """Find now what would otherwise fail later, in the middle of an update."""
-    (found,) = database.execute("PRAGMA quick_check(1)").fetchone()
-    if found != "ok":
-        raise sqlite3.DatabaseError(str(found))
+        return opened(Path(":memory:"), None)

@@ -71,6 +71,11 @@ _MAX_CURL_VALUES = 128
     type=Duration(min_s=1, max_s=3600),
     help="How often a fleet's device tells its counters, from 1s to 1h; 60s by default.",
 )
+@click.option(
+    "--sd-write-mib",
+    type=click.IntRange(2, 1024 * 1024),
+    help="What a fleet's device may write of events and telemetry to its card in 24 hours, in MiB; 32 by default.",
+)
 def run(
     bundles: tuple[Path, ...],
     *,
@@ -208,10 +213,15 @@ def _be_a_device(
     labels: tuple[str, ...],
     state_dir: Path | None,
     telemetry_interval: float | None,
+    sd_write_mib: int | None,
 ) -> None:
     from edgemm_runtime.agent.main import run_agent
-    from edgemm_runtime.agent.options import AgentLimits, AgentOptions
+    from edgemm_runtime.agent.options import MIB, AgentLimits, AgentOptions
 
+    chosen: dict[str, Any] = {
+        "telemetry_interval_s": telemetry_interval,
+        "sd_write_bytes_per_day": None if sd_write_mib is None else sd_write_mib * MIB,
+    }
     run_agent(
         AgentOptions(
             fleet_url=fleet,
@@ -222,9 +232,7 @@ def _be_a_device(
             listen=listen,
             port=port,
             access=access,
-            limits=AgentLimits()
-            if telemetry_interval is None
-            else AgentLimits(telemetry_interval_s=telemetry_interval),
+            limits=AgentLimits(**{name: value for name, value in chosen.items() if value is not None}),
         )
     )
 

@@ -245,6 +245,18 @@ def test_each_connection_has_its_own_will(fleet: SimulatedFleet, device: AgentIn
     fleet.wait_for(lambda: fleet.statuses[-1] == replace(last, online=False))
 
 
+def test_windows_that_are_acknowledged_in_time_cost_the_card_nothing(
+    fleet: SimulatedFleet, device: AgentInThread
+) -> None:
+    def settled() -> bool:
+        told = [window.spool for window in list(fleet.telemetry.values())[-6:]]
+        written = {spool.written_bytes for spool in told}
+        return len(told) == 6 and len(written) == 1 and None not in written and all(s.waiting <= 1 for s in told)
+
+    fleet.wait_for(settled)
+    assert list(fleet.telemetry.values())[-1].spool.written_bytes, "the events of the update are on the disk"
+
+
 def test_actions_are_done_once_and_told(fleet: SimulatedFleet, device: AgentInThread) -> None:
     model = fleet.model("tiny", "1.0.0")
     kinds = ("selftest", "prune", "diagnose", "dance")

@@ -158,13 +158,16 @@ def _held_on_disk(path: Path) -> int:
 def test_a_database_that_fails_costs_the_new_message_and_nothing_else(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    _open(tmp_path).close()
+    with closing(sqlite3.connect(tmp_path / "spool.sqlite")) as database:
+        database.execute("CREATE TRIGGER t BEFORE INSERT ON spooled BEGIN SELECT RAISE(ABORT, 'worn out'); END")
+        database.commit()
     spool = _open(tmp_path)
     _add(spool, 1)
-    with closing(sqlite3.connect(tmp_path / "spool.sqlite")) as database:
-        database.execute("DROP TABLE spooled")
     assert not spool.add_once(Stream.EVENT, b"x", sequence=2, source="models/tiny", serial=1)
     assert (spool.gauges().waiting, spool.gauges().dropped) == (1, 0), "it is told again, and so not dropped"
     assert not spool.add_once(Stream.EVENT, b"x", sequence=2, source="models/tiny", serial=1)
+    assert "worn out" in caplog.text
     assert caplog.text.count("spool cannot keep a message") == 1, "a disk that is full for a week does not fill the log"
     spool.close()
 

@@ -107,6 +107,8 @@ def test_a_taken_port_ends_with_one_line(bundle_path: Path, capfd: pytest.Captur
         (["BUNDLE", "--label", "a=b"], 2, "--label needs --fleet"),
         (["BUNDLE", "--state-dir", "x"], 2, "--state-dir needs --fleet"),
         (["BUNDLE", "--telemetry-interval", "30s"], 2, "--telemetry-interval needs --fleet"),
+        (["BUNDLE", "--sd-write-mib", "5"], 2, "--sd-write-mib needs --fleet"),
+        (["--fleet", "https://fleet", "--sd-write-mib", "1"], 2, "1 is not in the range 2<=x<=1048576"),
         (["--fleet", "https://fleet", "--telemetry-interval", "0.5s"], 2, "expected a duration from 1s to 3600s"),
         (["--fleet", "https://fleet", "--telemetry-interval", "2h"], 2, "expected a duration from 1s to 3600s"),
         (["--fleet", "https://fleet", "--telemetry-interval", "often"], 2, "expected a duration such as 90s"),
@@ -142,6 +144,7 @@ def agent(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     main, options = ModuleType("main"), ModuleType("options")
     main.run_agent = started.append
     options.AgentOptions = options.AgentLimits = SimpleNamespace
+    options.MIB = 1024 * 1024
     monkeypatch.setitem(sys.modules, "edgemm_runtime.agent.main", main)
     monkeypatch.setitem(sys.modules, "edgemm_runtime.agent.options", options)
     return started
@@ -161,6 +164,11 @@ def test_with_a_fleet_it_is_a_device(agent: list[Any], tmp_path: Path, monkeypat
 def test_how_often_a_device_tells_its_counters_is_an_option(agent: list[Any], text: str, seconds: float) -> None:
     assert run(["run", "--fleet", "https://fleet", "--telemetry-interval", text]) == 0
     assert agent[0].limits.telemetry_interval_s == seconds
+
+
+def test_what_a_device_writes_to_its_card_in_a_day_is_an_option(agent: list[Any]) -> None:
+    assert run(["run", "--fleet", "https://fleet", "--sd-write-mib", "5"]) == 0
+    assert vars(agent[0].limits) == {"sd_write_bytes_per_day": 5 * 1024 * 1024}
 
 
 def test_a_device_keeps_its_state_in_the_users_state_folder(

@@ -1,0 +1,233 @@
+"""The spool's SQLite database: messages, what was spooled already, and the budget, changed in one commit each.
+
+A write-ahead log: one fsync a commit. The database is this process's alone, so that SQLite keeps the index of its log
+in its own memory: as a file it would cost the card more than the messages do, for each commit changes most pages of it.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgemm.messages import Stream
+from edgemm_runtime.agent.wal import BLOCK_BYTES, LogReader
+from edgemm_runtime.agent.write_budget import Price, WriteBudget
+
+_log = logging.getLogger(__name__)
+_PAGE_BYTES = 512
+"""SQLite's smallest: a message's commit rewrites whole pages, and a card wears by what is written.
+
+A file that exists keeps the size that it has. `benchmarks/spool.py` measures.
+"""
+_WAL_BYTES = 4096 * 1024
+"""The log is folded into the file at about this size, whatever the file's pages are."""
+_COMMIT_PAGES, _MESSAGE_PAGES, _REMOVAL_PAGES = 24, 2, 4
+"""The most pages that a commit changes besides those of bodies; tests compare with what SQLite writes."""
+_CHUNK_ROWS, _PASSED_OVER = 64, 100
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS message (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    boot TEXT NOT NULL,
+    boot_count INTEGER NOT NULL,
+    stream TEXT NOT NULL,
+    sequence INTEGER NOT NULL,
+    body BLOB NOT NULL,
+    UNIQUE (boot, stream, sequence)
+);
+CREATE TABLE IF NOT EXISTS spooled (source TEXT PRIMARY KEY, serial INTEGER NOT NULL) WITHOUT ROWID;
+"""
+_VERSION = 1
+_BUDGET_SCHEMA = "CREATE TABLE IF NOT EXISTS budget (id INTEGER PRIMARY KEY, left_bytes INTEGER, as_of_s REAL)"
+
+Key = tuple[str, Stream]
+"""A boot and a stream of it."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One message; `source` is whose transition it tells, with its serial."""
+
+    id: int
+    boot: str
+    boot_count: int
+    stream: Stream
+    sequence: int
+    body: bytes
+    source: tuple[str, int] | None = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """How many messages, their bytes, and the highest sequence of them (0 for none)."""
+
+    count: int
+    size: int
+    last: int
+
+
+class SpoolDatabase:
+    """One open database.
+
+    Raises:
+        sqlite3.Error: of each method: the disk is so full or broken that it cannot be done.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._database = _open(path)
+        (page_bytes,) = self._database.execute("PRAGMA page_size").fetchone()
+        self._log = LogReader(path.with_name(path.name + "-wal"))
+        self._log.advance()
+        # Each page goes to the log, with its head, and costs a block of the file when the log is folded.
+        page = int(page_bytes) + 24 + max(BLOCK_BYTES, int(page_bytes))
+        self.price = Price(
+            commit=_COMMIT_PAGES * page + 2 * BLOCK_BYTES,
+            page=page,
+            message=_MESSAGE_PAGES * page,
+            removal=_REMOVAL_PAGES * page,
+            page_bytes=int(page_bytes) - 4,
+        )
+
+    def close(self) -> None:
+        """Fold the log and close."""
+        self._database.close()
+
+    def last_id(self) -> int:
+        """Return the highest id that a message ever had."""
+        row = self._database.execute("SELECT seq FROM sqlite_sequence WHERE name = 'message'").fetchone()
+        return 0 if row is None else int(row[0])
+
+    def last_serial(self, source: str) -> int:
+        """Return the last serial that `source` spooled, in whichever boot; 0 where there is none."""
+        row = self._database.execute("SELECT serial FROM spooled WHERE source = ?", (source,)).fetchone()
+        return 0 if row is None else int(row[0])
+
+    def budget(self, day_bytes: int, *, now_s: float) -> WriteBudget:
+        """Return the budget that was kept last, a full one where there is none."""
+        self._database.execute(_BUDGET_SCHEMA)
+        row = self._database.execute("SELECT left_bytes, as_of_s FROM budget").fetchone()
+        self._log.advance()
+        if row is None:
+            return WriteBudget.full(day_bytes, now_s=now_s)
+        return WriteBudget(day_bytes, float(row[0]), float(row[1])).at(now_s)
+
+    def rows(self, position: int, *, gone: Mapping[Key, int]) -> Iterator[Row]:
+        """Yield messages in order whose id is greater than `position`, without those that are `gone`."""
+        # SQLite passes over what is gone without reading its bodies; of very many starts it is done here.
+        passed_over = list(gone.items())[:_PASSED_OVER]
+        query = (
+            "SELECT id, boot, boot_count, stream, sequence, body FROM message WHERE id > ?"  # noqa: S608 - own texts
+            + " AND NOT (boot = ? AND stream = ? AND sequence <= ?)" * len(passed_over)
+            + " ORDER BY id LIMIT ?"
+        )
+        values = [value for (boot, stream), to in passed_over for value in (boot, stream.value, to)]
+        while found := self._database.execute(query, (position, *values, _CHUNK_ROWS)).fetchall():
+            for row in found:
+                key = row[1], Stream(row[3])
+                if row[4] > gone.get(key, 0):
+                    yield Row(row[0], key[0], row[2], key[1], row[4], row[5])
+            position = found[-1][0]
+
+    def lowest(self, key: Key, *, above: int) -> int | None:
+        """Return the lowest sequence above another one; None where there is none."""
+        query = "SELECT min(sequence) FROM message WHERE boot = ? AND stream = ? AND sequence > ?"
+        (found,) = self._database.execute(query, (*key, above)).fetchone()
+        return None if found is None else int(found)
+
+    def found(self, key: Key, *, above: int, to: int) -> Found:
+        """Return what there is in a range of sequences."""
+        query = (
+            "SELECT count(*), coalesce(sum(length(body)), 0), coalesce(max(sequence), 0) FROM message"
+            " WHERE boot = ? AND stream = ? AND sequence > ? AND sequence <= ?"
+        )
+        return Found(*self._database.execute(query, (*key, above, to)).fetchone())
+
+    def count_all(self) -> tuple[int, int]:
+        """Return number and bytes of all messages."""
+        count, size = self._database.execute("SELECT count(*), coalesce(sum(length(body)), 0) FROM message").fetchone()
+        return int(count), int(size)
+
+    def commit(self, rows: Sequence[Row], *, gone: Mapping[Key, int], budget: WriteBudget | None, most: int) -> int:
+        """Remove messages up to a sequence, add others, keep the budget; return the bytes written.
+
+        `most` is what it may cost: where the log, once folded, would then cost more than the budget's share for that,
+        it is folded first.
+        """
+        if budget is not None and self._log.fold_bytes + most > budget.fold_bytes:
+            with suppress(sqlite3.Error):  # as SQLite's own, which it tries again with each commit
+                self._database.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
+        with self._transaction():
+            for key, sequence in gone.items():
+                query = "DELETE FROM message WHERE boot = ? AND stream = ? AND sequence <= ?"
+                self._database.execute(query, (*key, sequence))
+            for row in rows:
+                self._insert(row)
+            if budget is not None:
+                values = (int(budget.left_bytes), budget.as_of_s)
+                self._database.execute("INSERT OR REPLACE INTO budget VALUES (1, ?, ?)", values)
+        try:
+            return self._log.advance()
+        except OSError as err:
+            _log.warning("spool cannot tell what it wrote error=%s", err)
+            return most
+
+    def _insert(self, row: Row) -> None:
+        if row.source is not None:
+            self._database.execute("INSERT OR REPLACE INTO spooled VALUES (?, ?)", row.source)
+        self._database.execute(
+            "INSERT INTO message (boot, boot_count, stream, sequence, body, id) VALUES (?, ?, ?, ?, ?, ?)",
+            (row.boot, row.boot_count, row.stream.value, row.sequence, row.body, row.id),
+        )
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._database.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._database.execute("COMMIT")
+        except BaseException:
+            if self._database.in_transaction:
+                self._database.execute("ROLLBACK")
+            raise
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    """Open the database; one that storage has damaged is put aside, for a device must come up."""
+    try:
+        return _connect(path)
+    except sqlite3.DatabaseError as err:
+        if isinstance(err, sqlite3.OperationalError):
+            raise
+        _log.error("spool damaged, begun anew file=%s error=%s", path, err)
+    for suffix in ("", "-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    return _connect(path)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    try:
+        database.execute("PRAGMA locking_mode = EXCLUSIVE")
+        database.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
+        database.execute("PRAGMA journal_mode = WAL")
+        (page_bytes,) = database.execute("PRAGMA page_size").fetchone()
+        database.execute(f"PRAGMA wal_autocheckpoint = {_WAL_BYTES // int(page_bytes)}")
+        database.execute("PRAGMA synchronous = FULL")
+        database.executescript(_SCHEMA)
+        if database.execute("PRAGMA user_version").fetchone() != (_VERSION,):  # which writes even what is there already
+            database.execute(f"PRAGMA user_version = {_VERSION}")
+        _check(database)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _check(database: sqlite3.Connection) -> None:
+    """Find now what would otherwise fail later, in the middle of an update."""
+    (found,) = database.execute("PRAGMA quick_check(1)").fetchone()
+    if found != "ok":
+        raise sqlite3.DatabaseError(str(found))
