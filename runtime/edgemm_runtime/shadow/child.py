@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import logging
 import math
+import resource
 import signal
 import socket
 import sys
@@ -32,6 +33,8 @@ _STDIN = 0
 def main(argv: list[str] | None = None) -> int:
     """Run the child until its parent closes the socket; return the exit status."""
     options = _parser().parse_args(argv)
+    if options.data_bytes is not None:
+        resource.setrlimit(resource.RLIMIT_DATA, (options.data_bytes, options.data_bytes))
     logging.basicConfig(level=logging.WARNING)
     alarm_s = math.ceil(options.timeout_s) + 1
     location = BundleFile(options.bundle) if options.bundle else StoredBundle(options.manifest, options.blobs)
@@ -95,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--blobs", type=Path)
     parser.add_argument("--variant", required=True)
     parser.add_argument("--timeout-s", type=float, required=True)
+    parser.add_argument("--data-bytes", type=int)
     return parser
 
 
