@@ -14,6 +14,7 @@ from simulators.waiting import eventually
 from tests.e2e.fleets import X, Device, Fleet
 
 pytestmark = [pytest.mark.slow, pytest.mark.service]
+OFTEN = ("--telemetry-interval", "1s")
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, mosquitto: Path) -> Iterato
         pid.write_text(str(broker.pid))
         fleet.login()
         token = fleet.token()
-        device = Device(fleet, "pi").start(token=token, options=("--telemetry-interval", "1s"))
+        device = Device(fleet, "pi").start(token=token, options=OFTEN)
         eventually(device.online, "it is online")
         for version in ("1.0.0", "2.0.0"):
             fleet.publish(version)
@@ -108,8 +109,31 @@ def test_an_update_to_the_shadows_version_ends_the_shadow(served: tuple[Fleet, D
     fleet, device = served
     fleet.ok("shadow", "set", "tiny", "2.0.0")
     eventually(lambda: _phase(fleet) == "running", "it runs")
-    fleet.rollout("2.0.0", "--group", "100%")
+    rollout = fleet.rollout("2.0.0", "--group", "100%")
     assert device.version() == "2.0.0"
     eventually(lambda: _beside(device) == [], "nothing runs beside itself")
-    device.program.stop()
-    assert device.program.text.count("Traceback") == 0
+    fleet.ok("shadow", "clear", "tiny")
+    fleet.ok("rollout", "rollback", rollout, "--wait")
+    assert device.version() == "1.0.0"
+
+
+def test_a_stopped_device_leaves_no_shadow_and_a_started_one_has_it_at_hand(served: tuple[Fleet, Device]) -> None:
+    fleet, device = served
+    fleet.ok("shadow", "set", "tiny", "2.0.0")
+    eventually(lambda: _phase(fleet) == "running", "it runs")
+    [pid] = _shadow_processes(device.program.pid)
+    assert device.program.terminate().status == 0
+    assert not Path(f"/proc/{pid}").exists()
+    device.start(options=OFTEN).wait_until_ready()
+    eventually(lambda: [one["state"] for one in _beside(device)] == ["running"], "it runs again")
+    assert "downloading blob" not in device.program.text
+    eventually(device.online, "the fleet hears of it again")
+    fleet.ok("shadow", "clear", "tiny")
+    eventually(lambda: _beside(device) == [], "the device ended it")
+
+
+def _shadow_processes(parent: int) -> list[int]:
+    children = {
+        int(pid) for task in Path(f"/proc/{parent}/task").iterdir() for pid in (task / "children").read_text().split()
+    }
+    return [pid for pid in children if b"edgemm_runtime.shadow.child" in Path(f"/proc/{pid}/cmdline").read_bytes()]
