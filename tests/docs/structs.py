@@ -48,7 +48,7 @@ def _row(field: msgspec.structs.FieldInfo) -> list[str]:
     return [name, describe(inspect.type_info(field.type)), default]
 
 
-def describe(kind: inspect.Type) -> str:  # noqa: PLR0911 - one line a kind of type
+def describe(kind: inspect.Type) -> str:  # noqa: PLR0911, PLR0912 - one line a kind of type
     """Say in words what a field may hold."""
     match kind:
         case inspect.StrType(pattern=str(pattern)):

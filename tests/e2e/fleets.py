@@ -37,7 +37,15 @@ class Device:
         for label in labels:
             more += ["--label", label]
         self.program: Program = self._fleet.programs.start(
-            self.name, "run", "--fleet", url or self._fleet.device_url, "--port", "0", "--state-dir", self.state, *more,
+            self.name,
+            "run",
+            "--fleet",
+            url or self._fleet.device_url,
+            "--port",
+            "0",
+            "--state-dir",
+            self.state,
+            *more,
             *options,
         )
         return self

@@ -11,7 +11,7 @@ import urllib3
 
 from simulators.mosquitto import free_port
 from simulators.waiting import eventually
-from tests.e2e.fleets import X, Device, Fleet
+from tests.e2e.fleets import Device, Fleet, X
 
 pytestmark = [pytest.mark.slow, pytest.mark.service]
 OFTEN = ("--telemetry-interval", "1s")

@@ -114,7 +114,7 @@ class RegistryHost:
             models=self._registry.snapshot(),
             shadows=self._registry.shadows.counts(),
             labels=feedback.counts(),
-            unmatched_labels=sum(feedback.unmatched().values()),
+            unmatched_labels=feedback.unmatched,
         )
 
     def _served(self, name: str) -> ServedModel | None:
