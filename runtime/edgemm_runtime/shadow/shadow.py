@@ -174,6 +174,7 @@ class Shadow:
             candidate.location,
             candidate.variant_id,
             timeout_s=self._limits.answer_timeout_s,
+            load_timeout_s=self._limits.load_timeout_s,
             memory_bytes=None if available is None else int(available * self._limits.memory_share),
         )
         with closing(process):

@@ -154,27 +154,37 @@ def test_another_shadow_and_a_swap_wait_for_none_that_does_not_end(tmp_path: Pat
 
 
 ORPHAN = """
-import sys, time
+import sys
+import numpy as np
 from pathlib import Path
 from edgemm_runtime.engines.source import BundleFile
 from edgemm_runtime.shadow.process import ShadowProcess
-shadow = ShadowProcess(BundleFile(Path(sys.argv[1])), "tflite:float32", timeout_s=60)
+from edgemm_runtime.shadow.protocol import Sample, pack
+shadow = ShadowProcess(BundleFile(Path(sys.argv[1])), "tflite:float32", timeout_s=600)
 shadow.ready()
 print(shadow.pid, flush=True)
-time.sleep(600)
+tensor = lambda name, n: pack({name: np.zeros((1, n), np.float32)})
+shadow.ask(tuple(Sample(tensor("x", 4), tensor("scores", 3)) for _ in range(32)))
 """
 
 
-def test_one_whose_parent_is_killed_ends_too(tmp_path: Path) -> None:
-    path = ShadowedModel(tmp_path).path(2)
+def test_one_that_hangs_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
+    path = tmp_path / "late"
+    make_late_bundle(path, version="2.0.0", seed=2, failure=Failure.HANG, after=GOLDEN_SAMPLES)
     parent = subprocess.Popen([sys.executable, "-c", ORPHAN, str(path)], stdout=subprocess.PIPE)
     assert parent.stdout is not None
     pid = int(parent.stdout.readline())
+    used = _cpu_ticks(pid)
+    eventually(lambda: _cpu_ticks(pid) >= used + 30, "it computes and computes")
     parent.kill()
     parent.wait()
     parent.stdout.close()
     # Nobody may be there to wait for an orphan.
     eventually(lambda: not _runs(pid), "it ended")
+
+
+def _cpu_ticks(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11])
 
 
 def _runs(pid: int) -> bool:
