@@ -41,7 +41,8 @@ class ShadowLostError(EngineError):
 class ShadowProcess:
     """One process; `location` and variant are what it loads, `timeout_s` is for each burst.
 
-    Loading has as long, unless `load_timeout_s` is given. It gets no more than `memory_bytes` beyond what an idle one needs (None: no limit): a model that wants more fails.
+    Loading has as long, unless `load_timeout_s` is given. It gets no more than `memory_bytes` beyond what an idle one
+    needs (None: no limit): a model that wants more fails.
 
     Raises:
         ShadowLostError: the system has no process or file descriptors left for it.
