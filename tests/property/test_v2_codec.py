@@ -46,6 +46,49 @@ def test_requests_come_back_bit_for_bit(
     assert (found.id, found.outputs) == (request_id, {"x": binary})
 
 
+@st.composite
+def flat_requests(draw: st.DrawFn) -> bytes:
+    """Requests whose one input is a list of 8-bit integers, or of what is nearly that."""
+    number = st.integers(-130, 130).map(str) | st.sampled_from(["-0", "01", "1.0", "+1", "null", "1 2", "-", "", '"1"'])
+    number |= st.sampled_from(["[1]", "[1,2]"])
+    numbers = draw(st.lists(number, max_size=4))
+    parts = [f'"name":"{draw(st.sampled_from(NAMES))}"', '"shape":[3]', '"datatype":"INT8"']
+    data = f'"data":{draw(st.sampled_from(["", " "]))}[{draw(st.sampled_from([",", ", "])).join(numbers)}]'
+    parts += draw(st.sampled_from([[], ['"parameters":{"data":[1]}'], ['"other":{"data":[[1]]}']]))
+    parts.insert(draw(st.integers(0, 3)), data)
+    request_id = draw(st.sampled_from(["", '"id":"a",']))
+    return f'{{{request_id}"inputs":[{{{",".join(parts)}}}]}}'.encode()
+
+
+NAMES = ("x", "y", '\\"data\\":[1]')
+BYTES = Signature(
+    inputs=(TensorSpec("x", DType.INT8, (-1,)),), outputs=(TensorSpec("x", DType.INT8, (-1,)),)
+)  # fmt: skip
+
+
+@given(st.lists(flat_requests(), min_size=1, max_size=6))
+def test_what_is_remembered_around_numbers_changes_nothing(bodies: list[bytes]) -> None:
+    codec = v2.Codec(BYTES, name="m", version="1.0.0")
+    good = b'{"inputs":[{"name":"x","shape":[3],"datatype":"INT8","data":[1,2,3]}]}'
+    for body in (good, *bodies, *bodies):
+        found, expected = (
+            outcome(lambda decode=decode, body=body: decode(body))
+            for decode in (
+                codec.decode,
+                lambda body: v2.decode_request(body, BYTES),
+            )
+        )
+        assert found == expected
+
+
+def outcome(decode: Callable[[], v2.InferRequest]) -> object:
+    try:
+        found = decode()
+    except RequestError as err:
+        return str(err)
+    return found.id, found.outputs, [(n, a.dtype, a.tolist()) for n, a in found.inputs.items()]
+
+
 @given(tensors(), tensors(), st.integers(-3, 3))
 def test_what_is_remembered_of_a_request_changes_no_answer(
     tensor: tuple[TensorSpec, np.ndarray], other: tuple[TensorSpec, np.ndarray], cut: int

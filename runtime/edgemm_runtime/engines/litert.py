@@ -1,14 +1,19 @@
 """LiteRT (`ai-edge-litert`), or `tflite-runtime` in its place: TFLite flatbuffers.
 
 An interpreter is one set of tensors in memory, so one thread has it from writing its inputs to copying its outputs;
-`invoke` itself releases the GIL. There is a pool of them, all over the same bytes of the model. Variable dimensions are
-resized when a request's shape differs from the interpreter's last one. A file whose variable dimensions are more than
-the batch says 1 for each, a size that it may not be able to compute: such a one gets its memory with the first request.
+`invoke` itself releases the GIL. There is a pool of them, all over the same bytes of the model, and for a quick model
+one more, of several CPU threads, for requests that have the machine to themselves.
+
+Variable dimensions are resized when a request's shape differs from the interpreter's last one. A file whose variable
+dimensions are more than the batch says 1 for each, a size that it may not be able to compute: such a one gets its
+memory with the first request.
 """
 
 from __future__ import annotations
 
 import os
+import threading
+import time
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from functools import partial
@@ -22,6 +27,7 @@ from edgemm_runtime.engines import native_log
 from edgemm_runtime.engines.interpreter import Interpreter
 from edgemm_runtime.engines.model import Array, Arrays
 from edgemm_runtime.engines.pool import Pool
+from edgemm_runtime.engines.width import Width
 
 
 def open_session(variant: Variant, model: bytes, threads: int) -> LiteRtSession:
@@ -46,25 +52,37 @@ class LiteRtSession:
         if unfed := {d["name"] for d in first.inputs} - set(self._inputs):
             raise EngineError(f"the file's input {min(unfed)!r} is not among the variant's")
         self._pool = Pool(first, make, size=members)
+        self._make_wide = partial(_open_member, model, max(2, (os.cpu_count() or 1) // 2)) if members > 1 else None
+        self._wide: _Wide | None = None
 
     def invoke(self, feeds: Arrays) -> dict[str, Array]:
         """Compute the outputs; see `Session`."""
-        member = self._pool.take()
-        try:
-            member.resize(feeds, self._inputs)
-            interpreter = member.interpreter
-            for name, array in feeds.items():
-                interpreter.set_tensor(self._inputs[name], array)
-            interpreter.invoke()
-            return {name: interpreter.get_tensor(index) for name, index in self._outputs.items()}
-        except (ValueError, RuntimeError) as err:
-            raise EngineError(f"LiteRT failed: {_one_line(err)}") from err
-        finally:
-            self._pool.give(member)
+        wide = self._wide
+        if wide is None or self._pool.busy or wide.pool.busy:
+            return self._invoke(self._pool, feeds)
+        is_wide = wide.choice.wide()
+        wide.thread = threading.get_ident() if is_wide else None
+        start_s = time.perf_counter()
+        outputs = self._invoke(wide.pool if is_wide else self._pool, feeds)
+        wide.tell(time.perf_counter() - start_s, feeds, is_wide=is_wide)
+        return outputs
+
+    def widen(self) -> None:
+        """Let a lone inference take half the machine's CPUs, at least two, where that is quicker; see `Session`."""
+        if self._make_wide is not None:
+            self._wide = _Wide(Pool(self._make_wide(), self._make_wide, size=1))
+
+    def narrow(self) -> None:
+        """Take back `widen`; see `Session`."""
+        self._wide = None
 
     def give_up(self, thread: int) -> None:
         """Do without the interpreter that hangs in a thread; see `Session`."""
-        self._pool.give_up(thread)
+        if self._wide is not None and self._wide.thread == thread:
+            self._wide.pool.give_up(thread)
+            self._wide = None
+        else:
+            self._pool.give_up(thread)
 
     @property
     def members(self) -> int:
@@ -75,6 +93,34 @@ class LiteRtSession:
         """Make interpreters, and let each compute once: the first time takes as long as none after it."""
         for member in self._pool.grow(members):
             member.warm_up()
+
+    def _invoke(self, pool: Pool[_Member], feeds: Arrays) -> dict[str, Array]:
+        member = pool.take()
+        try:
+            member.resize(feeds, self._inputs)
+            interpreter = member.interpreter
+            for name, array in feeds.items():
+                interpreter.set_tensor(self._inputs[name], array)
+            interpreter.invoke()
+            return {name: interpreter.get_tensor(index) for name, index in self._outputs.items()}
+        except (ValueError, RuntimeError) as err:
+            raise EngineError(f"LiteRT failed: {_one_line(err)}") from err
+        finally:
+            pool.give(member)
+
+
+class _Wide:
+    """An interpreter of several threads beside those of one, and the choice between them."""
+
+    def __init__(self, pool: Pool[_Member]) -> None:
+        self.pool, self.choice = pool, Width()
+        self.thread: int | None = None
+        """Who has it."""
+
+    def tell(self, took_s: float, feeds: Arrays, *, is_wide: bool) -> None:
+        """Let the choice know how long a byte of the inputs took."""
+        self.thread = None
+        self.choice.tell(took_s / max(1, sum(array.nbytes for array in feeds.values())), wide=is_wide)
 
 
 def _open_member(model: bytes, threads: int) -> _Member:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
 import numpy.typing as npt
@@ -25,6 +25,20 @@ class LoadedModel(Protocol):
 
 class WatchedModel(LoadedModel, Protocol):
     """A loaded model of which it can be told that it hangs."""
+
+    @property
+    def together(self) -> bool:
+        """Whether `run_together` may answer."""
+
+    def run_together(self, requests: Sequence[Arrays]) -> list[dict[str, Array]] | None:
+        """Compute the outputs of several requests at once, as `run` would; None where that cannot be done."""
+
+    def tune(self, samples: Sequence[Arrays]) -> None:
+        """Find out how requests like these, which were answered before, are computed soonest.
+
+        Raises:
+            EngineError: the engine failed.
+        """
 
     def overdue(self, now_s: float) -> list[int]:
         """Return the threads that have been in the engine for longer than is plausible; `now_s` is monotonic."""
@@ -53,6 +67,16 @@ class Session(Protocol):
         Raises:
             EngineError: the engine failed.
         """
+
+    def widen(self) -> None:
+        """Let an inference that has the machine to itself take several CPU threads where that is quicker.
+
+        Raises:
+            EngineError: the engine failed.
+        """
+
+    def narrow(self) -> None:
+        """Take back `widen`."""
 
     def give_up(self, thread: int) -> None:
         """Do without what a thread that hangs in `invoke` holds."""

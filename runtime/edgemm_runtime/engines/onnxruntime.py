@@ -62,6 +62,12 @@ class OnnxSession:
             raise EngineError(f"ONNX Runtime failed: {_one_line(err)}") from err
         return {name: np.asarray(value) for name, value in zip(self._outputs, found, strict=True)}
 
+    def widen(self) -> None:
+        """Nothing: how many threads a session has is said when it is made; see `Session`."""
+
+    def narrow(self) -> None:
+        """Nothing; see `Session`."""
+
     def give_up(self, thread: int) -> None:
         """Nothing: one session runs in any number of threads; see `Session`."""
 

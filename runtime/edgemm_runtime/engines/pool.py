@@ -67,6 +67,11 @@ class Pool(Generic[Member]):
         return new
 
     @property
+    def busy(self) -> bool:
+        """Whether a member is taken, as it looks without a lock."""
+        return self._made > len(self._free)
+
+    @property
     def made(self) -> int:
         """How many members there are."""
         return self._made

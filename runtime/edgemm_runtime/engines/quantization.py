@@ -22,15 +22,15 @@ from edgemm.manifest import DType, Quantization, VariantTensor
 from edgemm_runtime.engines.model import Array
 
 Cast: TypeAlias = Callable[[Array], Array]
-_SIGN_BIT = np.int32(-(2**31))
-_ALMOST_HALF_BITS = np.nextafter(np.float32(0.5), np.float32(0)).view(np.int32)
-_WIDER = {np.dtype(np.int8): np.int16, np.dtype(np.uint8): np.int16, np.dtype(np.int16): np.int32}
+_NARROW = {np.dtype(np.int8), np.dtype(np.uint8), np.dtype(np.int16)}
+_ALMOST_HALF = np.nextafter(np.float32(0.5), np.float32(0))
+"""With a value's sign it rounds halves away from zero; 0.5 would round 0.49999997 up, for the sum is no float32."""
 
 
 def input_cast(tensor: VariantTensor) -> Cast:
     """Return `to_file` of one tensor, with all prepared that does not depend on the values."""
     stored = np.dtype(tensor.dtype.value)
-    if tensor.quantization is not None and stored in _WIDER:
+    if tensor.quantization is not None and stored in _NARROW:
         return partial(_quantize_narrow, tensor=tensor, quantization=tensor.quantization)
     if tensor.quantization is None:
         return lambda values: values if values.dtype is stored else to_file(values, tensor)
@@ -90,23 +90,18 @@ def _quantize_narrow(values: Array, *, tensor: VariantTensor, quantization: Quan
     """Do what `_quantize` does for integers of at most 16 bits."""
     dtype = np.dtype(tensor.dtype.value)
     bounds, zero = np.iinfo(dtype), quantization.zero_point
-    low, high = bounds.min - zero, bounds.max - zero
     with np.errstate(over="ignore", invalid="ignore"):
         steps = np.asarray(np.divide(values, np.float32(quantization.scale), dtype=np.float32))
-    smallest = np.minimum.reduce(steps, axis=None, initial=np.inf)
-    largest = np.maximum.reduce(steps, axis=None, initial=-np.inf)
-    if np.isnan(smallest):
+    np.minimum(steps, np.float32(bounds.max - zero), out=steps)
+    np.maximum(steps, np.float32(bounds.min - zero), out=steps)
+    flat = steps.reshape(-1)
+    # All that is left is finite but NaN, which a sum of squares keeps.
+    if np.isnan(np.dot(flat, flat)):
         raise _no_number(tensor.name, dtype)
-    if smallest < low or largest > high:
-        steps = np.clip(steps, low, high, out=steps)
-    # The float before 0.5, with the value's sign, rounds halves away from zero once what is behind the point is cut
-    # off; 0.5 itself would round 0.49999997 up, for the sum is no float32.
-    halves = np.asarray(steps.view(np.int32) & _SIGN_BIT)
-    halves |= _ALMOST_HALF_BITS
-    steps += halves.view(np.float32)
-    whole = steps.astype(_WIDER[dtype])
-    whole += zero
-    return np.asarray(whole.astype(dtype))
+    steps += np.copysign(_ALMOST_HALF, steps)
+    np.trunc(steps, out=steps)
+    steps += np.float32(zero)
+    return np.asarray(steps.astype(dtype))
 
 
 def _no_number(name: str, dtype: np.dtype[Any]) -> BadRequestError:

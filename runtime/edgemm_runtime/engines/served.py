@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from edgemm.errors import BadRequestError, EngineError, UncomputableSizeError
 from edgemm.manifest import Signature, Variant
+from edgemm_runtime.engines.batching import has_free_batch, identical, join, rows_of, split
 from edgemm_runtime.engines.inputs import check_inputs, fits
 from edgemm_runtime.engines.model import Array, Arrays, Session
 from edgemm_runtime.engines.quantization import input_cast, output_cast
+from edgemm_runtime.engines.width import TRIALS
 
 _Form: TypeAlias = tuple[tuple[str, np.dtype[Any], tuple[int, ...]], ...]
 _MAX_FORMS = 64
@@ -23,6 +25,10 @@ _WEIGHT = 0.05
 _CONVERT_AGAIN = ": convert the model again"
 
 
+def _form(inputs: Arrays) -> _Form:
+    return tuple([(name, array.dtype, array.shape) for name, array in inputs.items()])
+
+
 class SignatureModel:
     """A `WatchedModel` over a `Session`.
 
@@ -30,6 +36,8 @@ class SignatureModel:
     dimension is variable, a size that the engine cannot compute is the request's fault and not the engine's.
 
     Inputs of a form (names, dtypes, shapes) that was found right and answered once are not checked again.
+
+    Requests whose batch was seen to answer what each gets alone may be computed together.
 
     An inference hangs when it takes 1.5 s and 20 times what a row of a batch usually takes.
     """
@@ -54,10 +62,11 @@ class SignatureModel:
         self._known: dict[_Form, int] = {}
         self._running: dict[int, tuple[float, int]] = {}
         self._row_s = 0.0
+        self._free_batch, self._together = has_free_batch(variant, signature) and not self._sized, False
 
     def run(self, inputs: Arrays) -> dict[str, Array]:
         """Compute all outputs; see `LoadedModel`."""
-        form = tuple([(name, array.dtype, array.shape) for name, array in inputs.items()])
+        form = _form(inputs)
         rows = self._known.get(form)
         if rows is None:
             return self._first(inputs, form)
@@ -67,6 +76,29 @@ class SignatureModel:
             feeds[tensor] = cast(array)
         found = self._timed(feeds, rows)
         return {name: cast(found[tensor]) for name, tensor, cast in self._from_file}
+
+    @property
+    def together(self) -> bool:
+        """Whether `run_together` may answer; see `WatchedModel`."""
+        return self._together
+
+    def run_together(self, requests: Sequence[Arrays]) -> list[dict[str, Array]] | None:
+        """Compute the outputs of several requests at once; see `WatchedModel`."""
+        return self._batch_of(requests) if self._together else None
+
+    def tune(self, samples: Sequence[Arrays]) -> None:
+        """Find out how requests are computed soonest; see `WatchedModel`."""
+        alone = [self.run(sample) for sample in samples]
+        self._session.widen()
+        if not all(identical(self.run(samples[0]), alone[0]) for _ in range(TRIALS)):
+            self._session.narrow()
+        # Of one sample, or of the same one twice, a batch may tell the same where rows have a part in each other.
+        orders = (slice(None), slice(None, None, -1))
+        self._together = (
+            self._free_batch
+            and len(samples) > 1
+            and all(self._answers(samples[order], alone[order]) for order in orders)
+        )
 
     def overdue(self, now_s: float) -> list[int]:
         """Return the threads that hang; see `WatchedModel`."""
@@ -89,6 +121,29 @@ class SignatureModel:
     def grow(self, members: int) -> None:
         """Be made for so many requests; see `WatchedModel`."""
         self._session.grow(members)
+
+    def _answers(self, requests: Sequence[Arrays], alone: Sequence[Arrays]) -> bool:
+        """Tell whether a batch of requests answers what each was answered alone."""
+        answers = self._batch_of(requests)
+        return answers is not None and all(map(identical, answers, alone))
+
+    def _batch_of(self, requests: Sequence[Arrays]) -> list[dict[str, Array]] | None:
+        rows = [self._known.get(_form(request), 0) and rows_of(request) for request in requests]
+        if 0 in rows:
+            return None
+        try:
+            joined = join(requests)
+            feeds = {}
+            for name, array in joined.items():
+                tensor, cast = self._to_file[name]
+                feeds[tensor] = cast(array)
+            found = self._timed(feeds, sum(rows))
+            outputs = {name: cast(found[tensor]) for name, tensor, cast in self._from_file}
+        except (EngineError, BadRequestError, ValueError):
+            return None  # one of them is at fault: alone, it is told so, and the others are answered
+        if any(len(array) != sum(rows) for array in outputs.values()):
+            return None
+        return split(outputs, rows)
 
     def _first(self, inputs: Arrays, form: _Form) -> dict[str, Array]:
         """Compute the outputs of inputs that may be anything."""

@@ -6,11 +6,13 @@ The transport asks them directly where the model is quick; the Flask application
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple, Protocol
 
 from edgemm.errors import NotFoundError
 from edgemm.versions import Version
+from edgemm_runtime.engines.model import Arrays
 from edgemm_runtime.serving import forms, plain, tensorflow_serving, v2
 from edgemm_runtime.serving.bodies import decompress
 from edgemm_runtime.serving.exchange import Reply, Request, json_body
@@ -24,6 +26,14 @@ _MOST_REMEMBERED = 256
 _LONGEST_REMEMBERED = 512
 
 
+class Question(NamedTuple):
+    """A request that was read: whom it asks, what, and how the outputs are told."""
+
+    served: ServedModel
+    inputs: Arrays
+    reply: Callable[[Arrays], Reply]
+
+
 class Endpoint(Protocol):
     """What answers `POST` at one path."""
 
@@ -33,13 +43,42 @@ class Endpoint(Protocol):
         Never raises.
         """
 
-    def answer(self, request: Request) -> Reply:
-        """Answer a request.
+    def together(self) -> bool:
+        """Tell whether requests may be answered as one batch; never raises."""
+
+    def read(self, request: Request) -> Question:
+        """Read a request.
 
         Raises:
             RequestError: it cannot be answered.
-            EngineError: the engine failed.
         """
+
+
+def answer(endpoint: Endpoint, request: Request) -> Reply:
+    """Answer a request.
+
+    Raises:
+        RequestError: it cannot be answered.
+        EngineError: the engine failed.
+    """
+    question = endpoint.read(request)
+    return question.reply(question.served.predict(question.inputs))
+
+
+def answer_together(endpoint: Endpoint, requests: Sequence[Request]) -> list[Reply] | None:
+    """Answer requests as one batch; None where they are to be answered one by one.
+
+    Raises:
+        RequestError: one of them cannot be answered.
+    """
+    questions = [endpoint.read(request) for request in requests]
+    served = questions[0].served
+    if any(question.served is not served for question in questions):
+        return None  # swapped while they were read
+    answers = served.predict_together([question.inputs for question in questions])
+    if answers is None:
+        return None
+    return [question.reply(outputs) for question, outputs in zip(questions, answers, strict=True)]
 
 
 class InferEndpoint:
@@ -54,14 +93,20 @@ class InferEndpoint:
         """Return how long the model takes lately; see `Endpoint`."""
         return self._models.usual_s(self._name)
 
-    def answer(self, request: Request) -> Reply:
-        """Answer a request; see `Endpoint`."""
+    def together(self) -> bool:
+        """Tell whether requests may be answered as one batch; see `Endpoint`."""
+        return self._models.together(self._name)
+
+    def read(self, request: Request) -> Question:
+        """Read a request; see `Endpoint`."""
         served = self._models.get(self._name, version=self._version)
         codec = self._codec_of(served)
         decoded = codec.decode(
             plain_body(request, max_bytes=self._max_bytes), header_length=request.head.headers.get(_HEADER_LENGTH)
         )
-        outputs = served.predict(decoded.inputs)
+        return Question(served, decoded.inputs, partial(self._reply, served, codec, decoded))
+
+    def _reply(self, served: ServedModel, codec: v2.Codec, decoded: v2.InferRequest, outputs: Arrays) -> Reply:
         if decoded.id:
             prediction = predicted(served.key, outputs, served.manifest.labels)
             if prediction is not None:
@@ -92,12 +137,21 @@ class PredictEndpoint:
         names = self._models.names() if self._name is None else (self._name,)
         return self._models.usual_s(names[0]) if names else 0.0
 
-    def answer(self, request: Request) -> Reply:
-        """Answer a request; see `Endpoint`."""
+    def together(self) -> bool:
+        """Tell whether requests may be answered as one batch; see `Endpoint`."""
+        names = self._models.names() if self._name is None else (self._name,)
+        return bool(names) and self._models.together(names[0])
+
+    def read(self, request: Request) -> Question:
+        """Read a request; see `Endpoint`."""
         served = self._models.only() if self._name is None else self._models.get(self._name)
         body, top = plain_body(request, max_bytes=self._max_bytes), forms.top_of(request.head.query)
         inputs = forms.decode(body, served.manifest, content_type=request.header("content-type"))
-        return json_body(plain.make_answer(served.manifest, served.predict(inputs), name=served.name, top=top))
+
+        def reply(outputs: Arrays) -> Reply:
+            return json_body(plain.make_answer(served.manifest, outputs, name=served.name, top=top))
+
+        return Question(served, inputs, reply)
 
 
 class ServingEndpoint:
@@ -119,19 +173,26 @@ class ServingEndpoint:
         """Return how long the model takes lately; see `Endpoint`."""
         return self._models.usual_s(self._name)
 
-    def answer(self, request: Request) -> Reply:
-        """Answer a request; see `Endpoint`."""
+    def together(self) -> bool:
+        """Tell whether requests may be answered as one batch; see `Endpoint`."""
+        return self._models.together(self._name)
+
+    def read(self, request: Request) -> Question:
+        """Read a request; see `Endpoint`."""
         served = find_by_number(self._models, self._name, self._number)
         body = plain_body(request, max_bytes=self._max_bytes)
         decoded = tensorflow_serving.decode(self._verb, body, served.manifest.signature)
-        outputs = served.predict(decoded.inputs)
-        match self._verb:
-            case tensorflow_serving.Verb.PREDICT:
-                return Reply(200, tensorflow_serving.encode_predictions(outputs, by_sample=decoded.by_sample))
-            case tensorflow_serving.Verb.CLASSIFY:
-                return Reply(200, tensorflow_serving.encode_classes(outputs, served.manifest.labels))
-            case tensorflow_serving.Verb.REGRESS:
-                return Reply(200, tensorflow_serving.encode_values(outputs))
+
+        def reply(outputs: Arrays) -> Reply:
+            match self._verb:
+                case tensorflow_serving.Verb.PREDICT:
+                    return Reply(200, tensorflow_serving.encode_predictions(outputs, by_sample=decoded.by_sample))
+                case tensorflow_serving.Verb.CLASSIFY:
+                    return Reply(200, tensorflow_serving.encode_classes(outputs, served.manifest.labels))
+                case tensorflow_serving.Verb.REGRESS:
+                    return Reply(200, tensorflow_serving.encode_values(outputs))
+
+        return Question(served, decoded.inputs, reply)
 
 
 def find_by_number(models: ModelRegistry, name: str, number: str | None) -> ServedModel:

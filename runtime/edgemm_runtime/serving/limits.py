@@ -57,5 +57,8 @@ class ServingLimits:
     awake_s: float = 100e-6
     """A loop that has answered a quick request looks out for the next one for so long before it sleeps."""
 
+    max_together: int = 8
+    """Requests for one model that have come by the time one is answered are computed as one batch, up to so many."""
+
     quick_bytes: int = 256 * 1024
     """A larger body is decoded in one of `threads`."""

@@ -8,7 +8,7 @@ from werkzeug.exceptions import MethodNotAllowed
 from edgemm import __version__
 from edgemm.errors import ConflictError, NotFoundError, UnavailableError
 from edgemm_runtime.serving import repository, v2
-from edgemm_runtime.serving.endpoints import InferEndpoint
+from edgemm_runtime.serving.endpoints import InferEndpoint, answer
 from edgemm_runtime.serving.feedback import decode_label
 from edgemm_runtime.serving.limits import ServingLimits
 from edgemm_runtime.serving.registry import ModelRegistry
@@ -29,7 +29,7 @@ def make_blueprint(models: ModelRegistry, limits: ServingLimits) -> Blueprint:
     @routes.post("/models/<path:name>/infer", defaults={"version": None})
     @routes.post("/models/<path:name>/versions/<version>/infer")
     def infer(name: str, version: str | None) -> Response:
-        return flask_reply(InferEndpoint(models, limits, name, version).answer(whole_request()))
+        return flask_reply(answer(InferEndpoint(models, limits, name, version), whole_request()))
 
     _add_repository(routes, models)
 

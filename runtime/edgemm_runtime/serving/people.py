@@ -6,7 +6,7 @@ from flask import Blueprint, Response
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-from edgemm_runtime.serving.endpoints import PredictEndpoint
+from edgemm_runtime.serving.endpoints import PredictEndpoint, answer
 from edgemm_runtime.serving.limits import ServingLimits
 from edgemm_runtime.serving.registry import ModelRegistry
 from edgemm_runtime.serving.replies import flask_reply, json_reply, whole_request
@@ -19,7 +19,7 @@ def make_blueprint(models: ModelRegistry, limits: ServingLimits, metrics: Collec
     @routes.post("/predict", defaults={"name": None})
     @routes.post("/predict/<path:name>")
     def predict(name: str | None) -> Response:
-        return flask_reply(PredictEndpoint(models, limits, name).answer(whole_request()))
+        return flask_reply(answer(PredictEndpoint(models, limits, name), whole_request()))
 
     @routes.get("/metrics")
     def scrape() -> Response:

@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 import weakref
+from collections.abc import Sequence
 
 from edgemm.errors import (
     BadRequestError,
@@ -87,6 +88,26 @@ class ServedModel:
         if (shadow := self.shadow) is not None:
             shadow.offer(self._counters.key, inputs, outputs)
         return outputs
+
+    @property
+    def together(self) -> bool:
+        """Whether `predict_together` may answer."""
+        return self.model.loaded.together
+
+    def predict_together(self, requests: Sequence[Arrays]) -> list[dict[str, Array]] | None:
+        """Answer requests as one batch and count each; None where that cannot be done, and nothing is counted."""
+        start_s = time.perf_counter()
+        answers = self.model.loaded.run_together(requests)
+        if answers is None:
+            return None
+        took_s = time.perf_counter() - start_s
+        self.usual_s += (took_s / len(requests) - self.usual_s) * _WEIGHT
+        shadow = self.shadow
+        for inputs, outputs in zip(requests, answers, strict=True):
+            self._counters.add(took_s)
+            if shadow is not None:
+                shadow.offer(self._counters.key, inputs, outputs)
+        return answers
 
     def overdue(self, now_s: float) -> list[int]:
         """Return the threads in which the model hangs; `now_s` is monotonic."""
@@ -194,6 +215,11 @@ class ModelRegistry:
         """Return how long a model's requests take lately; 0 where it has not been asked, or is not active."""
         served = self._models.get(name)
         return served.usual_s if served is not None else 0.0
+
+    def together(self, name: str) -> bool:
+        """Whether requests for a model may be answered as one batch."""
+        served = self._models.get(name)
+        return served is not None and served.together
 
     def only(self) -> ServedModel:
         """Return the one model that is served.

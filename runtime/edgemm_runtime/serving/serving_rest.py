@@ -8,7 +8,7 @@ from flask import Blueprint, Response
 
 from edgemm.errors import NotFoundError, UnavailableError
 from edgemm_runtime.serving import tensorflow_serving
-from edgemm_runtime.serving.endpoints import Endpoints, find_by_number
+from edgemm_runtime.serving.endpoints import Endpoints, answer, find_by_number
 from edgemm_runtime.serving.limits import ServingLimits
 from edgemm_runtime.serving.registry import ModelRegistry
 from edgemm_runtime.serving.replies import flask_reply, json_reply, whole_request
@@ -29,7 +29,7 @@ def make_blueprint(models: ModelRegistry, limits: ServingLimits) -> Blueprint:
                 f"expected /v1/models/NAME[/versions/NUMBER]:predict, :classify or :regress, found {rest[:80]!r}; "
                 "versions have no labels here"
             )
-        return flask_reply(endpoint.answer(request))
+        return flask_reply(answer(endpoint, request))
 
     @routes.get("/models/<path:rest>")
     def describe(rest: str) -> Response:

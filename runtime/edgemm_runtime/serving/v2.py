@@ -8,6 +8,7 @@ JSON has no NaN and no infinity: in requests they are refused, in answers they b
 from __future__ import annotations
 
 import math
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,7 +21,7 @@ from edgemm.errors import BadRequestError
 from edgemm.manifest import DType, Engine, Manifest, Signature, TensorSpec, Variant
 from edgemm_runtime.engines.inputs import describe, fits
 from edgemm_runtime.engines.model import Array, Arrays
-from edgemm_runtime.numbers import read_numbers
+from edgemm_runtime.numbers import read_canonical, read_numbers
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 EXTENSIONS = ("binary_tensor_data", "statistics", "model_configuration")
@@ -33,6 +34,7 @@ _PLATFORMS = {Engine.TFLITE: "litert_tflite", Engine.ONNX: "onnxruntime_onnx"}
 _UNSUPPORTED = ("classification", "shared_memory_region")
 _MOST_REMEMBERED = 64
 _LARGEST_REMEMBERED = 2048
+_DATA = re.compile(rb'"data"\s*:\s*\[')
 
 
 class TensorMetadata(Struct, frozen=True):
@@ -95,22 +97,32 @@ class _Plan(Struct, frozen=True):
     outputs: dict[str, bool]
 
 
+class _Flat(Struct, frozen=True):
+    """What a request without binary tensors says around the numbers of its one input."""
+
+    name: str
+    dtype: DType
+    shape: tuple[int, ...]
+    outputs: dict[str, bool]
+
+
 class Codec:
     """Between the bytes and arrays of one model.
 
     The JSON part of binary requests is the same again and again, but for the tensors behind it: what it was found to
-    say is remembered by its bytes, where it bears no id.
+    say is remembered by its bytes, where it bears no id. So is what is around one list of 8-bit integers in JSON.
     """
 
     def __init__(self, signature: Signature, *, name: str, version: str) -> None:
         self._signature, self._name, self._version = signature, name, version
         self._plans: dict[bytes, _Plan] = {}
+        self._flats: dict[tuple[bytes, bytes], _Flat] = {}
         self._headers: dict[tuple[object, ...], bytes] = {}
 
     def decode(self, body: bytes, *, header_length: str | None = None) -> InferRequest:
         """Read a request; as `decode_request`."""
         if header_length is None:
-            return decode_request(body, self._signature)
+            return self._decode_json(body)
         head = body[: _header_length(header_length, len(body))]
         plan = self._plans.get(head)
         if plan is not None and plan.body_bytes == len(body):
@@ -136,6 +148,36 @@ class Codec:
                 self._headers[form] = data[:length]
             return data, length
         return b"".join([head, *[array.tobytes() for array in arrays]]), len(head)
+
+    def _decode_json(self, body: bytes) -> InferRequest:
+        parts = _cut(body)
+        if parts is None:
+            return decode_request(body, self._signature)
+        before, numbers, after = parts
+        known = self._flats.get((before, after))
+        if known is not None:
+            values = read_canonical(numbers, known.dtype, shape=known.shape)
+            if values is not None:
+                return InferRequest({known.name: values}, known.outputs)
+        request = decode_request(body, self._signature)
+        if known is None and request.id is None and len(request.inputs) == 1:
+            self._remember_flat(before, after, request)
+        return request
+
+    def _remember_flat(self, before: bytes, after: bytes, request: InferRequest) -> None:
+        """Remember what is around the numbers, if another number there is what the input's data are then."""
+        [(name, array)] = request.inputs.items()
+        if array.dtype not in {np.dtype(np.int8), np.dtype(np.uint8)}:
+            return
+        try:
+            [tensor] = msgspec.json.decode(before + b"7" + after, type=InferHeader).inputs
+        except msgspec.DecodeError:
+            return  # it is something else that looks like such a list
+        if tensor.data is UNSET or bytes(tensor.data) != b"[7]":
+            return
+        if len(self._flats) >= _MOST_REMEMBERED:
+            self._flats.clear()
+        self._flats[before, after] = _Flat(name, DType(array.dtype.name), array.shape, request.outputs)
 
     def _remember(self, head: bytes, request: InferRequest, *, body_bytes: int) -> None:
         """Remember what a header says, where all its tensors are behind it and of types that take any bits."""
@@ -231,6 +273,18 @@ def encode_response(request: InferRequest, outputs: Arrays, *, name: str, versio
             listed.append(_ResponseOutput(output, datatype, array.shape, data=array.ravel().tolist()))
     header = msgspec.json.encode(_InferResponse(name, version, listed, request.id))
     return b"".join([header, *tensors]), len(header) if tensors else None
+
+
+def _cut(body: bytes) -> tuple[bytes, bytes, bytes] | None:
+    """Return a request as what is before, in, and after what seems to be the list of its one input's numbers."""
+    found = _DATA.search(body, 0, _LARGEST_REMEMBERED)
+    if found is None:
+        return None
+    start = found.end()
+    end = body.find(b"]", start)
+    if end < 0 or len(body) - end > _LARGEST_REMEMBERED or body.find(b"[", start, end) >= 0:
+        return None
+    return body[:start], body[start:end], body[end:]
 
 
 def _metadata(spec: TensorSpec) -> TensorMetadata:

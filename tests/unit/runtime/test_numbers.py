@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from edgemm.errors import BadRequestError
 from edgemm.manifest import DType, TensorSpec
-from edgemm_runtime.numbers import read_numbers
+from edgemm_runtime.numbers import read_canonical, read_numbers
 
 LARGE = TensorSpec(name="x", dtype=DType.UINT64, shape=(2,))
 
@@ -40,3 +44,38 @@ def test_a_list_in_a_flat_list_is_refused(values: str, dtype: DType) -> None:
 def test_space_between_numbers_changes_nothing(values: str, dtype: DType) -> None:
     spec = TensorSpec(name="x", dtype=dtype, shape=(4,))
     assert read_numbers(values.encode(), spec, shape=(4,)).tolist() == [1, 2, 3, 4]
+
+
+CANONICAL = b"-128,-10,-1,0,9,10,99,127"
+
+
+@pytest.mark.parametrize("written", [CANONICAL, CANONICAL.replace(b",", b", ")])
+def test_canonical_integers_are_read(written: bytes) -> None:
+    found = read_canonical(written, DType.INT8, shape=(2, 4))
+    assert found is not None
+    assert found.tolist() == [[-128, -10, -1, 0], [9, 10, 99, 127]]
+    assert found.dtype == np.int8
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        b"", b"1,2,3", b"1,2,3,", b",1,2,3", b"1,,2,3", b"1,2,3,04", b"1,2,3,-0", b"1,2,3,128", b"1,2,3,-129",
+        b"1,2,3,+4", b"1,2,3,4.0", b"1,2,3,4e0", b"1,2,3,--4", b"1,2,3,- 4", b"1,2,3 4", b"1 2,3,4,", b"1,2,3,x",
+        b"1,2,3,4,5", b"1,2,3,99999999999999999999", b"1,2,3,null", b"1,2,3,-", b"1-2,3,4",
+    ],
+)  # fmt: skip
+def test_what_is_no_canonical_list_is_left_to_others(written: bytes) -> None:
+    assert read_canonical(written, DType.INT8, shape=(4,)) is None
+
+
+@given(
+    st.text("0129-,+.ex \t", max_size=12) | st.binary(max_size=9).map(lambda data: data.decode("latin-1")),
+    st.sampled_from([DType.INT8, DType.UINT8]),
+)
+@example("1,2", DType.UINT8)
+def test_what_is_read_as_canonical_is_json(text: str, dtype: DType) -> None:
+    written = text.encode("latin-1")
+    found = read_canonical(written, dtype, shape=(written.count(b",") + 1,))
+    if found is not None:
+        assert json.loads(b"[" + written + b"]") == found.tolist()

@@ -15,8 +15,9 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Protocol, TypeAlias
 
 from edgemm_runtime.serving.exchange import Reply, Request, error_body
 from edgemm_runtime.serving.limits import ServingLimits
@@ -30,6 +31,7 @@ _SWEEP_S = 0.5
 _IN, _OUT = select.EPOLLIN, select.EPOLLOUT
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 Answer = Callable[[Reply], None]
+_Asked: TypeAlias = tuple[Connection, Request]
 HANGING = error_body("the model did not answer in time: it was given up", status=504)
 _SLOW = error_body("the request did not come in time: send it faster", status=408)
 _UNANSWERED = error_body("the request was not answered in time: try again later", status=504)
@@ -42,8 +44,11 @@ class _GivenUp(Exception):  # noqa: N818 - no error: another thread has this loo
 class Application(Protocol):
     """What a loop asks for answers."""
 
-    def quick(self, request: Request) -> Reply | None:
-        """Answer at once, or return None for what takes longer; never raises."""
+    def together(self, request: Request) -> int:
+        """Return how many requests for the path of this one `quick` may be given at once; never raises."""
+
+    def quick(self, requests: Sequence[Request]) -> Sequence[Reply | None]:
+        """Answer requests for one path at once, each with None where it takes longer; never raises."""
 
     def submit(self, request: Request, answer: Answer) -> Reply | None:
         """Have a request answered in another thread, which calls `answer` once; a `Reply` is a refusal."""
@@ -59,7 +64,8 @@ class EventLoop:
         self._poll.register(self._wake, _IN)
         self._connections: dict[int, Connection] = {}
         self._listeners: dict[int, Callable[[], None]] = {}
-        self._held: list[Connection] = []
+        self._asked: deque[_Asked] = deque()
+        self._held: list[list[_Asked]] = []
         self._calls: deque[Callable[[], None]] = deque()
         self._buffered = self.buffered_bytes
         self._on_sweep: Callable[[], None] = lambda: None
@@ -125,11 +131,12 @@ class EventLoop:
         if thread != self._thread.ident:
             return False
         try:
-            connection = self._held.pop()
+            held = self._held.pop()
         except IndexError:
             return False
         self._thread = self._new_thread()
-        self.call(lambda: self._refuse(connection, HANGING))
+        for connection, _ in held:
+            self.call(partial(self._refuse, connection, HANGING))
         self._thread.start()
         return True
 
@@ -158,13 +165,15 @@ class EventLoop:
             for descriptor, _ in events:
                 try:
                     self._ready(descriptor)
-                except _GivenUp:
-                    return
                 except OSError:
                     self._drop(descriptor)
                 except Exception:  # noqa: BLE001 - the thread's boundary: one connection's fault ends no other
                     _log.exception("a connection failed")
                     self._drop(descriptor)
+            try:
+                self._answer_asked()
+            except _GivenUp:
+                return
             self.beat_s = now_s = time.monotonic()
             if now_s - self._swept_s >= _SWEEP_S:
                 self._swept_s = now_s
@@ -232,7 +241,9 @@ class EventLoop:
             self._answer(connection, reply, keep_alive=False)
             return
         if request is not None:
-            self._dispatch(connection, request)
+            connection.phase = Phase.ANSWERING
+            connection.keep_alive = request.head.keep_alive and not self._draining
+            self._asked.append((connection, request))
         elif receiver.waits_for_continue:
             receiver.waits_for_continue = False
             connection.send(_CONTINUE)
@@ -241,20 +252,38 @@ class EventLoop:
         if self._buffered() > self._limits.max_buffered_bytes:
             raise Refusal(503, "too many large requests are on their way: try again later", retry_after_s=1)
 
-    def _dispatch(self, connection: Connection, request: Request) -> None:
-        connection.keep_alive = request.head.keep_alive and not self._draining
+    def _answer_asked(self) -> None:
+        """Answer what has been asked since the last look, requests for the same path together."""
+        while self._asked:
+            group = self._next_group()
+            self._held.append(group)
+            replies = self._application.quick([request for _, request in group])
+            try:
+                self._held.pop()
+            except IndexError:
+                raise _GivenUp from None  # another thread has answered
+            for (connection, request), reply in zip(group, replies, strict=True):
+                try:
+                    self._dispatch(connection, request, reply)
+                except OSError:
+                    self._close(connection)
+            self._asked_s = time.monotonic()
+
+    def _next_group(self) -> list[_Asked]:
+        group = [self._asked.popleft()]
+        if self._asked:
+            first = group[0][1]
+            most = self._application.together(first)
+            while self._asked and len(group) < most and self._asked[0][1].head.path == first.head.path:
+                group.append(self._asked.popleft())
+        return group
+
+    def _dispatch(self, connection: Connection, request: Request, reply: Reply | None) -> None:
         body = request.head.method != "HEAD"
-        self._held.append(connection)
-        reply = self._application.quick(request)
-        try:
-            self._held.pop()
-        except IndexError:
-            raise _GivenUp from None  # another thread has answered
         if reply is not None:
             self._answer(connection, reply, keep_alive=connection.keep_alive, body=body)
-            self._asked_s = time.monotonic()
             return
-        connection.phase, connection.since_s = Phase.ANSWERING, time.monotonic()
+        connection.since_s = time.monotonic()
         if connection.watched:
             self._watch(connection, 0)
         since_s = connection.since_s

@@ -1,0 +1,47 @@
+"""Whether an inference that has the machine to itself takes one CPU thread or several: what was quicker lately. Pure.
+
+Several threads halve the time of many small models on an idle machine. They cost time where the operations are too
+small to be shared out, and where other programs want the CPUs. Neither is known beforehand, so both ways are timed:
+one after the other at first, then the better one, and now and then the other a few times in a row. A row, since threads
+that have just worked are still awake: the first of each row decide nothing.
+"""
+
+from __future__ import annotations
+
+TRIALS = 24
+"""How many inferences a new choice takes to be made."""
+_ROW, _SETTLE, _ROUND = 8, 3, 1024
+"""A row in a round is rare enough that the 99th percentile of all requests is the better way's."""
+_WEIGHT, _PROBE_WEIGHT = 0.05, 0.2
+_MOST_TIMES_USUAL = 4.0
+_WORTH = 0.9
+"""Several threads take more of the CPUs in all: a tenth of the time is to be had for that."""
+
+
+class Width:
+    """The choice for one model; times may be of inputs of different sizes, in seconds a byte or any other unit."""
+
+    def __init__(self) -> None:
+        self._usual = {False: 0.0, True: 0.0}
+        self._asked = self._in_a_row = 0
+        self._last = self._better = False
+
+    def wide(self) -> bool:
+        """Return whether the next inference is to take several threads."""
+        self._asked += 1
+        trying, probing = self._asked <= TRIALS, self._asked % _ROUND < _ROW
+        wide = self._asked > TRIALS // 2 if trying else self._better != probing
+        self._in_a_row = self._in_a_row + 1 if wide == self._last else 1
+        self._last = wide
+        return wide
+
+    def tell(self, took: float, *, wide: bool) -> None:
+        """Take note of how long an inference took; one that was interrupted for long counts as four usual ones."""
+        usual = self._usual[wide]
+        if self._asked <= TRIALS:
+            self._usual[wide] = min(usual or took, took)
+        elif self._in_a_row > _SETTLE:
+            weight = _WEIGHT if wide == self._better else _PROBE_WEIGHT
+            self._usual[wide] += (min(took, _MOST_TIMES_USUAL * usual) - usual) * weight
+        if self._asked >= TRIALS:
+            self._better = self._usual[True] < _WORTH * self._usual[False]
