@@ -53,7 +53,7 @@ def make_late_bundle(path: Path, *, version: str, seed: int, failure: Failure, a
 
 
 @dataclass
-class _Graph:
+class Graph:
     """One subgraph under construction; tensors are numbers."""
 
     buffers: list[Any]
@@ -103,7 +103,7 @@ def late_failure(kernel: Floats, bias: Floats, failure: Failure, *, after: int, 
     """Return `x @ kernel + bias` for batches of one, which fails after so many inferences, or then makes `turns`."""
     buffers: list[Any] = [schema.BufferT()]
     codes: list[int] = []
-    main = _Graph(buffers, codes)
+    main = Graph(buffers, codes)
     x = main.tensor(INPUT, (1, kernel.shape[0]))
     dense = main.tensor("dense", (1, kernel.shape[1]))
     weights = main.constant("kernel", np.ascontiguousarray(kernel.T))
@@ -121,7 +121,7 @@ def late_failure(kernel: Floats, bias: Floats, failure: Failure, *, after: int, 
     return bytes(builder.Output())
 
 
-def _over(main: _Graph, x: int, *, features: int, after: int) -> int:
+def _over(main: Graph, x: int, *, features: int, after: int) -> int:
     """Return the tensor that is 1 once there were more than `after` inferences, 0 before."""
     count, above = main.tensor("count", (1, 1)), main.tensor("above", (1, 1))
     positive, over = main.tensor("positive", (1, 1)), main.tensor("over", (1, 1))
@@ -134,7 +134,7 @@ def _over(main: _Graph, x: int, *, features: int, after: int) -> int:
     return over
 
 
-def _spoiled(main: _Graph, dense: int, over: int, failure: Failure, *, width: int, turns: int) -> tuple[int, list[Any]]:
+def _spoiled(main: Graph, dense: int, over: int, failure: Failure, *, width: int, turns: int) -> tuple[int, list[Any]]:
     out = main.tensor(OUTPUT, (1, width))
     if failure is Failure.DRIFT:
         main.add(_OP.ADD, [dense, over], out, schema.AddOptionsT())
@@ -161,16 +161,16 @@ def _spoiled(main: _Graph, dense: int, over: int, failure: Failure, *, width: in
     return out, [_condition(main, width), _body(main, width, step=failure.value or 0.0)]
 
 
-def _condition(main: _Graph, width: int) -> Any:
-    graph = _Graph(main.buffers, main.codes)
+def _condition(main: Graph, width: int) -> Any:
+    graph = Graph(main.buffers, main.codes)
     left, passed = graph.tensor("left", (1,)), graph.tensor("passed", (1, width))
     goes_on = graph.tensor("goes_on", (1,), kind="BOOL")
     graph.add(_OP.GREATER, [left, graph.constant("half", [0.5])], goes_on, schema.GreaterOptionsT())
     return graph.finish("condition", [left, passed], [goes_on])
 
 
-def _body(main: _Graph, width: int, *, step: float) -> Any:
-    graph = _Graph(main.buffers, main.codes)
+def _body(main: Graph, width: int, *, step: float) -> Any:
+    graph = Graph(main.buffers, main.codes)
     left, passed = graph.tensor("left", (1,)), graph.tensor("passed", (1, width))
     fewer, same = graph.tensor("fewer", (1,)), graph.tensor("same", (1, width))
     graph.add(_OP.SUB, [left, graph.constant("step", [step])], fewer, schema.SubOptionsT())

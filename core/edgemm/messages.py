@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from edgemm import canonical
 from edgemm.errors import MessageError
@@ -54,11 +54,21 @@ class Probation(Struct, frozen=True, kw_only=True):
     selftest_interval_s: Seconds = 10.0
 
 
+class DesiredShadow(Struct, frozen=True, kw_only=True):
+    """A version to run beside the active one: it sees a share of the requests and answers none of them."""
+
+    version: VersionText
+    digest: Digest
+    share: Annotated[float, Meta(gt=0, le=1)] = 0.05
+    variants: Literal["auto"] | Annotated[tuple[str, ...], Meta(min_length=1, max_length=32)] = "auto"
+
+
 class ModelConfig(Struct, frozen=True, kw_only=True):
     """How a device is to run one model."""
 
     probation: Probation = Probation()
     threads: Annotated[int, Meta(ge=1, le=64)] = 1
+    shadow: DesiredShadow | UnsetType = UNSET
 
 
 class DesiredModel(Struct, frozen=True, kw_only=True):
@@ -101,6 +111,26 @@ class Desired(Struct, frozen=True, kw_only=True):
         return canonical.encode(msgspec.structs.replace(self, not_before="", expires=""))
 
 
+class ShadowPhase(StrEnum):
+    """How far a device is with a shadow: it waits for an update, is fetched, is loaded, runs, or cannot."""
+
+    WAITING = "waiting"
+    FETCHING = "fetching"
+    STARTING = "starting"
+    RUNNING = "running"
+    FAILED = "failed"
+
+
+class ReportedShadow(Struct, frozen=True, kw_only=True):
+    """Where a device stands with the shadow that is wanted beside one model; `reason` as of an update."""
+
+    digest: Digest
+    version: VersionText
+    phase: ShadowPhase
+    reason: Short | None = None
+    detail: Detail | None = None
+
+
 class ReportedModel(Struct, frozen=True, kw_only=True):
     """Where a device stands with one model.
 
@@ -121,6 +151,7 @@ class ReportedModel(Struct, frozen=True, kw_only=True):
     active_version: VersionText | None = None
     variant: Short | None = None
     previous_digest: Digest | None = None
+    shadow: ReportedShadow | UnsetType = UNSET
 
 
 class ActionResult(Struct, frozen=True, kw_only=True):
@@ -217,6 +248,50 @@ LATENCY_EDGES_S = tuple(50e-6 * 2 ** (i / 2) for i in range(32))
 """Upper edges of the latency buckets, 50 µs to 2.3 s by factors of √2; one more bucket counts what is above."""
 
 
+ClassCounts = tuple[Natural, Natural, Natural, Natural]
+
+
+class ShadowOutput(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How a shadow's answers in one output differ from the active model's.
+
+    A class-like output has `rows` and, of them, `agreed`; and by class (index, agreed, named by the active model only,
+    by the shadow only), the classes with the most rows first: those that did not fit are left out. Any other output
+    has `errors`, counts by how far the values are apart as a share of the range (upper edges 10^(-6 + i/2) for i = 0
+    to 14, one more for what is above, zeros at the end left out), and how many were `above` and `below`.
+    """
+
+    name: Short = msgspec.field(name="o")
+    rows: Natural = msgspec.field(name="n", default=0)
+    agreed: Natural = msgspec.field(name="a", default=0)
+    classes: Annotated[tuple[ClassCounts, ...], Meta(max_length=257)] = msgspec.field(name="c", default=())
+    errors: Annotated[tuple[Natural, ...], Meta(max_length=16)] = msgspec.field(name="h", default=())
+    above: Natural = msgspec.field(name="u", default=0)
+    below: Natural = msgspec.field(name="b", default=0)
+
+
+class ShadowCounters(Struct, frozen=True, kw_only=True):
+    """Counters since boot of one shadow beside one (model, digest, variant); they only rise.
+
+    Of the `sampled` requests it answered `compared`, failed on `errors` and was not asked about `dropped`.
+    """
+
+    digest: Annotated[bytes, Meta(min_length=32, max_length=32)] = msgspec.field(name="d")
+    variant: Short = msgspec.field(name="v")
+    sampled: Natural = msgspec.field(name="n")
+    compared: Natural = msgspec.field(name="c")
+    errors: Natural = msgspec.field(name="e")
+    dropped: Natural = msgspec.field(name="x")
+    crashes: Natural = msgspec.field(name="k")
+    outputs: Annotated[tuple[ShadowOutput, ...], Meta(max_length=64)] = msgspec.field(name="o", default=())
+
+
+class LabelCounters(Struct, frozen=True, kw_only=True):
+    """Late labels since boot that met a prediction of one (model, digest, variant), and those that agreed with it."""
+
+    matched: Natural = msgspec.field(name="m")
+    correct: Natural = msgspec.field(name="c")
+
+
 class ModelCounters(Struct, frozen=True, kw_only=True):
     """Counters of one (model, digest, variant) since boot; they only rise."""
 
@@ -228,6 +303,10 @@ class ModelCounters(Struct, frozen=True, kw_only=True):
     latency_sum_us: Natural = msgspec.field(name="s")
     latency_counts: Annotated[tuple[Natural, ...], Meta(max_length=len(LATENCY_EDGES_S) + 1)] = msgspec.field(name="l")
     """One count a bucket of `LATENCY_EDGES_S`; zeros at the end are left out."""
+    shadows: Annotated[tuple[ShadowCounters, ...], Meta(max_length=64)] | UnsetType = msgspec.field(
+        name="w", default=UNSET
+    )
+    labels: LabelCounters | UnsetType = msgspec.field(name="y", default=UNSET)
 
 
 class SystemGauges(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -276,6 +355,8 @@ class Telemetry(Struct, frozen=True, kw_only=True):
     spool: SpoolGauges = msgspec.field(name="q")
     shed: Natural = msgspec.field(name="h", default=0)
     """Models whose counters did not fit into `MAX_TELEMETRY_BYTES` this time."""
+    unmatched_labels: Natural | UnsetType = msgspec.field(name="y", default=UNSET)
+    """Late labels since boot for which no prediction waited; left out where none ever came."""
 
 
 class _VersionOnly(Struct):

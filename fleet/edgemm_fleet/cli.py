@@ -17,6 +17,7 @@ COMMANDS = {
     "models": LazyCommand(f"{_HERE}.models:models", "Models and their versions; who may publish them.", "fleet"),
     "devices": LazyCommand(f"{_HERE}.devices:devices", "Devices: list, show, label, remove.", "fleet"),
     "rollout": LazyCommand(f"{_HERE}.rollout:rollout", "Bring a version to devices, group after group.", "fleet"),
+    "shadow": LazyCommand(f"{_HERE}.shadow:shadow", "Run a version beside the active one.", "fleet"),
     "audit": LazyCommand(f"{_HERE}.access:audit", "Who did what, newest first.", "fleet"),
 }
 

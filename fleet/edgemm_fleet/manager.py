@@ -38,6 +38,7 @@ from edgemm_fleet.clock import check_clock
 from edgemm_fleet.director.composition import Validity
 from edgemm_fleet.director.director import Director
 from edgemm_fleet.director.outbox import Outbox
+from edgemm_fleet.director.shadows import ShadowOperations
 from edgemm_fleet.ingest.batch import Ingest
 from edgemm_fleet.ingest.consumer import Consumer
 from edgemm_fleet.ingest.link import BrokerLogin, Link
@@ -107,7 +108,7 @@ class ManagerSettings:
 
 
 class Manager:
-    """A fleet manager without its HTTP side; `operations` and `credentials` are what that side needs."""
+    """A fleet manager without its HTTP side; `operations`, `shadows` and `credentials` are what that side needs."""
 
     def __init__(
         self,
@@ -132,6 +133,7 @@ class Manager:
         self._pruner = Pruner(store, settings.retention, clock=clock)
         self._ticker = Worker("edgemm-clock", self._tick)
         self.operations = RolloutOperations(store, self._runner, wake=self.wake)
+        self.shadows = ShadowOperations(store, self.director, wake=self.wake)
 
     @property
     def port(self) -> int:

@@ -192,6 +192,7 @@ class FleetServer:
             credentials=manager.credentials,
             secret=read_secret(self.folder.credentials_key),
             rollouts=manager.operations,
+            shadows=manager.shadows,
         )
 
     def _app(self, state: FleetState) -> Flask:

@@ -37,7 +37,9 @@ def _row(field: msgspec.structs.FieldInfo) -> list[str]:
     name = f"`{field.encode_name}`"
     if field.encode_name != field.name:
         name += f" {field.name}"
-    if field.required:
+    if field.default is msgspec.UNSET:
+        default = "left out"
+    elif field.required:
         default = "required"
     elif field.default is msgspec.NODEFAULT or isinstance(field.default, (tuple, Struct)):
         default = "defaults" if isinstance(field.default, Struct) else "empty"
@@ -46,7 +48,7 @@ def _row(field: msgspec.structs.FieldInfo) -> list[str]:
     return [name, describe(inspect.type_info(field.type)), default]
 
 
-def describe(kind: inspect.Type) -> str:  # noqa: PLR0911 - one line a kind of type
+def describe(kind: inspect.Type) -> str:  # noqa: PLR0911, PLR0912 - one line a kind of type
     """Say in words what a field may hold."""
     match kind:
         case inspect.StrType(pattern=str(pattern)):
@@ -69,6 +71,8 @@ def describe(kind: inspect.Type) -> str:  # noqa: PLR0911 - one line a kind of t
             return f"[{cls.__name__}](#{cls.__name__.lower()})"
         case inspect.LiteralType(values=values):
             return " or ".join(f"`{msgspec.json.encode(value).decode()}`" for value in values)
+        case inspect.TupleType(item_types=items):
+            return f"list ({len(items)}) of {describe(items[0])}"
         case inspect.UnionType(types=types):
             return " or ".join("null" if isinstance(t, inspect.NoneType) else describe(t) for t in types)
         case inspect.AnyType():

@@ -28,13 +28,25 @@ class Device:
         self.state = state or fleet.place.folder / "states" / name
         self.http = urllib3.PoolManager(retries=False, timeout=60.0)
 
-    def start(self, *, token: str | None = None, url: str | None = None, labels: tuple[str, ...] = ()) -> Self:
+    def start(
+        self, *, token: str | None = None, url: str | None = None, labels: tuple[str, ...] = (),
+        options: tuple[str, ...] = (),
+    ) -> Self:  # fmt: skip
         """Start it; without a token it has to know who it is."""
         more = [] if token is None else ["--token", token, "--name", self.name]
         for label in labels:
             more += ["--label", label]
         self.program: Program = self._fleet.programs.start(
-            self.name, "run", "--fleet", url or self._fleet.device_url, "--port", "0", "--state-dir", self.state, *more
+            self.name,
+            "run",
+            "--fleet",
+            url or self._fleet.device_url,
+            "--port",
+            "0",
+            "--state-dir",
+            self.state,
+            *more,
+            *options,
         )
         return self
 

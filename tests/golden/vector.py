@@ -15,11 +15,14 @@ FOLDER = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Vector:
-    """One golden file: the value that it means, and today's writer and reader of such files."""
+    """One golden file: the value that it means, and today's writer and reader of such files.
+
+    An earlier form of a file, which is read and no longer written, has no writer.
+    """
 
     name: str
     value: Any
-    write: Callable[[Any], bytes]
+    write: Callable[[Any], bytes] | None
     read: Callable[[bytes], Any]
 
     @property

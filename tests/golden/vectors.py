@@ -10,7 +10,7 @@ VECTORS = [*wire.VECTORS, *trust.VECTORS, *state.VECTORS]
 def main() -> None:
     """Write the files that are missing."""
     for vector in VECTORS:
-        if not vector.path.exists():
+        if vector.write is not None and not vector.path.exists():
             vector.path.parent.mkdir(parents=True, exist_ok=True)
             vector.path.write_bytes(vector.write(vector.value))
             print("wrote", vector.name)

@@ -20,12 +20,18 @@ from edgemm.messages import (
     ActionResult,
     Desired,
     DesiredModel,
+    DesiredShadow,
     Event,
+    LabelCounters,
     ModelConfig,
     ModelCounters,
     Probation,
     Reported,
     ReportedModel,
+    ReportedShadow,
+    ShadowCounters,
+    ShadowOutput,
+    ShadowPhase,
     SpoolGauges,
     Status,
     Stream,
@@ -138,6 +144,50 @@ TELEMETRY = Telemetry(
     spool=SpoolGauges(waiting=1, dropped=0),
 )
 TELEMETRY_WRITES = replace(TELEMETRY, spool=SpoolGauges(waiting=1, dropped=3, unwritten=2, written_bytes=1_245_184))
+SHADOW = DesiredShadow(version="1.1.0", digest="e" * 64, share=0.25, variants=("tflite:int8",))
+DESIRED_SHADOW = replace(
+    DESIRED, models=(replace(DESIRED.models[0], config=ModelConfig(shadow=SHADOW)), DESIRED.models[1])
+)
+REPORTED_SHADOW = replace(
+    REPORTED,
+    models=(
+        replace(
+            REPORTED.models[0],
+            shadow=ReportedShadow(
+                digest=SHADOW.digest,
+                version=SHADOW.version,
+                phase=ShadowPhase.FAILED,
+                reason="no_space",
+                detail="9,000 bytes are needed, 10 are free: remove something",
+            ),
+        ),
+    ),
+)
+TELEMETRY_SHADOW = replace(
+    TELEMETRY,
+    models=(
+        replace(
+            TELEMETRY.models[0],
+            shadows=(
+                ShadowCounters(
+                    digest=bytes.fromhex(SHADOW.digest),
+                    variant="tflite:int8",
+                    sampled=250,
+                    compared=240,
+                    errors=2,
+                    dropped=8,
+                    crashes=1,
+                    outputs=(
+                        ShadowOutput(name="classes", rows=240, agreed=230, classes=((3, 200, 4, 6), (7, 30, 6, 4))),
+                        ShadowOutput(name="values", errors=(100, 0, 380), above=300, below=80),
+                    ),
+                ),
+            ),
+            labels=LabelCounters(matched=40, correct=37),
+        ),
+    ),
+    unmatched_labels=3,
+)
 TOKEN = EnrolmentToken(secret=bytes(range(16)), root_digest="ab" * 32, tls_fingerprint="cd" * 32)
 PLAIN_TOKEN = EnrolmentToken(secret=bytes(range(16)), root_digest="ab" * 32)
 ENROLMENT_REQUEST = EnrolmentRequest(
@@ -194,6 +244,9 @@ VECTORS = [
     _control("messages/ack.json", ACK),
     Vector("messages/telemetry.msgpack", TELEMETRY, messages.encode_telemetry, messages.decode_telemetry),
     Vector("messages/telemetry-writes.msgpack", TELEMETRY_WRITES, messages.encode_telemetry, messages.decode_telemetry),
+    _control("shadows/desired.json", DESIRED_SHADOW),
+    _control("shadows/reported.json", REPORTED_SHADOW),
+    Vector("shadows/telemetry.msgpack", TELEMETRY_SHADOW, messages.encode_telemetry, messages.decode_telemetry),
     _sealed("envelopes/desired.json", DESIRED, PayloadType.DESIRED, DIRECTOR),
     _sealed("envelopes/reported.json", REPORTED, PayloadType.REPORTED, DEVICE),
     _sealed("envelopes/event.json", EVENT, PayloadType.EVENT, DEVICE),

@@ -18,8 +18,9 @@ def test_it_is_read_as_what_it_meant(vector: Vector):
     assert vector.read(vector.path.read_bytes()) == vector.value
 
 
-@EACH
+@pytest.mark.parametrize("vector", [v for v in VECTORS if v.write is not None], ids=lambda vector: vector.name)
 def test_todays_writer_writes_the_same_bytes(vector: Vector):
+    assert vector.write is not None
     assert vector.write(vector.value) == vector.path.read_bytes()
 
 

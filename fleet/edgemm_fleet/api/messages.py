@@ -8,8 +8,8 @@ from msgspec import Meta, Struct
 
 from edgemm.enrolment import Labels
 from edgemm.manifest import Digest, ModelName, VersionText
-from edgemm.messages import Desired, ModelConfig, Reported, ReportedModel, Short
-from edgemm_fleet.api.telemetry import TelemetryWindow
+from edgemm.messages import Desired, DesiredShadow, ModelConfig, Reported, ReportedModel, ReportedShadow, Short
+from edgemm_fleet.api.telemetry import ShadowWindow, TelemetryWindow
 from edgemm_fleet.rollout.plan import DeadlineSeconds, Group, Plan, Selector
 from edgemm_fleet.rollout.progress import Rollout
 from edgemm_fleet.store.records import (
@@ -226,6 +226,50 @@ class Preview(Struct, frozen=True, kw_only=True):
     groups: tuple[PreviewGroup, ...]
     download_bytes: int
     without_engine: tuple[str, ...]
+
+
+class ShadowRequest(Body, frozen=True):
+    """A published version to run as a shadow beside a model, on the devices of a selector that are enrolled now."""
+
+    version: VersionText
+    share: Annotated[float, Meta(gt=0, le=1)] = 0.05
+    variants: Literal["auto"] | Annotated[tuple[Short, ...], Meta(min_length=1, max_length=32)] = "auto"
+    selector: Selector = Selector()
+
+
+class ClearShadowRequest(Body, frozen=True):
+    """Devices on which no shadow is to run any more beside a model."""
+
+    selector: Selector = Selector()
+
+
+class ShadowChange(Struct, frozen=True, kw_only=True):
+    """The devices that this changed, or that want it already."""
+
+    model: str
+    devices: tuple[str, ...]
+
+
+class ShadowBeside(Struct, frozen=True, kw_only=True):
+    """What a shadow did beside one version of the active model since the device's boot."""
+
+    active_digest: str
+    active_variant: str
+    counters: ShadowWindow
+
+
+class DeviceShadow(Struct, frozen=True, kw_only=True):
+    """The shadow beside one model of one device: what is wanted, what was reported, what was counted.
+
+    `reported` is null until the device told of this version; `beside` is of the newest telemetry window, which came at
+    `received_at`.
+    """
+
+    device: str
+    wanted: DesiredShadow
+    reported: ReportedShadow | None
+    beside: tuple[ShadowBeside, ...]
+    received_at: float | None
 
 
 class ReasonRequest(Body, frozen=True):

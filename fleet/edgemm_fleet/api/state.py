@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from edgemm.blobs import BlobFolder
 from edgemm_fleet.broker.credentials import CredentialProvider
+from edgemm_fleet.director.shadows import ShadowOperations
 from edgemm_fleet.rollout.operations import RolloutOperations
 from edgemm_fleet.store.database import Store
 from edgemm_fleet.trust.repository import ModelRepository
@@ -42,6 +43,7 @@ class FleetState:
     credentials: CredentialProvider
     secret: bytes
     rollouts: RolloutOperations
+    shadows: ShadowOperations
     limits: ApiLimits = ApiLimits()
     clock: Callable[[], float] = time.time
 

@@ -13,6 +13,7 @@ from edgemm_fleet.api import (
     people,
     rollouts,
     service,
+    shadows,
     tokens,
     tuf,
 )
@@ -31,6 +32,7 @@ def routes() -> tuple[Route, ...]:
         *people.ROUTES,
         *devices.ROUTES,
         *models.ROUTES,
+        *shadows.ROUTES,
         *blobs.ROUTES,
         *tuf.ROUTES,
         *rollouts.ROUTES,

@@ -2,9 +2,54 @@
 
 from __future__ import annotations
 
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
+from edgemm.messages import ModelCounters, ShadowCounters, ShadowOutput
 from edgemm_fleet.store.records import TelemetryRecord
+
+
+class ClassAgreement(Struct, frozen=True, kw_only=True):
+    """Rows of one class: on which both agreed, or that the active model or the shadow alone named."""
+
+    index: int
+    agreed: int
+    active_only: int
+    shadow_only: int
+
+
+class OutputAgreement(Struct, frozen=True, kw_only=True):
+    """How a shadow's answers in one output differ; fields as in the wire's `ShadowOutput`.
+
+    `classes` may lack the rarest, where the device had no room for them; `rows` and `agreed` count all.
+    """
+
+    name: str
+    rows: int
+    agreed: int
+    classes: tuple[ClassAgreement, ...]
+    errors: tuple[int, ...]
+    above: int
+    below: int
+
+
+class ShadowWindow(Struct, frozen=True, kw_only=True):
+    """Counters since boot of one shadow beside one (model, digest, variant)."""
+
+    digest: str
+    variant: str
+    sampled: int
+    compared: int
+    errors: int
+    dropped: int
+    crashes: int
+    outputs: tuple[OutputAgreement, ...]
+
+
+class LabelWindow(Struct, frozen=True, kw_only=True):
+    """Late labels since boot that met a prediction, and those that agreed with it."""
+
+    matched: int
+    correct: int
 
 
 class ModelWindow(Struct, frozen=True, kw_only=True):
@@ -17,10 +62,15 @@ class ModelWindow(Struct, frozen=True, kw_only=True):
     errors: int
     latency_sum_us: int
     latency_counts: tuple[int, ...]
+    shadows: tuple[ShadowWindow, ...] = ()
+    labels: LabelWindow | None = None
 
 
 class TelemetryWindow(Struct, frozen=True, kw_only=True):
-    """One window of one device; `time_s` by the device's clock, `received_at` by the server's."""
+    """One window of one device; `time_s` by the device's clock, `received_at` by the server's.
+
+    Gauges are null where the device cannot read them; `throttled_bits` and `storage_life_used_percent` as on the wire.
+    """
 
     id: int
     received_at: float
@@ -34,8 +84,12 @@ class TelemetryWindow(Struct, frozen=True, kw_only=True):
     memory_available_bytes: int | None
     disk_free_bytes: int | None
     rss_bytes: int | None
+    throttled_bits: int | None
+    storage_life_used_percent: int | None
     spool_waiting: int
     spool_dropped: int
+    models_shed: int
+    unmatched_labels: int
 
 
 def window(record: TelemetryRecord) -> TelemetryWindow:
@@ -48,23 +102,64 @@ def window(record: TelemetryRecord) -> TelemetryWindow:
         sequence=sent.sequence,
         time_s=sent.time_s,
         uptime_s=sent.uptime_s,
-        models=tuple(
-            ModelWindow(
-                name=model.name,
-                digest=model.digest.hex(),
-                variant=model.variant,
-                requests=model.requests,
-                errors=model.errors,
-                latency_sum_us=model.latency_sum_us,
-                latency_counts=model.latency_counts,
-            )
-            for model in sent.models
-        ),
+        models=tuple(map(_model, sent.models)),
         temperature_c=sent.system.temperature_c,
         load_1m=sent.system.load_1m,
         memory_available_bytes=sent.system.memory_available_bytes,
         disk_free_bytes=sent.system.disk_free_bytes,
         rss_bytes=sent.system.rss_bytes,
+        throttled_bits=sent.system.throttled_bits,
+        storage_life_used_percent=sent.system.storage_life_used_percent,
         spool_waiting=sent.spool.waiting,
         spool_dropped=sent.spool.dropped,
+        models_shed=sent.shed,
+        unmatched_labels=0 if sent.unmatched_labels is UNSET else sent.unmatched_labels,
+    )
+
+
+def shadow_windows(sent: ModelCounters) -> tuple[ShadowWindow, ...]:
+    """Return what a device told of the shadows beside one version of a model."""
+    return () if sent.shadows is UNSET else tuple(map(_shadow, sent.shadows))
+
+
+def _model(sent: ModelCounters) -> ModelWindow:
+    labels = sent.labels
+    return ModelWindow(
+        name=sent.name,
+        digest=sent.digest.hex(),
+        variant=sent.variant,
+        requests=sent.requests,
+        errors=sent.errors,
+        latency_sum_us=sent.latency_sum_us,
+        latency_counts=sent.latency_counts,
+        shadows=shadow_windows(sent),
+        labels=None if labels is UNSET else LabelWindow(matched=labels.matched, correct=labels.correct),
+    )
+
+
+def _shadow(sent: ShadowCounters) -> ShadowWindow:
+    return ShadowWindow(
+        digest=sent.digest.hex(),
+        variant=sent.variant,
+        sampled=sent.sampled,
+        compared=sent.compared,
+        errors=sent.errors,
+        dropped=sent.dropped,
+        crashes=sent.crashes,
+        outputs=tuple(map(_output, sent.outputs)),
+    )
+
+
+def _output(sent: ShadowOutput) -> OutputAgreement:
+    return OutputAgreement(
+        name=sent.name,
+        rows=sent.rows,
+        agreed=sent.agreed,
+        classes=tuple(
+            ClassAgreement(index=index, agreed=agreed, active_only=active_only, shadow_only=shadow_only)
+            for index, agreed, active_only, shadow_only in sent.classes
+        ),
+        errors=sent.errors,
+        above=sent.above,
+        below=sent.below,
     )

@@ -15,9 +15,11 @@ from edgemm_fleet.api.messages import (
     Authorisation,
     AuthorisationRequest,
     BlobsRequest,
+    ClearShadowRequest,
     CreatedPerson,
     CreatedToken,
     DeviceDetail,
+    DeviceShadow,
     DeviceSummary,
     LabelsRequest,
     Me,
@@ -30,6 +32,8 @@ from edgemm_fleet.api.messages import (
     ReasonRequest,
     RolloutDetail,
     RolloutRequest,
+    ShadowChange,
+    ShadowRequest,
     TargetsRequest,
     TokenRequest,
 )
@@ -150,6 +154,18 @@ class FleetClient:
         """Hand in a signed version."""
         path = f"{_API}/models/{_part(model)}/versions/{_part(version)}"
         return self.connection.call("PUT", path, VersionRecord, body=request)
+
+    def set_shadow(self, model: str, request: ShadowRequest) -> ShadowChange:
+        """Want a version as a shadow beside a model."""
+        return self.connection.call("PUT", f"{_API}/models/{_part(model)}/shadow", ShadowChange, body=request)
+
+    def clear_shadow(self, model: str, request: ClearShadowRequest) -> ShadowChange:
+        """Want no shadow beside a model any more."""
+        return self.connection.call("POST", f"{_API}/models/{_part(model)}/shadow/clear", ShadowChange, body=request)
+
+    def shadows(self, model: str) -> Iterator[DeviceShadow]:
+        """Yield the shadows beside a model by device, with what they found."""
+        return self._all(f"/models/{_part(model)}/shadows", Page[DeviceShadow])
 
     def create_rollout(self, request: RolloutRequest) -> Rollout:
         """Draft a rollout."""

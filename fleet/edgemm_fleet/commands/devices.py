@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import click
+from msgspec import UNSET
 
 from edgemm.messages import ReportedModel
 from edgemm.terminal import plain_console
@@ -93,10 +94,11 @@ def _event(record: EventRecord) -> tuple[str, ...]:
 def _model(model: ReportedModel) -> str:
     active = f"{model.name} {model.active_version or '–'}"
     variant = f" {model.variant}" if model.variant else ""
+    shadow = "" if model.shadow is UNSET else f", shadow {model.shadow.version} {model.shadow.phase}"
     if model.active_digest == model.digest:
-        return f"{active}{variant} ({model.state})"
+        return f"{active}{variant} ({model.state}{shadow})"
     reason = f": {model.reason}" if model.reason else ""
-    return f"{active}{variant} ({model.version} {model.state}{reason})"
+    return f"{active}{variant} ({model.version} {model.state}{reason}{shadow})"
 
 
 def _facts(detail: DeviceDetail) -> list[tuple[str, str]]:

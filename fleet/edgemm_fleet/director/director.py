@@ -6,15 +6,16 @@ stored together. `edgemm_fleet.director.outbox` sends what is stored.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from msgspec.structs import replace
 from securesystemslib.signer import CryptoSigner
 
 from edgemm import signing
-from edgemm.messages import Desired
+from edgemm.messages import Desired, DesiredModel, DesiredShadow
 from edgemm.signing import PayloadType
 from edgemm_fleet.director.composition import Validity, Wanted, compose
-from edgemm_fleet.store import Transaction, actions, assignments, desired, reported
+from edgemm_fleet.store import Transaction, actions, assignments, desired, reported, shadows
 
 _RENEWALS_AT_ONCE = 1000
 _MAX_ACTIONS = 32
@@ -34,6 +35,7 @@ class Director:
         Devices that were never told anything, and of which nothing is wanted, are missing.
         """
         current, reports = desired.of(tx, ids), reported.of(tx, ids)
+        beside = shadows.of(tx, ids)
         assigned, waiting = assignments.of(tx, ids), actions.waiting(tx, ids)
         generations: dict[str, int] = {}
         changed: list[Desired] = []
@@ -42,7 +44,7 @@ class Director:
             wanted = Wanted(
                 fleet=self.fleet,
                 device=device,
-                models=list(assigned.get(device, {}).values()),
+                models=_with_shadows(assigned.get(device, {}), beside.get(device, {})),
                 actions=[record.action for record in waiting.get(device, ())[:_MAX_ACTIONS]],
             )
             highest = reports[device].highest_generation if device in reports else 0
@@ -63,3 +65,13 @@ class Director:
     def seal(self, wanted: Desired) -> bytes:
         """Sign a `desired` for the wire."""
         return signing.seal(wanted, PayloadType.DESIRED, self._signer)
+
+
+def _with_shadows(models: Mapping[str, DesiredModel], beside: Mapping[str, DesiredShadow]) -> list[DesiredModel]:
+    """Name each model's shadow, but for one that is what the model itself is to become."""
+    return [
+        replace(model, config=replace(model.config, shadow=shadow))
+        if (shadow := beside.get(name)) is not None and shadow.digest != model.digest
+        else model
+        for name, model in models.items()
+    ]

@@ -21,6 +21,7 @@ from edgemm_fleet.store import (
     records,
     reported,
     rollouts,
+    shadows,
     streams,
     tokens,
 )
@@ -39,6 +40,7 @@ __all__ = [
     "records",
     "reported",
     "rollouts",
+    "shadows",
     "streams",
     "tokens",
 ]

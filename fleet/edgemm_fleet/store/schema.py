@@ -124,6 +124,15 @@ assignments = Table(
     Column("desired_json", Text, nullable=False),
 )
 
+shadows = Table(
+    "shadows",
+    metadata,
+    Column("device", ForeignKey("devices.id"), primary_key=True),
+    Column("model", String, primary_key=True),
+    Column("shadow_json", Text, nullable=False),
+    Index("shadows_by_model", "model", "device"),
+)
+
 attempts = Table(
     "attempts",
     metadata,

@@ -12,11 +12,12 @@ import threading
 from collections.abc import Iterable
 from enum import StrEnum
 
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from edgemm.enrolment import DIRECTOR_TARGET
 from edgemm.errors import EnvironmentFailure, MessageError, TrustError
-from edgemm.messages import Ack, Desired, DesiredModel, decode_control
+from edgemm.messages import Ack, Desired, DesiredModel, DesiredShadow, ReportedShadow, decode_control
 from edgemm.signing import load_key
 from edgemm.topics import Channel
 from edgemm_runtime.agent import system
@@ -27,13 +28,15 @@ from edgemm_runtime.agent.diagnosis import Diagnosis
 from edgemm_runtime.agent.documents import BootFile, IdentityFile, Installed, ModelFile
 from edgemm_runtime.agent.download import BlobDownloader
 from edgemm_runtime.agent.enrol import KEY_NAME
-from edgemm_runtime.agent.hosting import ModelHost
+from edgemm_runtime.agent.hosting import RegistryHost
 from edgemm_runtime.agent.inbox import Inbox, Received, Signal
 from edgemm_runtime.agent.link import Link
 from edgemm_runtime.agent.options import AgentLimits
 from edgemm_runtime.agent.reporter import Reporter, Situation
 from edgemm_runtime.agent.reports import Speaker
 from edgemm_runtime.agent.repository import ModelRepository
+from edgemm_runtime.agent.shadow_keeper import ShadowKeeper
+from edgemm_runtime.agent.shadow_plan import room_is_wanted
 from edgemm_runtime.agent.shelf import Shelf
 from edgemm_runtime.agent.spool import open_spool
 from edgemm_runtime.agent.state_folder import StateFolder
@@ -74,7 +77,7 @@ class Agent:
         self,
         folder: StateFolder,
         identity: IdentityFile,
-        host: ModelHost,
+        host: RegistryHost,
         limits: AgentLimits,
         *,
         clock: Clock,
@@ -125,6 +128,8 @@ class Agent:
         self._steps = Steps(self._tools(server, repository))
         self._journal = Journal(folder, tell=self._reporter.tell)
         self._updaters = {name: self._updater(record) for name, record in folder.read_models().items()}
+        self._keeper = ShadowKeeper(self._steps, self._shelf, host, records=self._records)
+        self._shadows_told: dict[str, ReportedShadow] = {}
         diagnosis = Diagnosis(folder, self._shelf, self._records, self._selftest, self._prune)
         self._actions = Actions(
             folder,
@@ -149,8 +154,12 @@ class Agent:
         """Work until `stop`; what serves goes on serving meanwhile and after."""
         self.came_round_s = self._clock.monotonic()
         self._reporter.note("agent_started")
+        if self._folder.path(DIRECTOR_TARGET).exists():
+            # Before an update that is over prunes: what a shadow is made of is to stay.
+            self._wishes.restore()
         for updater in self._updaters.values():
             updater.start()
+        self._keeper.start()
         self._actions.start()
         self._link.start()
         if not self._folder.path(DIRECTOR_TARGET).exists():
@@ -182,6 +191,8 @@ class Agent:
                 if self._clock.monotonic() >= next_window_s:
                     next_window_s = self._clock.monotonic() + self._limits.telemetry_interval_s
                     self._measure()
+                if self._shadows_told != self._keeper.reported():
+                    self._reporter.changed()
                 self._reporter.pump(self._link, self._situation)
             except Exception:  # noqa: BLE001 - the loop's boundary: whatever one message does, the device goes on
                 _log.exception("cannot handle item=%s", type(item).__name__)
@@ -238,6 +249,7 @@ class Agent:
             self._updaters[name].start()
         for name, updater in self._updaters.items():
             updater.tell(wanted.get(name))
+        self._keeper.want(_shadows(desired))
         self._actions.want(desired.actions)
 
     def _measure(self) -> None:
@@ -246,22 +258,25 @@ class Agent:
             updater.catch_up()
         records = self._records()
         active = frozenset((r.name, r.active.digest, r.active.variant) for r in records if r.active)
-        self._reporter.measure(self._host.snapshot(), active, system.gauges(self._folder.folder))
+        self._reporter.measure(self._host.served(), active, system.gauges(self._folder.folder))
 
     def _situation(self) -> Situation:
         current = self._wishes.current
+        self._shadows_told = self._keeper.reported()
         return Situation(
             records=tuple(self._records()),
             generation=current.generation if current else 0,
             wanted=frozenset(model.name for model in current.models) if current else frozenset(),
             engines={engine.value: version for engine, version in available().items()},
             actions=self._actions.results,
+            shadows=self._shadows_told,
         )
 
     def _records(self) -> list[ModelFile]:
         return [updater.record for updater in list(self._updaters.values())]
 
     def _changed(self) -> None:
+        self._keeper.changed()
         self._reporter.changed()
         self._inbox.put(Signal.WAKE)
 
@@ -272,7 +287,10 @@ class Agent:
 
     def _prune(self) -> int:
         with self._changing:
-            return self._shelf.prune(_kept(self._records()), in_flight=_in_flight(self._records()))
+            records, current = self._records(), self._wishes.current
+            wanted = _shadows(current) if current and not room_is_wanted(records) else {}
+            spared = [shadow.digest for shadow in wanted.values()]
+            return self._shelf.prune(_kept(records), in_flight=_in_flight(records), spared=spared)
 
     def source(self, key: ServedKey) -> BundleSource:
         """Return the bundle of something that is served; raises as `Shelf.manifest`."""
@@ -312,6 +330,7 @@ class Agent:
         for name, updater in self._updaters.items():
             if not updater.join(max(0.0, deadline_s - self._clock.monotonic())):
                 _log.warning("update still in a step that cannot be interrupted model=%s", name)
+        self._keeper.stop(max(0.0, deadline_s - self._clock.monotonic()))
         self._actions.stop()
         self._reporter.pump(self._link, self._situation)
         self._link.stop(self._limits.stop_timeout_s)
@@ -334,6 +353,11 @@ def _count_boot(folder: StateFolder, time: TimeKeeper) -> int:
     except EnvironmentFailure as err:
         _log.error("boot counter not kept error=%s", err)
     return count
+
+
+def _shadows(desired: Desired) -> dict[str, DesiredShadow]:
+    configs = {model.name: model.config for model in desired.models}
+    return {name: config.shadow for name, config in configs.items() if config.shadow is not UNSET}
 
 
 def _kept(records: Iterable[ModelFile]) -> list[Installed]:

@@ -9,12 +9,15 @@ import msgspec
 
 from edgemm.errors import NotFoundError, UnavailableError
 from edgemm_runtime.agent.documents import Installed
+from edgemm_runtime.agent.telemetry import Served
 from edgemm_runtime.engines import golden
 from edgemm_runtime.engines.model import Array, Arrays
 from edgemm_runtime.engines.source import BundleSource
 from edgemm_runtime.model import Model
 from edgemm_runtime.serving.counters import CounterSnapshot
 from edgemm_runtime.serving.registry import ModelRegistry, ServedModel
+from edgemm_runtime.shadow.board import ShadowStatus
+from edgemm_runtime.shadow.shadow import Candidate
 
 
 class ModelHost(Protocol):
@@ -91,6 +94,28 @@ class RegistryHost:
     def snapshot(self) -> Sequence[CounterSnapshot]:
         """Return all counters; see `ModelHost`."""
         return self._registry.snapshot()
+
+    def run_shadow(self, candidate: Candidate) -> None:
+        """Run a shadow; see `ShadowHost`."""
+        self._registry.add_shadow(candidate)
+
+    def end_shadow(self, name: str) -> None:
+        """End a shadow; see `ShadowHost`."""
+        self._registry.remove_shadow(name)
+
+    def shadows(self) -> Sequence[ShadowStatus]:
+        """Return where shadows stand; see `ShadowHost`."""
+        return self._registry.shadows.statuses()
+
+    def served(self) -> Served:
+        """Return all counters since the process started: requests, shadows and late labels."""
+        feedback = self._registry.feedback
+        return Served(
+            models=self._registry.snapshot(),
+            shadows=self._registry.shadows.counts(),
+            labels=feedback.counts(),
+            unmatched_labels=feedback.unmatched,
+        )
 
     def _served(self, name: str) -> ServedModel | None:
         try:

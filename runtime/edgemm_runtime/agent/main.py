@@ -43,6 +43,7 @@ def run_agent(options: AgentOptions) -> None:
         folder = StateFolder(options.state_dir, reserve_bytes=options.limits.state_reserve_bytes)
         stack.callback(folder.close)
         registry = ModelRegistry()
+        stack.callback(registry.shadows.close)
         server = stack.enter_context(
             ModelServer(registry, host=options.listen, port=options.port, access=options.access)
         )

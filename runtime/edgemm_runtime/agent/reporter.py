@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 import sqlite3
 import threading
-from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import msgspec
@@ -23,6 +23,7 @@ from edgemm.messages import (
     ActionResult,
     Event,
     Reported,
+    ReportedShadow,
     Stream,
     StreamAck,
     SystemGauges,
@@ -41,7 +42,6 @@ from edgemm_runtime.agent.shortening import shortened
 from edgemm_runtime.agent.spool import Spool, Spooled
 from edgemm_runtime.agent.trusted_time import TrustedTime
 from edgemm_runtime.agent.window import Window
-from edgemm_runtime.serving.counters import CounterSnapshot
 
 _log = logging.getLogger(__name__)
 AGENT = "agent"
@@ -68,6 +68,7 @@ class Situation:
     wanted: Collection[str]
     engines: dict[str, str]
     actions: tuple[ActionResult, ...]
+    shadows: Mapping[str, ReportedShadow] = field(default_factory=dict)
 
 
 class Reporter:
@@ -117,9 +118,7 @@ class Reporter:
         """Spool an event of the agent itself."""
         self.tell(None, Transition(serial=1, cause=cause, detail=detail[:1000]))
 
-    def measure(
-        self, snapshots: Iterable[CounterSnapshot], active: frozenset[tuple[str, str, str]], system: SystemGauges
-    ) -> None:
+    def measure(self, served: telemetry.Served, active: frozenset[tuple[str, str, str]], system: SystemGauges) -> None:
         """Spool one telemetry window."""
         with self._lock:
             sequence = self._spool.next_sequence(Stream.TELEMETRY)
@@ -130,9 +129,7 @@ class Reporter:
                 time_s=self._now().seconds,
                 uptime_s=self._clock.monotonic() - self._begun_s,
             )
-            message = telemetry.window(
-                moment, tuple(snapshots), active=active, system=system, spool=self._spool.gauges()
-            )
+            message = telemetry.window(moment, served, active=active, system=system, spool=self._spool.gauges())
             self._spool.add(Stream.TELEMETRY, encode_telemetry(message), sequence=sequence)
 
     def changed(self) -> None:
@@ -180,6 +177,7 @@ class Reporter:
             self.who,
             situation.records,
             wanted=situation.wanted,
+            shadows=situation.shadows,
             sequence=self._sequence,
             generation=situation.generation,
             now=self._now(),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 import msgspec
+from msgspec import UNSET
 
 from edgemm import __version__, times
-from edgemm.messages import ActionResult, DesiredModel, Event, Reported, ReportedModel
+from edgemm.messages import ActionResult, DesiredModel, Event, Reported, ReportedModel, ReportedShadow
 from edgemm_runtime.agent.documents import ModelFile, Transition
 from edgemm_runtime.agent.trusted_time import TrustedTime
 
@@ -30,6 +32,7 @@ def reported(
     records: Iterable[ModelFile],
     *,
     wanted: Collection[str],
+    shadows: Mapping[str, ReportedShadow] = MappingProxyType({}),
     sequence: int,
     generation: int,
     now: TrustedTime,
@@ -49,7 +52,7 @@ def reported(
         generation=generation,
         runtime=__version__,
         engines=dict(engines),
-        models=tuple(_model(record) for record in known[:MAX_MODELS]),
+        models=tuple(_model(record, shadows.get(record.name)) for record in known[:MAX_MODELS]),
         actions=tuple(actions[-MAX_ACTIONS:]),
     )
 
@@ -79,7 +82,7 @@ def event(
     )
 
 
-def _model(record: ModelFile) -> ReportedModel:
+def _model(record: ModelFile, shadow: ReportedShadow | None) -> ReportedModel:
     update, active = record.update, record.active
     assert update is not None
     target: DesiredModel = update.target
@@ -96,4 +99,5 @@ def _model(record: ModelFile) -> ReportedModel:
         active_version=active.version if active else None,
         variant=active.variant if active else None,
         previous_digest=record.previous.digest if record.previous else None,
+        shadow=UNSET if shadow is None else shadow,
     )

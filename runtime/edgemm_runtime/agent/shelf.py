@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from edgemm import durable
@@ -59,11 +60,11 @@ class Shelf:
         """Return an installed bundle to read from; raises as `manifest`."""
         return FolderSource(self.manifest(digest), digest, self.blobs)
 
-    def prune(self, kept: Iterable[Installed], *, in_flight: Iterable[str] = ()) -> int:
+    def prune(self, kept: Iterable[Installed], *, in_flight: Iterable[str] = (), spared: Iterable[str] = ()) -> int:
         """Remove every manifest, blob and partial file that is not needed; returns the bytes freed.
 
         Needed is what `kept` names, and the manifests `in_flight`. Nothing is removed while one of the manifests
-        that are needed cannot be read.
+        that are needed cannot be read. What `spared` bundles are made of stays where it is, as far as it is here.
         """
         manifests, needed = {f"{digest}.json" for digest in in_flight}, set()
         for installed in kept:
@@ -73,6 +74,10 @@ class Shelf:
             except BundleError as err:
                 _log.warning("nothing pruned digest=%.12s error=%s", installed.digest, err)
                 return 0
+        for digest in spared:
+            manifests.add(f"{digest}.json")
+            with suppress(BundleError):
+                needed |= set(self.manifest(digest).blobs)
         return sum(
             _remove(path)
             for folder, wanted in ((self._manifests, manifests), (self.blobs.folder, needed), (self.partial, needed))

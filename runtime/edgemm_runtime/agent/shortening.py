@@ -2,7 +2,7 @@
 
 What is left out first is what the fleet manager can best do without, and only as much as it takes:
 
-1. words: the details of models and of actions' results;
+1. words: the details of models, of their shadows and of actions' results;
 2. history: what a roll-back would return to, and the rollout of the last update;
 3. all but the latest results of actions;
 4. the engines;
@@ -15,10 +15,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from edgemm import canonical
-from edgemm.messages import MAX_CONTROL_BYTES, Reported
+from edgemm.messages import MAX_CONTROL_BYTES, Reported, ReportedShadow
 
 _ENVELOPE_BYTES = 512
 """What a DSSE envelope adds, generously: type, key id and one Ed25519 signature."""
@@ -45,9 +46,13 @@ def _size(message: Reported) -> int:
 
 
 def _without_words(message: Reported) -> Reported:
-    models = tuple(replace(model, detail=None) for model in message.models)
+    models = tuple(replace(model, detail=None, shadow=_without_detail(model.shadow)) for model in message.models)
     actions = tuple(replace(action, detail=action.detail[:_MAX_DETAIL]) for action in message.actions)
     return replace(message, models=models, actions=actions)
+
+
+def _without_detail(shadow: ReportedShadow | UnsetType) -> ReportedShadow | UnsetType:
+    return UNSET if shadow is UNSET else replace(shadow, detail=None)
 
 
 def _without_history(message: Reported) -> Reported:

@@ -79,6 +79,8 @@ class Feedback:
         self._lock = threading.Lock()
         self._awaited: OrderedDict[tuple[str, str], Prediction] = OrderedDict()
         self._counts: dict[ServedKey, tuple[int, int]] = {}
+        self.unmatched = 0
+        """Labels that came and for which no prediction waited; not by name, for a client may make up any number."""
 
     def remember(self, request_id: str, prediction: Prediction) -> None:
         """Note what was predicted; of two with one id and model, the later one counts."""
@@ -101,6 +103,7 @@ class Feedback:
         with self._lock:
             found = self._awaited.get((name, request_id))
             if found is None:
+                self.unmatched += 1
                 raise NotFoundError(
                     f"no prediction of {name!r} with id {request_id[:80]!r} awaits a label: it was not of one sample, "
                     f"has its label, or is not among the last {self._most:,}"

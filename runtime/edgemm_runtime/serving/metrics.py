@@ -51,9 +51,11 @@ class ModelCollector(Collector):
             of = (counts.key.name, counts.key.version, counts.key.variant)
             labels_told.add_metric((*of, "true"), counts.agreed)
             labels_told.add_metric((*of, "false"), counts.disagreed)
+        unmatched = CounterMetricFamily("edgemm_feedback_unmatched", "Labels for which no prediction waited.")
+        unmatched.add_metric((), self._models.feedback.unmatched)
         ready = GaugeMetricFamily("edgemm_ready", "1 when every model has answered a golden sample.")
         ready.add_metric((), float(self._models.ready))
-        yield from (requests, errors, hangs, latency, labels_told, ready)
+        yield from (requests, errors, hangs, latency, labels_told, unmatched, ready)
 
 
 class AnswerCollector(Collector):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass
 from functools import partial
 
@@ -29,10 +30,14 @@ class ShadowBoard:
         self._limits = limits or ShadowLimits()
         self._lock = threading.Lock()
         self._shadows: dict[str, Shadow] = {}
+        self._ending: list[Shadow] = []
         self._tallies: dict[ShadowKey, Tally] = {}
 
     def put(self, candidate: Candidate) -> Shadow:
-        """Run a candidate beside the model of its name, in place of what ran there; the same one goes on."""
+        """Run a candidate beside the model of its name, in place of what ran there; the same one goes on.
+
+        Waits for nothing: what ran there may take a moment longer to be gone.
+        """
         name = candidate.key.name
         with self._lock:
             before = self._shadows.get(name)
@@ -40,23 +45,23 @@ class ShadowBoard:
                 return before
             shadow = Shadow(candidate, self._limits, tally=partial(self._tally, candidate.key))
             self._shadows[name] = shadow
-        if before is not None:
-            before.stop()
+            self._retire(before)
         return shadow
 
     def remove(self, name: str) -> None:
-        """Stop the shadow beside a model, if there is one; its counters stay."""
+        """End the shadow beside a model, if there is one, and wait for nothing; its counters stay."""
         with self._lock:
-            shadow = self._shadows.pop(name, None)
-        if shadow is not None:
-            shadow.stop()
+            self._retire(self._shadows.pop(name, None))
 
-    def close(self) -> None:
-        """Stop all shadows."""
+    def close(self, *, timeout_s: float = 5.0) -> None:
+        """End all shadows and wait until nothing of them is left."""
         with self._lock:
-            names = list(self._shadows)
-        for name in names:
-            self.remove(name)
+            for name in list(self._shadows):
+                self._retire(self._shadows.pop(name))
+            ending, self._ending = self._ending, []
+        deadline_s = time.monotonic() + timeout_s
+        for shadow in ending:
+            shadow.join(max(0.0, deadline_s - time.monotonic()))
 
     def beside(self, name: str) -> Shadow | None:
         """Return the shadow beside a model."""
@@ -78,3 +83,9 @@ class ShadowBoard:
         key = ShadowKey(active, shadow)
         with self._lock:
             return self._tallies.setdefault(key, Tally(key))
+
+    def _retire(self, shadow: Shadow | None) -> None:
+        self._ending = [one for one in self._ending if not one.gone]
+        if shadow is not None:
+            shadow.end()
+            self._ending.append(shadow)

@@ -1,18 +1,22 @@
 """The shadow's own process: `python -m edgemm_runtime.shadow.child`; its socket is file descriptor 0.
 
 It loads one variant, answers the golden samples, says `Ready`, and answers each `Burst` with an `Answer`. It ends when
-its parent is gone, and is killed by its own alarm should a burst not end in time: also native code that hangs.
+its parent is gone, by the kernel's hand where the kernel offers that, and is killed by its own alarm should a burst not
+end in time: also native code that hangs.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import logging
 import math
+import resource
 import signal
 import socket
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -27,16 +31,22 @@ from edgemm_runtime.shadow.protocol import HEAD_BYTES, Answer, Burst, Ready, Sam
 
 MODULE = "edgemm_runtime.shadow.child"
 _STDIN = 0
+_PR_SET_PDEATHSIG = 1
+"""prctl(2): a signal for when the thread that started this process is gone."""
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the child until its parent closes the socket; return the exit status."""
     options = _parser().parse_args(argv)
+    _die_with_parent()
+    if options.data_bytes is not None:
+        resource.setrlimit(resource.RLIMIT_DATA, (options.data_bytes, options.data_bytes))
     logging.basicConfig(level=logging.WARNING)
     alarm_s = math.ceil(options.timeout_s) + 1
+    load_alarm_s = math.ceil(options.load_timeout_s) + 1
     location = BundleFile(options.bundle) if options.bundle else StoredBundle(options.manifest, options.blobs)
     with socket.socket(fileno=_STDIN) as channel:
-        signal.alarm(alarm_s)
+        signal.alarm(load_alarm_s)
         try:
             with opened(location) as source:
                 model, how = _loaded(source, options.variant)
@@ -67,6 +77,12 @@ def answer(burst: Burst, model: LoadedModel, how: tuple[Comparison, ...]) -> Ans
     return Answer(len(burst.samples) - errors, errors, cpu_s, found, message)
 
 
+def _die_with_parent() -> None:
+    """Have the kernel kill this process with its parent; a parent that is gone already has closed the socket."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def _run(sample: Sample, model: LoadedModel, how: tuple[Comparison, ...]) -> dict[str, Agreement]:
     return compare(how, unpack(sample.outputs), model.run(unpack(sample.inputs)))
 
@@ -95,6 +111,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--blobs", type=Path)
     parser.add_argument("--variant", required=True)
     parser.add_argument("--timeout-s", type=float, required=True)
+    parser.add_argument("--load-timeout-s", type=float, required=True)
+    parser.add_argument("--data-bytes", type=int)
     return parser
 
 

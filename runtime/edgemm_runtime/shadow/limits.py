@@ -26,8 +26,14 @@ class ShadowLimits:
     gather_s: float = 0.05
     """How long after its first sample a burst is gathered."""
 
+    memory_share: float = 0.5
+    """Of the memory that is available when its process starts, what it may take beyond what an idle one needs."""
+
+    load_timeout_s: float = 30.0
+    """A shadow that does not load and answer its golden samples within this time is killed."""
+
     answer_timeout_s: float = 30.0
-    """A shadow that does not load or answer a burst within this time is killed."""
+    """A shadow that does not answer a burst within this time is killed."""
 
     restart_first_s: float = 1.0
     """Pause after the first crash; it doubles with each further one."""

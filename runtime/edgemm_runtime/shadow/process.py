@@ -29,6 +29,8 @@ _MAX_ANSWER_BYTES = 16 * 1024 * 1024
 _NICEST = 19
 _FIRST_TO_GO = "1000"
 _LAST_WORDS_S = 5.0
+_IDLE_DATA_BYTES = 128 * 1024 * 1024
+"""More than the data segment of an idle shadow: 95 MiB with LiteRT, 104 MiB with ONNX Runtime, mostly untouched."""
 _Message = TypeVar("_Message", bound=Struct)
 
 
@@ -37,21 +39,36 @@ class ShadowLostError(EngineError):
 
 
 class ShadowProcess:
-    """One process; `location` and variant are what it loads, `timeout_s` is for loading and for each burst.
+    """One process; `location` and variant are what it loads, `timeout_s` is for each burst.
+
+    Loading has as long, unless `load_timeout_s` is given. It gets no more than `memory_bytes` beyond what an idle one
+    needs (None: no limit): a model that wants more fails.
 
     Raises:
         ShadowLostError: the system has no process or file descriptors left for it.
     """
 
-    def __init__(self, location: BundleFile | StoredBundle, variant_id: str, *, timeout_s: float) -> None:
+    def __init__(
+        self,
+        location: BundleFile | StoredBundle,
+        variant_id: str,
+        *,
+        timeout_s: float,
+        load_timeout_s: float | None = None,
+        memory_bytes: int | None = None,
+    ) -> None:
         self._variant_id, self._timeout_s = variant_id, timeout_s
         command = [sys.executable, "-P", "-m", _MODULE, *_arguments(location), "--variant", variant_id]
+        self._load_timeout_s = timeout_s if load_timeout_s is None else load_timeout_s
+        command += ["--timeout-s", str(timeout_s), "--load-timeout-s", str(self._load_timeout_s)]
+        if memory_bytes is not None:
+            command += ["--data-bytes", str(memory_bytes + _IDLE_DATA_BYTES)]
         try:
             self._channel, theirs = socket.socketpair()
             with theirs:
                 # In a group of its own, so that Ctrl-C in a terminal does not reach it: it ends when its parent does.
                 self._process = subprocess.Popen(
-                    [*command, "--timeout-s", str(timeout_s)],
+                    command,
                     stdin=theirs.fileno(),
                     stdout=subprocess.DEVNULL,
                     process_group=0,
@@ -73,7 +90,7 @@ class ShadowProcess:
             EngineUnavailableError: the engine is not here.
             ShadowLostError: it crashed, or did not come up in time.
         """
-        found = self._receive(Ready, end_s=time.monotonic() + self._timeout_s)
+        found = self._receive(Ready, within_s=self._load_timeout_s)
         if found.error == EngineUnavailableError.__name__:
             raise EngineUnavailableError(found.message)
         if found.error is not None:
@@ -91,8 +108,8 @@ class ShadowProcess:
             self._channel.settimeout(self._timeout_s)
             self._channel.sendall(frame(Burst(samples)))
         except OSError as err:
-            raise self._lost(err) from err
-        return self._receive(Answer, end_s=end_s)
+            raise self._lost(err, within_s=self._timeout_s) from err
+        return self._receive(Answer, within_s=end_s - time.monotonic())
 
     def kill(self) -> None:
         """End it at once; may be called twice, and from another thread, which lets a call that waits end."""
@@ -106,14 +123,15 @@ class ShadowProcess:
         self._process.wait()
         self._channel.close()
 
-    def _receive(self, kind: type[_Message], *, end_s: float) -> _Message:
+    def _receive(self, kind: type[_Message], *, within_s: float) -> _Message:
+        end_s = time.monotonic() + within_s
         try:
             expected = length(self._read(HEAD_BYTES, end_s=end_s))
             if expected > _MAX_ANSWER_BYTES:
                 raise ShadowLostError(f"shadow {self._variant_id}: an answer of {expected:,} bytes")
             return msgspec.msgpack.decode(self._read(expected, end_s=end_s), type=kind)
         except (OSError, msgspec.DecodeError) as err:
-            raise self._lost(err) from err
+            raise self._lost(err, within_s=self._load_timeout_s if kind is Ready else self._timeout_s) from err
 
     def _read(self, count: int, *, end_s: float) -> bytes:
         data = bytearray()
@@ -125,11 +143,11 @@ class ShadowProcess:
             data += piece
         return bytes(data)
 
-    def _lost(self, err: Exception) -> ShadowLostError:
+    def _lost(self, err: Exception, *, within_s: float) -> ShadowLostError:
         """Say how it was lost; it is dead from then on."""
         if isinstance(err, TimeoutError):
             self.kill()
-            return ShadowLostError(f"shadow {self._variant_id}: no answer within {self._timeout_s:g} s, killed")
+            return ShadowLostError(f"shadow {self._variant_id}: no answer within {within_s:g} s, killed")
         try:
             status = self._process.wait(_LAST_WORDS_S)
         except subprocess.TimeoutExpired:

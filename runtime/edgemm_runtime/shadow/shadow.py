@@ -17,6 +17,7 @@ from enum import StrEnum
 
 from edgemm.errors import EngineError
 from edgemm.manifest import Manifest
+from edgemm_runtime.board.sysfs import Sysfs
 from edgemm_runtime.engines.model import Arrays
 from edgemm_runtime.engines.source import BundleFile, StoredBundle
 from edgemm_runtime.serving.counters import ServedKey
@@ -60,7 +61,7 @@ class Candidate:
 
 
 class Shadow:
-    """Runs from the moment it is made until `stop`; `tally` returns the counters beside an active model."""
+    """Runs from the moment it is made until `end`; `tally` returns the counters beside an active model."""
 
     def __init__(self, candidate: Candidate, limits: ShadowLimits, *, tally: Callable[[ServedKey], Tally]) -> None:
         self.candidate = candidate
@@ -75,7 +76,7 @@ class Shadow:
         self._waiting_bytes, self._open = 0, True
         self._wake, self._stopping = threading.Event(), threading.Event()
         self._process: ShadowProcess | None = None
-        self._crashes_in_a_row = 0
+        self._crashes_in_a_row, self._asking = 0, False
         self._thread = threading.Thread(target=self._run, name=f"edgemm-shadow-{candidate.key.name}", daemon=True)
         self._thread.start()
 
@@ -84,6 +85,11 @@ class Shadow:
         """Its process id, while it has a process."""
         process = self._process
         return process.pid if process else None
+
+    @property
+    def asking(self) -> bool:
+        """Whether its process computes a burst now."""
+        return self._asking
 
     def offer(self, of: ServedKey, inputs: Arrays, outputs: Arrays) -> None:
         """Show one request and the answer of the active model `of`; most are passed over at once."""
@@ -97,14 +103,22 @@ class Shadow:
             tally = self._current = self._tally(of)
         self._take(tally, inputs, outputs)
 
-    def stop(self, *, timeout_s: float = 5.0) -> None:
-        """End it and wait until it is gone; what waits is dropped."""
+    @property
+    def gone(self) -> bool:
+        """Whether nothing of it is left: no process, no pipe, no thread."""
+        return not self._thread.is_alive()
+
+    def end(self) -> None:
+        """Kill its process and return at once; what waits is dropped. It is `gone` soon, which `join` waits for."""
         self._stopping.set()
         self._wake.set()
         with self._lock:
             process = self._process
         if process is not None:
             process.kill()
+
+    def join(self, timeout_s: float) -> None:
+        """Wait until it is gone."""
         self._thread.join(timeout_s)
 
     def _take(self, tally: Tally, inputs: Arrays, outputs: Arrays) -> None:
@@ -155,7 +169,14 @@ class Shadow:
 
     def _live(self) -> None:
         candidate = self.candidate
-        process = ShadowProcess(candidate.location, candidate.variant_id, timeout_s=self._limits.answer_timeout_s)
+        available = Sysfs().memory_bytes("MemAvailable")
+        process = ShadowProcess(
+            candidate.location,
+            candidate.variant_id,
+            timeout_s=self._limits.answer_timeout_s,
+            load_timeout_s=self._limits.load_timeout_s,
+            memory_bytes=None if available is None else int(available * self._limits.memory_share),
+        )
         with closing(process):
             with self._lock:
                 self._process = process
@@ -166,7 +187,7 @@ class Shadow:
                     self._process = None
 
     def _feed(self, process: ShadowProcess) -> None:
-        if self._stopping.is_set():  # before it was known to `stop`
+        if self._stopping.is_set():  # before it was known to `end`
             return
         self.ranges = process.ready().ranges
         self.state = ShadowState.RUNNING
@@ -177,6 +198,7 @@ class Shadow:
 
     def _ask(self, process: ShadowProcess, tally: Tally, samples: tuple[Sample, ...]) -> float:
         """Have a burst answered; return what it took of the CPU in seconds."""
+        self._asking = True
         try:
             answer = process.ask(samples)
         except ShadowLostError:
@@ -185,6 +207,8 @@ class Shadow:
             else:
                 tally.crash(len(samples))
             raise
+        finally:
+            self._asking = False
         self._crashes_in_a_row = 0
         self.reason = answer.message
         tally.answered(answer)

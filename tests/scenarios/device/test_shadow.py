@@ -8,76 +8,27 @@ import signal
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import urllib3
 
-from edgemm.bundle import open_bundle
-from edgemm_runtime.engines.source import BundleFile
-from edgemm_runtime.serving.registry import ModelRegistry
 from edgemm_runtime.serving.server import ModelServer
-from edgemm_runtime.shadow.board import ShadowBoard
 from edgemm_runtime.shadow.limits import ShadowLimits
-from edgemm_runtime.shadow.shadow import Candidate, Shadow, ShadowState
+from edgemm_runtime.shadow.shadow import Shadow, ShadowState
 from simulators.models import Dense, make_bundle
 from simulators.serving import activate
+from simulators.shadowed import FAST, ROWS, ShadowedModel
 from simulators.waiting import eventually
 from tests.e2e.processes import Place, Programs
-
-FAST = ShadowLimits(busy_share=1.0, gather_s=0.001, restart_first_s=0.01, max_crashes=2)
-ROWS = np.random.default_rng(5).uniform(-1, 1, (8, 4)).astype(np.float32)
-
-
-class Device:
-    """A served model, and bundles that may run beside it."""
-
-    def __init__(self, folder: Path, limits: ShadowLimits = FAST) -> None:
-        self.folder = folder
-        self.registry = ModelRegistry(ShadowBoard(limits))
-        self.path(1)
-        activate(self.registry, folder / "1")
-
-    def path(self, number: int, **options: Any) -> Path:
-        path = self.folder / str(number)
-        make_bundle(path, version=f"{number}.0.0", seed=number, **options)
-        return path
-
-    def shadow(self, number: int, *, share: float = 1.0, **options: Any) -> Candidate:
-        path = self.path(number, **options)
-        with open_bundle(path) as bundle:
-            candidate = Candidate(
-                manifest=bundle.manifest,
-                digest=bundle.digest,
-                location=BundleFile(path),
-                variant_id="tflite:float32",
-                share=share,
-                seed=0,
-            )
-        self.registry.add_shadow(candidate)
-        return candidate
-
-    def ask(self, times: int = 1) -> None:
-        for _ in range(times):
-            found = self.registry.get("tiny").predict({"x": ROWS})["scores"]
-            assert np.allclose(found, Dense.random(1).predict(ROWS), atol=1e-5)
-
-    @property
-    def state(self) -> ShadowState:
-        [status] = self.registry.shadows.statuses()
-        return status.state
-
-    def wait_until_it_runs(self) -> None:
-        eventually(lambda: self.state is ShadowState.RUNNING, "the shadow runs")
 
 
 @pytest.fixture
 def device(tmp_path: Path) -> Any:
-    device = Device(tmp_path)
+    device = ShadowedModel(tmp_path)
     yield device
     device.registry.shadows.close()
 
 
-def test_a_shadow_is_compared_by_class_with_numpys_answers(device: Device) -> None:
+def test_a_shadow_is_compared_by_class_with_numpys_answers(device: ShadowedModel) -> None:
     device.shadow(2)
     device.wait_until_it_runs()
     device.ask(3)
@@ -94,7 +45,7 @@ def test_a_shadow_is_compared_by_class_with_numpys_answers(device: Device) -> No
         assert found.above == 3 * int((shadow > active).sum())
 
 
-def test_a_shadow_that_is_killed_comes_back_and_then_is_given_up(device: Device) -> None:
+def test_a_shadow_that_is_killed_comes_back_and_then_is_given_up(device: ShadowedModel) -> None:
     device.shadow(2)
     for _ in range(FAST.max_crashes):
         device.wait_until_it_runs()
@@ -105,7 +56,7 @@ def test_a_shadow_that_is_killed_comes_back_and_then_is_given_up(device: Device)
     device.ask(5)
 
 
-def _kill_and_wait(shadow: Shadow, device: Device) -> None:
+def _kill_and_wait(shadow: Shadow, device: ShadowedModel) -> None:
     pid = shadow.pid
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
@@ -113,14 +64,14 @@ def _kill_and_wait(shadow: Shadow, device: Device) -> None:
     eventually(lambda: shadow.pid != pid, "its loss is seen")
 
 
-def test_a_shadow_that_fails_its_golden_samples_never_runs(device: Device) -> None:
+def test_a_shadow_that_fails_its_golden_samples_never_runs(device: ShadowedModel) -> None:
     device.shadow(2, scramble=True)
     eventually(lambda: device.state is ShadowState.FAILED, "it fails")
     assert "golden sample" in device.registry.shadows.statuses()[0].reason
     device.ask(5)
 
 
-def test_a_swap_keeps_the_shadow_and_counts_the_new_pair_apart(device: Device) -> None:
+def test_a_swap_keeps_the_shadow_and_counts_the_new_pair_apart(device: ShadowedModel) -> None:
     device.shadow(2)
     device.wait_until_it_runs()
     device.ask(2)
@@ -132,7 +83,7 @@ def test_a_swap_keeps_the_shadow_and_counts_the_new_pair_apart(device: Device) -
 
 
 def test_what_waits_is_bounded_and_the_rest_is_counted_as_dropped(tmp_path: Path) -> None:
-    device = Device(tmp_path, ShadowLimits(gather_s=60.0))
+    device = ShadowedModel(tmp_path, ShadowLimits(gather_s=60.0))
     device.shadow(2)
     device.ask(100)
     [counts] = device.registry.shadows.counts()
@@ -141,7 +92,7 @@ def test_what_waits_is_bounded_and_the_rest_is_counted_as_dropped(tmp_path: Path
     assert device.registry.shadows.counts()[0].dropped == 100
 
 
-def test_what_it_found_is_at_an_address_and_on_metrics(device: Device) -> None:
+def test_what_it_found_is_at_an_address_and_on_metrics(device: ShadowedModel) -> None:
     device.shadow(2)
     device.wait_until_it_runs()
     device.ask(2)

@@ -113,7 +113,8 @@ function showModel(model) {
   const active = model.active_version ? `${model.name} ${model.active_version}` : model.name;
   const variant = model.variant ? ` · ${model.variant}` : "";
   const moving = model.active_digest !== model.digest ? ` (${model.version}${model.reason ? `: ${model.reason}` : ""})` : "";
-  return element("div", { className: "model" }, `${active}${variant} `, pill(model.state), moving);
+  const shadow = model.shadow ? ` · shadow ${model.shadow.version} ${model.shadow.phase}` : "";
+  return element("div", { className: "model" }, `${active}${variant} `, pill(model.state), moving + shadow);
 }
 
 function showDevices(items, more, now) {

@@ -22,6 +22,7 @@ from edgemm_fleet.broker import EmbeddedCredentials
 from edgemm_fleet.broker.credentials import BrokerAddress
 from edgemm_fleet.client.profile import Profile
 from edgemm_fleet.director.director import Director
+from edgemm_fleet.director.shadows import ShadowOperations
 from edgemm_fleet.rollout.operations import RolloutOperations
 from edgemm_fleet.rollout.runner import Runner
 from edgemm_fleet.store import Store
@@ -109,6 +110,7 @@ def serving(
         credentials=EmbeddedCredentials(BrokerAddress("127.0.0.1", 1883), lambda: None),
         secret=read_secret(folder.credentials_key),
         rollouts=RolloutOperations(store, Runner(director), wake=lambda: None),
+        shadows=ShadowOperations(store, director, wake=lambda: None),
         limits=limits or ApiLimits(),
         clock=clock,
     )

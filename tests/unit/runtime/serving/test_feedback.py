@@ -44,6 +44,7 @@ def test_the_model_is_told_right_or_wrong_once(client: FlaskClient) -> None:
     metrics = client.get("/metrics").text
     labels = 'model="tiny",variant="tflite:float32",version="1.0.0"'
     assert f'edgemm_feedback_total{{agreed="true",{labels}}} 2.0' in metrics
+    assert "edgemm_feedback_unmatched_total 1.0" in metrics
     assert f'edgemm_feedback_total{{agreed="false",{labels}}} 1.0' in metrics
 
 

@@ -1,0 +1,87 @@
+"""Shadows: a version that runs beside the active one on devices, asked for, ended, and what it found."""
+
+from __future__ import annotations
+
+from edgemm.messages import DesiredShadow, Reported, ReportedShadow
+from edgemm_fleet.api.access import Access
+from edgemm_fleet.api.messages import (
+    ClearShadowRequest,
+    DeviceShadow,
+    Nothing,
+    PageQuery,
+    ShadowBeside,
+    ShadowChange,
+    ShadowRequest,
+)
+from edgemm_fleet.api.routes import Call, Route
+from edgemm_fleet.api.state import FleetState
+from edgemm_fleet.api.telemetry import shadow_windows
+from edgemm_fleet.store import reported, shadows, streams
+from edgemm_fleet.store.records import Page, TelemetryRecord
+
+
+def set_shadow(state: FleetState, call: Call[ShadowRequest, Nothing]) -> ShadowChange:
+    """Want a version as a shadow beside a model, on all devices of a selector."""
+    model, asked = call.path["model"], call.body
+    ids = state.shadows.put(
+        model,
+        asked.version,
+        share=asked.share,
+        variants=asked.variants,
+        selector=asked.selector,
+        actor=call.caller.actor,
+        now=call.now,
+    )
+    return ShadowChange(model=model, devices=ids)
+
+
+def clear_shadow(state: FleetState, call: Call[ClearShadowRequest, Nothing]) -> ShadowChange:
+    """Want no shadow beside a model any more, on all devices of a selector."""
+    model = call.path["model"]
+    had = state.shadows.clear(model, selector=call.body.selector, actor=call.caller.actor, now=call.now)
+    return ShadowChange(model=model, devices=had)
+
+
+def list_shadows(state: FleetState, call: Call[Nothing, PageQuery]) -> Page[DeviceShadow]:
+    """List the shadows beside a model by device, with what each device reported and counted."""
+    model = call.path["model"]
+    with state.store.read() as tx:
+        page = shadows.page(tx, model, after=call.query.after, limit=call.query.limit)
+        reports = reported.of(tx, [device for device, _ in page.items])
+        items = []
+        for device, wanted in page.items:
+            newest = next(iter(streams.page_telemetry(tx, device, limit=1).items), None)
+            report = reports[device].reported if device in reports else None
+            items.append(
+                DeviceShadow(
+                    device=device,
+                    wanted=wanted,
+                    reported=_reported(report, model, wanted),
+                    beside=_beside(newest, model, wanted),
+                    received_at=newest.received_at if newest else None,
+                )
+            )
+    return Page(items=tuple(items), next=page.next)
+
+
+def _reported(report: Reported | None, model: str, wanted: DesiredShadow) -> ReportedShadow | None:
+    told = [one.shadow for one in report.models if one.name == model] if report else []
+    return next((one for one in told if isinstance(one, ReportedShadow) and one.digest == wanted.digest), None)
+
+
+def _beside(newest: TelemetryRecord | None, model: str, wanted: DesiredShadow) -> tuple[ShadowBeside, ...]:
+    return tuple(
+        ShadowBeside(active_digest=sent.digest.hex(), active_variant=sent.variant, counters=counters)
+        for sent in (newest.telemetry.models if newest else ())
+        if sent.name == model
+        for counters in shadow_windows(sent)
+        if counters.digest == wanted.digest
+    )
+
+
+_SHADOW = "/api/v1/models/<model>/shadow"
+ROUTES = (
+    Route("PUT", _SHADOW, set_shadow, Access.OPERATE, ShadowChange, body=ShadowRequest),
+    Route("POST", f"{_SHADOW}/clear", clear_shadow, Access.OPERATE, ShadowChange, body=ClearShadowRequest),
+    Route("GET", f"{_SHADOW}s", list_shadows, Access.READ, Page[DeviceShadow], query=PageQuery),
+)

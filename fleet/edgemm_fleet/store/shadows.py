@@ -1,0 +1,58 @@
+"""Which version is to run as a shadow beside which model of which device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import delete, select
+from sqlalchemy.dialects.sqlite import insert
+
+from edgemm.messages import DesiredShadow
+from edgemm_fleet.store import paging
+from edgemm_fleet.store.database import Transaction
+from edgemm_fleet.store.records import Page
+from edgemm_fleet.store.schema import devices as enrolled
+from edgemm_fleet.store.schema import shadows as table
+
+
+def of(tx: Transaction, devices: Sequence[str]) -> dict[str, dict[str, DesiredShadow]]:
+    """Return device → model → the shadow that is wanted there; devices without any are missing."""
+    found: dict[str, dict[str, DesiredShadow]] = {}
+    for row in tx.execute(select(table).where(table.c.device.in_(devices))):
+        found.setdefault(row.device, {})[row.model] = _read(row)
+    return found
+
+
+def put(tx: Transaction, devices: Sequence[str], model: str, wanted: DesiredShadow) -> None:
+    """Want a shadow beside a model of each device, in place of what was wanted there."""
+    text = msgspec.json.encode(wanted).decode()
+    rows = [{"device": device, "model": model, "shadow_json": text} for device in devices]
+    if rows:
+        query = insert(table)
+        changed = {"shadow_json": query.excluded.shadow_json}
+        tx.execute(query.on_conflict_do_update(index_elements=["device", "model"], set_=changed), rows)
+
+
+def drop(tx: Transaction, devices: Sequence[str], model: str) -> tuple[str, ...]:
+    """Want no shadow beside a model of these devices; return those that had one."""
+    mine = (table.c.device.in_(devices)) & (table.c.model == model)
+    had = tuple(tx.execute(select(table.c.device).where(mine).order_by(table.c.device)).scalars())
+    tx.execute(delete(table).where(mine))
+    return had
+
+
+def page(
+    tx: Transaction, model: str, *, after: str | None = None, limit: int = paging.DEFAULT_LIMIT
+) -> Page[tuple[str, DesiredShadow]]:
+    """List (device, shadow) of a model by device, without devices that were removed."""
+    joined = select(table).join(enrolled, enrolled.c.id == table.c.device)
+    query = joined.where(table.c.model == model, enrolled.c.removed_at.is_(None))
+    return paging.ascending(
+        tx, query, key=table.c.device, after=after, limit=limit, read=lambda row: (row.device, _read(row))
+    )
+
+
+def _read(row: Any) -> DesiredShadow:
+    return msgspec.json.decode(row.shadow_json, type=DesiredShadow)
