@@ -184,7 +184,7 @@ def document(models: Sequence[Described], *, keyed: bool) -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {"title": "edgemm device", "version": __version__},
         "paths": paths,
-        "components": {"schemas": ANSWERS | {"Error": ERROR}} | ({"securitySchemes": schemes} if keyed else {}),
+        "components": {"schemas": {**ANSWERS, "Error": ERROR}} | ({"securitySchemes": schemes} if keyed else {}),
     } | ({"security": [{"bearer": []}, {"key": []}]} if keyed else {})
 
 

@@ -123,7 +123,11 @@ def _infer(inputs: tuple[TensorSpec, ...]) -> Schema:
 def _infer_input(spec: TensorSpec) -> Schema:
     dims = [{"type": "integer", "minimum": 1} if size == -1 else {"const": size} for size in spec.shape]
     shape = {"type": "array", "prefixItems": dims, "minItems": len(dims), "maxItems": len(dims)}
-    fields = {"name": {"const": spec.name}, "datatype": {"const": DATATYPES[spec.dtype]}, "shape": shape}
+    fields: dict[str, Schema] = {
+        "name": {"const": spec.name},
+        "datatype": {"const": DATATYPES[spec.dtype]},
+        "shape": shape,
+    }
     data = {"anyOf": [_list(number(spec.dtype)), tensor(spec)], "description": "Flat, or nested as shape says."}
     return _object(fields, {"data": data, "parameters": _ANY})
 
