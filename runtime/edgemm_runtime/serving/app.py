@@ -6,16 +6,23 @@ from collections.abc import Callable, Mapping
 
 from flask import Flask
 
-from edgemm_runtime.serving import open_inference, people, serving_rest, shadows
+from edgemm_runtime.serving import description, open_inference, people, serving_rest, shadows
 from edgemm_runtime.serving.limits import ServingLimits
 from edgemm_runtime.serving.registry import ModelRegistry
 from edgemm_runtime.serving.replies import register_errors
 
 
 def create_app(
-    models: ModelRegistry, limits: ServingLimits, *, statuses: Callable[[], Mapping[int, int]] = dict
+    models: ModelRegistry,
+    limits: ServingLimits,
+    *,
+    statuses: Callable[[], Mapping[int, int]] = dict,
+    keyed: bool = False,
 ) -> Flask:
-    """Return an application that serves `models`; `statuses` are the counts of the server's answers."""
+    """Return an application that serves `models`.
+
+    `statuses` are the counts of the server's answers; `keyed` tells clients that the server asks for an API key.
+    """
     app = Flask("edgemm_runtime", static_folder=None)
     app.url_map.merge_slashes = False  # a path of that kind is not here; a redirect would lose what was sent
     app.config["MAX_CONTENT_LENGTH"] = limits.max_body_bytes
@@ -24,4 +31,5 @@ def create_app(
     app.register_blueprint(serving_rest.make_blueprint(models, limits))
     app.register_blueprint(people.make_blueprint(models, limits, statuses))
     app.register_blueprint(shadows.make_blueprint(models.shadows))
+    app.register_blueprint(description.make_blueprint(models, keyed=keyed))
     return app

@@ -49,7 +49,8 @@ class ModelServer:
         listeners = self._listeners(host, port)
         self.host, self.port = host, int(listeners[0].getsockname()[1])
         self._workers = WorkerPool(threads=self._limits.threads, max_waiting=self._limits.max_waiting)
-        application = create_app(models, self._limits, statuses=self._statuses)
+        keyed = self.access.api_key is not None
+        application = create_app(models, self._limits, statuses=self._statuses, keyed=keyed)
         dispatcher = Dispatcher(
             Endpoints(models, self._limits), application, self._workers, self._limits, api_key=self.access.api_key
         )
