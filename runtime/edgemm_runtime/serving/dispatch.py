@@ -70,21 +70,26 @@ class Dispatcher:
         endpoint = self._quick_endpoint(request)
         if endpoint is None:
             return None
-        accepted = request.head.headers.get("accept-encoding")
-        if accepted is not None and endpoint in self._large:
+        if request.head.headers.get("accept-encoding") is not None and endpoint in self._large:
             return None  # compressing takes longer than a quick model
-        return self._as_accepted(guarded(partial(answer, endpoint, request), request), accepted, endpoint)
+        return guarded(partial(self._ask, endpoint, request), request)
 
     def _batch(self, requests: Sequence[Request]) -> list[Reply] | None:
         """Answer requests as one batch; None where one of them cannot be answered, or not so."""
         endpoint = self._quick_endpoint(requests[0])
         if endpoint is None or endpoint in self._large or not all(self._may_join(r, endpoint) for r in requests):
             return None
-        replies = guarded(partial(answer_together, endpoint, requests), requests[0])
-        if not isinstance(replies, list):
+        replies = guarded(partial(self._ask_together, endpoint, requests), requests[0])
+        return replies if isinstance(replies, list) else None
+
+    def _ask(self, endpoint: Endpoint, request: Request) -> Reply:
+        return self._as_accepted(answer(endpoint, request), request, endpoint)
+
+    def _ask_together(self, endpoint: Endpoint, requests: Sequence[Request]) -> list[Reply] | None:
+        replies = answer_together(endpoint, requests)
+        if replies is None:
             return None
-        accepted = [request.head.headers.get("accept-encoding") for request in requests]
-        return [self._as_accepted(reply, how, endpoint) for reply, how in zip(replies, accepted, strict=True)]
+        return [self._as_accepted(reply, asked, endpoint) for reply, asked in zip(replies, requests, strict=True)]
 
     def _may_join(self, request: Request, endpoint: Endpoint) -> bool:
         if self._api_key is not None and without_key(request, self._api_key) is not None:
@@ -131,15 +136,18 @@ class Dispatcher:
         return self._answer(request)
 
     def _answer(self, request: Request) -> Reply:
+        return guarded(partial(self._compute, request), request)
+
+    def _compute(self, request: Request) -> Reply:
         endpoint = self._endpoints.find(request.head.path) if request.head.method == "POST" else None
         if endpoint is not None:
-            reply = guarded(partial(answer, endpoint, request), request)
-        else:
-            reply = guarded(partial(call, self._application, request, host=self.host, port=self.port), request)
-        return self._as_accepted(reply, request.head.headers.get("accept-encoding"), endpoint)
+            return self._ask(endpoint, request)
+        reply = call(self._application, request, host=self.host, port=self.port)
+        return self._as_accepted(reply, request, None)
 
-    def _as_accepted(self, reply: Reply, accepted: str | None, endpoint: Endpoint | None) -> Reply:
+    def _as_accepted(self, reply: Reply, request: Request, endpoint: Endpoint | None) -> Reply:
         """Return a reply compressed where that pays, and remember which endpoints have such replies."""
+        accepted = request.head.headers.get("accept-encoding")
         if accepted is None:
             return reply
         found = compressed(reply, accepted, min_bytes=self._limits.compress_bytes)
