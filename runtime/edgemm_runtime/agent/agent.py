@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import secrets
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 
 from msgspec import UNSET
@@ -38,7 +38,7 @@ from edgemm_runtime.agent.repository import ModelRepository
 from edgemm_runtime.agent.shadow_keeper import ShadowKeeper
 from edgemm_runtime.agent.shadow_plan import room_is_wanted
 from edgemm_runtime.agent.shelf import Shelf
-from edgemm_runtime.agent.spool import open_spool
+from edgemm_runtime.agent.spool import Spool, open_spool
 from edgemm_runtime.agent.state_folder import StateFolder
 from edgemm_runtime.agent.transport import FleetServer
 from edgemm_runtime.agent.update import machine
@@ -112,16 +112,7 @@ class Agent:
             monotonic=clock.monotonic,
         )
         who = Speaker(identity.fleet, identity.device, secrets.token_hex(8), _count_boot(folder, self._time))
-        with folder.room_for(_SPOOL_OPENING_BYTES):
-            self._spool = open_spool(
-                folder.path(_SPOOL),
-                boot=who.boot,
-                boot_count=who.boot_count,
-                max_bytes=limits.spool_bytes,
-                day_bytes=limits.sd_write_bytes_per_day,
-                rules=SpoolRules(hold_s=limits.spool_hold_s, memory_bytes=limits.spool_memory_bytes),
-                monotonic=clock.monotonic,
-            )
+        self._spool = _open_spool(folder, who, limits, monotonic=clock.monotonic)
         self._reporter = Reporter(
             who, load_key(folder.path(KEY_NAME)), self._spool, now=self._time.now, clock=clock, limits=limits
         )
@@ -334,6 +325,19 @@ class Agent:
         self._actions.stop()
         self._reporter.pump(self._link, self._situation)
         self._link.stop(self._limits.stop_timeout_s)
+
+
+def _open_spool(folder: StateFolder, who: Speaker, limits: AgentLimits, *, monotonic: Callable[[], float]) -> Spool:
+    with folder.room_for(_SPOOL_OPENING_BYTES):
+        return open_spool(
+            folder.path(_SPOOL),
+            boot=who.boot,
+            boot_count=who.boot_count,
+            max_bytes=limits.spool_bytes,
+            day_bytes=limits.sd_write_bytes_per_day,
+            rules=SpoolRules(hold_s=limits.spool_hold_s, memory_bytes=limits.spool_memory_bytes),
+            monotonic=monotonic,
+        )
 
 
 def _count_boot(folder: StateFolder, time: TimeKeeper) -> int:

@@ -30,6 +30,8 @@ UNWANTED_DISTRIBUTIONS = {
 }  # fmt: skip
 OTHER_ON_DEVICES = {"ml-dtypes", "numpy"}
 """What devices have of another version than the tests; constraints-device.txt says why."""
+HELPERS = max(2, (os.cpu_count() or 1) // 2) - 1
+"""Threads of the interpreter that a lone quick request may have."""
 TELL = """
 import atexit, json, os, sys, threading, time
 from pathlib import Path
@@ -41,7 +43,7 @@ def native_threads():
 def tell():
     mapped = [line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines() if "/" in line]
     end = time.monotonic() + 10
-    while native_threads() > 0 and time.monotonic() < end:  # a thread that Python joined takes a moment to go
+    while native_threads() > {helpers} and time.monotonic() < end:  # a thread that Python joined takes a moment to go
         time.sleep(0.001)
     Path({path!r}).write_text(json.dumps([sorted(sys.modules), mapped, native_threads()]))
 
@@ -56,7 +58,7 @@ def loaded_by_run(tmp_path: Path, more: str = "pass") -> tuple[set[str], int]:
     """
     bundle, told = tmp_path / "tiny-1.0.0.edgemm", tmp_path / "told.json"
     make_bundle(bundle)
-    (tmp_path / "sitecustomize.py").write_text(TELL.format(path=str(told), more=more))
+    (tmp_path / "sitecustomize.py").write_text(TELL.format(path=str(told), helpers=HELPERS, more=more))
     path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
     env = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"} | {"PYTHONPATH": path}
     with running(["run", str(bundle), "--port", "0"], until=r" is served at (http://[\d.:]+)", env=env) as match:
@@ -72,7 +74,7 @@ def test_a_process_that_answered_has_nothing_of_the_workstation(tmp_path: Path) 
     assert {"edgemm_runtime", "flask", "numpy"} <= loaded
     assert loaded & {"libLiteRt.so", "_pywrap_tensorflow_interpreter_wrapper.so", "ai_edge_litert", "tflite_runtime"}
     assert not loaded & UNWANTED
-    assert native_threads == 0, "libraries started threads that nothing here uses"
+    assert native_threads <= HELPERS, "libraries started threads that nothing here uses"
 
 
 def test_pandas_that_sneaks_in_would_be_noticed(tmp_path: Path) -> None:

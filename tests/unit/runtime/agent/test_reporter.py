@@ -18,6 +18,7 @@ from edgemm_runtime.agent.options import AgentLimits
 from edgemm_runtime.agent.reporter import Reporter, Situation
 from edgemm_runtime.agent.reports import Speaker
 from edgemm_runtime.agent.spool import Spool
+from edgemm_runtime.agent.telemetry import Served
 from edgemm_runtime.agent.trusted_time import TrustedTime
 
 BOOT = "5e75f1c3b00c5237"
@@ -165,7 +166,7 @@ def test_what_a_day_left_goes_out_a_window_at_a_time(reporter: Reporter, at_once
     """However quickly the fleet answers, no more is on its way than the limit, and nothing is sent twice."""
     windows, fleet = 150, _Storing()
     for _ in range(windows):
-        reporter.measure((), frozenset(), SystemGauges())
+        reporter.measure(Served(), frozenset(), SystemGauges())
     reporter.connected()
     most = 0
     while len(fleet.stored) < windows:
@@ -180,7 +181,7 @@ def test_what_a_day_left_goes_out_a_window_at_a_time(reporter: Reporter, at_once
 def test_a_fleet_that_is_silent_is_sent_one_window_and_no_more(reporter: Reporter) -> None:
     fleet = _Storing()
     for _ in range(100):
-        reporter.measure((), frozenset(), SystemGauges())
+        reporter.measure(Served(), frozenset(), SystemGauges())
     for _ in range(20):
         reporter.pump(fleet, lambda: _at(1))
     assert fleet.unanswered == list(range(1, 65))
