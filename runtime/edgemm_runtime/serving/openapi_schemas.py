@@ -88,6 +88,7 @@ def request_body(body: Body, manifest: Manifest | None) -> Schema:
         content["application/octet-stream"] = {}
     elif body in {Body.PREDICT, Body.ONLY}:
         content["text/csv"] = {"schema": _TEXT}
+        content["multipart/form-data"] = {"schema": _object({"file": {"type": "string", "format": "binary"}})}
         if manifest is not None and manifest.preprocessing:
             content |= {"image/jpeg": {}, "image/png": {}}
     return {"required": True, "content": content}

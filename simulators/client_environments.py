@@ -1,0 +1,41 @@
+"""Programs that nobody here wrote, each in an environment of its own, made of `tests/clients/NAME.txt`."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+CLIENTS = ROOT / "tests" / "clients"
+
+
+def environment(client: str) -> Path:
+    """Return the Python of a client's environment, made of `tests/clients/CLIENT.txt` where it is not there yet."""
+    wanted = (CLIENTS / f"{client}.txt").read_text()
+    folder = ROOT / ".venv-clients" / client
+    folder.mkdir(parents=True, exist_ok=True)
+    python, stamp = folder / "bin" / "python", folder / "stamp"
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not stamp.exists() or stamp.read_text() != sys.version + wanted:
+            venv.create(folder, with_pip=True, clear=False, symlinks=True)
+            install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+            done = subprocess.run(
+                [*install, "-r", CLIENTS / f"{client}.txt"], capture_output=True, text=True, check=False
+            )
+            if done.returncode:
+                _missing(f"{client} cannot be installed: {done.stderr[-400:]}")
+            stamp.write_text(sys.version + wanted)
+    return python
+
+
+def _missing(reason: str) -> None:
+    if os.environ.get("EDGEMM_REQUIRE_SERVICES") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)
