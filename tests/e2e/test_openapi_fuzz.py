@@ -24,7 +24,10 @@ from simulators.models import CLASSES, make_bundle
 from simulators.waiting import eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
-CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
+CHECKS = (
+    "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,"
+    "negative_data_rejection,missing_required_header"
+)
 MOST_GROWTH_BYTES = 32 * 1024 * 1024
 
 

@@ -147,7 +147,11 @@ def number(dtype: DType) -> Schema:
     if kind.kind == "b":
         return _FLAG
     if kind.kind == "f":
-        bounds = np.finfo(kind)
-        return {"type": "number", "minimum": float(bounds.min), "maximum": float(bounds.max)}
+        largest = np.finfo(kind).max
+        if kind.itemsize == 8:
+            return {"type": "number", "minimum": -float(largest), "maximum": float(largest)}
+        # What is rounded to the largest value is taken: half a step above it.
+        bound = float(largest) + float(largest - np.nextafter(largest, kind.type(0))) / 2
+        return {"type": "number", "exclusiveMinimum": -bound, "exclusiveMaximum": bound}
     limits = np.iinfo(kind)
     return {"type": "integer", "minimum": int(limits.min), "maximum": int(limits.max)}
