@@ -58,19 +58,18 @@ class LiteRtSession:
     def invoke(self, feeds: Arrays) -> dict[str, Array]:
         """Compute the outputs; see `Session`."""
         wide = self._wide
-        if wide is None or self._pool.busy or wide.pool.busy:
-            return self._invoke(self._pool, feeds)
-        is_wide = wide.choice.wide()
-        wide.thread = threading.get_ident() if is_wide else None
-        start_s = time.perf_counter()
-        outputs = self._invoke(wide.pool if is_wide else self._pool, feeds)
-        wide.tell(time.perf_counter() - start_s, feeds, is_wide=is_wide)
-        return outputs
+        if wide is None or self._pool.busy or not wide.taken.acquire(blocking=False):
+            return self._invoke_narrow(feeds)
+        try:
+            return self._invoke_alone(feeds, wide)
+        finally:
+            wide.thread = None
+            wide.taken.release()
 
     def widen(self) -> None:
         """Let a lone inference take half the machine's CPUs, at least two, where that is quicker; see `Session`."""
         if self._make_wide is not None:
-            self._wide = _Wide(Pool(self._make_wide(), self._make_wide, size=1))
+            self._wide = _Wide(self._make_wide())
 
     def narrow(self) -> None:
         """Take back `widen`; see `Session`."""
@@ -79,7 +78,6 @@ class LiteRtSession:
     def give_up(self, thread: int) -> None:
         """Do without the interpreter that hangs in a thread; see `Session`."""
         if self._wide is not None and self._wide.thread == thread:
-            self._wide.pool.give_up(thread)
             self._wide = None
         else:
             self._pool.give_up(thread)
@@ -94,33 +92,48 @@ class LiteRtSession:
         for member in self._pool.grow(members):
             member.warm_up()
 
-    def _invoke(self, pool: Pool[_Member], feeds: Arrays) -> dict[str, Array]:
-        member = pool.take()
+    def _invoke_alone(self, feeds: Arrays, wide: _Wide) -> dict[str, Array]:
+        is_wide = wide.choice.wide()
+        start_s = time.perf_counter()
+        if is_wide:
+            wide.thread = threading.get_ident()
+            outputs = self._compute(wide.member, feeds)
+        else:
+            outputs = self._invoke_narrow(feeds)
+        took_s = time.perf_counter() - start_s
+        # By the byte, for requests of different sizes.
+        wide.choice.tell(took_s / max(1, sum(array.nbytes for array in feeds.values())), wide=is_wide)
+        return outputs
+
+    def _invoke_narrow(self, feeds: Arrays) -> dict[str, Array]:
+        member = self._pool.take()
+        try:
+            return self._compute(member, feeds)
+        finally:
+            self._pool.give(member)
+
+    def _compute(self, member: _Member, feeds: Arrays) -> dict[str, Array]:
+        interpreter = member.interpreter
         try:
             member.resize(feeds, self._inputs)
-            interpreter = member.interpreter
             for name, array in feeds.items():
                 interpreter.set_tensor(self._inputs[name], array)
             interpreter.invoke()
             return {name: interpreter.get_tensor(index) for name, index in self._outputs.items()}
         except (ValueError, RuntimeError) as err:
             raise EngineError(f"LiteRT failed: {_one_line(err)}") from err
-        finally:
-            pool.give(member)
 
 
 class _Wide:
     """An interpreter of several threads beside those of one, and the choice between them."""
 
-    def __init__(self, pool: Pool[_Member]) -> None:
-        self.pool, self.choice = pool, Width()
-        self.thread: int | None = None
-        """Who has it."""
+    def __init__(self, member: _Member) -> None:
+        self.member, self.choice = member, Width()
+        self.taken = threading.Lock()
+        """Held by the inference that has the machine to itself, whichever interpreter it takes."""
 
-    def tell(self, took_s: float, feeds: Arrays, *, is_wide: bool) -> None:
-        """Let the choice know how long a byte of the inputs took."""
-        self.thread = None
-        self.choice.tell(took_s / max(1, sum(array.nbytes for array in feeds.values())), wide=is_wide)
+        self.thread: int | None = None
+        """Who computes in `member`."""
 
 
 def _open_member(model: bytes, threads: int) -> _Member:

@@ -154,3 +154,51 @@ def test_outputs_in_another_dtype_than_the_files_are_converted() -> None:
     variant = make_variant(DENSE, "onnx:float32", blob="0" * 64)
     model = engines.load(variant, Signature(inputs=SIGNATURE.inputs, outputs=(double,)), model_file(DENSE, variant.id))
     assert model.run({INPUT: inputs(2)})[OUTPUT].dtype == np.float64
+
+
+def test_a_lone_inference_of_several_threads_that_hangs_is_given_up_and_nothing_else_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    skip_what_would_crash("tflite:float32")
+    model = load("tflite:float32")
+    model.tune([{INPUT: inputs(1, seed)} for seed in range(2)])
+    wide = model._session._wide
+    if wide is None:
+        pytest.skip("this machine has one CPU")
+    reached, leave, found = threading.Event(), threading.Event(), []
+    compute = type(model._session)._compute
+
+    def hang(session: object, member: object, feeds: object) -> object:
+        if member is wide.member and not reached.is_set():
+            reached.set()
+            assert leave.wait(30)
+        return compute(session, member, feeds)
+
+    monkeypatch.setattr(type(model._session), "_compute", hang)
+    monkeypatch.setattr(type(wide.choice), "wide", lambda _choice: True)
+    thread = threading.Thread(target=lambda: found.append(model.run({INPUT: inputs(1, 7)})[OUTPUT]))
+    thread.start()
+    assert reached.wait(30)
+    assert np.abs(model.run({INPUT: inputs(1, 8)})[OUTPUT] - DENSE.predict(inputs(1, 8))).max() < 1e-5
+    before = model.members
+    assert thread.ident is not None
+    model.give_up(thread.ident)
+    assert model.members == before
+    assert np.abs(model.run({INPUT: inputs(1, 9)})[OUTPUT] - DENSE.predict(inputs(1, 9))).max() < 1e-5
+    leave.set()
+    thread.join(30)
+    assert np.abs(found[0] - DENSE.predict(inputs(1, 7))).max() < 1e-5
+
+
+def test_an_inference_that_fails_leaves_the_machine_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = load("tflite:float32")
+    model.tune([{INPUT: inputs(1, seed)} for seed in range(2)])
+    compute = type(model._session)._compute
+    monkeypatch.setattr(type(model._session), "_compute", lambda *_: (_ for _ in ()).throw(EngineError("no")))
+    for _ in range(40):
+        with pytest.raises(EngineError):
+            model.run({INPUT: inputs(1, 7)})
+    monkeypatch.setattr(type(model._session), "_compute", compute)
+    for seed in range(40):
+        found = model.run({INPUT: inputs(1, seed)})[OUTPUT]
+        assert np.abs(found - DENSE.predict(inputs(1, seed))).max() < 1e-5
