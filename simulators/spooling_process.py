@@ -25,6 +25,7 @@ from edgemm_runtime.agent.options import AgentLimits
 from edgemm_runtime.agent.reporter import Reporter, Situation
 from edgemm_runtime.agent.reports import Speaker
 from edgemm_runtime.agent.spool import Spool, open_spool
+from edgemm_runtime.agent.telemetry import Served
 from edgemm_runtime.agent.trusted_time import TrustedTime
 
 DRAIN = "drain"
@@ -103,7 +104,7 @@ class _Life:
 
     def _measure(self) -> None:
         gauges = SystemGauges(disk_free_bytes=self._rng.getrandbits(40))  # no two windows are alike
-        self._reporter.measure((), frozenset(), gauges)
+        self._reporter.measure(Served(), frozenset(), gauges)
 
     def _note(self) -> None:
         sequence = self._spool.next_sequence(Stream.EVENT)

@@ -21,7 +21,7 @@ SIZE_BYTES = 16 * 1024 * 1024
 """Well above what SQLite lets its log grow to."""
 LIMITS = {
     "telemetry_interval_s": 0.02, "resend_after_s": 0.5, "backoff_max_s": 0.2, "state_reserve_bytes": 64 * 1024,
-    "spool_hold_s": 0.0, "sd_write_bytes_per_day": 2**50,
+    "spool_hold_s": 0.0, "sd_write_bytes_per_day": 2**50, "spool_bytes": 2**22,
 }  # fmt: skip
 ANSWERS = (200, "1.0.0")
 
