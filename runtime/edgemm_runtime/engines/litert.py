@@ -66,10 +66,14 @@ class LiteRtSession:
             wide.thread = None
             wide.taken.release()
 
-    def widen(self) -> None:
+    def widen(self, feeds: Arrays) -> dict[str, Array] | None:
         """Let a lone inference take half the machine's CPUs, at least two, where that is quicker; see `Session`."""
-        if self._make_wide is not None:
-            self._wide = _Wide(self._make_wide())
+        if self._make_wide is None:
+            return None
+        member = self._make_wide()
+        found = self._compute(member, feeds)
+        self._wide = _Wide(member)
+        return found
 
     def narrow(self) -> None:
         """Take back `widen`; see `Session`."""

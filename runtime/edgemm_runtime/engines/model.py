@@ -73,8 +73,10 @@ class Session(Protocol):
             EngineError: the engine failed.
         """
 
-    def widen(self) -> None:
+    def widen(self, feeds: Arrays) -> dict[str, Array] | None:
         """Let an inference that has the machine to itself take several CPU threads where that is quicker.
+
+        Returns what several threads answer to `feeds`; None where it can only take as many as it has.
 
         Raises:
             EngineError: the engine failed.

@@ -62,7 +62,7 @@ class OnnxSession:
             raise EngineError(f"ONNX Runtime failed: {_one_line(err)}") from err
         return {name: np.asarray(value) for name, value in zip(self._outputs, found, strict=True)}
 
-    def widen(self) -> None:
+    def widen(self, _feeds: Arrays) -> None:
         """Nothing: how many threads a session has is said when it is made; see `Session`."""
 
     def narrow(self) -> None:

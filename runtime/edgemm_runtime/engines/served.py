@@ -16,7 +16,6 @@ from edgemm_runtime.engines.inputs import check_inputs, fits
 from edgemm_runtime.engines.model import Array, Arrays, Session
 from edgemm_runtime.engines.quantization import input_cast, output_cast
 from edgemm_runtime.engines.stored import StoredForm, as_stored
-from edgemm_runtime.engines.width import TRIALS
 
 _Form: TypeAlias = tuple[tuple[str, np.dtype[Any], tuple[int, ...]], ...]
 _MAX_FORMS = 64
@@ -73,12 +72,7 @@ class SignatureModel:
         rows = self._known.get(form)
         if rows is None:
             return self._first(inputs, form)
-        feeds = {}
-        for name, array in inputs.items():
-            tensor, cast = self._to_file[name]
-            feeds[tensor] = cast(array)
-        found = self._timed(feeds, rows)
-        return {name: cast(found[tensor]) for name, tensor, cast in self._from_file}
+        return self._told(self._timed(self._feeds(inputs), rows))
 
     @property
     def together(self) -> bool:
@@ -92,8 +86,8 @@ class SignatureModel:
     def tune(self, samples: Sequence[Arrays]) -> None:
         """Find out how requests are computed soonest; see `WatchedModel`."""
         alone = [self.run(sample) for sample in samples]
-        self._session.widen()
-        if not all(identical(self.run(samples[0]), alone[0]) for _ in range(TRIALS)):
+        found = self._session.widen(self._feeds(samples[0]))
+        if found is not None and not identical(self._told(found), alone[0]):
             self._session.narrow()
         # Of one sample, or of the same one twice, a batch may tell the same where rows have a part in each other.
         orders = (slice(None), slice(None, None, -1))
@@ -136,6 +130,18 @@ class SignatureModel:
         """Be made for so many requests; see `WatchedModel`."""
         self._session.grow(members)
 
+    def _feeds(self, inputs: Arrays) -> dict[str, Array]:
+        """Return inputs that are right as the file takes them."""
+        feeds = {}
+        for name, array in inputs.items():
+            tensor, cast = self._to_file[name]
+            feeds[tensor] = cast(array)
+        return feeds
+
+    def _told(self, found: Arrays) -> dict[str, Array]:
+        """Return the file's outputs, which have the right shapes, as the signature has them."""
+        return {name: cast(found[tensor]) for name, tensor, cast in self._from_file}
+
     def _answers(self, requests: Sequence[Arrays], alone: Sequence[Arrays]) -> bool:
         """Tell whether a batch of requests answers what each was answered alone."""
         answers = self._batch_of(requests)
@@ -146,13 +152,7 @@ class SignatureModel:
         if 0 in rows:
             return None
         try:
-            joined = join(requests)
-            feeds = {}
-            for name, array in joined.items():
-                tensor, cast = self._to_file[name]
-                feeds[tensor] = cast(array)
-            found = self._timed(feeds, sum(rows))
-            outputs = {name: cast(found[tensor]) for name, tensor, cast in self._from_file}
+            outputs = self._told(self._timed(self._feeds(join(requests)), sum(rows)))
         except (EngineError, BadRequestError, ValueError):
             return None  # one of them is at fault: alone, it is told so, and the others are answered
         if any(len(array) != sum(rows) for array in outputs.values()):

@@ -39,8 +39,9 @@ class FakeSession:
         found = self._compute(values) + np.float32(self.is_wide and self.wide_differs)
         return {VARIANT.outputs[0].tensor: found.astype(np.float32)}
 
-    def widen(self) -> None:
+    def widen(self, feeds: Arrays) -> dict[str, Array]:
         self.is_wide = True
+        return self.invoke(feeds)
 
     def narrow(self) -> None:
         self.is_wide = False
