@@ -3,7 +3,7 @@
 #
 #   unshare --mount --pid --fork --kill-child scripts/arm64-enter.sh ROOT WORK CPU SECONDS COMMAND...
 #
-# Whatever happens to it, the kernel ends its processes and undoes its mounts. WORK is /work and WORK/venv /opt/edgemm;
+# Whatever happens to it, the kernel ends its processes and undoes its mounts. WORK is /srv and WORK/venv /opt/edgemm;
 # the root and the checkout, /src, are read-only. CPU is cortex-a76 or cortex-a72.
 set -euo pipefail
 root=$1 work=$2 cpu=$3 seconds=$4 chroot=$(command -v chroot)
@@ -23,7 +23,7 @@ mount --bind "$work/cpuinfo" "$root/proc/cpuinfo"
 mount --rbind /dev "$root/dev"
 mount -t tmpfs tmpfs "$root/tmp"
 read_only "$PWD" "$root/src"
-mount --bind "$work" "$root/work"
+mount --bind "$work" "$root/srv"
 mount --bind "$work/venv" "$root/opt/edgemm"
 # No exec: this shell stays process 1, which the kernel spares the signals that are meant for the command.
 timeout --signal=KILL "$seconds" env -i PATH=/opt/edgemm/bin:/usr/bin HOME=/tmp LANG=C.UTF-8 QEMU_CPU="$cpu" \

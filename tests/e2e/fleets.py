@@ -161,6 +161,20 @@ class Fleet:
         self.server.wait_for("(serving fleet)")
         return self
 
+    def up_over_mosquitto(self, program: Path) -> Program:
+        """Make it, serve it over a Mosquitto of its own with the files that it writes for one, log in."""
+        port = free_port()
+        self.broker = f"mqtt://127.0.0.1:{port}"
+        files = self.place.folder / "broker"
+        files.mkdir()
+        pid = files / "mosquitto.pid"
+        self.init().serve("--mosquitto", str(files), "--mosquitto-pid", str(pid))
+        broker = self.programs.start("mosquitto", "-v", "-c", files / "mosquitto.conf", program=program)
+        broker.wait_for("(mosquitto version .* running|Opening ipv4 listen socket)")
+        pid.write_text(str(broker.pid))
+        self.login()
+        return broker
+
     def login(self) -> Self:
         """Log the administrator in."""
         self.ok("login", self.url, "--token", str(self.made["token"]))

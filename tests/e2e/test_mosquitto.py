@@ -12,7 +12,6 @@ from securesystemslib.signer import CryptoSigner
 
 from edgemm import messages, signing, topics
 from edgemm.topics import Channel
-from simulators.mosquitto import free_port
 from simulators.mqtt import MqttProbe
 from simulators.waiting import eventually
 from tests.e2e.fleets import Device, Fleet
@@ -44,16 +43,8 @@ class Served:
 def served(tmp_path_factory: pytest.TempPathFactory, mosquitto: Path) -> Iterator[Served]:
     """Two devices of a fleet over Mosquitto."""
     with Fleet(tmp_path_factory.mktemp("mosquitto")) as fleet:
-        port = free_port()
-        fleet.broker = f"mqtt://127.0.0.1:{port}"
-        files = fleet.place.folder / "broker"
-        files.mkdir()
-        pid = files / "mosquitto.pid"
-        fleet.init().serve("--mosquitto", str(files), "--mosquitto-pid", str(pid))
-        broker = fleet.programs.start("mosquitto", "-v", "-c", files / "mosquitto.conf", program=mosquitto)
-        broker.wait_for("(mosquitto version .* running|Opening ipv4 listen socket)")
-        pid.write_text(str(broker.pid))
-        fleet.login()
+        broker = fleet.up_over_mosquitto(mosquitto)
+        port = int(fleet.broker.rpartition(":")[2])
         yield Served(fleet, port, broker, fleet.join("one", "two"))
 
 

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import urllib3
 
-from simulators.mosquitto import free_port
 from simulators.waiting import eventually
 from tests.e2e.fleets import Device, Fleet, X
 
@@ -21,16 +20,7 @@ OFTEN = ("--telemetry-interval", "1s")
 def served(tmp_path_factory: pytest.TempPathFactory, mosquitto: Path) -> Iterator[tuple[Fleet, Device]]:
     """A device that runs version 1.0.0 of a fleet over Mosquitto; 2.0.0 works, 3.0.0's weights are scrambled."""
     with Fleet(tmp_path_factory.mktemp("shadows")) as fleet:
-        port = free_port()
-        fleet.broker = f"mqtt://127.0.0.1:{port}"
-        files = fleet.place.folder / "broker"
-        files.mkdir()
-        pid = files / "mosquitto.pid"
-        fleet.init().serve("--mosquitto", str(files), "--mosquitto-pid", str(pid))
-        broker = fleet.programs.start("mosquitto", "-v", "-c", files / "mosquitto.conf", program=mosquitto)
-        broker.wait_for("(mosquitto version .* running|Opening ipv4 listen socket)")
-        pid.write_text(str(broker.pid))
-        fleet.login()
+        fleet.up_over_mosquitto(mosquitto)
         token = fleet.token()
         device = Device(fleet, "pi").start(token=token, options=OFTEN)
         eventually(device.online, "it is online")

@@ -125,7 +125,7 @@ class LiteRtSession:
             interpreter.invoke()
             return {name: interpreter.get_tensor(index) for name, index in self._outputs.items()}
         except (ValueError, RuntimeError) as err:
-            raise EngineError(f"LiteRT failed: {_one_line(err)}") from err
+            raise EngineError(f"LiteRT failed: {native_log.one_line(err)}") from err
 
 
 class _Wide:
@@ -145,7 +145,7 @@ def _open_member(model: bytes, threads: int) -> _Member:
         with native_log.in_the_log():
             return _Member(Interpreter(model_content=model, num_threads=threads))
     except (ValueError, RuntimeError) as err:
-        raise EngineError(f"LiteRT cannot load the file: {_one_line(err)}") from err
+        raise EngineError(f"LiteRT cannot load the file: {native_log.one_line(err)}") from err
 
 
 class _Member:
@@ -165,7 +165,7 @@ class _Member:
             try:
                 self.interpreter.invoke()
             except (ValueError, RuntimeError) as err:
-                raise EngineError(f"LiteRT failed: {_one_line(err)}") from err
+                raise EngineError(f"LiteRT failed: {native_log.one_line(err)}") from err
 
     def resize(self, feeds: Arrays, indices: Mapping[str, int]) -> None:
         """Make room for inputs of other shapes than the last ones."""
@@ -192,7 +192,3 @@ def _find(tensor: VariantTensor, details: Iterable[Mapping[str, Any]], *, what: 
     if dtype != np.dtype(tensor.dtype.value):
         raise EngineError(f"{what} {tensor.tensor!r} is {dtype} in the file, {tensor.dtype} in the manifest")
     return index
-
-
-def _one_line(err: Exception) -> str:
-    return " ".join(str(err).split())[:400]

@@ -23,18 +23,34 @@ def load(variant: Variant, signature: Signature, model: bytes, *, threads: int =
     """
     if reason := unavailable_reason(variant, available()):
         raise EngineUnavailableError(f"variant {variant.id} {reason}")
+    try:
+        session = open_session(variant, model, threads=threads)
+    except EngineError as err:
+        raise type(err)(f"variant {variant.id}: {err}") from err
+    return SignatureModel(session, variant, signature)
+
+
+def open_session(variant: Variant, model: bytes, *, threads: int) -> Session:
+    """Load a model file by its own tensors, in an engine that is installed.
+
+    Raises:
+        EngineUnavailableError: the engine does not import.
+        EngineError: the file is damaged, has operations that the engine lacks, or not the tensors of `variant`.
+    """
     entry = entry_of(variant.engine)
-    # ONNX Runtime from 1.29 on tells its maker what models it loads, unless this is set before it is imported.
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    keep_to_itself()
     try:
         opener = importlib.import_module(entry.module).open_session
     except ImportError as err:
         raise EngineUnavailableError(
-            f"variant {variant.id}: {entry.distribution} is installed but does not import ({err}): reinstall it"
+            f"{entry.distribution} is installed but does not import ({err}): reinstall it"
         ) from err
-    open_session = cast("Callable[[Variant, bytes, int], Session]", opener)
-    try:
-        session = open_session(variant, model, threads)
-    except EngineError as err:
-        raise EngineError(f"variant {variant.id}: {err}") from err
-    return SignatureModel(session, variant, signature)
+    return cast("Callable[[Variant, bytes, int], Session]", opener)(variant, model, threads)
+
+
+def keep_to_itself() -> None:
+    """Have engines tell nobody what they load; before one is imported.
+
+    ONNX Runtime from 1.29 on tells its maker what models it loads, unless this is set.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

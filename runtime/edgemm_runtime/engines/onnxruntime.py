@@ -11,6 +11,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as states
 from edgemm.errors import EngineError
 from edgemm.manifest import Variant
 from edgemm_runtime.engines.model import Array, Arrays
+from edgemm_runtime.engines.native_log import one_line
 
 _CREATING = threading.Lock()  # creating two sessions at once is a race inside ONNX Runtime
 _ONLY_FATAL = 4
@@ -38,7 +39,7 @@ def open_session(variant: Variant, model: bytes, threads: int) -> OnnxSession:
                 model, options, providers=["CPUExecutionProvider"], enable_fallback=False
             )
     except _FAILURES as err:
-        raise EngineError(f"ONNX Runtime cannot load the file: {_one_line(err)}") from err
+        raise EngineError(f"ONNX Runtime cannot load the file: {one_line(err)}") from err
     return OnnxSession(session, variant)
 
 
@@ -59,7 +60,7 @@ class OnnxSession:
         try:
             found = self._session.run(self._outputs, dict(feeds))
         except _FAILURES as err:
-            raise EngineError(f"ONNX Runtime failed: {_one_line(err)}") from err
+            raise EngineError(f"ONNX Runtime failed: {one_line(err)}") from err
         return {name: np.asarray(value) for name, value in zip(self._outputs, found, strict=True)}
 
     def widen(self, _feeds: Arrays) -> None:
@@ -78,7 +79,3 @@ class OnnxSession:
 
     def grow(self, members: int) -> None:
         """Nothing; see `Session`."""
-
-
-def _one_line(err: Exception) -> str:
-    return " ".join(str(err).split())[:400]

@@ -5,7 +5,6 @@ A plain file has no signature and no samples: floats are drawn from [0, 1), inte
 
 from __future__ import annotations
 
-import importlib
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -19,7 +18,9 @@ from edgemm.canonical import sha256
 from edgemm.errors import EngineError, EngineUnavailableError, InputError
 from edgemm.manifest import DType, Engine, Precision, Variant, VariantTensor
 from edgemm_runtime.engines import golden, load
+from edgemm_runtime.engines.loading import keep_to_itself, open_session
 from edgemm_runtime.engines.model import Array
+from edgemm_runtime.engines.native_log import one_line
 from edgemm_runtime.installed import available, entry_of
 
 ENGINES_BY_SUFFIX = {".tflite": Engine.TFLITE, ".onnx": Engine.ONNX}
@@ -68,6 +69,7 @@ def of_file(path: Path, *, threads: int) -> Subject:
     if engine not in available():
         entry = entry_of(engine)
         raise EngineUnavailableError(f"{path}: needs {entry.distribution}: pip install 'edgemm[{entry.extra}]'")
+    keep_to_itself()
     described = _tflite(data) if engine is Engine.TFLITE else _onnx(data)
     variant = Variant(
         id=f"{engine.value}:file", engine=engine, precision=Precision.FLOAT32, minimum_engine="0",
@@ -75,7 +77,7 @@ def of_file(path: Path, *, threads: int) -> Subject:
     )  # fmt: skip
     feeds = {tensor.tensor: _made_up(tensor) for tensor in variant.inputs}
     start = time.perf_counter()
-    session = importlib.import_module(entry_of(engine).module).open_session(variant, data, threads)
+    session = open_session(variant, data, threads=threads)
     load_s = time.perf_counter() - start
     return Subject(engine.value, len(data), load_s * 1e3, lambda: session.invoke(feeds), session.grow)
 
@@ -91,7 +93,7 @@ def _tflite(data: bytes) -> tuple[_Tensors, _Tensors]:
         with native_log.in_the_log():
             interpreter = Interpreter(model_content=data)
     except (ValueError, RuntimeError) as err:
-        raise EngineError(f"LiteRT cannot load the file: {' '.join(str(err).split())[:400]}") from err
+        raise EngineError(f"LiteRT cannot load the file: {one_line(err)}") from err
     return (
         tuple(_tensor(d["name"], np.dtype(d["dtype"]).name, d["shape"]) for d in interpreter.get_input_details()),
         tuple(_tensor(d["name"], np.dtype(d["dtype"]).name, d["shape"]) for d in interpreter.get_output_details()),
@@ -104,7 +106,7 @@ def _onnx(data: bytes) -> tuple[_Tensors, _Tensors]:
     try:
         session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
     except Exception as err:
-        raise EngineError(f"ONNX Runtime cannot load the file: {' '.join(str(err).split())[:400]}") from err
+        raise EngineError(f"ONNX Runtime cannot load the file: {one_line(err)}") from err
     inputs, outputs = ([(d.name, _onnx_dtype(d.type), d.shape) for d in ds] for ds in _ends(session))
     return tuple(_tensor(*one) for one in inputs), tuple(_tensor(*one) for one in outputs)
 
