@@ -15,6 +15,7 @@ read_only() {
 }
 
 mount --make-rprivate /
+mkdir -p "$root/srv"  # a root that was cached earlier may lack it
 read_only "$root" "$root"
 mount -t proc proc "$root/proc"
 # Without /sys LiteRT computes without XNNPACK; with the x86-64 list of processors it and ONNX Runtime crash.
