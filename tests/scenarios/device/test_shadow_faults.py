@@ -27,23 +27,23 @@ GOLDEN_SAMPLES = 16
 
 @pytest.fixture(autouse=True)
 def nothing_is_left() -> Iterator[None]:
-    before = _files()
+    files, children = _files(), _children().keys()
     yield
-    assert _children() == []
-    assert _files() <= before
+    assert {pid: state for pid, state in _children().items() if pid not in children} == {}
+    assert _files() <= files
 
 
 def _files() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
-def _children() -> list[str]:
-    """Return the states of this process's children that run a shadow, or ran it and were not waited for."""
-    found = []
+def _children() -> dict[str, str]:
+    """Return the states of this process's children, by their identifiers: of those not waited for too."""
+    found = {}
     for task in Path("/proc/self/task").iterdir():
         for pid in (task / "children").read_text().split():
             stat = Path(f"/proc/{pid}/stat").read_text()
-            found.append(f"{pid} {stat.rpartition(')')[2].split()[0]}")
+            found[pid] = stat.rpartition(")")[2].split()[0]
     return found
 
 
