@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
+from unittest.mock import patch
 
 from edgemm_runtime.serving import server
 from edgemm_runtime.serving.dispatch import Dispatcher
@@ -23,11 +25,11 @@ def start(port: int, answer: bytes, headers: tuple[tuple[str, str], ...]) -> ser
     reply = Reply(200, answer, "application/octet-stream", headers)
 
     class Constant(Dispatcher):
-        def quick(self, request: Request) -> Reply:  # noqa: ARG002 - the overridden signature
-            return reply
+        def quick(self, requests: Sequence[Request]) -> list[Reply]:
+            return [reply] * len(requests)
 
-    server.Dispatcher = Constant  # type: ignore[misc]
-    return server.ModelServer(ModelRegistry(), port=port)
+    with patch.object(server, "Dispatcher", Constant):
+        return server.ModelServer(ModelRegistry(), port=port)
 
 
 def main() -> None:
