@@ -22,6 +22,7 @@ from edgemm_runtime.engines import golden
 from edgemm_runtime.engines.choice import AUTO, choose, parse_policy
 from edgemm_runtime.engines.inputs import check_names, describe
 from edgemm_runtime.engines.model import Array, Arrays, WatchedModel
+from edgemm_runtime.engines.pacing import Rest, no_rest
 from edgemm_runtime.numbers import to_array
 
 _QUICK_S = 0.002
@@ -74,21 +75,33 @@ def load(path: str | os.PathLike[str], *, variant: str = AUTO, threads: int = 1)
         return load_variant(source, chosen, threads=threads)
 
 
-def load_variant(source: BlobSource, variant: Variant, *, threads: int = 1) -> Model:
-    """Load one variant; it has answered a golden sample when this returns.
+def load_variant(source: BlobSource, variant: Variant, *, threads: int = 1, rest: Rest = no_rest) -> Model:
+    """Load one variant; it has answered a golden sample when this returns. `rest` is called between the steps.
 
     Raises:
         BundleError: a blob is damaged.
         EngineError: the engine is not here, or the golden sample came out wrong.
     """
-    loaded = engines.load(variant, source.manifest.signature, source.read(variant.blob), threads=threads)
-    # The first inference makes an engine warm, and takes as long as none after it.
-    moments = [time.perf_counter()]
+    blob = source.read(variant.blob)
+    rest()
+    loaded = engines.load(variant, source.manifest.signature, blob, threads=threads)
+    rest()
     expected = golden.expectation(source, variant)
-    expected.check(loaded, samples=2, answered=lambda: moments.append(time.perf_counter()))
-    usual_s = moments[-1] - moments[-2]
+    # The first inference makes an engine warm, and takes as long as none after it.
+    took_s = [0.0]
+    begun_s = time.perf_counter()
+
+    def answered() -> None:
+        nonlocal begun_s
+        took_s.append(time.perf_counter() - begun_s)
+        rest()
+        begun_s = time.perf_counter()
+
+    expected.check(loaded, samples=2, answered=answered)
+    usual_s = took_s[-1]
     if usual_s <= _QUICK_S:
-        loaded.tune([expected.samples.input(index) for index in range(min(_TUNING_SAMPLES, expected.samples.count))])
+        samples = [expected.samples.input(index) for index in range(min(_TUNING_SAMPLES, expected.samples.count))]
+        loaded.tune(samples, rest=rest)
     return Model(source.manifest, variant, loaded, usual_s=usual_s)
 
 

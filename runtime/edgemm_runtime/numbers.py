@@ -25,7 +25,6 @@ _CODES: Mapping[DType, str] = {
 }  # fmt: skip
 _NARROW_INTEGERS = {DType.INT8, DType.INT16, DType.INT32, DType.UINT8, DType.UINT16, DType.UINT32}
 _IN_INTEGERS = b"-0123456789, \t\r\n"
-_MINUS = ord("-")
 _MOST_REMEMBERED = 200_000
 _NOT_STRUCTURE = bytes(set(range(256)) - set(b"[],"))
 
@@ -100,22 +99,20 @@ def read_canonical(inner: bytes, dtype: DType, *, shape: tuple[int, ...]) -> Arr
     """Return integers of 8 bits as they stand between the brackets of a JSON list that nobody has looked at before.
 
     None for whatever is not that many integers in range with `,` or `, ` between them, each written in the one way that
-    has no needless sign or zero. NumPy reads more than that, but of no other text so many numbers, of which so many are
-    negative, that take so many characters.
+    has no needless sign or zero. NumPy reads more than that, and wraps at 16 bits; but whatever else it takes for such
+    a number is longer than that, or a sign alone.
     """
     written = inner.replace(b", ", b",") if b" " in inner else inner
-    if written.translate(None, b"-0123456789,"):
-        return None
     try:
-        values: Array = np.fromstring(written, np.int64, sep=",")
+        values: Array = np.fromstring(written, np.int16, sep=",")
     except (ValueError, DeprecationWarning):  # the latter until NumPy makes it the former, where warnings are errors
         return None
     narrow: Array = values.astype(dtype.value)
     characters = int(_lengths(dtype).take(narrow.view(np.uint8)).sum(dtype=np.int64)) + len(values) - 1
-    signs = np.count_nonzero(np.frombuffer(written, np.uint8) == _MINUS)
-    if len(values) != math.prod(shape) or len(written) != characters or signs != np.count_nonzero(narrow < 0):
+    if len(values) != math.prod(shape) or len(written) != characters or not np.array_equal(values, narrow):
         return None
-    return narrow.reshape(shape) if (values == narrow).all() else None
+    signs = written.translate(None, b"0123456789,")
+    return narrow.reshape(shape) if signs == b"-" * np.count_nonzero(narrow < 0) else None
 
 
 @cache

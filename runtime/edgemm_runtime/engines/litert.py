@@ -26,6 +26,7 @@ from edgemm.manifest import Variant, VariantTensor
 from edgemm_runtime.engines import native_log
 from edgemm_runtime.engines.interpreter import Interpreter
 from edgemm_runtime.engines.model import Array, Arrays
+from edgemm_runtime.engines.pacing import Rest, no_rest
 from edgemm_runtime.engines.pool import Pool
 from edgemm_runtime.engines.width import Width
 
@@ -91,10 +92,13 @@ class LiteRtSession:
         """How many interpreters there are; see `Session`."""
         return self._pool.made
 
-    def grow(self, members: int) -> None:
+    def grow(self, members: int, *, rest: Rest = no_rest) -> None:
         """Make interpreters, and let each compute once: the first time takes as long as none after it."""
-        for member in self._pool.grow(members):
-            member.warm_up()
+        while new := self._pool.grow(min(members, self._pool.made + 1)):
+            rest()
+            for member in new:
+                member.warm_up()
+                rest()
 
     def _invoke_alone(self, feeds: Arrays, wide: _Wide) -> dict[str, Array]:
         is_wide = wide.choice.wide()

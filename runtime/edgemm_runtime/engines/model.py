@@ -7,6 +7,7 @@ from typing import Any, Protocol, TypeAlias
 
 import numpy.typing as npt
 
+from edgemm_runtime.engines.pacing import Rest, no_rest
 from edgemm_runtime.engines.stored import StoredForm
 
 Array: TypeAlias = npt.NDArray[Any]
@@ -35,8 +36,8 @@ class WatchedModel(LoadedModel, Protocol):
     def run_together(self, requests: Sequence[Arrays]) -> list[dict[str, Array]] | None:
         """Compute the outputs of several requests at once, as `run` would; None where that cannot be done."""
 
-    def tune(self, samples: Sequence[Arrays]) -> None:
-        """Find out how requests like these, which were answered before, are computed soonest.
+    def tune(self, samples: Sequence[Arrays], *, rest: Rest = no_rest) -> None:
+        """Find out how requests like these, which were answered before, are computed soonest; `rest` between steps.
 
         Raises:
             EngineError: the engine failed.
@@ -55,8 +56,10 @@ class WatchedModel(LoadedModel, Protocol):
     def members(self) -> int:
         """How many requests it is made to compute at once by now."""
 
-    def grow(self, members: int) -> None:
+    def grow(self, members: int, *, rest: Rest = no_rest) -> None:
         """Be made for so many requests at once before they come; at most as many as this machine has room for.
+
+        `rest` is called between the steps.
 
         Raises:
             EngineError: the engine failed.
@@ -92,5 +95,5 @@ class Session(Protocol):
     def members(self) -> int:
         """How many requests it is made to compute at once by now."""
 
-    def grow(self, members: int) -> None:
-        """Be made for so many requests at once; raises as `invoke`."""
+    def grow(self, members: int, *, rest: Rest = no_rest) -> None:
+        """Be made for so many requests at once, with rests between steps; raises as `invoke`."""

@@ -11,6 +11,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as states
 from edgemm.errors import EngineError
 from edgemm.manifest import Variant
 from edgemm_runtime.engines.model import Array, Arrays
+from edgemm_runtime.engines.pacing import Rest, no_rest
 from edgemm_runtime.engines.native_log import one_line
 
 _CREATING = threading.Lock()  # creating two sessions at once is a race inside ONNX Runtime
@@ -77,5 +78,5 @@ class OnnxSession:
         """One, for any number of threads; see `Session`."""
         return 1
 
-    def grow(self, members: int) -> None:
+    def grow(self, members: int, *, rest: Rest = no_rest) -> None:
         """Nothing; see `Session`."""

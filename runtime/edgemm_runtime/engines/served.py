@@ -14,6 +14,7 @@ from edgemm.manifest import Signature, Variant
 from edgemm_runtime.engines.batching import has_free_batch, identical, join, rows_of, split
 from edgemm_runtime.engines.inputs import check_inputs, fits
 from edgemm_runtime.engines.model import Array, Arrays, Session
+from edgemm_runtime.engines.pacing import Rest, no_rest
 from edgemm_runtime.engines.quantization import input_cast, output_cast
 from edgemm_runtime.engines.stored import StoredForm, as_stored
 
@@ -83,18 +84,22 @@ class SignatureModel:
         """Compute the outputs of several requests at once; see `WatchedModel`."""
         return self._batch_of(requests) if self._together else None
 
-    def tune(self, samples: Sequence[Arrays]) -> None:
+    def tune(self, samples: Sequence[Arrays], *, rest: Rest = no_rest) -> None:
         """Find out how requests are computed soonest; see `WatchedModel`."""
-        alone = [self.run(sample) for sample in samples]
+        alone = []
+        for sample in samples:
+            alone.append(self.run(sample))
+            rest()
         found = self._session.widen(self._feeds(samples[0]))
         if found is not None and not identical(self._told(found), alone[0]):
             self._session.narrow()
+        rest()
         # Of one sample, or of the same one twice, a batch may tell the same where rows have a part in each other.
         orders = (slice(None), slice(None, None, -1))
         self._together = (
             self._free_batch
             and len(samples) > 1
-            and all(self._answers(samples[order], alone[order]) for order in orders)
+            and all(self._answers(samples[order], alone[order], rest) for order in orders)
         )
 
     def overdue(self, now_s: float) -> list[int]:
@@ -126,9 +131,9 @@ class SignatureModel:
         """How many requests it is made for; see `WatchedModel`."""
         return self._session.members
 
-    def grow(self, members: int) -> None:
+    def grow(self, members: int, *, rest: Rest = no_rest) -> None:
         """Be made for so many requests; see `WatchedModel`."""
-        self._session.grow(members)
+        self._session.grow(members, rest=rest)
 
     def _feeds(self, inputs: Arrays) -> dict[str, Array]:
         """Return inputs that are right as the file takes them."""
@@ -142,9 +147,10 @@ class SignatureModel:
         """Return the file's outputs, which have the right shapes, as the signature has them."""
         return {name: cast(found[tensor]) for name, tensor, cast in self._from_file}
 
-    def _answers(self, requests: Sequence[Arrays], alone: Sequence[Arrays]) -> bool:
+    def _answers(self, requests: Sequence[Arrays], alone: Sequence[Arrays], rest: Rest) -> bool:
         """Tell whether a batch of requests answers what each was answered alone."""
         answers = self._batch_of(requests)
+        rest()
         return answers is not None and all(map(identical, answers, alone))
 
     def _batch_of(self, requests: Sequence[Arrays]) -> list[dict[str, Array]] | None:

@@ -23,6 +23,7 @@ from edgemm.errors import (
 )
 from edgemm.manifest import Manifest, Variant
 from edgemm_runtime.engines.model import Array, Arrays
+from edgemm_runtime.engines.pacing import Rests, no_rest
 from edgemm_runtime.engines.source import BundleSource
 from edgemm_runtime.engines.stored import StoredForm
 from edgemm_runtime.model import Model, load_variant
@@ -157,11 +158,12 @@ class ModelRegistry:
             EngineError: the engine is not here, or the golden sample came out wrong.
         """
         manifest = source.manifest
-        model = load_variant(source, variant, threads=threads)
+        rest = Rests() if any(self._models.values()) else no_rest
+        model = load_variant(source, variant, threads=threads, rest=rest)
         before = self._models.get(name)
         if before is not None:
             # As many as were needed before will be needed at once after the swap: no request is to wait for them.
-            model.loaded.grow(before.model.loaded.members)
+            model.loaded.grow(before.model.loaded.members, rest=rest)
         key = ServedKey(name, manifest.version, source.digest, variant.id)
         with self._changing:
             served = ServedModel(name, model, self._counters.setdefault(key, Counters(key)))
