@@ -77,6 +77,9 @@ class SimulatedFleet:
         self.statuses: list[Status] = []
         self.events: dict[tuple[str, int], Event] = {}
         self.telemetry: dict[tuple[bytes, int], Telemetry] = {}
+        self._over: set[str] = set()
+        """Boots of stories that were forgotten."""
+
         self.problems: list[str] = []
         """What a manager would have refused."""
         self.heard = 0
@@ -207,12 +210,13 @@ class SimulatedFleet:
         return sum(window.hex() == boot for window, _ in list(self.telemetry))
 
     def forget(self, device: str) -> None:
-        """Begin a new story of a device: what was heard of it so far never was."""
+        """Begin a new story of a device: what was heard of its boots so far never was, nor what comes late of them."""
         with self._changed:
-            boots = {event.boot for event in self.events.values() if event.device == device}
-            self.reported.pop(device, None)
+            self._over |= {event.boot for event in self.events.values() if event.device == device}
+            if device in self.reported:
+                self._over.add(self.reported.pop(device).boot)
             self.events = {key: event for key, event in self.events.items() if event.device != device}
-            self.telemetry = {key: w for key, w in self.telemetry.items() if w.boot.hex() not in boots}
+            self.telemetry = {key: w for key, w in self.telemetry.items() if w.boot.hex() not in self._over}
 
     def reported_model(self, device: str, name: str) -> ReportedModel | None:
         models = self.reported[device].models if device in self.reported else ()
@@ -265,17 +269,23 @@ class SimulatedFleet:
                 self.statuses.append(decode_control(payload, Status))
             case Channel.REPORTED:
                 message = self._open(device, payload, PayloadType.REPORTED, Reported)
+                if message.boot in self._over:
+                    return
                 if device not in self.reported or message.order > self.reported[device].order:
                     self.reported[device] = message
                 if device in self._desired and message.generation != self._desired[device].generation:
                     self.send_desired(device)
             case Channel.EVENT:
                 event = self._open(device, payload, PayloadType.EVENT, Event)
+                if event.boot in self._over:
+                    return
                 self.heard += 1
                 self.events[event.boot, event.sequence] = event
                 self._acknowledge(device, event.boot, Stream.EVENT, event.floor)
             case Channel.TELEMETRY:
                 window = decode_telemetry(payload)
+                if window.boot.hex() in self._over:
+                    return
                 self.heard += 1
                 self.telemetry[window.boot, window.sequence] = window
                 self._acknowledge(device, window.boot.hex(), Stream.TELEMETRY, window.floor)
