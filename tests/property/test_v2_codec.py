@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as hnp
 
 from edgemm.errors import RequestError
 from edgemm.manifest import DType, Signature, TensorSpec
-from edgemm_runtime.serving import plain, v2
+from edgemm_runtime.serving import plain, v2, v2_codec
 from edgemm_runtime.serving.bodies import decompress
 from simulators.models import SIGNATURE
 from simulators.v2_client import encode_request
@@ -68,7 +68,7 @@ BYTES = Signature(
 
 @given(st.lists(flat_requests(), min_size=1, max_size=6))
 def test_what_is_remembered_around_numbers_changes_nothing(bodies: list[bytes]) -> None:
-    codec = v2.Codec(BYTES, name="m", version="1.0.0")
+    codec = v2_codec.Codec(BYTES, name="m", version="1.0.0")
     good = b'{"inputs":[{"name":"x","shape":[3],"datatype":"INT8","data":[1,2,3]}]}'
     for body in (good, *bodies, *bodies):
         found, expected = (
@@ -94,7 +94,7 @@ def test_what_is_remembered_of_a_request_changes_no_answer(
     tensor: tuple[TensorSpec, np.ndarray], other: tuple[TensorSpec, np.ndarray], cut: int
 ) -> None:
     spec, array = tensor
-    codec = v2.Codec(Signature(inputs=(spec,), outputs=(spec,)), name="m", version="1.0.0")
+    codec = v2_codec.Codec(Signature(inputs=(spec,), outputs=(spec,)), name="m", version="1.0.0")
     body, length = encode_request({"x": array}, binary=True)
     for _ in range(3):
         found = codec.decode(body, header_length=str(length))
@@ -133,6 +133,24 @@ def test_responses_say_what_the_model_gave(tensor: tuple[TensorSpec, np.ndarray]
         values = np.array(output["data"], array.dtype)
     assert np.array_equal(values.reshape(output["shape"]), array)
     assert output["datatype"] == v2.DATATYPES[spec.dtype]
+
+
+@given(
+    tensors(), tensors(), st.tuples(st.booleans(), st.booleans()), st.sampled_from([None, "id"]), st.text(max_size=4)
+)
+def test_what_is_remembered_around_outputs_changes_no_answer(
+    x: tuple[TensorSpec, np.ndarray],
+    y: tuple[TensorSpec, np.ndarray],
+    binary: tuple[bool, bool],
+    request_id: str | None,
+    name: str,
+) -> None:
+    first, second = binary
+    codec = v2_codec.Codec(SIGNATURE, name=name, version="1.0.0")
+    for wanted in ({"x": first, "y": second}, {"y": second}, {"x": first}, {"x": first, "y": second}):
+        request = v2.InferRequest({}, wanted, request_id)
+        outputs = {"x": x[1], "y": y[1]}
+        assert codec.encode(request, outputs) == v2.encode_response(request, outputs, name=name, version="1.0.0")
 
 
 @given(st.binary(max_size=400), st.none() | st.text(max_size=8) | st.integers(0, 500).map(str))

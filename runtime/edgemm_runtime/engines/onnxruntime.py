@@ -11,8 +11,8 @@ from onnxruntime.capi import onnxruntime_pybind11_state as states
 from edgemm.errors import EngineError
 from edgemm.manifest import Variant
 from edgemm_runtime.engines.model import Array, Arrays
-from edgemm_runtime.engines.pacing import Rest, no_rest
 from edgemm_runtime.engines.native_log import one_line
+from edgemm_runtime.engines.pacing import Rest, no_rest
 
 _CREATING = threading.Lock()  # creating two sessions at once is a race inside ONNX Runtime
 _ONLY_FATAL = 4

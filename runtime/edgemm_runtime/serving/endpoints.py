@@ -14,7 +14,7 @@ from edgemm.errors import NotFoundError
 from edgemm.versions import Version
 from edgemm_runtime.engines.model import Arrays
 from edgemm_runtime.engines.stored import StoredForm
-from edgemm_runtime.serving import forms, plain, tensorflow_serving, v2
+from edgemm_runtime.serving import forms, plain, tensorflow_serving, v2, v2_codec
 from edgemm_runtime.serving.bodies import decompress
 from edgemm_runtime.serving.exchange import Reply, Request, json_body
 from edgemm_runtime.serving.feedback import predicted
@@ -90,7 +90,7 @@ class InferEndpoint:
     def __init__(self, models: ModelRegistry, limits: ServingLimits, name: str, version: str | None = None) -> None:
         self._models, self._max_bytes = models, limits.max_body_bytes
         self._name, self._version = name, version
-        self._codec: tuple[object, v2.Codec] | None = None
+        self._codec: tuple[object, v2_codec.Codec] | None = None
 
     def usual_s(self) -> float:
         """Return how long the model takes lately; see `Endpoint`."""
@@ -109,7 +109,7 @@ class InferEndpoint:
         )
         return Question(served, decoded.inputs, partial(self._reply, served, codec, decoded), decoded.form)
 
-    def _reply(self, served: ServedModel, codec: v2.Codec, decoded: v2.InferRequest, outputs: Arrays) -> Reply:
+    def _reply(self, served: ServedModel, codec: v2_codec.Codec, decoded: v2.InferRequest, outputs: Arrays) -> Reply:
         if decoded.id:
             prediction = predicted(served.key, outputs, served.manifest.labels)
             if prediction is not None:
@@ -119,13 +119,13 @@ class InferEndpoint:
             return Reply(200, data)
         return Reply(200, data, _BINARY, ((v2.HEADER_LENGTH, str(header_length)),))
 
-    def _codec_of(self, served: ServedModel) -> v2.Codec:
+    def _codec_of(self, served: ServedModel) -> v2_codec.Codec:
         """Return the codec of what is served now; that of what was is forgotten, and with it no model is held."""
         known = self._codec
         if known is not None and known[0] is served.key:
             return known[1]
         raw = RawTensors(served.variant, served.manifest.signature, v2.DATATYPES)
-        codec = v2.Codec(served.manifest.signature, name=self._name, version=served.manifest.version, raw=raw)
+        codec = v2_codec.Codec(served.manifest.signature, name=self._name, version=served.manifest.version, raw=raw)
         self._codec = (served.key, codec)
         return codec
 
