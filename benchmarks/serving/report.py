@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from benchmarks.serving.figures import Goal, Local, Row, goals, limit_us
+from benchmarks.serving.figures import Goal, Local, Row, goals, limit_us, times
 
 
 def as_text(rows: Mapping[tuple[str, str], Row], local: Sequence[Local], bare_us: float) -> str:
@@ -50,8 +50,8 @@ def _servers(rows: Iterable[Row], limit: float | None, mlserver: Row | None) -> 
         cells = (
             row.server, row.protocol, f"{row.p50_us:.0f}", f"{row.p99_us:.0f}", f"{row.per_s_1:,.0f}",
             f"{row.per_s_8:,.0f}", f"{row.p99_us_8:,.0f}", _ratio(row.p50_us, limit),
-            _ratio(mlserver.p50_us if mlserver else None, row.p50_us),
-            _ratio(row.per_s_8, mlserver.per_s_8 if mlserver else None),
+            f"{times(mlserver.p50s_us, row.p50s_us):.2f}" if mlserver else "–",
+            f"{times(row.per_s_8s, mlserver.per_s_8s):.2f}" if mlserver else "–",
             f"{row.pss_mib:.0f}", f"{row.rss_mib:.0f}", f"{row.cold_start_s:.2f}", f"{row.failed} of {row.requests:,}",
         )  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")

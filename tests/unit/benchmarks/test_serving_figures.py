@@ -130,3 +130,18 @@ def test_every_version_that_a_peer_runs_with_is_pinned(path: Path) -> None:
 
 def test_an_environment_is_made_again_when_requirements_or_python_change() -> None:
     assert len({stamp(b"a==1", "3.11"), stamp(b"a==2", "3.11"), stamp(b"a==1", "3.12")}) == 3
+
+
+def test_a_ratio_is_the_median_of_the_rounds_whatever_slowed_single_ones_down() -> None:
+    def rows(*p50s_us: float) -> list[Round]:
+        return [Round(a_load(p50_us=p50), a_load(), 0.4, Memory(MIB, MIB)) for p50 in p50s_us]
+
+    found = goals(
+        {
+            BINARY: row(*BINARY, rows(100, 900, 100, 300)),
+            ("mlserver", "v2 JSON"): row("", "", rows(400, 3600, 1600, 900)),
+        },
+        [],
+        50,
+    )
+    assert next(goal.found for goal in found if goal.what.startswith("latency")) == 4.0
