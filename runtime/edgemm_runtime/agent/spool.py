@@ -16,15 +16,15 @@ import heapq
 import logging
 import sqlite3
 import threading
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
 from edgemm.messages import SpoolGauges, Stream, StreamAck
 from edgemm_runtime.agent.spool_database import Key, Row, SpoolDatabase
-from edgemm_runtime.agent.write_budget import AT_ONCE, Memory, Plan, SpoolRules, Waiting, WriteBudget, excess, plan
+from edgemm_runtime.agent.spool_settings import SpoolSettings
+from edgemm_runtime.agent.write_budget import Memory, Plan, SpoolRules, Waiting, WriteBudget, excess, plan
 
 _log = logging.getLogger(__name__)
 _OVERHEAD_BYTES = 64
@@ -74,32 +74,22 @@ class _State:
 
 
 class Spool:
-    """The spool of one device; safe to use from many threads. `day_bytes` is what a day may write, None: anything.
+    """The spool of one device; safe to use from many threads.
 
     Raises:
         sqlite3.Error: the disk is so full or broken that not even an empty spool can be made.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        *,
-        boot: str,
-        boot_count: int,
-        max_bytes: int,
-        day_bytes: int | None = None,
-        rules: SpoolRules = AT_ONCE,
-        monotonic: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, path: Path, settings: SpoolSettings) -> None:
         self._lock = threading.RLock()
-        self._boot, self._boot_count, self._max_bytes = boot, boot_count, max_bytes
-        self._rules, self._monotonic = rules, monotonic
+        self._settings, self._rules, self._monotonic = settings, settings.rules, settings.monotonic
         self._sequences = dict.fromkeys(Stream, 0)
         self._database = SpoolDatabase(path)
         try:
             self._last_id = self._database.last_id()
             count, size = self._database.count_all()
-            self._budget = None if day_bytes is None else self._database.budget(day_bytes, now_s=monotonic())
+            day_bytes, now_s = settings.day_bytes, settings.monotonic()
+            self._budget = None if day_bytes is None else self._database.budget(day_bytes, now_s=now_s)
         except BaseException:
             self._database.close()
             raise
@@ -201,7 +191,7 @@ class Spool:
     def _add(self, stream: Stream, body: bytes, *, sequence: int, source: tuple[str, int] | None) -> bool:
         assert sequence == self._sequences[stream] + 1
         before, now_s = self._state, self._monotonic()
-        row = Row(self._last_id + 1, self._boot, self._boot_count, stream, sequence, body, source)
+        row = Row(self._last_id + 1, self._settings.boot, self._settings.boot_count, stream, sequence, body, source)
         at_once = stream is Stream.EVENT or self._rules.hold_s <= 0
         try:
             self._admit(_Held(row, Waiting(stream, len(body), now_s)))
@@ -217,7 +207,7 @@ class Spool:
     def _admit(self, new: _Held) -> None:
         """Take a message into memory; the oldest make room for it."""
         state, size = self._state, len(new.row.body) + _OVERHEAD_BYTES
-        while state.count and state.size + size > self._max_bytes:
+        while state.count and state.size + size > self._settings.max_bytes:
             oldest = next(self._rows(0, state))
             state = self._without(state, (oldest.boot, oldest.stream), oldest.sequence)
             state = replace(state, dropped=state.dropped + 1)
@@ -335,26 +325,10 @@ class Spool:
         return any(h.row is row for h in self._state.held)
 
 
-def open_spool(
-    path: Path,
-    *,
-    boot: str,
-    boot_count: int,
-    max_bytes: int,
-    day_bytes: int | None = None,
-    rules: SpoolRules = AT_ONCE,
-    monotonic: Callable[[], float] = time.monotonic,
-) -> Spool:
+def open_spool(path: Path, settings: SpoolSettings) -> Spool:
     """Open the spool on disk; where not even that is possible, one in memory, for the device must come up."""
-
-    def opened(where: Path, budget: int | None) -> Spool:
-        return Spool(
-            where, boot=boot, boot_count=boot_count, max_bytes=max_bytes,
-            day_bytes=budget, rules=rules, monotonic=monotonic,
-        )  # fmt: skip
-
     try:
-        return opened(path, day_bytes)
+        return Spool(path, settings)
     except sqlite3.Error as err:
         _log.error("spool kept in memory only file=%s error=%s", path, err)
-        return opened(Path(":memory:"), None)
+        return Spool(Path(":memory:"), replace(settings, day_bytes=None))

@@ -18,6 +18,7 @@ from edgemm_runtime.agent.options import AgentLimits
 from edgemm_runtime.agent.reporter import Reporter, Situation
 from edgemm_runtime.agent.reports import Speaker
 from edgemm_runtime.agent.spool import Spool
+from edgemm_runtime.agent.spool_settings import SpoolSettings
 from edgemm_runtime.agent.telemetry import Served
 from edgemm_runtime.agent.trusted_time import TrustedTime
 
@@ -45,7 +46,7 @@ def signer() -> CryptoSigner:
 @pytest.fixture
 def reporter(tmp_path: Path, signer: CryptoSigner) -> Iterator[Reporter]:
     who = Speaker("home", "pi", BOOT, 1)
-    spool = Spool(tmp_path / "spool.sqlite", boot=who.boot, boot_count=1, max_bytes=1 << 20)
+    spool = Spool(tmp_path / "spool.sqlite", SpoolSettings(boot=who.boot, boot_count=1, max_bytes=1 << 20))
     yield Reporter(
         who, signer, spool, now=lambda: TrustedTime(1.8e9, clock_synced=True), clock=Clock(), limits=AgentLimits()
     )

@@ -10,12 +10,14 @@ import pytest
 
 from edgemm.messages import Stream, StreamAck
 from edgemm_runtime.agent.spool import Spool, open_spool
+from edgemm_runtime.agent.spool_settings import SpoolSettings
 
 BOOTS = ("a" * 16, "b" * 16)
 
 
 def _open(path: Path, boot: int = 0, max_bytes: int = 10_000) -> Spool:
-    return open_spool(path / "spool.sqlite", boot=BOOTS[boot], boot_count=boot + 1, max_bytes=max_bytes)
+    settings = SpoolSettings(boot=BOOTS[boot], boot_count=boot + 1, max_bytes=max_bytes)
+    return open_spool(path / "spool.sqlite", settings)
 
 
 def _add(spool: Spool, count: int, stream: Stream = Stream.EVENT, size: int = 36) -> None:
@@ -124,6 +126,15 @@ def test_a_spool_that_cannot_be_opened_is_kept_in_memory(tmp_path: Path) -> None
     spool = _open(tmp_path / "missing")
     _add(spool, 2)
     assert spool.gauges().waiting == 2
+    spool.close()
+
+
+def test_in_memory_the_cap_holds_as_on_disk_and_nothing_is_budgeted(tmp_path: Path) -> None:
+    settings = SpoolSettings(boot=BOOTS[0], boot_count=1, max_bytes=500, day_bytes=0)
+    spool = open_spool(tmp_path / "missing" / "spool.sqlite", settings)
+    _add(spool, 7)
+    assert _held(spool) == [("a", "event", n, 3) for n in (3, 4, 5, 6, 7)]
+    assert (spool.gauges().dropped, spool.gauges().unwritten) == (2, 0)
     spool.close()
 
 
