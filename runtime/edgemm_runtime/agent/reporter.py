@@ -199,14 +199,7 @@ class Reporter:
             now = self._clock.monotonic()
             window = self._window.checked(now, resend_after_s=self._limits.resend_after_s)
             room = self._limits.in_flight_messages - window.outstanding
-            for waiting in self._spool.after(window.position, limit=max(0, room)):
-                try:
-                    payload = self._payload(waiting)
-                except (MessageError, msgspec.DecodeError) as err:
-                    # It stays until it is the oldest and room is needed; what comes after it must not wait for it.
-                    _log.error("spooled message cannot be sent id=%d error=%s", waiting.id, err)
-                    window = window.sent(waiting.id, now)
-                    continue
+            for waiting, payload in self._sendable(window.position, max(0, room)):
                 if waiting.boot == self.who.boot:  # noted first: what was not taken may have been sent all the same
                     self._sent[waiting.stream] = max(self._sent[waiting.stream], waiting.sequence)
                 if not link.publish(Channel(waiting.stream.value), payload):
@@ -214,9 +207,44 @@ class Reporter:
                 window = window.sent(waiting.id, now)
             self._window = window
 
+    def _sendable(self, position: int, room: int) -> list[tuple[Spooled, bytes]]:
+        """Return what comes next; what cannot be sent is given up, or the fleet would wait for it for ever."""
+        while True:
+            found, bad, cause = list[tuple[Spooled, bytes]](), list[Spooled](), ""
+            for waiting in self._spool.after(position, limit=room):
+                try:
+                    found.append((waiting, self._payload(waiting)))
+                except MessageError as err:
+                    bad.append(waiting)
+                    cause = cause or str(err)
+            if not bad or not (count := self._spool.give_up(bad)):
+                return found
+            _log.error("spooled messages dropped, for they cannot be sent messages=%d error=%s", count, cause)
+            # Read again: the floors of what comes after them are others now.
+
     def _payload(self, waiting: Spooled) -> bytes:
-        """Return a spooled message as it is sent now, with today's floor."""
-        if waiting.stream is Stream.EVENT:
-            message = replace(msgspec.json.decode(waiting.body, type=Event), floor=waiting.floor)
+        """Return a spooled message as it is sent now, with today's floor.
+
+        Raises:
+            MessageError: it cannot be read, it is too large, or it is another one than its row says.
+        """
+        message = _read(waiting)
+        boot = message.boot if isinstance(message, Event) else message.boot.hex()
+        if (boot, message.sequence) != (waiting.boot, waiting.sequence):
+            raise MessageError(
+                f"spooled message {waiting.id}: expected {waiting.boot} {waiting.sequence} in it, "
+                f"found {boot} {message.sequence}"
+            )
+        message = replace(message, floor=waiting.floor)
+        if isinstance(message, Event):
             return signing.seal(message, PayloadType.EVENT, self._signer)
-        return encode_telemetry(replace(msgspec.msgpack.decode(waiting.body, type=Telemetry), floor=waiting.floor))
+        return encode_telemetry(message)
+
+
+def _read(waiting: Spooled) -> Event | Telemetry:
+    try:
+        if waiting.stream is Stream.EVENT:
+            return msgspec.json.decode(waiting.body, type=Event)
+        return msgspec.msgpack.decode(waiting.body, type=Telemetry)
+    except (ValueError, RecursionError) as err:  # of msgspec, and of Unicode
+        raise MessageError(f"spooled message {waiting.id} of {waiting.stream.value}: {err}") from err

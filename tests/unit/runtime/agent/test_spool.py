@@ -11,6 +11,7 @@ import pytest
 from edgemm.messages import Stream, StreamAck
 from edgemm_runtime.agent.spool import Spool, open_spool
 from edgemm_runtime.agent.spool_settings import SpoolSettings
+from edgemm_runtime.agent.write_budget import SpoolRules
 
 BOOTS = ("a" * 16, "b" * 16)
 
@@ -189,3 +190,31 @@ def test_the_last_serial_of_a_source_outlives_its_record(tmp_path: Path) -> None
     assert spool.add_once(Stream.EVENT, b"x", sequence=1, source="models/tiny", serial=5)
     assert spool.last_serial("models/tiny") == 5
     spool.close()
+
+
+def test_what_is_given_up_is_passed_over_counted_once_and_removed_once_the_disk_has_room(tmp_path: Path) -> None:
+    spool = _open(tmp_path, max_bytes=10**6)
+    _add(spool, 4)
+    given_up = spool.after(0, limit=2)
+    with _file_size_limit(0):
+        assert spool.give_up(given_up) == 2
+    assert spool.give_up(given_up) == 0
+    assert _held(spool) == [("a", "event", 3, 3), ("a", "event", 4, 3)]
+    assert (spool.gauges().waiting, spool.gauges().dropped) == (2, 2)
+    assert spool.acknowledge([StreamAck(boot=BOOTS[0], stream=Stream.EVENT, sequence=3)]) == 1
+    spool.close()
+    again = _open(tmp_path, boot=1)
+    assert _held(again) == [("a", "event", 4, 4)]
+    assert (again.gauges().waiting, again.gauges().dropped) == (1, 0)
+    again.close()
+
+
+def test_what_is_given_up_in_memory_is_never_written(tmp_path: Path) -> None:
+    rules = SpoolRules(hold_s=1e9)
+    spool = Spool(tmp_path / "spool.sqlite", SpoolSettings(boot=BOOTS[0], boot_count=1, max_bytes=10_000, rules=rules))
+    _add(spool, 3, Stream.TELEMETRY)
+    assert spool.give_up(spool.after(0, limit=2)[1:]) == 1
+    spool.close()
+    again = _open(tmp_path, boot=1)
+    assert _held(again) == [("a", "telemetry", 1, 1), ("a", "telemetry", 3, 1)]
+    again.close()
