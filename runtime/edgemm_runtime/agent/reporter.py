@@ -7,6 +7,7 @@ nothing, and nothing is lost.
 from __future__ import annotations
 
 import logging
+import random
 import sqlite3
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -34,6 +35,7 @@ from edgemm.signing import PayloadType
 from edgemm.topics import Channel
 from edgemm_runtime.agent import reports, telemetry
 from edgemm_runtime.agent.acknowledgement import credible
+from edgemm_runtime.agent.backoff import Backoff
 from edgemm_runtime.agent.clock import Clock
 from edgemm_runtime.agent.documents import ModelFile, Transition
 from edgemm_runtime.agent.options import AgentLimits
@@ -83,9 +85,11 @@ class Reporter:
         now: Callable[[], TrustedTime],
         clock: Clock,
         limits: AgentLimits,
+        draw: Callable[[], float] = random.random,
     ) -> None:
         self.who = who
         self._signer, self._spool, self._now, self._clock, self._limits = signer, spool, now, clock, limits
+        self._resend, self._draw = Backoff(limits.resend_after_s, limits.backoff_max_s), draw
         self._lock = threading.Lock()
         self._begun_s = clock.monotonic()
         self._sequence = 0
@@ -149,6 +153,8 @@ class Reporter:
             believed = credible(said, boot=self.who.boot, sent=self._sent)
         if believed != said:
             _log.warning("ack of what was never sent ignored acks=%s", [ack for ack in said if ack not in believed])
+        if not believed:
+            return
         dropped = self._spool.acknowledge(believed)
         with self._lock:
             held = self._spool.after(0, limit=1)
@@ -197,7 +203,7 @@ class Reporter:
     def _send_spooled(self, link: Publisher) -> None:
         with self._lock:
             now = self._clock.monotonic()
-            window = self._window.checked(now, resend_after_s=self._limits.resend_after_s)
+            window = self._window.checked(now, resend=self._resend, draw=self._draw())
             room = self._limits.in_flight_messages - window.outstanding
             for waiting, payload in self._sendable(window.position, max(0, room)):
                 if waiting.boot == self.who.boot:  # noted first: what was not taken may have been sent all the same

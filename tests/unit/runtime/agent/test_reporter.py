@@ -54,7 +54,15 @@ def _speaking(
     spool = Spool(path, SpoolSettings(boot=boot, boot_count=1, max_bytes=1 << 20))
     now, clock = TrustedTime(1.8e9, clock_synced=True), Clock(monotonic=monotonic)
     yield (
-        Reporter(Speaker("home", "pi", boot, 1), signer, spool, now=lambda: now, clock=clock, limits=AgentLimits()),
+        Reporter(
+            Speaker("home", "pi", boot, 1),
+            signer,
+            spool,
+            now=lambda: now,
+            clock=clock,
+            limits=AgentLimits(),
+            draw=lambda: 0.5,
+        ),
         spool,
     )
     spool.close()
@@ -273,3 +281,32 @@ def test_a_message_that_nobody_can_read_is_dropped_and_holds_nothing_back(
     assert len([record for record in caplog.records if record.levelname == "ERROR"]) == 1
     with closing(sqlite3.connect(path)) as database:
         assert database.execute("SELECT boot FROM message").fetchall() == [(BOOT,)], "they are removed"
+
+
+def test_a_fleet_that_stores_nothing_is_sent_the_same_less_and_less_until_it_answers(
+    tmp_path: Path, signer: CryptoSigner
+) -> None:
+    now_s, fleet = 0.0, _Storing()
+    sent_s = list[float]()
+    with _speaking(tmp_path / "spool.sqlite", BOOT, signer, monotonic=lambda: now_s) as (reporter, _):
+        reporter.measure(Served(), frozenset(), SystemGauges())
+
+        def pass_time(until_s: float) -> None:
+            nonlocal now_s
+            while now_s < until_s:
+                now_s += 1
+                reporter.pump(fleet, lambda: _at(1))
+                sent_s.extend([now_s] * len(fleet.unanswered))
+                fleet.unanswered.clear()
+
+        pass_time(400)
+        assert sent_s == [1, 31, 76, 136, 226, 376]
+        reporter.acknowledge([StreamAck(boot=BOOT, stream=Stream.TELEMETRY, sequence=9)])
+        pass_time(500)
+        assert sent_s[6:] == [], "an answer that cannot be true is none"
+        reporter.acknowledge([StreamAck(boot="c" * 16, stream=Stream.EVENT, sequence=1)])
+        pass_time(502)
+        assert sent_s[6:] == [501], "who answers hears at once what it lacks"
+        reporter.connected()
+        pass_time(534)
+        assert sent_s[6:] == [501, 503, 533]
