@@ -23,6 +23,7 @@ from unittest import mock
 from edgemm.messages import Stream, StreamAck
 from edgemm_runtime.agent.options import AgentLimits
 from edgemm_runtime.agent.spool import Spool
+from edgemm_runtime.agent.spool_settings import SpoolSettings
 from edgemm_runtime.agent.write_budget import AT_ONCE, DAY_S, SpoolRules
 
 _BOOT = "a" * 16
@@ -73,10 +74,11 @@ def measure(day: Day, folder: Path, *, rules: SpoolRules, day_bytes: int | None)
         ValueError: nothing was written, so the folder is not on a disk; or the spool refused a message.
     """
     before, payload, peak, now_s = written_bytes(), 0, 0, 0.0
-    spool = Spool(
-        folder / "spool.sqlite", boot=_BOOT, boot_count=1, max_bytes=_LIMITS.spool_bytes,
+    settings = SpoolSettings(
+        boot=_BOOT, boot_count=1, max_bytes=_LIMITS.spool_bytes,
         day_bytes=day_bytes, rules=rules, monotonic=lambda: now_s,
     )  # fmt: skip
+    spool = Spool(folder / "spool.sqlite", settings)
     sent = dict.fromkeys(Stream, 0)
     with _written_back(folder / "spool.sqlite-shm") as write_back:
         for number in range(1, day.windows + 1):

@@ -19,6 +19,7 @@ from edgemm_runtime.agent.documents import Installed, ModelFile, Transition
 from edgemm_runtime.agent.options import AgentLimits
 from edgemm_runtime.agent.shelf import Shelf
 from edgemm_runtime.agent.spool import Spool
+from edgemm_runtime.agent.spool_settings import SpoolSettings
 from edgemm_runtime.agent.state_folder import StateFolder
 from edgemm_runtime.agent.update import machine
 from edgemm_runtime.agent.update.journal import Journal
@@ -166,9 +167,8 @@ class DeviceWorld:
         self.shelf = Shelf(self.folder)
         self.host = FakeHost(self.points)
         self.store = _Store(self.folder, self.points)
-        self.spool = Spool(
-            self.folder.path("spool.sqlite"), boot=f"{boot:016x}", boot_count=boot, max_bytes=1024 * 1024
-        )
+        settings = SpoolSettings(boot=f"{boot:016x}", boot_count=boot, max_bytes=1024 * 1024)
+        self.spool = Spool(self.folder.path("spool.sqlite"), settings)
         self.disk_bytes, self.spool_growth_bytes = 10**9, 0
         self.selftest_failures: set[str] = set()
         self.engines = {Engine.TFLITE: "2.0"}

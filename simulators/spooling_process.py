@@ -25,6 +25,7 @@ from edgemm_runtime.agent.options import AgentLimits
 from edgemm_runtime.agent.reporter import Reporter, Situation
 from edgemm_runtime.agent.reports import Speaker
 from edgemm_runtime.agent.spool import Spool, open_spool
+from edgemm_runtime.agent.spool_settings import SpoolSettings
 from edgemm_runtime.agent.telemetry import Served
 from edgemm_runtime.agent.trusted_time import TrustedTime
 
@@ -120,7 +121,8 @@ class _Life:
 
 def main(folder: Path, boot: str, boot_count: int, seed: str) -> None:
     """Live."""
-    spool = open_spool(folder / "spool.sqlite", boot=boot, boot_count=boot_count, max_bytes=1 << 20)
+    settings = SpoolSettings(boot=boot, boot_count=boot_count, max_bytes=1 << 20)
+    spool = open_spool(folder / "spool.sqlite", settings)
     reporter = Reporter(
         Speaker("home", "pi", boot, boot_count),
         load_key(folder / "device.key"),

@@ -31,6 +31,7 @@ from edgemm_runtime.agent.documents import (
 )
 from edgemm_runtime.agent.spool import Spool
 from edgemm_runtime.agent.spool_database import Row, SpoolDatabase
+from edgemm_runtime.agent.spool_settings import SpoolSettings
 from edgemm_runtime.agent.state_folder import StateFolder
 from edgemm_runtime.agent.write_budget import WriteBudget
 from tests.golden.vector import DIRECTOR, Vector
@@ -89,7 +90,7 @@ def _document(name: str, value: msgspec.Struct) -> Vector:
 
 def _write_spool(messages: Iterable[tuple[Stream, int, bytes]]) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
-        spool = Spool(Path(folder) / "spool.sqlite", boot=BOOT, boot_count=4, max_bytes=10_000)
+        spool = Spool(Path(folder) / "spool.sqlite", SpoolSettings(boot=BOOT, boot_count=4, max_bytes=10_000))
         for stream, sequence, body in messages:
             assert spool.add(stream, body, sequence=sequence)
         spool.close()
@@ -100,7 +101,7 @@ def _read_spool(data: bytes) -> list[tuple[Stream, int, bytes]]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "spool.sqlite"
         _restore(path, data)
-        spool = Spool(path, boot="f" * 16, boot_count=5, max_bytes=10_000)
+        spool = Spool(path, SpoolSettings(boot="f" * 16, boot_count=5, max_bytes=10_000))
         found = [(m.stream, m.sequence, m.body) for m in spool.after(0, limit=10)]
         spool.close()
         return found

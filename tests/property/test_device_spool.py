@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from edgemm.messages import Stream, StreamAck
 from edgemm_runtime.agent.spool import Spool
+from edgemm_runtime.agent.spool_settings import SpoolSettings
 from edgemm_runtime.agent.write_budget import AT_ONCE, SpoolRules
 
 BOOTS = ("a" * 16, "b" * 16)
@@ -28,7 +29,7 @@ RULES = [AT_ONCE, SpoolRules(hold_s=1e9), SpoolRules(hold_s=1e9, batch_bytes=9, 
 def test_only_acknowledged_messages_go(steps: list[Step], rules: SpoolRules) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path, boot = Path(folder) / "spool", 0
-        spool = Spool(path, boot=BOOTS[boot], boot_count=1, max_bytes=10**6, rules=rules)
+        spool = Spool(path, SpoolSettings(boot=BOOTS[boot], boot_count=1, max_bytes=10**6, rules=rules))
         expected: set[tuple[str, Stream, int]] = set()
         for kind, which, number in steps:
             stream = STREAMS[which % 2]
@@ -43,7 +44,7 @@ def test_only_acknowledged_messages_go(steps: list[Step], rules: SpoolRules) -> 
             elif boot == 0:
                 spool.close()
                 boot = 1
-                spool = Spool(path, boot=BOOTS[boot], boot_count=2, max_bytes=10**6, rules=rules)
+                spool = Spool(path, SpoolSettings(boot=BOOTS[boot], boot_count=2, max_bytes=10**6, rules=rules))
         held = spool.after(0, limit=1000)
         assert {(m.boot, m.stream, m.sequence) for m in held} == expected
         assert spool.gauges().waiting == len(expected)
@@ -57,7 +58,7 @@ def test_only_acknowledged_messages_go(steps: list[Step], rules: SpoolRules) -> 
 @given(st.lists(st.integers(1, 200), min_size=1, max_size=40), st.sampled_from(Stream), st.sampled_from(RULES))
 def test_the_cap_holds_and_what_is_left_is_the_latest(sizes: list[int], stream: Stream, rules: SpoolRules) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        spool = Spool(Path(folder) / "spool", boot=BOOTS[0], boot_count=1, max_bytes=1000, rules=rules)
+        spool = Spool(Path(folder) / "spool", SpoolSettings(boot=BOOTS[0], boot_count=1, max_bytes=1000, rules=rules))
         for number, size in enumerate(sizes, start=1):
             assert spool.add(stream, bytes(size), sequence=number)
         held = [m.sequence for m in spool.after(0, limit=1000)]

@@ -69,7 +69,8 @@ class ModelWindow(Struct, frozen=True, kw_only=True):
 class TelemetryWindow(Struct, frozen=True, kw_only=True):
     """One window of one device; `time_s` by the device's clock, `received_at` by the server's.
 
-    Gauges are null where the device cannot read them; `throttled_bits` and `storage_life_used_percent` as on the wire.
+    Gauges are null where the device cannot read or does not count them; `throttled_bits`, `storage_life_used_percent`
+    and those of the spool as on the wire.
     """
 
     id: int
@@ -88,6 +89,8 @@ class TelemetryWindow(Struct, frozen=True, kw_only=True):
     storage_life_used_percent: int | None
     spool_waiting: int
     spool_dropped: int
+    spool_unwritten: int | None
+    spool_written_bytes: int | None
     models_shed: int
     unmatched_labels: int
 
@@ -112,6 +115,8 @@ def window(record: TelemetryRecord) -> TelemetryWindow:
         storage_life_used_percent=sent.system.storage_life_used_percent,
         spool_waiting=sent.spool.waiting,
         spool_dropped=sent.spool.dropped,
+        spool_unwritten=sent.spool.unwritten,
+        spool_written_bytes=sent.spool.written_bytes,
         models_shed=sent.shed,
         unmatched_labels=0 if sent.unmatched_labels is UNSET else sent.unmatched_labels,
     )

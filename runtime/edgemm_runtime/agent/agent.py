@@ -39,6 +39,7 @@ from edgemm_runtime.agent.shadow_keeper import ShadowKeeper
 from edgemm_runtime.agent.shadow_plan import room_is_wanted
 from edgemm_runtime.agent.shelf import Shelf
 from edgemm_runtime.agent.spool import Spool, open_spool
+from edgemm_runtime.agent.spool_settings import SpoolSettings
 from edgemm_runtime.agent.state_folder import StateFolder
 from edgemm_runtime.agent.transport import FleetServer
 from edgemm_runtime.agent.update import machine
@@ -329,8 +330,7 @@ class Agent:
 
 def _open_spool(folder: StateFolder, who: Speaker, limits: AgentLimits, *, monotonic: Callable[[], float]) -> Spool:
     with folder.room_for(_SPOOL_OPENING_BYTES):
-        return open_spool(
-            folder.path(_SPOOL),
+        settings = SpoolSettings(
             boot=who.boot,
             boot_count=who.boot_count,
             max_bytes=limits.spool_bytes,
@@ -338,6 +338,7 @@ def _open_spool(folder: StateFolder, who: Speaker, limits: AgentLimits, *, monot
             rules=SpoolRules(hold_s=limits.spool_hold_s, memory_bytes=limits.spool_memory_bytes),
             monotonic=monotonic,
         )
+        return open_spool(folder.path(_SPOOL), settings)
 
 
 def _count_boot(folder: StateFolder, time: TimeKeeper) -> int:

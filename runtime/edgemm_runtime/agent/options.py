@@ -31,7 +31,7 @@ class AgentLimits:
     """What waits in memory where the budget is used up; beyond it the oldest windows are dropped and counted."""
 
     resend_after_s: float = 30.0
-    """What is not acknowledged by then is sent again."""
+    """What is not acknowledged by then is sent again; later each time that nobody answered (`backoff_max_s`)."""
 
     in_flight_messages: int = 64
     """Spooled messages that may be on their way at a time."""
@@ -58,7 +58,7 @@ class AgentLimits:
     """Upper end of the first pause after a failed transfer or connection; it doubles from there."""
 
     backoff_max_s: float = 300.0
-    """The longest such pause."""
+    """The longest such pause, and by how much at most a silent fleet delays what is sent again."""
 
     connect_timeout_s: float = 10.0
     """Time to connect to the fleet manager or the broker."""

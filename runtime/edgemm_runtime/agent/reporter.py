@@ -7,6 +7,7 @@ nothing, and nothing is lost.
 from __future__ import annotations
 
 import logging
+import random
 import sqlite3
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -34,6 +35,7 @@ from edgemm.signing import PayloadType
 from edgemm.topics import Channel
 from edgemm_runtime.agent import reports, telemetry
 from edgemm_runtime.agent.acknowledgement import credible
+from edgemm_runtime.agent.backoff import Backoff
 from edgemm_runtime.agent.clock import Clock
 from edgemm_runtime.agent.documents import ModelFile, Transition
 from edgemm_runtime.agent.options import AgentLimits
@@ -83,9 +85,11 @@ class Reporter:
         now: Callable[[], TrustedTime],
         clock: Clock,
         limits: AgentLimits,
+        draw: Callable[[], float] = random.random,
     ) -> None:
         self.who = who
         self._signer, self._spool, self._now, self._clock, self._limits = signer, spool, now, clock, limits
+        self._resend, self._draw = Backoff(limits.resend_after_s, limits.backoff_max_s), draw
         self._lock = threading.Lock()
         self._begun_s = clock.monotonic()
         self._sequence = 0
@@ -149,6 +153,8 @@ class Reporter:
             believed = credible(said, boot=self.who.boot, sent=self._sent)
         if believed != said:
             _log.warning("ack of what was never sent ignored acks=%s", [ack for ack in said if ack not in believed])
+        if not believed:
+            return
         dropped = self._spool.acknowledge(believed)
         with self._lock:
             held = self._spool.after(0, limit=1)
@@ -197,16 +203,9 @@ class Reporter:
     def _send_spooled(self, link: Publisher) -> None:
         with self._lock:
             now = self._clock.monotonic()
-            window = self._window.checked(now, resend_after_s=self._limits.resend_after_s)
+            window = self._window.checked(now, resend=self._resend, draw=self._draw())
             room = self._limits.in_flight_messages - window.outstanding
-            for waiting in self._spool.after(window.position, limit=max(0, room)):
-                try:
-                    payload = self._payload(waiting)
-                except (MessageError, msgspec.DecodeError) as err:
-                    # It stays until it is the oldest and room is needed; what comes after it must not wait for it.
-                    _log.error("spooled message cannot be sent id=%d error=%s", waiting.id, err)
-                    window = window.sent(waiting.id, now)
-                    continue
+            for waiting, payload in self._sendable(window.position, max(0, room)):
                 if waiting.boot == self.who.boot:  # noted first: what was not taken may have been sent all the same
                     self._sent[waiting.stream] = max(self._sent[waiting.stream], waiting.sequence)
                 if not link.publish(Channel(waiting.stream.value), payload):
@@ -214,9 +213,44 @@ class Reporter:
                 window = window.sent(waiting.id, now)
             self._window = window
 
+    def _sendable(self, position: int, room: int) -> list[tuple[Spooled, bytes]]:
+        """Return what comes next; what cannot be sent is given up, or the fleet would wait for it for ever."""
+        while True:
+            found, bad, cause = list[tuple[Spooled, bytes]](), list[Spooled](), ""
+            for waiting in self._spool.after(position, limit=room):
+                try:
+                    found.append((waiting, self._payload(waiting)))
+                except MessageError as err:
+                    bad.append(waiting)
+                    cause = cause or str(err)
+            if not bad or not (count := self._spool.give_up(bad)):
+                return found
+            _log.error("spooled messages dropped, for they cannot be sent messages=%d error=%s", count, cause)
+            # Read again: the floors of what comes after them are others now.
+
     def _payload(self, waiting: Spooled) -> bytes:
-        """Return a spooled message as it is sent now, with today's floor."""
-        if waiting.stream is Stream.EVENT:
-            message = replace(msgspec.json.decode(waiting.body, type=Event), floor=waiting.floor)
+        """Return a spooled message as it is sent now, with today's floor.
+
+        Raises:
+            MessageError: it cannot be read, it is too large, or it is another one than its row says.
+        """
+        message = _read(waiting)
+        boot = message.boot if isinstance(message, Event) else message.boot.hex()
+        if (boot, message.sequence) != (waiting.boot, waiting.sequence):
+            raise MessageError(
+                f"spooled message {waiting.id}: expected {waiting.boot} {waiting.sequence} in it, "
+                f"found {boot} {message.sequence}"
+            )
+        message = replace(message, floor=waiting.floor)
+        if isinstance(message, Event):
             return signing.seal(message, PayloadType.EVENT, self._signer)
-        return encode_telemetry(replace(msgspec.msgpack.decode(waiting.body, type=Telemetry), floor=waiting.floor))
+        return encode_telemetry(message)
+
+
+def _read(waiting: Spooled) -> Event | Telemetry:
+    try:
+        if waiting.stream is Stream.EVENT:
+            return msgspec.json.decode(waiting.body, type=Event)
+        return msgspec.msgpack.decode(waiting.body, type=Telemetry)
+    except (ValueError, RecursionError) as err:  # of msgspec, and of Unicode
+        raise MessageError(f"spooled message {waiting.id} of {waiting.stream.value}: {err}") from err

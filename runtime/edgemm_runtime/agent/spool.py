@@ -4,7 +4,8 @@ Events are on the disk when `add` returns. Windows of telemetry wait in memory u
 there: one that is acknowledged by then is never written, and one that is not is written with others, in one commit. A
 loss of power costs what waits in memory, and nothing else. What is written stays within a budget (`write_budget`).
 
-Beyond the cap the oldest messages are dropped and counted; otherwise only an acknowledgement drops one. A full disk
+Beyond the cap the oldest messages are dropped and counted, and so is what nobody can read any more, whose row storage
+or another version has damaged; otherwise only an acknowledgement drops one. A full disk
 costs the new message, which is counted, and nothing else; a message with a source is not lost, for the source tells it
 again. Every message has (boot, stream, sequence from 1), and a boot id is never used again; what earlier boots left is
 sent before what this one adds.
@@ -16,15 +17,15 @@ import heapq
 import logging
 import sqlite3
 import threading
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
 from edgemm.messages import SpoolGauges, Stream, StreamAck
 from edgemm_runtime.agent.spool_database import Key, Row, SpoolDatabase
-from edgemm_runtime.agent.write_budget import AT_ONCE, Memory, Plan, SpoolRules, Waiting, WriteBudget, excess, plan
+from edgemm_runtime.agent.spool_settings import SpoolSettings
+from edgemm_runtime.agent.write_budget import Memory, Plan, SpoolRules, Waiting, WriteBudget, excess, plan
 
 _log = logging.getLogger(__name__)
 _OVERHEAD_BYTES = 64
@@ -67,6 +68,8 @@ class _State:
     """Up to which sequence the messages on the disk are not wanted any more; they are removed by a later commit."""
     removals: int = 0
     removals_since_s: float = 0.0
+    unreadable: int = 0
+    """Of `removals`, those of messages that nobody can read, which are the first to go."""
     count: int = 0
     size: int = 0
     dropped: int = 0
@@ -74,36 +77,36 @@ class _State:
 
 
 class Spool:
-    """The spool of one device; safe to use from many threads. `day_bytes` is what a day may write, None: anything.
+    """The spool of one device; safe to use from many threads.
 
     Raises:
         sqlite3.Error: the disk is so full or broken that not even an empty spool can be made.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        *,
-        boot: str,
-        boot_count: int,
-        max_bytes: int,
-        day_bytes: int | None = None,
-        rules: SpoolRules = AT_ONCE,
-        monotonic: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, path: Path, settings: SpoolSettings) -> None:
         self._lock = threading.RLock()
-        self._boot, self._boot_count, self._max_bytes = boot, boot_count, max_bytes
-        self._rules, self._monotonic = rules, monotonic
+        self._settings, self._rules, self._monotonic = settings, settings.rules, settings.monotonic
         self._sequences = dict.fromkeys(Stream, 0)
         self._database = SpoolDatabase(path)
         try:
             self._last_id = self._database.last_id()
             count, size = self._database.count_all()
-            self._budget = None if day_bytes is None else self._database.budget(day_bytes, now_s=monotonic())
+            day_bytes, now_s = settings.day_bytes, settings.monotonic()
+            self._budget = None if day_bytes is None else self._database.budget(day_bytes, now_s=now_s)
         except BaseException:
             self._database.close()
             raise
-        self._state = _State(count=count, size=size + count * _OVERHEAD_BYTES)
+        bad = self._database.unreadable
+        if bad:
+            _log.error("spool dropped what cannot be read messages=%d file=%s", bad, path)
+        self._state = _State(
+            removals=bad,
+            removals_since_s=now_s,
+            unreadable=bad,
+            count=count,
+            size=size + count * _OVERHEAD_BYTES,
+            dropped=bad,
+        )
         self._written = 0
         self._retry_s = 0.0
         self._failing = False
@@ -178,6 +181,18 @@ class Spool:
                 dropped = before - self._state.count
             return dropped
 
+    def give_up(self, messages: Iterable[Spooled]) -> int:
+        """Drop and count messages that nobody can read; returns how many that were."""
+        with self._lock:
+            given_up = 0
+            try:
+                for message in messages:
+                    given_up += self._give_up(message.id)
+                self._settle(self._rules)
+            except sqlite3.Error as err:
+                self._failed("drop what cannot be read", err)
+            return given_up
+
     def write_due(self) -> None:
         """Write what has waited long enough; where the disk is full or broken it is asked again once a minute."""
         with self._lock:
@@ -201,7 +216,7 @@ class Spool:
     def _add(self, stream: Stream, body: bytes, *, sequence: int, source: tuple[str, int] | None) -> bool:
         assert sequence == self._sequences[stream] + 1
         before, now_s = self._state, self._monotonic()
-        row = Row(self._last_id + 1, self._boot, self._boot_count, stream, sequence, body, source)
+        row = Row(self._last_id + 1, self._settings.boot, self._settings.boot_count, stream, sequence, body, source)
         at_once = stream is Stream.EVENT or self._rules.hold_s <= 0
         try:
             self._admit(_Held(row, Waiting(stream, len(body), now_s)))
@@ -217,7 +232,7 @@ class Spool:
     def _admit(self, new: _Held) -> None:
         """Take a message into memory; the oldest make room for it."""
         state, size = self._state, len(new.row.body) + _OVERHEAD_BYTES
-        while state.count and state.size + size > self._max_bytes:
+        while state.count and state.size + size > self._settings.max_bytes:
             oldest = next(self._rows(0, state))
             state = self._without(state, (oldest.boot, oldest.stream), oldest.sequence)
             state = replace(state, dropped=state.dropped + 1)
@@ -239,6 +254,26 @@ class Spool:
             count=state.count - count,
             size=state.size - size - count * _OVERHEAD_BYTES,
         )
+
+    def _give_up(self, message_id: int) -> bool:
+        state, row = self._state, next(self._rows(message_id - 1), None)
+        if row is None or row.id != message_id:
+            return False
+        staying = tuple(h for h in state.held if h.row is not row)
+        on_disk = len(staying) == len(state.held)
+        if on_disk:
+            self._database.give_up(message_id)
+        self._state = replace(
+            state,
+            held=staying,
+            removals=state.removals + on_disk,
+            removals_since_s=state.removals_since_s if state.removals else self._monotonic(),
+            unreadable=state.unreadable + on_disk,
+            count=state.count - 1,
+            size=state.size - len(row.body) - _OVERHEAD_BYTES,
+            dropped=state.dropped + 1,
+        )
+        return True
 
     def _settle(self, rules: SpoolRules) -> None:
         """Write, remove and drop what is to be now.
@@ -262,12 +297,12 @@ class Spool:
     def _write(self, decided: Plan, budget: WriteBudget | None) -> None:
         state = self._state
         rows = [state.held[index].row for index in decided.write]
-        removed = self._removable(decided.removals)
+        unreadable = min(decided.removals, state.unreadable)
+        removed = self._removable(decided.removals - unreadable)
         # What is kept is what is left if it costs the most: what it costs is known only when it is written.
         kept = None if budget is None else budget.charged(decided.most_bytes)
-        written = self._database.commit(
-            rows, gone={key: to for key, (to, _) in removed.items()}, budget=kept, most=decided.most_bytes
-        )
+        gone = {key: to for key, (to, _) in removed.items()}
+        written = self._database.commit(rows, gone=gone, unreadable=unreadable, budget=kept, most=decided.most_bytes)
         self._budget = None if budget is None else budget.charged(written)
         self._written += written
         if self._failing:
@@ -279,7 +314,8 @@ class Spool:
             state,
             held=tuple(h for index, h in enumerate(state.held) if index not in now_on_disk),
             gone={key: to for key, to in state.gone.items() if key not in done},
-            removals=state.removals - sum(count for _, count in removed.values()),
+            removals=state.removals - unreadable - sum(count for _, count in removed.values()),
+            unreadable=state.unreadable - unreadable,
         )
 
     def _removable(self, most: int) -> dict[Key, tuple[int, int]]:
@@ -335,26 +371,10 @@ class Spool:
         return any(h.row is row for h in self._state.held)
 
 
-def open_spool(
-    path: Path,
-    *,
-    boot: str,
-    boot_count: int,
-    max_bytes: int,
-    day_bytes: int | None = None,
-    rules: SpoolRules = AT_ONCE,
-    monotonic: Callable[[], float] = time.monotonic,
-) -> Spool:
+def open_spool(path: Path, settings: SpoolSettings) -> Spool:
     """Open the spool on disk; where not even that is possible, one in memory, for the device must come up."""
-
-    def opened(where: Path, budget: int | None) -> Spool:
-        return Spool(
-            where, boot=boot, boot_count=boot_count, max_bytes=max_bytes,
-            day_bytes=budget, rules=rules, monotonic=monotonic,
-        )  # fmt: skip
-
     try:
-        return opened(path, day_bytes)
+        return Spool(path, settings)
     except sqlite3.Error as err:
         _log.error("spool kept in memory only file=%s error=%s", path, err)
-        return opened(Path(":memory:"), None)
+        return Spool(Path(":memory:"), replace(settings, day_bytes=None))

@@ -41,6 +41,17 @@ CREATE TABLE IF NOT EXISTS message (
 CREATE TABLE IF NOT EXISTS spooled (source TEXT PRIMARY KEY, serial INTEGER NOT NULL) WITHOUT ROWID;
 """
 _VERSION = 1
+_UNREADABLE_SCHEMA = """
+CREATE TEMP TABLE unreadable (id INTEGER PRIMARY KEY);
+CREATE TEMP VIEW readable AS SELECT * FROM message WHERE id NOT IN (SELECT id FROM unreadable);
+"""
+"""Messages that nobody can read: passed over from then on, and removed by a later commit."""
+_MARK_UNREADABLE = (
+    "INSERT INTO unreadable SELECT id FROM message"  # noqa: S608 - own texts
+    " WHERE typeof(boot) <> 'text' OR typeof(boot_count) <> 'integer'"
+    " OR typeof(sequence) <> 'integer' OR typeof(body) <> 'blob'"
+    f" OR stream NOT IN ({', '.join('?' * len(Stream))})"
+)
 _BUDGET_SCHEMA = "CREATE TABLE IF NOT EXISTS budget (id INTEGER PRIMARY KEY, left_bytes INTEGER, as_of_s REAL)"
 
 Key = tuple[str, Stream]
@@ -79,6 +90,10 @@ class SpoolDatabase:
     def __init__(self, path: Path) -> None:
         self._database = _open(path)
         (page_bytes,) = self._database.execute("PRAGMA page_size").fetchone()
+        self._database.execute("PRAGMA temp_store = MEMORY")
+        self._database.executescript(_UNREADABLE_SCHEMA)
+        self.unreadable = self._database.execute(_MARK_UNREADABLE, [stream.value for stream in Stream]).rowcount
+        """How many messages nobody could read when the database was opened: of an unknown stream, or damaged."""
         self._log = LogReader(path.with_name(path.name + "-wal"))
         self._log.advance()
         # Each page goes to the log, with its head, and costs a block of the file when the log is folded.
@@ -119,7 +134,7 @@ class SpoolDatabase:
         # SQLite passes over what is gone without reading its bodies; of very many starts it is done here.
         passed_over = list(gone.items())[:_PASSED_OVER]
         query = (
-            "SELECT id, boot, boot_count, stream, sequence, body FROM message WHERE id > ?"  # noqa: S608 - own texts
+            "SELECT id, boot, boot_count, stream, sequence, body FROM readable WHERE id > ?"  # noqa: S608 - own texts
             + " AND NOT (boot = ? AND stream = ? AND sequence <= ?)" * len(passed_over)
             + " ORDER BY id LIMIT ?"
         )
@@ -133,28 +148,41 @@ class SpoolDatabase:
 
     def lowest(self, key: Key, *, above: int) -> int | None:
         """Return the lowest sequence above another one; None where there is none."""
-        query = "SELECT min(sequence) FROM message WHERE boot = ? AND stream = ? AND sequence > ?"
+        query = "SELECT min(sequence) FROM readable WHERE boot = ? AND stream = ? AND sequence > ?"
         (found,) = self._database.execute(query, (*key, above)).fetchone()
         return None if found is None else int(found)
 
     def found(self, key: Key, *, above: int, to: int) -> Found:
         """Return what there is in a range of sequences."""
         query = (
-            "SELECT count(*), coalesce(sum(length(body)), 0), coalesce(max(sequence), 0) FROM message"
+            "SELECT count(*), coalesce(sum(length(body)), 0), coalesce(max(sequence), 0) FROM readable"
             " WHERE boot = ? AND stream = ? AND sequence > ? AND sequence <= ?"
         )
         return Found(*self._database.execute(query, (*key, above, to)).fetchone())
 
     def count_all(self) -> tuple[int, int]:
-        """Return number and bytes of all messages."""
-        count, size = self._database.execute("SELECT count(*), coalesce(sum(length(body)), 0) FROM message").fetchone()
+        """Return number and bytes of all messages that can be read."""
+        query = "SELECT count(*), coalesce(sum(length(body)), 0) FROM readable"
+        count, size = self._database.execute(query).fetchone()
         return int(count), int(size)
 
-    def commit(self, rows: Sequence[Row], *, gone: Mapping[Key, int], budget: WriteBudget | None, most: int) -> int:
+    def give_up(self, message_id: int) -> None:
+        """Note that nobody can read a message."""
+        self._database.execute("INSERT OR IGNORE INTO unreadable VALUES (?)", (message_id,))
+
+    def commit(
+        self,
+        rows: Sequence[Row],
+        *,
+        gone: Mapping[Key, int],
+        unreadable: int = 0,
+        budget: WriteBudget | None,
+        most: int,
+    ) -> int:
         """Remove messages up to a sequence, add others, keep the budget; return the bytes written.
 
-        `most` is what it may cost: where the log, once folded, would then cost more than the budget's share for that,
-        it is folded first.
+        So many that nobody can read are removed as well, the oldest first. `most` is what it may cost: where the log,
+        once folded, would then cost more than the budget's share for that, it is folded first.
         """
         if budget is not None and self._log.fold_bytes + most > budget.fold_bytes:
             with suppress(sqlite3.Error):  # as SQLite's own, which it tries again with each commit
@@ -163,6 +191,8 @@ class SpoolDatabase:
             for key, sequence in gone.items():
                 query = "DELETE FROM message WHERE boot = ? AND stream = ? AND sequence <= ?"
                 self._database.execute(query, (*key, sequence))
+            if unreadable:
+                self._remove_unreadable(unreadable)
             for row in rows:
                 self._insert(row)
             if budget is not None:
@@ -173,6 +203,11 @@ class SpoolDatabase:
         except OSError as err:
             _log.warning("spool cannot tell what it wrote error=%s", err)
             return most
+
+    def _remove_unreadable(self, count: int) -> None:
+        ids = self._database.execute("SELECT id FROM unreadable ORDER BY id LIMIT ?", (count,)).fetchall()
+        self._database.executemany("DELETE FROM message WHERE id = ?", ids)
+        self._database.executemany("DELETE FROM unreadable WHERE id = ?", ids)
 
     def _insert(self, row: Row) -> None:
         if row.source is not None:

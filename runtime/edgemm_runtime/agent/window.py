@@ -1,12 +1,15 @@
-"""Which spooled messages to send now. Pure: ids, answers and the monotonic clock are arguments.
+"""Which spooled messages to send now. Pure: ids, answers, the monotonic clock and random draws are arguments.
 
 In order, at most so many unacknowledged at a time; all over again after a reconnect, or when the oldest of them was
-not acknowledged for a while. Doubles are normal: the fleet manager drops them by their sequence.
+not acknowledged for a while, which is longer each time that nobody answered at all: where a broker is up and no fleet
+manager hears, sending again stores nothing. Doubles are normal: the fleet manager drops them by their sequence.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+
+from edgemm_runtime.agent.backoff import Backoff
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,10 @@ class Window:
     """The id that has waited longest; an answer to another one is no progress for it."""
     progress_s: float = 0.0
     """Since when the oldest one waits."""
+    unheard: int = 0
+    """How often in a row it began again without any answer."""
+    pause_s: float = 0.0
+    """By how much longer it waits for that."""
 
     def connected(self, now_s: float) -> Window:
         """Begin again from the oldest message."""
@@ -28,17 +35,21 @@ class Window:
         """Note that a message was handed to the broker."""
         if self.outstanding:
             return replace(self, position=message_id, outstanding=self.outstanding + 1)
-        return Window(message_id, 1, message_id, now_s)
+        return replace(self, position=message_id, outstanding=1, oldest=message_id, progress_s=now_s)
 
     def acknowledged(self, dropped: int, now_s: float, *, oldest: int | None) -> Window:
         """Note that `dropped` messages are stored; `oldest` is the lowest id that is still held, None for none."""
         left = 0 if oldest is None else max(0, self.outstanding - dropped)
         if oldest is None or oldest > self.oldest:
             return Window(self.position, left, oldest or 0, now_s)
-        return replace(self, outstanding=left)
+        return replace(self, outstanding=left, unheard=0, pause_s=0.0)
 
-    def checked(self, now_s: float, *, resend_after_s: float) -> Window:
-        """Begin again if the oldest message has waited for too long."""
-        if self.outstanding and now_s - self.progress_s >= resend_after_s:
-            return Window(progress_s=now_s)
+    def checked(self, now_s: float, *, resend: Backoff, draw: float) -> Window:
+        """Begin again if the oldest message has waited for too long: at first `resend.first_s`.
+
+        For each time in a row that nobody answered, a pause of `resend` more; `draw` is uniform in [0, 1).
+        """
+        if self.outstanding and now_s - self.progress_s >= resend.first_s + self.pause_s:
+            unheard = self.unheard + 1
+            return Window(progress_s=now_s, unheard=unheard, pause_s=resend.delay_s(unheard, draw=draw))
         return self

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 from securesystemslib.signer import CryptoSigner
 
-from edgemm.messages import Reported, Stream, StreamAck, SystemGauges, decode_telemetry
+from edgemm.messages import Event, Reported, Stream, StreamAck, SystemGauges, decode_telemetry
 from edgemm.signing import PayloadType, unseal
 from edgemm.topics import Channel
 from edgemm_runtime.agent.clock import Clock
@@ -18,6 +21,7 @@ from edgemm_runtime.agent.options import AgentLimits
 from edgemm_runtime.agent.reporter import Reporter, Situation
 from edgemm_runtime.agent.reports import Speaker
 from edgemm_runtime.agent.spool import Spool
+from edgemm_runtime.agent.spool_settings import SpoolSettings
 from edgemm_runtime.agent.telemetry import Served
 from edgemm_runtime.agent.trusted_time import TrustedTime
 
@@ -42,14 +46,32 @@ def signer() -> CryptoSigner:
     return CryptoSigner.generate_ed25519()
 
 
-@pytest.fixture
-def reporter(tmp_path: Path, signer: CryptoSigner) -> Iterator[Reporter]:
-    who = Speaker("home", "pi", BOOT, 1)
-    spool = Spool(tmp_path / "spool.sqlite", boot=who.boot, boot_count=1, max_bytes=1 << 20)
-    yield Reporter(
-        who, signer, spool, now=lambda: TrustedTime(1.8e9, clock_synced=True), clock=Clock(), limits=AgentLimits()
+@contextmanager
+def _speaking(
+    path: Path, boot: str, signer: CryptoSigner, *, monotonic: Callable[[], float] = time.monotonic
+) -> Iterator[tuple[Reporter, Spool]]:
+    """One start of a device, over the spool that the one before it left."""
+    spool = Spool(path, SpoolSettings(boot=boot, boot_count=1, max_bytes=1 << 20))
+    now, clock = TrustedTime(1.8e9, clock_synced=True), Clock(monotonic=monotonic)
+    yield (
+        Reporter(
+            Speaker("home", "pi", boot, 1),
+            signer,
+            spool,
+            now=lambda: now,
+            clock=clock,
+            limits=AgentLimits(),
+            draw=lambda: 0.5,
+        ),
+        spool,
     )
     spool.close()
+
+
+@pytest.fixture
+def reporter(tmp_path: Path, signer: CryptoSigner) -> Iterator[Reporter]:
+    with _speaking(tmp_path / "spool.sqlite", BOOT, signer) as (reporter, _):
+        yield reporter
 
 
 def _at(generation: int, *models: str) -> Situation:
@@ -185,3 +207,106 @@ def test_a_fleet_that_is_silent_is_sent_one_window_and_no_more(reporter: Reporte
     for _ in range(20):
         reporter.pump(fleet, lambda: _at(1))
     assert fleet.unanswered == list(range(1, 65))
+
+
+class _Manager:
+    """A fleet manager as `ADR 0004` has it: it acknowledges up to where nothing is missing from the floor on."""
+
+    def __init__(self, signer: CryptoSigner) -> None:
+        self.connected, self._keys = True, [signer.public_key]
+        self.stored: dict[tuple[str, Stream], set[int]] = {}
+        self._floors: dict[tuple[str, Stream], int] = {}
+
+    def publish(self, channel: Channel, payload: bytes) -> bool:
+        if channel is Channel.TELEMETRY:
+            window = decode_telemetry(payload)
+            self._store((window.boot.hex(), Stream.TELEMETRY), window.sequence, window.floor)
+        elif channel is Channel.EVENT:
+            event = unseal(payload, PayloadType.EVENT, Event, keys=self._keys)
+            self._store((event.boot, Stream.EVENT), event.sequence, event.floor)
+        return True
+
+    def _store(self, key: tuple[str, Stream], sequence: int, floor: int) -> None:
+        self.stored.setdefault(key, set()).add(sequence)
+        self._floors[key] = max(floor, self._floors.get(key, 1))
+
+    def acks(self) -> list[StreamAck]:
+        return [StreamAck(boot=key[0], stream=key[1], sequence=self._reached(key)) for key in self.stored]
+
+    def _reached(self, key: tuple[str, Stream]) -> int:
+        reached = self._floors[key] - 1
+        while reached + 1 in self.stored[key]:
+            reached += 1
+        return reached
+
+
+DAMAGES = {
+    "cut short": "body = substr(body, 1, length(body) - 9)",
+    "no text": "body = x'7b226361757365223a22ff227d'",
+    "of another version": """body = CAST('{"v":99}' AS BLOB)""",
+    "another message": "body = (SELECT m.body FROM message AS m WHERE m.stream = message.stream AND m.sequence = 6)",
+    "not of bytes": "body = 17",
+    "of an unknown stream": "stream = 'later'",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("stream", Stream)
+@pytest.mark.parametrize("sequences", [(1,), (3,), (1, 2, 4)], ids=str)
+def test_a_message_that_nobody_can_read_is_dropped_and_holds_nothing_back(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str, stream: Stream, sequences: tuple[int, ...]
+) -> None:
+    path, before, signer = tmp_path / "spool.sqlite", "b" * 16, CryptoSigner.generate_ed25519()
+    with _speaking(path, before, signer) as (reporter, _):
+        for _ in range(6):
+            reporter.note("noted")
+            reporter.measure(Served(), frozenset(), SystemGauges())
+    with closing(sqlite3.connect(path)) as database, database:
+        for sequence in sequences:
+            query = f"UPDATE message SET {DAMAGES[damage]} WHERE stream = ? AND sequence = ?"
+            assert database.execute(query, (stream.value, sequence)).rowcount == 1
+    now_s, manager = 1000.0, _Manager(signer)
+    with _speaking(path, BOOT, signer, monotonic=lambda: now_s) as (reporter, spool):
+        reporter.connected()
+        for _ in range(12):
+            reporter.pump(manager, lambda: _at(1))
+            reporter.acknowledge(manager.acks())
+            now_s += 10
+        reporter.measure(Served(), frozenset(), SystemGauges())
+        reporter.pump(manager, lambda: _at(1))
+        told = spool.gauges()
+    expected = {(before, s): set(range(1, 7)) - (set(sequences) if s is stream else set()) for s in Stream}
+    assert manager.stored == expected | {(BOOT, Stream.TELEMETRY): {1}}
+    assert (told.waiting, told.dropped) == (1, len(sequences))
+    assert len([record for record in caplog.records if record.levelname == "ERROR"]) == 1
+    with closing(sqlite3.connect(path)) as database:
+        assert database.execute("SELECT boot FROM message").fetchall() == [(BOOT,)], "they are removed"
+
+
+def test_a_fleet_that_stores_nothing_is_sent_the_same_less_and_less_until_it_answers(
+    tmp_path: Path, signer: CryptoSigner
+) -> None:
+    now_s, fleet = 0.0, _Storing()
+    sent_s = list[float]()
+    with _speaking(tmp_path / "spool.sqlite", BOOT, signer, monotonic=lambda: now_s) as (reporter, _):
+        reporter.measure(Served(), frozenset(), SystemGauges())
+
+        def pass_time(until_s: float) -> None:
+            nonlocal now_s
+            while now_s < until_s:
+                now_s += 1
+                reporter.pump(fleet, lambda: _at(1))
+                sent_s.extend([now_s] * len(fleet.unanswered))
+                fleet.unanswered.clear()
+
+        pass_time(400)
+        assert sent_s == [1, 31, 76, 136, 226, 376]
+        reporter.acknowledge([StreamAck(boot=BOOT, stream=Stream.TELEMETRY, sequence=9)])
+        pass_time(500)
+        assert sent_s[6:] == [], "an answer that cannot be true is none"
+        reporter.acknowledge([StreamAck(boot="c" * 16, stream=Stream.EVENT, sequence=1)])
+        pass_time(502)
+        assert sent_s[6:] == [501], "who answers hears at once what it lacks"
+        reporter.connected()
+        pass_time(534)
+        assert sent_s[6:] == [501, 503, 533]

@@ -10,12 +10,15 @@ import pytest
 
 from edgemm.messages import Stream, StreamAck
 from edgemm_runtime.agent.spool import Spool, open_spool
+from edgemm_runtime.agent.spool_settings import SpoolSettings
+from edgemm_runtime.agent.write_budget import SpoolRules
 
 BOOTS = ("a" * 16, "b" * 16)
 
 
 def _open(path: Path, boot: int = 0, max_bytes: int = 10_000) -> Spool:
-    return open_spool(path / "spool.sqlite", boot=BOOTS[boot], boot_count=boot + 1, max_bytes=max_bytes)
+    settings = SpoolSettings(boot=BOOTS[boot], boot_count=boot + 1, max_bytes=max_bytes)
+    return open_spool(path / "spool.sqlite", settings)
 
 
 def _add(spool: Spool, count: int, stream: Stream = Stream.EVENT, size: int = 36) -> None:
@@ -127,6 +130,15 @@ def test_a_spool_that_cannot_be_opened_is_kept_in_memory(tmp_path: Path) -> None
     spool.close()
 
 
+def test_in_memory_the_cap_holds_as_on_disk_and_nothing_is_budgeted(tmp_path: Path) -> None:
+    settings = SpoolSettings(boot=BOOTS[0], boot_count=1, max_bytes=500, day_bytes=0)
+    spool = open_spool(tmp_path / "missing" / "spool.sqlite", settings)
+    _add(spool, 7)
+    assert _held(spool) == [("a", "event", n, 3) for n in (3, 4, 5, 6, 7)]
+    assert (spool.gauges().dropped, spool.gauges().unwritten) == (2, 0)
+    spool.close()
+
+
 @pytest.mark.parametrize("table", ["message", "spooled"])
 def test_a_page_that_rotted_costs_the_spool_and_not_the_device(tmp_path: Path, table: str) -> None:
     spool = _open(tmp_path, max_bytes=10**6)
@@ -178,3 +190,31 @@ def test_the_last_serial_of_a_source_outlives_its_record(tmp_path: Path) -> None
     assert spool.add_once(Stream.EVENT, b"x", sequence=1, source="models/tiny", serial=5)
     assert spool.last_serial("models/tiny") == 5
     spool.close()
+
+
+def test_what_is_given_up_is_passed_over_counted_once_and_removed_once_the_disk_has_room(tmp_path: Path) -> None:
+    spool = _open(tmp_path, max_bytes=10**6)
+    _add(spool, 4)
+    given_up = spool.after(0, limit=2)
+    with _file_size_limit(0):
+        assert spool.give_up(given_up) == 2
+    assert spool.give_up(given_up) == 0
+    assert _held(spool) == [("a", "event", 3, 3), ("a", "event", 4, 3)]
+    assert (spool.gauges().waiting, spool.gauges().dropped) == (2, 2)
+    assert spool.acknowledge([StreamAck(boot=BOOTS[0], stream=Stream.EVENT, sequence=3)]) == 1
+    spool.close()
+    again = _open(tmp_path, boot=1)
+    assert _held(again) == [("a", "event", 4, 4)]
+    assert (again.gauges().waiting, again.gauges().dropped) == (1, 0)
+    again.close()
+
+
+def test_what_is_given_up_in_memory_is_never_written(tmp_path: Path) -> None:
+    rules = SpoolRules(hold_s=1e9)
+    spool = Spool(tmp_path / "spool.sqlite", SpoolSettings(boot=BOOTS[0], boot_count=1, max_bytes=10_000, rules=rules))
+    _add(spool, 3, Stream.TELEMETRY)
+    assert spool.give_up(spool.after(0, limit=2)[1:]) == 1
+    spool.close()
+    again = _open(tmp_path, boot=1)
+    assert _held(again) == [("a", "telemetry", 1, 1), ("a", "telemetry", 3, 1)]
+    again.close()

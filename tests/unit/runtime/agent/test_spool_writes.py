@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from edgemm.messages import Stream, StreamAck
 from edgemm_runtime.agent.spool import Spool
 from edgemm_runtime.agent.spool_database import Row, SpoolDatabase
+from edgemm_runtime.agent.spool_settings import SpoolSettings
 from edgemm_runtime.agent.write_budget import SpoolRules
 from tests.unit.runtime.agent.test_spool import _file_size_limit
 
@@ -33,10 +34,11 @@ class Device:
         self.spool = self._open()
 
     def _open(self) -> Spool:
-        return Spool(
-            self.path / "spool.sqlite", boot=BOOTS[self.boot], boot_count=self.boot + 1,
+        of_a_device = SpoolSettings(
+            boot=BOOTS[self.boot], boot_count=self.boot + 1,
             monotonic=lambda: self.now_s, **self.given,  # type: ignore[arg-type]
         )  # fmt: skip
+        return Spool(self.path / "spool.sqlite", of_a_device)
 
     def power_cut(self, *, clock_s: float | None = None) -> None:
         left = self.path.with_name(str(int(self.path.name) + 1))
