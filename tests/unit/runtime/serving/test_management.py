@@ -6,17 +6,21 @@ import http.client
 import json
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import tritonclient.http as triton
 from tritonclient.utils import InferenceServerException
 
-from edgemm.errors import InputError
+from edgemm.errors import ConflictError, InputError
 from edgemm_runtime.commands.managing import read_address
 from edgemm_runtime.engines.choice import AUTO
+from edgemm_runtime.engines.golden import Expectation
+from edgemm_runtime.serving import loading
 from edgemm_runtime.serving.access import Access
 from edgemm_runtime.serving.loading import Loader
 from edgemm_runtime.serving.management import LoopbackAddress, ManagementServer
@@ -135,6 +139,45 @@ def test_a_file_that_cannot_be_served_leaves_what_serves(
     assert (status, "serves on" in str(found["error"])) == (409, False)
     [listed] = ask_index(server)
     assert listed["state"] == "UNAVAILABLE"
+
+
+def test_a_load_that_hangs_is_given_up_and_later_ones_go_on(
+    bundle_path: Path, server: ModelServer, management: ManagementServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load, leave, check, threads = "/v2/repository/models/tiny/load", threading.Event(), Expectation.check, []
+
+    def hang(*args: Any, **options: Any) -> None:
+        threads.append(threading.current_thread())
+        assert leave.wait(60)
+        check(*args, **options)
+
+    replace_file(bundle_path, version="1.1.0", seed=7)
+    with monkeypatch.context() as patched:
+        patched.setattr(Expectation, "check", hang)
+        patched.setattr(loading, "_LOAD_S", 1.0)
+        patched.setattr(loading.selftest, "run_in_child", lambda *_args, **_options: None)
+        status, found = ask(management.address, "POST", load)
+    assert (status, "serves on: it did not end within 1 s" in str(found["error"])) == (409, True)
+    assert np.allclose(scores(server), Dense.random(0).predict(X), atol=1e-5)
+    replace_file(bundle_path, version="1.2.0", seed=9)
+    assert ask(management.address, "POST", load) == (200, {})
+    leave.set()
+    for thread in threads:
+        thread.join(60)
+    assert np.allclose(scores(server), Dense.random(9).predict(X), atol=1e-5), "what comes late is dropped"
+    assert ask(server.address, "GET", "/v2/models/tiny")[1]["versions"] == ["1.2.0"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_path_that_never_opens_is_given_up(
+    bundle_path: Path, loader: Loader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "_LOAD_S", 0.2)
+    bundle_path.unlink()
+    os.mkfifo(bundle_path)
+    with pytest.raises(ConflictError, match=r"did not end within 0\.2 s"):
+        loader.load("tiny")
+    bundle_path.open("wb").close()
 
 
 def ask_index(server: ModelServer, body: bytes = b"") -> list[dict[str, str]]:
