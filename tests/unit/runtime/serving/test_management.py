@@ -6,8 +6,10 @@ import http.client
 import json
 import os
 import shutil
+import ssl
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,8 @@ import tritonclient.http as triton
 from tritonclient.utils import InferenceServerException
 
 from edgemm.errors import ConflictError, InputError
+from edgemm_fleet.trust.certificate import create_certificate
+from edgemm_runtime.commands.access import read_access
 from edgemm_runtime.commands.managing import read_address
 from edgemm_runtime.engines.choice import AUTO
 from edgemm_runtime.engines.golden import Expectation
@@ -29,7 +33,7 @@ from edgemm_runtime.serving.server import ModelServer
 from simulators.models import Dense, make_bundle
 from simulators.serving import activate
 from simulators.v2_client import encode_request
-from tests.unit.runtime.serving.test_access import UnixConnection
+from tests.unit.runtime.serving.test_access import NOTHING, UnixConnection
 
 X = np.array([[0.5, -0.5, 0.25, 1.0]], np.float32)
 LOOPBACK = LoopbackAddress("127.0.0.1", 0)
@@ -234,6 +238,50 @@ def test_the_key_is_asked_for_here_too(registry: ModelRegistry, loader: Loader) 
         path = "/v2/repository/models/tiny/unload"
         assert ask(management.address, "POST", path)[0] == 401
         assert ask(management.address, "POST", path, X_API_Key=KEY)[0] == 200
+
+
+def test_a_port_speaks_tls_alone_and_asks_for_the_key_where_the_public_one_does(
+    registry: ModelRegistry, loader: Loader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    create_certificate(certificate, key, names=(), now=datetime.now(UTC))
+    monkeypatch.setenv("EDGEMM_API_KEY", KEY)
+    access = read_access(**NOTHING | {"tls_cert": certificate, "tls_key": key})
+    trust, unload = ssl.create_default_context(cafile=str(certificate)), "/v2/repository/models/tiny/unload"
+    with ManagementServer(registry, loader, LOOPBACK, access=access) as management:
+        scheme, _, host = management.address.partition("://")
+        assert scheme == "https"
+        with pytest.raises((http.client.BadStatusLine, ConnectionError)):
+            ask(host, "POST", unload, X_API_Key=KEY)
+        connection = http.client.HTTPSConnection(host, timeout=60, context=trust)
+        for method, path, headers, status in (
+            ("GET", "/v2/health/live", {}, 200),
+            ("POST", unload, {}, 401),
+            ("POST", unload, {"X-API-Key": KEY[::-1]}, 401),
+            ("POST", "/v2/health/../repository/models/tiny/unload", {}, 404),
+            ("POST", unload, {"X-API-Key": KEY, "Origin": "https://page.example"}, 403),
+        ):
+            connection.request(method, path, headers=headers)
+            reply = connection.getresponse()
+            reply.read()
+            assert (path, reply.status) == (path, status)
+        assert registry.unloaded() == {}
+        connection.request("POST", unload, headers={"Authorization": f"Bearer {KEY}"})
+        assert connection.getresponse().status == 200
+        connection.close()
+
+
+def test_a_unix_socket_asks_for_the_key_and_stays_plain(
+    registry: ModelRegistry, loader: Loader, tmp_path: Path
+) -> None:
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    path = tmp_path / "manage.sock"
+    with ManagementServer(registry, loader, path, access=Access(api_key=KEY, tls=tls)):
+        for headers, status in (({}, 401), ({"X-API-Key": KEY}, 200)):
+            connection = UnixConnection(path)
+            connection.request("POST", "/v2/repository/models/tiny/unload", headers=headers)
+            assert connection.getresponse().status == status
+            connection.close()
 
 
 def test_a_unix_socket_manages_and_goes_with_the_server(
