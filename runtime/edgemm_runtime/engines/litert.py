@@ -59,13 +59,17 @@ class LiteRtSession:
     def invoke(self, feeds: Arrays) -> dict[str, Array]:
         """Compute the outputs; see `Session`."""
         wide = self._wide
-        if wide is None or self._pool.busy or not wide.taken.acquire(blocking=False):
+        is_wide = None if wide is None or self._pool.busy else wide.take()
+        if wide is None or is_wide is None:
             return self._invoke_narrow(feeds)
+        took, start_s = None, time.perf_counter()
         try:
-            return self._invoke_alone(feeds, wide)
+            outputs = self._compute(wide.member, feeds) if is_wide else self._invoke_narrow(feeds)
+            # By the byte, for requests of different sizes.
+            took = (time.perf_counter() - start_s) / max(1, sum(array.nbytes for array in feeds.values()))
+            return outputs
         finally:
-            wide.thread = None
-            wide.taken.release()
+            wide.give(took)
 
     def widen(self, feeds: Arrays) -> dict[str, Array] | None:
         """Let a lone inference take half the machine's CPUs, at least two, where that is quicker; see `Session`."""
@@ -82,7 +86,7 @@ class LiteRtSession:
 
     def give_up(self, thread: int) -> None:
         """Do without the interpreter that hangs in a thread; see `Session`."""
-        if self._wide is not None and self._wide.thread == thread:
+        if self._wide is not None and self._wide.give_up(thread):
             self._wide = None
         else:
             self._pool.give_up(thread)
@@ -99,19 +103,6 @@ class LiteRtSession:
             for member in new:
                 member.warm_up()
                 rest()
-
-    def _invoke_alone(self, feeds: Arrays, wide: _Wide) -> dict[str, Array]:
-        is_wide = wide.choice.wide()
-        start_s = time.perf_counter()
-        if is_wide:
-            wide.thread = threading.get_ident()
-            outputs = self._compute(wide.member, feeds)
-        else:
-            outputs = self._invoke_narrow(feeds)
-        took_s = time.perf_counter() - start_s
-        # By the byte, for requests of different sizes.
-        wide.choice.tell(took_s / max(1, sum(array.nbytes for array in feeds.values())), wide=is_wide)
-        return outputs
 
     def _invoke_narrow(self, feeds: Arrays) -> dict[str, Array]:
         member = self._pool.take()
@@ -133,15 +124,43 @@ class LiteRtSession:
 
 
 class _Wide:
-    """An interpreter of several threads beside those of one, and the choice between them."""
+    """An interpreter of several threads beside those of one, and the choice between them.
+
+    One inference at a time has the machine to itself, from `take` to `give`, whichever interpreter it takes.
+    """
 
     def __init__(self, member: _Member) -> None:
-        self.member, self.choice = member, Width()
-        self.taken = threading.Lock()
-        """Held by the inference that has the machine to itself, whichever interpreter it takes."""
+        self.member = member
+        self.choice = Width()
+        self._changing = threading.Lock()
+        self._thread: int | None = None
+        self._is_wide = False
 
-        self.thread: int | None = None
-        """Who computes in `member`."""
+    def take(self) -> bool | None:
+        """Return whether this thread's inference is to take `member`; None where another has the machine."""
+        with self._changing:
+            if self._thread is not None:
+                return None
+            self._thread, self._is_wide = threading.get_ident(), self.choice.wide()
+            return self._is_wide
+
+    def give(self, took: float | None) -> None:
+        """Let others have the machine, unless this thread was given up; `took` is None where it failed."""
+        with self._changing:
+            if self._thread != threading.get_ident():
+                return
+            self._thread = None
+            if took is not None:
+                self.choice.tell(took, wide=self._is_wide)
+
+    def give_up(self, thread: int) -> bool:
+        """Let others have the machine that a thread has, and hangs; return whether it hangs in `member`."""
+        with self._changing:
+            if self._thread != thread:
+                return False
+            if not self._is_wide:
+                self._thread = None
+            return self._is_wide
 
 
 def _open_member(model: bytes, threads: int) -> _Member:

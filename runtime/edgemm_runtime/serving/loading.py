@@ -7,12 +7,17 @@
 Only what the process was started with can be loaded, each from its own path. What is loaded answers all its golden
 samples in a child process first, and one of them in this one; until then, and on every error, what served before
 serves on. Nothing is written: the next start serves what the command line names.
+
+A model may hang in this process all the same, and a thread inside native code cannot be ended: what does not end in
+time is refused, its thread left behind, and what it may still make is dropped.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from edgemm.bundle import open_bundle
@@ -20,9 +25,11 @@ from edgemm.errors import ConflictError, EdgemmError, NotFoundError
 from edgemm_runtime.engines import available, selftest
 from edgemm_runtime.engines.choice import Policy, choose
 from edgemm_runtime.engines.source import BundleFile
-from edgemm_runtime.serving.registry import ModelRegistry
+from edgemm_runtime.serving.registry import ModelRegistry, Prepared
 
+_log = logging.getLogger(__name__)
 _SELFTEST_S = 120.0
+_LOAD_S = 180.0
 
 
 class Loader:
@@ -37,12 +44,12 @@ class Loader:
 
         Raises:
             NotFoundError: the process was not started with such a model.
-            ConflictError: the file cannot be served; what served before serves on.
+            ConflictError: the file cannot be served, or not within 180 s; what served before serves on.
         """
         path = self._path(name)
         with self._changing:
             try:
-                self._load(name, path)
+                self._models.swap_in(_Attempt(partial(self._prepare, name, path)).within(_LOAD_S))
             except (EdgemmError, OSError, MemoryError) as err:
                 kept = " and what served before serves on" if name in self._models.versions() else ""
                 reason = str(err) or type(err).__name__
@@ -69,11 +76,48 @@ class Loader:
                 f"no model {name[:80]!r} was named when the server was started; named: {known}"
             ) from err
 
-    def _load(self, name: str, path: Path) -> None:
+    def _prepare(self, name: str, path: Path) -> Prepared:
         with open_bundle(path) as bundle:
             found = bundle.manifest.name
             if found != name:
                 raise ConflictError(f"{path}: expected a bundle of {name}, found one of {found}")
             variant = choose(bundle.manifest, policy=self._policy, engines=available()).require()
             selftest.run_in_child(BundleFile(path), variant.id, timeout_s=_SELFTEST_S)
-            self._models.activate(name, bundle, variant)
+            return self._models.prepare(name, bundle, variant)
+
+
+class _Attempt(threading.Thread):
+    """Prepares a model in a thread of its own, which may be left behind."""
+
+    def __init__(self, prepare: Callable[[], Prepared]) -> None:
+        super().__init__(name="edgemm-load", daemon=True)
+        self._prepare = prepare
+        self._found: Prepared | None = None
+        self._error: EdgemmError | OSError | MemoryError | None = None
+
+    def run(self) -> None:
+        """Prepare it, or keep why not."""
+        try:
+            self._found = self._prepare()
+        except (EdgemmError, OSError, MemoryError) as err:
+            self._error = err
+
+    def within(self, limit_s: float) -> Prepared:
+        """Start, and return the model.
+
+        Raises:
+            TimeoutError: it did not end in time.
+        """
+        self.start()
+        self.join(limit_s)
+        if self.is_alive():
+            _log.error("thread left behind in a model that does not load limit_s=%g", limit_s)
+            raise TimeoutError(
+                f"it did not end within {limit_s:g} s and was given up: mend the file, then restart the server, "
+                "which frees what the model holds"
+            )
+        if self._error is not None:
+            raise self._error
+        if self._found is None:
+            raise RuntimeError("the thread that loads ended early: its traceback is on stderr")
+        return self._found

@@ -88,7 +88,7 @@ _HEADER_LENGTH = {
     "description": "The length of the JSON before binary tensors, in bytes.",
     "schema": {"type": "integer", "minimum": 0},
 }
-_V1 = "/v1/models/<path:rest>"
+_V1_ASKED, _V1_DESCRIBED = "/v1/models/<asking:rest>", "/v1/models/<described:rest>"
 
 
 def _versioned(operation: Operation) -> tuple[Operation, Operation]:
@@ -141,28 +141,28 @@ OPERATIONS: tuple[Operation, ...] = (
     *_versioned(
         Operation(
             "GET", "/v1/models/{name}", "State of a model", "ServingStatus", statuses=_OF_A_MODEL, own_answer=(503,),
-            rule=_V1,
+            rule=_V1_DESCRIBED,
         )
     ),
     *_versioned(
-        Operation("GET", "/v1/models/{name}/metadata", "Signature", "Object", statuses=_OF_A_MODEL, rule=_V1)
+        Operation("GET", "/v1/models/{name}/metadata", "Signature", "Object", statuses=_OF_A_MODEL, rule=_V1_DESCRIBED)
     ),
     *_versioned(
         Operation(
             "POST", "/v1/models/{name}:predict", "Ask a model", "ServingPrediction", body=Body.INSTANCES,
-            statuses=_OF_A_MODEL, rule=_V1,
+            statuses=_OF_A_MODEL, rule=_V1_ASKED,
         )
     ),
     *_versioned(
         Operation(
             "POST", "/v1/models/{name}:classify", "Classes of samples", "Results", body=Body.EXAMPLES,
-            statuses=_OF_A_MODEL, rule=_V1,
+            statuses=_OF_A_MODEL, rule=_V1_ASKED,
         )
     ),
     *_versioned(
         Operation(
             "POST", "/v1/models/{name}:regress", "Values of samples", "Results", body=Body.EXAMPLES,
-            statuses=_OF_A_MODEL, rule=_V1,
+            statuses=_OF_A_MODEL, rule=_V1_ASKED,
         )
     ),
 )  # fmt: skip

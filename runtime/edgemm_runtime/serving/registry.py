@@ -133,6 +133,14 @@ class Unloaded:
     reason: str
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A model that answered a golden sample and is not served yet."""
+
+    key: ServedKey
+    model: Model
+
+
 class ModelRegistry:
     """The served models of one process, and the shadows beside them; reading takes no lock."""
 
@@ -157,16 +165,23 @@ class ModelRegistry:
             BundleError: a blob is damaged.
             EngineError: the engine is not here, or the golden sample came out wrong.
         """
-        manifest = source.manifest
+        return self.swap_in(self.prepare(name, source, variant, threads=threads))
+
+    def prepare(self, name: str, source: BundleSource, variant: Variant, *, threads: int = 1) -> Prepared:
+        """Do all of `activate` that takes long and may fail, and change nothing; raises as it does."""
         rest = Rests() if any(self._models.values()) else no_rest
         model = load_variant(source, variant, threads=threads, rest=rest)
         before = self._models.get(name)
         if before is not None:
             # As many as were needed before will be needed at once after the swap: no request is to wait for them.
             model.loaded.grow(before.model.loaded.members, rest=rest)
-        key = ServedKey(name, manifest.version, source.digest, variant.id)
+        return Prepared(ServedKey(name, source.manifest.version, source.digest, variant.id), model)
+
+    def swap_in(self, prepared: Prepared) -> ServedModel:
+        """Serve what was prepared in place of what is active."""
+        key, name = prepared.key, prepared.key.name
         with self._changing:
-            served = ServedModel(name, model, self._counters.setdefault(key, Counters(key)))
+            served = ServedModel(name, prepared.model, self._counters.setdefault(key, Counters(key)))
             served.shadow = self._compatible(self.shadows.beside(name), served)
             self._models = {**self._models, name: served}
             self._unloaded = {other: why for other, why in self._unloaded.items() if other != name}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from flask import Blueprint, Response
+from werkzeug.routing import BaseConverter
 
 from edgemm.errors import NotFoundError, UnavailableError
 from edgemm_runtime.serving import tensorflow_serving
@@ -16,11 +17,26 @@ from edgemm_runtime.serving.replies import flask_reply, json_reply, whole_reques
 _MODEL = re.compile(r"(?P<name>.+?)(?:/versions/(?P<number>[0-9]{1,15}))?(?P<metadata>/metadata)?")
 
 
+class _Asking(BaseConverter):
+    """A model's path with a verb behind a colon: `NAME[/versions/NUMBER]:VERB`."""
+
+    regex, part_isolating = r"[^/].*:[^/]*", False
+
+
+class _Described(BaseConverter):
+    """A model's path without a verb: no colon behind the last slash."""
+
+    regex, part_isolating = r"[^/](?:.*/)?[^:/]*", False
+
+
 def make_blueprint(models: ModelRegistry, limits: ServingLimits) -> Blueprint:
     """Return the routes under `/v1`."""
     routes, endpoints = Blueprint("tensorflow_serving", __name__, url_prefix="/v1"), Endpoints(models, limits)
+    # Two rules, not one path with two methods: `Allow` then says what each takes.
+    converters = {"asking": _Asking, "described": _Described}
+    routes.record_once(lambda state: state.app.url_map.converters.update(converters))
 
-    @routes.post("/models/<path:rest>")
+    @routes.post("/models/<asking:rest>")
     def ask(rest: str) -> Response:
         request = whole_request()
         endpoint = endpoints.find(request.head.path)
@@ -31,7 +47,7 @@ def make_blueprint(models: ModelRegistry, limits: ServingLimits) -> Blueprint:
             )
         return flask_reply(answer(endpoint, request))
 
-    @routes.get("/models/<path:rest>")
+    @routes.get("/models/<described:rest>")
     def describe(rest: str) -> Response:
         found = _MODEL.fullmatch(rest)
         assert found is not None, "a path is not empty"

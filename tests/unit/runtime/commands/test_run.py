@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import re
@@ -9,10 +10,12 @@ import shlex
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -22,6 +25,7 @@ import pytest
 
 from edgemm.bundle import open_bundle
 from edgemm.cli import run
+from edgemm_fleet.trust.certificate import create_certificate
 from edgemm_runtime.engines.golden import read_samples
 from simulators.models import Dense, make_bundle
 
@@ -86,6 +90,27 @@ def test_two_bundles_are_served_side_by_side(bundle_path: Path, tmp_path: Path) 
     make_bundle(tmp_path / "other.edgemm", name="other")
     with running(str(bundle_path), str(tmp_path / "other.edgemm")) as (_, lines):
         assert [line.split()[0] for line in lines[::2]] == ["tiny", "other"]
+
+
+def test_tls_and_the_key_of_the_public_address_are_those_of_the_management_address(
+    bundle_path: Path, tmp_path: Path
+) -> None:
+    certificate, key, secret = tmp_path / "cert.pem", tmp_path / "key.pem", tmp_path / "api.key"
+    create_certificate(certificate, key, names=(), now=datetime.now(UTC))
+    secret.write_text("0123456789abcdef")
+    options = ["--tls-cert", certificate, "--tls-key", key, "--api-key-file", secret, "--manage", "127.0.0.1:0"]
+    with running(str(bundle_path), *map(str, options)) as (process, _):
+        assert process.stdout is not None
+        address = process.stdout.readline().split()[-1]
+        connection = http.client.HTTPSConnection(
+            address.removeprefix("https://"), timeout=60, context=ssl.create_default_context(cafile=str(certificate))
+        )
+        for headers, status in (({}, 401), ({"X-API-Key": "0123456789abcdef"}, 200)):
+            connection.request("POST", "/v2/repository/models/tiny/unload", headers=headers)
+            reply = connection.getresponse()
+            reply.read()
+            assert reply.status == status
+        connection.close()
 
 
 def test_a_taken_port_ends_with_one_line(bundle_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

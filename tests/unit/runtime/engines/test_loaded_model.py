@@ -202,3 +202,48 @@ def test_an_inference_that_fails_leaves_the_machine_to_the_next(monkeypatch: pyt
     for seed in range(40):
         found = model.run({INPUT: inputs(1, seed)})[OUTPUT]
         assert np.abs(found - DENSE.predict(inputs(1, seed))).max() < 1e-5
+
+
+def test_a_lone_inference_of_one_thread_that_hangs_leaves_the_machine_to_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    skip_what_would_crash("tflite:float32")
+    model = load("tflite:float32")
+    model.tune([{INPUT: inputs(1, seed)} for seed in range(2)])
+    wide = model._session._wide
+    if wide is None:
+        pytest.skip("this machine has one CPU")
+    compute, hangs = type(model._session)._compute, {}
+    where = {name: (threading.Event(), threading.Event()) for name in ("narrow", "wide")}
+
+    def hang(session: object, member: object, feeds: object) -> object:
+        name = "wide" if member is wide.member else "narrow"
+        reached, leave = where[name]
+        if hangs.get(name) is threading.current_thread():
+            reached.set()
+            assert leave.wait(30)
+        elif name == "wide":
+            widely.append(threading.current_thread())
+        return compute(session, member, feeds)
+
+    def start(name: str) -> threading.Thread:
+        monkeypatch.setattr(type(wide.choice), "wide", lambda _choice: name == "wide")
+        hangs[name] = threading.Thread(target=lambda: model.run({INPUT: inputs(1, 7)}))
+        hangs[name].start()
+        assert where[name][0].wait(30)
+        return hangs[name]
+
+    widely: list[threading.Thread] = []
+    monkeypatch.setattr(type(model._session), "_compute", hang)
+    hung = start("narrow")
+    assert hung.ident is not None
+    model.give_up(hung.ident)
+    computing = start("wide")
+    where["narrow"][1].set()
+    hung.join(30)
+    model.run({INPUT: inputs(1, 8)})
+    assert widely == [], "what came back took nothing from who has the machine now"
+    where["wide"][1].set()
+    computing.join(30)
+    model.run({INPUT: inputs(1, 9)})
+    assert widely == [threading.current_thread()]

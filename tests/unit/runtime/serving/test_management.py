@@ -6,17 +6,25 @@ import http.client
 import json
 import os
 import shutil
+import ssl
+import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import tritonclient.http as triton
 from tritonclient.utils import InferenceServerException
 
-from edgemm.errors import InputError
+from edgemm.errors import ConflictError, InputError
+from edgemm_fleet.trust.certificate import create_certificate
+from edgemm_runtime.commands.access import read_access
 from edgemm_runtime.commands.managing import read_address
 from edgemm_runtime.engines.choice import AUTO
+from edgemm_runtime.engines.golden import Expectation
+from edgemm_runtime.serving import loading
 from edgemm_runtime.serving.access import Access
 from edgemm_runtime.serving.loading import Loader
 from edgemm_runtime.serving.management import LoopbackAddress, ManagementServer
@@ -25,7 +33,7 @@ from edgemm_runtime.serving.server import ModelServer
 from simulators.models import Dense, make_bundle
 from simulators.serving import activate
 from simulators.v2_client import encode_request
-from tests.unit.runtime.serving.test_access import UnixConnection
+from tests.unit.runtime.serving.test_access import NOTHING, UnixConnection
 
 X = np.array([[0.5, -0.5, 0.25, 1.0]], np.float32)
 LOOPBACK = LoopbackAddress("127.0.0.1", 0)
@@ -137,6 +145,45 @@ def test_a_file_that_cannot_be_served_leaves_what_serves(
     assert listed["state"] == "UNAVAILABLE"
 
 
+def test_a_load_that_hangs_is_given_up_and_later_ones_go_on(
+    bundle_path: Path, server: ModelServer, management: ManagementServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load, leave, check, threads = "/v2/repository/models/tiny/load", threading.Event(), Expectation.check, []
+
+    def hang(*args: Any, **options: Any) -> None:
+        threads.append(threading.current_thread())
+        assert leave.wait(60)
+        check(*args, **options)
+
+    replace_file(bundle_path, version="1.1.0", seed=7)
+    with monkeypatch.context() as patched:
+        patched.setattr(Expectation, "check", hang)
+        patched.setattr(loading, "_LOAD_S", 1.0)
+        patched.setattr(loading.selftest, "run_in_child", lambda *_args, **_options: None)
+        status, found = ask(management.address, "POST", load)
+    assert (status, "serves on: it did not end within 1 s" in str(found["error"])) == (409, True)
+    assert np.allclose(scores(server), Dense.random(0).predict(X), atol=1e-5)
+    replace_file(bundle_path, version="1.2.0", seed=9)
+    assert ask(management.address, "POST", load) == (200, {})
+    leave.set()
+    for thread in threads:
+        thread.join(60)
+    assert np.allclose(scores(server), Dense.random(9).predict(X), atol=1e-5), "what comes late is dropped"
+    assert ask(server.address, "GET", "/v2/models/tiny")[1]["versions"] == ["1.2.0"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_path_that_never_opens_is_given_up(
+    bundle_path: Path, loader: Loader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "_LOAD_S", 0.2)
+    bundle_path.unlink()
+    os.mkfifo(bundle_path)
+    with pytest.raises(ConflictError, match=r"did not end within 0\.2 s"):
+        loader.load("tiny")
+    bundle_path.open("wb").close()
+
+
 def ask_index(server: ModelServer, body: bytes = b"") -> list[dict[str, str]]:
     connection = http.client.HTTPConnection(server.host, server.port, timeout=60)
     connection.request("POST", "/v2/repository/index", body)
@@ -191,6 +238,50 @@ def test_the_key_is_asked_for_here_too(registry: ModelRegistry, loader: Loader) 
         path = "/v2/repository/models/tiny/unload"
         assert ask(management.address, "POST", path)[0] == 401
         assert ask(management.address, "POST", path, X_API_Key=KEY)[0] == 200
+
+
+def test_a_port_speaks_tls_alone_and_asks_for_the_key_where_the_public_one_does(
+    registry: ModelRegistry, loader: Loader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    create_certificate(certificate, key, names=(), now=datetime.now(UTC))
+    monkeypatch.setenv("EDGEMM_API_KEY", KEY)
+    access = read_access(**NOTHING | {"tls_cert": certificate, "tls_key": key})
+    trust, unload = ssl.create_default_context(cafile=str(certificate)), "/v2/repository/models/tiny/unload"
+    with ManagementServer(registry, loader, LOOPBACK, access=access) as management:
+        scheme, _, host = management.address.partition("://")
+        assert scheme == "https"
+        with pytest.raises((http.client.BadStatusLine, ConnectionError)):
+            ask(host, "POST", unload, X_API_Key=KEY)
+        connection = http.client.HTTPSConnection(host, timeout=60, context=trust)
+        for method, path, headers, status in (
+            ("GET", "/v2/health/live", {}, 200),
+            ("POST", unload, {}, 401),
+            ("POST", unload, {"X-API-Key": KEY[::-1]}, 401),
+            ("POST", "/v2/health/../repository/models/tiny/unload", {}, 404),
+            ("POST", unload, {"X-API-Key": KEY, "Origin": "https://page.example"}, 403),
+        ):
+            connection.request(method, path, headers=headers)
+            reply = connection.getresponse()
+            reply.read()
+            assert (path, reply.status) == (path, status)
+        assert registry.unloaded() == {}
+        connection.request("POST", unload, headers={"Authorization": f"Bearer {KEY}"})
+        assert connection.getresponse().status == 200
+        connection.close()
+
+
+def test_a_unix_socket_asks_for_the_key_and_stays_plain(
+    registry: ModelRegistry, loader: Loader, tmp_path: Path
+) -> None:
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    path = tmp_path / "manage.sock"
+    with ManagementServer(registry, loader, path, access=Access(api_key=KEY, tls=tls)):
+        for headers, status in (({}, 401), ({"X-API-Key": KEY}, 200)):
+            connection = UnixConnection(path)
+            connection.request("POST", "/v2/repository/models/tiny/unload", headers=headers)
+            assert connection.getresponse().status == status
+            connection.close()
 
 
 def test_a_unix_socket_manages_and_goes_with_the_server(

@@ -87,6 +87,31 @@ def test_what_is_not_here_is_404_in_json(client: FlaskClient, method: str, path:
     assert (reply.status_code, list(reply.json)) == (status, ["error"])
 
 
+ASKED, DESCRIBED = {"POST", "OPTIONS"}, {"GET", "HEAD", "OPTIONS"}
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        (f"{MODEL}:predict", ASKED),
+        (f"{MODEL}/versions/1000000:classify", ASKED),
+        (f"{MODEL}/labels/stable:regress", ASKED),
+        (MODEL, DESCRIBED),
+        ("/v1/models/a", DESCRIBED),
+        (f"{MODEL}/metadata", DESCRIBED),
+        (f"{MODEL}/versions/1000000", DESCRIBED),
+        (f"{MODEL}/versions/1000000/metadata", DESCRIBED),
+    ],
+)
+def test_allow_names_what_a_path_takes_and_nothing_else(client: FlaskClient, path: str, allowed: set[str]) -> None:
+    replies = {method: client.open(path, method=method) for method in ("OPTIONS", "PUT", "POST", "GET", "HEAD")}
+    assert replies["OPTIONS"].status_code == 200
+    refused = {method: reply for method, reply in replies.items() if method not in allowed}
+    assert {reply.status_code for reply in refused.values()} == {405}
+    for reply in (replies["OPTIONS"], *refused.values()):
+        assert set(reply.headers["Allow"].split(", ")) == allowed
+
+
 def test_a_model_that_is_still_to_come_is_loading(tmp_path: Path) -> None:
     from edgemm_runtime.serving.app import create_app
     from edgemm_runtime.serving.limits import ServingLimits
