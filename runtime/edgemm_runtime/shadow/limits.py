@@ -11,13 +11,17 @@ _MIB = 1024 * 1024
 class ShadowLimits:
     """Limits of one shadow."""
 
-    busy_share: float = 0.01
-    """It takes at most this share of one CPU: a burst is followed by a pause that is so much longer than it computed.
+    busy_share: float = 0.002
+    """It computes for at most this share of the time: a burst is followed by a pause that is so much longer than it.
 
-    Requests that meet it on a shared cache or memory bus are then rarer than those that a 99th percentile is about.
+    Of the time that passes, since at the lowest priority it is mostly waiting, and requests meet it all the while: on a
+    CPU, a shared cache or a memory bus. They are then rarer than those that a 99th percentile is about.
     """
 
-    burst_samples: int = 32
+    longest_pause_s: float = 60.0
+    """No pause is longer: a burst that takes that long hardly computes."""
+
+    burst_samples: int = 16
     """Samples that wait at a time, and go to the shadow at once; beyond it they are dropped and counted."""
 
     burst_bytes: int = 4 * _MIB
@@ -40,6 +44,10 @@ class ShadowLimits:
 
     max_crashes: int = 5
     """After so many crashes without an answer between them it is given up."""
+
+    def pause_s(self, took_s: float) -> float:
+        """Return how long it rests after a burst that was answered after so many seconds."""
+        return min(self.longest_pause_s, took_s / self.busy_share - took_s)
 
 
 DEFAULT_SHARE = 0.05

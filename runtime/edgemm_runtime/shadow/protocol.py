@@ -47,14 +47,10 @@ class Ready(Struct, frozen=True):
 
 
 class Answer(Struct, frozen=True):
-    """What came of a burst: `compared` and `errors` are samples, `message` is of the last error.
-
-    `cpu_s` is what it took of the CPU, in all threads; less than the time that passed where others were let first.
-    """
+    """What came of a burst: `compared` and `errors` are samples, `message` is of the last error."""
 
     compared: int
     errors: int
-    cpu_s: float
     agreement: dict[str, Agreement] = {}
     message: str = ""
 

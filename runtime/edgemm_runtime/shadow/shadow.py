@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -193,11 +194,12 @@ class Shadow:
         self.state = ShadowState.RUNNING
         _log.info("shadow runs candidate=%s", self.candidate)
         while (burst := self._next_burst()) is not None:
-            cpu_s = self._ask(process, *burst)
-            self._stopping.wait(cpu_s / self._limits.busy_share - cpu_s)
+            begun_s = time.monotonic()
+            self._ask(process, *burst)
+            self._stopping.wait(self._limits.pause_s(time.monotonic() - begun_s))
 
-    def _ask(self, process: ShadowProcess, tally: Tally, samples: tuple[Sample, ...]) -> float:
-        """Have a burst answered; return what it took of the CPU in seconds."""
+    def _ask(self, process: ShadowProcess, tally: Tally, samples: tuple[Sample, ...]) -> None:
+        """Have a burst answered."""
         self._asking = True
         try:
             answer = process.ask(samples)
@@ -212,7 +214,6 @@ class Shadow:
         self._crashes_in_a_row = 0
         self.reason = answer.message
         tally.answered(answer)
-        return answer.cpu_s
 
     def _next_burst(self) -> tuple[Tally, tuple[Sample, ...]] | None:
         """Wait for samples that were answered by one active model; None where it is to stop."""
