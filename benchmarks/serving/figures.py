@@ -112,6 +112,16 @@ def limit_us(rows: Mapping[tuple[str, str], Row], bare_us: float) -> float | Non
     return None if constant is None else bare_us + constant.p50_us
 
 
+def limit_per_s(rows: Mapping[tuple[str, str], Row], bare_us: float, *, cores: int) -> float | None:
+    """Return the requests a second over 8 connections of a server that spends on a request what the constant one does.
+
+    Both keep all cores busy: what a request takes of them is bare inference, and all that the constant server, the load
+    generator and the kernel do.
+    """
+    constant = rows.get(("limit", "v2 binary, int8"))
+    return None if constant is None else 1 / (bare_us / 1e6 / cores + 1 / constant.per_s_8)
+
+
 def goals(rows: Mapping[tuple[str, str], Row], local: Sequence[Local], bare_us: float) -> list[Goal]:
     """Return the goals that these rows can judge."""
     found: list[Goal] = []

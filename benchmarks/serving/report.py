@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from benchmarks.serving.figures import Goal, Local, Row, goals, limit_us, times
+from benchmarks.serving.figures import Goal, Local, Row, goals, limit_per_s, limit_us, times
 
 
 def as_text(rows: Mapping[tuple[str, str], Row], local: Sequence[Local], bare_us: float) -> str:
     """Return tables in Markdown."""
     limit, mlserver = limit_us(rows, bare_us), rows.get(("mlserver", "v2 JSON"))
+    most = limit_per_s(rows, bare_us, cores=os.cpu_count() or 1)
     parts = [
         f"Bare invoke (set_tensor + invoke + get_tensor), p50: {bare_us:.1f} µs",
         *([f"Limit = bare + the constant answer, p50: {limit:.1f} µs"] if limit else []),
+        *([f"Limit at 8 connections = bare on all cores + the constant answer: {most:,.0f} req/s"] if most else []),
         "",
         *_servers(rows.values(), limit, mlserver),
         "",
@@ -30,6 +33,7 @@ def as_json(rows: Mapping[tuple[str, str], Row], local: Sequence[Local], bare_us
     found = {
         "bare_us": bare_us,
         "limit_us": limit_us(rows, bare_us),
+        "limit_per_s": limit_per_s(rows, bare_us, cores=os.cpu_count() or 1),
         "rows": list(rows.values()),
         "in_process": list(local),
         "goals": [

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks.serving import memory, protocols, report, wrk
-from benchmarks.serving.figures import Goal, Local, Round, Row, goals, limit_us, row
+from benchmarks.serving.figures import Goal, Local, Round, Row, goals, limit_per_s, limit_us, row
 from benchmarks.serving.installs import REQUIREMENTS, stamp
 from benchmarks.serving.memory import MIB, Memory
 from benchmarks.serving.wrk import Load
@@ -145,3 +145,10 @@ def test_a_ratio_is_the_median_of_the_rounds_whatever_slowed_single_ones_down() 
         50,
     )
     assert next(goal.found for goal in found if goal.what.startswith("latency")) == 4.0
+
+
+def test_the_limit_at_8_connections_is_what_both_take_of_the_cores() -> None:
+    rows = {("limit", "v2 binary, int8"): a_row(("limit", "v2 binary, int8"), p50_us=20, per_s_8=20_000)}
+    # 100 µs on one of 2 cores, and 50 µs of both: 100 µs of both in all.
+    assert limit_per_s(rows, 100, cores=2) == pytest.approx(10_000)
+    assert limit_per_s({}, 100, cores=2) is None
