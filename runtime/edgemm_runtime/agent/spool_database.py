@@ -40,6 +40,7 @@ CREATE TABLE IF NOT EXISTS message (
 );
 CREATE TABLE IF NOT EXISTS spooled (source TEXT PRIMARY KEY, serial INTEGER NOT NULL) WITHOUT ROWID;
 """
+_COLUMNS = {"id", "boot", "boot_count", "stream", "sequence", "body"}
 _VERSION = 1
 _UNREADABLE_SCHEMA = """
 CREATE TEMP TABLE unreadable (id INTEGER PRIMARY KEY);
@@ -49,7 +50,8 @@ CREATE TEMP VIEW readable AS SELECT * FROM message WHERE id NOT IN (SELECT id FR
 _MARK_UNREADABLE = (
     "INSERT INTO unreadable SELECT id FROM message"  # noqa: S608 - own texts
     " WHERE typeof(boot) <> 'text' OR typeof(boot_count) <> 'integer'"
-    " OR typeof(sequence) <> 'integer' OR typeof(body) <> 'blob'"
+    " OR length(boot) <> 16 OR boot GLOB '*[^0-9a-f]*'"  # text that is no UTF-8 cannot even be fetched
+    " OR typeof(sequence) <> 'integer' OR sequence < 1 OR typeof(body) <> 'blob'"
     f" OR stream NOT IN ({', '.join('?' * len(Stream))})"
 )
 _BUDGET_SCHEMA = "CREATE TABLE IF NOT EXISTS budget (id INTEGER PRIMARY KEY, left_bytes INTEGER, as_of_s REAL)"
@@ -233,7 +235,7 @@ def _open(path: Path) -> sqlite3.Connection:
     """Open the database; one that storage has damaged is put aside, for a device must come up."""
     try:
         return _connect(path)
-    except sqlite3.DatabaseError as err:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as err:  # the latter of an error's text that quotes the damage
         if isinstance(err, sqlite3.OperationalError):
             raise
         _log.error("spool damaged, begun anew file=%s error=%s", path, err)
@@ -262,7 +264,14 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _check(database: sqlite3.Connection) -> None:
-    """Find now what would otherwise fail later, in the middle of an update."""
-    (found,) = database.execute("PRAGMA quick_check(1)").fetchone()
-    if found != "ok":
-        raise sqlite3.DatabaseError(str(found))
+    """Find now what would otherwise fail later, in the middle of an update; an index is made anew."""
+    if missing := _COLUMNS - {name for _, name, *_ in database.execute("PRAGMA table_info(message)")}:
+        raise sqlite3.DatabaseError(f"table message without {min(missing)}")
+    if database.execute("PRAGMA integrity_check(1)").fetchone() == ("ok",):
+        return
+    # Only the whole check compares the rows with their index, by which messages are found, counted and removed.
+    for mend in ("PRAGMA quick_check(1)", "REINDEX message", "PRAGMA integrity_check(1)"):
+        found = database.execute(mend).fetchone()
+        if found not in {None, ("ok",)}:
+            raise sqlite3.DatabaseError(str(found[0]))
+    _log.warning("spool damaged, its index made anew")

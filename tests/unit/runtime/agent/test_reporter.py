@@ -247,6 +247,9 @@ DAMAGES = {
     "another message": "body = (SELECT m.body FROM message AS m WHERE m.stream = message.stream AND m.sequence = 6)",
     "not of bytes": "body = 17",
     "of an unknown stream": "stream = 'later'",
+    "of a boot that is no text": "boot = CAST(x'e2' || substr(CAST(boot AS BLOB), 2) AS TEXT)",
+    "of a boot that is none": "boot = boot || 'x'",
+    "no number of a message": "sequence = -sequence",
 }
 
 
@@ -281,6 +284,33 @@ def test_a_message_that_nobody_can_read_is_dropped_and_holds_nothing_back(
     assert len([record for record in caplog.records if record.levelname == "ERROR"]) == 1
     with closing(sqlite3.connect(path)) as database:
         assert database.execute("SELECT boot FROM message").fetchall() == [(BOOT,)], "they are removed"
+
+
+@pytest.mark.parametrize("byte", [b"c", b"\xe2"], ids=["another boot", "no text"])
+def test_a_row_that_storage_changed_behind_its_index_holds_nothing_back(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, byte: bytes
+) -> None:
+    path, before, signer = tmp_path / "spool.sqlite", "b" * 16, CryptoSigner.generate_ed25519()
+    with _speaking(path, before, signer) as (reporter, _):
+        for _ in range(6):
+            reporter.measure(Served(), frozenset(), SystemGauges())
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        (body,) = database.execute("SELECT body FROM message WHERE sequence = 3").fetchone()
+    data = path.read_bytes()
+    start = data.rindex(before.encode(), 0, data.index(body))  # of the row: what is in the index has no body
+    path.write_bytes(data[:start] + byte + data[start + 1 :])
+    now_s, manager = 1000.0, _Manager(signer)
+    with _speaking(path, BOOT, signer, monotonic=lambda: now_s) as (reporter, spool):
+        reporter.connected()
+        for _ in range(12):
+            reporter.pump(manager, lambda: _at(1))
+            reporter.acknowledge(manager.acks())
+            now_s += 10
+        told = spool.gauges()
+    assert manager.stored == {(before, Stream.TELEMETRY): {1, 2, 4, 5, 6}}
+    assert (told.waiting, told.dropped) == (0, 1)
+    assert "index made anew" in caplog.text
 
 
 def test_a_fleet_that_stores_nothing_is_sent_the_same_less_and_less_until_it_answers(
