@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import threading
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from edgemm_runtime.engines.model import Array
 from edgemm_runtime.service.keeper import keeping
 from edgemm_runtime.service.notify import Notifier
 from edgemm_runtime.serving.access import Access
+from edgemm_runtime.serving.counters import ServedKey
 from edgemm_runtime.serving.loading import Loader
 from edgemm_runtime.serving.management import ManagementAddress, ManagementServer
 from edgemm_runtime.serving.registry import ModelRegistry
@@ -152,14 +154,35 @@ def _serve(
             registry.add_shadow(candidate)
             if not quiet:
                 click.echo(f"{candidate} is loaded as a shadow beside it: curl -s {server.address}/shadow")
-        by_digest = {bundle.digest: bundle for bundle in opened}
         with keeping(
             Notifier.from_environment(os.environ),
             registry,
-            lambda key: by_digest[key.digest],
+            _Files(opened, lie, stack).bundle_of,
             server_turns=lambda: server.healthy,
         ):
             stop.wait()
+
+
+class _Files:
+    """The open bundles of what is served; one that was loaded later is opened when it is first asked for."""
+
+    def __init__(self, opened: Sequence[Bundle], paths: Mapping[str, Path], stack: ExitStack) -> None:
+        self._by_digest, self._paths, self._stack = {b.digest: b for b in opened}, paths, stack
+
+    def bundle_of(self, key: ServedKey) -> Bundle:
+        """Return the bundle that a model was loaded from.
+
+        Raises:
+            InputError: there is another one in its place by now.
+        """
+        found = self._by_digest.get(key.digest)
+        if found is None:
+            path = self._paths[key.name]
+            found = self._stack.enter_context(open_bundle(path))
+            if found.digest != key.digest:
+                raise InputError(f"{path} is not what {key.name} {key.version} was loaded from any more: load it again")
+            self._by_digest[key.digest] = found
+        return found
 
 
 def _open_all(paths: tuple[Path, ...], stack: ExitStack) -> list[Bundle]:

@@ -70,7 +70,7 @@ class Keeper:
             return None
         signs = self._pulse.take(timeout_s=self._round_s)
         age_s = None if came_round_s is None else time.monotonic() - came_round_s
-        return judge(Signs(signs, age_s, self._server_turns()))
+        return judge(Signs(signs, age_s, self._server_turns(), self._pulse.unloaded()))
 
     def _tell(self, verdict: Verdict | None) -> None:
         if self._stopping.is_set():

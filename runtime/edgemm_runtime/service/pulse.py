@@ -101,6 +101,10 @@ class Pulse:
         self._expected = {key: kept for key, kept in self._expected.items() if key in self._keys()}
         return signs
 
+    def unloaded(self) -> tuple[str, ...]:
+        """Return the models that were taken out of serving."""
+        return tuple(self._models.unloaded())
+
     def _ask(self, served: ServedModel) -> _Ask | None:
         hanging = self._hanging.get(served.name)
         if hanging is not None and hanging.served is served and hanging.hangs:

@@ -37,6 +37,9 @@ class Signs(msgspec.Struct, frozen=True):
     server_turns: bool = True
     """Whether the HTTP server's loops come round, and few threads were left behind in models that hang."""
 
+    unloaded: tuple[str, ...] = ()
+    """Models that an operator has taken out of serving."""
+
 
 class Verdict(msgspec.Struct, frozen=True):
     """Whether all is well, and what to tell people."""
@@ -56,9 +59,13 @@ def judge(signs: Signs, *, loop_limit_s: float = LOOP_LIMIT_S) -> Verdict:
         return Verdict(fed=False, status="; ".join(bad))
     if signs.models:
         return Verdict(fed=True, status=f"serving {', '.join(sorted(signs.models))}")
-    if signs.loop_age_s is not None:
-        return Verdict(fed=True, status="nothing to serve yet: the fleet has not rolled a model out to this device")
-    return Verdict(fed=False, status="nothing to serve")
+    if signs.unloaded:
+        status = f"nothing to serve: {', '.join(sorted(signs.unloaded))} unloaded"
+    elif signs.loop_age_s is not None:
+        status = "nothing to serve yet: the fleet has not rolled a model out to this device"
+    else:
+        return Verdict(fed=False, status="nothing to serve")
+    return Verdict(fed=True, status=status)
 
 
 def round_s(watchdog_s: float | None) -> float:

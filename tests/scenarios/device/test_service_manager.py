@@ -11,9 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import urllib3
 
 from simulators.fleet import SimulatedFleet
 from simulators.models import make_bundle
+from simulators.mosquitto import free_port
 from simulators.service_manager import ServiceManager
 from simulators.waiting import eventually
 
@@ -46,6 +48,26 @@ def test_a_served_bundle_is_ready_fed_and_says_that_it_stops(manager: ServiceMan
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
     assert manager.count("STOPPING=1") == 1
+
+
+def test_a_bundle_that_is_loaded_later_feeds_it_and_so_does_one_that_is_unloaded(
+    manager: ServiceManager, tmp_path: Path
+) -> None:
+    path, address = tmp_path / "tiny.edgemm", f"127.0.0.1:{free_port()}"
+    make_bundle(path)
+
+    def ask(verb: str) -> int:
+        return urllib3.request("POST", f"http://{address}/v2/repository/models/tiny/{verb}", timeout=120).status
+
+    with edgemm(manager, "run", str(path), "--manage", address):
+        manager.wait_for("WATCHDOG=1", times=2)
+        make_bundle(path, version="2.0.0", seed=2)
+        assert ask("load") == 200
+        eventually(lambda: manager.status == "serving tiny 2.0.0", "it says so")
+        manager.wait_for("WATCHDOG=1", times=manager.count("WATCHDOG=1") + 3)
+        assert ask("unload") == 200
+        eventually(lambda: manager.status == "nothing to serve: tiny unloaded", "it says so")
+        manager.wait_for("WATCHDOG=1", times=manager.count("WATCHDOG=1") + 3)
 
 
 def test_a_bundle_that_answers_wrongly_is_never_ready(manager: ServiceManager, tmp_path: Path) -> None:

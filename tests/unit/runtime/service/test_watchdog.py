@@ -41,3 +41,10 @@ def test_a_server_that_hangs_starves_the_watchdog() -> None:
 def test_several_rounds_may_fail_before_the_watchdogs_time_is_over() -> None:
     assert round_s(60) * ROUNDS <= 60
     assert round_s(None) == round_s(10_000) == LONGEST_ROUND_S
+
+
+def test_what_an_operator_unloaded_is_no_reason_for_a_restart() -> None:
+    verdict = judge(Signs({}, unloaded=("tiny",)))
+    assert verdict.fed
+    assert verdict.status == "nothing to serve: tiny unloaded"
+    assert not judge(Signs({})).fed
