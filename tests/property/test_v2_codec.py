@@ -81,6 +81,14 @@ def test_what_is_remembered_around_numbers_changes_nothing(bodies: list[bytes]) 
         assert found == expected
 
 
+@pytest.mark.parametrize("second", [b"7", b"8"])
+def test_the_last_of_two_lists_under_one_key_is_read_each_time(second: bytes) -> None:
+    codec = v2_codec.Codec(BYTES, name="m", version="1.0.0")
+    for first in (b"1", b"5"):
+        body = b'{"inputs":[{"name":"x","shape":[1],"datatype":"INT8","data":[%b],"data":[%b]}]}' % (first, second)
+        assert codec.decode(body).inputs["x"].tolist() == [int(second)]
+
+
 def outcome(decode: Callable[[], v2.InferRequest]) -> object:
     try:
         found = decode()

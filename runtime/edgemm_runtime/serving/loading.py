@@ -117,7 +117,11 @@ class _Attempt(threading.Thread):
                 "which frees what the model holds"
             )
         if self._error is not None:
-            raise self._error
+            error, self._error = self._error, None
+            try:
+                raise error
+            finally:
+                del error  # in a circle with its traceback, what was half made would wait for a collection of garbage
         if self._found is None:
             raise RuntimeError("the thread that loads ended early: its traceback is on stderr")
         return self._found

@@ -18,9 +18,9 @@ _MODEL = re.compile(r"(?P<name>.+?)(?:/versions/(?P<number>[0-9]{1,15}))?(?P<met
 
 
 class _Asking(BaseConverter):
-    """A model's path with a verb behind a colon: `NAME[/versions/NUMBER]:VERB`."""
+    """A model's path with a verb behind the last colon: `NAME[/versions/NUMBER]:VERB`."""
 
-    regex, part_isolating = r"[^/].*:[^/]*", False
+    regex, part_isolating = r"[^/].*:[^:/]*", False
 
 
 class _Described(BaseConverter):

@@ -138,12 +138,13 @@ class Codec:
         [(name, array)] = request.inputs.items()
         if array.dtype not in {np.dtype(np.int8), np.dtype(np.uint8)}:
             return
-        try:
-            [tensor] = msgspec.json.decode(before + b"7" + after, type=InferHeader).inputs
-        except msgspec.DecodeError:
-            return  # it is something else that looks like such a list
-        if tensor.data is UNSET or bytes(tensor.data) != b"[7]":
-            return
+        for number in (b"7", b"8"):  # what follows may be a list of one of them, under the same key
+            try:
+                [tensor] = msgspec.json.decode(before + number + after, type=InferHeader).inputs
+            except msgspec.DecodeError:
+                return  # it is something else that looks like such a list
+            if tensor.data is UNSET or bytes(tensor.data) != b"[" + number + b"]":
+                return
         if len(self._flats) >= _MOST_REMEMBERED:
             self._flats.clear()
         self._flats[before, after] = _Flat(name, DType(array.dtype.name), array.shape, request.outputs, request.form)

@@ -193,3 +193,9 @@ def test_whatever_comes_is_read_or_refused(body: bytes, verb: Verb, signature: S
     except BadRequestError:
         return
     assert set(found) == {spec.name for spec in signature.inputs}
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("path", ["a" + ":" * 60_000 + "/", "a" + "/:" * 30_000 + "/", ":" * 60_000])
+def test_a_path_of_colons_holds_nobody_up(client: FlaskClient, path: str) -> None:
+    assert client.get(f"/v1/models/{path}").status_code in {404, 405}
