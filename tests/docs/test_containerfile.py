@@ -69,7 +69,12 @@ def test_what_is_built_from_reaches_the_build_and_little_else() -> None:
     kept = [line[1:] for line in (ROOT / ".containerignore").read_text().splitlines() if line.startswith("!")]
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     packages = project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
-    needed = {"pyproject.toml", "constraints.txt", project["project"]["readme"], *project["project"]["license-files"]}
+    needed = {
+        "pyproject.toml",
+        "constraints-device.txt",
+        project["project"]["readme"],
+        *project["project"]["license-files"],
+    }
     assert set(kept) == needed | {package.split("/")[0] for package in packages}
     assert all((ROOT / name).exists() for name in kept)
     assert not any(fnmatch.fnmatch("tests", name) for name in kept)

@@ -15,6 +15,7 @@ import resource
 import signal
 import socket
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -66,13 +67,14 @@ def main(argv: list[str] | None = None) -> int:
 def answer(burst: Burst, model: LoadedModel, how: tuple[Comparison, ...]) -> Answer:
     """Run a burst; a sample that fails counts as an error and stops nothing."""
     found: dict[str, Agreement] = {}
-    errors, message = 0, ""
+    errors, message, begun_s = 0, "", time.process_time()
     for sample in burst.samples:
         try:
             found = merge(found, _run(sample, model, how))
         except (BadRequestError, EngineError, MemoryError) as err:
             errors, message = errors + 1, str(err)[:400] or "out of memory"
-    return Answer(len(burst.samples) - errors, errors, found, message)
+    cpu_s = time.process_time() - begun_s
+    return Answer(len(burst.samples) - errors, errors, cpu_s, found, message)
 
 
 def _die_with_parent() -> None:

@@ -19,7 +19,7 @@ class ShadowLimits:
     """
 
     longest_pause_s: float = 60.0
-    """No pause is longer: a burst that takes that long hardly computes."""
+    """A burst that had to wait for a CPU is followed by no longer pause than this, and what it computed asks for."""
 
     burst_samples: int = 16
     """Samples that wait at a time, and go to the shadow at once; beyond it they are dropped and counted."""
@@ -45,9 +45,10 @@ class ShadowLimits:
     max_crashes: int = 5
     """After so many crashes without an answer between them it is given up."""
 
-    def pause_s(self, took_s: float) -> float:
-        """Return how long it rests after a burst that was answered after so many seconds."""
-        return min(self.longest_pause_s, took_s / self.busy_share - took_s)
+    def pause_s(self, took_s: float, *, cpu_s: float) -> float:
+        """Return how long it rests after a burst that was answered after `took_s` and computed for `cpu_s` seconds."""
+        waited_s = min(self.longest_pause_s, took_s / self.busy_share - took_s)
+        return max(waited_s, cpu_s / self.busy_share - cpu_s)
 
 
 DEFAULT_SHARE = 0.05

@@ -47,10 +47,14 @@ class Ready(Struct, frozen=True):
 
 
 class Answer(Struct, frozen=True):
-    """What came of a burst: `compared` and `errors` are samples, `message` is of the last error."""
+    """What came of a burst: `compared` and `errors` are samples, `message` is of the last error.
+
+    `cpu_s` is what it took of the CPU, in all threads; less than the time that passed where others were let first.
+    """
 
     compared: int
     errors: int
+    cpu_s: float
     agreement: dict[str, Agreement] = {}
     message: str = ""
 

@@ -195,11 +195,11 @@ class Shadow:
         _log.info("shadow runs candidate=%s", self.candidate)
         while (burst := self._next_burst()) is not None:
             begun_s = time.monotonic()
-            self._ask(process, *burst)
-            self._stopping.wait(self._limits.pause_s(time.monotonic() - begun_s))
+            cpu_s = self._ask(process, *burst)
+            self._stopping.wait(self._limits.pause_s(time.monotonic() - begun_s, cpu_s=cpu_s))
 
-    def _ask(self, process: ShadowProcess, tally: Tally, samples: tuple[Sample, ...]) -> None:
-        """Have a burst answered."""
+    def _ask(self, process: ShadowProcess, tally: Tally, samples: tuple[Sample, ...]) -> float:
+        """Have a burst answered; return what it took of the CPU in seconds."""
         self._asking = True
         try:
             answer = process.ask(samples)
@@ -214,6 +214,7 @@ class Shadow:
         self._crashes_in_a_row = 0
         self.reason = answer.message
         tally.answered(answer)
+        return answer.cpu_s
 
     def _next_burst(self) -> tuple[Tally, tuple[Sample, ...]] | None:
         """Wait for samples that were answered by one active model; None where it is to stop."""
