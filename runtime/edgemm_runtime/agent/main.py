@@ -49,18 +49,16 @@ def run_agent(options: AgentOptions) -> None:
         )
         agent = Agent(folder, identify(folder, options), RegistryHost(registry), options.limits, clock=Clock())
         stack.callback(agent.close)
-        agent.recover()
-        with (
-            keeping(
+        with _stopping_on_signals(agent, received):  # before anything serves: whoever asks then is answered first
+            agent.recover()
+            with keeping(
                 Notifier.from_environment(os.environ),
                 registry,
                 agent.source,
                 loop=lambda: agent.came_round_s,
                 server_turns=lambda: server.healthy,
-            ),
-            _stopping_on_signals(agent, received),
-        ):
-            ending = agent.run()
+            ):
+                ending = agent.run()
     if signal.SIGINT in received:
         raise KeyboardInterrupt
     if ending is Ending.RESTART:

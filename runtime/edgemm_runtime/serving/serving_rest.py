@@ -14,7 +14,7 @@ from edgemm_runtime.serving.limits import ServingLimits
 from edgemm_runtime.serving.registry import ModelRegistry
 from edgemm_runtime.serving.replies import flask_reply, json_reply, whole_request
 
-_MODEL = re.compile(r"(?P<name>.+?)(?:/versions/(?P<number>[0-9]{1,15}))?(?P<metadata>/metadata)?")
+_MODEL = re.compile(r"(?P<name>.+?)(?:/versions/(?P<number>[0-9]{1,15}))?(?P<metadata>/metadata)?", re.DOTALL)
 
 
 class _Asking(BaseConverter):

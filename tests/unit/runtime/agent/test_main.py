@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 from pathlib import Path
 
@@ -104,3 +105,25 @@ def test_a_restart_while_a_model_loads_keeps_stderr(tmp_path: Path, monkeypatch:
         os.dup2(kept, 2)
         os.close(kept)
     assert found == [before]
+
+
+class _AskedToEndEarly(_StillLoading):
+    """An agent that is asked to end while it makes ready what was active."""
+
+    def recover(self) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    def stop(self) -> None:
+        self.stopped = True
+
+    def run(self) -> Ending:
+        assert self.stopped
+        return Ending.STOPPED
+
+
+def test_an_end_that_is_asked_for_before_all_is_ready_comes_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(main, "Agent", _AskedToEndEarly)
+    monkeypatch.setattr(main, "identify", lambda *_: None)
+    main.run_agent(AgentOptions(fleet_url=URL, token=TOKEN, state_dir=tmp_path, port=0))

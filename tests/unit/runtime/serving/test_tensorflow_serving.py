@@ -195,6 +195,12 @@ def test_whatever_comes_is_read_or_refused(body: bytes, verb: Verb, signature: S
     assert set(found) == {spec.name for spec in signature.inputs}
 
 
+@pytest.mark.parametrize("rest", ["tiny/versions/%0A1", "%0A", "tiny%0A/metadata", "%0A:predict"])
+def test_a_line_end_in_a_path_is_no_model(client: FlaskClient, rest: str) -> None:
+    for method in ("GET", "POST"):
+        assert client.open(f"/v1/models/{rest}", method=method).status_code in {404, 405}
+
+
 @pytest.mark.timeout(10)
 @pytest.mark.parametrize("path", ["a" + ":" * 60_000 + "/", "a" + "/:" * 30_000 + "/", ":" * 60_000])
 def test_a_path_of_colons_holds_nobody_up(client: FlaskClient, path: str) -> None:
