@@ -36,7 +36,7 @@ _WHEN: Mapping[int, str] = {
 }
 _ANYWHERE = (400, 408, 413, 429, 431, 500, 503, 504)
 _OF_A_MODEL = (404,)
-_OF_A_V1_MODEL = (404, 405)
+_OF_V1 = (404, 405)
 """A colon in the name or number makes it the path of a verb, or of another one."""
 
 
@@ -142,29 +142,29 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     *_versioned(
         Operation(
-            "GET", "/v1/models/{name}", "State of a model", "ServingStatus", statuses=_OF_A_V1_MODEL, own_answer=(503,),
+            "GET", "/v1/models/{name}", "State of a model", "ServingStatus", statuses=_OF_V1, own_answer=(503,),
             rule=_V1_DESCRIBED,
         )
     ),
     *_versioned(
-        Operation("GET", "/v1/models/{name}/metadata", "Signature", "Object", statuses=_OF_A_V1_MODEL, rule=_V1_DESCRIBED)
+        Operation("GET", "/v1/models/{name}/metadata", "Signature", "Object", statuses=_OF_V1, rule=_V1_DESCRIBED)
     ),
     *_versioned(
         Operation(
             "POST", "/v1/models/{name}:predict", "Ask a model", "ServingPrediction", body=Body.INSTANCES,
-            statuses=_OF_A_V1_MODEL, rule=_V1_ASKED,
+            statuses=_OF_V1, rule=_V1_ASKED,
         )
     ),
     *_versioned(
         Operation(
             "POST", "/v1/models/{name}:classify", "Classes of samples", "Results", body=Body.EXAMPLES,
-            statuses=_OF_A_V1_MODEL, rule=_V1_ASKED,
+            statuses=_OF_V1, rule=_V1_ASKED,
         )
     ),
     *_versioned(
         Operation(
             "POST", "/v1/models/{name}:regress", "Values of samples", "Results", body=Body.EXAMPLES,
-            statuses=_OF_A_V1_MODEL, rule=_V1_ASKED,
+            statuses=_OF_V1, rule=_V1_ASKED,
         )
     ),
 )  # fmt: skip
