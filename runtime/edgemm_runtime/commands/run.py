@@ -178,10 +178,14 @@ class _Files:
         found = self._by_digest.get(key.digest)
         if found is None:
             path = self._paths[key.name]
-            found = self._stack.enter_context(open_bundle(path))
-            if found.digest != key.digest:
-                raise InputError(f"{path} is not what {key.name} {key.version} was loaded from any more: load it again")
-            self._by_digest[key.digest] = found
+            with ExitStack() as attempt:
+                found = attempt.enter_context(open_bundle(path))
+                if found.digest != key.digest:
+                    raise InputError(
+                        f"{path} is not what {key.name} {key.version} was loaded from any more: load it again"
+                    )
+                self._by_digest[key.digest] = found
+                self._stack.push(attempt.pop_all())
         return found
 
 

@@ -14,7 +14,7 @@ import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -25,8 +25,11 @@ import pytest
 
 from edgemm.bundle import open_bundle
 from edgemm.cli import run
+from edgemm.errors import InputError
 from edgemm_fleet.trust.certificate import create_certificate
+from edgemm_runtime.commands import run as run_command
 from edgemm_runtime.engines.golden import read_samples
+from edgemm_runtime.serving.counters import ServedKey
 from simulators.models import Dense, make_bundle
 
 COMMAND = [sys.executable, "-m", "edgemm", "run"]
@@ -255,3 +258,15 @@ def test_a_missing_extra_ends_with_what_to_install(tmp_path: Path, command: str,
     assert line.endswith(
         f"this needs the Python package {missing}, which is not installed: pip install 'edgemm[runtime]'"
     )
+
+
+def test_a_file_that_was_replaced_again_is_told_each_time_and_leaves_nothing_open(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.edgemm"
+    make_bundle(path)
+    with ExitStack() as stack:
+        files = run_command._Files([], {"tiny": path}, stack)
+        before = len(os.listdir("/proc/self/fd"))
+        for _ in range(3):
+            with pytest.raises(InputError, match="load it again"):
+                files.bundle_of(ServedKey("tiny", "1.0.0", "0" * 64, "tflite:float32"))
+        assert len(os.listdir("/proc/self/fd")) == before
