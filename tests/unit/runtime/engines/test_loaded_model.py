@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -156,15 +157,20 @@ def test_outputs_in_another_dtype_than_the_files_are_converted() -> None:
     assert model.run({INPUT: inputs(2)})[OUTPUT].dtype == np.float64
 
 
+def _may_be_wide() -> tuple[Any, Any]:
+    """Return a model of which a lone inference may take several threads, and what decides that."""
+    skip_what_would_crash("tflite:float32")
+    model: Any = load("tflite:float32")
+    model.tune([{INPUT: inputs(1, seed)} for seed in range(2)])
+    if model._session._wide is None:
+        pytest.skip("this machine has one CPU")
+    return model, model._session._wide
+
+
 def test_a_lone_inference_of_several_threads_that_hangs_is_given_up_and_nothing_else_is(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    skip_what_would_crash("tflite:float32")
-    model = load("tflite:float32")
-    model.tune([{INPUT: inputs(1, seed)} for seed in range(2)])
-    wide = model._session._wide
-    if wide is None:
-        pytest.skip("this machine has one CPU")
+    model, wide = _may_be_wide()
     reached, leave, found = threading.Event(), threading.Event(), []
     compute = type(model._session)._compute
 
@@ -207,12 +213,7 @@ def test_an_inference_that_fails_leaves_the_machine_to_the_next(monkeypatch: pyt
 def test_a_lone_inference_of_one_thread_that_hangs_leaves_the_machine_to_the_next(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    skip_what_would_crash("tflite:float32")
-    model = load("tflite:float32")
-    model.tune([{INPUT: inputs(1, seed)} for seed in range(2)])
-    wide = model._session._wide
-    if wide is None:
-        pytest.skip("this machine has one CPU")
+    model, wide = _may_be_wide()
     compute, hangs = type(model._session)._compute, {}
     where = {name: (threading.Event(), threading.Event()) for name in ("narrow", "wide")}
 
