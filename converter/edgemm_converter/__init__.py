@@ -1,4 +1,4 @@
-"""Trained Keras model → verified bundle, on a workstation."""
+"""The converter: turns a trained Keras model into a verified bundle, on a workstation."""
 
 from edgemm_converter.child import ChildLimits
 from edgemm_converter.conversion import ConversionResult, convert

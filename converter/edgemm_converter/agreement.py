@@ -1,7 +1,7 @@
-"""Which values of a source graph a converted file computes too, and where it stops doing so. Pure.
+"""The search for the first value of a source graph that a converted file does not compute. Pure.
 
-Converters rename, reorder and fuse, so values are found by what they are: their size and their distribution. A value
-that a file does not have was folded away where one that is computed from it is there, and is wrong where none is.
+Converters rename, reorder and fuse operations, so a value is recognised by its size and its distribution. A value that
+the file lacks was folded away if the file has a value that is computed from it. Otherwise the file is wrong there.
 """
 
 from __future__ import annotations

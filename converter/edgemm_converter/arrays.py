@@ -1,4 +1,4 @@
-"""Arrays that a user gives: `.npz` and `.npy` files of calibration and evaluation data, matched to a model's inputs.
+"""Array files that a user gives: `.npz` and `.npy` calibration and evaluation data, matched to a model's inputs.
 
 Files are read without pickle: an array file is data, never code.
 """

@@ -1,4 +1,7 @@
-"""From what the children measured to a manifest and its blobs: parity, golden samples, evaluation, profile. Pure."""
+"""The assembly of a manifest's measured parts: parity, golden samples, evaluation and reference profile. Pure.
+
+Its input is the measurements of the child processes. It collects the blobs that these parts name.
+"""
 
 from __future__ import annotations
 

@@ -1,11 +1,12 @@
-"""Conversions that were made before, so that a repeat takes less than a second.
+"""The cache of finished conversions: a conversion that was made before takes less than a second.
 
     cache = Cache.of_environment()
-    entry = cache.get(key)  # None where there is none, or a damaged one, which is removed
+    entry = cache.get(key)  # None if there is no entry, or only a damaged one, which is removed
 
-An entry is one file, named by the fingerprint of its conversion, that begins with the SHA-256 of the rest: nothing of
-one is used before that agrees. Entries appear at once and whole, so that processes may share a folder; those used
-longest ago go when the folder is over its size. Nothing that fails here fails a conversion.
+An entry is one file, named by the fingerprint of its conversion. It begins with the SHA-256 of the rest of the file,
+and nothing of an entry is used before that digest is checked. Entries appear at once and whole, so that processes may
+share a folder. When the folder is larger than allowed, the least recently used entries are removed. A failure of the
+cache never fails a conversion.
 """
 
 from __future__ import annotations

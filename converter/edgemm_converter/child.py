@@ -1,11 +1,12 @@
-"""Child processes: a model file is code, and an engine can crash on one, so neither runs in the user's process.
+"""The runner of a conversion's child processes, with limits on their time and memory.
 
-The child is `python -m MODULE FOLDER PARENT` in a session of its own. It reads `request.json`, writes `result.json`
-last, and prints the stages that it enters. Here it is watched: over its time or memory it is killed with all its
-children, and so it is when the parent is interrupted; should the parent be killed, the kernel kills the child
-(`end_with_parent`).
-Memory is the resident set, polled, since a limit of the address space breaks TensorFlow, which maps far more than it
-uses.
+A model file is code, and an engine can crash on one, so neither runs in the user's process. The child is
+`python -m MODULE FOLDER PARENT` in a session of its own. It reads `request.json`, prints the stages that it enters, and
+writes `result.json` last.
+
+The parent kills a child, with all its children, when it exceeds its time or memory, and when the parent itself is
+interrupted. If the parent is killed, the kernel kills the child (`end_with_parent`). Memory is the resident set, which
+is polled: a limit of the address space breaks TensorFlow, which maps far more than it uses.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The child's side of a conversion's child processes: read the request, announce stages, write one answer."""
+"""The child's side of a conversion's child processes: reads the request, announces stages, writes one answer."""
 
 from __future__ import annotations
 

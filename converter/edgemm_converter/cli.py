@@ -1,4 +1,4 @@
-"""`edgemm convert`: options in, progress on stderr, a bundle and the next command out."""
+"""The command `edgemm convert`: options in, progress on stderr, the bundle's path on stdout."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""A conversion from end to end: check what was given, export, verify in the device's engines, write the bundle.
+"""A conversion from end to end: checks, export, verification in the device's engines, and the bundle.
 
     result = convert("digits.keras", calibration="digits-samples.npz")
     print(result.path, result.digest)
 
-The bundle appears only when every variant was found to compute what the source does; nothing is left otherwise.
+The bundle appears only if every variant computes the same as the source; otherwise nothing is left behind.
 TensorFlow and the engines run in child processes.
 """
 

@@ -1,6 +1,6 @@
-"""Calibration and evaluation data in any form that a user has: .npz, .npy, CSV, a folder of images.
+"""Calibration and evaluation data in every form that a user may have: .npz, .npy, CSV, a folder of images.
 
-Whatever it was, it becomes arrays by input name, and `labels` where classes are known; children read them as `.npz`.
+Every form becomes arrays by input name, and `labels` where classes are known. Child processes read them as `.npz`.
 """
 
 from __future__ import annotations

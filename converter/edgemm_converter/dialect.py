@@ -1,7 +1,7 @@
-"""Which Keras wrote a source, read from its own words before TensorFlow is imported.
+"""The detection of Keras 2 sources, from their own content and before TensorFlow is imported.
 
-Keras 2 and Keras 3 do not open each other's files. Which of the two `tf.keras` is, the environment says when TensorFlow
-is imported, so this must be known by then. Nothing of the source is executed.
+Keras 2 and Keras 3 do not open each other's files. The environment decides which of the two `tf.keras` is, at the
+moment when TensorFlow is imported, so the version must be known by then. Nothing of the source is executed.
 """
 
 from __future__ import annotations

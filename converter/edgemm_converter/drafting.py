@@ -1,4 +1,4 @@
-"""The draft of a bundle: from what was measured to a manifest with its blobs, judged on the way."""
+"""The draft of a bundle: judges the measurements, then builds the manifest and writes it with its blobs."""
 
 from __future__ import annotations
 

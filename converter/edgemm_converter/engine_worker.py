@@ -1,6 +1,7 @@
-"""The child that runs variants in the device's engines: `python -m edgemm_converter.engine_worker FOLDER PARENT`.
+"""The child process that runs variants in the device's engines.
 
-"It converts" means "it runs on the device's engine", so these are the runtime's own, in a process without TensorFlow.
+It is run as `python -m edgemm_converter.engine_worker FOLDER PARENT`. "It converts" means "it runs on the device's
+engine", so the engines are the runtime's own, in a process without TensorFlow.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is asked of a model on labelled data (`--eval`, `--metric`): of which output, against what truth. Pure.
+"""The evaluation of a model on labelled data (`--eval`, `--metric`): its output, its truth, its score. Pure.
 
 * Classes are integers, or one-hot rows, in the array `labels`.
 * The mean squared error is against `labels` of the output's shape; without labels, of an output that has an input's

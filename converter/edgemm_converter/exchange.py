@@ -1,6 +1,6 @@
-"""Arrays between a conversion and its children: `.npy` files in their common folder, and what a model answers to them.
+"""The exchange of arrays between a conversion and its child processes: `.npy` files in their common folder.
 
-Every array has shape [runs, …]: run i of a model takes `array[i]` of each input.
+It also runs a model on such arrays. Every array has shape [runs, …]: run i of a model takes `array[i]` of each input.
 """
 
 from __future__ import annotations

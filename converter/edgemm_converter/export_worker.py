@@ -1,4 +1,4 @@
-"""Loading a source model, running it and converting it, in the child that `source_worker` is.
+"""The export of a source model: loads it, runs it and converts it, in the child process `source_worker`.
 
 Imports TensorFlow.
 """

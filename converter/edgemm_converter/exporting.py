@@ -1,4 +1,7 @@
-"""The source model, loaded and converted by a child: what it serves, its outputs on all samples, a file per variant."""
+"""The parent's side of an export: has a child process load, run and convert the source model.
+
+The answer holds the signature, the source's outputs on all samples, and one file per variant.
+"""
 
 from __future__ import annotations
 

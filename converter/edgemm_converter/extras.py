@@ -1,4 +1,4 @@
-"""Whether the libraries of the converter are installed, found out before a child process needs them."""
+"""The check that the converter's libraries are installed, made before a child process needs them."""
 
 from __future__ import annotations
 

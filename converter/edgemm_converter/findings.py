@@ -1,4 +1,4 @@
-"""What a conversion's figures mean to its user: a gate on the drop, and warnings. Pure."""
+"""The findings of a conversion: a limit on the drop of a metric, and warnings about the figures. Pure."""
 
 from __future__ import annotations
 

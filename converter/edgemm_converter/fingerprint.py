@@ -1,7 +1,8 @@
-"""What the bytes of a conversion follow from, as one digest: equal digests, equal bundles.
+"""The fingerprint of a conversion: one digest of everything that its bytes depend on.
 
-The source and data by their content, every option, the versions of libraries, edgemm's own code, and the kind of CPU
-with what steers its arithmetic, since what is measured on it stands in the bundle.
+Equal fingerprints mean equal bundles. The digest covers the content of the source and the data, every option except the
+output path, the versions of libraries, edgemm's own code, and the kind of CPU with the environment variables that steer
+its arithmetic. The CPU counts because figures that are measured on it stand in the bundle.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Finished `.tflite` and `.onnx` files: run in their own engine and packaged as they are, byte for byte.
+"""Finished `.tflite` and `.onnx` files: each is run in its own engine and packaged unchanged, byte for byte.
 
-The file is its own source, so that the golden outputs are its own, and there is nothing to be in parity with. A
-quantized file is served in real numbers, as every variant is. Runs in the child; imports no TensorFlow.
+The file is its own source: the golden outputs are its own, and there is no other model to compare it with. A quantized
+file is served in real numbers, as every variant is. This runs in the child process and imports no TensorFlow.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a TFLite file says of itself: its signatures, its tensors, its precision, the engine that it needs.
+"""The reader of TFLite files: their signatures, tensors and precision, and the engine version that they need.
 
 Needs LiteRT, and no TensorFlow.
 """

@@ -1,7 +1,7 @@
-"""Golden samples: what every device checks a variant against before it serves, and how closely. Pure.
+"""The tolerances of golden samples, by which every device checks a variant before it serves it. Pure.
 
-Tolerances hold on other CPU architectures: int8 outputs differ there by one quantization step, float ones by 3e-5, so
-each is the error measured here plus a margin. They stay far below what scrambled weights do.
+Tolerances hold on other CPU architectures. There, int8 outputs differ by one quantization step and float outputs by
+3e-5, so each tolerance is the error measured here plus a margin. It stays far below the error of scrambled weights.
 """
 
 from __future__ import annotations

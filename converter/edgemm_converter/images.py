@@ -1,4 +1,4 @@
-"""Folders of images as model inputs, decoded by Pillow. Class names are the names of the folders that images lie in."""
+"""Folders of images as model inputs, decoded by Pillow. The classes are named after the images' folders."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a conversion was asked for, checked before anything heavy starts."""
+"""The job of a conversion: all options, checked before anything heavy starts."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Keras 2 models, opened by tf-keras in a process that chose it before TensorFlow was imported.
 
-tf-keras does not honour `safe_mode` for `.h5` files (CVE-2025-9906): whoever calls this has looked for code in the
+tf-keras does not honour `safe_mode` for `.h5` files (CVE-2025-9906), so the caller must have looked for code in the
 model's configuration first. Imports TensorFlow.
 """
 

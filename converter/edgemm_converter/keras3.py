@@ -1,4 +1,4 @@
-"""Keras 3 models as served functions: their inputs and outputs by name, and the state that layers keep between calls.
+"""Keras 3 models as served functions: inputs and outputs by name, and the state that layers keep between calls.
 
 Imports TensorFlow.
 """

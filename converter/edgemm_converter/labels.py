@@ -1,4 +1,4 @@
-"""Names of classes: a text file with one per line, or a JSON list."""
+"""The names of classes, from a text file with one name per line or from a JSON list."""
 
 from __future__ import annotations
 

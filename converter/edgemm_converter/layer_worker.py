@@ -1,6 +1,6 @@
-"""The child that finds out where variants part from float: `python -m edgemm_converter.layer_worker FOLDER PARENT`.
+"""The child process that compares the layers of variants with those of the float file.
 
-Imports no TensorFlow.
+It is run as `python -m edgemm_converter.layer_worker FOLDER PARENT`, and imports no TensorFlow.
 """
 
 from __future__ import annotations

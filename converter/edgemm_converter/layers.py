@@ -1,6 +1,6 @@
-"""The layers of a TFLite file, and where a variant parts from the float file that it was made from.
+"""The layers of a TFLite file, and the error of each against the float file that a variant was made from.
 
-A layer is one operation; its scope, by which the quantizer finds it, is the names of its output tensors. Needs LiteRT,
+A layer is one operation. Its scope, by which the quantizer finds it, is the names of its output tensors. Needs LiteRT,
 and no TensorFlow.
 """
 

@@ -1,4 +1,4 @@
-"""Where a bundle comes from: versions of libraries, the commit of the current folder, the time if one is set."""
+"""The lineage of a bundle: versions of libraries, the commit of the current folder, and the time if one is set."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Loading a source model, in a child process: what it serves, and its TensorFlow function.
+"""The loader of a source model in a child process: gives its signature and its TensorFlow function.
 
-A model file is code. Keras' safe mode stays on unless `--allow-lambda` is given, and only the custom objects that are
-named get imported. Imports TensorFlow.
+A model file is code. Keras' safe mode stays on unless `--allow-lambda` is given, and only those custom objects are
+imported that the user names. Imports TensorFlow.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How good a model is on labelled data, and by how much a variant is worse than its source. Pure.
+"""Metrics of a model on labelled data, and the drop of a variant below its source. Pure.
 
 Outputs are [samples, …] and are flattened to one row of numbers a sample. Labels are class indices [samples]; for the
 mean squared error they are the wanted numbers, in the outputs' shape. A drop is positive where the variant is worse.

@@ -1,7 +1,4 @@
-"""Names: of a model from its file, of a bundle file, and of tensors and layers in files.
-
-Pure.
-"""
+"""Names of models and bundle files, and of tensors and layers in model files. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ONNX files, by tf2onnx from the frozen source. Imports TensorFlow."""
+"""The ONNX export: tf2onnx converts the frozen source. Imports TensorFlow."""
 
 from __future__ import annotations
 

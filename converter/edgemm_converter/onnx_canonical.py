@@ -1,8 +1,8 @@
-"""One spelling of an ONNX graph: order of nodes and constants, and internal names, from its structure alone.
+"""The canonical form of an ONNX graph: order and internal names follow from the graph's structure alone.
 
-tf2onnx names and orders them by counters and by sets of objects, whose order changes from process to process. Here
-nodes are ordered by a walk back from the outputs, and named by operation and position in that order. Inputs and outputs
-keep their names.
+tf2onnx orders and names nodes and constants by counters and by sets of objects, whose order changes from process to
+process. Here nodes are ordered by a walk back from the outputs, and named by operation and by position in that order.
+Inputs and outputs keep their names.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""What an ONNX file says of itself: its tensors and its precision. Needs onnx, and no TensorFlow."""
+"""The reader of ONNX files: their tensors, their precision and the engine version that they need.
+
+Needs onnx, and no TensorFlow.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What tf2onnx writes and ONNX does not have, or ONNX Runtime gets wrong, written in another way."""
+"""Replacements for operations that tf2onnx writes and that ONNX lacks or ONNX Runtime computes wrongly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weights that were inputs of a graph while tf2onnx converted it, put into the file as constants."""
+"""The weights of an ONNX file, put in as constants after tf2onnx converted the graph with weights as inputs."""
 
 from __future__ import annotations
 

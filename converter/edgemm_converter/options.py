@@ -1,4 +1,4 @@
-"""What a conversion may be told: the options of `convert`, and of the command of that name."""
+"""The options of a conversion: of the function `convert`, and of the command with the same name."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""How far a variant may be from its source, and how far it is.
+"""Parity: the error of a variant's outputs against those of its source, and the limit of that error. Pure.
 
-A source and a variant are compared output by output, by name, over a whole set of samples. What is judged is an error
-relative to the scale of the source's output, so that no model needs limits of its own. Pure.
+A source and a variant are compared output by output, by name, over a whole set of samples. The error that is judged is
+relative to the scale of the source's output, so that no model needs limits of its own.
 """
 
 from __future__ import annotations

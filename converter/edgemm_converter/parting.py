@@ -1,6 +1,7 @@
-"""Where a variant that failed parts from its source, as the end of an error message.
+"""The parent's side of the search for the layer at which a failed variant starts to differ from its source.
 
-A quantized variant is compared with the float file that it was made of, layer by layer; a float one with the source.
+The result is the end of an error message. A quantized variant is compared, layer by layer, with the float file that it
+was made from. A float variant is compared with the source.
 """
 
 from __future__ import annotations

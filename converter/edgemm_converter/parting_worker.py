@@ -1,6 +1,7 @@
-"""The child that finds where a file parts from its source: `python -m edgemm_converter.parting_worker FOLDER PARENT`.
+"""The child process that finds the first layer at which a file differs from its source.
 
-It starts when a variant failed, loads the source once more and watches all that both compute. Imports TensorFlow.
+It is run as `python -m edgemm_converter.parting_worker FOLDER PARENT`, when a variant failed. It loads the source once
+more and compares all values that source and file both compute. Imports TensorFlow.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which variants a conversion makes: targets × precisions, in the order in which a device should prefer them. Pure."""
+"""The plan of a conversion's variants: targets × precisions, in the order that a device should prefer. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How inputs are made of images and class indices (`--preprocess FILE.toml`): read the declaration, and apply it.
+"""The preprocessing of images and class indices (`--preprocess FILE.toml`): reads the declaration and applies it.
 
 [image]                      # the name of the input
 resize = { width = 96, height = 96, fit = "crop" }

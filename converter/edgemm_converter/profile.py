@@ -1,6 +1,6 @@
-"""The reference profile: how the reference data spread over bins that are frozen with the bundle. Pure.
+"""The reference profile: histograms of the reference data over bins that are frozen with the bundle. Pure.
 
-Fixed bins give counts that merge exactly in any order, on a device, over windows and over a fleet.
+Because the bins are fixed, counts merge exactly in any order: on a device, over windows, and over a fleet.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""What the parent and its child processes tell each other: a JSON request, files in one folder, a JSON answer.
+"""The protocol between the parent and its child processes: a JSON request, files in one folder, a JSON answer.
 
-Arrays are `.npy` files of that folder, named here; an array of a sample set has shape [runs, *concrete shape].
+Arrays are `.npy` files in that folder, and the messages name them. An array of a sample set has shape [runs, *concrete
+shape].
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""Smaller TFLite files by ai-edge-quantizer, from the float32 file.
+"""The quantization of a float32 TFLite file to smaller precisions, by ai-edge-quantizer.
 
-Google deprecates quantization inside TFLiteConverter, so float comes first and is quantized here. A recipe is data.
+Google deprecates quantization inside TFLiteConverter, so the float file is made first and quantized here. A recipe is
+data.
 """
 
 from __future__ import annotations

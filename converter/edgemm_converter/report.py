@@ -1,4 +1,4 @@
-"""The page about a conversion (`--report`): one file of HTML that needs no script and no network. Pure."""
+"""The HTML report of a conversion (`--report`): one file that needs no script and no network. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a report needs beside the bundle: the variants measured here, and their layers compared."""
+"""The measurements for a report: the speed of each variant on this machine, and a comparison of its layers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The variants, run by a child in the device's engines: what each answers to the samples that the source answered."""
+"""The parent's side of a run in the device's engines: variants answer the samples that the source answered.
+
+A child process runs the engines.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""The inputs on which a source and its variants are compared: random from fixed seeds, and the user's own data.
+"""The sample inputs on which a source and its variants are compared. Pure.
 
-Every array here has shape [runs, *concrete shape of the tensor]: run i of a model takes `array[i]`. Pure.
+They are random from fixed seeds, or the user's own data. Every array here has shape [runs, *concrete shape of the
+tensor]: run i of a model takes `array[i]`.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Which candidate to evaluate next, for the smallest variant whose metric stays within a budget. Pure.
+"""The search for the smallest variant whose metric stays within a budget: picks the next candidate. Pure.
 
 1. Variants with 8-bit weights are a quarter of float32 and nearly of one size, so they are tried in the order of how
    fast they run: int8, int8-dynamic, int8-weights; then int16x8, whose kernels are slow. The first that fits is taken.
-2. None fits: mixed precision leaves the most harmful layers float. Their number doubles until one fits, and is then
-   bisected for the fewest.
-3. None fits, or the mixed file is no smaller than half the float one: float16.
+2. If none fits, mixed precision leaves the most harmful layers float. Their number doubles until a variant fits, and is
+   then bisected for the fewest.
+3. If none fits, or the mixed file is not smaller than half the float one, the variant is float16.
 
 At most `MAX_EVALUATIONS` candidates are evaluated.
 """

@@ -1,7 +1,8 @@
-"""The child that searches for a precision: `python -m edgemm_converter.search_worker FOLDER PARENT`.
+"""The child process that searches for a precision.
 
-It quantizes the float TFLite file, runs each candidate in the device's engine on the evaluation data, and keeps the
-file of the one that `search` settles on. Imports no TensorFlow.
+It is run as `python -m edgemm_converter.search_worker FOLDER PARENT`. It quantizes the float TFLite file, runs each
+candidate in the device's engine on the evaluation data, and keeps the file of the one that `search` settles on. Imports
+no TensorFlow.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The search for a precision, seen from the parent: ask the child, and put what it found among the variants."""
+"""The parent's side of the search for a precision: asks the child process, and adds its result to the variants."""
 
 from __future__ import annotations
 

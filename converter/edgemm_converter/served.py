@@ -1,6 +1,6 @@
-"""A loaded model as one TensorFlow function with named inputs and outputs, whatever kind of artifact it came from.
+"""A loaded model of any source format as one TensorFlow function with named inputs and outputs.
 
-In TensorFlow's graphs, tensors have `identifiers` (naming.py) of the signature's names, so that each tensor of a
+In TensorFlow's graphs, tensors are named by the `identifiers` (naming.py) of the signature's names. So each tensor of a
 converted file can be traced back by name; positions change on the way. Imports TensorFlow.
 """
 

@@ -1,4 +1,7 @@
-"""What a source artifact is, told by its first bytes and its names, and its digest. Nothing of it is executed here."""
+"""The format of a source artifact, detected by its first bytes and its names, and the artifact's digest.
+
+Nothing of the artifact is executed here.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""The child that opens a source: `python -m edgemm_converter.source_worker FOLDER PARENT`.
+"""The child process that opens a source model.
 
-It looks at the source first, since what must be imported, and how, depends on it: Keras 2 models need tf-keras in the
-place of Keras 3, finished `.tflite` and `.onnx` files no TensorFlow at all.
+It is run as `python -m edgemm_converter.source_worker FOLDER PARENT`. It detects the kind of the source first, since
+that decides what must be imported, and how: Keras 2 models need tf-keras in the place of Keras 3, and finished
+`.tflite` and `.onnx` files need no TensorFlow at all.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The user's data as a child finds them: `.npz` files that the parent wrote, matched to the model's inputs."""
+"""The user's data in a child process: `.npz` files that the parent wrote, matched to the model's inputs."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What a model keeps between calls: states that it may keep, as inputs and outputs, and writes that are refused.
+"""The state of a model between calls: permitted states become inputs and outputs, other writes are refused.
 
-A model in a bundle is a function: a layer that counts calls, averages what it sees or draws random numbers would do so
-on the workstation once, and be frozen. Imports TensorFlow.
+A model in a bundle is a function. A layer that counts calls, averages its inputs or draws random numbers would do so
+once, on the workstation, and then be frozen. Imports TensorFlow.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""CSV files as model inputs: one sample a line, numbers alone; a column `labels` of classes where there is one."""
+"""CSV files as model inputs: one sample per line, numbers alone, and an optional column `labels` of classes."""
 
 from __future__ import annotations
 

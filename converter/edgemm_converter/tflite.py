@@ -1,6 +1,6 @@
-"""TFLite files: float32 from the frozen source with builtin operations alone, and what a file says of its tensors.
+"""The TFLite export: a float32 file from the frozen source, with builtin operations alone.
 
-Imports TensorFlow.
+It also describes the tensors of a file. Imports TensorFlow.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """TensorFlow's converter for concrete functions, without the work whose results it throws away.
 
-It saves the function as a SavedModel, with its module, which holds all weights a second time, and loads that back into
-Python twice: once for statistics about the graph, once to keep variables alive, of which a frozen function has none.
-For ResNet50 that is half of the time. The conversion proper is TensorFlow's, and the bytes are the same. Imports
-TensorFlow.
+TensorFlow's converter saves the function as a SavedModel, with its module, which holds all weights a second time. Then
+it loads that back into Python twice: once for statistics about the graph, once to keep variables alive, of which a
+frozen function has none. For ResNet50 that is half of the time. The conversion proper is TensorFlow's, and the bytes
+are the same. Imports TensorFlow.
 """
 
 from __future__ import annotations

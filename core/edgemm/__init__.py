@@ -1,4 +1,4 @@
-"""edgemm: from a trained Keras model to a monitored, roll-back-safe fleet of edge devices.
+"""edgemm: takes a trained Keras model to a monitored, roll-back-safe fleet of edge devices.
 
 This package holds the contracts that the parts share: the bundle, the topics and messages, the states, the
 signed envelopes. It imports no web, MQTT, machine-learning or network library.

@@ -1,4 +1,4 @@
-"""`python -m edgemm` is the `edgemm` command."""
+"""The entry point of `python -m edgemm`, which is the `edgemm` command."""
 
 from edgemm.cli import main
 

@@ -1,4 +1,4 @@
-"""Bundle files: pack one, open one that nobody vouches for, read blobs out of it.
+"""Bundle files: packs them, opens untrusted ones with full verification, and reads blobs out of them.
 
     with open_bundle(Path("digits-1.0.0.edgemm")) as bundle:
         model = bundle.read(bundle.manifest.variants[0].blob)

@@ -1,6 +1,6 @@
 """Canonical JSON (RFC 8785) and SHA-256 digests: the bytes that get hashed and signed.
 
-msgspec and Python write the same float differently, so whatever is hashed is written here and nowhere else.
+msgspec and Python write the same float differently, so everything that is hashed is written here and nowhere else.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The `edgemm` command: a table of commands by dotted name, of which only the one asked for is loaded.
+"""The `edgemm` command: a table of commands by dotted name; only the command that is asked for is imported.
 
 `edgemm --help` therefore imports no TensorFlow, Flask or numpy. Errors become exit statuses here and nowhere else:
-0 done; 1 what was asked failed; 2 usage, or input that can never work; 130 Ctrl-C.
+0 done; 1 the command failed; 2 wrong usage, or input that can never work; 130 Ctrl-C.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`edgemm inspect` and `edgemm extract`: the bundle tools of the plain install."""
+"""The commands `edgemm inspect` and `edgemm extract`: the bundle tools of the plain install."""
 
 from __future__ import annotations
 

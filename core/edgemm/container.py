@@ -1,7 +1,7 @@
-"""The bytes of a bundle file around its content: a stored ZIP that follows from the manifest alone.
+"""The container format of a bundle: a stored ZIP whose bytes, blobs aside, follow from the manifest alone.
 
 Nothing in the file is free: names, order, sizes, time stamps and attributes are computed from the manifest, so a
-reader never believes a name or a size that stands in a ZIP header. It computes what must be there and compares.
+reader never believes a name or a size that stands in a ZIP header. It computes the expected bytes and compares.
 
 Layout (APPNOTE.TXT 6.3.10, clauses 4.3.7, 4.3.12, 4.3.16): `manifest.json`, then `blobs/<sha256>` in sorted order, each
 a local header and its bytes, uncompressed; the central directory; its end record. Date 1980-01-01, mode 0644.

@@ -1,7 +1,8 @@
-"""Files that are either wholly there or not at all, also after power is lost.
+"""Durable writes: a file is either wholly there or not at all, also after power is lost.
 
-Written to a temporary file beside the target, fsynced, renamed over it, and the folder fsynced. A target therefore
-always gets a new inode: a model file that is mapped somewhere is never changed in place.
+The data is written to a temporary file beside the target and fsynced. Then the file is renamed over the target, and the
+folder is fsynced. A target therefore always gets a new inode: a model file that is mapped somewhere is never changed in
+place.
 """
 
 from __future__ import annotations

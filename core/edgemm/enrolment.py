@@ -1,9 +1,9 @@
-"""Enrolment: the token that an operator pastes on a device, and what the two sides then say over HTTP.
+"""Enrolment: the token that an operator pastes on a device, and the HTTP messages between device and server.
 
 A token carries a secret, the digest of the TUF root and the fingerprint of the server's TLS certificate, so that a
-device trusts nothing but what the operator gave it. The device makes its own key and sends the public half, in an
-envelope that the private half signed: nobody enrols as a key that they do not hold. The same token and key get the
-same answer, so that a crash in between strands nobody.
+device trusts only what its operator gave it. The device makes its own key and sends the public half, in an
+envelope that the private half signed: nobody enrols with a key that they do not hold. The same token and key get the
+same answer, so that a crash in between locks nobody out.
 """
 
 from __future__ import annotations

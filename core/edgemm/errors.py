@@ -1,4 +1,4 @@
-"""Every error that edgemm raises on purpose.
+"""The tree of all errors that edgemm raises on purpose.
 
     EdgemmError
     ├── InputError                  what was given can never work (exit status 2)

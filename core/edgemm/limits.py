@@ -1,4 +1,4 @@
-"""What a reader of untrusted bundles accepts, in one place."""
+"""The limits for a reader of untrusted bundles, in one place."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The manifest: what a bundle is, for which signature, in which variants, and how far each is from its source.
+"""The manifest of a bundle: its signature, its variants, and the distance of each variant from its source.
 
-`manifest.json` is canonical JSON; the SHA-256 of its bytes is the bundle's identity. Nothing timed and nothing about
-the speed of a machine is in it. Fields may be added within major format 1 (readers ignore what they do not know); a
-field that an old runtime must not ignore comes together with a higher `minimum_runtime`.
+`manifest.json` is canonical JSON; the SHA-256 of its bytes is the bundle's identity. It holds no measured times and
+nothing about the speed of a machine. Fields may be added within major format 1 (readers ignore what they do not know);
+a field that an old runtime must not ignore comes together with a higher `minimum_runtime`.
 
 Decoding checks what a reader relies on; `Manifest` values are therefore always consistent.
 """

@@ -1,8 +1,8 @@
-"""What devices and the fleet manager say to each other over MQTT; one Struct a message.
+"""The MQTT messages between devices and the fleet manager; one Struct per message.
 
-Control is JSON, telemetry msgpack. Unknown fields are ignored, another major version (`v`) is refused by name.
-Duplicates, reordering and loss are normal: nothing here relies on their absence. `desired`, `reported` and `event`
-travel inside a DSSE envelope (`edgemm.signing`); `status`, `ack` and `telemetry` as they are.
+Control messages are JSON, telemetry is msgpack. Unknown fields are ignored; another major version (`v`) is refused by
+name. Duplicates, reordering and loss are normal: nothing here relies on their absence. `desired`, `reported` and
+`event` travel inside a DSSE envelope (`edgemm.signing`); `status`, `ack` and `telemetry` travel as they are.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""The states of an update on a device, and of a rollout; what may follow what.
+"""The states of an update on a device and of a rollout, and the permitted transitions between them.
 
     idle → accepted → downloading → verified → staged → activating → probation → committed
 
-with the ways out `rolling_back → rolled_back`, `failed`, `rejected` and `canceled`. Every step may be repeated: a
-device that comes back in a state may enter the same state again.
+The other ways to end are `rolling_back → rolled_back`, `failed`, `rejected` and `canceled`. Every step may be repeated:
+a device that comes back in a state may enter the same state again.
 """
 
 from __future__ import annotations

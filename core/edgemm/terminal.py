@@ -1,6 +1,6 @@
-"""How commands print for people: plain text and tables, whatever stands in names.
+"""Terminal output of commands: plain text and tables, in which names are never taken for markup.
 
-Names, labels and messages come from files and devices: nothing in them is taken for markup.
+Names, labels and messages come from files and devices, so they may contain anything.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a TLS server's certificate is checked against, where enrolment or the operator gave the certificate itself."""
+"""TLS contexts that pin the server's certificate, where enrolment or the operator gave the certificate itself."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Secrets as text that people copy: a prefix that says what it is, base64url, and a checksum.
+"""Secrets as text that people copy: a prefix that tells the kind of secret, base64url, and a checksum.
 
-Four bytes of SHA-256 notice a token that was cut short or mistyped; they protect nothing.
+The checksum is four bytes of SHA-256. It notices a token that was cut short or mistyped, and protects nothing.
 """
 
 from __future__ import annotations

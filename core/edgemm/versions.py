@@ -1,4 +1,4 @@
-"""Semantic versions (semver.org 2.0.0) of models, and of formats as `major.minor`.
+"""Semantic versions (semver.org 2.0.0) of models, and the leading numbers of a library's version.
 
 A model version compares by precedence (semver clause 11); TensorFlow-Serving's numeric version is derived from it.
 """

@@ -1,1 +1,1 @@
-"""The whole story on one machine: the only place that may import all parts."""
+"""The demo: a whole fleet on one machine. It is the only package that may import all parts."""

@@ -1,4 +1,4 @@
-"""`edgemm demo`: the whole story on one machine."""
+"""The command `edgemm demo`: shows the product from training to a refused bad version, on one machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The demo's fleet: a manager and three devices as real processes, and what they report."""
+"""The demo's fleet: a manager and three devices as real processes, and queries of what they report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the demo tells while it runs, and the table at its end."""
+"""The demo's output: the steps while it runs, and the table of checked facts at its end."""
 
 from __future__ import annotations
 

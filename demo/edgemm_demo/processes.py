@@ -1,4 +1,4 @@
-"""The processes of the demo: started with a log file each, and none left behind."""
+"""The demo's processes: each is started with a log file of its own, and all are ended with the demo."""
 
 from __future__ import annotations
 

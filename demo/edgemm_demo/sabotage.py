@@ -1,7 +1,7 @@
-"""A bundle that is broken in a way that only running it shows.
+"""A deliberately broken bundle, whose fault shows only when it runs.
 
-It has the golden samples of a good model and the weights of a scrambled one, every digest in order: nothing about the
-file, its signature or its manifest tells, and only the self-test on a device can.
+It has the golden samples of a good model and the weights of a scrambled one, and every digest is right. Nothing about
+the file, its signature or its manifest tells that it is broken: only the self-test on a device can.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Bundles and devices → rollouts and verdicts, on a server."""
+"""The fleet manager: rolls bundles out to devices and judges the results, on a server."""

@@ -1,4 +1,7 @@
-"""`edgemm fleet`: the server, and an operator's client of its API; each command is loaded when it is asked for."""
+"""The command group `edgemm fleet`: the server, and an operator's client of its API.
+
+Each command is loaded when it is asked for.
+"""
 
 from __future__ import annotations
 

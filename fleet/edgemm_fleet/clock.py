@@ -1,7 +1,7 @@
-"""The server's clock, which dates all that a fleet signs: a clock that cannot be right signs nothing.
+"""The check of the server's clock, which dates all that a fleet signs: by a wrong clock nothing is signed.
 
-A device takes no time from its clock alone, but a `desired` or a timestamp of 1970 has expired for it, and one of 2040
-would be believed for years.
+A device takes no time from its clock alone. But it would find a `desired` or a timestamp of 1970 expired, and it would
+believe one of 2040 for years.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@
     …
     manager.stop()
 
-It has no main loop: broker, link, ingest, outbox and clock are threads. All state is in the store, so that it may be
-killed at any time.
+It has no main loop: broker, link, ingest, outbox and clock are threads. All state is in the store, so that the manager
+may be killed at any time.
 """
 
 from __future__ import annotations

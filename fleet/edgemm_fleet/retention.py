@@ -1,7 +1,8 @@
-"""How long events and telemetry are kept, and the thread that deletes what is older.
+"""The retention of events and telemetry: how long each is kept, and the thread that deletes what is older.
 
-A little at a time, so that what devices say never waits long for the one writer. The file does not shrink: what comes
-later uses the room. Nothing that a device still holds is lost by it: up to where all is stored stays noted.
+The thread deletes a little at a time, so that devices' messages never wait long for the one writer. The file does not
+shrink: later data uses the room. Deleting loses nothing that a device still holds: the position up to which everything
+is stored stays noted.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""A whole fleet manager in one process: the manager, the HTTP API and the page, from one fleet folder.
+"""The fleet server: the manager, the HTTP API and the page in one process, from one fleet folder.
 
 with FleetServer(folder, settings) as server:
-print(server.url)
-…
+    print(server.url)
+    …
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A thread that does one thing again and again until it is stopped, and outlives its failures."""
+"""A worker thread: repeats one step until it is stopped, and goes on after a step that failed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bundle → predictions and telemetry, on a device. Never TensorFlow.
+"""The device runtime: makes predictions and telemetry from bundles, on a device, and never imports TensorFlow.
 
     model = edgemm_runtime.load("digits-1.0.0.edgemm")
     scores = model.predict(image)["scores"]

@@ -1,8 +1,8 @@
-"""Which inference engines are installed here, told without importing any of them (or NumPy).
+"""The inference engines that are installed here, found without importing any of them (or NumPy).
 
 TFLite files run in LiteRT or, where that is not installed, in `tflite-runtime`, the last TensorFlow Lite for Python
-before LiteRT. LiteRT counts anew from 1.0. So that versions of `tflite` have one order wherever they are compared, what
-came before it counts from 0 here: TensorFlow Lite 2.14.0 is 0.2.14.0.
+before LiteRT. LiteRT's versions start again at 1.0. The versions of its predecessor start at 0 here, so that versions
+of `tflite` have one order wherever they are compared: TensorFlow Lite 2.14.0 is 0.2.14.0.
 """
 
 from __future__ import annotations

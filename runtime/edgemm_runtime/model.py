@@ -1,4 +1,4 @@
-"""A bundle's model in this process: open it, choose a variant, predict.
+"""A bundle's model in this process: opens the bundle, chooses a variant, and predicts.
 
 model = load("digits-1.0.0.edgemm")
 scores = model.predict(image)["scores"]

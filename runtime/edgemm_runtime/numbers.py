@@ -1,4 +1,7 @@
-"""Numbers in JSON and in Python lists as an array of a known dtype. Pure; nothing wraps or saturates silently."""
+"""The reader of numbers in JSON and Python lists into arrays of a known dtype. Pure.
+
+Nothing wraps or saturates silently.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Equal ways to compute what an engine has no operation for; the parity gate proves each on every conversion.
+"""Rewrites of operations that an engine lacks into equal ones; the parity gate proves each in every conversion.
 
-`layers` replaces the work of Keras layers while a model is traced, `graph` operations of the frozen graph, whatever
-kind of source it came from. The source that variants are compared with is never rewritten, so that a rewrite that were
-not equal would be found.
+`layers` replaces the work of Keras layers while a model is traced. `graph` replaces operations of the frozen graph,
+whatever kind of source it came from. The source that variants are compared with is never rewritten, so that a rewrite
+that is not equal is found.
 """
 
 from edgemm_converter.rewrites.frozen import FrozenGraph, freeze

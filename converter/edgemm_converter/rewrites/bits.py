@@ -1,4 +1,4 @@
-"""Work on the bits of floating-point numbers, as arithmetic. Imports TensorFlow."""
+"""Operations on the bits of floating-point numbers, rewritten as arithmetic. Imports TensorFlow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Complex numbers as pairs of real ones. Imports TensorFlow."""
+"""Complex numbers, rewritten as pairs of real numbers. Imports TensorFlow."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Fourier transforms as products with the matrix of the discrete transform. Imports TensorFlow.
+"""Fourier transforms, rewritten as products with the matrix of the discrete transform. Imports TensorFlow.
 
-W[j, k] = e^(−2πi·jk/n); the product costs n operations a value where a fast transform costs log n, which at the
-lengths of audio frames (hundreds) is less than what an engine's matrix product gains.
+The matrix is W[j, k] = e^(−2πi·jk/n). The product costs n operations per value, and a fast transform costs log n. At
+the lengths of audio frames (hundreds), an engine's matrix product gains more than that costs.
 """
 
 from __future__ import annotations

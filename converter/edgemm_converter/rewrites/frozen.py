@@ -1,7 +1,7 @@
-"""The graph of a concrete function in which variables are values.
+"""The frozen graph of a concrete function: variables are replaced by their values.
 
-TensorFlow's own way inlines functions and copies all weights several times, a quarter of the time that ResNet50 takes
-to convert. A graph that has no functions inside needs none of that. Imports TensorFlow.
+TensorFlow's own freezing inlines functions and copies all weights several times, which takes a quarter of the time to
+convert ResNet50. A graph without functions inside needs none of that. Imports TensorFlow.
 """
 
 from __future__ import annotations

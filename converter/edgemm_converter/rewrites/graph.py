@@ -1,8 +1,7 @@
-"""A frozen graph, written anew operation by operation: each as it was, or by a rule that replaces it.
+"""The rewriter of a frozen graph: each operation is copied as it is, or replaced by a rule.
 
-What is dropped on the way does nothing for an engine: operations that no output needs, and gradients, which keep
-TensorFlow from saving some graphs and TFLiteConverter, without a word, from naming inputs and outputs. Imports
-TensorFlow.
+Operations that no output needs, and gradients, do nothing for an engine and are dropped. Gradients also keep TensorFlow
+from saving some graphs, and TFLiteConverter, without a word, from naming inputs and outputs. Imports TensorFlow.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Products of 8-bit integers, of which Keras' quantized layers are made, in floating point. Imports TensorFlow.
+"""Products of 8-bit integers, as Keras' quantized layers use them, rewritten in floating point.
 
-A float holds each product of two, and their sums while they are below 2²⁴, that is up to 1,040 of the largest; above,
-it rounds where the source, which divides the sum by a float next, rounds too.
+A float holds each product of two such integers. It also holds their sums below 2²⁴, that is, up to 1,040 of the largest
+products. Above that it rounds; but the source rounds there too, since it divides the sum by a float next. Imports
+TensorFlow.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Equal ways to compute what an engine has no operation for, in effect while a model is traced for conversion.
+"""Rewrites of Keras layers that an engine has no operation for, in effect while a model is traced for conversion.
 
-The source that variants are compared with is never rewritten, so that a rewrite that were not equal would be found.
-Imports TensorFlow.
+The source that variants are compared with is never rewritten, so that a rewrite that is not equal is found. Imports
+TensorFlow.
 """
 
 from __future__ import annotations

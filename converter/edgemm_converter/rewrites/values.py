@@ -1,4 +1,4 @@
-"""What flows through a graph while it is rewritten: tensors, and complex numbers as pairs of real tensors.
+"""The values in a graph that is being rewritten: tensors, and complex numbers as pairs of real tensors.
 
 Imports TensorFlow.
 """

@@ -1,6 +1,6 @@
-"""Large weights, left out of a graph while it is converted: tf2onnx copies each constant some sixty times.
+"""Large weights, found so that they can stay out of a graph while tf2onnx converts it.
 
-Imports TensorFlow.
+tf2onnx copies each constant some sixty times. Imports TensorFlow.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Who may do what: the table of rights, and who a bearer token belongs to."""
+"""Access rights of the HTTP API: the table of rights, and the owner of a bearer token."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fleet manager's web application: every request passes the same edge, then its route's handler.
+"""The fleet manager's web application: every request passes the same edge, and then its route's handler.
 
     app = create_app(state, routes())
 

@@ -1,4 +1,4 @@
-"""Blobs by digest: fetched by devices with ranges, uploaded by publishers once each."""
+"""The routes for blobs by digest: devices fetch them, with ranges; publishers upload each once."""
 
 from __future__ import annotations
 

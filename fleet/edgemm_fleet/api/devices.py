@@ -1,4 +1,4 @@
-"""Devices: listed, looked at, labelled and removed."""
+"""The routes for devices: list, show, label and remove them, and read their events and telemetry."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A device joins: it shows a token and its public key, and learns who it is.
+"""The route for enrolment: a device shows a token and its public key, and learns its identity.
 
-The same token and key get the same answer, also after the token is used up, so that a crash on either side strands
-nobody. What ends it is `remove`: then only another token lets that key in again.
+The same token and key get the same answer, also after the token is used up, so that a crash on either side locks no
+device out. Only `remove` ends this: after it, the key needs another token to come in again.
 """
 
 from __future__ import annotations

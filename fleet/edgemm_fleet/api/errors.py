@@ -1,4 +1,4 @@
-"""Which HTTP status each error has, in one place, and the one form that all of them take.
+"""The HTTP statuses of errors, in one place, and the one form that all error answers take.
 
 A request that is wrong ends in 4xx; 5xx means that something is wrong here: a full disk, or a bug.
 """

@@ -1,4 +1,4 @@
-"""What goes in and out of the HTTP API, beside what the store's records and the wire's messages already are."""
+"""The request and answer types of the HTTP API, beside the store's records and the wire's messages."""
 
 from __future__ import annotations
 

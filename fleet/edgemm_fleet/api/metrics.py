@@ -1,4 +1,4 @@
-"""The fleet in the text format of Prometheus, read from the database at each scrape."""
+"""The fleet's metrics in the text format of Prometheus, read from the database at each scrape."""
 
 from __future__ import annotations
 

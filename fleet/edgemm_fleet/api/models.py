@@ -1,7 +1,7 @@
-"""Models and their versions: who may publish, and publishing itself.
+"""The routes for models and their versions: publish a version, and let keys publish.
 
-The publisher signs on its own machine; here the signed role is checked against what was published before, the blobs
-against the manifest, and only then does the version become a target that devices can see.
+The publisher signs on its own machine. The server checks the signed role against what was published before, and the
+blobs against the manifest. Only then does the version become a target that devices can see.
 """
 
 from __future__ import annotations

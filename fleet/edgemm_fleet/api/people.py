@@ -1,4 +1,4 @@
-"""Tokens of people: made, listed and revoked by administrators."""
+"""The routes for people's tokens: administrators make, list and revoke them."""
 
 from __future__ import annotations
 

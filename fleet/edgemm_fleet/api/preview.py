@@ -1,7 +1,8 @@
-"""What a rollout would do if it started now: which devices in which group, and how many bytes each would fetch.
+"""The preview of a rollout: the devices of each group, and the bytes that each would fetch now. Pure.
 
-Pure. Bytes are those of the manifest and of the blobs of the first variant, in the plan's order, whose engine the
-device reported (of the first variant where it reported none); a delta or a blob that is there already makes it less.
+It tells what the rollout would do if it started now. The bytes are those of the manifest and of the blobs of one
+variant: the first in the plan's order whose engine the device reported, or the first of all where it reported none. A
+delta or a blob that is there already makes it less.
 """
 
 from __future__ import annotations

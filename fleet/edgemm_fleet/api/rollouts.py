@@ -1,4 +1,4 @@
-"""Rollouts: drafted, previewed, started, watched, halted, rolled back, canceled."""
+"""The routes for rollouts: draft, preview, start, watch, halt, roll back and cancel."""
 
 from __future__ import annotations
 

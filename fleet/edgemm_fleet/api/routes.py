@@ -1,7 +1,7 @@
-"""What a route is: an address, who may use it, what goes in and out, and the function that answers.
+"""The definition of a route: its address, the right to use it, its request and answer types, and its handler.
 
-The routes of all resources together are one table (`edgemm_fleet.api.table`). The web application dispatches on it
-and the OpenAPI document is generated from it, so that code and document cannot part.
+The routes of all resources together are one table (`edgemm_fleet.api.table`). The web application dispatches on it and
+the OpenAPI document is generated from it, so that the code and the document cannot differ.
 """
 
 from __future__ import annotations

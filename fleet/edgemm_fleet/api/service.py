@@ -1,4 +1,4 @@
-"""What concerns the server itself: is it there, who am I, what can it do, what do its counters say, who did what."""
+"""The routes about the server itself: health, the caller's identity, metrics and the audit log."""
 
 from __future__ import annotations
 

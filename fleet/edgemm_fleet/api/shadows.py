@@ -1,4 +1,4 @@
-"""Shadows: a version that runs beside the active one on devices, asked for, ended, and what it found."""
+"""The routes for shadows: run a version beside the active one on devices, end it, and show what it found."""
 
 from __future__ import annotations
 

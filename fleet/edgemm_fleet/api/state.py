@@ -1,4 +1,4 @@
-"""What the HTTP application works on, passed in by whoever starts it."""
+"""The state of the HTTP application, and its limits; both are passed in when the application is started."""
 
 from __future__ import annotations
 

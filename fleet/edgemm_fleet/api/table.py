@@ -1,4 +1,4 @@
-"""All routes of the API, resource by resource."""
+"""The table of all routes of the API, resource by resource."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Telemetry windows as the API shows them: the wire's one-letter fields under their names."""
+"""The API's view of telemetry windows: the wire's one-letter fields under full names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Enrolment tokens: made, listed and revoked by operators."""
+"""The routes for enrolment tokens: operators make, list and revoke them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The files of the TUF repository, as python-tuf's client asks for them."""
+"""The routes for the files of the TUF repository, under the names that python-tuf's client asks for."""
 
 from __future__ import annotations
 

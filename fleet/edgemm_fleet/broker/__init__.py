@@ -1,4 +1,4 @@
-"""The MQTT broker: an embedded one for a newcomer, and credentials for whichever broker a fleet uses."""
+"""The MQTT broker: an embedded one for new and small fleets, and credentials for whichever broker a fleet uses."""
 
 from edgemm_fleet.broker.access import MANAGER, BrokerRules
 from edgemm_fleet.broker.credentials import CredentialProvider, EmbeddedCredentials, StaticCredentials

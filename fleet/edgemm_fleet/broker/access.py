@@ -1,8 +1,8 @@
-"""Who may log in to the broker, and which topics are whose.
+"""The access rules of the broker: who may log in, and which topics each client may use.
 
-A device logs in with its id as client id and user name, publishes only under its own name and only what devices say,
-and hears only what the fleet says to it. The manager's user may do everything under its fleet. Wildcards are the
-manager's alone.
+A device logs in with its id as client id and user name. It publishes only under its own name, and only on the channels
+of devices. It hears only what the fleet sends to it. The manager's user may do everything under its fleet. Wildcards
+are the manager's alone.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""How devices get to the broker: one provider for each kind of broker, behind one Protocol.
+"""The broker logins of devices: one provider for each kind of broker, behind one Protocol.
 
-The hash of each device's broker password is in the store; a provider says what a device needs to log in, and tells
-the broker when devices came or went.
+The store holds the hash of each device's broker password. A provider says what a device needs to log in, and tells the
+broker when devices came or went.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The embedded broker: amqtt in a thread of its own, with this fleet's rules.
 
-For a newcomer and for small fleets; it keeps nothing over a restart, which is why nothing relies on retained messages.
-What amqtt 0.12 does that a fleet cannot live with is corrected in `FleetBroker`, each with its reason.
+It is meant for newcomers and small fleets. It keeps nothing over a restart, which is why nothing relies on retained
+messages. `FleetBroker` corrects the behaviour of amqtt 0.12 that a fleet cannot live with, and gives each reason.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Mosquitto: a password file, an ACL file and a configuration in one folder, and a signal when they changed.
+"""The configuration files of Mosquitto: passwords, ACL and main file in one folder, reloaded by a signal.
 
     mosquitto -c FOLDER/mosquitto.conf
 

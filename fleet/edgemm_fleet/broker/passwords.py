@@ -1,7 +1,7 @@
 """Password hashes as Mosquitto's password file writes them: PBKDF2-HMAC-SHA512, `$7$ITERATIONS$SALT$HASH`.
 
 One format serves the embedded broker and Mosquitto, so that a fleet can move from one to the other. Broker passwords
-are made by machines and hold at least 128 random bits: iterations add nothing to those, so there are few.
+are made by machines and hold at least 128 random bits. More iterations would add nothing to that, so there are few.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""The fleet manager's HTTP API from the outside: what the command line is made of.
+"""The client of the fleet manager's HTTP API, on which the commands of `edgemm fleet` are built.
 
 from edgemm_fleet.client import FleetClient, read_profile
 
 client = FleetClient(read_profile())
 for device in client.devices():
-print(device.device.id)
+    print(device.device.id)
 """
 
 from edgemm_fleet.client.fleet import FleetClient

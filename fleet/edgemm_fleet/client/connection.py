@@ -1,6 +1,6 @@
-"""One server over HTTP: a pinned certificate, a bearer token, and errors that say what to do.
+"""The HTTP connection to one server: a pinned certificate, a bearer token, and errors that name the next step.
 
-Plain `http://` is for loopback only. With a fingerprint the server is known by its certificate and by nothing else.
+Plain `http://` is for loopback only. With a fingerprint, the server is known by its certificate and by nothing else.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`FleetClient`: every operation of the API as a typed method.
+"""The client class `FleetClient`: every operation of the API as a typed method.
 
 Lists are iterators that fetch page after page as they are read.
 """

@@ -1,4 +1,4 @@
-"""Which fleet this user works with: URL, token, pinned certificate and TUF root, in a file that only they can read."""
+"""The user's profile of a fleet: URL, token, pinned certificate and TUF root, in a private file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Publishing: verify the bundle, upload what is missing, sign with the publisher's own key, hand in.
+"""The publishing of a bundle: verify it, upload missing blobs, sign with the publisher's key, hand it in.
 
 The key is made at first use and never leaves this machine.
 """

@@ -1,7 +1,7 @@
-"""The fleet's TUF repository as a publisher sees it: through python-tuf's client, from the root pinned at login.
+"""A publisher's view of the fleet's TUF repository, through python-tuf's client and the root pinned at login.
 
-So nothing that a server says can make a publisher sign what it did not mean to: the role that it extends is one that
-a publisher of this model signed, and never an older one than was seen before.
+So nothing that a server says can make a publisher sign what it did not mean to. The role that it extends was signed by
+a publisher of this model, and is never older than one that was seen before.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""The commands of `edgemm fleet`, grouped by what they are about."""
+"""The commands of `edgemm fleet`, grouped by subject."""

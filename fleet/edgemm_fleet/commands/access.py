@@ -1,4 +1,4 @@
-"""`edgemm fleet login`, `token`, `people` and `audit`: who may do what, and who did."""
+"""The commands `edgemm fleet login`, `token`, `people` and `audit`: access to a fleet, and its audit log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`edgemm fleet devices`."""
+"""The commands `edgemm fleet devices`: list, show, label and remove devices."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`edgemm fleet models`: what is published, and who may publish."""
+"""The commands `edgemm fleet models`: list published versions, and let keys publish."""
 
 from __future__ import annotations
 

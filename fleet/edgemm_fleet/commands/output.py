@@ -1,4 +1,4 @@
-"""How commands print: JSON for programs, tables and ages for people."""
+"""The output of the fleet's commands: JSON for programs, tables and ages for people."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Kinds of values on the command line: durations, labels, sizes of groups, addresses."""
+"""The command-line parameters of the fleet's commands: durations, labels, conditions, sizes of groups.
+
+It also makes the client of the fleet that this user is logged in to.
+"""
 
 from __future__ import annotations
 

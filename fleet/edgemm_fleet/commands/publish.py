@@ -1,4 +1,4 @@
-"""`edgemm fleet publish`."""
+"""The command `edgemm fleet publish`: verifies, uploads and signs a bundle as a version of its model."""
 
 from __future__ import annotations
 

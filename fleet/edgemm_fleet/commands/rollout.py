@@ -1,4 +1,4 @@
-"""`edgemm fleet rollout`: bring a version to devices, group after group."""
+"""The commands `edgemm fleet rollout`: bring a version to devices, group after group."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`edgemm fleet init` and `edgemm fleet serve`."""
+"""The commands `edgemm fleet init` and `edgemm fleet serve`: make a fleet, and run its manager."""
 
 from __future__ import annotations
 

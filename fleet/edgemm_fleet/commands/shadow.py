@@ -1,4 +1,4 @@
-"""`edgemm fleet shadow`: a version beside the active one, on a share of its requests."""
+"""The commands `edgemm fleet shadow`: run a version beside the active one, on a share of its requests."""
 
 from __future__ import annotations
 

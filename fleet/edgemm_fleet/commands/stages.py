@@ -1,4 +1,4 @@
-"""The options of `rollout create` that say in which groups, and when each goes on or halts."""
+"""The options of `rollout create` for groups, and for the thresholds and times by which each goes on or halts."""
 
 from __future__ import annotations
 

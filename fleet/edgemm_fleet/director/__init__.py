@@ -1,1 +1,1 @@
-"""What each device is told: `desired` composed of its assignments, signed, and sent until the broker has it."""
+"""The director: composes `desired` from a device's assignments, signs it, sends it until the broker has it."""

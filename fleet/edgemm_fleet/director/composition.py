@@ -1,7 +1,7 @@
-"""The next `desired` of a device: when its generation rises, and when only its expiry moves.
+"""The composition of a device's next `desired`: a higher generation, a renewal of the same one, or no change.
 
-* Content that differs from what was sent last, or a device that reported a higher generation than was ever sent (the
-  database is an older backup), gets generation max(sent, reported) + 1.
+* The generation becomes max(sent, reported) + 1 if the content differs from what was sent last, or if the device
+  reported a higher generation than was ever sent (the database is an older backup).
 * The same content near its expiry is renewed: same generation, later expiry.
 * Otherwise nothing changes.
 """

@@ -1,7 +1,7 @@
-"""The director: writes what a device is told into the store, and signs it with the director key.
+"""The director: writes each device's `desired` into the store, and signs it with the director key.
 
 Everything here happens in the caller's transaction, so that a decision and the `desired` that follows from it are
-stored together. `edgemm_fleet.director.outbox` sends what is stored.
+stored together. `edgemm_fleet.director.outbox` sends the stored `desired`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Sends what is `unsent` in the store, and notes what the broker has.
+"""The outbox: sends every `desired` that is `unsent` in the store, and notes which ones the broker has.
 
-A `desired` counts as sent when the broker acknowledged it, and as answered when the device reports its generation;
-one that a connected device does not answer is sent again, for a broker may lose what it acknowledged.
+A `desired` counts as sent when the broker acknowledged it, and as answered when the device reports its generation. One
+that a connected device does not answer is sent again, since a broker may lose what it acknowledged.
 """
 
 from __future__ import annotations

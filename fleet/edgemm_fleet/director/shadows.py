@@ -1,4 +1,4 @@
-"""What an operator may ask of shadows; each act is one transaction and one line of the audit log."""
+"""An operator's actions on shadows; each is one transaction and one line of the audit log."""
 
 from __future__ import annotations
 

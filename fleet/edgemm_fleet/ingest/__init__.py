@@ -1,1 +1,4 @@
-"""What devices say: received, checked, stored once, acknowledged when it is durable, and acted on."""
+"""The ingest of devices' messages: receives, checks and stores them, acknowledges what is durable, and acts.
+
+Each message is stored once.
+"""

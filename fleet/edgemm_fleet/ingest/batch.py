@@ -1,6 +1,7 @@
-"""A batch of messages: checked, stored, and acted on in one transaction; acknowledged by the caller when it is durable.
+"""The processing of a batch of messages: they are checked, stored and acted on in one transaction.
 
-Storing is idempotent, so a batch may be given again after a failure, and devices may send what they like twice.
+The caller acknowledges them when the batch is durable. Storing is idempotent, so a batch may be given again after a
+failure, and devices may send everything twice.
 """
 
 from __future__ import annotations

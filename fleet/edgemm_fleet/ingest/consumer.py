@@ -1,4 +1,4 @@
-"""The thread between the broker and the store: gathers what arrived into batches, and acknowledges what is durable."""
+"""The thread between the broker and the store: gathers messages into batches, and acknowledges what is durable."""
 
 from __future__ import annotations
 

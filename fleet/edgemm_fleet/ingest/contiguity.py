@@ -1,7 +1,7 @@
-"""Up to where nothing of a numbered stream is missing.
+"""The contiguous part of a numbered stream: the position up to which nothing is missing.
 
-A device numbers what it sends from 1 and says with each item its `floor`: nothing below that will come any more.
-Everything up to the returned position is therefore stored or given up by the device, and may be acknowledged.
+A device numbers what it sends from 1 and gives with each item its `floor`: nothing below that will come any more.
+Everything up to the returned position is therefore stored, or given up by the device, and may be acknowledged.
 """
 
 from __future__ import annotations

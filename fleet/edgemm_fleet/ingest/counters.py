@@ -1,4 +1,4 @@
-"""How many messages came, were stored, and were refused; for `/metrics`."""
+"""Counters of the messages that came, were stored, and were refused; for `/metrics`."""
 
 from __future__ import annotations
 

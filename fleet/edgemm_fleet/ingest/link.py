@@ -1,6 +1,7 @@
-"""The manager's connection to the broker: subscribed to what devices say, and reconnecting for ever.
+"""The manager's connection to the broker: subscribed to devices' messages, and reconnecting for ever.
 
-Each connection is a new paho client: what an old one still had to send is in the store and is sent anew from there.
+Each connection is a new paho client. Messages that an old one still had to send are in the store, and are sent anew
+from there.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Whether a device is connected, from `status` messages in any order.
+"""The presence of a device: online or offline, from `status` messages in any order.
 
-A connection is named by (boot, connection number) and boots are ordered by their counter; both only rise. `offline`,
-the last will, counts only if it names the current connection: one that comes late, after the device is back, says
-nothing. Two boots with one counter, or an ended boot that opens new connections, mean that two devices live under one
-identity: a cloned SD card.
+A connection is named by (boot, connection number), and boots are ordered by their counter; both only rise. `offline` is
+the last will, and counts only if it names the current connection: one that comes late, after the device is back, says
+nothing. Two boots with the same counter, or an ended boot that opens new connections, mean that two devices live under
+one identity: a cloned SD card.
 """
 
 from __future__ import annotations

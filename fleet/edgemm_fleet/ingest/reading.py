@@ -1,4 +1,4 @@
-"""One MQTT message of a device, read and checked: whose it is, that its topic says the same, and who signed it."""
+"""The reader of one MQTT message of a device: checks the sender, the topic and the signature."""
 
 from __future__ import annotations
 

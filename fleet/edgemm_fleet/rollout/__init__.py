@@ -1,5 +1,5 @@
-"""Rollouts: which devices get a version next, and when to stop.
+"""Rollouts: decide which devices get a version next, and when to stop.
 
-`plan`, `members`, `tally`, `judgement`, `selection` and `machine` decide and do no I/O; `runner` is the shell that
-reads and writes the store, `operations` what an operator may ask of it.
+`plan`, `members`, `tally`, `judgement`, `selection` and `machine` decide and do no I/O. `runner` is the shell that
+reads and writes the store, and `operations` holds the actions of an operator.
 """

@@ -1,6 +1,6 @@
-"""Gives a rollout's version to devices, and takes it back: assignments, attempts and `desired` together.
+"""The assigner of a rollout's version: gives it to devices, and takes it back.
 
-Works on whole groups, in the caller's transaction.
+Assignments, attempts and `desired` change together, for whole groups, in the caller's transaction.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Why a group's devices did not commit: each reason with its count, one device and what that said. Pure.
+"""The explanation of a group's failures: each reason with its count, one device and what that said. Pure.
 
     selftest_failed (2): cam-1: output probs: expected …; no_space (1): cam-4: needs 3.1 MB …
 

@@ -1,4 +1,4 @@
-"""What a device's report, or its silence, means for its part in a rollout.
+"""The judgement of one member of a rollout, by its device's newest report or by its silence.
 
 Only the newest report of a device is judged (the store drops older ones), so that any order, loss and repetition of
 reports ends in the same state. Time and report are arguments; nothing here reads a clock or a store.

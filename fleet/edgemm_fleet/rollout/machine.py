@@ -1,10 +1,10 @@
-"""What a rollout does next.
+"""The rollout state machine: decides the next step of a rollout.
 
 A rollout advances group by group:
 
 * a group starts only when the one before it reached its success threshold and soaked;
 * one group above its error threshold, whichever of those that started, halts the whole rollout, once;
-* what is unfinished has a deadline: members have theirs, a draft and a roll-back have the rollout's.
+* everything unfinished has a deadline: members have their own, a draft and a roll-back have the rollout's.
 
 `decide` is called with the numbers after each change, again and again until it has nothing more to say. Time and
 numbers are arguments: nothing here reads a clock, a socket or a store.

@@ -1,4 +1,4 @@
-"""Where one device stands in a rollout, as the fleet manager sees it."""
+"""The members of a rollout: the state of one device in it, as the fleet manager sees it."""
 
 from __future__ import annotations
 

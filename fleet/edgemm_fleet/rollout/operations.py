@@ -1,4 +1,4 @@
-"""What an operator may ask of rollouts; each act is one transaction and one line of the audit log.
+"""An operator's actions on rollouts; each is one transaction and one line of the audit log.
 
 rollout = operations.create(plan, actor="person:ann")
 operations.start(rollout.id, actor="person:ann")

@@ -1,4 +1,4 @@
-"""What an operator asks of a rollout: which version, for whom, in which groups, and when to stop.
+"""The plan of a rollout: the version, the devices, the groups, and the thresholds at which it stops.
 
     Plan(model="digits", version="1.1.0", digest=…, groups=(Group(count=1), Group(percent=10), Group(percent=100)))
 

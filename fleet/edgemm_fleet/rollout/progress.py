@@ -1,4 +1,4 @@
-"""How far a rollout is."""
+"""The progress of a rollout and of its groups."""
 
 from __future__ import annotations
 

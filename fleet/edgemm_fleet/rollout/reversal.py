@@ -1,4 +1,7 @@
-"""What a device is told when a version is taken back from it: what it really runs, not what it was last told to."""
+"""The reversal of an assignment: the version that a device is told when a rollout's version is taken back from it.
+
+That is the version that it really runs, not the one that it was last told to run.
+"""
 
 from __future__ import annotations
 

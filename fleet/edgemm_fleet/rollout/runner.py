@@ -1,7 +1,8 @@
-"""The shell around the decisions: reads reports and numbers from the store, writes members and `desired` back.
+"""The rollout runner: reads reports and numbers from the store, and writes members and `desired` back.
 
-Everything happens in the caller's transaction. What `ingest` stored, what was decided on it and what devices are told
-because of it therefore become durable together: a manager that is killed anywhere goes on where it was.
+It is the shell around the decisions. Everything happens in the caller's transaction. So what `ingest` stored, what was
+decided on it, and what devices are told because of it become durable together: a manager that is killed anywhere goes
+on where it was.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Which devices a group takes.
+"""The selection of the devices that a group takes.
 
-The first group's members are fixed when it starts; each later group looks anew at who matches. Devices that are
-connected come first, then an order that is the same every time for one rollout and different for another. A device is
-a member once; only those that timed out earlier are taken again, all of them, by the last group.
+The first group's members are fixed when it starts; each later group looks anew at which devices match. Devices that are
+connected come first. After that, the order is always the same for one rollout, and different for another. A device is a
+member once; only the last group takes devices again: all those that timed out earlier.
 """
 
 from __future__ import annotations

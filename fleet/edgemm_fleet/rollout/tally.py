@@ -1,10 +1,10 @@
-"""How many members of a group are where, and what these numbers mean against the group's thresholds.
+"""The tally of a group: counts its members by state, and holds the counts against the group's thresholds.
 
     errors ÷ judged > error_threshold        → too many errors
     committed ÷ judged >= success_threshold  → enough successes
 
 where `judged` are the members that reported the generation and were not excused. Neither is decided before
-`min_reached` of the members reported; only errors that exceed the threshold of *all* members are decided at once, for
+`min_reached` of the members reported. Only errors that exceed the threshold of *all* members are decided at once, since
 no further report could make up for them.
 """
 

@@ -1,4 +1,4 @@
-"""All that the fleet manager knows, in one SQLite database.
+"""The store: the whole state of the fleet manager in one SQLite database.
 
     from edgemm_fleet.store import Store, devices
 

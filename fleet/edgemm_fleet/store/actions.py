@@ -1,4 +1,4 @@
-"""One-off actions (`diagnose`, `prune`, `restart`, `selftest`) and what came of them."""
+"""The store's table of one-off actions (`diagnose`, `prune`, `restart`, `selftest`) and their results."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""What the fleet wants of each device, model by model, and which attempts it has made.
+"""The store's table of assignments: what the fleet wants of each device, by model, and the attempts made.
 
-An attempt is spent when it failed on the device or was taken back. The next one then gets a higher number: a device
-tries a failed one never again, and what it last said of an ended attempt must not pass for the next one's end.
+An attempt is spent when it failed on the device or was taken back. The next one then gets a higher number. A device
+never tries a failed attempt again, and its last report of an ended attempt must not pass for the end of the next one.
 
-All functions take many devices at once, for a group starts, and a halt comes, for all of them in one transaction.
+All functions take many devices at once, since a group starts, or halts, for all its devices in one transaction.
 """
 
 from __future__ import annotations

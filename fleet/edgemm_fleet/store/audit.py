@@ -1,4 +1,4 @@
-"""Who did what to what, and when; only ever added to."""
+"""The audit log: who did what to what, and when. Entries are only ever added."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The database file: opened once, read by many threads, written by one at a time.
+"""The database file of the store: opened once, read by many threads, written by one at a time.
 
     store = Store.open(folder / "fleet.db")
     with store.write() as tx:

@@ -1,6 +1,6 @@
-"""The composed `desired` of each device, with its outbox.
+"""The store's table of each device's composed `desired`, with its outbox.
 
-`edgemm_fleet.director` composes it of the device's assignments. A row stays `unsent` until the broker has it, so that
+`edgemm_fleet.director` composes it from the device's assignments. A row stays `unsent` until the broker has it, so that
 a killed manager sends it after its restart.
 """
 

@@ -1,4 +1,4 @@
-"""Devices: who enrolled, with which key and labels, and who is connected."""
+"""The store's table of devices: their keys, labels, hashed credentials and presence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models, their published versions, and which blobs these need."""
+"""The store's tables of models, their published versions, and the blobs that these need."""
 
 from __future__ import annotations
 

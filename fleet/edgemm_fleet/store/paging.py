@@ -1,4 +1,4 @@
-"""Lists in parts, by key: `after` is the last key seen, so that a page costs the same wherever it lies."""
+"""Paging of lists by key: `after` is the last key seen, so that every page costs the same."""
 
 from __future__ import annotations
 

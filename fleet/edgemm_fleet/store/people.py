@@ -1,4 +1,4 @@
-"""People's tokens: one row a token, found by its hash; they expire and can be revoked."""
+"""The store's table of people's tokens: one row per token, found by its hash. Tokens expire and can be revoked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the store hands out: frozen values, never rows."""
+"""The records that the store hands out: frozen values, never rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The newest report of each device."""
+"""The store's table of the newest report of each device."""
 
 from __future__ import annotations
 

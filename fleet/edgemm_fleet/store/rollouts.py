@@ -1,4 +1,4 @@
-"""Rollouts, their groups' progress and their members."""
+"""The store's tables of rollouts, with their groups' progress, and of their members."""
 
 from __future__ import annotations
 

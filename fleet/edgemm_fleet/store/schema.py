@@ -1,4 +1,4 @@
-"""The tables of the fleet manager's database, and the number of their shape.
+"""The schema of the fleet manager's database: its tables, and its version number.
 
 Times are seconds since the Unix epoch (UTC), always passed in by the caller. Columns that end in `_json` hold one of
 our messages as JSON. Secrets are here only as hashes.

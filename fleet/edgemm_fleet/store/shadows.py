@@ -1,4 +1,4 @@
-"""Which version is to run as a shadow beside which model of which device."""
+"""The store's table of wanted shadows: the version that is to run beside a model of a device."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Events and telemetry windows: stored once each, and up to where nothing is missing."""
+"""The store's tables of events and telemetry windows: each is stored once.
+
+The store also notes the position in each stream up to which nothing is missing.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Enrolment tokens: how many devices one lets in, until when, with which labels. Their secrets are never stored."""
+"""The store's table of enrolment tokens: number of devices, expiry and labels. Their secrets are never stored."""
 
 from __future__ import annotations
 

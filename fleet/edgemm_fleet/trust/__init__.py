@@ -1,1 +1,1 @@
-"""Who may make a device run what: keys, certificate and the TUF repository of a fleet."""
+"""The trust of a fleet: the keys, the certificate and the TUF repository that decide what a device may run."""

@@ -1,4 +1,4 @@
-"""Tokens of people: a secret, and the fingerprint of the certificate of the server that made it.
+"""People's access tokens: a secret, and the fingerprint of the certificate of the server that made it.
 
 The text `emp1_…` is sent as it is: `Authorization: Bearer emp1_…`. The server keeps only its SHA-256.
 """

@@ -1,6 +1,6 @@
-"""The database's list of versions, which follows the TUF repository.
+"""The catalogue of versions: the database's list, which follows the TUF repository.
 
-A version is a target first and a row second; a manager that is killed between the two catches up when it starts.
+A version becomes a target first and a row second. A manager that is killed between the two catches up when it starts.
 """
 
 from __future__ import annotations

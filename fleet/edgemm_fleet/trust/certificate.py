@@ -1,8 +1,8 @@
 """The server's own TLS certificate: self-signed, pinned by its fingerprint in every token.
 
-Clients compare the SHA-256 of its DER form, so it needs no authority and its names matter to nobody but browsers.
-The key is ECDSA P-256, which every TLS client speaks. It is valid from 1970 on, for that is where a device without a
-battery-backed clock begins.
+Clients compare the SHA-256 of its DER form. So it needs no authority, and only browsers care about its names. The key
+is ECDSA P-256, which every TLS client speaks. The certificate is valid from 1970 on, since a device without a
+battery-backed clock begins there.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""A device's HTTP bearer and broker password: derived, so that the same enrolment has the same answer for ever.
+"""A device's HTTP bearer and broker password, derived so that the same enrolment has the same answer for ever.
 
-HKDF (RFC 5869) over the server's secret and the enrolment token's; the database keeps hashes alone, and neither a
-stolen database nor a stolen token is enough to log in.
+They are derived by HKDF (RFC 5869) from the server's secret and the enrolment token's. The database keeps hashes alone,
+and neither a stolen database nor a stolen token is enough to log in.
 """
 
 from __future__ import annotations

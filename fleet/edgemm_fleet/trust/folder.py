@@ -1,11 +1,11 @@
-"""What a fleet manager keeps on disk, and where.
+"""The fleet folder: everything that a fleet manager keeps on disk, and its place there.
 
-* `fleet.json`: name, public URL, format; written last by `init`, so that a folder with it is whole
+* `fleet.json`: name, public URL, format; written last by `init`, so that a folder with this file is complete
 * `fleet.db`: the database
 * `blobs/`: bundles' blobs by digest
 * `tuf/metadata/`, `tuf/targets/`: the TUF repository that devices read
-* `keys/`: what the running server needs: snapshot, timestamp and director key, the secret of devices' credentials
-* `offline-keys/`: what it does not need once models are authorised: root and targets key
+* `keys/`: the secrets of the running server: snapshot, timestamp and director key, the secret of devices' credentials
+* `offline-keys/`: root and targets key, which the server does not need once models are authorised
 * `tls/`: the certificate that tokens pin, and its key
 """
 

@@ -1,6 +1,6 @@
-"""A new fleet: its folder with all keys, the TLS certificate, the model repository and the database, in one step.
+"""The founding of a fleet in one step: folder, keys, TLS certificate, model repository and database.
 
-The folder is made beside its place and renamed into it, so that it is whole or not there.
+The folder is made beside its place and renamed into it, so that it is either whole or not there.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The keys of a fleet: which are made, where each lies, and which of them to take offline."""
+"""The keys of a fleet: those that the server uses, and those that are to be taken offline."""
 
 from __future__ import annotations
 

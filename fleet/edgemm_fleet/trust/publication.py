@@ -1,9 +1,9 @@
-"""One version of a model becomes a target: what the publisher signs, and what the server checks before it believes it.
+"""The publication of a version as a TUF target: the role that a publisher signs, and the server's checks. Pure.
 
-Pure. The publisher extends the role that it already signed (`extend`); the server compares the extension with the
-role it has (`check_extension`): one version up, nothing that was published changed, at most one target more, and that
-target is the manifest that came with it. The signed minimum version stands on every target of a role alike, so that a
-device sees it with any of them; it never goes down.
+The publisher extends the role that it already signed (`extend`). The server compares the extension with the role that
+it has (`check_extension`): one version up, nothing that was published changed, at most one target more, and that target
+is the manifest that came with it. Every target of a role carries the same signed minimum version, so that a device sees
+it with any of them. The minimum version never goes down.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The model repository on disk: a TUF repository that is consistent at every moment, also after a SIGKILL.
 
-What is current follows from `timestamp.json` alone: it names the snapshot, which names the version of every targets
-role. A change writes new files under new names first and replaces `timestamp.json` last, so a process that is killed
-in between leaves the older state and a few files that nobody refers to; the next change writes over them.
+`timestamp.json` alone says what is current: it names the snapshot, which names the version of every targets role. A
+change writes new files under new names first and replaces `timestamp.json` last. A process that is killed in between
+leaves the older state and a few files that nobody refers to; the next change writes over them.
 
     repository = ModelRepository(folder)
     repository.publish(publication, now=datetime.now(UTC))

@@ -1,4 +1,4 @@
-"""TUF metadata of a model repository: what the next version of each role is.
+"""The TUF roles of a model repository: makes the next version of each role's metadata.
 
 Pure: time is an argument, keys are signers, nothing is read or written. Names and lifetimes:
 

@@ -1,4 +1,4 @@
-"""One plain page that shows a fleet: devices, versions and rollouts, as the API tells them."""
+"""The web page of a fleet: one plain page of devices, versions and rollouts, as the API tells them."""
 
 from edgemm_fleet.web.page import page
 

@@ -1,7 +1,7 @@
 """The page under `/`: HTML, style and script of our own, from this package alone.
 
-The page itself says nothing about the fleet but its name; its script reads the API with a token that the user pastes,
-or that a link carries behind `#token=`, which browsers do not send to any server.
+The page itself tells only the fleet's name. Its script reads the API with a token. The user pastes the token, or a link
+carries it behind `#token=`, which browsers do not send to any server.
 """
 
 from __future__ import annotations

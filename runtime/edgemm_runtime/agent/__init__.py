@@ -1,1 +1,1 @@
-"""The device agent: enrols once, obeys `desired`, serves, and reports until what it said is stored."""
+"""The device agent: enrols once, obeys `desired`, serves models, and reports until its reports are stored."""

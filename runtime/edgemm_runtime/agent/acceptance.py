@@ -1,4 +1,4 @@
-"""Whether a `desired` whose signature holds becomes the state that this device works towards. Pure."""
+"""The acceptance of a `desired` whose signature holds: decides whether this device works towards it. Pure."""
 
 from __future__ import annotations
 

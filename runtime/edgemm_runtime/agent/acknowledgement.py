@@ -1,7 +1,8 @@
-"""Which acknowledgements can be true. Pure.
+"""The check of acknowledgements: keeps those that can be true. Pure.
 
-Of this start the device knows how far it sent: the fleet cannot have stored what was never sent, and who says so has
-mixed something up, or lies. Of an earlier start the fleet may know more than this one does, and is believed.
+For its present start, the device knows how far it sent. The fleet cannot have stored what was never sent, so an
+acknowledgement of more is a mistake or a lie. For an earlier start the fleet may know more than this start does, and is
+believed.
 """
 
 from __future__ import annotations

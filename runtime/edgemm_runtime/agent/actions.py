@@ -1,7 +1,8 @@
 """One-off actions, each done once by its id: `selftest`, `prune`, `restart`, `diagnose`; others are unsupported.
 
-Results are remembered on disk. The others can be repeated without harm and are noted when they are done; a restart is
-noted before it, and not made where it cannot be, or it would never end.
+Results are remembered on disk. A restart is noted before it happens, and does not happen if it cannot be noted;
+otherwise the restarts would never end. The other actions can be repeated without harm, and are noted when they are
+done.
 """
 
 from __future__ import annotations

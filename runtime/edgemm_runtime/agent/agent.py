@@ -1,7 +1,7 @@
-"""The device agent: its parts put together, and the loop that hears the broker and speaks to it.
+"""The device agent: puts its parts together, and runs the loop that hears the broker and speaks to it.
 
-Predictions are served in the threads of `ModelServer`, updates made in one thread a model, the broker kept in the
-link's thread; this loop, in the thread that calls `run`, joins them. None of them can stop the serving of another.
+The threads of `ModelServer` serve predictions. Each model has a thread for its updates, and the link has one for the
+broker. This loop, in the thread that calls `run`, joins them. None of them can stop the serving of another.
 """
 
 from __future__ import annotations

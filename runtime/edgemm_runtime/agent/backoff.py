@@ -1,7 +1,7 @@
-"""How long to wait before the next try: full jitter over an exponential ceiling. Pure.
+"""The backoff before the next try: full jitter over an exponential ceiling. Pure.
 
-Full jitter (a uniform draw below the ceiling) spreads a fleet that lost its server at one moment best; see M. Brooker,
-"Exponential Backoff And Jitter", 2015.
+Full jitter is a uniform draw below the ceiling. It spreads a fleet that lost its server at one moment best; see M.
+Brooker, "Exponential Backoff And Jitter", 2015.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the actions `selftest`, `prune` and `diagnose` do; each answers in words for an operator."""
+"""The handlers of the actions `selftest`, `prune` and `diagnose`; each answers in words for an operator."""
 
 from __future__ import annotations
 

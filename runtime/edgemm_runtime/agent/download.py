@@ -1,8 +1,9 @@
-"""Blobs over HTTP, resumed where they stopped.
+"""The download of blobs over HTTP, resumed where it stopped.
 
-What has arrived lies in `partial/<sha256>`; its length is how far the download came, made durable every so many
-bytes. A blob gets its name only when all its bytes are there and hash to it. A server that ignores `Range` costs a
-new start, wrong bytes too; more bytes than the manifest says are never kept.
+The bytes that have arrived lie in `partial/<sha256>`, and are made durable every so many bytes; the length of that file
+tells how far the download came. A blob gets its name only when all its bytes are there and hash to it. The download
+begins anew when the server ignores `Range`, and when the bytes are wrong. More bytes than the manifest says are never
+kept.
 """
 
 from __future__ import annotations

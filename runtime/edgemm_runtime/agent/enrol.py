@@ -1,7 +1,7 @@
-"""Enrolment: once in a device's life it shows its token and its own public key, and learns who it is.
+"""The enrolment of this device: once in its life it shows its token and public key, and learns its identity.
 
 The key is made and durable before it is sent. The same token and key get the same answer, so that a crash before the
-answer was kept strands nobody: the next start asks again.
+answer was kept does no harm: the next start asks again.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The serving process as the agent sees it: swap a model in, take it out, check it, read its counters."""
+"""The agent's interface to the serving process: swap a model in, take it out, check it, read its counters."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""What waits for the agent's loop: signals of its own threads, and messages of the broker, never more than a bound.
+"""The inbox of the agent's loop: signals of its own threads, and a bounded number of the broker's messages.
 
-A broker may send faster than a device obeys. Of each channel the latest messages are kept and the oldest dropped: an
-acknowledgement says everything that an earlier one said, and of the desired states the highest generation counts,
-which the fleet manager sends again when a device reports another. What waits already is not kept twice.
+A broker may send faster than a device obeys. Of each channel the latest messages are kept and the oldest are dropped.
+That does no harm: an acknowledgement says everything that an earlier one said, and of the desired states the highest
+generation counts, which the fleet manager sends again when a device reports another. A message that waits already is
+not kept twice.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The connection to the broker: MQTT 3.1.1 by paho-mqtt, for ever, in one thread.
+"""The device's connection to the broker: MQTT 3.1.1 by paho-mqtt, in one thread, reconnecting for ever.
 
-Each connection has its own number and its own last will, `status` offline naming that number; after CONNACK the
-device subscribes, says that it is online, and lets the agent report. A broker that is down costs pauses that grow,
-and nothing else: what is to be said waits in the spool.
+Each connection has its own number and its own last will, `status` offline with that number. After CONNACK the device
+subscribes, says that it is online, and lets the agent report. A broker that is down costs growing pauses, and nothing
+else: unsent messages wait in the spool.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Starting and stopping a device agent in this process: state folder, HTTP server, identity, agent, signals."""
+"""The start and stop of a device agent in this process: state folder, HTTP server, identity, agent, signals."""
 
 from __future__ import annotations
 

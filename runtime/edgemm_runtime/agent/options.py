@@ -1,4 +1,4 @@
-"""What a device agent is started with; loaded once by the command line and passed in."""
+"""The options and limits of a device agent; the command line loads them once and passes them in."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""Whether a model on trial goes on, stays for good or is turned back. Pure: figures and elapsed time are arguments.
+"""The judgement of a model on probation: it goes on, is committed, or is rolled back. Pure.
 
-The rules are those of `edgemm.messages.Probation`; durations are of the monotonic clock.
+Figures and elapsed time are arguments. The rules are those of `edgemm.messages.Probation`; durations are of the
+monotonic clock.
 """
 
 from __future__ import annotations

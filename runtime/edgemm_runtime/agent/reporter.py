@@ -1,7 +1,7 @@
-"""What the device has to say, numbered, signed and spooled; the shell around `reports`, `telemetry` and `window`.
+"""The reporter of the device: numbers, signs, spools and sends its messages.
 
-`pump` publishes `reported` when something changed and sends what waits in the spool; without a connection it does
-nothing, and nothing is lost.
+It is the shell around `reports`, `telemetry` and `window`. `pump` publishes `reported` when something changed, and
+sends the messages that wait in the spool. Without a connection it does nothing, and nothing is lost.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the device says of itself: `reported` out of its models' records, events out of transitions. Pure."""
+"""The composition of reports: `reported` from the models' records, and events from their transitions. Pure."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""The fleet's model repository through python-tuf's client, over the pinned connection and by trusted time.
+"""The device's view of the fleet's model repository: python-tuf's client, the pinned connection, trusted time.
 
     repository.manifest(desired_model)     the manifest that a publisher signed, or a TrustError
-    repository.director()                  who may sign `desired`
+    repository.director()                  the document that names the signers of `desired`
 
-Neither the broker nor a stolen director key can make a device run what a publisher did not sign: name, version and
+Neither the broker nor a stolen director key can make a device run a model that no publisher signed: name, version and
 digest of `desired` must agree with the TUF target.
 """
 

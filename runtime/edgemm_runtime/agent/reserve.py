@@ -1,11 +1,11 @@
-"""Room on the disk that is kept for the device's own state: a file that is given back, piece by piece, when it is full.
+"""The disk reserve: a file that keeps room for the device's own state, and gives it back in pieces on a full disk.
 
     reserve = Reserve(folder / "reserve", size_bytes=1024 * 1024)
     reserve.fill()                  # where there is room
     with reserve.lent(8192):        # what is written in here finds so much room, unless others are faster
         ...
 
-Never more than a piece is free at a time, so that whoever fills the disk cannot take it all at once; afterwards the
+Never more than a piece is free at a time, so that whoever fills the disk cannot take it all at once. Afterwards the
 file takes back what is left of the piece.
 """
 

@@ -1,4 +1,4 @@
-"""What shadows found, as telemetry tells it, and with how much less of it a window may go. Pure."""
+"""The counters of shadows in telemetry, and their reduction until a window fits. Pure."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Brings the shadows that the fleet wants, in a thread: downloaded and checked as any bundle, run, ended.
+"""The shadow keeper: a thread that downloads, checks, runs and ends the shadows that the fleet wants.
 
-Nothing that happens here touches what serves: a shadow that cannot be had or run is told in `reported`, and tried again
-after a while where the reason may pass. What is wanted lies in `desired.json`, so that nothing is kept here.
+A shadow is fetched and checked as any bundle is. Nothing that happens here touches the models that serve. A shadow that
+cannot be fetched or run is told in `reported`, and tried again after a while if the reason may pass. The wanted shadows
+are part of `desired.json`, so that nothing is kept here.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What to do about the shadow that is wanted beside one model. Pure.
+"""The plan for the shadow of one model: decides the next step towards what is wanted. Pure.
 
-Updates go first: a shadow runs only while its model's own update is over, is fetched only while no update looks for
-room, and gives up its room on the disk to one that does.
+Updates go first. A shadow runs only while its model's own update is over, and is fetched only while no update looks for
+room. It gives up its room on the disk to an update that does.
 """
 
 from __future__ import annotations

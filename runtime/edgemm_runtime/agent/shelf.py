@@ -1,4 +1,4 @@
-"""Manifests and blobs of the versions that a device holds, and the removal of what none of its models needs."""
+"""The shelf: manifests and blobs of the versions on a device, and the removal of those that no model needs."""
 
 from __future__ import annotations
 

@@ -1,14 +1,14 @@
-"""A `reported` that is too long for a control message, made short enough. Pure.
+"""The shortening of a `reported` that is too long for a control message. Pure.
 
-What is left out first is what the fleet manager can best do without, and only as much as it takes:
+The fleet manager can do best without the parts that are left out first. No more is left out than it takes:
 
 1. words: the details of models, of their shadows and of actions' results;
-2. history: what a roll-back would return to, and the rollout of the last update;
+2. history: the version that a roll-back would return to, and the rollout of the last update;
 3. all but the latest results of actions;
 4. the engines;
 5. models, those at the end first: the ones that are not wanted.
 
-Name, state, reason, digest and what is active are told of every model that is told at all.
+Every model that remains keeps its name, state, reason, digest and active version.
 """
 
 from __future__ import annotations

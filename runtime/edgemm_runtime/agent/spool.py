@@ -1,14 +1,15 @@
-"""Events and telemetry that the fleet has not acknowledged as stored: bounded, durable, in order.
+"""The spool: events and telemetry that the fleet has not acknowledged as stored; bounded, durable, in order.
 
 Events are on the disk when `add` returns. Windows of telemetry wait in memory until they are due, and are sent from
-there: one that is acknowledged by then is never written, and one that is not is written with others, in one commit. A
-loss of power costs what waits in memory, and nothing else. What is written stays within a budget (`write_budget`).
+there. A window that is acknowledged by then is never written; one that is not is written with others, in one commit. A
+loss of power costs what waits in memory, and nothing else. Writes stay within a budget (`write_budget`).
 
-Beyond the cap the oldest messages are dropped and counted, and so is what nobody can read any more, whose row storage
-or another version has damaged; otherwise only an acknowledgement drops one. A full disk
-costs the new message, which is counted, and nothing else; a message with a source is not lost, for the source tells it
-again. Every message has (boot, stream, sequence from 1), and a boot id is never used again; what earlier boots left is
-sent before what this one adds.
+Three things drop a message. An acknowledgement does. Beyond the cap, the oldest messages are dropped and counted.
+Messages that nobody can read any more are dropped and counted too: storage or another version has damaged their rows.
+
+A full disk costs the new message, which is counted, and nothing else. A message with a source is not lost, since the
+source tells it again. Every message has (boot, stream, sequence from 1), and a boot id is never used again. Messages of
+earlier boots are sent before those of this one.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""The spool's SQLite database: messages, what was spooled already, and the budget, changed in one commit each.
+"""The spool's SQLite database: messages, serials already spooled, and the write budget, changed in one commit each.
 
-A write-ahead log: one fsync a commit. The database is this process's alone, so that SQLite keeps the index of its log
-in its own memory: as a file it would cost the card more than the messages do, for each commit changes most pages of it.
+It uses a write-ahead log: one fsync per commit. Only this process uses the database, so SQLite keeps the index of its
+log in its own memory. As a file, the index would cost the card more than the messages do, since each commit changes
+most of its pages.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a spool is opened with."""
+"""The settings of a spool: whose messages it keeps, and its limits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The device's state folder: where each document lies, read back with its version checked, written durably.
+"""The device's state folder: the place of each document, its reading with a version check, its durable writing.
 
 One agent at a time holds the folder, by a lock that the kernel drops when the process ends.
 """

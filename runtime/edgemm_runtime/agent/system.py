@@ -1,4 +1,4 @@
-"""How the box is: temperature, throttling, load, memory, disk. What cannot be read is None."""
+"""The gauges of this machine: temperature, throttling, load, memory, disk. One that cannot be read is None."""
 
 from __future__ import annotations
 

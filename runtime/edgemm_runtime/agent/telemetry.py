@@ -1,4 +1,4 @@
-"""One telemetry window out of counters and gauges, never larger than the limit. Pure."""
+"""The composition of one telemetry window from counters and gauges, never larger than the limit. Pure."""
 
 from __future__ import annotations
 

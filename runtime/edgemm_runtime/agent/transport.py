@@ -1,6 +1,6 @@
-"""HTTP to the fleet manager: its certificate pinned, the device's bearer on every request, redirects refused.
+"""The HTTP client of the fleet manager: its certificate pinned, the device's bearer sent, redirects refused.
 
-With a fingerprint the certificate is pinned and its names do not matter; without one an https server must have a
+With a fingerprint the certificate is pinned and its names do not matter. Without one, an https server must have a
 public certificate. Plain http goes to loopback only.
 """
 

@@ -1,8 +1,8 @@
-"""Which time to believe on a machine whose clock may be years off. Pure.
+"""Trusted time: the time to believe on a machine whose clock may be years off. Pure.
 
 Trusted time = max(system clock, last trusted time on disk, build time); it only rises. It is a lower bound of the real
-time: what has expired by it has expired, while "not yet valid" can only be said by a clock that is plausible.
-A clock before the last trusted time, or more than ten years after this software was built, is implausible: it is not
+time. So what has expired by it has expired, while only a plausible clock can tell that something is not yet valid. A
+clock before the last trusted time, or more than ten years after this software was built, is implausible: it is not
 believed, and reported as not synced. Nothing that serves, commits or rolls back asks for the time.
 """
 

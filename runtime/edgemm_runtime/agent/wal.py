@@ -1,7 +1,7 @@
-"""Which pages SQLite has written to its write-ahead log, read from the log itself.
+"""The reader of SQLite's write-ahead log: finds the pages that were written, and counts their bytes.
 
 The layout is that of <https://www.sqlite.org/fileformat2.html#the_write_ahead_log>: a header of 32 bytes, then frames,
-each 24 bytes and a page. A log that was folded into its file is begun again from its first frame, with other salts.
+each 24 bytes and a page. After a log was folded into its file, it begins again from its first frame, with other salts.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""Which spooled messages to send now. Pure: ids, answers, the monotonic clock and random draws are arguments.
+"""The send window: decides which spooled messages to send now. Pure.
 
-In order, at most so many unacknowledged at a time; all over again after a reconnect, or when the oldest of them was
-not acknowledged for a while, which is longer each time that nobody answered at all: where a broker is up and no fleet
-manager hears, sending again stores nothing. Doubles are normal: the fleet manager drops them by their sequence.
+Ids, answers, the monotonic clock and random draws are arguments. Messages are sent in order, at most so many
+unacknowledged at a time. Sending begins again from the oldest one after a reconnect, and when the oldest was not
+acknowledged for a while. That time grows whenever nobody answered at all: where a broker is up and no fleet manager
+hears, sending again stores nothing. Doubles are normal: the fleet manager drops them by their sequence.
 """
 
 from __future__ import annotations

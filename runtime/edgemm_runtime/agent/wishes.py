@@ -1,7 +1,7 @@
-"""What the fleet wants of this device: received, verified, judged, kept as it came.
+"""The desired state of this device: received, verified, judged, and kept byte for byte.
 
-The director's keys come from the TUF target `director.json` and are cached, so that a device that comes up without a
-network verifies the envelope on its disk and goes on serving.
+The director's keys come from the TUF target `director.json` and are cached. So a device that comes up without a network
+verifies the envelope on its disk and goes on serving.
 """
 
 from __future__ import annotations

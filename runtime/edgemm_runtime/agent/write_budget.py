@@ -1,12 +1,13 @@
-"""What of the spool's messages goes to the disk now, what waits in memory, and what is dropped. Pure.
+"""The write budget of the spool: decides which messages are written, which wait, and which are dropped. Pure.
 
     budget = WriteBudget.full(32 * MIB)                   # or as it was kept, `at` the time that it is now
     decided = plan(budget.left_bytes, waiting, rules=rules, price=price)
     budget = budget.charged(written_bytes)
 
-A card wears by what is written to it. Of the bytes that a day may cost, a quarter may be written at once, five eighths
-come back evenly over a day, and an eighth is for what is paid when it is written to SQLite's log and written once more
-when that is folded into its file. So no 24 hours of running time ever cost more than the whole, whenever they begin.
+Writing wears a card. Of the bytes that a day may cost, a quarter may be written at once, and five eighths come back
+evenly over a day. The last eighth is for bytes that are paid when they are written to SQLite's log, and written once
+more when the log is folded into its file. So no 24 hours of running time ever cost more than the whole, whenever they
+begin.
 
 Time is the monotonic clock of the machine: jumps of the system clock neither free the budget nor lock it. After a start
 of the machine that clock begins again at 0, and only what it shows then counts as having passed. Events of updates go

@@ -1,1 +1,1 @@
-"""The machine under edgemm, as the kernel's files tell it: `parsing` is pure, `sysfs` reads. No tool is run."""
+"""Facts about the machine from the kernel's files: `parsing` is pure, `sysfs` reads. No program is run."""

@@ -1,4 +1,4 @@
-"""What the kernel's files about the machine say. Pure: their text is the argument, None or nonsense gives None."""
+"""Parsers for the kernel's files about the machine. Pure: the text is an argument; None or nonsense gives None."""
 
 from __future__ import annotations
 

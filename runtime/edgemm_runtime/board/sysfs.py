@@ -1,4 +1,7 @@
-"""Reads the kernel's files about the machine; what is not there, or not for this user, is None. Never blocks."""
+"""The reader of the kernel's files about the machine; a file that is missing or closed to this user gives None.
+
+It never blocks.
+"""
 
 from __future__ import annotations
 

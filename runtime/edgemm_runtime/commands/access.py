@@ -1,4 +1,4 @@
-"""Options of `edgemm run` about who may connect: TLS, an API key, a Unix socket."""
+"""The options of `edgemm run` for access to its server: TLS, an API key, a Unix socket."""
 
 from __future__ import annotations
 

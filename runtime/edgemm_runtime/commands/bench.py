@@ -1,4 +1,4 @@
-"""`edgemm bench`: how fast and how large a bundle's variants, or a plain model file, are on this machine."""
+"""The command `edgemm bench`: measures a bundle's variants, or a plain model file, on this machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Facts about the board for `edgemm doctor`, each None where the kernel does not tell it."""
+"""The board's facts for `edgemm doctor`; each is None where the kernel does not tell it."""
 
 from __future__ import annotations
 

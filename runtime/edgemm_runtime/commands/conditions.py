@@ -1,4 +1,7 @@
-"""How the board was when something was measured: a hot or starved Pi slows down, and its figures with it."""
+"""The conditions of the board during a measurement.
+
+A hot or underpowered Pi slows down, which shows in its figures.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`edgemm doctor`: what is installed, what is missing, which engines really run here. Works in the plain install."""
+"""The command `edgemm doctor`: tells what is installed, what is missing, and which engines really run here.
+
+It works in the plain install.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which optional parts of edgemm are installed, from the metadata of the distributions alone."""
+"""The check of edgemm's optional parts: reads from the distributions' metadata alone which are installed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Inputs as they are given on the command line: a `.npy`, `.npz` or `.json` file, `-` for stdin, or inline JSON."""
+"""Inputs on the command line: a `.npy`, `.npz` or `.json` file, `-` for stdin, or inline JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The option of `edgemm run` for the management listener."""
+"""The option of `edgemm run` for the management listener: reads its address."""
 
 from __future__ import annotations
 

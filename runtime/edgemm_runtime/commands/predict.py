@@ -1,4 +1,4 @@
-"""`edgemm predict`: answers without a server."""
+"""The command `edgemm predict`: answers inputs with a bundle's model, without a server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`edgemm run`: serve bundles here, or be a device of a fleet."""
+"""The command `edgemm run`: serves bundles on this machine, or runs it as a device of a fleet."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`edgemm service`: run this device under systemd."""
+"""The commands `edgemm service`: run this device under systemd."""
 
 from __future__ import annotations
 

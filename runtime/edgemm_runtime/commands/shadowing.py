@@ -1,4 +1,4 @@
-"""The shadows of `edgemm run`: what `--shadow` names, checked before anything serves, and told at the end."""
+"""The shadows of `edgemm run --shadow`: checked before anything serves, with results logged at the end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`edgemm verify`: does a bundle hold, and do its variants still answer as the source model did?"""
+"""The command `edgemm verify`: checks a bundle's bytes, and its variants' answers against the source model's."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Several requests as one batch of a model, and its answers apart again. Pure.
+"""Batching: joins several requests into one batch of a model, and splits its answers again. Pure.
 
-A batch takes the engine hardly less time for a sample; what it saves is everything around the engine, which in Python
-takes a third as long as a small model. It is only for models of which it was seen that a batch answers bit for bit what
+A batch saves hardly any time in the engine for each sample. It saves everything around the engine, which in Python
+takes a third as long as a small model. It is only for models whose batches were seen to answer bit for bit what
 each request gets alone.
 """
 

@@ -1,4 +1,4 @@
-"""Which variant of a bundle to run here. Pure: engines, memory and disk are arguments.
+"""The choice of the variant of a bundle to run here. Pure: engines, memory and disk are arguments.
 
 A policy is `auto`, the manifest's order, or a list of variant ids. A variant is skipped for a missing or too old
 engine, memory or disk, and for nothing else: a failed self-test fails the bundle.

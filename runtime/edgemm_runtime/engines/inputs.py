@@ -1,4 +1,4 @@
-"""Are these arrays what the signature takes? Pure; asked before anything reaches an engine."""
+"""The check of arrays against a signature, made before anything reaches an engine. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The `Interpreter` that runs TFLite files here: LiteRT's, or that of `tflite-runtime`, which came before it.
+"""The `Interpreter` class for TFLite files: LiteRT's, or that of its predecessor `tflite-runtime`.
 
 from edgemm_runtime.engines.interpreter import Interpreter
 """

@@ -1,12 +1,12 @@
-"""LiteRT (`ai-edge-litert`), or `tflite-runtime` in its place: TFLite flatbuffers.
+"""The engine for TFLite files: LiteRT (`ai-edge-litert`), or `tflite-runtime` in its place.
 
 An interpreter is one set of tensors in memory, so one thread has it from writing its inputs to copying its outputs;
-`invoke` itself releases the GIL. There is a pool of them, all over the same bytes of the model, and for a quick model
-one more, of several CPU threads, for requests that have the machine to themselves.
+`invoke` itself releases the GIL. There is a pool of interpreters, all over the same bytes of the model. A quick model
+has one more, with several CPU threads, for requests that have the machine to themselves.
 
-Variable dimensions are resized when a request's shape differs from the interpreter's last one. A file whose variable
-dimensions are more than the batch says 1 for each, a size that it may not be able to compute: such a one gets its
-memory with the first request.
+Variable dimensions are resized when a request's shape differs from the interpreter's last one. A file may have variable
+dimensions beside the batch. It says 1 for each, a size that it may not be able to compute. The interpreters of such a
+file get their memory with the first request.
 """
 
 from __future__ import annotations

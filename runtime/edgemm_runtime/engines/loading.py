@@ -1,4 +1,4 @@
-"""Loading a model file into the engine that its variant names."""
+"""The loader of a model file into the engine that its variant names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How fast and how large one model file is on this machine, with some threads: measured in a process of its own.
+"""The measurement of one model file: its speed and memory on this machine, in a process of its own.
 
 The child is `python -m edgemm_runtime.engines.measuring`; it prints one JSON document. Nothing of it ever enters a
 manifest: speed belongs to a machine.

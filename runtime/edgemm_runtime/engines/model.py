@@ -1,4 +1,4 @@
-"""What every engine looks like from outside (`LoadedModel`) and from inside (`Session`)."""
+"""The interfaces of every engine: `LoadedModel` for its users, and `Session` for its implementation."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""What an engine's native code writes to stderr while it loads a model: its INFO lines go to `logging` instead.
+"""The redirection of an engine's native log: the INFO lines that it writes to stderr go to `logging` instead.
 
-LiteRT names neither a variable nor a call that silences its first line ("Created TensorFlow Lite XNNPACK delegate"),
-so file descriptor 2 is led into memory meanwhile. It belongs to the whole process: one thread at a time may do so, and
-what is not an engine's INFO line, such as another thread's log, is written on right after.
+It is in effect while a model is loaded. LiteRT names neither a variable nor a call that silences its first line
+("Created TensorFlow Lite XNNPACK delegate"), so file descriptor 2 is led into memory meanwhile. The descriptor belongs
+to the whole process, so one thread at a time may do this. Lines that are not an engine's INFO lines, such as another
+thread's log, are written to stderr right after.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""NumPy's `.npy` files (format 1.0) as blobs: read without pickles, and never larger than the bytes that are there."""
+"""NumPy's `.npy` files (format 1.0) as blobs: read without pickle, and never larger than their bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU: one session, which may run in several threads at once."""
+"""The engine for ONNX files: ONNX Runtime on the CPU, with one session for any number of threads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Loading a model beside requests: in steps with rests between, so that a request waits for a step and not for all.
+"""The pacing of a load beside requests: rests between its steps, so that a request waits for one step only.
 
     rest = Rests()
     first_step(); rest()

@@ -1,11 +1,11 @@
-"""Interpreters of one model, of which each computes one request at a time.
+"""A pool of interpreters of one model, each of which computes one request at a time.
 
     member = pool.take()
     try: ...
     finally: pool.give(member)
 
-Members are made when they are needed, at most `size`; the one that was used last is used next, its memory still warm.
-One whose thread hangs is given up, and another may be made in its place.
+Members are made when they are needed, at most `size`. The one that was used last is used next, since its memory is
+still warm. A member whose thread hangs is given up, and another may be made in its place.
 """
 
 from __future__ import annotations

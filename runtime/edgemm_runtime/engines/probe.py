@@ -1,4 +1,4 @@
-"""Does an engine really run here? Asked in a child process, for a wrong CPU build dies at import.
+"""The probe of an engine: runs a small model in a child process, because a wrong CPU build dies at import.
 
     problem = probe_in_child(Engine.TFLITE)
 

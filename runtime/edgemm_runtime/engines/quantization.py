@@ -1,12 +1,12 @@
-"""Between the signature's values and those of a variant's file: affine quantization, rounding and saturation.
+"""Conversion between a signature's values and a variant's: affine quantization, rounding and saturation.
 
 * real = (integer − zero_point) × scale, per tensor;
 * quantizing divides in float32, rounds to nearest with halves away from zero (as TFLite's reference kernels do),
   and saturates at the ends of the integer type; infinities saturate, NaN is refused;
 * dequantizing multiplies in float64 and rounds once, to the signature's type.
 
-Integers of 8 and 16 bits, which most quantized files take, have a way of their own: eight passes over the values in
-float32, where the general one takes twenty in float64. What leaves an 8-bit tensor is looked up among its 256 values.
+Most quantized files take integers of 8 and 16 bits. These have a faster way: eight passes over the values in float32,
+where the general one takes twenty in float64. What leaves an 8-bit tensor is looked up in a table of its 256 values.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""The golden samples in a child process: a model that crashes its engine must not take the device with it.
+"""The self-test in a child process: a model that crashes its engine must not take the device with it.
 
     selftest.run_in_child(StoredBundle(manifest, blobs), "tflite:int8", timeout_s=60)
 
-The child is `python -m edgemm_runtime.engines.selftest`; it prints one JSON document and exits with 0 or 1. It is
-killed at its deadline, and ends itself soon after should its parent be gone by then.
+It runs the golden samples. The child is `python -m edgemm_runtime.engines.selftest`; it prints one JSON document and
+exits with 0 or 1. It is killed at its deadline, and ends itself soon after if its parent is gone by then.
 """
 
 from __future__ import annotations

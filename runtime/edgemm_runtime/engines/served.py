@@ -1,4 +1,4 @@
-"""A session of any engine, seen through the signature: checks, quantization and batches in one place."""
+"""A model behind its signature: checks, quantization and batches around a session of any engine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a bundle lies on this machine: one bundle file, or a manifest beside a folder of blobs."""
+"""The source of a bundle on this machine: one bundle file, or a manifest beside a folder of blobs."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A model seen through the integers that its file stores, for clients that have quantized data. Pure.
+"""A view of a model with the integers that its file stores, for clients that have quantized data. Pure.
 
-A variant of integers takes and gives real numbers, as the signature says. Of tensors that a `StoredForm` names, it
-takes or gives the file's own codes instead: real = (code − zero_point) × scale.
+By its signature, an integer variant takes and gives real numbers. For the tensors that a `StoredForm` names, it takes
+or gives the file's own codes instead: real = (code − zero_point) × scale.
 """
 
 from __future__ import annotations

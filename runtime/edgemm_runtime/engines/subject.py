@@ -1,4 +1,4 @@
-"""What is measured: a bundle's variant on a golden sample, or a plain model file on an input that is made up.
+"""The subject of a measurement: a bundle's variant on a golden sample, or a plain model file on made-up input.
 
 A plain file has no signature and no samples: floats are drawn from [0, 1), integers are 0, variable sizes are 1.
 """

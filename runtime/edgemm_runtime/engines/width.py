@@ -1,9 +1,10 @@
-"""Whether an inference that has the machine to itself takes one CPU thread or several: what was quicker lately. Pure.
+"""The choice between one CPU thread and several for an inference that has the machine to itself. Pure.
 
-Several threads halve the time of many small models on an idle machine. They cost time where the operations are too
-small to be shared out, and where other programs want the CPUs. Neither is known beforehand, so both ways are timed:
-one after the other at first, then the better one, and now and then the other a few times in a row. A row, since threads
-that have just worked are still awake: the first of each row decide nothing.
+It is the way that was quicker lately. Several threads halve the time of many small models on an idle machine. They cost
+time where the operations are too small to be shared out, and where other programs want the CPUs. Neither is known
+beforehand, so both ways are timed. At first one follows the other; then the better one is used, and now and then the
+other a few times in a row. The first times of each row decide nothing, since threads that have just worked are still
+awake.
 """
 
 from __future__ import annotations

@@ -1,1 +1,4 @@
-"""Inputs made of images as a bundle declares it; the same pixels give the same array as at conversion."""
+"""The preprocessing of images into inputs, as a bundle declares it.
+
+The same pixels give the same array as at conversion.
+"""

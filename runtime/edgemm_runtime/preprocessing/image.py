@@ -1,6 +1,8 @@
-"""A JPEG or PNG → one sample of an input, as its `Preprocessing` says; Pillow is loaded when it is needed.
+"""The decoder of images: makes one sample of an input from a JPEG or PNG, as its `Preprocessing` says.
 
-sample = decode(data, manifest.preprocessing["image"])    # float32[height, width, channels], or channels first
+    sample = decode(data, manifest.preprocessing["image"])    # float32[height, width, channels], or channels first
+
+Pillow is loaded when it is needed.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""A system service: the unit, its installation, and what the process tells the service manager of itself."""
+"""The systemd service of a device: the unit, its installation, and the notifications to the service manager."""

@@ -1,4 +1,4 @@
-"""Putting the unit where systemd finds it, and taking it away again; nothing is left half-done.
+"""The installation of the systemd unit, and its removal; nothing is left half-done.
 
 The files that were there before come back when systemd refuses the unit.
 """

@@ -1,7 +1,7 @@
-"""Keeps the service manager informed from a thread: ready once all is well, then fed round after round.
+"""The keeper of the systemd watchdog: a thread that tells the service manager how this process is.
 
-with keeping(Notifier.from_environment(os.environ), registry, sources):
-    ...
+    with keeping(Notifier.from_environment(os.environ), registry, sources):
+        ...
 
 READY=1 is said when every model has answered, WATCHDOG=1 after each round that is well, STOPPING=1 at the end. The
 decision is `watchdog.judge`; where nobody listens, no thread is started.

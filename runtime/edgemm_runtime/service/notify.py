@@ -1,9 +1,9 @@
-"""Telling the service manager how this process is: sd_notify(3) over the socket that `NOTIFY_SOCKET` names.
+"""Notifications to the service manager: sd_notify(3) over the socket that `NOTIFY_SOCKET` names.
 
-notifier = Notifier.from_environment(os.environ)
-notifier.tell(Word.READY, Word.WATCHDOG, status="serving tiny 1.0.0")
+    notifier = Notifier.from_environment(os.environ)
+    notifier.tell(Word.READY, Word.WATCHDOG, status="serving tiny 1.0.0")
 
-Without such a socket nothing is said. A service manager that does not listen never stops what serves.
+Without such a socket nothing is said. A service manager that does not listen never stops the serving.
 """
 
 from __future__ import annotations

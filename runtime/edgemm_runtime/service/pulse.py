@@ -1,4 +1,4 @@
-"""Asks each served model for its first golden sample, with a time limit, past the counters.
+"""The pulse of the served models: asks each for its first golden sample, with a time limit, past the counters.
 
 A thread that hangs in an engine cannot be ended. It is left behind, and no second one is started for the same loaded
 model while it hangs, so a hung model costs one thread and not one a round.

@@ -1,4 +1,4 @@
-"""The text of the systemd unit that runs a device. Pure; the one place that knows it.
+"""The text of the systemd unit that runs a device, which stands in no other place. Pure.
 
 print(unit_text(Scope.SYSTEM, ["/opt/edgemm/bin/edgemm", "run", "--fleet", "https://fleet.example:8443"]))
 """

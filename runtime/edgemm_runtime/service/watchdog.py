@@ -1,8 +1,8 @@
-"""Whether the service manager's watchdog is to be fed. Pure: signs and times are arguments.
+"""The decision whether to feed the service manager's watchdog. Pure: signs and times are arguments.
 
 It is fed only while every served model answers a golden sample rightly and in time, and the agent's loop, where there
-is one, comes round. What passes by itself is forgiven: a round that is not fed costs nothing until the watchdog's
-time is over, which is some rounds. A device with nothing to serve is fed by its loop alone.
+is one, comes round. Trouble that passes by itself is forgiven: a round that is not fed costs nothing until the
+watchdog's time is over, which is some rounds. A device with nothing to serve is fed by its loop alone.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Who may connect to a device's HTTP server, and how."""
+"""The access settings of a device's HTTP server: API key, TLS, Unix socket."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Request bodies as they came over the wire → plain bytes, never more than a limit. Pure."""
+"""The decompression of request bodies, never beyond a limit. Pure."""
 
 from __future__ import annotations
 

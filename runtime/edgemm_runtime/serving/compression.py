@@ -1,7 +1,7 @@
-"""Answers compressed for clients that accept it (RFC 9110, section 12.5.3). Pure.
+"""The compression of answers for clients that accept it (RFC 9110, section 12.5.3). Pure.
 
-Small ones never are: compressing them costs more than sending them. `Inference-Header-Content-Length` goes on counting
-the bytes as they are before compression, which is what Triton's clients expect.
+Small answers are never compressed: that costs more than sending them. `Inference-Header-Content-Length` goes on
+counting the bytes as they are before compression, which is what Triton's clients expect.
 """
 
 from __future__ import annotations

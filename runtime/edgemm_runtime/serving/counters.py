@@ -1,4 +1,4 @@
-"""What was served, counted: pure data that the agent and `/metrics` read when they like."""
+"""Counters of served requests: pure data that the agent and `/metrics` read at any time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calls at a time to come, from one thread that is there only while something is waited for.
+"""Deadlines: a timer that calls functions at given times, from one thread that exists only while a call is due.
 
 key = deadlines.add(time.monotonic() + 0.2, too_late)
 ...

@@ -1,4 +1,4 @@
-"""`GET /openapi.json` over HTTP: a thin blueprint around `serving.openapi`."""
+"""The route `GET /openapi.json`: a thin blueprint around `serving.openapi`."""
 
 from __future__ import annotations
 

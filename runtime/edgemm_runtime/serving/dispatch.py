@@ -1,4 +1,4 @@
-"""Who answers a request: a quick model's endpoint on the spot, a slower one's in a thread, Flask all the rest."""
+"""The dispatcher of requests: a quick model answers on the spot, a slower one in a thread, Flask all others."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The endpoints that answer with a model: a request's bytes to a reply's bytes, whatever runs them.
+"""The endpoints that answer with a model: from a request's bytes to a reply's bytes.
 
-The transport asks them directly where the model is quick; the Flask application calls the same from its views.
+The transport calls them directly where the model is quick; the Flask application calls the same ones from its views.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One HTTP exchange as values: what a request is once it is whole, and what answers it.
+"""One HTTP exchange as values: a whole request, and the reply to it.
 
 Every protocol is a pure function from a `Request` to a `Reply`. The transport calls the quick ones where it reads, the
 Flask application calls the same ones from its views.

@@ -1,7 +1,7 @@
-"""Labels that come after the prediction: `{"id": …, "label": …}` → did the model agree? Pure, but for its lock.
+"""Late labels: `{"id": …, "label": …}` tells whether a prediction was right. Pure, but for its lock.
 
-What was predicted is remembered by the id that the client gave its request, for the last `MOST_AWAITED` of them; a
-request without an id costs nothing. Counts are kept apart by model, version, digest and variant, and only rise.
+A prediction is remembered by the id that the client gave its request, for the last `MOST_AWAITED` of them. A request
+without an id costs nothing. Counts are kept apart by model, version, digest and variant, and only rise.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""The forms in which people send inputs to `/predict`: JSON, CSV, or an image where the bundle declares how it is read.
+"""The forms of input to `/predict`: JSON, CSV, or an image where the bundle declares its preprocessing. Pure.
 
-Each also as a file of a form (`curl -F file=@cat.jpg`).
-
-Pure: a body and its content type → arrays that the signature takes.
+Each may also be a file of a form (`curl -F file=@cat.jpg`). A body and its content type become arrays that the
+signature takes.
 """
 
 from __future__ import annotations

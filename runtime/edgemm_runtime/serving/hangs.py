@@ -1,7 +1,7 @@
-"""Models that hang are found and given up: what waits behind them goes on elsewhere.
+"""The watch for models that hang: gives them up, so that requests that wait behind them go on elsewhere.
 
-A thread inside native code cannot be ended. It is left behind, what it holds of the model is replaced, and its client
-is answered 504. A thread is looked at twice before: one look may fall into a pause of the whole machine.
+A thread inside native code cannot be ended. It is left behind, the part of the model that it holds is replaced, and its
+client is answered 504. A thread is looked at twice first, since one look may fall into a pause of the whole machine.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What one serving process accepts, in one place."""
+"""The limits of one serving process, in one place."""
 
 from __future__ import annotations
 

@@ -1,15 +1,15 @@
-"""Models in and out of serving while the process runs: from bundle files, when a person or a program asks.
+"""The loading and unloading of models while the process runs, from bundle files, when a person or a program asks.
 
     loader = Loader(registry, {"tiny": Path("tiny-1.0.0.edgemm")}, policy=AUTO)
     loader.unload("tiny")
     loader.load("tiny")      # from the file as it is now
 
-Only what the process was started with can be loaded, each from its own path. What is loaded answers all its golden
-samples in a child process first, and one of them in this one; until then, and on every error, what served before
-serves on. Nothing is written: the next start serves what the command line names.
+Only models that the process was started with can be loaded, each from its own path. A model that is loaded first
+answers all its golden samples in a child process, and then one of them in this one. Until then, and on every error, the
+model that served before goes on. Nothing is written: the next start serves what the command line names.
 
-A model may hang in this process all the same, and a thread inside native code cannot be ended: what does not end in
-time is refused, its thread left behind, and what it may still make is dropped.
+A model may still hang in this process, and a thread inside native code cannot be ended. A load that does not end in
+time is refused, its thread is left behind, and what it may still make is dropped.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""The management listener: loading and unloading, at an address of its own that no network reaches.
+"""The management listener: loads and unloads models, at an address of its own that no network reaches.
 
 It tells what the public address tells of models, answers no predictions, and takes clients of this machine only: at a
-Unix socket, or on loopback. A browser's page could send requests there too; they bear an `Origin` and are refused.
+Unix socket, or on loopback. A web page in a browser could send requests there too; those bear an `Origin` and are
+refused.
 """
 
 from __future__ import annotations

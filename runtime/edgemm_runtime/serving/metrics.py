@@ -1,7 +1,7 @@
-"""`/metrics`: the registry's counters as Prometheus reads them, collected anew for each scrape; nothing is global.
+"""Prometheus' `/metrics`: the registry's counters, collected anew for each scrape; nothing is global.
 
-Prometheus' client takes 9 ms to import, and most devices tell their counters by MQTT alone: whoever is asked for
-metrics first imports this module then.
+Prometheus' client takes 9 ms to import, and most devices tell their counters by MQTT alone. So this module is imported
+when metrics are first asked for.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The parts of a `multipart/form-data` body, as browsers and `curl -F` send files (RFC 7578). Pure.
+"""The parser of `multipart/form-data` bodies, as browsers and `curl -F` send files (RFC 7578). Pure.
 
 Werkzeug's own parser of forms writes large parts to files, which on a Pi means an SD card; its decoder below that does
 not. The number of parts and the size of their heads are limited while it reads.

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol v2 over HTTP: a thin blueprint around `serving.v2`."""
+"""The routes of the Open Inference Protocol v2: a thin blueprint around `serving.v2`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `GET /openapi.json` tells: every endpoint of a device as OpenAPI 3.1, with the served models' tensors. Pure.
+"""The OpenAPI 3.1 document of a device (`GET /openapi.json`), with the tensors of the served models. Pure.
 
 `OPERATIONS` is the one place where an endpoint is described; a test compares it with the application's routes. Paths
 with a model's name are written out for each model, so that each has the schemas of its own signature.

@@ -1,4 +1,4 @@
-"""The bodies of a device's endpoints as JSON Schema 2020-12: answers by name, requests by a model's signature. Pure."""
+"""JSON Schema 2020-12 for the bodies of a device's endpoints: answers by name, requests by signature. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people and monitoring call: `POST /predict[/MODEL]`, `/metrics` and `/healthz`."""
+"""The routes for people and monitoring: `POST /predict[/MODEL]`, `/metrics` and `/healthz`."""
 
 from __future__ import annotations
 

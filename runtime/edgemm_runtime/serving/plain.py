@@ -1,4 +1,4 @@
-"""`POST /predict` and `edgemm predict`: the JSON that people write by hand, and the answer that they read. Pure.
+"""The plain JSON of `POST /predict` and `edgemm predict`, which people write by hand and read. Pure.
 
 A request is a bare array, `{"inputs": array}`, `{"inputs": {name: array}}` or `{"X": array}`; a single sample may
 leave out the batch dimension. The answer always has it:

@@ -1,8 +1,8 @@
-"""Raw integers in requests of the Open Inference Protocol v2: which tensors a request sends or wants as codes. Pure.
+"""Raw integers in the Open Inference Protocol v2: the tensors that a request sends or wants as codes. Pure.
 
 An input is raw by its datatype, where that is the file's and not the signature's. An output is raw by its parameter
-`raw`, or by `raw_output` of the request, which holds for all outputs that do not say it themselves; as `binary_data`
-and `binary_data_output` do.
+`raw`. The request's parameter `raw_output` holds for all outputs that do not say it themselves. `binary_data` and
+`binary_data_output` work in the same way.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which models are served: name → the model that is active now.
+"""The registry of served models: name → the model that is active now.
 
 A model is swapped in only after it answered a golden sample in this process. A request keeps the model that it
 started on; the old one is freed when its last request has ended.

@@ -1,4 +1,4 @@
-"""What Triton's clients ask about models beside the protocol's core: statistics, index and configuration. Pure.
+"""The protocol extensions of Triton's clients: statistics, index and configuration of models. Pure.
 
 Source: the statistics, model repository and model configuration extensions of the Open Inference Protocol.
 """

@@ -3,8 +3,8 @@
     with ModelServer(registry, port=0) as server:
         print(server.address)
 
-Nothing of a request is ever written to a file (on a Pi that is an SD card), errors of the transport have the JSON form
-too, `stop` lets requests in flight end, and a model that hangs takes nothing along but its own request.
+Nothing of a request is ever written to a file (on a Pi that is an SD card). Errors of the transport have the JSON form
+too. `stop` lets requests in flight end. A model that hangs costs its own request and no other.
 """
 
 from __future__ import annotations

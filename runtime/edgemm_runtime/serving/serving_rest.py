@@ -1,4 +1,4 @@
-"""TensorFlow Serving's REST over HTTP: a thin blueprint around `serving.tensorflow_serving` and its endpoint."""
+"""The routes of TensorFlow Serving's REST: a thin blueprint around `serving.tensorflow_serving`."""
 
 from __future__ import annotations
 

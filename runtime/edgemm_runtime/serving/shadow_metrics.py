@@ -1,4 +1,4 @@
-"""What the shadows found, as Prometheus reads it."""
+"""Prometheus' metrics of the shadows: their state, samples, agreement and errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the shadows found, over HTTP: `GET /shadow`."""
+"""The route `GET /shadow`: the report on the shadows."""
 
 from __future__ import annotations
 

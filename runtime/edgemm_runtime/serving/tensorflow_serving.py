@@ -1,4 +1,4 @@
-"""TensorFlow Serving's REST interface: between its JSON and arrays. Pure.
+"""The messages of TensorFlow Serving's REST interface, converted between JSON and arrays. Pure.
 
 * `:predict` takes `instances` (a list, one entry a sample) and answers `predictions`, or `inputs` (whole tensors) and
   answers `outputs`; where there is one input or output, its bare values stand for it;
@@ -6,7 +6,7 @@
 * NaN and infinities are tokens that JSON does not have, as TensorFlow Serving reads and writes them;
 * versions are numbers: major · 10⁶ + minor · 10³ + patch, and 0 is whichever is served.
 
-Source: the REST API page of TensorFlow Serving, and what `ovmsclient` and KServe's client ask for and read.
+Source: the REST API page of TensorFlow Serving, and the behaviour of `ovmsclient` and KServe's client.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The request parameter `timeout` of the Open Inference Protocol v2: how long a client waits. Pure.
+"""The request parameter `timeout` of the Open Inference Protocol v2: the time that a client waits. Pure.
 
 It is a number of microseconds; 0 is none. Source: Triton's "schedule policy" extension.
 """

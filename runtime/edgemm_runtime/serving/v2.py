@@ -1,4 +1,4 @@
-"""Open Inference Protocol v2: the messages, and between their bytes and arrays. Pure.
+"""The messages of the Open Inference Protocol v2, and their conversion between bytes and arrays. Pure.
 
 Request and response are JSON, with the binary tensor extension: a body is the JSON, as long as the header
 `Inference-Header-Content-Length` says, and then the raw tensors in listed order, little-endian and row-major.

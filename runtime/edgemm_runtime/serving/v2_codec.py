@@ -1,4 +1,4 @@
-"""Open Inference Protocol v2 for one model, quickly: what requests and answers have in common is remembered. Pure.
+"""A fast codec of the Open Inference Protocol v2 for one model: remembers what messages have in common. Pure.
 
 Every answer is the one that `v2.decode_request` and `v2.encode_response` give.
 """

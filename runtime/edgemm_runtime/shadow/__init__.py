@@ -1,1 +1,1 @@
-"""A second version of a model beside the active one: it sees a share of the requests and answers none of them."""
+"""Shadows: a second version of a model beside the active one, which sees a share of requests, answers none."""

@@ -1,6 +1,6 @@
-"""How often a shadow agrees with the active model, counted so that windows merge. Pure.
+"""The agreement of a shadow with the active model, counted so that windows merge. Pure.
 
-Two kinds of output:
+There are two kinds of output:
 
 * classes: for each row, the place of the largest value; rows are counted by class as `agreed`, `active_only` (the
   active model said it, the shadow another) and `shadow_only`;

@@ -1,8 +1,8 @@
 """The shadow's own process: `python -m edgemm_runtime.shadow.child`; its socket is file descriptor 0.
 
-It loads one variant, answers the golden samples, says `Ready`, and answers each `Burst` with an `Answer`. It ends when
-its parent is gone, by the kernel's hand where the kernel offers that, and is killed by its own alarm should a burst not
-end in time: also native code that hangs.
+It loads one variant, answers the golden samples, says `Ready`, and answers each `Burst` with an `Answer`. When its
+parent is gone, it ends; where the kernel offers that, the kernel kills it. If a burst does not end in time, its own
+alarm kills it, even when native code hangs.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Two answers to one request, compared: which outputs, in which way, and by how much they differ. Pure.
+"""The comparison of two answers to one request: by class or by value, output by output. Pure.
 
 An output is class-like where its golden samples are held to a share of equal arg-max, or where its last dimension has
 one value for each of the bundle's labels; every other output is compared value by value.

@@ -1,4 +1,4 @@
-"""What a shadow may cost, in one place."""
+"""The limits on a shadow's cost, in one place."""
 
 from __future__ import annotations
 

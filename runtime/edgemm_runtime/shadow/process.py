@@ -1,8 +1,8 @@
 """A shadow's process as its parent sees it: started at the lowest priority, asked within a deadline, killed.
 
-Nothing of it is shared with the parent: no lock, no memory, no priority. When the CPU, the memory or the engine is at
-its end, the shadow goes first: SCHED_IDLE and nice 19 let it run only where nobody else wants to, and the kernel's
-out-of-memory killer takes it before any other process.
+Nothing of it is shared with the parent: no lock, no memory, no priority. When CPU, memory or the engine run out, the
+shadow goes first. SCHED_IDLE and nice 19 let it run only where nobody else wants to, and the kernel's out-of-memory
+killer takes it before any other process.
 """
 
 from __future__ import annotations

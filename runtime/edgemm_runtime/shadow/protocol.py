@@ -1,4 +1,4 @@
-"""What a serving process and its shadow's process say to each other over a socket: msgpack behind a length. Pure."""
+"""The socket protocol between a serving process and its shadow's process: msgpack behind a length. Pure."""
 
 from __future__ import annotations
 

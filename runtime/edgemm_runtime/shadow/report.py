@@ -1,4 +1,4 @@
-"""How a shadow agrees, as people and programs read it: the answer to `GET /shadow`, and one line for the log. Pure."""
+"""The report on a shadow's agreement: the answer to `GET /shadow`, and one line for the log. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which requests a shadow sees: each with the same probability, whatever the others were. Pure, given a seed.
+"""The sampling of requests for a shadow: each has the same probability, independently. Pure, given a seed.
 
 The gaps between sampled requests are drawn (geometrically distributed, R. Devroye, "Non-Uniform Random Variate
 Generation", 1986, X.2), so that a request that is not sampled costs no random number.

@@ -1,8 +1,8 @@
-"""One shadow: takes samples of what the active model answered, and has them answered again in a process of its own.
+"""One shadow: samples the active model's answers, and has a process of its own answer the same requests again.
 
-`offer` is called for every request, in the thread that answers it, after the active model did: it counts down to the
+`offer` is called for every request, in the thread that answers it, after the active model did. It counts down to the
 next sample, copies that, and never waits. Everything else happens in a thread that feeds the process in bursts, with
-pauses that bound its share of the machine. Whatever becomes of the shadow, requests do not see it.
+pauses that bound its share of the machine. Whatever becomes of the shadow, requests are not affected.
 """
 
 from __future__ import annotations

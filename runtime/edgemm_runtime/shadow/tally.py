@@ -1,4 +1,4 @@
-"""What a shadow was shown and how it did, counted for each pair of models since the process started."""
+"""The tally of a shadow: counters of its samples, for each pair of models, since the process started."""
 
 from __future__ import annotations
 

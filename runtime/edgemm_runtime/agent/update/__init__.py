@@ -1,1 +1,1 @@
-"""Updating one model: a pure state machine, the steps it asks for, and the thread that takes them."""
+"""The update of one model: a pure state machine, the steps that it asks for, and the thread that takes them."""

@@ -1,4 +1,4 @@
-"""What can happen to a model's update. Values only; `machine.decide` says what follows."""
+"""The events of a model's update. Values only; `machine.decide` says what follows."""
 
 from __future__ import annotations
 

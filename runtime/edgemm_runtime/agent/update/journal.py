@@ -1,6 +1,6 @@
-"""Where a model's record is kept: on disk before it is acted on, its transitions in the spool, each once.
+"""The journal of a model's update: writes its record before it is acted on, and spools each transition once.
 
-A full disk never stops the device: the update ends in memory with `no_space`, and after a start the record on disk,
+A full disk never stops the device. The update then ends in memory with `no_space`. After a start, the record on disk,
 which is older, leads to the old model or to the same update again.
 """
 

@@ -1,7 +1,7 @@
-"""Which failures to load a model may pass by themselves. Pure.
+"""The judgement of load failures: tells those that may pass by themselves from those that cannot. Pure.
 
-What was good is given up only for what cannot pass: its bytes rotted or are gone, or its engine is. A machine that is
-short of memory or files for a moment, or a card that reads badly once, is asked again.
+A good model is given up only for a failure that cannot pass: its bytes rotted or are gone, or its engine is gone. A
+machine that is short of memory or files for a moment, or a card that reads badly once, is asked again.
 """
 
 from __future__ import annotations

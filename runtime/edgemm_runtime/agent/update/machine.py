@@ -1,7 +1,7 @@
-"""The update of one model as a state machine: (record, event) → the next record. Pure.
+"""The state machine of one model's update: (record, event) → the next record. Pure.
 
-The record is written durably before it is acted on; what to do in a state follows from the state alone (`step`), so a
-step that was cut short is simply taken again:
+The record is written durably before it is acted on. The step to take follows from the state alone (`step`), so a step
+that was cut short is simply taken again:
 
     accepted     PREPARE    trust, variant, space          rejected | failed | canceled
     downloading  FETCH      blobs                          …
@@ -12,8 +12,9 @@ step that was cut short is simply taken again:
     rolling_back ROLL_BACK  serve the old one again        rolled_back
     terminal     CLEAN_UP   serve what is active, prune
 
-`active` changes at `committed` and nowhere else, so that a loss of power before it serves the old model and after it
-the new one. An event that makes no sense in a state changes nothing: late and doubled events are normal.
+`active` changes at `committed` and nowhere else. After a loss of power before that point, the device serves the old
+model, and after a later one the new model. An event that makes no sense in a state changes nothing: late and doubled
+events are normal.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""How much of the disk a download may take. Pure.
+"""The disk space that a download may take. Pure.
 
-Not what is kept for the device's state, nor what its spool may still grow by.
+It leaves out the room that is kept for the device's state, and the room that its spool may still grow by.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What is done in each state of an update, over the network, the disk, a child process and the serving process.
+"""The steps of an update, one for each state: they act on network, disk, a child process and the serving process.
 
-Every step may be cut short at any point and taken again. A step returns the event that it led to; it waits only on
-the interrupt, so that a stop or another wish is obeyed at once.
+Every step may be cut short at any point and taken again. A step returns the event that it led to. It waits only on the
+interrupt, so that a stop or another wish is obeyed at once.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Watching a model on probation: counters, golden samples in the serving process, the monotonic clock."""
+"""The watch over a model on probation: counters, golden samples in the serving process, the monotonic clock."""
 
 from __future__ import annotations
 

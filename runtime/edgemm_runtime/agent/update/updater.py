@@ -1,4 +1,7 @@
-"""One model's updates, in a thread: obeys the latest wish, takes one step after another, waits when there is none."""
+"""The updater: a thread that obeys the latest wish for one model and takes one step after another.
+
+It waits when there is no step to take.
+"""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""HTTP/1.1 over sockets of this process: event loops that read, threads for what takes long, no file ever written."""
+"""The HTTP/1.1 transport: event loops read sockets, threads do long work, no file is written."""

@@ -1,4 +1,7 @@
-"""Takes clients for all loops: each goes to the loop that has the fewest; too many wait in the kernel's queue."""
+"""The acceptor of clients for all event loops: each client goes to the loop that has the fewest.
+
+When there are too many, clients wait in the kernel's queue.
+"""
 
 from __future__ import annotations
 

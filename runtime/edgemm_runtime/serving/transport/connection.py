@@ -1,4 +1,4 @@
-"""One client's connection as its event loop keeps it."""
+"""One client's connection, as its event loop keeps it."""
 
 from __future__ import annotations
 

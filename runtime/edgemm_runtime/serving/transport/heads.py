@@ -1,7 +1,7 @@
-"""The head of a request from its bytes, by llhttp (Node.js' strict parser), and the bytes of an answer. Pure.
+"""The heads of requests, parsed by llhttp (Node.js' strict parser), and the bytes of answers. Pure.
 
-llhttp refuses what lets two parsers disagree about where a request ends (RFC 9112, section 11.2): a length beside
-chunks, two lengths, white space before a colon, line ends without CR.
+llhttp refuses everything by which two parsers may disagree about the end of a request (RFC 9112, section 11.2): a
+length beside chunks, two lengths, white space before a colon, line ends without CR.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Sockets that clients connect to: an address and port, or a path of this machine's file system."""
+"""Listening sockets: an address and port, or a path of this machine's file system."""
 
 from __future__ import annotations
 

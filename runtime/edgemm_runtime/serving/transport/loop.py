@@ -1,8 +1,8 @@
-"""One event loop: reads requests of its connections, answers what is quick on the spot, hands the rest to threads.
+"""One event loop: reads requests of its connections, answers quick ones on the spot, hands the rest to threads.
 
-A request is in one pair of hands at a time: whoever takes its connection out of `_held` (atomic under the GIL) answers
-it. That is normally the thread that put it there; where that thread hangs in an engine, `give_up` takes it, answers
-504, and lets a new thread go on with all the other connections. The old one ends itself, should it come back.
+Only one thread handles a request at a time: the one that takes its connection out of `_held` (atomic under the GIL)
+answers it. That is normally the thread that put it there. Where that thread hangs in an engine, `give_up` takes the
+connection, answers 504, and lets a new thread go on with all the others. The old thread ends itself if it comes back.
 """
 
 from __future__ import annotations

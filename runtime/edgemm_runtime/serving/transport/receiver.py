@@ -1,6 +1,6 @@
-"""The bytes of one connection → whole requests. Pure: no socket, no clock.
+"""The receiver of one connection: turns its bytes into whole requests. Pure: no socket, no clock.
 
-A client sends much the same head again and again, so the last one is remembered with its bytes: a request that begins
+A client sends much the same head again and again, so the last one is remembered with its bytes. A request that begins
 with these very bytes is not parsed again.
 """
 

@@ -1,4 +1,4 @@
-"""Whether a connection has had its time. Pure: the clock is an argument."""
+"""The time limits of connections: tells how one ends whose time is over. Pure: the clock is an argument."""
 
 from __future__ import annotations
 

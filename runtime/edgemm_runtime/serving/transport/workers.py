@@ -1,10 +1,10 @@
-"""Threads for requests that take long, behind a bounded queue.
+"""A pool of threads for requests that take long, behind a bounded queue.
 
     pool = WorkerPool(threads=4, max_waiting=64)
     if not pool.submit(job): ...  # full
 
-A thread that hangs in native code cannot be ended: it is given up, another takes its place, its job is told, and it
-ends itself should it ever come back.
+A thread that hangs in native code cannot be ended. It is given up: another thread takes its place, its job is told, and
+it ends itself if it ever comes back.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A request as a WSGI application takes it, and its answer as a `Reply` (PEP 3333)."""
+"""The WSGI adapter: gives a request to a WSGI application, and returns its answer as a `Reply` (PEP 3333)."""
 
 from __future__ import annotations
 
