@@ -29,7 +29,7 @@ from ai_edge_litert.interpreter import Interpreter
 from msgspec import Struct
 
 from edgemm.bundle import write_bundle
-from edgemm.manifest import (
+from edgemm.bundle.manifest import (
     FORMAT,
     Blob,
     DType,

@@ -21,10 +21,10 @@ from typing import Any
 from unittest import mock
 
 from edgemm.messages import Stream, StreamAck
-from edgemm_runtime.agent.options import AgentLimits
-from edgemm_runtime.agent.spool import Spool
-from edgemm_runtime.agent.spool_settings import SpoolSettings
-from edgemm_runtime.agent.write_budget import AT_ONCE, DAY_S, SpoolRules
+from edgemm_runtime.agent.spool.budget import AT_ONCE, DAY_S, SpoolRules
+from edgemm_runtime.agent.spool.settings import SpoolSettings
+from edgemm_runtime.agent.spool.spool import Spool
+from edgemm_runtime.agent.state.agent_options import AgentLimits
 
 _BOOT = "a" * 16
 _KIB, _MIB = 1024, 1024 * 1024

@@ -29,12 +29,12 @@ from msgspec.structs import replace
 from benchmarks.serving import bundles, memory, wrk
 from benchmarks.serving.protocols import MODEL, V2_BINARY, Request
 from benchmarks.serving.wrk import Load
-from edgemm.blobs import BlobFolder
 from edgemm.bundle import open_bundle
-from edgemm_runtime.agent.documents import Installed
-from edgemm_runtime.agent.hosting import RegistryHost
-from edgemm_runtime.engines.source import StoredBundle, opened
-from edgemm_runtime.serving.registry import ModelRegistry
+from edgemm.bundle.blobs import BlobFolder
+from edgemm_runtime.agent.state.documents import Installed
+from edgemm_runtime.agent.update.host import RegistryHost
+from edgemm_runtime.engines.bundle_source import StoredBundle, opened
+from edgemm_runtime.models.registry import ModelRegistry
 from edgemm_runtime.serving.server import ModelServer
 
 _MODEL_FILE = "models/mlperf-tiny/pretrainedResnet_quant.tflite"

@@ -23,8 +23,8 @@ from benchmarks.serving.protocols import MODEL, V2_BINARY, V2_JSON
 from benchmarks.serving.wrk import Load
 from edgemm.bundle import open_bundle
 from edgemm_runtime.engines.litert import LiteRtSession
-from edgemm_runtime.serving.limits import ServingLimits
-from edgemm_runtime.serving.registry import ModelRegistry
+from edgemm_runtime.http.limits import ServingLimits
+from edgemm_runtime.models.registry import ModelRegistry
 from edgemm_runtime.serving.server import ModelServer
 
 _MODEL_FILE = "models/mlperf-tiny/pretrainedResnet_quant.tflite"

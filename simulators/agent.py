@@ -10,13 +10,13 @@ import threading
 from pathlib import Path
 from typing import Self
 
-from edgemm_runtime.agent.agent import Agent, Ending
-from edgemm_runtime.agent.clock import Clock
-from edgemm_runtime.agent.enrol import identify
-from edgemm_runtime.agent.hosting import RegistryHost
-from edgemm_runtime.agent.options import AgentLimits, AgentOptions
-from edgemm_runtime.agent.state_folder import StateFolder
-from edgemm_runtime.serving.registry import ModelRegistry
+from edgemm_runtime.agent.agent import Agent, AgentEnding
+from edgemm_runtime.agent.connection.enrolment import identify
+from edgemm_runtime.agent.state.agent_options import AgentLimits, AgentOptions
+from edgemm_runtime.agent.state.state_folder import StateFolder
+from edgemm_runtime.agent.state.time_keeper import Clock
+from edgemm_runtime.agent.update.host import RegistryHost
+from edgemm_runtime.models.registry import ModelRegistry
 from edgemm_runtime.serving.server import ModelServer
 from simulators.fleet import SimulatedFleet
 
@@ -41,7 +41,7 @@ class AgentInThread:
         self.device = identity.device
         self.host = RegistryHost(self.registry)
         self.agent = Agent(self.folder, identity, self.host, limits, clock=clock or Clock())
-        self.ending: Ending | None = None
+        self.ending: AgentEnding | None = None
         self.agent.recover()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -64,7 +64,7 @@ class AgentInThread:
         self.server.stop()
         self.folder.close()
 
-    def join(self) -> Ending | None:
+    def join(self) -> AgentEnding | None:
         """Wait until the agent's loop ended by itself."""
         self._thread.join(60)
         assert not self._thread.is_alive()

@@ -16,20 +16,21 @@ from pathlib import Path
 
 from securesystemslib.signer import CryptoSigner
 
-from edgemm import signing, topics
+from edgemm import topics
 from edgemm.messages import encode_control
 from edgemm.topics import Channel
+from edgemm.trust import signing
 from edgemm_fleet.broker.passwords import hash_password
 from edgemm_fleet.director.director import Director
 from edgemm_fleet.ingest.batch import Ingest
 from edgemm_fleet.ingest.reading import Incoming
-from edgemm_fleet.rollout.members import Member
+from edgemm_fleet.records.members import Member
+from edgemm_fleet.records.progress import Rollout
+from edgemm_fleet.records.records import Device, ModelRecord, VersionRecord
+from edgemm_fleet.records.rollout_plan import Group, RolloutPlan
 from edgemm_fleet.rollout.operations import RolloutOperations
-from edgemm_fleet.rollout.plan import Group, Plan
-from edgemm_fleet.rollout.progress import Rollout
 from edgemm_fleet.rollout.runner import Runner
 from edgemm_fleet.store import Store, Transaction, assignments, desired, devices, models, rollouts
-from edgemm_fleet.store.records import Device, ModelRecord, VersionRecord
 from simulators.device import Outgoing, SimulatedDevice
 
 FLEET, MODEL = "lab", "digits"
@@ -121,11 +122,11 @@ class LocalFleet:
         self.deliver(self.devices[name].connect())
         self.settle()
 
-    def plan(self, version: str, *groups: Group, **settings: object) -> Plan:
+    def plan(self, version: str, *groups: Group, **settings: object) -> RolloutPlan:
         """Return a plan for one of the versions."""
-        return Plan(model=MODEL, version=version, digest=digest_of(version), groups=groups, **settings)
+        return RolloutPlan(model=MODEL, version=version, digest=digest_of(version), groups=groups, **settings)
 
-    def start(self, plan: Plan) -> str:
+    def start(self, plan: RolloutPlan) -> str:
         """Create and start a rollout; return its id."""
         rollout = self.operations.create(plan, actor="person:ann", now=self.now)
         self.operations.start(rollout.id, actor="person:ann", now=self.now)

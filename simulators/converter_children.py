@@ -12,9 +12,9 @@ import threading
 from pathlib import Path
 
 from edgemm.errors import InputError
-from edgemm_converter import childside
-from edgemm_converter.child import Progress
-from edgemm_converter.protocol import Message, Passed, SelfTestRequest
+from edgemm_converter.children import childside
+from edgemm_converter.children.child import Progress
+from edgemm_converter.children.protocol import Message, SelfTestPassed, SelfTestRequest
 
 
 def work(request: SelfTestRequest, folder: Path, progress: Progress) -> Message:
@@ -37,7 +37,7 @@ def work(request: SelfTestRequest, folder: Path, progress: Progress) -> Message:
             (folder / "grandchild").write_text(str(sleeper.pid))
             progress("hanging")
             threading.Event().wait()
-    return Passed()
+    return SelfTestPassed()
 
 
 if __name__ == "__main__":

@@ -16,8 +16,8 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from edgemm.bundle import write_bundle
+from edgemm.bundle.manifest import Blob, Manifest
 from edgemm.canonical import sha256
-from edgemm.manifest import Blob, Manifest
 from simulators import models
 
 VARIANTS = ("tflite:float32", "onnx:float32")

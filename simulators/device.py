@@ -21,8 +21,7 @@ from msgspec.structs import replace
 from paho.mqtt.enums import CallbackAPIVersion
 from securesystemslib.signer import CryptoSigner, Key
 
-from edgemm import signing, times, topics
-from edgemm.enrolment import BrokerAccess
+from edgemm import times, topics
 from edgemm.messages import (
     Ack,
     ActionResult,
@@ -41,9 +40,11 @@ from edgemm.messages import (
     encode_control,
     encode_telemetry,
 )
-from edgemm.signing import PayloadType
 from edgemm.states import BEFORE_ACTIVATION, FAILURES, UpdateState
 from edgemm.topics import Channel
+from edgemm.trust import signing
+from edgemm.trust.enrolment import BrokerAccess
+from edgemm.trust.signing import PayloadType
 
 _U = UpdateState
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from edgemm.canonical import sha256
 from edgemm.messages import DesiredModel
-from edgemm_runtime.agent.documents import Installed, ModelFile
+from edgemm_runtime.agent.state.documents import Installed, ModelFile
 from edgemm_runtime.agent.update import machine
 from edgemm_runtime.agent.update.events import (
     Activated,

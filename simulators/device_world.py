@@ -10,23 +10,23 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from edgemm.bundle.manifest import Engine, Manifest
 from edgemm.canonical import sha256
 from edgemm.errors import EngineError, EnvironmentFailure, SelfTestError
-from edgemm.manifest import Engine, Manifest
 from edgemm.messages import DesiredModel, Stream
-from edgemm_runtime.agent.clock import Clock
-from edgemm_runtime.agent.documents import Installed, ModelFile, Transition
-from edgemm_runtime.agent.options import AgentLimits
-from edgemm_runtime.agent.shelf import Shelf
-from edgemm_runtime.agent.spool import Spool
-from edgemm_runtime.agent.spool_settings import SpoolSettings
-from edgemm_runtime.agent.state_folder import StateFolder
+from edgemm_runtime.agent.spool.settings import SpoolSettings
+from edgemm_runtime.agent.spool.spool import Spool
+from edgemm_runtime.agent.state.agent_options import AgentLimits
+from edgemm_runtime.agent.state.documents import Installed, ModelFile, Transition
+from edgemm_runtime.agent.state.shelf import Shelf
+from edgemm_runtime.agent.state.state_folder import StateFolder
+from edgemm_runtime.agent.state.time_keeper import Clock
 from edgemm_runtime.agent.update import machine
 from edgemm_runtime.agent.update.journal import Journal
 from edgemm_runtime.agent.update.steps import Box, Steps, Tools
 from edgemm_runtime.agent.update.updater import Updater
-from edgemm_runtime.engines.source import BundleSource
-from edgemm_runtime.serving.counters import CounterSnapshot, ServedKey
+from edgemm_runtime.engines.bundle_source import BundleSource
+from edgemm_runtime.models.counters import CounterSnapshot, ServedKey
 from simulators.models import make_manifest
 
 

@@ -27,13 +27,8 @@ from securesystemslib.signer import CryptoSigner, Key
 
 from edgemm import times, topics
 from edgemm.bundle import open_bundle
+from edgemm.bundle.manifest import Manifest
 from edgemm.canonical import sha256
-from edgemm.enrolment import (
-    BrokerAccess,
-    EnrolmentResponse,
-    create_token,
-)
-from edgemm.manifest import Manifest
 from edgemm.messages import (
     Ack,
     Action,
@@ -53,10 +48,15 @@ from edgemm.messages import (
     decode_telemetry,
     encode_control,
 )
-from edgemm.signing import PayloadType, seal, unseal, unseal_enrolment
 from edgemm.topics import Channel
-from edgemm_fleet.broker.access import MANAGER, BrokerRules
+from edgemm.trust.enrolment import (
+    BrokerAccess,
+    EnrolmentResponse,
+    create_token,
+)
+from edgemm.trust.signing import PayloadType, seal, unseal, unseal_enrolment
 from edgemm_fleet.broker.embedded import EmbeddedBroker
+from edgemm_fleet.broker.topic_rights import MANAGER, BrokerRules
 from simulators.fleet_http import Answer, FleetHttp
 from simulators.fleet_tuf import TufInMemory
 

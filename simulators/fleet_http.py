@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from edgemm.enrolment import BLOB_PATH, ENROL_PATH
+from edgemm.trust.enrolment import BLOB_PATH, ENROL_PATH
 
 _PIECE = 4096
 

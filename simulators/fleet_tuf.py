@@ -8,9 +8,9 @@ from datetime import datetime
 from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Metadata, Snapshot, TargetFile, Targets, Timestamp
 
+from edgemm.bundle.manifest import Manifest
 from edgemm.canonical import sha256
-from edgemm.enrolment import DIRECTOR_TARGET, TUF_METADATA_PATH, TUF_TARGETS_PATH
-from edgemm.manifest import Manifest
+from edgemm.trust.enrolment import DIRECTOR_TARGET, TUF_METADATA_PATH, TUF_TARGETS_PATH
 from edgemm_fleet.trust import roles
 from edgemm_fleet.trust.roles import DEFAULT_LIFETIMES
 

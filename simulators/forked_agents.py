@@ -30,8 +30,8 @@ from msgspec import Struct
 
 from edgemm_runtime.agent import agent as agents
 from edgemm_runtime.agent.main import run_agent
-from edgemm_runtime.agent.options import AgentLimits, AgentOptions
-from edgemm_runtime.engines import loading, selftest
+from edgemm_runtime.agent.state.agent_options import AgentLimits, AgentOptions
+from edgemm_runtime.engines import opening, selftest
 from edgemm_runtime.installed import available, entry_of
 from simulators.full_disk import fill
 from simulators.kill_seam import KillSeam
@@ -213,7 +213,7 @@ def _import_everything() -> None:
     for engine in available():
         __import__(entry_of(engine).module)
     np.zeros(1)
-    assert loading.available()
+    assert opening.available()
 
 
 def _reap(out: BinaryIO) -> set[int]:

@@ -16,7 +16,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from onnx import TensorProto, helper, numpy_helper
 
 from edgemm.bundle import write_bundle
-from edgemm.manifest import (
+from edgemm.bundle.manifest import (
     FORMAT,
     Blob,
     DType,

@@ -22,8 +22,8 @@ from ai_edge_litert import schema_py_generated as schema
 from msgspec.structs import replace
 
 from edgemm.bundle import write_bundle
+from edgemm.bundle.manifest import Blob, Manifest
 from edgemm.canonical import sha256
-from edgemm.manifest import Blob, Manifest
 from simulators import models
 from simulators.tflite import INPUT, OUTPUT, Floats
 

@@ -10,9 +10,9 @@ from typing import Self
 
 from securesystemslib.signer import CryptoSigner
 
-from edgemm_fleet.manager import Manager, ManagerSettings
-from edgemm_fleet.rollout.plan import Group, Plan
-from edgemm_fleet.rollout.progress import Rollout
+from edgemm_fleet.records.progress import Rollout
+from edgemm_fleet.records.rollout_plan import Group, RolloutPlan
+from edgemm_fleet.server.services import FleetServices, ManagerSettings
 from edgemm_fleet.store import Store, devices, rollouts
 from simulators.broker import FLEET, MODEL, digest_of, enrol, publish
 from simulators.device import MqttDevice, SimulatedDevice
@@ -28,7 +28,7 @@ class ManagedFleet:
         self.settings = settings or ManagerSettings(FLEET, port=0)
         self.store = Store.open(folder / "fleet.db")
         self.key = CryptoSigner.generate_ed25519()
-        self.manager = Manager(self.settings, store=self.store, director_key=self.key)
+        self.manager = FleetServices(self.settings, store=self.store, director_key=self.key)
         self.devices: dict[str, MqttDevice] = {}
         with self.store.write() as tx:
             publish(tx, "1.0.0", "2.0.0")
@@ -62,7 +62,7 @@ class ManagedFleet:
 
     def start(self, version: str, *groups: Group) -> str:
         """Start a rollout; return its id."""
-        plan = Plan(model=MODEL, version=version, digest=digest_of(version), groups=groups)
+        plan = RolloutPlan(model=MODEL, version=version, digest=digest_of(version), groups=groups)
         rollout = self.manager.operations.create(plan, actor="person:ann", now=time.time())
         self.manager.operations.start(rollout.id, actor="person:ann", now=time.time())
         return rollout.id
@@ -79,5 +79,5 @@ class ManagedFleet:
     def start_again(self) -> None:
         """Start a new manager, after the last one was stopped, on the same store and broker port."""
         self.settings = replace(self.settings, port=self.manager.port)
-        self.manager = Manager(self.settings, store=self.store, director_key=self.key)
+        self.manager = FleetServices(self.settings, store=self.store, director_key=self.key)
         self.manager.start()

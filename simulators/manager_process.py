@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 from typing import Self
 
-from edgemm import signing
-from edgemm_fleet.manager import Manager, ManagerSettings
+from edgemm.trust import signing
+from edgemm_fleet.server.services import FleetServices, ManagerSettings
 from edgemm_fleet.store import Store
 from simulators.broker import FLEET
 
@@ -47,7 +47,7 @@ def main(folder: Path, port: int) -> None:
     logging.basicConfig(level=logging.INFO)
     logging.getLogger("amqtt").setLevel(logging.WARNING)
     store = Store.open(folder / "fleet.db")
-    manager = Manager(
+    manager = FleetServices(
         ManagerSettings(FLEET, port=port), store=store, director_key=signing.load_key(folder / "director.pem")
     )
     manager.start()

@@ -18,7 +18,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from edgemm.bundle import write_bundle
-from edgemm.manifest import (
+from edgemm.bundle.manifest import (
     FORMAT,
     Blob,
     DType,

@@ -18,8 +18,10 @@ import keras
 import numpy as np
 from keras import layers
 
-from edgemm_converter import keras3, onnx, parting_worker, tflite
-from edgemm_converter.served import ServedModel
+from edgemm_converter.export import onnx, tflite
+from edgemm_converter.parting import child as parting_worker
+from edgemm_converter.sources import keras3
+from edgemm_converter.sources.served_function import SourceFunction
 
 _LIMIT = 1e-4
 
@@ -70,7 +72,7 @@ def found(model: keras.Model, layer: str) -> dict[str, str]:
     return {v: parting_worker.first_layer(source, f, v, runs, limit=_LIMIT) for v, f in files.items()}
 
 
-def _served(model: keras.Model) -> ServedModel:
+def _served(model: keras.Model) -> SourceFunction:
     return keras3.serve(model, path=Path("model.keras"), shapes={})
 
 

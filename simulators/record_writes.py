@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from edgemm_runtime.agent.documents import ModelFile
-from edgemm_runtime.agent.state_folder import StateFolder
+from edgemm_runtime.agent.state.documents import ModelFile
+from edgemm_runtime.agent.state.state_folder import StateFolder
 from edgemm_runtime.agent.update import machine
 
 

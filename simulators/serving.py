@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from edgemm.bundle import open_bundle
-from edgemm_runtime.serving.limits import ServingLimits
-from edgemm_runtime.serving.registry import ModelRegistry, ServedModel
+from edgemm_runtime.http.limits import ServingLimits
+from edgemm_runtime.models.registry import ModelRegistry, ServedModel
 from edgemm_runtime.serving.server import ModelServer
 
 

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from edgemm.bundle import open_bundle
-from edgemm_runtime.engines.source import BundleFile
-from edgemm_runtime.serving.registry import ModelRegistry
-from edgemm_runtime.shadow.board import ShadowBoard
-from edgemm_runtime.shadow.limits import ShadowLimits
-from edgemm_runtime.shadow.shadow import Candidate, ShadowState
+from edgemm_runtime.engines.bundle_source import BundleFile
+from edgemm_runtime.models.registry import ModelRegistry
+from edgemm_runtime.shadow.running import RunningShadows
+from edgemm_runtime.shadow.shadow import ShadowCandidate, ShadowState
+from edgemm_runtime.shadow.shadow_limits import ShadowLimits
 from simulators.models import Dense, make_bundle
 from simulators.serving import activate
 from simulators.waiting import eventually
@@ -26,7 +26,7 @@ class ShadowedModel:
 
     def __init__(self, folder: Path, limits: ShadowLimits = FAST, *, batch: int = -1) -> None:
         self.folder, self.rows = folder, ROWS if batch < 0 else ROWS[:batch]
-        self.registry = ModelRegistry(ShadowBoard(limits))
+        self.registry = ModelRegistry(RunningShadows(limits))
         self.path(1, batch=batch)
         activate(self.registry, folder / "1")
 
@@ -35,12 +35,12 @@ class ShadowedModel:
         make_bundle(path, version=f"{number}.0.0", seed=number, **options)
         return path
 
-    def shadow(self, number: int, *, share: float = 1.0, **options: Any) -> Candidate:
+    def shadow(self, number: int, *, share: float = 1.0, **options: Any) -> ShadowCandidate:
         return self.shadow_of(self.path(number, **options), share=share)
 
-    def shadow_of(self, path: Path, *, share: float = 1.0) -> Candidate:
+    def shadow_of(self, path: Path, *, share: float = 1.0) -> ShadowCandidate:
         with open_bundle(path) as bundle:
-            candidate = Candidate(
+            candidate = ShadowCandidate(
                 manifest=bundle.manifest,
                 digest=bundle.digest,
                 location=BundleFile(path),

@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from edgemm.manifest import DType
-from edgemm_runtime.engines.model import Arrays
-from edgemm_runtime.serving.v2 import DATATYPES
+from edgemm.bundle.manifest import DType
+from edgemm_runtime.engines.interface import Arrays
+from edgemm_runtime.serving.protocols.v2.messages import DATATYPES
 
 
 def encode_request(

@@ -22,11 +22,11 @@ import numpy as np
 
 from benchmarks.arm64.models import inputs_of
 from edgemm.bundle import open_bundle
-from edgemm.manifest import Engine, Variant
+from edgemm.bundle.manifest import Engine, Variant
 from edgemm_runtime import engines
 from edgemm_runtime.engines import golden
-from edgemm_runtime.engines.model import Array, LoadedModel
-from edgemm_runtime.engines.source import BundleSource
+from edgemm_runtime.engines.bundle_source import BundleSource
+from edgemm_runtime.engines.interface import Array, LoadedModel
 
 XNNPACK_LINE = "XNNPACK delegate"
 

@@ -23,7 +23,7 @@ from benchmarks.serving.protocols import (
     to_float,
 )
 from edgemm.bundle import write_bundle
-from edgemm.manifest import (
+from edgemm.bundle.manifest import (
     FORMAT,
     Blob,
     DType,

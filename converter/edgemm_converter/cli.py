@@ -12,12 +12,12 @@ import click
 import msgspec
 from rich.console import Console
 
-from edgemm_converter.child import ChildLimits
+from edgemm_converter.children.child import ChildLimits
 from edgemm_converter.conversion import ConversionResult
 from edgemm_converter.conversion import convert as convert_model
-from edgemm_converter.metrics import Metric
-from edgemm_converter.options import ConversionOptions
-from edgemm_converter.plan import AUTO, PRECISIONS
+from edgemm_converter.job.options import ConversionOptions
+from edgemm_converter.job.variant_plan import AUTO, PRECISIONS
+from edgemm_converter.judging.metrics import Metric
 
 PATH = click.Path(path_type=Path)
 _DEFAULTS = ChildLimits()

@@ -17,27 +17,24 @@ from pathlib import Path
 from typing import Unpack
 
 from edgemm import durable
+from edgemm.bundle.manifest import Manifest
 from edgemm.errors import EnvironmentFailure, ParityError
-from edgemm.manifest import Manifest
-from edgemm_converter import (
-    drafting,
-    exporting,
-    extras,
-    fingerprint,
-    job,
-    parting,
-    report,
-    reporting,
-    running,
-    searching,
-)
-from edgemm_converter.cache import Cache, Entry, Outcome
-from edgemm_converter.child import ChildLimits, Progress
-from edgemm_converter.drafting import Draft
-from edgemm_converter.job import Job
-from edgemm_converter.options import ConversionOptions
-from edgemm_converter.protocol import Exported, TrialFacts
-from edgemm_converter.report import Facts
+from edgemm_converter.cache import fingerprint
+from edgemm_converter.cache.cache import Cache, CachedConversion, ConversionOutcome
+from edgemm_converter.children.child import ChildLimits, Progress
+from edgemm_converter.children.protocol import Exported, TrialFacts
+from edgemm_converter.drafting import draft as drafting
+from edgemm_converter.drafting.draft import Draft
+from edgemm_converter.export import parent as exporting
+from edgemm_converter.job import job, requirements
+from edgemm_converter.job.job import ConversionJob
+from edgemm_converter.job.options import ConversionOptions
+from edgemm_converter.parting import parent as parting
+from edgemm_converter.report import parent as reporting
+from edgemm_converter.report import report_page
+from edgemm_converter.report.report_page import Facts
+from edgemm_converter.search import parent as searching
+from edgemm_converter.verify import parent as running
 
 
 @dataclass(frozen=True)
@@ -89,7 +86,7 @@ def convert(
         TypeError: there is no option of that name.
     """
     given = job.check(Path(source), options)
-    extras.require()
+    requirements.require()
     announce = progress or _silent
     kept = Cache.of_environment() if cache else None
     key = fingerprint.of(given) if kept is not None else None
@@ -120,7 +117,7 @@ def _temporary_folder() -> Iterator[Path]:
             ) from err
 
 
-def _convert(given: Job, folder: Path, *, limits: ChildLimits, progress: Progress) -> Entry:
+def _convert(given: ConversionJob, folder: Path, *, limits: ChildLimits, progress: Progress) -> CachedConversion:
     everything = exporting.export(given, folder, limits=limits, progress=progress)
     found = searching.search(given, everything, folder, limits=limits, progress=progress) if given.search else None
     if found is not None:
@@ -134,7 +131,7 @@ def _convert(given: Job, folder: Path, *, limits: ChildLimits, progress: Progres
         where = parting.where(err, given, everything, folder, limits=limits, progress=progress)
         raise ParityError(f"{err}{where}") from err
     running.self_test(draft.path, folder, limits=limits, progress=progress)
-    outcome = Outcome(
+    outcome = ConversionOutcome(
         digest=draft.digest,
         left_out={**exported.left_out, **ran.left_out},
         warnings=drafting.warnings(given, draft.manifest, ran),
@@ -143,11 +140,11 @@ def _convert(given: Job, folder: Path, *, limits: ChildLimits, progress: Progres
     page = None
     if given.report is not None:
         facts = _report_facts(given, draft, outcome, everything, limits=limits, progress=progress)
-        page = report.page(facts).encode()
-    return Entry(outcome, draft.manifest, draft.path.read_bytes(), page)
+        page = report_page.page(facts).encode()
+    return CachedConversion(outcome, draft.manifest, draft.path.read_bytes(), page)
 
 
-def _finished(given: Job, entry: Entry, *, progress: Progress, repeated: bool) -> ConversionResult:
+def _finished(given: ConversionJob, entry: CachedConversion, *, progress: Progress, repeated: bool) -> ConversionResult:
     """Write what was asked for, the bundle last."""
     with ExitStack() as unfinished:
         if given.report is not None and entry.report is not None:
@@ -169,7 +166,13 @@ def _finished(given: Job, entry: Entry, *, progress: Progress, repeated: bool) -
 
 
 def _report_facts(
-    given: Job, draft: Draft, outcome: Outcome, exported: Exported, *, limits: ChildLimits, progress: Progress
+    given: ConversionJob,
+    draft: Draft,
+    outcome: ConversionOutcome,
+    exported: Exported,
+    *,
+    limits: ChildLimits,
+    progress: Progress,
 ) -> Facts:
     return Facts(
         manifest=draft.manifest,

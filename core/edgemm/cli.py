@@ -67,13 +67,13 @@ COMMANDS = {
     "convert": LazyCommand(
         "edgemm_converter.cli:convert", "Turn a trained Keras model into a verified bundle.", "converter"
     ),
-    "inspect": LazyCommand("edgemm.commands:inspect", "Show what is in a bundle."),
+    "inspect": LazyCommand("edgemm.commands.bundle_tools:inspect", "Show what is in a bundle."),
     "verify": LazyCommand(
         "edgemm_runtime.commands.verify:verify",
         "Check a bundle: its bytes and digests, and each variant's golden samples in the engines that are here.",
         "runtime",
     ),
-    "extract": LazyCommand("edgemm.commands:extract", "Write one variant's plain model file."),
+    "extract": LazyCommand("edgemm.commands.bundle_tools:extract", "Write one variant's plain model file."),
     "predict": LazyCommand(
         "edgemm_runtime.commands.predict:predict",
         "Answer one or more INPUTs with a bundle's model, without a server.",

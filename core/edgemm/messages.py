@@ -2,7 +2,7 @@
 
 Control messages are JSON, telemetry is msgpack. Unknown fields are ignored; another major version (`v`) is refused by
 name. Duplicates, reordering and loss are normal: nothing here relies on their absence. `desired`, `reported` and
-`event` travel inside a DSSE envelope (`edgemm.signing`); `status`, `ack` and `telemetry` travel as they are.
+`event` travel inside a DSSE envelope (`edgemm.trust.signing`); `status`, `ack` and `telemetry` travel as they are.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from edgemm import canonical
+from edgemm.bundle.manifest import Digest, ModelName, VersionText
 from edgemm.errors import MessageError
-from edgemm.manifest import Digest, ModelName, VersionText
 from edgemm.states import UpdateState
 from edgemm.times import TimeText
 from edgemm.topics import DeviceId, FleetName

@@ -13,12 +13,12 @@ import numpy as np
 
 from edgemm.bundle import open_bundle
 from edgemm.states import RolloutState, UpdateState
+from edgemm_demo.demo_fleet import MODEL, DemoDevice, DemoFleet
 from edgemm_demo.digits import Digits, load_digits
-from edgemm_demo.fleet import MODEL, DemoDevice, DemoFleet
 from edgemm_demo.narration import Narrator
 from edgemm_demo.processes import Processes
 from edgemm_demo.sabotage import swap_weights
-from edgemm_fleet.rollout.progress import Rollout
+from edgemm_fleet.records.progress import Rollout
 
 GOOD_ENOUGH = 0.85
 _VARIANTS = ("tflite:int8", "tflite:float32", "onnx:float32")

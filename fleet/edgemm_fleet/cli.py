@@ -11,17 +11,17 @@ from edgemm.cli import LazyCommand, LazyGroup
 
 _HERE = "edgemm_fleet.commands"
 COMMANDS = {
-    "init": LazyCommand(f"{_HERE}.server:init", "Make a fleet: keys, certificate, database, administrator.", "fleet"),
-    "serve": LazyCommand(f"{_HERE}.server:serve", "Run the fleet manager.", "fleet"),
-    "login": LazyCommand(f"{_HERE}.access:login", "Work with a fleet from this machine.", "fleet"),
-    "token": LazyCommand(f"{_HERE}.access:token", "Tokens by which devices join.", "fleet"),
-    "people": LazyCommand(f"{_HERE}.access:people", "Tokens of people.", "fleet"),
+    "init": LazyCommand(f"{_HERE}.serve:init", "Make a fleet: keys, certificate, database, administrator.", "fleet"),
+    "serve": LazyCommand(f"{_HERE}.serve:serve", "Run the fleet manager.", "fleet"),
+    "login": LazyCommand(f"{_HERE}.people:login", "Work with a fleet from this machine.", "fleet"),
+    "token": LazyCommand(f"{_HERE}.people:token", "Tokens by which devices join.", "fleet"),
+    "people": LazyCommand(f"{_HERE}.people:people", "Tokens of people.", "fleet"),
     "publish": LazyCommand(f"{_HERE}.publish:publish", "Sign a bundle and publish it as a version.", "fleet"),
     "models": LazyCommand(f"{_HERE}.models:models", "Models and their versions; who may publish them.", "fleet"),
     "devices": LazyCommand(f"{_HERE}.devices:devices", "Devices: list, show, label, remove.", "fleet"),
     "rollout": LazyCommand(f"{_HERE}.rollout:rollout", "Bring a version to devices, group after group.", "fleet"),
     "shadow": LazyCommand(f"{_HERE}.shadow:shadow", "Run a version beside the active one.", "fleet"),
-    "audit": LazyCommand(f"{_HERE}.access:audit", "Who did what, newest first.", "fleet"),
+    "audit": LazyCommand(f"{_HERE}.people:audit", "Who did what, newest first.", "fleet"),
 }
 
 

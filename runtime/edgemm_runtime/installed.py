@@ -13,7 +13,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from types import MappingProxyType
 
-from edgemm.manifest import Engine, Variant
+from edgemm.bundle.manifest import Engine, Variant
 from edgemm.versions import release_tuple
 
 

@@ -15,15 +15,15 @@ import numpy as np
 import numpy.typing as npt
 
 from edgemm.bundle import BlobSource, open_bundle
+from edgemm.bundle.manifest import Manifest, TensorSpec, Variant
 from edgemm.errors import BadRequestError
-from edgemm.manifest import Manifest, TensorSpec, Variant
 from edgemm_runtime import engines
 from edgemm_runtime.engines import golden
 from edgemm_runtime.engines.choice import AUTO, choose, parse_policy
 from edgemm_runtime.engines.inputs import check_names, describe
-from edgemm_runtime.engines.model import Array, Arrays, WatchedModel
+from edgemm_runtime.engines.interface import Array, Arrays, WatchedModel
+from edgemm_runtime.engines.numbers import to_array
 from edgemm_runtime.engines.pacing import Rest, no_rest
-from edgemm_runtime.numbers import to_array
 
 _QUICK_S = 0.002
 _TUNING_SAMPLES = 4

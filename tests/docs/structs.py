@@ -1,6 +1,6 @@
 """What a page must say about the fields of a Struct: the first three columns of its table.
 
-`python -m tests.docs.structs edgemm.manifest Variant` prints them, to be completed with a meaning.
+`python -m tests.docs.structs edgemm.bundle.manifest Variant` prints them, to be completed with a meaning.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import sys
 import msgspec
 from msgspec import Struct, inspect
 
+from edgemm.bundle.manifest import MODEL_NAME_PATTERN
 from edgemm.canonical import DIGEST_PATTERN
-from edgemm.manifest import MODEL_NAME_PATTERN
 from edgemm.times import TIME_PATTERN
 from edgemm.topics import NAME_PATTERN
 from edgemm.versions import VERSION_PATTERN

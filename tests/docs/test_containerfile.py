@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from edgemm_runtime.commands.run import _default_state_dir, run
-from edgemm_runtime.serving.registry import ModelRegistry
+from edgemm_runtime.models.registry import ModelRegistry
 from edgemm_runtime.serving.server import ModelServer
 
 ROOT = Path(__file__).parents[2]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgemm_fleet.trust.roles import DEFAULT_LIFETIMES
-from edgemm_runtime.serving.limits import ServingLimits
+from edgemm_runtime.http.limits import ServingLimits
 from tests.docs.pages import DOCS, ROOT, anchor, blocks, headings, links, pages, tables
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())

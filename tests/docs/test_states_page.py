@@ -5,7 +5,7 @@ import re
 import pytest
 
 from edgemm.states import FAILURES, FOLLOWS, ROLLOUT_FOLLOWS, TERMINAL, RolloutState, UpdateState
-from edgemm_runtime.agent.acceptance import Answer
+from edgemm_runtime.agent.acceptance import Acceptance
 from edgemm_runtime.agent.update import machine
 from edgemm_runtime.engines.choice import SkipReason
 from tests.docs.pages import DOCS, ROOT, tables
@@ -47,7 +47,7 @@ def test_every_reason_that_a_device_gives_is_explained():
 
 def test_every_refusal_of_a_desired_is_explained():
     text = PAGE.read_text()
-    assert [answer for answer in Answer if answer.refused and f"`{answer.value}`" not in text] == []
+    assert [answer for answer in Acceptance if answer.refused and f"`{answer.value}`" not in text] == []
 
 
 def _sources():

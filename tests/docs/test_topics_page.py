@@ -5,11 +5,12 @@ import json
 import msgspec
 import pytest
 
-from edgemm import enrolment, messages, topics
+from edgemm import messages, topics
 from edgemm.messages import MAX_CONTROL_BYTES, MAX_TELEMETRY_BYTES, ShadowPhase, Stream
-from edgemm.signing import PayloadType
 from edgemm.states import UpdateState
 from edgemm.topics import Channel
+from edgemm.trust import enrolment
+from edgemm.trust.signing import PayloadType
 from edgemm_fleet.ingest.contiguity import contiguous
 from tests.docs.pages import DOCS, blocks, headings, tables
 from tests.docs.sections import check_enum, check_struct, structs

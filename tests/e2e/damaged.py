@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edgemm import container
+from edgemm.bundle import container
 from simulators.models import make_bundle
 
 

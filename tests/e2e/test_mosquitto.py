@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from securesystemslib.signer import CryptoSigner
 
-from edgemm import messages, signing, topics
+from edgemm import messages, topics
 from edgemm.topics import Channel
+from edgemm.trust import signing
 from simulators.mqtt import MqttProbe
 from simulators.waiting import eventually
 from tests.e2e.fleets import Device, Fleet

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import pytest
 
-from edgemm_runtime.agent.options import AgentLimits
+from edgemm_runtime.agent.state.agent_options import AgentLimits
 from simulators.agent_process import AgentProcess
 from simulators.mosquitto import MosquittoProcess, free_port
 from simulators.spooled import waiting

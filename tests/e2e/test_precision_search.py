@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.precision_search import CASES, MAX_DROP, made, search
-from edgemm.manifest import Precision
-from edgemm_converter.search import MAX_EVALUATIONS
+from edgemm.bundle.manifest import Precision
+from edgemm_converter.judging.search import MAX_EVALUATIONS
 
 pytestmark = pytest.mark.tensorflow
 

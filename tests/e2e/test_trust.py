@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edgemm import enrolment
+from edgemm.trust import enrolment
 from simulators.models import make_bundle
 from simulators.mqtt import MqttProbe
 from simulators.waiting import eventually

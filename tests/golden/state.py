@@ -12,12 +12,16 @@ import msgspec
 
 from edgemm import canonical
 from edgemm.messages import ActionResult, Stream
-from edgemm.signing import key_document
 from edgemm.states import UpdateState
+from edgemm.trust.signing import key_document
 from edgemm_fleet.client.profile import Profile, read_profile
 from edgemm_fleet.store import Store
-from edgemm_fleet.trust.folder import FleetConfig, FleetFolder
-from edgemm_runtime.agent.documents import (
+from edgemm_fleet.trust.fleet_folder import FleetConfig, FleetFolder
+from edgemm_runtime.agent.spool.budget import WriteBudget
+from edgemm_runtime.agent.spool.settings import SpoolSettings
+from edgemm_runtime.agent.spool.spool import Spool
+from edgemm_runtime.agent.spool.spool_database import SpoolDatabase, SpoolRow
+from edgemm_runtime.agent.state.documents import (
     ActionsFile,
     BootFile,
     DirectorFile,
@@ -29,11 +33,7 @@ from edgemm_runtime.agent.documents import (
     Transition,
     Update,
 )
-from edgemm_runtime.agent.spool import Spool
-from edgemm_runtime.agent.spool_database import Row, SpoolDatabase
-from edgemm_runtime.agent.spool_settings import SpoolSettings
-from edgemm_runtime.agent.state_folder import StateFolder
-from edgemm_runtime.agent.write_budget import WriteBudget
+from edgemm_runtime.agent.state.state_folder import StateFolder
 from tests.golden.vector import DIRECTOR, Vector
 from tests.golden.wire import BOOT, DESIRED, ENROLMENT_RESPONSE
 
@@ -112,7 +112,7 @@ def _write_budget(budget: WriteBudget) -> bytes:
         path = Path(folder) / "spool.sqlite"
         database = SpoolDatabase(path)
         database.budget(budget.day_bytes, now_s=0)
-        rows = [Row(number, BOOT, 4, *message) for number, message in enumerate(SPOOLED, start=1)]
+        rows = [SpoolRow(number, BOOT, 4, *message) for number, message in enumerate(SPOOLED, start=1)]
         database.commit(rows, gone={}, budget=budget, most=0)
         database.close()
         return _dump(path)

@@ -12,8 +12,7 @@ from securesystemslib.signer import CryptoSigner
 
 from edgemm import messages
 from edgemm.bundle import open_bundle
-from edgemm.enrolment import BrokerAccess, EnrolmentRequest, EnrolmentResponse, EnrolmentToken, parse_token
-from edgemm.manifest import decode_manifest
+from edgemm.bundle.manifest import decode_manifest
 from edgemm.messages import (
     Ack,
     Action,
@@ -39,8 +38,9 @@ from edgemm.messages import (
     SystemGauges,
     Telemetry,
 )
-from edgemm.signing import PayloadType, key_document, seal, unseal, unseal_enrolment
 from edgemm.states import UpdateState
+from edgemm.trust.enrolment import BrokerAccess, EnrolmentRequest, EnrolmentResponse, EnrolmentToken, parse_token
+from edgemm.trust.signing import PayloadType, key_document, seal, unseal, unseal_enrolment
 from tests.golden.vector import DEVICE, DIRECTOR, Vector
 from tests.unit.core.bundles import small_bundle, small_manifest
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from edgemm import canonical
 from edgemm.bundle import open_bundle, write_bundle
+from edgemm.bundle.manifest import Blob
 from edgemm.errors import BundleError
-from edgemm.manifest import Blob
 from tests.unit.core.bundles import CONTENT, small_manifest
 
 

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgemm.messages import Stream, StreamAck
-from edgemm_runtime.agent.spool import Spool
-from edgemm_runtime.agent.spool_settings import SpoolSettings
-from edgemm_runtime.agent.write_budget import AT_ONCE, SpoolRules
+from edgemm_runtime.agent.spool.budget import AT_ONCE, SpoolRules
+from edgemm_runtime.agent.spool.settings import SpoolSettings
+from edgemm_runtime.agent.spool.spool import Spool
 
 BOOTS = ("a" * 16, "b" * 16)
 Step = tuple[str, int, int]

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from edgemm import times
 from edgemm.messages import Desired, DesiredModel
 from edgemm.states import TERMINAL, UpdateState, may_follow
-from edgemm_runtime.agent.acceptance import Answer, Whom, judge
-from edgemm_runtime.agent.documents import ModelFile
-from edgemm_runtime.agent.trusted_time import TrustedTime
+from edgemm_runtime.agent.acceptance import Acceptance, Whom, judge
+from edgemm_runtime.agent.state.documents import ModelFile
+from edgemm_runtime.agent.state.trusted_time import TrustedTime
 from edgemm_runtime.agent.update import machine
 from edgemm_runtime.agent.update.events import (
     Activated,
@@ -103,7 +103,7 @@ class _Device:
     current: Desired | None
 
     def hear(self, desired: Desired) -> None:
-        if judge(desired, self.current, whom=WHOM, now=NOW) is Answer.ACCEPTED:
+        if judge(desired, self.current, whom=WHOM, now=NOW) is Acceptance.ACCEPTED:
             self.current = desired
 
     def step(self) -> bool:

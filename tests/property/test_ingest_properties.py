@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from edgemm.states import RolloutState
 from edgemm_fleet.ingest.contiguity import contiguous
-from edgemm_fleet.rollout.plan import Group
+from edgemm_fleet.records.rollout_plan import Group
 from edgemm_fleet.store import reported, streams
 from simulators.broker import LocalFleet, digest_of
 from simulators.device import Outcome, Outgoing

@@ -10,10 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgemm.states import RolloutState
-from edgemm_fleet.rollout.members import MemberState
-from edgemm_fleet.rollout.plan import Group, Plan, Selector
-from edgemm_fleet.rollout.selection import Candidate, select_members
-from edgemm_fleet.rollout.tally import Tally, Verdict
+from edgemm_fleet.records.members import MemberState
+from edgemm_fleet.records.rollout_plan import Group, RolloutPlan, Selector
+from edgemm_fleet.rollout.group_tally import GroupTally, GroupVerdict
+from edgemm_fleet.rollout.selection import MatchedDevice, select_members
 from simulators.broker import LocalFleet, digest_of
 from simulators.device import Outcome
 
@@ -81,8 +81,8 @@ def test_a_group_takes_no_more_than_its_size_and_nobody_twice(
     groups: list[Group], found: dict[str, tuple[bool, MemberState | None]], number: int
 ) -> None:
     index = min(number, len(groups) - 1)
-    plan = Plan(model="m", version="1.0.0", digest=digest_of("1.0.0"), groups=tuple(groups))
-    candidates = [Candidate(device, online) for device, (online, _) in found.items()]
+    plan = RolloutPlan(model="m", version="1.0.0", digest=digest_of("1.0.0"), groups=tuple(groups))
+    candidates = [MatchedDevice(device, online) for device, (online, _) in found.items()]
     members = {device: state for device, (_, state) in found.items() if state is not None}
     chosen = select_members("r", plan, index, candidates=candidates, members=members)
     again = {device for device in chosen if device in members}
@@ -99,10 +99,10 @@ THRESHOLDS = st.builds(Group, percent=st.just(100.0), success_threshold=RATIOS, 
 
 
 @st.composite
-def tallies(draw: st.DrawFn) -> Tally:
+def tallies(draw: st.DrawFn) -> GroupTally:
     committed, failed, unfinished, unreached = (draw(st.integers(0, 30)) for _ in range(4))
     reported = committed + failed + unfinished
-    return Tally(
+    return GroupTally(
         members=reported + unreached,
         reported=reported,
         unfinished=unfinished + unreached,
@@ -112,9 +112,9 @@ def tallies(draw: st.DrawFn) -> Tally:
 
 
 @given(tallies(), THRESHOLDS)
-def test_another_failure_never_turns_a_halt_into_anything_better(tally: Tally, group: Group) -> None:
+def test_another_failure_never_turns_a_halt_into_anything_better(tally: GroupTally, group: Group) -> None:
     one_more = replace(tally, reported=tally.reported + 1, failed=tally.failed + 1, unfinished=tally.unfinished - 1)
-    if tally.unfinished and tally.verdict(group) is Verdict.TOO_MANY_ERRORS:
-        assert one_more.verdict(group) is Verdict.TOO_MANY_ERRORS
+    if tally.unfinished and tally.verdict(group) is GroupVerdict.TOO_MANY_ERRORS:
+        assert one_more.verdict(group) is GroupVerdict.TOO_MANY_ERRORS
     if tally.committed == 0 and tally.members:
-        assert tally.verdict(group) is not Verdict.ENOUGH_SUCCESSES
+        assert tally.verdict(group) is not GroupVerdict.ENOUGH_SUCCESSES

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from edgemm_runtime.engines.measuring import peak_rss_bytes
-from edgemm_runtime.serving.limits import ServingLimits
+from edgemm_runtime.bench.measuring import peak_rss_bytes
+from edgemm_runtime.http.limits import ServingLimits
 from edgemm_runtime.serving.server import ModelServer
 from simulators.models import make_bundle
 from simulators.serving import serving

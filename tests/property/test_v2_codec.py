@@ -12,10 +12,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from edgemm.bundle.manifest import DType, Signature, TensorSpec
 from edgemm.errors import RequestError
-from edgemm.manifest import DType, Signature, TensorSpec
-from edgemm_runtime.serving import plain, v2, v2_codec
-from edgemm_runtime.serving.bodies import decompress
+from edgemm_runtime.http.bodies import decompress
+from edgemm_runtime.serving.protocols.predict import codec as predict_codec
+from edgemm_runtime.serving.protocols.v2 import codec as v2_codec
+from edgemm_runtime.serving.protocols.v2 import messages
 from simulators.models import SIGNATURE
 from simulators.v2_client import encode_request
 
@@ -40,7 +42,7 @@ def test_requests_come_back_bit_for_bit(
     spec, array = tensor
     body, length = encode_request({"x": array}, binary=binary, nested=nested and array.ndim > 0, request_id=request_id)
     signature = Signature(inputs=(spec,), outputs=(spec,))
-    found = v2.decode_request(body, signature, header_length=None if length is None else str(length))
+    found = messages.decode_request(body, signature, header_length=None if length is None else str(length))
     assert (found.inputs["x"].dtype, found.inputs["x"].shape) == (array.dtype, array.shape)
     assert found.inputs["x"].tobytes() == array.tobytes() or np.array_equal(found.inputs["x"], array)
     assert (found.id, found.outputs) == (request_id, {"x": binary})
@@ -75,7 +77,7 @@ def test_what_is_remembered_around_numbers_changes_nothing(bodies: list[bytes]) 
             outcome(lambda decode=decode, body=body: decode(body))
             for decode in (
                 codec.decode,
-                lambda body: v2.decode_request(body, BYTES),
+                lambda body: messages.decode_request(body, BYTES),
             )
         )
         assert found == expected
@@ -89,7 +91,7 @@ def test_the_last_of_two_lists_under_one_key_is_read_each_time(second: bytes) ->
         assert codec.decode(body).inputs["x"].tolist() == [int(second)]
 
 
-def outcome(decode: Callable[[], v2.InferRequest]) -> object:
+def outcome(decode: Callable[[], messages.InferRequest]) -> object:
     try:
         found = decode()
     except RequestError as err:
@@ -109,17 +111,17 @@ def test_what_is_remembered_of_a_request_changes_no_answer(
         assert found.inputs["x"].tobytes() == array.tobytes()
         assert (found.inputs["x"].dtype, found.inputs["x"].shape) == (array.dtype, array.shape)
         answer, header = codec.encode(found, {"x": array})
-        plainly, plain_header = v2.encode_response(found, {"x": array}, name="m", version="1.0.0")
+        plainly, plain_header = messages.encode_response(found, {"x": array}, name="m", version="1.0.0")
         assert (answer, header) == (plainly, plain_header)
     if cut:
         with pytest.raises(RequestError):
             codec.decode(body[:cut] if cut < 0 and array.nbytes else body + b"\0" * abs(cut), header_length=str(length))
     strange, its_length = encode_request({"x": other[1]}, binary=True)
-    direct = _outcome(lambda: v2.decode_request(strange, codec._signature, header_length=str(its_length)))
+    direct = _outcome(lambda: messages.decode_request(strange, codec._signature, header_length=str(its_length)))
     assert _outcome(lambda: codec.decode(strange, header_length=str(its_length))) == direct
 
 
-def _outcome(decode: Callable[[], v2.InferRequest]) -> bytes | str:
+def _outcome(decode: Callable[[], messages.InferRequest]) -> bytes | str:
     try:
         return decode().inputs["x"].tobytes()
     except RequestError as err:
@@ -129,8 +131,8 @@ def _outcome(decode: Callable[[], v2.InferRequest]) -> bytes | str:
 @given(tensors(), st.booleans())
 def test_responses_say_what_the_model_gave(tensor: tuple[TensorSpec, np.ndarray], binary: bool) -> None:
     spec, array = tensor
-    request = v2.InferRequest({}, {"x": binary}, "id")
-    body, length = v2.encode_response(request, {"x": array}, name="m", version="1.0.0")
+    request = messages.InferRequest({}, {"x": binary}, "id")
+    body, length = messages.encode_response(request, {"x": array}, name="m", version="1.0.0")
     message = json.loads(body[:length])
     assert (message["id"], message["model_name"], message["model_version"]) == ("id", "m", "1.0.0")
     [output] = message["outputs"]
@@ -140,7 +142,7 @@ def test_responses_say_what_the_model_gave(tensor: tuple[TensorSpec, np.ndarray]
     else:
         values = np.array(output["data"], array.dtype)
     assert np.array_equal(values.reshape(output["shape"]), array)
-    assert output["datatype"] == v2.DATATYPES[spec.dtype]
+    assert output["datatype"] == messages.DATATYPES[spec.dtype]
 
 
 @given(
@@ -156,9 +158,9 @@ def test_what_is_remembered_around_outputs_changes_no_answer(
     first, second = binary
     codec = v2_codec.Codec(SIGNATURE, name=name, version="1.0.0")
     for wanted in ({"x": first, "y": second}, {"y": second}, {"x": first}, {"x": first, "y": second}):
-        request = v2.InferRequest({}, wanted, request_id)
+        request = messages.InferRequest({}, wanted, request_id)
         outputs = {"x": x[1], "y": y[1]}
-        assert codec.encode(request, outputs) == v2.encode_response(request, outputs, name=name, version="1.0.0")
+        assert codec.encode(request, outputs) == messages.encode_response(request, outputs, name=name, version="1.0.0")
 
 
 @given(st.binary(max_size=400), st.none() | st.text(max_size=8) | st.integers(0, 500).map(str))
@@ -167,8 +169,8 @@ def test_what_is_remembered_around_outputs_changes_no_answer(
 @example(b'{"inputs":[{"name":"x","shape":[1,4],"datatype":"FP32","data":[1e999,1,1,1]}]}', None)
 def test_arbitrary_bytes_are_a_request_error_or_a_request(body: bytes, length: str | None) -> None:
     for decode in (
-        lambda: v2.decode_request(body, SIGNATURE, header_length=length),
-        lambda: plain.decode_request(body, SIGNATURE),
+        lambda: messages.decode_request(body, SIGNATURE, header_length=length),
+        lambda: predict_codec.decode_request(body, SIGNATURE),
     ):
         try:
             decode()
@@ -198,7 +200,7 @@ JSON = st.recursive(
 def test_messages_that_are_nearly_right_never_end_otherwise(message: Any, tail: bytes, binary: bool) -> None:
     body = json.dumps(message).encode()
     try:
-        found = v2.decode_request(body + tail, SIGNATURE, header_length=str(len(body)) if binary else None)
+        found = messages.decode_request(body + tail, SIGNATURE, header_length=str(len(body)) if binary else None)
     except RequestError:
         return
     assert found.inputs["x"].dtype == np.float32
@@ -209,7 +211,7 @@ def test_messages_that_are_nearly_right_never_end_otherwise(message: Any, tail: 
 def test_a_request_cut_anywhere_is_refused(cut: int) -> None:
     whole = HEADER + b"\0" * 16
     with pytest.raises(RequestError):
-        v2.decode_request(whole[:cut], SIGNATURE, header_length=str(len(HEADER)))
+        messages.decode_request(whole[:cut], SIGNATURE, header_length=str(len(HEADER)))
 
 
 @given(st.binary(max_size=200), st.sampled_from(["gzip", "deflate", "", "identity", "zstd"]))
@@ -229,14 +231,14 @@ def test_the_quick_way_reads_what_the_slow_one_reads(
     value = array.tolist() if whole or not array.ndim else array[0].tolist()
     body = form.format(json.dumps(value)).encode()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plain, "read_nested", lambda *_: None)
+        patch.setattr(predict_codec, "read_nested", lambda *_: None)
         slow = _read_plain(body, signature)
     assert _read_plain(body, signature) == slow
 
 
 def _read_plain(body: bytes, signature: Signature) -> tuple[object, ...] | str:
     try:
-        array = plain.decode_request(body, signature)["x"]
+        array = predict_codec.decode_request(body, signature)["x"]
     except RequestError as err:
         return str(err)
     return array.dtype, array.shape, array.tobytes()

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgemm.messages import Stream
-from edgemm_runtime.agent.write_budget import DAY_S, Memory, Price, SpoolRules, Waiting, WriteBudget, excess, plan
+from edgemm_runtime.agent.spool.budget import DAY_S, Memory, Price, SpoolRules, Waiting, WriteBudget, excess, plan
 
 PRICE = Price(commit=120_000, page=4632, message=23_160, removal=23_160, page_bytes=508)
 RULES = SpoolRules(hold_s=600, memory_bytes=20_000)

@@ -7,7 +7,7 @@ that is not equal is found.
 
 from edgemm_converter.rewrites.frozen import FrozenGraph, freeze
 from edgemm_converter.rewrites.graph import needed, rewritten
-from edgemm_converter.rewrites.layers import in_effect
+from edgemm_converter.rewrites.traced_layers import in_effect
 from edgemm_converter.rewrites.weights import large
 
 __all__ = ["FrozenGraph", "freeze", "in_effect", "large", "needed", "rewritten"]

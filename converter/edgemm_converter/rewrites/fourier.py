@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from edgemm_converter.arrays import Array
+from edgemm_converter.data.arrays import Array
 from edgemm_converter.rewrites.values import Copy, Pair, Rules, Value
 
 

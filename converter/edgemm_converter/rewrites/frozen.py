@@ -13,7 +13,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from edgemm_converter.arrays import Array
+from edgemm_converter.data.arrays import Array
 
 READ = "ReadVariableOp"
 

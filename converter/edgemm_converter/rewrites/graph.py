@@ -11,8 +11,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from edgemm.bundle.manifest import Engine
 from edgemm.errors import ConversionError
-from edgemm.manifest import Engine
 from edgemm_converter.rewrites import bits, complex_numbers, fourier, integers
 from edgemm_converter.rewrites.frozen import READ, FrozenGraph
 from edgemm_converter.rewrites.values import Copy, Pair, Rules, Value

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from edgemm_converter.arrays import Array
+from edgemm_converter.data.arrays import Array
 from edgemm_converter.rewrites.frozen import READ, FrozenGraph
 from edgemm_converter.rewrites.graph import needed
 

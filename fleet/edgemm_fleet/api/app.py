@@ -3,7 +3,7 @@
     app = create_app(state, routes())
 
 The edge finds out who calls, checks the right, decodes query and body into types, and turns errors into answers. The
-application has no state of its own and is served by `edgemm_fleet.api.server`.
+application has no state of its own and is served by `edgemm_fleet.server.http`.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import msgspec
 from flask import Blueprint, Flask, Response, request
 
 from edgemm.errors import BadRequestError
-from edgemm_fleet.api import access, errors
-from edgemm_fleet.api.access import Access, Caller
+from edgemm_fleet.api import error_replies, rights
+from edgemm_fleet.api.context import FleetState
 from edgemm_fleet.api.messages import Nothing
+from edgemm_fleet.api.rights import Caller, Right
 from edgemm_fleet.api.routes import Call, Route
-from edgemm_fleet.api.state import FleetState
 from edgemm_fleet.clock import check_clock
 
 logger = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ _READING = frozenset({"GET", "HEAD"})
 def create_app(state: FleetState, routes: Sequence[Route], *, page: Blueprint | None = None) -> Flask:
     """Make the application that answers `routes`, with a page for people where one is given."""
     app = Flask(__name__, static_folder=None)
-    errors.register(app)
+    error_replies.register(app)
     for route in routes:
         app.add_url_rule(
             route.address,
@@ -61,10 +61,10 @@ def _view(state: FleetState, route: Route) -> Callable[..., Response]:
 
 
 def _caller(state: FleetState, route: Route, *, now: float) -> Caller:
-    if route.access is Access.PUBLIC:
+    if route.access is Right.PUBLIC:
         return Caller()
-    caller = access.authenticate(state.store, request.headers.get("Authorization"), now=now)
-    access.check(caller, route.access)
+    caller = rights.authenticate(state.store, request.headers.get("Authorization"), now=now)
+    rights.check(caller, route.access)
     return caller
 
 

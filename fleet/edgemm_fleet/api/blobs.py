@@ -8,10 +8,10 @@ from flask import Request, Response, send_file
 
 from edgemm.canonical import is_digest
 from edgemm.errors import NotFoundError
-from edgemm_fleet.api.access import Access
+from edgemm_fleet.api.context import FleetState
 from edgemm_fleet.api.messages import BlobsRequest, MissingBlobs, Nothing
+from edgemm_fleet.api.rights import Right
 from edgemm_fleet.api.routes import Call, Route
-from edgemm_fleet.api.state import FleetState
 
 _CHUNK = 1 << 20
 _MEDIA_TYPE = "application/octet-stream"
@@ -55,7 +55,7 @@ def _drain(request: Request) -> None:
 
 
 ROUTES = (
-    Route("GET", "/api/v1/blobs/<digest>", get_blob, Access.FETCH, _MEDIA_TYPE),
-    Route("PUT", "/api/v1/blobs/<digest>", put_blob, Access.PUBLISH, Nothing, body=bytes, status=204),
-    Route("POST", "/api/v1/blobs/missing", list_missing_blobs, Access.PUBLISH, MissingBlobs, body=BlobsRequest),
+    Route("GET", "/api/v1/blobs/<digest>", get_blob, Right.FETCH, _MEDIA_TYPE),
+    Route("PUT", "/api/v1/blobs/<digest>", put_blob, Right.PUBLISH, Nothing, body=bytes, status=204),
+    Route("POST", "/api/v1/blobs/missing", list_missing_blobs, Right.PUBLISH, MissingBlobs, body=BlobsRequest),
 )

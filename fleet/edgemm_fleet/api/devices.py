@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from edgemm.errors import BadRequestError, NotFoundError
 from edgemm.messages import Desired
-from edgemm_fleet.api.access import Access
+from edgemm_fleet.api.context import FleetState
 from edgemm_fleet.api.messages import DeviceDetail, DeviceSummary, LabelsRequest, Nothing, PageQuery
+from edgemm_fleet.api.rights import Right
 from edgemm_fleet.api.routes import Call, Route
-from edgemm_fleet.api.state import FleetState
 from edgemm_fleet.api.telemetry import TelemetryWindow, window
+from edgemm_fleet.records.records import Device, EventRecord, Page
 from edgemm_fleet.store import actions, audit, desired, devices, reported, streams
 from edgemm_fleet.store.database import Transaction
-from edgemm_fleet.store.records import Device, EventRecord, Page
 
 MAX_LABELS = 32
 _RECENT = 20
@@ -103,13 +103,13 @@ def _live(tx: Transaction, name: str) -> Device:
 
 
 ROUTES = (
-    Route("GET", "/api/v1/devices", list_devices, Access.READ, Page[DeviceSummary], query=PageQuery),
-    Route("GET", "/api/v1/devices/<device>", get_device, Access.READ, DeviceDetail),
-    Route("DELETE", "/api/v1/devices/<device>", remove_device, Access.OPERATE, Nothing, status=204),
-    Route("GET", "/api/v1/devices/<device>/desired", get_desired, Access.READ, Desired),
-    Route("PATCH", "/api/v1/devices/<device>/labels", label_device, Access.OPERATE, Device, body=LabelsRequest),
-    Route("GET", "/api/v1/devices/<device>/events", list_events, Access.READ, Page[EventRecord], query=PageQuery),
+    Route("GET", "/api/v1/devices", list_devices, Right.READ, Page[DeviceSummary], query=PageQuery),
+    Route("GET", "/api/v1/devices/<device>", get_device, Right.READ, DeviceDetail),
+    Route("DELETE", "/api/v1/devices/<device>", remove_device, Right.OPERATE, Nothing, status=204),
+    Route("GET", "/api/v1/devices/<device>/desired", get_desired, Right.READ, Desired),
+    Route("PATCH", "/api/v1/devices/<device>/labels", label_device, Right.OPERATE, Device, body=LabelsRequest),
+    Route("GET", "/api/v1/devices/<device>/events", list_events, Right.READ, Page[EventRecord], query=PageQuery),
     Route(
-        "GET", "/api/v1/devices/<device>/telemetry", list_telemetry, Access.READ, Page[TelemetryWindow], query=PageQuery
+        "GET", "/api/v1/devices/<device>/telemetry", list_telemetry, Right.READ, Page[TelemetryWindow], query=PageQuery
     ),
 )

@@ -13,19 +13,19 @@ import msgspec
 from securesystemslib.signer import Key
 
 from edgemm import canonical
-from edgemm.enrolment import ENROL_PATH, EnrolmentRequest, EnrolmentResponse, SealedEnrolment
 from edgemm.errors import PermissionDeniedError
-from edgemm.signing import key_document, unseal_enrolment
-from edgemm_fleet.api.access import Access
+from edgemm.trust.enrolment import ENROL_PATH, EnrolmentRequest, EnrolmentResponse, SealedEnrolment
+from edgemm.trust.signing import key_document, unseal_enrolment
+from edgemm_fleet.api.context import FleetState
 from edgemm_fleet.api.messages import Nothing
+from edgemm_fleet.api.rights import Right
 from edgemm_fleet.api.routes import Call, Route
-from edgemm_fleet.api.state import FleetState
 from edgemm_fleet.broker.passwords import hash_password
-from edgemm_fleet.store import audit, devices, tokens
+from edgemm_fleet.records.records import Device, EnrolmentTokenRecord
+from edgemm_fleet.store import audit, devices, enrolment_tokens
 from edgemm_fleet.store.database import Transaction
-from edgemm_fleet.store.records import Device, EnrolmentTokenRecord
-from edgemm_fleet.trust.access_tokens import token_hash
 from edgemm_fleet.trust.device_secrets import DeviceSecrets
+from edgemm_fleet.trust.person_tokens import token_hash
 
 _SLUG_CHARACTERS = 40
 _KEY_CHARACTERS = 8
@@ -36,7 +36,7 @@ def enrol(state: FleetState, call: Call[SealedEnrolment, Nothing]) -> EnrolmentR
     request, key = unseal_enrolment(canonical.encode(call.body))
     secrets = DeviceSecrets.derive(state.secret, token_secret=bytes.fromhex(request.secret), key_id=key.keyid)
     with state.store.read() as tx:  # anybody may ask: a stranger must not make the writers wait
-        token = tokens.find(tx, token_hash(request.secret))
+        token = enrolment_tokens.find(tx, token_hash(request.secret))
     if token is None:
         raise PermissionDeniedError("enrolment token: unknown to this fleet; make one: edgemm fleet token create")
     with state.store.write() as tx:
@@ -81,7 +81,7 @@ class _Enrolment:
             )
         if same is not None:
             return same
-        tokens.spend(tx, self.token.id, now=self.now)
+        enrolment_tokens.spend(tx, self.token.id, now=self.now)
         known = devices.find_by_key(tx, self.key.keyid)
         device = self._device(known)
         hashes = {
@@ -111,4 +111,4 @@ class _Enrolment:
         return fresh if known is None else msgspec.structs.replace(fresh, id=known.id, presence=known.presence)
 
 
-ROUTES = (Route("POST", ENROL_PATH, enrol, Access.PUBLIC, EnrolmentResponse, body=SealedEnrolment),)
+ROUTES = (Route("POST", ENROL_PATH, enrol, Right.PUBLIC, EnrolmentResponse, body=SealedEnrolment),)

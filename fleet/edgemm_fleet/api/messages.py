@@ -6,13 +6,12 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
-from edgemm.enrolment import Labels
-from edgemm.manifest import Digest, ModelName, VersionText
+from edgemm.bundle.manifest import Digest, ModelName, VersionText
 from edgemm.messages import Desired, DesiredShadow, ModelConfig, Reported, ReportedModel, ReportedShadow, Short
+from edgemm.trust.enrolment import Labels
 from edgemm_fleet.api.telemetry import ShadowWindow, TelemetryWindow
-from edgemm_fleet.rollout.plan import DeadlineSeconds, Group, Plan, Selector
-from edgemm_fleet.rollout.progress import Rollout
-from edgemm_fleet.store.records import (
+from edgemm_fleet.records.progress import Rollout
+from edgemm_fleet.records.records import (
     ActionRecord,
     Device,
     EnrolmentTokenRecord,
@@ -22,6 +21,7 @@ from edgemm_fleet.store.records import (
     Role,
     VersionRecord,
 )
+from edgemm_fleet.records.rollout_plan import DeadlineSeconds, Group, RolloutPlan, Selector
 
 DEFAULT_GROUPS = (Group(count=1), Group(percent=10), Group(percent=100))
 """A canary of one device, then a tenth, then everybody."""
@@ -33,7 +33,7 @@ PersonName = Annotated[str, Meta(pattern=r"\A[a-z0-9][a-z0-9._@-]{0,62}\Z")]
 PageLimit = Annotated[int, Meta(ge=1, le=1000)]
 
 
-class Body(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class RequestBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Base of what people send: a misspelled field is an error, not a default."""
 
 
@@ -41,7 +41,7 @@ class Nothing(Struct, frozen=True):
     """No body, no query, or no answer."""
 
 
-class PageQuery(Body, frozen=True):
+class PageQuery(RequestBody, frozen=True):
     """Which part of a list: `after` is the `next` of the part before."""
 
     after: Annotated[str, Meta(max_length=256)] | None = None
@@ -78,7 +78,7 @@ class Me(Struct, frozen=True, kw_only=True):
     version: str
 
 
-class TokenRequest(Body, frozen=True):
+class TokenRequest(RequestBody, frozen=True):
     """An enrolment token to make: for how many devices (None: any number), for how long, and with which labels."""
 
     uses: Annotated[int, Meta(ge=1, le=1_000_000)] | None = 1
@@ -94,7 +94,7 @@ class CreatedToken(Struct, frozen=True, kw_only=True):
     record: EnrolmentTokenRecord
 
 
-class PersonRequest(Body, frozen=True):
+class PersonRequest(RequestBody, frozen=True):
     """A person's token to make."""
 
     person: PersonName
@@ -130,14 +130,14 @@ class DeviceDetail(Struct, frozen=True, kw_only=True):
     telemetry: tuple[TelemetryWindow, ...]
 
 
-class LabelsRequest(Body, frozen=True):
+class LabelsRequest(RequestBody, frozen=True):
     """Labels to set on a device, and names of labels to take off; the others stay."""
 
     put: Labels = {}
     drop: tuple[Short, ...] = ()
 
 
-class BlobsRequest(Body, frozen=True):
+class BlobsRequest(RequestBody, frozen=True):
     """Digests that a publisher is about to upload."""
 
     digests: Annotated[tuple[Digest, ...], Meta(max_length=4096)]
@@ -149,7 +149,7 @@ class MissingBlobs(Struct, frozen=True, kw_only=True):
     digests: tuple[Digest, ...]
 
 
-class AuthorisationRequest(Body, frozen=True):
+class AuthorisationRequest(RequestBody, frozen=True):
     """Who may publish a model: a TUF key document."""
 
     public_key: dict[str, Any]
@@ -162,14 +162,14 @@ class Authorisation(Struct, frozen=True, kw_only=True):
     key_ids: tuple[str, ...]
 
 
-class PublishRequest(Body, frozen=True):
+class PublishRequest(RequestBody, frozen=True):
     """A version: the manifest's text as it stands in the bundle, and the next, signed metadata of the model's role."""
 
     manifest: str
     role: str
 
 
-class TargetsRequest(Body, frozen=True):
+class TargetsRequest(RequestBody, frozen=True):
     """The next top-level targets role, signed with the offline targets key."""
 
     targets: str
@@ -190,8 +190,8 @@ class RolloutDetail(Struct, frozen=True, kw_only=True):
     groups: tuple[dict[str, int], ...]
 
 
-class RolloutRequest(Body, frozen=True):
-    """A rollout to draft; fields as in `Plan`, whose digest is the published version's."""
+class RolloutRequest(RequestBody, frozen=True):
+    """A rollout to draft; fields as in `RolloutPlan`, whose digest is the published version's."""
 
     model: ModelName
     version: VersionText
@@ -203,13 +203,13 @@ class RolloutRequest(Body, frozen=True):
     activation_deadline_s: DeadlineSeconds | None = None
     supersedes: Short | None = None
 
-    def plan(self, digest: str) -> Plan:
+    def plan(self, digest: str) -> RolloutPlan:
         """Return the plan for a published digest.
 
         Raises:
             ValueError: it contradicts itself.
         """
-        return Plan(digest=digest, **{name: getattr(self, name) for name in self.__struct_fields__})
+        return RolloutPlan(digest=digest, **{name: getattr(self, name) for name in self.__struct_fields__})
 
 
 class PreviewGroup(Struct, frozen=True, kw_only=True):
@@ -228,7 +228,7 @@ class Preview(Struct, frozen=True, kw_only=True):
     without_engine: tuple[str, ...]
 
 
-class ShadowRequest(Body, frozen=True):
+class ShadowRequest(RequestBody, frozen=True):
     """A published version to run as a shadow beside a model, on the devices of a selector that are enrolled now."""
 
     version: VersionText
@@ -237,7 +237,7 @@ class ShadowRequest(Body, frozen=True):
     selector: Selector = Selector()
 
 
-class ClearShadowRequest(Body, frozen=True):
+class ClearShadowRequest(RequestBody, frozen=True):
     """Devices on which no shadow is to run any more beside a model."""
 
     selector: Selector = Selector()
@@ -272,7 +272,7 @@ class DeviceShadow(Struct, frozen=True, kw_only=True):
     received_at: float | None
 
 
-class ReasonRequest(Body, frozen=True):
+class ReasonRequest(RequestBody, frozen=True):
     """Why an operator does this."""
 
     reason: Short = "by an operator"

@@ -6,12 +6,12 @@ blobs against the manifest. Only then does the version become a target that devi
 
 from __future__ import annotations
 
+from edgemm.bundle.bundle_limits import DEFAULT_LIMITS
+from edgemm.bundle.manifest import Manifest, check_model_name, decode_manifest
 from edgemm.canonical import sha256
 from edgemm.errors import BadRequestError, ConflictError, NotFoundError, PermissionDeniedError, TooLargeError
-from edgemm.limits import DEFAULT_LIMITS
-from edgemm.manifest import Manifest, check_model_name, decode_manifest
-from edgemm.signing import key_document, key_from_document
-from edgemm_fleet.api.access import Access
+from edgemm.trust.signing import key_document, key_from_document
+from edgemm_fleet.api.context import FleetState, moment
 from edgemm_fleet.api.messages import (
     Authorisation,
     AuthorisationRequest,
@@ -21,10 +21,10 @@ from edgemm_fleet.api.messages import (
     PublishRequest,
     TargetsRequest,
 )
+from edgemm_fleet.api.rights import Right
 from edgemm_fleet.api.routes import Call, Route
-from edgemm_fleet.api.state import FleetState, moment
+from edgemm_fleet.records.records import ModelRecord, Page, VersionRecord
 from edgemm_fleet.store import audit, models
-from edgemm_fleet.store.records import ModelRecord, Page, VersionRecord
 from edgemm_fleet.trust import roles
 from edgemm_fleet.trust.catalogue import record_version
 from edgemm_fleet.trust.publication import Publication, read_role
@@ -133,15 +133,15 @@ def _check_blobs(state: FleetState, manifest: Manifest) -> None:
 
 _MODEL = "/api/v1/models/<model>"
 ROUTES = (
-    Route("GET", "/api/v1/models", list_models, Access.READ, Page[ModelRecord], query=PageQuery),
-    Route("GET", _MODEL, get_model, Access.READ, ModelDetail),
-    Route("GET", f"{_MODEL}/versions", list_versions, Access.READ, Page[VersionRecord], query=PageQuery),
-    Route("GET", f"{_MODEL}/versions/<version>", get_version, Access.READ, VersionRecord),
+    Route("GET", "/api/v1/models", list_models, Right.READ, Page[ModelRecord], query=PageQuery),
+    Route("GET", _MODEL, get_model, Right.READ, ModelDetail),
+    Route("GET", f"{_MODEL}/versions", list_versions, Right.READ, Page[VersionRecord], query=PageQuery),
+    Route("GET", f"{_MODEL}/versions/<version>", get_version, Right.READ, VersionRecord),
     Route(
         "POST",
         f"{_MODEL}/authorization",
         authorise_publisher,
-        Access.PUBLISH,
+        Right.PUBLISH,
         Authorisation,
         body=AuthorisationRequest,
     ),
@@ -149,7 +149,7 @@ ROUTES = (
         "PUT",
         f"{_MODEL}/versions/<version>",
         publish_version,
-        Access.PUBLISH,
+        Right.PUBLISH,
         VersionRecord,
         body=PublishRequest,
         large_body=True,
@@ -158,7 +158,7 @@ ROUTES = (
         "PUT",
         "/api/v1/trust/targets",
         put_targets,
-        Access.ADMIN,
+        Right.ADMIN,
         Nothing,
         body=TargetsRequest,
         status=204,

@@ -9,8 +9,8 @@ import msgspec
 from msgspec import Struct
 
 from edgemm import __version__
-from edgemm_fleet.api.access import Access
 from edgemm_fleet.api.messages import ErrorAnswer, Nothing
+from edgemm_fleet.api.rights import Right
 from edgemm_fleet.api.routes import Route
 
 _REFERENCE = "#/components/schemas/{name}"
@@ -52,7 +52,7 @@ def _operation(route: Route, schemas: dict[str, Any]) -> dict[str, Any]:
         "operationId": route.name,
         "summary": route.summary,
         "description": f"Needs: {route.access.value}.",
-        "security": [] if route.access is Access.PUBLIC else [{"bearer": []}],
+        "security": [] if route.access is Right.PUBLIC else [{"bearer": []}],
         "parameters": [*map(_place, route.places), *_query(route.query)],
         "responses": {
             str(route.status): {"description": _STATUS_TEXT[route.status], **_content(route.answer, schemas)},

@@ -9,22 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from edgemm.bundle.manifest import Manifest, Variant
 from edgemm.errors import BadRequestError
-from edgemm.manifest import Manifest, Variant
 from edgemm.messages import Reported
 from edgemm.versions import Version
 from edgemm_fleet.api.messages import Preview, PreviewGroup
-from edgemm_fleet.rollout.members import MemberState
-from edgemm_fleet.rollout.plan import Plan
-from edgemm_fleet.rollout.selection import Candidate, select_members
+from edgemm_fleet.records.members import MemberState
+from edgemm_fleet.records.rollout_plan import RolloutPlan
+from edgemm_fleet.rollout.selection import MatchedDevice, select_members
 
 
 def preview(
     rollout: str,
-    plan: Plan,
+    plan: RolloutPlan,
     manifest: Manifest,
     *,
-    candidates: Sequence[Candidate],
+    candidates: Sequence[MatchedDevice],
     engines: Mapping[str, frozenset[str]],
 ) -> Preview:
     """Return what a rollout would do.
@@ -52,7 +52,7 @@ def preview(
     )
 
 
-def check_installable(plan: Plan, manifest: Manifest, reports: Sequence[Reported], *, matching: int) -> None:
+def check_installable(plan: RolloutPlan, manifest: Manifest, reports: Sequence[Reported], *, matching: int) -> None:
     """Refuse a plan that every device which matches now would refuse.
 
     Args:
@@ -89,7 +89,7 @@ def _leaves_engines_out(report: Reported) -> bool:
     return not report.engines and any(model.active_digest for model in report.models)
 
 
-def download_bytes(plan: Plan, manifest: Manifest, engines: frozenset[str] | None) -> int:
+def download_bytes(plan: RolloutPlan, manifest: Manifest, engines: frozenset[str] | None) -> int:
     """Return how much one device fetches: manifest, model file and golden samples; 0 where nothing can run."""
     variant = _variant(plan, manifest, engines)
     if variant is None:
@@ -97,7 +97,7 @@ def download_bytes(plan: Plan, manifest: Manifest, engines: frozenset[str] | Non
     return len(manifest.encode()) + sum(manifest.blobs[digest].size for digest in manifest.blobs_for(variant.id))
 
 
-def _variant(plan: Plan, manifest: Manifest, engines: frozenset[str] | None) -> Variant | None:
+def _variant(plan: RolloutPlan, manifest: Manifest, engines: frozenset[str] | None) -> Variant | None:
     by_id = {variant.id: variant for variant in manifest.variants}
     order = list(by_id) if plan.variants == "auto" else [name for name in plan.variants if name in by_id]
     for name in order:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from edgemm.errors import BadRequestError
-from edgemm_fleet.api.access import Access
+from edgemm_fleet.api.context import FleetState
 from edgemm_fleet.api.messages import (
     Nothing,
     PageQuery,
@@ -15,14 +15,14 @@ from edgemm_fleet.api.messages import (
     RolloutRequest,
 )
 from edgemm_fleet.api.preview import check_installable, preview
+from edgemm_fleet.api.rights import Right
 from edgemm_fleet.api.routes import Call, Route
-from edgemm_fleet.api.state import FleetState
-from edgemm_fleet.rollout.members import Member
-from edgemm_fleet.rollout.progress import Rollout
-from edgemm_fleet.rollout.selection import Candidate
+from edgemm_fleet.records.members import Member
+from edgemm_fleet.records.progress import Rollout
+from edgemm_fleet.records.records import Page
+from edgemm_fleet.rollout.selection import MatchedDevice
 from edgemm_fleet.store import devices, models, reported, rollouts
 from edgemm_fleet.store.database import Transaction
-from edgemm_fleet.store.records import Page
 
 
 def create_rollout(state: FleetState, call: Call[RolloutRequest, Nothing]) -> Rollout:
@@ -71,7 +71,7 @@ def preview_rollout(state: FleetState, call: Call[Nothing, Nothing]) -> Preview:
         found = list(devices.matching(tx, rollout.plan.selector))
         reports = reported.of(tx, [device.id for device in found])
     manifest = state.repository.manifest(rollout.plan.model, rollout.plan.version)
-    candidates = [Candidate(device.id, device.presence.online) for device in found]
+    candidates = [MatchedDevice(device.id, device.presence.online) for device in found]
     engines = {name: frozenset(report.reported.engines) for name, report in reports.items()}
     return preview(rollout.id, rollout.plan, manifest, candidates=candidates, engines=engines)
 
@@ -105,13 +105,13 @@ def _detail(tx: Transaction, rollout: Rollout) -> RolloutDetail:
 
 _ROLLOUT = "/api/v1/rollouts/<rollout>"
 ROUTES = (
-    Route("POST", "/api/v1/rollouts", create_rollout, Access.OPERATE, Rollout, body=RolloutRequest, status=201),
-    Route("GET", "/api/v1/rollouts", list_rollouts, Access.READ, Page[Rollout], query=PageQuery),
-    Route("GET", _ROLLOUT, get_rollout, Access.READ, RolloutDetail),
-    Route("GET", f"{_ROLLOUT}/members", list_members, Access.READ, Page[Member], query=PageQuery),
-    Route("GET", f"{_ROLLOUT}/preview", preview_rollout, Access.READ, Preview),
-    Route("POST", f"{_ROLLOUT}/start", start_rollout, Access.OPERATE, Rollout),
-    Route("POST", f"{_ROLLOUT}/halt", halt_rollout, Access.OPERATE, Rollout, body=ReasonRequest),
-    Route("POST", f"{_ROLLOUT}/rollback", roll_back_rollout, Access.OPERATE, Rollout),
-    Route("POST", f"{_ROLLOUT}/cancel", cancel_rollout, Access.OPERATE, Rollout),
+    Route("POST", "/api/v1/rollouts", create_rollout, Right.OPERATE, Rollout, body=RolloutRequest, status=201),
+    Route("GET", "/api/v1/rollouts", list_rollouts, Right.READ, Page[Rollout], query=PageQuery),
+    Route("GET", _ROLLOUT, get_rollout, Right.READ, RolloutDetail),
+    Route("GET", f"{_ROLLOUT}/members", list_members, Right.READ, Page[Member], query=PageQuery),
+    Route("GET", f"{_ROLLOUT}/preview", preview_rollout, Right.READ, Preview),
+    Route("POST", f"{_ROLLOUT}/start", start_rollout, Right.OPERATE, Rollout),
+    Route("POST", f"{_ROLLOUT}/halt", halt_rollout, Right.OPERATE, Rollout, body=ReasonRequest),
+    Route("POST", f"{_ROLLOUT}/rollback", roll_back_rollout, Right.OPERATE, Rollout),
+    Route("POST", f"{_ROLLOUT}/cancel", cancel_rollout, Right.OPERATE, Rollout),
 )

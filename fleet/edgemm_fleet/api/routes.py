@@ -14,9 +14,9 @@ from typing import Any, Generic, TypeVar
 from flask import Request, Response
 from msgspec import Struct
 
-from edgemm_fleet.api.access import Access, Caller
+from edgemm_fleet.api.context import FleetState
 from edgemm_fleet.api.messages import Nothing
-from edgemm_fleet.api.state import FleetState
+from edgemm_fleet.api.rights import Caller, Right
 
 BodyT = TypeVar("BodyT")
 QueryT = TypeVar("QueryT")
@@ -46,7 +46,7 @@ class Route:
     method: str
     address: str
     handler: Callable[[FleetState, Call[Any, Any]], Struct | Response | None]
-    access: Access
+    access: Right
     answer: Any
     body: Any = Nothing
     query: type[Struct] = Nothing

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgemm.messages import DesiredShadow, Reported, ReportedShadow
-from edgemm_fleet.api.access import Access
+from edgemm_fleet.api.context import FleetState
 from edgemm_fleet.api.messages import (
     ClearShadowRequest,
     DeviceShadow,
@@ -13,11 +13,11 @@ from edgemm_fleet.api.messages import (
     ShadowChange,
     ShadowRequest,
 )
+from edgemm_fleet.api.rights import Right
 from edgemm_fleet.api.routes import Call, Route
-from edgemm_fleet.api.state import FleetState
 from edgemm_fleet.api.telemetry import shadow_windows
+from edgemm_fleet.records.records import Page, TelemetryRecord
 from edgemm_fleet.store import reported, shadows, streams
-from edgemm_fleet.store.records import Page, TelemetryRecord
 
 
 def set_shadow(state: FleetState, call: Call[ShadowRequest, Nothing]) -> ShadowChange:
@@ -81,7 +81,7 @@ def _beside(newest: TelemetryRecord | None, model: str, wanted: DesiredShadow) -
 
 _SHADOW = "/api/v1/models/<model>/shadow"
 ROUTES = (
-    Route("PUT", _SHADOW, set_shadow, Access.OPERATE, ShadowChange, body=ShadowRequest),
-    Route("POST", f"{_SHADOW}/clear", clear_shadow, Access.OPERATE, ShadowChange, body=ClearShadowRequest),
-    Route("GET", f"{_SHADOW}s", list_shadows, Access.READ, Page[DeviceShadow], query=PageQuery),
+    Route("PUT", _SHADOW, set_shadow, Right.OPERATE, ShadowChange, body=ShadowRequest),
+    Route("POST", f"{_SHADOW}/clear", clear_shadow, Right.OPERATE, ShadowChange, body=ClearShadowRequest),
+    Route("GET", f"{_SHADOW}s", list_shadows, Right.READ, Page[DeviceShadow], query=PageQuery),
 )

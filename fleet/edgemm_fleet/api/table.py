@@ -8,35 +8,35 @@ from edgemm_fleet.api import (
     blobs,
     devices,
     enrolment,
+    enrolment_tokens,
     models,
     openapi,
-    people,
+    person_tokens,
     rollouts,
-    service,
     shadows,
-    tokens,
+    status,
     tuf,
 )
-from edgemm_fleet.api.access import Access
+from edgemm_fleet.api.context import FleetState
 from edgemm_fleet.api.messages import Nothing
+from edgemm_fleet.api.rights import Right
 from edgemm_fleet.api.routes import Call, Route
-from edgemm_fleet.api.state import FleetState
 
 
 def routes() -> tuple[Route, ...]:
     """Return the table; the document that describes it is part of it."""
     return (
-        *service.ROUTES,
+        *status.ROUTES,
         *enrolment.ROUTES,
-        *tokens.ROUTES,
-        *people.ROUTES,
+        *enrolment_tokens.ROUTES,
+        *person_tokens.ROUTES,
         *devices.ROUTES,
         *models.ROUTES,
         *shadows.ROUTES,
         *blobs.ROUTES,
         *tuf.ROUTES,
         *rollouts.ROUTES,
-        Route("GET", "/api/v1/openapi.json", get_openapi, Access.READ, "application/json"),
+        Route("GET", "/api/v1/openapi.json", get_openapi, Right.READ, "application/json"),
     )
 
 

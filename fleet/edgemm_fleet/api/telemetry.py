@@ -5,10 +5,10 @@ from __future__ import annotations
 from msgspec import UNSET, Struct
 
 from edgemm.messages import ModelCounters, ShadowCounters, ShadowOutput
-from edgemm_fleet.store.records import TelemetryRecord
+from edgemm_fleet.records.records import TelemetryRecord
 
 
-class ClassAgreement(Struct, frozen=True, kw_only=True):
+class ClassRows(Struct, frozen=True, kw_only=True):
     """Rows of one class: on which both agreed, or that the active model or the shadow alone named."""
 
     index: int
@@ -26,7 +26,7 @@ class OutputAgreement(Struct, frozen=True, kw_only=True):
     name: str
     rows: int
     agreed: int
-    classes: tuple[ClassAgreement, ...]
+    classes: tuple[ClassRows, ...]
     errors: tuple[int, ...]
     above: int
     below: int
@@ -161,7 +161,7 @@ def _output(sent: ShadowOutput) -> OutputAgreement:
         rows=sent.rows,
         agreed=sent.agreed,
         classes=tuple(
-            ClassAgreement(index=index, agreed=agreed, active_only=active_only, shadow_only=shadow_only)
+            ClassRows(index=index, agreed=agreed, active_only=active_only, shadow_only=shadow_only)
             for index, agreed, active_only, shadow_only in sent.classes
         ),
         errors=sent.errors,

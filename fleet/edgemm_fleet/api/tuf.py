@@ -8,10 +8,10 @@ from pathlib import Path
 from flask import Response, send_file
 
 from edgemm.errors import NotFoundError
-from edgemm_fleet.api.access import Access
+from edgemm_fleet.api.context import FleetState
 from edgemm_fleet.api.messages import Nothing
+from edgemm_fleet.api.rights import Right
 from edgemm_fleet.api.routes import Call, Route
-from edgemm_fleet.api.state import FleetState
 
 _MEDIA_TYPE = "application/json"
 _METADATA = re.compile(r"timestamp\.json|\d{1,10}\.[a-z0-9][a-z0-9._-]{0,80}\.json", re.ASCII)
@@ -40,6 +40,6 @@ def _send(folder: Path, name: str, allowed: re.Pattern[str]) -> Response:
 
 
 ROUTES = (
-    Route("GET", "/tuf/metadata/<name>", get_metadata, Access.FETCH, _MEDIA_TYPE),
-    Route("GET", "/tuf/targets/<path:name>", get_target, Access.FETCH, _MEDIA_TYPE),
+    Route("GET", "/tuf/metadata/<name>", get_metadata, Right.FETCH, _MEDIA_TYPE),
+    Route("GET", "/tuf/targets/<path:name>", get_target, Right.FETCH, _MEDIA_TYPE),
 )

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from edgemm.enrolment import BrokerAccess
+from edgemm.trust.enrolment import BrokerAccess
 
 
 @dataclass(frozen=True)

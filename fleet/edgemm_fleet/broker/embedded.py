@@ -26,7 +26,7 @@ from amqtt.plugins.base import BaseAuthPlugin, BaseTopicPlugin
 from amqtt.session import Session
 
 from edgemm.errors import EnvironmentFailure
-from edgemm_fleet.broker.access import MANAGER, Access, BrokerRules
+from edgemm_fleet.broker.topic_rights import MANAGER, BrokerRules, TopicRight
 
 _CONNECT_TIMEOUT_S = 10
 _START_TIMEOUT_S = 30
@@ -61,7 +61,7 @@ class FleetLogin(BaseAuthPlugin):  # type: ignore[misc]  # amqtt ships no types
 
     async def authenticate(self, *, session: Session) -> bool:
         """Tell whether a client may connect; amqtt checks no topic of a will itself."""
-        if session.will_flag and not self._rules.allows(session.username, Access.PUBLISH, session.will_topic):
+        if session.will_flag and not self._rules.allows(session.username, TopicRight.PUBLISH, session.will_topic):
             return False
         return self._rules.admits(session.client_id, session.username, session.password)
 
@@ -81,7 +81,7 @@ class FleetTopics(BaseTopicPlugin):  # type: ignore[misc]
 
     async def topic_filtering(self, *, session: Session, topic: str, action: Action) -> bool:
         """Tell whether a client may do this with a topic."""
-        return self._rules.allows(session.username, Access(str(action.value)), topic)
+        return self._rules.allows(session.username, TopicRight(str(action.value)), topic)
 
 
 class _LimitedReader(StreamReaderAdapter):  # type: ignore[misc]

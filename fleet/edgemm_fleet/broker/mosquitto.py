@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgemm import durable, topics
-from edgemm.enrolment import BrokerAccess
 from edgemm.errors import EnvironmentFailure
 from edgemm.messages import MAX_CONTROL_BYTES
-from edgemm_fleet.broker.access import MANAGER
+from edgemm.trust.enrolment import BrokerAccess
 from edgemm_fleet.broker.credentials import BrokerAddress, own_login
 from edgemm_fleet.broker.passwords import hash_password
+from edgemm_fleet.broker.topic_rights import MANAGER
 
 _MODE = 0o640
 _RELOAD_TIMEOUT_S = 10

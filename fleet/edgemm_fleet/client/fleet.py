@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator
 from typing import Self, TypeVar
 from urllib.parse import quote
 
-from edgemm.enrolment import BLOB_PATH
 from edgemm.messages import Desired
+from edgemm.trust.enrolment import BLOB_PATH
 from edgemm_fleet.api.messages import (
     Authorisation,
     AuthorisationRequest,
@@ -37,11 +37,11 @@ from edgemm_fleet.api.messages import (
     TargetsRequest,
     TokenRequest,
 )
-from edgemm_fleet.client.connection import Connection
+from edgemm_fleet.client.api_connection import ApiConnection
 from edgemm_fleet.client.profile import Profile
-from edgemm_fleet.rollout.members import Member
-from edgemm_fleet.rollout.progress import Rollout
-from edgemm_fleet.store.records import (
+from edgemm_fleet.records.members import Member
+from edgemm_fleet.records.progress import Rollout
+from edgemm_fleet.records.records import (
     AuditRecord,
     Device,
     EnrolmentTokenRecord,
@@ -66,7 +66,7 @@ class FleetClient:
 
     def __init__(self, profile: Profile) -> None:
         self.profile = profile
-        self.connection = Connection(profile.url, token=profile.token, tls_fingerprint=profile.tls_fingerprint)
+        self.connection = ApiConnection(profile.url, token=profile.token, tls_fingerprint=profile.tls_fingerprint)
 
     def me(self) -> Me:
         """Return whose token this is."""

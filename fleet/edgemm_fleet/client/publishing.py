@@ -14,18 +14,19 @@ import msgspec
 from securesystemslib.signer import CryptoSigner, Key
 from tuf.api.metadata import Metadata, Targets
 
-from edgemm import durable, signing
+from edgemm import durable
 from edgemm.bundle import Bundle, open_bundle
 from edgemm.errors import ConflictError, InputError
+from edgemm.trust import signing
 from edgemm_fleet.api.messages import AuthorisationRequest, PublishRequest, TargetsRequest
 from edgemm_fleet.client.fleet import FleetClient
 from edgemm_fleet.client.profile import make_config_folder
-from edgemm_fleet.client.repository import PublishedRoles
-from edgemm_fleet.store.records import VersionRecord
+from edgemm_fleet.client.trusted_versions import PublishedRoles
+from edgemm_fleet.records.records import VersionRecord
 from edgemm_fleet.trust import roles
 from edgemm_fleet.trust.publication import extend, minimum_version, published_digest
-from edgemm_fleet.trust.repository import serialize
 from edgemm_fleet.trust.roles import DEFAULT_LIFETIMES, target_path
+from edgemm_fleet.trust.version_repository import serialize
 
 _KEY = "publisher.pem"
 _PUBLIC_KEY = "publisher.pub.json"

@@ -10,7 +10,7 @@ from edgemm.terminal import plain_console
 from edgemm_fleet.api.messages import DeviceDetail, DeviceSummary, LabelsRequest
 from edgemm_fleet.commands.output import age, as_json_option, moment, pairs, print_json, print_table, report
 from edgemm_fleet.commands.parameters import connect, labels
-from edgemm_fleet.store.records import EventRecord
+from edgemm_fleet.records.records import EventRecord
 
 
 @click.group(invoke_without_command=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from edgemm.signing import key_document
+from edgemm.trust.signing import key_document
 from edgemm_fleet.api.messages import AuthorisationRequest
 from edgemm_fleet.client import publishing
 from edgemm_fleet.client.publishing import authorise_offline, read_public_key

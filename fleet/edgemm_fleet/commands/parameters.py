@@ -12,7 +12,7 @@ import click
 
 from edgemm.durations import Duration
 from edgemm_fleet.client import FleetClient, read_profile
-from edgemm_fleet.rollout.plan import Group
+from edgemm_fleet.records.rollout_plan import Group
 
 
 class GroupSize(click.ParamType[Group]):

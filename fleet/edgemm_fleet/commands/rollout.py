@@ -17,9 +17,9 @@ from edgemm_fleet.client import FleetClient
 from edgemm_fleet.commands.output import age, as_json_option, print_json, print_table, size
 from edgemm_fleet.commands.parameters import DURATION, choices, connect
 from edgemm_fleet.commands.stages import stage_options
+from edgemm_fleet.records.progress import Rollout
+from edgemm_fleet.records.rollout_plan import Group, Selector
 from edgemm_fleet.rollout.explanation import in_short
-from edgemm_fleet.rollout.plan import Group, Selector
-from edgemm_fleet.rollout.progress import Rollout
 
 _POLL_S = 0.5
 _PATIENCE_S = 300.0

@@ -7,7 +7,7 @@ import click
 from edgemm_fleet.api.messages import ClearShadowRequest, DeviceShadow, ShadowBeside, ShadowChange, ShadowRequest
 from edgemm_fleet.commands.output import age, as_json_option, print_json, print_table
 from edgemm_fleet.commands.parameters import choices, connect
-from edgemm_fleet.rollout.plan import Selector
+from edgemm_fleet.records.rollout_plan import Selector
 
 where_option = click.option(
     "--where", multiple=True, callback=choices, metavar="K=V", help="Only devices with this label."

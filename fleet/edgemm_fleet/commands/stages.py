@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from edgemm_fleet.api.messages import DEFAULT_GROUPS
 from edgemm_fleet.commands.parameters import DURATION, GROUP_SIZE
-from edgemm_fleet.rollout.plan import Group
+from edgemm_fleet.records.rollout_plan import Group
 
 _SHARE = click.FloatRange(0, 1)
 _OPTIONS = (

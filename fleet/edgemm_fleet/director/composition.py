@@ -32,7 +32,7 @@ class Validity:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class WantedState:
     """All that a `desired` says, without generation and validity."""
 
     fleet: str
@@ -42,7 +42,7 @@ class Wanted:
 
 
 def compose(
-    wanted: Wanted, *, current: Desired | None, highest_reported: int, validity: Validity, now: float
+    wanted: WantedState, *, current: Desired | None, highest_reported: int, validity: Validity, now: float
 ) -> Desired | None:
     """Return the `desired` to write, or None if the current one still says it."""
     generation = max(current.generation if current else 0, highest_reported)

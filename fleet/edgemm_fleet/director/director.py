@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from msgspec.structs import replace
 from securesystemslib.signer import CryptoSigner
 
-from edgemm import signing
 from edgemm.messages import Desired, DesiredModel, DesiredShadow
-from edgemm.signing import PayloadType
-from edgemm_fleet.director.composition import Validity, Wanted, compose
+from edgemm.trust import signing
+from edgemm.trust.signing import PayloadType
+from edgemm_fleet.director.composition import Validity, WantedState, compose
 from edgemm_fleet.store import Transaction, actions, assignments, desired, reported, shadows
 
 _RENEWALS_AT_ONCE = 1000
@@ -41,7 +41,7 @@ class Director:
         changed: list[Desired] = []
         for device in ids:
             told = current[device].desired if device in current else None
-            wanted = Wanted(
+            wanted = WantedState(
                 fleet=self.fleet,
                 device=device,
                 models=_with_shadows(assigned.get(device, {}), beside.get(device, {})),

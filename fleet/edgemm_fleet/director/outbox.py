@@ -15,8 +15,8 @@ from edgemm import topics
 from edgemm.errors import MessageError
 from edgemm.messages import Desired
 from edgemm.topics import Channel
+from edgemm_fleet.broker.broker_connection import BrokerConnection, Receipt
 from edgemm_fleet.director.director import Director
-from edgemm_fleet.ingest.link import Link, Receipt
 from edgemm_fleet.store import Store, desired
 from edgemm_fleet.worker import Worker
 
@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 class Outbox:
     """Publishes `desired`, retained, with QoS 1."""
 
-    def __init__(self, store: Store, *, director: Director, link: Link, clock: Callable[[], float]) -> None:
+    def __init__(self, store: Store, *, director: Director, link: BrokerConnection, clock: Callable[[], float]) -> None:
         self._store, self._director, self._link, self._clock = store, director, link, clock
         self._in_flight: dict[Receipt, Desired] = {}
         self._connection = 0

@@ -13,17 +13,17 @@ from typing import Any
 
 from securesystemslib.signer import Key
 
-from edgemm import signing
 from edgemm.errors import MessageError, TrustError
 from edgemm.messages import Ack, Event, Reported, Status, Stream, StreamAck, Telemetry
+from edgemm.trust import signing
 from edgemm_fleet.director.director import Director
 from edgemm_fleet.ingest.contiguity import contiguous
-from edgemm_fleet.ingest.counters import IngestCounters
+from edgemm_fleet.ingest.ingest_counters import IngestCounters
 from edgemm_fleet.ingest.presence import observe
 from edgemm_fleet.ingest.reading import Incoming, Message, read
+from edgemm_fleet.records.records import Device
 from edgemm_fleet.rollout.runner import Runner
 from edgemm_fleet.store import Store, Transaction, actions, desired, devices, reported, streams
-from edgemm_fleet.store.records import Device
 
 _MAX_ACKS = 64
 _log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from edgemm.messages import Status
-from edgemm_fleet.store.records import Presence
+from edgemm_fleet.records.records import Presence
 
 
 def observe(presence: Presence, status: Status, *, now: float) -> Presence:

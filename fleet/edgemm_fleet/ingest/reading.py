@@ -9,8 +9,8 @@ from securesystemslib.signer import Key
 from edgemm import topics
 from edgemm.errors import MessageError, TrustError
 from edgemm.messages import Event, Reported, Status, Telemetry, decode_control, decode_telemetry
-from edgemm.signing import PayloadType, unseal
 from edgemm.topics import Channel
+from edgemm.trust.signing import PayloadType, unseal
 
 Message = Reported | Status | Event | Telemetry
 

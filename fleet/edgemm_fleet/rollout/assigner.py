@@ -11,8 +11,8 @@ from msgspec.structs import replace
 
 from edgemm.messages import DesiredModel
 from edgemm_fleet.director.director import Director
-from edgemm_fleet.rollout.members import Member, MemberState
-from edgemm_fleet.rollout.progress import Rollout
+from edgemm_fleet.records.members import Member, MemberState
+from edgemm_fleet.records.progress import Rollout
 from edgemm_fleet.rollout.reversal import active_model
 from edgemm_fleet.store import Transaction, assignments, reported
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from edgemm_fleet.rollout.members import Member, MemberState
+from edgemm_fleet.records.members import Member, MemberState
 
 _MAX_REASONS = 3
 _MAX_DETAIL = 240

@@ -10,8 +10,8 @@ from msgspec.structs import replace
 
 from edgemm.messages import Reported, ReportedModel
 from edgemm.states import BEFORE_ACTIVATION, UpdateState
-from edgemm_fleet.rollout.members import Member, MemberState
-from edgemm_fleet.rollout.plan import Plan
+from edgemm_fleet.records.members import Member, MemberState
+from edgemm_fleet.records.rollout_plan import RolloutPlan
 
 UNREACHED = "unreached"
 DEADLINE = "deadline"
@@ -26,7 +26,7 @@ _ENDED_UNDECIDED = frozenset({_M.TIMED_OUT, _M.WITHDRAWN})
 _LISTENING = frozenset({_M.PENDING, _M.REACHED, _M.ACTIVATING}) | _ENDED_UNDECIDED
 
 
-def judge(member: Member, reported: Reported, *, plan: Plan, now: float) -> Member:
+def judge(member: Member, reported: Reported, *, plan: RolloutPlan, now: float) -> Member:
     """Return the member as the device's newest report shows it; the same value if it says nothing new.
 
     A device that reports after its deadline is taken at its word: what it runs is what counts for a roll-back.
@@ -82,7 +82,7 @@ def gave_up(member: Member) -> bool:
     return member.state in {_M.FAILED, _M.EXCUSED} and member.reason != SILENT
 
 
-def _seen(member: Member, entry: ReportedModel | None, plan: Plan) -> tuple[MemberState, UpdateState]:
+def _seen(member: Member, entry: ReportedModel | None, plan: RolloutPlan) -> tuple[MemberState, UpdateState]:
     """Tell a member's state, and the device's own, from what it says of the model."""
     if entry is None:
         return _M.REACHED, _U.IDLE
@@ -92,7 +92,7 @@ def _seen(member: Member, entry: ReportedModel | None, plan: Plan) -> tuple[Memb
     return _stage(entry, plan), entry.state
 
 
-def _stage(entry: ReportedModel, plan: Plan) -> MemberState:
+def _stage(entry: ReportedModel, plan: RolloutPlan) -> MemberState:
     """Tell a member's state from what the device says of this very attempt."""
     match entry.state:
         case _U.COMMITTED:
@@ -108,7 +108,7 @@ def _stage(entry: ReportedModel, plan: Plan) -> MemberState:
             return _M.REACHED if entry.state in BEFORE_ACTIVATION else _M.ACTIVATING
 
 
-def _deadline(member: Member, state: MemberState, *, plan: Plan, now: float) -> float | None:
+def _deadline(member: Member, state: MemberState, *, plan: RolloutPlan, now: float) -> float | None:
     if state is _M.REACHED:
         return member.deadline_at
     if state is not _M.ACTIVATING:

@@ -20,9 +20,9 @@ from msgspec.structs import replace
 
 from edgemm.errors import ConflictError
 from edgemm.states import ROLLOUT_FOLLOWS, RolloutState
-from edgemm_fleet.rollout.plan import Plan
-from edgemm_fleet.rollout.progress import GroupProgress, Rollout
-from edgemm_fleet.rollout.tally import Tally, Verdict
+from edgemm_fleet.records.progress import GroupProgress, Rollout
+from edgemm_fleet.records.rollout_plan import RolloutPlan
+from edgemm_fleet.rollout.group_tally import GroupTally, GroupVerdict
 
 _R = RolloutState
 OPEN_STATES = frozenset({_R.RUNNING, _R.ROLLING_BACK})
@@ -49,7 +49,7 @@ class Decision:
     group: int = 0
 
 
-def decide(rollout: Rollout, tallies: Mapping[int, Tally], *, now: float) -> Decision | None:
+def decide(rollout: Rollout, tallies: Mapping[int, GroupTally], *, now: float) -> Decision | None:
     """Return the next step of a rollout, or None when there is nothing to do now."""
     match rollout.state:
         case _R.RUNNING:
@@ -74,7 +74,7 @@ def move(rollout: Rollout, state: RolloutState, *, now: float, reason: str | Non
     return replace(rollout, state=state, reason=reason, changed_at=now, deadline_at=None)
 
 
-def check_overlap(plan: Plan, running: Mapping[str, Plan]) -> None:
+def check_overlap(plan: RolloutPlan, running: Mapping[str, RolloutPlan]) -> None:
     """Refuse a plan whose devices and model another running rollout has.
 
     Args:
@@ -92,11 +92,11 @@ def check_overlap(plan: Plan, running: Mapping[str, Plan]) -> None:
             )
 
 
-def _run(rollout: Rollout, tallies: Mapping[int, Tally], *, now: float) -> Decision | None:
+def _run(rollout: Rollout, tallies: Mapping[int, GroupTally], *, now: float) -> Decision | None:
     started = [index for index, progress in enumerate(rollout.groups) if progress.started_at is not None]
-    verdicts = {index: tallies.get(index, Tally()).verdict(rollout.plan.groups[index]) for index in started}
+    verdicts = {index: tallies.get(index, GroupTally()).verdict(rollout.plan.groups[index]) for index in started}
     for index in started:
-        if reason := _failure(verdicts[index], tallies.get(index, Tally()), index):
+        if reason := _failure(verdicts[index], tallies.get(index, GroupTally()), index):
             return Decision(move(rollout, _R.HALTED, reason=reason, now=now), Effect.WITHDRAW, index)
     for index in started:
         if changed := _progress(rollout, index, verdict=verdicts[index], now=now):
@@ -104,7 +104,7 @@ def _run(rollout: Rollout, tallies: Mapping[int, Tally], *, now: float) -> Decis
     return _go_on(rollout, tallies, now=now)
 
 
-def _go_on(rollout: Rollout, tallies: Mapping[int, Tally], *, now: float) -> Decision | None:
+def _go_on(rollout: Rollout, tallies: Mapping[int, GroupTally], *, now: float) -> Decision | None:
     """Start the group after one that is through; finish after the last, when nothing is unfinished any more."""
     current = rollout.current_group
     if current is None:
@@ -123,12 +123,12 @@ def _start(rollout: Rollout, group: int, *, now: float) -> Decision:
     return Decision(_with_group(rollout, group, progress, now=now), Effect.START_GROUP, group)
 
 
-def _progress(rollout: Rollout, group: int, *, verdict: Verdict, now: float) -> Rollout | None:
+def _progress(rollout: Rollout, group: int, *, verdict: GroupVerdict, now: float) -> Rollout | None:
     """Return the rollout with a group's soak begun, broken off or ended; None if none of that happened."""
     progress = rollout.groups[group]
     if progress.passed_at is not None:
         return None
-    if verdict is not Verdict.ENOUGH_SUCCESSES:
+    if verdict is not GroupVerdict.ENOUGH_SUCCESSES:
         return _with_group(rollout, group, replace(progress, met_at=None), now=now) if progress.met_at else None
     met_at = progress.met_at or now
     if met_at + rollout.plan.groups[group].soak_s <= now:
@@ -136,22 +136,22 @@ def _progress(rollout: Rollout, group: int, *, verdict: Verdict, now: float) -> 
     return None if progress.met_at else _with_group(rollout, group, replace(progress, met_at=now), now=now)
 
 
-def _failure(verdict: Verdict, tally: Tally, group: int) -> str | None:
+def _failure(verdict: GroupVerdict, tally: GroupTally, group: int) -> str | None:
     numbers = (
         f"of {tally.members} devices {tally.reported} reported, {tally.committed} committed, {tally.failed} failed"
     )
     match verdict:
-        case Verdict.TOO_MANY_ERRORS:
+        case GroupVerdict.TOO_MANY_ERRORS:
             return f"group {group + 1}: too many errors; {numbers}"
-        case Verdict.TOO_FEW_REACHED:
+        case GroupVerdict.TOO_FEW_REACHED:
             return f"group {group + 1}: too few devices reached by its deadline; {numbers}"
-        case Verdict.TOO_FEW_SUCCESSES:
+        case GroupVerdict.TOO_FEW_SUCCESSES:
             return f"group {group + 1}: too few successes; {numbers}"
         case _:
             return None
 
 
-def _roll_back(rollout: Rollout, tallies: Mapping[int, Tally], *, now: float) -> Decision | None:
+def _roll_back(rollout: Rollout, tallies: Mapping[int, GroupTally], *, now: float) -> Decision | None:
     left = sum(one.reverting for one in tallies.values())
     due = rollout.deadline_at is not None and rollout.deadline_at <= now
     if left and not due:

@@ -14,10 +14,10 @@ from msgspec.structs import replace
 from edgemm.errors import BadRequestError
 from edgemm.states import RolloutState
 from edgemm.versions import Version
+from edgemm_fleet.records.progress import GroupProgress, Rollout
+from edgemm_fleet.records.rollout_plan import RolloutPlan
 from edgemm_fleet.rollout import machine
 from edgemm_fleet.rollout.machine import Decision, Effect
-from edgemm_fleet.rollout.plan import Plan
-from edgemm_fleet.rollout.progress import GroupProgress, Rollout
 from edgemm_fleet.rollout.runner import Runner
 from edgemm_fleet.store import Store, Transaction, audit, models, rollouts
 
@@ -31,7 +31,7 @@ class RolloutOperations:
     def __init__(self, store: Store, runner: Runner, *, wake: Callable[[], None]) -> None:
         self._store, self._runner, self._wake = store, runner, wake
 
-    def create(self, plan: Plan, *, actor: str, now: float) -> Rollout:
+    def create(self, plan: RolloutPlan, *, actor: str, now: float) -> Rollout:
         """Store a plan as a draft, which is canceled by itself when it is not started within 30 days.
 
         Raises:
@@ -138,11 +138,11 @@ class RolloutOperations:
             _note(tx, "cancel", moved, actor=actor, now=now, detail=reason)
 
 
-def _running(tx: Transaction, *, without: str) -> dict[str, Plan]:
+def _running(tx: Transaction, *, without: str) -> dict[str, RolloutPlan]:
     return {r.id: r.plan for r in rollouts.in_states(tx, machine.OPEN_STATES) if r.id != without}
 
 
-def _check_published(tx: Transaction, plan: Plan) -> None:
+def _check_published(tx: Transaction, plan: RolloutPlan) -> None:
     version = models.get_version(tx, plan.model, plan.version)
     if version.digest != plan.digest:
         raise BadRequestError(
@@ -151,7 +151,7 @@ def _check_published(tx: Transaction, plan: Plan) -> None:
         )
 
 
-def _check_minimum(tx: Transaction, plan: Plan) -> None:
+def _check_minimum(tx: Transaction, plan: RolloutPlan) -> None:
     model = models.find_model(tx, plan.model)
     minimum = model.minimum_version if model is not None else None
     if minimum is not None and Version(plan.version) < Version(minimum):

@@ -17,16 +17,16 @@ from sqlalchemy.exc import OperationalError
 
 from edgemm.states import FAILURES, RolloutState, UpdateState
 from edgemm_fleet.director.director import Director
+from edgemm_fleet.records.members import BEFORE_ACTIVATING, UNFINISHED, Member, MemberState
+from edgemm_fleet.records.progress import Rollout
+from edgemm_fleet.records.records import ReportedRecord
 from edgemm_fleet.rollout import judgement, machine
 from edgemm_fleet.rollout.assigner import Assigner
 from edgemm_fleet.rollout.explanation import explain
+from edgemm_fleet.rollout.group_tally import tally
 from edgemm_fleet.rollout.machine import Decision, Effect
-from edgemm_fleet.rollout.members import BEFORE_ACTIVATING, UNFINISHED, Member, MemberState
-from edgemm_fleet.rollout.progress import Rollout
-from edgemm_fleet.rollout.selection import Candidate, select_members
-from edgemm_fleet.rollout.tally import tally
+from edgemm_fleet.rollout.selection import MatchedDevice, select_members
 from edgemm_fleet.store import Transaction, devices, reported, rollouts
-from edgemm_fleet.store.records import ReportedRecord
 
 _DUE_AT_ONCE = 1000
 _UNSUCCESSFUL = FAILURES | {UpdateState.CANCELED}
@@ -128,7 +128,7 @@ class Runner:
         rollouts.put_members(tx, ended)
 
     def _start_group(self, tx: Transaction, rollout: Rollout, group: int, *, now: float) -> None:
-        candidates = [Candidate(d.id, d.presence.online) for d in devices.matching(tx, rollout.plan.selector)]
+        candidates = [MatchedDevice(d.id, d.presence.online) for d in devices.matching(tx, rollout.plan.selector)]
         present = {member.device: member.state for member in rollouts.members_of(tx, rollout.id)}
         chosen = select_members(rollout.id, rollout.plan, group, candidates=candidates, members=present)
         _log.info("rollout=%s group=%d devices=%d", rollout.id, group + 1, len(chosen))

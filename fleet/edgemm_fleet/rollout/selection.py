@@ -11,12 +11,12 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from edgemm_fleet.rollout.members import MemberState
-from edgemm_fleet.rollout.plan import Plan
+from edgemm_fleet.records.members import MemberState
+from edgemm_fleet.records.rollout_plan import RolloutPlan
 
 
 @dataclass(frozen=True)
-class Candidate:
+class MatchedDevice:
     """A device that matches the selector now."""
 
     device: str
@@ -24,7 +24,12 @@ class Candidate:
 
 
 def select_members(
-    rollout: str, plan: Plan, group: int, *, candidates: Sequence[Candidate], members: Mapping[str, MemberState]
+    rollout: str,
+    plan: RolloutPlan,
+    group: int,
+    *,
+    candidates: Sequence[MatchedDevice],
+    members: Mapping[str, MemberState],
 ) -> list[str]:
     """Return the devices that a group takes, by id.
 

@@ -6,8 +6,8 @@
     with store.read() as tx:
         device = devices.get(tx, "kitchen-3f2a")
 
-Functions are grouped by noun, take an open transaction first, and hand out frozen records (`store.records`). Several
-of them in one write block happen together or not at all.
+Functions are grouped by noun, take an open transaction first, and hand out frozen records
+(`edgemm_fleet.records`). Several of them in one write block happen together or not at all.
 """
 
 from edgemm_fleet.store import (
@@ -16,14 +16,13 @@ from edgemm_fleet.store import (
     audit,
     desired,
     devices,
+    enrolment_tokens,
     models,
-    people,
-    records,
+    person_tokens,
     reported,
     rollouts,
     shadows,
     streams,
-    tokens,
 )
 from edgemm_fleet.store.database import Store, Transaction
 
@@ -35,12 +34,11 @@ __all__ = [
     "audit",
     "desired",
     "devices",
+    "enrolment_tokens",
     "models",
-    "people",
-    "records",
+    "person_tokens",
     "reported",
     "rollouts",
     "shadows",
     "streams",
-    "tokens",
 ]

@@ -8,8 +8,8 @@ from typing import Any
 from sqlalchemy import insert, select, update
 
 from edgemm.messages import Action, ActionResult
+from edgemm_fleet.records.records import ActionRecord
 from edgemm_fleet.store.database import Transaction
-from edgemm_fleet.store.records import ActionRecord
 from edgemm_fleet.store.schema import actions as table
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from sqlalchemy import insert, select
 
+from edgemm_fleet.records.records import AuditRecord, Page
 from edgemm_fleet.store import paging
 from edgemm_fleet.store.database import Transaction
-from edgemm_fleet.store.records import AuditRecord, Page
 from edgemm_fleet.store.schema import audit as table
 
 

@@ -15,8 +15,8 @@ from sqlalchemy.dialects.sqlite import insert
 
 from edgemm import times
 from edgemm.messages import Desired
+from edgemm_fleet.records.records import DesiredRecord
 from edgemm_fleet.store.database import Transaction
-from edgemm_fleet.store.records import DesiredRecord
 from edgemm_fleet.store.schema import desired, devices, reported
 
 

@@ -10,10 +10,10 @@ from sqlalchemy import ColumnElement, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from edgemm.errors import ConflictError, NotFoundError
-from edgemm_fleet.rollout.plan import Selector
+from edgemm_fleet.records.records import Device, Page, Presence
+from edgemm_fleet.records.rollout_plan import Selector
 from edgemm_fleet.store import paging
 from edgemm_fleet.store.database import Transaction
-from edgemm_fleet.store.records import Device, Page, Presence
 from edgemm_fleet.store.schema import devices as table
 
 _PRESENCE = Presence.__struct_fields__

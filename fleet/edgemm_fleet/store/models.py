@@ -11,9 +11,9 @@ from sqlalchemy.dialects.sqlite import insert as insert_or
 from sqlalchemy.exc import IntegrityError
 
 from edgemm.errors import ConflictError, NotFoundError
+from edgemm_fleet.records.records import ModelRecord, Page, VersionRecord
 from edgemm_fleet.store import paging
 from edgemm_fleet.store.database import Transaction
-from edgemm_fleet.store.records import ModelRecord, Page, VersionRecord
 from edgemm_fleet.store.schema import blobs, models, version_blobs, versions
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Select
 
+from edgemm_fleet.records.records import Item, Page
 from edgemm_fleet.store.database import Transaction
-from edgemm_fleet.store.records import Item, Page
 
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 1000

@@ -10,8 +10,8 @@ from sqlalchemy import select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from edgemm.messages import Reported
+from edgemm_fleet.records.records import ReportedRecord
 from edgemm_fleet.store.database import Transaction
-from edgemm_fleet.store.records import ReportedRecord
 from edgemm_fleet.store.schema import reported as table
 
 

@@ -12,12 +12,12 @@ from sqlalchemy.dialects.sqlite import insert
 from edgemm.errors import NotFoundError
 from edgemm.messages import DesiredModel
 from edgemm.states import RolloutState, UpdateState
-from edgemm_fleet.rollout.members import Member, MemberState
-from edgemm_fleet.rollout.plan import Plan
-from edgemm_fleet.rollout.progress import GroupProgress, Rollout
+from edgemm_fleet.records.members import Member, MemberState
+from edgemm_fleet.records.progress import GroupProgress, Rollout
+from edgemm_fleet.records.records import Page
+from edgemm_fleet.records.rollout_plan import RolloutPlan
 from edgemm_fleet.store import paging
 from edgemm_fleet.store.database import Transaction
-from edgemm_fleet.store.records import Page
 from edgemm_fleet.store.schema import members, rollouts
 
 _BEFORE_ALL_OTHERS = 2**40
@@ -181,7 +181,7 @@ def _changing(rollout: Rollout) -> dict[str, Any]:
 def _rollout(row: Any) -> Rollout:
     return Rollout(
         id=row.id,
-        plan=msgspec.json.decode(row.plan_json, type=Plan),
+        plan=msgspec.json.decode(row.plan_json, type=RolloutPlan),
         state=RolloutState(row.state),
         reason=row.reason,
         created_by=row.created_by,

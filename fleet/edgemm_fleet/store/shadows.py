@@ -10,9 +10,9 @@ from sqlalchemy import delete, select
 from sqlalchemy.dialects.sqlite import insert
 
 from edgemm.messages import DesiredShadow
+from edgemm_fleet.records.records import Page
 from edgemm_fleet.store import paging
 from edgemm_fleet.store.database import Transaction
-from edgemm_fleet.store.records import Page
 from edgemm_fleet.store.schema import devices as enrolled
 from edgemm_fleet.store.schema import shadows as table
 

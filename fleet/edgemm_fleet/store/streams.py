@@ -13,9 +13,9 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.dialects.sqlite import insert
 
 from edgemm.messages import Event, Stream, Telemetry
+from edgemm_fleet.records.records import EventRecord, Page, TelemetryRecord
 from edgemm_fleet.store import paging
 from edgemm_fleet.store.database import Transaction
-from edgemm_fleet.store.records import EventRecord, Page, TelemetryRecord
 from edgemm_fleet.store.schema import events, positions, telemetry
 
 _TABLES = {Stream.EVENT: events, Stream.TELEMETRY: telemetry}

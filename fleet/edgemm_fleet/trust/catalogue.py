@@ -9,28 +9,28 @@ import logging
 
 from tuf.api.metadata import Targets
 
+from edgemm.bundle.manifest import Manifest, decode_manifest
 from edgemm.canonical import sha256
-from edgemm.manifest import Manifest, decode_manifest
-from edgemm.signing import key_document
+from edgemm.trust.signing import key_document
+from edgemm_fleet.records.records import ModelRecord, VersionRecord
 from edgemm_fleet.store import models
 from edgemm_fleet.store.database import Store, Transaction
-from edgemm_fleet.store.records import ModelRecord, VersionRecord
 from edgemm_fleet.trust import roles
 from edgemm_fleet.trust.publication import Publication, minimum_version
-from edgemm_fleet.trust.repository import ModelRepository
+from edgemm_fleet.trust.version_repository import VersionRepository
 
 logger = logging.getLogger(__name__)
 
 
 def record_version(
-    tx: Transaction, repository: ModelRepository, publication: Publication, *, actor: str, now: float
+    tx: Transaction, repository: VersionRepository, publication: Publication, *, actor: str, now: float
 ) -> VersionRecord:
     """Record a version that is a target; the same again changes nothing."""
     manifest, role = publication.manifest, publication.role.signed
     return _record(tx, repository, manifest, digest=sha256(publication.manifest_bytes), role=role, actor=actor, now=now)
 
 
-def catch_up(store: Store, repository: ModelRepository, *, now: float) -> int:
+def catch_up(store: Store, repository: VersionRepository, *, now: float) -> int:
     """Record every version that is a target but not in the database; returns how many there were."""
     missing = 0
     for model in roles.models(repository.targets):
@@ -52,7 +52,7 @@ def catch_up(store: Store, repository: ModelRepository, *, now: float) -> int:
 
 def _record(
     tx: Transaction,
-    repository: ModelRepository,
+    repository: VersionRepository,
     manifest: Manifest,
     *,
     digest: str,

@@ -20,9 +20,9 @@ from edgemm.errors import EnvironmentFailure, InputError
 from edgemm_fleet.clock import check_clock
 from edgemm_fleet.store.database import Store, Transaction
 from edgemm_fleet.trust.certificate import create_certificate, fingerprint
-from edgemm_fleet.trust.folder import FleetConfig, FleetFolder
+from edgemm_fleet.trust.fleet_folder import FleetConfig, FleetFolder
 from edgemm_fleet.trust.keys import create_keys
-from edgemm_fleet.trust.repository import create_repository
+from edgemm_fleet.trust.version_repository import create_repository
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from securesystemslib.signer import CryptoSigner
 
-from edgemm import durable, signing
+from edgemm import durable
 from edgemm.errors import InputError
-from edgemm_fleet.trust.folder import FleetFolder
+from edgemm.trust import signing
+from edgemm_fleet.trust.fleet_folder import FleetFolder
 
 ONLINE = ("snapshot", "timestamp", "director")
 OFFLINE = ("root", "targets")

@@ -17,9 +17,9 @@ from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, TargetFile, Targets
 from tuf.api.serialization import DeserializationError
 
+from edgemm.bundle.manifest import Manifest, decode_manifest
 from edgemm.canonical import sha256
 from edgemm.errors import BadRequestError, ConflictError, InputError, PermissionDeniedError
-from edgemm.manifest import Manifest, decode_manifest
 from edgemm.versions import Version
 from edgemm_fleet.trust.roles import Lifetimes, role_name, target_path
 

@@ -28,8 +28,8 @@ from tuf.api.metadata import (
 )
 
 from edgemm import canonical
-from edgemm.enrolment import DIRECTOR_TARGET
-from edgemm.signing import key_document
+from edgemm.trust.enrolment import DIRECTOR_TARGET
+from edgemm.trust.signing import key_document
 
 
 @dataclass(frozen=True)

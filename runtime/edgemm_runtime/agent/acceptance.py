@@ -8,10 +8,10 @@ import msgspec
 
 from edgemm import times
 from edgemm.messages import Desired
-from edgemm_runtime.agent.trusted_time import TrustedTime, expired, too_early
+from edgemm_runtime.agent.state.trusted_time import TrustedTime, expired, too_early
 
 
-class Answer(StrEnum):
+class Acceptance(StrEnum):
     """What becomes of a `desired`; the value is the cause of the event that tells the fleet of a refusal."""
 
     ACCEPTED = "desired_accepted"
@@ -26,12 +26,12 @@ class Answer(StrEnum):
     @property
     def taken(self) -> bool:
         """Tell whether it replaces the current one."""
-        return self in {Answer.ACCEPTED, Answer.RENEWED}
+        return self in {Acceptance.ACCEPTED, Acceptance.RENEWED}
 
     @property
     def refused(self) -> bool:
         """Tell whether it is an error, rather than something old or known that arrived again."""
-        return self in {Answer.CONFLICT, Answer.FOREIGN, Answer.EXPIRED, Answer.TOO_EARLY}
+        return self in {Acceptance.CONFLICT, Acceptance.FOREIGN, Acceptance.EXPIRED, Acceptance.TOO_EARLY}
 
 
 class Whom(msgspec.Struct, frozen=True):
@@ -41,27 +41,27 @@ class Whom(msgspec.Struct, frozen=True):
     device: str
 
 
-def judge(new: Desired, current: Desired | None, *, whom: Whom, now: TrustedTime) -> Answer:  # noqa: PLR0911 - a table
+def judge(new: Desired, current: Desired | None, *, whom: Whom, now: TrustedTime) -> Acceptance:  # noqa: PLR0911 - a table
     """Compare a new `desired` with the current one.
 
     An older generation is ignored; the same with the same content renews if it expires later; the same with other
     content is a conflict. A newer one must be within its validity, for it may start an install.
     """
     if (new.fleet, new.device) != (whom.fleet, whom.device):
-        return Answer.FOREIGN
+        return Acceptance.FOREIGN
     known = current.generation if current else 0
     if new.generation < known:
-        return Answer.OLDER
+        return Acceptance.OLDER
     if current is not None and new.generation == known:
         if new.content() != current.content():
-            return Answer.CONFLICT
+            return Acceptance.CONFLICT
         if times.from_text(new.expires) <= times.from_text(current.expires):
-            return Answer.UNCHANGED
+            return Acceptance.UNCHANGED
     if expired(times.from_text(new.expires), now):
-        return Answer.EXPIRED
+        return Acceptance.EXPIRED
     if too_early(times.from_text(new.not_before), now):
-        return Answer.TOO_EARLY
-    return Answer.ACCEPTED if new.generation > known else Answer.RENEWED
+        return Acceptance.TOO_EARLY
+    return Acceptance.ACCEPTED if new.generation > known else Acceptance.RENEWED
 
 
 def may_install(desired: Desired, now: TrustedTime) -> bool:

@@ -15,42 +15,42 @@ from enum import StrEnum
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from edgemm.enrolment import DIRECTOR_TARGET
 from edgemm.errors import EnvironmentFailure, MessageError, TrustError
 from edgemm.messages import Ack, Desired, DesiredModel, DesiredShadow, ReportedShadow, decode_control
-from edgemm.signing import load_key
 from edgemm.topics import Channel
-from edgemm_runtime.agent import system
-from edgemm_runtime.agent.acceptance import Answer, Whom, may_install
-from edgemm_runtime.agent.actions import Actions
-from edgemm_runtime.agent.clock import Clock, TimeKeeper
-from edgemm_runtime.agent.diagnosis import Diagnosis
-from edgemm_runtime.agent.documents import BootFile, IdentityFile, Installed, ModelFile
-from edgemm_runtime.agent.download import BlobDownloader
-from edgemm_runtime.agent.enrol import KEY_NAME
-from edgemm_runtime.agent.hosting import RegistryHost
+from edgemm.trust.enrolment import DIRECTOR_TARGET
+from edgemm.trust.signing import load_key
+from edgemm_runtime.agent.acceptance import Acceptance, Whom, may_install
+from edgemm_runtime.agent.actions.actions import Actions
+from edgemm_runtime.agent.actions.diagnosis import Diagnosis
+from edgemm_runtime.agent.connection.enrolment import KEY_NAME
+from edgemm_runtime.agent.connection.fleet_connection import FleetConnection
+from edgemm_runtime.agent.connection.mqtt import MqttConnection
 from edgemm_runtime.agent.inbox import Inbox, Received, Signal
-from edgemm_runtime.agent.link import Link
-from edgemm_runtime.agent.options import AgentLimits
-from edgemm_runtime.agent.reporter import Reporter, Situation
-from edgemm_runtime.agent.reports import Speaker
-from edgemm_runtime.agent.repository import ModelRepository
-from edgemm_runtime.agent.shadow_keeper import ShadowKeeper
-from edgemm_runtime.agent.shadow_plan import room_is_wanted
-from edgemm_runtime.agent.shelf import Shelf
-from edgemm_runtime.agent.spool import Spool, open_spool
-from edgemm_runtime.agent.spool_settings import SpoolSettings
-from edgemm_runtime.agent.state_folder import StateFolder
-from edgemm_runtime.agent.transport import FleetServer
+from edgemm_runtime.agent.reporting import gauges
+from edgemm_runtime.agent.reporting.reported import Speaker
+from edgemm_runtime.agent.reporting.reporter import Reporter, Situation
+from edgemm_runtime.agent.shadows.shadow_keeper import ShadowKeeper
+from edgemm_runtime.agent.shadows.shadow_plan import room_is_wanted
+from edgemm_runtime.agent.spool.budget import SpoolRules
+from edgemm_runtime.agent.spool.settings import SpoolSettings
+from edgemm_runtime.agent.spool.spool import Spool, open_spool
+from edgemm_runtime.agent.state.agent_options import AgentLimits
+from edgemm_runtime.agent.state.documents import BootFile, IdentityFile, Installed, ModelFile
+from edgemm_runtime.agent.state.shelf import Shelf
+from edgemm_runtime.agent.state.state_folder import StateFolder
+from edgemm_runtime.agent.state.time_keeper import Clock, TimeKeeper
 from edgemm_runtime.agent.update import machine
+from edgemm_runtime.agent.update.download import BlobDownloader
+from edgemm_runtime.agent.update.host import RegistryHost
 from edgemm_runtime.agent.update.journal import Journal
 from edgemm_runtime.agent.update.steps import Box, Steps, Tools
+from edgemm_runtime.agent.update.trusted_versions import TrustedVersions
 from edgemm_runtime.agent.update.updater import Updater
 from edgemm_runtime.agent.wishes import Wishes
-from edgemm_runtime.agent.write_budget import SpoolRules
 from edgemm_runtime.engines import available, selftest
-from edgemm_runtime.engines.source import BundleSource
-from edgemm_runtime.serving.counters import ServedKey
+from edgemm_runtime.engines.bundle_source import BundleSource
+from edgemm_runtime.models.counters import ServedKey
 
 _log = logging.getLogger(__name__)
 _LONGEST_WAIT_S = 1.0
@@ -64,7 +64,7 @@ _LOST_COUNT_S = 86400
 """By how much a lost number of starts is taken to be ahead of the trusted time in seconds."""
 
 
-class Ending(StrEnum):
+class AgentEnding(StrEnum):
     """Why the agent's loop ended."""
 
     STOPPED = "stopped"
@@ -90,14 +90,14 @@ class Agent:
         self.came_round_s: float | None = None
         """When the loop came round last, by the monotonic clock; None before `run`."""
         self._time = TimeKeeper(folder, clock, persist_s=limits.time_persist_s)
-        server = FleetServer(
+        server = FleetConnection(
             identity.url,
             tls_fingerprint=identity.tls_fingerprint,
             connect_timeout_s=limits.connect_timeout_s,
             read_timeout_s=limits.read_timeout_s,
             bearer=identity.bearer,
         )
-        repository = ModelRepository(
+        repository = TrustedVersions(
             folder.path("tuf"),
             server,
             root=identity.root.encode(),
@@ -129,7 +129,7 @@ class Agent:
             restart=lambda: self._inbox.put(Signal.RESTART),
             changed=self._changed,
         )
-        self._link = Link(
+        self._link = MqttConnection(
             identity.broker,
             who,
             limits,
@@ -142,7 +142,7 @@ class Agent:
         for updater in self._updaters.values():
             updater.recover()
 
-    def run(self) -> Ending:
+    def run(self) -> AgentEnding:
         """Work until `stop`; what serves goes on serving meanwhile and after."""
         self.came_round_s = self._clock.monotonic()
         self._reporter.note("agent_started")
@@ -171,13 +171,13 @@ class Agent:
         """Close what is on disk; to be called after `run`."""
         self._spool.close()
 
-    def _loop(self) -> Ending:
+    def _loop(self) -> AgentEnding:
         next_window_s = self._clock.monotonic() + self._limits.telemetry_interval_s
         while True:
             self.came_round_s = self._clock.monotonic()
             item = self._next(next_window_s)
             if item in {Signal.STOP, Signal.RESTART}:
-                return Ending.STOPPED if item is Signal.STOP else Ending.RESTART
+                return AgentEnding.STOPPED if item is Signal.STOP else AgentEnding.RESTART
             try:
                 self._handle(item)
                 if self._clock.monotonic() >= next_window_s:
@@ -219,7 +219,7 @@ class Agent:
         elif current is not None:
             # Also when it is known already: what a fault kept from being done is done now.
             self._obey(current)
-        if answer is not Answer.CONFLICT:
+        if answer is not Acceptance.CONFLICT:
             # A manager that sent what was known already has not heard which generation this device is at.
             self._changed()
 
@@ -250,7 +250,7 @@ class Agent:
             updater.catch_up()
         records = self._records()
         active = frozenset((r.name, r.active.digest, r.active.variant) for r in records if r.active)
-        self._reporter.measure(self._host.served(), active, system.gauges(self._folder.folder))
+        self._reporter.measure(self._host.served(), active, gauges.gauges(self._folder.folder))
 
     def _situation(self) -> Situation:
         current = self._wishes.current
@@ -296,7 +296,7 @@ class Agent:
             threads=installed.threads,
         )
 
-    def _tools(self, server: FleetServer, repository: ModelRepository) -> Tools:
+    def _tools(self, server: FleetConnection, repository: TrustedVersions) -> Tools:
         folder, limits = self._folder, self._limits
         return Tools(
             manifests=repository,
@@ -306,9 +306,9 @@ class Agent:
             host=self._host,
             box=Box(
                 available,
-                system.memory_available_bytes,
-                lambda: system.disk_free_bytes(folder.folder),
-                lambda: system.growth_bytes(folder.path(_SPOOL), cap_bytes=limits.spool_bytes),
+                gauges.memory_available_bytes,
+                lambda: gauges.disk_free_bytes(folder.folder),
+                lambda: gauges.growth_bytes(folder.path(_SPOOL), cap_bytes=limits.spool_bytes),
             ),
             clock=self._clock,
             limits=limits,

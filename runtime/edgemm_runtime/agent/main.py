@@ -10,15 +10,15 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from types import FrameType
 
-from edgemm_runtime.agent.agent import Agent, Ending
-from edgemm_runtime.agent.clock import Clock
-from edgemm_runtime.agent.enrol import check_options, identify
-from edgemm_runtime.agent.hosting import RegistryHost
-from edgemm_runtime.agent.options import AgentOptions
-from edgemm_runtime.agent.state_folder import StateFolder
+from edgemm_runtime.agent.agent import Agent, AgentEnding
+from edgemm_runtime.agent.connection.enrolment import check_options, identify
+from edgemm_runtime.agent.state.agent_options import AgentOptions
+from edgemm_runtime.agent.state.state_folder import StateFolder
+from edgemm_runtime.agent.state.time_keeper import Clock
+from edgemm_runtime.agent.update.host import RegistryHost
+from edgemm_runtime.models.registry import ModelRegistry
 from edgemm_runtime.service.keeper import keeping
 from edgemm_runtime.service.notify import Notifier
-from edgemm_runtime.serving.registry import ModelRegistry
 from edgemm_runtime.serving.server import ModelServer
 
 _log = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ def run_agent(options: AgentOptions) -> None:
                 ending = agent.run()
     if signal.SIGINT in received:
         raise KeyboardInterrupt
-    if ending is Ending.RESTART:
+    if ending is AgentEnding.RESTART:
         _log.info("restarting")
         if stderr is not None:
             # A thread that still loads a model may have led it into memory, where all later logs would end.

@@ -13,14 +13,14 @@ from typing import Protocol
 
 from securesystemslib.signer import Key
 
-from edgemm.enrolment import DIRECTOR_TARGET
 from edgemm.errors import EdgemmError, EnvironmentFailure, MessageError, TrustError
 from edgemm.messages import Desired
-from edgemm.signing import PayloadType, key_from_document, unseal
-from edgemm_runtime.agent.acceptance import Answer, Whom, judge
-from edgemm_runtime.agent.repository import director_document
-from edgemm_runtime.agent.state_folder import StateFolder
-from edgemm_runtime.agent.trusted_time import TrustedTime
+from edgemm.trust.enrolment import DIRECTOR_TARGET
+from edgemm.trust.signing import PayloadType, key_from_document, unseal
+from edgemm_runtime.agent.acceptance import Acceptance, Whom, judge
+from edgemm_runtime.agent.state.state_folder import StateFolder
+from edgemm_runtime.agent.state.trusted_time import TrustedTime
+from edgemm_runtime.agent.update.trusted_versions import director_document
 
 _log = logging.getLogger(__name__)
 _NAME = "desired.json"
@@ -66,7 +66,7 @@ class Wishes:
             self.current = kept
         return self.current
 
-    def receive(self, data: bytes) -> Answer:
+    def receive(self, data: bytes) -> Acceptance:
         """Verify and judge an envelope; one that is taken is kept as it came.
 
         Raises:

@@ -14,14 +14,14 @@ from rich.status import Status
 from rich.table import Table
 
 from edgemm.bundle import open_bundle
+from edgemm.bundle.manifest import Engine, Manifest
 from edgemm.errors import EngineUnavailableError, InputError
-from edgemm.manifest import Engine, Manifest
 from edgemm.terminal import plain_console, plain_table
-from edgemm_runtime.commands.conditions import Conditions, read_conditions, told
+from edgemm_runtime.bench.conditions import Conditions, read_conditions, told
+from edgemm_runtime.bench.measuring import PLAIN, Measurement, measure_in_child
+from edgemm_runtime.bench.subject import ENGINES_BY_SUFFIX
 from edgemm_runtime.engines import available
 from edgemm_runtime.engines.choice import choose
-from edgemm_runtime.engines.measuring import PLAIN, Measurement, measure_in_child
-from edgemm_runtime.engines.subject import ENGINES_BY_SUFFIX
 from edgemm_runtime.installed import named, unavailable_reason
 
 _MOST_THREADS = 4

@@ -15,10 +15,10 @@ import msgspec
 from msgspec import Struct
 
 from edgemm import __version__
+from edgemm.bundle.manifest import Engine
 from edgemm.errors import EngineError
-from edgemm.manifest import Engine
 from edgemm.terminal import plain_console, plain_table
-from edgemm_runtime.commands.board import Board, read_board
+from edgemm_runtime.bench.board_facts import Board, read_board
 from edgemm_runtime.commands.extras import Extra, read_extras
 from edgemm_runtime.installed import available, entry_of, named
 
@@ -34,7 +34,7 @@ class EngineState(Struct, frozen=True):
     problem: str | None
 
 
-class Diagnosis(Struct, frozen=True):
+class DoctorReport(Struct, frozen=True):
     """What `edgemm doctor --json` prints."""
 
     edgemm: str
@@ -54,7 +54,7 @@ def doctor(*, as_json: bool) -> None:
     """
     engines = tuple(_examine(engine, version=available().get(engine)) for engine in Engine)
     machine = f"{platform.system()} {platform.release()} {platform.machine()}"
-    found = Diagnosis(__version__, platform.python_version(), machine, read_board(), engines, read_extras())
+    found = DoctorReport(__version__, platform.python_version(), machine, read_board(), engines, read_extras())
     if as_json:
         click.echo(msgspec.json.encode(found))
     else:
@@ -86,7 +86,7 @@ def _probe(engine: Engine) -> str | None:
     return said[-1][:300] if said else f"exit status {done.returncode}"
 
 
-def _print(found: Diagnosis) -> None:
+def _print(found: DoctorReport) -> None:
     console = plain_console()
     console.print(f"edgemm {found.edgemm}, Python {found.python}, {found.machine}")
     for line in found.board.lines():

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
+from edgemm.bundle.manifest import Signature, TensorSpec
 from edgemm.errors import BadRequestError, InputError
-from edgemm.manifest import Signature, TensorSpec
 from edgemm_runtime.engines.inputs import describe
-from edgemm_runtime.engines.model import Array
-from edgemm_runtime.serving import plain
+from edgemm_runtime.engines.interface import Array
+from edgemm_runtime.serving.protocols.predict import codec as predict_codec
 
 STDIN = "-"
 
@@ -26,9 +26,9 @@ def read_given(text: str, signature: Signature) -> dict[str, Array]:
     """
     try:
         if text == STDIN:
-            return plain.decode_request(sys.stdin.buffer.read(), signature)
+            return predict_codec.decode_request(sys.stdin.buffer.read(), signature)
         if text.lstrip()[:1] in {"[", "{"}:
-            return plain.decode_request(text.encode(), signature)
+            return predict_codec.decode_request(text.encode(), signature)
         return _read_file(Path(text), signature)
     except BadRequestError as err:
         what = "the given JSON" if text.lstrip()[:1] in {"[", "{"} else text
@@ -39,7 +39,7 @@ def _read_file(path: Path, signature: Signature) -> dict[str, Array]:
     try:
         if path.suffix in {".npy", ".npz"}:
             return _from_arrays(_load(path), signature)
-        return plain.decode_request(path.read_bytes(), signature)
+        return predict_codec.decode_request(path.read_bytes(), signature)
     except OSError as err:
         raise InputError(f"cannot read input {path}: {err.strerror or err}") from err
 
@@ -62,7 +62,7 @@ def _from_arrays(found: Array | Mapping[str, Array], signature: Signature) -> di
     if set(arrays) != set(specs):
         names = ", ".join(sorted(arrays)) or "none"
         raise BadRequestError(f"expected the arrays {describe(signature.inputs)}, found {names}")
-    return {name: plain.batched(_same_kind(arrays[name], spec), spec) for name, spec in specs.items()}
+    return {name: predict_codec.batched(_same_kind(arrays[name], spec), spec) for name, spec in specs.items()}
 
 
 def _same_kind(array: Array, spec: TensorSpec) -> Array:

@@ -10,8 +10,8 @@ import msgspec
 from edgemm.errors import BadRequestError, InputError
 from edgemm_runtime.commands.given import read_given
 from edgemm_runtime.model import Model, load
-from edgemm_runtime.serving import plain
-from edgemm_runtime.serving.plain import Answer
+from edgemm_runtime.serving.protocols.predict import codec as predict_codec
+from edgemm_runtime.serving.protocols.predict.codec import Answer
 
 
 @click.command()
@@ -39,7 +39,7 @@ def _answer(model: Model, text: str) -> Answer:
         outputs = model.predict(given)
     except BadRequestError as err:
         raise InputError(str(err)) from err
-    return plain.make_answer(model.manifest, outputs, name=model.manifest.name)
+    return predict_codec.make_answer(model.manifest, outputs, name=model.manifest.name)
 
 
 def _describe(answer: Answer) -> str:

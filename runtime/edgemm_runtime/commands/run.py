@@ -18,21 +18,21 @@ import numpy as np
 from edgemm.bundle import Bundle, open_bundle
 from edgemm.durations import Duration
 from edgemm.errors import InputError
-from edgemm_runtime.commands.access import access_options, read_access
+from edgemm_runtime.commands.access_options import access_options, read_access
 from edgemm_runtime.commands.managing import read_address
 from edgemm_runtime.commands.shadowing import Shadows, candidates, end
 from edgemm_runtime.engines import available, golden
 from edgemm_runtime.engines.choice import AUTO, choose, parse_policy
-from edgemm_runtime.engines.model import Array
+from edgemm_runtime.engines.interface import Array
+from edgemm_runtime.models.counters import ServedKey
+from edgemm_runtime.models.loader import Loader
+from edgemm_runtime.models.registry import ModelRegistry
 from edgemm_runtime.service.keeper import keeping
 from edgemm_runtime.service.notify import Notifier
 from edgemm_runtime.serving.access import Access
-from edgemm_runtime.serving.counters import ServedKey
-from edgemm_runtime.serving.loading import Loader
 from edgemm_runtime.serving.management import ManagementAddress, ManagementServer
-from edgemm_runtime.serving.registry import ModelRegistry
 from edgemm_runtime.serving.server import LOOPBACK, ModelServer
-from edgemm_runtime.shadow.limits import DEFAULT_SHARE
+from edgemm_runtime.shadow.shadow_limits import DEFAULT_SHARE
 
 _MAX_CURL_VALUES = 128
 
@@ -243,7 +243,7 @@ def _be_a_device(
     sd_write_mib: int | None,
 ) -> None:
     from edgemm_runtime.agent.main import run_agent
-    from edgemm_runtime.agent.options import MIB, AgentLimits, AgentOptions
+    from edgemm_runtime.agent.state.agent_options import MIB, AgentLimits, AgentOptions
 
     chosen: dict[str, Any] = {
         "telemetry_interval_s": telemetry_interval,

@@ -12,13 +12,13 @@ import click
 from edgemm.bundle import Bundle, open_bundle
 from edgemm.errors import InputError
 from edgemm_runtime.engines import available
+from edgemm_runtime.engines.bundle_source import BundleFile
 from edgemm_runtime.engines.choice import AUTO, choose, parse_policy
-from edgemm_runtime.engines.source import BundleFile
-from edgemm_runtime.serving.registry import ModelRegistry
+from edgemm_runtime.models.registry import ModelRegistry
 from edgemm_runtime.shadow.comparison import incompatibility
-from edgemm_runtime.shadow.limits import DEFAULT_SHARE
 from edgemm_runtime.shadow.report import one_line, report
-from edgemm_runtime.shadow.shadow import Candidate
+from edgemm_runtime.shadow.shadow import ShadowCandidate
+from edgemm_runtime.shadow.shadow_limits import DEFAULT_SHARE
 
 _log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ class Shadows:
     variant: str | None = None
 
 
-def candidates(wanted: Shadows, served: Sequence[Bundle]) -> list[Candidate]:
+def candidates(wanted: Shadows, served: Sequence[Bundle]) -> list[ShadowCandidate]:
     """Return what is to run beside the bundles that are served.
 
     Raises:
@@ -42,7 +42,7 @@ def candidates(wanted: Shadows, served: Sequence[Bundle]) -> list[Candidate]:
     """
     if not wanted.paths and wanted != Shadows():
         raise click.UsageError("--shadow-share and --shadow-variant need --shadow")
-    found: dict[str, Candidate] = {}
+    found: dict[str, ShadowCandidate] = {}
     for path in wanted.paths:
         candidate = _candidate(path, wanted)
         name = candidate.key.name
@@ -65,11 +65,11 @@ def end(registry: ModelRegistry) -> None:
     registry.shadows.close()
 
 
-def _candidate(path: Path, wanted: Shadows) -> Candidate:
+def _candidate(path: Path, wanted: Shadows) -> ShadowCandidate:
     with open_bundle(path) as bundle:
         policy = parse_policy(wanted.variant or AUTO)
         variant = choose(bundle.manifest, policy=policy, engines=available()).require()
-        return Candidate(
+        return ShadowCandidate(
             manifest=bundle.manifest,
             digest=bundle.digest,
             location=BundleFile(path),

@@ -9,10 +9,10 @@ import msgspec
 from msgspec import Struct
 
 from edgemm.bundle import open_bundle
+from edgemm.bundle.manifest import Manifest, Variant
 from edgemm.errors import EngineError, EngineUnavailableError, SelfTestError
-from edgemm.manifest import Manifest, Variant
 from edgemm_runtime.engines import available, selftest
-from edgemm_runtime.engines.source import BundleFile
+from edgemm_runtime.engines.bundle_source import BundleFile
 from edgemm_runtime.installed import unavailable_reason
 
 

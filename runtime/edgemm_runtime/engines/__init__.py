@@ -6,8 +6,8 @@
 Whatever the file's own tensors are, a `LoadedModel` takes and returns the names, dtypes and shapes of the signature.
 """
 
-from edgemm_runtime.engines.loading import load
-from edgemm_runtime.engines.model import LoadedModel
+from edgemm_runtime.engines.interface import LoadedModel
+from edgemm_runtime.engines.opening import load
 from edgemm_runtime.installed import available
 
 __all__ = ["LoadedModel", "available", "load"]

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from edgemm.manifest import Signature, Variant
-from edgemm_runtime.engines.model import Array, Arrays
+from edgemm.bundle.manifest import Signature, Variant
+from edgemm_runtime.engines.interface import Array, Arrays
 
 
 def has_free_batch(variant: Variant, signature: Signature) -> bool:

@@ -12,8 +12,8 @@ from enum import StrEnum
 from typing import Literal, TypeAlias
 
 from edgemm import __version__
+from edgemm.bundle.manifest import Engine, Manifest, Variant
 from edgemm.errors import EngineUnavailableError, InputError, NewerFormatError
-from edgemm.manifest import Engine, Manifest, Variant
 from edgemm.versions import Version
 from edgemm_runtime.installed import unavailable_reason
 

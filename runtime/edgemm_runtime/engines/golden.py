@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from edgemm.bundle import BlobSource
+from edgemm.bundle.manifest import TensorSpec, Tolerance, Variant
 from edgemm.errors import BundleError, SelfTestError
-from edgemm.manifest import TensorSpec, Tolerance, Variant
 from edgemm_runtime.engines.inputs import fits
-from edgemm_runtime.engines.model import Array, LoadedModel
+from edgemm_runtime.engines.interface import Array, LoadedModel
 from edgemm_runtime.engines.npy import read_npy
 
 

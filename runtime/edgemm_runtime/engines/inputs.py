@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from edgemm.bundle.manifest import Signature, TensorSpec
 from edgemm.errors import BadRequestError
-from edgemm.manifest import Signature, TensorSpec
-from edgemm_runtime.engines.model import Array, Arrays
+from edgemm_runtime.engines.interface import Array, Arrays
 
 
 def check_inputs(signature: Signature, inputs: Arrays) -> None:

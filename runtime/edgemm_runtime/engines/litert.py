@@ -21,11 +21,11 @@ from typing import Any
 
 import numpy as np
 
+from edgemm.bundle.manifest import Variant, VariantTensor
 from edgemm.errors import EngineError
-from edgemm.manifest import Variant, VariantTensor
 from edgemm_runtime.engines import native_log
+from edgemm_runtime.engines.interface import Array, Arrays
 from edgemm_runtime.engines.interpreter import Interpreter
-from edgemm_runtime.engines.model import Array, Arrays
 from edgemm_runtime.engines.pacing import Rest, no_rest
 from edgemm_runtime.engines.pool import Pool
 from edgemm_runtime.engines.width import Width

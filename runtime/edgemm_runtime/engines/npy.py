@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from edgemm.errors import BundleError
-from edgemm_runtime.engines.model import Array
+from edgemm_runtime.engines.interface import Array
 
 
 def read_npy(data: bytes, *, name: str) -> Array:

@@ -8,9 +8,9 @@ import numpy as np
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as states
 
+from edgemm.bundle.manifest import Variant
 from edgemm.errors import EngineError
-from edgemm.manifest import Variant
-from edgemm_runtime.engines.model import Array, Arrays
+from edgemm_runtime.engines.interface import Array, Arrays
 from edgemm_runtime.engines.native_log import one_line
 from edgemm_runtime.engines.pacing import Rest, no_rest
 

@@ -13,9 +13,9 @@ from importlib.resources import files
 
 import numpy as np
 
+from edgemm.bundle.manifest import DType, Engine, Precision, Signature, TensorSpec, Variant, VariantTensor
 from edgemm.errors import EdgemmError, SelfTestError
-from edgemm.manifest import DType, Engine, Precision, Signature, TensorSpec, Variant, VariantTensor
-from edgemm_runtime.engines.loading import load
+from edgemm_runtime.engines.opening import load
 
 X = np.array([[1, -2, 3, -4]], np.float32)
 EXPECTED = np.array([[-2, 4, -6]], np.float32)

@@ -21,12 +21,12 @@ import msgspec
 
 from edgemm.errors import EdgemmError, EngineUnavailableError, SelfTestError
 from edgemm_runtime.engines import golden, load
-from edgemm_runtime.engines.source import BundleFile, StoredBundle, opened
+from edgemm_runtime.engines.bundle_source import BundleFile, StoredBundle, opened
 
 _MODULE = "edgemm_runtime.engines.selftest"
 
 
-class Verdict(msgspec.Struct, frozen=True):
+class SelfTestVerdict(msgspec.Struct, frozen=True):
     """What the child prints: `error` is None, or the name of the error's class."""
 
     variant: str
@@ -69,18 +69,20 @@ def run_in_child(location: BundleFile | StoredBundle, variant_id: str, *, timeou
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the child: load, check, print a `Verdict`, return the exit status."""
+    """Run the child: load, check, print a `SelfTestVerdict`, return the exit status."""
     options = _parser().parse_args(argv)
     signal.alarm(math.ceil(options.timeout_s) + 1)
     _die_first()
     location = BundleFile(options.bundle) if options.bundle else StoredBundle(options.manifest, options.blobs)
-    verdict = Verdict(options.variant)
+    verdict = SelfTestVerdict(options.variant)
     try:
         check(location, options.variant, threads=options.threads)
     except EdgemmError as err:
-        verdict = Verdict(options.variant, type(err).__name__, str(err))
+        verdict = SelfTestVerdict(options.variant, type(err).__name__, str(err))
     except MemoryError:
-        verdict = Verdict(options.variant, SelfTestError.__name__, f"self-test of {options.variant} ran out of memory")
+        verdict = SelfTestVerdict(
+            options.variant, SelfTestError.__name__, f"self-test of {options.variant} ran out of memory"
+        )
     sys.stdout.buffer.write(msgspec.json.encode(verdict) + b"\n")
     return int(verdict.error is not None)
 
@@ -92,13 +94,13 @@ def _die_first() -> None:
         Path("/proc/self/oom_score_adj").write_text("1000")
 
 
-def _read_verdict(done: subprocess.CompletedProcess[bytes], variant_id: str) -> Verdict:
+def _read_verdict(done: subprocess.CompletedProcess[bytes], variant_id: str) -> SelfTestVerdict:
     if done.returncode < 0:
         name = signal.Signals(-done.returncode).name
         hint = " (out of memory?)" if name == "SIGKILL" else ""
         raise SelfTestError(f"self-test of {variant_id} crashed: killed by {name}{hint}")
     try:
-        return msgspec.json.decode(done.stdout.splitlines()[-1], type=Verdict)
+        return msgspec.json.decode(done.stdout.splitlines()[-1], type=SelfTestVerdict)
     except (IndexError, msgspec.DecodeError) as err:
         last = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no message"]
         raise SelfTestError(

@@ -11,9 +11,9 @@ import io
 
 import numpy as np
 
+from edgemm.bundle.manifest import ChannelOrder, ImageFit, Layout, Preprocessing
 from edgemm.errors import BadRequestError
-from edgemm.manifest import ChannelOrder, ImageFit, Layout, Preprocessing
-from edgemm_runtime.engines.model import Array
+from edgemm_runtime.engines.interface import Array
 
 MAX_PIXELS = 25_000_000
 """The largest image that is decoded: a few kilobytes of PNG can claim far more than a Pi has memory for."""

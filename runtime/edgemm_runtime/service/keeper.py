@@ -16,10 +16,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from edgemm_runtime.models.registry import ModelRegistry
 from edgemm_runtime.service.notify import Notifier, Word
 from edgemm_runtime.service.pulse import Pulse, Sources
-from edgemm_runtime.service.watchdog import Signs, Verdict, judge, round_s
-from edgemm_runtime.serving.registry import ModelRegistry
+from edgemm_runtime.service.watchdog import Signs, WatchdogVerdict, judge, round_s
 
 _log = logging.getLogger(__name__)
 _STARTING_S = 0.2
@@ -63,7 +63,7 @@ class Keeper:
             pause_s = self._round_s if self._ready else _STARTING_S
             self._stopping.wait(max(0.0, begun_s + pause_s - time.monotonic()))
 
-    def _look(self) -> Verdict | None:
+    def _look(self) -> WatchdogVerdict | None:
         """Take a round; None where the agent's loop has not begun."""
         came_round_s = self._loop() if self._loop is not None else None
         if self._loop is not None and came_round_s is None:
@@ -72,7 +72,7 @@ class Keeper:
         age_s = None if came_round_s is None else time.monotonic() - came_round_s
         return judge(Signs(signs, age_s, self._server_turns(), self._pulse.unloaded()))
 
-    def _tell(self, verdict: Verdict | None) -> None:
+    def _tell(self, verdict: WatchdogVerdict | None) -> None:
         if self._stopping.is_set():
             return
         if verdict is None or not verdict.fed:

@@ -15,13 +15,13 @@ import msgspec
 
 from edgemm.errors import EdgemmError, NotFoundError, UnavailableError
 from edgemm_runtime.engines import golden
+from edgemm_runtime.engines.bundle_source import BundleSource
 from edgemm_runtime.engines.golden import Expectation
-from edgemm_runtime.engines.model import Array, Arrays
-from edgemm_runtime.engines.source import BundleSource
+from edgemm_runtime.engines.interface import Array, Arrays
 from edgemm_runtime.model import Model
+from edgemm_runtime.models.counters import ServedKey
+from edgemm_runtime.models.registry import ModelRegistry, ServedModel
 from edgemm_runtime.service.watchdog import Sign
-from edgemm_runtime.serving.counters import ServedKey
-from edgemm_runtime.serving.registry import ModelRegistry, ServedModel
 
 _log = logging.getLogger(__name__)
 Sources = Callable[[ServedKey], BundleSource]

@@ -41,31 +41,31 @@ class Signs(msgspec.Struct, frozen=True):
     """Models that an operator has taken out of serving."""
 
 
-class Verdict(msgspec.Struct, frozen=True):
+class WatchdogVerdict(msgspec.Struct, frozen=True):
     """Whether all is well, and what to tell people."""
 
     fed: bool
     status: str
 
 
-def judge(signs: Signs, *, loop_limit_s: float = LOOP_LIMIT_S) -> Verdict:
+def judge(signs: Signs, *, loop_limit_s: float = LOOP_LIMIT_S) -> WatchdogVerdict:
     """Decide a round."""
     if not signs.server_turns:
-        return Verdict(fed=False, status="the HTTP server hangs, or too many inferences did")
+        return WatchdogVerdict(fed=False, status="the HTTP server hangs, or too many inferences did")
     if signs.loop_age_s is not None and signs.loop_age_s > loop_limit_s:
-        return Verdict(fed=False, status=f"the agent's loop has not come round for {signs.loop_age_s:.0f} s")
+        return WatchdogVerdict(fed=False, status=f"the agent's loop has not come round for {signs.loop_age_s:.0f} s")
     bad = [f"{name} {sign.value}" for name, sign in sorted(signs.models.items()) if sign is not Sign.ANSWERED]
     if bad:
-        return Verdict(fed=False, status="; ".join(bad))
+        return WatchdogVerdict(fed=False, status="; ".join(bad))
     if signs.models:
-        return Verdict(fed=True, status=f"serving {', '.join(sorted(signs.models))}")
+        return WatchdogVerdict(fed=True, status=f"serving {', '.join(sorted(signs.models))}")
     if signs.unloaded:
         status = f"nothing to serve: {', '.join(sorted(signs.unloaded))} unloaded"
     elif signs.loop_age_s is not None:
         status = "nothing to serve yet: the fleet has not rolled a model out to this device"
     else:
-        return Verdict(fed=False, status="nothing to serve")
-    return Verdict(fed=True, status=status)
+        return WatchdogVerdict(fed=False, status="nothing to serve")
+    return WatchdogVerdict(fed=True, status=status)
 
 
 def round_s(watchdog_s: float | None) -> float:

@@ -11,16 +11,16 @@ from typing import TypeVar
 from weakref import WeakSet
 
 from edgemm.errors import EdgemmError
-from edgemm_runtime.serving.compression import compressed
-from edgemm_runtime.serving.deadlines import Deadlines, OnceAnswered
-from edgemm_runtime.serving.endpoints import Endpoint, Endpoints, answer, answer_together
-from edgemm_runtime.serving.exchange import Reply, Request, error_body
-from edgemm_runtime.serving.limits import ServingLimits
-from edgemm_runtime.serving.replies import error_reply
-from edgemm_runtime.serving.timeouts import is_read_quickly, read_timeout_s
-from edgemm_runtime.serving.transport.loop import HANGING, Answer
-from edgemm_runtime.serving.transport.workers import Job, WorkerPool
-from edgemm_runtime.serving.transport.wsgi import WsgiApplication, call
+from edgemm_runtime.http.compression import compressed
+from edgemm_runtime.http.deadlines import Deadlines, OnceAnswered
+from edgemm_runtime.http.exchange import Reply, Request, error_body
+from edgemm_runtime.http.limits import ServingLimits
+from edgemm_runtime.http.loop import HANGING, Answer
+from edgemm_runtime.http.workers import WorkerJob, WorkerPool
+from edgemm_runtime.http.wsgi import WsgiApplication, call
+from edgemm_runtime.serving.pages.errors import error_reply
+from edgemm_runtime.serving.protocols.endpoints import Endpoint, Endpoints, answer, answer_together
+from edgemm_runtime.serving.protocols.v2.timeouts import is_read_quickly, read_timeout_s
 
 Answered = TypeVar("Answered")
 _log = logging.getLogger(__name__)
@@ -105,11 +105,11 @@ class Dispatcher:
 
     def submit(self, request: Request, done: Answer) -> Reply | None:
         """Have a request answered in a thread; see `Application`."""
-        job = Job(lambda: done(self._answer(request)), lambda: done(HANGING))
+        job = WorkerJob(lambda: done(self._answer(request)), lambda: done(HANGING))
         if request.head.path.endswith("/infer"):
             if not is_read_quickly(request, quick_bytes=self._limits.quick_bytes):
                 since_s = time.monotonic()
-                job = Job(lambda: done(self._answer_read_late(request, since_s)), job.given_up)
+                job = WorkerJob(lambda: done(self._answer_read_late(request, since_s)), job.given_up)
             elif timeout_s := read_timeout_s(request, max_bytes=self._limits.max_body_bytes):
                 return self._submit_timed(request, done, timeout_s)
         return None if self._workers.submit(job) else BUSY
@@ -123,7 +123,7 @@ class Dispatcher:
             if not once.answered:
                 once.answer(self._answer(request))
 
-        if self._workers.submit(Job(work, lambda: once.answer(HANGING))):
+        if self._workers.submit(WorkerJob(work, lambda: once.answer(HANGING))):
             return None
         once.withdraw()
         return BUSY

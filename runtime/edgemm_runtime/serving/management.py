@@ -20,23 +20,23 @@ from flask import Blueprint, Flask, Response
 from msgspec import Struct
 
 from edgemm.errors import BadRequestError
-from edgemm_runtime.serving import v2
+from edgemm_runtime.http.acceptor import Acceptor
+from edgemm_runtime.http.exchange import Reply, Request, error_body
+from edgemm_runtime.http.limits import ServingLimits
+from edgemm_runtime.http.listening import listen_tcp, listen_unix
+from edgemm_runtime.http.loop import HANGING, Answer, EventLoop
+from edgemm_runtime.http.workers import WorkerJob, WorkerPool
+from edgemm_runtime.http.wsgi import WsgiApplication, call
+from edgemm_runtime.models.loader import Loader
+from edgemm_runtime.models.registry import ModelRegistry
 from edgemm_runtime.serving.access import Access
 from edgemm_runtime.serving.dispatch import BUSY, guarded, without_key
-from edgemm_runtime.serving.exchange import Reply, Request, error_body
-from edgemm_runtime.serving.limits import ServingLimits
-from edgemm_runtime.serving.loading import Loader
-from edgemm_runtime.serving.open_inference import add_descriptions
-from edgemm_runtime.serving.registry import ModelRegistry
-from edgemm_runtime.serving.replies import json_reply, register_errors, whole_request
-from edgemm_runtime.serving.transport.acceptor import Acceptor
-from edgemm_runtime.serving.transport.listening import listen_tcp, listen_unix
-from edgemm_runtime.serving.transport.loop import HANGING, Answer, EventLoop
-from edgemm_runtime.serving.transport.workers import Job, WorkerPool
-from edgemm_runtime.serving.transport.wsgi import WsgiApplication, call
+from edgemm_runtime.serving.pages.errors import json_reply, register_errors, whole_request
+from edgemm_runtime.serving.pages.v2 import add_descriptions
+from edgemm_runtime.serving.protocols.v2 import messages
 
 _log = logging.getLogger(__name__)
-_EXTENSIONS = (*v2.EXTENSIONS, "model_repository")
+_EXTENSIONS = (*messages.EXTENSIONS, "model_repository")
 _OF_A_PAGE = error_body("requests of web pages (with the header Origin) are not taken here", status=403)
 _LIMITS = ServingLimits(
     max_body_bytes=64 * 1024, max_connections=16, request_s=300.0, loops=1, threads=2, max_waiting=8
@@ -156,7 +156,7 @@ class _Application:
     def submit(self, request: Request, done: Answer) -> Reply | None:
         """Have a request answered in a thread; see `Application`."""
         answering = partial(call, self._application, request, host="localhost", port=0)
-        job = Job(lambda: done(guarded(answering, request)), lambda: done(HANGING))
+        job = WorkerJob(lambda: done(guarded(answering, request)), lambda: done(HANGING))
         return None if self._workers.submit(job) else BUSY
 
 

@@ -15,17 +15,17 @@ import threading
 import time
 from typing import Self
 
+from edgemm_runtime.http.acceptor import Acceptor
+from edgemm_runtime.http.limits import ServingLimits
+from edgemm_runtime.http.listening import listen_tcp, listen_unix
+from edgemm_runtime.http.loop import EventLoop
+from edgemm_runtime.http.workers import WorkerPool
+from edgemm_runtime.models.hangs import HangWatch
+from edgemm_runtime.models.registry import ModelRegistry
 from edgemm_runtime.serving.access import Access
-from edgemm_runtime.serving.app import create_app
 from edgemm_runtime.serving.dispatch import Dispatcher
-from edgemm_runtime.serving.endpoints import Endpoints
-from edgemm_runtime.serving.hangs import HangWatch
-from edgemm_runtime.serving.limits import ServingLimits
-from edgemm_runtime.serving.registry import ModelRegistry
-from edgemm_runtime.serving.transport.acceptor import Acceptor
-from edgemm_runtime.serving.transport.listening import listen_tcp, listen_unix
-from edgemm_runtime.serving.transport.loop import EventLoop
-from edgemm_runtime.serving.transport.workers import WorkerPool
+from edgemm_runtime.serving.pages.app import create_app
+from edgemm_runtime.serving.protocols.endpoints import Endpoints
 
 LOOPBACK = "127.0.0.1"
 _log = logging.getLogger(__name__)

@@ -1,6 +1,6 @@
 """The shadow's own process: `python -m edgemm_runtime.shadow.child`; its socket is file descriptor 0.
 
-It loads one variant, answers the golden samples, says `Ready`, and answers each `Burst` with an `Answer`. When its
+It loads one variant, answers the golden samples, says `Ready`, and answers each `Burst` with a `BurstAnswer`. When its
 parent is gone, it ends; where the kernel offers that, the kernel kills it. If a burst does not end in time, its own
 alarm kills it, even when native code hangs.
 """
@@ -24,10 +24,10 @@ import msgspec
 
 from edgemm.errors import BadRequestError, EdgemmError, EngineError, SelfTestError
 from edgemm_runtime.engines import LoadedModel, golden, load
-from edgemm_runtime.engines.source import BundleFile, BundleSource, StoredBundle, opened
+from edgemm_runtime.engines.bundle_source import BundleFile, BundleSource, StoredBundle, opened
 from edgemm_runtime.shadow.agreement import Agreement, merge
 from edgemm_runtime.shadow.comparison import Comparison, Kind, compare, comparisons
-from edgemm_runtime.shadow.protocol import HEAD_BYTES, Answer, Burst, Ready, Sample, frame, length, unpack
+from edgemm_runtime.shadow.shadow_protocol import HEAD_BYTES, Burst, BurstAnswer, Ready, Sample, frame, length, unpack
 
 MODULE = "edgemm_runtime.shadow.child"
 _STDIN = 0
@@ -64,7 +64,7 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def answer(burst: Burst, model: LoadedModel, how: tuple[Comparison, ...]) -> Answer:
+def answer(burst: Burst, model: LoadedModel, how: tuple[Comparison, ...]) -> BurstAnswer:
     """Run a burst; a sample that fails counts as an error and stops nothing."""
     found: dict[str, Agreement] = {}
     errors, message, begun_s = 0, "", time.process_time()
@@ -74,7 +74,7 @@ def answer(burst: Burst, model: LoadedModel, how: tuple[Comparison, ...]) -> Ans
         except (BadRequestError, EngineError, MemoryError) as err:
             errors, message = errors + 1, str(err)[:400] or "out of memory"
     cpu_s = time.process_time() - begun_s
-    return Answer(len(burst.samples) - errors, errors, cpu_s, found, message)
+    return BurstAnswer(len(burst.samples) - errors, errors, cpu_s, found, message)
 
 
 def _die_with_parent() -> None:

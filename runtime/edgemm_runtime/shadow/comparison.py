@@ -12,10 +12,10 @@ from enum import StrEnum
 import msgspec
 import numpy as np
 
+from edgemm.bundle.manifest import Manifest, Signature, TensorSpec
 from edgemm.errors import EngineError
-from edgemm.manifest import Manifest, Signature, TensorSpec
 from edgemm_runtime.engines.inputs import describe
-from edgemm_runtime.engines.model import Array, Arrays
+from edgemm_runtime.engines.interface import Array, Arrays
 from edgemm_runtime.shadow.agreement import (
     MAX_CLASSES,
     SHADOW_ERROR_EDGES,

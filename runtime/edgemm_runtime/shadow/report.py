@@ -15,7 +15,7 @@ from edgemm_runtime.shadow.agreement import (
     ClassAgreement,
     ErrorDistribution,
 )
-from edgemm_runtime.shadow.board import ShadowStatus
+from edgemm_runtime.shadow.running import ShadowStatus
 from edgemm_runtime.shadow.shadow import ShadowState
 from edgemm_runtime.shadow.tally import ShadowCounts
 
@@ -66,7 +66,7 @@ class ErrorReport(Struct, frozen=True, tag="values", tag_field="kind"):
 OutputReport: TypeAlias = ClassReport | ErrorReport
 
 
-class Version(Struct, frozen=True):
+class ShadowedVersion(Struct, frozen=True):
     """One version of a model in one variant."""
 
     version: str
@@ -77,7 +77,7 @@ class Version(Struct, frozen=True):
 class PairReport(Struct, frozen=True):
     """What a shadow did beside one version of the active model."""
 
-    active: Version
+    active: ShadowedVersion
     sampled: int
     compared: int
     errors: int
@@ -90,7 +90,7 @@ class ShadowReport(Struct, frozen=True):
     """One shadow, with every version that it ran beside since the process started."""
 
     model: str
-    shadow: Version
+    shadow: ShadowedVersion
     share: float
     state: ShadowState
     reason: str
@@ -126,7 +126,7 @@ def _shadow(status: ShadowStatus, counts: Sequence[ShadowCounts]) -> ShadowRepor
     key = candidate.key
     return ShadowReport(
         model=key.name,
-        shadow=Version(key.version, key.variant, key.digest),
+        shadow=ShadowedVersion(key.version, key.variant, key.digest),
         share=candidate.share,
         state=status.state,
         reason=status.reason,
@@ -137,7 +137,7 @@ def _shadow(status: ShadowStatus, counts: Sequence[ShadowCounts]) -> ShadowRepor
 def _pair(counts: ShadowCounts, labels: Sequence[str] | None, ranges: Mapping[str, float]) -> PairReport:
     active = counts.key.active
     return PairReport(
-        active=Version(active.version, active.variant, active.digest),
+        active=ShadowedVersion(active.version, active.variant, active.digest),
         sampled=counts.sampled,
         compared=counts.compared,
         errors=counts.errors,

@@ -16,17 +16,17 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from edgemm.bundle.manifest import Manifest
 from edgemm.errors import EngineError
-from edgemm.manifest import Manifest
 from edgemm_runtime.board.sysfs import Sysfs
-from edgemm_runtime.engines.model import Arrays
-from edgemm_runtime.engines.source import BundleFile, StoredBundle
-from edgemm_runtime.serving.counters import ServedKey
-from edgemm_runtime.shadow.limits import DEFAULT_SHARE, ShadowLimits
-from edgemm_runtime.shadow.process import ShadowLostError, ShadowProcess
-from edgemm_runtime.shadow.protocol import Sample, pack
+from edgemm_runtime.engines.bundle_source import BundleFile, StoredBundle
+from edgemm_runtime.engines.interface import Arrays
+from edgemm_runtime.models.counters import ServedKey
 from edgemm_runtime.shadow.sampling import Gaps
-from edgemm_runtime.shadow.tally import Tally
+from edgemm_runtime.shadow.shadow_limits import DEFAULT_SHARE, ShadowLimits
+from edgemm_runtime.shadow.shadow_process import ShadowLostError, ShadowProcess
+from edgemm_runtime.shadow.shadow_protocol import Sample, pack
+from edgemm_runtime.shadow.tally import ShadowTally
 
 _log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class ShadowState(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Candidate:
+class ShadowCandidate:
     """What runs as a shadow: a variant of a bundle on this machine, and the share of requests that it sees."""
 
     manifest: Manifest
@@ -64,16 +64,18 @@ class Candidate:
 class Shadow:
     """Runs from the moment it is made until `end`; `tally` returns the counters beside an active model."""
 
-    def __init__(self, candidate: Candidate, limits: ShadowLimits, *, tally: Callable[[ServedKey], Tally]) -> None:
+    def __init__(
+        self, candidate: ShadowCandidate, limits: ShadowLimits, *, tally: Callable[[ServedKey], ShadowTally]
+    ) -> None:
         self.candidate = candidate
         self.state, self.reason = ShadowState.STARTING, ""
         self.ranges: Mapping[str, float] = {}
         self._limits, self._tally = limits, tally
         self._gaps = Gaps(candidate.share, seed=candidate.seed)
         self._left = self._gaps.draw()
-        self._current: Tally | None = None
+        self._current: ShadowTally | None = None
         self._lock = threading.Lock()
-        self._waiting: deque[tuple[Tally, Sample]] = deque()
+        self._waiting: deque[tuple[ShadowTally, Sample]] = deque()
         self._waiting_bytes, self._open = 0, True
         self._wake, self._stopping = threading.Event(), threading.Event()
         self._process: ShadowProcess | None = None
@@ -122,7 +124,7 @@ class Shadow:
         """Wait until it is gone."""
         self._thread.join(timeout_s)
 
-    def _take(self, tally: Tally, inputs: Arrays, outputs: Arrays) -> None:
+    def _take(self, tally: ShadowTally, inputs: Arrays, outputs: Arrays) -> None:
         if len(self._waiting) >= self._limits.burst_samples:  # the usual case under load: nothing is copied
             tally.sample(dropped=True)
             return
@@ -198,7 +200,7 @@ class Shadow:
             cpu_s = self._ask(process, *burst)
             self._stopping.wait(self._limits.pause_s(time.monotonic() - begun_s, cpu_s=cpu_s))
 
-    def _ask(self, process: ShadowProcess, tally: Tally, samples: tuple[Sample, ...]) -> float:
+    def _ask(self, process: ShadowProcess, tally: ShadowTally, samples: tuple[Sample, ...]) -> float:
         """Have a burst answered; return what it took of the CPU in seconds."""
         self._asking = True
         try:
@@ -216,7 +218,7 @@ class Shadow:
         tally.answered(answer)
         return answer.cpu_s
 
-    def _next_burst(self) -> tuple[Tally, tuple[Sample, ...]] | None:
+    def _next_burst(self) -> tuple[ShadowTally, tuple[Sample, ...]] | None:
         """Wait for samples that were answered by one active model; None where it is to stop."""
         self._wake.wait()
         if self._stopping.wait(self._limits.gather_s):
@@ -243,5 +245,5 @@ class Shadow:
             tally.drop(1)
 
 
-def _size(waiting: tuple[Tally, Sample]) -> int:
+def _size(waiting: tuple[ShadowTally, Sample]) -> int:
     return sum(len(t.data) for tensors in (waiting[1].inputs, waiting[1].outputs) for t in tensors.values())

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 
 import msgspec
 
-from edgemm_runtime.serving.counters import ServedKey
+from edgemm_runtime.models.counters import ServedKey
 from edgemm_runtime.shadow.agreement import Agreement, merge
-from edgemm_runtime.shadow.protocol import Answer
+from edgemm_runtime.shadow.shadow_protocol import BurstAnswer
 
 
 class ShadowKey(msgspec.Struct, frozen=True):
@@ -35,7 +35,7 @@ class ShadowCounts(msgspec.Struct, frozen=True):
     agreement: Mapping[str, Agreement] = msgspec.field(default_factory=dict)
 
 
-class Tally:
+class ShadowTally:
     """Counters of one pair; safe to use from many threads."""
 
     def __init__(self, key: ShadowKey) -> None:
@@ -61,7 +61,7 @@ class Tally:
             self._crashes += 1
             self._dropped += lost_samples
 
-    def answered(self, answer: Answer) -> None:
+    def answered(self, answer: BurstAnswer) -> None:
         """Count what came of a burst."""
         with self._lock:
             self._compared += answer.compared

@@ -12,7 +12,7 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
 from edgemm.bundle import open_bundle
-from edgemm.manifest import Manifest
+from edgemm.bundle.manifest import Manifest
 from tests.e2e.converter.conftest import SEVEN
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]

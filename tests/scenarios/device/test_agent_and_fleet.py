@@ -15,10 +15,10 @@ from securesystemslib.signer import CryptoSigner
 from edgemm import times
 from edgemm.errors import EngineError
 from edgemm.messages import Action, Desired, Probation
-from edgemm.signing import PayloadType, seal
 from edgemm.topics import Channel
-from edgemm_runtime.agent.agent import Ending
-from edgemm_runtime.agent.clock import Clock
+from edgemm.trust.signing import PayloadType, seal
+from edgemm_runtime.agent.agent import AgentEnding
+from edgemm_runtime.agent.state.time_keeper import Clock
 from simulators.agent import QUICK_LIMITS, AgentInThread
 from simulators.fleet import QUICK, SimulatedFleet
 from simulators.models import make_bundle
@@ -240,7 +240,7 @@ def test_each_connection_has_its_own_will(fleet: SimulatedFleet, device: AgentIn
     assert first.boot == second.boot
     assert second.connection > first.connection
     device.agent.stop()
-    assert device.join() is Ending.STOPPED
+    assert device.join() is AgentEnding.STOPPED
     last = [s for s in fleet.statuses if s.online][-1]  # a slow broker may have cost a connection in between
     fleet.wait_for(lambda: fleet.statuses[-1] == replace(last, online=False))
 
@@ -273,7 +273,7 @@ def test_actions_are_done_once_and_told(fleet: SimulatedFleet, device: AgentInTh
 def test_a_restart_that_is_asked_for_happens_once(fleet: SimulatedFleet, tmp_path: Path) -> None:
     with AgentInThread(fleet, tmp_path / "device") as agent:
         fleet.desire(agent.device, fleet.model("tiny", "1.0.0"), actions=(Action(id="r", kind="restart"),))
-        assert agent.join() is Ending.RESTART
+        assert agent.join() is AgentEnding.RESTART
     before = fleet.reported[agent.device].boot_count
     with AgentInThread(fleet, tmp_path / "device") as agent:
         fleet.wait_for(lambda: fleet.reported[agent.device].boot_count > before)
@@ -324,14 +324,16 @@ def test_a_manager_that_forgot_hears_the_generation_and_overtakes_it(
 
 
 def test_a_broker_may_not_be_reached_in_the_clear() -> None:
-    from edgemm.enrolment import BrokerAccess
     from edgemm.errors import InputError
-    from edgemm_runtime.agent.link import Link
-    from edgemm_runtime.agent.reports import Speaker
+    from edgemm.trust.enrolment import BrokerAccess
+    from edgemm_runtime.agent.connection.mqtt import MqttConnection
+    from edgemm_runtime.agent.reporting.reported import Speaker
 
     access = BrokerAccess(host="192.0.2.1", port=1883, tls=False, username="pi", password="x")
     with pytest.raises(InputError, match="plain MQTT is for loopback only"):
-        Link(access, Speaker("home", "pi", "0" * 16, 1), QUICK_LIMITS, on_connected=lambda: None, on_message=print)
+        MqttConnection(
+            access, Speaker("home", "pi", "0" * 16, 1), QUICK_LIMITS, on_connected=lambda: None, on_message=print
+        )
 
 
 def _predict(device: AgentInThread) -> int:

@@ -12,7 +12,7 @@ import pytest
 
 from edgemm import times
 from edgemm.messages import Stream, Telemetry
-from edgemm_runtime.agent.clock import Clock
+from edgemm_runtime.agent.state.time_keeper import Clock
 from simulators.agent import AgentInThread
 from simulators.fleet import SimulatedFleet
 from simulators.models import make_bundle

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from securesystemslib.signer import Key
 
 from edgemm.messages import Event, Telemetry, decode_telemetry
-from edgemm.signing import PayloadType, create_key, unseal
+from edgemm.trust.signing import PayloadType, create_key, unseal
 from simulators.spooling_process import DRAIN, SpoolingProcess
 
 KILLS = 30

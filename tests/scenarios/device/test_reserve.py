@@ -12,8 +12,8 @@ from edgemm import durable
 from edgemm.errors import EnvironmentFailure
 from edgemm.messages import DesiredModel
 from edgemm.states import UpdateState
-from edgemm_runtime.agent.documents import BootFile, Installed, ModelFile
-from edgemm_runtime.agent.state_folder import StateFolder
+from edgemm_runtime.agent.state.documents import BootFile, Installed, ModelFile
+from edgemm_runtime.agent.state.state_folder import StateFolder
 from edgemm_runtime.agent.update import events, machine
 from edgemm_runtime.agent.update.events import Event
 from edgemm_runtime.agent.update.journal import Journal

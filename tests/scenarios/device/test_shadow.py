@@ -12,8 +12,8 @@ import pytest
 import urllib3
 
 from edgemm_runtime.serving.server import ModelServer
-from edgemm_runtime.shadow.limits import ShadowLimits
 from edgemm_runtime.shadow.shadow import Shadow, ShadowState
+from edgemm_runtime.shadow.shadow_limits import ShadowLimits
 from simulators.models import Dense, make_bundle
 from simulators.serving import activate
 from simulators.shadowed import FAST, ROWS, ShadowedModel

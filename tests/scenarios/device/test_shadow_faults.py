@@ -157,9 +157,9 @@ ORPHAN = """
 import sys
 import numpy as np
 from pathlib import Path
-from edgemm_runtime.engines.source import BundleFile
-from edgemm_runtime.shadow.process import ShadowProcess
-from edgemm_runtime.shadow.protocol import Sample, pack
+from edgemm_runtime.engines.bundle_source import BundleFile
+from edgemm_runtime.shadow.shadow_process import ShadowProcess
+from edgemm_runtime.shadow.shadow_protocol import Sample, pack
 shadow = ShadowProcess(BundleFile(Path(sys.argv[1])), "tflite:float32", timeout_s=600)
 shadow.ready()
 print(shadow.pid, flush=True)

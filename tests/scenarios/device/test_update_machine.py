@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from edgemm.states import UpdateState, may_follow
-from edgemm_runtime.agent.documents import ModelFile
+from edgemm_runtime.agent.state.documents import ModelFile
 from edgemm_runtime.agent.update import machine
 from edgemm_runtime.agent.update.events import (
     Activated,

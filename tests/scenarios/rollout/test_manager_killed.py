@@ -10,12 +10,12 @@ import pytest
 from msgspec.structs import replace
 from securesystemslib.signer import CryptoSigner
 
-from edgemm import signing
-from edgemm.enrolment import BrokerAccess
 from edgemm.states import RolloutState
+from edgemm.trust import signing
+from edgemm.trust.enrolment import BrokerAccess
 from edgemm_fleet.director.director import Director
+from edgemm_fleet.records.rollout_plan import Group, RolloutPlan
 from edgemm_fleet.rollout.operations import RolloutOperations
-from edgemm_fleet.rollout.plan import Group, Plan
 from edgemm_fleet.rollout.runner import Runner
 from edgemm_fleet.store import Store, rollouts, streams
 from simulators.broker import FLEET, MODEL, digest_of, enrol, publish
@@ -60,7 +60,7 @@ def test_a_killed_manager_finishes_its_rollouts_and_nothing_is_installed_twice(
             device.start()
         kills = 0
         for version in ("1.0.0", "2.0.0"):
-            plan = Plan(model=MODEL, version=version, digest=digest_of(version), groups=GROUPS)
+            plan = RolloutPlan(model=MODEL, version=version, digest=digest_of(version), groups=GROUPS)
             rollout = operations.create(plan, actor="person:ann", now=time.time()).id
             operations.start(rollout, actor="person:ann", now=time.time())
             for _ in range(3):

@@ -12,9 +12,9 @@ from sqlalchemy import update
 
 from edgemm.errors import BadRequestError, ConflictError, NotFoundError
 from edgemm.states import RolloutState, UpdateState
+from edgemm_fleet.records.members import Member
+from edgemm_fleet.records.rollout_plan import Group, Selector
 from edgemm_fleet.rollout import judgement, machine
-from edgemm_fleet.rollout.members import Member
-from edgemm_fleet.rollout.plan import Group, Selector
 from edgemm_fleet.store import devices, models, reported, schema
 from simulators.broker import LocalFleet, digest_of
 from simulators.device import Outcome

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from edgemm.bundle import open_bundle
-from edgemm.manifest import Manifest
+from edgemm.bundle.manifest import Manifest
 
 ROOT = Path(__file__).parents[3]
 

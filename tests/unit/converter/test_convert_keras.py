@@ -10,8 +10,8 @@ from ai_edge_litert import schema_py_generated as schema
 
 import edgemm_converter
 from edgemm.bundle import open_bundle
+from edgemm.bundle.manifest import DType, Engine, TensorSpec
 from edgemm.errors import InputError, SelfTestError
-from edgemm.manifest import DType, Engine, TensorSpec
 from edgemm_runtime import engines
 from edgemm_runtime.engines import golden
 from tests.unit.converter.conftest import Convert, Converted, run_convert

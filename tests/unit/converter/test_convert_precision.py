@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from edgemm.bundle import open_bundle
-from edgemm.manifest import DType, Precision
+from edgemm.bundle.manifest import DType, Precision
 from tests.unit.converter.conftest import Convert, run_convert
 
 pytestmark = pytest.mark.tensorflow

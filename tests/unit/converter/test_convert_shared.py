@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgemm.manifest import DType
+from edgemm.bundle.manifest import DType
 from tests.unit.converter.conftest import Convert
 
 pytestmark = pytest.mark.tensorflow

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edgemm.bundle import open_bundle
-from edgemm.manifest import DType, Manifest, Precision
+from edgemm.bundle.manifest import DType, Manifest, Precision
 from edgemm_runtime import engines
 from tests.unit.converter.conftest import ROOT, Convert, Converted, environment, run_convert
 

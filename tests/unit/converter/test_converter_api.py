@@ -4,7 +4,8 @@ import pytest
 
 import edgemm_converter
 from edgemm.errors import InputError, MissingExtraError
-from edgemm_converter import ConversionOptions, cli, extras
+from edgemm_converter import ConversionOptions, cli
+from edgemm_converter.job import requirements
 
 
 def test_what_is_public() -> None:
@@ -31,4 +32,4 @@ def test_an_unknown_metric_is_refused_with_the_known_ones(tmp_path: Path) -> Non
 
 def test_a_missing_library_says_what_to_install() -> None:
     with pytest.raises(MissingExtraError, match=r"pip install 'edgemm\[converter\]'"):
-        extras.require(["no_such_package"])
+        requirements.require(["no_such_package"])

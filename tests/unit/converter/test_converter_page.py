@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 import edgemm_converter
-from edgemm.manifest import Precision
-from edgemm_converter import plan, preprocessing
+from edgemm.bundle.manifest import Precision
+from edgemm_converter.data import preprocessing
+from edgemm_converter.job import variant_plan
 from tests.docs.pages import DOCS, blocks, tables
 from tests.unit.converter.conftest import environment
 
@@ -33,8 +34,8 @@ def test_every_public_name_is_in_an_example() -> None:
 
 def test_every_precision_is_described() -> None:
     said = [row[0].strip("`") for row in tables(PAGE)["Precisions"]]
-    assert set(said) == {*map(str, plan.PRECISIONS), plan.AUTO}
-    assert set(plan.PRECISIONS) == set(Precision) - {Precision.MIXED}
+    assert set(said) == {*map(str, variant_plan.PRECISIONS), variant_plan.AUTO}
+    assert set(variant_plan.PRECISIONS) == set(Precision) - {Precision.MIXED}
 
 
 def test_the_declaration_is_one(tmp_path: Path) -> None:

@@ -6,13 +6,13 @@ import pytest
 
 from benchmarks import determinism
 from benchmarks.determinism import Case
-from edgemm_converter import plan
+from edgemm_converter.job import variant_plan
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
 
 
 def test_every_precision_is_compared() -> None:
-    assert set(determinism.PRECISIONS) == set(map(str, plan.PRECISIONS))
+    assert set(determinism.PRECISIONS) == set(map(str, variant_plan.PRECISIONS))
 
 
 @pytest.mark.parametrize("case", determinism.CASES, ids=lambda case: case.model)

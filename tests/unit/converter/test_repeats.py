@@ -62,7 +62,7 @@ def test_a_repeat_starts_no_child(finished: Path, tmp_path: Path, monkeypatch: p
     assert FOUND not in convert(finished, tmp_path, monkeypatch, cache)
     first = (tmp_path / "out.edgemm").read_bytes()
     (tmp_path / "out.edgemm").unlink()
-    monkeypatch.setattr("edgemm_converter.exporting.run_child", lambda *_, **__: pytest.fail("a child was started"))
+    monkeypatch.setattr("edgemm_converter.export.parent.run_child", lambda *_, **__: pytest.fail("a child was started"))
     assert FOUND in convert(finished, tmp_path, monkeypatch, cache)
     assert (tmp_path / "out.edgemm").read_bytes() == first
 

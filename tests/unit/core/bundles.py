@@ -4,7 +4,7 @@ from pathlib import Path
 
 from edgemm import canonical
 from edgemm.bundle import write_bundle
-from edgemm.manifest import (
+from edgemm.bundle.manifest import (
     FORMAT,
     Blob,
     Drop,

@@ -6,8 +6,8 @@ import pytest
 from msgspec.structs import replace
 
 from edgemm import cli
+from edgemm.bundle.manifest import Drop
 from edgemm.cli import COMMANDS, LazyCommand, LazyGroup
-from edgemm.manifest import Drop
 from tests.unit.core.bundles import CONTENT, small_bundle, small_manifest
 
 
@@ -109,7 +109,7 @@ def test_ctrl_c_ends_with_130(capsys, monkeypatch, packed):
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("edgemm.commands.open_bundle", interrupted)
+    monkeypatch.setattr("edgemm.commands.bundle_tools.open_bundle", interrupted)
     status, _, err = run(capsys, "inspect", packed)
     assert status == 130
     assert err.strip() == "interrupted"

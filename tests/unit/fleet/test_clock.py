@@ -11,11 +11,11 @@ from securesystemslib.signer import CryptoSigner
 
 from edgemm.cli import run
 from edgemm.errors import EnvironmentFailure
-from edgemm_fleet import serving
 from edgemm_fleet.clock import check_clock
-from edgemm_fleet.commands import server
-from edgemm_fleet.manager import Manager, ManagerSettings
-from edgemm_fleet.rollout.plan import Group
+from edgemm_fleet.commands import serve
+from edgemm_fleet.records.rollout_plan import Group
+from edgemm_fleet.server import process
+from edgemm_fleet.server.services import FleetServices, ManagerSettings
 from edgemm_fleet.store import Store
 from simulators.broker import FLEET
 from simulators.managed import ManagedFleet
@@ -37,7 +37,7 @@ def test_a_clock_that_may_be_right_is_believed() -> None:
 
 def test_a_manager_does_not_start(tmp_path: Path, wrong: datetime) -> None:
     store = Store.open(tmp_path / "fleet.db")
-    manager = Manager(
+    manager = FleetServices(
         ManagerSettings(FLEET, port=0),
         store=store,
         director_key=CryptoSigner.generate_ed25519(),
@@ -55,7 +55,7 @@ def test_init_and_serve_say_so_in_one_line_and_leave_everything_as_it_was(
     assert run(["fleet", "init", str(tmp_path / "f"), *url]) == 0
     before = sorted((path, path.stat().st_mtime_ns) for path in (tmp_path / "f").rglob("*"))
     capsys.readouterr()
-    for module in (serving, server):
+    for module in (process, serve):
         monkeypatch.setattr(module, "time", SimpleNamespace(time=wrong.timestamp))
     for arguments in (["init", str(tmp_path / "g"), *url], ["serve", str(tmp_path / "f")]):
         assert run(["fleet", *arguments]) == 1

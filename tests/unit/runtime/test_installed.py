@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgemm.manifest import Engine, Variant
+from edgemm.bundle.manifest import Engine, Variant
 from edgemm_runtime import installed
 from simulators.models import Dense, make_variant
 

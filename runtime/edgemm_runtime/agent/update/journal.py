@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from edgemm.errors import EnvironmentFailure
 from edgemm.states import TERMINAL, UpdateState
-from edgemm_runtime.agent.documents import ModelFile, Transition
+from edgemm_runtime.agent.state.documents import ModelFile, Transition
 from edgemm_runtime.agent.update import machine
 from edgemm_runtime.agent.update.events import Event, Trouble
 

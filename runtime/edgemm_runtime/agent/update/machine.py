@@ -27,7 +27,7 @@ from msgspec.structs import replace
 
 from edgemm.messages import DesiredModel
 from edgemm.states import BEFORE_ACTIVATION, FAILURES, TERMINAL, UpdateState
-from edgemm_runtime.agent.documents import Failure, Installed, ModelFile, Transition, Update
+from edgemm_runtime.agent.state.documents import Failure, Installed, ModelFile, Transition, Update
 from edgemm_runtime.agent.update import events
 from edgemm_runtime.agent.update.events import Event
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol, TypeVar
 
+from edgemm.bundle.manifest import Engine, Manifest
 from edgemm.durable import is_disk_full
 from edgemm.errors import (
     BundleError,
@@ -31,19 +32,18 @@ from edgemm.errors import (
     TrustError,
     UnreachableError,
 )
-from edgemm.manifest import Engine, Manifest
 from edgemm.messages import DesiredModel
-from edgemm_runtime.agent.backoff import Backoff
-from edgemm_runtime.agent.clock import Clock
-from edgemm_runtime.agent.documents import Installed, ModelFile
-from edgemm_runtime.agent.hosting import ModelHost
-from edgemm_runtime.agent.options import AgentLimits
-from edgemm_runtime.agent.shelf import Shelf
+from edgemm_runtime.agent.state.agent_options import AgentLimits
+from edgemm_runtime.agent.state.documents import Installed, ModelFile
+from edgemm_runtime.agent.state.shelf import Shelf
+from edgemm_runtime.agent.state.time_keeper import Clock
 from edgemm_runtime.agent.update import events, machine, trial
+from edgemm_runtime.agent.update.disk import DiskSpace
 from edgemm_runtime.agent.update.events import Event, Trouble
-from edgemm_runtime.agent.update.loading import may_pass
+from edgemm_runtime.agent.update.host import ModelHost
+from edgemm_runtime.agent.update.load_failures import may_pass
 from edgemm_runtime.agent.update.machine import Step
-from edgemm_runtime.agent.update.space import Space
+from edgemm_runtime.backoff import Backoff
 from edgemm_runtime.engines.choice import Choice, Resources, SkipReason, choose
 
 _log = logging.getLogger(__name__)
@@ -206,9 +206,9 @@ class Steps:
             present=present,
         )
 
-    def _space(self) -> Space:
+    def _space(self) -> DiskSpace:
         box, limits = self._tools.box, self._tools.limits
-        return Space(box.disk_bytes(), state_bytes=limits.reserve_bytes, spool_bytes=box.spool_bytes())
+        return DiskSpace(box.disk_bytes(), state_bytes=limits.reserve_bytes, spool_bytes=box.spool_bytes())
 
     def _fetch(self, record: ModelFile, interrupt: threading.Event) -> Event:
         installed, tools = _candidate(record), self._tools

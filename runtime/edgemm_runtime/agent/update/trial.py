@@ -10,13 +10,13 @@ import msgspec
 
 from edgemm.errors import EdgemmError
 from edgemm.messages import Probation
-from edgemm_runtime.agent.clock import Clock
-from edgemm_runtime.agent.documents import Installed
-from edgemm_runtime.agent.hosting import ModelHost
-from edgemm_runtime.agent.probation import Outcome, Trial, hang_limit_s, judge
+from edgemm_runtime.agent.state.documents import Installed
+from edgemm_runtime.agent.state.time_keeper import Clock
 from edgemm_runtime.agent.update import events
 from edgemm_runtime.agent.update.events import Event
-from edgemm_runtime.engines.source import BundleSource
+from edgemm_runtime.agent.update.host import ModelHost
+from edgemm_runtime.agent.update.probation import ProbationOutcome, ProbationTrial, hang_limit_s, judge
+from edgemm_runtime.engines.bundle_source import BundleSource
 
 _LONGEST_PAUSE_S = 1.0
 _SHORTEST_PAUSE_S = 0.01
@@ -63,20 +63,20 @@ class Watch:
             trial = self._trial()
             verdict = judge(rules, trial)
             due = self._clock.monotonic() - self._checked_s >= rules.selftest_interval_s
-            if due or verdict.outcome is Outcome.COMMIT:
+            if due or verdict.outcome is ProbationOutcome.COMMIT:
                 # Nothing commits without having answered its golden samples at the end of its trial.
                 verdict = judge(rules, self._checked(trial))
-            if verdict.outcome is Outcome.ROLL_BACK:
+            if verdict.outcome is ProbationOutcome.ROLL_BACK:
                 return events.Trouble(verdict.reason, verdict.detail)
-            if verdict.outcome is Outcome.COMMIT:
+            if verdict.outcome is ProbationOutcome.COMMIT:
                 return events.Passed()
             if interrupt.wait(min(max(rules.selftest_interval_s, _SHORTEST_PAUSE_S), _LONGEST_PAUSE_S)):
                 return None
 
-    def _trial(self) -> Trial:
+    def _trial(self) -> ProbationTrial:
         now, before = self._figures(self._installed), self._before
         earlier = before.latency_counts or (0,) * len(now.latency_counts)
-        return Trial(
+        return ProbationTrial(
             elapsed_s=self._clock.monotonic() - self._begun_s,
             requests=now.requests - before.requests,
             errors=now.errors - before.errors,
@@ -86,7 +86,7 @@ class Watch:
             uncomputable_before=self._old.uncomputable_share,
         )
 
-    def _checked(self, trial: Trial) -> Trial:
+    def _checked(self, trial: ProbationTrial) -> ProbationTrial:
         """Add what the golden samples say."""
         progress = Progress(slowest_s=self._slowest_s, first_s=self._hang_s)
         wrong, hang = supervised(

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 
 from edgemm.messages import DesiredModel
 from edgemm.states import TERMINAL, UpdateState
-from edgemm_runtime.agent.documents import ModelFile
+from edgemm_runtime.agent.state.documents import ModelFile
 from edgemm_runtime.agent.update import events, machine
 from edgemm_runtime.agent.update.events import Event, Trouble
 from edgemm_runtime.agent.update.journal import Journal

@@ -10,27 +10,27 @@ from typing import Any
 
 import urllib3
 
-from edgemm import signing
-from edgemm.blobs import BlobFolder
-from edgemm_fleet.api import people
+from edgemm.bundle.blobs import BlobFolder
+from edgemm.trust import signing
+from edgemm_fleet.api import person_tokens
 from edgemm_fleet.api.app import create_app
+from edgemm_fleet.api.context import ApiLimits, FleetState
 from edgemm_fleet.api.messages import PersonRequest
-from edgemm_fleet.api.server import HttpServer, HttpSettings
-from edgemm_fleet.api.state import ApiLimits, FleetState
 from edgemm_fleet.api.table import routes
 from edgemm_fleet.broker import EmbeddedCredentials
 from edgemm_fleet.broker.credentials import BrokerAddress
 from edgemm_fleet.client.profile import Profile
 from edgemm_fleet.director.director import Director
-from edgemm_fleet.director.shadows import ShadowOperations
+from edgemm_fleet.records.records import Role
 from edgemm_fleet.rollout.operations import RolloutOperations
 from edgemm_fleet.rollout.runner import Runner
+from edgemm_fleet.server.http import HttpServer, HttpSettings
+from edgemm_fleet.shadows.operations import ShadowOperations
 from edgemm_fleet.store import Store
-from edgemm_fleet.store.records import Role
-from edgemm_fleet.trust.folder import FleetConfig, FleetFolder
+from edgemm_fleet.trust.fleet_folder import FleetConfig, FleetFolder
 from edgemm_fleet.trust.founding import found
 from edgemm_fleet.trust.keys import read_secret
-from edgemm_fleet.trust.repository import ModelRepository
+from edgemm_fleet.trust.version_repository import VersionRepository
 from edgemm_fleet.web import page
 
 
@@ -92,7 +92,7 @@ def serving(
     def furnish(tx, pin):
         for role in Role:
             request = PersonRequest(person=f"{role}-person", role=role)
-            _, tokens[role.value] = people.issue(tx, request, tls_fingerprint=pin, now=clock())
+            _, tokens[role.value] = person_tokens.issue(tx, request, tls_fingerprint=pin, now=clock())
 
     config = FleetConfig(name="plant", public_url=f"{scheme}://127.0.0.1:1")
     founded = found(path, config, now=clock(), furnish=furnish)
@@ -105,7 +105,7 @@ def serving(
         tls_fingerprint=founded.tls_fingerprint,
         root_digest=founded.root_digest,
         store=store,
-        repository=ModelRepository(folder),
+        repository=VersionRepository(folder),
         blobs=BlobFolder(folder.blobs),
         credentials=EmbeddedCredentials(BrokerAddress("127.0.0.1", 1883), lambda: None),
         secret=read_secret(folder.credentials_key),

@@ -4,7 +4,7 @@ import socket
 import pytest
 
 from edgemm.canonical import sha256
-from edgemm_fleet.api.state import ApiLimits
+from edgemm_fleet.api.context import ApiLimits
 from tests.unit.fleet.api.servers import serving
 
 DATA = bytes(range(256)) * 5000

@@ -6,9 +6,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from edgemm import __version__
-from edgemm_fleet.api.access import Access
+from edgemm_fleet.api.context import ApiLimits
 from edgemm_fleet.api.openapi import document
-from edgemm_fleet.api.state import ApiLimits
+from edgemm_fleet.api.rights import Right
 from edgemm_fleet.api.table import routes
 from tests.unit.fleet.api.servers import serving
 
@@ -198,7 +198,7 @@ def test_the_openapi_document_lists_every_route_and_resolves_every_reference(fle
 def test_the_document_says_which_routes_need_no_token():
     served = document(routes(), fleet="plant")
     public = {o["operationId"] for item in served["paths"].values() for o in item.values() if o["security"] == []}
-    assert public == {route.name for route in routes() if route.access is Access.PUBLIC} == {"get_health", "enrol"}
+    assert public == {route.name for route in routes() if route.access is Right.PUBLIC} == {"get_health", "enrol"}
 
 
 def test_metrics_count_devices_and_rollouts_in_the_format_of_prometheus(fleet):

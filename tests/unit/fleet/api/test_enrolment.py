@@ -6,8 +6,8 @@ from securesystemslib.dsse import Envelope
 from securesystemslib.signer import CryptoSigner
 
 from edgemm.canonical import sha256
-from edgemm.enrolment import parse_token
-from edgemm.signing import PayloadType, key_document
+from edgemm.trust.enrolment import parse_token
+from edgemm.trust.signing import PayloadType, key_document
 from edgemm_fleet.api.enrolment import device_id
 
 

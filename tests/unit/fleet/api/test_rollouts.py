@@ -8,8 +8,8 @@ from edgemm.canonical import sha256
 from edgemm.messages import Reported, ReportedModel
 from edgemm.states import UpdateState
 from edgemm_fleet.api.preview import download_bytes, preview
-from edgemm_fleet.rollout.plan import Group, Plan, Selector
-from edgemm_fleet.rollout.selection import Candidate
+from edgemm_fleet.records.rollout_plan import Group, RolloutPlan, Selector
+from edgemm_fleet.rollout.selection import MatchedDevice
 from edgemm_fleet.store import reported
 from edgemm_fleet.trust.catalogue import record_version
 from edgemm_fleet.trust.publication import Publication
@@ -142,7 +142,7 @@ def test_a_rollout_that_cannot_be_is_refused(published, change, status, said):
 
 
 def plan(**changes):
-    return Plan(model="digits", version="1.0.0", digest=sha256(b""), groups=(Group(percent=100),), **changes)
+    return RolloutPlan(model="digits", version="1.0.0", digest=sha256(b""), groups=(Group(percent=100),), **changes)
 
 
 def test_a_device_fetches_the_manifest_its_variant_and_the_golden_samples():
@@ -155,7 +155,7 @@ def test_a_device_fetches_the_manifest_its_variant_and_the_golden_samples():
 
 
 def test_the_preview_names_devices_without_an_engine():
-    candidates = [Candidate(f"d-{n}", online=True) for n in range(3)]
+    candidates = [MatchedDevice(f"d-{n}", online=True) for n in range(3)]
     engines = {"d-0": frozenset({"onnx"}), "d-1": frozenset({"tflite"})}
     told = preview("r-1", plan(selector=Selector()), MANIFEST, candidates=candidates, engines=engines)
     assert told.without_engine == ("d-0",)

@@ -8,7 +8,7 @@ from edgemm.messages import SpoolGauges, SystemGauges, Telemetry
 from edgemm_fleet.api.openapi import document
 from edgemm_fleet.api.table import routes
 from edgemm_fleet.api.telemetry import window
-from edgemm_fleet.store.records import TelemetryRecord
+from edgemm_fleet.records.records import TelemetryRecord
 
 
 def _shown(spool):

@@ -6,8 +6,8 @@ import pytest
 
 from edgemm.errors import EnvironmentFailure
 from edgemm.topics import Channel, topic
-from edgemm_fleet.broker.access import MANAGER, BrokerRules
 from edgemm_fleet.broker.embedded import EmbeddedBroker
+from edgemm_fleet.broker.topic_rights import MANAGER, BrokerRules
 from simulators.mqtt import MqttProbe
 from simulators.waiting import eventually
 

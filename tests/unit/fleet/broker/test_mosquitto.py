@@ -10,12 +10,12 @@ from edgemm.errors import EnvironmentFailure
 from edgemm.messages import MAX_CONTROL_BYTES
 from edgemm.states import RolloutState
 from edgemm.topics import Channel, topic
-from edgemm_fleet.broker.access import MANAGER
 from edgemm_fleet.broker.credentials import BrokerAddress
 from edgemm_fleet.broker.mosquitto import MosquittoCredentials, MosquittoFiles
 from edgemm_fleet.broker.passwords import hash_password
-from edgemm_fleet.manager import ManagerSettings, MosquittoFolder, Provider
-from edgemm_fleet.rollout.plan import Group
+from edgemm_fleet.broker.topic_rights import MANAGER
+from edgemm_fleet.records.rollout_plan import Group
+from edgemm_fleet.server.services import ManagerSettings, MosquittoFolder, Provider
 from simulators.managed import ManagedFleet
 from simulators.mosquitto import MosquittoProcess, free_port
 from simulators.mqtt import MqttProbe

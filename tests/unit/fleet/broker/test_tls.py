@@ -10,14 +10,14 @@ import pytest
 from msgspec.structs import replace
 from securesystemslib.signer import CryptoSigner
 
-from edgemm.enrolment import BrokerAccess
 from edgemm.errors import EnvironmentFailure
-from edgemm_fleet.broker.access import BrokerRules
+from edgemm.trust.enrolment import BrokerAccess
 from edgemm_fleet.broker.embedded import EmbeddedBroker, TlsFiles
-from edgemm_fleet.manager import ManagerSettings
+from edgemm_fleet.broker.topic_rights import BrokerRules
+from edgemm_fleet.server.services import ManagerSettings
 from edgemm_fleet.trust.certificate import create_certificate
-from edgemm_runtime.agent.link import Link
-from edgemm_runtime.agent.reports import Speaker
+from edgemm_runtime.agent.connection.mqtt import MqttConnection
+from edgemm_runtime.agent.reporting.reported import Speaker
 from simulators.agent import QUICK_LIMITS
 from simulators.broker import FLEET, enrol
 from simulators.managed import PASSWORD, ManagedFleet
@@ -57,9 +57,9 @@ def out_of_date(request: pytest.FixtureRequest, tmp_path: Path) -> TlsFiles:
     return files
 
 
-def device_link(access: BrokerAccess, said: list[str]) -> Link:
+def device_link(access: BrokerAccess, said: list[str]) -> MqttConnection:
     who = Speaker(FLEET, "cam-1", "0" * 16, 1)
-    return Link(access, who, QUICK_LIMITS, on_connected=lambda: said.append("in"), on_message=lambda *_: None)
+    return MqttConnection(access, who, QUICK_LIMITS, on_connected=lambda: said.append("in"), on_message=lambda *_: None)
 
 
 def test_the_pinned_certificate_holds_whatever_its_name_and_dates_say(tmp_path: Path, out_of_date: TlsFiles) -> None:

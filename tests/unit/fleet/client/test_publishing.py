@@ -21,10 +21,10 @@ from edgemm_fleet.api.messages import PublishRequest
 from edgemm_fleet.client import FleetClient, publishing
 from edgemm_fleet.client.profile import config_folder
 from edgemm_fleet.client.publishing import authorise_offline, publish, publisher_key, read_public_key
-from edgemm_fleet.client.repository import PublishedRoles, _Fetcher
+from edgemm_fleet.client.trusted_versions import PublishedRoles, _Fetcher
 from edgemm_fleet.store import models
 from edgemm_fleet.trust.catalogue import catch_up
-from edgemm_fleet.trust.repository import ModelRepository
+from edgemm_fleet.trust.version_repository import VersionRepository
 from tests.unit.core.bundles import CONTENT, small_bundle
 from tests.unit.fleet.api.servers import now_utc, serving
 
@@ -229,7 +229,7 @@ def test_a_manager_killed_between_target_and_database_catches_up(fleet, publishe
         publish(publisher, path, minimum=None, progress=quiet)
     monkeypatch.undo()
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    repository = ModelRepository(fleet.folder)
+    repository = VersionRepository(fleet.folder)
     assert catch_up(fleet.state.store, repository, now=fleet.clock()) == 1
     assert catch_up(fleet.state.store, repository, now=fleet.clock()) == 0
     with fleet.state.store.read() as tx:

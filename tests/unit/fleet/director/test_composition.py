@@ -6,7 +6,7 @@ import pytest
 
 from edgemm import times
 from edgemm.messages import Action, Desired, DesiredModel
-from edgemm_fleet.director.composition import Validity, Wanted, compose
+from edgemm_fleet.director.composition import Validity, WantedState, compose
 
 NOW = 1_800_000_000.0
 DAY = 86400.0
@@ -16,7 +16,7 @@ TWO = DesiredModel(name="m", version="2.0.0", digest="2" * 64)
 
 def told(model: DesiredModel, generation: int, *, at: float = NOW) -> Desired:
     first = compose(
-        Wanted("lab", "cam-1", [model]), current=None, highest_reported=generation - 1, validity=Validity(), now=at
+        WantedState("lab", "cam-1", [model]), current=None, highest_reported=generation - 1, validity=Validity(), now=at
     )
     assert first is not None
     assert first.generation == generation
@@ -24,7 +24,7 @@ def told(model: DesiredModel, generation: int, *, at: float = NOW) -> Desired:
 
 
 def next_for(model: DesiredModel, current: Desired | None, *, reported: int, now: float = NOW) -> Desired | None:
-    wanted = Wanted("lab", "cam-1", [model])
+    wanted = WantedState("lab", "cam-1", [model])
     return compose(wanted, current=current, highest_reported=reported, validity=Validity(), now=now)
 
 
@@ -57,12 +57,12 @@ def test_a_renewal_keeps_generation_and_content() -> None:
 
 
 def test_a_new_device_of_which_nothing_is_wanted_is_told_nothing() -> None:
-    wanted = Wanted("lab", "cam-1", [])
+    wanted = WantedState("lab", "cam-1", [])
     assert compose(wanted, current=None, highest_reported=0, validity=Validity(), now=NOW) is None
 
 
 def test_an_action_is_something_new() -> None:
-    wanted = Wanted("lab", "cam-1", [ONE], [Action(id="a", kind="prune")])
+    wanted = WantedState("lab", "cam-1", [ONE], [Action(id="a", kind="prune")])
     changed = compose(wanted, current=told(ONE, 5), highest_reported=5, validity=Validity(), now=NOW)
     assert changed is not None
     assert changed.generation == 6

@@ -11,7 +11,7 @@ from edgemm import topics
 from edgemm.messages import MAX_TELEMETRY_BYTES, Ack, Action, encode_control
 from edgemm.topics import Channel
 from edgemm_fleet.ingest.reading import Incoming
-from edgemm_fleet.rollout.plan import Group
+from edgemm_fleet.records.rollout_plan import Group
 from edgemm_fleet.store import actions, desired, devices, reported, streams
 from simulators.broker import FLEET, LocalFleet
 from simulators.device import Outgoing, SimulatedDevice

@@ -11,7 +11,7 @@ from edgemm.messages import MAX_CONTROL_BYTES, Ack, decode_control
 from edgemm_fleet.ingest.batch import Ingest
 from edgemm_fleet.ingest.consumer import Consumer
 from edgemm_fleet.ingest.reading import Incoming
-from edgemm_fleet.rollout.plan import Group
+from edgemm_fleet.records.rollout_plan import Group
 from edgemm_fleet.store import streams
 from simulators.broker import FLEET, LocalFleet
 from simulators.waiting import eventually

@@ -6,7 +6,7 @@ import pytest
 
 from edgemm.messages import Status
 from edgemm_fleet.ingest.presence import observe
-from edgemm_fleet.store.records import Presence
+from edgemm_fleet.records.records import Presence
 
 A, B = "a" * 16, "b" * 16
 ONLINE, OFFLINE = True, False

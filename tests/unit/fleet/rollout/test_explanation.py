@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from edgemm_fleet.records.members import Member, MemberState
 from edgemm_fleet.rollout.explanation import explain, in_short
-from edgemm_fleet.rollout.members import Member, MemberState
 
 
 def member(device: str, reason: str | None, detail: str | None = None) -> Member:

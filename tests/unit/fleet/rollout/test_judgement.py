@@ -6,13 +6,13 @@ import pytest
 
 from edgemm.messages import Reported, ReportedModel
 from edgemm.states import UpdateState
+from edgemm_fleet.records.members import Member, MemberState
+from edgemm_fleet.records.rollout_plan import Group, RolloutPlan
 from edgemm_fleet.rollout.judgement import judge, overdue
-from edgemm_fleet.rollout.members import Member, MemberState
-from edgemm_fleet.rollout.plan import Group, Plan
 
 NOW = 1_800_000_000.0
 NEW, OLD = "2" * 64, "1" * 64
-PLAN = Plan(model="m", version="2.0.0", digest=NEW, groups=(Group(count=1),), tolerated_rejections=("no_space",))
+PLAN = RolloutPlan(model="m", version="2.0.0", digest=NEW, groups=(Group(count=1),), tolerated_rejections=("no_space",))
 _M, _U = MemberState, UpdateState
 
 

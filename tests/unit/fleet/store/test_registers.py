@@ -9,9 +9,9 @@ from securesystemslib.signer import CryptoSigner
 
 from edgemm.errors import ConflictError, NotFoundError, PermissionDeniedError
 from edgemm.messages import DesiredModel
-from edgemm_fleet.rollout.plan import Selector
-from edgemm_fleet.store import Store, assignments, devices, models, people, tokens
-from edgemm_fleet.store.records import EnrolmentTokenRecord, ModelRecord, PersonToken, Role, VersionRecord
+from edgemm_fleet.records.records import EnrolmentTokenRecord, ModelRecord, PersonToken, Role, VersionRecord
+from edgemm_fleet.records.rollout_plan import Selector
+from edgemm_fleet.store import Store, assignments, devices, enrolment_tokens, models, person_tokens
 from simulators.broker import enrol
 
 NOW = 1_800_000_000.0
@@ -40,12 +40,12 @@ def token(**changes: object) -> EnrolmentTokenRecord:
 
 def test_a_token_lets_in_as_many_devices_as_it_says(store: Store) -> None:
     with store.write() as tx:
-        tokens.add(tx, token(), secret_hash="h")
-        tokens.spend(tx, "t-1", now=NOW)
-        tokens.spend(tx, "t-1", now=NOW)
+        enrolment_tokens.add(tx, token(), secret_hash="h")
+        enrolment_tokens.spend(tx, "t-1", now=NOW)
+        enrolment_tokens.spend(tx, "t-1", now=NOW)
         with pytest.raises(PermissionDeniedError, match="good for 2 devices and used by as many; create another one"):
-            tokens.spend(tx, "t-1", now=NOW)
-        found = tokens.find(tx, "h")
+            enrolment_tokens.spend(tx, "t-1", now=NOW)
+        found = enrolment_tokens.find(tx, "h")
     assert found == token(uses=2)
 
 
@@ -59,30 +59,30 @@ def test_a_token_lets_in_as_many_devices_as_it_says(store: Store) -> None:
 )
 def test_a_token_that_does_not_hold_says_why(store: Store, change: dict[str, object], at: float, message: str) -> None:
     with store.write() as tx:
-        tokens.add(tx, token(**change), secret_hash="h")
+        enrolment_tokens.add(tx, token(**change), secret_hash="h")
         with pytest.raises(PermissionDeniedError, match=message):
-            tokens.spend(tx, "t-1", now=at)
+            enrolment_tokens.spend(tx, "t-1", now=at)
 
 
 def test_unknown_tokens_are_refused(store: Store) -> None:
     with store.write() as tx:
         with pytest.raises(PermissionDeniedError, match="unknown here"):
-            tokens.spend(tx, "nope", now=NOW)
+            enrolment_tokens.spend(tx, "nope", now=NOW)
         with pytest.raises(NotFoundError):
-            tokens.revoke(tx, "nope", now=NOW)
+            enrolment_tokens.revoke(tx, "nope", now=NOW)
         with pytest.raises(NotFoundError):
-            people.revoke(tx, "nope", now=NOW)
+            person_tokens.revoke(tx, "nope", now=NOW)
 
 
 def test_a_persons_token_holds_until_it_expires_or_is_revoked(store: Store) -> None:
     record = PersonToken(id="p-1", person="ann", role=Role.OPERATOR, created_at=NOW, expires_at=NOW + 60)
     with store.write() as tx:
-        people.add(tx, record, token_hash="h")
-        assert people.find(tx, "h", now=NOW + 59) == record
-        assert people.find(tx, "h", now=NOW + 60) is None
-        assert people.find(tx, "other", now=NOW) is None
-        people.revoke(tx, "p-1", now=NOW)
-        assert people.find(tx, "h", now=NOW) is None
+        person_tokens.add(tx, record, token_hash="h")
+        assert person_tokens.find(tx, "h", now=NOW + 59) == record
+        assert person_tokens.find(tx, "h", now=NOW + 60) is None
+        assert person_tokens.find(tx, "other", now=NOW) is None
+        person_tokens.revoke(tx, "p-1", now=NOW)
+        assert person_tokens.find(tx, "h", now=NOW) is None
 
 
 def test_a_device_is_found_by_id_bearer_and_enrolment_until_it_is_removed(store: Store) -> None:

@@ -11,27 +11,27 @@ from tuf.ngclient.fetcher import FetcherInterface
 
 from edgemm.bundle import open_bundle
 from edgemm.canonical import sha256
-from edgemm_fleet.trust.folder import FleetFolder
+from edgemm_fleet.trust.fleet_folder import FleetFolder
 from edgemm_fleet.trust.keys import create_keys
 from edgemm_fleet.trust.publication import Publication, extend
-from edgemm_fleet.trust.repository import ModelRepository, create_repository
 from edgemm_fleet.trust.roles import DEFAULT_LIFETIMES
+from edgemm_fleet.trust.version_repository import VersionRepository, create_repository
 from tests.unit.core.bundles import small_bundle
 
 NOW = datetime.now(UTC)
 
 
-def new_repository(path: Path) -> ModelRepository:
+def new_repository(path: Path) -> VersionRepository:
     """Make keys and version 1 of everything."""
     folder = FleetFolder(path)
     path.mkdir()
     signers = create_keys(folder)
     create_repository(folder, signers.__getitem__, fleet="plant", now=NOW)
-    return ModelRepository(folder)
+    return VersionRepository(folder)
 
 
 def publication(
-    repository: ModelRepository, folder: Path, signer: CryptoSigner, *, minimum: str | None = None, **changes
+    repository: VersionRepository, folder: Path, signer: CryptoSigner, *, minimum: str | None = None, **changes
 ) -> Publication:
     """Sign one more version of a model, as a publisher would."""
     path = folder / f"{sha256(repr(changes).encode())}.edgemm"

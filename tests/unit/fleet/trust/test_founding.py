@@ -9,10 +9,10 @@ from edgemm.canonical import sha256
 from edgemm.errors import EnvironmentFailure, InputError, NewerFormatError
 from edgemm_fleet.store import Store
 from edgemm_fleet.trust.certificate import create_certificate, fingerprint
-from edgemm_fleet.trust.folder import FleetConfig, FleetFolder, FolderLock
+from edgemm_fleet.trust.fleet_folder import FleetConfig, FleetFolder, FolderLock
 from edgemm_fleet.trust.founding import check_public_url, found
 from edgemm_fleet.trust.keys import read_secret
-from edgemm_fleet.trust.repository import ModelRepository
+from edgemm_fleet.trust.version_repository import VersionRepository
 from tests.unit.fleet.trust.repositories import NOW, device
 
 URL = "https://fleet.example:8443"
@@ -30,7 +30,7 @@ def test_init_makes_all_that_serving_needs(tmp_path):
     founded = new(tmp_path / "fleet")
     folder = founded.folder
     assert folder.read_config() == FleetConfig(name="plant", public_url=URL)
-    assert sha256(ModelRepository(folder).root_bytes) == founded.root_digest
+    assert sha256(VersionRepository(folder).root_bytes) == founded.root_digest
     assert founded.tls_fingerprint == fingerprint(folder.certificate)
     assert len(read_secret(folder.credentials_key)) == 32
     Store.open(folder.database).close()
@@ -49,7 +49,7 @@ def test_the_server_works_without_the_offline_keys(tmp_path):
     folder = new(tmp_path / "fleet").folder
     for path in (folder.root / "offline-keys").iterdir():
         path.unlink()
-    assert ModelRepository(folder).refresh(now=NOW + timedelta(days=5))
+    assert VersionRepository(folder).refresh(now=NOW + timedelta(days=5))
     device(folder, tmp_path / "device").refresh()
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from edgemm.cli import run
-from edgemm.enrolment import create_token
+from edgemm.trust.enrolment import create_token
 from edgemm_runtime.agent import main
-from edgemm_runtime.agent.agent import Ending
-from edgemm_runtime.agent.options import AgentOptions
+from edgemm_runtime.agent.agent import AgentEnding
+from edgemm_runtime.agent.state.agent_options import AgentOptions
 
 TOKEN = str(create_token(root_digest="0" * 64, tls_fingerprint=None))
 URL = "http://127.0.0.1:1"
@@ -85,10 +85,10 @@ class _StillLoading:
     def close(self) -> None:
         pass
 
-    def run(self) -> Ending:
+    def run(self) -> AgentEnding:
         with open(os.devnull, "wb") as elsewhere:
             os.dup2(elsewhere.fileno(), 2)
-        return Ending.RESTART
+        return AgentEnding.RESTART
 
 
 def test_a_restart_while_a_model_loads_keeps_stderr(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,9 +116,9 @@ class _AskedToEndEarly(_StillLoading):
     def stop(self) -> None:
         self.stopped = True
 
-    def run(self) -> Ending:
+    def run(self) -> AgentEnding:
         assert self.stopped
-        return Ending.STOPPED
+        return AgentEnding.STOPPED
 
 
 def test_an_end_that_is_asked_for_before_all_is_ready_comes_in_order(

@@ -10,11 +10,11 @@ from securesystemslib.signer import CryptoSigner
 from edgemm import canonical, durable, times
 from edgemm.errors import EnvironmentFailure, MessageError, TrustError, UnreachableError
 from edgemm.messages import Desired
-from edgemm.signing import PayloadType, key_document, seal
-from edgemm_runtime.agent.acceptance import Answer, Whom
-from edgemm_runtime.agent.documents import DirectorFile
-from edgemm_runtime.agent.state_folder import StateFolder
-from edgemm_runtime.agent.trusted_time import TrustedTime
+from edgemm.trust.signing import PayloadType, key_document, seal
+from edgemm_runtime.agent.acceptance import Acceptance, Whom
+from edgemm_runtime.agent.state.documents import DirectorFile
+from edgemm_runtime.agent.state.state_folder import StateFolder
+from edgemm_runtime.agent.state.trusted_time import TrustedTime
 from edgemm_runtime.agent.wishes import Wishes
 from simulators.device_records import wanted
 
@@ -57,20 +57,20 @@ def bench(tmp_path: Path) -> Iterator[_Bench]:
 
 
 def test_a_start_without_a_network_knows_what_is_wanted(bench: _Bench) -> None:
-    assert bench.start().receive(bench.sealed()) is Answer.ACCEPTED
+    assert bench.start().receive(bench.sealed()) is Acceptance.ACCEPTED
     bench.away = True
     again = bench.start()
     assert again.restore() == DESIRED
-    assert again.receive(bench.sealed()) is Answer.UNCHANGED
-    assert again.receive(bench.sealed(replace(DESIRED, generation=6))) is Answer.OLDER
+    assert again.receive(bench.sealed()) is Acceptance.UNCHANGED
+    assert again.receive(bench.sealed(replace(DESIRED, generation=6))) is Acceptance.OLDER
     assert bench.folder.path("desired.json").read_bytes() == bench.sealed()
 
 
 def test_what_is_refused_is_not_kept(bench: _Bench) -> None:
     wishes = bench.start()
     wishes.receive(bench.sealed())
-    assert wishes.receive(bench.sealed(replace(DESIRED, models=()))) is Answer.CONFLICT
-    assert wishes.receive(bench.sealed(replace(DESIRED, generation=8, device="other"))) is Answer.FOREIGN
+    assert wishes.receive(bench.sealed(replace(DESIRED, models=()))) is Acceptance.CONFLICT
+    assert wishes.receive(bench.sealed(replace(DESIRED, generation=8, device="other"))) is Acceptance.FOREIGN
     assert wishes.current == DESIRED
     assert bench.start().restore() == DESIRED
 
@@ -79,7 +79,7 @@ def test_a_renewal_is_kept(bench: _Bench) -> None:
     wishes = bench.start()
     wishes.receive(bench.sealed())
     renewed = replace(DESIRED, expires="2027-02-01T00:00:00Z")
-    assert wishes.receive(bench.sealed(renewed)) is Answer.RENEWED
+    assert wishes.receive(bench.sealed(renewed)) is Acceptance.RENEWED
     assert bench.start().restore() == renewed
 
 
@@ -87,7 +87,7 @@ def test_the_director_may_change_its_key(bench: _Bench) -> None:
     wishes = bench.start()
     wishes.receive(bench.sealed())
     bench.signer, bench.elapsed_s = CryptoSigner.generate_ed25519(), 60.0
-    assert wishes.receive(bench.sealed(replace(DESIRED, generation=8))) is Answer.ACCEPTED
+    assert wishes.receive(bench.sealed(replace(DESIRED, generation=8))) is Acceptance.ACCEPTED
 
 
 def test_a_stranger_is_not_believed_and_does_not_make_the_device_ask_all_the_time(bench: _Bench) -> None:
@@ -116,7 +116,7 @@ def test_a_damaged_file_is_as_good_as_none(bench: _Bench) -> None:
     path = bench.folder.path("desired.json")
     path.write_bytes(path.read_bytes()[:-20])
     assert bench.start().restore() is None
-    assert bench.start().receive(bench.sealed()) is Answer.ACCEPTED
+    assert bench.start().receive(bench.sealed()) is Acceptance.ACCEPTED
 
 
 def test_a_full_disk_does_not_keep_the_device_from_obeying(bench: _Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,5 +125,5 @@ def test_a_full_disk_does_not_keep_the_device_from_obeying(bench: _Bench, monkey
 
     monkeypatch.setattr(durable, "write", full)
     wishes = bench.start()
-    assert wishes.receive(bench.sealed()) is Answer.ACCEPTED
+    assert wishes.receive(bench.sealed()) is Acceptance.ACCEPTED
     assert wishes.current == DESIRED

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from edgemm_runtime.agent import system
+from edgemm_runtime.agent.reporting import gauges
 from edgemm_runtime.board import parsing
 from edgemm_runtime.board.parsing import Throttle
 from edgemm_runtime.board.sysfs import Sysfs
-from edgemm_runtime.serving.device_metrics import DeviceCollector
+from edgemm_runtime.serving.metrics.board_metrics import DeviceCollector
 
 PI = {
     "sys/devices/platform/soc/soc:firmware/get_throttled": "50005\n",
@@ -38,7 +38,7 @@ def pi(tmp_path: Path) -> Sysfs:
 
 
 def test_a_pi_tells_everything(pi: Sysfs, tmp_path: Path) -> None:
-    found = system.gauges(tmp_path, files=pi)
+    found = gauges.gauges(tmp_path, files=pi)
     assert (found.temperature_c, found.throttled_bits, found.storage_life_used_percent) == (62.3, 0x50005, 40)
     assert found.memory_available_bytes == 3_000_000 * 1024
     assert pi.cpu_model() == "Cortex-A76"
@@ -46,7 +46,7 @@ def test_a_pi_tells_everything(pi: Sysfs, tmp_path: Path) -> None:
 
 
 def test_a_machine_that_tells_nothing_has_no_gauges(tmp_path: Path) -> None:
-    found = system.gauges(tmp_path, files=Sysfs(tmp_path / "empty"))
+    found = gauges.gauges(tmp_path, files=Sysfs(tmp_path / "empty"))
     assert found.temperature_c is found.throttled_bits is found.storage_life_used_percent is None
     assert found.memory_available_bytes is found.rss_bytes is None
     assert found.disk_free_bytes is not None

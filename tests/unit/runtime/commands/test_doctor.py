@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgemm.bundle.manifest import Engine
 from edgemm.cli import run
-from edgemm.manifest import Engine
-from edgemm_runtime.commands.board import read_board
+from edgemm_runtime.bench.board_facts import read_board
 from edgemm_runtime.commands.extras import examine
 from edgemm_runtime.engines import probe
 from simulators.models import Dense, model_file

@@ -29,7 +29,7 @@ from edgemm.errors import InputError
 from edgemm_fleet.trust.certificate import create_certificate
 from edgemm_runtime.commands import run as run_command
 from edgemm_runtime.engines.golden import read_samples
-from edgemm_runtime.serving.counters import ServedKey
+from edgemm_runtime.models.counters import ServedKey
 from simulators.models import Dense, make_bundle
 
 COMMAND = [sys.executable, "-m", "edgemm", "run"]
@@ -174,7 +174,7 @@ def agent(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     options.AgentOptions = options.AgentLimits = SimpleNamespace
     options.MIB = 1024 * 1024
     monkeypatch.setitem(sys.modules, "edgemm_runtime.agent.main", main)
-    monkeypatch.setitem(sys.modules, "edgemm_runtime.agent.options", options)
+    monkeypatch.setitem(sys.modules, "edgemm_runtime.agent.state.agent_options", options)
     return started
 
 

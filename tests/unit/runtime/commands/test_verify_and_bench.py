@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from edgemm.cli import run
+from edgemm_runtime.bench.conditions import Conditions, read_conditions, told
+from edgemm_runtime.bench.measuring import Measurement, measure_in_child, peak_rss_bytes
 from edgemm_runtime.commands import bench
-from edgemm_runtime.commands.conditions import Conditions, read_conditions, told
-from edgemm_runtime.engines.measuring import Measurement, measure_in_child, peak_rss_bytes
 from simulators.models import VARIANTS, Dense, make_bundle, model_file
 
 pytestmark = pytest.mark.slow
@@ -44,7 +44,7 @@ def test_verify_fails_on_a_scrambled_model(tmp_path: Path, capfd: pytest.Capture
 def test_verify_says_what_it_did_not_run(
     bundle_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from edgemm.manifest import Engine
+    from edgemm.bundle.manifest import Engine
 
     monkeypatch.setattr("edgemm_runtime.commands.verify.available", lambda: {Engine.TFLITE: "2.3.0"})
     assert run(["verify", str(bundle_path)]) == 0

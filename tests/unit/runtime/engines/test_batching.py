@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from edgemm.errors import EngineError
 from edgemm_runtime import engines
 from edgemm_runtime.engines import batching
-from edgemm_runtime.engines.model import Array, Arrays
-from edgemm_runtime.engines.served import SignatureModel
+from edgemm_runtime.engines.interface import Array, Arrays
+from edgemm_runtime.engines.signature_model import SignatureModel
 from simulators.models import FEATURES, INPUT, OUTPUT, SIGNATURE, VARIANTS, Dense, make_variant, model_file
 
 DENSE = Dense.random(7)

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from edgemm.bundle import open_bundle, write_bundle
+from edgemm.bundle.manifest import Blob, Manifest, Tolerance
 from edgemm.errors import BundleError, EngineUnavailableError, SelfTestError
-from edgemm.manifest import Blob, Manifest, Tolerance
 from edgemm_runtime import engines
 from edgemm_runtime.engines import golden, selftest
+from edgemm_runtime.engines.bundle_source import BundleFile, StoredBundle
 from edgemm_runtime.engines.npy import read_npy, write_npy
-from edgemm_runtime.engines.source import BundleFile, StoredBundle
 from simulators.models import INPUT, OUTPUT, VARIANTS, make_bundle, make_manifest
 
 

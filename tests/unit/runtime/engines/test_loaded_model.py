@@ -9,8 +9,8 @@ import msgspec
 import numpy as np
 import pytest
 
+from edgemm.bundle.manifest import DType, Signature, TensorSpec, Variant
 from edgemm.errors import BadRequestError, EngineError, EngineUnavailableError
-from edgemm.manifest import DType, Signature, TensorSpec, Variant
 from edgemm_runtime import engines, installed
 from edgemm_runtime.engines import LoadedModel
 from simulators.models import CLASSES, FEATURES, INPUT, OUTPUT, SIGNATURE, VARIANTS, Dense, make_variant, model_file
@@ -135,7 +135,7 @@ def test_tensors_are_found_by_name_or_not_at_all(variant_id: str, side: str) -> 
 
 
 def test_a_missing_engine_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgemm_runtime.engines.loading.available", dict)
+    monkeypatch.setattr("edgemm_runtime.engines.opening.available", dict)
     with pytest.raises(EngineUnavailableError, match=r"pip install 'edgemm\[onnx\]'"):
         load("onnx:float32")
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from edgemm.bundle.manifest import DType, Engine, Precision, Signature, TensorSpec, Variant, VariantTensor
 from edgemm.errors import BadRequestError, EngineError
-from edgemm.manifest import DType, Engine, Precision, Signature, TensorSpec, Variant, VariantTensor
 from edgemm_runtime import engines
 from simulators import tflite
 

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from edgemm.manifest import DType, Quantization, Signature, TensorSpec, Tolerance, VariantTensor
+from edgemm.bundle.manifest import DType, Quantization, Signature, TensorSpec, Tolerance, VariantTensor
 from edgemm_runtime import engines
-from edgemm_runtime.engines import golden, quantization
+from edgemm_runtime.engines import affine as quantization
+from edgemm_runtime.engines import golden
 from edgemm_runtime.engines.npy import write_npy
 from simulators.models import Dense, make_variant
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edgemm.bundle.manifest import ChannelOrder, ImageFit, Layout, Preprocessing, Resize
 from edgemm.errors import BadRequestError
-from edgemm.manifest import ChannelOrder, ImageFit, Layout, Preprocessing, Resize
-from edgemm_converter import images
+from edgemm_converter.data import images
 from edgemm_runtime.preprocessing import image
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (30, 41, 3), np.uint8)

@@ -13,10 +13,10 @@ import pytest
 
 from edgemm.errors import EnvironmentFailure, InputError
 from edgemm_fleet.trust.certificate import create_certificate
-from edgemm_runtime.commands.access import read_access
+from edgemm_runtime.commands.access_options import read_access
+from edgemm_runtime.http.limits import ServingLimits
+from edgemm_runtime.models.registry import ModelRegistry
 from edgemm_runtime.serving.access import Access
-from edgemm_runtime.serving.limits import ServingLimits
-from edgemm_runtime.serving.registry import ModelRegistry
 from edgemm_runtime.serving.server import ModelServer
 
 ROW = json.dumps([[0.5, -0.5, 0.25, 1.0]])

@@ -20,15 +20,15 @@ from tritonclient.utils import InferenceServerException
 
 from edgemm.errors import ConflictError, InputError
 from edgemm_fleet.trust.certificate import create_certificate
-from edgemm_runtime.commands.access import read_access
+from edgemm_runtime.commands.access_options import read_access
 from edgemm_runtime.commands.managing import read_address
 from edgemm_runtime.engines.choice import AUTO
 from edgemm_runtime.engines.golden import Expectation
-from edgemm_runtime.serving import loading
+from edgemm_runtime.models import loader as loading
+from edgemm_runtime.models.loader import Loader
+from edgemm_runtime.models.registry import ModelRegistry
 from edgemm_runtime.serving.access import Access
-from edgemm_runtime.serving.loading import Loader
 from edgemm_runtime.serving.management import LoopbackAddress, ManagementServer
-from edgemm_runtime.serving.registry import ModelRegistry
 from edgemm_runtime.serving.server import ModelServer
 from simulators.models import Dense, make_bundle
 from simulators.serving import activate

@@ -10,13 +10,13 @@ import pytest
 from flask.testing import FlaskClient
 
 from edgemm.errors import EngineError
-from edgemm_runtime.serving.app import create_app
-from edgemm_runtime.serving.registry import ModelRegistry
+from edgemm_runtime.models.registry import ModelRegistry
+from edgemm_runtime.serving.pages.app import create_app
 from simulators import free_size
 from simulators.free_size import INPUT, VARIANTS
 from simulators.serving import activate
 from simulators.v2_client import encode_request
-from tests.unit.runtime.serving.conftest import LIMITS
+from tests.unit.runtime.conftest import LIMITS
 
 ROUTES = ["json", "binary", "people"]
 

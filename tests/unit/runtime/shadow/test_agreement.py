@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgemm.bundle.manifest import DType, Signature, TensorSpec
 from edgemm.errors import EngineError
-from edgemm.manifest import DType, Signature, TensorSpec
 from edgemm_runtime.shadow.agreement import MAX_CLASSES, ClassAgreement, ErrorDistribution, merge
 from edgemm_runtime.shadow.comparison import Comparison, Kind, compare, incompatibility
 from edgemm_runtime.shadow.sampling import Gaps

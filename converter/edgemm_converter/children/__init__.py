@@ -1,0 +1,1 @@
+"""Child processes of a conversion: the parent's side, the child's side, and what they say to each other."""

@@ -1,0 +1,52 @@
+"""The exchange of arrays between a conversion and its child processes: `.npy` files in their common folder.
+
+It also runs a model on such arrays. Every array has shape [runs, …]: run i of a model takes `array[i]` of each input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from edgemm_converter.children.protocol import SampleSet
+from edgemm_converter.children.samples import InputSet
+from edgemm_converter.data.arrays import Array
+
+
+def save(values: Mapping[str, Array], folder: Path, *, prefix: str) -> dict[str, str]:
+    """Write each array into `folder`; return the file of each name."""
+    files = {name: f"{prefix}{i}.npy" for i, name in enumerate(values)}
+    for name, array in values.items():
+        np.save(folder / files[name], np.ascontiguousarray(array), allow_pickle=False)
+    return files
+
+
+def load(files: Mapping[str, str], folder: Path) -> dict[str, Array]:
+    """Read what `save` wrote."""
+    return {name: np.load(folder / file, allow_pickle=False) for name, file in files.items()}
+
+
+def stored(
+    given: InputSet,
+    outputs: Mapping[str, Array],
+    folder: Path,
+    *,
+    number: int,
+    noise: Mapping[str, float],
+) -> SampleSet:
+    """Write a sample set and what the source answers to it; `number` tells it from others in `folder`."""
+    return SampleSet(
+        id=given.id, kind=given.kind, runs=given.runs, samples=given.samples, seeds=given.seeds,
+        inputs=save(given.arrays, folder, prefix=f"set{number}-in"),
+        outputs=save(outputs, folder, prefix=f"set{number}-out"),
+        noise=dict(noise),
+    )  # fmt: skip
+
+
+def answers(run: Callable[[dict[str, Array]], Mapping[str, Array]], inputs: Mapping[str, Array]) -> dict[str, Array]:
+    """Return the outputs [runs, …] by name of a model that is run once for each run of `inputs`."""
+    count = len(next(iter(inputs.values())))
+    found = [run({name: array[i] for name, array in inputs.items()}) for i in range(count)]
+    return {name: np.stack([one[name] for one in found]) for name in found[0]}

@@ -1,0 +1,209 @@
+"""The protocol between the parent and its child processes: a JSON request, files in one folder, a JSON answer.
+
+Arrays are `.npy` files in that folder, and the messages name them. An array of a sample set has shape [runs, *concrete
+shape].
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from edgemm.bundle.manifest import Precision, Preprocessing, Signature, Variant, VariantTensor
+
+REQUEST, RESULT = "request.json", "result.json"
+
+
+class SourceFormat(StrEnum):
+    """Kinds of source artifact."""
+
+    KERAS = "keras"
+    HDF5 = "hdf5"
+    SAVED_MODEL = "saved_model"
+    TFLITE = "tflite"
+    ONNX = "onnx"
+
+
+FINISHED = frozenset({SourceFormat.TFLITE, SourceFormat.ONNX})
+"""Sources that are model files already: verified and packaged as they are."""
+
+
+class SetKind(StrEnum):
+    """What the inputs of a sample set are."""
+
+    RANDOM = "random"
+    CALIBRATION = "calibration"
+    EVALUATION = "evaluation"
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of requests and answers."""
+
+
+class SampleSet(Message, frozen=True):
+    """Inputs with the source model's outputs: names of `.npy` files by tensor name.
+
+    `noise` is how far rounding alone moves each output of the source, in its unit.
+    """
+
+    id: str
+    kind: SetKind
+    runs: int
+    samples: int
+    inputs: dict[str, str]
+    outputs: dict[str, str]
+    seeds: tuple[int, ...] = ()
+    noise: dict[str, float] = {}
+
+
+class StagedData(Message, frozen=True):
+    """A user's data as a `.npz` file, and what the user calls them."""
+
+    file: str
+    shown: str
+
+
+class ExportRequest(Message, frozen=True):
+    """Load `source` and make these variants of it."""
+
+    source: str
+    format: SourceFormat
+    variants: tuple[str, ...]
+    calibration: StagedData | None = None
+    evaluation: StagedData | None = None
+    preprocessing: dict[str, Preprocessing] = {}
+    custom_objects: tuple[str, ...] = ()
+    allow_lambda: bool = False
+    signature: str | None = None
+    input_shapes: dict[str, tuple[int, ...]] = {}
+    required: tuple[str, ...] = ()
+    """Variants that were asked for by name: one that cannot be made fails the conversion, another is left out."""
+
+
+class ExportedVariant(Message, frozen=True):
+    """One model file of the folder, and its own tensors."""
+
+    id: str
+    file: str
+    minimum_engine: str
+    inputs: tuple[VariantTensor, ...]
+    outputs: tuple[VariantTensor, ...]
+
+
+class Exported(Message, frozen=True, tag="exported"):
+    """Answer to an `ExportRequest`."""
+
+    signature: Signature
+    variants: tuple[ExportedVariant, ...]
+    sets: tuple[SampleSet, ...]
+    left_out: dict[str, str] = {}
+    """Variants that could not be made and were not asked for by name, with the reason."""
+
+
+class RunRequest(Message, frozen=True, tag="run"):
+    """Run each variant in its engine on each set; `files` are the model files by variant id."""
+
+    signature: Signature
+    variants: tuple[Variant, ...]
+    files: dict[str, str]
+    sets: tuple[SampleSet, ...]
+    required: tuple[str, ...] = ()
+
+
+class Ran(Message, frozen=True, tag="ran"):
+    """Answer to a `RunRequest`: variant id → set id → output name → `.npy` file."""
+
+    outputs: dict[str, dict[str, dict[str, str]]]
+    left_out: dict[str, str] = {}
+    floats: dict[str, tuple[str, ...]] = {}
+    """Of each integer variant, the operations that stay float."""
+
+
+class SearchRequest(Message, frozen=True, tag="search"):
+    """Search for the smallest TFLite variant of `floats` within `max_drop`; `truth` and others are `.npy` files."""
+
+    signature: Signature
+    floats: ExportedVariant
+    sets: tuple[SampleSet, ...]
+    metric: str
+    output: str
+    truth: str
+    max_drop: float
+    reconstructed: str | None = None
+
+
+class TrialFacts(Message, frozen=True):
+    """One candidate of a search: the layers that stayed float, its size, its drop, or why it could not be used."""
+
+    precision: Precision
+    float_layers: tuple[str, ...]
+    size: int
+    drop: float | None
+    refused: str
+
+
+class SearchResult(Message, frozen=True, tag="found"):
+    """Answer to a `SearchRequest`: the variant to use, and all that was tried on the way."""
+
+    variant: ExportedVariant
+    trials: tuple[TrialFacts, ...]
+    float_layers: tuple[str, ...]
+
+
+class LayersRequest(Message, frozen=True, tag="layers"):
+    """Compare the layers of TFLite variants (`files` by id) with those of the float file, on one sample set."""
+
+    floats: ExportedVariant
+    files: dict[str, str]
+    set: SampleSet
+
+
+class LayerFacts(Message, frozen=True):
+    """How far a layer's output is from float, relative to its spread, and how much of that the layer itself added."""
+
+    name: str
+    error: float
+    own: float
+
+
+class Parted(Message, frozen=True, tag="parted"):
+    """Answer to a `LayersRequest`: the layers of each variant in the order in which they run."""
+
+    layers: dict[str, tuple[LayerFacts, ...]]
+
+
+class PartingRequest(Message, frozen=True, tag="parting"):
+    """Find where a variant parts from `source`, on a sample set at batch 1; `limit` is a share of a value's scale."""
+
+    source: ExportRequest
+    variant: ExportedVariant
+    set: SampleSet
+    limit: float
+
+
+class PartedAt(Message, frozen=True, tag="parted-at"):
+    """Answer to a `PartingRequest`: the first layer that differs, "" where all that can be told agrees."""
+
+    layer: str
+
+
+class SelfTestRequest(Message, frozen=True, tag="selftest"):
+    """Run the golden samples of a bundle file on all its variants."""
+
+    bundle: str
+
+
+class SelfTestPassed(Message, frozen=True, tag="passed"):
+    """Answer to a `SelfTestRequest` whose self-test passed."""
+
+
+class Failed(Message, frozen=True, tag="failed"):
+    """Answer of any child whose work failed for a known reason; `error` is a class of `edgemm.errors`."""
+
+    error: str
+    message: str
+
+
+EngineRequest = RunRequest | SelfTestRequest
+Answer = Exported | Ran | SearchResult | Parted | PartedAt | SelfTestPassed | Failed

@@ -1,0 +1,140 @@
+"""The sample inputs on which a source and its variants are compared. Pure.
+
+They are random from fixed seeds, or the user's own data. Every array here has shape [runs, *concrete shape of the
+tensor]: run i of a model takes `array[i]`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from edgemm.bundle.manifest import DType, Signature, TensorSpec
+from edgemm_converter.children.protocol import SampleSet, SetKind
+from edgemm_converter.data.arrays import Array, sample_shape, spread
+
+SEEDS = (1, 2, 3)
+RUNS_PER_SEED = {1: 4, 4: 1}
+"""By batch: as many samples of each."""
+
+MAX_GOLDEN_SAMPLES = 16
+MAX_CALIBRATION_SAMPLES = 512
+_IMAGE_SIZE, _SEQUENCE_LENGTH = 32, 16
+
+
+@dataclass(frozen=True)
+class InputSet:
+    """Inputs of `runs` runs, of `samples` samples in all."""
+
+    id: str
+    kind: SetKind
+    arrays: Mapping[str, Array]
+    runs: int
+    samples: int
+    seeds: tuple[int, ...] = field(default=())
+
+
+def input_sets(
+    signature: Signature, *, calibration: Mapping[str, Array] | None, evaluation: Mapping[str, Array] | None
+) -> tuple[InputSet, ...]:
+    """Return all sets of a conversion; the arrays of data are as `arrays.match` returns them."""
+    free = any(spec.shape[:1] == (-1,) for spec in signature.inputs)
+    sets = [_random(signature, calibration, batch=batch) for batch in (RUNS_PER_SEED if free else (1,))]
+    if calibration is not None:
+        chosen = _taken(calibration, limit=MAX_CALIBRATION_SAMPLES)
+        sets.append(_of_data("calibration", SetKind.CALIBRATION, signature, chosen))
+    if evaluation is not None:
+        sets.append(_of_data("evaluation", SetKind.EVALUATION, signature, evaluation))
+    return tuple(sets)
+
+
+def golden_set(sets: Sequence[SampleSet]) -> SampleSet:
+    """Return the set that golden samples are of: the user's data or, without, random ones, a sample a run."""
+    by_kind = {given.kind: given for given in reversed(sets)}
+    return by_kind.get(SetKind.CALIBRATION, by_kind[SetKind.RANDOM])
+
+
+def golden_runs(runs: int) -> npt.NDArray[np.int64]:
+    """Return which runs of a set are golden samples, where it has `runs` of them."""
+    return spread(runs, limit=MAX_GOLDEN_SAMPLES)
+
+
+def one_step_off(inputs: Mapping[str, Array]) -> dict[str, Array]:
+    """Return inputs of which each floating-point number is the next one up or down, at random from a fixed seed."""
+    rng = np.random.default_rng(0)
+
+    def move(array: Array) -> Array:
+        if array.dtype.kind != "f":
+            return array
+        limits = np.where(rng.random(array.shape) < 0.5, -np.inf, np.inf).astype(array.dtype)
+        moved: Array = np.nextafter(array, limits)
+        return moved
+
+    return {name: move(array) for name, array in inputs.items()}
+
+
+def _random(signature: Signature, calibration: Mapping[str, Array] | None, *, batch: int) -> InputSet:
+    each = RUNS_PER_SEED[batch]
+    arrays = {
+        spec.name: np.concatenate(
+            [
+                _draw(spec, np.random.default_rng([seed, batch, position]), runs=each, batch=batch, data=data)
+                for seed in SEEDS
+            ]
+        )
+        for position, (spec, data) in enumerate(_with_data(signature, calibration))
+    }
+    runs = each * len(SEEDS)
+    return InputSet(f"random-{batch}", SetKind.RANDOM, arrays, runs, runs * batch, SEEDS)
+
+
+def _of_data(set_id: str, kind: SetKind, signature: Signature, data: Mapping[str, Array]) -> InputSet:
+    arrays = {
+        spec.name: data[spec.name][:, np.newaxis] if spec.shape[:1] == (-1,) else data[spec.name]
+        for spec in signature.inputs
+    }
+    runs = len(next(iter(arrays.values())))
+    return InputSet(set_id, kind, arrays, runs, runs)
+
+
+def _taken(data: Mapping[str, Array], *, limit: int) -> dict[str, Array]:
+    return {name: array[spread(len(array), limit=limit)] for name, array in data.items()}
+
+
+def _with_data(signature: Signature, data: Mapping[str, Array] | None) -> Sequence[tuple[TensorSpec, Array | None]]:
+    return [(spec, data[spec.name] if data is not None else None) for spec in signature.inputs]
+
+
+def _draw(spec: TensorSpec, rng: np.random.Generator, *, runs: int, batch: int, data: Array | None) -> Array:
+    """Return random values: over the range of `data` where it is given, else what a model usually takes."""
+    shape = (runs, *_concrete(spec, batch=batch, data=data))
+    dtype = np.dtype(spec.dtype.value)
+    if spec.dtype is DType.BOOL:
+        return rng.integers(0, 2, shape).astype(bool)
+    if dtype.kind == "f":
+        values = rng.standard_normal(shape) if data is None else rng.uniform(data.min(), data.max(), shape)
+        return values.astype(dtype)
+    low, high = _integer_range(dtype) if data is None else (int(data.min()), int(data.max()))
+    return rng.integers(low, high, shape, dtype=dtype, endpoint=True)
+
+
+def _integer_range(dtype: np.dtype[np.generic]) -> tuple[int, int]:
+    """Return bytes for pixels, and otherwise small numbers, which are valid as indices of an embedding."""
+    if dtype.itemsize == 1:
+        info = np.iinfo(dtype.name)
+        return int(info.min), int(info.max)
+    return 0, 3
+
+
+def _concrete(spec: TensorSpec, *, batch: int, data: Array | None) -> tuple[int, ...]:
+    free = spec.shape[:1] == (-1,)
+    inner = sample_shape(spec)
+    if data is not None:
+        inner = data.shape[1:]
+    else:
+        usual = _IMAGE_SIZE if len(spec.shape) >= 4 else _SEQUENCE_LENGTH
+        inner = tuple(usual if d == -1 else d for d in inner)
+    return (batch, *inner) if free else inner

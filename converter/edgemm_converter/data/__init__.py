@@ -1,0 +1,1 @@
+"""The user's data as arrays: calibration and evaluation sets, images, tables, labels, pre-processing."""

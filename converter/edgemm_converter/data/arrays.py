@@ -1,0 +1,103 @@
+"""Array files that a user gives: `.npz` and `.npy` calibration and evaluation data, matched to a model's inputs.
+
+Files are read without pickle: an array file is data, never code.
+"""
+
+from __future__ import annotations
+
+import math
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from edgemm.bundle.manifest import TensorSpec
+from edgemm.errors import InputError
+
+Array: TypeAlias = npt.NDArray[Any]
+UNNAMED = ""
+
+
+def read(path: Path) -> dict[str, Array]:
+    """Read a `.npz` (name → array) or a `.npy` (its array is named `UNNAMED`).
+
+    Raises:
+        InputError: neither, damaged, empty, or with Python objects in it.
+    """
+    try:
+        with path.open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                return {UNNAMED: loaded}
+            arrays = {name: loaded[name] for name in loaded.files}
+    except OSError as err:
+        raise InputError(f"cannot read {path}: {err.strerror or err}; expected a .npz or .npy file") from err
+    except (ValueError, EOFError, zipfile.BadZipFile, KeyError) as err:
+        raise InputError(
+            f"{path}: expected a .npz or .npy file of numbers, found another kind of file, a damaged one, or one of "
+            "Python objects: write it with numpy.savez"
+        ) from err
+    if not arrays:
+        raise InputError(f"{path}: expected at least one array, found none")
+    return arrays
+
+
+def match(arrays: Mapping[str, Array], inputs: tuple[TensorSpec, ...], *, path: str) -> dict[str, Array]:
+    """Return the array of each input, in the input's dtype, all of one length.
+
+    One array for one input may have any name; several go by the names of the inputs. The first axis counts the
+    samples: it stands in the place of a variable batch, or before the shape of an input without one.
+
+    Raises:
+        InputError: names, shapes, dtypes or lengths do not fit, or a value is NaN or infinite.
+    """
+    alone = len(arrays) == len(inputs) == 1
+    named = {inputs[0].name: next(iter(arrays.values()))} if alone else dict(arrays)
+    expected, found = sorted(spec.name for spec in inputs), sorted(name or "one unnamed array" for name in named)
+    if expected != found:
+        raise InputError(f"{path}: expected one array for each input, {', '.join(expected)}; found {', '.join(found)}")
+    result = {spec.name: _fit(named[spec.name], spec, path=path) for spec in inputs}
+    lengths = {name: len(array) for name, array in result.items()}
+    if len(set(lengths.values())) != 1:
+        raise InputError(f"{path}: expected as many samples for each input, found {lengths}")
+    if not next(iter(lengths.values())):
+        raise InputError(f"{path}: expected at least one sample, found none")
+    return result
+
+
+def sample_shape(spec: TensorSpec) -> tuple[int, ...]:
+    """Return the shape of one sample in an array file: without the batch, where that is variable."""
+    return spec.shape[1:] if spec.shape[:1] == (-1,) else spec.shape
+
+
+def spread(count: int, *, limit: int) -> npt.NDArray[np.int64]:
+    """Return at most `limit` indices, spread evenly over `count` samples."""
+    return np.unique(np.linspace(0, count - 1, num=min(count, limit)).round().astype(np.int64))
+
+
+def _unfolded(lines: Array, shape: tuple[int, ...]) -> Array:
+    """Return the lines of a CSV in the shape of an input that has as many numbers, the last axis varying fastest."""
+    fits = -1 not in shape and lines.ndim == 2 and lines.shape[1] == math.prod(shape)
+    return lines.reshape(-1, *shape) if fits else lines
+
+
+def _fit(array: Array, spec: TensorSpec, *, path: str) -> Array:
+    shape, dtype = sample_shape(spec), np.dtype(spec.dtype.value)
+    array = _unfolded(array, shape) if path.lower().endswith(".csv") else array
+    good = array.ndim == len(shape) + 1 and all(d in (-1, n) for d, n in zip(shape, array.shape[1:], strict=True))
+    if not good:
+        wanted = ["samples", *("any" if d == -1 else d for d in shape)]
+        raise InputError(
+            f"{path}: input {spec.name!r}: expected shape [{', '.join(map(str, wanted))}], found {list(array.shape)}"
+        )
+    if not np.can_cast(array.dtype, dtype, casting="same_kind") or array.dtype.kind not in "biuf":
+        raise InputError(f"{path}: input {spec.name!r}: expected dtype {dtype}, found {array.dtype}: convert the array")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise InputError(f"{path}: input {spec.name!r}: expected finite numbers, found NaN or infinity")
+    cast = np.ascontiguousarray(array, dtype=dtype)
+    if array.dtype.kind in "iu" and not (cast == array).all():
+        raise InputError(f"{path}: input {spec.name!r}: expected {dtype}, found integers that do not fit into it")
+    return cast

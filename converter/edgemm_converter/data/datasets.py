@@ -1,0 +1,123 @@
+"""Calibration and evaluation data in every form that a user may have: .npz, .npy, CSV, a folder of images.
+
+Every form becomes arrays by input name, and `labels` where classes are known. Child processes read them as `.npz`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edgemm.errors import InputError
+from edgemm_converter.data import arrays, images, preprocessing, tables
+from edgemm_converter.data.arrays import Array
+from edgemm_converter.data.preprocessing import Declared
+
+LABELS = tables.LABELS
+_APART = 10.0
+"""From this ratio on, two sets of data are of another scale, such as 0-1 and 0-255."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Arrays [samples, …] by input name, `arrays.UNNAMED` for one without a name; and where they come from."""
+
+    path: Path
+    arrays: Mapping[str, Array]
+    labels: Array | None = None
+
+    def save(self, file: Path) -> None:
+        """Write everything as one `.npz`."""
+        everything = dict(self.arrays) if self.labels is None else {**self.arrays, LABELS: self.labels}
+        np.savez(file, **{name or "input": array for name, array in everything.items()})  # type: ignore[arg-type]
+
+
+def read(path: Path, *, declared: Declared, labels: Sequence[str] | None, labelled: bool) -> Dataset:
+    """Read data; `labelled` data have an array, a column or folders of classes, others leave them aside.
+
+    Raises:
+        InputError: damaged, empty, of another kind, or not as `declared`.
+    """
+    if path.is_dir():
+        return _images(path, declared, labels, labelled=labelled)
+    if path.suffix.lower() == ".csv":
+        found = tables.read(path, labels=labels, labelled=labelled)
+        classes = found.pop(LABELS, None)
+        return Dataset(path, _prepared(found, declared, path=path), classes)
+    found = arrays.read(path)
+    classes = found.pop(LABELS, None) if labelled else None
+    return Dataset(path, _prepared(found, declared, path=path), classes)
+
+
+def sample_digests(inputs: Mapping[str, Array]) -> list[bytes]:
+    """Return the SHA-256 of each sample over all inputs in the order of their names."""
+    count = len(next(iter(inputs.values())))
+    shas = [hashlib.sha256() for _ in range(count)]
+    for name in sorted(inputs):
+        for sha, sample in zip(shas, inputs[name], strict=True):
+            sha.update(np.ascontiguousarray(sample).tobytes())
+    return [sha.digest() for sha in shas]
+
+
+def shared_samples(calibration: Mapping[str, Array], evaluation: Mapping[str, Array]) -> int:
+    """Return how many evaluation samples are, to the bit, calibration samples too."""
+    known = set(sample_digests(calibration))
+    return sum(digest in known for digest in sample_digests(evaluation))
+
+
+def check_scales(calibration: Mapping[str, Array], evaluation: Mapping[str, Array], *, path: str) -> None:
+    """Check that calibration data vary, and lie on the scale of the evaluation data.
+
+    Raises:
+        InputError: they do not, so that quantization would cut values off or waste its steps.
+    """
+    for name, array in calibration.items():
+        if array.dtype.kind != "f":
+            continue
+        if array.min() == array.max() and len(array) > 1:
+            raise InputError(f"{path}: input {name!r} is {array.min():g} in every sample: expected real, varied inputs")
+        other = evaluation.get(name)
+        if other is None or not (spans := [_span(array), _span(other)]) or min(spans) == 0:
+            continue
+        if not 1 / _APART < spans[0] / spans[1] < _APART:
+            raise InputError(
+                f"{path}: input {name!r} ranges over {array.min():g} to {array.max():g} in the calibration data and "
+                f"over {other.min():g} to {other.max():g} in the evaluation data: scale both as the model expects"
+            )
+
+
+def _span(array: Array) -> float:
+    low, high = np.quantile(array, [0.01, 0.99])
+    return float(high - low)
+
+
+def _images(path: Path, declared: Declared, labels: Sequence[str] | None, *, labelled: bool) -> Dataset:
+    named = [(name, steps) for name, steps in declared.items() if steps.one_hot is None]
+    if len(named) != 1:
+        raise InputError(
+            f"{path}: a folder of images needs --preprocess with one table for the input that they make, "
+            f"found {len(named)}"
+        )
+    (name, steps) = named[0]
+    folder = images.read(path, steps, labels=labels if labelled else None)
+    return Dataset(path, {name: folder.samples}, folder.labels if labelled else None)
+
+
+def _prepared(found: Mapping[str, Array], declared: Declared, *, path: Path) -> dict[str, Array]:
+    """Apply one-hot encoding to integers, and hold other declared inputs to what images can become."""
+    alone = next(iter(declared)) if len(declared) == len(found) == 1 else None
+    result = dict(found)
+    for name, array in found.items():
+        target = name if name in declared else alone
+        if target is None:
+            continue
+        steps = declared[target]
+        if steps.one_hot is not None and array.dtype.kind in "iu":
+            result[name] = preprocessing.one_hot(array, depth=steps.one_hot, name=target, path=str(path))
+        elif steps.one_hot is None and array.size:
+            preprocessing.check_range(array, steps, name=target, path=str(path))
+    return result

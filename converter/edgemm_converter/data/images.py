@@ -1,0 +1,74 @@
+"""Folders of images as model inputs, decoded by Pillow. The classes are named after the images' folders."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from edgemm.bundle.manifest import ChannelOrder, ImageFit, Preprocessing, Resize
+from edgemm.errors import InputError
+from edgemm_converter.data import preprocessing
+from edgemm_converter.data.arrays import Array
+
+SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
+_FIT = {ImageFit.CROP: ImageOps.fit, ImageFit.PAD: ImageOps.pad}
+
+
+@dataclass(frozen=True)
+class Folder:
+    """Samples [images, …] in the order of their paths, and the class of each where they lie in folders of classes."""
+
+    samples: Array
+    labels: Array | None
+
+
+def read(path: Path, steps: Preprocessing, *, labels: Sequence[str] | None = None) -> Folder:
+    """Read all images below a folder.
+
+    Classes count in the order of `labels`, by default in that of their folders' names.
+
+    Raises:
+        InputError: there is none, one is damaged, sizes differ and nothing resizes them, or a folder is no label.
+    """
+    files = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
+    if not files:
+        raise InputError(f"{path}: expected a folder of images ({', '.join(SUFFIXES)}), found none in it")
+    made = [preprocessing.image(_decode(file, steps), steps) for file in files]
+    for file, sample in zip(files, made, strict=True):
+        if sample.shape != made[0].shape:
+            raise InputError(
+                f"{file}: expected all images of one size, {list(made[0].shape)}, found {list(sample.shape)}: "
+                "declare resize in --preprocess"
+            )
+    return Folder(np.stack(made), _classes(path, files, labels))
+
+
+def _decode(path: Path, steps: Preprocessing) -> Array:
+    try:
+        with Image.open(path) as opened:
+            upright = ImageOps.exif_transpose(opened).convert("L" if steps.channels is ChannelOrder.GRAY else "RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as err:
+        raise InputError(f"{path}: expected an image, found a damaged one or something else: {err}") from err
+    pixels = np.asarray(_resized(upright, steps.resize) if steps.resize else upright)
+    return pixels if pixels.ndim == 3 else pixels[..., np.newaxis]
+
+
+def _resized(image: Image.Image, size: Resize) -> Image.Image:
+    wanted = (size.width, size.height)
+    if size.fit is ImageFit.STRETCH:
+        return image.resize(wanted, Image.Resampling.BILINEAR)
+    return _FIT[size.fit](image, wanted, method=Image.Resampling.BILINEAR)
+
+
+def _classes(path: Path, files: Sequence[Path], labels: Sequence[str] | None) -> Array | None:
+    folders = [file.relative_to(path).parts[0] if file.parent != path else "" for file in files]
+    if "" in folders:
+        return None
+    names = list(labels) if labels else sorted(set(folders))
+    if unknown := sorted(set(folders) - set(names)):
+        raise InputError(f"{path}: folder {unknown[0]!r} is none of the labels: {', '.join(names)}")
+    return np.array([names.index(folder) for folder in folders], np.int64)

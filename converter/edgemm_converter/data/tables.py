@@ -1,0 +1,78 @@
+"""CSV files as model inputs: one sample per line, numbers alone, and an optional column `labels` of classes."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from edgemm.errors import InputError
+from edgemm_converter.data.arrays import UNNAMED, Array
+
+LABELS = "labels"
+
+
+def read(path: Path, *, labels: Sequence[str] | None = None, labelled: bool = True) -> dict[str, Array]:
+    """Read a CSV: its numbers as one array [lines, columns], and `labels` by index where a column has that name.
+
+    The first line may name the columns. A column of labels is left out where data are not `labelled`.
+
+    Raises:
+        InputError: not CSV, lines of other lengths, a cell that is no number, or a label that is none.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            lines = [line for line in csv.reader(file) if line]
+    except OSError as err:
+        raise InputError(f"cannot read {path}: {err.strerror}") from err
+    except (csv.Error, ValueError) as err:
+        raise InputError(f"{path}: expected a CSV file: {err}") from err
+    header = [cell.strip() for cell in lines[0]] if lines and not all(map(_is_number, lines[0])) else None
+    rows = lines[1:] if header else lines
+    if not rows:
+        raise InputError(f"{path}: expected lines of numbers, found none")
+    _check_lengths(path, rows, expected=len(header or rows[0]), first=2 if header else 1)
+    if header is None or LABELS not in header:
+        return {UNNAMED: _numbers(path, rows, first=2 if header else 1)}
+    column = header.index(LABELS)
+    values = [row[:column] + row[column + 1 :] for row in rows]
+    found = {UNNAMED: _numbers(path, values, first=2)}
+    return {**found, LABELS: _classes(path, [row[column].strip() for row in rows], labels)} if labelled else found
+
+
+def _check_lengths(path: Path, rows: Sequence[Sequence[str]], *, expected: int, first: int) -> None:
+    for number, row in enumerate(rows, start=first):
+        if len(row) != expected:
+            raise InputError(f"{path}, line {number}: expected {expected} cells as in the first, found {len(row)}")
+
+
+def _numbers(path: Path, rows: Sequence[Sequence[str]], *, first: int) -> Array:
+    for number, row in enumerate(rows, start=first):
+        for cell in row:
+            if not _is_number(cell):
+                raise InputError(f"{path}, line {number}: expected numbers, found {cell!r}")
+    values = np.array([[float(cell) for cell in row] for row in rows])
+    whole = np.isfinite(values).all() and (values == np.round(values)).all() and np.abs(values).max(initial=0) < 2**31
+    # Whole numbers alone are integers, so that indices of an embedding fit; an input of floats takes them too.
+    return values.astype(np.int32) if whole else values.astype(np.float32)
+
+
+def _classes(path: Path, cells: Sequence[str], labels: Sequence[str] | None) -> Array:
+    if all(map(_is_number, cells)):
+        found = np.array([float(cell) for cell in cells])
+        return found.astype(np.int64) if (found == np.round(found)).all() else found
+    if labels is None:
+        raise InputError(f"{path}: column {LABELS!r} has names, such as {cells[0]!r}: give --labels with their order")
+    if unknown := sorted(set(cells) - set(labels)):
+        raise InputError(f"{path}: {unknown[0]!r} in column {LABELS!r} is none of the labels: {', '.join(labels)}")
+    return np.array([list(labels).index(cell) for cell in cells], np.int64)
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""The draft of a bundle: manifest, documents, lineage and findings, from what was measured."""

@@ -1,0 +1,121 @@
+"""The draft of a bundle: judges the measurements, then builds the manifest and writes it with its blobs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from edgemm.bundle import write_bundle
+from edgemm.bundle.manifest import FORMAT, Engine, Evaluation, Manifest, Parity
+from edgemm_converter.children import samples
+from edgemm_converter.children.protocol import FINISHED, Exported, SetKind
+from edgemm_converter.drafting import bundle_documents, findings, lineage
+from edgemm_converter.job import source_artifact, variant_plan
+from edgemm_converter.job.job import ConversionJob
+from edgemm_converter.judging import assembly, evaluation
+from edgemm_converter.judging.assembly import BlobStore, Measured
+from edgemm_converter.verify.parent import EngineRun
+
+MINIMUM_RUNTIME = "0.1.0"
+_MEDIA_TYPES = {Engine.TFLITE: "application/x-tflite", Engine.ONNX: "application/onnx"}
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A bundle that is not yet where the user wants it."""
+
+    path: Path
+    manifest: Manifest
+    digest: str
+
+
+def draft(given: ConversionJob, exported: Exported, ran: EngineRun, folder: Path) -> Draft:
+    """Judge what the variants answered, and write a bundle of them into `folder`.
+
+    Raises:
+        ParityError: a variant computes something else than the source.
+        AccuracyError: a variant is worse than the source by more than was allowed.
+        InputError: labels do not fit the model.
+    """
+    parity = _parity(given, ran)
+    blobs = BlobStore()
+    for variant in ran.variants:
+        blobs.add(ran.files[variant.id].read_bytes(), _MEDIA_TYPES[variant.engine])
+    manifest = _manifest(given, exported, ran, blobs, parity=parity)
+    if given.max_drop is not None and manifest.evaluation is not None:
+        findings.check_drops(manifest.evaluation, max_drop=given.max_drop)
+    manifest = msgspec.structs.replace(
+        manifest, bundle_documents=bundle_documents.add(manifest, blobs), blobs=blobs.listed
+    )
+    path = folder / "draft.edgemm"
+    return Draft(path, manifest, write_bundle(path, manifest, blobs.content))
+
+
+def warnings(given: ConversionJob, manifest: Manifest, ran: EngineRun) -> tuple[str, ...]:
+    """Return what a user should know before trusting the figures."""
+    inputs = {m.set.kind: m.inputs for m in ran.measured}
+    return findings.warnings(
+        calibration=inputs.get(SetKind.CALIBRATION),
+        evaluated=inputs.get(SetKind.EVALUATION),
+        evaluation=manifest.evaluation,
+        max_drop=given.max_drop,
+        calibrated=_calibrated(given, manifest),
+        floats=ran.floats,
+        compared=[m.source for m in ran.measured if m.set.kind is not SetKind.EVALUATION],
+    )
+
+
+def _calibrated(given: ConversionJob, manifest: Manifest) -> list[str]:
+    """Return the variants whose ranges come from the calibration data; a finished file brings its own."""
+    return (
+        [] if given.format in FINISHED else [v.id for v in manifest.variants if v.precision in variant_plan.CALIBRATED]
+    )
+
+
+def _parity(given: ConversionJob, ran: EngineRun) -> tuple[Parity, ...]:
+    """Judge every variant: one that computes something else ends the conversion, asked for by name or not.
+
+    A finished file is its own source, and in parity with itself.
+    """
+    return () if given.format in FINISHED else assembly.compared(ran.variants, ran.measured)
+
+
+def _manifest(
+    given: ConversionJob, exported: Exported, ran: EngineRun, blobs: BlobStore, *, parity: tuple[Parity, ...]
+) -> Manifest:
+    by_kind = {m.set.kind: m for m in ran.measured}
+    golden_set = samples.golden_set([m.set for m in ran.measured])
+    scored = _evaluation(given, ran, by_kind.get(SetKind.EVALUATION))
+    calibration = by_kind.get(SetKind.CALIBRATION)
+    golden = assembly.golden_samples(ran.variants, next(m for m in ran.measured if m.set is golden_set), blobs)
+    profile = assembly.reference_profile(calibration, exported.signature, blobs) if calibration else None
+    return Manifest(
+        format=FORMAT,
+        name=given.name,
+        version=given.version,
+        minimum_runtime=MINIMUM_RUNTIME,
+        signature=exported.signature,
+        variants=ran.variants,
+        golden=golden,
+        parity=parity,
+        lineage=lineage.of(given),
+        blobs=blobs.listed,
+        labels=given.labels,
+        preprocessing=given.preprocessing or None,
+        licence=given.licence,
+        evaluation=scored,
+        reference_profile=profile,
+        created=lineage.created(),
+    )
+
+
+def _evaluation(given: ConversionJob, ran: EngineRun, data: Measured | None) -> Evaluation | None:
+    if given.evaluation is None or data is None:
+        return None
+    asked = evaluation.question(
+        given.metric, given.evaluation.labels, inputs=data.inputs, outputs=data.source, output=given.evaluated_output,
+        path=str(given.evaluation.path),
+    )  # fmt: skip
+    return assembly.evaluated(ran.variants, data, asked, digest=source_artifact.digest(given.evaluation.path))

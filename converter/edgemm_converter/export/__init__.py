@@ -1,0 +1,1 @@
+"""Conversion of a loaded source to TFLite and ONNX files, in a child process."""

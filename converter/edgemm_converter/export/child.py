@@ -1,0 +1,32 @@
+"""The child process that opens a source model.
+
+It is run as `python -m edgemm_converter.export.child FOLDER PARENT`. It detects the kind of the source first, since
+that decides what must be imported, and how: Keras 2 models need tf-keras in the place of Keras 3, and finished
+`.tflite` and `.onnx` files need no TensorFlow at all.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgemm_converter.children import childside
+from edgemm_converter.children.child import Progress
+from edgemm_converter.children.protocol import FINISHED, Exported, ExportRequest
+from edgemm_converter.job import dialect
+
+
+def export(request: ExportRequest, folder: Path, progress: Progress) -> Exported:
+    """Hand the request to the part that opens this kind of source."""
+    if request.format in FINISHED:
+        from edgemm_converter.export import finished
+
+        return finished.export(request, folder, progress)
+    if dialect.is_keras_2(Path(request.source), request.format):
+        dialect.choose_keras_2()
+    from edgemm_converter.export import export as export_worker
+
+    return export_worker.export(request, folder, progress)
+
+
+if __name__ == "__main__":
+    childside.serve(ExportRequest, export)

@@ -1,0 +1,191 @@
+"""The export of a source model: loads it, runs it and converts it, in the child process `export.child`.
+
+Imports TensorFlow.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from edgemm.bundle.manifest import Engine, Precision
+from edgemm.errors import ConversionError, InputError
+from edgemm_converter.children import array_files, samples, staged
+from edgemm_converter.children.child import Progress
+from edgemm_converter.children.protocol import Exported, ExportedVariant, ExportRequest, SampleSet, SetKind
+from edgemm_converter.children.samples import InputSet
+from edgemm_converter.data import arrays
+from edgemm_converter.data.arrays import Array
+from edgemm_converter.export import onnx, quantization, tflite
+from edgemm_converter.export.tflite import FileTensors
+from edgemm_converter.formats import tflite_file
+from edgemm_converter.judging import parity
+from edgemm_converter.sources import loading
+from edgemm_converter.sources.served_function import SourceFunction
+
+_NOISE_RUNS, _REAL_NOISE_RUNS = 6, 64
+"""Of each set, spread over its seeds; parity allows eight times what they show. Real data are less alike than noise."""
+
+_BATCH = 16
+"""Runs that are one batch, as memory allows."""
+
+
+def export(request: ExportRequest, folder: Path, progress: Progress) -> Exported:
+    """Load the source, save its outputs on all sample sets, and write a file for each variant.
+
+    The source runs in a thread beside the conversion, which keeps no more than one core busy.
+    """
+    progress("loading the source model")
+    model = loading.load(request, folder)
+    sets = _input_sets(request, model)
+    # A function that is traced already: what is set for tracing while variants are made does not reach it.
+    function = model.function(batch=None).get_concrete_function()
+    calibration = next((s for s in sets if s.kind is SetKind.CALIBRATION), None)
+    maker = _Maker(model, calibration, folder)
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        progress("running the source model")
+        running = beside.submit(lambda: tuple(_run_source(model, function, sets, folder, request=request)))
+        try:
+            variants, refused = _make(request, maker, progress)
+        finally:
+            stored = running.result()  # where both fail, that the source itself does is the reason
+    if not variants:
+        raise next(iter(refused.values()))
+    left_out = {variant_id: str(err) for variant_id, err in refused.items()}
+    return Exported(signature=model.signature, variants=tuple(variants), sets=stored, left_out=left_out)
+
+
+def _make(
+    request: ExportRequest, maker: _Maker, progress: Progress
+) -> tuple[list[ExportedVariant], dict[str, ConversionError]]:
+    """Make the variants; return those that can be made, and why the others cannot."""
+    variants: list[ExportedVariant] = []
+    refused: dict[str, ConversionError] = {}
+    for variant_id in request.variants:
+        progress(f"converting to {variant_id}")
+        try:
+            variants.append(maker.make(variant_id))
+        except ConversionError as err:
+            refused[variant_id] = err
+            if variant_id in request.required:
+                raise
+    return variants, refused
+
+
+def _input_sets(request: ExportRequest, model: SourceFunction) -> tuple[InputSet, ...]:
+    inputs = model.signature.inputs
+    calibration, evaluated = staged.matched(request, inputs)
+    return samples.input_sets(model.signature, calibration=calibration, evaluation=evaluated)
+
+
+def _whose(given: InputSet, request: ExportRequest) -> str:
+    """Say what inputs these are, and what to do about them."""
+    if given.kind is SetKind.EVALUATION and request.evaluation is not None:
+        return f"the inputs of {request.evaluation.shown} (give values that it takes)"
+    if request.calibration is not None:
+        return f"inputs in the range of {request.calibration.shown} (give values that it takes)"
+    return "random inputs (give --calibration with valid ones)"
+
+
+def _reason(err: BaseException) -> str:
+    """Return what TensorFlow found, without the source lines around it: it stands before the node's name."""
+    lines = [" ".join(line.split()) for line in str(err).splitlines() if line.strip()]
+    named = next((i for i, line in enumerate(lines) if i and line.startswith("[[{{")), None)
+    text = re.sub(r"\{\{[^}]*\}\} ?", "", " ".join(lines) if named is None else lines[named - 1])
+    return text[:200]
+
+
+def _run_source(
+    model: SourceFunction, function: Any, sets: Iterable[InputSet], folder: Path, *, request: ExportRequest
+) -> Iterable[SampleSet]:
+    for position, given in enumerate(sets):
+        try:
+            outputs = array_files.answers(lambda run: model.run(function, run), given.arrays)
+            noise = _noise(model, function, given, outputs)
+        except (tf.errors.OpError, ValueError) as err:
+            raise InputError(f"the source model itself fails on {_whose(given, request)}: {_reason(err)}") from err
+        parity.check_finite(outputs, whose="the source model", data=given.kind)
+        yield array_files.stored(given, outputs, folder, number=position, noise=noise)
+
+
+def _noise(model: SourceFunction, function: Any, given: InputSet, outputs: Mapping[str, Array]) -> dict[str, float]:
+    """Return how far each output of the source moves by rounding: inputs one step off, run as one batch where free."""
+    if given.kind is SetKind.EVALUATION:
+        return {}
+    real = given.kind is SetKind.CALIBRATION
+    some = arrays.spread(given.runs, limit=_REAL_NOISE_RUNS if real else _NOISE_RUNS)
+    moved = samples.one_step_off({name: array[some] for name, array in given.arrays.items()})
+    expected = {name: array[some] for name, array in outputs.items()}
+    if all(spec.shape[:1] == (-1,) for spec in (*model.signature.inputs, *model.signature.outputs)):
+        found = _in_batches(model, function, moved, expected)
+    else:
+        found = array_files.answers(lambda run: model.run(function, run), moved)
+    return {name: parity.largest_error(array, found[name]) for name, array in expected.items()}
+
+
+def _in_batches(
+    model: SourceFunction, function: Any, inputs: Mapping[str, Array], like: Mapping[str, Array]
+) -> dict[str, Array]:
+    """Return the outputs of all runs, shaped as those in `like`, some runs at a time as one batch."""
+    count = len(next(iter(inputs.values())))
+    merged = [
+        model.run(
+            function, {name: array[i : i + _BATCH].reshape(-1, *array.shape[2:]) for name, array in inputs.items()}
+        )
+        for i in range(0, count, _BATCH)
+    ]
+    return {name: np.concatenate([one[name] for one in merged]).reshape(array.shape) for name, array in like.items()}
+
+
+@dataclass
+class _Maker:
+    """Makes variants of one source; the float TFLite file, which others are made from, is made once."""
+
+    model: SourceFunction
+    calibration: InputSet | None
+    folder: Path
+    floats: bytes | None = None
+
+    def make(self, variant_id: str) -> ExportedVariant:
+        """Write the file of one variant.
+
+        Raises:
+            ConversionError: it cannot be made.
+        """
+        engine, _, precision = variant_id.partition(":")
+        if Engine(engine) is Engine.ONNX:
+            file, tensors, minimum = onnx.convert(self.model), onnx.describe(self.model), onnx.MINIMUM_ENGINE
+        else:
+            self.floats = self.floats or tflite.convert_float(self.model)
+            file, tensors = _tflite(self.floats, Precision(precision), self.model, self.calibration)
+            minimum = tflite_file.minimum_engine(file)
+        name = f"{variant_id.replace(':', '-')}.model"
+        (self.folder / name).write_bytes(file)
+        return ExportedVariant(
+            id=variant_id, file=name, minimum_engine=minimum, inputs=tensors.inputs, outputs=tensors.outputs
+        )
+
+
+def _tflite(
+    floats: bytes, precision: Precision, model: SourceFunction, calibration: InputSet | None
+) -> tuple[bytes, FileTensors]:
+    described = tflite.describe(floats, model)
+    if precision is Precision.FLOAT32:
+        return floats, described
+    named = None
+    if calibration is not None:
+        named = {model.input_ids[name]: array for name, array in calibration.arrays.items()}
+    file = quantization.quantize(floats, precision, calibration=named)
+    if not file:
+        raise ConversionError(f"TFLite {precision}: the quantizer gave an empty file; leave this precision out")
+    tensors = tflite.describe(file, model)
+    quantization.check_dtypes(tensors, described, precision)
+    quantization.check_weights(file, precision)
+    return file, tensors

@@ -1,0 +1,103 @@
+"""Finished `.tflite` and `.onnx` files: each is run in its own engine and packaged unchanged, byte for byte.
+
+The file is its own source: the golden outputs are its own, and there is no other model to compare it with. A quantized
+file is served in real numbers, as every variant is. This runs in the child process and imports no TensorFlow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from edgemm.bundle.manifest import DType, Engine, Signature, TensorSpec, Variant, VariantTensor
+from edgemm.canonical import sha256
+from edgemm.errors import EdgemmError, InputError
+from edgemm_converter.children import array_files, samples, staged
+from edgemm_converter.children.child import Progress
+from edgemm_converter.children.protocol import (
+    Exported,
+    ExportedVariant,
+    ExportRequest,
+    SampleSet,
+    SetKind,
+    SourceFormat,
+)
+from edgemm_converter.children.samples import InputSet
+from edgemm_converter.data.arrays import Array
+from edgemm_converter.formats import onnx_file, tflite_file
+from edgemm_converter.judging import parity
+from edgemm_runtime import engines
+
+_READERS = {SourceFormat.TFLITE: tflite_file.read, SourceFormat.ONNX: onnx_file.read}
+_USUAL_DEVIATIONS = 3.0
+
+
+def export(request: ExportRequest, folder: Path, progress: Progress) -> Exported:
+    """Read the file, run it in its engine on all sample sets, and hand it on unchanged.
+
+    Raises:
+        InputError: it is damaged, or its engine cannot run it.
+    """
+    progress("reading the finished model file")
+    path = Path(request.source)
+    data = path.read_bytes()
+    file = _READERS[request.format](path, data, signature=request.signature)
+    engine = Engine(request.format.value)
+    variant = Variant(
+        id=f"{engine}:{file.precision}", engine=engine, precision=file.precision,
+        minimum_engine=file.minimum_engine, blob=sha256(data), inputs=file.inputs, outputs=file.outputs,
+    )  # fmt: skip
+    signature = Signature(inputs=_served(file.inputs), outputs=_served(file.outputs))
+    wanted = _sets(request, variant, signature)
+    progress(f"running {variant.id} in its engine")
+    try:
+        model = engines.load(variant, signature, data)
+        sets = tuple(_run(model, given, folder, number=i) for i, given in enumerate(wanted))
+    except EdgemmError as err:
+        raise InputError(f"{path}: its own engine does not run it: {err}") from err
+    name = f"{variant.id.replace(':', '-')}.model"
+    (folder / name).write_bytes(data)
+    exported = ExportedVariant(
+        id=variant.id, file=name, minimum_engine=file.minimum_engine, inputs=file.inputs, outputs=file.outputs
+    )
+    return Exported(signature=signature, variants=(exported,), sets=sets)
+
+
+def _served(tensors: Iterable[VariantTensor]) -> tuple[TensorSpec, ...]:
+    """Return the served tensors: real numbers where the file's are quantized."""
+    return tuple(
+        TensorSpec(name=t.name, dtype=DType.FLOAT32 if t.quantization else t.dtype, shape=t.shape) for t in tensors
+    )
+
+
+def _sets(request: ExportRequest, variant: Variant, signature: Signature) -> list[InputSet]:
+    calibration, evaluated = staged.matched(request, signature.inputs)
+    sets = samples.input_sets(signature, calibration=calibration, evaluation=evaluated)
+    return [given if calibration is not None else _within_range(given, variant) for given in sets]
+
+
+def _within_range(given: InputSet, variant: Variant) -> InputSet:
+    """Spread standard normal values over what a quantized input can hold, of which they would fill a corner."""
+    if given.kind is not SetKind.RANDOM:
+        return given
+    tensors = {t.name: t for t in variant.inputs}
+    spread = {name: _spread(array, tensors[name]) for name, array in given.arrays.items()}
+    return InputSet(given.id, given.kind, spread, given.runs, given.samples, given.seeds)
+
+
+def _spread(array: Array, tensor: VariantTensor) -> Array:
+    if tensor.quantization is None:
+        return array
+    info, scale = np.iinfo(tensor.dtype.value), tensor.quantization.scale
+    low, high = ((bound - tensor.quantization.zero_point) * scale for bound in (info.min, info.max))
+    share = np.clip(array / (2 * _USUAL_DEVIATIONS) + 0.5, 0, 1)
+    values: Array = (low + share * (high - low)).astype(array.dtype)
+    return values
+
+
+def _run(model: engines.LoadedModel, given: InputSet, folder: Path, *, number: int) -> SampleSet:
+    outputs = array_files.answers(model.run, given.arrays)
+    parity.check_finite(outputs, whose="the model file", data=given.kind)
+    return array_files.stored(given, outputs, folder, number=number, noise={})

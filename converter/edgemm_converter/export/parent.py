@@ -1,0 +1,54 @@
+"""The parent's side of an export: has a child process load, run and convert the source model.
+
+The answer holds the signature, the source's outputs on all samples, and one file per variant.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgemm_converter.children.child import ChildLimits, Progress, run_child
+from edgemm_converter.children.protocol import Exported, ExportRequest, StagedData
+from edgemm_converter.data import labels
+from edgemm_converter.data.datasets import Dataset
+from edgemm_converter.job.job import ConversionJob
+
+_WORKER = "edgemm_converter.export.child"
+
+
+def export(given: ConversionJob, folder: Path, *, limits: ChildLimits, progress: Progress) -> Exported:
+    """Have the source loaded, run and converted; the files are in `folder`.
+
+    Raises:
+        InputError: the source cannot be opened, or data or labels do not fit it.
+        ConversionError: no variant can be made of it.
+    """
+    exported = run_child(_WORKER, request(given, folder), folder=folder, limits=limits, progress=progress)
+    assert isinstance(exported, Exported)
+    if given.labels is not None:
+        labels.check(given.labels, exported.signature)
+    return exported
+
+
+def request(given: ConversionJob, folder: Path) -> ExportRequest:
+    """Return what the child that opens the source is asked; the user's data are put into `folder`."""
+    return ExportRequest(
+        source=str(given.source.resolve()),
+        format=given.format,
+        variants=given.exported_variants,
+        calibration=_staged(given.calibration, folder / "calibration.npz"),
+        evaluation=_staged(given.evaluation, folder / "evaluation.npz"),
+        preprocessing=given.preprocessing,
+        custom_objects=given.custom_objects,
+        allow_lambda=given.allow_lambda,
+        signature=given.signature,
+        input_shapes=given.input_shapes,
+        required=given.required,
+    )
+
+
+def _staged(data: Dataset | None, file: Path) -> StagedData | None:
+    if data is None:
+        return None
+    data.save(file)
+    return StagedData(file=str(file), shown=str(data.path))

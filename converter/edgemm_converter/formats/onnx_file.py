@@ -1,0 +1,92 @@
+"""The reader of ONNX files: their tensors, their precision and the engine version that they need.
+
+Needs onnx, and no TensorFlow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
+
+from edgemm.bundle.manifest import DType, Precision, VariantTensor
+from edgemm.errors import InputError
+from edgemm_converter.formats.tflite_file import FinishedFile
+
+# The first ONNX Runtime of each opset: onnxruntime.ai/docs/reference/compatibility.html.
+_ENGINES = (
+    (17, "1.12.0"),
+    (18, "1.14.0"),
+    (19, "1.15.0"),
+    (20, "1.17.0"),
+    (21, "1.18.0"),
+    (22, "1.20.0"),
+    (23, "1.22.0"),
+)
+_INTEGER_NODES = {"QuantizeLinear", "QLinearConv", "QLinearMatMul"}
+_DYNAMIC_NODES = {"DynamicQuantizeLinear", "MatMulInteger", "ConvInteger", "DequantizeLinear", "MatMulNBits"}
+
+
+def read(path: Path, data: bytes, *, signature: str | None) -> FinishedFile:
+    """Describe an `.onnx` file, which has one signature.
+
+    Raises:
+        InputError: it is damaged, keeps weights in other files, or a tensor is not of numbers.
+    """
+    if signature is not None:
+        raise InputError(f"{path}: --signature {signature}: an ONNX file has one signature, without a name")
+    try:
+        proto = onnx.load_model_from_string(data)
+        outside = [t.name for t in proto.graph.initializer if t.data_location == onnx.TensorProto.EXTERNAL]
+        if not outside:
+            onnx.checker.check_model(proto)
+    except (DecodeError, onnx.checker.ValidationError, ValueError) as err:
+        reason = " ".join(str(err).split())[:200]
+        raise InputError(f"{path}: the file is cut short or damaged ({reason}); export it again") from err
+    if outside:
+        raise InputError(
+            f"{path}: {len(outside)} weights lie in other files; expected one file: save it without external data"
+        )
+    constants = {t.name for t in proto.graph.initializer}
+    return FinishedFile(
+        _precision(proto),
+        _minimum_engine(proto),
+        _tensors(path, (v for v in proto.graph.input if v.name not in constants)),
+        _tensors(path, proto.graph.output),
+    )
+
+
+def _tensors(path: Path, values: Iterable[Any]) -> tuple[VariantTensor, ...]:
+    found = []
+    for value in values:
+        kind = value.type.tensor_type
+        try:
+            dtype = DType(np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)).name)
+        except (ValueError, KeyError, TypeError) as err:
+            raise InputError(f"{path}: tensor {value.name!r} is not of numbers; edgemm serves numbers") from err
+        if not kind.HasField("shape"):
+            raise InputError(f"{path}: tensor {value.name!r} has no shape: export the model with fixed shapes")
+        shape = tuple(int(d.dim_value) if d.HasField("dim_value") and d.dim_value > 0 else -1 for d in kind.shape.dim)
+        found.append(VariantTensor(name=value.name, tensor=value.name, dtype=dtype, shape=shape))
+    return tuple(found)
+
+
+def _precision(proto: Any) -> Precision:
+    operations = {node.op_type for node in proto.graph.node}
+    if operations & _INTEGER_NODES:
+        return Precision.INT8
+    if operations & _DYNAMIC_NODES:
+        return Precision.INT8_DYNAMIC
+    heavy = max(proto.graph.initializer, key=lambda t: np.prod(t.dims), default=None)
+    if heavy is not None and heavy.data_type == onnx.TensorProto.FLOAT16:
+        return Precision.FLOAT16
+    return Precision.FLOAT32
+
+
+def _minimum_engine(proto: Any) -> str:
+    opset = max((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), default=0)
+    return next((engine for known, engine in _ENGINES if opset <= known), _ENGINES[-1][1])

@@ -1,0 +1,174 @@
+"""The reader of TFLite files: their signatures, tensors and precision, and the engine version that they need.
+
+Needs LiteRT, and no TensorFlow.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.interpreter import Interpreter
+
+from edgemm.bundle.manifest import DType, Precision, Quantization, VariantTensor
+from edgemm.errors import InputError
+from edgemm.versions import release_tuple
+from edgemm_converter.job import naming
+
+# LiteRT counts anew from 1.0, which had all that TensorFlow Lite 2.17 had; the file speaks of TensorFlow's numbers.
+# What came before LiteRT counts from 0 in a manifest: TensorFlow Lite 2.3.0 is 0.2.3.0.
+_TFLITE_OF_LITERT_1 = (2, 17)
+_LITERT_1, _LITERT_2 = "1.0.0", "2.1.0"
+_DEFAULT_SIGNATURE = "serving_default"
+_OF_FLOATS = (Precision.FLOAT32, Precision.FLOAT16)
+_SMALL_INTEGERS = (schema.TensorType.INT8, schema.TensorType.UINT8, schema.TensorType.INT4)
+
+
+@dataclass(frozen=True)
+class FinishedFile:
+    """A model file that needs no conversion, and what it says of itself."""
+
+    precision: Precision
+    minimum_engine: str
+    inputs: tuple[VariantTensor, ...]
+    outputs: tuple[VariantTensor, ...]
+
+
+def read(path: Path, data: bytes, *, signature: str | None) -> FinishedFile:
+    """Describe a `.tflite` file, by one signature of it or, without signatures, by its tensors' own names.
+
+    Raises:
+        InputError: it is damaged, or has no such signature.
+    """
+    try:
+        interpreter = Interpreter(model_content=data)
+        interpreter.allocate_tensors()
+        model = schema.ModelT.InitFromPackedBuf(data, 0)
+    except (ValueError, RuntimeError, IndexError, TypeError, AttributeError, struct.error) as err:
+        reason = " ".join(str(err).split())[:200]
+        raise InputError(
+            f"{path}: LiteRT cannot open the file: it is damaged, cut short, or needs operations that are no builtins "
+            f"({reason}); export it again"
+        ) from err
+    inputs, outputs = _sides(path, interpreter, signature)
+    return FinishedFile(_precision(model), minimum_engine(data), inputs, outputs)
+
+
+def minimum_engine(file: bytes) -> str:
+    """Return the oldest engine that runs a file, from the metadata that the converter put into it.
+
+    That is LiteRT, or for floats a TensorFlow Lite before it (`0.2.3.0`). Integers need LiteRT: older kernels round
+    them otherwise, by up to 8 steps of an output, and a quantizer leaves the metadata of the float file.
+    """
+    flat = schema.ModelT.InitFromPackedBuf(file, 0)
+    for entry in flat.metadata or ():
+        if entry.name == b"min_runtime_version":
+            text = bytes(flat.buffers[entry.buffer].data).rstrip(b"\0").decode("ascii", "replace")
+            if (0,) < release_tuple(text)[:2] <= _TFLITE_OF_LITERT_1:
+                return f"0.{text}" if _precision(flat) in _OF_FLOATS else _LITERT_1
+    return _LITERT_2
+
+
+def tensor(name: str, detail: Mapping[str, Any]) -> VariantTensor:
+    """Return a tensor as an interpreter describes it, under the name that the signature gives it.
+
+    Raises:
+        ValueError: its dtype is none that edgemm serves.
+    """
+    scale, zero_point = detail["quantization"]
+    return VariantTensor(
+        name=name,
+        tensor=detail["name"],
+        dtype=DType(np.dtype(detail["dtype"]).name),
+        shape=tuple(int(d) for d in detail["shape_signature"]),
+        quantization=Quantization(scale=float(scale), zero_point=int(zero_point)) if scale else None,
+    )
+
+
+def float_operations(file: bytes) -> tuple[str, ...]:
+    """Return the operations of a file's main graph that compute floats: the kind of each, and what it gives."""
+    model = schema.ModelT.InitFromPackedBuf(file, 0)
+    graph = model.subgraphs[0]
+    kinds = {number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)}
+    found: list[str] = []
+    for operation in graph.operators:
+        kind = model.operatorCodes[operation.opcodeIndex].builtinCode
+        given = [graph.tensors[index] for index in _indices(operation.outputs)[:1]]  # some give nothing
+        if kind != schema.BuiltinOperator.DEQUANTIZE:
+            names = [naming.readable(t.name.decode()) for t in given if t.type == schema.TensorType.FLOAT32]
+            found.extend(f"{kinds[kind]} at {name}" for name in names)
+    return tuple(found)
+
+
+def _indices(found: Any) -> list[int]:
+    return [] if found is None else [int(index) for index in found]
+
+
+def content_bytes(buffer: Any) -> int:
+    """Return how long a buffer's content is, which lies in it or, in large files, behind the flatbuffer."""
+    return int(buffer.size) if buffer.offset > 1 else 0 if buffer.data is None else len(buffer.data)
+
+
+def _sides(path: Path, interpreter: Any, wanted: str | None) -> tuple[tuple[VariantTensor, ...], ...]:
+    signatures = sorted(interpreter.get_signature_list())
+    key = wanted or (_DEFAULT_SIGNATURE if _DEFAULT_SIGNATURE in signatures else "")
+    if not key and len(signatures) == 1:
+        key = signatures[0]
+    if key not in signatures and (key or signatures):
+        raise InputError(
+            f"{path}: expected a signature {key or _DEFAULT_SIGNATURE!r}, found {', '.join(signatures) or 'none'}; "
+            "choose one with --signature"
+        )
+    if not key:
+        return tuple(_unsigned(path, d) for d in (interpreter.get_input_details(), interpreter.get_output_details()))
+    runner = interpreter.get_signature_runner(key)
+    return tuple(
+        _tensors(path, details.items()) for details in (runner.get_input_details(), runner.get_output_details())
+    )
+
+
+def _unsigned(path: Path, details: Iterable[Mapping[str, Any]]) -> tuple[VariantTensor, ...]:
+    found = list(details)
+    names = naming.unique(_plain(detail["name"]) for detail in found)
+    return _tensors(path, zip(names, found, strict=True))
+
+
+def _plain(name: str) -> str:
+    """Return a tensor's name without what the converter put around it."""
+    return name.removeprefix(f"{_DEFAULT_SIGNATURE}_").split(":", maxsplit=1)[0] or "tensor"
+
+
+def _tensors(path: Path, named: Iterable[tuple[str, Mapping[str, Any]]]) -> tuple[VariantTensor, ...]:
+    try:
+        return tuple(tensor(name, detail) for name, detail in named)
+    except (ValueError, TypeError) as err:
+        raise InputError(f"{path}: a tensor of the file is not of numbers: {err}; edgemm serves numbers") from err
+
+
+def _precision(model: Any) -> Precision:
+    """Tell the precision from the tensors: what the weights are, and what the operations compute in."""
+    tensors = [t for graph in model.subgraphs for t in graph.tensors]
+    weights = [t for t in tensors if content_bytes(model.buffers[t.buffer])]
+    heavy = max(weights, key=lambda t: math.prod(t.shape if t.shape is not None else ()), default=None)
+    activations = {t.type for t in tensors if not content_bytes(model.buffers[t.buffer]) and _has_scale(t)}
+    kinds = {t.type for t in weights if _has_scale(t)}
+    if schema.TensorType.INT16 in activations:
+        return Precision.INT16X8
+    if activations & set(_SMALL_INTEGERS):
+        return Precision.INT8
+    if kinds & set(_SMALL_INTEGERS):
+        return Precision.INT8_DYNAMIC
+    if heavy is not None and heavy.type == schema.TensorType.FLOAT16:
+        return Precision.FLOAT16
+    return Precision.FLOAT32
+
+
+def _has_scale(found: Any) -> bool:
+    quantization = found.quantization
+    return quantization is not None and quantization.scale is not None and len(quantization.scale) > 0

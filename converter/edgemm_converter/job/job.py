@@ -1,0 +1,182 @@
+"""The job of a conversion: all options, checked before anything heavy starts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgemm.bundle.manifest import Engine, Preprocessing, check_model_name
+from edgemm.errors import EnvironmentFailure, InputError
+from edgemm.versions import Version
+from edgemm_converter.children.protocol import FINISHED, SourceFormat
+from edgemm_converter.data import datasets, preprocessing
+from edgemm_converter.data import labels as label_file
+from edgemm_converter.data.datasets import Dataset
+from edgemm_converter.job import naming, variant_plan
+from edgemm_converter.job import source_artifact as source
+from edgemm_converter.job.options import ConversionOptions, check_names
+from edgemm_converter.job.variant_plan import VariantPlan
+from edgemm_converter.judging.metrics import Metric
+
+DEFAULT_MAX_DROP = 0.005
+_FIRST_VERSION = "0.1.0"
+
+
+@dataclass(frozen=True)
+class ConversionJob:
+    """What was asked for, checked."""
+
+    source: Path
+    format: SourceFormat
+    output: Path
+    name: str
+    version: str
+    plans: tuple[VariantPlan, ...]
+    required: tuple[str, ...]
+    signature: str | None
+    input_shapes: dict[str, tuple[int, ...]]
+    calibration: Dataset | None
+    evaluation: Dataset | None
+    evaluated_output: str | None
+    metric: Metric
+    max_drop: float | None
+    search: bool
+    """Whether the smallest TFLite variant within `max_drop` is searched for."""
+
+    preprocessing: dict[str, Preprocessing]
+    report: Path | None
+    labels: tuple[str, ...] | None
+    custom_objects: tuple[str, ...]
+    allow_lambda: bool
+    licence: str | None
+
+    @property
+    def exported_variants(self) -> tuple[str, ...]:
+        """Ids of what is exported from the source; a search and a report need the float TFLite file too."""
+        planned = tuple(p.id for p in self.plans)
+        compared = self.report is not None and any(p.engine is Engine.TFLITE for p in self.plans)
+        needed = (self.search or compared) and variant_plan.FLOATS.id not in planned
+        return (variant_plan.FLOATS.id, *planned) if needed else planned
+
+
+def check(path: Path, options: ConversionOptions) -> ConversionJob:
+    """Return what was asked for, after all checks that need nothing heavy.
+
+    Raises:
+        InputError: what was given can never work.
+        EnvironmentFailure: the output cannot be written.
+        TypeError: there is no option of that name.
+    """
+    check_names(options)
+    kind = source.detect(path)
+    plans = _plans(path, kind, options)
+    name, version = _identity(path, options)
+    report = _given_path(options.get("report"))
+    output = _given_path(options.get("output")) or Path(naming.bundle_file(name, version))
+    for file in (output, report):
+        if file is not None:
+            _check_output(file)
+    _check_budget(options)
+    declared = preprocessing.read(file) if (file := _given_path(options.get("preprocess"))) is not None else {}
+    labels = _labels(options.get("labels"))
+    search = variant_plan.AUTO in options.get("precisions", ())
+    max_drop = options.get("max_drop")
+    return ConversionJob(
+        source=path,
+        format=kind,
+        output=output,
+        name=name,
+        version=version,
+        plans=plans,
+        required=_required(plans, options),
+        signature=options.get("signature"),
+        input_shapes={name: tuple(shape) for name, shape in (options.get("input_shapes") or {}).items()},
+        calibration=_data(options.get("calibration"), declared=declared, labels=labels, labelled=False),
+        evaluation=_data(options.get("evaluation"), declared=declared, labels=labels, labelled=True),
+        evaluated_output=options.get("evaluated_output"),
+        metric=_metric(options.get("metric", Metric.ACCURACY)),
+        max_drop=DEFAULT_MAX_DROP if search and max_drop is None else max_drop,
+        search=search,
+        preprocessing=declared,
+        report=report,
+        labels=labels,
+        custom_objects=tuple(options.get("custom_objects", ())),
+        allow_lambda=options.get("allow_lambda", False),
+        licence=options.get("licence"),
+    )
+
+
+def _plans(path: Path, kind: SourceFormat, options: ConversionOptions) -> tuple[VariantPlan, ...]:
+    """Return the variants to make; none of a finished file, which is one."""
+    targets, precisions = options.get("targets", ()), options.get("precisions", ())
+    if kind not in FINISHED:
+        return variant_plan.plan(
+            targets=targets, precisions=precisions, calibrated=options.get("calibration") is not None
+        )
+    if targets or precisions or options.get("input_shapes"):
+        raise InputError(
+            f"{path}: a finished {kind} file is packaged as it is: leave --target, --precision and --input-shape out, "
+            "or give the model that it was made from"
+        )
+    return ()
+
+
+def _identity(path: Path, options: ConversionOptions) -> tuple[str, str]:
+    """Return the model's name and version."""
+    name = options.get("name")
+    model = check_model_name(name) if name is not None else naming.model_name(path)
+    return model, Version(options.get("version", _FIRST_VERSION)).text
+
+
+def _required(plans: tuple[VariantPlan, ...], options: ConversionOptions) -> tuple[str, ...]:
+    targets, precisions = options.get("targets", ()), options.get("precisions", ())
+    searched = (variant_plan.FLOATS.id,) if variant_plan.AUTO in precisions else ()
+    return variant_plan.required(plans, targets=targets, precisions=precisions) + searched
+
+
+def _labels(given: str | Path | Sequence[str] | None) -> tuple[str, ...] | None:
+    found = label_file.read(Path(given)) if isinstance(given, (str, Path)) else given
+    return tuple(found or ()) or None
+
+
+def _metric(name: str) -> Metric:
+    try:
+        return Metric(name)
+    except ValueError as err:
+        raise InputError(f"metric {name!r}: expected one of {', '.join(Metric)}") from err
+
+
+def _given_path(path: str | Path | None) -> Path | None:
+    return Path(path) if path is not None else None
+
+
+def _data(
+    path: str | Path | None, *, declared: Mapping[str, Preprocessing], labels: Sequence[str] | None, labelled: bool
+) -> Dataset | None:
+    if path is None:
+        return None
+    return datasets.read(Path(path), declared=declared, labels=labels, labelled=labelled)
+
+
+def _check_budget(options: ConversionOptions) -> None:
+    max_drop, evaluated = options.get("max_drop"), options.get("evaluation") is not None
+    if variant_plan.AUTO in options.get("precisions", ()) and not evaluated:
+        raise InputError("precision auto needs --eval: labelled data on which candidates are measured")
+    if max_drop is not None and not evaluated:
+        raise InputError("--max-drop needs --eval: labelled data on which variants are measured")
+    if options.get("evaluated_output") is not None and not evaluated:
+        raise InputError("--eval-output needs --eval: labelled data on which that output is measured")
+    if max_drop is not None and not max_drop >= 0:
+        raise InputError(f"--max-drop {max_drop:g}: expected 0 or more")
+
+
+def _check_output(path: Path) -> None:
+    """Find out before minutes of work whether the bundle can be written."""
+    if path.is_dir():
+        raise InputError(f"output {path}: expected a file to write, found a folder")
+    folder = path.absolute().parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        why = "is not writable" if folder.is_dir() else "does not exist"
+        raise EnvironmentFailure(f"cannot write {path}: the folder {folder} {why}; give another --output")

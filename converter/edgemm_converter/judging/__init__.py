@@ -1,0 +1,1 @@
+"""Judgements on numbers: parity, golden tolerances, metrics, profiles and the precision search. Pure."""

@@ -1,0 +1,103 @@
+"""The child process that finds the first layer at which a file differs from its source.
+
+It is run as `python -m edgemm_converter.parting.child FOLDER PARENT`, when a variant failed. It loads the source once
+more and compares all values that source and file both compute. Imports TensorFlow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgemm.bundle.manifest import Engine
+from edgemm.errors import ConversionError
+from edgemm_converter.children import array_files, childside
+from edgemm_converter.children.child import Progress
+from edgemm_converter.children.protocol import PartedAt, PartingRequest
+from edgemm_converter.data import arrays
+from edgemm_converter.data.arrays import Array
+from edgemm_converter.formats import layers
+from edgemm_converter.job import dialect
+from edgemm_converter.judging import node_agreement
+from edgemm_converter.judging.node_agreement import Node
+
+if TYPE_CHECKING:
+    from edgemm_converter.sources.served_function import SourceFunction
+
+_RUNS = 4
+Inputs = Mapping[str, Array]
+
+
+def answer(request: PartingRequest, folder: Path, progress: Progress) -> PartedAt:
+    """Name the first layer at which the variant parts from its source, "" where all that can be told agrees."""
+    if dialect.is_keras_2(Path(request.source.source), request.source.format):
+        dialect.choose_keras_2()
+    import tensorflow as tf
+
+    from edgemm_converter.sources import loading
+
+    progress("looking for the layer that differs")
+    try:
+        model = loading.load(request.source, folder)
+        file = (folder / request.variant.file).read_bytes()
+        given = array_files.load(request.set.inputs, folder)
+        runs = [{name: array[i] for name, array in given.items()} for i in arrays.spread(request.set.runs, limit=_RUNS)]
+        return PartedAt(layer=first_layer(model, file, request.variant.id, runs, limit=request.limit))
+    except (LookupError, RuntimeError, TypeError, ValueError, tf.errors.OpError) as err:
+        raise ConversionError(f"the layers cannot be compared: {' '.join(str(err).split())[:200]}") from err
+
+
+def first_layer(model: SourceFunction, file: bytes, variant: str, runs: Iterable[Inputs], *, limit: float) -> str:
+    """Return the name of the first layer of a source whose values a file has not, on any of `runs` at batch 1.
+
+    There are two runs or more: a value that is the same on both is a constant, and tells nothing.
+    """
+    from edgemm_converter import rewrites
+
+    constant = model.constant(batch=1)
+    operations = rewrites.needed(constant.outputs)
+    used = {t.ref() for o in operations for t in o.inputs} | {t.ref() for t in constant.outputs}
+    tensors = [t for o in operations for t in o.outputs if t.ref() in used]
+    nodes = [Node(t.name, tuple(i.name for i in t.op.inputs)) for t in tensors]
+    fetched = [t for t in tensors if t.dtype.is_floating and t.op.type != "Placeholder"]
+    watch = constant.prune(constant.inputs, fetched)
+    engine = _in_litert if Engine(variant.partition(":")[0]) is Engine.TFLITE else _in_onnx_runtime
+    before: dict[str, Array] = {}
+    for inputs in runs:
+        source = {t.name: np.asarray(v) for t, v in zip(fetched, watch(*_tensors(model, inputs)), strict=True)}
+        telling = {name: v for name, v in source.items() if name not in before or not np.array_equal(v, before[name])}
+        if before and (name := node_agreement.first_parting(nodes, telling, engine(file, model, inputs), limit=limit)):
+            return model.layer(name)
+        before = source
+    return ""
+
+
+def _tensors(model: SourceFunction, inputs: Inputs) -> list[Any]:
+    import tensorflow as tf
+
+    return [tf.constant(inputs[spec.name]) for spec in model.signature.inputs]
+
+
+def _in_litert(file: bytes, model: SourceFunction, inputs: Inputs) -> list[Array]:
+    named = {model.input_ids[name]: array[np.newaxis] for name, array in inputs.items()}
+    return [run[0] for run in layers.values(file, named).values()]
+
+
+def _in_onnx_runtime(file: bytes, model: SourceFunction, inputs: Inputs) -> list[Array]:
+    import onnx
+    import onnxruntime
+
+    proto = onnx.load_from_string(file)
+    there = {value.name for value in proto.graph.output}
+    names = [name for node in proto.graph.node for name in node.output if name and name not in there]
+    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    found = session.run(None, {model.input_ids[name]: array for name, array in inputs.items()})
+    return [value for value in found if isinstance(value, np.ndarray)]
+
+
+if __name__ == "__main__":
+    childside.serve(PartingRequest, answer)

@@ -1,0 +1,1 @@
+"""The page about a conversion (`--report`), and the measurements that it shows."""

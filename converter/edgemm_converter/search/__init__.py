@@ -1,0 +1,1 @@
+"""The search for a precision within a budget, run in a child process."""

@@ -1,0 +1,1 @@
+"""Source models, loaded as TensorFlow functions with named inputs and outputs."""

@@ -1,0 +1,158 @@
+"""The loader of a source model in a child process: gives its signature and its TensorFlow function.
+
+A model file is code. Keras' safe mode stays on unless `--allow-lambda` is given, and only those custom objects are
+imported that the user names. Imports TensorFlow.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+import sys
+import zipfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import keras
+import tensorflow as tf
+
+from edgemm.errors import InputError
+from edgemm_converter.children.protocol import ExportRequest, SourceFormat
+from edgemm_converter.job import dialect
+from edgemm_converter.sources import keras3
+from edgemm_converter.sources.served_function import SourceFunction, of_saved_model
+
+# Opening a model runs code of Keras and of the model, which raises whatever it likes.
+_FOREIGN = (
+    ArithmeticError, AttributeError, ImportError, LookupError, OSError, RuntimeError, TypeError, ValueError,
+    zipfile.BadZipFile, tf.errors.OpError,
+)  # fmt: skip
+
+
+def load(request: ExportRequest, folder: Path) -> SourceFunction:
+    """Load the source of `request`; `folder` is the child's own.
+
+    Raises:
+        InputError: it cannot be opened; says why and what to do.
+    """
+    path = Path(request.source)
+    if request.format is SourceFormat.SAVED_MODEL:
+        return _load_saved_model(path, request)
+    if request.signature is not None:
+        raise InputError(f"{path}: --signature chooses one of a SavedModel's signatures; a Keras file has none")
+    config = _config(path, request.format)
+    _check_lambdas(path, config, allowed=request.allow_lambda)
+    objects = _custom_objects(request.custom_objects)
+    opened = _with_suffix(path, request.format, folder)
+    try:
+        if dialect.keras_2_chosen():
+            from edgemm_converter.sources import keras2
+
+            return keras2.serve(keras2.load(opened, objects=objects), path=path, shapes=request.input_shapes)
+        with keras.saving.custom_object_scope(objects):
+            model = keras.models.load_model(opened, compile=False, safe_mode=not request.allow_lambda)
+    except _FOREIGN as err:
+        raise InputError(_why_keras(path, request.format, err)) from err
+    return keras3.serve(model, path=path, shapes=request.input_shapes)
+
+
+def _with_suffix(path: Path, kind: SourceFormat, folder: Path) -> Path:
+    """Return a path of the same file whose suffix is the one that Keras expects of its content."""
+    suffix = ".keras" if kind is SourceFormat.KERAS else ".h5"
+    if path.suffix == suffix:
+        return path
+    link = folder / f"source{suffix}"
+    link.symlink_to(path)
+    return link
+
+
+def _load_saved_model(path: Path, request: ExportRequest) -> SourceFunction:
+    try:
+        if dialect.keras_2_chosen():
+            import tf_keras  # noqa: F401 - registers the classes of the Keras objects in it, optimizers included
+        loaded = tf.saved_model.load(str(path))
+    except _FOREIGN as err:
+        raise InputError(f"{path}: the SavedModel does not open: {_one_line(err)}; export the model again") from err
+    return of_saved_model(loaded, path=path, signature_name=request.signature, shapes=request.input_shapes)
+
+
+def _config(path: Path, kind: SourceFormat) -> dict[str, Any]:
+    """Return the model's configuration, without building anything of it."""
+    try:
+        if kind is SourceFormat.KERAS:
+            with zipfile.ZipFile(path) as archive:
+                text: Any = archive.read("config.json")
+        else:
+            with h5py.File(path, "r") as file:
+                text = file.attrs.get("model_config")
+        if text is None:
+            raise InputError(f"{path}: expected a whole model, found weights only: save it with model.save()")
+        config = json.loads(text)
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as err:
+        raise InputError(f"{path}: the file is cut short or damaged ({_one_line(err)}); save the model again") from err
+    if not isinstance(config, dict):
+        raise InputError(f"{path}: expected a model's configuration, found {type(config).__name__}")
+    return config
+
+
+def _check_lambdas(path: Path, config: dict[str, Any], *, allowed: bool) -> None:
+    names = [_layer_name(layer) for layer in _layers(config, "Lambda")]
+    names = names or ["(a bare function)" for _ in _layers(config, "__lambda__")]
+    if names and not allowed:
+        raise InputError(
+            f"{path}: Lambda layer {', '.join(sorted(set(names)))}: it holds Python code that would run on loading; "
+            "give --allow-lambda if you trust the file's maker, or replace the layer"
+        )
+
+
+def _layer_name(node: dict[str, Any]) -> str:
+    config = node.get("config")
+    return str(config.get("name", "?")) if isinstance(config, dict) else "?"
+
+
+def _layers(node: object, class_name: str) -> Iterator[dict[str, Any]]:
+    if isinstance(node, dict):
+        if node.get("class_name") == class_name:
+            yield node
+        children: Iterable[object] = node.values()
+    else:
+        children = node if isinstance(node, list) else ()
+    for child in children:
+        yield from _layers(child, class_name)
+
+
+def _custom_objects(named: Iterable[str]) -> dict[str, Any]:
+    """Import `MODULE` (whose classes register themselves) or one `MODULE:NAME`, also from the current folder."""
+    objects = {}
+    wanted = tuple(named)
+    if wanted:
+        sys.path.insert(0, str(Path.cwd()))
+    for text in wanted:
+        module_name, _, attribute = text.partition(":")
+        try:
+            module = importlib.import_module(module_name)
+            if attribute:
+                objects[attribute] = getattr(module, attribute)
+        except _FOREIGN as err:
+            raise InputError(f"--custom-objects {text}: cannot import it: {_one_line(err)}") from err
+    return objects
+
+
+def _why_keras(path: Path, kind: SourceFormat, err: BaseException) -> str:
+    if unknown := re.search(r"(?:Could not locate \w+|Unknown \w+:?) '?(?:[^'>]*>)?(\w+)", str(err)):
+        return (
+            f"{path}: Keras does not know {unknown[1]}, a custom object: name the module that defines it with "
+            f"--custom-objects MODULE:{unknown[1]}"
+        )
+    if dialect.keras_2_chosen():
+        version = dialect.keras_version(path, kind)
+        return f"{path}: written by Keras {version}, and tf-keras cannot open it: {_one_line(err)}"
+    return f"{path}: Keras {keras.__version__} cannot open it: {_one_line(err)}"
+
+
+def _one_line(err: BaseException, *, limit: int = 300) -> str:
+    text = " ".join(str(err).split())
+    return text if len(text) <= limit else text[:limit] + "…"

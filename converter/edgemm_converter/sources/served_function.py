@@ -1,0 +1,256 @@
+"""A loaded model of any source format as one TensorFlow function with named inputs and outputs.
+
+In TensorFlow's graphs, tensors are named by the `identifiers` (naming.py) of the signature's names. So each tensor of a
+converted file can be traced back by name; positions change on the way. Imports TensorFlow.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+from edgemm.bundle.manifest import DType, Engine, Signature, TensorSpec
+from edgemm.errors import ConversionError, InputError
+from edgemm_converter import rewrites
+from edgemm_converter.data.arrays import Array
+from edgemm_converter.job import naming
+from edgemm_converter.sources import state
+
+_DEFAULT_SIGNATURE = "serving_default"
+_HALF = ("float16", "bfloat16")
+_MAX_FILE_BYTES = 2**31 - 1
+Call = Callable[[Sequence[Any]], Mapping[str, Any]]
+Shapes = Mapping[str, tuple[int, ...]]
+"""Shapes of inputs that the user fixed; −1 is variable."""
+
+
+@dataclass(frozen=True)
+class FrozenSource:
+    """A source without variables."""
+
+    serve: Any
+    """A `tf.function` of the signature's inputs and of `weights`, by identifiers."""
+
+    weights: Mapping[str, Array]
+    """Large weights that are inputs of `serve`, for ONNX alone: they enter the file when it is made."""
+
+
+@dataclass(frozen=True)
+class SourceFunction:
+    """What a source serves; `call` takes tensors in the order of the signature's inputs, returns outputs by name."""
+
+    signature: Signature
+    call: Call
+    owner: Any
+    """Keeps the variables alive."""
+
+    @property
+    def input_ids(self) -> dict[str, str]:
+        """Name of each input → its identifier in graphs."""
+        return _input_ids(self.signature.inputs)
+
+    @property
+    def output_ids(self) -> dict[str, str]:
+        """Name of each output → its identifier in graphs; none is also an input's."""
+        taken, names = list(self.input_ids.values()), [spec.name for spec in self.signature.outputs]
+        ids = naming.identifiers([*taken, *names], prefix="output")
+        return dict(zip(names, ids[len(taken) :], strict=True))
+
+    def layer(self, tensor: str) -> str:
+        """Return the names of the layers that the name of a tensor or operation in a graph stands for."""
+        walk = getattr(self.owner, "_flatten_layers", None)
+        return naming.layer(tensor, known={layer.name for layer in walk(include_self=False)} if walk else set())
+
+    def whence(self, kinds: Iterable[str], function: Any) -> str:
+        """Name kinds of operations, each with the layer where a concrete function has the first of it."""
+        first = {o.type: o.name for o in reversed(function.graph.get_operations())}
+        return ", ".join(f"{k} (layer {self.layer(first[k])!r})" if k in first else k for k in kinds)
+
+    def function(self, *, batch: int | None) -> Any:
+        """Return the source as a `tf.function`; `batch` takes the place of a variable batch, None leaves it free."""
+        ids = self.output_ids
+
+        def serve(*tensors: Any) -> dict[str, Any]:
+            return {ids[name]: value for name, value in self.call(tensors).items()}
+
+        return tf.function(serve, input_signature=_tensor_specs(self.signature.inputs, batch=batch), autograph=False)
+
+    def constant(self, *, batch: int | None) -> Any:
+        """Return the source as it is, as a concrete function whose variables are constants."""
+        return convert_variables_to_constants_v2(
+            self.function(batch=batch).get_concrete_function(), lower_control_flow=False
+        )
+
+    def frozen(self, *, engine: Engine, batch: int | None) -> FrozenSource:
+        """Return the source for one engine, with its variables turned into constants.
+
+        Unfrozen, Keras 3 variables stay resources in a TFLite file, which the quantizer cannot read.
+
+        Raises:
+            ConversionError: the model writes to its variables.
+        """
+        with rewrites.in_effect(self.owner):
+            concrete = self.function(batch=batch).get_concrete_function()
+        try:
+            graph = rewrites.freeze(concrete)
+        except (ValueError, tf.errors.OpError) as err:
+            raise ConversionError(
+                "the model keeps state: it changes its own variables when it runs, as layers with stateful=True do; "
+                f"save it without state ({' '.join(str(err).split())[:160]})"
+            ) from err
+        positions = {tensor.name: i for i, tensor in enumerate(graph.outputs)}
+        where = {name: positions[tensor.name] for name, tensor in concrete.structured_outputs.items()}
+        run = rewrites.rewritten(graph, engine=engine, layer=self.layer)
+
+        weights = rewrites.large(graph) if engine is Engine.ONNX else {}
+        specs = _tensor_specs(self.signature.inputs, batch=batch)
+        taken = [*self.input_ids.values(), *self.output_ids.values()]
+        ids = naming.identifiers([*taken, *(f"weights_{i}" for i in range(len(weights)))], prefix="weights")
+        outside = dict(zip(ids[len(taken) :], weights.values(), strict=True))
+
+        def serve(*tensors: Any) -> dict[str, Any]:
+            values = run(tensors[: len(specs)], dict(zip(weights, tensors[len(specs) :], strict=True)))
+            return {name: values[position] for name, position in where.items()}
+
+        specs_outside = [tf.TensorSpec(array.shape, array.dtype, name=name) for name, array in outside.items()]
+        return FrozenSource(tf.function(serve, input_signature=[*specs, *specs_outside], autograph=False), outside)
+
+    def run(self, function: Any, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Run a function of this model in graph mode, by the signature's names."""
+        values = function(*(tf.constant(inputs[spec.name]) for spec in self.signature.inputs))
+        return {name: np.asarray(values[identifier]) for name, identifier in self.output_ids.items()}
+
+
+def of_saved_model(loaded: Any, *, path: Path, signature_name: str | None, shapes: Shapes) -> SourceFunction:
+    """Wrap one signature of a SavedModel, the default or only one where none is named.
+
+    Raises:
+        InputError: there is no such signature, or a choice of several; or a weight is NaN.
+    """
+    signature = _chosen_signature(dict(loaded.signatures), signature_name, path=path)
+    check_weights(signature.variables, path=path)
+    specs = signature.structured_input_signature[1]
+    check_shapes(list(specs), shapes, path=path)
+    inputs = tuple(
+        spec_of(name, spec.dtype.name, shapes.get(name, _dims(spec.shape)), path=path) for name, spec in specs.items()
+    )
+
+    def call(tensors: Sequence[Any]) -> dict[str, Any]:
+        return dict(signature(**{spec.name: tensor for spec, tensor in zip(inputs, tensors, strict=True)}))
+
+    return with_outputs(inputs, call, owner=loaded, path=path)
+
+
+def check_shapes(names: Sequence[str], shapes: Shapes, *, path: Path) -> None:
+    """Check that the user fixed the shapes of inputs that there are.
+
+    Raises:
+        InputError: a name is none of them.
+    """
+    for name in shapes:
+        if name not in names:
+            raise InputError(f"{path}: --input-shape {name}: expected one of the inputs {', '.join(names)}")
+
+
+def served_dtype(dtype: str) -> str:
+    """Return the dtype in which a tensor is served: half precision as float32, which every engine takes."""
+    return "float32" if dtype in _HALF else dtype
+
+
+def _chosen_signature(signatures: Mapping[str, Any], wanted: str | None, *, path: Path) -> Any:
+    key = wanted or (_DEFAULT_SIGNATURE if _DEFAULT_SIGNATURE in signatures else "")
+    if wanted is None and len(signatures) == 1:
+        return next(iter(signatures.values()))
+    if key not in signatures:
+        found = ", ".join(sorted(signatures)) or "none: export the model with model.export()"
+        raise InputError(
+            f"{path}: expected a signature {key or _DEFAULT_SIGNATURE!r}, found {found}; choose one with --signature"
+        )
+    return signatures[key]
+
+
+def _dims(shape: Any) -> tuple[int | None, ...] | None:
+    return None if shape.rank is None else tuple(shape)
+
+
+def with_outputs(inputs: tuple[TensorSpec, ...], call: Call, *, owner: Any, path: Path) -> SourceFunction:
+    """Trace the model once to learn what comes out of it, and return it with its signature.
+
+    Raises:
+        InputError: it has no inputs or outputs, a tensor is not of numbers, or it writes to a variable.
+    """
+    traced: dict[str, Any] = {}
+
+    def trace(*tensors: Any) -> dict[str, Any]:
+        traced.update(call(tensors))
+        return {}
+
+    function = tf.function(trace, input_signature=_tensor_specs(inputs, batch=None), autograph=False)
+    state.check_graph(function.get_concrete_function(), path=path)
+    outputs = tuple(spec_of(name, value.dtype.name, _dims(value.shape), path=path) for name, value in traced.items())
+    if not inputs or not outputs:
+        raise InputError(f"{path}: expected a model with inputs and outputs, found {len(inputs)} and {len(outputs)}")
+    return SourceFunction(Signature(inputs=inputs, outputs=outputs), call, owner)
+
+
+def _input_ids(inputs: Sequence[TensorSpec]) -> dict[str, str]:
+    names = [spec.name for spec in inputs]
+    return dict(zip(names, naming.identifiers(names, prefix="input"), strict=True))
+
+
+def _tensor_specs(inputs: Sequence[TensorSpec], *, batch: int | None) -> list[Any]:
+    specs, ids = [], _input_ids(inputs)
+    for spec in inputs:
+        shape: list[int | None] = [None if d == -1 else d for d in spec.shape]
+        if spec.shape[:1] == (-1,):
+            shape[0] = batch
+        specs.append(tf.TensorSpec(shape, spec.dtype.value, name=ids[spec.name]))
+    return specs
+
+
+def spec_of(name: str, dtype: str, shape: Sequence[int | None] | None, *, path: Path) -> TensorSpec:
+    """Return the spec of a tensor as TensorFlow describes it; None in `shape` is variable, no shape is unknown.
+
+    Raises:
+        InputError: its rank is unknown, or it is not of numbers.
+    """
+    if shape is None:
+        raise InputError(
+            f"{path}: tensor {name!r} may have any number of dimensions: fix the inputs' with "
+            "--input-shape NAME=1,224,224,3 (-1 for a dimension that stays variable)"
+        )
+    try:
+        return TensorSpec(name=name, dtype=DType(dtype), shape=tuple(-1 if d is None else int(d) for d in shape))
+    except ValueError as err:
+        raise InputError(
+            f"{path}: tensor {name!r} is of dtype {dtype}; edgemm serves numbers ({', '.join(DType)}): do this part of "
+            "the work outside the model"
+        ) from err
+
+
+def check_weights(variables: Sequence[Any], *, path: Path) -> None:
+    """Check that all weights are numbers, and that a model file can hold them.
+
+    Raises:
+        InputError: one is NaN or infinite, or together they are too large.
+    """
+    total = sum(math.prod(variable.shape) * tf.as_dtype(variable.dtype).size for variable in variables)
+    if total > _MAX_FILE_BYTES:
+        raise InputError(
+            f"{path}: the weights take {total / 2**30:.1f} GiB; a .tflite or .onnx file holds at most 2 GiB: make the "
+            "model smaller, or split it in two"
+        )
+    for variable in variables:
+        values = np.asarray(variable)
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            name = getattr(variable, "path", variable.name)
+            count = int((~np.isfinite(values)).sum())
+            what = "1 value that is" if count == 1 else f"{count:,} values that are"
+            raise InputError(f"{path}: weight {name} has {what} NaN or infinite; expected numbers: train it again")

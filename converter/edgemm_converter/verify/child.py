@@ -1,0 +1,94 @@
+"""The child process that runs variants in the device's engines.
+
+It is run as `python -m edgemm_converter.verify.child FOLDER PARENT`. "It converts" means "it runs on the device's
+engine", so the engines are the runtime's own, in a process without TensorFlow.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from edgemm.bundle import open_bundle
+from edgemm.bundle.manifest import Engine, Precision, Signature, Variant
+from edgemm.errors import ConversionError, EngineError
+from edgemm_converter.children import array_files, childside
+from edgemm_converter.children.child import Progress
+from edgemm_converter.children.protocol import (
+    EngineRequest,
+    Ran,
+    RunRequest,
+    SampleSet,
+    SelfTestPassed,
+    SelfTestRequest,
+)
+from edgemm_converter.formats import tflite_file
+from edgemm_runtime import engines
+from edgemm_runtime.engines import golden
+
+_INTEGERS = (Precision.INT8, Precision.INT16X8)
+_MAX_THREADS = 4
+
+
+def answer(request: EngineRequest, folder: Path, progress: Progress) -> Ran | SelfTestPassed:
+    """Run sample sets, or a bundle's golden samples."""
+    if isinstance(request, SelfTestRequest):
+        return _self_test(request, progress)
+    return _run_all(request, folder, progress)
+
+
+def _run_all(request: RunRequest, folder: Path, progress: Progress) -> Ran:
+    outputs: dict[str, dict[str, dict[str, str]]] = {}
+    refused: dict[str, ConversionError] = {}
+    floats: dict[str, tuple[str, ...]] = {}
+    for number, variant in enumerate(request.variants):
+        progress(f"running {variant.id} in its engine")
+        file = (folder / request.files[variant.id]).read_bytes()
+        try:
+            model = engines.load(variant, request.signature, file, threads=_threads())
+            outputs[variant.id] = {
+                s.id: _run(model, s, request.signature, folder=folder, prefix=f"v{number}-{s.id}-")
+                for s in request.sets
+            }
+            if variant.engine is Engine.TFLITE and variant.precision in _INTEGERS:
+                floats[variant.id] = tflite_file.float_operations(file)
+        except EngineError as err:
+            refused[variant.id] = _refusal(variant, err)
+            if variant.id in request.required:
+                raise refused[variant.id] from err
+    if not outputs:
+        raise next(iter(refused.values()))
+    return Ran(outputs=outputs, left_out={variant_id: str(err) for variant_id, err in refused.items()}, floats=floats)
+
+
+def _run(
+    model: engines.LoadedModel, given: SampleSet, signature: Signature, *, folder: Path, prefix: str
+) -> dict[str, str]:
+    found = array_files.answers(model.run, array_files.load(given.inputs, folder))
+    return array_files.save({spec.name: found[spec.name] for spec in signature.outputs}, folder, prefix=prefix)
+
+
+def _self_test(request: SelfTestRequest, progress: Progress) -> SelfTestPassed:
+    with open_bundle(Path(request.bundle)) as bundle:
+        for variant in bundle.manifest.variants:
+            progress(f"self-testing {variant.id}")
+            file = bundle.read(variant.blob)
+            model = engines.load(variant, bundle.manifest.signature, file, threads=_threads())
+            golden.check(bundle, variant, model)
+    return SelfTestPassed()
+
+
+def _threads() -> int:
+    """Return as many as a Raspberry Pi has at most: they share the work of a layer and change none of its sums."""
+    return min(len(os.sched_getaffinity(0)), _MAX_THREADS)
+
+
+def _refusal(variant: Variant, err: EngineError) -> ConversionError:
+    return ConversionError(
+        f"{variant.id} was converted, but the device's engine cannot run it: {err}; leave it out with "
+        "--target or --precision, or fix variable dimensions"
+    )
+
+
+if __name__ == "__main__":
+    childside.serve(EngineRequest, answer)  # type: ignore[arg-type]  # a union of messages is a type to msgspec

@@ -1,0 +1,98 @@
+"""The parent's side of a run in the device's engines: variants answer the samples that the source answered.
+
+A child process runs the engines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgemm import canonical
+from edgemm.bundle.manifest import Engine, Precision, Variant
+from edgemm.errors import ConversionError, SelfTestError
+from edgemm_converter.children import array_files
+from edgemm_converter.children.child import ChildLimits, Progress, run_child
+from edgemm_converter.children.protocol import Exported, Ran, RunRequest, SelfTestRequest
+from edgemm_converter.data.arrays import Array
+from edgemm_converter.job.job import ConversionJob
+from edgemm_converter.judging.assembly import Measured
+
+_WORKER = "edgemm_converter.verify.child"
+
+
+@dataclass(frozen=True)
+class EngineRun:
+    """The variants that an engine runs, with their files, and all sample sets as they were measured."""
+
+    variants: tuple[Variant, ...]
+    files: Mapping[str, Path]
+    measured: tuple[Measured, ...]
+    left_out: Mapping[str, str]
+    """Variants that no engine runs and that nobody asked for by name, with the reason."""
+
+    floats: Mapping[str, tuple[str, ...]]
+    """Of each integer variant, the operations that stay float."""
+
+
+def run(
+    given: ConversionJob, exported: Exported, folder: Path, *, limits: ChildLimits, progress: Progress
+) -> EngineRun:
+    """Run each exported variant on each sample set.
+
+    Raises:
+        ConversionError: an engine cannot run a variant that was asked for by name, or any.
+    """
+    variants = _variants(exported, folder)
+    files = {e.id: e.file for e in exported.variants}
+    request = RunRequest(
+        signature=exported.signature, variants=variants, files=files, sets=exported.sets, required=given.required
+    )
+    ran = run_child(_WORKER, request, folder=folder, limits=limits, progress=progress)
+    assert isinstance(ran, Ran)
+    return EngineRun(
+        variants=tuple(v for v in variants if v.id in ran.outputs),
+        files={v: folder / files[v] for v in ran.outputs},
+        measured=_measured(exported, ran, folder),
+        left_out=ran.left_out,
+        floats=ran.floats,
+    )
+
+
+def self_test(bundle: Path, folder: Path, *, limits: ChildLimits, progress: Progress) -> None:
+    """Do with a finished bundle what every device does.
+
+    Raises:
+        ConversionError: it fails.
+    """
+    request = SelfTestRequest(bundle=str(bundle))
+    try:
+        run_child(_WORKER, request, folder=folder, limits=limits, progress=progress)
+    except SelfTestError as err:
+        raise ConversionError(f"the bundle fails its own self-test and was not written: {err}") from err
+
+
+def _variants(exported: Exported, folder: Path) -> tuple[Variant, ...]:
+    return tuple(
+        Variant(
+            id=file.id,
+            engine=Engine(file.id.partition(":")[0]),
+            precision=Precision(file.id.partition(":")[2]),
+            minimum_engine=file.minimum_engine,
+            blob=canonical.sha256((folder / file.file).read_bytes()),
+            inputs=file.inputs,
+            outputs=file.outputs,
+        )
+        for file in exported.variants
+    )
+
+
+def _measured(exported: Exported, ran: Ran, folder: Path) -> tuple[Measured, ...]:
+    def load(files: dict[str, str]) -> dict[str, Array]:
+        return array_files.load(files, folder)
+
+    return tuple(
+        Measured(s, load(s.inputs), load(s.outputs), {v: load(sets[s.id]) for v, sets in ran.outputs.items()})
+        for s in exported.sets
+    )

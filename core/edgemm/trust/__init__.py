@@ -1,0 +1,1 @@
+"""Keys, signed envelopes, enrolment tokens and pinned certificates, as devices and the fleet manager share them."""

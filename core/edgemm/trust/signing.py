@@ -1,0 +1,138 @@
+"""Ed25519 keys in PEM files, and DSSE envelopes around control messages.
+
+Keys, signatures and the envelope are securesystemslib's; a public key travels as the key document of the TUF
+specification (`{"keytype", "scheme", "keyval"}`), and its key id is computed, never believed. This module needs the
+runtime or the fleet extra.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, TypeVar
+
+import rfc8785
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from msgspec import Struct
+from securesystemslib.dsse import Envelope
+from securesystemslib.exceptions import VerificationError
+from securesystemslib.signer import CryptoSigner, Key, SSlibKey
+
+from edgemm import durable
+from edgemm.errors import InputError, MessageError, TrustError
+from edgemm.messages import MAX_CONTROL_BYTES, decode_control, encode_control
+from edgemm.trust.enrolment import EnrolmentRequest
+
+Message = TypeVar("Message", bound=Struct)
+
+
+class PayloadType(StrEnum):
+    """What a DSSE payload is; signed along with it, so that no message passes for another kind."""
+
+    DESIRED = "application/vnd.edgemm.desired.v1+json"
+    REPORTED = "application/vnd.edgemm.reported.v1+json"
+    EVENT = "application/vnd.edgemm.event.v1+json"
+    ENROLMENT = "application/vnd.edgemm.enrolment.v1+json"
+
+
+def create_key(path: Path) -> CryptoSigner:
+    """Make an Ed25519 key pair and keep it in a PEM file that only its owner can read."""
+    signer = CryptoSigner.generate_ed25519()
+    durable.write(path, signer.private_bytes, mode=0o600)
+    return signer
+
+
+def load_key(path: Path) -> CryptoSigner:
+    """Read a key pair back.
+
+    Raises:
+        InputError: the file is missing, or holds no Ed25519 key.
+    """
+    try:
+        return CryptoSigner(load_pem_private_key(path.read_bytes(), None))
+    except (OSError, ValueError, TypeError) as err:
+        raise InputError(f"{path}: expected an Ed25519 private key in PEM: {err}") from err
+
+
+def key_document(key: Key) -> dict[str, Any]:
+    """Return the public document of a key, as TUF writes it."""
+    return dict(key.to_dict())
+
+
+def key_from_document(document: dict[str, Any]) -> Key:
+    """Read a public key; its id is computed from its content.
+
+    Raises:
+        TrustError: it is not an Ed25519 key document.
+    """
+    try:
+        if document["keytype"] != "ed25519" or document["scheme"] != "ed25519":
+            raise TrustError(f"key: expected ed25519, found {str(document['scheme'])[:40]!r}")
+        bare = SSlibKey("", "ed25519", "ed25519", {"public": str(document["keyval"]["public"])})
+        return SSlibKey.from_crypto(bare._crypto_key())  # noqa: SLF001 - the only way to have its id computed
+    except (KeyError, TypeError, ValueError) as err:
+        raise TrustError(f"key: expected an ed25519 key document: {err}") from err
+
+
+def seal(message: Struct, kind: PayloadType, signer: CryptoSigner) -> bytes:
+    """Sign a control message and return its envelope as canonical JSON.
+
+    Raises:
+        MessageError: the envelope would be larger than `MAX_CONTROL_BYTES`.
+    """
+    envelope = Envelope(encode_control(message), kind.value, {})
+    envelope.sign(signer)
+    data = rfc8785.dumps(envelope.to_dict())
+    if len(data) > MAX_CONTROL_BYTES:
+        raise MessageError(
+            f"{type(message).__name__}: {len(data)} bytes in its envelope, the limit is {MAX_CONTROL_BYTES}"
+        )
+    return data
+
+
+def unseal(data: bytes, kind: PayloadType, message: type[Message], *, keys: Sequence[Key]) -> Message:
+    """Check an envelope's signature by one of `keys`, then read the message in it.
+
+    Raises:
+        MessageError: it is not an envelope, or holds another kind of message.
+        TrustError: none of the keys signed it.
+    """
+    envelope = _open(data, kind)
+    _verify(envelope, kind, keys=keys)
+    return decode_control(envelope.payload, message)
+
+
+def unseal_enrolment(data: bytes) -> tuple[EnrolmentRequest, Key]:
+    """Read a request to enrol and return it with its key, which signed it.
+
+    Raises:
+        MessageError: it is not an envelope, or holds something else.
+        TrustError: the key in it is no key, or did not sign it.
+    """
+    envelope = _open(data, PayloadType.ENROLMENT)
+    request = decode_control(envelope.payload, EnrolmentRequest)
+    key = key_from_document(request.public_key)
+    _verify(envelope, PayloadType.ENROLMENT, keys=[key])
+    return request, key
+
+
+def _open(data: bytes, kind: PayloadType) -> Envelope:
+    if len(data) > MAX_CONTROL_BYTES:
+        raise MessageError(f"envelope: {len(data)} bytes, the limit is {MAX_CONTROL_BYTES}")
+    try:
+        envelope = Envelope.from_dict(json.loads(data))
+        found = str(envelope.payload_type)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as err:
+        raise MessageError(f"expected a DSSE envelope: {err}") from err
+    if found != kind.value:
+        raise MessageError(f"envelope: expected {kind.value}, found {found[:80]!r}")
+    return envelope
+
+
+def _verify(envelope: Envelope, kind: PayloadType, *, keys: Sequence[Key]) -> None:
+    try:
+        envelope.verify(list(keys), 1)
+    except (VerificationError, ValueError) as err:
+        raise TrustError(f"{kind.name.lower()}: not signed by the key that is trusted for it") from err

@@ -1,0 +1,53 @@
+"""The state of the HTTP application, and its limits; both are passed in when the application is started."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from edgemm.bundle.blobs import BlobFolder
+from edgemm_fleet.broker.credentials import CredentialProvider
+from edgemm_fleet.rollout.operations import RolloutOperations
+from edgemm_fleet.shadows.operations import ShadowOperations
+from edgemm_fleet.store.database import Store
+from edgemm_fleet.trust.version_repository import VersionRepository
+
+
+@dataclass(frozen=True)
+class ApiLimits:
+    """What the server accepts in one request."""
+
+    max_json_bytes: int = 256 * 1024
+    """Of every JSON body but a publication."""
+
+    max_publication_bytes: int = 32 * 1024 * 1024
+    """A manifest and a role, as text within JSON."""
+
+    max_blob_bytes: int = 2**32 - 1
+    """One blob; a bundle is no larger."""
+
+
+@dataclass(frozen=True)
+class FleetState:
+    """The parts of a running fleet manager that requests read and change."""
+
+    fleet: str
+    public_url: str
+    tls_fingerprint: str | None
+    root_digest: str
+    store: Store
+    repository: VersionRepository
+    blobs: BlobFolder
+    credentials: CredentialProvider
+    secret: bytes
+    rollouts: RolloutOperations
+    shadows: ShadowOperations
+    limits: ApiLimits = ApiLimits()
+    clock: Callable[[], float] = time.time
+
+
+def moment(now: float) -> datetime:
+    """Return seconds since the epoch as the aware datetime that TUF metadata takes."""
+    return datetime.fromtimestamp(now, tz=UTC)

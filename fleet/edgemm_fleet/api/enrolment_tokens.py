@@ -1,0 +1,51 @@
+"""The routes for enrolment tokens: operators make, list and revoke them."""
+
+from __future__ import annotations
+
+from edgemm.trust.enrolment import create_token
+from edgemm_fleet.api.context import FleetState
+from edgemm_fleet.api.messages import CreatedToken, Nothing, PageQuery, TokenRequest
+from edgemm_fleet.api.rights import Right
+from edgemm_fleet.api.routes import Call, Route
+from edgemm_fleet.records.records import EnrolmentTokenRecord, Page
+from edgemm_fleet.store import audit, enrolment_tokens
+from edgemm_fleet.trust.person_tokens import token_hash
+
+
+def add_token(state: FleetState, call: Call[TokenRequest, Nothing]) -> CreatedToken:
+    """Make an enrolment token; its text is in this answer and nowhere else."""
+    token = create_token(root_digest=state.root_digest, tls_fingerprint=state.tls_fingerprint)
+    record = EnrolmentTokenRecord(
+        id=token.id,
+        labels=call.body.labels,
+        uses_allowed=call.body.uses,
+        uses=0,
+        created_by=call.caller.actor,
+        created_at=call.now,
+        expires_at=call.now + call.body.ttl_s,
+    )
+    with state.store.write() as tx:
+        enrolment_tokens.add(tx, record, secret_hash=token_hash(token.secret.hex()))
+        audit.add(tx, at=call.now, actor=call.caller.actor, action="token.add", subject=token.id)
+    return CreatedToken(token=str(token), url=state.public_url, record=record)
+
+
+def list_tokens(state: FleetState, call: Call[Nothing, PageQuery]) -> Page[EnrolmentTokenRecord]:
+    """List all enrolment tokens, also those that ended."""
+    with state.store.read() as tx:
+        return enrolment_tokens.page(tx, after=call.query.after, limit=call.query.limit)
+
+
+def revoke_token(state: FleetState, call: Call[Nothing, Nothing]) -> None:
+    """Let no further device in by this token."""
+    token = call.path["token"]
+    with state.store.write() as tx:
+        enrolment_tokens.revoke(tx, token, now=call.now)
+        audit.add(tx, at=call.now, actor=call.caller.actor, action="token.revoke", subject=token)
+
+
+ROUTES = (
+    Route("POST", "/api/v1/tokens", add_token, Right.OPERATE, CreatedToken, body=TokenRequest, status=201),
+    Route("GET", "/api/v1/tokens", list_tokens, Right.OPERATE, Page[EnrolmentTokenRecord], query=PageQuery),
+    Route("DELETE", "/api/v1/tokens/<token>", revoke_token, Right.OPERATE, Nothing, status=204),
+)

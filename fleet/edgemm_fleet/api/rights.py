@@ -1,0 +1,91 @@
+"""Access rights of the HTTP API: the table of rights, and the owner of a bearer token."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from werkzeug.exceptions import Unauthorized
+
+from edgemm.errors import PermissionDeniedError
+from edgemm_fleet.records.records import Device, PersonToken, Role
+from edgemm_fleet.store import devices, person_tokens
+from edgemm_fleet.store.database import Store
+from edgemm_fleet.trust.person_tokens import token_hash
+
+_EVERYBODY = frozenset(Role)
+
+
+class Right(Enum):
+    """What a route asks of its caller."""
+
+    PUBLIC = "no token"
+    FETCH = "a device, or any person"
+    READ = "any person"
+    OPERATE = "operator or admin"
+    PUBLISH = "publisher or admin"
+    ADMIN = "admin"
+
+    @property
+    def roles(self) -> frozenset[Role]:
+        """The roles of people who may."""
+        return {
+            Right.PUBLIC: _EVERYBODY,
+            Right.FETCH: _EVERYBODY,
+            Right.READ: _EVERYBODY,
+            Right.OPERATE: frozenset({Role.OPERATOR, Role.ADMIN}),
+            Right.PUBLISH: frozenset({Role.PUBLISHER, Role.ADMIN}),
+            Right.ADMIN: frozenset({Role.ADMIN}),
+        }[self]
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Whose token came with a request: a person's, a device's, or none."""
+
+    person: PersonToken | None = None
+    device: Device | None = None
+
+    @property
+    def actor(self) -> str:
+        """How the audit log names the caller."""
+        if self.person is not None:
+            return f"person:{self.person.person}"
+        return f"device:{self.device.id}" if self.device is not None else "nobody"
+
+    @property
+    def is_admin(self) -> bool:
+        """Tell whether this is an administrator."""
+        return self.person is not None and self.person.role is Role.ADMIN
+
+
+def authenticate(store: Store, header: str | None, *, now: float) -> Caller:
+    """Find out whose token an `Authorization` header shows.
+
+    Raises:
+        Unauthorized: there is none, it is unknown, or it no longer holds.
+    """
+    scheme, _, bearer = (header or "").partition(" ")
+    if scheme.lower() != "bearer" or not bearer.strip():
+        raise Unauthorized("this needs a token: send Authorization: Bearer TOKEN")
+    hashed = token_hash(bearer.strip())
+    with store.read() as tx:
+        person = person_tokens.find(tx, hashed, now=now)
+        device = None if person else devices.find_by_bearer(tx, hashed)
+    if person is None and device is None:
+        raise Unauthorized("this token is unknown here, has expired, or was revoked")
+    return Caller(person, device)
+
+
+def check(caller: Caller, access: Right) -> None:
+    """Let a caller pass or not.
+
+    Raises:
+        PermissionDeniedError: not with this role.
+    """
+    if caller.person is not None and caller.person.role in access.roles:
+        return
+    if caller.device is not None and access is Right.FETCH:
+        return
+    found = caller.person.role if caller.person else "a device's token"
+    raise PermissionDeniedError(f"this needs the role of {access.value}; this token has {found}")

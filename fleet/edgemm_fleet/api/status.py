@@ -1,0 +1,53 @@
+"""The routes about the server itself: health, the caller's identity, metrics and the audit log."""
+
+from __future__ import annotations
+
+from flask import Response
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from edgemm import __version__
+from edgemm_fleet.api import prometheus
+from edgemm_fleet.api.context import FleetState
+from edgemm_fleet.api.messages import Health, Me, Nothing, PageQuery
+from edgemm_fleet.api.rights import Right
+from edgemm_fleet.api.routes import Call, Route
+from edgemm_fleet.records.records import AuditRecord, Page
+from edgemm_fleet.store import audit
+
+
+def get_health(state: FleetState, call: Call[Nothing, Nothing]) -> Health:  # noqa: ARG001 - every handler is called alike
+    """Tell that the server answers and its database can be read."""
+    with state.store.read():
+        return Health()
+
+
+def get_me(state: FleetState, call: Call[Nothing, Nothing]) -> Me:
+    """Tell whose token this is."""
+    person = call.caller.person
+    assert person is not None
+    return Me(
+        fleet=state.fleet,
+        person=person.person,
+        role=person.role,
+        expires_at=person.expires_at,
+        version=__version__,
+    )
+
+
+def get_metrics(state: FleetState, call: Call[Nothing, Nothing]) -> Response:  # noqa: ARG001 - as above
+    """Return what the fleet looks like now, in the text format of Prometheus."""
+    return Response(prometheus.expose(state.store, fleet=state.fleet), content_type=CONTENT_TYPE_LATEST)
+
+
+def list_audit(state: FleetState, call: Call[Nothing, PageQuery]) -> Page[AuditRecord]:
+    """List who did what, newest first."""
+    with state.store.read() as tx:
+        return audit.page(tx, after=call.query.after, limit=call.query.limit)
+
+
+ROUTES = (
+    Route("GET", "/api/v1/health", get_health, Right.PUBLIC, Health),
+    Route("GET", "/api/v1/me", get_me, Right.READ, Me),
+    Route("GET", "/metrics", get_metrics, Right.READ, "text/plain"),
+    Route("GET", "/api/v1/audit", list_audit, Right.ADMIN, Page[AuditRecord], query=PageQuery),
+)

@@ -1,0 +1,166 @@
+"""The commands `edgemm fleet login`, `token`, `people` and `audit`: access to a fleet, and its audit log."""
+
+from __future__ import annotations
+
+import sys
+from itertools import islice
+
+import click
+
+from edgemm.errors import InputError
+from edgemm_fleet.api.messages import PersonRequest, TokenRequest
+from edgemm_fleet.client import FleetClient, Profile
+from edgemm_fleet.client.profile import write_profile
+from edgemm_fleet.commands.output import age, as_json_option, moment, pairs, print_json, print_table, report
+from edgemm_fleet.commands.parameters import DURATION, connect, labels
+from edgemm_fleet.records.records import EnrolmentTokenRecord, PersonToken, Role
+from edgemm_fleet.trust.person_tokens import parse_access_token
+
+
+@click.command()
+@click.argument("url")
+@click.option("--token", help="Your token, as `init` or `people add` printed it; asked for on a terminal.")
+@click.option("--fingerprint", help="SHA-256 of the server's certificate, if it is not the one in the token.")
+@as_json_option
+def login(url: str, *, token: str | None, fingerprint: str | None, as_json: bool) -> None:
+    """Work with the fleet at URL from this machine, as the person of a token."""
+    if token is None:
+        if not sys.stdin.isatty():
+            raise InputError("expected --token emp1_…: `edgemm fleet init` or `edgemm fleet people add` printed it")
+        token = str(click.prompt("Token", hide_input=True))
+    pin = _fingerprint(fingerprint) if fingerprint else parse_access_token(token).tls_fingerprint
+    profile = Profile(url=url.rstrip("/"), token=token.strip(), tls_fingerprint=pin, root="")
+    with FleetClient(profile) as client:
+        me = client.me()
+        # First trust, over the connection that the token pins; whatever is signed later follows from this root.
+        root = b"".join(client.connection.stream("/tuf/metadata/1.root.json")).decode()
+    path = write_profile(Profile(url=profile.url, token=profile.token, tls_fingerprint=pin, root=root))
+    if as_json:
+        print_json(me)
+    else:
+        click.echo(f"logged in to fleet {me.fleet} as {me.person} ({me.role}) until {moment(me.expires_at)}; {path}")
+
+
+@click.group()
+def token() -> None:
+    """Tokens by which devices join."""
+
+
+@token.command("create")
+@click.option("--uses", type=click.IntRange(1), default=1, show_default=True, help="How many devices it lets in.")
+@click.option("--ttl", type=DURATION, default="1d", show_default=True, help="How long it holds: 15min, 12h, 7d.")
+@click.option(
+    "--label", "given", multiple=True, callback=labels, metavar="K=V", help="Label of the devices it lets in."
+)
+@as_json_option
+def create_token(*, uses: int, ttl: float, given: dict[str, str], as_json: bool) -> None:
+    """Print the line to run on a device that is to join."""
+    with connect() as client:
+        created = client.create_token(TokenRequest(uses=uses, ttl_s=ttl, labels=given))
+        url = client.profile.url
+    if as_json:
+        print_json(created)
+        return
+    record = created.record
+    click.echo(f"edgemm run --fleet {created.url or url} --token {created.token}")
+    devices = "1 device" if record.uses_allowed == 1 else f"{record.uses_allowed} devices"
+    click.echo(f"good for {devices} until {moment(record.expires_at)}; id {record.id}", err=True)
+
+
+@token.command("list")
+@as_json_option
+def list_tokens(*, as_json: bool) -> None:
+    """List all tokens, also those that ended."""
+    with connect() as client:
+        found = list(client.tokens())
+    if as_json:
+        print_json(found)
+        return
+    rows = [
+        (one.id, f"{one.uses} of {one.uses_allowed or 'any'}", _validity(one), pairs(one.labels), one.created_by)
+        for one in found
+    ]
+    headings = ("token", "used", "holds", "labels", "made by")
+    print_table(headings, rows, empty="no token yet: edgemm fleet token create")
+
+
+@token.command("revoke")
+@click.argument("token_id")
+@as_json_option
+def revoke_token(token_id: str, *, as_json: bool) -> None:
+    """Let no further device in by a token; those that are in stay."""
+    with connect() as client:
+        client.revoke_token(token_id)
+    report(f"token {token_id} lets nobody in any more", as_json=as_json, revoked=token_id)
+
+
+@click.group()
+def people() -> None:
+    """Tokens of people."""
+
+
+@people.command("add")
+@click.argument("person")
+@click.option("--role", type=click.Choice([role.value for role in Role]), required=True, help="What they may do.")
+@click.option("--ttl", type=DURATION, default="365d", show_default=True, help="How long it holds: 12h, 90d.")
+@as_json_option
+def add_person(person: str, *, role: str, ttl: float, as_json: bool) -> None:
+    """Make a token for a person and print the line by which they log in."""
+    with connect() as client:
+        created = client.add_person(PersonRequest(person=person, role=Role(role), ttl_s=ttl))
+    if as_json:
+        print_json(created)
+        return
+    click.echo(f"edgemm fleet login {created.url} --token {created.token}")
+    click.echo(f"the page, logged in: {created.url}/#token={created.token}", err=True)
+
+
+@people.command("list")
+@as_json_option
+def list_people(*, as_json: bool) -> None:
+    """List all tokens of people, also those that ended."""
+    with connect() as client:
+        found = list(client.people())
+    if as_json:
+        print_json(found)
+        return
+    rows = [(one.id, one.person, one.role.value, _validity(one)) for one in found]
+    print_table(("token", "person", "role", "holds"), rows, empty="nobody")
+
+
+@people.command("revoke")
+@click.argument("token_id")
+@as_json_option
+def revoke_person(token_id: str, *, as_json: bool) -> None:
+    """End a person's token at once."""
+    with connect() as client:
+        client.revoke_person(token_id)
+    report(f"token {token_id} has ended", as_json=as_json, revoked=token_id)
+
+
+@click.command()
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="How many.")
+@as_json_option
+def audit(*, limit: int, as_json: bool) -> None:
+    """Show who did what, newest first."""
+    with connect() as client:
+        found = list(islice(client.audit(), limit))
+    if as_json:
+        print_json(found)
+        return
+    rows = [(moment(one.at), one.actor, one.action, one.subject, one.detail) for one in found]
+    print_table(("when", "who", "did", "to", "detail"), rows, empty="nothing yet")
+
+
+def _validity(one: EnrolmentTokenRecord | PersonToken) -> str:
+    if one.revoked_at is not None:
+        return f"revoked {age(one.revoked_at)}"
+    ends = age(one.expires_at)
+    return f"ends {ends}" if ends.startswith("in ") else f"ended {ends}"
+
+
+def _fingerprint(text: str) -> str:
+    digits = text.replace(":", "").lower()
+    if len(digits) != 64 or not set(digits) <= set("0123456789abcdef"):
+        raise InputError(f"--fingerprint {text!r}: expected the SHA-256 of a certificate, 64 hex digits")
+    return digits

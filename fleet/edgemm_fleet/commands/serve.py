@@ -1,0 +1,222 @@
+"""The commands `edgemm fleet init` and `edgemm fleet serve`: make a fleet, and run its manager."""
+
+from __future__ import annotations
+
+import logging
+import re
+import signal
+import threading
+import time
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import click
+
+from edgemm.errors import InputError
+from edgemm.topics import NAME_PATTERN
+from edgemm_fleet.api import person_tokens
+from edgemm_fleet.api.messages import PersonRequest
+from edgemm_fleet.commands.output import as_json_option, print_json
+from edgemm_fleet.records.records import Role
+from edgemm_fleet.server.http import is_loopback
+from edgemm_fleet.server.process import BrokerSettings, FleetProcess, ServeSettings
+from edgemm_fleet.server.retention import Retention
+from edgemm_fleet.store import Transaction, audit
+from edgemm_fleet.trust.fleet_folder import FleetConfig, FleetFolder
+from edgemm_fleet.trust.founding import Founded, found
+
+FOLDER = click.Path(path_type=Path, file_okay=False)
+_DAY_S = 86_400.0
+_DAYS = click.IntRange(1, 36_500)
+_ADMIN_TTL_S = 365 * _DAY_S
+
+
+@click.command()
+@click.argument("folder", type=FOLDER)
+@click.option("--name", help="The fleet's name, part of every topic; the folder's name unless given.")
+@click.option(
+    "--public-url",
+    default="https://localhost:8443",
+    show_default=True,
+    help="Where devices and people reach the server. Plain http:// works on loopback only.",
+)
+@as_json_option
+def init(folder: Path, *, name: str | None, public_url: str, as_json: bool) -> None:
+    """Make a fleet in FOLDER: all keys, the TLS certificate, the database and the administrator's token.
+
+    The token is printed this once.
+    """
+    name = name or folder.resolve().name.lower()
+    if re.search(NAME_PATTERN, name) is None:
+        raise InputError(f"fleet name {name!r}: expected 1 to 63 of a-z, 0-9, '-', '_'; give one with --name")
+    texts: list[str] = []
+    now = time.time()
+
+    def furnish(tx: Transaction, tls_fingerprint: str | None) -> None:
+        request = PersonRequest(person="admin", role=Role.ADMIN, ttl_s=_ADMIN_TTL_S)
+        record, text = person_tokens.issue(tx, request, tls_fingerprint=tls_fingerprint, now=now)
+        audit.add(tx, at=now, actor="init", action="people.add", subject="admin", detail=f"token {record.id}")
+        texts.append(text)
+
+    config = FleetConfig(name=name, public_url=public_url.rstrip("/"))
+    founded = found(folder, config, now=now, furnish=furnish)
+    if as_json:
+        print_json(_facts(founded, texts[0]))
+    else:
+        click.echo(_report(founded, texts[0]))
+
+
+@click.command()
+@click.argument("folder", type=FOLDER)
+@click.option(
+    "--listen", help="HOST:PORT or PORT of the API, 0: a free one; what follows from the public URL unless given."
+)
+@click.option("--public-url", help="Where devices and people reach the server, if not as `init` was told.")
+@click.option(
+    "--broker",
+    default="embedded",
+    show_default=True,
+    help="embedded, embedded:PORT, or mqtt(s)://[USER:PASSWORD@]HOST[:PORT] of another one.",
+)
+@click.option("--device-login", help="USER:PASSWORD of all devices at another broker, where there is no --mosquitto.")
+@click.option(
+    "--mosquitto",
+    type=FOLDER,
+    help="Generate Mosquitto's files in this folder, with a login for each device, and use that broker.",
+)
+@click.option("--mosquitto-pid", type=click.Path(path_type=Path), help="File with Mosquitto's process id.")
+@click.option("--keep-telemetry", type=_DAYS, default=30, show_default=True, help="For how many days.")
+@click.option("--keep-events", type=_DAYS, default=365, show_default=True, help="For how many days.")
+@click.option("--page/--no-page", default=True, help="Serve the page for people under /.")
+@click.option("-v", "--verbose", is_flag=True, help="Log what happens, not only what goes wrong.")
+def serve(
+    folder: Path,
+    *,
+    listen: str | None,
+    public_url: str | None,
+    broker: str,
+    device_login: str | None,
+    mosquitto: Path | None,
+    mosquitto_pid: Path | None,
+    keep_telemetry: int,
+    keep_events: int,
+    page: bool,
+    verbose: bool,
+) -> None:
+    """Run the fleet manager on FOLDER until it is told to stop (SIGTERM or Ctrl-C)."""
+    host, port = _listen(listen)
+    chosen = _broker(broker, device_login=device_login, mosquitto=mosquitto, mosquitto_pid=mosquitto_pid)
+    retention = Retention(telemetry_s=keep_telemetry * _DAY_S, events_s=keep_events * _DAY_S)
+    settings = ServeSettings(host=host, port=port, public_url=public_url, broker=chosen, page=page, retention=retention)
+    server = FleetProcess(FleetFolder(folder), settings)
+    _set_up_logging(verbose=verbose)
+    stopped = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stopped.set())
+    with server:
+        if page:
+            click.echo(f"page    {server.url}/")
+        click.echo(f"API     {server.url}/api/v1")
+        click.echo(f"broker  {server.broker_address}")
+        click.echo(f"serving fleet {server.config.name}; stop with Ctrl-C")
+        stopped.wait()
+    click.echo("stopped")
+
+
+def _facts(founded: Founded, token: str) -> dict[str, object]:
+    return {
+        "fleet": founded.config.name,
+        "folder": str(founded.folder.root),
+        "public_url": founded.config.public_url,
+        "tls_fingerprint": founded.tls_fingerprint,
+        "root_digest": founded.root_digest,
+        "token": token,
+    }
+
+
+def _report(founded: Founded, token: str) -> str:
+    root, url = founded.folder.root, founded.config.public_url
+    pin = f"\ncertificate  sha256 {founded.tls_fingerprint}" if founded.tls_fingerprint else ""
+    return f"""\
+fleet        {founded.config.name} in {root}
+public URL   {url}{pin}
+
+Take {root}/offline-keys offline once your models are authorised: root.pem and targets.pem in it can
+make every device run anything. Copy them to a medium that you lock away, then delete them here.
+The server goes on without them; README.txt there says how to authorise a publisher then.
+
+The administrator's token, shown this once:
+
+    {token}
+
+Next:
+
+    edgemm fleet serve {root}
+    edgemm fleet login {url} --token {token}
+
+The page, logged in: {url}/#token={token}"""
+
+
+def _listen(text: str | None) -> tuple[str | None, int | None]:
+    if text is None:
+        return None, None
+    match = re.fullmatch(r"(?:\[?([^\[\]]*?)\]?:)?(\d{1,5})", text)
+    if match is None or not int(match[2]) < 65536:
+        raise InputError(f"--listen {text!r}: expected HOST:PORT or PORT")
+    return match[1] or None, int(match[2])
+
+
+def _broker(
+    text: str, *, device_login: str | None, mosquitto: Path | None, mosquitto_pid: Path | None
+) -> BrokerSettings:
+    if match := re.fullmatch(r"embedded(?::(\d{1,5}))?", text):
+        if device_login or mosquitto or mosquitto_pid:
+            raise InputError("--device-login and --mosquitto are for another broker: name it with --broker")
+        return BrokerSettings(port=int(match[1]) if match[1] else None)
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, None
+    if host is None or parts.scheme not in {"mqtt", "mqtts"} or parts.path.strip("/"):
+        raise InputError(f"--broker {text!r}: expected embedded, or mqtt(s)://[USER:PASSWORD@]HOST[:PORT]")
+    if parts.scheme == "mqtt" and not is_loopback(host):
+        raise InputError(f"--broker mqtt://{host}: plain mqtt:// is for loopback only; use mqtts://")
+    login = (unquote(parts.username), unquote(parts.password or "")) if parts.username else None
+    if login is None and mosquitto is None:
+        raise InputError(
+            f"--broker {parts.scheme}://{host}: expected a login, {parts.scheme}://USER:PASSWORD@{host}, or "
+            "--mosquitto FOLDER"
+        )
+    shared = _login(device_login) if device_login else None
+    if (shared is None) == (mosquitto is None) or (shared is not None and login is not None and shared[0] == login[0]):
+        # The manager's own login may speak for the fleet to every device: no device is to hold it.
+        raise InputError(
+            f"--broker {parts.scheme}://{host}: expected either --device-login USER:PASSWORD, a login at that broker "
+            "other than the manager's which all devices share, or --mosquitto FOLDER, which gives each device its own"
+        )
+    return BrokerSettings(
+        host=host,
+        port=port,
+        tls=parts.scheme == "mqtts",
+        login=login,
+        device_login=shared,
+        # Mosquitto reads these paths wherever it was started.
+        mosquitto=mosquitto.absolute() if mosquitto else None,
+        mosquitto_pid=mosquitto_pid.absolute() if mosquitto_pid else None,
+    )
+
+
+def _login(text: str) -> tuple[str, str]:
+    user, mark, password = text.partition(":")
+    if not mark or not user:
+        raise InputError("--device-login: expected USER:PASSWORD")
+    return user, password
+
+
+def _set_up_logging(*, verbose: bool) -> None:
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s"
+    )
+    # amqtt and its state machine tell every packet at INFO.
+    for name in ("amqtt", "transitions"):
+        logging.getLogger(name).setLevel(logging.ERROR)

@@ -1,0 +1,119 @@
+"""The plan of a rollout: the version, the devices, the groups, and the thresholds at which it stops.
+
+    Plan(model="digits", version="1.1.0", digest=…, groups=(Group(count=1), Group(percent=10), Group(percent=100)))
+
+Plans are values; a plan that contradicts itself cannot be made. They are stored and travel over HTTP as JSON.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from edgemm.bundle.manifest import Digest, ModelName, VersionText
+from edgemm.messages import ModelConfig, Ratio, Seconds, Short
+from edgemm.topics import DeviceId
+
+DeadlineSeconds = Annotated[float, Meta(gt=0, le=366 * 86400)]
+
+
+class Selector(Struct, frozen=True, kw_only=True):
+    """Which devices: every label named must have one of its values; `devices`, if given, are the only candidates."""
+
+    labels: dict[Short, Annotated[tuple[Short, ...], Meta(min_length=1)]] = {}
+    devices: tuple[DeviceId, ...] | None = None
+
+    def matches(self, device: str, labels: Mapping[str, str]) -> bool:
+        """Tell whether a device with these labels is meant."""
+        if self.devices is not None and device not in self.devices:
+            return False
+        return all(labels.get(key) in values for key, values in self.labels.items())
+
+    def may_overlap(self, other: Selector) -> bool:
+        """Tell whether some device could match both; False only where that is impossible."""
+        if self.devices is not None and other.devices is not None and not set(self.devices) & set(other.devices):
+            return False
+        shared = self.labels.keys() & other.labels.keys()
+        return all(set(self.labels[key]) & set(other.labels[key]) for key in shared)
+
+
+class Group(Struct, frozen=True, kw_only=True):
+    """One stage of a rollout, by `count` of further devices or until `percent` of all that match are in.
+
+    Rates count only devices that reported the generation and were not excused (`RolloutPlan.tolerated_rejections`). The
+    group goes on once `min_reached` of its members reported, at least `success_threshold` of those committed, and
+    that held for `soak_s`; more than `error_threshold` failing halts the rollout; what is unfinished at `deadline_s`
+    after the start of the group is ended.
+    """
+
+    count: Annotated[int, Meta(ge=1)] | None = None
+    percent: Annotated[float, Meta(gt=0, le=100)] | None = None
+    success_threshold: Ratio = 0.9
+    error_threshold: Ratio = 0.1
+    min_reached: Ratio = 0.5
+    soak_s: Seconds = 0.0
+    deadline_s: DeadlineSeconds = 3600.0
+
+    def __post_init__(self) -> None:
+        if (self.count is None) == (self.percent is None):
+            raise ValueError("a group has a size: give either count or percent, not both")
+
+    def size(self, *, matching: int, taken: int) -> int:
+        """Return how many further devices the group takes.
+
+        Args:
+            matching: how many devices match the selector now.
+            taken: how many of those are members already.
+        """
+        left = max(0, matching - taken)
+        if self.count is not None:
+            return min(self.count, left)
+        assert self.percent is not None
+        # At least one, or a small fleet's 10 % would be an empty stage that proves nothing.
+        wanted = math.ceil(matching * self.percent / 100 - 1e-9)
+        return min(left, max(1, wanted - taken))
+
+    def required(self, members: int) -> int:
+        """Return how many members must have reported before a rate means anything."""
+        return max(1, math.ceil(members * self.min_reached - 1e-9))
+
+
+class RolloutPlan(Struct, frozen=True, kw_only=True):
+    """One version of one model for the devices of a selector, group after group.
+
+    `tolerated_rejections` are reasons of `rejected` that excuse a device: it counts neither as a success nor as an
+    error. A device that is silent after `activating` fails `activation_deadline_s` later; the default is the longest
+    probation and ten minutes.
+    """
+
+    model: ModelName
+    version: VersionText
+    digest: Digest
+    groups: Annotated[tuple[Group, ...], Meta(min_length=1, max_length=64)]
+    selector: Selector = Selector()
+    variants: Literal["auto"] | Annotated[tuple[Short, ...], Meta(min_length=1, max_length=32)] = "auto"
+    config: ModelConfig = ModelConfig()
+    tolerated_rejections: tuple[Short, ...] = ("no_engine", "no_space")
+    activation_deadline_s: DeadlineSeconds | None = None
+    supersedes: Short | None = None
+
+    def __post_init__(self) -> None:
+        longest = self.config.probation.max_duration_s
+        if self.activation_deadline_s is not None and self.activation_deadline_s <= longest:
+            raise ValueError(
+                f"activation_deadline_s is {self.activation_deadline_s:g}: it must be longer than the longest "
+                f"probation, {longest:g} s"
+            )
+
+    @property
+    def activation_s(self) -> float:
+        """How long a device may stay between `activating` and an end, in seconds."""
+        return self.activation_deadline_s or self.config.probation.max_duration_s + 600
+
+    @property
+    def last_group(self) -> int:
+        """Index of the last group, where devices that timed out earlier are caught up."""
+        return len(self.groups) - 1

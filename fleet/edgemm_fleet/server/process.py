@@ -1,0 +1,232 @@
+"""The fleet server: the manager, the HTTP API and the page in one process, from one fleet folder.
+
+with FleetServer(folder, settings) as server:
+    print(server.url)
+    …
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Self
+from urllib.parse import urlsplit
+
+from flask import Flask
+
+from edgemm import durable
+from edgemm.bundle.blobs import BlobFolder
+from edgemm.canonical import sha256
+from edgemm.trust import signing
+from edgemm_fleet.api.app import create_app
+from edgemm_fleet.api.context import FleetState, moment
+from edgemm_fleet.api.table import routes
+from edgemm_fleet.broker.embedded import TlsFiles
+from edgemm_fleet.clock import check_clock
+from edgemm_fleet.server.http import HttpServer, HttpSettings, check_plain, is_loopback
+from edgemm_fleet.server.retention import Retention
+from edgemm_fleet.server.services import FleetServices, ManagerSettings, MosquittoFolder, Provider
+from edgemm_fleet.store import Store
+from edgemm_fleet.trust.catalogue import catch_up
+from edgemm_fleet.trust.certificate import fingerprint
+from edgemm_fleet.trust.fleet_folder import FleetFolder, FolderLock
+from edgemm_fleet.trust.founding import check_public_url
+from edgemm_fleet.trust.keys import read_secret
+from edgemm_fleet.trust.version_repository import VersionRepository
+from edgemm_fleet.web import page
+from edgemm_fleet.worker import Worker
+
+logger = logging.getLogger(__name__)
+_REFRESH_EVERY_S = 60.0
+_DEFAULT_PORTS = {"https": 443, "http": 80}
+
+
+@dataclass(frozen=True)
+class BrokerSettings:
+    """Which broker: the embedded one on a port (None: 8883 with TLS, 1883 without; 0: a free one), or another one.
+
+    `login` is the manager's at another broker, and `device_login` that of all devices. With `mosquitto`, a folder,
+    each device gets a login of its own instead, in the files that are generated there for a Mosquitto, whose process
+    id is in `mosquitto_pid`.
+    """
+
+    host: str | None = None
+    port: int | None = None
+    tls: bool = False
+    login: tuple[str, str] | None = None
+    device_login: tuple[str, str] | None = None
+    mosquitto: Path | None = None
+    mosquitto_pid: Path | None = None
+
+    @property
+    def provider(self) -> Provider:
+        """Who gives devices their logins."""
+        if self.mosquitto is not None:
+            return Provider.MOSQUITTO
+        return Provider.EMBEDDED if self.host is None else Provider.STATIC
+
+
+@dataclass(frozen=True)
+class ServeSettings:
+    """How to serve a fleet folder; None means what follows from its public URL.
+
+    Port 0 takes a free one, which is then also the public URL's unless that is given here.
+    """
+
+    host: str | None = None
+    port: int | None = None
+    public_url: str | None = None
+    broker: BrokerSettings = BrokerSettings()
+    page: bool = True
+    retention: Retention = field(default_factory=Retention)
+
+
+class FleetProcess:
+    """Serves a fleet folder; a context manager that starts and stops all of it."""
+
+    def __init__(self, folder: FleetFolder, settings: ServeSettings) -> None:
+        """Read the configuration.
+
+        Raises:
+            InputError: the folder is not a fleet's, or the public URL cannot be one.
+            NewerFormatError: a later edgemm made the folder.
+        """
+        # Flask takes a relative path as relative to its own package.
+        self.folder = FleetFolder(folder.root.absolute())
+        self.settings = settings
+        self.config = folder.read_config()
+        self.url = (settings.public_url or self.config.public_url).rstrip("/")
+        self._public_host = check_public_url(self.url)
+        self._tls = self.url.startswith("https:")
+        if not self._tls:
+            check_plain(self._listen_host())
+        self._stack = ExitStack()
+        self.manager: FleetServices | None = None
+
+    def __enter__(self) -> Self:
+        """Start.
+
+        Raises:
+            EnvironmentFailure: a port is taken, the folder is in use, the disk is full, or the clock cannot be right.
+        """
+        with ExitStack() as stack:
+            self._start(stack)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stack.close()
+
+    @property
+    def broker_address(self) -> str:
+        """Where devices find the broker, as a URL."""
+        assert self.manager is not None
+        settings = self.manager.settings
+        tls = settings.tls is not None or settings.broker_tls
+        return f"{'mqtts' if tls else 'mqtt'}://{settings.device_host or settings.host}:{self.manager.port}"
+
+    def _start(self, stack: ExitStack) -> None:
+        now = time.time()
+        check_clock(now)
+        stack.enter_context(FolderLock(self.folder))
+        for directory in (self.folder.blobs, self.folder.metadata, self.folder.targets):
+            durable.remove_leftovers(directory)
+        store = Store.open(self.folder.database)
+        stack.callback(store.close)
+        repository = VersionRepository(self.folder)
+        repository.resume(now=moment(now))
+        catch_up(store, repository, now=now)
+        director_key = signing.load_key(self.folder.online_key("director"))
+        manager = self.manager = FleetServices(self._manager_settings(), store=store, director_key=director_key)
+        stack.callback(manager.stop)
+        manager.start()
+        server = HttpServer(_unready, self._http_settings())
+        stack.callback(server.stop)
+        server.bind()
+        if self.settings.port == 0 and self.settings.public_url is None:
+            self.url = urlsplit(self.url)._replace(netloc=_authority(self._public_host, server.port)).geturl()
+        server.start(self._app(self._state(store, repository, manager)))
+        refresher = Worker("edgemm-tuf", _refreshing(repository))
+        refresher.start()
+        stack.callback(refresher.stop)
+
+    def _manager_settings(self) -> ManagerSettings:
+        return replace(self._broker_settings(), retention=self.settings.retention)
+
+    def _broker_settings(self) -> ManagerSettings:
+        broker, fleet = self.settings.broker, self.config.name
+        if broker.provider is Provider.EMBEDDED:
+            files = TlsFiles(self.folder.certificate, self.folder.certificate_key) if self._tls else None
+            port = broker.port if broker.port is not None else 8883 if self._tls else 1883
+            host = self._listen_host()
+            return ManagerSettings(fleet=fleet, host=host, port=port, device_host=self._public_host, tls=files)
+        settings = ManagerSettings(
+            fleet=fleet,
+            provider=broker.provider,
+            host=broker.host or "127.0.0.1",
+            port=broker.port or (8883 if broker.tls else 1883),
+            broker_tls=broker.tls,
+            device_login=broker.device_login,
+        )
+        if broker.login is not None:
+            settings = replace(settings, username=broker.login[0], password=broker.login[1])
+        if broker.mosquitto is not None:
+            listener = f"{settings.port} {settings.host}"
+            place = MosquittoFolder(broker.mosquitto, listener=listener, pid_file=broker.mosquitto_pid)
+            settings = replace(settings, mosquitto=place)
+        return settings
+
+    def _state(self, store: Store, repository: VersionRepository, manager: FleetServices) -> FleetState:
+        return FleetState(
+            fleet=self.config.name,
+            public_url=self.url,
+            tls_fingerprint=fingerprint(self.folder.certificate) if self._tls else None,
+            root_digest=sha256(repository.root_bytes),
+            store=store,
+            repository=repository,
+            blobs=BlobFolder(self.folder.blobs),
+            credentials=manager.credentials,
+            secret=read_secret(self.folder.credentials_key),
+            rollouts=manager.operations,
+            shadows=manager.shadows,
+        )
+
+    def _app(self, state: FleetState) -> Flask:
+        return create_app(state, routes(), page=page(self.config.name) if self.settings.page else None)
+
+    def _http_settings(self) -> HttpSettings:
+        parts = urlsplit(self.url)
+        given = self.settings.port
+        port = given if given is not None else parts.port or _DEFAULT_PORTS[parts.scheme]
+        if not self._tls:
+            return HttpSettings(self._listen_host(), port)
+        return HttpSettings(self._listen_host(), port, self.folder.certificate, self.folder.certificate_key)
+
+    def _listen_host(self) -> str:
+        """Listen to everybody unless the fleet's URL is for this machine alone."""
+        if self.settings.host is not None:
+            return self.settings.host
+        return "127.0.0.1" if is_loopback(self._public_host) else "0.0.0.0"  # noqa: S104 - a fleet is to be reached
+
+
+def _authority(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _unready(_environ: object, _start_response: object) -> list[bytes]:
+    raise AssertionError("the port is bound and nobody is answered yet")
+
+
+def _refreshing(repository: VersionRepository) -> Callable[[threading.Event], None]:
+    def step(stopping: threading.Event) -> None:
+        stopping.wait(_REFRESH_EVERY_S)
+        now = time.time()
+        check_clock(now)
+        repository.refresh(now=moment(now))
+
+    return step

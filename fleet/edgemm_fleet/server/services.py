@@ -1,0 +1,273 @@
+"""The running fleet manager: store, broker, ingest, director and rollouts, started and stopped as one.
+
+    manager = Manager(settings, store=store, director_key=key)
+    manager.start()
+    …
+    manager.stop()
+
+It has no main loop: broker, link, ingest, outbox and clock are threads. All state is in the store, so that the manager
+may be killed at any time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from securesystemslib.signer import CryptoSigner
+
+from edgemm import times
+from edgemm_fleet.broker.broker_connection import BrokerConnection, BrokerLogin
+from edgemm_fleet.broker.credentials import (
+    BrokerAddress,
+    CredentialProvider,
+    EmbeddedCredentials,
+    StaticCredentials,
+)
+from edgemm_fleet.broker.embedded import EmbeddedBroker, TlsFiles
+from edgemm_fleet.broker.mosquitto import MosquittoCredentials, MosquittoFiles
+from edgemm_fleet.broker.passwords import matches
+from edgemm_fleet.broker.topic_rights import MANAGER, BrokerRules
+from edgemm_fleet.clock import check_clock
+from edgemm_fleet.director.composition import Validity
+from edgemm_fleet.director.director import Director
+from edgemm_fleet.director.outbox import Outbox
+from edgemm_fleet.ingest.batch import Ingest
+from edgemm_fleet.ingest.consumer import Consumer
+from edgemm_fleet.rollout.operations import RolloutOperations
+from edgemm_fleet.rollout.runner import Runner
+from edgemm_fleet.server.retention import Pruner, Retention
+from edgemm_fleet.shadows.operations import ShadowOperations
+from edgemm_fleet.store import Store, desired, devices
+from edgemm_fleet.worker import Worker
+
+_log = logging.getLogger(__name__)
+_RESENDS_AT_ONCE = 500
+
+
+class Provider(StrEnum):
+    """Whose broker it is, and how devices get their login."""
+
+    EMBEDDED = "embedded"
+    MOSQUITTO = "mosquitto"
+    STATIC = "static"
+
+
+@dataclass(frozen=True)
+class MosquittoFolder:
+    """Where Mosquitto's files are generated, and how it is told of changes; as in `MosquittoFiles`."""
+
+    folder: Path
+    listener: str = "1883 127.0.0.1"
+    certificate: Path | None = None
+    private_key: Path | None = None
+    pid_file: Path | None = None
+    reload_command: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class ManagerSettings:
+    """All settings of the manager without its HTTP side.
+
+    `host` and `port` are where this process reaches the broker, or where the embedded one listens (port 0: any free
+    one); `device_host` is what devices are told, which is `host` unless given. `username` and `password` are the
+    manager's login at a broker that is not embedded, `device_login` that of all devices with the static provider.
+    """
+
+    fleet: str
+    provider: Provider = Provider.EMBEDDED
+    host: str = "127.0.0.1"
+    port: int = 1883
+    device_host: str | None = None
+    device_port: int | None = None
+    tls: TlsFiles | None = None
+    """With the embedded broker: its certificate and key. Devices then trust exactly this certificate."""
+    broker_tls: bool = False
+    """With another broker: whether it speaks TLS."""
+    broker_ca: str | None = None
+    """With another broker: PEM to trust; None for the system's authorities."""
+    username: str = MANAGER
+    password: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
+    device_login: tuple[str, str] | None = field(default=None, repr=False)
+    mosquitto: MosquittoFolder | None = None
+    validity: Validity = field(default_factory=Validity)
+    retention: Retention = field(default_factory=Retention)
+    connect_timeout_s: float = 5.0
+    """How long `start` waits for the broker before it goes on without."""
+    tick_s: float = 0.5
+    """How often deadlines and soak times are looked at."""
+    resend_after_s: float = 30.0
+    """After this long without an answer a connected device is sent its `desired` again."""
+
+
+class FleetServices:
+    """A fleet manager without its HTTP side; `operations`, `shadows` and `credentials` are what that side needs."""
+
+    def __init__(
+        self,
+        settings: ManagerSettings,
+        *,
+        store: Store,
+        director_key: CryptoSigner,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.settings, self.store, self._clock = settings, store, clock
+        self.director = Director(settings.fleet, director_key, validity=settings.validity)
+        self._runner = Runner(self.director)
+        self.ingest = Ingest(store, fleet=settings.fleet, director=self.director, runner=self._runner)
+        self.broker: EmbeddedBroker | None = None
+        if settings.provider is Provider.EMBEDDED:
+            rules = BrokerRules(settings.fleet, self._verify)
+            self.broker = EmbeddedBroker(rules, host=settings.host, port=settings.port, tls=settings.tls)
+        self._link: BrokerConnection | None = None
+        self._consumer: Consumer | None = None
+        self._outbox: Outbox | None = None
+        self._clock_good = True
+        self._pruner = Pruner(store, settings.retention, clock=clock)
+        self._ticker = Worker("edgemm-clock", self._tick)
+        self.operations = RolloutOperations(store, self._runner, wake=self.wake)
+        self.shadows = ShadowOperations(store, self.director, wake=self.wake)
+
+    @property
+    def port(self) -> int:
+        """The broker's port; known for port 0 once the manager has started."""
+        return self.broker.port if self.broker is not None else self.settings.port
+
+    @property
+    def connected(self) -> bool:
+        """Whether the manager has its connection to the broker."""
+        return self._link is not None and self._link.connected
+
+    @property
+    def credentials(self) -> CredentialProvider:
+        """How devices get to the broker."""
+        settings = self.settings
+        address = BrokerAddress(
+            host=settings.device_host or settings.host,
+            port=settings.device_port or self.port,
+            tls=settings.tls is not None or settings.broker_tls,
+            ca=settings.tls.certificate.read_text() if settings.tls is not None else settings.broker_ca,
+        )
+        match settings.provider:
+            case Provider.EMBEDDED:
+                return EmbeddedCredentials(address, self._drop_removed)
+            case Provider.STATIC:
+                assert settings.device_login is not None, "the static provider needs the devices' login"
+                return StaticCredentials(address, *settings.device_login)
+            case Provider.MOSQUITTO:
+                return MosquittoCredentials(address, self._mosquitto_files(), self._logins)
+
+    def start(self) -> None:
+        """Start everything; a broker that is not there yet is waited for in the background.
+
+        Raises:
+            EnvironmentFailure: the embedded broker's port is taken, Mosquitto's files cannot be written, or the clock
+                cannot be right.
+        """
+        check_clock(self._clock())
+        settings = self.settings
+        if self.broker is not None:
+            self.broker.start()
+            with self.store.write() as tx:
+                devices.all_offline(tx)  # the wills of its last life died with it
+        self.credentials.refresh()
+        client_id = f"edgemm-manager-{hashlib.sha256(settings.fleet.encode()).hexdigest()[:8]}"
+        link = BrokerConnection(self._login(), fleet=settings.fleet, client_id=client_id, receive=self._receive)
+        self._link = link
+        self._outbox = Outbox(self.store, director=self.director, link=link, clock=self._clock)
+        self._consumer = Consumer(
+            self.ingest, fleet=settings.fleet, clock=self._clock, publish=link.publish, committed=self.wake
+        )
+        for part in (self._consumer, link, self._outbox, self._ticker, self._pruner):
+            part.start()
+        if not link.wait_until_connected(settings.connect_timeout_s):
+            _log.warning("broker_unreachable host=%s port=%d; goes on trying", settings.host, self.port)
+
+    def stop(self) -> None:
+        """Stop everything, in the order that loses nothing; what is unsent is sent after the next start."""
+        self._ticker.stop()
+        self._pruner.stop()
+        for part in (self._link, self._consumer, self._outbox, self.broker):
+            if part is not None:
+                part.stop()
+
+    def wake(self) -> None:
+        """Send what was just written; called after a commit that may have changed what devices are told."""
+        if self._outbox is not None:
+            self._outbox.wake()
+
+    def _receive(self, topic: str, payload: bytes) -> None:
+        assert self._consumer is not None
+        self._consumer.receive(topic, payload)
+
+    def _tick(self, stopping: threading.Event) -> None:
+        stopping.wait(self.settings.tick_s)
+        now = self._clock()
+        if not self._dependable(now):
+            return
+        with self.store.write() as tx:
+            self._runner.tick(tx, now=now)
+        with self.store.write() as tx:
+            self.director.renew(tx, now=now)
+            unanswered = desired.unanswered(tx, sent_before=now - self.settings.resend_after_s, limit=_RESENDS_AT_ONCE)
+            desired.mark_unsent(tx, unanswered)
+        self.wake()
+
+    def _dependable(self, now: float) -> bool:
+        """Tell whether to act by this time: one leap of the clock must not end every deadline, nor renew with it."""
+        good = times.plausible(now)
+        if good is not self._clock_good:
+            self._clock_good = good
+            _log.log(logging.INFO if good else logging.ERROR, "clock=%s plausible=%s", times.to_text(now), good)
+        return good
+
+    def _verify(self, username: str, password: str) -> bool:
+        if username == MANAGER:
+            return secrets.compare_digest(password.encode(), self.settings.password.encode())
+        with self.store.read() as tx:
+            stored = devices.broker_hash(tx, username)
+        return stored is not None and matches(password, stored)
+
+    def _logins(self) -> list[tuple[str, str]]:
+        with self.store.read() as tx:
+            return devices.broker_hashes(tx)
+
+    def _drop_removed(self) -> None:
+        if self.broker is not None:
+            self.broker.close_all_but({device for device, _ in self._logins()})
+
+    def _login(self) -> BrokerLogin:
+        settings = self.settings
+        if self.broker is None:
+            return BrokerLogin(
+                settings.host,
+                settings.port,
+                username=settings.username,
+                password=settings.password,
+                tls=settings.broker_tls,
+                ca=settings.broker_ca,
+            )
+        ca = settings.tls.certificate.read_text() if settings.tls is not None else None
+        host = "127.0.0.1" if settings.host in {"", "0.0.0.0", "::"} else settings.host  # noqa: S104 - compared, not bound
+        return BrokerLogin(host, self.port, username=MANAGER, password=settings.password, tls=ca is not None, ca=ca)
+
+    def _mosquitto_files(self) -> MosquittoFiles:
+        place = self.settings.mosquitto
+        assert place is not None, "the mosquitto provider needs its folder"
+        return MosquittoFiles(
+            folder=place.folder,
+            fleet=self.settings.fleet,
+            manager_password=self.settings.password,
+            listener=place.listener,
+            certificate=place.certificate,
+            private_key=place.private_key,
+            pid_file=place.pid_file,
+            reload_command=place.reload_command,
+        )

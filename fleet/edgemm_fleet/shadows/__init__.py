@@ -1,0 +1,1 @@
+"""Shadows that an operator asks for."""

@@ -1,0 +1,60 @@
+"""An operator's actions on shadows; each is one transaction and one line of the audit log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from edgemm.errors import BadRequestError
+from edgemm.messages import DesiredShadow
+from edgemm.versions import Version
+from edgemm_fleet.director.director import Director
+from edgemm_fleet.records.rollout_plan import Selector
+from edgemm_fleet.store import Store, Transaction, audit, devices, models, shadows
+
+
+class ShadowOperations:
+    """Acts on shadows in the store; `wake` is called after each that may have changed what devices are told."""
+
+    def __init__(self, store: Store, director: Director, *, wake: Callable[[], None]) -> None:
+        self._store, self._director, self._wake = store, director, wake
+
+    def put(
+        self, model: str, version: str, *, share: float, variants: str | tuple[str, ...], selector: Selector,
+        actor: str, now: float,
+    ) -> tuple[str, ...]:  # fmt: skip
+        """Want a version as a shadow beside a model on the devices that match now; return those.
+
+        Raises:
+            NotFoundError: the version is not published.
+            BadRequestError: it is below the signed minimum.
+        """
+        with self._store.write() as tx:
+            found = models.get_version(tx, model, version)
+            _check_minimum(tx, model, version)
+            wanted = DesiredShadow(version=version, digest=found.digest, share=share, variants=variants)  # type: ignore[arg-type]
+            ids = tuple(device.id for device in devices.matching(tx, selector))
+            shadows.put(tx, ids, model, wanted)
+            self._director.write(tx, ids, now=now)
+            detail = f"{version} on {len(ids)} devices, share {share:g}"
+            audit.add(tx, at=now, actor=actor, action="shadow.set", subject=model, detail=detail)
+        self._wake()
+        return ids
+
+    def clear(self, model: str, *, selector: Selector, actor: str, now: float) -> tuple[str, ...]:
+        """Want no shadow beside a model on the devices that match now; return those that had one."""
+        with self._store.write() as tx:
+            had = shadows.drop(tx, [device.id for device in devices.matching(tx, selector)], model)
+            self._director.write(tx, had, now=now)
+            audit.add(tx, at=now, actor=actor, action="shadow.clear", subject=model, detail=f"{len(had)} devices")
+        self._wake()
+        return had
+
+
+def _check_minimum(tx: Transaction, name: str, version: str) -> None:
+    model = models.find_model(tx, name)
+    minimum = model.minimum_version if model is not None else None
+    if minimum is not None and Version(version) < Version(minimum):
+        raise BadRequestError(
+            f"{name} {version}: below {minimum}, the signed minimum version, so every device would refuse it; "
+            f"ask for {minimum} or a later one"
+        )

@@ -1,0 +1,1 @@
+"""Actions that the fleet asks for once, and the diagnosis among them."""

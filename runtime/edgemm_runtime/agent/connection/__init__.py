@@ -1,0 +1,1 @@
+"""Connections to the fleet: enrolment, HTTPS downloads, MQTT."""

@@ -1,0 +1,1 @@
+"""Reports to the fleet: `reported`, events, telemetry, and the gauges of the board."""

@@ -1,0 +1,1 @@
+"""Shadows that the fleet asks for: planned, fetched and kept running."""

@@ -1,0 +1,1 @@
+"""The spool: messages to the fleet that wait for an acknowledgement, in memory and on disk."""

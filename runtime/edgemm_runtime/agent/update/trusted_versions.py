@@ -1,0 +1,220 @@
+"""The device's view of the fleet's model repository: python-tuf's client, the pinned connection, trusted time.
+
+    repository.manifest(desired_model)     the manifest that a publisher signed, or a TrustError
+    repository.director()                  the document that names the signers of `desired`
+
+Neither the broker nor a stolen director key can make a device run a model that no publisher signed: name, version and
+digest of `desired` must agree with the TUF target.
+"""
+
+from __future__ import annotations
+
+import io
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO
+from urllib.parse import urlsplit
+
+import msgspec
+from tuf.api.exceptions import (
+    DownloadError,
+    DownloadHTTPError,
+    DownloadLengthMismatchError,
+    ExpiredMetadataError,
+    RepositoryError,
+)
+from tuf.api.metadata import TargetFile
+from tuf.ngclient import Updater
+from tuf.ngclient.fetcher import FetcherInterface
+
+from edgemm import canonical
+from edgemm.bundle.bundle_limits import DEFAULT_LIMITS
+from edgemm.bundle.manifest import Manifest, decode_manifest
+from edgemm.canonical import sha256
+from edgemm.errors import (
+    EnvironmentFailure,
+    ExpiredError,
+    InputError,
+    MessageError,
+    NotFoundError,
+    PermissionDeniedError,
+    ReplayError,
+    TrustError,
+    UnreachableError,
+)
+from edgemm.messages import DesiredModel
+from edgemm.trust.enrolment import DIRECTOR_TARGET, TUF_METADATA_PATH, TUF_TARGETS_PATH
+from edgemm.versions import Version
+from edgemm_runtime.agent.connection.fleet_connection import FleetConnection
+from edgemm_runtime.agent.state.documents import DirectorFile
+from edgemm_runtime.agent.state.trusted_time import TrustedTime
+
+_CHUNK = 64 * 1024
+_MAX_DIRECTOR_BYTES = 64 * 1024
+
+
+class _Custom(msgspec.Struct):
+    minimum_version: str
+
+
+class _Fetcher(FetcherInterface):
+    """python-tuf's downloads over a `FleetConnection`."""
+
+    def __init__(self, server: FleetConnection) -> None:
+        self._server = server
+
+    def _fetch(self, url: str) -> Iterator[bytes]:
+        path = urlsplit(url)
+        base = urlsplit(self._server.url).path
+        try:
+            with self._server.open("GET", path.path.removeprefix(base)) as response:
+                yield from response.stream(_CHUNK)
+        except NotFoundError as err:
+            raise DownloadHTTPError(str(err), 404) from err
+        except PermissionDeniedError as err:
+            # A bearer that is refused says nothing about the metadata; the operator may let the device in again.
+            raise UnreachableError(str(err)) from err
+
+    @contextmanager
+    def download_file(self, url: str, max_length: int) -> Iterator[IO[bytes]]:
+        """Hold a file in memory, at most `max_length` bytes; python-tuf's own needs a folder for temporary files.
+
+        On a read-only system there may be none, and on a card each of its bytes is one more that wears it.
+        """
+        received = io.BytesIO()
+        for piece in self.fetch(url):
+            if received.tell() + len(piece) > max_length:
+                raise DownloadLengthMismatchError(f"{url}: more than {max_length:,} bytes")
+            received.write(piece)
+        received.seek(0)
+        yield received
+
+
+class TrustedVersions:
+    """One device's view of the repository; metadata that was seen once can never be rolled back.
+
+    One call at a time reaches python-tuf's cache folder, whichever thread it comes from; `room` is entered around it,
+    to have some on a full disk.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        server: FleetConnection,
+        *,
+        root: bytes,
+        now: Callable[[], TrustedTime],
+        room: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        self._folder, self._server, self._root, self._now, self._room = folder, server, root, now, room
+        self._lock = threading.Lock()
+        # python-tuf writes through `tempfile`, and a process that is killed leaves those behind.
+        for left in folder.glob(f"{tempfile.gettempprefix()}????????"):
+            left.unlink(missing_ok=True)
+
+    def director(self) -> bytes:
+        """Return the document that names the director's keys, as `director_document` reads it.
+
+        Raises:
+            UnreachableError: the server is out of reach.
+            TrustError: its metadata cannot be trusted, or there is no such target.
+        """
+        data, _ = self._target(DIRECTOR_TARGET, max_bytes=_MAX_DIRECTOR_BYTES)
+        return data
+
+    def manifest(self, wanted: DesiredModel) -> tuple[Manifest, bytes]:
+        """Return the manifest that `wanted` names and its bytes.
+
+        Raises:
+            UnreachableError: the server is out of reach.
+            ExpiredError: the repository's metadata is past its expiry by trusted time.
+            ReplayError: the version is below the signed minimum.
+            TrustError: not published, another digest, or metadata that cannot be trusted.
+            BundleError: the target is no manifest.
+        """
+        path = f"models/{wanted.name}/{wanted.version}.json"
+        data, target = self._target(path, max_bytes=DEFAULT_LIMITS.max_manifest_bytes)
+        if (found := sha256(data)) != wanted.digest:
+            raise TrustError(
+                f"{path}: desired names sha256 {wanted.digest[:12]}…, the publisher signed {found[:12]}…; "
+                "publish this version, or ask for the published one"
+            )
+        _check_minimum(target, wanted)
+        manifest = decode_manifest(data, path=path)
+        if (manifest.name, manifest.version) != (wanted.name, wanted.version):
+            raise TrustError(f"{path}: the manifest says it is {manifest.name} {manifest.version}; publish it anew")
+        return manifest, data
+
+    def _target(self, path: str, *, max_bytes: int) -> tuple[bytes, TargetFile]:
+        with self._lock, self._room():
+            try:
+                updater = self._updater()
+                target = updater.get_targetinfo(path)
+                if target is None:
+                    raise TrustError(f"{path}: expected a target of the model repository, found none: publish it first")
+                if target.length > max_bytes:
+                    raise TrustError(f"{path}: {target.length:,} bytes, the limit is {max_bytes:,}")
+                return self._download(updater, target), target
+            except ExpiredMetadataError as err:
+                raise ExpiredError(f"model repository: {err}; is the fleet manager's own clock right?") from err
+            except RepositoryError as err:
+                raise TrustError(f"model repository: {err}") from err
+            except DownloadLengthMismatchError as err:
+                raise TrustError(f"model repository: {err}") from err
+            except DownloadError as err:
+                raise UnreachableError(f"model repository: {err}") from err
+            except OSError as err:
+                raise EnvironmentFailure(f"cannot keep TUF metadata in {self._folder}: {err.strerror or err}") from err
+
+    def _updater(self) -> Updater:
+        base = self._server.url
+        updater = Updater(
+            metadata_dir=str(self._folder),
+            metadata_base_url=f"{base}{TUF_METADATA_PATH}",
+            target_dir=str(self._folder),
+            target_base_url=f"{base}{TUF_TARGETS_PATH}",
+            fetcher=_Fetcher(self._server),
+            bootstrap=self._root,
+        )
+        # The system clock may be years off; python-tuf offers no public way to give it another time.
+        trusted = updater._trusted_set  # noqa: SLF001
+        trusted.reference_time = datetime.fromtimestamp(self._now().seconds, tz=UTC)
+        return updater
+
+    def _download(self, updater: Updater, target: TargetFile) -> bytes:
+        path = self._folder / "target.tmp"
+        try:
+            updater.download_target(target, filepath=str(path))
+            return path.read_bytes()
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def director_document(data: bytes, *, fleet: str) -> DirectorFile:
+    """Read the director's document.
+
+    Raises:
+        TrustError: it is none, or another fleet's.
+    """
+    try:
+        document = canonical.decode(data, DirectorFile, name=DIRECTOR_TARGET)
+    except MessageError as err:
+        raise TrustError(str(err)) from err
+    if document.fleet != fleet:
+        raise TrustError(f"{DIRECTOR_TARGET}: expected fleet {fleet!r}, found {document.fleet!r}")
+    return document
+
+
+def _check_minimum(target: TargetFile, wanted: DesiredModel) -> None:
+    try:
+        minimum = Version(msgspec.convert(target.custom, _Custom).minimum_version)
+    except (msgspec.ValidationError, InputError) as err:
+        raise TrustError(f"{target.path}: expected a signed minimum_version beside it: {err}; publish it anew") from err
+    if Version(wanted.version) < minimum:
+        raise ReplayError(
+            f"{wanted.name} {wanted.version} is below the signed minimum version {minimum}: ask for {minimum} or later"
+        )

@@ -1,0 +1,207 @@
+"""The reader of numbers in JSON and Python lists into arrays of a known dtype. Pure.
+
+Nothing wraps or saturates silently.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Mapping
+from functools import cache, lru_cache
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from edgemm.bundle.manifest import DType, TensorSpec
+from edgemm.errors import BadRequestError
+from edgemm_runtime.engines.interface import Array
+
+_KINDS = {"b": bool, "i": int, "u": int, "f": float}
+_TAKES = {"b": "b", "i": "iu", "u": "iu", "f": "iuf"}
+_MAX_RANK = 8
+_CODES: Mapping[DType, str] = {
+    DType.BOOL: "?", DType.INT8: "b", DType.INT16: "h", DType.INT32: "i", DType.INT64: "q",
+    DType.UINT8: "B", DType.UINT16: "H", DType.UINT32: "I", DType.UINT64: "Q",
+    DType.FLOAT16: "e", DType.FLOAT32: "f", DType.FLOAT64: "d",
+}  # fmt: skip
+_NARROW_INTEGERS = {DType.INT8, DType.INT16, DType.INT32, DType.UINT8, DType.UINT16, DType.UINT32}
+_IN_INTEGERS = b"-0123456789, \t\r\n"
+_MOST_REMEMBERED = 200_000
+_NOT_STRUCTURE = bytes(set(range(256)) - set(b"[],"))
+
+
+def read_numbers(raw: bytes, spec: TensorSpec, *, shape: tuple[int, ...]) -> Array:
+    """Return JSON `raw`, known to be valid, as an array of `spec`'s dtype and of `shape`; flat, or nested as that says.
+
+    Raises:
+        BadRequestError: not numbers of that kind, too many or few, ragged, or out of the dtype's range.
+    """
+    depth = _depth(raw)
+    if depth not in {1, len(shape)}:
+        raise BadRequestError(f"input {spec.name!r}: expected flat data or {len(shape)} levels, found {depth} levels")
+    quick = _read_flat(raw, spec, shape=shape, depth=depth)
+    if quick is not None:
+        return quick
+    values = to_array(decode_nested(raw, spec, depth=depth), spec)
+    if values.size != math.prod(shape) or (depth > 1 and values.shape != shape):
+        expected = f"{math.prod(shape):,} values" if depth == 1 else f"shape {list(shape)}"
+        found = f"{values.size:,}" if depth == 1 else str(list(values.shape))
+        raise BadRequestError(f"input {spec.name!r}: expected {expected}, found {found}")
+    return values.reshape(shape)
+
+
+def read_nested(raw: bytes, spec: TensorSpec) -> Array | None:
+    """Return nested JSON `raw`, known to be valid, as `spec` takes it, a single sample as a batch of one.
+
+    None where it is not quickly told that it is that: its lists are then to be looked at one by one.
+    """
+    depth, rest = _depth(raw), spec.shape[1:]
+    if not spec.shape or -1 in rest or depth not in {len(spec.shape), len(rest)} or depth == 0:
+        return None
+    rows, left = divmod(raw.count(b",") + 1, math.prod(rest) or 1)
+    if left or spec.shape[0] not in {-1, rows} or (depth == len(rest) and rows != 1):
+        return None
+    shape = rest if depth == len(rest) else (rows, *rest)
+    found = _read_flat(raw, spec, shape=shape, depth=depth)
+    return None if found is None else found.reshape(rows, *rest)
+
+
+def _read_flat(raw: bytes, spec: TensorSpec, *, shape: tuple[int, ...], depth: int) -> Array | None:
+    """Do what `read_numbers` does by way of one flat list; None for what is not right, or not told so quickly.
+
+    Where brackets and commas stand as the shape says, the brackets can be cut out of valid JSON: a bracket in a text
+    leaves a text behind, which is no number. `struct` refuses what its type does not hold.
+    """
+    count = math.prod(shape)
+    if not 0 < count <= len(raw) or (depth > 1 and raw.translate(None, _NOT_STRUCTURE) != _structure_of(shape)):
+        return None
+    inner = raw.translate(None, b"[]") if depth > 1 else raw[1:-1]
+    if spec.dtype in _NARROW_INTEGERS and not inner.translate(None, _IN_INTEGERS):
+        return _read_integers(inner, spec.dtype, shape=shape)
+    dtype = np.dtype(spec.dtype.value)
+    try:
+        values = _decoder(_KINDS[dtype.kind]).decode(raw if depth == 1 else b"[" + inner + b"]")
+        packed = struct.pack(f"={len(values)}{_CODES[spec.dtype]}", *values)
+    except (msgspec.DecodeError, UnicodeDecodeError, struct.error, OverflowError):
+        return None
+    return np.frombuffer(packed, dtype).reshape(shape) if len(values) == count else None
+
+
+def _read_integers(inner: bytes, dtype: DType, *, shape: tuple[int, ...]) -> Array | None:
+    """Return integers with commas between; beyond 64 bits NumPy saturates them, which is out of range all the same."""
+    values: Array = np.fromstring(inner, np.int64, sep=",")
+    bounds = np.iinfo(dtype.value)
+    if len(values) != math.prod(shape) or values.min() < bounds.min or values.max() > bounds.max:
+        return None
+    return values.astype(dtype.value).reshape(shape)
+
+
+def read_canonical(inner: bytes, dtype: DType, *, shape: tuple[int, ...]) -> Array | None:
+    """Return integers of 8 bits as they stand between the brackets of a JSON list that nobody has looked at before.
+
+    None for whatever is not that many integers in range with `,` or `, ` between them, each written in the one way that
+    has no needless sign or zero. NumPy reads more than that, and wraps at 16 bits; but whatever else it takes for such
+    a number is longer than that, or a sign alone.
+    """
+    written = inner.replace(b", ", b",") if b" " in inner else inner
+    try:
+        values: Array = np.fromstring(written, np.int16, sep=",")
+    except (ValueError, DeprecationWarning):  # the latter until NumPy makes it the former, where warnings are errors
+        return None
+    narrow: Array = values.astype(dtype.value)
+    characters = int(_lengths(dtype).take(narrow.view(np.uint8)).sum(dtype=np.int64)) + len(values) - 1
+    if len(values) != math.prod(shape) or len(written) != characters or not np.array_equal(values, narrow):
+        return None
+    signs = written.translate(None, b"0123456789,")
+    return narrow.reshape(shape) if signs == b"-" * np.count_nonzero(narrow < 0) else None
+
+
+@cache
+def _lengths(dtype: DType) -> Array:
+    """Return how many characters each value of 8 bits takes, by its bits."""
+    return np.array([len(str(value)) for value in np.arange(256, dtype=np.uint8).view(dtype.value)], np.uint8)
+
+
+@cache
+def _decoder(kind: type) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(_nested(kind, 1))
+
+
+def _structure_of(shape: tuple[int, ...]) -> bytes:
+    """Return how brackets and commas stand in lists of a shape; the small ones are remembered."""
+    return _remembered_structure(shape) if math.prod(shape) <= _MOST_REMEMBERED else _structure(shape)
+
+
+@lru_cache(maxsize=16)
+def _remembered_structure(shape: tuple[int, ...]) -> bytes:
+    return _structure(shape)
+
+
+def _structure(shape: tuple[int, ...]) -> bytes:
+    inner = _structure(shape[1:]) if len(shape) > 1 else b""
+    return b"[" + b",".join([inner] * shape[0]) + b"]"
+
+
+def decode_nested(raw: bytes, spec: TensorSpec, *, depth: int) -> Any:
+    """Return JSON lists, `depth` levels deep, of values of `spec`'s kind.
+
+    Raises:
+        BadRequestError: not JSON, another depth, or another kind of value.
+    """
+    kind = _KINDS[np.dtype(spec.dtype.value).kind]
+    try:
+        return msgspec.json.decode(raw, type=_nested(kind, min(depth, _MAX_RANK)))
+    except (msgspec.DecodeError, UnicodeDecodeError) as err:
+        raise BadRequestError(f"input {spec.name!r}: expected {spec.dtype} values: {err}") from err
+
+
+def to_array(values: Any, spec: TensorSpec) -> Array:
+    """Return nested lists of numbers, or what else NumPy takes, as an array of `spec`'s dtype.
+
+    Raises:
+        BadRequestError: ragged, of another kind, or out of the dtype's range.
+    """
+    dtype = np.dtype(spec.dtype.value)
+    try:
+        array = np.asarray(values)
+        if dtype == np.uint64 and array.dtype.kind in "fO":
+            array = _unsigned(values, otherwise=array)
+    except (ValueError, TypeError, OverflowError) as err:
+        raise BadRequestError(f"input {spec.name!r}: expected {spec.dtype} values of one shape: {err}") from err
+    if array.dtype.kind not in _TAKES[dtype.kind] and array.size:
+        raise BadRequestError(f"input {spec.name!r}: expected {spec.dtype} values, found {array.dtype}")
+    return _narrow(array, dtype, name=spec.name)
+
+
+def _unsigned(values: Any, *, otherwise: Array) -> Array:
+    """Return integers as uint64: from 2**63 on, NumPy makes floats of them where smaller ones stand beside.
+
+    Raises:
+        OverflowError: one is negative or beyond uint64.
+    """
+    exact: Array = np.asarray(values, dtype=object)
+    return np.asarray(values, dtype=np.uint64) if all(type(value) is int for value in exact.flat) else otherwise
+
+
+def _narrow(array: Array, dtype: np.dtype[Any], *, name: str) -> Array:
+    with np.errstate(over="ignore"):
+        narrow: Array = array.astype(dtype)
+    lost = np.isinf(narrow) & ~np.isinf(array) if dtype.kind == "f" else narrow != array
+    if lost.any():
+        raise BadRequestError(f"input {name!r}: {array[lost].flat[0]} is out of the range of {dtype}")
+    return narrow
+
+
+def _depth(raw: bytes) -> int:
+    """Return how many brackets the data begin with."""
+    brackets = raw[:4096].translate(None, b" \t\r\n")
+    return len(brackets) - len(brackets.lstrip(b"["))
+
+
+@cache
+def _nested(kind: type, depth: int) -> Any:
+    for _ in range(depth):
+        kind = list[kind]  # type: ignore[valid-type]
+    return kind

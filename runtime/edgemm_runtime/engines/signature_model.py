@@ -1,0 +1,270 @@
+"""A model behind its signature: checks, quantization and batches around a session of any engine."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from edgemm.bundle.manifest import Signature, Variant
+from edgemm.errors import BadRequestError, EngineError, UncomputableSizeError
+from edgemm_runtime.engines.affine import input_cast, output_cast
+from edgemm_runtime.engines.batching import has_free_batch, identical, join, rows_of, split
+from edgemm_runtime.engines.inputs import check_inputs, fits
+from edgemm_runtime.engines.interface import Array, Arrays, Session
+from edgemm_runtime.engines.pacing import Rest, no_rest
+from edgemm_runtime.engines.stored_integers import StoredForm, as_stored
+
+_Form: TypeAlias = tuple[tuple[str, np.dtype[Any], tuple[int, ...]], ...]
+_MAX_FORMS = 64
+_HANG_S = 1.5
+_HANG_RATIO = 20
+_WEIGHT = 0.05
+_MOST_STORED = 16
+_CONVERT_AGAIN = ": convert the model again"
+
+
+def _form(inputs: Arrays) -> _Form:
+    return tuple([(name, array.dtype, array.shape) for name, array in inputs.items()])
+
+
+class SignatureModel:
+    """A `WatchedModel` over a `Session`.
+
+    Where the file's batch is fixed at 1 and the signature's is variable, the batch is run one by one. Where another
+    dimension is variable, a size that the engine cannot compute is the request's fault and not the engine's.
+
+    Inputs of a form (names, dtypes, shapes) that was found right and answered once are not checked again.
+
+    Requests whose batch was seen to answer what each gets alone may be computed together.
+
+    An inference hangs when it takes 1.5 s and 20 times what a row of a batch usually takes.
+    """
+
+    def __init__(self, session: Session, variant: Variant, signature: Signature) -> None:
+        self._session, self._signature, self._variant = session, signature, variant
+        self._inputs = {tensor.name: tensor for tensor in variant.inputs}
+        self._outputs = {tensor.name: tensor for tensor in variant.outputs}
+        self._to_file = {name: (tensor.tensor, input_cast(tensor)) for name, tensor in self._inputs.items()}
+        self._from_file = [
+            (spec.name, self._outputs[spec.name].tensor, output_cast(self._outputs[spec.name], dtype=spec.dtype))
+            for spec in signature.outputs
+        ]
+        self._looped = frozenset(
+            spec.name
+            for spec in signature.inputs
+            if spec.shape[:1] == (-1,) and self._inputs[spec.name].shape[:1] == (1,)
+        )
+        self._batched = frozenset(spec.name for spec in signature.inputs if spec.shape[:1] == (-1,))
+        self._sized = tuple(spec.name for spec in signature.inputs if -1 in spec.shape[1:])
+        self._answered: dict[str, tuple[int, ...]] = {}
+        self._known: dict[_Form, int] = {}
+        self._running: dict[int, tuple[float, int]] = {}
+        self._row_s = 0.0
+        self._free_batch, self._together = has_free_batch(variant, signature) and not self._sized, False
+        self._stored: dict[StoredForm, SignatureModel] = {}
+
+    def run(self, inputs: Arrays) -> dict[str, Array]:
+        """Compute all outputs; see `LoadedModel`."""
+        form = _form(inputs)
+        rows = self._known.get(form)
+        if rows is None:
+            return self._first(inputs, form)
+        return self._told(self._timed(self._feeds(inputs), rows))
+
+    @property
+    def together(self) -> bool:
+        """Whether `run_together` may answer; see `WatchedModel`."""
+        return self._together
+
+    def run_together(self, requests: Sequence[Arrays]) -> list[dict[str, Array]] | None:
+        """Compute the outputs of several requests at once; see `WatchedModel`."""
+        return self._batch_of(requests) if self._together else None
+
+    def tune(self, samples: Sequence[Arrays], *, rest: Rest = no_rest) -> None:
+        """Find out how requests are computed soonest; see `WatchedModel`."""
+        alone = []
+        for sample in samples:
+            alone.append(self.run(sample))
+            rest()
+        found = self._session.widen(self._feeds(samples[0]))
+        if found is not None and not identical(self._told(found), alone[0]):
+            self._session.narrow()
+        rest()
+        # Of one sample, or of the same one twice, a batch may tell the same where rows have a part in each other.
+        orders = (slice(None), slice(None, None, -1))
+        self._together = (
+            self._free_batch
+            and len(samples) > 1
+            and all(self._answers(samples[order], alone[order], rest) for order in orders)
+        )
+
+    def overdue(self, now_s: float) -> list[int]:
+        """Return the threads that hang; see `WatchedModel`."""
+        return [
+            thread
+            for thread, (since_s, rows) in list(self._running.items())
+            if now_s - since_s > max(_HANG_S, _HANG_RATIO * self._row_s * rows)
+        ]
+
+    def give_up(self, thread: int) -> None:
+        """Do without what a thread that hangs holds; see `WatchedModel`."""
+        if self._running.pop(thread, None) is not None:
+            self._session.give_up(thread)
+
+    def as_stored(self, form: StoredForm) -> SignatureModel:
+        """Return this model with some tensors as its file stores them; see `WatchedModel`."""
+        found = self._stored.get(form)
+        if found is None:
+            found = SignatureModel(self._session, *as_stored(self._variant, self._signature, form))
+            # One session: what hangs in it is seen, and given up, here. Sizes are those of the same tensors.
+            found._running, found._answered = self._running, self._answered
+            if len(self._stored) < _MOST_STORED:
+                self._stored[form] = found
+        return found
+
+    @property
+    def members(self) -> int:
+        """How many requests it is made for; see `WatchedModel`."""
+        return self._session.members
+
+    def grow(self, members: int, *, rest: Rest = no_rest) -> None:
+        """Be made for so many requests; see `WatchedModel`."""
+        self._session.grow(members, rest=rest)
+
+    def _feeds(self, inputs: Arrays) -> dict[str, Array]:
+        """Return inputs that are right as the file takes them."""
+        feeds = {}
+        for name, array in inputs.items():
+            tensor, cast = self._to_file[name]
+            feeds[tensor] = cast(array)
+        return feeds
+
+    def _told(self, found: Arrays) -> dict[str, Array]:
+        """Return the file's outputs, which have the right shapes, as the signature has them."""
+        return {name: cast(found[tensor]) for name, tensor, cast in self._from_file}
+
+    def _answers(self, requests: Sequence[Arrays], alone: Sequence[Arrays], rest: Rest) -> bool:
+        """Tell whether a batch of requests answers what each was answered alone."""
+        answers = self._batch_of(requests)
+        rest()
+        return answers is not None and all(map(identical, answers, alone))
+
+    def _batch_of(self, requests: Sequence[Arrays]) -> list[dict[str, Array]] | None:
+        rows = [self._known.get(_form(request), 0) and rows_of(request) for request in requests]
+        if 0 in rows:
+            return None
+        try:
+            outputs = self._told(self._timed(self._feeds(join(requests)), sum(rows)))
+        except (EngineError, BadRequestError, ValueError):
+            return None  # one of them is at fault: alone, it is told so, and the others are answered
+        if any(len(array) != sum(rows) for array in outputs.values()):
+            return None
+        return split(outputs, rows)
+
+    def _first(self, inputs: Arrays, form: _Form) -> dict[str, Array]:
+        """Compute the outputs of inputs that may be anything."""
+        check_inputs(self._signature, inputs)
+        feeds = {name: self._to_file[name][1](array) for name, array in inputs.items()}
+        batch = self._batch(inputs)
+        try:
+            outputs = self._finished(self._invoke(feeds) if batch is None else self._one_by_one(feeds, batch=batch))
+        except EngineError as err:
+            if self._is_of_a_bad_size(feeds):
+                raise UncomputableSizeError(self._bad_size(feeds, err)) from err
+            raise
+        if self._sized and not self._answered:
+            self._answered = {name: self._one(name, array.shape) for name, array in feeds.items()}
+        if batch is None and not self._sized and len(self._known) < _MAX_FORMS:
+            self._known[form] = self._rows(feeds)
+        return outputs
+
+    def _timed(self, tensors: dict[str, Array], rows: int) -> dict[str, Array]:
+        thread, start_s = threading.get_ident(), time.monotonic()
+        self._running[thread] = (start_s, rows)
+        try:
+            return self._session.invoke(tensors)
+        finally:
+            # Taken out by `give_up`, it hung: no usual time.
+            if self._running.pop(thread, None) is not None:
+                took_s = (time.monotonic() - start_s) / rows
+                self._row_s += (took_s - self._row_s) * (_WEIGHT if self._row_s else 1.0)
+
+    def _batch(self, inputs: Arrays) -> int | None:
+        """Return the batch's length if it must be run one by one."""
+        length = next((len(inputs[name]) for name in self._looped), 1)
+        return None if length == 1 else length
+
+    def _one_by_one(self, feeds: Arrays, *, batch: int) -> dict[str, Array]:
+        rows = [
+            self._invoke({name: a[i : i + 1] if name in self._looped else a for name, a in feeds.items()})
+            for i in range(batch)
+        ]
+        joined = {}
+        for spec in self._signature.outputs:
+            tensor = self._outputs[spec.name].tensor
+            variable = spec.shape[:1] == (-1,)
+            joined[tensor] = np.concatenate([row[tensor] for row in rows]) if variable else rows[-1][tensor]
+        return joined
+
+    def _invoke(self, feeds: Arrays) -> dict[str, Array]:
+        for name, array in feeds.items():
+            if not fits(self._inputs[name].shape, array.shape):
+                expected = list(self._inputs[name].shape)
+                raise BadRequestError(
+                    f"input {name!r}: this variant's file takes shape {expected}, found {list(array.shape)}"
+                )
+        tensors = {self._inputs[name].tensor: array for name, array in feeds.items()}
+        return self._timed(tensors, self._rows(feeds))
+
+    def _rows(self, feeds: Arrays) -> int:
+        return max((len(feeds[name]) for name in self._batched), default=1)
+
+    def _is_of_a_bad_size(self, feeds: Arrays) -> bool:
+        """Tell whether the engine, which failed, cannot compute zeros of this size, but of one that it answered before.
+
+        Zeros, since a failure that passes, or one that is of the values, is no fault of the size. The golden sample is
+        the first that a model answers, so its size is known before any request.
+        """
+        answered = self._answered
+        shapes = {name: self._one(name, array.shape) for name, array in feeds.items()}
+        if not answered or shapes == answered:
+            return False
+        return not self._computes(shapes, feeds) and self._computes(answered, feeds)
+
+    def _computes(self, shapes: Mapping[str, tuple[int, ...]], like: Arrays) -> bool:
+        try:
+            # Some engines answer a size that they cannot compute with nothing.
+            self._finished(self._invoke({name: np.zeros(shapes[name], array.dtype) for name, array in like.items()}))
+        except (EngineError, BadRequestError):
+            return False
+        return True
+
+    def _one(self, name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape of a batch of one, where the input has a batch."""
+        return (1, *shape[1:]) if name in self._batched else shape
+
+    def _bad_size(self, feeds: Arrays, err: EngineError) -> str:
+        found = ", ".join(f"{name!r} of shape {list(feeds[name].shape)}" for name in self._sized)
+        answered = ", ".join(str(list(self._answered[name])) for name in self._sized)
+        reason = str(err).removesuffix(_CONVERT_AGAIN)
+        return f"input {found}: the model cannot compute this size, but for example {answered}: {reason}"
+
+    def _finished(self, found: Arrays) -> dict[str, Array]:
+        return {
+            spec.name: self._finish(found[self._outputs[spec.name].tensor], index=i)
+            for i, spec in enumerate(self._signature.outputs)
+        }
+
+    def _finish(self, values: Array, *, index: int) -> Array:
+        spec = self._signature.outputs[index]
+        if not fits(spec.shape, values.shape):
+            raise EngineError(
+                f"output {spec.name!r}: the signature says shape {list(spec.shape)}, the engine gave "
+                f"{list(values.shape)}{_CONVERT_AGAIN}"
+            )
+        _, _, cast = self._from_file[index]
+        return cast(values)

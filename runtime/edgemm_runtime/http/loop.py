@@ -1,0 +1,380 @@
+"""One event loop: reads requests of its connections, answers quick ones on the spot, hands the rest to threads.
+
+Only one thread handles a request at a time: the one that takes its connection out of `_held` (atomic under the GIL)
+answers it. That is normally the thread that put it there. Where that thread hangs in an engine, `give_up` takes the
+connection, answers 504, and lets a new thread go on with all the others. The old thread ends itself if it comes back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import select
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Protocol, TypeAlias
+
+from edgemm_runtime.http.client import Connection, Phase
+from edgemm_runtime.http.exchange import Reply, Request, error_body
+from edgemm_runtime.http.heads import Refusal, encode_reply
+from edgemm_runtime.http.limits import ServingLimits
+from edgemm_runtime.http.receiver import Receiver
+from edgemm_runtime.http.sweep import Ending, ending
+
+_log = logging.getLogger(__name__)
+_SWEEP_S = 0.5
+_IN, _OUT = select.EPOLLIN, select.EPOLLOUT
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+Answer = Callable[[Reply], None]
+_Asked: TypeAlias = tuple[Connection, Request]
+HANGING = error_body("the model did not answer in time: it was given up", status=504)
+_SLOW = error_body("the request did not come in time: send it faster", status=408)
+_UNANSWERED = error_body("the request was not answered in time: try again later", status=504)
+
+
+class _GivenUp(Exception):  # noqa: N818 - no error: another thread has this loop now
+    """This thread hung in a request and has come back."""
+
+
+class Application(Protocol):
+    """What a loop asks for answers."""
+
+    def together(self, request: Request) -> int:
+        """Return how many requests for the path of this one `quick` may be given at once; never raises."""
+
+    def quick(self, requests: Sequence[Request]) -> Sequence[Reply | None]:
+        """Answer requests for one path at once, each with None where it takes longer; never raises."""
+
+    def submit(self, request: Request, answer: Answer) -> Reply | None:
+        """Have a request answered in another thread, which calls `answer` once; a `Reply` is a refusal."""
+
+
+class EventLoop:
+    """The connections of one thread."""
+
+    def __init__(self, application: Application, limits: ServingLimits, *, name: str) -> None:
+        self._application, self._limits, self._name = application, limits, name
+        self._poll = select.epoll()
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._poll.register(self._wake, _IN)
+        self._connections: dict[int, Connection] = {}
+        self._listeners: dict[int, Callable[[], None]] = {}
+        self._asked: deque[_Asked] = deque()
+        self._held: list[list[_Asked]] = []
+        self._calls: deque[Callable[[], None]] = deque()
+        self._buffered = self.buffered_bytes
+        self._on_sweep: Callable[[], None] = lambda: None
+        self._swept_s = self.beat_s = time.monotonic()
+        self._asked_s = 0.0
+        self._draining = self._ended = False
+        self._statuses: dict[int, int] = {}
+        self._thread = self._new_thread()
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    @property
+    def thread(self) -> int | None:
+        """The thread that this loop runs in now."""
+        return self._thread.ident
+
+    def statuses(self) -> dict[int, int]:
+        """Return how many answers of each status were given."""
+        return dict(self._statuses)
+
+    def __len__(self) -> int:
+        return len(self._connections)
+
+    def buffered_bytes(self) -> int:
+        """Return the bytes of bodies that are under way, where their heads claim a length that."""
+        return sum(c.receiver.body_bytes for c in list(self._connections.values()))
+
+    def share_buffer_with(self, total: Callable[[], int]) -> None:
+        """Count the bodies of all loops against one limit."""
+        self._buffered = total
+
+    def on_sweep(self, function: Callable[[], None]) -> None:
+        """Call a function now and then, in this loop's thread, and whenever a connection ends."""
+        self._on_sweep = function
+
+    def listen(self, listener: socket.socket, accept: Callable[[], None]) -> None:
+        """Call `accept` when a client waits; before `start`."""
+        self._listeners[listener.fileno()] = accept
+        self._poll.register(listener.fileno(), _IN)
+
+    def hear(self, listener: socket.socket, *, on: bool) -> None:
+        """Take clients, or leave them in the kernel's queue; in this loop's thread."""
+        if listener.fileno() in self._listeners:
+            self._poll.modify(listener.fileno(), _IN if on else 0)
+
+    def adopt(self, sock: socket.socket) -> None:
+        """Serve a new connection; may be called from any thread."""
+        receiver = Receiver(max_header_bytes=self._limits.max_header_bytes, max_body_bytes=self._limits.max_body_bytes)
+        connection = Connection(sock, receiver, now_s=time.monotonic())
+        self._connections[connection.descriptor] = connection
+        self._poll.register(connection.descriptor, _IN)
+
+    def call(self, function: Callable[[], None]) -> None:
+        """Have a function called in this loop's thread; may be called from any thread."""
+        self._calls.append(function)
+        with contextlib.suppress(OSError):
+            os.eventfd_write(self._wake, 1)
+
+    def give_up(self, thread: int) -> bool:
+        """Leave a thread that hangs in a request behind and go on in another; False where it is not at one."""
+        if thread != self._thread.ident:
+            return False
+        try:
+            held = self._held.pop()
+        except IndexError:
+            return False
+        self._thread = self._new_thread()
+        for connection, _ in held:
+            self.call(partial(self._refuse, connection, HANGING))
+        self._thread.start()
+        return True
+
+    def drain(self) -> None:
+        """Take no more clients and end once every request in flight is answered; from any thread."""
+        self.call(self._begin_draining)
+
+    def end(self, timeout_s: float) -> None:
+        """Close everything after at most `timeout_s` of draining."""
+        self._thread.join(timeout_s)
+        self._ended = True
+        self.call(lambda: None)
+        self._thread.join(1.0)
+        for connection in list(self._connections.values()):
+            self._close(connection)
+        if not self._thread.is_alive():
+            self._poll.close()
+            os.close(self._wake)
+
+    def _new_thread(self) -> threading.Thread:
+        return threading.Thread(target=self._run, name=self._name, daemon=True)
+
+    def _run(self) -> None:
+        while not self._ended and not (self._draining and self._is_idle()):
+            events = self._poll.poll(0) or self._wait()
+            for descriptor, _ in events:
+                try:
+                    self._ready(descriptor)
+                except OSError:
+                    self._drop(descriptor)
+                except Exception:  # noqa: BLE001 - the thread's boundary: one connection's fault ends no other
+                    _log.exception("a connection failed")
+                    self._drop(descriptor)
+            try:
+                self._answer_asked()
+            except _GivenUp:
+                return
+            self.beat_s = now_s = time.monotonic()
+            if now_s - self._swept_s >= _SWEEP_S:
+                self._swept_s = now_s
+                self._sweep(now_s)
+
+    def _wait(self) -> list[tuple[int, int]]:
+        """Wait for what comes next, for a moment awake: a client that was just answered may well ask again.
+
+        A thread that sleeps is woken over an interrupt of another CPU, which takes as long as a small model.
+        """
+        until_s = self._asked_s + self._limits.awake_s
+        while time.monotonic() < until_s:
+            os.sched_yield()
+            if events := self._poll.poll(0):
+                return events
+        return self._poll.poll(_SWEEP_S)
+
+    def _ready(self, descriptor: int) -> None:
+        connection = self._connections.get(descriptor)
+        if connection is None:
+            self._not_a_connection(descriptor)
+        elif connection.sending:
+            self._flush(connection)
+        elif connection.phase is Phase.READING:
+            self._read(connection)
+        elif connection.phase is Phase.LINGERING:
+            if connection.read() == b"":
+                self._close(connection)
+        elif connection.phase is Phase.HANDSHAKE:
+            self._watch(connection, connection.shake_hands() or _IN)
+        else:
+            self._close(connection)  # nothing was asked for, so this is the client's end
+
+    def _not_a_connection(self, descriptor: int) -> None:
+        if descriptor == self._wake:
+            with contextlib.suppress(BlockingIOError):
+                os.eventfd_read(self._wake)
+            while self._calls:
+                self._calls.popleft()()
+        elif accept := self._listeners.get(descriptor):
+            accept()
+
+    def _read(self, connection: Connection) -> None:
+        data = connection.read()
+        if data is None:
+            return
+        if not data:
+            self._close(connection)
+            return
+        if connection.receiver.idle:
+            connection.since_s = self.beat_s
+        self._receive(connection, data)
+        while connection.phase is Phase.READING and connection.pending() and (more := connection.read()):
+            self._receive(connection, more)
+
+    def _receive(self, connection: Connection, data: bytes) -> None:
+        receiver, before = connection.receiver, connection.receiver.body_bytes
+        try:
+            request = receiver.receive(data)
+            if receiver.body_bytes > max(before, self._limits.quick_bytes):
+                self._check_room()
+        except Refusal as refusal:
+            retry = (("Retry-After", str(refusal.retry_after_s)),) if refusal.retry_after_s else ()
+            reply = error_body(refusal.message, status=refusal.status, headers=retry)
+            self._answer(connection, reply, keep_alive=False)
+            return
+        if request is not None:
+            connection.phase = Phase.ANSWERING
+            connection.keep_alive = request.head.keep_alive and not self._draining
+            self._asked.append((connection, request))
+        elif receiver.waits_for_continue:
+            receiver.waits_for_continue = False
+            connection.send(_CONTINUE)
+
+    def _check_room(self) -> None:
+        if self._buffered() > self._limits.max_buffered_bytes:
+            raise Refusal(503, "too many large requests are on their way: try again later", retry_after_s=1)
+
+    def _answer_asked(self) -> None:
+        """Answer what has been asked since the last look, requests for the same path together."""
+        while self._asked:
+            group = self._next_group()
+            self._held.append(group)
+            replies = self._application.quick([request for _, request in group])
+            try:
+                self._held.pop()
+            except IndexError:
+                raise _GivenUp from None  # another thread has answered
+            for (connection, request), reply in zip(group, replies, strict=True):
+                try:
+                    self._dispatch(connection, request, reply)
+                except OSError:
+                    self._close(connection)
+            self._asked_s = time.monotonic()
+
+    def _next_group(self) -> list[_Asked]:
+        group = [self._asked.popleft()]
+        if self._asked:
+            first = group[0][1]
+            most = self._application.together(first)
+            while self._asked and len(group) < most and self._asked[0][1].head.path == first.head.path:
+                group.append(self._asked.popleft())
+        return group
+
+    def _dispatch(self, connection: Connection, request: Request, reply: Reply | None) -> None:
+        body = request.head.method != "HEAD"
+        if reply is not None:
+            self._answer(connection, reply, keep_alive=connection.keep_alive, body=body)
+            return
+        connection.since_s = time.monotonic()
+        if connection.watched:
+            self._watch(connection, 0)
+        since_s = connection.since_s
+
+        def answer(reply: Reply) -> None:
+            self.call(lambda: self._answer_late(connection, reply, since_s=since_s, body=body))
+
+        refusal = self._application.submit(request, answer)
+        if refusal is not None:
+            self._answer(connection, refusal, keep_alive=connection.keep_alive, body=body)
+
+    def _answer_late(self, connection: Connection, reply: Reply, *, since_s: float, body: bool) -> None:
+        """Answer what a thread has computed, unless it was answered meanwhile."""
+        if connection.phase is Phase.ANSWERING and connection.since_s == since_s:
+            try:
+                self._answer(connection, reply, keep_alive=connection.keep_alive and not self._draining, body=body)
+            except OSError:
+                self._close(connection)
+
+    def _answer(self, connection: Connection, reply: Reply, *, keep_alive: bool, body: bool = True) -> None:
+        self._statuses[reply.status] = self._statuses.get(reply.status, 0) + 1
+        connection.keep_alive = keep_alive
+        connection.send(encode_reply(reply, keep_alive=keep_alive, body=body))
+        if connection.sending:
+            connection.phase = Phase.ANSWERING
+            self._watch(connection, _OUT)
+        else:
+            self._answered(connection)
+
+    def _flush(self, connection: Connection) -> None:
+        connection.flush()
+        connection.since_s = self.beat_s  # a client that takes what it gets is not late
+        if not connection.sending:
+            self._answered(connection)
+
+    def _answered(self, connection: Connection) -> None:
+        if not connection.keep_alive:
+            connection.phase, connection.since_s = Phase.LINGERING, time.monotonic()
+            connection.close_sending()
+            self._watch(connection, _IN)
+            return
+        connection.phase = Phase.READING
+        if connection.watched != _IN:
+            self._watch(connection, _IN)
+        if not connection.receiver.idle:
+            connection.since_s = self.beat_s
+            self._receive(connection, b"")
+
+    def _watch(self, connection: Connection, events: int) -> None:
+        connection.watched = events
+        self._poll.modify(connection.descriptor, events)
+
+    def _sweep(self, now_s: float) -> None:
+        self._on_sweep()
+        for connection in list(self._connections.values()):
+            match ending(connection, now_s, self._limits):
+                case Ending.CLOSE:
+                    self._close(connection)
+                case Ending.SLOW:
+                    self._refuse(connection, _SLOW)
+                case Ending.UNANSWERED:
+                    self._refuse(connection, _UNANSWERED)
+                case None:
+                    pass
+
+    def _refuse(self, connection: Connection, reply: Reply) -> None:
+        try:
+            self._answer(connection, reply, keep_alive=False)
+        except OSError:
+            self._close(connection)
+
+    def _begin_draining(self) -> None:
+        self._draining = True
+        for descriptor in self._listeners:
+            self._poll.unregister(descriptor)
+        self._listeners.clear()
+        for connection in list(self._connections.values()):
+            if connection.phase is not Phase.ANSWERING and connection.receiver.idle:
+                self._close(connection)
+
+    def _is_idle(self) -> bool:
+        return not any(c.phase is Phase.ANSWERING or not c.receiver.idle for c in self._connections.values())
+
+    def _drop(self, descriptor: int) -> None:
+        connection = self._connections.get(descriptor)
+        if connection is not None:
+            self._close(connection)
+
+    def _close(self, connection: Connection) -> None:
+        if self._connections.pop(connection.descriptor, None) is connection:
+            with contextlib.suppress(OSError, ValueError):
+                self._poll.unregister(connection.descriptor)
+            connection.close()
+            self._on_sweep()

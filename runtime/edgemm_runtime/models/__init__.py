@@ -1,0 +1,1 @@
+"""The models of one process: the registry, counters, late labels, hangs, and loading."""

@@ -1,0 +1,319 @@
+"""The registry of served models: name → the model that is active now.
+
+A model is swapped in only after it answered a golden sample in this process. A request keeps the model that it
+started on; the old one is freed when its last request has ended.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import weakref
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from edgemm.bundle.manifest import Manifest, Variant
+from edgemm.errors import (
+    BadRequestError,
+    EngineError,
+    InputError,
+    NotFoundError,
+    UnavailableError,
+    UncomputableSizeError,
+)
+from edgemm_runtime.engines.bundle_source import BundleSource
+from edgemm_runtime.engines.interface import Array, Arrays
+from edgemm_runtime.engines.pacing import Rests, no_rest
+from edgemm_runtime.engines.stored_integers import StoredForm
+from edgemm_runtime.model import Model, load_variant
+from edgemm_runtime.models.counters import Counters, CounterSnapshot, ServedKey
+from edgemm_runtime.models.feedback import Feedback
+from edgemm_runtime.shadow.comparison import incompatibility
+from edgemm_runtime.shadow.running import RunningShadows
+from edgemm_runtime.shadow.shadow import Shadow, ShadowCandidate
+
+_log = logging.getLogger(__name__)
+_WEIGHT = 0.05
+
+
+class ServedModel:
+    """One active model under its name, with its counters; what asks `model` directly is not counted.
+
+    `shadow`, where there is one, is shown every request that was answered.
+    """
+
+    def __init__(self, name: str, model: Model, counters: Counters) -> None:
+        self.name, self.model, self._counters = name, model, counters
+        self._run = model.loaded.run
+        self.usual_s = model.usual_s
+        """How long requests take lately, in the model: a moving mean that begins with a golden sample's time."""
+        self.shadow: Shadow | None = None
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the bundle is."""
+        return self.model.manifest
+
+    @property
+    def variant(self) -> Variant:
+        """What runs."""
+        return self.model.variant
+
+    @property
+    def key(self) -> ServedKey:
+        """What its counters are kept by."""
+        return self._counters.key
+
+    def predict(self, inputs: Arrays, *, form: StoredForm | None = None) -> dict[str, Array]:
+        """Return all outputs, of arrays in the signature's dtypes and shapes; counts the request.
+
+        The tensors of `form` are the file's own integers; such a request is not shown to a shadow, which has others.
+
+        Raises:
+            BadRequestError: a name, dtype or shape is not the signature's (not counted: no fault of the model).
+            EngineError: the engine failed.
+        """
+        start, failed, counted = time.perf_counter(), True, True
+        try:
+            outputs = (self._run if form is None else self.model.loaded.as_stored(form).run)(inputs)
+            failed = False
+        except BadRequestError as err:
+            counted = False
+            if isinstance(err, UncomputableSizeError):
+                self._counters.add_uncomputable()
+            raise
+        except (EngineError, MemoryError) as err:
+            raise EngineError(f"model {self.name} failed: {str(err) or 'out of memory'}") from err
+        finally:
+            if counted:
+                took_s = time.perf_counter() - start
+                self.usual_s += (took_s - self.usual_s) * _WEIGHT
+                self._counters.add(took_s, failed=failed)
+        if (shadow := self.shadow) is not None and form is None:
+            shadow.offer(self._counters.key, inputs, outputs)
+        return outputs
+
+    @property
+    def together(self) -> bool:
+        """Whether `predict_together` may answer."""
+        return self.model.loaded.together
+
+    def predict_together(self, requests: Sequence[Arrays]) -> list[dict[str, Array]] | None:
+        """Answer requests as one batch and count each; None where that cannot be done, and nothing is counted."""
+        start_s = time.perf_counter()
+        answers = self.model.loaded.run_together(requests)
+        if answers is None:
+            return None
+        took_s = time.perf_counter() - start_s
+        self.usual_s += (took_s / len(requests) - self.usual_s) * _WEIGHT
+        shadow = self.shadow
+        for inputs, outputs in zip(requests, answers, strict=True):
+            self._counters.add(took_s)
+            if shadow is not None:
+                shadow.offer(self._counters.key, inputs, outputs)
+        return answers
+
+    def overdue(self, now_s: float) -> list[int]:
+        """Return the threads in which the model hangs; `now_s` is monotonic."""
+        return self.model.loaded.overdue(now_s)
+
+    def give_up(self, thread: int, *, waited_s: float) -> None:
+        """Count a hang, and do without what it holds of the model."""
+        self.model.loaded.give_up(thread)
+        self._counters.add_hang(waited_s)
+        _log.error("inference hangs model=%s version=%s variant=%s", self.name, self.key.version, self.key.variant)
+
+
+@dataclass(frozen=True)
+class Unloaded:
+    """A model that was taken out of serving and may come back: its last version, and why it is out."""
+
+    version: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class PreparedModel:
+    """A model that answered a golden sample and is not served yet."""
+
+    key: ServedKey
+    model: Model
+
+
+class ModelRegistry:
+    """The served models of one process, and the shadows beside them; reading takes no lock."""
+
+    def __init__(self, shadows: RunningShadows | None = None) -> None:
+        self.shadows = shadows or RunningShadows()
+        self.feedback = Feedback()
+        self._changing = threading.Lock()
+        self._models: dict[str, ServedModel | None] = {}
+        self._unloaded: dict[str, Unloaded] = {}
+        self._counters: dict[ServedKey, Counters] = {}
+        self._alive: weakref.WeakSet[ServedModel] = weakref.WeakSet()
+
+    def expect(self, name: str) -> None:
+        """Announce a model: until it is active, the server is not ready and requests for it get "not ready"."""
+        with self._changing:
+            self._models = {name: None, **self._models}
+
+    def activate(self, name: str, source: BundleSource, variant: Variant, *, threads: int = 1) -> ServedModel:
+        """Load a variant, let it answer a golden sample, and swap it in; on an error what was active stays.
+
+        Raises:
+            BundleError: a blob is damaged.
+            EngineError: the engine is not here, or the golden sample came out wrong.
+        """
+        return self.swap_in(self.prepare(name, source, variant, threads=threads))
+
+    def prepare(self, name: str, source: BundleSource, variant: Variant, *, threads: int = 1) -> PreparedModel:
+        """Do all of `activate` that takes long and may fail, and change nothing; raises as it does."""
+        rest = Rests() if any(self._models.values()) else no_rest
+        model = load_variant(source, variant, threads=threads, rest=rest)
+        before = self._models.get(name)
+        if before is not None:
+            # As many as were needed before will be needed at once after the swap: no request is to wait for them.
+            model.loaded.grow(before.model.loaded.members, rest=rest)
+        return PreparedModel(ServedKey(name, source.manifest.version, source.digest, variant.id), model)
+
+    def swap_in(self, prepared: PreparedModel) -> ServedModel:
+        """Serve what was prepared in place of what is active."""
+        key, name = prepared.key, prepared.key.name
+        with self._changing:
+            served = ServedModel(name, prepared.model, self._counters.setdefault(key, Counters(key)))
+            served.shadow = self._compatible(self.shadows.beside(name), served)
+            self._models = {**self._models, name: served}
+            self._unloaded = {other: why for other, why in self._unloaded.items() if other != name}
+            self._alive.add(served)
+        _log.info("activated model=%s version=%s variant=%s digest=%.12s", name, key.version, key.variant, key.digest)
+        return served
+
+    def suspend(self, name: str) -> None:
+        """Let nothing answer for a model that is still to come, or to come back: as `expect`, also where it serves."""
+        with self._changing:
+            self._models = {**self._models, name: None}
+
+    def deactivate(self, name: str) -> None:
+        """Stop serving a model, if it is served; requests in flight end on it."""
+        with self._changing:
+            known = name in self._models
+            self._models = {other: served for other, served in self._models.items() if other != name}
+        if known:
+            _log.info("deactivated model=%s", name)
+
+    def unload(self, name: str, reason: str) -> None:
+        """Take an active model out of serving until it is activated again; requests in flight end on it.
+
+        Raises:
+            NotFoundError: no such model is served.
+            UnavailableError: it is expected but not active yet.
+        """
+        with self._changing:
+            version = self.get(name).manifest.version
+            self._unloaded = {**self._unloaded, name: Unloaded(version, reason)}
+            self._models = {other: served for other, served in self._models.items() if other != name}
+        _log.info("unloaded model=%s version=%s", name, version)
+
+    def unloaded(self) -> Mapping[str, Unloaded]:
+        """Return the models that were taken out of serving and may come back."""
+        return self._unloaded
+
+    def add_shadow(self, candidate: ShadowCandidate) -> None:
+        """Run a candidate beside the active model of its name, and beside what is swapped in for that later.
+
+        Raises:
+            NotFoundError: no such model is served.
+            UnavailableError: it is expected but not active yet.
+            InputError: the candidate cannot answer its requests, or not be compared.
+        """
+        with self._changing:
+            served = self.get(candidate.key.name)
+            if reason := incompatibility(served.manifest.signature, candidate.manifest.signature):
+                raise InputError(f"{candidate.key.name} {candidate.key.version} cannot run as a shadow: {reason}")
+            served.shadow = self.shadows.put(candidate)
+
+    def remove_shadow(self, name: str) -> None:
+        """Stop the shadow beside a model, if there is one."""
+        with self._changing:
+            served = self._models.get(name)
+            if served is not None:
+                served.shadow = None
+        self.shadows.remove(name)
+
+    def get(self, name: str, *, version: str | None = None) -> ServedModel:
+        """Return the active model.
+
+        Raises:
+            NotFoundError: no such model or version is served.
+            UnavailableError: it is expected but not active yet.
+        """
+        models = self._models
+        if name not in models:
+            if name in self._unloaded:
+                raise NotFoundError(f"model {name!r} is unloaded: load it over the management address")
+            known = ", ".join(sorted(models)) or "none"
+            raise NotFoundError(f"no model {name[:80]!r} is served here; served: {known}")
+        served = models[name]
+        if served is None:
+            raise UnavailableError(f"model {name!r} is not ready yet: try again later")
+        if version is not None and version != served.manifest.version:
+            raise NotFoundError(f"model {name!r} serves version {served.manifest.version}, not {version[:80]!r}")
+        return served
+
+    def usual_s(self, name: str) -> float:
+        """Return how long a model's requests take lately; 0 where it has not been asked, or is not active."""
+        served = self._models.get(name)
+        return served.usual_s if served is not None else 0.0
+
+    def together(self, name: str) -> bool:
+        """Whether requests for a model may be answered as one batch."""
+        served = self._models.get(name)
+        return served is not None and served.together
+
+    def only(self) -> ServedModel:
+        """Return the one model that is served.
+
+        Raises:
+            NotFoundError: there are several, or none.
+        """
+        names = self.names()
+        if len(names) != 1:
+            known = ", ".join(names) or "none"
+            raise NotFoundError(f"expected the name of a model in the path; served: {known}")
+        return self.get(names[0])
+
+    def names(self) -> tuple[str, ...]:
+        """Return the names of all models that are served or expected."""
+        return tuple(sorted(self._models))
+
+    def versions(self) -> dict[str, str | None]:
+        """Return the active version of each model; None where it is still to come."""
+        return {name: served.manifest.version if served else None for name, served in self._models.items()}
+
+    def in_use(self) -> list[ServedModel]:
+        """Return what is active, and what was and still computes."""
+        with self._changing:
+            return list(self._alive)
+
+    @property
+    def ready(self) -> bool:
+        """Whether there are models, and each has answered a golden sample."""
+        models = self._models
+        return bool(models) and all(served is not None for served in models.values())
+
+    def snapshot(self) -> tuple[CounterSnapshot, ...]:
+        """Return the counters of everything that was active since the process started."""
+        with self._changing:
+            counters = tuple(self._counters.values())
+        return tuple(c.snapshot() for c in counters)
+
+    def _compatible(self, shadow: Shadow | None, served: ServedModel) -> Shadow | None:
+        """Return the shadow if it can go on beside what is swapped in."""
+        if shadow is None:
+            return None
+        reason = incompatibility(served.manifest.signature, shadow.candidate.manifest.signature)
+        if reason is not None:
+            _log.warning("shadow sees nothing any more model=%s reason=%s", served.name, reason)
+            return None
+        return shadow

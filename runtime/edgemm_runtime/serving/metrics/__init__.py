@@ -1,0 +1,1 @@
+"""Prometheus metrics of models, the board and shadows."""

@@ -1,0 +1,157 @@
+"""JSON Schema 2020-12 for the bodies of a device's endpoints: answers by name, requests by signature. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum, auto
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from edgemm.bundle.manifest import DType, Manifest, TensorSpec
+from edgemm_runtime.models.feedback import Label
+from edgemm_runtime.serving.protocols.v2.messages import DATATYPES, ModelMetadata
+from edgemm_runtime.shadow.report import ShadowReports
+
+Schema = dict[str, Any]
+_REF = "#/components/schemas/{name}"
+_JSON = "application/json"
+
+
+class Body(Enum):
+    """Which request an endpoint takes."""
+
+    INFER = auto()
+    PREDICT = auto()
+    ONLY = auto()
+    """As `PREDICT`, of whichever model is the only one."""
+    INSTANCES = auto()
+    EXAMPLES = auto()
+    LABEL = auto()
+
+
+def _object(required: Mapping[str, Schema], optional: Mapping[str, Schema] | None = None) -> Schema:
+    return {"type": "object", "required": list(required), "properties": {**required, **(optional or {})}}
+
+
+def _list(items: Schema, **limits: int) -> Schema:
+    return {"type": "array", "items": items, **limits}
+
+
+_TEXT: Schema = {"type": "string"}
+_FLAG: Schema = {"type": "boolean"}
+_COUNT: Schema = {"type": "integer", "minimum": 0}
+_ANY: Schema = {"type": "object"}
+_, _STRUCTS = msgspec.json.schema_components((ModelMetadata, ShadowReports, Label), ref_template=_REF)
+
+ERROR = _object({"error": _TEXT})
+ANSWERS: Mapping[str, Schema] = {
+    **_STRUCTS,
+    "Document": _object({"openapi": _TEXT, "paths": _ANY}),
+    "Object": _ANY,
+    "Text": _TEXT,
+    "Health": _object({"ready": _FLAG}),
+    "Live": _object({"live": _FLAG}),
+    "Ready": _object({"live": _FLAG, "ready": _FLAG}),
+    "Server": _object({"name": _TEXT, "version": _TEXT, "extensions": _list(_TEXT)}),
+    "ModelReady": _object({"name": _TEXT, "ready": _FLAG}, {"error": _TEXT}),
+    "Statistics": _object(
+        {"model_stats": _list(_object({"name": _TEXT, "version": _TEXT, "inference_count": _COUNT}))}
+    ),
+    "Index": _list(_object({"name": _TEXT, "version": _TEXT, "state": {"enum": ["READY", "LOADING"]}})),
+    "InferResponse": _object(
+        {
+            "model_name": _TEXT,
+            "model_version": _TEXT,
+            "outputs": _list(_object({"name": _TEXT, "datatype": _TEXT, "shape": _list(_COUNT)})),
+        },
+        {"id": _TEXT},
+    ),
+    "Prediction": _object({"model": _TEXT, "version": _TEXT, "outputs": _ANY}, {"top": _list({})}),
+    "Agreement": _object(
+        {"id": _TEXT, "model": _TEXT, "version": _TEXT, "predicted": {"type": ["string", "integer"]}, "agreed": _FLAG}
+    ),
+    "ServingStatus": _object(
+        {"model_version_status": _list(_object({"version": _TEXT, "state": {"enum": ["AVAILABLE", "LOADING"]}}))},
+        {"ready": _FLAG},
+    ),
+    "ServingPrediction": {"anyOf": [_object({"predictions": _list({})}), _object({"outputs": {}})]},
+    "Results": _object({"results": _list({})}),
+}
+
+
+def request_body(body: Body, manifest: Manifest | None) -> Schema:
+    """Return a request's body; without a manifest, that of any model."""
+    content: Schema = {_JSON: {"schema": _request(body, manifest)}}
+    if body is Body.INFER:
+        content["application/octet-stream"] = {}
+    elif body in {Body.PREDICT, Body.ONLY}:
+        content["text/csv"] = {"schema": _TEXT}
+        content["multipart/form-data"] = {"schema": _object({"file": {"type": "string", "format": "binary"}})}
+        if manifest is not None and manifest.preprocessing:
+            content |= {"image/jpeg": {}, "image/png": {}}
+    return {"required": True, "content": content}
+
+
+def _request(body: Body, manifest: Manifest | None) -> Schema:
+    if body is Body.LABEL:
+        return {"$ref": _REF.format(name="Label")}
+    inputs = manifest.signature.inputs if manifest else ()
+    if body is Body.INFER:
+        return _infer(inputs)
+    by_name = _object({spec.name: tensor(spec) for spec in inputs})
+    whole = {"anyOf": [by_name, tensor(inputs[0])]} if len(inputs) == 1 else by_name
+    sample = _object({spec.name: tensor(spec, by_sample=True) for spec in inputs})
+    if body is Body.EXAMPLES:
+        return _object({"examples": _list(sample, minItems=1)})
+    if body is Body.INSTANCES:
+        bare = {"anyOf": [sample, tensor(inputs[0], by_sample=True)]} if len(inputs) == 1 else sample
+        return {"oneOf": [_object({"instances": _list(bare, minItems=1)}), _object({"inputs": whole})]}
+    if manifest is None:
+        return {}
+    forms = [_object({"inputs": whole}), _object({"X": whole})]
+    return {"anyOf": [*forms, *([tensor(inputs[0])] if len(inputs) == 1 else [])]}
+
+
+def _infer(inputs: tuple[TensorSpec, ...]) -> Schema:
+    given = [_infer_input(spec) for spec in inputs]
+    listed = _list({"anyOf": given}, minItems=len(given), maxItems=len(given)) if given else _list(_ANY)
+    wanted = _list(_object({"name": _TEXT}, {"parameters": _ANY}))
+    return _object({"inputs": listed}, {"id": {"type": ["string", "null"]}, "parameters": _ANY, "outputs": wanted})
+
+
+def _infer_input(spec: TensorSpec) -> Schema:
+    dims = [{"type": "integer", "minimum": 1} if size == -1 else {"const": size} for size in spec.shape]
+    shape = {"type": "array", "prefixItems": dims, "minItems": len(dims), "maxItems": len(dims)}
+    fields: dict[str, Schema] = {
+        "name": {"const": spec.name},
+        "datatype": {"const": DATATYPES[spec.dtype]},
+        "shape": shape,
+    }
+    data = {"anyOf": [_list(number(spec.dtype)), tensor(spec)], "description": "Flat, or nested as shape says."}
+    return _object(fields, {"data": data, "parameters": _ANY})
+
+
+def tensor(spec: TensorSpec, *, by_sample: bool = False) -> Schema:
+    """Return nested lists of a tensor's shape; by sample, without its first dimension."""
+    schema = number(spec.dtype)
+    for size in reversed(spec.shape[1:] if by_sample else spec.shape):
+        schema = _list(schema, minItems=1) if size == -1 else _list(schema, minItems=size, maxItems=size)
+    return schema
+
+
+def number(dtype: DType) -> Schema:
+    """Return one element, within what its type holds."""
+    kind = np.dtype(dtype.value)
+    if kind.kind == "b":
+        return _FLAG
+    if kind.kind == "f":
+        largest = np.finfo(kind).max
+        if kind.itemsize == 8:
+            return {"type": "number", "minimum": -float(largest), "maximum": float(largest)}
+        # What is rounded to the largest value is taken: half a step above it.
+        bound = float(largest) + float(largest - np.nextafter(largest, kind.type(0))) / 2
+        return {"type": "number", "exclusiveMinimum": -bound, "exclusiveMaximum": bound}
+    limits = np.iinfo(kind)
+    return {"type": "integer", "minimum": int(limits.min), "maximum": int(limits.max)}

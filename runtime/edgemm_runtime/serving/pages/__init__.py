@@ -1,0 +1,1 @@
+"""Handlers of routes that are answered through Flask."""

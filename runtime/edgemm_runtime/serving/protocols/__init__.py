@@ -1,0 +1,1 @@
+"""Codecs and endpoints of the protocols that ask a model: bytes in, bytes out."""

@@ -1,0 +1,1 @@
+"""The inputs and answers of `POST /predict`: JSON, CSV, images and forms."""

@@ -1,0 +1,192 @@
+"""The plain JSON of `POST /predict` and `edgemm predict`, which people write by hand and read. Pure.
+
+A request is a bare array, `{"inputs": array}`, `{"inputs": {name: array}}` or `{"X": array}`; a single sample may
+leave out the batch dimension. The answer always has it:
+
+    {"model": "digits", "version": "1.0.0", "outputs": {"scores": [[…]]}, "top": [{"label": "7", "score": 0.98}]}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+from msgspec import UNSET, Struct, UnsetType
+
+from edgemm.bundle.manifest import Manifest, Signature, TensorSpec
+from edgemm.errors import BadRequestError
+from edgemm_runtime.engines.inputs import check_array, describe
+from edgemm_runtime.engines.interface import Array, Arrays
+from edgemm_runtime.engines.numbers import read_nested, to_array
+
+_KEYS = ("inputs", "X")
+
+
+class Top(Struct, frozen=True):
+    """The largest class of one sample."""
+
+    label: str
+    score: float
+
+
+class Answer(Struct, frozen=True):
+    """What `/predict` returns; `top` has one entry a sample, or a list of the best where more than one was asked for.
+
+    It is there where the bundle has labels.
+    """
+
+    model: str
+    version: str
+    outputs: dict[str, Any]
+    top: list[Top] | list[list[Top]] | UnsetType = UNSET
+
+
+def decode_request(body: bytes, signature: Signature) -> dict[str, Array]:
+    """Read a request into arrays that the signature takes.
+
+    Raises:
+        BadRequestError: not JSON, or not those arrays.
+    """
+    if (quick := _read_quickly(body, signature)) is not None:
+        return quick
+    values = values_of(parse(body))
+    specs = {spec.name: spec for spec in signature.inputs}
+    if not isinstance(values, dict):
+        if len(specs) != 1:
+            raise BadRequestError(f"expected inputs by name, found one array; the model takes {_takes(signature)}")
+        values = {signature.inputs[0].name: values}
+    check_names(values, signature)
+    return {name: read_input(value, specs[name]) for name, value in values.items()}
+
+
+class _Inputs(Struct, frozen=True):
+    inputs: msgspec.Raw | UnsetType = UNSET
+    X: msgspec.Raw | UnsetType = UNSET
+
+
+def _read_quickly(body: bytes, signature: Signature) -> dict[str, Array] | None:
+    """Read nested numbers of the one input without making a list of them; None for everything else, right or wrong."""
+    if len(signature.inputs) != 1:
+        return None
+    [spec] = signature.inputs
+    try:
+        if body.lstrip()[:1] == b"[":
+            raw = bytes(msgspec.json.decode(body, type=msgspec.Raw))
+        else:
+            found = msgspec.json.decode(body, type=_Inputs)
+            given = [one for one in (found.inputs, found.X) if not isinstance(one, UnsetType)]
+            if len(given) != 1:
+                return None
+            raw = bytes(given[0])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    array = read_nested(raw, spec) if raw[:1] == b"[" else None
+    return None if array is None else {spec.name: array}
+
+
+def parse(body: bytes) -> Any:
+    """Return what JSON says.
+
+    Raises:
+        BadRequestError: it is none.
+    """
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
+        raise BadRequestError(f'expected JSON such as {{"inputs": [[…]]}}, found none: {err}') from err
+
+
+def check_names(values: dict[str, Any], signature: Signature) -> None:
+    """Compare the names of inputs with the signature.
+
+    Raises:
+        BadRequestError: one is unknown or missing.
+    """
+    if set(values) != {spec.name for spec in signature.inputs}:
+        names = ", ".join(sorted(values))[:200] or "none"
+        raise BadRequestError(f"expected the inputs {_takes(signature)}, found {names}")
+
+
+def read_input(value: Any, spec: TensorSpec) -> Array:
+    """Return nested lists as one input; the batch dimension may be missing.
+
+    Raises:
+        BadRequestError: another kind of values, or another shape.
+    """
+    return batched(to_array(only_numbers(value, spec), spec), spec)
+
+
+def batched(array: Array, spec: TensorSpec) -> Array:
+    """Return an array with the batch dimension that a single sample may leave out.
+
+    Raises:
+        BadRequestError: it is not of the signature's dtype and shape.
+    """
+    if array.ndim == len(spec.shape) - 1 and spec.shape[0] in {-1, 1}:
+        array = array[None]
+    check_array(spec, array)
+    return array
+
+
+def make_answer(manifest: Manifest, outputs: Arrays, *, name: str, top: int = 1) -> Answer:
+    """Return the answer to a request, with the `top` best classes of each sample."""
+    lists = {output: array.tolist() for output, array in outputs.items()}
+    return Answer(name, manifest.version, lists, _top(outputs, manifest.labels, count=top))
+
+
+def values_of(found: Any) -> Any:
+    """Return the inputs in what a request says, in whichever of its forms.
+
+    Raises:
+        BadRequestError: it is of none.
+    """
+    if isinstance(found, list):
+        return found
+    if isinstance(found, dict) and len(keys := [key for key in _KEYS if key in found]) == 1:
+        return found[keys[0]]
+    kind = f"the keys {sorted(found)}"[:200] if isinstance(found, dict) else f"{found!r}"[:80]
+    raise BadRequestError(f'expected an array, {{"inputs": …}} or {{"X": …}}, found {kind}')
+
+
+def only_numbers(value: Any, spec: TensorSpec) -> Any:
+    """Return nested lists as they are; refuse what NumPy would convert on its own: text, null, booleans among numbers.
+
+    Raises:
+        BadRequestError: there is such a thing.
+    """
+    kinds = {"b": (bool,), "f": (int, float)}.get(_kind(spec), (int,))
+    stack = [value]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, list):
+            stack.extend(reversed(item))
+        elif type(item) not in kinds:
+            raise BadRequestError(f"input {spec.name!r}: expected {spec.dtype} values, found {_spell(item)}")
+    return value
+
+
+def _spell(item: Any) -> str:
+    return msgspec.json.encode(item).decode()[:40]
+
+
+def _kind(spec: TensorSpec) -> str:
+    return spec.dtype.value[0]
+
+
+def _top(outputs: Arrays, labels: Sequence[str] | None, *, count: int) -> list[Top] | list[list[Top]] | UnsetType:
+    """Return the best classes of each sample, from the first output that has one value a label."""
+    for array in outputs.values():
+        if labels and array.ndim == 2 and array.shape[1] == len(labels):
+            best = np.argsort(-array.astype(np.float64), axis=1, kind="stable")[:, :count]
+            named = [
+                [Top(labels[index], float(row[index])) for index in indices]
+                for row, indices in zip(array, best, strict=True)
+            ]
+            return [one[0] for one in named] if count == 1 else named
+    return UNSET
+
+
+def _takes(signature: Signature) -> str:
+    return describe(signature.inputs)

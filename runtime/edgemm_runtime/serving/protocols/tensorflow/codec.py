@@ -1,0 +1,221 @@
+"""The messages of TensorFlow Serving's REST interface, converted between JSON and arrays. Pure.
+
+* `:predict` takes `instances` (a list, one entry a sample) and answers `predictions`, or `inputs` (whole tensors) and
+  answers `outputs`; where there is one input or output, its bare values stand for it;
+* `:classify` and `:regress` take `examples`, each an object of features by input, and a `context` common to all;
+* NaN and infinities are tokens that JSON does not have, as TensorFlow Serving reads and writes them;
+* versions are numbers: major · 10⁶ + minor · 10³ + patch, and 0 is whichever is served.
+
+Source: the REST API page of TensorFlow Serving, and the behaviour of `ovmsclient` and KServe's client.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from edgemm.bundle.manifest import DType, Manifest, Signature, TensorSpec
+from edgemm.errors import BadRequestError
+from edgemm.versions import Version
+from edgemm_runtime.engines.inputs import describe
+from edgemm_runtime.engines.interface import Array, Arrays
+from edgemm_runtime.serving.protocols.predict.codec import read_input
+
+_SIGNATURE = "serving_default"
+_TYPES: Mapping[DType, str] = {
+    DType.BOOL: "DT_BOOL", DType.INT8: "DT_INT8", DType.INT16: "DT_INT16", DType.INT32: "DT_INT32",
+    DType.INT64: "DT_INT64", DType.UINT8: "DT_UINT8", DType.UINT16: "DT_UINT16", DType.UINT32: "DT_UINT32",
+    DType.UINT64: "DT_UINT64", DType.FLOAT16: "DT_HALF", DType.FLOAT32: "DT_FLOAT", DType.FLOAT64: "DT_DOUBLE",
+}  # fmt: skip
+
+
+class Verb(StrEnum):
+    """What is asked of a model."""
+
+    PREDICT = "predict"
+    CLASSIFY = "classify"
+    REGRESS = "regress"
+
+
+class Decoded(msgspec.Struct, frozen=True):
+    """A request as arrays; `by_sample` tells that it listed samples, and wants its answer so."""
+
+    inputs: dict[str, Array]
+    by_sample: bool
+
+
+def decode(verb: Verb, body: bytes, signature: Signature) -> Decoded:
+    """Read a request.
+
+    Raises:
+        BadRequestError: not JSON, or not what the verb and the signature take.
+    """
+    found = _parse(body)
+    name = found.get("signature_name", _SIGNATURE)
+    if name not in {_SIGNATURE, ""}:
+        raise BadRequestError(f"signature_name: expected {_SIGNATURE}, found {str(name)[:80]!r}")
+    if verb is not Verb.PREDICT:
+        return Decoded(_samples(_examples(found), signature), by_sample=True)
+    keys = [key for key in ("instances", "inputs") if key in found]
+    if len(keys) != 1:
+        raise BadRequestError("expected either instances, one entry a sample, or inputs, whole tensors")
+    if keys == ["inputs"]:
+        return Decoded(_tensors(found["inputs"], signature), by_sample=False)
+    instances = found["instances"]
+    if not isinstance(instances, list) or not instances:
+        raise BadRequestError("instances: expected a list with at least one sample")
+    return Decoded(_samples(instances, signature), by_sample=True)
+
+
+def encode_predictions(outputs: Arrays, *, by_sample: bool) -> bytes:
+    """Return the answer of `:predict`.
+
+    Raises:
+        BadRequestError: by sample, where an output has no row a sample.
+    """
+    lists = {name: array.tolist() for name, array in outputs.items()}
+    if not by_sample:
+        return _write({"outputs": _bare(lists)}, outputs)
+    rows = [_bare(dict(zip(lists, row, strict=True))) for row in zip(*_rows(outputs), strict=True)]
+    return _write({"predictions": rows}, outputs)
+
+
+def encode_classes(outputs: Arrays, labels: Sequence[str] | None) -> bytes:
+    """Return the answer of `:classify`: for each sample, pairs of label (or index) and score.
+
+    Raises:
+        BadRequestError: no output has one score a class.
+    """
+    for array in outputs.values():
+        if array.ndim == 2 and (labels is None or array.shape[1] == len(labels)):
+            names = labels or [str(index) for index in range(array.shape[1])]
+            return _write(
+                {"results": [list(map(list, zip(names, row, strict=True))) for row in array.tolist()]}, outputs
+            )
+    raise BadRequestError("the model gives no scores by class: ask it by :predict")
+
+
+def encode_values(outputs: Arrays) -> bytes:
+    """Return the answer of `:regress`: one value a sample.
+
+    Raises:
+        BadRequestError: no output has one value a sample.
+    """
+    for array in outputs.values():
+        if array.ndim >= 1 and array.size == len(array):
+            return _write({"results": array.reshape(-1).tolist()}, outputs)
+    raise BadRequestError("the model gives no single value a sample: ask it by :predict")
+
+
+def status(version: str, *, available: bool) -> dict[str, Any]:
+    """Return the answer to `GET /v1/models/M`; KServe's clients read `ready`, others the rest."""
+    state = {
+        "version": str(Version(version).numeric) if version else "0",
+        "state": "AVAILABLE" if available else "LOADING",
+        "status": {"error_code": "OK", "error_message": ""},
+    }
+    return {"model_version_status": [state], "ready": available}
+
+
+def metadata(name: str, manifest: Manifest) -> dict[str, Any]:
+    """Return the answer to `GET /v1/models/M/metadata`, under TensorFlow Serving's keys and `ovmsclient`'s."""
+    spec = {"name": name, "signatureName": "", "version": str(Version(manifest.version).numeric)}
+    signature = {
+        "inputs": {tensor.name: _tensor_info(tensor) for tensor in manifest.signature.inputs},
+        "outputs": {tensor.name: _tensor_info(tensor) for tensor in manifest.signature.outputs},
+        "methodName": "tensorflow/serving/predict",
+        "method_name": "tensorflow/serving/predict",
+    }
+    definitions = {_SIGNATURE: signature}
+    return {
+        "model_spec": spec | {"signature_name": ""},
+        "modelSpec": spec,
+        "metadata": {"signature_def": {"signature_def": definitions, "signatureDef": definitions}},
+    }
+
+
+def _parse(body: bytes) -> dict[str, Any]:
+    try:
+        found = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        found = _parse_with_tokens(body)
+    if not isinstance(found, dict):
+        raise BadRequestError('expected an object such as {"instances": [[…]]}')
+    return found
+
+
+def _parse_with_tokens(body: bytes) -> Any:
+    """Read JSON that may have NaN and Infinity."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as err:
+        raise BadRequestError(f'expected JSON such as {{"instances": [[…]]}}, found none: {err}') from err
+
+
+def _examples(found: dict[str, Any]) -> list[dict[str, Any]]:
+    examples, context = found.get("examples"), found.get("context", {})
+    if not isinstance(examples, list) or not examples or not all(isinstance(e, dict) for e in [*examples, context]):
+        raise BadRequestError("expected examples, a list of objects of features by input")
+    return [context | example for example in examples]
+
+
+def _samples(samples: list[Any], signature: Signature) -> dict[str, Array]:
+    """Return the inputs of a list of samples, stacked."""
+    fixed = [spec.name for spec in signature.inputs if spec.shape[:1] not in {(-1,), (len(samples),)}]
+    if fixed:
+        raise BadRequestError(
+            f"{len(samples)} samples: the model takes {describe(signature.inputs)}: send whole tensors as inputs"
+        )
+    names = [spec.name for spec in signature.inputs]
+    if all(isinstance(sample, dict) for sample in samples) and not any("b64" in sample for sample in samples):
+        if any(set(sample) != set(names) for sample in samples):
+            raise BadRequestError(f"expected in each sample {describe(signature.inputs)}")
+        return {spec.name: _read([sample[spec.name] for sample in samples], spec) for spec in signature.inputs}
+    if len(names) != 1:
+        raise BadRequestError(f"expected samples with inputs by name; the model takes {describe(signature.inputs)}")
+    return {names[0]: _read(samples, signature.inputs[0])}
+
+
+def _tensors(found: Any, signature: Signature) -> dict[str, Array]:
+    specs = {spec.name: spec for spec in signature.inputs}
+    if not isinstance(found, dict) or "b64" in found:
+        if len(specs) != 1:
+            raise BadRequestError(f"expected inputs by name; the model takes {describe(signature.inputs)}")
+        found = {signature.inputs[0].name: found}
+    if set(found) != set(specs):
+        names = ", ".join(sorted(found))[:200] or "none"
+        raise BadRequestError(f"expected the inputs {describe(signature.inputs)}, found {names}")
+    return {name: _read(value, specs[name]) for name, value in found.items()}
+
+
+def _read(values: Any, spec: TensorSpec) -> Array:
+    return read_input(values, spec)
+
+
+def _rows(outputs: Arrays) -> list[list[Any]]:
+    lengths = {len(array) if array.ndim else -1 for array in outputs.values()}
+    if len(lengths) != 1 or -1 in lengths:
+        raise BadRequestError("an output of the model has no row a sample: send whole tensors as inputs")
+    return [array.tolist() for array in outputs.values()]
+
+
+def _bare(values: dict[str, Any]) -> Any:
+    return next(iter(values.values())) if len(values) == 1 else values
+
+
+def _write(answer: dict[str, Any], outputs: Arrays) -> bytes:
+    """Return JSON, with the tokens NaN and Infinity where an output has such values."""
+    if all(array.dtype.kind != "f" or np.isfinite(array).all() for array in outputs.values()):
+        return msgspec.json.encode(answer)
+    return json.dumps(answer).encode()
+
+
+def _tensor_info(spec: TensorSpec) -> dict[str, Any]:
+    shape = {"dim": [{"size": str(length), "name": ""} for length in spec.shape], "unknown_rank": False}
+    camel = {"dim": shape["dim"], "unknownRank": False}
+    return {"dtype": _TYPES[spec.dtype], "tensor_shape": shape, "tensorShape": camel, "name": spec.name}

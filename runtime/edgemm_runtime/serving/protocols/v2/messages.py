@@ -1,0 +1,276 @@
+"""The messages of the Open Inference Protocol v2, and their conversion between bytes and arrays. Pure.
+
+Request and response are JSON, with the binary tensor extension: a body is the JSON, as long as the header
+`Inference-Header-Content-Length` says, and then the raw tensors in listed order, little-endian and row-major.
+JSON has no NaN and no infinity: in requests they are refused, in answers they become `null`; binary carries them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+from msgspec import UNSET, Struct, UnsetType
+
+from edgemm.bundle.manifest import DType, Engine, Manifest, Signature, TensorSpec, Variant, VariantTensor
+from edgemm.errors import BadRequestError
+from edgemm_runtime.engines.inputs import describe, fits
+from edgemm_runtime.engines.interface import Array, Arrays
+from edgemm_runtime.engines.numbers import read_numbers
+from edgemm_runtime.engines.stored_integers import StoredForm, stored_tensors
+from edgemm_runtime.serving.protocols.v2.raw_tensors import RawTensors, raw_parameters
+from edgemm_runtime.serving.protocols.v2.timeouts import timeout_s
+
+HEADER_LENGTH = "Inference-Header-Content-Length"
+EXTENSIONS = ("binary_tensor_data", "statistics", "model_configuration")
+DATATYPES: Mapping[DType, str] = {
+    DType.BOOL: "BOOL", DType.INT8: "INT8", DType.INT16: "INT16", DType.INT32: "INT32", DType.INT64: "INT64",
+    DType.UINT8: "UINT8", DType.UINT16: "UINT16", DType.UINT32: "UINT32", DType.UINT64: "UINT64",
+    DType.FLOAT16: "FP16", DType.FLOAT32: "FP32", DType.FLOAT64: "FP64",
+}  # fmt: skip
+_PLATFORMS = {Engine.TFLITE: "litert_tflite", Engine.ONNX: "onnxruntime_onnx"}
+_UNSUPPORTED = ("classification", "shared_memory_region")
+
+
+class TensorMetadata(Struct, frozen=True, omit_defaults=True):
+    """A tensor as metadata describe it; −1 in `shape` is a variable dimension.
+
+    `parameters` are there where it may be raw: `raw_datatype`, `scale` and `zero_point`.
+    """
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    parameters: dict[str, str | int | float] = {}
+
+
+class ModelMetadata(Struct, frozen=True):
+    """The answer to `GET /v2/models/M`."""
+
+    name: str
+    versions: tuple[str, ...]
+    platform: str
+    inputs: tuple[TensorMetadata, ...]
+    outputs: tuple[TensorMetadata, ...]
+
+
+class RequestInput(Struct, frozen=True):
+    """One input of a request: `data` flat or nested, or `binary_data_size` in its parameters."""
+
+    name: str
+    shape: tuple[int, ...]
+    datatype: str
+    parameters: dict[str, Any] = {}
+    data: msgspec.Raw | UnsetType = UNSET
+
+
+class RequestOutput(Struct, frozen=True):
+    """One output that a request asks for."""
+
+    name: str
+    parameters: dict[str, Any] = {}
+
+
+class InferHeader(Struct, frozen=True):
+    """The JSON part of a request; what the protocol does not name is ignored."""
+
+    inputs: tuple[RequestInput, ...]
+    id: str | None = None
+    parameters: dict[str, Any] = {}
+    outputs: tuple[RequestOutput, ...] = ()
+
+
+class InferRequest(Struct, frozen=True):
+    """A decoded request: arrays by name, and which outputs to return, in order, in binary or not.
+
+    `form` names the tensors that are raw, where there are any.
+    """
+
+    inputs: dict[str, Array]
+    outputs: dict[str, bool]
+    id: str | None = None
+    form: StoredForm | None = None
+
+
+class ResponseOutput(Struct, frozen=True, omit_defaults=True):
+    """One output of an answer: `data`, or `binary_data_size` in its parameters."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    parameters: dict[str, int] = {}
+    data: list[Any] | UnsetType = UNSET
+
+
+class InferResponse(Struct, frozen=True, omit_defaults=True):
+    """The JSON part of an answer."""
+
+    model_name: str
+    model_version: str
+    outputs: list[ResponseOutput]
+    id: str | None = None
+
+
+def model_metadata(name: str, manifest: Manifest, variant: Variant) -> ModelMetadata:
+    """Describe a served model."""
+    signature = manifest.signature
+    raw = stored_tensors(signature.inputs, variant.inputs), stored_tensors(signature.outputs, variant.outputs)
+    return ModelMetadata(
+        name=name,
+        versions=(manifest.version,),
+        platform=platform(variant.engine),
+        inputs=tuple(_metadata(spec, raw[0]) for spec in signature.inputs),
+        outputs=tuple(_metadata(spec, raw[1]) for spec in signature.outputs),
+    )
+
+
+def platform(engine: Engine) -> str:
+    """Return what metadata call an engine."""
+    return _PLATFORMS[engine]
+
+
+def decode_request(
+    body: bytes, signature: Signature, *, header_length: str | None = None, raw: RawTensors | None = None
+) -> InferRequest:
+    """Read a request; `header_length` is the value of the HTTP header `Inference-Header-Content-Length`.
+
+    `raw` are the tensors that may be the file's own integers.
+
+    Raises:
+        BadRequestError: malformed, or not tensors that the signature takes.
+    """
+    split = len(body) if header_length is None else read_header_length(header_length, len(body))
+    try:
+        header = msgspec.json.decode(body[:split], type=InferHeader)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
+        raise BadRequestError(f"the request is not JSON of the Open Inference Protocol v2: {err}") from err
+    timeout_s(header.parameters)
+    form = _raw_form(header, signature, raw) if raw is not None else None
+    if form is not None and raw is not None:
+        signature = raw.signature(form)
+    specs = {spec.name: spec for spec in signature.inputs}
+    inputs: dict[str, Array] = {}
+    position = split
+    for tensor in header.inputs:
+        spec = specs.get(tensor.name)
+        if spec is None:
+            raise BadRequestError(f"unknown input {tensor.name[:80]!r}; the model takes {describe(signature.inputs)}")
+        if tensor.name in inputs:
+            raise BadRequestError(f"input {tensor.name!r} is given twice")
+        size = _check_input(tensor, spec)
+        inputs[tensor.name] = _read_input(tensor, spec, body[position : position + size])
+        position += size
+    if position != len(body):
+        raise BadRequestError(f"expected {position:,} bytes of JSON and tensors, found {len(body):,}")
+    if missing := set(specs) - set(inputs):
+        raise BadRequestError(f"input {min(missing)!r} is missing; the model takes {describe(signature.inputs)}")
+    return InferRequest(inputs, _wanted_outputs(header, signature), header.id, form)
+
+
+def encode_response(request: InferRequest, outputs: Arrays, *, name: str, version: str) -> tuple[bytes, int | None]:
+    """Return the body, and the length of its JSON part where tensors follow it."""
+    listed, tensors = [], []
+    for output, binary in request.outputs.items():
+        array = outputs[output]
+        datatype = DATATYPES[DType(array.dtype.name)]
+        if binary:
+            data = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).tobytes()
+            tensors.append(data)
+            parameters = {"binary_data_size": len(data)}
+            listed.append(ResponseOutput(output, datatype, array.shape, parameters))
+        else:
+            listed.append(ResponseOutput(output, datatype, array.shape, data=array.ravel().tolist()))
+    header = msgspec.json.encode(InferResponse(name, version, listed, request.id))
+    return b"".join([header, *tensors]), len(header) if tensors else None
+
+
+def _metadata(spec: TensorSpec, raw: Mapping[str, VariantTensor]) -> TensorMetadata:
+    parameters = raw_parameters(raw[spec.name], DATATYPES) if spec.name in raw else {}
+    return TensorMetadata(spec.name, DATATYPES[spec.dtype], spec.shape, parameters)
+
+
+def _raw_form(header: InferHeader, signature: Signature, raw: RawTensors) -> StoredForm | None:
+    if not (raw.takes(header.inputs) or "raw_output" in header.parameters):  # most requests end here
+        for output in header.outputs:
+            if "raw" in output.parameters:
+                break
+        else:
+            return None
+    named = [(output.name, output.parameters) for output in header.outputs]
+    wanted: Iterable[tuple[str, Mapping[str, Any]]] = named or [(spec.name, {}) for spec in signature.outputs]
+    return raw.asked(header.inputs, wanted, header.parameters)
+
+
+def read_header_length(text: str, body_bytes: int) -> int:
+    """Return what the header says, at most the length of the body.
+
+    Raises:
+        BadRequestError: it is no such number.
+    """
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text) <= body_bytes):
+        raise BadRequestError(f"{HEADER_LENGTH}: expected a number up to the {body_bytes:,} bytes, found {text[:40]!r}")
+    return int(text)
+
+
+def _check_input(tensor: RequestInput, spec: TensorSpec) -> int:
+    """Compare a tensor's description with the signature; return how many bytes it takes after the JSON."""
+    if tensor.datatype != DATATYPES[spec.dtype]:
+        found = tensor.datatype[:40]
+        raise BadRequestError(f"input {spec.name!r}: expected datatype {DATATYPES[spec.dtype]}, found {found}")
+    if not fits(spec.shape, tensor.shape):
+        found = str(list(tensor.shape))[:80]
+        raise BadRequestError(f"input {spec.name!r}: expected shape {list(spec.shape)}, found {found}")
+    _refuse_unsupported(tensor.parameters)
+    size = tensor.parameters.get("binary_data_size")
+    if size is None:
+        return 0
+    expected = math.prod(tensor.shape) * np.dtype(spec.dtype.value).itemsize
+    if type(size) is not int or size != expected:
+        raise BadRequestError(f"input {spec.name!r}: expected binary_data_size {expected:,}, found {str(size)[:40]}")
+    if tensor.data is not UNSET:
+        raise BadRequestError(f"input {spec.name!r}: expected data or binary_data_size, found both")
+    return expected
+
+
+def _read_input(tensor: RequestInput, spec: TensorSpec, raw: bytes) -> Array:
+    if tensor.parameters.get("binary_data_size") is not None:
+        return _read_binary(raw, spec, shape=tensor.shape)
+    if tensor.data is UNSET:
+        raise BadRequestError(f"input {spec.name!r}: expected data or binary_data_size, found neither")
+    return read_numbers(bytes(tensor.data), spec, shape=tensor.shape)
+
+
+def _read_binary(raw: bytes, spec: TensorSpec, *, shape: tuple[int, ...]) -> Array:
+    dtype = np.dtype(spec.dtype.value)
+    if len(raw) != (expected := math.prod(shape) * dtype.itemsize):
+        raise BadRequestError(f"input {spec.name!r}: expected {expected:,} bytes after the JSON, found {len(raw):,}")
+    array = np.frombuffer(raw, dtype.newbyteorder("<")).astype(dtype, copy=False).reshape(shape)
+    if spec.dtype is DType.BOOL and (array.view(np.uint8) > 1).any():
+        raise BadRequestError(f"input {spec.name!r}: expected a byte 0 or 1 for each BOOL, found another")
+    return array
+
+
+def _wanted_outputs(header: InferHeader, signature: Signature) -> dict[str, bool]:
+    """Return the outputs to answer with, in order, and whether each in binary."""
+    default = header.parameters.get("binary_data_output") is True
+    known = [spec.name for spec in signature.outputs]
+    wanted: Sequence[RequestOutput] = header.outputs or [RequestOutput(name) for name in known]
+    outputs: dict[str, bool] = {}
+    for output in wanted:
+        if output.name not in known:
+            raise BadRequestError(f"unknown output {output.name[:80]!r}; the model gives {describe(signature.outputs)}")
+        if output.name in outputs:
+            raise BadRequestError(f"output {output.name!r} is asked for twice")
+        _refuse_unsupported(output.parameters)
+        outputs[output.name] = output.parameters.get("binary_data", default) is True
+    return outputs
+
+
+def _refuse_unsupported(parameters: Mapping[str, Any]) -> None:
+    for name in _UNSUPPORTED:
+        if name in parameters:
+            here = ", ".join(EXTENSIONS)
+            raise BadRequestError(f"parameter {name!r} is of an extension that is not here; here: {here}")

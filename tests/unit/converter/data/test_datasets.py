@@ -1,0 +1,153 @@
+"""Data of every form, and what is wrong with data that do not fit."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edgemm.bundle.manifest import ChannelOrder, DType, ImageFit, Layout, Preprocessing, Resize, TensorSpec
+from edgemm.errors import InputError
+from edgemm_converter.data import arrays, datasets
+
+RED = Preprocessing(resize=Resize(width=4, height=2), scale=1 / 255)
+
+
+def read(path: Path, declared=None, labels=None, labelled: bool = True) -> datasets.Dataset:
+    return datasets.read(path, declared=declared or {}, labels=labels, labelled=labelled)
+
+
+def picture(path: Path, colour: tuple[int, int, int], size: tuple[int, int] = (8, 6)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, colour).save(path)
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+def test_a_csv_with_names_of_columns_and_classes(tmp_path: Path) -> None:
+    path = write(tmp_path / "d.csv", "a,labels,b\n1.5,cat,2\n3,dog,4\n")
+    found = read(path, labels=["dog", "cat"])
+    assert found.arrays[""].tolist() == [[1.5, 2.0], [3.0, 4.0]]
+    assert found.labels is not None
+    assert found.labels.tolist() == [1, 0]
+    assert read(path, labelled=False).labels is None
+
+
+def test_a_csv_of_whole_numbers_is_one_of_integers(tmp_path: Path) -> None:
+    found = read(write(tmp_path / "d.csv", "1,2\n3,4\n"))
+    assert found.arrays[""].dtype == np.int32
+
+
+def test_a_line_of_a_csv_is_a_sample_of_any_shape(tmp_path: Path) -> None:
+    path = write(tmp_path / "d.csv", "1,2,3,4\n5,6,7,8\n")
+    spec = TensorSpec(name="x", dtype=DType.FLOAT32, shape=(-1, 2, 2, 1))
+    found = arrays.match(read(path).arrays, (spec,), path=str(path))
+    assert found["x"].tolist() == [[[[1], [2]], [[3], [4]]], [[[5], [6]], [[7], [8]]]]
+    with pytest.raises(InputError, match=r"expected shape \[samples, 2, 3, 1\], found \[2, 4\]"):
+        wider = TensorSpec(name="x", dtype=DType.FLOAT32, shape=(-1, 2, 3, 1))
+        arrays.match(read(path).arrays, (wider,), path=str(path))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "expected lines of numbers, found none"),
+        ("a,b\n", "expected lines of numbers, found none"),
+        ("1,2\n3\n", r"d\.csv, line 2: expected 2 cells as in the first, found 1"),
+        ("a,b\n1,2\n3,x\n", r"d\.csv, line 3: expected numbers, found 'x'"),
+        ("a,labels\n1,cat\n", "has names, such as 'cat': give --labels"),
+    ],
+)
+def test_a_csv_that_is_wrong(text: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=message):
+        read(write(tmp_path / "d.csv", text))
+
+
+def test_a_class_that_is_no_label(tmp_path: Path) -> None:
+    path = write(tmp_path / "d.csv", "a,labels\n1,cat\n")
+    with pytest.raises(InputError, match="'cat' in column 'labels' is none of the labels: ant, bee"):
+        read(path, labels=["ant", "bee"])
+
+
+def test_a_folder_of_images_goes_through_the_declared_steps(tmp_path: Path) -> None:
+    picture(tmp_path / "red" / "a.png", (255, 0, 0))
+    picture(tmp_path / "blue" / "b.png", (0, 0, 255), size=(20, 30))
+    found = read(tmp_path, {"image": RED})
+    assert found.arrays["image"].shape == (2, 2, 4, 3)
+    assert found.arrays["image"][:, 0, 0].tolist() == [[0, 0, 1], [1, 0, 0]]
+    assert found.labels is not None
+    assert found.labels.tolist() == [0, 1]
+    assert read(tmp_path, {"image": RED}, labels=["red", "blue"]).labels.tolist() == [1, 0]  # type: ignore[union-attr]
+
+
+def test_channels_layout_mean_and_deviation(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png", (255, 0, 51))
+    steps = Preprocessing(channels=ChannelOrder.BGR, layout=Layout.CHW, scale=1 / 51, mean=(1, 0, 2), std=(1, 1, 2))
+    found = read(tmp_path, {"x": steps}).arrays["x"]
+    assert found.shape == (1, 3, 6, 8)
+    assert found[0, :, 0, 0].tolist() == pytest.approx([0, 0, 1.5])
+
+
+@pytest.mark.parametrize(("fit", "corner"), [(ImageFit.STRETCH, 255), (ImageFit.CROP, 255), (ImageFit.PAD, 0)])
+def test_another_aspect_ratio(fit: ImageFit, corner: int, tmp_path: Path) -> None:
+    picture(tmp_path / "a.png", (255, 255, 255), size=(40, 10))
+    steps = Preprocessing(resize=Resize(width=8, height=8, fit=fit), channels=ChannelOrder.GRAY)
+    assert read(tmp_path, {"x": steps}).arrays["x"][0, 0, 0, 0] == corner
+
+
+def test_images_need_a_declaration_and_must_be_whole(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png", (1, 2, 3))
+    with pytest.raises(InputError, match="a folder of images needs --preprocess"):
+        read(tmp_path)
+    picture(tmp_path / "b.png", (1, 2, 3), size=(5, 5))
+    with pytest.raises(InputError, match=r"b\.png: expected all images of one size"):
+        read(tmp_path, {"x": Preprocessing()})
+    (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes()[:40])
+    with pytest.raises(InputError, match=r"b\.png: expected an image, found a damaged one"):
+        read(tmp_path, {"x": RED})
+
+
+def test_a_folder_without_images_or_with_unknown_classes(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="expected a folder of images"):
+        read(tmp_path, {"x": RED})
+    picture(tmp_path / "cat" / "a.png", (1, 2, 3))
+    with pytest.raises(InputError, match="folder 'cat' is none of the labels: dog"):
+        read(tmp_path, {"x": RED}, labels=["dog"])
+
+
+def test_integers_become_one_hot_rows(tmp_path: Path) -> None:
+    np.save(tmp_path / "w.npy", np.array([[0, 2], [1, 1]]))
+    found = read(tmp_path / "w.npy", {"words": Preprocessing(one_hot=3)}).arrays[""]
+    assert found.tolist() == np.eye(3)[[[0, 2], [1, 1]]].tolist()
+    with pytest.raises(InputError, match=r"input 'words': expected integers from 0 to 1 \(one_hot = 2\), found 0 to 2"):
+        read(tmp_path / "w.npy", {"words": Preprocessing(one_hot=2)})
+
+
+def test_values_that_no_image_has_after_the_declared_steps(tmp_path: Path) -> None:
+    pixels = np.full((2, 2, 4, 3), 200.0)
+    np.savez(tmp_path / "named.npz", image=pixels)
+    np.savez(tmp_path / "other.npz", x=pixels, labels=[0, 1])
+    np.save(tmp_path / "unnamed.npy", pixels)
+    for file in ("named.npz", "other.npz", "unnamed.npy"):
+        with pytest.raises(InputError, match="makes values from 0 to 1, found 200 to 200"):
+            read(tmp_path / file, {"image": RED})
+
+
+def test_samples_that_are_in_both_sets_are_counted() -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(10, 3)), rng.normal(size=(6, 3))
+    assert datasets.shared_samples({"x": a}, {"x": b}) == 0
+    assert datasets.shared_samples({"x": a}, {"x": np.concatenate([b, a[:4]])}) == 4
+
+
+def test_data_of_another_scale_are_refused() -> None:
+    rng = np.random.default_rng(0)
+    small = {"x": rng.random((9, 4))}
+    datasets.check_scales(small, {"x": small["x"] * 2}, path="c")
+    with pytest.raises(InputError, match="input 'x' ranges over .* scale both as the model expects"):
+        datasets.check_scales({"x": small["x"] * 255}, small, path="c")
+    with pytest.raises(InputError, match="input 'x' is 1 in every sample"):
+        datasets.check_scales({"x": np.ones((4, 2))}, {}, path="c")

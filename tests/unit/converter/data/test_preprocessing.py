@@ -1,0 +1,60 @@
+from pathlib import Path
+
+import pytest
+
+from edgemm.bundle.manifest import ChannelOrder, DType, ImageFit, Layout, Preprocessing, Resize, TensorSpec
+from edgemm.errors import InputError
+from edgemm_converter.data import preprocessing
+
+IMAGE = (TensorSpec(name="image", dtype=DType.FLOAT32, shape=(-1, 32, 32, 1)),)
+
+
+def write(folder: Path, text: str) -> Path:
+    (folder / "p.toml").write_text(text)
+    return folder / "p.toml"
+
+
+def test_a_declaration_is_read(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        '[image]\nresize = {width = 32, height = 16, fit = "crop"}\nchannels = "gray"\nlayout = "chw"\n'
+        "scale = 0.5\nmean = [1]\nstd = [2.0]\n[words]\none_hot = 20\n",
+    )
+    assert preprocessing.read(path) == {
+        "image": Preprocessing(
+            resize=Resize(width=32, height=16, fit=ImageFit.CROP), channels=ChannelOrder.GRAY, layout=Layout.CHW,
+            scale=0.5, mean=(1.0,), std=(2.0,),
+        ),
+        "words": Preprocessing(one_hot=20),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "expected a table named after an input"),
+        ("[image", "expected TOML"),
+        ("image = 3", r"expected a table \[image\], found 3"),
+        ("[image]\nscael = 1", r"\[image\] has 'scael'; it may have resize, channels"),
+        ("[image]\nresize = {width = 3}", "missing required field `height`"),
+        ("[image]\nresize = {width = 3, height = 3, depth = 1}", r"\[image.resize\] has 'depth'"),
+        ('[image]\nchannels = "rgba"', "Invalid enum value 'rgba'"),
+        ("[image]\nscale = 0", "Expected `float` > 0"),
+        ("[image]\nmean = [1, 2]", "mean: expected 1 or 3 numbers, found 2"),
+        ("[image]\none_hot = 3\nscale = 2", "one_hot is of class indices"),
+    ],
+)
+def test_a_declaration_that_is_wrong(text: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=message):
+        preprocessing.read(write(tmp_path, text))
+
+
+def test_a_declaration_that_the_model_does_not_take() -> None:
+    good = Preprocessing(resize=Resize(width=32, height=32), channels=ChannelOrder.GRAY)
+    preprocessing.check({"image": good}, IMAGE)
+    with pytest.raises(InputError, match="declared for 'picture'; the model's inputs are image"):
+        preprocessing.check({"picture": good}, IMAGE)
+    with pytest.raises(InputError, match=r"makes \[any, any, 3\], the model takes \[32, 32, 1\]"):
+        preprocessing.check({"image": Preprocessing()}, IMAGE)
+    with pytest.raises(InputError, match="one_hot"):
+        preprocessing.check({"image": Preprocessing(one_hot=5)}, IMAGE)

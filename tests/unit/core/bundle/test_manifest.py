@@ -1,0 +1,90 @@
+import msgspec
+import pytest
+
+from edgemm import canonical
+from edgemm.bundle.manifest import MODEL_NAME_PATTERN, Manifest, check_model_name, decode_manifest
+from edgemm.errors import BundleError, InputError
+from tests.unit.core.bundles import DIGEST, small_manifest
+
+
+def test_round_trip():
+    manifest = small_manifest()
+    assert decode_manifest(manifest.encode(), path="m") == manifest
+
+
+@pytest.mark.parametrize(
+    "steps", [{}, {"mean": [1]}, {"mean": [1, 2, 3], "std": [4]}, {"channels": "gray", "std": [2]}]
+)
+def test_means_and_deviations_of_one_number_or_of_all_channels_are_read(steps):
+    raw = _changed(preprocessing={"x": steps})
+    assert decode_manifest(canonical.encode(raw), path="m").preprocessing is not None
+
+
+def test_identity_follows_from_every_field():
+    manifests = [small_manifest(), small_manifest(version="1.0.1"), small_manifest(labels=None)]
+    digests = {canonical.sha256(m.encode()) for m in manifests}
+    assert len(digests) == 3
+
+
+def _changed(**changes):
+    raw = msgspec.to_builtins(small_manifest())
+    raw.update(changes)
+    return raw
+
+
+def _variants(**changes):
+    return [{**v, **changes} for v in _changed()["variants"]]
+
+
+@pytest.mark.parametrize(
+    ("raw", "says"),
+    [
+        (_changed(name="../etc"), "name"),
+        (_changed(name="a\n"), "name"),
+        (_changed(version="1.0"), "version"),
+        (_changed(variants=[]), "variants"),
+        (_changed(variants=_variants(engine="onnx")), "another engine"),
+        (_changed(variants=_variants(id="tflite:int8")), "two variants have one name"),
+        (_changed(variants=_variants(inputs=[])), "tensors of the signature"),
+        (_changed(variants=_variants(blob="0" * 64)), "used but not listed"),
+        (_changed(blobs={**_changed()["blobs"], "0" * 64: {"size": 1, "media_type": "x"}}), "listed but not used"),
+        (_changed(golden={**_changed()["golden"], "tolerance": {}}), "no tolerance"),
+        (_changed(golden={**_changed()["golden"], "inputs": {"z": DIGEST["x"]}}), "golden samples"),
+        (_changed(preprocessing={"z": {}}), "'z', which is no input"),
+        (_changed(preprocessing={"x": {"mean": [1, 2]}}), "mean and std of 'x' are neither"),
+        (_changed(preprocessing={"x": {"channels": "gray", "std": [1, 2, 3]}}), "nor one for each of 1 channels"),
+        (_changed(documents={"../card": DIGEST["x"]}), "documents"),
+        (_changed(blobs={"zz": {"size": 1, "media_type": "x"}}), "blobs"),
+    ],
+)
+def test_a_manifest_that_contradicts_itself_is_refused(raw, says):
+    with pytest.raises(BundleError, match=says):
+        decode_manifest(canonical.encode(raw), path="m")
+    with pytest.raises((msgspec.ValidationError, ValueError)):
+        msgspec.convert(raw, Manifest)
+
+
+@pytest.mark.parametrize("data", [b"", b"[]", b"null", b"\xff\xfe", b'{"format":1}', b'{"format":"x"}', b"[" * 100_000])
+def test_what_is_no_manifest_is_refused(data):
+    with pytest.raises(BundleError, match=r"manifest\.json is not a manifest"):
+        decode_manifest(data, path="m")
+
+
+def test_what_a_device_needs_of_a_variant():
+    assert small_manifest().blobs_for("tflite:int8") == tuple(sorted({DIGEST["int8"], DIGEST["x"], DIGEST["y"]}))
+
+
+def test_an_unknown_variant_names_those_there_are():
+    with pytest.raises(InputError, match="it has tflite:int8, tflite:float32"):
+        small_manifest().variant("onnx:int8")
+
+
+@pytest.mark.parametrize("name", ["", "-a", "A", "a/b", "a" * 64, "ä", "a\n", ".."])
+def test_what_is_no_model_name(name):
+    with pytest.raises(InputError, match="model name"):
+        check_model_name(name)
+
+
+def test_what_is_a_model_name():
+    assert check_model_name("a" * 63) == "a" * 63
+    assert MODEL_NAME_PATTERN.endswith(r"\Z")

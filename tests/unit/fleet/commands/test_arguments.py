@@ -1,0 +1,125 @@
+"""What the command line makes of its arguments, without a server."""
+
+import pytest
+
+from edgemm.cli import run
+from edgemm_fleet.commands.output import age, size, span
+from edgemm_fleet.records.rollout_plan import Group
+
+
+@pytest.fixture(autouse=True)
+def nobody(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["devices"], "not logged in to a fleet: edgemm fleet login URL --token TOKEN"),
+        (["serve", "nowhere"], "not a fleet folder (no fleet.json); make one: edgemm fleet init nowhere"),
+        (["init", "x", "--name", "Not A Name"], "fleet name 'Not A Name': expected 1 to 63 of"),
+        (["init", "x", "--public-url", "http://fleet.example"], "plain http:// is for loopback only"),
+        (["login", "https://x", "--token", "nonsense"], "token: expected the text emp1_…"),
+        (["rollout", "create", "m", "1.0.0", "--group", "0"], "expected a number of devices such as 5"),
+        (["rollout", "create", "m", "1.0.0", "--group", "120%"], "or a share such as 10%"),
+        (["rollout", "create", "m", "1.0.0", "--soak", "soon"], "expected a duration such as 90s"),
+        (["rollout", "create", "m", "1.0.0", "--where", "north"], "'north': expected NAME=VALUE"),
+        (["token", "create", "--uses", "0"], "0 is not in the range x>=1"),
+        (["people", "add", "ann", "--role", "king"], "'king' is not one of"),
+        (["devices", "label", "d", "x"], "'x': expected NAME=VALUE"),
+        (["nonsense"], "No such command 'nonsense'"),
+    ],
+)
+def test_what_can_never_work_is_exit_status_2_and_one_clear_line(arguments, said, capsys):
+    assert run(["fleet", *arguments]) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--listen", "x:y"], "--listen 'x:y': expected HOST:PORT or PORT"),
+        (["--listen", "70000"], "--listen '70000'"),
+        (["--keep-events", "0"], "--keep-events"),
+        (["--broker", "tcp://x"], "--broker 'tcp://x': expected embedded, or mqtt(s)://"),
+        (["--broker", "mqtt://localhost"], "expected a login, mqtt://USER:PASSWORD@localhost, or --mosquitto FOLDER"),
+        (["--broker", "mqtt://u:p@broker.example"], "plain mqtt:// is for loopback only; use mqtts://"),
+        (["--device-login", "a:b"], "are for another broker: name it with --broker"),
+        (["--broker", "mqtts://u:p@h", "--device-login", "ab"], "--device-login: expected USER:PASSWORD"),
+        (["--broker", "mqtts://u:p@h"], "--broker mqtts://h: expected either --device-login USER:PASSWORD, a login"),
+        (["--broker", "mqtts://u:p@h", "--device-login", "u:p"], "a login at that broker other than the manager's"),
+        (["--broker", "mqtts://h", "--device-login", "a:b", "--mosquitto", "m"], "or --mosquitto FOLDER, which gives"),
+        (["--listen", "0.0.0.0:8080"], "plain HTTP on 0.0.0.0: it is served on loopback only"),
+        (["--public-url", "http://pi.local"], "plain http:// is for loopback only"),
+    ],
+)
+def test_serve_refuses_what_cannot_be_before_it_starts_anything(options, said, tmp_path, capsys):
+    assert run(["fleet", "init", "f", "--public-url", "http://127.0.0.1:8080"]) == 0
+    assert run(["fleet", "serve", "f", *options]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_init_prints_the_token_once_and_what_to_take_offline(tmp_path, capsys):
+    assert run(["fleet", "init", "orchard"]) == 0
+    said = capsys.readouterr().out
+    assert "fleet        orchard in orchard" in said
+    assert said.count("emp1_") == 3
+    assert "Take orchard/offline-keys offline once your models are authorised" in said
+    assert "edgemm fleet serve orchard" in said
+
+
+def test_a_folder_of_a_later_version_is_one_clear_line(tmp_path, capsys):
+    (tmp_path / "f").mkdir()
+    (tmp_path / "f" / "fleet.json").write_text('{"format": 9}')
+    assert run(["fleet", "serve", "f"]) == 1
+    assert "fleet folder format 9 is newer than 1, which this edgemm reads: upgrade edgemm" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["init"],
+        ["serve"],
+        ["login"],
+        ["token", "create"],
+        ["people", "add"],
+        ["publish"],
+        ["models", "authorize"],
+        ["devices", "show"],
+        ["rollout", "create"],
+        ["rollout", "status"],
+        ["audit"],
+    ],
+)
+def test_every_command_explains_itself(command, capsys):
+    assert run(["fleet", *command, "--help"]) == 0
+    assert "Usage: edgemm fleet" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("5", Group(count=5)), ("10%", Group(percent=10)), ("0.5%", Group(percent=0.5))]
+)
+def test_sizes_of_groups(text, expected):
+    from edgemm_fleet.commands.parameters import GROUP_SIZE
+
+    assert GROUP_SIZE.convert(text, None, None) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90), ("90s", 90), ("15min", 900), ("1.5h", 5400), ("7d", 604_800), (5, 5)]
+)
+def test_durations(text, seconds):
+    from edgemm_fleet.commands.parameters import DURATION
+
+    assert DURATION.convert(text, None, None) == seconds
+
+
+def test_ages_and_sizes_read_as_people_say_them():
+    assert [age(None), age(100, now=100), age(100, now=161), age(200_000, now=100)] == [
+        "never",
+        "0 s ago",
+        "1 min ago",
+        "in 2 d",
+    ]
+    assert [span(0.4), span(7200), size(0), size(2_500_000), size(999)] == ["0 s", "2 h", "0 B", "2.5 MB", "999 B"]

@@ -1,0 +1,66 @@
+"""Which broker `serve` means by its options, and whom devices are sent to."""
+
+import pytest
+
+from edgemm.cli import run
+from edgemm_fleet.commands.serve import _broker
+from edgemm_fleet.server.process import BrokerSettings, FleetProcess, ServeSettings
+from edgemm_fleet.server.retention import Retention
+from edgemm_fleet.server.services import Provider
+from edgemm_fleet.trust.fleet_folder import FleetFolder
+
+
+def settings_of(tmp_path, broker, *, url="https://fleet.example:8443", host=None):
+    if not (tmp_path / "f").exists():
+        assert run(["fleet", "init", str(tmp_path / "f"), "--public-url", url]) == 0
+    server = FleetProcess(FleetFolder(tmp_path / "f"), ServeSettings(host=host, broker=broker))
+    return server._manager_settings()
+
+
+def parse(text, **options):
+    return _broker(text, **{"device_login": None, "mosquitto": None, "mosquitto_pid": None, **options})
+
+
+def test_the_embedded_broker_speaks_tls_to_everybody_under_the_public_name(tmp_path):
+    found = settings_of(tmp_path, parse("embedded"))
+    assert (found.provider, found.host, found.port) == (Provider.EMBEDDED, "0.0.0.0", 8883)
+    assert found.device_host == "fleet.example"
+    assert found.tls.certificate == tmp_path / "f" / "tls" / "certificate.pem"
+
+
+def test_on_plain_loopback_the_embedded_broker_stays_there(tmp_path):
+    found = settings_of(tmp_path, parse("embedded"), url="http://127.0.0.1:8080")
+    assert (found.host, found.port, found.tls) == ("127.0.0.1", 1883, None)
+
+
+def test_another_broker_with_one_login_for_all(tmp_path):
+    found = settings_of(tmp_path, parse("mqtts://man%40x:p%3Aw@broker.example", device_login="dev:pw"))
+    assert (found.provider, found.host, found.port, found.broker_tls) == (
+        Provider.STATIC,
+        "broker.example",
+        8883,
+        True,
+    )
+    assert (found.username, found.password) == ("man@x", "p:w")
+    assert found.device_login == ("dev", "pw")
+
+
+def test_a_mosquitto_with_a_login_for_each_device(tmp_path):
+    pid = tmp_path / "pid"
+    found = settings_of(tmp_path, parse("mqtt://127.0.0.1:1885", mosquitto=tmp_path, mosquitto_pid=pid))
+    assert found.provider is Provider.MOSQUITTO
+    assert (found.mosquitto.folder, found.mosquitto.listener) == (tmp_path, "1885 127.0.0.1")
+    assert found.mosquitto.pid_file == pid
+
+
+def test_retention_holds_with_every_broker(tmp_path):
+    for broker in (parse("embedded"), parse("mqtts://m:p@broker.example", device_login="dev:pw")):
+        retention = Retention(telemetry_s=1.0, events_s=2.0)
+        settings_of(tmp_path, broker)
+        server = FleetProcess(FleetFolder(tmp_path / "f"), ServeSettings(broker=broker, retention=retention))
+        assert server._manager_settings().retention == retention
+
+
+@pytest.mark.parametrize(("text", "port"), [("embedded", None), ("embedded:0", 0), ("embedded:1999", 1999)])
+def test_the_embedded_brokers_port(text, port):
+    assert parse(text) == BrokerSettings(port=port)

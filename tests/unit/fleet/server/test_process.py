@@ -1,0 +1,203 @@
+"""From `init` to a rolled-out version, with real processes and simulated devices over the real broker."""
+
+import re
+import signal
+import socket
+import subprocess
+import sys
+
+import msgspec
+import pytest
+import urllib3
+from securesystemslib.signer import CryptoSigner
+
+from edgemm.trust.enrolment import EnrolmentRequest, EnrolmentResponse, parse_token
+from edgemm.trust.signing import PayloadType, key_document, load_key, seal
+from simulators.device import MqttDevice, Outcome, SimulatedDevice
+from tests.unit.core.bundles import small_bundle
+from tests.unit.fleet.commands.fleets import Person, Served, init
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def served(tmp_path):
+    fleet = init(tmp_path / "fleet", scheme="http")
+    fleet.start()
+    yield fleet
+    if fleet.process is not None:
+        fleet.stop(signal.SIGKILL)
+
+
+@pytest.fixture
+def logged_in(served):
+    served.admin.run("login", served.url, "--token", served.token)
+    return served
+
+
+@pytest.fixture
+def join(logged_in):
+    """Let simulated devices join by a token, as a real one would."""
+    running = []
+    director = load_key(logged_in.folder / "keys" / "director.pem").public_key
+
+    def joined(name, **outcomes):
+        token = parse_token(logged_in.admin.json("token", "create", "--label", "site=north")["token"])
+        signer = CryptoSigner.generate_ed25519()
+        document = key_document(signer.public_key)
+        request = EnrolmentRequest(secret=token.secret.hex(), public_key=document, name=name, runtime="0.1.0")
+        sealed = seal(request, PayloadType.ENROLMENT, signer)
+        response = urllib3.request("POST", f"{logged_in.url}/api/v1/enrol", body=sealed)
+        answer = msgspec.json.decode(response.data, type=EnrolmentResponse)
+        device = SimulatedDevice("plant", answer.device, signer=signer, director=[director], **outcomes)
+        running.append(MqttDevice(device, answer.broker))
+        running[-1].start()
+        return device
+
+    yield joined
+    for device in running:
+        device.stop()
+
+
+def bundle(folder, version):
+    path = folder / f"digits-{version}.edgemm"
+    small_bundle(path, version=version)
+    return str(path)
+
+
+def test_from_init_to_a_rollout_that_finishes_and_one_that_halts(logged_in, join, tmp_path):
+    admin = logged_in.admin
+    good = admin.json("publish", bundle(tmp_path, "1.0.0"))["record"]
+    bad = admin.json("publish", bundle(tmp_path, "2.0.0"), "--minimum-version", "1.0.0")["record"]
+    said_of_it = {"outcomes": {bad["digest"]: Outcome.SELFTEST_FAILED}, "detail": "output probs: expected 0.25"}
+    devices = [join(name, **said_of_it) for name in ("gate", "barn", "mast")]
+    said = admin.run("rollout", "create", "digits", "1.0.0", "--deadline", "2min", "--wait")
+    assert re.search(r"r-[0-9a-f]{8} digits 1\.0\.0 finished; group 1: 1 committed;", said)
+    assert {device.active["digits"].digest for device in devices} == {good["digest"]}
+    halted = admin.run("rollout", "create", "digits", "2.0.0", "--deadline", "2min", "--wait", status=1)
+    told = r"of 1 devices 1 reported, 0 committed, 1 failed: selftest_failed \(1\): (\S+): output probs: expected 0\.25"
+    found = re.search(r"error: rollout (r-[0-9a-f]{8}) is halted: group 1: too many errors; " + told, halted)
+    assert found is not None
+    shown = admin.run("rollout", "status", found[1])
+    assert re.search(told, shown)
+    assert re.search(rf"1 +{found[2]} +failed +failed +selftest_failed: output probs: expected 0\.25", shown)
+    assert re.search(told, admin.json("rollout", "status", found[1])["rollout"]["reason"])
+    untouched = [device for device in devices if device.generations == [1]]
+    assert len(untouched) == 2
+    listed = admin.run("devices")
+    for device in devices:
+        assert device.id in listed
+    newest = admin.json("rollout", "list")[0]
+    assert (newest["state"], newest["plan"]["version"]) == ("halted", "2.0.0")
+    shown = admin.run("devices", "show", untouched[0].id)
+    assert "wanted       digits 1.0.0" in shown
+    assert "committed" in shown
+    assert "rollout.start" in admin.run("audit")
+
+
+def test_a_killed_server_goes_on_with_everything_it_had(logged_in, tmp_path):
+    admin = logged_in.admin
+    published = admin.json("publish", bundle(tmp_path, "1.0.0"))["record"]
+    token = admin.json("token", "create")["record"]["id"]
+    logged_in.stop(signal.SIGKILL)
+    unreachable = admin.run("devices", status=1)
+    assert "Connection refused; is `edgemm fleet serve` running?" in unreachable
+    logged_in.start()
+    assert admin.json("models")[0]["versions"] == [published]
+    assert [one["id"] for one in admin.json("token", "list")] == [token]
+    assert "was published before" in admin.run("publish", bundle(tmp_path, "1.0.0"))
+
+
+def test_each_command_has_a_json_form_of_one_document(logged_in, tmp_path):
+    admin = logged_in.admin
+    admin.json("publish", bundle(tmp_path, "1.0.0"))
+    draft = admin.json("rollout", "create", "digits", "1.0.0", "--group", "1", "--group", "50%", "--where", "a=b")
+    assert [group["count"] for group in draft["rollout"]["plan"]["groups"]] == [1, None]
+    assert draft["rollout"]["plan"]["selector"]["labels"] == {"a": ["b"]}
+    rollout = draft["rollout"]["id"]
+    assert admin.json("rollout", "status", rollout)["rollout"]["state"] == "draft"
+    assert admin.json("rollout", "cancel", rollout)["rollout"]["state"] == "canceled"
+    for command in (["devices"], ["devices", "list"], ["models"], ["models", "list"], ["people", "list"]):
+        assert isinstance(admin.json(*command), list)
+    assert admin.json("audit")[0]["action"] == "rollout.cancel"
+
+
+def test_people_come_and_go(logged_in, tmp_path):
+    made = logged_in.admin.json("people", "add", "vic", "--role", "viewer", "--ttl", "1h")
+    vic = Person(tmp_path / "vic")
+    assert "as vic (viewer)" in vic.run("login", logged_in.url, "--token", made["token"])
+    assert "needs the role of operator or admin" in vic.run("token", "create", status=1)
+    logged_in.admin.run("people", "revoke", made["record"]["id"])
+    assert "edgemm fleet login" in vic.run("devices", status=1)
+    assert "revoked" in logged_in.admin.run("people", "list")
+
+
+def test_the_line_for_a_device_can_be_pasted(logged_in):
+    lines = logged_in.admin.run("token", "create", "--uses", "2").splitlines()
+    assert len(lines) == 1
+    assert re.fullmatch(rf"edgemm run --fleet {re.escape(logged_in.url)} --token emt1_\S+", lines[0])
+    parse_token(lines[0].split()[-1])
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_a_signal_stops_it_cleanly(served, number, status):
+    assert served.stop(number) == status
+    assert served.said[:1] == [f"page {served.url}/"]
+    assert not any("Traceback" in line for line in served.said)
+
+
+def test_it_says_where_page_api_and_broker_are(served):
+    assert served.said[:2] == [f"page {served.url}/", f"API {served.url}/api/v1"]
+    assert re.fullmatch(r"broker mqtt://127\.0\.0\.1:\d+", served.said[2])
+    host, port = served.said[2].removeprefix("broker mqtt://").split(":")
+    socket.create_connection((host, int(port))).close()
+    assert urllib3.request("GET", f"{served.url}/").status == 200
+
+
+def test_with_port_0_it_takes_a_free_one_and_tells_it_to_everybody(tmp_path):
+    fleet = init(tmp_path / "fleet")
+    fleet.start("--listen", "127.0.0.1:0")
+    try:
+        url = fleet.said[0].removeprefix("page ").rstrip("/")
+        assert re.fullmatch(r"https://127\.0\.0\.1:\d+", url)
+        assert url not in {fleet.url, "https://127.0.0.1:0"}
+        fleet.admin.run("login", url, "--token", fleet.token)
+        assert f"edgemm run --fleet {url} --token " in fleet.admin.run("token", "create")
+    finally:
+        assert fleet.stop(signal.SIGTERM) == 0
+
+
+def test_over_tls_the_token_is_all_that_is_needed(tmp_path):
+    fleet = init(tmp_path / "fleet")
+    fleet.start("--no-page")
+    try:
+        assert not any(line.startswith("page") for line in fleet.said)
+        assert "logged in to fleet plant as admin" in fleet.admin.run("login", fleet.url, "--token", fleet.token)
+        assert "published" in fleet.admin.run("publish", bundle(tmp_path, "1.0.0"))
+        stranger = Person(tmp_path / "stranger")
+        wrong = stranger.run("login", fleet.url, "--token", fleet.token, "--fingerprint", "0" * 64, status=1)
+        assert "its certificate is not the one that the token pins" in wrong
+    finally:
+        assert fleet.stop(signal.SIGTERM) == 0
+
+
+def test_a_second_server_and_a_taken_port_are_one_clear_line(served, tmp_path):
+    assert "another `edgemm fleet serve` uses this folder" in served.admin.run(
+        "serve", str(served.folder), "--broker", "embedded:0", status=1
+    )
+    other: Served = init(tmp_path / "other", scheme="http")
+    taken = served.url.rsplit(":", 1)[1]
+    said = other.admin.run("serve", str(other.folder), "--listen", taken, "--broker", "embedded:0", status=1)
+    assert said.startswith(f"error: cannot listen on 127.0.0.1:{taken}: Address already in use; ")
+    broker = served.said[2].rsplit(":", 1)[1]
+    said = other.admin.run("serve", str(other.folder), "--broker", f"embedded:{broker}", status=1)
+    assert f"the embedded broker cannot listen on 127.0.0.1:{broker}" in said
+
+
+def test_help_loads_neither_flask_nor_a_database():
+    code = (
+        "import sys\nfrom edgemm.cli import run\nrun(['fleet', '--help'])\n"
+        "print([m for m in ('flask', 'sqlalchemy', 'tuf', 'paho', 'amqtt') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"

@@ -1,0 +1,101 @@
+"""What is kept of events and telemetry, and for how long."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edgemm.messages import Stream
+from edgemm_fleet.records.rollout_plan import Group
+from edgemm_fleet.server.retention import Pruner, Retention
+from edgemm_fleet.server.services import ManagerSettings
+from edgemm_fleet.store import devices, schema, streams
+from edgemm_fleet.store.database import count
+from simulators.broker import FLEET, LocalFleet
+from simulators.managed import ManagedFleet
+
+DAY_S = 86400.0
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Iterator[LocalFleet]:
+    fleet = LocalFleet(tmp_path)
+    yield fleet
+    fleet.store.close()
+
+
+def pruner(fleet: LocalFleet) -> Pruner:
+    return Pruner(fleet.store, Retention(telemetry_s=30 * DAY_S, events_s=365 * DAY_S), clock=lambda: fleet.now)
+
+
+def totals(fleet: LocalFleet) -> dict[Stream, int]:
+    with fleet.store.read() as tx:
+        return {Stream.EVENT: count(tx, schema.events), Stream.TELEMETRY: count(tx, schema.telemetry)}
+
+
+def test_each_is_kept_for_its_days_and_deleted_after_them(fleet: LocalFleet) -> None:
+    fleet.add("cam-0")
+    fleet.run("1.0.0", Group(count=1))
+    device = fleet.devices["cam-0"]
+    fleet.deliver([device.measure()])
+    fleet.now += 31 * DAY_S
+    fleet.deliver([device.measure()])
+    assert pruner(fleet).prune() == {Stream.EVENT: 0, Stream.TELEMETRY: 1}
+    assert totals(fleet) == {Stream.EVENT: 7, Stream.TELEMETRY: 1}
+    fleet.now += 335 * DAY_S
+    assert pruner(fleet).prune() == {Stream.EVENT: 7, Stream.TELEMETRY: 1}
+    fleet.deliver([device.measure()])
+    assert device.unacknowledged() == [], "a device goes on being acknowledged from where it was"
+    with fleet.store.read() as tx:
+        assert devices.get(tx, "cam-0").id == "cam-0"
+
+
+def test_a_clock_that_cannot_be_right_deletes_nothing(fleet: LocalFleet) -> None:
+    fleet.add("cam-0")
+    fleet.deliver([fleet.devices["cam-0"].measure()])
+    fleet.now += 20 * 366 * DAY_S
+    assert pruner(fleet).prune() == {Stream.EVENT: 0, Stream.TELEMETRY: 0}
+
+
+def test_a_manager_prunes_when_it_starts(tmp_path: Path) -> None:
+    settings = ManagerSettings(FLEET, port=0, retention=Retention(telemetry_s=-1.0, events_s=DAY_S))
+    with ManagedFleet(tmp_path, settings) as fleet:
+        fleet.add("cam-0")
+        device = fleet.devices["cam-0"]
+        device.publish([device.device.measure()])
+        fleet.wait(lambda: not device.device.unacknowledged(), "it is stored")
+        fleet.manager.stop()
+        device.stop()
+        fleet.start_again()
+        fleet.wait(lambda: _telemetry(fleet) == 0, "what is too old is gone")
+
+
+def _telemetry(fleet: ManagedFleet) -> int:
+    with fleet.store.read() as tx:
+        return count(tx, schema.telemetry)
+
+
+def test_a_great_number_goes_in_small_transactions(fleet: LocalFleet) -> None:
+    fleet.add("cam-0")
+    for _ in range(5):
+        fleet.deliver([fleet.devices["cam-0"].measure() for _ in range(500)])
+    fleet.now += 31 * DAY_S
+    writes, write = [], fleet.store.write
+    fleet.store.write = lambda: writes.append(1) or write()  # type: ignore[method-assign,func-returns-value]
+    assert pruner(fleet).prune()[Stream.TELEMETRY] == 2500
+    assert len(writes) == 4, "three for telemetry, one for events"
+    assert totals(fleet)[Stream.TELEMETRY] == 0
+
+
+def test_the_counter_of_what_came_in_never_falls(fleet: LocalFleet) -> None:
+    """Prometheus takes a fall for a restart, and all that is left for new."""
+    fleet.add("cam-0")
+    fleet.deliver([fleet.devices["cam-0"].measure() for _ in range(3)])
+    fleet.now += 31 * DAY_S
+    fleet.deliver([fleet.devices["cam-0"].measure() for _ in range(2)])
+    pruner(fleet).prune()
+    assert totals(fleet)[Stream.TELEMETRY] == 2
+    with fleet.store.read() as tx:
+        assert streams.received(tx)[Stream.TELEMETRY] == 5

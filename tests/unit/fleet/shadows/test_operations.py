@@ -1,0 +1,88 @@
+"""A shadow is wanted beside a model until it is cleared, whatever rollouts come and go."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from msgspec import UNSET, UnsetType
+
+from edgemm.errors import NotFoundError
+from edgemm.messages import DesiredShadow
+from edgemm.states import RolloutState
+from edgemm_fleet.records.rollout_plan import Group, Selector
+from edgemm_fleet.shadows.operations import ShadowOperations
+from edgemm_fleet.store import audit, desired
+from simulators.broker import MODEL, LocalFleet, digest_of
+
+ALL = Selector()
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> LocalFleet:
+    fleet = LocalFleet(tmp_path)
+    fleet.add("cam-1", "cam-2")
+    fleet.start(fleet.plan("1.0.0", Group(percent=100)))
+    fleet.settle()
+    return fleet
+
+
+@pytest.fixture
+def operations(fleet: LocalFleet) -> ShadowOperations:
+    return ShadowOperations(fleet.store, fleet.director, wake=lambda: None)
+
+
+def put(fleet: LocalFleet, operations: ShadowOperations, version: str, selector: Selector = ALL) -> tuple[str, ...]:
+    return operations.put(
+        MODEL, version, share=0.5, variants="auto", selector=selector, actor="person:ann", now=fleet.now
+    )
+
+
+def wanted(fleet: LocalFleet, device: str = "cam-1") -> tuple[str, DesiredShadow | UnsetType]:
+    with fleet.store.read() as tx:
+        record = desired.find(tx, device)
+    assert record is not None
+    [model] = record.desired.models
+    return model.version, model.config.shadow
+
+
+def test_it_is_told_to_the_devices_that_match_and_to_no_other(fleet: LocalFleet, operations: ShadowOperations) -> None:
+    assert put(fleet, operations, "2.0.0", Selector(devices=("cam-1",))) == ("cam-1",)
+    assert wanted(fleet) == ("1.0.0", DesiredShadow(version="2.0.0", digest=digest_of("2.0.0"), share=0.5))
+    assert wanted(fleet, "cam-2") == ("1.0.0", UNSET)
+    assert operations.clear(MODEL, selector=ALL, actor="person:ann", now=fleet.now) == ("cam-1",)
+    assert wanted(fleet) == ("1.0.0", UNSET)
+    with fleet.store.read() as tx:
+        assert [line.action for line in audit.page(tx).items][:2] == ["shadow.clear", "shadow.set"]
+
+
+def test_the_same_wish_again_tells_nothing_new(fleet: LocalFleet, operations: ShadowOperations) -> None:
+    put(fleet, operations, "2.0.0")
+    with fleet.store.read() as tx:
+        first = desired.find(tx, "cam-1")
+    put(fleet, operations, "2.0.0")
+    with fleet.store.read() as tx:
+        assert desired.find(tx, "cam-1") == first
+
+
+def test_a_rollout_of_its_version_silences_it_and_a_roll_back_brings_it_back(
+    fleet: LocalFleet, operations: ShadowOperations
+) -> None:
+    put(fleet, operations, "2.0.0")
+    fleet.settle()
+    rollout = fleet.start(fleet.plan("2.0.0", Group(percent=100)))
+    fleet.settle()
+    assert fleet.rollout(rollout).state is RolloutState.FINISHED
+    assert wanted(fleet) == ("2.0.0", UNSET)
+    fleet.operations.roll_back(rollout, actor="person:ann", now=fleet.now)
+    fleet.settle()
+    version, shadow = wanted(fleet)
+    assert version == "1.0.0"
+    assert isinstance(shadow, DesiredShadow)
+    assert shadow.version == "2.0.0"
+
+
+def test_a_version_that_is_not_published_is_refused(fleet: LocalFleet, operations: ShadowOperations) -> None:
+    with pytest.raises(NotFoundError):
+        put(fleet, operations, "9.0.0")
+    assert wanted(fleet) == ("1.0.0", UNSET)

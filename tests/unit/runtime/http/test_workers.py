@@ -1,0 +1,62 @@
+"""A pool of threads: bounded, made as needed, and none of its jobs can take it down."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from edgemm_runtime.http.workers import WorkerJob, WorkerPool
+from simulators.waiting import eventually
+
+
+def unexpected() -> None:
+    raise AssertionError("it was given up")
+
+
+def test_jobs_beyond_the_threads_wait_and_beyond_that_are_refused() -> None:
+    pool, leave, done = WorkerPool(threads=2, max_waiting=3), threading.Event(), []
+
+    def job() -> None:
+        leave.wait(60)
+        done.append(threading.get_ident())
+
+    assert [pool.submit(WorkerJob(job, unexpected)) for _ in range(2)] == [True, True]
+    eventually(lambda: pool.waiting == 0, "both threads are at a job")
+    assert [pool.submit(WorkerJob(job, unexpected)) for _ in range(4)] == [True, True, True, False]
+    leave.set()
+    eventually(lambda: len(done) == 5, "every job that was taken is done")
+    assert len(set(done)) == 2
+    pool.stop()
+
+
+def test_a_job_that_fails_ends_no_thread(caplog: pytest.LogCaptureFixture) -> None:
+    pool, done = WorkerPool(threads=1, max_waiting=2), threading.Event()
+    assert pool.submit(WorkerJob(lambda: 1 / 0, unexpected))  # type: ignore[arg-type, return-value]
+    assert pool.submit(WorkerJob(done.set, unexpected))
+    assert done.wait(60)
+    assert "ZeroDivisionError" in caplog.text
+    pool.stop()
+
+
+def test_a_thread_that_is_given_up_is_replaced_and_ends_when_it_comes_back() -> None:
+    pool, leave, entered, done = WorkerPool(threads=1, max_waiting=5), threading.Event(), [], threading.Event()
+    told = threading.Event()
+
+    def hang() -> None:
+        entered.append(threading.current_thread())
+        leave.wait(60)
+
+    assert pool.submit(WorkerJob(hang, told.set))
+    eventually(lambda: len(entered) == 1, "it hangs")
+    assert pool.submit(WorkerJob(done.set, unexpected))
+    assert not done.is_set()
+    assert entered[0].ident is not None
+    assert pool.give_up(entered[0].ident)
+    assert done.wait(60)
+    assert told.is_set()
+    assert not pool.give_up(entered[0].ident), "it is none of the pool's any more"
+    leave.set()
+    entered[0].join(60)
+    assert not entered[0].is_alive()
+    pool.stop()

@@ -1,0 +1,118 @@
+"""An inference that hangs costs its own client an answer and nobody else anything."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from edgemm_runtime.engines.interface import Array, Arrays
+from edgemm_runtime.engines.litert import LiteRtSession
+from edgemm_runtime.http.limits import ServingLimits
+from edgemm_runtime.models.registry import ModelRegistry
+from edgemm_runtime.serving.server import ModelServer
+from simulators.waiting import eventually
+
+ROW = [[0.5, -0.5, 0.25, 1.0]]
+HANG_ROW = [[9.0, 9.0, 9.0, 9.0]]
+ONE = ServingLimits(loops=1, threads=1)
+
+
+class Hanging:
+    """Inferences on `HANG_ROW` hang until `leave` is set, and then fail no assertion."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.leave, self.threads = threading.Event(), []
+        invoke, member = LiteRtSession.invoke, self
+
+        def hang(session: LiteRtSession, feeds: Arrays) -> dict[str, Array]:
+            if next(iter(feeds.values())).max() < 9:
+                return invoke(session, feeds)
+            # As deep in the session as the engine is: the interpreter is taken.
+            taken = session._pool.take()
+            member.threads.append(threading.current_thread())
+            assert member.leave.wait(60)
+            session._pool.give(taken)
+            return invoke(session, feeds)
+
+        monkeypatch.setattr(LiteRtSession, "invoke", hang)
+        monkeypatch.setattr("edgemm_runtime.engines.signature_model._HANG_S", 0.05)
+        monkeypatch.setattr("edgemm_runtime.engines.signature_model._HANG_RATIO", 0)
+
+
+@pytest.fixture
+def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hanging]:
+    hanging = Hanging(monkeypatch)
+    yield hanging
+    hanging.leave.set()
+    for thread in hanging.threads:
+        thread.join(60)
+        assert not thread.is_alive(), "a thread that was left behind ends once it comes back"
+
+
+@contextmanager
+def client(server: ModelServer) -> Iterator[http.client.HTTPConnection]:
+    connection = http.client.HTTPConnection(server.host, server.port, timeout=60)
+    yield connection
+    connection.close()
+
+
+def ask(connection: http.client.HTTPConnection, row: list[list[float]]) -> tuple[int, dict[str, object]]:
+    connection.request("POST", "/predict", body=json.dumps(row))
+    reply = connection.getresponse()
+    return reply.status, json.load(reply)
+
+
+@pytest.mark.parametrize("where", ["in the loop", "in a thread"])
+def test_the_client_is_told_and_everybody_else_is_served(registry: ModelRegistry, hanging: Hanging, where: str) -> None:
+    quick_s = 10.0 if where == "in the loop" else 0.0
+    limits = ServingLimits(loops=1, threads=1, quick_s=quick_s)
+    with ModelServer(registry, limits=limits) as server, client(server) as mine, client(server) as other:
+        assert ask(mine, ROW)[0] == ask(other, ROW)[0] == 200
+        status, answer = ask(mine, HANG_ROW)
+        assert status == 504
+        assert "not answer" in str(answer["error"])
+        assert [ask(other, ROW)[0] for _ in range(3)] == [200, 200, 200]
+        [counters] = registry.snapshot()
+        assert (counters.hangs, counters.errors) == (1, 1)
+        assert server.healthy
+        hanging.leave.set()
+        eventually(lambda: not hanging.threads[0].is_alive(), "the thread ended itself")
+        assert ask(other, ROW)[0] == 200
+
+
+def test_each_thread_that_hangs_is_replaced(registry: ModelRegistry, hanging: Hanging) -> None:
+    with ModelServer(registry, limits=ServingLimits(loops=1, threads=1, quick_s=10.0)) as server:
+        for _ in range(3):
+            with client(server) as mine:
+                assert ask(mine, ROW)[0] == 200
+                assert ask(mine, HANG_ROW)[0] == 504
+        with client(server) as mine:
+            assert ask(mine, ROW)[0] == 200
+        [counters] = registry.snapshot()
+        assert counters.hangs == 3
+
+
+def test_stop_does_not_wait_for_what_hangs(registry: ModelRegistry, hanging: Hanging) -> None:
+    server = ModelServer(registry, limits=ServingLimits(loops=1, quick_s=10.0, drain_s=0.5))
+    with client(server) as mine:
+        assert ask(mine, ROW)[0] == 200
+        assert ask(mine, HANG_ROW)[0] == 504
+        server.stop()
+    assert hanging.threads[0].is_alive()
+
+
+def test_many_threads_left_behind_ask_for_a_restart(
+    registry: ModelRegistry, hanging: Hanging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgemm_runtime.serving.server._MOST_HANGS", 1)
+    with ModelServer(registry, limits=ServingLimits(loops=1, quick_s=10.0)) as server:
+        for healthy in (True, False):
+            with client(server) as mine:
+                assert ask(mine, ROW)[0] == 200
+                assert ask(mine, HANG_ROW)[0] == 504
+            assert server.healthy is healthy
