@@ -19,13 +19,13 @@ from pathlib import Path
 from edgemm.messages import Stream, StreamAck, SystemGauges
 from edgemm.topics import Channel
 from edgemm.trust.signing import load_key
-from edgemm_runtime.agent.reporting.reported import Speaker
 from edgemm_runtime.agent.reporting.reporter import Reporter, Situation
 from edgemm_runtime.agent.reporting.telemetry import Served
 from edgemm_runtime.agent.spool.settings import SpoolSettings
 from edgemm_runtime.agent.spool.spool import Spool, open_spool
 from edgemm_runtime.agent.state.agent_options import AgentLimits
 from edgemm_runtime.agent.state.documents import Transition
+from edgemm_runtime.agent.state.speaker import Speaker
 from edgemm_runtime.agent.state.time_keeper import Clock
 from edgemm_runtime.agent.state.trusted_time import TrustedTime
 

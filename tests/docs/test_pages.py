@@ -69,6 +69,16 @@ def test_the_rules_of_imports_are_those_that_are_checked():
         assert f"\n- {contract['name']}\n" in page
 
 
+LAYERS = [one for one in PROJECT["tool"]["importlinter"]["contracts"] if one["type"] == "layers"]
+
+
+@pytest.mark.parametrize("contract", LAYERS, ids=lambda contract: contract["name"])
+def test_the_layers_on_the_map_are_those_that_are_checked(contract):
+    rows = tables(DOCS / "architecture.md")[contract["name"][0].upper() + contract["name"][1:]]
+    shown = [re.findall(r"`(\w+)`", row[0]) for row in rows]
+    assert shown == [re.findall(r"\w+", layer) for layer in contract["layers"]]
+
+
 def test_what_comes_later_is_not_there_yet():
     places = [
         re.findall(r"`([\w/.]+)`", row[1])[0] for row in tables(DOCS / "architecture.md")["Where later things go"]

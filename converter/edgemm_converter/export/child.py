@@ -12,7 +12,7 @@ from pathlib import Path
 from edgemm_converter.children import childside
 from edgemm_converter.children.child import Progress
 from edgemm_converter.children.protocol import FINISHED, Exported, ExportRequest
-from edgemm_converter.job import dialect
+from edgemm_converter.job import keras_version
 
 
 def export(request: ExportRequest, folder: Path, progress: Progress) -> Exported:
@@ -21,8 +21,8 @@ def export(request: ExportRequest, folder: Path, progress: Progress) -> Exported
         from edgemm_converter.export import finished
 
         return finished.export(request, folder, progress)
-    if dialect.is_keras_2(Path(request.source), request.format):
-        dialect.choose_keras_2()
+    if keras_version.is_keras_2(Path(request.source), request.format):
+        keras_version.choose_keras_2()
     from edgemm_converter.export import export as export_worker
 
     return export_worker.export(request, folder, progress)

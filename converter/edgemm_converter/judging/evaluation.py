@@ -59,10 +59,9 @@ class MetricQuestion:
             InputError: the labels do not fit.
         """
         try:
-            found = metrics.drop(self.metric, self._answers(source), self._answers(variant), self.truth)
+            return metrics.drop(self.metric, self._answers(source), self._answers(variant), self.truth)
         except InputError as err:
             raise InputError(f"{self.path}: {err}") from err
-        return Drop(value=found.value, low=found.low, high=found.high)
 
     def _answers(self, outputs: Mapping[str, Array]) -> Array:
         found = outputs[self.output]

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
 import numpy.typing as npt
 
+from edgemm.bundle.manifest import Drop
 from edgemm.errors import InputError
 from edgemm_converter.data.arrays import Array
 
@@ -37,15 +37,6 @@ class Metric(StrEnum):
     AUC = "auc"
 
 
-@dataclass(frozen=True)
-class MetricDrop:
-    """By how much a variant is worse than its source, with the limits of a 95 % confidence interval."""
-
-    value: float
-    low: float
-    high: float
-
-
 def score(metric: Metric, output: Array, truth: Array) -> float:
     """Return the metric of an output [samples, …].
 
@@ -57,7 +48,7 @@ def score(metric: Metric, output: Array, truth: Array) -> float:
     return _STATISTICS[metric](rows, truth)
 
 
-def drop(metric: Metric, source: Array, variant: Array, truth: Array) -> MetricDrop:
+def drop(metric: Metric, source: Array, variant: Array, truth: Array) -> Drop:
     """Return how much worse `variant` is than `source` on the same samples.
 
     The interval of the accuracy is Tango's score interval for paired proportions (Statistics in Medicine 17, 1998,
@@ -78,7 +69,7 @@ def drop(metric: Metric, source: Array, variant: Array, truth: Array) -> MetricD
         low, high = _bootstrap(metric, left, right, truth)
         if low == high == 0 and metric is not Metric.MSE:
             low, high = paired_interval(0, 0, len(truth))
-    return MetricDrop(value, min(low, value), max(high, value))
+    return Drop(value=value, low=min(low, value), high=max(high, value))
 
 
 def classes(output: Array) -> Integers:

@@ -20,7 +20,7 @@ from edgemm_converter.children.protocol import PartedAt, PartingRequest
 from edgemm_converter.data import arrays
 from edgemm_converter.data.arrays import Array
 from edgemm_converter.formats import layers
-from edgemm_converter.job import dialect
+from edgemm_converter.job import keras_version
 from edgemm_converter.judging import node_agreement
 from edgemm_converter.judging.node_agreement import Node
 
@@ -33,8 +33,8 @@ Inputs = Mapping[str, Array]
 
 def answer(request: PartingRequest, folder: Path, progress: Progress) -> PartedAt:
     """Name the first layer at which the variant parts from its source, "" where all that can be told agrees."""
-    if dialect.is_keras_2(Path(request.source.source), request.source.format):
-        dialect.choose_keras_2()
+    if keras_version.is_keras_2(Path(request.source.source), request.source.format):
+        keras_version.choose_keras_2()
     import tensorflow as tf
 
     from edgemm_converter.sources import loading

@@ -21,7 +21,7 @@ import tensorflow as tf
 
 from edgemm.errors import InputError
 from edgemm_converter.children.protocol import ExportRequest, SourceFormat
-from edgemm_converter.job import dialect
+from edgemm_converter.job import keras_version
 from edgemm_converter.sources import keras3
 from edgemm_converter.sources.served_function import SourceFunction, of_saved_model
 
@@ -48,7 +48,7 @@ def load(request: ExportRequest, folder: Path) -> SourceFunction:
     objects = _custom_objects(request.custom_objects)
     opened = _with_suffix(path, request.format, folder)
     try:
-        if dialect.keras_2_chosen():
+        if keras_version.keras_2_chosen():
             from edgemm_converter.sources import keras2
 
             return keras2.serve(keras2.load(opened, objects=objects), path=path, shapes=request.input_shapes)
@@ -71,7 +71,7 @@ def _with_suffix(path: Path, kind: SourceFormat, folder: Path) -> Path:
 
 def _load_saved_model(path: Path, request: ExportRequest) -> SourceFunction:
     try:
-        if dialect.keras_2_chosen():
+        if keras_version.keras_2_chosen():
             import tf_keras  # noqa: F401 - registers the classes of the Keras objects in it, optimizers included
         loaded = tf.saved_model.load(str(path))
     except _FOREIGN as err:
@@ -147,8 +147,8 @@ def _why_keras(path: Path, kind: SourceFormat, err: BaseException) -> str:
             f"{path}: Keras does not know {unknown[1]}, a custom object: name the module that defines it with "
             f"--custom-objects MODULE:{unknown[1]}"
         )
-    if dialect.keras_2_chosen():
-        version = dialect.keras_version(path, kind)
+    if keras_version.keras_2_chosen():
+        version = keras_version.version_of(path, kind)
         return f"{path}: written by Keras {version}, and tf-keras cannot open it: {_one_line(err)}"
     return f"{path}: Keras {keras.__version__} cannot open it: {_one_line(err)}"
 

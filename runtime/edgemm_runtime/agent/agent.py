@@ -28,7 +28,6 @@ from edgemm_runtime.agent.connection.fleet_connection import FleetConnection
 from edgemm_runtime.agent.connection.mqtt import MqttConnection
 from edgemm_runtime.agent.inbox import Inbox, Received, Signal
 from edgemm_runtime.agent.reporting import gauges
-from edgemm_runtime.agent.reporting.reported import Speaker
 from edgemm_runtime.agent.reporting.reporter import Reporter, Situation
 from edgemm_runtime.agent.shadows.shadow_keeper import ShadowKeeper
 from edgemm_runtime.agent.shadows.shadow_plan import room_is_wanted
@@ -38,6 +37,7 @@ from edgemm_runtime.agent.spool.spool import Spool, open_spool
 from edgemm_runtime.agent.state.agent_options import AgentLimits
 from edgemm_runtime.agent.state.documents import BootFile, IdentityFile, Installed, ModelFile
 from edgemm_runtime.agent.state.shelf import Shelf
+from edgemm_runtime.agent.state.speaker import Speaker
 from edgemm_runtime.agent.state.state_folder import StateFolder
 from edgemm_runtime.agent.state.time_keeper import Clock, TimeKeeper
 from edgemm_runtime.agent.update import machine

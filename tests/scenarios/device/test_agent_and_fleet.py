@@ -327,7 +327,7 @@ def test_a_broker_may_not_be_reached_in_the_clear() -> None:
     from edgemm.errors import InputError
     from edgemm.trust.enrolment import BrokerAccess
     from edgemm_runtime.agent.connection.mqtt import MqttConnection
-    from edgemm_runtime.agent.reporting.reported import Speaker
+    from edgemm_runtime.agent.state.speaker import Speaker
 
     access = BrokerAccess(host="192.0.2.1", port=1883, tls=False, username="pi", password="x")
     with pytest.raises(InputError, match="plain MQTT is for loopback only"):

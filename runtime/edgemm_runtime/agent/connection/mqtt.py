@@ -24,8 +24,8 @@ from edgemm.topics import FROM_FLEET, RETAINED, Channel, topic
 from edgemm.trust.enrolment import BrokerAccess
 from edgemm.trust.tls import pinned_context
 from edgemm_runtime.agent.connection.fleet_connection import is_loopback
-from edgemm_runtime.agent.reporting.reported import Speaker
 from edgemm_runtime.agent.state.agent_options import AgentLimits
+from edgemm_runtime.agent.state.speaker import Speaker
 from edgemm_runtime.backoff import Backoff, Connections
 
 _log = logging.getLogger(__name__)

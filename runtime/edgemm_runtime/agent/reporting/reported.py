@@ -5,26 +5,17 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 
-import msgspec
 from msgspec import UNSET
 
 from edgemm import __version__, times
 from edgemm.messages import ActionResult, DesiredModel, Event, Reported, ReportedModel, ReportedShadow
 from edgemm_runtime.agent.state.documents import ModelFile, Transition
+from edgemm_runtime.agent.state.speaker import Speaker
 from edgemm_runtime.agent.state.trusted_time import TrustedTime
 
 MAX_MODELS = 64
 MAX_ACTIONS = 64
 _MAX_DETAIL = 1000
-
-
-class Speaker(msgspec.Struct, frozen=True):
-    """Who is speaking, in which life of the agent."""
-
-    fleet: str
-    device: str
-    boot: str
-    boot_count: int
 
 
 def reported(

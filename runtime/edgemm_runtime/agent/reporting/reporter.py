@@ -34,13 +34,13 @@ from edgemm.topics import Channel
 from edgemm.trust import signing
 from edgemm.trust.signing import PayloadType
 from edgemm_runtime.agent.reporting import reported, telemetry
-from edgemm_runtime.agent.reporting.reported import Speaker
 from edgemm_runtime.agent.reporting.shortening import shortened
 from edgemm_runtime.agent.spool.acknowledgement import credible
 from edgemm_runtime.agent.spool.spool import Spool, Spooled
 from edgemm_runtime.agent.spool.window import Window
 from edgemm_runtime.agent.state.agent_options import AgentLimits
 from edgemm_runtime.agent.state.documents import ModelFile, Transition
+from edgemm_runtime.agent.state.speaker import Speaker
 from edgemm_runtime.agent.state.time_keeper import Clock
 from edgemm_runtime.agent.state.trusted_time import TrustedTime
 from edgemm_runtime.backoff import Backoff

@@ -17,7 +17,7 @@ from edgemm_fleet.broker.topic_rights import BrokerRules
 from edgemm_fleet.server.services import ManagerSettings
 from edgemm_fleet.trust.certificate import create_certificate
 from edgemm_runtime.agent.connection.mqtt import MqttConnection
-from edgemm_runtime.agent.reporting.reported import Speaker
+from edgemm_runtime.agent.state.speaker import Speaker
 from simulators.agent import QUICK_LIMITS
 from simulators.broker import FLEET, enrol
 from simulators.managed import PASSWORD, ManagedFleet

@@ -4,8 +4,8 @@ import pytest
 
 from edgemm.trust.enrolment import BrokerAccess
 from edgemm_runtime.agent.connection.mqtt import MqttConnection
-from edgemm_runtime.agent.reporting.reported import Speaker
 from edgemm_runtime.agent.state.agent_options import AgentLimits
+from edgemm_runtime.agent.state.speaker import Speaker
 from edgemm_runtime.backoff import Backoff
 from simulators.mosquitto import free_port
 from simulators.rude_broker import RudeBroker

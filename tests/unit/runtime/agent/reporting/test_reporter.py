@@ -15,13 +15,13 @@ from securesystemslib.signer import CryptoSigner
 from edgemm.messages import Event, Reported, Stream, StreamAck, SystemGauges, decode_telemetry
 from edgemm.topics import Channel
 from edgemm.trust.signing import PayloadType, unseal
-from edgemm_runtime.agent.reporting.reported import Speaker
 from edgemm_runtime.agent.reporting.reporter import Reporter, Situation
 from edgemm_runtime.agent.reporting.telemetry import Served
 from edgemm_runtime.agent.spool.settings import SpoolSettings
 from edgemm_runtime.agent.spool.spool import Spool
 from edgemm_runtime.agent.state.agent_options import AgentLimits
 from edgemm_runtime.agent.state.documents import ModelFile
+from edgemm_runtime.agent.state.speaker import Speaker
 from edgemm_runtime.agent.state.time_keeper import Clock
 from edgemm_runtime.agent.state.trusted_time import TrustedTime
 

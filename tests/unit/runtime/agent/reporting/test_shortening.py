@@ -9,9 +9,10 @@ from securesystemslib.signer import CryptoSigner
 from edgemm.messages import MAX_CONTROL_BYTES, ActionResult, DesiredModel, Reported, ReportedModel
 from edgemm.states import UpdateState
 from edgemm.trust.signing import PayloadType, seal, unseal
-from edgemm_runtime.agent.reporting.reported import Speaker, reported
+from edgemm_runtime.agent.reporting.reported import reported
 from edgemm_runtime.agent.reporting.shortening import MAX_PAYLOAD_BYTES, shortened
 from edgemm_runtime.agent.state.documents import Installed, ModelFile, Update
+from edgemm_runtime.agent.state.speaker import Speaker
 from edgemm_runtime.agent.state.trusted_time import TrustedTime
 
 SIGNER = CryptoSigner.generate_ed25519()

@@ -17,7 +17,7 @@ _KERAS_2_MARK = b"_tf_keras_"
 _LEGACY = "TF_USE_LEGACY_KERAS"
 
 
-def keras_version(path: Path, kind: SourceFormat) -> str | None:
+def version_of(path: Path, kind: SourceFormat) -> str | None:
     """Return the version of Keras that wrote a `.keras` or `.h5` file, None where it does not say so."""
     import h5py
 
