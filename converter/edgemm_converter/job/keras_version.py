@@ -42,7 +42,7 @@ def is_keras_2(path: Path, kind: SourceFormat) -> bool:
             return False
     if kind not in (SourceFormat.KERAS, SourceFormat.HDF5):
         return False
-    return (keras_version(path, kind) or "").startswith(("1.", "2."))
+    return (version_of(path, kind) or "").startswith(("1.", "2."))
 
 
 def choose_keras_2() -> None:
