@@ -54,6 +54,16 @@ def write(path: Path, data: bytes | memoryview, *, mode: int = 0o644) -> None:
         file.write(data)
 
 
+def put_aside(path: Path, *, major: int) -> None:
+    """Give a file that a newer major version wrote the name `NAME.vMAJOR`, durably; what had that name is gone.
+
+    Raises:
+        OSError: it cannot be renamed; where it was renamed all the same, that may not survive a loss of power.
+    """
+    path.replace(path.with_name(f"{path.name}.v{major}"))
+    sync_folder(path.parent)
+
+
 def is_disk_full(err: EnvironmentFailure) -> bool:
     """Tell whether the reason for a failed write is a full disk or quota."""
     cause = err.__cause__

@@ -26,7 +26,8 @@ def rows_of(limits: object) -> Iterator[list[str]]:
     for statement, after in zip(body.body, body.body[1:], strict=False):
         if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
             name = statement.target.id
-            assert isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant), name
+            assert isinstance(after, ast.Expr), name
+            assert isinstance(after.value, ast.Constant), name
             words = " ".join(str(after.value.value).split("\n\n", maxsplit=1)[0].split())
             yield [f"`{name}`", BY_CPUS.get(name) or f"{getattr(limits, name):,}", words.replace("`", "")]
 

@@ -189,5 +189,6 @@ VECTORS = [
     Vector("fleet/fleet.json", FleetConfig(name="home", public_url=IDENTITY.url), _write_line, _read_config),
     Vector("fleet/profile.json", PROFILE, _write_line, _read_profile),
     Vector("fleet/database.sql", True, None, _read_database),
-    Vector("fleet/database-with-shadows.sql", True, _write_database, _read_database),
+    Vector("fleet/database-with-shadows.sql", True, None, _read_database),
+    Vector("fleet/database-with-history.sql", True, _write_database, _read_database),
 ]

@@ -21,7 +21,7 @@ from edgemm_fleet.records.records import Role
 from edgemm_fleet.server.http import is_loopback
 from edgemm_fleet.server.process import BrokerSettings, FleetProcess, ServeSettings
 from edgemm_fleet.server.retention import Retention
-from edgemm_fleet.store import Transaction, audit
+from edgemm_fleet.store import Migration, Transaction, audit
 from edgemm_fleet.trust.fleet_folder import FleetConfig, FleetFolder
 from edgemm_fleet.trust.founding import Founded, found
 
@@ -103,12 +103,15 @@ def serve(
     page: bool,
     verbose: bool,
 ) -> None:
-    """Run the fleet manager on FOLDER until it is told to stop (SIGTERM or Ctrl-C)."""
+    """Run the fleet manager on FOLDER until it is told to stop (SIGTERM or Ctrl-C).
+
+    A database of an earlier edgemm is copied, beside it, and migrated first.
+    """
     host, port = _listen(listen)
     chosen = _broker(broker, device_login=device_login, mosquitto=mosquitto, mosquitto_pid=mosquitto_pid)
     retention = Retention(telemetry_s=keep_telemetry * _DAY_S, events_s=keep_events * _DAY_S)
     settings = ServeSettings(host=host, port=port, public_url=public_url, broker=chosen, page=page, retention=retention)
-    server = FleetProcess(FleetFolder(folder), settings)
+    server = FleetProcess(FleetFolder(folder), settings, migrated=_tell_migration)
     _set_up_logging(verbose=verbose)
     stopped = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopped.set())
@@ -120,6 +123,10 @@ def serve(
         click.echo(f"serving fleet {server.config.name}; stop with Ctrl-C")
         stopped.wait()
     click.echo("stopped")
+
+
+def _tell_migration(migration: Migration) -> None:
+    click.echo(f"database migrated from {migration.old} to {migration.new}; a copy of before is {migration.copy}")
 
 
 def _facts(founded: Founded, token: str) -> dict[str, object]:

@@ -31,7 +31,7 @@ from edgemm_fleet.clock import check_clock
 from edgemm_fleet.server.http import HttpServer, HttpSettings, check_plain, is_loopback
 from edgemm_fleet.server.retention import Retention
 from edgemm_fleet.server.services import FleetServices, ManagerSettings, MosquittoFolder, Provider
-from edgemm_fleet.store import Store
+from edgemm_fleet.store import Migration, Store
 from edgemm_fleet.trust.catalogue import catch_up
 from edgemm_fleet.trust.certificate import fingerprint
 from edgemm_fleet.trust.fleet_folder import FleetFolder, FolderLock
@@ -89,8 +89,14 @@ class ServeSettings:
 class FleetProcess:
     """Serves a fleet folder; a context manager that starts and stops all of it."""
 
-    def __init__(self, folder: FleetFolder, settings: ServeSettings) -> None:
-        """Read the configuration.
+    def __init__(
+        self,
+        folder: FleetFolder,
+        settings: ServeSettings,
+        *,
+        migrated: Callable[[Migration], None] | None = None,
+    ) -> None:
+        """Read the configuration; `migrated` is told where the start migrates the database, which else is logged.
 
         Raises:
             InputError: the folder is not a fleet's, or the public URL cannot be one.
@@ -98,7 +104,7 @@ class FleetProcess:
         """
         # Flask takes a relative path as relative to its own package.
         self.folder = FleetFolder(folder.root.absolute())
-        self.settings = settings
+        self.settings, self._migrated = settings, migrated
         self.config = folder.read_config()
         self.url = (settings.public_url or self.config.public_url).rstrip("/")
         self._public_host = check_public_url(self.url)
@@ -109,9 +115,10 @@ class FleetProcess:
         self.manager: FleetServices | None = None
 
     def __enter__(self) -> Self:
-        """Start.
+        """Start; a database of an earlier edgemm is migrated first.
 
         Raises:
+            NewerFormatError: a later edgemm wrote the database.
             EnvironmentFailure: a port is taken, the folder is in use, the disk is full, or the clock cannot be right.
         """
         with ExitStack() as stack:
@@ -136,7 +143,7 @@ class FleetProcess:
         stack.enter_context(FolderLock(self.folder))
         for directory in (self.folder.blobs, self.folder.metadata, self.folder.targets):
             durable.remove_leftovers(directory)
-        store = Store.open(self.folder.database)
+        store = Store.open(self.folder.database, migrated=self._migrated)
         stack.callback(store.close)
         repository = VersionRepository(self.folder)
         repository.resume(now=moment(now))

@@ -25,8 +25,10 @@ from edgemm_fleet.store import (
     streams,
 )
 from edgemm_fleet.store.database import Store, Transaction
+from edgemm_fleet.store.migration import Migration
 
 __all__ = [
+    "Migration",
     "Store",
     "Transaction",
     "actions",

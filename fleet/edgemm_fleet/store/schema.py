@@ -1,4 +1,6 @@
-"""The schema of the fleet manager's database: its tables, and its version number.
+"""The tables of the fleet manager's database, as they are today.
+
+Whoever changes them also writes a migration (`migrations/versions`), which tests compare with this file.
 
 Times are seconds since the Unix epoch (UTC), always passed in by the caller. Columns that end in `_json` hold one of
 our messages as JSON. Secrets are here only as hashes.
@@ -22,10 +24,10 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_VERSION = 1
 metadata = MetaData()
 
 meta = Table("meta", metadata, Column("key", String, primary_key=True), Column("value", String, nullable=False))
+"""What an edgemm that knows no revisions looks for: it refuses a `schema_version` above 1 as newer than itself."""
 
 devices = Table(
     "devices",

@@ -1,7 +1,7 @@
 """The fleet folder: everything that a fleet manager keeps on disk, and its place there.
 
 * `fleet.json`: name, public URL, format; written last by `init`, so that a folder with this file is complete
-* `fleet.db`: the database
+* `fleet.db`: the database; beside it `fleet-REVISION-TIME.db`, copies made before a migration
 * `blobs/`: bundles' blobs by digest
 * `tuf/metadata/`, `tuf/targets/`: the TUF repository that devices read
 * `keys/`: the secrets of the running server: snapshot, timestamp and director key, the secret of devices' credentials

@@ -146,6 +146,8 @@ class Agent:
         """Work until `stop`; what serves goes on serving meanwhile and after."""
         self.came_round_s = self._clock.monotonic()
         self._reporter.note("agent_started")
+        for name, version in self._folder.put_aside.items():
+            self._reporter.note("state_put_aside", f"{name} is of version {version}, of a newer agent; begun anew")
         if self._folder.path(DIRECTOR_TARGET).exists():
             # Before an update that is over prunes: what a shadow is made of is to stay.
             self._wishes.restore()

@@ -106,7 +106,7 @@ class Spool:
             unreadable=bad,
             count=count,
             size=size + count * _OVERHEAD_BYTES,
-            dropped=bad,
+            dropped=bad + self._database.put_aside,
         )
         self._written = 0
         self._retry_s = 0.0

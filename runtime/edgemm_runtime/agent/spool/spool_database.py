@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgemm import durable
 from edgemm.messages import Stream
 from edgemm_runtime.agent.spool.budget import Price, WriteBudget
 from edgemm_runtime.agent.spool.wal import BLOCK_BYTES, LogReader
@@ -42,7 +43,12 @@ CREATE TABLE IF NOT EXISTS message (
 CREATE TABLE IF NOT EXISTS spooled (source TEXT PRIMARY KEY, serial INTEGER NOT NULL) WITHOUT ROWID;
 """
 _COLUMNS = {"id", "boot", "boot_count", "stream", "sequence", "body"}
-_VERSION = 1
+SHAPE = "1.1"
+"""The number of the tables' shape, of which `user_version` is the major; `budget` came with 1.1.
+
+A minor is for what an agent of before passes over. A spool of a newer major is put aside as `NAME.vMAJOR`.
+"""
+_VERSION = int(SHAPE.split(".", maxsplit=1)[0])
 _UNREADABLE_SCHEMA = """
 CREATE TEMP TABLE unreadable (id INTEGER PRIMARY KEY);
 CREATE TEMP VIEW readable AS SELECT * FROM message WHERE id NOT IN (SELECT id FROM unreadable);
@@ -91,7 +97,8 @@ class SpoolDatabase:
     """
 
     def __init__(self, path: Path) -> None:
-        self._database = _open(path)
+        self._database, self.put_aside = _open(path)
+        """`put_aside` is how many messages of a newer agent's spool are not sent by this one."""
         (page_bytes,) = self._database.execute("PRAGMA page_size").fetchone()
         self._database.execute("PRAGMA temp_store = MEMORY")
         self._database.executescript(_UNREADABLE_SCHEMA)
@@ -232,23 +239,62 @@ class SpoolDatabase:
             raise
 
 
-def _open(path: Path) -> sqlite3.Connection:
-    """Open the database; one that storage has damaged is put aside, for a device must come up."""
+def _open(path: Path) -> tuple[sqlite3.Connection, int]:
+    """Open the database; return it, and how many messages of a newer agent were put aside with their spool.
+
+    One that storage has damaged is removed, for a device must come up.
+    """
     try:
-        return _connect(path)
+        return _connect(path), 0
+    except _NewerSpoolError as newer:
+        _log.error(
+            "spool of a newer agent put aside file=%s version=%d messages=%d", path, newer.version, newer.messages
+        )
+        _put_aside(path, newer.version)
+        return _connect(path), newer.messages
     except (sqlite3.DatabaseError, UnicodeDecodeError) as err:  # the latter of an error's text that quotes the damage
         if isinstance(err, sqlite3.OperationalError):
             raise
         _log.error("spool damaged, begun anew file=%s error=%s", path, err)
     for suffix in ("", "-wal", "-shm"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
-    return _connect(path)
+    return _connect(path), 0
+
+
+class _NewerSpoolError(Exception):
+    """The spool is of a newer major version."""
+
+    def __init__(self, version: int, messages: int) -> None:
+        super().__init__(version, messages)
+        self.version, self.messages = version, messages
+
+
+def _put_aside(path: Path, version: int) -> None:
+    log, its_log = (path.with_name(f"{path.name}{part}-wal") for part in ("", f".v{version}"))
+    try:
+        its_log.unlink(missing_ok=True)  # of one that was put aside before
+        with suppress(FileNotFoundError):
+            log.replace(its_log)  # before the file, which would be another without it
+        path.with_name(f"{path.name}-shm").unlink(missing_ok=True)
+        durable.put_aside(path, major=version)
+    except OSError as err:
+        raise sqlite3.OperationalError(f"spool of a newer agent not put aside: {err}") from err
+
+
+def _refuse_newer(database: sqlite3.Connection) -> None:
+    (version,) = database.execute("PRAGMA user_version").fetchone()
+    if version > _VERSION:
+        messages = 0
+        with suppress(sqlite3.Error):  # as far as it still has that table
+            (messages,) = database.execute("SELECT count(*) FROM message").fetchone()
+        raise _NewerSpoolError(version, messages)
 
 
 def _connect(path: Path) -> sqlite3.Connection:
     database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     try:
         database.execute("PRAGMA locking_mode = EXCLUSIVE")
+        _refuse_newer(database)
         database.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
         database.execute("PRAGMA journal_mode = WAL")
         (page_bytes,) = database.execute("PRAGMA page_size").fetchone()

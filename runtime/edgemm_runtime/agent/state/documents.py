@@ -14,7 +14,8 @@
     spool.sqlite        –               events and telemetry that wait for an acknowledgement
     tuf/                –               python-tuf's metadata cache
 
-`v` is the major version of each document: unknown fields are ignored, another major version is refused by name.
+`v` is the major version of each document: unknown fields are ignored, and a document of a newer major is never read.
+`state/files.py` has the number of each shape, and what becomes of a newer one.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from msgspec import Struct
 from edgemm import canonical, durable
 from edgemm.errors import EnvironmentFailure, MessageError, NewerFormatError
 from edgemm_runtime.agent.state.documents import ModelFile
+from edgemm_runtime.agent.state.files import WhenNewer, state_file
 from edgemm_runtime.agent.state.reserve import Reserve
 
 _log = logging.getLogger(__name__)
@@ -43,6 +44,8 @@ class StateFolder:
     def __init__(self, folder: Path, *, reserve_bytes: int = 0) -> None:
         self.folder = folder
         self.reserve = Reserve(folder / "reserve", size_bytes=reserve_bytes)
+        self.put_aside: dict[str, int] = {}
+        """Files of a newer agent that were put aside since this folder was opened, and their major versions."""
         try:
             for path in (folder, *(folder / name for name in _FOLDERS)):
                 path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -91,8 +94,10 @@ class StateFolder:
     def read(self, name: str, kind: type[Document]) -> Document | None:
         """Return a document; None where there is none, or where storage has damaged it (which is logged).
 
+        None, too, where a newer agent wrote it and this one can do without: it is put aside then (`state/files.py`).
+
         Raises:
-            NewerFormatError: a later major version wrote it.
+            NewerFormatError: a later major version wrote it, and there is no doing without.
         """
         data = self.read_bytes(name)
         if data is None:
@@ -102,14 +107,29 @@ class StateFolder:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             version = _VERSION
         if version > _VERSION:
-            raise NewerFormatError(
-                str(self.path(name)), what="document version", found=str(version), supported=str(_VERSION)
-            )
+            self._pass_over(name, version)
+            return None
         try:
             return canonical.decode(data, kind, name=name)
         except MessageError as err:
             _log.error("state damaged file=%s error=%s", name, err)
             return None
+
+    def _pass_over(self, name: str, version: int) -> None:
+        """Do with a file of a newer major what its kind needs."""
+        newer = NewerFormatError(
+            str(self.path(name)), what="document version", found=str(version), supported=str(_VERSION)
+        )
+        rule = state_file(name).when_newer
+        if rule is WhenNewer.REFUSE:
+            raise newer
+        if rule is WhenNewer.PUT_ASIDE:
+            self.put_aside[name] = version
+            try:
+                durable.put_aside(self.path(name), major=version)
+            except OSError as err:
+                _log.error("state not put aside file=%s error=%s", name, err)
+        _log.error("state of a newer agent not used file=%s rule=%s error=%s", name, rule, newer)
 
     def write(self, name: str, document: Struct, *, mode: int = 0o644) -> None:
         """Replace a document durably.
@@ -158,7 +178,7 @@ class StateFolder:
         self.write(f"models/{record.name}.json", record)
 
     def read_models(self) -> dict[str, ModelFile]:
-        """Return all models' records by name; a damaged one is left out, and its model installed anew."""
+        """Return all models' records by name; one that is damaged or newer is left out: its model is installed anew."""
         found = {}
         for path in sorted(self.path("models").glob("*.json")):
             record = self.read(f"models/{path.name}", ModelFile)

@@ -35,6 +35,7 @@ class TimeKeeper:
         kept = folder.read(_NAME, TimeFile)
         self._kept_s = float(times.from_text(kept.trusted)) if kept else 0.0
         self._last_s = self._kept_s
+        self._known = self._kept_s > 0 or _NAME in folder.put_aside
 
     def now(self) -> TrustedTime:
         """Return the trusted time; written to disk when it rose by enough since the last write."""
@@ -47,8 +48,8 @@ class TimeKeeper:
 
     @property
     def known(self) -> bool:
-        """Whether a trusted time lies on disk: this is not the first start."""
-        return self._kept_s > 0
+        """Whether a trusted time lies on disk, or did: this is not the first start."""
+        return self._known
 
     def keep(self) -> TrustedTime:
         """Return the trusted time, and write it to disk whenever that was done last."""
@@ -64,4 +65,4 @@ class TimeKeeper:
         except EnvironmentFailure as err:
             _log.warning("trusted time not kept error=%s", err)
             return
-        self._kept_s = seconds
+        self._kept_s, self._known = seconds, True

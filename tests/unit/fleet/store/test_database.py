@@ -10,6 +10,7 @@ from sqlalchemy import text
 
 from edgemm.errors import EnvironmentFailure, NewerFormatError
 from edgemm_fleet.store import Store, audit
+from edgemm_fleet.store.revisions import NEWEST
 
 
 @pytest.fixture
@@ -75,7 +76,14 @@ def test_a_reader_sees_one_state_while_another_writes(store: Store) -> None:
 def test_a_database_of_a_newer_edgemm_is_refused_by_name(store: Store) -> None:
     with store.write() as tx:
         tx.execute(text("UPDATE meta SET value = '99' WHERE key = 'schema_version'"))
-    with pytest.raises(NewerFormatError, match="fleet database schema 99 is newer than 1"):
+    with pytest.raises(NewerFormatError, match="fleet database schema 99 is newer than 2"):
+        Store.open(store.path)
+
+
+def test_a_database_of_a_newer_revision_is_refused_by_name(store: Store) -> None:
+    with store.write() as tx:
+        tx.execute(text("UPDATE alembic_version SET version_num = '0099'"))
+    with pytest.raises(NewerFormatError, match=f"fleet database schema 0099 is newer than {NEWEST}"):
         Store.open(store.path)
 
 

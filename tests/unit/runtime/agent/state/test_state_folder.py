@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from edgemm.errors import EnvironmentFailure, NewerFormatError
-from edgemm_runtime.agent.state.documents import BootFile, ModelFile
+from edgemm_runtime.agent.state.documents import BootFile, IdentityFile, ModelFile
 from edgemm_runtime.agent.state.state_folder import StateFolder
 
 
@@ -46,9 +46,9 @@ def test_a_damaged_document_is_as_good_as_none(tmp_path: Path, data: bytes) -> N
 
 def test_a_document_of_a_later_version_is_refused_by_name(tmp_path: Path) -> None:
     folder = StateFolder(tmp_path)
-    (tmp_path / "boot.json").write_bytes(b'{"count":3,"v":2}')
+    (tmp_path / "identity.json").write_bytes(b'{"count":3,"v":2}')
     with pytest.raises(NewerFormatError, match="document version 2 is newer than 1"):
-        folder.read("boot.json", BootFile)
+        folder.read("identity.json", IdentityFile)
     folder.close()
 
 

@@ -1,0 +1,85 @@
+"""Connections to the database file: SQLite in WAL mode, and a look into a file that leaves it as it is."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event
+from sqlalchemy.exc import DatabaseError
+
+from edgemm.errors import EnvironmentFailure
+
+_BUSY_TIMEOUT_MS = 10_000
+WRITING = {"edgemm_write": True}
+"""Execution options of a connection whose transactions write."""
+
+
+def writable(path: Path, *, foreign_keys: bool = True) -> Engine:
+    """Return an engine whose commits survive a loss of power; the file is made when it is missing.
+
+    Without `foreign_keys` a table may be replaced by one of another shape, under its name.
+    """
+    url = URL.create("sqlite", database=str(path))  # no text to parse: a path may have any characters
+    engine = create_engine(url, connect_args={"timeout": _BUSY_TIMEOUT_MS / 1000})
+
+    def prepare(connection: Any, record: object) -> None:  # noqa: ARG001 - SQLAlchemy's signature
+        connection.isolation_level = None  # transactions begin where `_begin` says, not where sqlite3 guesses
+        for pragma in (
+            "journal_mode=WAL",
+            "synchronous=FULL",
+            f"foreign_keys={'ON' if foreign_keys else 'OFF'}",
+            f"busy_timeout={_BUSY_TIMEOUT_MS}",
+        ):
+            connection.execute(f"PRAGMA {pragma}").close()
+
+    event.listen(engine, "connect", prepare)
+    event.listen(engine, "begin", _begin)
+    return engine
+
+
+@contextmanager
+def looking(path: Path) -> Iterator[Connection]:
+    """Open a file to look into it: neither it nor its log of changes becomes another, nor is a file made beside it.
+
+    Where there is a log, SQLite reads it by an index in shared memory, which it makes beside it.
+    """
+    log = beside(path, "-wal")
+    logged = log.exists() and log.stat().st_size > 0
+    uri = f"file:{quote(str(path))}?mode=ro{'' if logged else '&immutable=1'}"
+    engine = create_engine("sqlite://", creator=lambda: sqlite3.connect(uri, uri=True), poolclass=NullPool)
+    try:
+        with engine.connect() as connection:
+            yield connection
+    finally:
+        engine.dispose()
+
+
+def beside(path: Path, suffix: str) -> Path:
+    """Return where SQLite keeps a log or journal of a database: beside the file itself, wherever a link to it is."""
+    return Path(f"{path.resolve()}{suffix}")
+
+
+@contextmanager
+def described(path: Path) -> Iterator[None]:
+    """Turn what SQLite says into one line about the database at `path`.
+
+    Raises:
+        EnvironmentFailure: the disk is full, the file cannot be written, or is damaged.
+    """
+    try:
+        yield
+    except DatabaseError as err:
+        cause = str(err.orig or err)
+        raise EnvironmentFailure(f"fleet database {path}: {cause}; nothing of this step was kept") from err
+    except UnicodeDecodeError as err:  # of an error's text that quotes the damage
+        raise EnvironmentFailure(f"fleet database {path}: it is damaged; nothing of this step was kept") from err
+
+
+def _begin(connection: Connection) -> None:
+    writing = connection.get_execution_options().get("edgemm_write", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")

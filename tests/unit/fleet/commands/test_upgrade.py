@@ -1,0 +1,70 @@
+"""`edgemm fleet serve` on the database of an earlier edgemm, and of a later one."""
+
+import signal
+import sqlite3
+import subprocess
+from contextlib import closing
+
+import pytest
+
+from edgemm_fleet.store.revisions import NEWEST
+from tests.unit.fleet.commands.fleets import EDGEMM, init
+
+pytestmark = pytest.mark.slow
+OF_REVISION_0003 = (
+    "DROP TABLE alembic_version",
+    "UPDATE meta SET value = '1'",
+    "DROP TABLE shadows",
+    "ALTER TABLE rollouts DROP COLUMN trouble",
+)
+
+
+def change(fleet, *statements):
+    with closing(sqlite3.connect(fleet.folder / "fleet.db")) as database:
+        for statement in statements:
+            database.execute(statement)
+        database.commit()
+
+
+@pytest.fixture
+def fleet(tmp_path):
+    fleet = init(tmp_path / "fleet", scheme="http")
+    yield fleet
+    if fleet.process is not None:
+        fleet.stop(signal.SIGKILL)
+
+
+def test_serve_migrates_says_so_once_and_serves_what_was_there(fleet):
+    change(fleet, *OF_REVISION_0003)
+    fleet.start()
+    (copy,) = fleet.folder.glob("fleet-*.db")
+    assert fleet.said[0] == f"database migrated from 0003 to {NEWEST}; a copy of before is {copy}"
+    fleet.admin.run("login", fleet.url, "--token", fleet.token)
+    assert fleet.admin.json("audit")[0]["action"] == "people.add", "of before the migration"
+    fleet.stop(signal.SIGTERM)
+    fleet.start()
+    assert not any("migrated" in line for line in fleet.said)
+
+
+def test_the_copy_of_before_is_put_back_as_the_page_for_operators_says(fleet):
+    change(fleet, *OF_REVISION_0003)
+    fleet.start()
+    fleet.stop(signal.SIGTERM)
+    (copy,) = fleet.folder.glob("fleet-*.db")
+    back = 'rm -f fleet.db fleet.db-wal fleet.db-shm && cp "$1" fleet.db'
+    subprocess.run(["sh", "-c", back, "sh", str(copy)], cwd=fleet.folder, check=True)
+    with closing(sqlite3.connect(fleet.folder / "fleet.db")) as database:
+        assert database.execute("SELECT value FROM meta").fetchall() == [("1",)]
+
+
+def test_serve_refuses_the_database_of_a_later_edgemm_in_one_line(fleet):
+    change(fleet, "UPDATE alembic_version SET version_num = '0099'")
+    before = (fleet.folder / "fleet.db").read_bytes()
+    command = [*EDGEMM, "fleet", "serve", str(fleet.folder), "--broker", "embedded:0"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.endswith(
+        f"fleet.db: fleet database schema 0099 is newer than {NEWEST}, which this edgemm reads: upgrade edgemm"
+    )
+    assert (fleet.folder / "fleet.db").read_bytes() == before
