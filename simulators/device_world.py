@@ -26,7 +26,8 @@ from edgemm_runtime.agent.update.journal import Journal
 from edgemm_runtime.agent.update.steps import Box, Steps, Tools
 from edgemm_runtime.agent.update.updater import Updater
 from edgemm_runtime.engines.bundle_source import BundleSource
-from edgemm_runtime.models.counters import CounterSnapshot, ServedKey
+from edgemm_runtime.identity import ServedKey
+from edgemm_runtime.models.counters import CounterSnapshot
 from simulators.models import make_manifest
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from edgemm.bundle import open_bundle
 from edgemm_runtime.http.limits import ServingLimits
-from edgemm_runtime.models.registry import ModelRegistry, ServedModel
+from edgemm_runtime.models.registry import ModelRegistry
+from edgemm_runtime.models.served_model import ServedModel
 from edgemm_runtime.serving.server import ModelServer
 
 

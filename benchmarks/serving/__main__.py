@@ -7,6 +7,10 @@ environments between runs. In each round every server is started, timed to its f
 bare interpreter on 3 images, loaded with 1 and with 8 connections, weighed and ended; figures are medians of the
 rounds. A wrong answer or a failed request is reported and ends with exit status 1. Absolute times do not travel from
 one machine to another, ratios within a run do.
+
+    python -m benchmarks.serving FOLDER --against CHECKOUT [--rounds 4] [--pairs 5] [--seconds 1]
+
+Instead, edgemm of this checkout against that of another one, in interleaved pairs: see `against`.
 """
 
 from __future__ import annotations
@@ -23,17 +27,16 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from benchmarks.serving import bundles, report, wrk
+from benchmarks.serving import against, bundles, report, startup, wrk
 from benchmarks.serving.figures import Local, Round, Row, row
 from benchmarks.serving.inprocess import InProcess, Started
 from benchmarks.serving.memory import MIB
-from benchmarks.serving.processes import ServerProcess, free_port, post
-from benchmarks.serving.protocols import LENGTH, V2_BINARY, Int8, Protocol, Request
+from benchmarks.serving.processes import post
+from benchmarks.serving.protocols import LENGTH, V2_BINARY, Int8, Request
 from benchmarks.serving.servers import SERVERS, Files, Server
 from benchmarks.serving.wrk import Load
 
 _MODEL = "models/mlperf-tiny/pretrainedResnet_quant.tflite"
-_START_TIMEOUT_S = 90.0
 _WARM_UP_S = 1
 SIGNATURES = ("int8", "float32")
 
@@ -42,6 +45,9 @@ def main() -> None:
     options = _parser().parse_args()
     wrk.require()
     files = _prepare(options.folder.resolve(), options.shared / _MODEL)
+    if options.against is not None:
+        _compare(files, options)
+        return
     wanted = [s for s in SERVERS if not options.only or s.name in options.only]
     answers = bundles.expected(files.model)
     rounds: dict[tuple[str, str], list[Round]] = {}
@@ -67,12 +73,21 @@ def main() -> None:
     raise SystemExit(1 if broken or any(r.failed for r in rows.values()) else 0)
 
 
+def _compare(files: Files, options: argparse.Namespace) -> None:
+    """Print this checkout's figures against another's; SystemExit 1 where one is worse than wanted."""
+    found = against.measure(files, options.against, rounds=options.rounds, pairs=options.pairs, seconds=options.seconds)
+    print(against.as_text(found))
+    raise SystemExit(0 if all(against.ratios(pairs).reached for pairs in found.values()) else 1)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--only", action="append", choices=[s.name for s in SERVERS], help="repeatable; all by default")
     parser.add_argument("--seconds", type=int, default=3, help="of load for each number of connections and round")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--against", type=Path, metavar="CHECKOUT", help="the root of another checkout of edgemm")
+    parser.add_argument("--pairs", type=int, default=5, help="with --against: of loads, in each round")
     parser.add_argument("--shared", type=Path, default=Path(os.environ.get("EDGEMM_SHARED", "../shared")))
     parser.add_argument("--json", action="store_true")
     return parser
@@ -94,9 +109,9 @@ def _prepare(folder: Path, model: Path) -> Files:
     )
     np.save(files.image, bundles.images()[0])
     edgemm = next(s for s in SERVERS if s.name == "edgemm")
-    process = _start(edgemm, files)
+    process = startup.start(edgemm, files)
     try:
-        _wait(process, V2_BINARY, bundles.expected(files.model)[0])
+        startup.wait(process, V2_BINARY, bundles.expected(files.model)[0])
         answer = post(process.port, V2_BINARY.ask(bundles.images()[0]))
     finally:
         process.stop()
@@ -112,12 +127,12 @@ def _measure(server: Server, files: Files, answers: Int8, *, seconds: int) -> di
         RuntimeError: it did not start, or answered wrongly.
         ValueError: the load generator failed.
     """
-    process, found = _start(server, files), {}
+    process, found = startup.start(server, files), {}
     try:
-        cold_start_s = _wait(process, server.protocols[0], answers[0])
+        cold_start_s = startup.wait(process, server.protocols[0], answers[0])
         for protocol in server.protocols:
             known = 1 if server.is_constant else len(answers)
-            _check(process, protocol, answers[:known])
+            startup.check(process, protocol, answers[:known])
             request = protocol.ask(bundles.images()[0])
 
             def load(connections: int, seconds: int, request: Request = request) -> Load:
@@ -125,43 +140,11 @@ def _measure(server: Server, files: Files, answers: Int8, *, seconds: int) -> di
 
             load(8, _WARM_UP_S)
             one, eight = load(1, seconds), load(8, seconds)
-            _check(process, protocol, answers[:known])
+            startup.check(process, protocol, answers[:known])
             found[protocol.name] = Round(one, eight, cold_start_s, process.memory())
     finally:
         process.stop()
     return found
-
-
-def _start(server: Server, files: Files) -> ServerProcess:
-    port = free_port()
-    start = server.start(files, port)
-    log = files.folder / f"{server.name}.log"
-    return ServerProcess(start.command, env=start.env, cwd=start.cwd, port=port, log=log)
-
-
-def _wait(process: ServerProcess, protocol: Protocol, expected: Int8) -> float:
-    request = protocol.ask(bundles.images()[0])
-
-    def answered() -> bool:
-        answer = post(process.port, request)
-        return answer.status == 200 and np.array_equal(protocol.read(answer.body, answer.headers), expected)
-
-    return process.wait_until(answered, timeout_s=_START_TIMEOUT_S)
-
-
-def _check(process: ServerProcess, protocol: Protocol, answers: Int8) -> None:
-    """Compare a server's answers with the bare interpreter's.
-
-    Raises:
-        RuntimeError: one differs.
-    """
-    for image, expected in zip(bundles.images(), answers, strict=False):
-        answer = post(process.port, protocol.ask(image))
-        if answer.status != 200:
-            raise RuntimeError(f"{protocol.name}: status {answer.status}: {answer.body[:300]!r}")
-        scores = protocol.read(answer.body, answer.headers)
-        if not np.array_equal(scores, expected):
-            raise RuntimeError(f"{protocol.name}: expected {expected.tolist()}, found {scores.tolist()}")
 
 
 def _measure_local(files: Files, answers: Int8, local: dict[str, list[tuple[InProcess, float]]]) -> None:

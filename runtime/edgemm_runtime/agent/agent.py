@@ -50,7 +50,7 @@ from edgemm_runtime.agent.update.updater import Updater
 from edgemm_runtime.agent.wishes import Wishes
 from edgemm_runtime.engines import available, selftest
 from edgemm_runtime.engines.bundle_source import BundleSource
-from edgemm_runtime.models.counters import ServedKey
+from edgemm_runtime.identity import ServedKey
 
 _log = logging.getLogger(__name__)
 _LONGEST_WAIT_S = 1.0

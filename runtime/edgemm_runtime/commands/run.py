@@ -24,7 +24,7 @@ from edgemm_runtime.commands.shadowing import Shadows, candidates, end
 from edgemm_runtime.engines import available, golden
 from edgemm_runtime.engines.choice import AUTO, choose, parse_policy
 from edgemm_runtime.engines.interface import Array
-from edgemm_runtime.models.counters import ServedKey
+from edgemm_runtime.identity import ServedKey
 from edgemm_runtime.models.loader import Loader
 from edgemm_runtime.models.registry import ModelRegistry
 from edgemm_runtime.service.keeper import keeping

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 
 from edgemm.errors import BadRequestError, TooLargeError
+from edgemm_runtime.http.exchange import Request
 
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 _IDENTITY = {"", "identity"}
@@ -33,3 +34,11 @@ def decompress(body: bytes, *, encoding: str, max_bytes: int) -> bytes:
     if not stream.eof or stream.unused_data:
         raise BadRequestError(f"the body is not {name}: cut short, or something follows it")
     return plain
+
+
+def plain_body(request: Request, *, max_bytes: int) -> bytes:
+    """Return the body of a request as it was before a `Content-Encoding`; raises as `decompress`."""
+    encoding = request.head.headers.get("content-encoding")
+    if encoding is None and len(request.body) <= max_bytes:
+        return request.body
+    return decompress(request.body, encoding=encoding or "", max_bytes=max_bytes)

@@ -1,17 +1,35 @@
 """One HTTP exchange as values: a whole request, and the reply to it.
 
-Every protocol is a pure function from a `Request` to a `Reply`. The transport calls the quick ones where it reads, the
-Flask application calls the same ones from its views.
+A handler is a function from a `Request` to a `Reply`, whichever way the request came: from the event loop, from one of
+its threads, or through Flask. Every error is JSON, `{"error": str}`, with the content type exactly `application/json`.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from types import MappingProxyType
 
 import msgspec
 
+from edgemm.errors import (
+    BadRequestError,
+    ConflictError,
+    EdgemmError,
+    NotFoundError,
+    TooLargeError,
+    UnavailableError,
+)
+
 JSON = "application/json"
+_log = logging.getLogger(__name__)
+_STATUSES: tuple[tuple[type[EdgemmError], int], ...] = (
+    (BadRequestError, 400),
+    (NotFoundError, 404),
+    (ConflictError, 409),
+    (TooLargeError, 413),
+    (UnavailableError, 503),
+)
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -56,3 +74,16 @@ def json_body(value: object, *, status: int = 200, headers: tuple[tuple[str, str
 def error_body(message: str, *, status: int, headers: tuple[tuple[str, str], ...] = ()) -> Reply:
     """Return an error in the form that all of a device's endpoints have: `{"error": str}`."""
     return json_body({"error": message}, status=status, headers=headers)
+
+
+def error_reply(err: EdgemmError) -> Reply:
+    """Return what answers a request that raised `err`; what is the server's fault is logged."""
+    status = next((status for kind, status in _STATUSES if isinstance(err, kind)), 500)
+    if status == 500:
+        _log.error("request failed error=%s message=%s", type(err).__name__, err)
+    retry = (("Retry-After", "1"),) if status in {429, 503} else ()
+    return error_body(str(err), status=status, headers=retry)
+
+
+FAULT = error_body("Internal Server Error: the server failed; its log says why", status=500)
+"""What answers a request that met a defect of ours, whichever way it came."""

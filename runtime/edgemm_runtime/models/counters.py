@@ -8,15 +8,7 @@ from bisect import bisect_left
 import msgspec
 
 from edgemm.messages import LATENCY_EDGES_S
-
-
-class ServedKey(msgspec.Struct, frozen=True):
-    """What counters are kept apart by."""
-
-    name: str
-    version: str
-    digest: str
-    variant: str
+from edgemm_runtime.identity import ServedKey
 
 
 class CounterSnapshot(msgspec.Struct, frozen=True):

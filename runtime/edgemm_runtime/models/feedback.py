@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from edgemm.errors import BadRequestError, NotFoundError
 from edgemm_runtime.engines.interface import Arrays
-from edgemm_runtime.models.counters import ServedKey
+from edgemm_runtime.identity import ServedKey
 
 MOST_AWAITED = 10_000
 """Predictions that a label may still come for; the oldest are forgotten first."""

@@ -8,121 +8,24 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from edgemm.bundle.manifest import Manifest, Variant
-from edgemm.errors import (
-    BadRequestError,
-    EngineError,
-    InputError,
-    NotFoundError,
-    UnavailableError,
-    UncomputableSizeError,
-)
+from edgemm.bundle.manifest import Variant
+from edgemm.errors import InputError, NotFoundError, UnavailableError
 from edgemm_runtime.engines.bundle_source import BundleSource
-from edgemm_runtime.engines.interface import Array, Arrays
 from edgemm_runtime.engines.pacing import Rests, no_rest
-from edgemm_runtime.engines.stored_integers import StoredForm
+from edgemm_runtime.identity import ServedKey
 from edgemm_runtime.model import Model, load_variant
-from edgemm_runtime.models.counters import Counters, CounterSnapshot, ServedKey
+from edgemm_runtime.models.counters import Counters, CounterSnapshot
 from edgemm_runtime.models.feedback import Feedback
+from edgemm_runtime.models.served_model import ServedModel
 from edgemm_runtime.shadow.comparison import incompatibility
 from edgemm_runtime.shadow.running import RunningShadows
 from edgemm_runtime.shadow.shadow import Shadow, ShadowCandidate
 
 _log = logging.getLogger(__name__)
-_WEIGHT = 0.05
-
-
-class ServedModel:
-    """One active model under its name, with its counters; what asks `model` directly is not counted.
-
-    `shadow`, where there is one, is shown every request that was answered.
-    """
-
-    def __init__(self, name: str, model: Model, counters: Counters) -> None:
-        self.name, self.model, self._counters = name, model, counters
-        self._run = model.loaded.run
-        self.usual_s = model.usual_s
-        """How long requests take lately, in the model: a moving mean that begins with a golden sample's time."""
-        self.shadow: Shadow | None = None
-
-    @property
-    def manifest(self) -> Manifest:
-        """What the bundle is."""
-        return self.model.manifest
-
-    @property
-    def variant(self) -> Variant:
-        """What runs."""
-        return self.model.variant
-
-    @property
-    def key(self) -> ServedKey:
-        """What its counters are kept by."""
-        return self._counters.key
-
-    def predict(self, inputs: Arrays, *, form: StoredForm | None = None) -> dict[str, Array]:
-        """Return all outputs, of arrays in the signature's dtypes and shapes; counts the request.
-
-        The tensors of `form` are the file's own integers; such a request is not shown to a shadow, which has others.
-
-        Raises:
-            BadRequestError: a name, dtype or shape is not the signature's (not counted: no fault of the model).
-            EngineError: the engine failed.
-        """
-        start, failed, counted = time.perf_counter(), True, True
-        try:
-            outputs = (self._run if form is None else self.model.loaded.as_stored(form).run)(inputs)
-            failed = False
-        except BadRequestError as err:
-            counted = False
-            if isinstance(err, UncomputableSizeError):
-                self._counters.add_uncomputable()
-            raise
-        except (EngineError, MemoryError) as err:
-            raise EngineError(f"model {self.name} failed: {str(err) or 'out of memory'}") from err
-        finally:
-            if counted:
-                took_s = time.perf_counter() - start
-                self.usual_s += (took_s - self.usual_s) * _WEIGHT
-                self._counters.add(took_s, failed=failed)
-        if (shadow := self.shadow) is not None and form is None:
-            shadow.offer(self._counters.key, inputs, outputs)
-        return outputs
-
-    @property
-    def together(self) -> bool:
-        """Whether `predict_together` may answer."""
-        return self.model.loaded.together
-
-    def predict_together(self, requests: Sequence[Arrays]) -> list[dict[str, Array]] | None:
-        """Answer requests as one batch and count each; None where that cannot be done, and nothing is counted."""
-        start_s = time.perf_counter()
-        answers = self.model.loaded.run_together(requests)
-        if answers is None:
-            return None
-        took_s = time.perf_counter() - start_s
-        self.usual_s += (took_s / len(requests) - self.usual_s) * _WEIGHT
-        shadow = self.shadow
-        for inputs, outputs in zip(requests, answers, strict=True):
-            self._counters.add(took_s)
-            if shadow is not None:
-                shadow.offer(self._counters.key, inputs, outputs)
-        return answers
-
-    def overdue(self, now_s: float) -> list[int]:
-        """Return the threads in which the model hangs; `now_s` is monotonic."""
-        return self.model.loaded.overdue(now_s)
-
-    def give_up(self, thread: int, *, waited_s: float) -> None:
-        """Count a hang, and do without what it holds of the model."""
-        self.model.loaded.give_up(thread)
-        self._counters.add_hang(waited_s)
-        _log.error("inference hangs model=%s version=%s variant=%s", self.name, self.key.version, self.key.variant)
 
 
 @dataclass(frozen=True)
@@ -142,11 +45,14 @@ class PreparedModel:
 
 
 class ModelRegistry:
-    """The served models of one process, and the shadows beside them; reading takes no lock."""
+    """The served models of one process; reading takes no lock.
 
-    def __init__(self, shadows: RunningShadows | None = None) -> None:
+    The shadows beside the models, and the predictions that await their label, are given to it.
+    """
+
+    def __init__(self, shadows: RunningShadows | None = None, feedback: Feedback | None = None) -> None:
         self.shadows = shadows or RunningShadows()
-        self.feedback = Feedback()
+        self.feedback = feedback or Feedback()
         self._changing = threading.Lock()
         self._models: dict[str, ServedModel | None] = {}
         self._unloaded: dict[str, Unloaded] = {}

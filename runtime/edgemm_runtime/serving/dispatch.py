@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from hmac import compare_digest
 from typing import TypeVar
@@ -13,21 +13,19 @@ from weakref import WeakSet
 from edgemm.errors import EdgemmError
 from edgemm_runtime.http.compression import compressed
 from edgemm_runtime.http.deadlines import Deadlines, OnceAnswered
-from edgemm_runtime.http.exchange import Reply, Request, error_body
+from edgemm_runtime.http.exchange import FAULT, Reply, Request, error_body, error_reply
 from edgemm_runtime.http.limits import ServingLimits
 from edgemm_runtime.http.loop import HANGING, Answer
 from edgemm_runtime.http.workers import WorkerJob, WorkerPool
 from edgemm_runtime.http.wsgi import WsgiApplication, call
-from edgemm_runtime.serving.pages.errors import error_reply
-from edgemm_runtime.serving.protocols.endpoints import Endpoint, Endpoints, answer, answer_together
+from edgemm_runtime.serving.app import Endpoints
+from edgemm_runtime.serving.protocols.endpoints import Endpoint, answer, answer_together
 from edgemm_runtime.serving.protocols.v2.timeouts import is_read_quickly, read_timeout_s
 
 Answered = TypeVar("Answered")
 _log = logging.getLogger(__name__)
-_OPEN = ("/v2/health/", "/healthz")
 BUSY = error_body("too many requests wait: try again later", status=429, headers=(("Retry-After", "1"),))
 _LATE = error_body("the request's own timeout has passed: it was not computed, or too late", status=504)
-FAULT = error_body("the server failed; its log says why", status=500)
 _KEYLESS = error_body(
     "expected the API key in the header Authorization (Bearer KEY) or X-API-Key",
     status=401,
@@ -36,7 +34,7 @@ _KEYLESS = error_body(
 
 
 class Dispatcher:
-    """The `Application` of the event loops; with `api_key`, only health is answered without it."""
+    """The `Application` of the event loops; with `api_key`, only paths in `keyless` are answered without it."""
 
     def __init__(
         self,
@@ -46,9 +44,10 @@ class Dispatcher:
         limits: ServingLimits,
         *,
         api_key: str | None = None,
+        keyless: Collection[str] = (),
     ) -> None:
         self._endpoints, self._application, self._workers, self._limits = endpoints, application, workers, limits
-        self._api_key = api_key.encode() if api_key else None
+        self._api_key, self._keyless = api_key.encode() if api_key else None, keyless
         self._deadlines = Deadlines()
         self._large: WeakSet[Endpoint] = WeakSet()
         self.host, self.port = "localhost", 0
@@ -65,7 +64,7 @@ class Dispatcher:
         return [self._quick(request) for request in requests]
 
     def _quick(self, request: Request) -> Reply | None:
-        if self._api_key is not None and (refusal := without_key(request, self._api_key)):
+        if self._api_key is not None and (refusal := without_key(request, self._api_key, keyless=self._keyless)):
             return refusal
         endpoint = self._quick_endpoint(request)
         if endpoint is None:
@@ -92,7 +91,7 @@ class Dispatcher:
         return [self._as_accepted(reply, asked, endpoint) for reply, asked in zip(replies, requests, strict=True)]
 
     def _may_join(self, request: Request, endpoint: Endpoint) -> bool:
-        if self._api_key is not None and without_key(request, self._api_key) is not None:
+        if self._api_key is not None and without_key(request, self._api_key, keyless=self._keyless) is not None:
             return False
         return self._quick_endpoint(request) is endpoint
 
@@ -103,10 +102,14 @@ class Dispatcher:
         # A model that was never asked may be a slow one.
         return endpoint if endpoint is not None and 0.0 < endpoint.usual_s() <= self._limits.quick_s else None
 
+    def _endpoint(self, request: Request) -> Endpoint | None:
+        return self._endpoints.find(request.head.path) if request.head.method == "POST" else None
+
     def submit(self, request: Request, done: Answer) -> Reply | None:
         """Have a request answered in a thread; see `Application`."""
         job = WorkerJob(lambda: done(self._answer(request)), lambda: done(HANGING))
-        if request.head.path.endswith("/infer"):
+        endpoint = self._endpoint(request)
+        if endpoint is not None and endpoint.timed:
             if not is_read_quickly(request, quick_bytes=self._limits.quick_bytes):
                 since_s = time.monotonic()
                 job = WorkerJob(lambda: done(self._answer_read_late(request, since_s)), job.given_up)
@@ -139,7 +142,7 @@ class Dispatcher:
         return guarded(partial(self._compute, request), request)
 
     def _compute(self, request: Request) -> Reply:
-        endpoint = self._endpoints.find(request.head.path) if request.head.method == "POST" else None
+        endpoint = self._endpoint(request)
         if endpoint is not None:
             return self._ask(endpoint, request)
         reply = call(self._application, request, host=self.host, port=self.port)
@@ -159,9 +162,9 @@ class Dispatcher:
         return found
 
 
-def without_key(request: Request, api_key: bytes) -> Reply | None:
+def without_key(request: Request, api_key: bytes, *, keyless: Collection[str]) -> Reply | None:
     """Return what answers a request that needs the API key and does not show it; None for all others."""
-    if request.head.path.startswith(_OPEN):
+    if request.head.path in keyless:
         return None
     shown = request.header("x-api-key") or request.header("authorization").removeprefix("Bearer ")
     return None if compare_digest(shown.encode("utf-8", "replace"), api_key) else _KEYLESS

@@ -9,17 +9,12 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Self, TypeAlias
 
-import msgspec
-from flask import Blueprint, Flask, Response
-from msgspec import Struct
-
-from edgemm.errors import BadRequestError
 from edgemm_runtime.http.acceptor import Acceptor
 from edgemm_runtime.http.exchange import Reply, Request, error_body
 from edgemm_runtime.http.limits import ServingLimits
@@ -30,13 +25,12 @@ from edgemm_runtime.http.wsgi import WsgiApplication, call
 from edgemm_runtime.models.loader import Loader
 from edgemm_runtime.models.registry import ModelRegistry
 from edgemm_runtime.serving.access import Access
+from edgemm_runtime.serving.app import create_app
 from edgemm_runtime.serving.dispatch import BUSY, guarded, without_key
-from edgemm_runtime.serving.pages.errors import json_reply, register_errors, whole_request
-from edgemm_runtime.serving.pages.v2 import add_descriptions
-from edgemm_runtime.serving.protocols.v2 import messages
+from edgemm_runtime.serving.pages.asked import ServedDevice
+from edgemm_runtime.serving.routes import ROUTES, DeviceRoute, Listener, keyless_paths, routes_at
 
 _log = logging.getLogger(__name__)
-_EXTENSIONS = (*messages.EXTENSIONS, "model_repository")
 _OF_A_PAGE = error_body("requests of web pages (with the header Origin) are not taken here", status=403)
 _LIMITS = ServingLimits(
     max_body_bytes=64 * 1024, max_connections=16, request_s=300.0, loops=1, threads=2, max_waiting=8
@@ -58,51 +52,28 @@ class LoopbackAddress:
 ManagementAddress: TypeAlias = Path | LoopbackAddress
 
 
-class _Parameters(Struct, frozen=True):
-    """What Triton's clients may send along; a model is what its bundle says, so most of it has no place here."""
-
-    parameters: dict[str, object] = {}
-
-
-def create_management_app(models: ModelRegistry, loader: Loader, limits: ServingLimits) -> Flask:
-    """Return the application of the management listener."""
-    app = Flask("edgemm_management", static_folder=None)
-    app.url_map.merge_slashes = False
-    app.config["MAX_CONTENT_LENGTH"] = limits.max_body_bytes
-    register_errors(app, max_body_bytes=limits.max_body_bytes)
-    routes = Blueprint("management", __name__, url_prefix="/v2")
-    add_descriptions(routes, models, extensions=_EXTENSIONS)
-
-    @routes.post("/repository/models/<path:name>/load")
-    def load(name: str) -> Response:
-        if given := sorted(_parameters(whole_request().body)):
-            raise BadRequestError(f"parameter {given[0][:80]!r} is not here: a model is loaded as its bundle says")
-        loader.load(name)
-        return json_reply({})
-
-    @routes.post("/repository/models/<path:name>/unload")
-    def unload(name: str) -> Response:
-        if given := sorted(set(_parameters(whole_request().body)) - {"unload_dependents"}):
-            raise BadRequestError(f"parameter {given[0][:80]!r} is not here: expected unload_dependents or none")
-        loader.unload(name)
-        return json_reply({})
-
-    app.register_blueprint(routes)
-    return app
-
-
 class ManagementServer:
     """Serves the management application from the moment it is made until `stop`."""
 
-    def __init__(self, models: ModelRegistry, loader: Loader, address: ManagementAddress, *, access: Access) -> None:
+    def __init__(
+        self,
+        models: ModelRegistry,
+        loader: Loader,
+        address: ManagementAddress,
+        *,
+        access: Access,
+        routes: Sequence[DeviceRoute] = ROUTES,
+    ) -> None:
+        self._workers = WorkerPool(threads=_LIMITS.threads, max_waiting=_LIMITS.max_waiting)
+        here, api_key = routes_at(Listener.MANAGEMENT, routes), access.api_key
+        device = ServedDevice(models=models, limits=_LIMITS, operations=here, loader=loader, keyed=api_key is not None)
+        application = _Application(create_app(here, device), self._workers, api_key, keyless=keyless_paths(here))
         self._path = address if isinstance(address, Path) else None
         listener = listen_unix(address) if isinstance(address, Path) else listen_tcp(address.host, address.port)
         self._bound = address
         if isinstance(address, LoopbackAddress):
             self._bound = replace(address, port=int(listener.getsockname()[1]))
         self._tls = access.tls if self._path is None else None
-        self._workers = WorkerPool(threads=_LIMITS.threads, max_waiting=_LIMITS.max_waiting)
-        application = _Application(create_management_app(models, loader, _LIMITS), self._workers, access.api_key)
         self._loop = EventLoop(application, _LIMITS, name="edgemm-management")
         self._acceptor = Acceptor([listener], [self._loop], _LIMITS, tls=self._tls)
         self._stopping = threading.Event()
@@ -136,9 +107,11 @@ class ManagementServer:
 class _Application:
     """The `Application` of the event loop: whatever is asked takes a thread."""
 
-    def __init__(self, application: WsgiApplication, workers: WorkerPool, api_key: str | None) -> None:
+    def __init__(
+        self, application: WsgiApplication, workers: WorkerPool, api_key: str | None, *, keyless: Collection[str]
+    ) -> None:
         self._application, self._workers = application, workers
-        self._api_key = api_key.encode() if api_key else None
+        self._api_key, self._keyless = api_key.encode() if api_key else None, keyless
 
     def together(self, _request: Request) -> int:
         """One; see `Application`."""
@@ -151,17 +124,10 @@ class _Application:
     def _refused(self, request: Request) -> Reply | None:
         if "origin" in request.head.headers:
             return _OF_A_PAGE
-        return None if self._api_key is None else without_key(request, self._api_key)
+        return None if self._api_key is None else without_key(request, self._api_key, keyless=self._keyless)
 
     def submit(self, request: Request, done: Answer) -> Reply | None:
         """Have a request answered in a thread; see `Application`."""
         answering = partial(call, self._application, request, host="localhost", port=0)
         job = WorkerJob(lambda: done(guarded(answering, request)), lambda: done(HANGING))
         return None if self._workers.submit(job) else BUSY
-
-
-def _parameters(body: bytes) -> dict[str, object]:
-    try:
-        return msgspec.json.decode(body, type=_Parameters).parameters if body.strip() else {}
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
-        raise BadRequestError(f'expected {{"parameters": {{…}}}} or nothing: {err}') from err

@@ -13,6 +13,7 @@ import logging
 import socket
 import threading
 import time
+from collections.abc import Sequence
 from typing import Self
 
 from edgemm_runtime.http.acceptor import Acceptor
@@ -23,9 +24,10 @@ from edgemm_runtime.http.workers import WorkerPool
 from edgemm_runtime.models.hangs import HangWatch
 from edgemm_runtime.models.registry import ModelRegistry
 from edgemm_runtime.serving.access import Access
+from edgemm_runtime.serving.app import Endpoints, create_app
 from edgemm_runtime.serving.dispatch import Dispatcher
-from edgemm_runtime.serving.pages.app import create_app
-from edgemm_runtime.serving.protocols.endpoints import Endpoints
+from edgemm_runtime.serving.pages.asked import ServedDevice
+from edgemm_runtime.serving.routes import ROUTES, DeviceRoute, Listener, keyless_paths, routes_at
 
 LOOPBACK = "127.0.0.1"
 _log = logging.getLogger(__name__)
@@ -44,16 +46,13 @@ class ModelServer:
         port: int = 0,
         limits: ServingLimits | None = None,
         access: Access | None = None,
+        routes: Sequence[DeviceRoute] = ROUTES,
     ) -> None:
         self._limits, self.access = limits or ServingLimits(), access or Access()
+        self._workers = WorkerPool(threads=self._limits.threads, max_waiting=self._limits.max_waiting)
+        dispatcher = self._dispatcher(models, routes_at(Listener.PUBLIC, routes))
         listeners = self._listeners(host, port)
         self.host, self.port = host, int(listeners[0].getsockname()[1])
-        self._workers = WorkerPool(threads=self._limits.threads, max_waiting=self._limits.max_waiting)
-        keyed = self.access.api_key is not None
-        application = create_app(models, self._limits, statuses=self._statuses, keyed=keyed)
-        dispatcher = Dispatcher(
-            Endpoints(models, self._limits), application, self._workers, self._limits, api_key=self.access.api_key
-        )
         dispatcher.host, dispatcher.port = self.host, self.port
         self._loops = [
             EventLoop(dispatcher, self._limits, name=f"edgemm-http-{number}") for number in range(self._limits.loops)
@@ -96,6 +95,24 @@ class ModelServer:
 
     def __exit__(self, *exc: object) -> None:
         self.stop()
+
+    def _dispatcher(self, models: ModelRegistry, routes: Sequence[DeviceRoute]) -> Dispatcher:
+        device = ServedDevice(
+            models=models,
+            limits=self._limits,
+            operations=routes,
+            statuses=self._statuses,
+            keyed=self.access.api_key is not None,
+        )
+        application = create_app(routes, device)
+        return Dispatcher(
+            Endpoints(application.url_map, routes, device),
+            application,
+            self._workers,
+            self._limits,
+            api_key=self.access.api_key,
+            keyless=keyless_paths(routes),
+        )
 
     def _listeners(self, host: str, port: int) -> list[socket.socket]:
         listeners = [listen_tcp(host, port)]

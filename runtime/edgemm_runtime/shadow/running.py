@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from functools import partial
 
-from edgemm_runtime.models.counters import ServedKey
+from edgemm_runtime.identity import ServedKey
 from edgemm_runtime.shadow.shadow import Shadow, ShadowCandidate, ShadowState
 from edgemm_runtime.shadow.shadow_limits import ShadowLimits
 from edgemm_runtime.shadow.tally import ShadowCounts, ShadowKey, ShadowTally

@@ -21,7 +21,7 @@ from edgemm.errors import EngineError
 from edgemm_runtime.board.sysfs import Sysfs
 from edgemm_runtime.engines.bundle_source import BundleFile, StoredBundle
 from edgemm_runtime.engines.interface import Arrays
-from edgemm_runtime.models.counters import ServedKey
+from edgemm_runtime.identity import ServedKey
 from edgemm_runtime.shadow.sampling import Gaps
 from edgemm_runtime.shadow.shadow_limits import DEFAULT_SHARE, ShadowLimits
 from edgemm_runtime.shadow.shadow_process import ShadowLostError, ShadowProcess

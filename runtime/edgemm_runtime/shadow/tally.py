@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from edgemm_runtime.models.counters import ServedKey
+from edgemm_runtime.identity import ServedKey
 from edgemm_runtime.shadow.agreement import Agreement, merge
 from edgemm_runtime.shadow.shadow_protocol import BurstAnswer
 

@@ -1,17 +1,24 @@
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any, Protocol
 
 import pytest
-from flask.testing import FlaskClient
 
 from edgemm_runtime.http.limits import ServingLimits
 from edgemm_runtime.models.registry import ModelRegistry
-from edgemm_runtime.serving.pages.app import create_app
 from edgemm_runtime.serving.server import ModelServer
+from simulators.device_client import DeviceClient
 from simulators.models import make_bundle
 from simulators.serving import activate
 
 LIMITS = ServingLimits(max_body_bytes=100_000, threads=4)
+
+
+class Connect(Protocol):
+    """Serves a registry and returns a client of the server."""
+
+    def __call__(self, registry: ModelRegistry, **options: Any) -> DeviceClient: ...
 
 
 @pytest.fixture
@@ -29,8 +36,20 @@ def registry(bundle_path: Path) -> ModelRegistry:
 
 
 @pytest.fixture
-def client(registry: ModelRegistry) -> FlaskClient:
-    return create_app(registry, LIMITS).test_client()
+def connect() -> Iterator[Connect]:
+    """Asks through the real server, on the way that a device's clients take."""
+    with ExitStack() as stack:
+
+        def connect(registry: ModelRegistry, **options: Any) -> DeviceClient:
+            server = stack.enter_context(ModelServer(registry, **options))
+            return stack.enter_context(DeviceClient(server.address))
+
+        yield connect
+
+
+@pytest.fixture
+def client(registry: ModelRegistry, connect: Connect) -> DeviceClient:
+    return connect(registry, limits=LIMITS)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from edgemm.messages import ModelCounters, ShadowCounters, ShadowOutput
-from edgemm_runtime.models.counters import ServedKey
+from edgemm_runtime.identity import ServedKey
 from edgemm_runtime.shadow.agreement import Agreement, ClassAgreement
 from edgemm_runtime.shadow.tally import ShadowCounts
 

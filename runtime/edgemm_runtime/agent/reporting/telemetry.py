@@ -11,7 +11,8 @@ from msgspec.structs import replace
 from edgemm.errors import MessageError
 from edgemm.messages import LabelCounters, ModelCounters, SpoolGauges, SystemGauges, Telemetry, encode_telemetry
 from edgemm_runtime.agent.reporting import shadow_counters
-from edgemm_runtime.models.counters import CounterSnapshot, ServedKey
+from edgemm_runtime.identity import ServedKey
+from edgemm_runtime.models.counters import CounterSnapshot
 from edgemm_runtime.models.feedback import Agreed
 from edgemm_runtime.shadow.tally import ShadowCounts
 

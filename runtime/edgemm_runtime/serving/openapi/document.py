@@ -1,7 +1,7 @@
-"""The OpenAPI 3.1 document of a device (`GET /openapi.json`), with the tensors of the served models. Pure.
+"""The document of a listener's routes as OpenAPI 3.1, with the served models' tensors. Pure.
 
-`OPERATIONS` is the one place where an endpoint is described; a test compares it with the application's routes. Paths
-with a model's name are written out for each model, so that each has the schemas of its own signature.
+Paths with a model's name are written out for each model, so that each has the schemas of its own signature. The routes
+themselves are in `serving.routes`.
 
 Source: the OpenAPI Specification 3.1.0.
 """
@@ -23,10 +23,11 @@ _JSON = "application/json"
 _WHEN: Mapping[int, str] = {
     400: "The request is not what the endpoint takes.",
     401: "The API key is missing or wrong.",
+    403: "The request is of a web page.",
     404: "No such path, model, version or prediction.",
     405: "The path has no such method.",
     408: "The request did not come in time.",
-    409: "Clients may not do this here.",
+    409: "It cannot be done, or not here.",
     413: "The body is larger than the server takes.",
     429: "Too many requests wait: see Retry-After.",
     431: "The head of the request is larger than the server takes.",
@@ -35,14 +36,11 @@ _WHEN: Mapping[int, str] = {
     504: "It was not answered in time.",
 }
 _ANYWHERE = (400, 408, 413, 429, 431, 500, 503, 504)
-_OF_A_MODEL = (404,)
-_OF_V1 = (404, 405)
-"""A colon in the name or number makes it the path of a verb, or of another one."""
 
 
 @dataclass(frozen=True)
 class Operation:
-    """One endpoint: `path` with `{name}`, `{version}` and `{number}`; `rule` is Flask's where that is another one."""
+    """One method of a path, as clients are told of it; `path` has `{name}`, `{version}`, `{number}` and `{verb}`."""
 
     method: str
     path: str
@@ -62,12 +60,8 @@ class Operation:
     keyless: bool = False
     """It is answered without the API key."""
 
-    rule: str = ""
-
-    @property
-    def flask_rule(self) -> str:
-        """The rule of Flask's that answers it."""
-        return self.rule or self.path.replace(NAME, "<path:name>").replace(VERSION, "<version>")
+    described: bool = True
+    """The document tells of it; one that only refuses has no place there."""
 
 
 @dataclass(frozen=True)
@@ -78,105 +72,16 @@ class Described:
     manifest: Manifest | None
 
 
-_TOP = {
-    "name": "top",
-    "in": "query",
-    "description": "How many classes to name.",
-    "schema": {"type": "integer", "minimum": 1, "maximum": 100},
-}
-_HEADER_LENGTH = {
-    "name": "Inference-Header-Content-Length",
-    "in": "header",
-    "description": "The length of the JSON before binary tensors, in bytes.",
-    "schema": {"type": "integer", "minimum": 0},
-}
-_V1_ASKED, _V1_DESCRIBED = "/v1/models/<asking:rest>", "/v1/models/<described:rest>"
-
-
-def _versioned(operation: Operation) -> tuple[Operation, Operation]:
-    """Return an endpoint of a model, and the same of one version."""
-    fields = {field: getattr(operation, field) for field in Operation.__dataclass_fields__}
-    segment = f"{NAME}/versions/{NUMBER if operation.rule else VERSION}"
-    return operation, Operation(**fields | {"path": operation.path.replace(NAME, segment)})
-
-
-OPERATIONS: tuple[Operation, ...] = (
-    Operation("GET", "/openapi.json", "This document", "Document"),
-    Operation("GET", "/healthz", "Whether every model is ready", "Health", own_answer=(503,), keyless=True),
-    Operation("GET", "/metrics", "Counters for Prometheus", "Text", media_type="text/plain"),
-    Operation("GET", "/shadow", "How candidates agree with the active models", "ShadowReports"),
-    Operation("GET", "/v2/", "Name, version and extensions of the server", "Server"),
-    Operation("GET", "/v2/health/live", "Whether the server runs", "Live", keyless=True),
-    Operation("GET", "/v2/health/ready", "Whether every model is ready", "Ready", own_answer=(503,), keyless=True),
-    Operation("GET", "/v2/models/stats", "Counts and times of all models", "Statistics"),
-    *_versioned(Operation("GET", "/v2/models/{name}", "Tensors of a model", "ModelMetadata", statuses=_OF_A_MODEL)),
-    *_versioned(
-        Operation("GET", "/v2/models/{name}/ready", "Whether a model is ready", "ModelReady", own_answer=(404, 503))
-    ),
-    *_versioned(
-        Operation("GET", "/v2/models/{name}/stats", "Counts and times", "Statistics", statuses=_OF_A_MODEL)
-    ),
-    *_versioned(
-        Operation("GET", "/v2/models/{name}/config", "Triton's configuration", "Object", statuses=_OF_A_MODEL)
-    ),
-    *_versioned(
-        Operation(
-            "POST", "/v2/models/{name}/infer", "Ask a model", "InferResponse", body=Body.INFER,
-            statuses=_OF_A_MODEL, parameters=(_HEADER_LENGTH,),
-        )
-    ),
-    Operation("POST", "/v2/repository/index", "Every model with its state", "Index"),
-    Operation("POST", "/v2/repository/models/{name}/load", "Not for clients", "Nothing", statuses=(409,)),
-    Operation("POST", "/v2/repository/models/{name}/unload", "Not for clients", "Nothing", statuses=(409,)),
-    Operation(
-        "POST", "/v2/feedback", "Tell the right class of an earlier request", "Agreement", body=Body.LABEL,
-        statuses=(404,),
-    ),
-    Operation(
-        "POST", "/predict", "Ask the only model", "Prediction", body=Body.ONLY, statuses=_OF_A_MODEL,
-        parameters=(_TOP,),
-    ),
-    Operation(
-        "POST", "/predict/{name}", "Ask a model", "Prediction", body=Body.PREDICT, statuses=_OF_A_MODEL,
-        parameters=(_TOP,),
-    ),
-    *_versioned(
-        Operation(
-            "GET", "/v1/models/{name}", "State of a model", "ServingStatus", statuses=_OF_V1, own_answer=(503,),
-            rule=_V1_DESCRIBED,
-        )
-    ),
-    *_versioned(
-        Operation("GET", "/v1/models/{name}/metadata", "Signature", "Object", statuses=_OF_V1, rule=_V1_DESCRIBED)
-    ),
-    *_versioned(
-        Operation(
-            "POST", "/v1/models/{name}:predict", "Ask a model", "ServingPrediction", body=Body.INSTANCES,
-            statuses=_OF_V1, rule=_V1_ASKED,
-        )
-    ),
-    *_versioned(
-        Operation(
-            "POST", "/v1/models/{name}:classify", "Classes of samples", "Results", body=Body.EXAMPLES,
-            statuses=_OF_V1, rule=_V1_ASKED,
-        )
-    ),
-    *_versioned(
-        Operation(
-            "POST", "/v1/models/{name}:regress", "Values of samples", "Results", body=Body.EXAMPLES,
-            statuses=_OF_V1, rule=_V1_ASKED,
-        )
-    ),
-)  # fmt: skip
-
-
-def document(models: Sequence[Described], *, keyed: bool) -> dict[str, Any]:
-    """Return the document; `keyed` tells that an API key is asked for."""
+def document(
+    operations: Sequence[Operation], models: Sequence[Described], *, keyed: bool, managed: bool = False
+) -> dict[str, Any]:
+    """Return the document; `keyed` tells that an API key is asked for, `managed` that web pages are refused."""
     paths: dict[str, dict[str, Any]] = {}
-    for operation in OPERATIONS:
+    for operation in (one for one in operations if one.described):
         for model in (models or (Described(NAME, None),)) if NAME in operation.path else (None,):
             path = operation.path.replace(NAME, model.name) if model else operation.path
             described = _operation(operation, path, model, models, keyed=keyed)
+            described["responses"] = _responses(operation, keyed=keyed, managed=managed)
             paths.setdefault(path, {})[operation.method.lower()] = described
     schemes = {
         "bearer": {"type": "http", "scheme": "bearer"},
@@ -196,7 +101,6 @@ def _operation(
     described: dict[str, Any] = {
         "operationId": _identifier(operation.method, path),
         "summary": operation.summary,
-        "responses": _responses(operation, keyed=keyed),
     }
     if parameters := [*_path_parameters(path, model), *operation.parameters]:
         described["parameters"] = parameters
@@ -219,7 +123,7 @@ def _path_parameters(path: str, model: Described | None) -> list[dict[str, Any]]
     ]
 
 
-def _responses(operation: Operation, *, keyed: bool) -> dict[str, Any]:
+def _responses(operation: Operation, *, keyed: bool, managed: bool) -> dict[str, Any]:
     answer = {"schema": {"$ref": f"#/components/schemas/{operation.answer}"}}
     error = {_JSON: {"schema": {"$ref": "#/components/schemas/Error"}}}
     content: dict[str, Any] = {operation.media_type: answer}
@@ -228,8 +132,8 @@ def _responses(operation: Operation, *, keyed: bool) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if operation.answer != "Nothing":
         found["200"] = {"description": "The answer.", "content": content}
-    asked_for = (401,) if keyed and not operation.keyless else ()
-    for status in sorted({*_ANYWHERE, *operation.statuses, *operation.own_answer, *asked_for}):
+    refused = [401] * (keyed and not operation.keyless) + [403] * managed
+    for status in sorted({*_ANYWHERE, *operation.statuses, *operation.own_answer, *refused}):
         schemas = [answer["schema"]] if status in operation.own_answer else []
         both = {_JSON: {"schema": {"anyOf": [*schemas, error[_JSON]["schema"]]}}}
         found[str(status)] = {"description": _WHEN[status], "content": both if schemas else error}

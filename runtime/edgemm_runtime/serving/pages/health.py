@@ -1,36 +1,19 @@
-"""The routes for people and monitoring: `POST /predict[/MODEL]`, `/metrics` and `/healthz`."""
+"""The handlers of what monitoring asks for: `/healthz` and `/metrics`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-
-from flask import Blueprint, Response
-
-from edgemm_runtime.http.limits import ServingLimits
-from edgemm_runtime.models.registry import ModelRegistry
-from edgemm_runtime.serving.pages.errors import flask_reply, json_reply, whole_request
-from edgemm_runtime.serving.protocols.endpoints import PredictEndpoint, answer
+from edgemm_runtime.http.exchange import Reply, json_body
+from edgemm_runtime.serving.pages.asked import Asked
 
 
-def make_blueprint(
-    models: ModelRegistry, limits: ServingLimits, statuses: Callable[[], Mapping[int, int]]
-) -> Blueprint:
-    """Return the routes that need no protocol; `statuses` are the counts of the server's answers."""
-    routes = Blueprint("people", __name__)
+def health(asked: Asked) -> Reply:
+    """Tell whether every model is ready."""
+    is_ready = asked.device.models.ready
+    return json_body({"ready": is_ready}, status=200 if is_ready else 503)
 
-    @routes.post("/predict", defaults={"name": None})
-    @routes.post("/predict/<path:name>")
-    def predict(name: str | None) -> Response:
-        return flask_reply(answer(PredictEndpoint(models, limits, name), whole_request()))
 
-    @routes.get("/metrics")
-    def scrape() -> Response:
-        from edgemm_runtime.serving.metrics.model_metrics import CONTENT_TYPE, exposition
+def scrape(asked: Asked) -> Reply:
+    """Tell all counters in Prometheus' text format."""
+    from edgemm_runtime.serving.metrics.model_metrics import CONTENT_TYPE, exposition
 
-        return Response(exposition(models, statuses), content_type=CONTENT_TYPE)
-
-    @routes.get("/healthz")
-    def health() -> Response:
-        return json_reply({"ready": models.ready}, status=200 if models.ready else 503)
-
-    return routes
+    return Reply(200, exposition(asked.device.models, asked.device.statuses), CONTENT_TYPE)

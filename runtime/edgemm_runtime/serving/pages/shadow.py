@@ -1,20 +1,13 @@
-"""The route `GET /shadow`: the report on the shadows."""
+"""The handler of `GET /shadow`: what the shadows found."""
 
 from __future__ import annotations
 
-from flask import Blueprint, Response
-
-from edgemm_runtime.serving.pages.errors import json_reply
+from edgemm_runtime.http.exchange import Reply, json_body
+from edgemm_runtime.serving.pages.asked import Asked
 from edgemm_runtime.shadow.report import report
-from edgemm_runtime.shadow.running import RunningShadows
 
 
-def make_blueprint(shadows: RunningShadows) -> Blueprint:
-    """Return the route."""
-    routes = Blueprint("shadows", __name__)
-
-    @routes.get("/shadow")
-    def read() -> Response:
-        return json_reply(report(shadows.statuses(), shadows.counts()))
-
-    return routes
+def read(asked: Asked) -> Reply:
+    """Tell how each candidate agrees with its active model."""
+    shadows = asked.device.models.shadows
+    return json_body(report(shadows.statuses(), shadows.counts()))

@@ -1,117 +1,140 @@
-"""The routes of the Open Inference Protocol v2: a thin blueprint around `serving.v2`."""
+"""The handlers of the Open Inference Protocol v2: health, metadata, statistics, the repository, and late labels."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from flask import Blueprint, Response
-from werkzeug.exceptions import MethodNotAllowed
+import msgspec
+from msgspec import Struct
 
 from edgemm import __version__
-from edgemm.errors import ConflictError, NotFoundError, UnavailableError
-from edgemm_runtime.http.limits import ServingLimits
+from edgemm.errors import BadRequestError, ConflictError, NotFoundError, UnavailableError
+from edgemm_runtime.http.exchange import Reply, json_body
 from edgemm_runtime.models.feedback import decode_label
-from edgemm_runtime.models.registry import ModelRegistry
-from edgemm_runtime.serving.pages.errors import flask_reply, json_reply, whole_request
-from edgemm_runtime.serving.protocols.endpoints import InferEndpoint, answer
+from edgemm_runtime.models.loader import Loader
+from edgemm_runtime.serving.pages.asked import Asked
 from edgemm_runtime.serving.protocols.v2 import messages, triton
 
 
-def make_blueprint(models: ModelRegistry, limits: ServingLimits) -> Blueprint:
-    """Return the routes under `/v2`."""
-    routes = Blueprint("open_inference", __name__, url_prefix="/v2")
-    add_descriptions(routes, models, extensions=messages.EXTENSIONS)
-
-    @routes.post("/models/<path:name>/infer", defaults={"version": None})
-    @routes.post("/models/<path:name>/versions/<version>/infer")
-    def infer(name: str, version: str | None) -> Response:
-        return flask_reply(answer(InferEndpoint(models, limits, name, version), whole_request()))
-
-    @routes.post("/repository/models/<path:name>/load")
-    @routes.post("/repository/models/<path:name>/unload")
-    def loading_is_not_here(name: str) -> Response:
-        raise ConflictError(
-            f"model {name[:80]!r}: models are loaded by the command line, by the fleet, or over the management "
-            "address (edgemm run --manage), not by clients"
-        )
-
-    @routes.post("/feedback")
-    def feedback() -> Response:
-        told = decode_label(whole_request().body)
-        name = told.model or models.only().name
-        prediction, agreed = models.feedback.label(name, told.id, told.label)
-        return json_reply(
-            {
-                "id": told.id,
-                "model": name,
-                "version": prediction.key.version,
-                "predicted": prediction.name,
-                "agreed": agreed,
-            }
-        )
-
-    @routes.get("/models/<path:name>/infer")
-    def infer_is_a_post(name: str) -> Response:  # noqa: ARG001 - or it would be metadata of a model "M/infer"
-        raise MethodNotAllowed(["POST"])
-
-    return routes
+def server_metadata(asked: Asked) -> Reply:
+    """Tell the server's name, version and extensions."""
+    managed = () if asked.device.loader is None else ("model_repository",)
+    return json_body({"name": "edgemm", "version": __version__, "extensions": (*messages.EXTENSIONS, *managed)})
 
 
-def add_descriptions(routes: Blueprint, models: ModelRegistry, *, extensions: Sequence[str]) -> None:
-    """Add what only tells: health, metadata, statistics, configuration and the index of the repository."""
-    _add_health(routes, models, extensions=extensions)
-    _add_repository(routes, models)
-
-    @routes.get("/models/<path:name>", defaults={"version": None})
-    @routes.get("/models/<path:name>/versions/<version>")
-    def model_metadata(name: str, version: str | None) -> Response:
-        served = models.get(name, version=version)
-        return json_reply(messages.model_metadata(name, served.manifest, served.variant))
+def live(asked: Asked) -> Reply:  # noqa: ARG001 - a handler
+    """Tell that the server runs."""
+    return json_body({"live": True})
 
 
-def _add_repository(routes: Blueprint, models: ModelRegistry) -> None:
-    @routes.get("/models/stats")
-    def all_statistics() -> Response:
-        return json_reply(triton.statistics(models.snapshot()))
-
-    @routes.get("/models/<path:name>/stats", defaults={"version": None})
-    @routes.get("/models/<path:name>/versions/<version>/stats")
-    def statistics(name: str, version: str | None) -> Response:
-        models.get(name, version=version)
-        wanted = [s for s in models.snapshot() if s.key.name == name and version in {None, s.key.version}]
-        return json_reply(triton.statistics(wanted))
-
-    @routes.get("/models/<path:name>/config", defaults={"version": None})
-    @routes.get("/models/<path:name>/versions/<version>/config")
-    def configuration(name: str, version: str | None) -> Response:
-        served = models.get(name, version=version)
-        return json_reply(triton.configuration(name, served.manifest, served.variant))
-
-    @routes.post("/repository/index")
-    def index() -> Response:
-        asked = triton.read_index_request(whole_request().body)
-        return json_reply(triton.index(models.versions(), models.unloaded(), asked=asked))
+def ready(asked: Asked) -> Reply:
+    """Tell whether every model is ready."""
+    is_ready = asked.device.models.ready
+    return json_body({"live": True, "ready": is_ready}, status=200 if is_ready else 503)
 
 
-def _add_health(routes: Blueprint, models: ModelRegistry, *, extensions: Sequence[str]) -> None:
-    @routes.get("/", strict_slashes=False)
-    def server_metadata() -> Response:
-        return json_reply({"name": "edgemm", "version": __version__, "extensions": extensions})
+def model_ready(asked: Asked) -> Reply:
+    """Tell whether a model is ready."""
+    try:
+        asked.device.models.get(asked.name, version=asked.version)
+    except (NotFoundError, UnavailableError) as err:
+        status = 404 if isinstance(err, NotFoundError) else 503
+        return json_body({"name": asked.name, "ready": False, "error": str(err)}, status=status)
+    return json_body({"name": asked.name, "ready": True})
 
-    @routes.get("/health/live")
-    def live() -> Response:
-        return json_reply({"live": True})
 
-    @routes.get("/health/ready")
-    def ready() -> Response:
-        return json_reply({"live": True, "ready": models.ready}, status=200 if models.ready else 503)
+def model_metadata(asked: Asked) -> Reply:
+    """Tell a model's tensors."""
+    served = asked.device.models.get(asked.name, version=asked.version)
+    return json_body(messages.model_metadata(asked.name, served.manifest, served.variant))
 
-    @routes.get("/models/<path:name>/ready", defaults={"version": None})
-    @routes.get("/models/<path:name>/versions/<version>/ready")
-    def model_ready(name: str, version: str | None) -> Response:
-        try:
-            models.get(name, version=version)
-        except (NotFoundError, UnavailableError) as err:
-            status = 404 if isinstance(err, NotFoundError) else 503
-            return json_reply({"name": name, "ready": False, "error": str(err)}, status=status)
-        return json_reply({"name": name, "ready": True})
+
+def all_statistics(asked: Asked) -> Reply:
+    """Tell counts and times of all models."""
+    return json_body(triton.statistics(asked.device.models.snapshot()))
+
+
+def model_statistics(asked: Asked) -> Reply:
+    """Tell counts and times of a model, in one version or all."""
+    models, name, version = asked.device.models, asked.name, asked.version
+    models.get(name, version=version)
+    wanted = [s for s in models.snapshot() if s.key.name == name and version in {None, s.key.version}]
+    return json_body(triton.statistics(wanted))
+
+
+def configuration(asked: Asked) -> Reply:
+    """Tell a model's configuration as Triton has it."""
+    served = asked.device.models.get(asked.name, version=asked.version)
+    return json_body(triton.configuration(asked.name, served.manifest, served.variant))
+
+
+def index(asked: Asked) -> Reply:
+    """Tell every model with its state."""
+    models, wanted = asked.device.models, triton.read_index_request(asked.request.body)
+    return json_body(triton.index(models.versions(), models.unloaded(), asked=wanted))
+
+
+def feedback(asked: Asked) -> Reply:
+    """Take the right class of an earlier request, and tell whether the model named it."""
+    models, told = asked.device.models, decode_label(asked.request.body)
+    name = told.model or models.only().name
+    prediction, agreed = models.feedback.label(name, told.id, told.label)
+    version, predicted = prediction.key.version, prediction.name
+    return json_body({"id": told.id, "model": name, "version": version, "predicted": predicted, "agreed": agreed})
+
+
+def loading_is_not_here(asked: Asked) -> Reply:
+    """Refuse to load or unload at the public address.
+
+    Raises:
+        ConflictError: always.
+    """
+    raise ConflictError(
+        f"model {asked.name[:80]!r}: models are loaded by the command line, by the fleet, or over the management "
+        "address (edgemm run --manage), not by clients"
+    )
+
+
+def load(asked: Asked) -> Reply:
+    """Serve a model from its bundle file as it is now.
+
+    Raises:
+        BadRequestError: a parameter is given.
+        NotFoundError: the server was not started with such a model.
+        ConflictError: the file cannot be served.
+    """
+    if given := sorted(_parameters(asked.request.body)):
+        raise BadRequestError(f"parameter {given[0][:80]!r} is not here: a model is loaded as its bundle says")
+    _loader(asked).load(asked.name)
+    return json_body({})
+
+
+def unload(asked: Asked) -> Reply:
+    """Take a model out of serving.
+
+    Raises:
+        BadRequestError: a parameter is given that is not here.
+        NotFoundError: the server was not started with such a model.
+        UnavailableError: the model is expected but not active yet.
+    """
+    if given := sorted(set(_parameters(asked.request.body)) - {"unload_dependents"}):
+        raise BadRequestError(f"parameter {given[0][:80]!r} is not here: expected unload_dependents or none")
+    _loader(asked).unload(asked.name)
+    return json_body({})
+
+
+class _Parameters(Struct, frozen=True):
+    """What Triton's clients may send along; a model is what its bundle says, so most of it has no place here."""
+
+    parameters: dict[str, object] = {}
+
+
+def _loader(asked: Asked) -> Loader:
+    loader = asked.device.loader
+    assert loader is not None, "the routes that load are the management listener's, which has a loader"
+    return loader
+
+
+def _parameters(body: bytes) -> dict[str, object]:
+    try:
+        return msgspec.json.decode(body, type=_Parameters).parameters if body.strip() else {}
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
+        raise BadRequestError(f'expected {{"parameters": {{…}}}} or nothing: {err}') from err

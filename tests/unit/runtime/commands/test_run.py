@@ -29,7 +29,7 @@ from edgemm.errors import InputError
 from edgemm_fleet.trust.certificate import create_certificate
 from edgemm_runtime.commands import run as run_command
 from edgemm_runtime.engines.golden import read_samples
-from edgemm_runtime.models.counters import ServedKey
+from edgemm_runtime.identity import ServedKey
 from simulators.models import Dense, make_bundle
 
 COMMAND = [sys.executable, "-m", "edgemm", "run"]

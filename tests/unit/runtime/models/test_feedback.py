@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flask.testing import FlaskClient
 
 from edgemm.errors import NotFoundError
-from edgemm_runtime.models.counters import ServedKey
+from edgemm_runtime.identity import ServedKey
 from edgemm_runtime.models.feedback import Feedback, Prediction, predicted
+from simulators.device_client import DeviceClient
 from simulators.models import Dense
 
 KEY = ServedKey("tiny", "1.0.0", "0" * 64, "tflite:float32")
@@ -20,18 +20,18 @@ RIGHT = LABELS[int(Dense.random(0).predict(np.array([ROW], np.float32)).argmax()
 WRONG = next(label for label in LABELS if label != RIGHT)
 
 
-def ask(client: FlaskClient, request_id: str | None, *, rows: int = 1) -> None:
+def ask(client: DeviceClient, request_id: str | None, *, rows: int = 1) -> None:
     tensor = {"name": "x", "shape": [rows, 4], "datatype": "FP32", "data": ROW * rows}
     body: dict[str, Any] = {"inputs": [tensor]} | ({} if request_id is None else {"id": request_id})
     assert client.post("/v2/models/tiny/infer", json=body).status_code == 200
 
 
-def tell(client: FlaskClient, **body: Any) -> tuple[int, dict[str, Any]]:
+def tell(client: DeviceClient, **body: Any) -> tuple[int, dict[str, Any]]:
     reply = client.post("/v2/feedback", json=body)
     return reply.status_code, reply.json
 
 
-def test_the_model_is_told_right_or_wrong_once(client: FlaskClient) -> None:
+def test_the_model_is_told_right_or_wrong_once(client: DeviceClient) -> None:
     for request_id in ("1", "2", "3"):
         ask(client, request_id)
     expected = {"id": "1", "model": "tiny", "version": "1.0.0", "predicted": RIGHT, "agreed": True}
@@ -48,7 +48,7 @@ def test_the_model_is_told_right_or_wrong_once(client: FlaskClient) -> None:
     assert f'edgemm_feedback_total{{agreed="false",{labels}}} 1.0' in metrics
 
 
-def test_what_cannot_be_counted_is_refused_and_may_be_told_again(client: FlaskClient) -> None:
+def test_what_cannot_be_counted_is_refused_and_may_be_told_again(client: DeviceClient) -> None:
     ask(client, "1")
     ask(client, "batch", rows=2)
     for body, status in (

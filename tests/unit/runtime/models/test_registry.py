@@ -13,7 +13,8 @@ import pytest
 
 from edgemm.errors import NotFoundError, SelfTestError, UnavailableError
 from edgemm.messages import LATENCY_EDGES_S
-from edgemm_runtime.models.counters import Counters, ServedKey
+from edgemm_runtime.identity import ServedKey
+from edgemm_runtime.models.counters import Counters
 from edgemm_runtime.models.registry import ModelRegistry
 from simulators.models import Dense, make_bundle
 from simulators.serving import activate

@@ -258,7 +258,8 @@ def test_a_port_speaks_tls_alone_and_asks_for_the_key_where_the_public_one_does(
             ("GET", "/v2/health/live", {}, 200),
             ("POST", unload, {}, 401),
             ("POST", unload, {"X-API-Key": KEY[::-1]}, 401),
-            ("POST", "/v2/health/../repository/models/tiny/unload", {}, 404),
+            ("POST", "/v2/health/../repository/models/tiny/unload", {}, 401),
+            ("POST", "/v2/health/../repository/models/tiny/unload", {"X-API-Key": KEY}, 404),
             ("POST", unload, {"X-API-Key": KEY, "Origin": "https://page.example"}, 403),
         ):
             connection.request(method, path, headers=headers)

@@ -7,29 +7,28 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flask.testing import FlaskClient
 
 from edgemm.errors import EngineError
 from edgemm_runtime.models.registry import ModelRegistry
-from edgemm_runtime.serving.pages.app import create_app
 from simulators import free_size
+from simulators.device_client import DeviceClient
 from simulators.free_size import INPUT, VARIANTS
 from simulators.serving import activate
 from simulators.v2_client import encode_request
-from tests.unit.runtime.conftest import LIMITS
+from tests.unit.runtime.conftest import LIMITS, Connect
 
 ROUTES = ["json", "binary", "people"]
 
 
 @pytest.fixture(params=VARIANTS)
-def sized(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[FlaskClient, ModelRegistry]:
+def sized(request: pytest.FixtureRequest, tmp_path: Path, connect: Connect) -> tuple[DeviceClient, ModelRegistry]:
     path, registry = tmp_path / "edges.edgemm", ModelRegistry()
     free_size.make_bundle(path)
     activate(registry, path, variant=request.param)
-    return create_app(registry, LIMITS).test_client(), registry
+    return connect(registry, limits=LIMITS), registry
 
 
-def ask(client: FlaskClient, route: str, image: np.ndarray) -> tuple[int, dict[str, Any]]:
+def ask(client: DeviceClient, route: str, image: np.ndarray) -> tuple[int, dict[str, Any]]:
     if route == "people":
         answer = client.post("/predict", json={"inputs": image.tolist()})
     else:
@@ -40,7 +39,7 @@ def ask(client: FlaskClient, route: str, image: np.ndarray) -> tuple[int, dict[s
 
 
 @pytest.mark.parametrize("route", ROUTES)
-def test_too_small_is_a_bad_request(sized: tuple[FlaskClient, ModelRegistry], route: str) -> None:
+def test_too_small_is_a_bad_request(sized: tuple[DeviceClient, ModelRegistry], route: str) -> None:
     client, registry = sized
     status, answer = ask(client, route, np.ones((1, 2, 4, 1), np.float32))
     assert status == 400
@@ -53,7 +52,7 @@ def test_too_small_is_a_bad_request(sized: tuple[FlaskClient, ModelRegistry], ro
 
 @pytest.mark.parametrize("route", ROUTES)
 def test_a_failing_engine_is_the_servers_fault(
-    sized: tuple[FlaskClient, ModelRegistry], monkeypatch: pytest.MonkeyPatch, route: str
+    sized: tuple[DeviceClient, ModelRegistry], monkeypatch: pytest.MonkeyPatch, route: str
 ) -> None:
     client, registry = sized
 

@@ -17,7 +17,8 @@ from edgemm.messages import (
     encode_telemetry,
 )
 from edgemm_runtime.agent.reporting.telemetry import Moment, Served, window
-from edgemm_runtime.models.counters import CounterSnapshot, ServedKey
+from edgemm_runtime.identity import ServedKey
+from edgemm_runtime.models.counters import CounterSnapshot
 from edgemm_runtime.models.feedback import Agreed
 from edgemm_runtime.shadow.agreement import Agreement, ClassAgreement, ErrorDistribution
 from edgemm_runtime.shadow.tally import ShadowCounts, ShadowKey

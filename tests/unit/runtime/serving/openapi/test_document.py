@@ -7,31 +7,32 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from flask.testing import FlaskClient
 
-from edgemm_runtime.http.limits import ServingLimits
 from edgemm_runtime.models.registry import ModelRegistry
-from edgemm_runtime.serving.openapi.document import OPERATIONS
-from edgemm_runtime.serving.pages.app import create_app
+from edgemm_runtime.serving.access import Access
+from edgemm_runtime.serving.routes import ROUTES, Listener, routes_at
+from simulators.device_client import DeviceClient
 from simulators.models import make_bundle
 from simulators.serving import activate
+from tests.unit.runtime.conftest import Connect
 
+KEY = "0123456789abcdef"
 ROW = [[0.5, -0.5, 0.25, 1.0]]
-ONLY_REFUSES = {("GET", "/v2/models/<path:name>/infer")}
+ONLY_REFUSES = {("post", "/v1/models/{name}:{verb}")}
 
 
-def test_every_route_is_described_and_nothing_else(registry: ModelRegistry) -> None:
-    rules = create_app(registry, ServingLimits()).url_map.iter_rules()
-    routes = {(method, rule.rule) for rule in rules for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}}
-    described = {(operation.method, operation.flask_rule) for operation in OPERATIONS}
-    assert described == routes - ONLY_REFUSES
+def test_every_route_is_described_and_nothing_else(connect: Connect) -> None:
+    paths = connect(ModelRegistry()).get("/openapi.json").json["paths"]
+    described = {(method, path) for path, methods in paths.items() for method in methods}
+    table = {(route.method.lower(), route.path) for route in routes_at(Listener.PUBLIC, ROUTES)}
+    assert described == table - ONLY_REFUSES
 
 
-def test_each_model_has_paths_and_tensors_of_its_own(tmp_path: Path, registry: ModelRegistry) -> None:
+def test_each_model_has_paths_and_tensors_of_its_own(tmp_path: Path, registry: ModelRegistry, connect: Connect) -> None:
     make_bundle(tmp_path / "b.edgemm", name="other", version="2.0.0")
     activate(registry, tmp_path / "b.edgemm")
     registry.expect("later")
-    paths = create_app(registry, ServingLimits()).test_client().get("/openapi.json").json["paths"]
+    paths = connect(registry).get("/openapi.json").json["paths"]
     for name in ("tiny", "other", "later"):
         assert {f"/predict/{name}", f"/v2/models/{name}/infer", f"/v1/models/{name}:predict"} <= set(paths)
     [version] = paths["/v2/models/other/versions/{version}/infer"]["post"]["parameters"][:1]
@@ -60,7 +61,7 @@ BODIES = [
 
 
 @pytest.mark.parametrize(("path", "body"), BODIES, ids=lambda value: json.dumps(value)[:40])
-def test_the_schema_takes_what_the_model_takes(client: FlaskClient, path: str, body: object) -> None:
+def test_the_schema_takes_what_the_model_takes(client: DeviceClient, path: str, body: object) -> None:
     document = client.get("/openapi.json").json
     operation = document["paths"][path]["post"]
     reply = client.post(path, json=body)
@@ -79,14 +80,14 @@ GETS = [
 
 
 @pytest.mark.parametrize("path", GETS)
-def test_an_answer_is_what_the_document_says(client: FlaskClient, path: str) -> None:
+def test_an_answer_is_what_the_document_says(client: DeviceClient, path: str) -> None:
     document, reply = client.get("/openapi.json").json, client.get(path)
     told = document["paths"][path]["get"]["responses"]["200"]["content"]
     assert _fits(reply.json, told[reply.content_type]["schema"], document)
 
 
-def test_a_key_is_told_and_not_for_health(registry: ModelRegistry) -> None:
-    document = create_app(registry, ServingLimits(), keyed=True).test_client().get("/openapi.json").json
+def test_a_key_is_told_and_not_for_health(registry: ModelRegistry, connect: Connect) -> None:
+    document = connect(registry, access=Access(api_key=KEY)).get("/openapi.json", headers={"X-API-Key": KEY}).json
     assert set(document["components"]["securitySchemes"]) == {"bearer", "key"}
     assert document["security"]
     open_paths = {path for path, methods in document["paths"].items() if methods.get("get", {}).get("security") == []}
@@ -94,8 +95,8 @@ def test_a_key_is_told_and_not_for_health(registry: ModelRegistry) -> None:
     assert "401" in document["paths"]["/predict"]["post"]["responses"]
 
 
-def test_without_a_model_the_paths_are_templates() -> None:
-    document = create_app(ModelRegistry(), ServingLimits()).test_client().get("/openapi.json").json
+def test_without_a_model_the_paths_are_templates(connect: Connect) -> None:
+    document = connect(ModelRegistry()).get("/openapi.json").json
     assert document["paths"]["/predict/{name}"]["post"]["parameters"][0]["name"] == "name"
 
 

@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
 
-from edgemm_runtime.http.limits import ServingLimits
 from edgemm_runtime.models.registry import ModelRegistry
-from edgemm_runtime.serving.pages.app import create_app
+from simulators.device_client import DeviceClient
 from simulators.models import Dense, make_bundle
 from simulators.serving import activate
+from tests.unit.runtime.conftest import Connect
 
 DENSE = Dense.random(0)
 ROWS = [[0.1, -0.2, 0.3, -0.4], [1, 0, 0, 1]]
@@ -24,7 +23,7 @@ EXPECTED = DENSE.predict(np.array(ROWS, np.float32))
 
 @pytest.mark.parametrize("path", ["/predict", "/predict/tiny"])
 @pytest.mark.parametrize("message", [ROWS, {"inputs": ROWS}, {"X": ROWS}, {"inputs": {"x": ROWS}}])
-def test_every_form_gets_outputs_by_name_and_the_best_label(client: FlaskClient, path: str, message: Any) -> None:
+def test_every_form_gets_outputs_by_name_and_the_best_label(client: DeviceClient, path: str, message: Any) -> None:
     answer = client.post(path, data=json.dumps(message)).json
     assert (answer["model"], answer["version"]) == ("tiny", "1.0.0")
     assert np.allclose(answer["outputs"]["scores"], EXPECTED, atol=1e-5)
@@ -32,16 +31,16 @@ def test_every_form_gets_outputs_by_name_and_the_best_label(client: FlaskClient,
     assert np.allclose([top["score"] for top in answer["top"]], EXPECTED.max(axis=1), atol=1e-5)
 
 
-def test_a_single_sample_may_leave_out_the_batch(client: FlaskClient) -> None:
+def test_a_single_sample_may_leave_out_the_batch(client: DeviceClient) -> None:
     answer = client.post("/predict", json=ROWS[0]).json
     assert np.allclose(answer["outputs"]["scores"], EXPECTED[:1], atol=1e-5)
 
 
-def test_without_labels_there_is_no_top(tmp_path: Path) -> None:
+def test_without_labels_there_is_no_top(tmp_path: Path, connect: Connect) -> None:
     make_bundle(tmp_path / "b.edgemm", labels=None)
     registry = ModelRegistry()
     activate(registry, tmp_path / "b.edgemm")
-    assert "top" not in create_app(registry, ServingLimits()).test_client().post("/predict", json=ROWS).json
+    assert "top" not in connect(registry).post("/predict", json=ROWS).json
 
 
 @pytest.mark.parametrize(
@@ -66,34 +65,34 @@ def test_without_labels_there_is_no_top(tmp_path: Path) -> None:
         (b"[]", "found [1, 0]"),
     ],
 )  # fmt: skip
-def test_bad_input_is_400_and_says_what_was_expected(client: FlaskClient, body: bytes, message: str) -> None:
+def test_bad_input_is_400_and_says_what_was_expected(client: DeviceClient, body: bytes, message: str) -> None:
     reply = client.post("/predict", data=body)
     assert (reply.status_code, reply.headers["Content-Type"]) == (400, "application/json")
     assert message in reply.json["error"]
 
 
-def test_with_two_models_the_path_must_name_one(tmp_path: Path, registry: ModelRegistry) -> None:
+def test_with_two_models_the_path_must_name_one(tmp_path: Path, registry: ModelRegistry, connect: Connect) -> None:
     make_bundle(tmp_path / "b.edgemm", name="other", seed=5)
     activate(registry, tmp_path / "b.edgemm")
-    client = create_app(registry, ServingLimits()).test_client()
+    client = connect(registry)
     assert client.post("/predict", json=ROWS).status_code == 404
     assert "served: other, tiny" in client.post("/predict", json=ROWS).json["error"]
     expected = Dense.random(5).predict(np.array(ROWS, np.float32))
     assert np.allclose(client.post("/predict/other", json=ROWS).json["outputs"]["scores"], expected, atol=1e-5)
 
 
-def test_get_is_405_in_json(client: FlaskClient) -> None:
+def test_get_is_405_in_json(client: DeviceClient) -> None:
     reply = client.get("/predict")
     assert (reply.status_code, list(reply.json)) == (405, ["error"])
     assert "POST" in reply.headers["Allow"]
 
 
-def metrics(client: FlaskClient) -> dict[str, float]:
+def metrics(client: DeviceClient) -> dict[str, float]:
     families = text_string_to_metric_families(client.get("/metrics").text)
     return {s.name + str(sorted(s.labels.items())): s.value for family in families for s in family.samples}
 
 
-def test_metrics_count_requests_errors_and_latency(client: FlaskClient) -> None:
+def test_metrics_count_requests_errors_and_latency(client: DeviceClient) -> None:
     for _ in range(3):
         client.post("/predict", json=ROWS)
     client.post("/predict", json=[1])

@@ -17,19 +17,16 @@ import numpy as np
 import pytest
 import tritonclient.http as triton
 import tritonclient.http.aio as triton_aio
-from flask.testing import FlaskClient
 from tritonclient.utils import InferenceServerException
-from werkzeug.test import TestResponse
 
 from edgemm.errors import EngineError
-from edgemm_runtime.http.limits import ServingLimits
 from edgemm_runtime.models.registry import ModelRegistry
-from edgemm_runtime.serving.pages.app import create_app
 from edgemm_runtime.serving.server import ModelServer
+from simulators.device_client import DeviceAnswer, DeviceClient
 from simulators.models import Dense, make_bundle
 from simulators.serving import activate
 from simulators.v2_client import encode_request
-from tests.unit.runtime.conftest import LIMITS
+from tests.unit.runtime.conftest import LIMITS, Connect
 
 DENSE = Dense.random(0)
 X = np.random.default_rng(3).uniform(-1, 1, (2, 4)).astype(np.float32)
@@ -94,13 +91,13 @@ def test_tritonclient_sees_errors_as_such(server: ModelServer) -> None:
 
 
 @pytest.mark.parametrize("path", ["/v2", "/v2/"])
-def test_the_server_lists_only_the_extensions_that_are_here(client: FlaskClient, path: str) -> None:
+def test_the_server_lists_only_the_extensions_that_are_here(client: DeviceClient, path: str) -> None:
     assert client.get(path).json["extensions"] == ["binary_tensor_data", "statistics", "model_configuration"]
 
 
 @pytest.mark.parametrize("path", [INFER, "/v2/models/tiny/versions/1.0.0/infer"])
 @pytest.mark.parametrize("nested", [True, False])
-def test_json_in_json_out(client: FlaskClient, path: str, nested: bool) -> None:
+def test_json_in_json_out(client: DeviceClient, path: str, nested: bool) -> None:
     body, _ = encode_request({"x": X}, nested=nested)
     reply = client.post(path, data=body)
     assert reply.headers["Content-Type"] == "application/json"
@@ -109,14 +106,14 @@ def test_json_in_json_out(client: FlaskClient, path: str, nested: bool) -> None:
     assert np.allclose(np.reshape(output["data"], (2, 3)), DENSE.predict(X), atol=1e-5)
 
 
-def test_the_value_of_an_output_wins_over_that_of_the_request(client: FlaskClient) -> None:
+def test_the_value_of_an_output_wins_over_that_of_the_request(client: DeviceClient) -> None:
     message = {"inputs": [tensor()], "parameters": {"binary_data_output": True}}
     assert "Inference-Header-Content-Length" in client.post(INFER, json=message).headers
     message["outputs"] = [{"name": "scores", "parameters": {"binary_data": False}}]
     assert "data" in client.post(INFER, json=message).json["outputs"][0]
 
 
-def test_nan_goes_in_and_out_in_binary_and_is_null_in_json(client: FlaskClient) -> None:
+def test_nan_goes_in_and_out_in_binary_and_is_null_in_json(client: DeviceClient) -> None:
     body, length = encode_request({"x": X * np.float32(np.nan)}, binary=True)
     headers = {"Inference-Header-Content-Length": str(length)}
     reply = client.post(INFER, data=body, headers=headers)
@@ -159,7 +156,7 @@ BAD_MESSAGES = {
 }
 
 
-def check_error(reply: TestResponse, status: int, message: str) -> None:
+def check_error(reply: DeviceAnswer, status: int, message: str) -> None:
     assert reply.status_code == status
     assert reply.headers["Content-Type"] == "application/json"
     assert list(reply.json) == ["error"]
@@ -167,7 +164,7 @@ def check_error(reply: TestResponse, status: int, message: str) -> None:
 
 
 @pytest.mark.parametrize("case", BAD_MESSAGES)
-def test_a_bad_message_is_400_and_says_what_was_expected(client: FlaskClient, case: str) -> None:
+def test_a_bad_message_is_400_and_says_what_was_expected(client: DeviceClient, case: str) -> None:
     message, expected = BAD_MESSAGES[case]
     check_error(client.post(INFER, json=message), 400, expected)
 
@@ -180,7 +177,7 @@ def test_a_bad_message_is_400_and_says_what_was_expected(client: FlaskClient, ca
         b'{"inputs":[{"name":"x","shape":[1,4],"datatype":"FP32","data":[Infinity,1,2,3]}]}',
     ],
 )  # fmt: skip
-def test_a_body_that_is_not_json_of_the_protocol_is_400(client: FlaskClient, body: bytes) -> None:
+def test_a_body_that_is_not_json_of_the_protocol_is_400(client: DeviceClient, body: bytes) -> None:
     check_error(client.post(INFER, data=body), 400, "not JSON of the Open Inference Protocol")
 
 
@@ -200,7 +197,7 @@ def test_a_body_that_is_not_json_of_the_protocol_is_400(client: FlaskClient, bod
     ],
 )
 def test_binary_tensors_of_another_length_are_400(
-    client: FlaskClient, length: str | None, size: object, tail: bytes, message: str
+    client: DeviceClient, length: str | None, size: object, tail: bytes, message: str
 ) -> None:
     head = json.dumps(
         {"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP32", "parameters": {"binary_data_size": size}}]}
@@ -220,7 +217,7 @@ def test_binary_tensors_of_another_length_are_400(
     ],
 )
 def test_compressed_bodies_that_are_damaged_or_bombs(
-    client: FlaskClient, encoding: str, body: bytes, status: int, message: str
+    client: DeviceClient, encoding: str, body: bytes, status: int, message: str
 ) -> None:
     check_error(client.post(INFER, data=body, headers={"Content-Encoding": encoding}), status, message)
 
@@ -238,12 +235,12 @@ def test_compressed_bodies_that_are_damaged_or_bombs(
     ],
 )
 def test_wrong_paths_and_methods_have_the_same_form(
-    client: FlaskClient, method: str, path: str, status: int, message: str
+    client: DeviceClient, method: str, path: str, status: int, message: str
 ) -> None:
     check_error(client.open(path, method=method, data=b"{}"), status, message)
 
 
-def test_a_body_over_the_limit_is_413(client: FlaskClient) -> None:
+def test_a_body_over_the_limit_is_413(client: DeviceClient) -> None:
     check_error(client.post(INFER, data=b" " * 100_001), 413, "larger than 100,000 bytes")
 
 
@@ -316,9 +313,9 @@ def test_bytes_that_are_no_http_are_400_in_json(server: ModelServer) -> None:
     connection.close()
 
 
-def test_a_server_without_an_active_model_is_live_and_not_ready(bundle_path: Path) -> None:
+def test_a_server_without_an_active_model_is_live_and_not_ready(bundle_path: Path, connect: Connect) -> None:
     registry = ModelRegistry()
-    client = create_app(registry, ServingLimits()).test_client()
+    client = connect(registry)
     assert client.get("/v2/health/live").status_code == 200
     assert client.get("/v2/health/ready").status_code == 503
     registry.expect("tiny")
@@ -332,7 +329,7 @@ def test_a_server_without_an_active_model_is_live_and_not_ready(bundle_path: Pat
 
 
 def test_an_engine_failure_is_500_in_json_and_counted(
-    registry: ModelRegistry, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+    registry: ModelRegistry, client: DeviceClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
         raise EngineError("LiteRT failed: out of tensors")
@@ -345,7 +342,7 @@ def test_an_engine_failure_is_500_in_json_and_counted(
 
 
 def test_a_defect_of_ours_is_500_in_json_counted_and_logged(
-    registry: ModelRegistry, client: FlaskClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    registry: ModelRegistry, client: DeviceClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("edgemm_runtime.engines.litert.LiteRtSession.invoke", lambda *_: 1 / 0)
     check_error(client.post(INFER, json={"inputs": [tensor()]}), 500, "Internal Server Error")
@@ -354,11 +351,11 @@ def test_a_defect_of_ours_is_500_in_json_counted_and_logged(
     assert "ZeroDivisionError" in caplog.text
 
 
-def test_the_int8_variant_serves_the_same_signature(tmp_path: Path) -> None:
+def test_the_int8_variant_serves_the_same_signature(tmp_path: Path, connect: Connect) -> None:
     make_bundle(tmp_path / "b.edgemm")
     registry = ModelRegistry()
     activate(registry, tmp_path / "b.edgemm", variant="tflite:int8")
-    client = create_app(registry, ServingLimits()).test_client()
+    client = connect(registry)
     assert client.get("/v2/models/tiny").json["inputs"][0]["datatype"] == "FP32"
     body, _ = encode_request({"x": X})
     values = np.reshape(client.post(INFER, data=body).json["outputs"][0]["data"], (2, 3))

@@ -8,25 +8,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from flask.testing import FlaskClient
 from msgspec.structs import replace
 from PIL import Image
 
 from edgemm.bundle import open_bundle, write_bundle
 from edgemm.bundle.manifest import Preprocessing, Resize
-from edgemm_runtime.http.limits import ServingLimits
 from edgemm_runtime.models.registry import ModelRegistry
-from edgemm_runtime.serving.pages.app import create_app
+from simulators.device_client import DeviceClient
 from simulators.models import Dense
 from simulators.serving import activate
 from tests.docs.camera_model import write_colour_bundle
+from tests.unit.runtime.conftest import Connect
 
 ROWS = np.random.default_rng(3).uniform(-1, 1, (3, 4)).astype(np.float32)
 STEPS = Preprocessing(resize=Resize(width=32, height=32), scale=1 / 255)
 
 
 @pytest.fixture
-def camera(tmp_path: Path) -> FlaskClient:
+def camera(tmp_path: Path, connect: Connect) -> DeviceClient:
     """A model that tells how red, green and blue an image is."""
     write_colour_bundle(tmp_path / "plain")
     with open_bundle(tmp_path / "plain") as bundle:
@@ -34,7 +33,7 @@ def camera(tmp_path: Path) -> FlaskClient:
     write_bundle(tmp_path / "camera", replace(manifest, preprocessing={"frame": STEPS}), blobs)
     registry = ModelRegistry()
     activate(registry, tmp_path / "camera", variant="onnx:float32")
-    return create_app(registry, ServingLimits()).test_client()
+    return connect(registry)
 
 
 def png(colour: tuple[int, int, int]) -> bytes:
@@ -43,7 +42,7 @@ def png(colour: tuple[int, int, int]) -> bytes:
     return data.getvalue()
 
 
-def test_an_image_is_seen_as_it_is(camera: FlaskClient) -> None:
+def test_an_image_is_seen_as_it_is(camera: DeviceClient) -> None:
     data = png((51, 255, 102))
     bodies = [
         {"data": data, "content_type": "image/png"},
@@ -58,7 +57,7 @@ def test_an_image_is_seen_as_it_is(camera: FlaskClient) -> None:
         assert reply.json["top"][0]["label"] == "green"
 
 
-def test_an_image_that_cannot_be_one_is_400(camera: FlaskClient, client: FlaskClient) -> None:
+def test_an_image_that_cannot_be_one_is_400(camera: DeviceClient, client: DeviceClient) -> None:
     for asked, body, message in (
         (camera, {"data": b"nonsense", "content_type": "image/jpeg"}, "expected a JPEG or PNG"),
         (camera, {"json": {"b64": "!"}}, "expected base64"),
@@ -70,7 +69,7 @@ def test_an_image_that_cannot_be_one_is_400(camera: FlaskClient, client: FlaskCl
         assert message in reply.json["error"]
 
 
-def test_csv_is_a_sample_a_line(client: FlaskClient) -> None:
+def test_csv_is_a_sample_a_line(client: DeviceClient) -> None:
     text = "\n".join(",".join(str(float(value)) for value in row) for row in ROWS)
     for body in (text, f"\ufeff{text}\n\n", text.replace("\n", "\r\n")):
         reply = client.post("/predict", data=body.encode(), content_type="text/csv; charset=utf-8")
@@ -79,13 +78,13 @@ def test_csv_is_a_sample_a_line(client: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize("body", ["", "1,2,3", "1,2,3,4\n1,2", "a,b,c,d", "1,2,3,true", '"1,2,3,4', "1,2,3,null"])
-def test_csv_that_is_no_samples_is_400(client: FlaskClient, body: str) -> None:
+def test_csv_that_is_no_samples_is_400(client: DeviceClient, body: str) -> None:
     reply = client.post("/predict", data=body.encode(), content_type="text/csv")
     assert reply.status_code == 400
     assert "expected" in reply.json["error"]
 
 
-def test_the_best_classes_are_as_many_as_asked_for(client: FlaskClient) -> None:
+def test_the_best_classes_are_as_many_as_asked_for(client: DeviceClient) -> None:
     scores, names = Dense.random(0).predict(ROWS), np.array(["ant", "bee", "cat"])
     one = client.post("/predict?top=1", json=ROWS.tolist()).json["top"]
     assert [top["label"] for top in one] == names[scores.argmax(axis=1)].tolist()
@@ -96,7 +95,7 @@ def test_the_best_classes_are_as_many_as_asked_for(client: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize("count", ["0", "-1", "x", "101", "", "1e3", "99999999999999"])
-def test_a_number_of_classes_that_is_none_is_400(client: FlaskClient, count: str) -> None:
+def test_a_number_of_classes_that_is_none_is_400(client: DeviceClient, count: str) -> None:
     reply = client.post(f"/predict?top={count}", json=ROWS.tolist())
     assert reply.status_code == 400
     assert "from 1 to 100" in reply.json["error"]

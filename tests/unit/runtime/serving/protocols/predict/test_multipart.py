@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
 import subprocess
@@ -10,17 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from flask.testing import FlaskClient
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from werkzeug.datastructures import FileStorage
+from urllib3 import encode_multipart_formdata
 
 from edgemm.bundle.manifest import DType, TensorSpec
 from edgemm.errors import BadRequestError, TooLargeError
 from edgemm_runtime.serving.protocols.predict.forms import decode
 from edgemm_runtime.serving.protocols.predict.multipart import MOST_PARTS, read_parts
 from edgemm_runtime.serving.server import ModelServer
+from simulators.device_client import DeviceClient
 from simulators.models import Dense, make_manifest
 from tests.unit.runtime.serving.protocols.predict.test_forms import ROWS, camera, png
 
@@ -40,9 +39,10 @@ def disposition(name: str = "file") -> str:
 
 
 @pytest.mark.parametrize("content_type", ["image/png", "application/octet-stream", None])
-def test_an_image_of_a_form_is_seen_as_it_is(camera: FlaskClient, content_type: str | None) -> None:
-    file = FileStorage(io.BytesIO(png((51, 255, 102))), filename="cat", content_type=content_type)
-    reply = camera.post("/predict?top=1", data={"file": file}, content_type=FORM)
+def test_an_image_of_a_form_is_seen_as_it_is(camera: DeviceClient, content_type: str | None) -> None:
+    file = ("cat", png((51, 255, 102)), content_type) if content_type else ("cat", png((51, 255, 102)))
+    data, kind = encode_multipart_formdata({"file": file})
+    reply = camera.post("/predict?top=1", data=data, content_type=kind)
     assert reply.status_code == 200, reply.json
     assert np.allclose(reply.json["outputs"]["colour"], [[0.2, 1.0, 0.4]], atol=1e-3)
 
@@ -69,7 +69,7 @@ def test_curl_sends_a_file_and_a_field(server: ModelServer, tmp_path: Path, what
         ([(disposition() + f"\r\nContent-Type: {TYPE}", b"--XX--")], "another form"),
     ],
 )
-def test_forms_that_cannot_be_read_are_400(client: FlaskClient, parts: list[tuple[str, bytes]], message: str) -> None:
+def test_forms_that_cannot_be_read_are_400(client: DeviceClient, parts: list[tuple[str, bytes]], message: str) -> None:
     reply = client.post("/predict", data=form(*parts), content_type=TYPE)
     assert (reply.status_code, message in reply.json["error"]) == (400, True), reply.json
 
@@ -95,12 +95,12 @@ def test_a_model_of_several_inputs_has_a_part_for_each() -> None:
 
 
 @pytest.mark.parametrize("kind", [FORM, f"{FORM}; boundary=", f"{FORM}; boundary={'x' * 71}", f"{FORM}; boundary=é"])
-def test_a_form_without_a_boundary_is_400(client: FlaskClient, kind: str) -> None:
+def test_a_form_without_a_boundary_is_400(client: DeviceClient, kind: str) -> None:
     reply = client.post("/predict", data=form((disposition(), CSV)), content_type=kind)
     assert (reply.status_code, "boundary" in reply.json["error"]) == (400, True)
 
 
-def test_too_many_parts_and_heads_too_large_are_413(client: FlaskClient) -> None:
+def test_too_many_parts_and_heads_too_large_are_413(client: DeviceClient) -> None:
     many = form(*[(disposition(str(number)), b"1") for number in range(MOST_PARTS + 1)])
     for body in (many, form((disposition("x" * 70_000), CSV))):
         assert client.post("/predict", data=body, content_type=TYPE).status_code == 413
@@ -108,7 +108,7 @@ def test_too_many_parts_and_heads_too_large_are_413(client: FlaskClient) -> None
 
 
 @pytest.mark.parametrize("cut", range(1, 60, 7))
-def test_a_form_that_is_cut_short_is_400(client: FlaskClient, cut: int) -> None:
+def test_a_form_that_is_cut_short_is_400(client: DeviceClient, cut: int) -> None:
     whole = form((disposition(), json.dumps(ROWS.tolist()).encode()), end=b"--XX--")
     assert client.post("/predict", data=whole, content_type=TYPE).status_code == 200
     assert client.post("/predict", data=whole[:-cut], content_type=TYPE).status_code == 400

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -24,7 +22,9 @@ from edgemm_runtime.serving.protocols.tensorflow.codec import (
     encode_values,
 )
 from edgemm_runtime.serving.server import ModelServer
+from simulators.device_client import DeviceClient
 from simulators.models import Dense
+from tests.unit.runtime.conftest import Connect
 
 DENSE, X = Dense.random(0), np.random.default_rng(3).uniform(-1, 1, (2, 4)).astype(np.float32)
 MODEL = "/v1/models/tiny"
@@ -49,7 +49,7 @@ TWO = Signature(inputs=(tensor("a", -1, 2), tensor("b", -1)), outputs=(tensor("y
     ],
 )
 @pytest.mark.parametrize("path", [MODEL, f"{MODEL}/versions/1000000", f"{MODEL}/versions/0"])
-def test_every_form_of_a_request_is_answered(client: FlaskClient, path: str, body: dict[str, Any], key: str) -> None:
+def test_every_form_of_a_request_is_answered(client: DeviceClient, path: str, body: dict[str, Any], key: str) -> None:
     reply = client.post(f"{path}:predict", json=body)
     assert reply.status_code == 200, reply.json
     assert list(reply.json) == [key]
@@ -65,7 +65,7 @@ def test_the_loops_answer_what_flask_answers(registry: ModelRegistry) -> None:
             assert np.allclose(reply.json()["predictions"], DENSE.predict(X), atol=1e-5)
 
 
-def test_status_and_metadata_are_as_clients_read_them(client: FlaskClient) -> None:
+def test_status_and_metadata_are_as_clients_read_them(client: DeviceClient) -> None:
     for path in (MODEL, f"{MODEL}/versions/1000000"):
         answer = client.get(path).json
         assert answer["model_version_status"][0]["version"] == "1000000"
@@ -88,7 +88,7 @@ def test_status_and_metadata_are_as_clients_read_them(client: FlaskClient) -> No
         ("get", f"{MODEL}/versions/7/metadata", 404),
     ],
 )
-def test_what_is_not_here_is_404_in_json(client: FlaskClient, method: str, path: str, status: int) -> None:
+def test_what_is_not_here_is_404_in_json(client: DeviceClient, method: str, path: str, status: int) -> None:
     reply = getattr(client, method)(path, **({"json": {"instances": X.tolist()}} if method == "post" else {}))
     assert (reply.status_code, list(reply.json)) == (status, ["error"])
 
@@ -109,7 +109,7 @@ ASKED, DESCRIBED = {"POST", "OPTIONS"}, {"GET", "HEAD", "OPTIONS"}
         (f"{MODEL}/versions/1000000/metadata", DESCRIBED),
     ],
 )
-def test_allow_names_what_a_path_takes_and_nothing_else(client: FlaskClient, path: str, allowed: set[str]) -> None:
+def test_allow_names_what_a_path_takes_and_nothing_else(client: DeviceClient, path: str, allowed: set[str]) -> None:
     replies = {method: client.open(path, method=method) for method in ("OPTIONS", "PUT", "POST", "GET", "HEAD")}
     assert replies["OPTIONS"].status_code == 200
     refused = {method: reply for method, reply in replies.items() if method not in allowed}
@@ -118,13 +118,10 @@ def test_allow_names_what_a_path_takes_and_nothing_else(client: FlaskClient, pat
         assert set(reply.headers["Allow"].split(", ")) == allowed
 
 
-def test_a_model_that_is_still_to_come_is_loading(tmp_path: Path) -> None:
-    from edgemm_runtime.http.limits import ServingLimits
-    from edgemm_runtime.serving.pages.app import create_app
-
+def test_a_model_that_is_still_to_come_is_loading(connect: Connect) -> None:
     registry = ModelRegistry()
     registry.expect("tiny")
-    reply = create_app(registry, ServingLimits()).test_client().get(MODEL)
+    reply = connect(registry).get(MODEL)
     assert reply.status_code == 503
     assert reply.json["model_version_status"][0]["state"] == "LOADING"
 
@@ -145,7 +142,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_what_cannot_be_read_is_400_with_what_was_expected(client: FlaskClient, case: str) -> None:
+def test_what_cannot_be_read_is_400_with_what_was_expected(client: DeviceClient, case: str) -> None:
     reply = client.post(f"{MODEL}:predict", json=BAD[case])
     assert reply.status_code == 400
     assert "expected" in reply.json["error"]
@@ -202,12 +199,12 @@ def test_whatever_comes_is_read_or_refused(body: bytes, verb: Verb, signature: S
 
 
 @pytest.mark.parametrize("rest", ["tiny/versions/%0A1", "%0A", "tiny%0A/metadata", "%0A:predict"])
-def test_a_line_end_in_a_path_is_no_model(client: FlaskClient, rest: str) -> None:
+def test_a_line_end_in_a_path_is_no_model(client: DeviceClient, rest: str) -> None:
     for method in ("GET", "POST"):
         assert client.open(f"/v1/models/{rest}", method=method).status_code in {404, 405}
 
 
 @pytest.mark.timeout(10)
 @pytest.mark.parametrize("path", ["a" + ":" * 60_000 + "/", "a" + "/:" * 30_000 + "/", ":" * 60_000])
-def test_a_path_of_colons_holds_nobody_up(client: FlaskClient, path: str) -> None:
+def test_a_path_of_colons_holds_nobody_up(client: DeviceClient, path: str) -> None:
     assert client.get(f"/v1/models/{path}").status_code in {404, 405}

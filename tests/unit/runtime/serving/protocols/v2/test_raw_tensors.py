@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import tritonclient.http as triton
-from flask.testing import FlaskClient
 from tritonclient.utils import InferenceServerException
 
 from edgemm_runtime.engines.interpreter import Interpreter
 from edgemm_runtime.http.limits import ServingLimits
 from edgemm_runtime.models.registry import ModelRegistry
-from edgemm_runtime.serving.pages.app import create_app
 from edgemm_runtime.serving.server import ModelServer
+from simulators.device_client import DeviceClient
 from simulators.models import Dense, make_bundle, model_file
 from simulators.serving import activate
 from simulators.waiting import eventually
@@ -57,8 +56,9 @@ def server(registry: ModelRegistry) -> Iterator[ModelServer]:
 
 
 @pytest.fixture
-def client(registry: ModelRegistry) -> FlaskClient:
-    return create_app(registry, ServingLimits()).test_client()
+def client(server: ModelServer) -> Iterator[DeviceClient]:
+    with DeviceClient(server.address) as client:
+        yield client
 
 
 def tensor(values: np.ndarray, datatype: str) -> dict[str, Any]:
@@ -98,7 +98,7 @@ def test_raw_and_real_requests_side_by_side_get_each_their_own(server: ModelServ
             assert np.array_equal((steps * about["scale"]).astype(np.float32), plain)
 
 
-def test_the_parameter_of_an_output_wins_over_that_of_the_request(client: FlaskClient) -> None:
+def test_the_parameter_of_an_output_wins_over_that_of_the_request(client: DeviceClient) -> None:
     for of_request, of_output, datatype in ((True, False, "FP32"), (False, True, "INT8"), (None, True, "INT8")):
         message: dict[str, Any] = {
             "inputs": [tensor(CODES, "INT8")],
@@ -110,7 +110,7 @@ def test_the_parameter_of_an_output_wins_over_that_of_the_request(client: FlaskC
         assert (reply.status_code, reply.json["outputs"][0]["datatype"]) == (200, datatype)
 
 
-def test_metadata_tell_how_codes_and_numbers_go_together(client: FlaskClient) -> None:
+def test_metadata_tell_how_codes_and_numbers_go_together(client: DeviceClient) -> None:
     about = client.get("/v2/models/tiny").json
     [into], [out] = about["inputs"], about["outputs"]
     assert (into["datatype"], out["datatype"]) == ("FP32", "FP32")
@@ -131,13 +131,13 @@ def test_metadata_tell_how_codes_and_numbers_go_together(client: FlaskClient) ->
         ({"shape": [3, 5]}, "expected shape"),
     ],
 )
-def test_codes_that_are_none_are_refused(client: FlaskClient, changes: dict[str, Any], message: str) -> None:
+def test_codes_that_are_none_are_refused(client: DeviceClient, changes: dict[str, Any], message: str) -> None:
     reply = client.post(INFER, json={"inputs": [tensor(CODES, "INT8") | changes]})
     assert (reply.status_code, message in reply.json["error"]) == (400, True), reply.json
 
 
 @pytest.mark.parametrize("raw", [1, "true", None, {}])
-def test_raw_is_true_or_false(client: FlaskClient, raw: object) -> None:
+def test_raw_is_true_or_false(client: DeviceClient, raw: object) -> None:
     of_output = {"outputs": [{"name": "scores", "parameters": {"raw": raw}}]}
     for message in (of_output, {"parameters": {"raw_output": raw}}):
         reply = client.post(INFER, json={"inputs": [tensor(CODES, "INT8")], **message})

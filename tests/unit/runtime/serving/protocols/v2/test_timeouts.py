@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 import tritonclient.http as triton
-from flask.testing import FlaskClient
 from tritonclient.utils import InferenceServerException
 
 from edgemm_runtime.engines.interface import Array, Arrays
@@ -22,6 +21,7 @@ from edgemm_runtime.http.deadlines import Deadlines
 from edgemm_runtime.http.limits import ServingLimits
 from edgemm_runtime.models.registry import ModelRegistry
 from edgemm_runtime.serving.server import ModelServer
+from simulators.device_client import DeviceClient
 from simulators.waiting import eventually
 
 SHORT_US, LONG_US = 50_000, 50_000_000
@@ -136,7 +136,7 @@ def test_in_time_and_without_a_timeout_requests_are_answered(server: ModelServer
 
 
 @pytest.mark.parametrize("timeout", [-1, 1.5, "1", True, [1], {}, 2**64])
-def test_what_is_no_number_of_microseconds_is_refused(client: FlaskClient, timeout: Any) -> None:
+def test_what_is_no_number_of_microseconds_is_refused(client: DeviceClient, timeout: Any) -> None:
     message = {
         "inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP32", "data": ROW}],
         "parameters": {"timeout": timeout},

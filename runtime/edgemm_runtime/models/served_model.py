@@ -1,0 +1,114 @@
+"""One served model under its name: it predicts, counts what it predicts, and shows it to a shadow.
+
+Alone or in a batch, a request is counted in one place (`_count`), and shown to the shadow in one (`_answered`). What a
+client got wrong is not counted: it is no fault of the model.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+
+from edgemm.bundle.manifest import Manifest, Variant
+from edgemm.errors import BadRequestError, EngineError, UncomputableSizeError
+from edgemm_runtime.engines.interface import Array, Arrays
+from edgemm_runtime.engines.stored_integers import StoredForm
+from edgemm_runtime.identity import ServedKey
+from edgemm_runtime.model import Model
+from edgemm_runtime.models.counters import Counters
+from edgemm_runtime.shadow.shadow import Shadow
+
+_log = logging.getLogger(__name__)
+_WEIGHT = 0.05
+
+
+class ServedModel:
+    """One active model under its name, with its counters; what asks `model` directly is not counted.
+
+    `shadow`, where there is one, is shown every request that was answered.
+    """
+
+    def __init__(self, name: str, model: Model, counters: Counters) -> None:
+        self.name, self.model, self._counters = name, model, counters
+        self._run = model.loaded.run
+        self.usual_s = model.usual_s
+        """How long requests take lately, in the model: a moving mean that begins with a golden sample's time."""
+        self.shadow: Shadow | None = None
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the bundle is."""
+        return self.model.manifest
+
+    @property
+    def variant(self) -> Variant:
+        """What runs."""
+        return self.model.variant
+
+    @property
+    def key(self) -> ServedKey:
+        """What its counters are kept by."""
+        return self._counters.key
+
+    @property
+    def together(self) -> bool:
+        """Whether `predict_together` may answer."""
+        return self.model.loaded.together
+
+    def predict(self, inputs: Arrays, *, form: StoredForm | None = None) -> dict[str, Array]:
+        """Return all outputs, of arrays in the signature's dtypes and shapes; counts the request.
+
+        The tensors of `form` are the file's own integers; such a request is not shown to a shadow, which has others.
+
+        Raises:
+            BadRequestError: a name, dtype or shape is not the signature's.
+            EngineError: the engine failed.
+        """
+        begun_s = time.perf_counter()
+        try:
+            outputs = (self._run if form is None else self.model.loaded.as_stored(form).run)(inputs)
+        except BadRequestError as err:
+            if isinstance(err, UncomputableSizeError):
+                self._counters.add_uncomputable()
+            raise
+        except BaseException as err:
+            self._count(time.perf_counter() - begun_s, failed=True)
+            if isinstance(err, EngineError | MemoryError):
+                raise EngineError(f"model {self.name} failed: {str(err) or 'out of memory'}") from err
+            raise
+        self._answered((inputs,), (outputs,), begun_s=begun_s, shown=form is None)
+        return outputs
+
+    def predict_together(self, requests: Sequence[Arrays]) -> list[dict[str, Array]] | None:
+        """Answer requests as one batch and count each; None where that cannot be done, and nothing is counted."""
+        begun_s = time.perf_counter()
+        answers = self.model.loaded.run_together(requests)
+        if answers is not None:
+            self._answered(requests, answers, begun_s=begun_s)
+        return answers
+
+    def overdue(self, now_s: float) -> list[int]:
+        """Return the threads in which the model hangs; `now_s` is monotonic."""
+        return self.model.loaded.overdue(now_s)
+
+    def give_up(self, thread: int, *, waited_s: float) -> None:
+        """Count a hang, and do without what it holds of the model."""
+        self.model.loaded.give_up(thread)
+        self._counters.add_hang(waited_s)
+        _log.error("inference hangs model=%s version=%s variant=%s", self.name, self.key.version, self.key.variant)
+
+    def _answered(
+        self, requests: Sequence[Arrays], answers: Sequence[Arrays], *, begun_s: float, shown: bool = True
+    ) -> None:
+        """Count requests that were answered by one inference, and show them to the shadow."""
+        self._count(time.perf_counter() - begun_s, requests=len(requests))
+        if shown and (shadow := self.shadow) is not None:
+            for inputs, outputs in zip(requests, answers, strict=True):
+                shadow.offer(self._counters.key, inputs, outputs)
+
+    def _count(self, took_s: float, *, requests: int = 1, failed: bool = False) -> None:
+        """Count the requests of one inference; each waited for all of it, and has its share in how long one takes."""
+        self.usual_s += (took_s / requests - self.usual_s) * _WEIGHT
+        for _ in range(requests):
+            self._counters.add(took_s, failed=failed)

@@ -1,0 +1,70 @@
+"""The endpoint of inference in the Open Inference Protocol v2: `POST /v2/models/NAME[/versions/VERSION]/infer`."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from edgemm_runtime.engines.interface import Arrays
+from edgemm_runtime.http.bodies import plain_body
+from edgemm_runtime.http.exchange import Reply, Request
+from edgemm_runtime.http.limits import ServingLimits
+from edgemm_runtime.models.feedback import predicted
+from edgemm_runtime.models.registry import ModelRegistry
+from edgemm_runtime.models.served_model import ServedModel
+from edgemm_runtime.serving.protocols.endpoints import Question
+from edgemm_runtime.serving.protocols.v2 import codec as v2_codec
+from edgemm_runtime.serving.protocols.v2 import messages
+from edgemm_runtime.serving.protocols.v2.raw_tensors import RawTensors
+
+_BINARY = "application/octet-stream"
+_HEADER_LENGTH = messages.HEADER_LENGTH.lower()
+
+
+class InferEndpoint:
+    """One model, in one version or whichever is served; see `Endpoint`."""
+
+    timed = True
+
+    def __init__(self, models: ModelRegistry, limits: ServingLimits, name: str, version: str | None = None) -> None:
+        self._models, self._max_bytes = models, limits.max_body_bytes
+        self._name, self._version = name, version
+        self._codec: tuple[object, v2_codec.Codec] | None = None
+
+    def usual_s(self) -> float:
+        """Return how long the model takes lately; see `Endpoint`."""
+        return self._models.usual_s(self._name)
+
+    def together(self) -> bool:
+        """Tell whether requests may be answered as one batch; see `Endpoint`."""
+        return self._models.together(self._name)
+
+    def read(self, request: Request) -> Question:
+        """Read a request; see `Endpoint`."""
+        served = self._models.get(self._name, version=self._version)
+        codec = self._codec_of(served)
+        decoded = codec.decode(
+            plain_body(request, max_bytes=self._max_bytes), header_length=request.head.headers.get(_HEADER_LENGTH)
+        )
+        return Question(served, decoded.inputs, partial(self._reply, served, codec, decoded), decoded.form)
+
+    def _reply(
+        self, served: ServedModel, codec: v2_codec.Codec, decoded: messages.InferRequest, outputs: Arrays
+    ) -> Reply:
+        if decoded.id:
+            prediction = predicted(served.key, outputs, served.manifest.labels)
+            if prediction is not None:
+                self._models.feedback.remember(decoded.id, prediction)
+        data, header_length = codec.encode(decoded, outputs)
+        if header_length is None:
+            return Reply(200, data)
+        return Reply(200, data, _BINARY, ((messages.HEADER_LENGTH, str(header_length)),))
+
+    def _codec_of(self, served: ServedModel) -> v2_codec.Codec:
+        """Return the codec of what is served now; that of what was is forgotten, and with it no model is held."""
+        known = self._codec
+        if known is not None and known[0] is served.key:
+            return known[1]
+        raw = RawTensors(served.variant, served.manifest.signature, messages.DATATYPES)
+        codec = v2_codec.Codec(served.manifest.signature, name=self._name, version=served.manifest.version, raw=raw)
+        self._codec = (served.key, codec)
+        return codec
