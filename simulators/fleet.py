@@ -147,12 +147,12 @@ class SimulatedFleet:
         self._secrets[token.secret.hex()] = None
         return str(token)
 
-    def publish(self, path: Path, *, minimum: str = "0.0.0") -> Manifest:
+    def publish(self, path: Path, *, minimum: str = "0.0.0", custom: dict[str, object] | None = None) -> Manifest:
         """Publish a bundle file."""
         with open_bundle(path) as bundle:
             self.http.blobs.update({digest: bundle.read(digest) for digest in bundle.manifest.blobs})
             manifest = bundle.manifest
-        self.tuf.publish(manifest, minimum=minimum)
+        self.tuf.publish(manifest, minimum=minimum, custom=custom)
         self.manifests[manifest.name, manifest.version] = manifest
         return manifest
 

@@ -36,8 +36,11 @@ class TufInMemory:
         self._timestamp: Metadata[Timestamp] | None = None
         self._advance({"targets": self._put("targets", self._targets)})
 
-    def publish(self, manifest: Manifest, *, minimum: str = "0.0.0") -> None:
-        """Make a manifest a target, with `minimum` as the signed minimum version of all the model's versions."""
+    def publish(self, manifest: Manifest, *, minimum: str = "0.0.0", custom: dict[str, object] | None = None) -> None:
+        """Make a manifest a target, with `minimum` as the signed minimum version of all the model's versions.
+
+        `custom` is what else is signed beside them, by a later publisher.
+        """
         changed: dict[str, int] = {}
         role = roles.role_name(manifest.name)
         if manifest.name not in self._models:
@@ -59,7 +62,7 @@ class TufInMemory:
         path, data = roles.target_path(manifest.name, manifest.version), manifest.encode()
         model.signed.targets[path] = TargetFile.from_data(path, data, ["sha256"])
         for target in model.signed.targets.values():
-            target.unrecognized_fields["custom"] = {"minimum_version": minimum}
+            target.unrecognized_fields["custom"] = {"minimum_version": minimum, **(custom or {})}
         model.sign(self._publisher)
         self._put_target(path, data)
         changed[role] = self._put(role, model)

@@ -9,7 +9,8 @@
     │   ├── DamagedBundleError      empty, cut short, flipped or not a bundle at all
     │   │   └── DigestMismatchError a blob is not the one that the manifest names
     │   ├── BundleLimitError        larger than a reader accepts
-    │   └── NewerFormatError        written by a later major version
+    │   ├── NewerFormatError        written by a later major version
+    │   └── UnsupportedError        restricted in a way that is not known here
     ├── ConversionError             a source model could not be turned into a bundle
     │   ├── ParityError             … because the converted outputs are wrong
     │   └── AccuracyError           … because a variant loses more of a metric than it may
@@ -96,6 +97,10 @@ class NewerFormatError(BundleError):
     def __init__(self, path: str, *, what: str, found: str, supported: str) -> None:
         super().__init__(f"{path}: {what} {found} is newer than {supported}, which this edgemm reads: upgrade edgemm")
         self.path, self.found, self.supported = path, found, supported
+
+
+class UnsupportedError(BundleError):
+    """A published version is restricted in a way that this edgemm does not know."""
 
 
 class ConversionError(EdgemmError):

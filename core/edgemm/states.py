@@ -8,12 +8,13 @@ a device that comes back in a state may enter the same state again.
 
 from __future__ import annotations
 
-from enum import StrEnum
 from types import MappingProxyType
 
+from edgemm.open_enum import OpenEnum
 
-class UpdateState(StrEnum):
-    """Where a device stands with one model."""
+
+class UpdateState(OpenEnum):
+    """Where a device stands with one model. A later version may have a state more: it is shown, and nothing is done."""
 
     IDLE = "idle"
     ACCEPTED = "accepted"
@@ -58,12 +59,12 @@ FOLLOWS = MappingProxyType(
 
 
 def may_follow(before: UpdateState, after: UpdateState) -> bool:
-    """Tell whether a device in state `before` may report `after` next."""
-    return before is after or after in FOLLOWS[before]
+    """Tell whether a device in state `before` may report `after` next; of a state not known here, all may be true."""
+    return before == after or not before.known or not after.known or after in FOLLOWS[before]
 
 
-class RolloutState(StrEnum):
-    """Where a rollout stands."""
+class RolloutState(OpenEnum):
+    """Where a rollout stands. A later version may have a state more: it is shown, and nothing is done."""
 
     DRAFT = "draft"
     READY = "ready"

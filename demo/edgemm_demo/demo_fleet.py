@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from edgemm.reasons import Reason
 from edgemm.states import RolloutState
 from edgemm_demo.narration import Narrator
 from edgemm_demo.processes import Processes, edgemm, free_port
@@ -131,7 +132,7 @@ class DemoFleet:
                 heard = [e.event for e in client.events(summary.device.id) if e.event.digest == digest]
                 if heard or any(model.digest == digest for model in desired.models):
                     touched.append(summary.device.name)
-                refusals += [e.detail for e in heard if e.cause == "selftest_failed"][:1]
+                refusals += [e.detail for e in heard if e.cause == Reason.SELFTEST_FAILED][:1]
         return touched, refusals
 
     def wait_for(self, what: str, probe: Callable[[], Any]) -> Any:

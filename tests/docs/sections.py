@@ -13,12 +13,14 @@ from tests.docs.structs import rows
 
 
 def structs(module: ModuleType) -> list[type[Struct]]:
-    """Return the public Structs that a module defines and that have fields."""
+    """Return the public Structs that a module, or a package with its modules, defines and that have fields."""
     found = [kind for kind in vars(module).values() if isinstance(kind, type) and issubclass(kind, Struct)]
     return [
         kind
         for kind in found
-        if kind.__module__ == module.__name__ and not kind.__name__.startswith("_") and kind.__struct_fields__
+        if f"{kind.__module__}.".startswith(f"{module.__name__}.")
+        and not kind.__name__.startswith("_")
+        and kind.__struct_fields__
     ]
 
 

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from edgemm import messages, topics
-from edgemm.messages import MAX_CONTROL_BYTES, MAX_TELEMETRY_BYTES, ShadowPhase, Stream
+from edgemm.messages import MAX_CONTROL_BYTES, MAX_TELEMETRY_BYTES, ShadowPhase, Stream, VariantPolicy
 from edgemm.states import UpdateState
 from edgemm.topics import Channel
 from edgemm.trust import enrolment
@@ -27,7 +27,7 @@ def test_every_field_of_every_message_is_described(kind):
     check_struct(PAGE, kind)
 
 
-@pytest.mark.parametrize("kind", [UpdateState, ShadowPhase, Stream], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", [UpdateState, ShadowPhase, Stream, VariantPolicy], ids=lambda kind: kind.__name__)
 def test_every_value_is_listed(kind):
     check_enum(PAGE, kind)
 

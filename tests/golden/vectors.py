@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tests.golden import state, trust, wire
+from tests.golden import later, state, trust, wire
 
-VECTORS = [*wire.VECTORS, *trust.VECTORS, *state.VECTORS]
+VECTORS = [*wire.VECTORS, *trust.VECTORS, *state.VECTORS, *later.VECTORS]
 
 
 def main() -> None:

@@ -7,7 +7,17 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 
 from edgemm.bundle.manifest import Digest, ModelName, VersionText
-from edgemm.messages import Desired, DesiredShadow, ModelConfig, Reported, ReportedModel, ReportedShadow, Short
+from edgemm.messages import (
+    Desired,
+    DesiredShadow,
+    ModelConfig,
+    Reported,
+    ReportedModel,
+    ReportedShadow,
+    Short,
+    VariantPolicy,
+    Variants,
+)
 from edgemm.trust.enrolment import Labels
 from edgemm_fleet.api.telemetry import ShadowWindow, TelemetryWindow
 from edgemm_fleet.records.progress import Rollout
@@ -21,7 +31,7 @@ from edgemm_fleet.records.records import (
     Role,
     VersionRecord,
 )
-from edgemm_fleet.records.rollout_plan import DeadlineSeconds, Group, RolloutPlan, Selector
+from edgemm_fleet.records.rollout_plan import TOLERATED_REJECTIONS, DeadlineSeconds, Group, RolloutPlan, Selector
 
 DEFAULT_GROUPS = (Group(count=1), Group(percent=10), Group(percent=100))
 """A canary of one device, then a tenth, then everybody."""
@@ -100,6 +110,10 @@ class PersonRequest(RequestBody, frozen=True):
     person: PersonName
     role: Role
     ttl_s: TtlSeconds = 365 * DAY_S
+
+    def __post_init__(self) -> None:
+        if not self.role.known:
+            raise ValueError(f"role {self.role!s:.40}: expected one of {', '.join(Role)}")
 
 
 class CreatedPerson(Struct, frozen=True, kw_only=True):
@@ -190,6 +204,11 @@ class RolloutDetail(Struct, frozen=True, kw_only=True):
     groups: tuple[dict[str, int], ...]
 
 
+def given_variants(asked: Literal["auto"] | tuple[str, ...]) -> Variants:
+    """Return what a request says of variants as a device is told it."""
+    return VariantPolicy.AUTO if asked == "auto" else asked
+
+
 class RolloutRequest(RequestBody, frozen=True):
     """A rollout to draft; fields as in `RolloutPlan`, whose digest is the published version's."""
 
@@ -199,7 +218,7 @@ class RolloutRequest(RequestBody, frozen=True):
     selector: Selector = Selector()
     variants: Literal["auto"] | Annotated[tuple[Short, ...], Meta(min_length=1, max_length=32)] = "auto"
     config: ModelConfig = ModelConfig()
-    tolerated_rejections: Annotated[tuple[Short, ...], Meta(max_length=32)] = ("no_engine", "no_space")
+    tolerated_rejections: Annotated[tuple[Short, ...], Meta(max_length=32)] = TOLERATED_REJECTIONS
     activation_deadline_s: DeadlineSeconds | None = None
     supersedes: Short | None = None
 
@@ -209,7 +228,8 @@ class RolloutRequest(RequestBody, frozen=True):
         Raises:
             ValueError: it contradicts itself.
         """
-        return RolloutPlan(digest=digest, **{name: getattr(self, name) for name in self.__struct_fields__})
+        asked = {name: getattr(self, name) for name in self.__struct_fields__}
+        return RolloutPlan(digest=digest, **asked | {"variants": given_variants(self.variants)})
 
 
 class PreviewGroup(Struct, frozen=True, kw_only=True):

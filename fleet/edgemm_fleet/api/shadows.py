@@ -12,6 +12,7 @@ from edgemm_fleet.api.messages import (
     ShadowBeside,
     ShadowChange,
     ShadowRequest,
+    given_variants,
 )
 from edgemm_fleet.api.rights import Right
 from edgemm_fleet.api.routes import Call, Route
@@ -27,7 +28,7 @@ def set_shadow(state: FleetState, call: Call[ShadowRequest, Nothing]) -> ShadowC
         model,
         asked.version,
         share=asked.share,
-        variants=asked.variants,
+        variants=given_variants(asked.variants),
         selector=asked.selector,
         actor=call.caller.actor,
         now=call.now,

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-
 from msgspec import Struct
 
 from edgemm.messages import DesiredModel
+from edgemm.open_enum import OpenEnum
 from edgemm.states import UpdateState
 
 
-class MemberState(StrEnum):
+class MemberState(OpenEnum):
     """Where a device stands in a rollout."""
 
     PENDING = "pending"

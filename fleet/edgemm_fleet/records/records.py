@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
 from msgspec import Struct
 
 from edgemm.messages import Action, Desired, Event, Reported, Telemetry
+from edgemm.open_enum import OpenEnum
 
 Item = TypeVar("Item")
 
@@ -19,8 +19,8 @@ class Page(Struct, Generic[Item], frozen=True, kw_only=True):
     next: str | None = None
 
 
-class Role(StrEnum):
-    """What a person may do; each role's rights are the API's business."""
+class Role(OpenEnum):
+    """What a person may do; each role's rights are the API's business. One that is not known here grants nothing."""
 
     ADMIN = "admin"
     OPERATOR = "operator"

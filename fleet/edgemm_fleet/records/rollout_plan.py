@@ -2,21 +2,28 @@
 
     Plan(model="digits", version="1.1.0", digest=…, groups=(Group(count=1), Group(percent=10), Group(percent=100)))
 
-Plans are values; a plan that contradicts itself cannot be made. They are stored and travel over HTTP as JSON.
+Plans are values; a plan that contradicts itself cannot be made. They are stored and travel over HTTP as JSON. A later
+manager names in `requires` what an earlier one must not ignore, such as a gate or a window: a rollout whose plan needs
+what is not known here does not start, and one that runs halts.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
+from edgemm import requirements
 from edgemm.bundle.manifest import Digest, ModelName, VersionText
-from edgemm.messages import ModelConfig, Ratio, Seconds, Short
+from edgemm.messages import ModelConfig, Ratio, Seconds, Short, VariantPolicy, unknown_items
+from edgemm.reasons import Reason
+from edgemm.requirements import RequiredNames
 from edgemm.topics import DeviceId
 
+TOLERATED_REJECTIONS: tuple[str, ...] = (Reason.NO_ENGINE.value, Reason.NO_SPACE.value)
+"""What excuses a device by default."""
 DeadlineSeconds = Annotated[float, Meta(gt=0, le=366 * 86400)]
 
 
@@ -94,11 +101,12 @@ class RolloutPlan(Struct, frozen=True, kw_only=True):
     digest: Digest
     groups: Annotated[tuple[Group, ...], Meta(min_length=1, max_length=64)]
     selector: Selector = Selector()
-    variants: Literal["auto"] | Annotated[tuple[Short, ...], Meta(min_length=1, max_length=32)] = "auto"
+    variants: VariantPolicy | Annotated[tuple[Short, ...], Meta(min_length=1, max_length=32)] = VariantPolicy.AUTO
     config: ModelConfig = ModelConfig()
-    tolerated_rejections: tuple[Short, ...] = ("no_engine", "no_space")
+    tolerated_rejections: tuple[Short, ...] = TOLERATED_REJECTIONS
     activation_deadline_s: DeadlineSeconds | None = None
     supersedes: Short | None = None
+    requires: RequiredNames | UnsetType = UNSET
 
     def __post_init__(self) -> None:
         longest = self.config.probation.max_duration_s
@@ -107,6 +115,11 @@ class RolloutPlan(Struct, frozen=True, kw_only=True):
                 f"activation_deadline_s is {self.activation_deadline_s:g}: it must be longer than the longest "
                 f"probation, {longest:g} s"
             )
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """What restricts this rollout and is not known here."""
+        return (*requirements.unknown(self.requires), *unknown_items(self.config.requires, self.variants))
 
     @property
     def activation_s(self) -> float:

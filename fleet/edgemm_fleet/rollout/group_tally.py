@@ -40,7 +40,7 @@ class GroupTally:
     committed: int = 0
     failed: int = 0
     excused: int = 0
-    """Excused after they reported."""
+    """Excused after they reported, or in a state that is not known here."""
     reverting: int = 0
 
     @property
@@ -82,6 +82,6 @@ def _add_up(rows: list[tuple[MemberState, bool, int]]) -> GroupTally:
         unfinished=total(*UNFINISHED),
         committed=total(MemberState.COMMITTED),
         failed=total(MemberState.FAILED),
-        excused=total(MemberState.EXCUSED, only_reported=True),
+        excused=total(MemberState.EXCUSED, *(state for state, _, _ in rows if not state.known), only_reported=True),
         reverting=total(MemberState.REVERTING),
     )

@@ -1,7 +1,8 @@
 """The judgement of one member of a rollout, by its device's newest report or by its silence.
 
 Only the newest report of a device is judged (the store drops older ones), so that any order, loss and repetition of
-reports ends in the same state. Time and report are arguments; nothing here reads a clock or a store.
+reports ends in the same state. Time and report are arguments; nothing here reads a clock or a store. A state of a
+device that is not known here is neither a success nor an end; a member whose own state is not known is left alone.
 """
 
 from __future__ import annotations
@@ -9,17 +10,14 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from edgemm.messages import Reported, ReportedModel
+from edgemm.reasons import Reason
 from edgemm.states import BEFORE_ACTIVATION, UpdateState
 from edgemm_fleet.records.members import Member, MemberState
 from edgemm_fleet.records.rollout_plan import RolloutPlan
 
-UNREACHED = "unreached"
-DEADLINE = "deadline"
-SILENT = "silent"
-REMOVED = "removed"
-_FLEETS_DOING = frozenset({"superseded", "stopped"})
+_FLEETS_DOING = frozenset({Reason.SUPERSEDED, Reason.STOPPED})
 """Reasons of an end in probation that the fleet itself gave, by wanting something else."""
-_OVERDUE = frozenset({UNREACHED, DEADLINE, SILENT})
+_OVERDUE = frozenset({Reason.UNREACHED, Reason.DEADLINE, Reason.SILENT})
 
 _M, _U = MemberState, UpdateState
 _ENDED_UNDECIDED = frozenset({_M.TIMED_OUT, _M.WITHDRAWN})
@@ -42,7 +40,7 @@ def judge(member: Member, reported: Reported, *, plan: RolloutPlan, now: float) 
     state, update_state = _seen(member, entry, plan)
     if (late or member.state in _ENDED_UNDECIDED) and state in {_M.REACHED, _M.EXCUSED}:
         return member  # an unfinished member has a deadline, and this one's has passed
-    if state is member.state and update_state is member.update_state:
+    if state is member.state and update_state == member.update_state:
         return member
     unsuccessful = entry if state in {_M.FAILED, _M.EXCUSED} else None
     return replace(
@@ -61,16 +59,16 @@ def overdue(member: Member, *, now: float) -> Member:
     if member.deadline_at is None or member.deadline_at > now:
         return member
     state, reason = {
-        _M.PENDING: (_M.TIMED_OUT, UNREACHED),
-        _M.REACHED: (_M.FAILED, DEADLINE),
-        _M.ACTIVATING: (_M.FAILED, SILENT),
-    }.get(member.state, (member.state, UNREACHED))
+        _M.PENDING: (_M.TIMED_OUT, Reason.UNREACHED),
+        _M.REACHED: (_M.FAILED, Reason.DEADLINE),
+        _M.ACTIVATING: (_M.FAILED, Reason.SILENT),
+    }.get(member.state, (member.state, Reason.UNREACHED))
     return replace(member, state=state, reason=reason, detail=None, changed_at=now, deadline_at=None)
 
 
-def excused(member: Member, *, reason: str, now: float) -> Member:
+def excused(member: Member, *, reason: Reason, detail: str | None = None, now: float) -> Member:
     """Return the member as one that counts neither way, such as a device that was removed from the fleet."""
-    return replace(member, state=_M.EXCUSED, reason=reason, detail=None, changed_at=now, deadline_at=None)
+    return replace(member, state=_M.EXCUSED, reason=reason, detail=detail, changed_at=now, deadline_at=None)
 
 
 def gave_up(member: Member) -> bool:
@@ -79,7 +77,7 @@ def gave_up(member: Member) -> bool:
     One that went silent while it was activating may still commit: it finishes and reports, or fails when it is back.
     A download that was too slow has failed, and would go on.
     """
-    return member.state in {_M.FAILED, _M.EXCUSED} and member.reason != SILENT
+    return member.state in {_M.FAILED, _M.EXCUSED} and member.reason != Reason.SILENT
 
 
 def _seen(member: Member, entry: ReportedModel | None, plan: RolloutPlan) -> tuple[MemberState, UpdateState]:
@@ -89,6 +87,8 @@ def _seen(member: Member, entry: ReportedModel | None, plan: RolloutPlan) -> tup
     if (entry.digest, entry.attempt) != (plan.digest, member.attempt):
         runs_it = entry.active_digest == plan.digest
         return (_M.COMMITTED, _U.COMMITTED) if runs_it else (_M.REACHED, _U.IDLE)
+    if not entry.state.known:
+        return (_M.ACTIVATING if member.state is _M.ACTIVATING else _M.REACHED), entry.state
     return _stage(entry, plan), entry.state
 
 

@@ -18,7 +18,10 @@ from enum import Enum
 
 from msgspec.structs import replace
 
+from edgemm import __version__
 from edgemm.errors import ConflictError
+from edgemm.reasons import Reason
+from edgemm.requirements import refusal
 from edgemm.states import ROLLOUT_FOLLOWS, RolloutState
 from edgemm_fleet.records.progress import GroupProgress, Rollout
 from edgemm_fleet.records.rollout_plan import RolloutPlan
@@ -50,8 +53,14 @@ class Decision:
 
 
 def decide(rollout: Rollout, tallies: Mapping[int, GroupTally], *, now: float) -> Decision | None:
-    """Return the next step of a rollout, or None when there is nothing to do now."""
+    """Return the next step of a rollout, or None when there is nothing to do now.
+
+    One whose plan needs what is not known here halts; in a state that is not known here nothing is done at all.
+    """
     match rollout.state:
+        case _R.RUNNING if unknown := rollout.plan.unknown:
+            halted = move(rollout, _R.HALTED, reason=f"{Reason.UNSUPPORTED}: it {refusal(unknown)}", now=now)
+            return Decision(halted, Effect.WITHDRAW, rollout.current_group or 0)
         case _R.RUNNING:
             return _run(rollout, tallies, now=now)
         case _R.ROLLING_BACK:
@@ -68,6 +77,11 @@ def move(rollout: Rollout, state: RolloutState, *, now: float, reason: str | Non
     Raises:
         ConflictError: that state cannot follow.
     """
+    if not rollout.state.known:
+        raise ConflictError(
+            f"rollout {rollout.id} is {rollout.state}, a state that edgemm {__version__} does not know: "
+            "upgrade the fleet manager"
+        )
     if state not in ROLLOUT_FOLLOWS[rollout.state]:
         possible = ", ".join(sorted(ROLLOUT_FOLLOWS[rollout.state])) or "nothing: it is over"
         raise ConflictError(f"rollout {rollout.id} is {rollout.state}, it cannot become {state}; possible: {possible}")

@@ -11,7 +11,8 @@ from collections.abc import Callable
 
 from msgspec.structs import replace
 
-from edgemm.errors import BadRequestError
+from edgemm.errors import BadRequestError, ConflictError
+from edgemm.requirements import refusal
 from edgemm.states import RolloutState
 from edgemm.versions import Version
 from edgemm_fleet.records.progress import GroupProgress, Rollout
@@ -36,8 +37,11 @@ class RolloutOperations:
 
         Raises:
             NotFoundError: the version is not published.
-            BadRequestError: the plan's digest is not that version's, or the version is below the signed minimum.
+            BadRequestError: the plan's digest is not that version's, the version is below the signed minimum, or the
+                plan needs what is not known here.
         """
+        if plan.unknown:
+            raise BadRequestError(f"rollout of {plan.model} {plan.version}: it {refusal(plan.unknown)}")
         rollout = Rollout(
             id=f"r-{secrets.token_hex(4)}",
             plan=plan,
@@ -61,11 +65,14 @@ class RolloutOperations:
 
         Raises:
             NotFoundError: there is no such rollout.
-            ConflictError: it was started before, or another rollout has the same model and devices.
+            ConflictError: it was started before, its plan needs what is not known here, or another rollout has the
+                same model and devices.
             BadRequestError: the signed minimum version was raised above this version since.
         """
         with self._store.write() as tx:
             rollout = rollouts.get(tx, rollout_id)
+            if unknown := rollout.plan.unknown:
+                raise ConflictError(f"rollout {rollout_id}: it {refusal(unknown)}")
             _check_minimum(tx, rollout.plan)
             started = machine.move(machine.move(rollout, _R.READY, now=now), _R.RUNNING, now=now)
             self._make_way(tx, rollout, actor=actor, now=now)
@@ -139,7 +146,9 @@ class RolloutOperations:
 
 
 def _running(tx: Transaction, *, without: str) -> dict[str, RolloutPlan]:
-    return {r.id: r.plan for r in rollouts.in_states(tx, machine.OPEN_STATES) if r.id != without}
+    """Return the rollouts that may have devices in hand; of one whose state is not known here, that is assumed."""
+    found = [*rollouts.in_states(tx, machine.OPEN_STATES), *rollouts.in_unknown_states(tx)]
+    return {rollout.id: rollout.plan for rollout in found if rollout.id != without}
 
 
 def _check_published(tx: Transaction, plan: RolloutPlan) -> None:

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from msgspec.structs import replace
 from sqlalchemy.exc import OperationalError
 
+from edgemm.reasons import Reason
 from edgemm.states import FAILURES, RolloutState, UpdateState
 from edgemm_fleet.director.director import Director
 from edgemm_fleet.records.members import BEFORE_ACTIVATING, UNFINISHED, Member, MemberState
@@ -55,6 +56,8 @@ class Runner:
         for rollout_id in rollouts.ids_to_look_at(tx, states, now=now):
             with _apart(tx, rollout_id):
                 rollout = rollouts.get(tx, rollout_id)
+                if not rollout.state.known:
+                    continue
                 if rollout.trouble is not None:
                     self._judge_again(tx, rollout, now=now)
                 self._end_overdue(tx, rollout, now=now)
@@ -117,7 +120,7 @@ class Runner:
         ended = [
             judgement.overdue(member, now=now)
             if member.device in live or member.state not in UNFINISHED
-            else judgement.excused(member, reason=judgement.REMOVED, now=now)
+            else judgement.excused(member, reason=Reason.REMOVED, now=now)
             for member in members
         ]
         for member in ended:
@@ -145,7 +148,7 @@ class Runner:
     def _leave_earlier(self, tx: Transaction, ids: Sequence[str], rollout: Rollout, *, now: float) -> None:
         """End what these devices had to do for an earlier rollout of the same model."""
         earlier = [
-            judgement.excused(member, reason=f"superseded by {rollout.id}", now=now)
+            judgement.excused(member, reason=Reason.SUPERSEDED, detail=f"by {rollout.id}", now=now)
             for member in rollouts.current_memberships(tx, ids, model=rollout.plan.model)
             if member.rollout != rollout.id and member.state in UNFINISHED | {MemberState.REVERTING}
         ]
@@ -154,7 +157,8 @@ class Runner:
     def _withdraw(self, tx: Transaction, rollout: Rollout, *, now: float) -> None:
         waiting = rollouts.members_of(tx, rollout.id, states=BEFORE_ACTIVATING | {MemberState.TIMED_OUT})
         ended = rollouts.members_of(tx, rollout.id, states=[MemberState.FAILED, MemberState.EXCUSED])
-        self._assigner.take_back(tx, [*waiting, *filter(judgement.gave_up, ended)], rollout, now=now)
+        unknown = rollouts.members_in_unknown_states(tx, rollout.id)
+        self._assigner.take_back(tx, [*waiting, *unknown, *filter(judgement.gave_up, ended)], rollout, now=now)
         values = {"state": MemberState.WITHDRAWN, "reason": None, "changed_at": now, "deadline_at": None}
         rollouts.put_members(tx, [replace(member, **values) for member in waiting])
 

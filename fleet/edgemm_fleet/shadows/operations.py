@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from edgemm.errors import BadRequestError
-from edgemm.messages import DesiredShadow
+from edgemm.messages import DesiredShadow, Variants
 from edgemm.versions import Version
 from edgemm_fleet.director.director import Director
 from edgemm_fleet.records.rollout_plan import Selector
@@ -19,7 +19,7 @@ class ShadowOperations:
         self._store, self._director, self._wake = store, director, wake
 
     def put(
-        self, model: str, version: str, *, share: float, variants: str | tuple[str, ...], selector: Selector,
+        self, model: str, version: str, *, share: float, variants: Variants, selector: Selector,
         actor: str, now: float,
     ) -> tuple[str, ...]:  # fmt: skip
         """Want a version as a shadow beside a model on the devices that match now; return those.
@@ -31,7 +31,7 @@ class ShadowOperations:
         with self._store.write() as tx:
             found = models.get_version(tx, model, version)
             _check_minimum(tx, model, version)
-            wanted = DesiredShadow(version=version, digest=found.digest, share=share, variants=variants)  # type: ignore[arg-type]
+            wanted = DesiredShadow(version=version, digest=found.digest, share=share, variants=variants)
             ids = tuple(device.id for device in devices.matching(tx, selector))
             shadows.put(tx, ids, model, wanted)
             self._director.write(tx, ids, now=now)

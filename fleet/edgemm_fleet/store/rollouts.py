@@ -22,6 +22,7 @@ from edgemm_fleet.store.schema import members, rollouts
 
 _BEFORE_ALL_OTHERS = 2**40
 """More than any rollout's number."""
+_KNOWN = [state.value for state in MemberState]
 
 
 def add(tx: Transaction, rollout: Rollout) -> None:
@@ -61,12 +62,18 @@ def in_states(tx: Transaction, states: Iterable[RolloutState], *, model: str | N
     return [_rollout(row) for row in tx.execute(query.order_by(rollouts.c.number))]
 
 
+def in_unknown_states(tx: Transaction) -> list[Rollout]:
+    """Return the rollouts that a later manager left in a state which is not known here, oldest first."""
+    query = select(rollouts).where(rollouts.c.state.not_in([state.value for state in RolloutState]))
+    return [_rollout(row) for row in tx.execute(query.order_by(rollouts.c.number))]
+
+
 def ids_to_look_at(tx: Transaction, states: Iterable[RolloutState], *, now: float) -> list[str]:
     """Return the ids of rollouts in any of these states, in trouble, or with members whose deadline has come.
 
     The oldest comes first. Ids alone: a row that cannot be read must not keep the others from being looked at.
     """
-    due = select(members.c.rollout).where(members.c.deadline_at <= now)
+    due = select(members.c.rollout).where(members.c.deadline_at <= now, members.c.state.in_(_KNOWN))
     open_ones = rollouts.c.state.in_([state.value for state in states])
     query = select(rollouts.c.id).where(open_ones | rollouts.c.trouble.is_not(None) | rollouts.c.id.in_(due))
     return list(tx.execute(query.order_by(rollouts.c.number)).scalars())
@@ -119,6 +126,12 @@ def members_of(
     return [_member(row) for row in tx.execute(query.order_by(members.c.group, members.c.device))]
 
 
+def members_in_unknown_states(tx: Transaction, rollout: str) -> list[Member]:
+    """Return a rollout's members that a later manager left in a state which is not known here."""
+    query = select(members).where(members.c.rollout == rollout, members.c.state.not_in(_KNOWN))
+    return [_member(row) for row in tx.execute(query.order_by(members.c.device))]
+
+
 def page_members(
     tx: Transaction,
     rollout: str,
@@ -155,8 +168,9 @@ def current_memberships(tx: Transaction, devices: Sequence[str], *, model: str |
 
 
 def due_members(tx: Transaction, rollout: str, *, now: float, limit: int) -> list[Member]:
-    """Return a rollout's members whose deadline has come, the earliest first."""
-    query = select(members).where(members.c.rollout == rollout, members.c.deadline_at <= now)
+    """Return a rollout's members whose deadline has come, the earliest first; those in a known state."""
+    known = members.c.state.in_(_KNOWN)
+    query = select(members).where(members.c.rollout == rollout, members.c.deadline_at <= now, known)
     return [_member(row) for row in tx.execute(query.order_by(members.c.deadline_at).limit(limit))]
 
 

@@ -74,6 +74,7 @@ def extend(
         ConflictError: the version was published with another content.
     """
     manifest = decode_manifest(manifest_bytes, path="manifest.json")
+    _check_minimum_is_text(current)
     lowest = minimum or minimum_version(current)
     _check_minimum(lowest, current, published=manifest.version)
     path = target_path(manifest.name, manifest.version)
@@ -128,6 +129,7 @@ def check_extension(top: Targets, current: Targets | None, publication: Publicat
         raise BadRequestError(f"role {role_name(manifest.name)}: it expired at {role.signed.expires.isoformat()}")
     if role.signed.delegations is not None:
         raise BadRequestError(f"role {role_name(manifest.name)}: expected no delegations in it")
+    _check_minimum_is_text(role.signed)
     _check_unchanged(current, role.signed, publication.path)
     _check_target(role.signed, publication)
     for target in role.signed.targets.values():
@@ -181,8 +183,18 @@ def _check_minimum(minimum: str, current: Targets | None, *, published: str) -> 
         raise InputError(f"minimum version {minimum}: expected at most {published}, the version being published")
 
 
+def _check_minimum_is_text(role: Targets | None) -> None:
+    """Refuse a minimum version of a kind that is not known here: to take it for none would open what it closed."""
+    for target in role.targets.values() if role else ():
+        found = target.custom.get(MINIMUM_VERSION, "") if isinstance(target.custom, dict) else ""
+        if not isinstance(found, str):
+            raise BadRequestError(f"{target.path}: expected a version as minimum_version, found {str(found)[:80]}")
+
+
 def _with_minimum(target: TargetFile, minimum: str) -> TargetFile:
-    unrecognized: dict[str, Any] = {"custom": {MINIMUM_VERSION: minimum}}
+    """Return a target with this minimum version; what else was signed beside it stays, whoever added it."""
+    unrecognized: dict[str, Any] = dict(target.unrecognized_fields)
+    unrecognized["custom"] = {**(target.custom or {}), MINIMUM_VERSION: minimum}
     return TargetFile(target.length, target.hashes, target.path, unrecognized)
 
 

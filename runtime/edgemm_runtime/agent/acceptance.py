@@ -8,6 +8,7 @@ import msgspec
 
 from edgemm import times
 from edgemm.messages import Desired
+from edgemm.reasons import Reason
 from edgemm_runtime.agent.state.trusted_time import TrustedTime, expired, too_early
 
 
@@ -18,10 +19,10 @@ class Acceptance(StrEnum):
     RENEWED = "desired_renewed"
     UNCHANGED = "desired_unchanged"
     OLDER = "desired_older"
-    CONFLICT = "desired_conflict"
-    FOREIGN = "desired_foreign"
-    EXPIRED = "desired_expired"
-    TOO_EARLY = "desired_too_early"
+    CONFLICT = Reason.DESIRED_CONFLICT.value
+    FOREIGN = Reason.DESIRED_FOREIGN.value
+    EXPIRED = Reason.DESIRED_EXPIRED.value
+    TOO_EARLY = Reason.DESIRED_TOO_EARLY.value
 
     @property
     def taken(self) -> bool:

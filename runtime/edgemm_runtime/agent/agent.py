@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from edgemm.errors import EnvironmentFailure, MessageError, TrustError
 from edgemm.messages import Ack, Desired, DesiredModel, DesiredShadow, ReportedShadow, decode_control
+from edgemm.reasons import Reason
 from edgemm.topics import Channel
 from edgemm.trust.enrolment import DIRECTOR_TARGET
 from edgemm.trust.signing import load_key
@@ -145,9 +146,9 @@ class Agent:
     def run(self) -> AgentEnding:
         """Work until `stop`; what serves goes on serving meanwhile and after."""
         self.came_round_s = self._clock.monotonic()
-        self._reporter.note("agent_started")
+        self._reporter.note(Reason.AGENT_STARTED)
         for name, version in self._folder.put_aside.items():
-            self._reporter.note("state_put_aside", f"{name} is of version {version}, of a newer agent; begun anew")
+            self._reporter.note(Reason.STATE_PUT_ASIDE, f"{name} is of version {version}, of a newer agent; begun anew")
         if self._folder.path(DIRECTOR_TARGET).exists():
             # Before an update that is over prunes: what a shadow is made of is to stay.
             self._wishes.restore()
@@ -212,12 +213,12 @@ class Agent:
         try:
             answer = self._wishes.receive(payload)
         except (MessageError, TrustError) as err:
-            self._refuse("desired_untrusted", str(err))
+            self._refuse(Reason.DESIRED_UNTRUSTED, str(err))
             return
         current = self._wishes.current
         _log.info("desired answer=%s generation=%s", answer, current.generation if current else 0)
         if answer.refused:
-            self._refuse(answer.value)
+            self._refuse(Reason(answer.value))
         elif current is not None:
             # Also when it is known already: what a fault kept from being done is done now.
             self._obey(current)
@@ -225,7 +226,7 @@ class Agent:
             # A manager that sent what was known already has not heard which generation this device is at.
             self._changed()
 
-    def _refuse(self, cause: str, detail: str = "") -> None:
+    def _refuse(self, cause: Reason, detail: str = "") -> None:
         """Tell a refusal, each kind once in a while: a hostile broker must not fill the spool."""
         _log.error("desired refused cause=%s detail=%s", cause, detail)
         now_s = self._clock.monotonic()
@@ -363,7 +364,7 @@ def _count_boot(folder: StateFolder, time: TimeKeeper) -> int:
 
 
 def _shadows(desired: Desired) -> dict[str, DesiredShadow]:
-    configs = {model.name: model.config for model in desired.models}
+    configs = {model.name: model.config for model in desired.models if not model.unknown}
     return {name: config.shadow for name, config in configs.items() if config.shadow is not UNSET}
 
 

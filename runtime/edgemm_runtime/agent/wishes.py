@@ -133,4 +133,14 @@ class Wishes:
 
     def _read_keys(self, data: bytes) -> list[Key]:
         document = director_document(data, fleet=self._whom.fleet)
-        return [key_from_document(key) for key in document.keys]
+        found, refused = list[Key](), list[str]()
+        for key in document.keys:
+            try:
+                found.append(key_from_document(key))
+            except TrustError as err:  # of a kind that a later version knows: it vouches for nothing here
+                refused.append(str(err))
+        if not found:
+            raise TrustError(f"{DIRECTOR_TARGET}: none of its keys can be used here: {'; '.join(refused)}")
+        if refused:
+            _log.warning("director's keys passed over error=%s", "; ".join(refused))
+        return found

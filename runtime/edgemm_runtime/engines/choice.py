@@ -14,6 +14,7 @@ from typing import Literal, TypeAlias
 from edgemm import __version__
 from edgemm.bundle.manifest import Engine, Manifest, Variant
 from edgemm.errors import EngineUnavailableError, InputError, NewerFormatError
+from edgemm.reasons import Reason
 from edgemm.versions import Version
 from edgemm_runtime.installed import unavailable_reason
 
@@ -26,9 +27,9 @@ _MEMORY_PER_MODEL_BYTES = 16 * 1024 * 1024
 class SkipReason(StrEnum):
     """Why a variant cannot run here."""
 
-    NO_ENGINE = "no_engine"
-    NO_MEMORY = "no_memory"
-    NO_SPACE = "no_space"
+    NO_ENGINE = Reason.NO_ENGINE.value
+    NO_MEMORY = Reason.NO_MEMORY.value
+    NO_SPACE = Reason.NO_SPACE.value
 
 
 @dataclass(frozen=True)

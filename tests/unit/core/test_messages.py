@@ -1,3 +1,7 @@
+import ast
+import importlib
+import inspect
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -110,3 +114,24 @@ def test_times_round_trip(seconds):
 def test_a_day_that_does_not_exist():
     with pytest.raises(ValueError, match="day"):
         times.from_text("2026-02-31T00:00:00Z")
+
+
+def test_the_public_names_are_those_of_the_families():
+    families = [
+        importlib.import_module(f"edgemm.messages.{name}")
+        for name in ("ack", "desired", "reported", "scalars", "telemetry", "wire")
+    ]
+    own = {
+        name
+        for family in families
+        for node in ast.parse(inspect.getsource(family)).body
+        for name in _names(node)
+        if not name.startswith("_")
+    }
+    assert sorted(messages.__all__) == sorted(own)
+
+
+def _names(node):
+    if isinstance(node, (ast.ClassDef, ast.FunctionDef)):
+        return [node.name]
+    return [target.id for target in node.targets] if isinstance(node, ast.Assign) else []

@@ -30,6 +30,7 @@ from edgemm.messages import (
     Telemetry,
     encode_telemetry,
 )
+from edgemm.reasons import Reason
 from edgemm.topics import Channel
 from edgemm.trust import signing
 from edgemm.trust.signing import PayloadType
@@ -118,7 +119,7 @@ class Reporter:
             _log.warning("spool cannot be read model=%s error=%s", name, err)
             return 0
 
-    def note(self, cause: str, detail: str = "") -> None:
+    def note(self, cause: Reason, detail: str = "") -> None:
         """Spool an event of the agent itself."""
         self.tell(None, Transition(serial=1, cause=cause, detail=detail[:1000]))
 

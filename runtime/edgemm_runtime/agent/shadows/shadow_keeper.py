@@ -12,8 +12,10 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
+from edgemm import requirements
 from edgemm.errors import EdgemmError, InputError, NotFoundError, UnavailableError
 from edgemm.messages import DesiredShadow, ReportedShadow, ShadowPhase
+from edgemm.reasons import Reason
 from edgemm_runtime.agent.shadows import shadow_plan
 from edgemm_runtime.agent.shadows.shadow_plan import ShadowSituation, ShadowStep
 from edgemm_runtime.agent.state.documents import ModelFile
@@ -28,7 +30,7 @@ _log = logging.getLogger(__name__)
 _AGAIN_S = 60.0
 """Pause before what may pass is tried again; `Steps` were patient before."""
 _MAX_DETAIL = 1000
-_MAY_PASS = frozenset({"unreachable", "expired", "no_space", "no_memory", "not_ready"})
+_MAY_PASS = frozenset({Reason.UNREACHABLE, Reason.EXPIRED, Reason.NO_SPACE, Reason.NO_MEMORY, Reason.NOT_READY})
 _PHASES = {
     ShadowState.STARTING: ShadowPhase.STARTING,
     ShadowState.RUNNING: ShadowPhase.RUNNING,
@@ -119,7 +121,7 @@ class ShadowKeeper:
             digest=wanted.digest,
             version=wanted.version,
             phase=_PHASES[status.state],
-            reason="not_running" if failed else None,
+            reason=Reason.NOT_RUNNING if failed else None,
             detail=status.reason[:_MAX_DETAIL] or None,
         )
 
@@ -168,20 +170,22 @@ class ShadowKeeper:
             self._wake.set()
             return
         except (NotFoundError, UnavailableError) as err:
-            trouble = events.Trouble("not_ready", str(err))
+            trouble = events.Trouble(Reason.NOT_READY, str(err))
         except InputError as err:
-            trouble = events.Trouble("incompatible", str(err))
+            trouble = events.Trouble(Reason.INCOMPATIBLE, str(err))
         except (EdgemmError, OSError) as err:
-            trouble = events.Trouble("internal_error", str(err))
+            trouble = events.Trouble(Reason.INTERNAL_ERROR, str(err))
         except Exception as err:  # noqa: BLE001 - a thread's boundary: the shadow fails, nothing else does
             _log.exception("shadow failed model=%s version=%s", name, wanted.version)
-            trouble = events.Trouble("internal_error", f"{type(err).__name__}: {err}")
+            trouble = events.Trouble(Reason.INTERNAL_ERROR, f"{type(err).__name__}: {err}")
         if trouble is not None:
             self._failed[name] = wanted
             self._tell(name, wanted, ShadowPhase.FAILED, trouble)
 
     def _fetch_and_run(self, name: str, wanted: DesiredShadow) -> events.Trouble | None:
         """Have the bytes here, then run them; return what kept it from that."""
+        if wanted.unknown:
+            return events.Trouble(Reason.UNSUPPORTED, requirements.refusal(wanted.unknown))
         prepared = self._steps.take(Step.PREPARE, shadow_plan.install(name, wanted), self._interrupt)
         if not isinstance(prepared, events.Prepared):
             return _trouble(prepared)
@@ -224,4 +228,4 @@ class ShadowKeeper:
 
 
 def _trouble(event: events.Event | None) -> events.Trouble:
-    return event if isinstance(event, events.Trouble) else events.Trouble("internal_error", repr(event))
+    return event if isinstance(event, events.Trouble) else events.Trouble(Reason.INTERNAL_ERROR, repr(event))

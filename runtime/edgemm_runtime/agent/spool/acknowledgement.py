@@ -13,5 +13,9 @@ from edgemm.messages import Stream, StreamAck
 
 
 def credible(acks: Iterable[StreamAck], *, boot: str, sent: Mapping[Stream, int]) -> tuple[StreamAck, ...]:
-    """Return those that can be true; `sent` is the highest sequence that `boot`, this start, sent of each stream."""
-    return tuple(ack for ack in acks if ack.boot != boot or ack.sequence <= sent[ack.stream])
+    """Return those that can be true; `sent` is the highest sequence that `boot`, this start, sent of each stream.
+
+    Of a stream that is not known here nothing was ever sent.
+    """
+    known = [ack for ack in acks if ack.stream in sent]
+    return tuple(ack for ack in known if ack.boot != boot or ack.sequence <= sent[ack.stream])

@@ -57,7 +57,7 @@ STATE_FILES = {
     # What the fleet still asks for is done again: each action can be repeated.
     "actions.json": StateFile(ActionsFile, "1.0", WhenNewer.PUT_ASIDE),
     # The model is installed anew, as where storage lost the record; what the newer agent began is not gone on with.
-    "models": StateFile(ModelFile, "1.0", WhenNewer.PUT_ASIDE),
+    "models": StateFile(ModelFile, "1.1", WhenNewer.PUT_ASIDE),
 }
 """By name in the state folder; `models` for each of `models/NAME.json`.
 

@@ -7,6 +7,7 @@ from typing import TypeAlias
 import msgspec
 
 from edgemm.messages import DesiredModel
+from edgemm.reasons import Reason
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -50,9 +51,9 @@ class RolledBack(msgspec.Struct, frozen=True):
 
 
 class Trouble(msgspec.Struct, frozen=True):
-    """A step cannot be completed; `reason` is a code such as `no_space`."""
+    """A step cannot be completed."""
 
-    reason: str
+    reason: Reason
     detail: str = ""
 
 

@@ -13,6 +13,7 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from edgemm.errors import EnvironmentFailure
+from edgemm.reasons import Reason
 from edgemm.states import TERMINAL, UpdateState
 from edgemm_runtime.agent.state.documents import ModelFile, Transition
 from edgemm_runtime.agent.update import machine
@@ -85,7 +86,7 @@ def ended_without_disk(record: ModelFile, event: Event, *, detail: str) -> Model
     commits = machine.state(record) is UpdateState.PROBATION and machine.state(decided) is UpdateState.COMMITTED
     if not commits and machine.state(decided) in TERMINAL | {UpdateState.ROLLING_BACK}:
         return decided
-    trouble = Trouble(machine.NO_SPACE, detail)
+    trouble = Trouble(Reason.NO_SPACE, detail)
     ended = machine.decide(record, trouble)
     return ended if ended != record else machine.decide(decided, trouble)
 

@@ -25,7 +25,9 @@ from typing import assert_never
 
 from msgspec.structs import replace
 
+from edgemm import __version__, requirements
 from edgemm.messages import DesiredModel
+from edgemm.reasons import Reason
 from edgemm.states import BEFORE_ACTIVATION, FAILURES, TERMINAL, UpdateState
 from edgemm_runtime.agent.state.documents import Failure, Installed, ModelFile, Transition, Update
 from edgemm_runtime.agent.update import events
@@ -35,14 +37,11 @@ MAX_POWER_LOSSES = 3
 _MAX_FAILURES = 64
 _MAX_DETAIL = 1000
 
-SUPERSEDED = "superseded"
-STOPPED = "stopped"
-NO_SPACE = "no_space"
-POWER_LOSS = "power_loss"
-POWER_LOST = "power_lost"
-"""One loss of power of those that are allowed; the last one is the reason `POWER_LOSS`."""
-_WITHDRAWN = frozenset({SUPERSEDED, STOPPED})
-_REJECTIONS = frozenset({NO_SPACE, "no_engine", "no_memory", "below_minimum_version", "untrusted", "expired"})
+_R = Reason
+_WITHDRAWN = frozenset({_R.SUPERSEDED, _R.STOPPED})
+_REJECTIONS = frozenset(
+    {_R.NO_SPACE, _R.NO_ENGINE, _R.NO_MEMORY, _R.BELOW_MINIMUM_VERSION, _R.UNTRUSTED, _R.EXPIRED, _R.UNSUPPORTED}
+)
 
 
 class Step(StrEnum):
@@ -109,7 +108,7 @@ def interrupts(record: ModelFile, wanted: DesiredModel | None) -> bool:
     """Tell whether the step under way is in vain now that this is wanted (None: the model is unwanted)."""
     if record.update is None or state(record) not in BEFORE_ACTIVATION | {_S.PROBATION}:
         return False
-    return wanted is None or not _same(record.update.target, wanted)
+    return wanted is None or not _same(record.update.target, wanted) or bool(wanted.unknown)
 
 
 def decide(record: ModelFile, event: Event) -> ModelFile:  # noqa: PLR0911, PLR0912 - one line an event
@@ -147,20 +146,40 @@ def decide(record: ModelFile, event: Event) -> ModelFile:  # noqa: PLR0911, PLR0
 
 
 def _wanted(record: ModelFile, model: DesiredModel) -> ModelFile:
-    now, update = state(record), record.update
-    if update is not None and now not in TERMINAL:
-        if _same(update.target, model):
-            return record if update.target == model else replace(record, update=replace(update, target=model))
-        if now in BEFORE_ACTIVATION:
-            return _wanted(_enter(record, _S.CANCELED, SUPERSEDED), model)
-        return _trouble(record, SUPERSEDED, "") if now is _S.PROBATION else record
+    update = record.update
+    if update is not None and update.state not in TERMINAL:
+        return _wanted_meanwhile(record, update, model)
+    if model.unknown:
+        if update is not None and update.target == model and update.reason == _R.UNSUPPORTED:
+            return record
+        return _unsupported(_enter(_fresh(record, model), _S.ACCEPTED))
     if _runs(record.active, model):
-        return _adopt(record, model, _S.COMMITTED, cause="already_active")
+        return _adopt(record, model, _S.COMMITTED, cause=_R.ALREADY_ACTIVE)
     failure = next((f for f in record.failures if f.digest == model.digest), None)
     if failure is not None and failure.attempt >= model.attempt:
-        return _adopt(record, model, failure.state, cause="already_failed", failure=failure)
-    fresh = Update(target=model, state=now)
-    return _enter(replace(record, update=fresh), _S.ACCEPTED)
+        found = failure.state if failure.state in FAILURES else _S.FAILED
+        return _adopt(record, model, found, cause=_R.ALREADY_FAILED, failure=failure)
+    return _enter(_fresh(record, model), _S.ACCEPTED)
+
+
+def _wanted_meanwhile(record: ModelFile, update: Update, model: DesiredModel) -> ModelFile:
+    """Take a wish while an update is under way."""
+    if _same(update.target, model):
+        told = record if update.target == model else replace(record, update=replace(update, target=model))
+        return _unsupported(told) if model.unknown else told
+    if update.state in BEFORE_ACTIVATION:
+        return _wanted(_enter(record, _S.CANCELED, _R.SUPERSEDED), model)
+    return _trouble(record, _R.SUPERSEDED, "") if update.state is _S.PROBATION else record
+
+
+def _fresh(record: ModelFile, model: DesiredModel) -> ModelFile:
+    return replace(record, update=Update(target=model, state=state(record)))
+
+
+def _unsupported(record: ModelFile) -> ModelFile:
+    """End an update that must not go on, for what restricts it is not known here; what is active goes on."""
+    assert record.update is not None
+    return _trouble(record, _R.UNSUPPORTED, requirements.refusal(record.update.target.unknown))
 
 
 def _adopt(
@@ -185,13 +204,13 @@ def _unwanted(record: ModelFile) -> ModelFile:
     if update is None:
         return record
     if now is _S.PROBATION:
-        return _trouble(record, STOPPED, "")
+        return _trouble(record, _R.STOPPED, "")
     if now in BEFORE_ACTIVATION:
-        return _unwanted(_enter(record, _S.CANCELED, STOPPED))
+        return _unwanted(_enter(record, _S.CANCELED, _R.STOPPED))
     if now not in TERMINAL or record.active is None:
         return record
-    stopped = replace(record, update=replace(update, reason=STOPPED, detail=None), active=None, previous=None)
-    return _tell(stopped, update.target, cause=STOPPED)
+    stopped = replace(record, update=replace(update, reason=_R.STOPPED, detail=None), active=None, previous=None)
+    return _tell(stopped, update.target, cause=_R.STOPPED)
 
 
 def _advance(record: ModelFile, before: UpdateState, after: UpdateState, variant: str | None = None) -> ModelFile:
@@ -214,7 +233,7 @@ def _commit(record: ModelFile) -> ModelFile:
     return _enter(replace(record, active=installed, previous=previous, failures=failures), _S.COMMITTED)
 
 
-def _trouble(record: ModelFile, reason: str, detail: str) -> ModelFile:
+def _trouble(record: ModelFile, reason: Reason, detail: str) -> ModelFile:
     now = state(record)
     if now in TERMINAL or now in {_S.IDLE, _S.ROLLING_BACK}:
         return record
@@ -227,8 +246,14 @@ def _trouble(record: ModelFile, reason: str, detail: str) -> ModelFile:
 
 
 def _restarted(record: ModelFile) -> ModelFile:
-    """Count and tell a loss of power between activation and commit; after the last attempt the old model stays."""
+    """Count and tell a loss of power between activation and commit; after the last attempt the old model stays.
+
+    An update in a state that a later version of the agent wrote ends: nobody here knows what it waits for.
+    """
     update = record.update
+    if update is not None and not update.state.known:
+        detail = f"was {update.state}, a state that edgemm {__version__} does not know: a later one was here before it"
+        return _enter(record, _S.FAILED, _R.UNSUPPORTED, detail)
     if update is None or update.state not in {_S.ACTIVATING, _S.PROBATION}:
         return record
     if update.stopped_cleanly:
@@ -237,8 +262,8 @@ def _restarted(record: ModelFile) -> ModelFile:
     record = replace(record, update=replace(update, power_losses=losses))
     if losses < MAX_POWER_LOSSES:
         detail = f"{losses} of {MAX_POWER_LOSSES} between activation and commit"
-        return _tell(record, update.target, cause=POWER_LOST, detail=detail)
-    return _trouble(record, POWER_LOSS, f"power was lost {losses} times between activation and commit")
+        return _tell(record, update.target, cause=_R.POWER_LOST, detail=detail)
+    return _trouble(record, _R.POWER_LOSS, f"power was lost {losses} times between activation and commit")
 
 
 def _stopping(record: ModelFile) -> ModelFile:
@@ -254,7 +279,7 @@ def _lost(record: ModelFile, detail: str) -> ModelFile:
     if lost is None:
         return record
     fallen = replace(record, active=record.previous, previous=None)
-    return _tell(fallen, lost, cause="active_lost", detail=detail)
+    return _tell(fallen, lost, cause=_R.ACTIVE_LOST, detail=detail)
 
 
 def _enter(record: ModelFile, after: UpdateState, reason: str | None = None, detail: str = "") -> ModelFile:

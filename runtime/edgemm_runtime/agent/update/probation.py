@@ -12,6 +12,7 @@ from enum import StrEnum
 import msgspec
 
 from edgemm.messages import LATENCY_EDGES_S, Probation
+from edgemm.reasons import Reason
 
 _LEAST_HANG_S, _HANG_RATIO = 1.5, 10
 _LEAST_ASKED = 20
@@ -47,7 +48,7 @@ class ProbationVerdict(msgspec.Struct, frozen=True):
     """The outcome; for a roll-back with its reason code, and words."""
 
     outcome: ProbationOutcome
-    reason: str = ""
+    reason: Reason | None = None
     detail: str = ""
 
 
@@ -62,15 +63,15 @@ def judge(rules: Probation, trial: ProbationTrial) -> ProbationVerdict:
     return ProbationVerdict(ProbationOutcome.GO_ON)
 
 
-def _charges(rules: Probation, trial: ProbationTrial) -> Iterator[tuple[str, str | None]]:
+def _charges(rules: Probation, trial: ProbationTrial) -> Iterator[tuple[Reason, str | None]]:
     """Yield each reason to turn a model back, with what was found, or None."""
-    yield "selftest_failed", trial.selftest_failure
+    yield Reason.SELFTEST_FAILED, trial.selftest_failure
     given_up = f"{trial.hangs} of {trial.requests} requests were never answered and given up" if trial.hangs else None
-    yield "hang", trial.hang or given_up
+    yield Reason.HANG, trial.hang or given_up
     if trial.requests and trial.requests >= rules.min_requests:
-        yield "errors", _errors(rules, trial)
-        yield "latency", _latency(rules, trial)
-    yield "errors", _uncomputable(rules, trial)
+        yield Reason.ERRORS, _errors(rules, trial)
+        yield Reason.LATENCY, _latency(rules, trial)
+    yield Reason.ERRORS, _uncomputable(rules, trial)
 
 
 def _errors(rules: Probation, trial: ProbationTrial) -> str | None:

@@ -31,8 +31,10 @@ from edgemm.errors import (
     SelfTestError,
     TrustError,
     UnreachableError,
+    UnsupportedError,
 )
-from edgemm.messages import DesiredModel
+from edgemm.messages import DesiredModel, VariantPolicy
+from edgemm.reasons import Reason
 from edgemm_runtime.agent.state.agent_options import AgentLimits
 from edgemm_runtime.agent.state.documents import Installed, ModelFile
 from edgemm_runtime.agent.state.shelf import Shelf
@@ -44,7 +46,7 @@ from edgemm_runtime.agent.update.host import ModelHost
 from edgemm_runtime.agent.update.load_failures import may_pass
 from edgemm_runtime.agent.update.machine import Step
 from edgemm_runtime.backoff import Backoff
-from edgemm_runtime.engines.choice import Choice, Resources, SkipReason, choose
+from edgemm_runtime.engines.choice import AUTO, Choice, Policy, Resources, SkipReason, choose
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -192,7 +194,7 @@ class Steps:
             reasons = {skipped.reason for skipped in choice.skipped}
             reason = next(r for r in (SkipReason.NO_SPACE, SkipReason.NO_MEMORY, SkipReason.NO_ENGINE) if r in reasons)
             kept = self._space().told() if reason is SkipReason.NO_SPACE else ""
-            return Trouble(reason.value, "; ".join(f"{s.variant} {s.detail}" for s in choice.skipped) + kept)
+            return Trouble(Reason(reason.value), "; ".join(f"{s.variant} {s.detail}" for s in choice.skipped) + kept)
         tools.shelf.put_manifest(data)
         return events.Prepared(choice.variant.id)
 
@@ -200,7 +202,7 @@ class Steps:
         box = self._tools.box
         return choose(
             manifest,
-            policy=wanted.variants,
+            policy=_policy(wanted),
             engines=box.engines(),
             resources=Resources(memory_bytes=box.memory_bytes(), disk_bytes=self._space().available_bytes),
             present=present,
@@ -220,7 +222,7 @@ class Steps:
             space = self._space()
         if needed > (found := space.available_bytes):
             detail = f"{needed:,} bytes are needed, {found:,} are free: remove something{space.told()}"
-            return Trouble(machine.NO_SPACE, detail)
+            return Trouble(Reason.NO_SPACE, detail)
         for digest, size in sizes.items():
             tools.blobs.fetch(digest, size, check=lambda: _check(interrupt))
         return events.Fetched()
@@ -229,19 +231,19 @@ class Steps:
         try:
             self._tools.selftest(_candidate(record))
         except EngineUnavailableError as err:
-            return Trouble("no_engine", str(err))
+            return Trouble(Reason.NO_ENGINE, str(err))
         except (SelfTestError, BundleError) as err:
             late = isinstance(err.__cause__, subprocess.TimeoutExpired)
-            return Trouble("selftest_timeout" if late else "selftest_failed", str(err))
+            return Trouble(Reason.SELFTEST_TIMEOUT if late else Reason.SELFTEST_FAILED, str(err))
         return events.SelfTested()
 
     def _activate(self, record: ModelFile) -> Trouble | None:
         try:
             self._swap(record.name, _candidate(record))
         except SelfTestError as err:
-            return Trouble("selftest_failed", str(err))
+            return Trouble(Reason.SELFTEST_FAILED, str(err))
         except (EngineError, BundleError, InputError) as err:
-            return Trouble("load_failed", str(err))
+            return Trouble(Reason.LOAD_FAILED, str(err))
         return None
 
     def _watch(self, record: ModelFile, interrupt: threading.Event) -> Event:
@@ -294,30 +296,37 @@ class Patience(Enum):
     LONG = "until too much time has passed: somebody else must come back first"
 
 
-def diagnose(err: EdgemmError) -> tuple[str, Patience]:  # noqa: PLR0911 - a table
+def diagnose(err: EdgemmError) -> tuple[Reason, Patience]:  # noqa: PLR0911 - a table
     """Return the reason code of what kept an update from going on, and how often to try again."""
     match err:
         case UnreachableError() | PermissionDeniedError():
-            return "unreachable", Patience.LONG
+            return Reason.UNREACHABLE, Patience.LONG
         case ExpiredError():
-            return "expired", Patience.LONG
+            return Reason.EXPIRED, Patience.LONG
         case ReplayError():
-            return "below_minimum_version", Patience.NONE
+            return Reason.BELOW_MINIMUM_VERSION, Patience.NONE
         case TrustError():
-            return "untrusted", Patience.LITTLE
+            return Reason.UNTRUSTED, Patience.LITTLE
+        case UnsupportedError():
+            return Reason.UNSUPPORTED, Patience.NONE
         case NewerFormatError() | InputError() | EngineError():
-            return "no_engine", Patience.NONE
+            return Reason.NO_ENGINE, Patience.NONE
         case BundleError():
-            return "damaged", Patience.LITTLE
+            return Reason.DAMAGED, Patience.LITTLE
         case EnvironmentFailure() if is_disk_full(err):
-            return "no_space", Patience.NONE
+            return Reason.NO_SPACE, Patience.NONE
         case _:
-            return "unreachable", Patience.LITTLE
+            return Reason.UNREACHABLE, Patience.LITTLE
 
 
 def _check(interrupt: threading.Event) -> None:
     if interrupt.is_set():
         raise Interrupted
+
+
+def _policy(wanted: DesiredModel) -> Policy:
+    """Return the order of variants; a policy that is not known here has been refused before."""
+    return AUTO if isinstance(wanted.variants, VariantPolicy) else wanted.variants
 
 
 def _target(record: ModelFile) -> DesiredModel:

@@ -66,7 +66,7 @@ class Watch:
             if due or verdict.outcome is ProbationOutcome.COMMIT:
                 # Nothing commits without having answered its golden samples at the end of its trial.
                 verdict = judge(rules, self._checked(trial))
-            if verdict.outcome is ProbationOutcome.ROLL_BACK:
+            if verdict.reason is not None:
                 return events.Trouble(verdict.reason, verdict.detail)
             if verdict.outcome is ProbationOutcome.COMMIT:
                 return events.Passed()

@@ -31,7 +31,7 @@ from tuf.api.metadata import TargetFile
 from tuf.ngclient import Updater
 from tuf.ngclient.fetcher import FetcherInterface
 
-from edgemm import canonical
+from edgemm import canonical, requirements
 from edgemm.bundle.bundle_limits import DEFAULT_LIMITS
 from edgemm.bundle.manifest import Manifest, decode_manifest
 from edgemm.canonical import sha256
@@ -45,8 +45,10 @@ from edgemm.errors import (
     ReplayError,
     TrustError,
     UnreachableError,
+    UnsupportedError,
 )
 from edgemm.messages import DesiredModel
+from edgemm.requirements import RequiredNames
 from edgemm.trust.enrolment import DIRECTOR_TARGET, TUF_METADATA_PATH, TUF_TARGETS_PATH
 from edgemm.versions import Version
 from edgemm_runtime.agent.connection.fleet_connection import FleetConnection
@@ -59,6 +61,7 @@ _MAX_DIRECTOR_BYTES = 64 * 1024
 
 class _Custom(msgspec.Struct):
     minimum_version: str
+    requires: RequiredNames = ()
 
 
 class _Fetcher(FetcherInterface):
@@ -134,6 +137,7 @@ class TrustedVersions:
             ExpiredError: the repository's metadata is past its expiry by trusted time.
             ReplayError: the version is below the signed minimum.
             TrustError: not published, another digest, or metadata that cannot be trusted.
+            UnsupportedError: the publisher restricted it in a way that is not known here.
             BundleError: the target is no manifest.
         """
         path = f"models/{wanted.name}/{wanted.version}.json"
@@ -143,7 +147,7 @@ class TrustedVersions:
                 f"{path}: desired names sha256 {wanted.digest[:12]}…, the publisher signed {found[:12]}…; "
                 "publish this version, or ask for the published one"
             )
-        _check_minimum(target, wanted)
+        _check_custom(target, wanted)
         manifest = decode_manifest(data, path=path)
         if (manifest.name, manifest.version) != (wanted.name, wanted.version):
             raise TrustError(f"{path}: the manifest says it is {manifest.name} {manifest.version}; publish it anew")
@@ -209,12 +213,16 @@ def director_document(data: bytes, *, fleet: str) -> DirectorFile:
     return document
 
 
-def _check_minimum(target: TargetFile, wanted: DesiredModel) -> None:
+def _check_custom(target: TargetFile, wanted: DesiredModel) -> None:
+    """Obey what the publisher signed beside a target: its minimum version, and no restriction that is not known."""
     try:
-        minimum = Version(msgspec.convert(target.custom, _Custom).minimum_version)
+        custom = msgspec.convert(target.custom, _Custom)
+        minimum = Version(custom.minimum_version)
     except (msgspec.ValidationError, InputError) as err:
         raise TrustError(f"{target.path}: expected a signed minimum_version beside it: {err}; publish it anew") from err
     if Version(wanted.version) < minimum:
         raise ReplayError(
             f"{wanted.name} {wanted.version} is below the signed minimum version {minimum}: ask for {minimum} or later"
         )
+    if unknown := requirements.unknown(custom.requires):
+        raise UnsupportedError(f"{target.path}: {requirements.refusal(unknown)}")

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from edgemm.messages import DesiredModel
+from edgemm.reasons import Reason
 from edgemm.states import TERMINAL, UpdateState
 from edgemm_runtime.agent.state.documents import ModelFile
 from edgemm_runtime.agent.update import events, machine
@@ -137,7 +138,7 @@ class Updater:
             words = f"{type(err).__name__}: {err}"
             if machine.state(self.record) is UpdateState.ROLLING_BACK:
                 return events.Lost(words)
-            return None if machine.state(self.record) in TERMINAL else Trouble("internal_error", words)
+            return None if machine.state(self.record) in TERMINAL else Trouble(Reason.INTERNAL_ERROR, words)
 
     def _apply(self, event: Event) -> None:
         with self._changing:

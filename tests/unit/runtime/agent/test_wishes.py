@@ -9,7 +9,7 @@ from securesystemslib.signer import CryptoSigner
 
 from edgemm import canonical, durable, times
 from edgemm.errors import EnvironmentFailure, MessageError, TrustError, UnreachableError
-from edgemm.messages import Desired
+from edgemm.messages import Action, Desired, VariantPolicy
 from edgemm.trust.signing import PayloadType, key_document, seal
 from edgemm_runtime.agent.acceptance import Acceptance, Whom
 from edgemm_runtime.agent.state.documents import DirectorFile
@@ -32,6 +32,7 @@ class _Bench:
         self.folder = StateFolder(path)
         self.signer = CryptoSigner.generate_ed25519()
         self.away = False
+        self.later_keys: list[dict[str, object]] = []
         self.fetched = 0
         self.elapsed_s = 0.0
 
@@ -39,7 +40,10 @@ class _Bench:
         if self.away:
             raise UnreachableError("no answer")
         self.fetched += 1
-        return canonical.encode(DirectorFile(fleet="home", keys=(key_document(self.signer.public_key),)))
+        return canonical.encode(DirectorFile(fleet="home", keys=(*self.later_keys, *self.own_keys())))
+
+    def own_keys(self) -> list[dict[str, object]]:
+        return [key_document(self.signer.public_key)]
 
     def start(self) -> Wishes:
         """Return the wishes of a newly started agent."""
@@ -88,6 +92,31 @@ def test_the_director_may_change_its_key(bench: _Bench) -> None:
     wishes.receive(bench.sealed())
     bench.signer, bench.elapsed_s = CryptoSigner.generate_ed25519(), 60.0
     assert wishes.receive(bench.sealed(replace(DESIRED, generation=8))) is Acceptance.ACCEPTED
+
+
+LATER_KEY = {"keytype": "ml-dsa", "scheme": "ml-dsa-65", "keyval": {"public": "00"}}
+
+
+def test_a_key_of_a_later_kind_is_passed_over_alone(bench: _Bench) -> None:
+    bench.later_keys = [LATER_KEY]
+    assert bench.start().receive(bench.sealed()) is Acceptance.ACCEPTED
+    assert bench.start().restore() == DESIRED
+
+
+def test_where_all_keys_are_of_a_later_kind_nobody_is_believed(bench: _Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.later_keys = [LATER_KEY]
+    monkeypatch.setattr(bench, "own_keys", list)
+    with pytest.raises(TrustError):
+        bench.start().receive(bench.sealed())
+
+
+def test_words_of_a_later_fleet_leave_the_rest_of_a_wish_as_it_is(bench: _Bench) -> None:
+    later = replace(wanted("2.0.0"), name="other", variants=VariantPolicy("fastest"))
+    mixed = replace(DESIRED, models=(wanted("1.0.0"), later), actions=(Action(id="a", kind="calibrate"),))
+    assert bench.start().receive(bench.sealed(mixed)) is Acceptance.ACCEPTED
+    kept = bench.start().restore()
+    assert kept == mixed
+    assert [model.unknown for model in kept.models] == [(), ("variants=fastest",)]
 
 
 def test_a_stranger_is_not_believed_and_does_not_make_the_device_ask_all_the_time(bench: _Bench) -> None:

@@ -16,6 +16,8 @@ SENT = {Stream.EVENT: 2, Stream.TELEMETRY: 90}
         pytest.param(THIS, Stream.TELEMETRY, 0, True, id="nothing yet"),
         pytest.param(THIS, Stream.TELEMETRY, 91, False, id="one more than was sent"),
         pytest.param(THIS, Stream.EVENT, 3, False, id="a number of the other stream"),
+        pytest.param(THIS, Stream("trace"), 1, False, id="a stream of a later version"),
+        pytest.param(EARLIER, Stream("trace"), 1, False, id="the same of an earlier start"),
         pytest.param(EARLIER, Stream.EVENT, 500, True, id="an earlier start, of which the fleet may know more"),
     ],
 )

@@ -50,7 +50,7 @@ FAST, SLOW = [0, 0, 100], [0] * 20 + [100]
 )
 def test_probation(story: str, trial: ProbationTrial, outcome: str, reason: str) -> None:
     verdict = judge(RULES, trial)
-    assert (verdict.outcome, verdict.reason) == (ProbationOutcome(outcome), reason), story
+    assert (verdict.outcome, verdict.reason or "") == (ProbationOutcome(outcome), reason), story
 
 
 def test_defaults_commit_a_model_that_nobody_asks() -> None:

@@ -11,7 +11,15 @@ from msgspec.structs import replace
 
 from edgemm import times
 from edgemm.canonical import sha256
-from edgemm.errors import BundleError, ExpiredError, ReplayError, TrustError, UnreachableError
+from edgemm.errors import (
+    BundleError,
+    EdgemmError,
+    ExpiredError,
+    ReplayError,
+    TrustError,
+    UnreachableError,
+    UnsupportedError,
+)
 from edgemm.messages import DesiredModel
 from edgemm.trust.enrolment import TUF_METADATA_PATH, TUF_TARGETS_PATH
 from edgemm_runtime.agent.connection.fleet_connection import FleetConnection
@@ -95,6 +103,33 @@ def test_a_version_below_the_signed_minimum(fleet: SimulatedFleet, device: _Devi
     with pytest.raises(ReplayError, match=r"tiny 1\.0\.0 is below the signed minimum version 2\.0\.0"):
         device.repository().manifest(_wanted(fleet, "1.0.0"))
     device.repository().manifest(_wanted(fleet, "2.0.0"))
+
+
+@pytest.mark.parametrize("custom", [{"notes": "for boards"}, {"requires": []}], ids=str)
+def test_what_a_later_publisher_signed_beside_a_version_is_ignored_unless_it_restricts(
+    fleet: SimulatedFleet, device: _Device, tmp_path: Path, custom: dict[str, object]
+) -> None:
+    make_bundle(tmp_path / "3", version="3.0.0", seed=3, variants=("tflite:float32",))
+    fleet.publish(tmp_path / "3", custom=custom)
+    assert device.repository().manifest(_wanted(fleet, "3.0.0"))[0].version == "3.0.0"
+
+
+@pytest.mark.parametrize(
+    ("custom", "refusal"),
+    [
+        ({"requires": ["boards"], "boards": ["pi-5"]}, UnsupportedError("needs boards, which edgemm .* does not know")),
+        ({"requires": "boards"}, TrustError("Expected `array`")),
+        ({"minimum_version": ["1.0.0"]}, TrustError("expected a signed minimum_version")),
+    ],
+    ids=str,
+)
+def test_what_a_later_publisher_signed_closes_where_it_restricts(
+    fleet: SimulatedFleet, device: _Device, tmp_path: Path, custom: dict[str, object], refusal: EdgemmError
+) -> None:
+    make_bundle(tmp_path / "3", version="3.0.0", seed=3, variants=("tflite:float32",))
+    fleet.publish(tmp_path / "3", custom=custom)
+    with pytest.raises(type(refusal), match=str(refusal)):
+        device.repository().manifest(_wanted(fleet, "3.0.0"))
 
 
 def test_metadata_that_was_changed(fleet: SimulatedFleet, device: _Device) -> None:
