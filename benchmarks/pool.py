@@ -17,7 +17,7 @@ from unittest import mock
 from benchmarks.serving import memory
 from benchmarks.serving.memory import MIB
 from edgemm.bundle import open_bundle
-from edgemm_runtime.model import load_variant
+from edgemm_runtime.models.model import load_variant
 
 _MEMBERS = 8
 

@@ -29,11 +29,11 @@ from ai_edge_litert.interpreter import Interpreter
 from msgspec import Struct
 
 from edgemm.bundle import write_bundle
+from edgemm.bundle.engine_facts import Engine
 from edgemm.bundle.manifest import (
     FORMAT,
     Blob,
     DType,
-    Engine,
     GoldenSamples,
     Lineage,
     Manifest,

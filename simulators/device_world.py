@@ -10,7 +10,8 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from edgemm.bundle.manifest import Engine, Manifest
+from edgemm.bundle.engine_facts import Engine
+from edgemm.bundle.manifest import Manifest
 from edgemm.canonical import sha256
 from edgemm.errors import EngineError, EnvironmentFailure, SelfTestError
 from edgemm.messages import DesiredModel, Stream

@@ -32,7 +32,8 @@ from edgemm_runtime.agent import agent as agents
 from edgemm_runtime.agent.main import run_agent
 from edgemm_runtime.agent.state.agent_options import AgentLimits, AgentOptions
 from edgemm_runtime.engines import opening, selftest
-from edgemm_runtime.installed import available, entry_of
+from edgemm_runtime.engines.drivers import driver_of
+from edgemm_runtime.installed import available
 from simulators.full_disk import fill
 from simulators.kill_seam import KillSeam
 from simulators.record_writes import at_write
@@ -211,7 +212,7 @@ def main() -> None:
 
 def _import_everything() -> None:
     for engine in available():
-        __import__(entry_of(engine).module)
+        driver_of(engine)
     np.zeros(1)
     assert opening.available()
 

@@ -16,11 +16,11 @@ from numpy.lib.stride_tricks import sliding_window_view
 from onnx import TensorProto, helper, numpy_helper
 
 from edgemm.bundle import write_bundle
+from edgemm.bundle.engine_facts import Engine
 from edgemm.bundle.manifest import (
     FORMAT,
     Blob,
     DType,
-    Engine,
     GoldenSamples,
     Lineage,
     Manifest,
@@ -84,7 +84,7 @@ def make_bundle(path: Path) -> Manifest:
 
 def _variant(variant_id: str, blob: str) -> Variant:
     engine = Engine(variant_id.split(":", maxsplit=1)[0])
-    names = (tflite.INPUT, tflite.OUTPUT) if engine is Engine.TFLITE else ("input", "output")
+    names = (tflite.INPUT, tflite.OUTPUT) if engine == Engine.TFLITE else ("input", "output")
     specs = (*SIGNATURE.inputs, *SIGNATURE.outputs)
     into, out = (
         VariantTensor(name=spec.name, tensor=name, dtype=spec.dtype, shape=spec.shape)

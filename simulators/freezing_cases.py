@@ -16,7 +16,7 @@ os.environ.update(CUDA_VISIBLE_DEVICES="-1", TF_CPP_MIN_LOG_LEVEL="3", KERAS_BAC
 import numpy as np
 import tensorflow as tf
 
-from edgemm.bundle.manifest import Engine
+from edgemm.bundle.engine_facts import Engine
 from edgemm_converter import rewrites
 
 X = np.arange(6, dtype=np.float32).reshape(2, 3)

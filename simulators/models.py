@@ -18,11 +18,11 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from edgemm.bundle import write_bundle
+from edgemm.bundle.engine_facts import Engine
 from edgemm.bundle.manifest import (
     FORMAT,
     Blob,
     DType,
-    Engine,
     GoldenSamples,
     Lineage,
     Manifest,

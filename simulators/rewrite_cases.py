@@ -17,7 +17,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from edgemm.bundle.manifest import Engine
+from edgemm.bundle.engine_facts import Engine
 from edgemm_converter import rewrites
 
 _RNG = np.random.default_rng(3)

@@ -22,7 +22,8 @@ import numpy as np
 
 from benchmarks.arm64.models import inputs_of
 from edgemm.bundle import open_bundle
-from edgemm.bundle.manifest import Engine, Variant
+from edgemm.bundle.engine_facts import Engine
+from edgemm.bundle.manifest import Variant
 from edgemm_runtime import engines
 from edgemm_runtime.engines import golden
 from edgemm_runtime.engines.bundle_source import BundleSource
@@ -113,7 +114,7 @@ def golden_shares(bundle: BundleSource, variant: Variant, model: LoadedModel) ->
 def _loaded(bundle: BundleSource, variant: Variant, heard: NativeLines) -> LoadedModel:
     model = engines.load(variant, bundle.manifest.signature, bundle.read(variant.blob))
     # It says so once in a process.
-    if variant.engine is Engine.TFLITE and not any(XNNPACK_LINE in line for line in heard.lines):
+    if variant.engine == Engine.TFLITE and not any(XNNPACK_LINE in line for line in heard.lines):
         sys.exit(
             f"error: {bundle.manifest.name} {variant.id}: expected LiteRT to say 'Created … {XNNPACK_LINE}', heard "
             f"{heard.lines or 'nothing'}: is /sys mounted, and /proc/cpuinfo that of an arm64 CPU?"

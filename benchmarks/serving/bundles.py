@@ -23,11 +23,11 @@ from benchmarks.serving.protocols import (
     to_float,
 )
 from edgemm.bundle import write_bundle
+from edgemm.bundle.engine_facts import Engine
 from edgemm.bundle.manifest import (
     FORMAT,
     Blob,
     DType,
-    Engine,
     GoldenSamples,
     Lineage,
     Manifest,

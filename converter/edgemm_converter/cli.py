@@ -16,6 +16,7 @@ from edgemm_converter.children.child import ChildLimits
 from edgemm_converter.conversion import ConversionResult
 from edgemm_converter.conversion import convert as convert_model
 from edgemm_converter.job.options import ConversionOptions
+from edgemm_converter.job.targets import all_targets
 from edgemm_converter.job.variant_plan import AUTO, PRECISIONS
 from edgemm_converter.judging.metrics import Metric
 
@@ -53,7 +54,10 @@ def _stop(signum: int, _frame: object) -> NoReturn:
 @click.option("-o", "--output", type=PATH, help="The bundle to write.  [default: NAME-VERSION.edgemm here]")
 @click.option("--name", help="The model's name.  [default: from the file's name]")
 @click.option("--version", default="0.1.0", show_default=True, help="The model's semantic version.")
-@click.option("--target", "targets", multiple=True, type=click.Choice(["tflite", "onnx"]), help="Repeatable; both.")
+@click.option(
+    "--target", "targets", multiple=True, type=click.Choice([str(target.engine) for target in all_targets()]),
+    help="Repeatable; all.",
+)  # fmt: skip
 @click.option(
     "--precision", "precisions", multiple=True, type=click.Choice([*map(str, PRECISIONS), AUTO]),
     help="Repeatable; auto: the smallest within --max-drop.  [default: float32, and int8 with --calibration]",

@@ -12,12 +12,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgemm_runtime.model import Model, load
+    from edgemm_runtime.models.model import Model, load
 
 __all__ = ["Model", "load"]
 
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        return getattr(importlib.import_module("edgemm_runtime.model"), name)
+        return getattr(importlib.import_module("edgemm_runtime.models.model"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

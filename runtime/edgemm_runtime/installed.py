@@ -1,71 +1,58 @@
 """The inference engines that are installed here, found without importing any of them (or NumPy).
 
 TFLite files run in LiteRT or, where that is not installed, in `tflite-runtime`, the last TensorFlow Lite for Python
-before LiteRT. LiteRT's versions start again at 1.0. The versions of its predecessor start at 0 here, so that versions
-of `tflite` have one order wherever they are compared: TensorFlow Lite 2.14.0 is 0.2.14.0.
+before LiteRT: `edgemm.bundle.engine_facts` has the distributions of each engine, and how their versions compare.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from types import MappingProxyType
 
-from edgemm.bundle.manifest import Engine, Variant
+from edgemm.bundle import unknowns
+from edgemm.bundle.engine_facts import EngineDistribution, EngineFacts, all_engines, facts_of
+from edgemm.bundle.manifest import Variant
+from edgemm.errors import EngineUnavailableError
 from edgemm.versions import release_tuple
 
 
-@dataclass(frozen=True)
-class EngineEntry:
-    """A Python distribution that runs an engine's files, the module here that drives it, the extra that installs it.
+def entry_of(engine: str) -> EngineDistribution:
+    """Return the distribution that runs an engine's files here; the preferred one where none is installed.
 
-    `before` is what its own versions are preceded by in the versions of the engine.
+    Raises:
+        EngineUnavailableError: nobody knows the engine.
     """
-
-    distribution: str
-    module: str
-    extra: str
-    before: str = ""
+    return _running(_facts(engine))
 
 
-ENGINES: Mapping[Engine, tuple[EngineEntry, ...]] = MappingProxyType(
-    {
-        Engine.TFLITE: (
-            EngineEntry("ai-edge-litert", "edgemm_runtime.engines.litert", "runtime"),
-            EngineEntry("tflite-runtime", "edgemm_runtime.engines.litert", "tflite", before="0."),
-        ),
-        Engine.ONNX: (EngineEntry("onnxruntime", "edgemm_runtime.engines.onnxruntime", "onnx"),),
-    }
-)
-"""The distributions of each engine, in order of preference."""
-
-
-def entry_of(engine: Engine) -> EngineEntry:
-    """Return the distribution that runs an engine's files here; the preferred one where none is installed."""
-    return next((entry for entry in ENGINES[engine] if _version(entry) is not None), ENGINES[engine][0])
-
-
-def available() -> dict[Engine, str]:
+def available() -> dict[str, str]:
     """Return the version of each engine that is installed, without importing any."""
-    found = {engine: (entry := entry_of(engine), _version(entry)) for engine in ENGINES}
-    return {engine: f"{entry.before}{own}" for engine, (entry, own) in found.items() if own is not None}
+    found = {facts.id: (one := _running(facts), _version(one)) for facts in all_engines()}
+    return {engine: f"{one.before}{own}" for engine, (one, own) in found.items() if own is not None}
 
 
-def named(engine: Engine, version_of_engine: str) -> tuple[EngineEntry, str]:
-    """Return the distribution that an engine's version is of, and its own: `0.2.14.0` → tflite-runtime 2.14.0."""
-    for entry in ENGINES[engine]:
-        if entry.before and version_of_engine.startswith(entry.before):
-            return entry, version_of_engine.removeprefix(entry.before)
-    return ENGINES[engine][0], version_of_engine
+def named(engine: str, version_of_engine: str) -> tuple[EngineDistribution, str]:
+    """Return the distribution that an engine's version is of, and its own: `0.2.14.0` → tflite-runtime 2.14.0.
+
+    Raises:
+        EngineUnavailableError: nobody knows the engine.
+    """
+    distributions = _facts(engine).distributions
+    for one in distributions:
+        if one.before and version_of_engine.startswith(one.before):
+            return one, version_of_engine.removeprefix(one.before)
+    return distributions[0], version_of_engine
 
 
-def unavailable_reason(variant: Variant, engines: Mapping[Engine, str]) -> str | None:
+def unavailable_reason(variant: Variant, engines: Mapping[str, str]) -> str | None:
     """Return why `variant` cannot run with these engines and versions, or None where it can."""
-    preferred, found = ENGINES[variant.engine][0], engines.get(variant.engine)
+    if unknown := unknowns.of_variant(variant):
+        return unknown
+    found = engines.get(variant.engine)
     if found is None:
-        return f"needs {preferred.distribution}, which is not installed: pip install 'edgemm[{preferred.extra}]'"
+        preferred = _facts(variant.engine).distributions[0]
+        return f"needs {preferred.distribution}, which is not installed: pip install '{preferred.requirement}'"
     if release_tuple(found) >= release_tuple(variant.minimum_engine):
         return None
     here, own = named(variant.engine, found)
@@ -73,11 +60,22 @@ def unavailable_reason(variant: Variant, engines: Mapping[Engine, str]) -> str |
     wanted = f"{oldest.distribution}>={minimum}"
     if here == oldest:
         return f"needs {wanted}, found {own}: pip install --upgrade '{wanted}'"
-    return f"needs {wanted}, found {here.distribution} {own}: pip install 'edgemm[{oldest.extra}]'"
+    return f"needs {wanted}, found {here.distribution} {own}: pip install '{oldest.requirement}'"
 
 
-def _version(entry: EngineEntry) -> str | None:
-    return _version_of(entry.distribution)
+def _facts(engine: str) -> EngineFacts:
+    facts = facts_of(engine)
+    if facts is None:
+        raise EngineUnavailableError(f"engine {engine!r}: neither edgemm nor another installed package knows it")
+    return facts
+
+
+def _running(facts: EngineFacts) -> EngineDistribution:
+    return next((one for one in facts.distributions if _version(one) is not None), facts.distributions[0])
+
+
+def _version(one: EngineDistribution) -> str | None:
+    return _version_of(one.distribution)
 
 
 @cache

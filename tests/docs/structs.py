@@ -11,7 +11,7 @@ import sys
 import msgspec
 from msgspec import Struct, inspect
 
-from edgemm.bundle.manifest import MODEL_NAME_PATTERN
+from edgemm.bundle.manifest import ENGINE_PATTERN, MODEL_NAME_PATTERN
 from edgemm.canonical import DIGEST_PATTERN
 from edgemm.times import TIME_PATTERN
 from edgemm.topics import NAME_PATTERN
@@ -20,6 +20,7 @@ from edgemm.versions import VERSION_PATTERN
 _PATTERNS = {
     DIGEST_PATTERN: "digest",
     MODEL_NAME_PATTERN: "model name",
+    ENGINE_PATTERN: "[Engine](#engine)",
     VERSION_PATTERN: "version",
     NAME_PATTERN: "name",
     TIME_PATTERN: "time",

@@ -6,7 +6,8 @@ import pytest
 
 from edgemm.bundle import container, manifest, open_bundle
 from edgemm.bundle.bundle_limits import DEFAULT_LIMITS
-from edgemm.bundle.manifest import ChannelOrder, DType, Engine, ImageFit, Layout, Precision, Statistic
+from edgemm.bundle.engine_facts import Engine
+from edgemm.bundle.manifest import ChannelOrder, DType, ImageFit, Layout, Precision, Statistic
 from tests.docs.pages import DOCS, tables
 from tests.docs.sections import check_enum, check_struct, structs
 from tests.golden.vector import FOLDER

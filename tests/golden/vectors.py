@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tests.golden import later, state, trust, wire
+from tests.golden import later, state, trust, unknown, wire
 
-VECTORS = [*wire.VECTORS, *trust.VECTORS, *state.VECTORS, *later.VECTORS]
+VECTORS = [*wire.VECTORS, *trust.VECTORS, *state.VECTORS, *later.VECTORS, *unknown.VECTORS]
 
 
 def main() -> None:

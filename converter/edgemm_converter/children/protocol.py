@@ -16,17 +16,11 @@ REQUEST, RESULT = "request.json", "result.json"
 
 
 class SourceFormat(StrEnum):
-    """Kinds of source artifact."""
+    """Kinds of source artifact; besides, a finished model file is of the format that its engine's id names."""
 
     KERAS = "keras"
     HDF5 = "hdf5"
     SAVED_MODEL = "saved_model"
-    TFLITE = "tflite"
-    ONNX = "onnx"
-
-
-FINISHED = frozenset({SourceFormat.TFLITE, SourceFormat.ONNX})
-"""Sources that are model files already: verified and packaged as they are."""
 
 
 class SetKind(StrEnum):
@@ -68,7 +62,7 @@ class ExportRequest(Message, frozen=True):
     """Load `source` and make these variants of it."""
 
     source: str
-    format: SourceFormat
+    format: str
     variants: tuple[str, ...]
     calibration: StagedData | None = None
     evaluation: StagedData | None = None

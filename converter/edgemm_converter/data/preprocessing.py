@@ -48,6 +48,7 @@ def read(path: Path) -> dict[str, Preprocessing]:
     except msgspec.ValidationError as err:
         raise InputError(f"{path}: {err}") from err
     for name, steps in declared.items():
+        _check_words(name, steps, path=path)
         _check_numbers(name, steps, path=path)
     return declared
 
@@ -131,6 +132,16 @@ def _check_keys(name: str, table: object, known: tuple[str, ...], *, path: Path)
         raise InputError(f"{path}: expected a table [{name}], found {table!r}")
     if unknown := sorted(set(table) - set(known)):
         raise InputError(f"{path}: [{name}] has {unknown[0]!r}; it may have {', '.join(known)}")
+
+
+def _check_words(name: str, steps: Preprocessing, *, path: Path) -> None:
+    """Refuse words that only a later version may know: what is declared here is for this one."""
+    words = {"channels": steps.channels, "layout": steps.layout}
+    words |= {"resize.fit": steps.resize.fit} if steps.resize is not None else {}
+    for what, word in words.items():
+        if not word.known:
+            known = ", ".join(type(word))
+            raise InputError(f"{path}: {name}.{what}: Invalid enum value {word.value!r}; expected one of {known}")
 
 
 def _check_numbers(name: str, steps: Preprocessing, *, path: Path) -> None:

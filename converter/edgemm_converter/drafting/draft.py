@@ -8,18 +8,19 @@ from pathlib import Path
 import msgspec
 
 from edgemm.bundle import write_bundle
-from edgemm.bundle.manifest import FORMAT, Engine, Evaluation, Manifest, Parity
+from edgemm.bundle.engine_facts import facts_of
+from edgemm.bundle.manifest import FORMAT, Evaluation, Manifest, Parity
 from edgemm_converter.children import samples
-from edgemm_converter.children.protocol import FINISHED, Exported, SetKind
+from edgemm_converter.children.protocol import Exported, SetKind
 from edgemm_converter.drafting import bundle_documents, findings, lineage
-from edgemm_converter.job import source_artifact, variant_plan
+from edgemm_converter.job import source_artifact, targets, variant_plan
 from edgemm_converter.job.job import ConversionJob
 from edgemm_converter.judging import assembly, evaluation
 from edgemm_converter.judging.assembly import BlobStore, Measured
 from edgemm_converter.verify.parent import EngineRun
 
 MINIMUM_RUNTIME = "0.1.0"
-_MEDIA_TYPES = {Engine.TFLITE: "application/x-tflite", Engine.ONNX: "application/onnx"}
+_PLAIN_BYTES = "application/octet-stream"
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,8 @@ def draft(given: ConversionJob, exported: Exported, ran: EngineRun, folder: Path
     parity = _parity(given, ran)
     blobs = BlobStore()
     for variant in ran.variants:
-        blobs.add(ran.files[variant.id].read_bytes(), _MEDIA_TYPES[variant.engine])
+        facts = facts_of(variant.engine)
+        blobs.add(ran.files[variant.id].read_bytes(), facts.media_type if facts is not None else _PLAIN_BYTES)
     manifest = _manifest(given, exported, ran, blobs, parity=parity)
     if given.max_drop is not None and manifest.evaluation is not None:
         findings.check_drops(manifest.evaluation, max_drop=given.max_drop)
@@ -69,9 +71,9 @@ def warnings(given: ConversionJob, manifest: Manifest, ran: EngineRun) -> tuple[
 
 def _calibrated(given: ConversionJob, manifest: Manifest) -> list[str]:
     """Return the variants whose ranges come from the calibration data; a finished file brings its own."""
-    return (
-        [] if given.format in FINISHED else [v.id for v in manifest.variants if v.precision in variant_plan.CALIBRATED]
-    )
+    if targets.is_finished(given.format):
+        return []
+    return [v.id for v in manifest.variants if v.precision in variant_plan.CALIBRATED]
 
 
 def _parity(given: ConversionJob, ran: EngineRun) -> tuple[Parity, ...]:
@@ -79,7 +81,7 @@ def _parity(given: ConversionJob, ran: EngineRun) -> tuple[Parity, ...]:
 
     A finished file is its own source, and in parity with itself.
     """
-    return () if given.format in FINISHED else assembly.compared(ran.variants, ran.measured)
+    return () if targets.is_finished(given.format) else assembly.compared(ran.variants, ran.measured)
 
 
 def _manifest(

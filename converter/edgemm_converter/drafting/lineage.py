@@ -12,10 +12,11 @@ from edgemm.bundle.manifest import Lineage
 from edgemm.errors import InputError
 from edgemm_converter.job import source_artifact, variant_plan
 from edgemm_converter.job.job import ConversionJob
+from edgemm_converter.job.targets import all_targets
 
 LIBRARIES = (
-    "ai-edge-litert", "ai-edge-quantizer", "edgemm", "keras", "numpy", "onnx", "onnxruntime", "tensorflow", "tf-keras",
-    "tf2onnx",
+    "edgemm", "keras", "numpy", "tensorflow", "tf-keras",
+    *(library for target in all_targets() for library in target.libraries),
 )  # fmt: skip
 _GIT_TIMEOUT_S = 10
 

@@ -11,13 +11,13 @@ from pathlib import Path
 
 from edgemm_converter.children import childside
 from edgemm_converter.children.child import Progress
-from edgemm_converter.children.protocol import FINISHED, Exported, ExportRequest
-from edgemm_converter.job import keras_version
+from edgemm_converter.children.protocol import Exported, ExportRequest
+from edgemm_converter.job import keras_version, targets
 
 
 def export(request: ExportRequest, folder: Path, progress: Progress) -> Exported:
     """Hand the request to the part that opens this kind of source."""
-    if request.format in FINISHED:
+    if targets.is_finished(request.format):
         from edgemm_converter.export import finished
 
         return finished.export(request, folder, progress)

@@ -8,14 +8,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from edgemm.bundle.manifest import Engine, Precision
+from edgemm.bundle.manifest import Precision
 from edgemm.errors import ConversionError, InputError
 from edgemm_converter.children import array_files, samples, staged
 from edgemm_converter.children.child import Progress
@@ -23,9 +23,8 @@ from edgemm_converter.children.protocol import Exported, ExportedVariant, Export
 from edgemm_converter.children.samples import InputSet
 from edgemm_converter.data import arrays
 from edgemm_converter.data.arrays import Array
-from edgemm_converter.export import onnx, quantization, tflite
-from edgemm_converter.export.tflite import FileTensors
-from edgemm_converter.formats import tflite_file
+from edgemm_converter.job import targets
+from edgemm_converter.job.targets import Exporter
 from edgemm_converter.judging import parity
 from edgemm_converter.sources import loading
 from edgemm_converter.sources.served_function import SourceFunction
@@ -146,12 +145,12 @@ def _in_batches(
 
 @dataclass
 class _Maker:
-    """Makes variants of one source; the float TFLite file, which others are made from, is made once."""
+    """Makes variants of one source, by one exporter for each engine."""
 
     model: SourceFunction
     calibration: InputSet | None
     folder: Path
-    floats: bytes | None = None
+    exporters: dict[str, Exporter] = field(default_factory=dict)
 
     def make(self, variant_id: str) -> ExportedVariant:
         """Write the file of one variant.
@@ -160,32 +159,11 @@ class _Maker:
             ConversionError: it cannot be made.
         """
         engine, _, precision = variant_id.partition(":")
-        if Engine(engine) is Engine.ONNX:
-            file, tensors, minimum = onnx.convert(self.model), onnx.describe(self.model), onnx.MINIMUM_ENGINE
-        else:
-            self.floats = self.floats or tflite.convert_float(self.model)
-            file, tensors = _tflite(self.floats, Precision(precision), self.model, self.calibration)
-            minimum = tflite_file.minimum_engine(file)
+        if engine not in self.exporters:
+            self.exporters[engine] = targets.target_of(engine).exporter(self.model, self.calibration)
+        made = self.exporters[engine].make(Precision(precision))
         name = f"{variant_id.replace(':', '-')}.model"
-        (self.folder / name).write_bytes(file)
+        (self.folder / name).write_bytes(made.data)
         return ExportedVariant(
-            id=variant_id, file=name, minimum_engine=minimum, inputs=tensors.inputs, outputs=tensors.outputs
+            id=variant_id, file=name, minimum_engine=made.minimum_engine, inputs=made.inputs, outputs=made.outputs
         )
-
-
-def _tflite(
-    floats: bytes, precision: Precision, model: SourceFunction, calibration: InputSet | None
-) -> tuple[bytes, FileTensors]:
-    described = tflite.describe(floats, model)
-    if precision is Precision.FLOAT32:
-        return floats, described
-    named = None
-    if calibration is not None:
-        named = {model.input_ids[name]: array for name, array in calibration.arrays.items()}
-    file = quantization.quantize(floats, precision, calibration=named)
-    if not file:
-        raise ConversionError(f"TFLite {precision}: the quantizer gave an empty file; leave this precision out")
-    tensors = tflite.describe(file, model)
-    quantization.check_dtypes(tensors, described, precision)
-    quantization.check_weights(file, precision)
-    return file, tensors

@@ -1,4 +1,4 @@
-"""Finished `.tflite` and `.onnx` files: each is run in its own engine and packaged unchanged, byte for byte.
+"""Finished model files, such as `.tflite` and `.onnx`: each is run in its own engine and packaged byte for byte.
 
 The file is its own source: the golden outputs are its own, and there is no other model to compare it with. A quantized
 file is served in real numbers, as every variant is. This runs in the child process and imports no TensorFlow.
@@ -11,26 +11,18 @@ from pathlib import Path
 
 import numpy as np
 
-from edgemm.bundle.manifest import DType, Engine, Signature, TensorSpec, Variant, VariantTensor
+from edgemm.bundle.manifest import DType, Signature, TensorSpec, Variant, VariantTensor
 from edgemm.canonical import sha256
 from edgemm.errors import EdgemmError, InputError
 from edgemm_converter.children import array_files, samples, staged
 from edgemm_converter.children.child import Progress
-from edgemm_converter.children.protocol import (
-    Exported,
-    ExportedVariant,
-    ExportRequest,
-    SampleSet,
-    SetKind,
-    SourceFormat,
-)
+from edgemm_converter.children.protocol import Exported, ExportedVariant, ExportRequest, SampleSet, SetKind
 from edgemm_converter.children.samples import InputSet
 from edgemm_converter.data.arrays import Array
-from edgemm_converter.formats import onnx_file, tflite_file
+from edgemm_converter.job import targets
 from edgemm_converter.judging import parity
 from edgemm_runtime import engines
 
-_READERS = {SourceFormat.TFLITE: tflite_file.read, SourceFormat.ONNX: onnx_file.read}
 _USUAL_DEVIATIONS = 3.0
 
 
@@ -43,8 +35,8 @@ def export(request: ExportRequest, folder: Path, progress: Progress) -> Exported
     progress("reading the finished model file")
     path = Path(request.source)
     data = path.read_bytes()
-    file = _READERS[request.format](path, data, signature=request.signature)
-    engine = Engine(request.format.value)
+    engine = request.format
+    file = targets.target_of(engine).reader()(path, data, signature=request.signature)
     variant = Variant(
         id=f"{engine}:{file.precision}", engine=engine, precision=file.precision,
         minimum_engine=file.minimum_engine, blob=sha256(data), inputs=file.inputs, outputs=file.outputs,

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import onnx
+import onnxruntime
 import tf2onnx
 from keras.src.export.tf2onnx_lib import patch_tf2onnx
 
-from edgemm.bundle.manifest import DType, Engine, VariantTensor
+from edgemm.bundle.engine_facts import Engine
+from edgemm.bundle.manifest import DType, Precision, VariantTensor
 from edgemm.errors import ConversionError
+from edgemm_converter.children.samples import InputSet
+from edgemm_converter.data.arrays import Array
 from edgemm_converter.export.onnx_canonical import canonicalize
 from edgemm_converter.export.onnx_operations import keep_zeros_in_maxima, replace_unknown
 from edgemm_converter.export.onnx_weights import put_in
 from edgemm_converter.export.tflite import FileTensors
+from edgemm_converter.job.targets import MadeFile
 from edgemm_converter.sources.served_function import SourceFunction
 
 OPSET = 17
@@ -22,6 +29,29 @@ MINIMUM_ENGINE = "1.12.0"
 _DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
 _FAILURES = (AssertionError, AttributeError, LookupError, NotImplementedError, RuntimeError, TypeError, ValueError)
 _MAX_FILE_BYTES = 2**31 - 1
+
+
+class OnnxExporter:
+    """Makes the files of one source."""
+
+    def __init__(self, model: SourceFunction, _calibration: InputSet | None) -> None:
+        self._model = model
+
+    def make(self, _precision: Precision) -> MadeFile:
+        """Return the float32 file; see `targets.Exporter`."""
+        tensors = describe(self._model)
+        return MadeFile(convert(self._model), MINIMUM_ENGINE, tensors.inputs, tensors.outputs)
+
+
+def layer_values(file: bytes, model: SourceFunction, inputs: Mapping[str, Array]) -> list[Array]:
+    """Return every value that a file computes of a source's inputs at batch 1; see `targets.Target`."""
+    proto = onnx.load_from_string(file)
+    there = {value.name for value in proto.graph.output}
+    names = [name for node in proto.graph.node for name in node.output if name and name not in there]
+    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    found = session.run(None, {model.input_ids[name]: array for name, array in inputs.items()})
+    return [value for value in found if isinstance(value, np.ndarray)]
 
 
 def convert(model: SourceFunction) -> bytes:

@@ -1,4 +1,4 @@
-"""The TFLite export: a float32 file from the frozen source, with builtin operations alone.
+"""The TFLite export: float32 from the frozen source with builtin operations alone, other precisions from that file.
 
 It also describes the tensors of a file. Imports TensorFlow.
 """
@@ -10,14 +10,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 from tensorflow.lite.python.convert_phase import ConverterError
 
-from edgemm.bundle.manifest import Engine, VariantTensor
+from edgemm.bundle.engine_facts import Engine
+from edgemm.bundle.manifest import Precision, VariantTensor
 from edgemm.errors import ConversionError
+from edgemm_converter.children.samples import InputSet
+from edgemm_converter.data.arrays import Array
+from edgemm_converter.export import quantization
 from edgemm_converter.export.tflite_converter import FrozenConverter
-from edgemm_converter.formats import tflite_file
+from edgemm_converter.formats import layers, tflite_file
+from edgemm_converter.job.targets import MadeFile
 from edgemm_converter.sources.served_function import SourceFunction
 
 _MAX_NAMED = 6
@@ -48,6 +54,40 @@ def convert_float(model: SourceFunction) -> bytes:
             f"TFLite: the model cannot be expressed in builtin operations: {_reason(str(err), function, model)}; "
             "replace the layer they come from, fix variable dimensions, or leave TFLite out with --target onnx"
         ) from err
+
+
+class TFLiteExporter:
+    """Makes the files of one source; the float file, which others are made from, is made once."""
+
+    def __init__(self, model: SourceFunction, calibration: InputSet | None) -> None:
+        self._model, self._calibration = model, calibration
+        self._floats: bytes | None = None
+
+    def make(self, precision: Precision) -> MadeFile:
+        """Return the file of one variant; see `targets.Exporter`."""
+        self._floats = self._floats or convert_float(self._model)
+        described = describe(self._floats, self._model)
+        file, tensors = self._floats, described
+        if precision is not Precision.FLOAT32:
+            file = quantization.quantize(self._floats, precision, calibration=self._named())
+            if not file:
+                raise ConversionError(f"TFLite {precision}: the quantizer gave an empty file; leave this precision out")
+            tensors = describe(file, self._model)
+            quantization.check_dtypes(tensors, described, precision)
+            quantization.check_weights(file, precision)
+        return MadeFile(file, tflite_file.minimum_engine(file), tensors.inputs, tensors.outputs)
+
+    def _named(self) -> dict[str, Array] | None:
+        """Return the calibration data by the names in the file's signature."""
+        if self._calibration is None:
+            return None
+        return {self._model.input_ids[name]: array for name, array in self._calibration.arrays.items()}
+
+
+def layer_values(file: bytes, model: SourceFunction, inputs: Mapping[str, Array]) -> list[Array]:
+    """Return every value that a file computes of a source's inputs at batch 1; see `targets.Target`."""
+    named = {model.input_ids[name]: array[np.newaxis] for name, array in inputs.items()}
+    return [run[0] for run in layers.values(file, named).values()]
 
 
 def describe(file: bytes, model: SourceFunction) -> FileTensors:

@@ -13,9 +13,9 @@ import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
 
-from edgemm.bundle.manifest import DType, Precision, VariantTensor
+from edgemm.bundle.manifest import Precision, VariantTensor, known_dtype
 from edgemm.errors import InputError
-from edgemm_converter.formats.tflite_file import FinishedFile
+from edgemm_converter.job.targets import FinishedFile
 
 # The first ONNX Runtime of each opset: onnxruntime.ai/docs/reference/compatibility.html.
 _ENGINES = (
@@ -65,7 +65,7 @@ def _tensors(path: Path, values: Iterable[Any]) -> tuple[VariantTensor, ...]:
     for value in values:
         kind = value.type.tensor_type
         try:
-            dtype = DType(np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)).name)
+            dtype = known_dtype(np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)).name)
         except (ValueError, KeyError, TypeError) as err:
             raise InputError(f"{path}: tensor {value.name!r} is not of numbers; edgemm serves numbers") from err
         if not kind.HasField("shape"):

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,11 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
-from edgemm.bundle.manifest import DType, Precision, Quantization, VariantTensor
+from edgemm.bundle.manifest import Precision, Quantization, VariantTensor, known_dtype
 from edgemm.errors import InputError
 from edgemm.versions import release_tuple
 from edgemm_converter.job import naming
+from edgemm_converter.job.targets import FinishedFile
 
 # LiteRT counts anew from 1.0, which had all that TensorFlow Lite 2.17 had; the file speaks of TensorFlow's numbers.
 # What came before LiteRT counts from 0 in a manifest: TensorFlow Lite 2.3.0 is 0.2.3.0.
@@ -28,16 +28,6 @@ _LITERT_1, _LITERT_2 = "1.0.0", "2.1.0"
 _DEFAULT_SIGNATURE = "serving_default"
 _OF_FLOATS = (Precision.FLOAT32, Precision.FLOAT16)
 _SMALL_INTEGERS = (schema.TensorType.INT8, schema.TensorType.UINT8, schema.TensorType.INT4)
-
-
-@dataclass(frozen=True)
-class FinishedFile:
-    """A model file that needs no conversion, and what it says of itself."""
-
-    precision: Precision
-    minimum_engine: str
-    inputs: tuple[VariantTensor, ...]
-    outputs: tuple[VariantTensor, ...]
 
 
 def read(path: Path, data: bytes, *, signature: str | None) -> FinishedFile:
@@ -85,7 +75,7 @@ def tensor(name: str, detail: Mapping[str, Any]) -> VariantTensor:
     return VariantTensor(
         name=name,
         tensor=detail["name"],
-        dtype=DType(np.dtype(detail["dtype"]).name),
+        dtype=known_dtype(np.dtype(detail["dtype"]).name),
         shape=tuple(int(d) for d in detail["shape_signature"]),
         quantization=Quantization(scale=float(scale), zero_point=int(zero_point)) if scale else None,
     )

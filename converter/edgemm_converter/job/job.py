@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgemm.bundle.manifest import Engine, Preprocessing, check_model_name
+from edgemm.bundle.engine_facts import Engine
+from edgemm.bundle.manifest import Preprocessing, check_model_name
 from edgemm.errors import EnvironmentFailure, InputError
 from edgemm.versions import Version
-from edgemm_converter.children.protocol import FINISHED, SourceFormat
 from edgemm_converter.data import datasets, preprocessing
 from edgemm_converter.data import labels as label_file
 from edgemm_converter.data.datasets import Dataset
-from edgemm_converter.job import naming, variant_plan
+from edgemm_converter.job import naming, targets, variant_plan
 from edgemm_converter.job import source_artifact as source
 from edgemm_converter.job.options import ConversionOptions, check_names
 from edgemm_converter.job.variant_plan import VariantPlan
@@ -29,7 +29,9 @@ class ConversionJob:
     """What was asked for, checked."""
 
     source: Path
-    format: SourceFormat
+    format: str
+    """A `SourceFormat`, or an engine's id of a finished file."""
+
     output: Path
     name: str
     version: str
@@ -56,7 +58,7 @@ class ConversionJob:
     def exported_variants(self) -> tuple[str, ...]:
         """Ids of what is exported from the source; a search and a report need the float TFLite file too."""
         planned = tuple(p.id for p in self.plans)
-        compared = self.report is not None and any(p.engine is Engine.TFLITE for p in self.plans)
+        compared = self.report is not None and any(p.engine == Engine.TFLITE for p in self.plans)
         needed = (self.search or compared) and variant_plan.FLOATS.id not in planned
         return (variant_plan.FLOATS.id, *planned) if needed else planned
 
@@ -108,14 +110,14 @@ def check(path: Path, options: ConversionOptions) -> ConversionJob:
     )
 
 
-def _plans(path: Path, kind: SourceFormat, options: ConversionOptions) -> tuple[VariantPlan, ...]:
+def _plans(path: Path, kind: str, options: ConversionOptions) -> tuple[VariantPlan, ...]:
     """Return the variants to make; none of a finished file, which is one."""
-    targets, precisions = options.get("targets", ()), options.get("precisions", ())
-    if kind not in FINISHED:
+    engines, precisions = options.get("targets", ()), options.get("precisions", ())
+    if not targets.is_finished(kind):
         return variant_plan.plan(
-            targets=targets, precisions=precisions, calibrated=options.get("calibration") is not None
+            targets=engines, precisions=precisions, calibrated=options.get("calibration") is not None
         )
-    if targets or precisions or options.get("input_shapes"):
+    if engines or precisions or options.get("input_shapes"):
         raise InputError(
             f"{path}: a finished {kind} file is packaged as it is: leave --target, --precision and --input-shape out, "
             "or give the model that it was made from"
@@ -131,9 +133,9 @@ def _identity(path: Path, options: ConversionOptions) -> tuple[str, str]:
 
 
 def _required(plans: tuple[VariantPlan, ...], options: ConversionOptions) -> tuple[str, ...]:
-    targets, precisions = options.get("targets", ()), options.get("precisions", ())
+    engines, precisions = options.get("targets", ()), options.get("precisions", ())
     searched = (variant_plan.FLOATS.id,) if variant_plan.AUTO in precisions else ()
-    return variant_plan.required(plans, targets=targets, precisions=precisions) + searched
+    return variant_plan.required(plans, targets=engines, precisions=precisions) + searched
 
 
 def _labels(given: str | Path | Sequence[str] | None) -> tuple[str, ...] | None:

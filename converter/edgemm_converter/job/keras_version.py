@@ -17,12 +17,12 @@ _KERAS_2_MARK = b"_tf_keras_"
 _LEGACY = "TF_USE_LEGACY_KERAS"
 
 
-def version_of(path: Path, kind: SourceFormat) -> str | None:
+def version_of(path: Path, kind: str) -> str | None:
     """Return the version of Keras that wrote a `.keras` or `.h5` file, None where it does not say so."""
     import h5py
 
     try:
-        if kind is SourceFormat.KERAS:
+        if kind == SourceFormat.KERAS:
             with zipfile.ZipFile(path) as archive:
                 found = json.loads(archive.read("metadata.json")).get("keras_version")
         else:
@@ -33,9 +33,9 @@ def version_of(path: Path, kind: SourceFormat) -> str | None:
     return found.decode() if isinstance(found, bytes) else found
 
 
-def is_keras_2(path: Path, kind: SourceFormat) -> bool:
+def is_keras_2(path: Path, kind: str) -> bool:
     """Tell whether a source was written by Keras 2 (or 1), whose classes tf-keras knows."""
-    if kind is SourceFormat.SAVED_MODEL:
+    if kind == SourceFormat.SAVED_MODEL:
         try:
             return _KERAS_2_MARK in (path / "saved_model.pb").read_bytes()
         except OSError:

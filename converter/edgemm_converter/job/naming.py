@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from edgemm.errors import InputError
+from edgemm_converter.job import targets
 
 _MAX_MODEL_NAME = 63
 
@@ -18,7 +19,7 @@ def model_name(source: Path) -> str:
         InputError: nothing of it can stand in a model name.
     """
     stem = source.resolve().name
-    for suffix in (".keras", ".h5", ".hdf5", ".tflite", ".onnx"):
+    for suffix in (".keras", ".h5", ".hdf5", *targets.suffixes()):
         stem = stem.removesuffix(suffix)
     name = re.sub(r"[^a-z0-9._-]+", "-", stem.lower()).strip("._-")[:_MAX_MODEL_NAME].rstrip("._-")
     if not name:

@@ -20,7 +20,7 @@ class ConversionOptions(TypedDict, total=False):
     """The model's semantic version; 0.1.0 by default."""
 
     targets: Sequence[str]
-    """`tflite` and `onnx`; both by default."""
+    """Engines, such as `tflite` and `onnx`; all that there are by default."""
 
     precisions: Sequence[str]
     """`float32`, `float16`, `int8`, `int8-dynamic`, `int16x8`, `int8-weights`, `int4-weights`, or `auto` for the

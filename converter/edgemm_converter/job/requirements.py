@@ -6,17 +6,14 @@ import importlib.util
 from collections.abc import Iterable
 
 from edgemm.errors import MissingExtraError
+from edgemm_converter.job.targets import all_targets
 
 EXTRA = "converter"
 PACKAGES = (
     "tensorflow",
     "tf_keras",
     "h5py",
-    "ai_edge_quantizer",
-    "ai_edge_litert",
-    "tf2onnx",
-    "onnx",
-    "onnxruntime",
+    *(package for target in all_targets() for package in target.packages),
     "PIL",
     "jinja2",
 )

@@ -11,19 +11,16 @@ from pathlib import Path
 
 from edgemm.errors import InputError
 from edgemm_converter.children.protocol import SourceFormat
+from edgemm_converter.job import targets
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _ZIP = b"PK\x03\x04"
-_TFLITE = b"TFL3"
-_ONNX_VERSION, _MAX_IR_VERSION = b"\x08", 64
-"""ONNX has no mark: its first field is number 1, ir_version, a small integer."""
 _MAX_FINISHED_BYTES = 2**31 - 1
 _CHUNK = 1 << 20
-_EXPECTED = "a Keras .keras or .h5 file, an exported SavedModel folder, or a .tflite or .onnx file"
 
 
-def detect(path: Path) -> SourceFormat:
-    """Return what kind of artifact `path` is.
+def detect(path: Path) -> str:
+    """Return what kind of artifact `path` is: a `SourceFormat`, or of a finished file the id of its engine.
 
     Raises:
         InputError: there is nothing, or not a model, or a damaged one.
@@ -32,21 +29,19 @@ def detect(path: Path) -> SourceFormat:
         if path.is_dir():
             return _folder(path)
         with path.open("rb") as file:
-            head = file.read(16)
+            head = file.read(targets.HEAD_BYTES)
     except OSError as err:
-        raise InputError(f"cannot read {path}: {err.strerror}; expected {_EXPECTED}") from err
+        raise InputError(f"cannot read {path}: {err.strerror}; expected {_expected()}") from err
     if not head:
-        raise InputError(f"{path}: expected {_EXPECTED}, found an empty file: export the model again")
+        raise InputError(f"{path}: expected {_expected()}, found an empty file: export the model again")
     if head.startswith(_HDF5):
         return SourceFormat.HDF5
     if head.startswith(_ZIP):
         _check_archive(path)
         return SourceFormat.KERAS
-    if head[4:8] == _TFLITE:
-        return _whole(path, SourceFormat.TFLITE)
-    if head[:1] == _ONNX_VERSION and 0 < int.from_bytes(head[1:2]) < _MAX_IR_VERSION:
-        return _whole(path, SourceFormat.ONNX)
-    raise InputError(f"{path}: expected {_EXPECTED}, found a file that is none of them: give the saved model")
+    if (target := targets.told_by(head)) is not None:
+        return _whole(path, target.engine)
+    raise InputError(f"{path}: expected {_expected()}, found a file that is none of them: give the saved model")
 
 
 def digest(path: Path) -> str:
@@ -75,7 +70,12 @@ def _file_digest(path: Path) -> str:
     return sha.hexdigest()
 
 
-def _whole(path: Path, kind: SourceFormat) -> SourceFormat:
+def _expected() -> str:
+    finished = " or ".join(targets.suffixes())
+    return f"a Keras .keras or .h5 file, an exported SavedModel folder, or a {finished} file"
+
+
+def _whole(path: Path, kind: str) -> str:
     """Check that a finished file is one that an engine can take."""
     if (size := path.stat().st_size) > _MAX_FINISHED_BYTES:
         raise InputError(f"{path}: {size / 2**30:.1f} GiB; expected a {kind} file of at most 2 GiB: make it smaller")
@@ -87,7 +87,7 @@ def _folder(path: Path) -> SourceFormat:
         if not graph.stat().st_size:
             raise InputError(f"{path}: expected a SavedModel, found an empty saved_model.pb: export the model again")
         return SourceFormat.SAVED_MODEL
-    raise InputError(f"{path}: expected {_EXPECTED}, found a folder without saved_model.pb")
+    raise InputError(f"{path}: expected {_expected()}, found a folder without saved_model.pb")
 
 
 def _check_archive(path: Path) -> None:
@@ -103,4 +103,4 @@ def _check_archive(path: Path) -> None:
     if damaged is not None:
         raise InputError(f"{path}: expected a whole .keras file, found a damaged {damaged} in it: save the model again")
     if "config.json" not in names:
-        raise InputError(f"{path}: expected {_EXPECTED}, found a ZIP file without a Keras config.json")
+        raise InputError(f"{path}: expected {_expected()}, found a ZIP file without a Keras config.json")

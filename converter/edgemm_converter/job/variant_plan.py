@@ -4,37 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import TypeVar
 
-from edgemm.bundle.manifest import Engine, Precision
+from edgemm.bundle.engine_facts import Engine
+from edgemm.bundle.manifest import Precision
 from edgemm.errors import InputError
+from edgemm_converter.job.targets import all_targets, target_of
 
-_E = TypeVar("_E", Engine, Precision)
-
-# In order of preference: the smallest and fastest first.
-SUPPORTED: tuple[tuple[Engine, Precision], ...] = (
-    (Engine.TFLITE, Precision.INT8),
-    (Engine.TFLITE, Precision.INT8_DYNAMIC),
-    (Engine.TFLITE, Precision.INT16X8),
-    (Engine.TFLITE, Precision.INT8_WEIGHTS),
-    (Engine.TFLITE, Precision.INT4_WEIGHTS),
-    (Engine.TFLITE, Precision.FLOAT16),
-    (Engine.TFLITE, Precision.FLOAT32),
-    (Engine.ONNX, Precision.FLOAT32),
-)
 AUTO = "auto"
 """In place of a precision: the smallest TFLite variant within a budget, found by evaluating candidates."""
 CALIBRATED = (Precision.INT8, Precision.INT16X8, Precision.MIXED)
 """Precisions whose ranges come from calibration data."""
 
-PRECISIONS = tuple(dict.fromkeys(precision for _, precision in SUPPORTED))
+PRECISIONS = tuple(dict.fromkeys(precision for target in all_targets() for precision in target.precisions))
 
 
 @dataclass(frozen=True)
 class VariantPlan:
     """One variant to make."""
 
-    engine: Engine
+    engine: str
     precision: Precision
 
     @property
@@ -66,16 +54,21 @@ def plan(
     Raises:
         InputError: an unknown or impossible target or precision, or int8 without calibration data.
     """
-    engines = tuple(_parse(Engine, "target", target) for target in targets) or tuple(Engine)
+    given = tuple(map(target_of, targets)) or all_targets()
+    engines = tuple(target.engine for target in given)
     if AUTO in precisions:
         return _beside_auto(engines, [p for p in precisions if p != AUTO], targets=targets, calibrated=calibrated)
     if precisions:
-        wanted = tuple(_parse(Precision, "precision", precision) for precision in precisions)
+        wanted = tuple(map(_precision, precisions))
     else:
-        wanted = (
-            (Precision.FLOAT32, Precision.INT8) if calibrated and Engine.TFLITE in engines else (Precision.FLOAT32,)
-        )
-    plans = tuple(VariantPlan(*pair) for pair in SUPPORTED if pair[0] in engines and pair[1] in wanted)
+        int8 = calibrated and any(Precision.INT8 in target.precisions for target in given)
+        wanted = (Precision.FLOAT32, Precision.INT8) if int8 else (Precision.FLOAT32,)
+    plans = tuple(
+        VariantPlan(target.engine, precision)
+        for target in all_targets()
+        for precision in target.precisions
+        if target.engine in engines and precision in wanted
+    )
     _check_all_used(plans, engines=engines if targets else (), precisions=wanted)
     for precision in CALIBRATED:
         if precision in wanted and not calibrated:
@@ -84,28 +77,28 @@ def plan(
 
 
 def _beside_auto(
-    engines: tuple[Engine, ...], precisions: Collection[str], *, targets: Collection[str], calibrated: bool
+    engines: tuple[str, ...], precisions: Collection[str], *, targets: Collection[str], calibrated: bool
 ) -> tuple[VariantPlan, ...]:
-    """Return what is made beside the variant that is searched for: what is named, else ONNX where it is wanted."""
+    """Return what is made beside the variant that is searched for: what is named, else float32 of other targets."""
     if Engine.TFLITE not in engines:
         raise InputError(f"precision {AUTO} searches among TFLite variants: add --target tflite")
     if precisions:
         return plan(targets=targets, precisions=precisions, calibrated=calibrated)
-    return (VariantPlan(Engine.ONNX, Precision.FLOAT32),) if Engine.ONNX in engines else ()
+    beside = (target_of(engine) for engine in engines if engine != Engine.TFLITE)
+    return tuple(VariantPlan(t.engine, Precision.FLOAT32) for t in beside if Precision.FLOAT32 in t.precisions)
 
 
-def _parse(kind: type[_E], what: str, text: str) -> _E:
-    try:
-        return kind(text)
-    except ValueError as err:
-        known = ", ".join(kind)
-        raise InputError(f"{what} {text!r}: expected one of {known}") from err
+def _precision(text: str) -> Precision:
+    precision = Precision(text)
+    if not precision.known:
+        raise InputError(f"precision {text!r}: expected one of {', '.join(Precision)}")
+    return precision
 
 
 def _check_all_used(
-    plans: tuple[VariantPlan, ...], *, engines: tuple[Engine, ...], precisions: tuple[Precision, ...]
+    plans: tuple[VariantPlan, ...], *, engines: tuple[str, ...], precisions: tuple[Precision, ...]
 ) -> None:
-    can = "; ".join(f"{e}: {', '.join(p for x, p in SUPPORTED if x is e)}" for e in Engine)
+    can = "; ".join(f"{target.engine}: {', '.join(target.precisions)}" for target in all_targets())
     for precision in precisions:
         if precision not in {p.precision for p in plans}:
             where = f" for target {', '.join(engines)}" if engines else ""

@@ -12,15 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgemm.bundle.manifest import Engine
 from edgemm.errors import ConversionError
 from edgemm_converter.children import array_files, childside
 from edgemm_converter.children.child import Progress
 from edgemm_converter.children.protocol import PartedAt, PartingRequest
 from edgemm_converter.data import arrays
 from edgemm_converter.data.arrays import Array
-from edgemm_converter.formats import layers
-from edgemm_converter.job import keras_version
+from edgemm_converter.job import keras_version, targets
 from edgemm_converter.judging import node_agreement
 from edgemm_converter.judging.node_agreement import Node
 
@@ -64,12 +62,12 @@ def first_layer(model: SourceFunction, file: bytes, variant: str, runs: Iterable
     nodes = [Node(t.name, tuple(i.name for i in t.op.inputs)) for t in tensors]
     fetched = [t for t in tensors if t.dtype.is_floating and t.op.type != "Placeholder"]
     watch = constant.prune(constant.inputs, fetched)
-    engine = _in_litert if Engine(variant.partition(":")[0]) is Engine.TFLITE else _in_onnx_runtime
+    values = targets.target_of(variant.partition(":")[0]).layer_values()
     before: dict[str, Array] = {}
     for inputs in runs:
         source = {t.name: np.asarray(v) for t, v in zip(fetched, watch(*_tensors(model, inputs)), strict=True)}
         telling = {name: v for name, v in source.items() if name not in before or not np.array_equal(v, before[name])}
-        if before and (name := node_agreement.first_parting(nodes, telling, engine(file, model, inputs), limit=limit)):
+        if before and (name := node_agreement.first_parting(nodes, telling, values(file, model, inputs), limit=limit)):
             return model.layer(name)
         before = source
     return ""
@@ -79,24 +77,6 @@ def _tensors(model: SourceFunction, inputs: Inputs) -> list[Any]:
     import tensorflow as tf
 
     return [tf.constant(inputs[spec.name]) for spec in model.signature.inputs]
-
-
-def _in_litert(file: bytes, model: SourceFunction, inputs: Inputs) -> list[Array]:
-    named = {model.input_ids[name]: array[np.newaxis] for name, array in inputs.items()}
-    return [run[0] for run in layers.values(file, named).values()]
-
-
-def _in_onnx_runtime(file: bytes, model: SourceFunction, inputs: Inputs) -> list[Array]:
-    import onnx
-    import onnxruntime
-
-    proto = onnx.load_from_string(file)
-    there = {value.name for value in proto.graph.output}
-    names = [name for node in proto.graph.node for name in node.output if name and name not in there]
-    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
-    session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
-    found = session.run(None, {model.input_ids[name]: array for name, array in inputs.items()})
-    return [value for value in found if isinstance(value, np.ndarray)]
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from edgemm.bundle.manifest import Engine, Manifest
+from edgemm.bundle.engine_facts import Engine
+from edgemm.bundle.manifest import Manifest
 from edgemm.errors import EngineError
 from edgemm_converter.children import samples
 from edgemm_converter.children.child import ChildLimits, Progress, run_child

@@ -11,15 +11,15 @@ from typing import Any
 
 import tensorflow as tf
 
-from edgemm.bundle.manifest import Engine
+from edgemm.bundle.engine_facts import Engine
 from edgemm.errors import ConversionError
 from edgemm_converter.rewrites import bits, complex_numbers, fourier, integers
 from edgemm_converter.rewrites.frozen import READ, FrozenGraph
 from edgemm_converter.rewrites.values import Copy, Pair, Rules, Value
 
-_PLAIN: Mapping[Engine, Rules] = {Engine.TFLITE: {**bits.TFLITE, **integers.RULES}, Engine.ONNX: bits.ONNX}
+_PLAIN: Mapping[str, Rules] = {Engine.TFLITE: {**bits.TFLITE, **integers.RULES}, Engine.ONNX: bits.ONNX}
 _COMPLEX: Rules = {**complex_numbers.RULES, **fourier.RULES}
-_BUILTIN: Mapping[Engine, frozenset[str]] = {
+_BUILTIN: Mapping[str, frozenset[str]] = {
     Engine.TFLITE: frozenset({"RFFT", "RFFT2D", "Real", "Imag", "ComplexAbs"}),
     Engine.ONNX: frozenset(),
 }
@@ -28,7 +28,7 @@ _BUILTIN: Mapping[Engine, frozenset[str]] = {
 _NONE: Mapping[str, Any] = {}
 
 
-def rewritten(frozen: FrozenGraph, *, engine: Engine, layer: Callable[[str], str]) -> Callable[..., list[Any]]:
+def rewritten(frozen: FrozenGraph, *, engine: str, layer: Callable[[str], str]) -> Callable[..., list[Any]]:
     """Return a function that writes a frozen graph for one engine: it takes and returns tensors in the same order.
 
     It also takes `weights`, tensors that stand in the place of constants, by the names of these.
@@ -74,10 +74,10 @@ def needed(outputs: Sequence[Any]) -> list[Any]:
     return [operation for operation in outputs[0].graph.get_operations() if operation in needed]
 
 
-def _rules(operations: Iterable[Any], *, engine: Engine) -> Rules:
+def _rules(operations: Iterable[Any], *, engine: str) -> Rules:
     of_complex = {o.type for o in operations if any(t.dtype.is_complex for t in (*o.inputs, *o.outputs))}
-    plain = _PLAIN[engine]
-    return plain if of_complex <= _BUILTIN[engine] else {**plain, **_COMPLEX}
+    plain = _PLAIN.get(engine, {})
+    return plain if of_complex <= _BUILTIN.get(engine, frozenset()) else {**plain, **_COMPLEX}
 
 
 def _written(operation: Any, inputs: Sequence[Value], rules: Rules, layer: Callable[[str], str]) -> Sequence[Value]:

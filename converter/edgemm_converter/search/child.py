@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
-from edgemm.bundle.manifest import Engine, Precision, Variant, VariantTensor
+from edgemm.bundle.engine_facts import Engine
+from edgemm.bundle.manifest import Precision, Variant, VariantTensor
 from edgemm.canonical import sha256
 from edgemm.errors import ConversionError, EngineError
 from edgemm_converter.children import array_files, childside

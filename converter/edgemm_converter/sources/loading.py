@@ -39,7 +39,7 @@ def load(request: ExportRequest, folder: Path) -> SourceFunction:
         InputError: it cannot be opened; says why and what to do.
     """
     path = Path(request.source)
-    if request.format is SourceFormat.SAVED_MODEL:
+    if request.format == SourceFormat.SAVED_MODEL:
         return _load_saved_model(path, request)
     if request.signature is not None:
         raise InputError(f"{path}: --signature chooses one of a SavedModel's signatures; a Keras file has none")
@@ -59,9 +59,9 @@ def load(request: ExportRequest, folder: Path) -> SourceFunction:
     return keras3.serve(model, path=path, shapes=request.input_shapes)
 
 
-def _with_suffix(path: Path, kind: SourceFormat, folder: Path) -> Path:
+def _with_suffix(path: Path, kind: str, folder: Path) -> Path:
     """Return a path of the same file whose suffix is the one that Keras expects of its content."""
-    suffix = ".keras" if kind is SourceFormat.KERAS else ".h5"
+    suffix = ".keras" if kind == SourceFormat.KERAS else ".h5"
     if path.suffix == suffix:
         return path
     link = folder / f"source{suffix}"
@@ -79,10 +79,10 @@ def _load_saved_model(path: Path, request: ExportRequest) -> SourceFunction:
     return of_saved_model(loaded, path=path, signature_name=request.signature, shapes=request.input_shapes)
 
 
-def _config(path: Path, kind: SourceFormat) -> dict[str, Any]:
+def _config(path: Path, kind: str) -> dict[str, Any]:
     """Return the model's configuration, without building anything of it."""
     try:
-        if kind is SourceFormat.KERAS:
+        if kind == SourceFormat.KERAS:
             with zipfile.ZipFile(path) as archive:
                 text: Any = archive.read("config.json")
         else:
@@ -141,7 +141,7 @@ def _custom_objects(named: Iterable[str]) -> dict[str, Any]:
     return objects
 
 
-def _why_keras(path: Path, kind: SourceFormat, err: BaseException) -> str:
+def _why_keras(path: Path, kind: str, err: BaseException) -> str:
     if unknown := re.search(r"(?:Could not locate \w+|Unknown \w+:?) '?(?:[^'>]*>)?(\w+)", str(err)):
         return (
             f"{path}: Keras does not know {unknown[1]}, a custom object: name the module that defines it with "

@@ -16,7 +16,8 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from edgemm.bundle.manifest import DType, Engine, Signature, TensorSpec
+from edgemm.bundle.engine_facts import Engine
+from edgemm.bundle.manifest import DType, Signature, TensorSpec, known_dtype
 from edgemm.errors import ConversionError, InputError
 from edgemm_converter import rewrites
 from edgemm_converter.data.arrays import Array
@@ -88,7 +89,7 @@ class SourceFunction:
             self.function(batch=batch).get_concrete_function(), lower_control_flow=False
         )
 
-    def frozen(self, *, engine: Engine, batch: int | None) -> FrozenSource:
+    def frozen(self, *, engine: str, batch: int | None) -> FrozenSource:
         """Return the source for one engine, with its variables turned into constants.
 
         Unfrozen, Keras 3 variables stay resources in a TFLite file, which the quantizer cannot read.
@@ -109,7 +110,7 @@ class SourceFunction:
         where = {name: positions[tensor.name] for name, tensor in concrete.structured_outputs.items()}
         run = rewrites.rewritten(graph, engine=engine, layer=self.layer)
 
-        weights = rewrites.large(graph) if engine is Engine.ONNX else {}
+        weights = rewrites.large(graph) if engine == Engine.ONNX else {}
         specs = _tensor_specs(self.signature.inputs, batch=batch)
         taken = [*self.input_ids.values(), *self.output_ids.values()]
         ids = naming.identifiers([*taken, *(f"weights_{i}" for i in range(len(weights)))], prefix="weights")
@@ -227,7 +228,7 @@ def spec_of(name: str, dtype: str, shape: Sequence[int | None] | None, *, path: 
             "--input-shape NAME=1,224,224,3 (-1 for a dimension that stays variable)"
         )
     try:
-        return TensorSpec(name=name, dtype=DType(dtype), shape=tuple(-1 if d is None else int(d) for d in shape))
+        return TensorSpec(name=name, dtype=known_dtype(dtype), shape=tuple(-1 if d is None else int(d) for d in shape))
     except ValueError as err:
         raise InputError(
             f"{path}: tensor {name!r} is of dtype {dtype}; edgemm serves numbers ({', '.join(DType)}): do this part of "

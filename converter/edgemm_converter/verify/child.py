@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 from edgemm.bundle import open_bundle
-from edgemm.bundle.manifest import Engine, Precision, Signature, Variant
+from edgemm.bundle.manifest import Precision, Signature, Variant
 from edgemm.errors import ConversionError, EngineError
 from edgemm_converter.children import array_files, childside
 from edgemm_converter.children.child import Progress
@@ -22,7 +22,7 @@ from edgemm_converter.children.protocol import (
     SelfTestPassed,
     SelfTestRequest,
 )
-from edgemm_converter.formats import tflite_file
+from edgemm_converter.job import targets
 from edgemm_runtime import engines
 from edgemm_runtime.engines import golden
 
@@ -50,8 +50,9 @@ def _run_all(request: RunRequest, folder: Path, progress: Progress) -> Ran:
                 s.id: _run(model, s, request.signature, folder=folder, prefix=f"v{number}-{s.id}-")
                 for s in request.sets
             }
-            if variant.engine is Engine.TFLITE and variant.precision in _INTEGERS:
-                floats[variant.id] = tflite_file.float_operations(file)
+            if variant.precision in _INTEGERS:
+                found = targets.target_of(variant.engine).floats_in(file)
+                floats |= {variant.id: found} if found is not None else {}
         except EngineError as err:
             refused[variant.id] = _refusal(variant, err)
             if variant.id in request.required:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgemm import canonical
-from edgemm.bundle.manifest import Engine, Precision, Variant
+from edgemm.bundle.manifest import Precision, Variant
 from edgemm.errors import ConversionError, SelfTestError
 from edgemm_converter.children import array_files
 from edgemm_converter.children.child import ChildLimits, Progress, run_child
@@ -77,7 +77,7 @@ def _variants(exported: Exported, folder: Path) -> tuple[Variant, ...]:
     return tuple(
         Variant(
             id=file.id,
-            engine=Engine(file.id.partition(":")[0]),
+            engine=file.id.partition(":")[0],
             precision=Precision(file.id.partition(":")[2]),
             minimum_engine=file.minimum_engine,
             blob=canonical.sha256((folder / file.file).read_bytes()),

@@ -4,26 +4,29 @@
 nothing about the speed of a machine. Fields may be added within major format 1 (readers ignore what they do not know);
 a field that an old runtime must not ignore comes together with a higher `minimum_runtime`.
 
-Decoding checks what a reader relies on; `Manifest` values are therefore always consistent.
+Decoding checks what a reader relies on; `Manifest` values are therefore always consistent. Words of a later version,
+for engines, precisions, dtypes and the like, are kept as they stand; `edgemm.bundle.unknowns` says what then does not
+work.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from enum import StrEnum
 from typing import Annotated
 
 import msgspec
 from msgspec import Meta, Struct
 
 from edgemm import canonical
+from edgemm.bundle.consistency import problems
 from edgemm.canonical import DIGEST_PATTERN
 from edgemm.errors import BundleError, InputError, MessageError, NewerFormatError
+from edgemm.open_enum import OpenEnum
 from edgemm.versions import VERSION_PATTERN
 
 FORMAT = "1.0"
 MODEL_NAME_PATTERN = r"\A[a-z0-9][a-z0-9._-]{0,62}\Z"
+ENGINE_PATTERN = r"\A[a-z0-9][a-z0-9-]{0,30}\Z"
 
 Digest = Annotated[str, Meta(pattern=DIGEST_PATTERN)]
 ModelName = Annotated[str, Meta(pattern=MODEL_NAME_PATTERN)]
@@ -33,6 +36,8 @@ Shape = Annotated[tuple[Dim, ...], Meta(max_length=8)]
 TensorName = Annotated[str, Meta(min_length=1, max_length=256)]
 DocumentName = ModelName
 """A kind of document, named as models are: no path, for it may become a file's name."""
+EngineId = Annotated[str, Meta(pattern=ENGINE_PATTERN)]
+"""An engine of `edgemm.bundle.engine_facts`, or one that only another version or package knows."""
 Size = Annotated[int, Meta(ge=0, le=2**40)]
 
 
@@ -40,7 +45,7 @@ class Frozen(Struct, frozen=True, kw_only=True, omit_defaults=False):
     """Base of all values in a manifest."""
 
 
-class DType(StrEnum):
+class DType(OpenEnum):
     """Element types of tensors, by NumPy's names."""
 
     BOOL = "bool"
@@ -57,14 +62,19 @@ class DType(StrEnum):
     FLOAT64 = "float64"
 
 
-class Engine(StrEnum):
-    """Inference engines of the device runtime."""
+def known_dtype(name: str) -> DType:
+    """Return the dtype of NumPy's name.
 
-    TFLITE = "tflite"
-    ONNX = "onnx"
+    Raises:
+        ValueError: no tensor that edgemm serves has it.
+    """
+    dtype = DType(name)
+    if not dtype.known:
+        raise ValueError(f"{name!r} is no dtype that edgemm serves")
+    return dtype
 
 
-class Precision(StrEnum):
+class Precision(OpenEnum):
     """What the weights and the arithmetic of a variant are."""
 
     FLOAT32 = "float32"
@@ -112,8 +122,8 @@ class VariantTensor(Frozen, frozen=True):
 class Variant(Frozen, frozen=True):
     """One model file that computes the signature, in one engine and precision."""
 
-    id: Annotated[str, Meta(pattern=r"\A(tflite|onnx):[a-z0-9][a-z0-9-]{0,30}\Z")]
-    engine: Engine
+    id: Annotated[str, Meta(pattern=r"\A[a-z0-9][a-z0-9-]{0,30}:[a-z0-9][a-z0-9-]{0,30}\Z")]
+    engine: EngineId
     precision: Precision
     minimum_engine: str
     blob: Digest
@@ -161,7 +171,7 @@ class OutputParity(Frozen, frozen=True):
     argmax_agreement: float | None = None
 
 
-class Statistic(StrEnum):
+class Statistic(OpenEnum):
     """Which error over a parity run is judged."""
 
     MAX = "max"
@@ -203,7 +213,7 @@ class Evaluation(Frozen, frozen=True):
     drops: dict[str, Drop] = {}
 
 
-class ImageFit(StrEnum):
+class ImageFit(OpenEnum):
     """How an image comes to another size."""
 
     STRETCH = "stretch"
@@ -211,15 +221,20 @@ class ImageFit(StrEnum):
     PAD = "pad"
 
 
-class ChannelOrder(StrEnum):
+class ChannelOrder(OpenEnum):
     """Which channels the pixels of an input have, in which order."""
 
     RGB = "rgb"
     BGR = "bgr"
     GRAY = "gray"
 
+    @property
+    def channel_count(self) -> int | None:
+        """How many channels there are; None where this version does not know."""
+        return (1 if self is ChannelOrder.GRAY else 3) if self.known else None
 
-class Layout(StrEnum):
+
+class Layout(OpenEnum):
     """In which order an image's axes stand in a tensor: height, width, channel."""
 
     HWC = "hwc"
@@ -248,8 +263,8 @@ class Preprocessing(Frozen, frozen=True):
     channels: ChannelOrder = ChannelOrder.RGB
     layout: Layout = Layout.HWC
     scale: Annotated[float, Meta(gt=0)] = 1.0
-    mean: Annotated[tuple[float, ...], Meta(max_length=3)] = ()
-    std: Annotated[tuple[Annotated[float, Meta(gt=0)], ...], Meta(max_length=3)] = ()
+    mean: Annotated[tuple[float, ...], Meta(max_length=16)] = ()
+    std: Annotated[tuple[Annotated[float, Meta(gt=0)], ...], Meta(max_length=16)] = ()
     one_hot: Annotated[int, Meta(ge=1, le=65536)] | None = None
 
 
@@ -316,7 +331,7 @@ class Manifest(Frozen, frozen=True):
     documents: dict[DocumentName, Digest] = {}
 
     def __post_init__(self) -> None:
-        problem = next(_problems(self), None)
+        problem = next(problems(self), None)
         if problem is not None:
             raise ValueError(problem)
 
@@ -377,42 +392,3 @@ def check_model_name(name: str) -> str:
             f"model name {name!r}: expected 1 to 63 of a-z, 0-9, '.', '_', '-', the first a letter or digit"
         )
     return name
-
-
-def _problems(manifest: Manifest) -> Iterator[str]:
-    """Yield what contradicts itself in a manifest whose fields are each well-formed."""
-    inputs = [t.name for t in manifest.signature.inputs]
-    outputs = [t.name for t in manifest.signature.outputs]
-    ids = [v.id for v in manifest.variants]
-    for what, names in (("inputs", inputs), ("outputs", outputs), ("variants", ids)):
-        if len(set(names)) != len(names):
-            yield f"two {what} have one name"
-    for variant in manifest.variants:
-        if not variant.id.startswith(f"{variant.engine}:"):
-            yield f"variant {variant.id} runs in another engine, {variant.engine}"
-        if {t.name for t in variant.inputs} != set(inputs) or {t.name for t in variant.outputs} != set(outputs):
-            yield f"variant {variant.id} does not have the tensors of the signature"
-        if set(manifest.golden.tolerance.get(variant.id, ())) != set(outputs):
-            yield f"variant {variant.id} has no tolerance for each output"
-    if set(manifest.golden.inputs) != set(inputs) or set(manifest.golden.outputs) != set(outputs):
-        yield "the golden samples do not have the tensors of the signature"
-    if unknown := set(manifest.preprocessing or ()) - set(inputs):
-        yield f"pre-processing is declared for {min(unknown)!r}, which is no input"
-    for name, steps in (manifest.preprocessing or {}).items():
-        channels = 1 if steps.channels is ChannelOrder.GRAY else 3
-        if {len(steps.mean), len(steps.std)} - {0, 1, channels}:
-            yield f"mean and std of {name!r} are neither one number nor one for each of {channels} channels"
-    if missing := _referenced(manifest) - set(manifest.blobs):
-        yield f"blob {min(missing)} is used but not listed"
-    if unused := set(manifest.blobs) - _referenced(manifest):
-        yield f"blob {min(unused)} is listed but not used"
-
-
-def _referenced(manifest: Manifest) -> set[str]:
-    used = {v.blob for v in manifest.variants}
-    used |= {*manifest.golden.inputs.values(), *manifest.golden.outputs.values()}
-    if profile := manifest.reference_profile:
-        tensors = [*profile.inputs.values(), *profile.outputs.values()]
-        tensors += [profile.confidence] if profile.confidence else []
-        used |= {digest for t in tensors for digest in (t.edges, t.counts)}
-    return used | set(manifest.documents.values())

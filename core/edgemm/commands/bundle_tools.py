@@ -8,7 +8,7 @@ import click
 from rich.table import Table
 
 from edgemm import durable
-from edgemm.bundle import open_bundle
+from edgemm.bundle import open_bundle, unknowns
 from edgemm.bundle.manifest import Evaluation, Manifest, Parity, TensorSpec
 from edgemm.terminal import plain_console, plain_table
 
@@ -21,7 +21,8 @@ BUNDLE = click.Path(path_type=Path)
 def inspect(bundle: Path, *, as_json: bool) -> None:
     """Show what is in a bundle.
 
-    The whole file is verified on the way: sizes, digests and the container around them.
+    The whole file is verified on the way: sizes, digests and the container around them. Last comes what this version
+    of edgemm does not know, and skips.
     """
     with open_bundle(bundle) as opened:
         manifest, encoded, digest = opened.manifest, opened.manifest_bytes, opened.digest
@@ -40,6 +41,8 @@ def inspect(bundle: Path, *, as_json: bool) -> None:
     if (found := manifest.evaluation) is not None:
         console.print(f"{found.metric} on {found.samples:,} samples; the source has {found.source:.4f}")
     console.print(_parity(manifest))
+    for sentence in unknowns.found_in(manifest):
+        console.print(sentence, markup=False, soft_wrap=True)
 
 
 @click.command()

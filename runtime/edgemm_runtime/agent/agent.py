@@ -262,7 +262,7 @@ class Agent:
             records=tuple(self._records()),
             generation=current.generation if current else 0,
             wanted=frozenset(model.name for model in current.models) if current else frozenset(),
-            engines={engine.value: version for engine, version in available().items()},
+            engines=available(),
             actions=self._actions.results,
             shadows=self._shadows_told,
         )

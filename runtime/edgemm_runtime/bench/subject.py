@@ -6,25 +6,21 @@ A plain file has no signature and no samples: floats are drawn from [0, 1), inte
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from edgemm.bundle import open_bundle
-from edgemm.bundle.manifest import DType, Engine, Precision, Variant, VariantTensor
+from edgemm.bundle.engine_facts import all_engines, with_suffix
+from edgemm.bundle.manifest import Precision, Variant, VariantTensor, known_dtype
 from edgemm.canonical import sha256
 from edgemm.errors import EngineError, EngineUnavailableError, InputError
 from edgemm_runtime.engines import golden, load
+from edgemm_runtime.engines.drivers import FileTensor, driver_of
 from edgemm_runtime.engines.interface import Array
-from edgemm_runtime.engines.native_log import one_line
-from edgemm_runtime.engines.opening import keep_to_itself, open_session
-from edgemm_runtime.installed import available, entry_of
-
-ENGINES_BY_SUFFIX = {".tflite": Engine.TFLITE, ".onnx": Engine.ONNX}
-_ONNX_DTYPES = {"float": "float32", "double": "float64"}
+from edgemm_runtime.installed import available
 
 
 @dataclass(frozen=True)
@@ -55,79 +51,44 @@ def of_bundle(path: Path, variant_id: str, *, threads: int) -> Subject:
 
 
 def of_file(path: Path, *, threads: int) -> Subject:
-    """Load a `.tflite` or `.onnx` file; its inference is the engine's alone.
+    """Load a plain model file of an engine; its inference is the engine's alone.
 
     Raises:
-        InputError: it cannot be read.
+        InputError: it cannot be read, or is of no engine.
         EngineError: the engine is missing or failed.
     """
-    engine = ENGINES_BY_SUFFIX[path.suffix.lower()]
+    facts = with_suffix(path.suffix.lower())
+    if facts is None:
+        known = ", ".join(one.suffix for one in all_engines())
+        raise InputError(f"{path}: expected a file that ends in one of {known}")
     try:
         data = path.read_bytes()
     except OSError as err:
         raise InputError(f"{path}: {err.strerror}") from err
-    if engine not in available():
-        entry = entry_of(engine)
-        raise EngineUnavailableError(f"{path}: needs {entry.distribution}: pip install 'edgemm[{entry.extra}]'")
-    keep_to_itself()
-    described = _tflite(data) if engine is Engine.TFLITE else _onnx(data)
+    if facts.id not in available():
+        entry = facts.distributions[0]
+        raise EngineUnavailableError(f"{path}: needs {entry.distribution}: pip install '{entry.requirement}'")
+    driver = driver_of(facts.id)
+    inputs, outputs = (tuple(map(_tensor, side)) for side in driver.describe(data))
     variant = Variant(
-        id=f"{engine.value}:file", engine=engine, precision=Precision.FLOAT32, minimum_engine="0",
-        blob=sha256(data), inputs=described[0], outputs=described[1],
+        id=f"{facts.id}:file", engine=facts.id, precision=Precision.FLOAT32, minimum_engine="0",
+        blob=sha256(data), inputs=inputs, outputs=outputs,
     )  # fmt: skip
     feeds = {tensor.tensor: _made_up(tensor) for tensor in variant.inputs}
     start = time.perf_counter()
-    session = open_session(variant, data, threads=threads)
+    session = driver.open_session(variant, data, threads)
     load_s = time.perf_counter() - start
-    return Subject(engine.value, len(data), load_s * 1e3, lambda: session.invoke(feeds), session.grow)
+    return Subject(facts.id, len(data), load_s * 1e3, lambda: session.invoke(feeds), session.grow)
 
 
-_Tensors = tuple[VariantTensor, ...]
-
-
-def _tflite(data: bytes) -> tuple[_Tensors, _Tensors]:
-    from edgemm_runtime.engines import native_log
-    from edgemm_runtime.engines.interpreter import Interpreter
-
+def _tensor(described: FileTensor) -> VariantTensor:
+    name = described.name
     try:
-        with native_log.in_the_log():
-            interpreter = Interpreter(model_content=data)
-    except (ValueError, RuntimeError) as err:
-        raise EngineError(f"LiteRT cannot load the file: {one_line(err)}") from err
-    return (
-        tuple(_tensor(d["name"], np.dtype(d["dtype"]).name, d["shape"]) for d in interpreter.get_input_details()),
-        tuple(_tensor(d["name"], np.dtype(d["dtype"]).name, d["shape"]) for d in interpreter.get_output_details()),
-    )
-
-
-def _onnx(data: bytes) -> tuple[_Tensors, _Tensors]:
-    import onnxruntime
-
-    try:
-        session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
-    except Exception as err:
-        raise EngineError(f"ONNX Runtime cannot load the file: {one_line(err)}") from err
-    inputs, outputs = ([(d.name, _onnx_dtype(d.type), d.shape) for d in ds] for ds in _ends(session))
-    return tuple(_tensor(*one) for one in inputs), tuple(_tensor(*one) for one in outputs)
-
-
-def _ends(session: Any) -> tuple[list[Any], list[Any]]:
-    return session.get_inputs(), session.get_outputs()
-
-
-def _onnx_dtype(text: str) -> str:
-    """Return NumPy's name of `tensor(float)` and its like."""
-    name = text.removeprefix("tensor(").removesuffix(")")
-    return _ONNX_DTYPES.get(name, name)
-
-
-def _tensor(name: str, dtype: str, shape: Iterable[Any]) -> VariantTensor:
-    try:
-        kind = DType(dtype)
+        kind = known_dtype(described.dtype)
     except ValueError as err:
-        raise EngineError(f"tensor {name!r} is of {dtype}, which is no number: it cannot be made up") from err
-    sizes = tuple(int(size) if isinstance(size, (int, np.integer)) and size > 0 else 1 for size in shape)
-    return VariantTensor(name=name, tensor=name, dtype=kind, shape=sizes)
+        raise EngineError(f"tensor {name!r} is of {described.dtype}, which is no number: it cannot be made up") from err
+    shape = tuple(int(size) if isinstance(size, (int, np.integer)) and size > 0 else 1 for size in described.shape)
+    return VariantTensor(name=name, tensor=name, dtype=kind, shape=shape)
 
 
 def _made_up(tensor: VariantTensor) -> Array:

@@ -14,12 +14,12 @@ from rich.status import Status
 from rich.table import Table
 
 from edgemm.bundle import open_bundle
-from edgemm.bundle.manifest import Engine, Manifest
+from edgemm.bundle.engine_facts import with_suffix
+from edgemm.bundle.manifest import Manifest
 from edgemm.errors import EngineUnavailableError, InputError
 from edgemm.terminal import plain_console, plain_table
 from edgemm_runtime.bench.conditions import Conditions, read_conditions, told
 from edgemm_runtime.bench.measuring import PLAIN, Measurement, measure_in_child
-from edgemm_runtime.bench.subject import ENGINES_BY_SUFFIX
 from edgemm_runtime.engines import available
 from edgemm_runtime.engines.choice import choose
 from edgemm_runtime.installed import named, unavailable_reason
@@ -68,9 +68,9 @@ class _Plan(Struct, frozen=True):
 def bench(model: Path, *, runs: int, threads: tuple[int, ...], timeout_s: float, as_json: bool) -> None:
     """Measure each variant: latency, throughput, memory, load time; each in its own process.
 
-    BUNDLE may also be a plain .tflite or .onnx file, which is given an input that is made up.
+    BUNDLE may also be an engine's plain file, .tflite or .onnx, which is given an input that is made up.
     """
-    plan = _plan_of_file(model) if model.suffix.lower() in ENGINES_BY_SUFFIX else _plan_of_bundle(model)
+    plan = _plan_of_file(model) if with_suffix(model.suffix.lower()) else _plan_of_bundle(model)
     cases = [(variant, count) for variant in plan.variants for count in threads or _threads_to_try()]
     before, measured = read_conditions(), list[Measurement]()
     with _progress() as say:
@@ -120,7 +120,7 @@ def _engines(measured: Sequence[Measurement]) -> dict[str, str]:
     """Return the engine of each variant by its own name and version."""
     here, found = available(), {}
     for one in measured:
-        engine = Engine(one.variant.partition(":")[0])
+        engine = one.variant.partition(":")[0]
         entry, version = named(engine, here[engine])
         found[one.variant] = f"{entry.distribution} {version}"
     return found

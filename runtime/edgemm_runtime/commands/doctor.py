@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from edgemm import __version__
-from edgemm.bundle.manifest import Engine
+from edgemm.bundle.engine_facts import all_engines
 from edgemm.errors import EngineError
 from edgemm.terminal import plain_console, plain_table
 from edgemm_runtime.bench.board_facts import Board, read_board
@@ -52,7 +52,7 @@ def doctor(*, as_json: bool) -> None:
 
     Ends with status 1 if an installed engine does not run.
     """
-    engines = tuple(_examine(engine, version=available().get(engine)) for engine in Engine)
+    engines = tuple(_examine(facts.id, version=available().get(facts.id)) for facts in all_engines())
     machine = f"{platform.system()} {platform.release()} {platform.machine()}"
     found = DoctorReport(__version__, platform.python_version(), machine, read_board(), engines, read_extras())
     if as_json:
@@ -64,14 +64,14 @@ def doctor(*, as_json: bool) -> None:
         raise EngineError(f"{problems}: reinstall it, or install a build for this CPU")
 
 
-def _examine(engine: Engine, *, version: str | None) -> EngineState:
+def _examine(engine: str, *, version: str | None) -> EngineState:
     entry = entry_of(engine)
     if version is None:
-        return EngineState(engine, entry.distribution, None, f"not installed: pip install 'edgemm[{entry.extra}]'")
+        return EngineState(engine, entry.distribution, None, f"not installed: pip install '{entry.requirement}'")
     return EngineState(engine, entry.distribution, named(engine, version)[1], _probe(engine))
 
 
-def _probe(engine: Engine) -> str | None:
+def _probe(engine: str) -> str | None:
     """Run a tiny model in a child process; return what went wrong."""
     command = [sys.executable, "-P", "-m", "edgemm_runtime.engines.probe", engine]
     try:

@@ -9,7 +9,7 @@ import msgspec
 
 from edgemm.errors import BadRequestError, InputError
 from edgemm_runtime.commands.given import read_given
-from edgemm_runtime.model import Model, load
+from edgemm_runtime.models.model import Model, load
 from edgemm_runtime.serving.protocols.predict import codec as predict_codec
 from edgemm_runtime.serving.protocols.predict.codec import Answer
 

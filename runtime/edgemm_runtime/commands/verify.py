@@ -49,7 +49,8 @@ def verify(bundle: Path, *, timeout_s: float, as_json: bool) -> None:
         names = ", ".join(check.variant for check in failed)
         raise SelfTestError(f"{bundle}: {names} failed: do not use this bundle; convert the model again")
     if all(check.result == "not run" for check in checks):
-        raise EngineUnavailableError(f"{bundle}: the bytes hold, but no engine is here to run any variant")
+        reasons = "; ".join(f"{check.variant} {check.detail}" for check in checks)
+        raise EngineUnavailableError(f"{bundle}: the bytes hold, but no engine is here to run any variant: {reasons}")
 
 
 def _check(path: Path, variant: Variant, *, timeout_s: float) -> VariantCheck:

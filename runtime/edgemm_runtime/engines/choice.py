@@ -1,7 +1,7 @@
 """The choice of the variant of a bundle to run here. Pure: engines, memory and disk are arguments.
 
 A policy is `auto`, the manifest's order, or a list of variant ids. A variant is skipped for a missing or too old
-engine, memory or disk, and for nothing else: a failed self-test fails the bundle.
+engine, for what only a later edgemm knows, memory or disk, and for nothing else: a failed self-test fails the bundle.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Literal, TypeAlias
 
 from edgemm import __version__
-from edgemm.bundle.manifest import Engine, Manifest, Variant
+from edgemm.bundle.manifest import DType, Manifest, Variant
 from edgemm.errors import EngineUnavailableError, InputError, NewerFormatError
 from edgemm.reasons import Reason
 from edgemm.versions import Version
@@ -86,7 +86,7 @@ def choose(
     manifest: Manifest,
     *,
     policy: Policy = AUTO,
-    engines: Mapping[Engine, str],
+    engines: Mapping[str, str],
     resources: Resources = Resources(),
     present: Collection[str] = (),
 ) -> Choice:
@@ -94,13 +94,19 @@ def choose(
 
     Raises:
         InputError: the policy names a variant that the bundle lacks.
-        NewerFormatError: the bundle needs a newer runtime.
+        NewerFormatError: the bundle needs a newer runtime, or its signature has a dtype that is unknown here.
     """
     if Version(manifest.minimum_runtime) > Version(__version__):
         raise NewerFormatError(
             f"{manifest.name} {manifest.version}",
             what="minimum runtime", found=manifest.minimum_runtime, supported=__version__,
         )  # fmt: skip
+    for tensor in (*manifest.signature.inputs, *manifest.signature.outputs):
+        if not tensor.dtype.known:
+            raise NewerFormatError(
+                f"{manifest.name} {manifest.version}: tensor {tensor.name!r}",
+                what="dtype", found=tensor.dtype.value, supported=", ".join(DType),
+            )  # fmt: skip
     candidates = manifest.variants if policy == AUTO else tuple(manifest.variant(name) for name in policy)
     skipped: list[Skipped] = []
     for variant in candidates:
@@ -125,7 +131,7 @@ def _problem(
     manifest: Manifest,
     variant: Variant,
     *,
-    engines: Mapping[Engine, str],
+    engines: Mapping[str, str],
     resources: Resources,
     present: Collection[str],
 ) -> Skipped | None:

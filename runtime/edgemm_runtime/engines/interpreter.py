@@ -5,7 +5,7 @@ from edgemm_runtime.engines.interpreter import Interpreter
 
 from __future__ import annotations
 
-from edgemm.bundle.manifest import Engine
+from edgemm.bundle.engine_facts import Engine
 from edgemm_runtime.installed import entry_of
 
 # What is installed and does not import is an error to be told, and no reason to take the other one.

@@ -14,9 +14,10 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterable, Mapping
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from functools import partial
+from importlib.resources import files
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ import numpy as np
 from edgemm.bundle.manifest import Variant, VariantTensor
 from edgemm.errors import EngineError
 from edgemm_runtime.engines import native_log
+from edgemm_runtime.engines.drivers import Described, FileTensor
 from edgemm_runtime.engines.interface import Array, Arrays
 from edgemm_runtime.engines.interpreter import Interpreter
 from edgemm_runtime.engines.pacing import Rest, no_rest
@@ -39,6 +41,22 @@ def open_session(variant: Variant, model: bytes, threads: int) -> LiteRtSession:
     """
     members = max(1, (os.cpu_count() or 1) // threads)
     return LiteRtSession(model, variant, threads=threads, members=members)
+
+
+def describe(model: bytes) -> Described:
+    """Return the tensors of a plain file; see `Driver`.
+
+    Raises:
+        EngineError: it is damaged.
+    """
+    with _refusals(), native_log.in_the_log():
+        interpreter = Interpreter(model_content=model)
+    return _described(interpreter.get_input_details()), _described(interpreter.get_output_details())
+
+
+def probe_model() -> bytes:
+    """Return the model that tells whether the engine runs here; see `Driver`."""
+    return files(__package__).joinpath("probe.tflite").read_bytes()
 
 
 class LiteRtSession:
@@ -164,9 +182,14 @@ class _Wide:
 
 
 def _open_member(model: bytes, threads: int) -> _Member:
+    with _refusals(), native_log.in_the_log():
+        return _Member(Interpreter(model_content=model, num_threads=threads))
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
     try:
-        with native_log.in_the_log():
-            return _Member(Interpreter(model_content=model, num_threads=threads))
+        yield
     except (ValueError, RuntimeError) as err:
         raise EngineError(f"LiteRT cannot load the file: {native_log.one_line(err)}") from err
 
@@ -203,6 +226,10 @@ class _Member:
             self.interpreter.allocate_tensors()
         self._allocated = True
         self._shapes.update(changed)
+
+
+def _described(details: Iterable[Mapping[str, Any]]) -> tuple[FileTensor, ...]:
+    return tuple(FileTensor(d["name"], np.dtype(d["dtype"]).name, tuple(d["shape"])) for d in details)
 
 
 def _find(tensor: VariantTensor, details: Iterable[Mapping[str, Any]], *, what: str) -> int:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
+from importlib.resources import files
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -10,12 +13,14 @@ from onnxruntime.capi import onnxruntime_pybind11_state as states
 
 from edgemm.bundle.manifest import Variant
 from edgemm.errors import EngineError
+from edgemm_runtime.engines.drivers import Described, FileTensor
 from edgemm_runtime.engines.interface import Array, Arrays
 from edgemm_runtime.engines.native_log import one_line
 from edgemm_runtime.engines.pacing import Rest, no_rest
 
 _CREATING = threading.Lock()  # creating two sessions at once is a race inside ONNX Runtime
 _ONLY_FATAL = 4
+_DTYPES = {"float": "float32", "double": "float64"}
 # Its exceptions have no common base but Exception, and which there are differs between releases.
 _FAILURES: tuple[type[Exception], ...] = (
     RuntimeError, ValueError, *(e for e in vars(states).values() if isinstance(e, type) and issubclass(e, Exception)),
@@ -28,6 +33,25 @@ def open_session(variant: Variant, model: bytes, threads: int) -> OnnxSession:
     Raises:
         EngineError: it is damaged, or lacks a tensor of `variant`.
     """
+    return OnnxSession(_open(model, threads), variant)
+
+
+def describe(model: bytes) -> Described:
+    """Return the tensors of a plain file; see `Driver`.
+
+    Raises:
+        EngineError: it is damaged.
+    """
+    session = _open(model, 1)
+    return _described(session.get_inputs()), _described(session.get_outputs())
+
+
+def probe_model() -> bytes:
+    """Return the model that tells whether the engine runs here; see `Driver`."""
+    return files(__package__).joinpath("probe.onnx").read_bytes()
+
+
+def _open(model: bytes, threads: int) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = _ONLY_FATAL
@@ -36,12 +60,21 @@ def open_session(variant: Variant, model: bytes, threads: int) -> OnnxSession:
     try:
         with _CREATING:
             # There is nothing to fall back to, and the attempt prints to stdout.
-            session = onnxruntime.InferenceSession(
+            return onnxruntime.InferenceSession(
                 model, options, providers=["CPUExecutionProvider"], enable_fallback=False
             )
     except _FAILURES as err:
         raise EngineError(f"ONNX Runtime cannot load the file: {one_line(err)}") from err
-    return OnnxSession(session, variant)
+
+
+def _described(arguments: Iterable[Any]) -> tuple[FileTensor, ...]:
+    return tuple(FileTensor(one.name, _dtype(one.type), tuple(one.shape)) for one in arguments)
+
+
+def _dtype(text: str) -> str:
+    """Return NumPy's name of `tensor(float)` and its like."""
+    name = text.removeprefix("tensor(").removesuffix(")")
+    return _DTYPES.get(name, name)
 
 
 class OnnxSession:

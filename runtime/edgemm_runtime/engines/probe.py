@@ -1,34 +1,34 @@
 """The probe of an engine: runs a small model in a child process, because a wrong CPU build dies at import.
 
-    problem = probe_in_child(Engine.TFLITE)
+    problem = probe_in_child("tflite")
 
-The child is `python -m edgemm_runtime.engines.probe ENGINE`; it runs a model of one dense layer that lies beside this
-module and compares the answer.
+The child is `python -m edgemm_runtime.engines.probe ENGINE`; it runs the driver's model of one dense
+layer and compares the answer.
 """
 
 from __future__ import annotations
 
 import sys
-from importlib.resources import files
 
 import numpy as np
 
-from edgemm.bundle.manifest import DType, Engine, Precision, Signature, TensorSpec, Variant, VariantTensor
+from edgemm.bundle.manifest import DType, Precision, Signature, TensorSpec, Variant, VariantTensor
 from edgemm.errors import EdgemmError, SelfTestError
+from edgemm_runtime.engines.drivers import driver_of
 from edgemm_runtime.engines.opening import load
 
 X = np.array([[1, -2, 3, -4]], np.float32)
 EXPECTED = np.array([[-2, 4, -6]], np.float32)
-_TENSORS = {Engine.TFLITE: ("serving_default_x:0", "StatefulPartitionedCall:0"), Engine.ONNX: ("input", "output")}
 
 
-def run(engine: Engine) -> None:
-    """Run the little model in this process.
+def run(engine: str) -> None:
+    """Run the little model of an engine in this process.
 
     Raises:
         EngineError: the engine is missing, cannot load it, or answers wrongly.
     """
-    model = load(_variant(engine), _SIGNATURE, files(__package__).joinpath(f"probe.{engine}").read_bytes())
+    data = driver_of(engine).probe_model()
+    model = load(_variant(engine, data), _SIGNATURE, data)
     found = model.run({"x": X})["y"]
     if not np.allclose(found, EXPECTED, atol=1e-5):
         raise SelfTestError(f"{engine}: expected {EXPECTED.tolist()}, found {found.tolist()}")
@@ -37,7 +37,7 @@ def run(engine: Engine) -> None:
 def main(argv: list[str]) -> int:
     """Run the child: print what is wrong, if anything, and return the exit status."""
     try:
-        run(Engine(argv[0]))
+        run(argv[0])
     except EdgemmError as err:
         sys.stdout.write(f"{err}\n")
         return 1
@@ -50,8 +50,9 @@ _SIGNATURE = Signature(
 )
 
 
-def _variant(engine: Engine) -> Variant:
-    names = zip((*_SIGNATURE.inputs, *_SIGNATURE.outputs), _TENSORS[engine], strict=True)
+def _variant(engine: str, model: bytes) -> Variant:
+    [given], [made] = driver_of(engine).describe(model)
+    names = zip((*_SIGNATURE.inputs, *_SIGNATURE.outputs), (given.name, made.name), strict=True)
     tensors = [VariantTensor(name=s.name, tensor=tensor, dtype=s.dtype, shape=s.shape) for s, tensor in names]
     return Variant(
         id=f"{engine}:probe",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -12,17 +10,15 @@ import numpy as np
 from edgemm.bundle.manifest import Signature, Variant
 from edgemm.errors import BadRequestError, EngineError, UncomputableSizeError
 from edgemm_runtime.engines.affine import input_cast, output_cast
-from edgemm_runtime.engines.batching import has_free_batch, identical, join, rows_of, split
+from edgemm_runtime.engines.batching import has_free_batch, join, rows_of, split
 from edgemm_runtime.engines.inputs import check_inputs, fits
 from edgemm_runtime.engines.interface import Array, Arrays, Session
 from edgemm_runtime.engines.pacing import Rest, no_rest
 from edgemm_runtime.engines.stored_integers import StoredForm, as_stored
+from edgemm_runtime.engines.timed import TimedSession, answers_together
 
 _Form: TypeAlias = tuple[tuple[str, np.dtype[Any], tuple[int, ...]], ...]
 _MAX_FORMS = 64
-_HANG_S = 1.5
-_HANG_RATIO = 20
-_WEIGHT = 0.05
 _MOST_STORED = 16
 _CONVERT_AGAIN = ": convert the model again"
 
@@ -40,12 +36,11 @@ class SignatureModel:
     Inputs of a form (names, dtypes, shapes) that was found right and answered once are not checked again.
 
     Requests whose batch was seen to answer what each gets alone may be computed together.
-
-    An inference hangs when it takes 1.5 s and 20 times what a row of a batch usually takes.
     """
 
     def __init__(self, session: Session, variant: Variant, signature: Signature) -> None:
         self._session, self._signature, self._variant = session, signature, variant
+        self._timed = TimedSession(session)
         self._inputs = {tensor.name: tensor for tensor in variant.inputs}
         self._outputs = {tensor.name: tensor for tensor in variant.outputs}
         self._to_file = {name: (tensor.tensor, input_cast(tensor)) for name, tensor in self._inputs.items()}
@@ -62,8 +57,6 @@ class SignatureModel:
         self._sized = tuple(spec.name for spec in signature.inputs if -1 in spec.shape[1:])
         self._answered: dict[str, tuple[int, ...]] = {}
         self._known: dict[_Form, int] = {}
-        self._running: dict[int, tuple[float, int]] = {}
-        self._row_s = 0.0
         self._free_batch, self._together = has_free_batch(variant, signature) and not self._sized, False
         self._stored: dict[StoredForm, SignatureModel] = {}
 
@@ -73,7 +66,7 @@ class SignatureModel:
         rows = self._known.get(form)
         if rows is None:
             return self._first(inputs, form)
-        return self._told(self._timed(self._feeds(inputs), rows))
+        return self._told(self._timed.invoke(self._feeds(inputs), rows))
 
     @property
     def together(self) -> bool:
@@ -90,30 +83,17 @@ class SignatureModel:
         for sample in samples:
             alone.append(self.run(sample))
             rest()
-        found = self._session.widen(self._feeds(samples[0]))
-        if found is not None and not identical(self._told(found), alone[0]):
-            self._session.narrow()
+        self._timed.widen(self._feeds(samples[0]), told=self._told, alone=alone[0])
         rest()
-        # Of one sample, or of the same one twice, a batch may tell the same where rows have a part in each other.
-        orders = (slice(None), slice(None, None, -1))
-        self._together = (
-            self._free_batch
-            and len(samples) > 1
-            and all(self._answers(samples[order], alone[order], rest) for order in orders)
-        )
+        self._together = self._free_batch and answers_together(self._batch_of, samples, alone, rest)
 
     def overdue(self, now_s: float) -> list[int]:
         """Return the threads that hang; see `WatchedModel`."""
-        return [
-            thread
-            for thread, (since_s, rows) in list(self._running.items())
-            if now_s - since_s > max(_HANG_S, _HANG_RATIO * self._row_s * rows)
-        ]
+        return self._timed.overdue(now_s)
 
     def give_up(self, thread: int) -> None:
         """Do without what a thread that hangs holds; see `WatchedModel`."""
-        if self._running.pop(thread, None) is not None:
-            self._session.give_up(thread)
+        self._timed.give_up(thread)
 
     def as_stored(self, form: StoredForm) -> SignatureModel:
         """Return this model with some tensors as its file stores them; see `WatchedModel`."""
@@ -121,7 +101,7 @@ class SignatureModel:
         if found is None:
             found = SignatureModel(self._session, *as_stored(self._variant, self._signature, form))
             # One session: what hangs in it is seen, and given up, here. Sizes are those of the same tensors.
-            found._running, found._answered = self._running, self._answered
+            found._timed, found._answered = self._timed, self._answered
             if len(self._stored) < _MOST_STORED:
                 self._stored[form] = found
         return found
@@ -147,18 +127,12 @@ class SignatureModel:
         """Return the file's outputs, which have the right shapes, as the signature has them."""
         return {name: cast(found[tensor]) for name, tensor, cast in self._from_file}
 
-    def _answers(self, requests: Sequence[Arrays], alone: Sequence[Arrays], rest: Rest) -> bool:
-        """Tell whether a batch of requests answers what each was answered alone."""
-        answers = self._batch_of(requests)
-        rest()
-        return answers is not None and all(map(identical, answers, alone))
-
     def _batch_of(self, requests: Sequence[Arrays]) -> list[dict[str, Array]] | None:
         rows = [self._known.get(_form(request), 0) and rows_of(request) for request in requests]
         if 0 in rows:
             return None
         try:
-            outputs = self._told(self._timed(self._feeds(join(requests)), sum(rows)))
+            outputs = self._told(self._timed.invoke(self._feeds(join(requests)), sum(rows)))
         except (EngineError, BadRequestError, ValueError):
             return None  # one of them is at fault: alone, it is told so, and the others are answered
         if any(len(array) != sum(rows) for array in outputs.values()):
@@ -181,17 +155,6 @@ class SignatureModel:
         if batch is None and not self._sized and len(self._known) < _MAX_FORMS:
             self._known[form] = self._rows(feeds)
         return outputs
-
-    def _timed(self, tensors: dict[str, Array], rows: int) -> dict[str, Array]:
-        thread, start_s = threading.get_ident(), time.monotonic()
-        self._running[thread] = (start_s, rows)
-        try:
-            return self._session.invoke(tensors)
-        finally:
-            # Taken out by `give_up`, it hung: no usual time.
-            if self._running.pop(thread, None) is not None:
-                took_s = (time.monotonic() - start_s) / rows
-                self._row_s += (took_s - self._row_s) * (_WEIGHT if self._row_s else 1.0)
 
     def _batch(self, inputs: Arrays) -> int | None:
         """Return the batch's length if it must be run one by one."""
@@ -218,7 +181,7 @@ class SignatureModel:
                     f"input {name!r}: this variant's file takes shape {expected}, found {list(array.shape)}"
                 )
         tensors = {self._inputs[name].tensor: array for name, array in feeds.items()}
-        return self._timed(tensors, self._rows(feeds))
+        return self._timed.invoke(tensors, self._rows(feeds))
 
     def _rows(self, feeds: Arrays) -> int:
         return max((len(feeds[name]) for name in self._batched), default=1)

@@ -1,1 +1,1 @@
-"""The models of one process: the registry, counters, late labels, hangs, and loading."""
+"""The models that one process serves: loaded, swapped, counted, and given up where they hang."""

@@ -17,9 +17,9 @@ from edgemm.errors import InputError, NotFoundError, UnavailableError
 from edgemm_runtime.engines.bundle_source import BundleSource
 from edgemm_runtime.engines.pacing import Rests, no_rest
 from edgemm_runtime.identity import ServedKey
-from edgemm_runtime.model import Model, load_variant
 from edgemm_runtime.models.counters import Counters, CounterSnapshot
 from edgemm_runtime.models.feedback import Feedback
+from edgemm_runtime.models.model import Model, load_variant
 from edgemm_runtime.models.served_model import ServedModel
 from edgemm_runtime.shadow.comparison import incompatibility
 from edgemm_runtime.shadow.running import RunningShadows

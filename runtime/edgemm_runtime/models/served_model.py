@@ -15,8 +15,8 @@ from edgemm.errors import BadRequestError, EngineError, UncomputableSizeError
 from edgemm_runtime.engines.interface import Array, Arrays
 from edgemm_runtime.engines.stored_integers import StoredForm
 from edgemm_runtime.identity import ServedKey
-from edgemm_runtime.model import Model
 from edgemm_runtime.models.counters import Counters
+from edgemm_runtime.models.model import Model
 from edgemm_runtime.shadow.shadow import Shadow
 
 _log = logging.getLogger(__name__)

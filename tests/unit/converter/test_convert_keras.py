@@ -10,7 +10,8 @@ from ai_edge_litert import schema_py_generated as schema
 
 import edgemm_converter
 from edgemm.bundle import open_bundle
-from edgemm.bundle.manifest import DType, Engine, TensorSpec
+from edgemm.bundle.engine_facts import Engine
+from edgemm.bundle.manifest import DType, TensorSpec
 from edgemm.errors import InputError, SelfTestError
 from edgemm_runtime import engines
 from edgemm_runtime.engines import golden
@@ -28,7 +29,7 @@ def answers(converted: Converted, variant_id: str, inputs: dict[str, np.ndarray]
 def scrambled(file: bytes, engine: Engine) -> bytes:
     """Shuffle the largest constant of a model file."""
     rng = np.random.default_rng(4)
-    if engine is Engine.ONNX:
+    if engine == Engine.ONNX:
         proto = onnx.load_from_string(file)
         largest = max(proto.graph.initializer, key=lambda constant: len(constant.raw_data))
         values = onnx.numpy_helper.to_array(largest)

@@ -1,6 +1,7 @@
 import numpy as np
 
-from edgemm.bundle.manifest import DType, Engine, Precision, Quantization, Variant, VariantTensor
+from edgemm.bundle.engine_facts import Engine
+from edgemm.bundle.manifest import DType, Precision, Quantization, Variant, VariantTensor
 from edgemm_converter.judging import golden_tolerance
 
 RNG = np.random.default_rng(3)

@@ -4,12 +4,12 @@ from pathlib import Path
 
 from edgemm import canonical
 from edgemm.bundle import write_bundle
+from edgemm.bundle.engine_facts import Engine
 from edgemm.bundle.manifest import (
     FORMAT,
     Blob,
     Drop,
     DType,
-    Engine,
     Evaluation,
     GoldenSamples,
     Lineage,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from edgemm.bundle.manifest import Engine, Variant
+from edgemm.bundle.engine_facts import Engine
+from edgemm.bundle.manifest import Variant
 from edgemm_runtime import installed
 from simulators.models import Dense, make_variant
 

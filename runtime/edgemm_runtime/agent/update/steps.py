@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol, TypeVar
 
-from edgemm.bundle.manifest import Engine, Manifest
+from edgemm.bundle.manifest import Manifest
 from edgemm.durable import is_disk_full
 from edgemm.errors import (
     BundleError,
@@ -92,7 +92,7 @@ class Box:
     `spool_bytes` is what the spool may still grow by.
     """
 
-    engines: Callable[[], dict[Engine, str]]
+    engines: Callable[[], dict[str, str]]
     memory_bytes: Callable[[], int]
     disk_bytes: Callable[[], int]
     spool_bytes: Callable[[], int]

@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from edgemm.bundle.manifest import DType, Manifest, TensorSpec
+from edgemm.bundle.unknowns import of_preprocessing
 from edgemm_runtime.models.feedback import Label
 from edgemm_runtime.serving.protocols.v2.messages import DATATYPES, ModelMetadata
 from edgemm_runtime.shadow.report import ShadowReports
@@ -89,7 +90,8 @@ def request_body(body: Body, manifest: Manifest | None) -> Schema:
     elif body in {Body.PREDICT, Body.ONLY}:
         content["text/csv"] = {"schema": _TEXT}
         content["multipart/form-data"] = {"schema": _object({"file": {"type": "string", "format": "binary"}})}
-        if manifest is not None and manifest.preprocessing:
+        declared = (manifest.preprocessing or {}) if manifest is not None else {}
+        if any(of_preprocessing(steps) is None for steps in declared.values()):
             content |= {"image/jpeg": {}, "image/png": {}}
     return {"required": True, "content": content}
 

@@ -15,7 +15,7 @@ CONVERT = """
 import hashlib, sys
 from pathlib import Path
 import keras, tensorflow as tf
-from edgemm.bundle.manifest import Engine
+from edgemm.bundle.engine_facts import Engine
 from edgemm_converter import keras3, tflite_converter
 model = keras3.serve(keras.models.load_model(sys.argv[1]), path=Path(sys.argv[1]), shapes={})
 module = tf.Module()

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from edgemm.bundle.engine_facts import Engine
 from edgemm.errors import InputError
 from edgemm_converter.children.protocol import SourceFormat
 from edgemm_converter.job import source_artifact
@@ -24,8 +25,8 @@ def test_kinds_are_told_by_content(tmp_path: Path) -> None:
     (tmp_path / "lite.bin").write_bytes(b"\x1c\0\0\0TFL3" + b"0" * 20)
     (tmp_path / "onnx.bin").write_bytes(b"\x08\x08\x12\x07tf2onnx")
     assert source_artifact.detect(tmp_path / "saved") is SourceFormat.SAVED_MODEL
-    assert source_artifact.detect(tmp_path / "lite.bin") is SourceFormat.TFLITE
-    assert source_artifact.detect(tmp_path / "onnx.bin") is SourceFormat.ONNX
+    assert source_artifact.detect(tmp_path / "lite.bin") == Engine.TFLITE
+    assert source_artifact.detect(tmp_path / "onnx.bin") == Engine.ONNX
 
 
 def test_what_is_no_model_is_refused(tmp_path: Path) -> None:

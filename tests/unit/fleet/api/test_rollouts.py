@@ -4,6 +4,7 @@ import time
 import pytest
 from securesystemslib.signer import CryptoSigner
 
+from edgemm.bundle import open_bundle
 from edgemm.canonical import sha256
 from edgemm.messages import Reported, ReportedModel
 from edgemm.states import UpdateState
@@ -12,7 +13,9 @@ from edgemm_fleet.records.rollout_plan import Group, RolloutPlan, Selector
 from edgemm_fleet.rollout.selection import MatchedDevice
 from edgemm_fleet.store import reported
 from edgemm_fleet.trust.catalogue import record_version
-from edgemm_fleet.trust.publication import Publication
+from edgemm_fleet.trust.publication import Publication, extend
+from edgemm_fleet.trust.roles import DEFAULT_LIFETIMES
+from tests.golden.unknown import path_of
 from tests.unit.core.bundles import CONTENT, small_manifest
 from tests.unit.fleet.api.test_enrolment import enrol, make_token
 from tests.unit.fleet.trust.repositories import NOW, publication
@@ -50,6 +53,28 @@ def draft(fleet, **changes):
 
 def get(fleet, path):
     return json.loads(fleet.request("GET", f"/api/v1/rollouts{path}", token="viewer").data)
+
+
+def test_a_variant_of_a_later_version_can_be_rolled_out_by_its_name(published):
+    signer = CryptoSigner.generate_ed25519()
+    repository = published.state.repository
+    repository.authorise("tiny", signer.public_key, now=NOW)
+    with open_bundle(path_of("engine")) as bundle:
+        manifest, data = bundle.manifest, bundle.manifest_bytes
+    signed = extend(None, data, minimum=None, signer=signer, now=NOW, lifetimes=DEFAULT_LIFETIMES)
+    new = Publication(manifest, data, signed)
+    repository.publish(new, now=NOW)
+    with published.state.store.write() as tx:
+        record_version(tx, repository, new, actor="person:pat", now=time.time())
+    rollout = draft(published, model="tiny", variants=["acme-npu:int8", "tflite:float32"])
+    told = get(published, f"/{rollout['id']}/preview")
+    assert (told["matching"], told["without_engine"]) == (3, [])
+    npu, lite = ((variant.id, frozenset({variant.engine})) for variant in manifest.variants)
+    groups = (Group(percent=100),)
+    plan = RolloutPlan(model="tiny", version="1.0.0", digest=sha256(data), groups=groups, variants=(npu[0], lite[0]))
+    sizes = [download_bytes(plan, manifest, engines) for _, engines in (npu, lite)]
+    assert sizes[0] != sizes[1]
+    assert download_bytes(plan, manifest, frozenset({"onnx"})) == 0
 
 
 def test_a_draft_tells_whom_it_would_touch_and_touches_nobody(published):

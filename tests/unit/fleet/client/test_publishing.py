@@ -8,6 +8,7 @@ import pytest
 from tuf.api.exceptions import ExpiredMetadataError, RepositoryError
 from tuf.ngclient import Updater
 
+from edgemm.bundle import open_bundle
 from edgemm.canonical import sha256
 from edgemm.errors import (
     BadRequestError,
@@ -25,6 +26,7 @@ from edgemm_fleet.client.trusted_versions import PublishedRoles, _Fetcher
 from edgemm_fleet.store import models
 from edgemm_fleet.trust.catalogue import catch_up
 from edgemm_fleet.trust.version_repository import VersionRepository
+from tests.golden.unknown import BUNDLES, path_of
 from tests.unit.core.bundles import CONTENT, small_bundle
 from tests.unit.fleet.api.servers import now_utc, serving
 
@@ -50,6 +52,23 @@ def device(client, state):
         fetcher=_Fetcher(client.connection),
         bootstrap=client.profile.root.encode(),
     )
+
+
+@pytest.mark.parametrize("name", BUNDLES)
+def test_a_bundle_of_a_later_version_is_published_as_it_is(fleet, publisher, tmp_path, name):
+    path = path_of(name)
+    published = publish(publisher, path, minimum=None, progress=quiet)
+    with open_bundle(path) as opened:
+        manifest_bytes, digest = opened.manifest_bytes, opened.digest
+        variants = [variant.id for variant in opened.manifest.variants]
+    assert published.uploaded_bytes > 0
+    [record] = publisher.versions("tiny")
+    assert (record.version, record.digest) == ("1.0.0", digest)
+    assert [variant.id for variant in fleet.state.repository.manifest("tiny", "1.0.0").variants] == variants
+    updater = device(publisher, tmp_path / "device")
+    target = updater.get_targetinfo("models/tiny/1.0.0.json")
+    assert target is not None
+    assert Path(updater.download_target(target, str(tmp_path / "m.json"))).read_bytes() == manifest_bytes
 
 
 def test_a_published_bundle_reaches_a_device(publisher, tmp_path):

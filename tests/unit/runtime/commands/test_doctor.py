@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgemm.bundle.manifest import Engine
+from edgemm.bundle.engine_facts import Engine
 from edgemm.cli import run
 from edgemm_runtime.bench.board_facts import read_board
 from edgemm_runtime.commands.extras import examine

@@ -44,7 +44,7 @@ def test_verify_fails_on_a_scrambled_model(tmp_path: Path, capfd: pytest.Capture
 def test_verify_says_what_it_did_not_run(
     bundle_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from edgemm.bundle.manifest import Engine
+    from edgemm.bundle.engine_facts import Engine
 
     monkeypatch.setattr("edgemm_runtime.commands.verify.available", lambda: {Engine.TFLITE: "2.3.0"})
     assert run(["verify", str(bundle_path)]) == 0

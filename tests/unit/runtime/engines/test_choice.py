@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from edgemm.bundle.manifest import Engine
+from edgemm.bundle.engine_facts import Engine
 from edgemm.errors import EngineUnavailableError, InputError, NewerFormatError
 from edgemm_runtime.engines.choice import AUTO, Policy, Resources, SkipReason, choose, parse_policy
 from simulators.models import make_manifest

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgemm.bundle.manifest import DType, Engine, Precision, Signature, TensorSpec, Variant, VariantTensor
+from edgemm.bundle.engine_facts import Engine
+from edgemm.bundle.manifest import DType, Precision, Signature, TensorSpec, Variant, VariantTensor
 from edgemm.errors import BadRequestError, EngineError
 from edgemm_runtime import engines
 from simulators import tflite
@@ -49,7 +50,7 @@ def load(engine: Engine, *, inputs: str, outputs: str, signature: str = "abc") -
         inputs=tensors("in", inputs),
         outputs=tensors("out", outputs),
     )
-    file = tflite.dense_heads(KERNELS) if engine is Engine.TFLITE else onnx_heads()
+    file = tflite.dense_heads(KERNELS) if engine == Engine.TFLITE else onnx_heads()
     return engines.load(variant, Signature(inputs=specs(inputs), outputs=specs(signature)), file)
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgemm.bundle.manifest import DType, Engine, Precision, Quantization, Signature, TensorSpec, Variant, VariantTensor
+from edgemm.bundle.engine_facts import Engine
+from edgemm.bundle.manifest import DType, Precision, Quantization, Signature, TensorSpec, Variant, VariantTensor
 from edgemm_runtime import engines
 from edgemm_runtime.engines import LoadedModel
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edgemm.bundle.manifest import Engine
+from edgemm.bundle.engine_facts import Engine
 
 _KEEP_IT_OFF = ("ORT_DISABLE_TELEMETRY", "ORT_RUNNING_UNIT_TESTS", "CI", "TF_BUILD", "GITHUB_ACTIONS")
 

@@ -40,8 +40,8 @@ class Hanging:
             return invoke(session, feeds)
 
         monkeypatch.setattr(LiteRtSession, "invoke", hang)
-        monkeypatch.setattr("edgemm_runtime.engines.signature_model._HANG_S", 0.05)
-        monkeypatch.setattr("edgemm_runtime.engines.signature_model._HANG_RATIO", 0)
+        monkeypatch.setattr("edgemm_runtime.engines.timed._HANG_S", 0.05)
+        monkeypatch.setattr("edgemm_runtime.engines.timed._HANG_RATIO", 0)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import pytest
 
 from edgemm_runtime.engines.interface import Arrays
 from edgemm_runtime.engines.signature_model import SignatureModel
+from edgemm_runtime.engines.timed import TimedSession
 from edgemm_runtime.http.limits import ServingLimits
 from edgemm_runtime.models.registry import ModelRegistry
 from edgemm_runtime.serving.server import ModelServer
@@ -138,10 +139,10 @@ def test_no_batch_is_larger_than_the_limit(registry: ModelRegistry, batches: lis
 def test_requests_that_hang_together_are_told_and_others_are_served(
     registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    leave, run = threading.Event(), SignatureModel._timed
+    leave, run = threading.Event(), TimedSession.invoke
     hung: list[threading.Thread] = []
 
-    def hang(model: SignatureModel, tensors: dict[str, np.ndarray], rows: int) -> dict[str, np.ndarray]:
+    def hang(model: TimedSession, tensors: dict[str, np.ndarray], rows: int) -> dict[str, np.ndarray]:
         if rows == 1 or hung:
             return run(model, tensors, rows)
         hung.append(threading.current_thread())
@@ -152,11 +153,11 @@ def test_requests_that_hang_together_are_told_and_others_are_served(
         finally:
             monkeypatch.setattr(model._session, "invoke", invoke)
 
-    monkeypatch.setattr("edgemm_runtime.engines.signature_model._HANG_S", 0.5)
-    monkeypatch.setattr("edgemm_runtime.engines.signature_model._HANG_RATIO", 0)
+    monkeypatch.setattr("edgemm_runtime.engines.timed._HANG_S", 0.5)
+    monkeypatch.setattr("edgemm_runtime.engines.timed._HANG_RATIO", 0)
     with ModelServer(registry, limits=LIMITS) as server:
         assert ask_at_once(server, random_rows(1), path="/predict")[0][0] == 200
-        monkeypatch.setattr(SignatureModel, "_timed", hang)
+        monkeypatch.setattr(TimedSession, "invoke", hang)
         while not hung:
             found = ask_at_once(server, random_rows(4), path="/predict")
         assert sorted({status for status, _ in found}) in ([504], [200, 504])

@@ -13,7 +13,7 @@ import pytest
 from edgemm.bundle import Bundle, open_bundle
 from edgemm.errors import EngineError, UnavailableError
 from edgemm_runtime.engines.interface import Array, Arrays
-from edgemm_runtime.model import Model
+from edgemm_runtime.models.model import Model
 from edgemm_runtime.models.registry import ModelRegistry
 from edgemm_runtime.service.keeper import keeping
 from edgemm_runtime.service.notify import Notifier

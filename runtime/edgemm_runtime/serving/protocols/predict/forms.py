@@ -16,6 +16,7 @@ from urllib.parse import parse_qs
 import msgspec
 
 from edgemm.bundle.manifest import Manifest, TensorSpec
+from edgemm.bundle.unknowns import of_preprocessing
 from edgemm.errors import BadRequestError
 from edgemm_runtime.engines.inputs import check_array, describe
 from edgemm_runtime.engines.interface import Array
@@ -123,6 +124,8 @@ def _image(body: bytes, manifest: Manifest, spec: TensorSpec) -> Array:
             f"the bundle does not declare how input {spec.name!r} is made of an image: send numbers, or convert it "
             "with --preprocess"
         )
+    if reason := of_preprocessing(steps):
+        raise BadRequestError(f"input {spec.name!r} takes no images here: its pre-processing {reason}, or send numbers")
     return predict_codec.batched(image.decode(body, steps).astype(spec.dtype.value), spec)
 
 

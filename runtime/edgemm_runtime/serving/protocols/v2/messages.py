@@ -15,7 +15,8 @@ import msgspec
 import numpy as np
 from msgspec import UNSET, Struct, UnsetType
 
-from edgemm.bundle.manifest import DType, Engine, Manifest, Signature, TensorSpec, Variant, VariantTensor
+from edgemm.bundle.engine_facts import facts_of
+from edgemm.bundle.manifest import DType, Manifest, Signature, TensorSpec, Variant, VariantTensor
 from edgemm.errors import BadRequestError
 from edgemm_runtime.engines.inputs import describe, fits
 from edgemm_runtime.engines.interface import Array, Arrays
@@ -31,7 +32,6 @@ DATATYPES: Mapping[DType, str] = {
     DType.UINT8: "UINT8", DType.UINT16: "UINT16", DType.UINT32: "UINT32", DType.UINT64: "UINT64",
     DType.FLOAT16: "FP16", DType.FLOAT32: "FP32", DType.FLOAT64: "FP64",
 }  # fmt: skip
-_PLATFORMS = {Engine.TFLITE: "litert_tflite", Engine.ONNX: "onnxruntime_onnx"}
 _UNSUPPORTED = ("classification", "shared_memory_region")
 
 
@@ -127,9 +127,10 @@ def model_metadata(name: str, manifest: Manifest, variant: Variant) -> ModelMeta
     )
 
 
-def platform(engine: Engine) -> str:
+def platform(engine: str) -> str:
     """Return what metadata call an engine."""
-    return _PLATFORMS[engine]
+    facts = facts_of(engine)
+    return facts.platform if facts is not None else engine
 
 
 def decode_request(

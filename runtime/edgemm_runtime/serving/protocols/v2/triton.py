@@ -66,7 +66,7 @@ def configuration(name: str, manifest: Manifest, variant: Variant) -> dict[str, 
     return {
         "name": name,
         "platform": platform(variant.engine),
-        "backend": variant.engine.value,
+        "backend": variant.engine,
         "version_policy": {"latest": {"num_versions": 1}},
         "max_batch_size": 0,
         "input": [_tensor(spec) for spec in signature.inputs],

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from edgemm.bundle import open_bundle
 from edgemm.errors import (
     BundleError,
     DigestMismatchError,
@@ -26,6 +27,7 @@ from edgemm.errors import (
 from edgemm.messages import DesiredModel, ModelConfig, Probation
 from edgemm_runtime.agent.update.steps import Patience, diagnose
 from simulators.device_world import DeviceWorld, Versions
+from tests.golden.unknown import path_of
 
 VERSIONS = Versions("1.0.0", "2.0.0")
 
@@ -110,6 +112,30 @@ def test_an_engine_that_is_not_here(tmp_path: Path) -> None:
     assert _reach(world, world.versions.wanted("1.0.0")) == ("rejected", "no_engine")
     assert world.record.update is not None
     assert "pip install 'edgemm[runtime]'" in (world.record.update.detail or "")
+    world.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "ends", "says"),
+    [
+        ("engine", ("committed", None), ""),
+        ("precision", ("committed", None), ""),
+        ("dtype", ("committed", None), ""),
+        ("layout", ("committed", None), ""),
+        ("only-engines", ("rejected", "no_engine"), "acme-npu:int8 is for engine 'acme-npu'"),
+        ("signature", ("rejected", "no_engine"), "tensor 'x': dtype posit16"),
+    ],
+)
+def test_a_bundle_of_a_later_version(tmp_path: Path, name: str, ends: tuple[str, str | None], says: str) -> None:
+    versions = Versions()
+    with open_bundle(path_of(name)) as bundle:
+        versions.manifests["1.0.0"] = bundle.manifest
+        versions.blobs |= {digest: bundle.read(digest) for digest in bundle.manifest.blobs}
+    world = DeviceWorld(tmp_path, versions)
+    assert _reach(world, versions.wanted("1.0.0", config=_quick())) == ends
+    assert world.record.update is not None
+    assert says in (world.record.update.detail or "")
+    assert world.serves() == ("1.0.0" if ends[0] == "committed" else None)
     world.close()
 
 

@@ -44,7 +44,7 @@ class Slow:
             return invoke(session, feeds)
 
         monkeypatch.setattr(LiteRtSession, "invoke", wait)
-        monkeypatch.setattr("edgemm_runtime.engines.signature_model._HANG_S", 60)
+        monkeypatch.setattr("edgemm_runtime.engines.timed._HANG_S", 60)
 
 
 @pytest.fixture

@@ -1,0 +1,71 @@
+"""The consistency of a manifest: names that fit each other, blobs that are used and listed, plain words. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from edgemm.open_enum import OpenEnum
+
+if TYPE_CHECKING:
+    from edgemm.bundle.manifest import Manifest
+
+_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}", re.ASCII)
+
+
+def problems(manifest: Manifest) -> Iterator[str]:
+    """Yield what contradicts itself in a manifest whose fields are each well-formed."""
+    yield from (f"{word.value[:80]!r} is no word" for word in _words(manifest) if not _is_word(word))
+    inputs = [t.name for t in manifest.signature.inputs]
+    outputs = [t.name for t in manifest.signature.outputs]
+    ids = [v.id for v in manifest.variants]
+    for what, names in (("inputs", inputs), ("outputs", outputs), ("variants", ids)):
+        if len(set(names)) != len(names):
+            yield f"two {what} have one name"
+    for variant in manifest.variants:
+        if not variant.id.startswith(f"{variant.engine}:"):
+            yield f"variant {variant.id} runs in another engine, {variant.engine}"
+        if {t.name for t in variant.inputs} != set(inputs) or {t.name for t in variant.outputs} != set(outputs):
+            yield f"variant {variant.id} does not have the tensors of the signature"
+        if set(manifest.golden.tolerance.get(variant.id, ())) != set(outputs):
+            yield f"variant {variant.id} has no tolerance for each output"
+    if set(manifest.golden.inputs) != set(inputs) or set(manifest.golden.outputs) != set(outputs):
+        yield "the golden samples do not have the tensors of the signature"
+    if unknown := set(manifest.preprocessing or ()) - set(inputs):
+        yield f"pre-processing is declared for {min(unknown)!r}, which is no input"
+    for name, steps in (manifest.preprocessing or {}).items():
+        if (channels := steps.channels.channel_count) and {len(steps.mean), len(steps.std)} - {0, 1, channels}:
+            yield f"mean and std of {name!r} are neither one number nor one for each of {channels} channels"
+    if missing := _referenced(manifest) - set(manifest.blobs):
+        yield f"blob {min(missing)} is used but not listed"
+    if unused := set(manifest.blobs) - _referenced(manifest):
+        yield f"blob {min(unused)} is listed but not used"
+
+
+def _is_word(word: OpenEnum) -> bool:
+    """Tell whether a later version may have written it: what is printed must not steer a terminal or a page."""
+    return word.known or _WORD.fullmatch(word.value) is not None
+
+
+def _words(manifest: Manifest) -> Iterator[OpenEnum]:
+    """Yield all that may be a word of a later version."""
+    yield from (tensor.dtype for tensor in (*manifest.signature.inputs, *manifest.signature.outputs))
+    for variant in manifest.variants:
+        yield variant.precision
+        yield from (tensor.dtype for tensor in (*variant.inputs, *variant.outputs))
+    for steps in (manifest.preprocessing or {}).values():
+        yield from (steps.channels, steps.layout)
+        if steps.resize is not None:
+            yield steps.resize.fit
+    yield from (run.statistic for run in manifest.parity)
+
+
+def _referenced(manifest: Manifest) -> set[str]:
+    used = {v.blob for v in manifest.variants}
+    used |= {*manifest.golden.inputs.values(), *manifest.golden.outputs.values()}
+    if profile := manifest.reference_profile:
+        tensors = [*profile.inputs.values(), *profile.outputs.values()]
+        tensors += [profile.confidence] if profile.confidence else []
+        used |= {digest for t in tensors for digest in (t.edges, t.counts)}
+    return used | set(manifest.documents.values())
