@@ -3,7 +3,7 @@
     python -m benchmarks.numbers [--values 3072] [--rounds 60]
 
 Times are medians of interleaved rounds in this process, in µs; ratios are to what the runtime does today
-(`edgemm_runtime.engines.numbers.read_numbers`). A way is exact if it takes what the dtype holds, rounded once, and
+(`edgemm_runtime.tensors.numbers.read_numbers`). A way is exact if it takes what the dtype holds, rounded once, and
 refuses everything else: numbers out of range, booleans, null, text, fractions for integers. What an inexact one does
 instead stands beside it. Ways over a library that is not installed are left out.
 """
@@ -30,7 +30,7 @@ import numpy.typing as npt
 
 from edgemm.bundle.manifest import DType, TensorSpec
 from edgemm.errors import BadRequestError
-from edgemm_runtime.engines.numbers import read_numbers
+from edgemm_runtime.tensors.numbers import read_numbers
 
 Array: TypeAlias = npt.NDArray[Any]
 Read: TypeAlias = Callable[[bytes], Array]

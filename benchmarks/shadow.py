@@ -44,7 +44,7 @@ from edgemm.bundle.manifest import (
     Variant,
     VariantTensor,
 )
-from edgemm_runtime.engines.npy import write_npy
+from edgemm_runtime.tensors.npy import write_npy
 
 NAME, VARIANT, INPUT, OUTPUT = "model", "tflite:int8", "x", "y"
 _PRECISIONS = {"int8": Precision.INT8, "float32": Precision.FLOAT32}

@@ -1,4 +1,4 @@
-"""Children of the converter that misbehave: `python -m simulators.converter_children FOLDER PARENT`.
+"""Children of the converter that misbehave: `python -m simulators.converter_children FOLDER`.
 
 The request says how."""
 

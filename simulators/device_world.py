@@ -13,7 +13,7 @@ from pathlib import Path
 from edgemm.bundle.engine_facts import Engine
 from edgemm.bundle.manifest import Manifest
 from edgemm.canonical import sha256
-from edgemm.errors import EngineError, EnvironmentFailure, SelfTestError
+from edgemm.errors import EngineError, EnvironmentFailure, SelfTestError, SelfTestTimeoutError
 from edgemm.messages import DesiredModel, Stream
 from edgemm_runtime.agent.spool.settings import SpoolSettings
 from edgemm_runtime.agent.spool.spool import Spool
@@ -173,6 +173,7 @@ class DeviceWorld:
         self.spool = Spool(self.folder.path("spool.sqlite"), settings)
         self.disk_bytes, self.spool_growth_bytes = 10**9, 0
         self.selftest_failures: set[str] = set()
+        self.selftest_timeouts: set[str] = set()
         self.engines = {Engine.TFLITE: "2.0"}
         self.elapsed_s, self.tick_s = 0.0, 0.5
         limits = AgentLimits(backoff_first_s=0.0, reserve_bytes=0)
@@ -227,6 +228,8 @@ class DeviceWorld:
         self.points.pass_by("self-test")
         if installed.version in self.selftest_failures:
             raise SelfTestError("golden sample 0 is wrong")
+        if installed.version in self.selftest_timeouts:
+            raise SelfTestTimeoutError("did not end within 120 s and was killed")
 
     def _prune(self) -> int:
         self.points.pass_by("before pruning")

@@ -34,7 +34,7 @@ from edgemm.bundle.manifest import (
     Variant,
     VariantTensor,
 )
-from edgemm_runtime.engines.npy import write_npy
+from edgemm_runtime.tensors.npy import write_npy
 from simulators import tflite
 from simulators.tflite import Affine, Floats
 

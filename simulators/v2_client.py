@@ -8,8 +8,8 @@ import msgspec
 import numpy as np
 
 from edgemm.bundle.manifest import DType
-from edgemm_runtime.engines.interface import Arrays
 from edgemm_runtime.serving.protocols.v2.messages import DATATYPES
+from edgemm_runtime.tensors.named_arrays import Arrays
 
 
 def encode_request(

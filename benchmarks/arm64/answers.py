@@ -27,7 +27,9 @@ from edgemm.bundle.manifest import Variant
 from edgemm_runtime import engines
 from edgemm_runtime.engines import golden
 from edgemm_runtime.engines.bundle_source import BundleSource
-from edgemm_runtime.engines.interface import Array, LoadedModel
+from edgemm_runtime.engines.interface import LoadedModel
+from edgemm_runtime.tensors import comparison
+from edgemm_runtime.tensors.named_arrays import Array
 
 XNNPACK_LINE = "XNNPACK delegate"
 
@@ -104,7 +106,7 @@ def golden_shares(bundle: BundleSource, variant: Variant, model: LoadedModel) ->
     rows = [model.run(samples.input(i)) for i in range(samples.count)]
     return {
         answer_name(bundle, variant, name): max(
-            golden.max_error(samples.outputs[name][i, ...], row[name]) for i, row in enumerate(rows)
+            comparison.largest_error(samples.outputs[name][i, ...], row[name]) for i, row in enumerate(rows)
         )
         / tolerance.max_abs
         for name, tolerance in bundle.manifest.golden.tolerance[variant.id].items()

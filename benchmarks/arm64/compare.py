@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks.arm64.answers import Facts, answer_name
 from edgemm.bundle import open_bundle
-from edgemm_runtime.engines.interface import Array
+from edgemm_runtime.tensors.named_arrays import Array
 
 FLOAT_TOLERANCE = 1e-5
 """Largest difference of a float output, as a share of the largest value that it has."""

@@ -22,7 +22,7 @@ from benchmarks.arm64.answers import answer_name
 from benchmarks.arm64.models import inputs_of
 from edgemm.bundle import open_bundle
 from edgemm_runtime.engines.bundle_source import BundleSource
-from edgemm_runtime.engines.interface import Array
+from edgemm_runtime.tensors.named_arrays import Array
 from simulators.v2_client import encode_request
 
 REQUESTS = 10

@@ -39,7 +39,7 @@ from edgemm.bundle.manifest import (
     Variant,
     VariantTensor,
 )
-from edgemm_runtime.engines.npy import write_npy
+from edgemm_runtime.tensors.npy import write_npy
 
 VARIANT = "tflite:int8"
 IN_TENSOR, OUT_TENSOR = "input_1_int8", "Identity_int8"

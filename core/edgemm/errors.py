@@ -17,6 +17,7 @@
     ├── EngineError                 an inference engine cannot load or run a model
     │   ├── EngineUnavailableError  the engine is not installed here, or too old
     │   └── SelfTestError           the golden samples came out wrong
+    │       └── SelfTestTimeoutError … or did not come out in time
     ├── RequestError                one request cannot be answered; the server goes on
     │   ├── BadRequestError         malformed, or the wrong tensors
     │   │   └── UncomputableSizeError … of a size that the model cannot compute
@@ -31,7 +32,8 @@
         └── PermissionDeniedError   the token or key does not allow this
 
 A message says what was wrong, what was expected, what was found and what to do next. Exit statuses are mapped in
-`edgemm.cli`, HTTP statuses in each part's web application.
+`edgemm.cli`, HTTP statuses in each part's web application. Errors between a process and its child, which no user meets,
+are beside the runner, `edgemm.child_process`.
 """
 
 from __future__ import annotations
@@ -125,6 +127,10 @@ class EngineUnavailableError(EngineError):
 
 class SelfTestError(EngineError):
     """A bundle's golden samples came out wrong."""
+
+
+class SelfTestTimeoutError(SelfTestError):
+    """A bundle's golden samples did not come out in time."""
 
 
 class RequestError(EdgemmError):

@@ -29,7 +29,7 @@ from edgemm.bundle.manifest import (
     Variant,
     VariantTensor,
 )
-from edgemm_runtime.engines.npy import write_npy
+from edgemm_runtime.tensors.npy import write_npy
 
 SHAPE = (32, 32, 3)
 CAPTURES = 3

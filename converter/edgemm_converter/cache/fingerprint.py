@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import os
 import platform
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -20,10 +21,15 @@ from edgemm_converter.data.datasets import Dataset
 from edgemm_converter.drafting import lineage
 from edgemm_converter.job import source_artifact
 from edgemm_converter.job.job import ConversionJob
-from edgemm_runtime import engines
+from edgemm_runtime import engines, preprocessing, tensors
 
 _BY_CONTENT = frozenset({"source", "calibration", "evaluation"})
 _NO_PART_OF_IT = frozenset({"output"})
+_CODE = {
+    "edgemm_converter": [Path(__file__).parents[1]],
+    **{package.__name__: [*map(Path, package.__path__)] for package in (edgemm, engines, preprocessing, tensors)},
+}
+"""The folders of the code that makes bundles: what the converter imports of the runtime is among them."""
 _STEERING = ("DNNL_", "KERAS_", "MKL_", "OMP_", "ONEDNN_", "TF_", "XLA_")
 _CPU_FIELDS = ("model name", "flags", "Features", "CPU implementer", "CPU part")
 
@@ -57,12 +63,19 @@ def _data(data: Dataset | None) -> tuple[str, str] | None:
     return (data.path.suffix.lower(), source_artifact.digest(data.path)) if data is not None else None
 
 
+def code_files() -> Iterator[tuple[str, Path]]:
+    """Yield each file of the code that makes bundles, with its name below its package."""
+    for package, folders in _CODE.items():
+        for folder in folders:
+            for file in sorted((*folder.rglob("*.py"), *folder.rglob("*.html"))):
+                yield f"{package}/{file.relative_to(folder).as_posix()}", file
+
+
 def _code() -> str:
     """Return a digest of the code that makes bundles, which a version number does not tell while it is worked on."""
     sha = hashlib.sha256()
-    for part in (Path(__file__).parent, *map(Path, (*edgemm.__path__, *engines.__path__))):
-        for file in sorted((*part.rglob("*.py"), *part.rglob("*.html"))):
-            sha.update(file.relative_to(part).as_posix().encode() + b"\0" + file.read_bytes() + b"\0")
+    for name, file in code_files():
+        sha.update(name.encode() + b"\0" + file.read_bytes() + b"\0")
     return sha.hexdigest()
 
 

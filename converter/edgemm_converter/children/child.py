@@ -1,44 +1,35 @@
 """The runner of a conversion's child processes, with limits on their time and memory.
 
 A model file is code, and an engine can crash on one, so neither runs in the user's process. The child is
-`python -m MODULE FOLDER PARENT` in a session of its own. It reads `request.json`, prints the stages that it enters, and
+`python -m MODULE FOLDER`, an `edgemm.child_process`. It reads `request.json`, prints the stages that it enters, and
 writes `result.json` last.
 
-The parent kills a child, with all its children, when it exceeds its time or memory, and when the parent itself is
-interrupted. If the parent is killed, the kernel kills the child (`end_with_parent`). Memory is the resident set, which
+The parent kills a child, with all its children, when it exceeds its time or memory. Memory is the resident set, which
 is polled: a limit of the address space breaks TensorFlow, which maps far more than it uses.
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
-import selectors
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import TypeVar
 
 import msgspec
 
-from edgemm import errors
-from edgemm.errors import ConversionError, EdgemmError, EnvironmentFailure
-from edgemm_converter.children.protocol import REQUEST, RESULT, Answer, Failed, Message
+from edgemm.child_process import PIPE, ChildProcess, ChildStartError, ChildTimeoutError, known_error, signal_name
+from edgemm.errors import ConversionError, EnvironmentFailure
+from edgemm_converter.children.protocol import REQUEST, RESULT, Failed, Message
 
 NO_ROOM = 74
 """Exit status of a child that cannot even write down what went wrong, since the disk is full."""
 
 _LEAST_ROOM_BYTES = 64 * 1024
-_POLL_S = 0.2
-_PR_SET_PDEATHSIG = 1
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 Progress = Callable[[str], None]
+A = TypeVar("A", bound=Message)
 
 
 @dataclass(frozen=True)
@@ -52,7 +43,9 @@ class ChildLimits:
     """Resident memory of one child; tf2onnx is known to take 24 GB for VGG16."""
 
 
-def run_child(module: str, request: Message, *, folder: Path, limits: ChildLimits, progress: Progress) -> Answer:
+def run_child(
+    module: str, request: Message, *, answer: type[A], folder: Path, limits: ChildLimits, progress: Progress
+) -> A:
     """Run one request in a child process and return its answer.
 
     Raises:
@@ -63,27 +56,26 @@ def run_child(module: str, request: Message, *, folder: Path, limits: ChildLimit
     (folder / RESULT).unlink(missing_ok=True)
     try:
         (folder / REQUEST).write_bytes(msgspec.json.encode(request))
-        with (folder / "stderr").open("wb") as stderr:
-            process = subprocess.Popen(
-                [sys.executable, "-P", "-m", module, str(folder), str(os.getpid())],
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr,
-                start_new_session=True, env=_environment(folder),
-            )  # fmt: skip
     except OSError as err:
-        raise EnvironmentFailure(f"cannot start the conversion in {folder}: {err.strerror or err}") from err
+        raise _cannot_start(folder, err.strerror or str(err)) from err
     try:
-        stage = _watch(process, limits=limits, progress=progress)
-    finally:
-        _kill(process)
-    return _answer(process, folder, stage=stage)
+        child = ChildProcess(module, [str(folder)], stdout=PIPE, stderr=PIPE, environment=_environment(folder))
+    except ChildStartError as err:
+        raise _cannot_start(folder, err.reason) from err
+    watch = _Watch(child, limits, progress)
+    with child:
+        try:
+            status = child.follow(timeout_s=limits.timeout_s, received=watch.received, look=watch.check_memory)
+        except ChildTimeoutError as err:
+            raise ConversionError(
+                f"{watch.stage}: not done after {limits.timeout_s:g} s and stopped: raise --timeout or convert less "
+                "at once"
+            ) from err
+    return _answer(answer, folder, status=status, said=child.said, stage=watch.stage)
 
 
-def end_with_parent(parent: int) -> None:
-    """Have the kernel kill this process when its parent, whose process id is given, dies; a child's first act."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:  # it died before the call
-        sys.exit(1)
+def _cannot_start(folder: Path, reason: str) -> EnvironmentFailure:
+    return EnvironmentFailure(f"cannot start the conversion in {folder}: {reason}")
 
 
 def _environment(folder: Path) -> dict[str, str]:
@@ -97,45 +89,30 @@ def _environment(folder: Path) -> dict[str, str]:
     }
 
 
-def _watch(process: subprocess.Popen[bytes], *, limits: ChildLimits, progress: Progress) -> str:
-    """Follow a child until it closes its stdout; return the last stage that it entered."""
-    assert process.stdout is not None
-    deadline, stage = time.monotonic() + limits.timeout_s, "starting"
-    with selectors.DefaultSelector() as selector:
-        selector.register(process.stdout, selectors.EVENT_READ)
-        while process.poll() is None or selector.get_map():
-            if not selector.get_map():
-                _wait_a_little(process)
-            elif selector.select(_POLL_S):
-                lines = _read(process.stdout)
-                if lines is None:
-                    selector.unregister(process.stdout)
-                for stage in lines or ():
-                    progress(stage)
-            _check_limits(process, limits, stage=stage, late=time.monotonic() > deadline)
-    return stage
+class _Watch:
+    """Tells what a child does, and puts an end to one that takes too much memory; `stage` is the last it entered."""
 
+    def __init__(self, child: ChildProcess, limits: ChildLimits, progress: Progress) -> None:
+        self._child, self._limits, self._progress = child, limits, progress
+        self.stage = "starting"
 
-def _wait_a_little(process: subprocess.Popen[bytes]) -> None:
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(_POLL_S)
+    def received(self, data: bytes) -> None:
+        """Tell of the stages that it entered."""
+        for self.stage in data.decode(errors="replace").splitlines():
+            self._progress(self.stage)
 
+    def check_memory(self) -> None:
+        """Look at its memory.
 
-def _check_limits(process: subprocess.Popen[bytes], limits: ChildLimits, *, stage: str, late: bool) -> None:
-    if late:
-        raise ConversionError(
-            f"{stage}: not done after {limits.timeout_s:g} s and stopped: raise --timeout or convert less at once"
-        )
-    if (found := _resident_bytes(process.pid)) > limits.max_memory_bytes:
-        raise ConversionError(
-            f"{stage}: took {found / 2**30:.1f} GiB of memory, the limit is {limits.max_memory_bytes / 2**30:.1f} GiB, "
-            "and was stopped: raise --max-memory or convert fewer variants at once"
-        )
-
-
-def _read(stdout: IO[bytes]) -> list[str] | None:
-    data = os.read(stdout.fileno(), 65536)
-    return data.decode(errors="replace").splitlines() if data else None
+        Raises:
+            ConversionError: it has too much.
+        """
+        most = self._limits.max_memory_bytes
+        if (found := _resident_bytes(self._child.pid)) > most:
+            raise ConversionError(
+                f"{self.stage}: took {found / 2**30:.1f} GiB of memory, the limit is {most / 2**30:.1f} GiB, "
+                "and was stopped: raise --max-memory or convert fewer variants at once"
+            )
 
 
 def _resident_bytes(pid: int) -> int:
@@ -145,41 +122,23 @@ def _resident_bytes(pid: int) -> int:
         return 0
 
 
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    """End the child and whatever it started, which share its session's process group."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    if process.stdout is not None:
-        process.stdout.close()
-
-
-def _answer(process: subprocess.Popen[bytes], folder: Path, *, stage: str) -> Answer:
+def _answer(kind: type[A], folder: Path, *, status: int, said: str, stage: str) -> A:
     path = folder / RESULT
     if not path.is_file():
-        code = process.returncode
         # Libraries report a full disk in their own ways, or write half a file and fail on reading it.
-        if code == NO_ROOM or shutil.disk_usage(folder).free < _LEAST_ROOM_BYTES:
+        if status == NO_ROOM or shutil.disk_usage(folder).free < _LEAST_ROOM_BYTES:
             raise EnvironmentFailure(
                 f"cannot work in the temporary folder {folder}: the disk is full; make room there, or set TMPDIR to "
                 "another"
             )
-        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit status {code}"
-        raise ConversionError(f"{stage}: the child process {how}; its last words: {_last_words(folder)}")
-    answer: Answer = msgspec.json.decode(path.read_bytes(), type=Answer)
-    if isinstance(answer, Failed):
-        raise _error(answer)
-    return answer
+        how = f"was killed by {signal_name(status)}" if status < 0 else f"ended with exit status {status}"
+        raise ConversionError(f"{stage}: the child process {how}; its last words: {_last_words(said)}")
+    found: A | Failed = msgspec.json.decode(path.read_bytes(), type=kind | Failed)
+    if isinstance(found, Failed):
+        raise known_error(found.error, found.message, otherwise=ConversionError)
+    return found
 
 
-def _last_words(folder: Path) -> str:
-    text = (folder / "stderr").read_bytes()[-20_000:].decode(errors="replace")
-    lines = [" ".join(line.split())[:300] for line in text.splitlines() if line.strip()]
+def _last_words(said: str) -> str:
+    lines = [" ".join(line.split())[:300] for line in said.splitlines() if line.strip()]
     return " | ".join(lines[-3:]) or "none"
-
-
-def _error(failed: Failed) -> EdgemmError:
-    kind = getattr(errors, failed.error, None)
-    if isinstance(kind, type) and issubclass(kind, EdgemmError):
-        return kind(failed.message)
-    return ConversionError(failed.message)

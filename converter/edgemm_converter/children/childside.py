@@ -11,8 +11,9 @@ from typing import TypeVar
 
 import msgspec
 
+from edgemm.child_process import own_stdout
 from edgemm.errors import EdgemmError
-from edgemm_converter.children.child import NO_ROOM, Progress, end_with_parent
+from edgemm_converter.children.child import NO_ROOM, Progress
 from edgemm_converter.children.protocol import REQUEST, RESULT, Failed, Message
 
 R = TypeVar("R")
@@ -23,8 +24,7 @@ def serve(kind: type[R], work: Callable[[R, Path, Progress], Message]) -> None:
 
     Whatever else is raised ends the process with a traceback on stderr, of which the parent shows the end.
     """
-    folder, parent = Path(sys.argv[1]), int(sys.argv[2])
-    end_with_parent(parent)
+    folder = Path(sys.argv[1])
     announce = _announcer()
     request: R = msgspec.json.decode((folder / REQUEST).read_bytes(), type=kind)
     answer: Message
@@ -45,9 +45,7 @@ def serve(kind: type[R], work: Callable[[R, Path, Progress], Message]) -> None:
 
 
 def _announcer() -> Progress:
-    """Keep the pipe to the parent for stages; what libraries print goes to stderr."""
-    pipe = os.dup(1)
-    os.dup2(2, 1)
+    pipe = own_stdout()
 
     def announce(stage: str) -> None:
         os.write(pipe, f"{stage}\n".encode())

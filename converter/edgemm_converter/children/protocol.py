@@ -200,4 +200,3 @@ class Failed(Message, frozen=True, tag="failed"):
 
 
 EngineRequest = RunRequest | SelfTestRequest
-Answer = Exported | Ran | SearchResult | Parted | PartedAt | SelfTestPassed | Failed

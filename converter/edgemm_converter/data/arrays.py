@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from edgemm.bundle.manifest import TensorSpec
 from edgemm.errors import InputError
+from edgemm_runtime.tensors.named_inputs import by_name
 
 Array: TypeAlias = npt.NDArray[Any]
 UNNAMED = ""
@@ -54,10 +55,8 @@ def match(arrays: Mapping[str, Array], inputs: tuple[TensorSpec, ...], *, path: 
     Raises:
         InputError: names, shapes, dtypes or lengths do not fit, or a value is NaN or infinite.
     """
-    alone = len(arrays) == len(inputs) == 1
-    named = {inputs[0].name: next(iter(arrays.values()))} if alone else dict(arrays)
-    expected, found = sorted(spec.name for spec in inputs), sorted(name or "one unnamed array" for name in named)
-    if expected != found:
+    if (named := by_name(arrays, inputs)) is None:
+        expected, found = sorted(spec.name for spec in inputs), sorted(name or "one unnamed array" for name in arrays)
         raise InputError(f"{path}: expected one array for each input, {', '.join(expected)}; found {', '.join(found)}")
     result = {spec.name: _fit(named[spec.name], spec, path=path) for spec in inputs}
     lengths = {name: len(array) for name, array in result.items()}

@@ -1,4 +1,7 @@
-"""Folders of images as model inputs, decoded by Pillow. The classes are named after the images' folders."""
+"""Folders of images as model inputs, made of pixels as devices do it.
+
+Class names are the names of the folders that images lie in.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
-from edgemm.bundle.manifest import ChannelOrder, ImageFit, Preprocessing, Resize
+from edgemm.bundle.manifest import Preprocessing
 from edgemm.errors import InputError
-from edgemm_converter.data import preprocessing
 from edgemm_converter.data.arrays import Array
+from edgemm_runtime.preprocessing.image import pixels, scaled
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
-_FIT = {ImageFit.CROP: ImageOps.fit, ImageFit.PAD: ImageOps.pad}
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ def read(path: Path, steps: Preprocessing, *, labels: Sequence[str] | None = Non
     files = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
     if not files:
         raise InputError(f"{path}: expected a folder of images ({', '.join(SUFFIXES)}), found none in it")
-    made = [preprocessing.image(_decode(file, steps), steps) for file in files]
+    made = [scaled(_decode(file, steps), steps) for file in files]
     for file, sample in zip(files, made, strict=True):
         if sample.shape != made[0].shape:
             raise InputError(
@@ -50,18 +52,9 @@ def read(path: Path, steps: Preprocessing, *, labels: Sequence[str] | None = Non
 def _decode(path: Path, steps: Preprocessing) -> Array:
     try:
         with Image.open(path) as opened:
-            upright = ImageOps.exif_transpose(opened).convert("L" if steps.channels is ChannelOrder.GRAY else "RGB")
+            return pixels(opened, steps)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as err:
         raise InputError(f"{path}: expected an image, found a damaged one or something else: {err}") from err
-    pixels = np.asarray(_resized(upright, steps.resize) if steps.resize else upright)
-    return pixels if pixels.ndim == 3 else pixels[..., np.newaxis]
-
-
-def _resized(image: Image.Image, size: Resize) -> Image.Image:
-    wanted = (size.width, size.height)
-    if size.fit is ImageFit.STRETCH:
-        return image.resize(wanted, Image.Resampling.BILINEAR)
-    return _FIT[size.fit](image, wanted, method=Image.Resampling.BILINEAR)
 
 
 def _classes(path: Path, files: Sequence[Path], labels: Sequence[str] | None) -> Array | None:

@@ -1,4 +1,4 @@
-"""The preprocessing of images and class indices (`--preprocess FILE.toml`): reads the declaration and applies it.
+"""The declaration of how inputs are made of images and class indices (`--preprocess FILE.toml`), read and checked.
 
 [image]                      # the name of the input
 resize = { width = 96, height = 96, fit = "crop" }
@@ -80,15 +80,6 @@ def made_shape(steps: Preprocessing) -> tuple[int, ...]:
     height, width = (steps.resize.height, steps.resize.width) if steps.resize else (-1, -1)
     depth = 1 if steps.channels is ChannelOrder.GRAY else 3
     return (height, width, depth) if steps.layout is Layout.HWC else (depth, height, width)
-
-
-def image(pixels: Array, steps: Preprocessing) -> Array:
-    """Return one sample, float32, of pixels uint8 [height, width, 3 (RGB) or 1 (grey)] of the declared size."""
-    values = pixels[..., ::-1] if steps.channels is ChannelOrder.BGR else pixels
-    values = values.astype(np.float64) * steps.scale
-    values = (values - np.asarray(steps.mean or 0.0)) / np.asarray(steps.std or 1.0)
-    made = values if steps.layout is Layout.HWC else np.moveaxis(values, -1, 0)
-    return np.ascontiguousarray(made, dtype=np.float32)
 
 
 def one_hot(indices: Array, *, depth: int, name: str, path: str) -> Array:

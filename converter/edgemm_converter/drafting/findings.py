@@ -10,8 +10,8 @@ from edgemm.bundle.manifest import Evaluation
 from edgemm.errors import AccuracyError
 from edgemm_converter.data import datasets
 from edgemm_converter.data.arrays import Array
-from edgemm_converter.judging import parity
 from edgemm_converter.judging.search import SLACK
+from edgemm_runtime.tensors import comparison
 
 _FEW_SAMPLES = 100
 _NAMED = 3
@@ -64,7 +64,7 @@ def warnings(
 def _unvaried(compared: Sequence[Mapping[str, Array]], *, real: bool) -> Iterator[str]:
     """Say which outputs are the same on whatever they were compared: that comparison shows nothing."""
     for name in compared[0] if compared else ():
-        if all(_spread(outputs[name]) <= _UNVARIED * parity.scale(outputs[name]) for outputs in compared):
+        if all(_spread(outputs[name]) <= _UNVARIED * comparison.scale(outputs[name]) for outputs in compared):
             more = "more varied ones" if real else "real ones"
             yield (
                 f"output {name!r} of the source hardly varies over the inputs on which the variants were compared, so "

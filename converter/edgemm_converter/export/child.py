@@ -1,6 +1,6 @@
 """The child process that opens a source model.
 
-It is run as `python -m edgemm_converter.export.child FOLDER PARENT`. It detects the kind of the source first, since
+It is run as `python -m edgemm_converter.export.child FOLDER`. It detects the kind of the source first, since
 that decides what must be imported, and how: Keras 2 models need tf-keras in the place of Keras 3, and finished
 `.tflite` and `.onnx` files need no TensorFlow at all.
 """

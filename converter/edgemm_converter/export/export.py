@@ -28,6 +28,7 @@ from edgemm_converter.job.targets import Exporter
 from edgemm_converter.judging import parity
 from edgemm_converter.sources import loading
 from edgemm_converter.sources.served_function import SourceFunction
+from edgemm_runtime.tensors import comparison
 
 _NOISE_RUNS, _REAL_NOISE_RUNS = 6, 64
 """Of each set, spread over its seeds; parity allows eight times what they show. Real data are less alike than noise."""
@@ -126,7 +127,7 @@ def _noise(model: SourceFunction, function: Any, given: InputSet, outputs: Mappi
         found = _in_batches(model, function, moved, expected)
     else:
         found = array_files.answers(lambda run: model.run(function, run), moved)
-    return {name: parity.largest_error(array, found[name]) for name, array in expected.items()}
+    return {name: comparison.largest_error(array, found[name]) for name, array in expected.items()}
 
 
 def _in_batches(

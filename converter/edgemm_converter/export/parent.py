@@ -23,8 +23,8 @@ def export(given: ConversionJob, folder: Path, *, limits: ChildLimits, progress:
         InputError: the source cannot be opened, or data or labels do not fit it.
         ConversionError: no variant can be made of it.
     """
-    exported = run_child(_WORKER, request(given, folder), folder=folder, limits=limits, progress=progress)
-    assert isinstance(exported, Exported)
+    asked = request(given, folder)
+    exported = run_child(_WORKER, asked, answer=Exported, folder=folder, limits=limits, progress=progress)
     if given.labels is not None:
         labels.check(given.labels, exported.signature)
     return exported

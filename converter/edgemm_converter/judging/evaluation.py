@@ -18,6 +18,7 @@ from edgemm.errors import InputError
 from edgemm_converter.data.arrays import Array
 from edgemm_converter.judging import metrics
 from edgemm_converter.judging.metrics import Metric
+from edgemm_runtime.tensors import comparison
 
 LABELS = "labels"
 
@@ -108,7 +109,7 @@ def as_classes(labels: Array, *, path: str) -> Array:
     """
     found = labels
     if found.ndim == 2:
-        found = found.argmax(axis=1) if found.shape[1] > 1 else found.reshape(-1)
+        found = comparison.classes(found) if found.shape[1] > 1 else found.reshape(-1)
     if found.ndim != 1 or found.dtype.kind not in "biuf" or not (found == np.round(found)).all():
         raise InputError(
             f"{path}: expected {LABELS!r} to be integers [samples] or one-hot [samples, classes], "

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from edgemm.bundle.manifest import Precision, Tolerance, Variant
 from edgemm_converter.data.arrays import Array
 from edgemm_converter.judging import parity
+from edgemm_runtime.tensors import comparison
 
 _MARGIN: Mapping[Precision, float] = {
     Precision.FLOAT32: 1e-4,
@@ -56,7 +57,7 @@ def tolerances(
 
 def _tolerance(precision: Precision, source: Array, found: Array, *, floor: float) -> Tolerance:
     measured = parity.compare("", source, found)
-    margin = max(_MARGIN[precision] * parity.scale(source), floor)
+    margin = max(_MARGIN[precision] * comparison.scale(source), floor)
     agreement = None
     if measured.argmax_agreement is not None:
         slack = _SLACK_SAMPLES.get(precision, _QUANTIZED_SLACK_SAMPLES)

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from edgemm.bundle.manifest import Drop
 from edgemm.errors import InputError
 from edgemm_converter.data.arrays import Array
+from edgemm_runtime.tensors import comparison
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -75,7 +76,7 @@ def drop(metric: Metric, source: Array, variant: Array, truth: Array) -> Drop:
 def classes(output: Array) -> Integers:
     """Return the class of each sample: the largest score, or a lone probability cut at 0.5."""
     rows = _rows(output)
-    found: Integers = rows.argmax(axis=1) if rows.shape[1] > 1 else (rows[:, 0] > 0.5).astype(np.int64)
+    found: Integers = (comparison.classes(rows) if rows.shape[1] > 1 else rows[:, 0] > 0.5).astype(np.int64)
     return found
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgemm_converter.data.arrays import Array
-from edgemm_converter.judging import parity
+from edgemm_runtime.tensors import comparison
 
 _POINTS = 64
 _LEAST_SIZE = 2
@@ -62,5 +62,5 @@ def _is_there(values: Array | None, theirs: Mapping[int, list[Array]], *, limit:
     points = fingerprint(values) if values is not None else None
     if values is None or points is None:
         return None
-    allowed = limit * parity.scale(values)
-    return any(float(np.abs(points - other).max()) <= allowed for other in theirs.get(values.size, ()))
+    allowed = limit * comparison.scale(values)
+    return any(comparison.largest_error(points, other) <= allowed for other in theirs.get(values.size, ()))

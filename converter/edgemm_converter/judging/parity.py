@@ -1,7 +1,8 @@
 """Parity: the error of a variant's outputs against those of its source, and the limit of that error. Pure.
 
 A source and a variant are compared output by output, by name, over a whole set of samples. The error that is judged is
-relative to the scale of the source's output, so that no model needs limits of its own.
+relative to the scale of the source's output, so that no model needs limits of its own. The arithmetic is the device's,
+`edgemm_runtime.tensors.comparison`; beside that, a value that is NaN or infinite is refused here.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy.typing as npt
 from edgemm.bundle.manifest import OutputParity, Precision, Statistic
 from edgemm.errors import ParityError
 from edgemm_converter.data.arrays import Array
+from edgemm_runtime.tensors import comparison
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,6 @@ LIMITS: Mapping[Precision, ParityLimit] = {
 _STEPS_ALLOWED = 2.0
 _NOISE_ALLOWED = 8.0
 _NOISE_EXCUSES = 10.0
-_MAGNITUDE_SHARE = 0.1
-_SMALLEST_SCALE = 1e-6
 
 
 def compare(name: str, source: Array, found: Array) -> OutputParity:
@@ -52,8 +52,8 @@ def compare(name: str, source: Array, found: Array) -> OutputParity:
     `cosine` is the smallest of any run; the arg-max is compared where the output is a distribution over classes.
     """
     expected, actual = source.astype(np.float64), found.astype(np.float64)
-    error = np.abs(expected - actual)
-    spread = float(expected.max() - expected.min())
+    error = comparison.errors(source, found)
+    spread = comparison.spread(source)
     max_abs = float(error.max())
     return OutputParity(
         name=name,
@@ -62,17 +62,8 @@ def compare(name: str, source: Array, found: Array) -> OutputParity:
         range=spread,
         relative=max_abs / (spread or 1.0),
         cosine=float(_cosines(expected, actual).min()),
-        argmax_agreement=argmax_agreement(source, found) if is_distribution(source) else None,
+        argmax_agreement=argmax_agreement(source, found) if comparison.is_distribution(source) else None,
     )
-
-
-def scale(source: Array) -> float:
-    """Return what errors are relative to: the output's range, or a tenth of its magnitude where that is more.
-
-    The magnitude keeps an output that hardly varies from being held to less than a float can hold.
-    """
-    values = source.astype(np.float64)
-    return max(float(values.max() - values.min()), _MAGNITUDE_SHARE * float(np.abs(values).max()), _SMALLEST_SCALE)
 
 
 def allowed_share(limit: ParityLimit, source: Array, *, step: float, noise: float) -> float:
@@ -81,7 +72,7 @@ def allowed_share(limit: ParityLimit, source: Array, *, step: float, noise: floa
     It is the precision's; more where the output itself is coarser: two quantization `step`s of the variant's output,
     or eight times the `noise` by which rounding alone moves the source, up to ten times the precision's limit.
     """
-    size = scale(source)
+    size = comparison.scale(source)
     rounding = min(_NOISE_ALLOWED * noise / size, _NOISE_EXCUSES * limit.relative)
     return max(limit.relative, rounding, _STEPS_ALLOWED * step / size)
 
@@ -95,7 +86,7 @@ def judge(
         ParityError: it is over the limit.
     """
     error = parity.max_abs if statistic is Statistic.MAX else parity.mean_abs
-    allowed = share * scale(source)
+    allowed = share * comparison.scale(source)
     if not error <= allowed:
         advice = "leave this variant out with --target or --precision, or report the model"
         if noise > allowed:
@@ -107,11 +98,6 @@ def judge(
             f"{variant}, output {parity.name!r}: the {statistic} error on {data} data is {error:.3g}, expected "
             f"at most {allowed:.3g} ({share:.1e} of the source's scale); no bundle was written: {advice}"
         )
-
-
-def largest_error(expected: Array, found: Array) -> float:
-    """Return the largest absolute difference."""
-    return float(np.abs(expected.astype(np.float64) - found.astype(np.float64)).max(initial=0.0))
 
 
 def check_shape(variant: str, name: str, *, source: Array, found: Array) -> None:
@@ -142,22 +128,14 @@ def check_finite(arrays: Mapping[str, Array], *, whose: str, data: str) -> None:
             )
 
 
-def is_distribution(output: Array) -> bool:
-    """Tell whether an output [runs, …, classes] holds probabilities: two or more, none negative, that sum to 1."""
-    if output.dtype.kind != "f" or output.ndim < 3 or output.shape[-1] < 2:
-        return False
-    values = output.astype(np.float64)
-    return bool((values >= 0).all() and np.allclose(values.sum(axis=-1), 1.0, atol=1e-3))
-
-
 def distributions(outputs: Mapping[str, Array]) -> Sequence[str]:
     """Return the names of the outputs that hold probabilities."""
-    return [name for name, array in outputs.items() if is_distribution(array)]
+    return [name for name, array in outputs.items() if comparison.is_distribution(array)]
 
 
 def argmax_agreement(source: Array, found: Array) -> float:
     """Return the share of runs in which the largest class of every row is the source's."""
-    same = source.argmax(axis=-1) == found.argmax(axis=-1)
+    same = comparison.same_classes(source, found)
     return float(same.reshape(len(same), -1).all(axis=1).mean())
 
 

@@ -1,6 +1,6 @@
 """The child process that finds the first layer at which a file differs from its source.
 
-It is run as `python -m edgemm_converter.parting.child FOLDER PARENT`, when a variant failed. It loads the source once
+It is run as `python -m edgemm_converter.parting.child FOLDER`, when a variant failed. It loads the source once
 more and compares all values that source and file both compute. Imports TensorFlow.
 """
 

@@ -63,8 +63,7 @@ def _from_source(
     limit = parity.LIMITS[Precision(variant.id.partition(":")[2])].relative
     request = PartingRequest(source=exporting.request(given, folder), variant=variant, set=samples, limit=limit)
     try:
-        found = run_child(_WORKER, request, folder=folder, limits=limits, progress=progress)
+        found = run_child(_WORKER, request, answer=PartedAt, folder=folder, limits=limits, progress=progress)
     except EdgemmError as err:
         return f"; which layer it is could not be found ({err})"
-    assert isinstance(found, PartedAt)
     return f"; the first layer to part from the source is {found.layer!r}" if found.layer else ""

@@ -1,6 +1,6 @@
 """The child process that compares the layers of variants with those of the float file.
 
-It is run as `python -m edgemm_converter.report.child FOLDER PARENT`, and imports no TensorFlow.
+It is run as `python -m edgemm_converter.report.child FOLDER`, and imports no TensorFlow.
 """
 
 from __future__ import annotations

@@ -52,9 +52,7 @@ def layers(
         return {}
     golden = samples.golden_set(exported.sets)
     request = LayersRequest(floats=floats, files={v.id: v.file for v in files.values()}, set=golden)
-    parted = run_child(_WORKER, request, folder=folder, limits=limits, progress=progress)
-    assert isinstance(parted, Parted)
-    return parted.layers
+    return run_child(_WORKER, request, answer=Parted, folder=folder, limits=limits, progress=progress).layers
 
 
 def machine() -> str:

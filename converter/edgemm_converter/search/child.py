@@ -1,6 +1,6 @@
 """The child process that searches for a precision.
 
-It is run as `python -m edgemm_converter.search.child FOLDER PARENT`. It quantizes the float TFLite file, runs each
+It is run as `python -m edgemm_converter.search.child FOLDER`. It quantizes the float TFLite file, runs each
 candidate in the device's engine on the evaluation data, and keeps the file of the one that `search` settles on. Imports
 no TensorFlow.
 """

@@ -27,9 +27,8 @@ def search(
         ConversionError: nothing stays within the budget.
         InputError: the labels do not fit the model.
     """
-    found = run_child(_WORKER, _request(given, exported, folder), folder=folder, limits=limits, progress=progress)
-    assert isinstance(found, SearchResult)
-    return found
+    request = _request(given, exported, folder)
+    return run_child(_WORKER, request, answer=SearchResult, folder=folder, limits=limits, progress=progress)
 
 
 def with_found(exported: Exported, found: SearchResult) -> Exported:

@@ -1,6 +1,6 @@
 """The child process that runs variants in the device's engines.
 
-It is run as `python -m edgemm_converter.verify.child FOLDER PARENT`. "It converts" means "it runs on the device's
+It is run as `python -m edgemm_converter.verify.child FOLDER`. "It converts" means "it runs on the device's
 engine", so the engines are the runtime's own, in a process without TensorFlow.
 """
 

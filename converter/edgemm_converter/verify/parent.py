@@ -14,7 +14,7 @@ from edgemm.bundle.manifest import Precision, Variant
 from edgemm.errors import ConversionError, SelfTestError
 from edgemm_converter.children import array_files
 from edgemm_converter.children.child import ChildLimits, Progress, run_child
-from edgemm_converter.children.protocol import Exported, Ran, RunRequest, SelfTestRequest
+from edgemm_converter.children.protocol import Exported, Ran, RunRequest, SelfTestPassed, SelfTestRequest
 from edgemm_converter.data.arrays import Array
 from edgemm_converter.job.job import ConversionJob
 from edgemm_converter.judging.assembly import Measured
@@ -49,8 +49,7 @@ def run(
     request = RunRequest(
         signature=exported.signature, variants=variants, files=files, sets=exported.sets, required=given.required
     )
-    ran = run_child(_WORKER, request, folder=folder, limits=limits, progress=progress)
-    assert isinstance(ran, Ran)
+    ran = run_child(_WORKER, request, answer=Ran, folder=folder, limits=limits, progress=progress)
     return EngineRun(
         variants=tuple(v for v in variants if v.id in ran.outputs),
         files={v: folder / files[v] for v in ran.outputs},
@@ -68,7 +67,7 @@ def self_test(bundle: Path, folder: Path, *, limits: ChildLimits, progress: Prog
     """
     request = SelfTestRequest(bundle=str(bundle))
     try:
-        run_child(_WORKER, request, folder=folder, limits=limits, progress=progress)
+        run_child(_WORKER, request, answer=SelfTestPassed, folder=folder, limits=limits, progress=progress)
     except SelfTestError as err:
         raise ConversionError(f"the bundle fails its own self-test and was not written: {err}") from err
 

@@ -1,6 +1,6 @@
 """The measurement of one model file: its speed and memory on this machine, in a process of its own.
 
-The child is `python -m edgemm_runtime.bench.measuring`; it prints one JSON document. Nothing of it ever enters a
+The child is `python -m edgemm_runtime.bench.measuring`, an `edgemm.child_process`. Nothing of it ever enters a
 manifest: speed belongs to a machine.
 """
 
@@ -9,17 +9,16 @@ from __future__ import annotations
 import argparse
 import os
 import resource
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
 import numpy as np
 from msgspec import Struct
 
+from edgemm.child_process import ChildAnswerError, ChildCrashError, ChildTimeoutError, ChildWorkError, ask, reply
 from edgemm.errors import EdgemmError, EngineError
 from edgemm_runtime.bench.subject import Subject, of_bundle, of_file
 
@@ -51,10 +50,6 @@ class Measurement(Struct, frozen=True):
     """What the whole process has in memory afterwards, its share of what it shares; None where Linux does not say."""
     peak_rss_bytes: int
     runs: int
-
-
-class _Failure(Struct, frozen=True):
-    error: str
 
 
 def measure(path: Path, variant_id: str, *, runs: int, threads: int) -> Measurement:
@@ -149,35 +144,26 @@ def measure_in_child(path: Path, variant_id: str, *, runs: int, threads: int, ti
         EngineError: the engine is missing, failed, crashed, or took longer than `timeout_s`.
     """
     name = path.name if variant_id == PLAIN else variant_id
-    command = [sys.executable, "-P", "-m", _MODULE, str(path), variant_id, str(runs), str(threads)]
+    arguments = [str(path), variant_id, str(runs), str(threads)]
     try:
-        done = subprocess.run(command, capture_output=True, timeout=timeout_s, check=False)
-    except subprocess.TimeoutExpired as err:
+        return ask(_MODULE, arguments, answer=Measurement, timeout_s=timeout_s)
+    except ChildTimeoutError as err:
         raise EngineError(f"{name}: did not end within {timeout_s:g} s: use fewer --runs") from err
-    try:
-        last = done.stdout.splitlines()[-1]
-        if done.returncode == 0:
-            return msgspec.json.decode(last, type=Measurement)
-        raise EngineError(f"{name}: {msgspec.json.decode(last, type=_Failure).error}")
-    except (IndexError, msgspec.DecodeError) as err:
-        raise EngineError(f"{name}: the measuring process ended with status {done.returncode}") from err
+    except (ChildCrashError, ChildAnswerError) as err:
+        raise EngineError(f"{name}: the measuring process ended with status {err.status}") from err
+    except ChildWorkError as err:
+        raise EngineError(f"{name}: {err}") from err
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the child: measure, print a `Measurement`, return the exit status."""
+    """Run the child: measure, tell the parent, return the exit status."""
     parser = argparse.ArgumentParser(prog=_MODULE, description="Measure one model file; used by `edgemm bench`.")
     parser.add_argument("path", type=Path)
     parser.add_argument("variant")
     parser.add_argument("runs", type=int)
     parser.add_argument("threads", type=int)
     options = parser.parse_args(argv)
-    result: Measurement | _Failure
-    try:
-        result = measure(options.path, options.variant, runs=options.runs, threads=options.threads)
-    except EdgemmError as err:
-        result = _Failure(str(err))
-    sys.stdout.buffer.write(msgspec.json.encode(result) + b"\n")
-    return int(isinstance(result, _Failure))
+    return reply(lambda: measure(options.path, options.variant, runs=options.runs, threads=options.threads))
 
 
 if __name__ == "__main__":

@@ -19,8 +19,8 @@ from edgemm.canonical import sha256
 from edgemm.errors import EngineError, EngineUnavailableError, InputError
 from edgemm_runtime.engines import golden, load
 from edgemm_runtime.engines.drivers import FileTensor, driver_of
-from edgemm_runtime.engines.interface import Array
 from edgemm_runtime.installed import available
+from edgemm_runtime.tensors.named_arrays import Array
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,6 @@ It works in the plain install.
 from __future__ import annotations
 
 import platform
-import signal
-import subprocess
-import sys
 
 import click
 import msgspec
@@ -16,12 +13,14 @@ from msgspec import Struct
 
 from edgemm import __version__
 from edgemm.bundle.engine_facts import all_engines
+from edgemm.child_process import ChildAnswerError, ChildCrashError, ChildTimeoutError, ChildWorkError, ask
 from edgemm.errors import EngineError
 from edgemm.terminal import plain_console, plain_table
 from edgemm_runtime.bench.board_facts import Board, read_board
 from edgemm_runtime.commands.extras import Extra, read_extras
 from edgemm_runtime.installed import available, entry_of, named
 
+_PROBE = "edgemm_runtime.engines.probe"
 _PROBE_TIMEOUT_S = 60
 
 
@@ -73,17 +72,16 @@ def _examine(engine: str, *, version: str | None) -> EngineState:
 
 def _probe(engine: str) -> str | None:
     """Run a tiny model in a child process; return what went wrong."""
-    command = [sys.executable, "-P", "-m", "edgemm_runtime.engines.probe", engine]
     try:
-        done = subprocess.run(command, capture_output=True, timeout=_PROBE_TIMEOUT_S, check=False)
-    except subprocess.TimeoutExpired:
+        return ask(_PROBE, [engine], answer=type(None), timeout_s=_PROBE_TIMEOUT_S)
+    except ChildTimeoutError:
         return f"did not answer within {_PROBE_TIMEOUT_S} s"
-    if done.returncode == 0:
-        return None
-    if done.returncode < 0:
-        return f"killed by {signal.Signals(-done.returncode).name}"
-    said = (done.stdout.strip() or done.stderr.strip()).decode(errors="replace").splitlines()
-    return said[-1][:300] if said else f"exit status {done.returncode}"
+    except ChildCrashError as err:
+        return f"killed by {err.signal}"
+    except ChildAnswerError as err:
+        return err.last_line[:300] or f"exit status {err.status}"
+    except ChildWorkError as err:
+        return (str(err).splitlines() or [""])[-1][:300]
 
 
 def _print(found: DoctorReport) -> None:

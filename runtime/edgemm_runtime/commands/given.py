@@ -11,9 +11,10 @@ import numpy as np
 
 from edgemm.bundle.manifest import Signature, TensorSpec
 from edgemm.errors import BadRequestError, InputError
-from edgemm_runtime.engines.inputs import describe
-from edgemm_runtime.engines.interface import Array
 from edgemm_runtime.serving.protocols.predict import codec as predict_codec
+from edgemm_runtime.tensors.inputs import describe
+from edgemm_runtime.tensors.named_arrays import Array
+from edgemm_runtime.tensors.named_inputs import by_name
 
 STDIN = "-"
 
@@ -55,14 +56,11 @@ def _load(path: Path) -> Array | dict[str, Array]:
 
 def _from_arrays(found: Array | Mapping[str, Array], signature: Signature) -> dict[str, Array]:
     """Match arrays with inputs by name; a single one needs no name."""
-    specs = {spec.name: spec for spec in signature.inputs}
     arrays = {"": found} if isinstance(found, np.ndarray) else found
-    if len(specs) == len(arrays) == 1:
-        arrays = dict(zip(specs, arrays.values(), strict=True))
-    if set(arrays) != set(specs):
+    if (named := by_name(arrays, signature.inputs)) is None:
         names = ", ".join(sorted(arrays)) or "none"
         raise BadRequestError(f"expected the arrays {describe(signature.inputs)}, found {names}")
-    return {name: predict_codec.batched(_same_kind(arrays[name], spec), spec) for name, spec in specs.items()}
+    return {spec.name: predict_codec.batched(_same_kind(named[spec.name], spec), spec) for spec in signature.inputs}
 
 
 def _same_kind(array: Array, spec: TensorSpec) -> Array:

@@ -23,7 +23,6 @@ from edgemm_runtime.commands.managing import read_address
 from edgemm_runtime.commands.shadowing import Shadows, candidates, end
 from edgemm_runtime.engines import available, golden
 from edgemm_runtime.engines.choice import AUTO, choose, parse_policy
-from edgemm_runtime.engines.interface import Array
 from edgemm_runtime.identity import ServedKey
 from edgemm_runtime.models.loader import Loader
 from edgemm_runtime.models.registry import ModelRegistry
@@ -33,6 +32,7 @@ from edgemm_runtime.serving.access import Access
 from edgemm_runtime.serving.management import ManagementAddress, ManagementServer
 from edgemm_runtime.serving.server import LOOPBACK, ModelServer
 from edgemm_runtime.shadow.shadow_limits import DEFAULT_SHARE
+from edgemm_runtime.tensors.named_arrays import Array
 
 _MAX_CURL_VALUES = 128
 

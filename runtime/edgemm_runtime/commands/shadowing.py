@@ -15,7 +15,7 @@ from edgemm_runtime.engines import available
 from edgemm_runtime.engines.bundle_source import BundleFile
 from edgemm_runtime.engines.choice import AUTO, choose, parse_policy
 from edgemm_runtime.models.registry import ModelRegistry
-from edgemm_runtime.shadow.comparison import incompatibility
+from edgemm_runtime.shadow.counting import incompatibility
 from edgemm_runtime.shadow.report import one_line, report
 from edgemm_runtime.shadow.shadow import ShadowCandidate
 from edgemm_runtime.shadow.shadow_limits import DEFAULT_SHARE

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -11,9 +10,11 @@ import numpy as np
 from edgemm.bundle import BlobSource
 from edgemm.bundle.manifest import TensorSpec, Tolerance, Variant
 from edgemm.errors import BundleError, SelfTestError
-from edgemm_runtime.engines.inputs import fits
-from edgemm_runtime.engines.interface import Array, LoadedModel
-from edgemm_runtime.engines.npy import read_npy
+from edgemm_runtime.engines.interface import LoadedModel
+from edgemm_runtime.tensors import comparison
+from edgemm_runtime.tensors.inputs import fits
+from edgemm_runtime.tensors.named_arrays import Array
+from edgemm_runtime.tensors.npy import read_npy
 
 
 @dataclass(frozen=True)
@@ -65,9 +66,9 @@ class Expectation:
             answers = model.run(golden.input(index))
             for name, tolerance in self.tolerances.items():
                 expected, found = golden.outputs[name][index, ...], answers[name]
-                error = max_error(expected, found)
+                error = comparison.largest_error(expected, found)
                 _check_error(self.variant, name, index=index, error=error, limit=tolerance.max_abs)
-                disagreeing[name] += not same_argmax(expected, found)
+                disagreeing[name] += not comparison.same_classes(expected, found).all()
                 _check_argmax(self.variant, name, disagreeing[name], tolerance=tolerance, count=golden.count)
             answered()
 
@@ -97,26 +98,6 @@ def check(
     expectation(source, variant).check(model, samples=samples, answered=answered)
 
 
-def max_error(expected: Array, found: Array) -> float:
-    """Return the largest absolute difference; infinite where shapes differ, or one side alone is NaN."""
-    if expected.shape != found.shape:
-        return math.inf
-    left, right = expected.astype(np.float64), found.astype(np.float64)
-    same = (left == right) | (np.isnan(left) & np.isnan(right))
-    with np.errstate(invalid="ignore"):
-        error = np.where(same, 0.0, np.abs(left - right))
-    return float(np.nan_to_num(error, nan=math.inf, posinf=math.inf).max(initial=0.0))
-
-
-def same_argmax(expected: Array, found: Array) -> bool:
-    """Tell whether the largest value along the last axis is at the same place in every row."""
-    if expected.shape != found.shape:
-        return False
-    if expected.ndim == 0 or expected.size == 0:
-        return True
-    return bool((expected.argmax(axis=-1) == found.argmax(axis=-1)).all())
-
-
 def _check_error(variant: Variant, name: str, *, index: int, error: float, limit: float) -> None:
     if error > limit:
         raise SelfTestError(
@@ -126,11 +107,8 @@ def _check_error(variant: Variant, name: str, *, index: int, error: float, limit
 
 
 def _check_argmax(variant: Variant, name: str, disagreeing: int, *, tolerance: Tolerance, count: int) -> None:
-    if tolerance.min_argmax_agreement is None:
-        return
-    # The 1e-9 keeps a share such as 0.9 of 10, which no float holds exactly, from becoming one sample less.
-    allowed = math.floor((1 - tolerance.min_argmax_agreement) * count + 1e-9)
-    if disagreeing > allowed:
+    allowed = comparison.disagreements_allowed(tolerance, samples=count)
+    if allowed is not None and disagreeing > allowed:
         raise SelfTestError(
             f"self-test of {variant.id} failed: output {name!r}: expected at most {allowed} of {count} golden samples "
             f"with another largest class, found {disagreeing}: do not use this bundle; convert the model again"

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, TypeAlias
-
-import numpy.typing as npt
+from collections.abc import Sequence
+from typing import Protocol
 
 from edgemm_runtime.engines.pacing import Rest, no_rest
-from edgemm_runtime.engines.stored_integers import StoredForm
-
-Array: TypeAlias = npt.NDArray[Any]
-Arrays: TypeAlias = Mapping[str, Array]
+from edgemm_runtime.tensors.named_arrays import Array, Arrays
+from edgemm_runtime.tensors.stored_integers import StoredForm
 
 
 class LoadedModel(Protocol):

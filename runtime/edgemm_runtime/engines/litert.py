@@ -26,11 +26,11 @@ from edgemm.bundle.manifest import Variant, VariantTensor
 from edgemm.errors import EngineError
 from edgemm_runtime.engines import native_log
 from edgemm_runtime.engines.drivers import Described, FileTensor
-from edgemm_runtime.engines.interface import Array, Arrays
 from edgemm_runtime.engines.interpreter import Interpreter
 from edgemm_runtime.engines.pacing import Rest, no_rest
 from edgemm_runtime.engines.pool import Pool
 from edgemm_runtime.engines.width import Width
+from edgemm_runtime.tensors.named_arrays import Array, Arrays
 
 
 def open_session(variant: Variant, model: bytes, threads: int) -> LiteRtSession:

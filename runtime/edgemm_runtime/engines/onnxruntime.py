@@ -14,9 +14,9 @@ from onnxruntime.capi import onnxruntime_pybind11_state as states
 from edgemm.bundle.manifest import Variant
 from edgemm.errors import EngineError
 from edgemm_runtime.engines.drivers import Described, FileTensor
-from edgemm_runtime.engines.interface import Array, Arrays
 from edgemm_runtime.engines.native_log import one_line
 from edgemm_runtime.engines.pacing import Rest, no_rest
+from edgemm_runtime.tensors.named_arrays import Array, Arrays
 
 _CREATING = threading.Lock()  # creating two sessions at once is a race inside ONNX Runtime
 _ONLY_FATAL = 4

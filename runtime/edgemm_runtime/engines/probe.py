@@ -1,9 +1,8 @@
 """The probe of an engine: runs a small model in a child process, because a wrong CPU build dies at import.
 
-    problem = probe_in_child("tflite")
+    ask("edgemm_runtime.engines.probe", ["tflite"], answer=type(None), timeout_s=60)
 
-The child is `python -m edgemm_runtime.engines.probe ENGINE`; it runs the driver's model of one dense
-layer and compares the answer.
+The child, an `edgemm.child_process`, runs the driver's model of one dense layer and compares the answer.
 """
 
 from __future__ import annotations
@@ -13,12 +12,15 @@ import sys
 import numpy as np
 
 from edgemm.bundle.manifest import DType, Precision, Signature, TensorSpec, Variant, VariantTensor
-from edgemm.errors import EdgemmError, SelfTestError
+from edgemm.child_process import reply
+from edgemm.errors import SelfTestError
 from edgemm_runtime.engines.drivers import driver_of
 from edgemm_runtime.engines.opening import load
+from edgemm_runtime.tensors.comparison import largest_error
 
 X = np.array([[1, -2, 3, -4]], np.float32)
 EXPECTED = np.array([[-2, 4, -6]], np.float32)
+_TOLERANCE = 1e-5
 
 
 def run(engine: str) -> None:
@@ -30,18 +32,13 @@ def run(engine: str) -> None:
     data = driver_of(engine).probe_model()
     model = load(_variant(engine, data), _SIGNATURE, data)
     found = model.run({"x": X})["y"]
-    if not np.allclose(found, EXPECTED, atol=1e-5):
+    if largest_error(EXPECTED, found) > _TOLERANCE:
         raise SelfTestError(f"{engine}: expected {EXPECTED.tolist()}, found {found.tolist()}")
 
 
 def main(argv: list[str]) -> int:
-    """Run the child: print what is wrong, if anything, and return the exit status."""
-    try:
-        run(argv[0])
-    except EdgemmError as err:
-        sys.stdout.write(f"{err}\n")
-        return 1
-    return 0
+    """Run the child: tell the parent what is wrong, if anything, and return the exit status."""
+    return reply(lambda: run(argv[0]))
 
 
 _SIGNATURE = Signature(

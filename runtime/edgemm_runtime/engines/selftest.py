@@ -2,8 +2,8 @@
 
     selftest.run_in_child(StoredBundle(manifest, blobs), "tflite:int8", timeout_s=60)
 
-It runs the golden samples. The child is `python -m edgemm_runtime.engines.selftest`; it prints one JSON document and
-exits with 0 or 1. It is killed at its deadline, and ends itself soon after if its parent is gone by then.
+It runs the golden samples. The child is `python -m edgemm_runtime.engines.selftest`, an `edgemm.child_process`. It is
+killed at its deadline, and ends itself soon after if its parent does not come to that.
 """
 
 from __future__ import annotations
@@ -12,26 +12,17 @@ import argparse
 import math
 import resource
 import signal
-import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
 
-import msgspec
-
-from edgemm.errors import EdgemmError, EngineUnavailableError, SelfTestError
+from edgemm.child_process import ChildAnswerError, ChildCrashError, ChildTimeoutError, ChildWorkError, ask, reply
+from edgemm.errors import EngineUnavailableError, SelfTestError, SelfTestTimeoutError
 from edgemm_runtime.engines import golden, load
 from edgemm_runtime.engines.bundle_source import BundleFile, StoredBundle, opened
+from edgemm_runtime.engines.location_arguments import add_location, read_location, write_location
 
 _MODULE = "edgemm_runtime.engines.selftest"
-
-
-class SelfTestVerdict(msgspec.Struct, frozen=True):
-    """What the child prints: `error` is None, or the name of the error's class."""
-
-    variant: str
-    error: str | None = None
-    message: str = ""
 
 
 def check(location: BundleFile | StoredBundle, variant_id: str, *, threads: int = 1) -> None:
@@ -55,36 +46,38 @@ def run_in_child(location: BundleFile | StoredBundle, variant_id: str, *, timeou
         SelfTestError: a wrong answer, a damaged bundle, a crash (names the signal) or no end within `timeout_s`.
         EngineUnavailableError: the engine is not here.
     """
-    command = [sys.executable, "-P", "-m", _MODULE, *_arguments(location), "--variant", variant_id]
-    command += ["--timeout-s", str(timeout_s), "--threads", str(threads)]
+    arguments = [*write_location(location), "--variant", variant_id]
+    arguments += ["--timeout-s", str(timeout_s), "--threads", str(threads)]
+    what = f"self-test of {variant_id}"
     try:
-        done = subprocess.run(command, capture_output=True, timeout=timeout_s, check=False)
-    except subprocess.TimeoutExpired as err:
-        raise SelfTestError(f"self-test of {variant_id} did not end within {timeout_s:g} s and was killed") from err
-    verdict = _read_verdict(done, variant_id)
-    if verdict.error == EngineUnavailableError.__name__:
-        raise EngineUnavailableError(verdict.message)
-    if verdict.error is not None:
-        raise SelfTestError(verdict.message)
+        ask(_MODULE, arguments, answer=type(None), timeout_s=timeout_s)
+    except ChildTimeoutError as err:
+        raise SelfTestTimeoutError(f"{what} did not end within {timeout_s:g} s and was killed") from err
+    except ChildCrashError as err:
+        hint = " (out of memory?)" if err.signal == "SIGKILL" else ""
+        raise SelfTestError(f"{what} crashed: killed by {err.signal}{hint}") from err
+    except ChildAnswerError as err:
+        last = err.last_line[:200] or "no message"
+        raise SelfTestError(f"{what} ended with status {err.status} and no verdict: {last}") from err
+    except ChildWorkError as err:
+        unavailable = err.error == EngineUnavailableError.__name__
+        raise (EngineUnavailableError if unavailable else SelfTestError)(str(err)) from err
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the child: load, check, print a `SelfTestVerdict`, return the exit status."""
+    """Run the child: load, check, tell the parent, return the exit status."""
     options = _parser().parse_args(argv)
     signal.alarm(math.ceil(options.timeout_s) + 1)
     _die_first()
-    location = BundleFile(options.bundle) if options.bundle else StoredBundle(options.manifest, options.blobs)
-    verdict = SelfTestVerdict(options.variant)
-    try:
-        check(location, options.variant, threads=options.threads)
-    except EdgemmError as err:
-        verdict = SelfTestVerdict(options.variant, type(err).__name__, str(err))
-    except MemoryError:
-        verdict = SelfTestVerdict(
-            options.variant, SelfTestError.__name__, f"self-test of {options.variant} ran out of memory"
-        )
-    sys.stdout.buffer.write(msgspec.json.encode(verdict) + b"\n")
-    return int(verdict.error is not None)
+    location = read_location(options)
+
+    def work() -> None:
+        try:
+            check(location, options.variant, threads=options.threads)
+        except MemoryError as err:
+            raise SelfTestError(f"self-test of {options.variant} ran out of memory") from err
+
+    return reply(work)
 
 
 def _die_first() -> None:
@@ -94,32 +87,9 @@ def _die_first() -> None:
         Path("/proc/self/oom_score_adj").write_text("1000")
 
 
-def _read_verdict(done: subprocess.CompletedProcess[bytes], variant_id: str) -> SelfTestVerdict:
-    if done.returncode < 0:
-        name = signal.Signals(-done.returncode).name
-        hint = " (out of memory?)" if name == "SIGKILL" else ""
-        raise SelfTestError(f"self-test of {variant_id} crashed: killed by {name}{hint}")
-    try:
-        return msgspec.json.decode(done.stdout.splitlines()[-1], type=SelfTestVerdict)
-    except (IndexError, msgspec.DecodeError) as err:
-        last = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no message"]
-        raise SelfTestError(
-            f"self-test of {variant_id} ended with status {done.returncode} and no verdict: {last[0][:200]}"
-        ) from err
-
-
-def _arguments(location: BundleFile | StoredBundle) -> list[str]:
-    if isinstance(location, BundleFile):
-        return ["--bundle", str(location.path)]
-    return ["--manifest", str(location.manifest), "--blobs", str(location.blobs)]
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=_MODULE, description="Run a bundle's golden samples; used by the runtime.")
-    where = parser.add_mutually_exclusive_group(required=True)
-    where.add_argument("--bundle", type=Path)
-    where.add_argument("--manifest", type=Path)
-    parser.add_argument("--blobs", type=Path)
+    add_location(parser)
     parser.add_argument("--variant", required=True)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--timeout-s", type=float, default=60.0)

@@ -9,13 +9,14 @@ import numpy as np
 
 from edgemm.bundle.manifest import Signature, Variant
 from edgemm.errors import BadRequestError, EngineError, UncomputableSizeError
-from edgemm_runtime.engines.affine import input_cast, output_cast
-from edgemm_runtime.engines.batching import has_free_batch, join, rows_of, split
-from edgemm_runtime.engines.inputs import check_inputs, fits
-from edgemm_runtime.engines.interface import Array, Arrays, Session
+from edgemm_runtime.engines.interface import Session
 from edgemm_runtime.engines.pacing import Rest, no_rest
-from edgemm_runtime.engines.stored_integers import StoredForm, as_stored
 from edgemm_runtime.engines.timed import TimedSession, answers_together
+from edgemm_runtime.tensors.affine import input_cast, output_cast
+from edgemm_runtime.tensors.batching import has_free_batch, join, rows_of, split
+from edgemm_runtime.tensors.inputs import check_inputs, fits
+from edgemm_runtime.tensors.named_arrays import Array, Arrays
+from edgemm_runtime.tensors.stored_integers import StoredForm, as_stored
 
 _Form: TypeAlias = tuple[tuple[str, np.dtype[Any], tuple[int, ...]], ...]
 _MAX_FORMS = 64

@@ -13,9 +13,10 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from edgemm_runtime.engines.batching import identical
-from edgemm_runtime.engines.interface import Array, Arrays, Session
+from edgemm_runtime.engines.interface import Session
 from edgemm_runtime.engines.pacing import Rest
+from edgemm_runtime.tensors.batching import identical
+from edgemm_runtime.tensors.named_arrays import Array, Arrays
 
 _HANG_S = 1.5
 _HANG_RATIO = 20

@@ -15,8 +15,8 @@ import msgspec
 from msgspec import Struct
 
 from edgemm.errors import BadRequestError, NotFoundError
-from edgemm_runtime.engines.interface import Arrays
 from edgemm_runtime.identity import ServedKey
+from edgemm_runtime.tensors.named_arrays import Arrays
 
 MOST_AWAITED = 10_000
 """Predictions that a label may still come for; the oldest are forgotten first."""

@@ -20,10 +20,11 @@ from edgemm.errors import BadRequestError
 from edgemm_runtime import engines
 from edgemm_runtime.engines import golden
 from edgemm_runtime.engines.choice import AUTO, choose, parse_policy
-from edgemm_runtime.engines.inputs import check_names, describe
-from edgemm_runtime.engines.interface import Array, Arrays, WatchedModel
-from edgemm_runtime.engines.numbers import to_array
+from edgemm_runtime.engines.interface import WatchedModel
 from edgemm_runtime.engines.pacing import Rest, no_rest
+from edgemm_runtime.tensors.inputs import check_names, describe
+from edgemm_runtime.tensors.named_arrays import Array, Arrays
+from edgemm_runtime.tensors.numbers import to_array
 
 _QUICK_S = 0.002
 _TUNING_SAMPLES = 4

@@ -21,7 +21,7 @@ from edgemm_runtime.models.counters import Counters, CounterSnapshot
 from edgemm_runtime.models.feedback import Feedback
 from edgemm_runtime.models.model import Model, load_variant
 from edgemm_runtime.models.served_model import ServedModel
-from edgemm_runtime.shadow.comparison import incompatibility
+from edgemm_runtime.shadow.counting import incompatibility
 from edgemm_runtime.shadow.running import RunningShadows
 from edgemm_runtime.shadow.shadow import Shadow, ShadowCandidate
 

@@ -12,12 +12,12 @@ from collections.abc import Sequence
 
 from edgemm.bundle.manifest import Manifest, Variant
 from edgemm.errors import BadRequestError, EngineError, UncomputableSizeError
-from edgemm_runtime.engines.interface import Array, Arrays
-from edgemm_runtime.engines.stored_integers import StoredForm
 from edgemm_runtime.identity import ServedKey
 from edgemm_runtime.models.counters import Counters
 from edgemm_runtime.models.model import Model
 from edgemm_runtime.shadow.shadow import Shadow
+from edgemm_runtime.tensors.named_arrays import Array, Arrays
+from edgemm_runtime.tensors.stored_integers import StoredForm
 
 _log = logging.getLogger(__name__)
 _WEIGHT = 0.05

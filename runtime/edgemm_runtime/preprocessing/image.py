@@ -2,18 +2,23 @@
 
     sample = decode(data, manifest.preprocessing["image"])    # float32[height, width, channels], or channels first
 
-Pillow is loaded when it is needed.
+Pillow is loaded when it is needed. The converter makes its samples of images by `pixels` and `scaled` too, so that both
+have the same arrays.
 """
 
 from __future__ import annotations
 
 import io
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgemm.bundle.manifest import ChannelOrder, ImageFit, Layout, Preprocessing
 from edgemm.errors import BadRequestError
-from edgemm_runtime.engines.interface import Array
+from edgemm_runtime.tensors.named_arrays import Array
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 MAX_PIXELS = 25_000_000
 """The largest image that is decoded: a few kilobytes of PNG can claim far more than a Pi has memory for."""
@@ -26,7 +31,7 @@ def decode(data: bytes, steps: Preprocessing) -> Array:
     Raises:
         BadRequestError: it is no JPEG or PNG, damaged or too large, or Pillow is not installed.
     """
-    return scaled(_pixels(data, steps), steps)
+    return scaled(_decoded(data, steps), steps)
 
 
 def scaled(pixels: Array, steps: Preprocessing) -> Array:
@@ -41,9 +46,26 @@ def scaled(pixels: Array, steps: Preprocessing) -> Array:
     return np.ascontiguousarray(made, dtype=np.float32)
 
 
-def _pixels(data: bytes, steps: Preprocessing) -> Array:
+def pixels(image: Image, steps: Preprocessing) -> Array:
+    """Return an opened image, upright, of the declared channels and size: uint8 [height, width, 3 (RGB) or 1 (grey)].
+
+    Raises:
+        OSError, ValueError, SyntaxError: it is damaged.
+    """
+    from PIL import Image, ImageOps
+
+    upright = ImageOps.exif_transpose(image).convert("L" if steps.channels is ChannelOrder.GRAY else "RGB")
+    if steps.resize is not None:
+        fit = {ImageFit.CROP: ImageOps.fit, ImageFit.PAD: ImageOps.pad}.get(steps.resize.fit)
+        size, method = (steps.resize.width, steps.resize.height), Image.Resampling.BILINEAR
+        upright = upright.resize(size, method) if fit is None else fit(upright, size, method=method)
+    found = np.asarray(upright)
+    return found if found.ndim == 3 else found[..., np.newaxis]
+
+
+def _decoded(data: bytes, steps: Preprocessing) -> Array:
     try:
-        from PIL import Image, ImageOps
+        from PIL import Image
     except ImportError as err:
         raise BadRequestError(
             "images are decoded by Pillow, which is not installed on this device: pip install 'edgemm[images]', "
@@ -56,12 +78,6 @@ def _pixels(data: bytes, steps: Preprocessing) -> Array:
                     f"the image has {opened.width} × {opened.height} pixels, at most {MAX_PIXELS:,} are decoded: "
                     "send a smaller one"
                 )
-            image = ImageOps.exif_transpose(opened).convert("L" if steps.channels is ChannelOrder.GRAY else "RGB")
+            return pixels(opened, steps)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as err:
         raise BadRequestError(f"expected a JPEG or PNG, found a damaged one or something else: {err}") from err
-    if steps.resize is not None:
-        fit = {ImageFit.CROP: ImageOps.fit, ImageFit.PAD: ImageOps.pad}.get(steps.resize.fit)
-        size, method = (steps.resize.width, steps.resize.height), Image.Resampling.BILINEAR
-        image = image.resize(size, method) if fit is None else fit(image, size, method=method)
-    pixels = np.asarray(image)
-    return pixels if pixels.ndim == 3 else pixels[..., np.newaxis]

@@ -17,12 +17,12 @@ from edgemm.errors import EdgemmError, NotFoundError, UnavailableError
 from edgemm_runtime.engines import golden
 from edgemm_runtime.engines.bundle_source import BundleSource
 from edgemm_runtime.engines.golden import Expectation
-from edgemm_runtime.engines.interface import Array, Arrays
 from edgemm_runtime.identity import ServedKey
 from edgemm_runtime.models.model import Model
 from edgemm_runtime.models.registry import ModelRegistry
 from edgemm_runtime.models.served_model import ServedModel
 from edgemm_runtime.service.watchdog import Sign
+from edgemm_runtime.tensors.named_arrays import Array, Arrays
 
 _log = logging.getLogger(__name__)
 Sources = Callable[[ServedKey], BundleSource]

@@ -1,14 +1,13 @@
 """The shadow's own process: `python -m edgemm_runtime.shadow.child`; its socket is file descriptor 0.
 
-It loads one variant, answers the golden samples, says `Ready`, and answers each `Burst` with a `BurstAnswer`. When its
-parent is gone, it ends; where the kernel offers that, the kernel kills it. If a burst does not end in time, its own
-alarm kills it, even when native code hangs.
+It loads one variant, answers the golden samples, says `Ready`, and answers each `Burst` with a `BurstAnswer`. It is an
+`edgemm.child_process`, which the kernel kills when its parent is gone. If a burst does not end in time, its own alarm
+kills it, even when native code hangs.
 """
 
 from __future__ import annotations
 
 import argparse
-import ctypes
 import logging
 import math
 import resource
@@ -16,35 +15,31 @@ import signal
 import socket
 import sys
 import time
-from contextlib import suppress
-from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
 
 from edgemm.errors import BadRequestError, EdgemmError, EngineError, SelfTestError
 from edgemm_runtime.engines import LoadedModel, golden, load
-from edgemm_runtime.engines.bundle_source import BundleFile, BundleSource, StoredBundle, opened
+from edgemm_runtime.engines.bundle_source import BundleSource, opened
+from edgemm_runtime.engines.location_arguments import add_location, read_location
 from edgemm_runtime.shadow.agreement import Agreement, merge
-from edgemm_runtime.shadow.comparison import Comparison, Kind, compare, comparisons
+from edgemm_runtime.shadow.counting import Comparison, Kind, compare, comparisons
 from edgemm_runtime.shadow.shadow_protocol import HEAD_BYTES, Burst, BurstAnswer, Ready, Sample, frame, length, unpack
 
 MODULE = "edgemm_runtime.shadow.child"
 _STDIN = 0
-_PR_SET_PDEATHSIG = 1
-"""prctl(2): a signal for when the thread that started this process is gone."""
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the child until its parent closes the socket; return the exit status."""
     options = _parser().parse_args(argv)
-    _die_with_parent()
     if options.data_bytes is not None:
         resource.setrlimit(resource.RLIMIT_DATA, (options.data_bytes, options.data_bytes))
     logging.basicConfig(level=logging.WARNING)
     alarm_s = math.ceil(options.timeout_s) + 1
     load_alarm_s = math.ceil(options.load_timeout_s) + 1
-    location = BundleFile(options.bundle) if options.bundle else StoredBundle(options.manifest, options.blobs)
+    location = read_location(options)
     with socket.socket(fileno=_STDIN) as channel:
         signal.alarm(load_alarm_s)
         try:
@@ -77,12 +72,6 @@ def answer(burst: Burst, model: LoadedModel, how: tuple[Comparison, ...]) -> Bur
     return BurstAnswer(len(burst.samples) - errors, errors, cpu_s, found, message)
 
 
-def _die_with_parent() -> None:
-    """Have the kernel kill this process with its parent; a parent that is gone already has closed the socket."""
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
 def _run(sample: Sample, model: LoadedModel, how: tuple[Comparison, ...]) -> dict[str, Agreement]:
     return compare(how, unpack(sample.outputs), model.run(unpack(sample.inputs)))
 
@@ -105,10 +94,7 @@ def _receive(stream: BinaryIO) -> Burst | None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=MODULE, description="Answer requests beside the active model; internal.")
-    where = parser.add_mutually_exclusive_group(required=True)
-    where.add_argument("--bundle", type=Path)
-    where.add_argument("--manifest", type=Path)
-    parser.add_argument("--blobs", type=Path)
+    add_location(parser)
     parser.add_argument("--variant", required=True)
     parser.add_argument("--timeout-s", type=float, required=True)
     parser.add_argument("--load-timeout-s", type=float, required=True)

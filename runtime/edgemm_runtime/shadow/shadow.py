@@ -20,13 +20,13 @@ from edgemm.bundle.manifest import Manifest
 from edgemm.errors import EngineError
 from edgemm_runtime.board.sysfs import Sysfs
 from edgemm_runtime.engines.bundle_source import BundleFile, StoredBundle
-from edgemm_runtime.engines.interface import Arrays
 from edgemm_runtime.identity import ServedKey
 from edgemm_runtime.shadow.sampling import Gaps
 from edgemm_runtime.shadow.shadow_limits import DEFAULT_SHARE, ShadowLimits
 from edgemm_runtime.shadow.shadow_process import ShadowLostError, ShadowProcess
 from edgemm_runtime.shadow.shadow_protocol import Sample, pack
 from edgemm_runtime.shadow.tally import ShadowTally
+from edgemm_runtime.tensors.named_arrays import Arrays
 
 _log = logging.getLogger(__name__)
 

@@ -7,27 +7,22 @@ killer takes it before any other process.
 
 from __future__ import annotations
 
-import os
-import signal
 import socket
-import subprocess
-import sys
 import time
 from contextlib import suppress
-from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 from msgspec import Struct
 
+from edgemm.child_process import ChildProcess, ChildStartError, signal_name
 from edgemm.errors import EngineError, EngineUnavailableError, SelfTestError
 from edgemm_runtime.engines.bundle_source import BundleFile, StoredBundle
+from edgemm_runtime.engines.location_arguments import write_location
 from edgemm_runtime.shadow.shadow_protocol import HEAD_BYTES, Burst, BurstAnswer, Ready, Sample, frame, length
 
 _MODULE = "edgemm_runtime.shadow.child"
 _MAX_ANSWER_BYTES = 16 * 1024 * 1024
-_NICEST = 19
-_FIRST_TO_GO = "1000"
 _LAST_WORDS_S = 5.0
 _IDLE_DATA_BYTES = 128 * 1024 * 1024
 """More than the data segment of an idle shadow: 95 MiB with LiteRT, 104 MiB with ONNX Runtime, mostly untouched."""
@@ -58,29 +53,27 @@ class ShadowProcess:
         memory_bytes: int | None = None,
     ) -> None:
         self._variant_id, self._timeout_s = variant_id, timeout_s
-        command = [sys.executable, "-P", "-m", _MODULE, *_arguments(location), "--variant", variant_id]
+        arguments = [*write_location(location), "--variant", variant_id]
         self._load_timeout_s = timeout_s if load_timeout_s is None else load_timeout_s
-        command += ["--timeout-s", str(timeout_s), "--load-timeout-s", str(self._load_timeout_s)]
+        arguments += ["--timeout-s", str(timeout_s), "--load-timeout-s", str(self._load_timeout_s)]
         if memory_bytes is not None:
-            command += ["--data-bytes", str(memory_bytes + _IDLE_DATA_BYTES)]
+            arguments += ["--data-bytes", str(memory_bytes + _IDLE_DATA_BYTES)]
         try:
             self._channel, theirs = socket.socketpair()
-            with theirs:
-                # In a group of its own, so that Ctrl-C in a terminal does not reach it: it ends when its parent does.
-                self._process = subprocess.Popen(
-                    command,
-                    stdin=theirs.fileno(),
-                    stdout=subprocess.DEVNULL,
-                    process_group=0,
-                )
         except OSError as err:
             raise ShadowLostError(f"shadow {variant_id} cannot be started: {err.strerror or err}") from err
-        _give_way(self._process.pid)
+        with theirs:
+            try:
+                self._child = ChildProcess(_MODULE, arguments, stdin=theirs.fileno())
+            except ChildStartError as err:
+                self._channel.close()
+                raise ShadowLostError(f"shadow {variant_id} cannot be started: {err.reason}") from err
+        self._child.give_way()
 
     @property
     def pid(self) -> int:
         """Its process id."""
-        return self._process.pid
+        return self._child.pid
 
     def ready(self) -> Ready:
         """Wait until it has answered its golden samples.
@@ -113,14 +106,14 @@ class ShadowProcess:
 
     def kill(self) -> None:
         """End it at once; may be called twice, and from another thread, which lets a call that waits end."""
-        self._process.kill()
+        self._child.kill()
         with suppress(OSError):
             self._channel.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """End it and wait until it is gone."""
         self.kill()
-        self._process.wait()
+        self._child.close()
         self._channel.close()
 
     def _receive(self, kind: type[_Message], *, within_s: float) -> _Message:
@@ -148,26 +141,9 @@ class ShadowProcess:
         if isinstance(err, TimeoutError):
             self.kill()
             return ShadowLostError(f"shadow {self._variant_id}: no answer within {within_s:g} s, killed")
-        try:
-            status = self._process.wait(_LAST_WORDS_S)
-        except subprocess.TimeoutExpired:
+        status = self._child.wait(_LAST_WORDS_S)
+        if status is None:
             self.kill()
             return ShadowLostError(f"shadow {self._variant_id}: {err}, killed")
-        how = f"killed by {signal.Signals(-status).name}" if status < 0 else f"status {status}"
+        how = f"killed by {signal_name(status)}" if status < 0 else f"status {status}"
         return ShadowLostError(f"shadow {self._variant_id} crashed: {how}")
-
-
-def _give_way(pid: int) -> None:
-    """Lower a process's claims to nothing; what this system does not offer is left as it is."""
-    with suppress(OSError, AttributeError):
-        os.sched_setscheduler(pid, os.SCHED_IDLE, os.sched_param(0))
-    with suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, pid, _NICEST)
-    with suppress(OSError):
-        Path(f"/proc/{pid}/oom_score_adj").write_text(_FIRST_TO_GO)
-
-
-def _arguments(location: BundleFile | StoredBundle) -> list[str]:
-    if isinstance(location, BundleFile):
-        return ["--bundle", str(location.path)]
-    return ["--manifest", str(location.manifest), "--blobs", str(location.blobs)]

@@ -9,8 +9,8 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
-from edgemm_runtime.engines.interface import Array, Arrays
 from edgemm_runtime.shadow.agreement import Agreement
+from edgemm_runtime.tensors.named_arrays import Array, Arrays
 
 _LENGTH = struct.Struct("<I")
 HEAD_BYTES = _LENGTH.size

@@ -12,13 +12,13 @@ from edgemm_runtime.agent.reporting.telemetry import Served
 from edgemm_runtime.agent.state.documents import Installed
 from edgemm_runtime.engines import golden
 from edgemm_runtime.engines.bundle_source import BundleSource
-from edgemm_runtime.engines.interface import Array, Arrays
 from edgemm_runtime.models.counters import CounterSnapshot
 from edgemm_runtime.models.model import Model
 from edgemm_runtime.models.registry import ModelRegistry
 from edgemm_runtime.models.served_model import ServedModel
 from edgemm_runtime.shadow.running import ShadowStatus
 from edgemm_runtime.shadow.shadow import ShadowCandidate
+from edgemm_runtime.tensors.named_arrays import Array, Arrays
 
 
 class ModelHost(Protocol):

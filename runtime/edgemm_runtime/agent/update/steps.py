@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import random
-import subprocess
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from edgemm.errors import (
     PermissionDeniedError,
     ReplayError,
     SelfTestError,
+    SelfTestTimeoutError,
     TrustError,
     UnreachableError,
     UnsupportedError,
@@ -233,7 +233,7 @@ class Steps:
         except EngineUnavailableError as err:
             return Trouble(Reason.NO_ENGINE, str(err))
         except (SelfTestError, BundleError) as err:
-            late = isinstance(err.__cause__, subprocess.TimeoutExpired)
+            late = isinstance(err, SelfTestTimeoutError)
             return Trouble(Reason.SELFTEST_TIMEOUT if late else Reason.SELFTEST_FAILED, str(err))
         return events.SelfTested()
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
-from edgemm_runtime.engines.interface import Arrays
-from edgemm_runtime.engines.stored_integers import StoredForm
 from edgemm_runtime.http.exchange import Reply, Request
 from edgemm_runtime.models.served_model import ServedModel
+from edgemm_runtime.tensors.named_arrays import Arrays
+from edgemm_runtime.tensors.stored_integers import StoredForm
 
 
 class Question(NamedTuple):

@@ -1,5 +1,6 @@
 """What makes a conversion another one, and what does not."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -114,3 +115,17 @@ def test_where_the_bundle_goes_does_not_count(source: Path, tmp_path: Path) -> N
 
 def test_custom_objects_are_converted_anew_each_time(source: Path) -> None:
     assert found(source, {"custom_objects": ["some.module"]}) is None
+
+
+def test_the_code_that_makes_bundles_counts() -> None:
+    root = Path(__file__).parents[4]
+    counted = {file.resolve() for _, file in fingerprint.code_files()}
+    made_by = [root / "core" / "edgemm", root / "converter" / "edgemm_converter"]
+    runtime = root / "runtime"
+    for file in (root / "converter").rglob("*.py"):
+        for name in re.findall(r"from edgemm_runtime(\.\w+)", file.read_text()):
+            if name != ".bench":  # measures for the report, and makes nothing
+                made_by.append(runtime / f"edgemm_runtime{name.replace('.', '/')}")
+    wanted = {path for folder in made_by for pattern in ("*.py", "*.html") for path in folder.rglob(pattern)}
+    assert len(wanted) > 150
+    assert counted >= wanted

@@ -9,7 +9,7 @@ import pytest
 
 from edgemm.errors import ConversionError, InputError
 from edgemm_converter.children.child import ChildLimits, run_child
-from edgemm_converter.children.protocol import Answer, SelfTestPassed, SelfTestRequest
+from edgemm_converter.children.protocol import SelfTestPassed, SelfTestRequest
 from simulators.waiting import eventually
 
 pytestmark = pytest.mark.slow
@@ -21,10 +21,11 @@ def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
 
 
-def run(what: str, folder: Path, stages: list[str] | None = None, **limits: float) -> Answer:
+def run(what: str, folder: Path, stages: list[str] | None = None, **limits: float) -> SelfTestPassed:
     return run_child(
         "simulators.converter_children",
         SelfTestRequest(bundle=what),
+        answer=SelfTestPassed,
         folder=folder,
         limits=ChildLimits(**limits),  # type: ignore[arg-type]  # integers, where they must be
         progress=(stages if stages is not None else []).append,
@@ -82,7 +83,7 @@ def test_an_interrupt_leaves_no_child(tmp_path: Path) -> None:
     before = {child.pid for child in psutil.Process(os.getpid()).children(recursive=True)}
     with pytest.raises(KeyboardInterrupt):
         run_child(
-            "simulators.converter_children", SelfTestRequest(bundle="hangs with a child of its own"), folder=tmp_path,
-            limits=ChildLimits(), progress=interrupt,
+            "simulators.converter_children", SelfTestRequest(bundle="hangs with a child of its own"),
+            answer=SelfTestPassed, folder=tmp_path, limits=ChildLimits(), progress=interrupt,
         )  # fmt: skip
     assert {child.pid for child in psutil.Process(os.getpid()).children(recursive=True)} <= before

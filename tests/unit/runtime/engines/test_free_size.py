@@ -14,9 +14,9 @@ from edgemm.bundle.manifest import DType, Signature, TensorSpec, VariantTensor
 from edgemm.cli import run
 from edgemm.errors import BadRequestError, EngineError
 from edgemm_runtime import engines, load
-from edgemm_runtime.engines.interface import Array, Arrays
 from edgemm_runtime.engines.interpreter import Interpreter
 from edgemm_runtime.engines.litert import LiteRtSession
+from edgemm_runtime.tensors.named_arrays import Array, Arrays
 from simulators import free_size, models
 from simulators.free_size import INPUT, OUTPUT, VARIANTS, predict
 

@@ -11,11 +11,12 @@ import pytest
 
 from edgemm.bundle import open_bundle, write_bundle
 from edgemm.bundle.manifest import Blob, Manifest, Tolerance
-from edgemm.errors import BundleError, EngineUnavailableError, SelfTestError
+from edgemm.errors import BundleError, EngineUnavailableError, SelfTestError, SelfTestTimeoutError
 from edgemm_runtime import engines
 from edgemm_runtime.engines import golden, selftest
 from edgemm_runtime.engines.bundle_source import BundleFile, StoredBundle
-from edgemm_runtime.engines.npy import read_npy, write_npy
+from edgemm_runtime.tensors import comparison
+from edgemm_runtime.tensors.npy import read_npy, write_npy
 from simulators.models import INPUT, OUTPUT, VARIANTS, make_bundle, make_manifest
 
 
@@ -113,7 +114,7 @@ def test_npy_round_trip_keeps_values(order: str) -> None:
     ([1.0, np.nan], [1.0, np.nan], 0), ([1.0], [np.nan], np.inf), ([np.inf], [np.inf], 0), ([1.0], [3.0], 2),
 ])  # fmt: skip
 def test_nan_counts_as_wrong_unless_the_source_said_so(left: list[float], right: list[float], error: float) -> None:
-    assert golden.max_error(np.array(left), np.array(right)) == error
+    assert comparison.largest_error(np.array(left), np.array(right)) == error
 
 
 def test_a_child_passes_a_good_bundle_and_names_what_is_wrong_with_a_bad_one(bundle_path: Path) -> None:
@@ -139,7 +140,7 @@ def test_a_child_reads_a_manifest_and_a_folder_of_blobs(tmp_path: Path) -> None:
 
 
 def test_a_child_that_does_not_end_is_killed(bundle_path: Path) -> None:
-    with pytest.raises(SelfTestError, match="did not end within 0.01 s"):
+    with pytest.raises(SelfTestTimeoutError, match="did not end within 0.01 s"):
         selftest.run_in_child(BundleFile(bundle_path), "tflite:int8", timeout_s=0.01)
 
 

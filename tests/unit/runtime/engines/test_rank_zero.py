@@ -11,9 +11,9 @@ from onnx import TensorProto, helper
 
 from edgemm.bundle.manifest import DType, Quantization, Signature, TensorSpec, Tolerance, VariantTensor
 from edgemm_runtime import engines
-from edgemm_runtime.engines import affine as quantization
 from edgemm_runtime.engines import golden
-from edgemm_runtime.engines.npy import write_npy
+from edgemm_runtime.tensors import affine as quantization
+from edgemm_runtime.tensors.npy import write_npy
 from simulators.models import Dense, make_variant
 
 SIGNATURE = Signature(

@@ -10,11 +10,11 @@ from contextlib import contextmanager
 
 import pytest
 
-from edgemm_runtime.engines.interface import Array, Arrays
 from edgemm_runtime.engines.litert import LiteRtSession
 from edgemm_runtime.http.limits import ServingLimits
 from edgemm_runtime.models.registry import ModelRegistry
 from edgemm_runtime.serving.server import ModelServer
+from edgemm_runtime.tensors.named_arrays import Array, Arrays
 from simulators.waiting import eventually
 
 ROW = [[0.5, -0.5, 0.25, 1.0]]

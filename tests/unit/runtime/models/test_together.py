@@ -11,12 +11,12 @@ from contextlib import ExitStack, contextmanager
 import numpy as np
 import pytest
 
-from edgemm_runtime.engines.interface import Arrays
 from edgemm_runtime.engines.signature_model import SignatureModel
 from edgemm_runtime.engines.timed import TimedSession
 from edgemm_runtime.http.limits import ServingLimits
 from edgemm_runtime.models.registry import ModelRegistry
 from edgemm_runtime.serving.server import ModelServer
+from edgemm_runtime.tensors.named_arrays import Arrays
 from simulators.models import FEATURES, INPUT
 from simulators.waiting import eventually
 

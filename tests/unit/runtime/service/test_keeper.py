@@ -12,13 +12,13 @@ import pytest
 
 from edgemm.bundle import Bundle, open_bundle
 from edgemm.errors import EngineError, UnavailableError
-from edgemm_runtime.engines.interface import Array, Arrays
 from edgemm_runtime.models.model import Model
 from edgemm_runtime.models.registry import ModelRegistry
 from edgemm_runtime.service.keeper import keeping
 from edgemm_runtime.service.notify import Notifier
 from edgemm_runtime.service.pulse import Pulse
 from edgemm_runtime.service.watchdog import Sign
+from edgemm_runtime.tensors.named_arrays import Array, Arrays
 from simulators.models import make_bundle
 from simulators.service_manager import ServiceManager
 from simulators.waiting import eventually

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from edgemm.errors import EnvironmentFailure
-from edgemm_runtime.engines.interface import Array, Arrays
 from edgemm_runtime.engines.litert import LiteRtSession
 from edgemm_runtime.http.limits import ServingLimits
 from edgemm_runtime.models.registry import ModelRegistry
 from edgemm_runtime.serving.server import ModelServer
+from edgemm_runtime.tensors.named_arrays import Array, Arrays
 from simulators.models import Dense, make_bundle
 from simulators.serving import activate
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from edgemm.bundle.manifest import DType, Signature, TensorSpec
 from edgemm.errors import EngineError
 from edgemm_runtime.shadow.agreement import MAX_CLASSES, ClassAgreement, ErrorDistribution, merge
-from edgemm_runtime.shadow.comparison import Comparison, Kind, compare, incompatibility
+from edgemm_runtime.shadow.counting import Comparison, Kind, compare, incompatibility
 from edgemm_runtime.shadow.sampling import Gaps
 
 CLASSES = Comparison("scores", Kind.CLASSES, 1.0)

@@ -17,9 +17,10 @@ from msgspec import UNSET, Struct, UnsetType
 
 from edgemm.bundle.manifest import Manifest, Signature, TensorSpec
 from edgemm.errors import BadRequestError
-from edgemm_runtime.engines.inputs import check_array, describe
-from edgemm_runtime.engines.interface import Array, Arrays
-from edgemm_runtime.engines.numbers import read_nested, to_array
+from edgemm_runtime.tensors.inputs import check_array, describe
+from edgemm_runtime.tensors.named_arrays import Array, Arrays
+from edgemm_runtime.tensors.named_inputs import are_names
+from edgemm_runtime.tensors.numbers import read_nested, to_array
 
 _KEYS = ("inputs", "X")
 
@@ -104,7 +105,7 @@ def check_names(values: dict[str, Any], signature: Signature) -> None:
     Raises:
         BadRequestError: one is unknown or missing.
     """
-    if set(values) != {spec.name for spec in signature.inputs}:
+    if not are_names(values, signature.inputs):
         names = ", ".join(sorted(values))[:200] or "none"
         raise BadRequestError(f"expected the inputs {_takes(signature)}, found {names}")
 

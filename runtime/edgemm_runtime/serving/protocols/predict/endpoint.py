@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from edgemm_runtime.engines.interface import Arrays
 from edgemm_runtime.http.bodies import plain_body
 from edgemm_runtime.http.exchange import Reply, Request, json_body
 from edgemm_runtime.http.limits import ServingLimits
@@ -10,6 +9,7 @@ from edgemm_runtime.models.registry import ModelRegistry
 from edgemm_runtime.serving.protocols.endpoints import Question
 from edgemm_runtime.serving.protocols.predict import codec as predict_codec
 from edgemm_runtime.serving.protocols.predict import forms
+from edgemm_runtime.tensors.named_arrays import Arrays
 
 
 class PredictEndpoint:

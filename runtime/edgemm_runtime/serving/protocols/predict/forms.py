@@ -18,12 +18,12 @@ import msgspec
 from edgemm.bundle.manifest import Manifest, TensorSpec
 from edgemm.bundle.unknowns import of_preprocessing
 from edgemm.errors import BadRequestError
-from edgemm_runtime.engines.inputs import check_array, describe
-from edgemm_runtime.engines.interface import Array
-from edgemm_runtime.engines.numbers import to_array
 from edgemm_runtime.preprocessing import image
 from edgemm_runtime.serving.protocols.predict import codec as predict_codec
 from edgemm_runtime.serving.protocols.predict import multipart
+from edgemm_runtime.tensors.inputs import check_array, describe
+from edgemm_runtime.tensors.named_arrays import Array
+from edgemm_runtime.tensors.numbers import to_array
 
 _MOST_TOP = 100
 

@@ -22,9 +22,10 @@ import numpy as np
 from edgemm.bundle.manifest import DType, Manifest, Signature, TensorSpec
 from edgemm.errors import BadRequestError
 from edgemm.versions import Version
-from edgemm_runtime.engines.inputs import describe
-from edgemm_runtime.engines.interface import Array, Arrays
-from edgemm_runtime.serving.protocols.predict.codec import read_input
+from edgemm_runtime.serving.protocols.predict.codec import check_names, read_input
+from edgemm_runtime.tensors.inputs import describe
+from edgemm_runtime.tensors.named_arrays import Array, Arrays
+from edgemm_runtime.tensors.named_inputs import are_names
 
 _SIGNATURE = "serving_default"
 _TYPES: Mapping[DType, str] = {
@@ -173,7 +174,7 @@ def _samples(samples: list[Any], signature: Signature) -> dict[str, Array]:
         )
     names = [spec.name for spec in signature.inputs]
     if all(isinstance(sample, dict) for sample in samples) and not any("b64" in sample for sample in samples):
-        if any(set(sample) != set(names) for sample in samples):
+        if not all(are_names(sample, signature.inputs) for sample in samples):
             raise BadRequestError(f"expected in each sample {describe(signature.inputs)}")
         return {spec.name: _read([sample[spec.name] for sample in samples], spec) for spec in signature.inputs}
     if len(names) != 1:
@@ -187,9 +188,7 @@ def _tensors(found: Any, signature: Signature) -> dict[str, Array]:
         if len(specs) != 1:
             raise BadRequestError(f"expected inputs by name; the model takes {describe(signature.inputs)}")
         found = {signature.inputs[0].name: found}
-    if set(found) != set(specs):
-        names = ", ".join(sorted(found))[:200] or "none"
-        raise BadRequestError(f"expected the inputs {describe(signature.inputs)}, found {names}")
+    check_names(found, signature)
     return {name: _read(value, specs[name]) for name, value in found.items()}
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from edgemm.errors import NotFoundError
 from edgemm.versions import Version
-from edgemm_runtime.engines.interface import Arrays
 from edgemm_runtime.http.bodies import plain_body
 from edgemm_runtime.http.exchange import Reply, Request
 from edgemm_runtime.http.limits import ServingLimits
@@ -12,6 +11,7 @@ from edgemm_runtime.models.registry import ModelRegistry
 from edgemm_runtime.models.served_model import ServedModel
 from edgemm_runtime.serving.protocols.endpoints import Question
 from edgemm_runtime.serving.protocols.tensorflow import codec as tensorflow_codec
+from edgemm_runtime.tensors.named_arrays import Arrays
 
 
 class ServingEndpoint:

@@ -15,9 +15,6 @@ import numpy as np
 from msgspec import UNSET, Struct
 
 from edgemm.bundle.manifest import DType, Signature
-from edgemm_runtime.engines.interface import Array, Arrays
-from edgemm_runtime.engines.numbers import read_canonical
-from edgemm_runtime.engines.stored_integers import StoredForm
 from edgemm_runtime.serving.protocols.v2.messages import (
     DATATYPES,
     InferHeader,
@@ -29,6 +26,9 @@ from edgemm_runtime.serving.protocols.v2.messages import (
     read_header_length,
 )
 from edgemm_runtime.serving.protocols.v2.raw_tensors import RawTensors
+from edgemm_runtime.tensors.named_arrays import Array, Arrays
+from edgemm_runtime.tensors.numbers import read_canonical
+from edgemm_runtime.tensors.stored_integers import StoredForm
 
 _MOST_REMEMBERED = 64
 _LARGEST_REMEMBERED = 2048

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import partial
 
-from edgemm_runtime.engines.interface import Arrays
 from edgemm_runtime.http.bodies import plain_body
 from edgemm_runtime.http.exchange import Reply, Request
 from edgemm_runtime.http.limits import ServingLimits
@@ -15,6 +14,7 @@ from edgemm_runtime.serving.protocols.endpoints import Question
 from edgemm_runtime.serving.protocols.v2 import codec as v2_codec
 from edgemm_runtime.serving.protocols.v2 import messages
 from edgemm_runtime.serving.protocols.v2.raw_tensors import RawTensors
+from edgemm_runtime.tensors.named_arrays import Arrays
 
 _BINARY = "application/octet-stream"
 _HEADER_LENGTH = messages.HEADER_LENGTH.lower()

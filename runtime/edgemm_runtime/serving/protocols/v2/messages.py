@@ -18,12 +18,12 @@ from msgspec import UNSET, Struct, UnsetType
 from edgemm.bundle.engine_facts import facts_of
 from edgemm.bundle.manifest import DType, Manifest, Signature, TensorSpec, Variant, VariantTensor
 from edgemm.errors import BadRequestError
-from edgemm_runtime.engines.inputs import describe, fits
-from edgemm_runtime.engines.interface import Array, Arrays
-from edgemm_runtime.engines.numbers import read_numbers
-from edgemm_runtime.engines.stored_integers import StoredForm, stored_tensors
 from edgemm_runtime.serving.protocols.v2.raw_tensors import RawTensors, raw_parameters
 from edgemm_runtime.serving.protocols.v2.timeouts import timeout_s
+from edgemm_runtime.tensors.inputs import check_names, describe, fits
+from edgemm_runtime.tensors.named_arrays import Array, Arrays
+from edgemm_runtime.tensors.numbers import read_numbers
+from edgemm_runtime.tensors.stored_integers import StoredForm, stored_tensors
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 EXTENSIONS = ("binary_tensor_data", "statistics", "model_configuration")
@@ -166,8 +166,7 @@ def decode_request(
         position += size
     if position != len(body):
         raise BadRequestError(f"expected {position:,} bytes of JSON and tensors, found {len(body):,}")
-    if missing := set(specs) - set(inputs):
-        raise BadRequestError(f"input {min(missing)!r} is missing; the model takes {describe(signature.inputs)}")
+    check_names(signature, inputs)
     return InferRequest(inputs, _wanted_outputs(header, signature), header.id, form)
 
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from edgemm.bundle.manifest import DType, Signature, Variant, VariantTensor
 from edgemm.errors import BadRequestError
-from edgemm_runtime.engines.stored_integers import StoredForm, as_stored, stored_tensors
+from edgemm_runtime.tensors.stored_integers import StoredForm, as_stored, stored_tensors
 
 
 class AskedInput(Protocol):

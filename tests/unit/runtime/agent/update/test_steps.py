@@ -139,6 +139,12 @@ def test_a_bundle_of_a_later_version(tmp_path: Path, name: str, ends: tuple[str,
     world.close()
 
 
+def test_a_self_test_that_does_not_end(world: DeviceWorld) -> None:
+    world.selftest_timeouts.add("2.0.0")
+    assert _reach(world, VERSIONS.wanted("2.0.0")) == ("failed", "selftest_timeout")
+    assert world.serves() == "1.0.0"
+
+
 def test_a_self_test_that_fails(world: DeviceWorld) -> None:
     world.selftest_failures.add("2.0.0")
     assert _reach(world, VERSIONS.wanted("2.0.0")) == ("failed", "selftest_failed")

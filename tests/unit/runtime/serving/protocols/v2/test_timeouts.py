@@ -15,12 +15,12 @@ import pytest
 import tritonclient.http as triton
 from tritonclient.utils import InferenceServerException
 
-from edgemm_runtime.engines.interface import Array, Arrays
 from edgemm_runtime.engines.litert import LiteRtSession
 from edgemm_runtime.http.deadlines import Deadlines
 from edgemm_runtime.http.limits import ServingLimits
 from edgemm_runtime.models.registry import ModelRegistry
 from edgemm_runtime.serving.server import ModelServer
+from edgemm_runtime.tensors.named_arrays import Array, Arrays
 from simulators.device_client import DeviceClient
 from simulators.waiting import eventually
 

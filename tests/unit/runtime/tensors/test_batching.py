@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from edgemm.errors import EngineError
 from edgemm_runtime import engines
-from edgemm_runtime.engines import batching
-from edgemm_runtime.engines.interface import Array, Arrays
 from edgemm_runtime.engines.signature_model import SignatureModel
+from edgemm_runtime.tensors import batching
+from edgemm_runtime.tensors.named_arrays import Array, Arrays
 from simulators.models import FEATURES, INPUT, OUTPUT, SIGNATURE, VARIANTS, Dense, make_variant, model_file
 
 DENSE = Dense.random(7)

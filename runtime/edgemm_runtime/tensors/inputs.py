@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 
 import numpy as np
 
 from edgemm.bundle.manifest import Signature, TensorSpec
 from edgemm.errors import BadRequestError
-from edgemm_runtime.engines.interface import Array, Arrays
+from edgemm_runtime.tensors.named_arrays import Array, Arrays
+from edgemm_runtime.tensors.named_inputs import are_names, missing_names, unknown_names
 
 
 def check_inputs(signature: Signature, inputs: Arrays) -> None:
@@ -25,17 +26,18 @@ def check_inputs(signature: Signature, inputs: Arrays) -> None:
         raise BadRequestError(f"expected one length of the first dimension of all inputs, found {batches}")
 
 
-def check_names(signature: Signature, names: Iterable[str]) -> None:
+def check_names(signature: Signature, names: Collection[str]) -> None:
     """Compare the names of inputs with the signature.
 
     Raises:
         BadRequestError: one is unknown or missing.
     """
-    found, wanted = set(names), {spec.name for spec in signature.inputs}
-    if unknown := found - wanted:
-        raise BadRequestError(f"unknown input {min(unknown)!r}; the model takes {describe(signature.inputs)}")
-    if missing := wanted - found:
-        raise BadRequestError(f"input {min(missing)!r} is missing; the model takes {describe(signature.inputs)}")
+    if are_names(names, signature.inputs):
+        return
+    if unknown := unknown_names(names, signature.inputs):
+        raise BadRequestError(f"unknown input {unknown[0]!r}; the model takes {describe(signature.inputs)}")
+    [first, *_] = missing_names(names, signature.inputs)
+    raise BadRequestError(f"input {first!r} is missing; the model takes {describe(signature.inputs)}")
 
 
 def check_array(spec: TensorSpec, array: Array) -> None:

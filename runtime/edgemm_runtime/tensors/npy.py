@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from edgemm.errors import BundleError
-from edgemm_runtime.engines.interface import Array
+from edgemm_runtime.tensors.named_arrays import Array
 
 
 def read_npy(data: bytes, *, name: str) -> Array:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgemm.bundle.manifest import DType, Quantization, VariantTensor
-from edgemm_runtime.engines import affine as quantization
+from edgemm_runtime.tensors import affine as quantization
 
 
 def tensor(dtype: DType, *, scale: float | None = None, zero_point: int = 0) -> VariantTensor:

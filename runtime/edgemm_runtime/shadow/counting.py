@@ -1,7 +1,10 @@
-"""The comparison of two answers to one request: by class or by value, output by output. Pure.
+"""A shadow's answers, counted beside the active model's: output by output, in classes or in values. Pure.
 
-An output is class-like where its golden samples are held to a share of equal arg-max, or where its last dimension has
-one value for each of the bundle's labels; every other output is compared value by value.
+How two answers are compared is `edgemm_runtime.tensors.comparison`. Beside that, here:
+
+* an output that is not class-like is compared value by value, its errors as a share of the source's range;
+* the two models may differ in how many classes they choose from, not in any other dimension;
+* nothing is judged: a NaN on one side alone is one more value in the last bucket.
 """
 
 from __future__ import annotations
@@ -14,8 +17,6 @@ import numpy as np
 
 from edgemm.bundle.manifest import Manifest, Signature, TensorSpec
 from edgemm.errors import EngineError
-from edgemm_runtime.engines.inputs import describe
-from edgemm_runtime.engines.interface import Array, Arrays
 from edgemm_runtime.shadow.agreement import (
     MAX_CLASSES,
     SHADOW_ERROR_EDGES,
@@ -23,6 +24,9 @@ from edgemm_runtime.shadow.agreement import (
     ClassAgreement,
     ErrorDistribution,
 )
+from edgemm_runtime.tensors import comparison
+from edgemm_runtime.tensors.inputs import describe
+from edgemm_runtime.tensors.named_arrays import Array, Arrays
 
 
 class Kind(StrEnum):
@@ -45,20 +49,11 @@ def comparisons(manifest: Manifest, golden_outputs: Arrays) -> tuple[Comparison,
     return tuple(
         Comparison(
             spec.name,
-            Kind.CLASSES if is_class_like(manifest, spec) else Kind.VALUES,
+            Kind.CLASSES if comparison.is_class_like(manifest, spec) else Kind.VALUES,
             _range(manifest, spec.name, golden_outputs[spec.name]),
         )
         for spec in manifest.signature.outputs
     )
-
-
-def is_class_like(manifest: Manifest, spec: TensorSpec) -> bool:
-    """Tell whether the largest value along an output's last dimension names a class."""
-    if len(spec.shape) < 2 or spec.shape[-1] == 1:
-        return False
-    tolerances = [by_output.get(spec.name) for by_output in manifest.golden.tolerance.values()]
-    judged = any(t is not None and t.min_argmax_agreement is not None for t in tolerances)
-    return judged or (manifest.labels is not None and spec.shape[-1] == len(manifest.labels))
 
 
 def incompatibility(active: Signature, shadow: Signature) -> str | None:
@@ -91,7 +86,7 @@ def _compare(how: Comparison, active: Array, shadow: Array) -> Agreement:
 def _classes(active: Array, shadow: Array) -> ClassAgreement:
     if not (active.size and shadow.size):
         return ClassAgreement()
-    left, right = active.argmax(axis=-1).ravel(), shadow.argmax(axis=-1).ravel()
+    left, right = comparison.classes(active).ravel(), comparison.classes(shadow).ravel()
     same = left == right
     return ClassAgreement(_counted(left[same]), _counted(left[~same]), _counted(right[~same]))
 
@@ -102,18 +97,15 @@ def _counted(classes: Array) -> dict[int, int]:
 
 
 def _values(active: Array, shadow: Array, *, scale: float) -> ErrorDistribution:
-    left, right = active.astype(np.float64).ravel(), shadow.astype(np.float64).ravel()
-    same = (left == right) | (np.isnan(left) & np.isnan(right))
-    with np.errstate(invalid="ignore", over="ignore"):
-        errors = np.where(same, 0.0, np.abs(right - left) / scale)
-    buckets = np.searchsorted(SHADOW_ERROR_EDGES, np.nan_to_num(errors, nan=np.inf, posinf=np.inf))
+    with np.errstate(over="ignore"):
+        shares = comparison.errors(active, shadow).ravel() / scale
+    buckets = np.searchsorted(SHADOW_ERROR_EDGES, shares)
     counts = np.bincount(buckets, minlength=len(SHADOW_ERROR_EDGES) + 1)
-    return ErrorDistribution(tuple(map(int, counts)), int((right > left).sum()), int((right < left).sum()))
+    return ErrorDistribution(tuple(map(int, counts)), int((shadow > active).sum()), int((shadow < active).sum()))
 
 
 def _range(manifest: Manifest, output: str, golden: Array) -> float:
-    finite = golden.astype(np.float64)[np.isfinite(golden)]
-    ranges = [float(np.ptp(finite)) if finite.size else 0.0]
+    ranges = [comparison.spread(golden)]
     ranges += [found.range for parity in manifest.parity for found in parity.outputs if found.name == output]
     return max(ranges) or 1.0
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from edgemm.bundle.manifest import DType, TensorSpec
 from edgemm.errors import BadRequestError
-from edgemm_runtime.engines.interface import Array
+from edgemm_runtime.tensors.named_arrays import Array
 
 _KINDS = {"b": bool, "i": int, "u": int, "f": float}
 _TAKES = {"b": "b", "i": "iu", "u": "iu", "f": "iuf"}

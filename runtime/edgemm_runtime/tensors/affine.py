@@ -19,7 +19,7 @@ import numpy as np
 
 from edgemm.bundle.manifest import DType, Quantization, VariantTensor
 from edgemm.errors import BadRequestError
-from edgemm_runtime.engines.interface import Array
+from edgemm_runtime.tensors.named_arrays import Array
 
 Cast: TypeAlias = Callable[[Array], Array]
 _NARROW = {np.dtype(np.int8), np.dtype(np.uint8), np.dtype(np.int16)}

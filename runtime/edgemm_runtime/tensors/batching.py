@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from edgemm.bundle.manifest import Signature, Variant
-from edgemm_runtime.engines.interface import Array, Arrays
+from edgemm_runtime.tensors.named_arrays import Array, Arrays
 
 
 def has_free_batch(variant: Variant, signature: Signature) -> bool:

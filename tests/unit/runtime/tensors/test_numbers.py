@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from edgemm.bundle.manifest import DType, TensorSpec
 from edgemm.errors import BadRequestError
-from edgemm_runtime.engines.numbers import read_canonical, read_numbers
+from edgemm_runtime.tensors.numbers import read_canonical, read_numbers
 
 LARGE = TensorSpec(name="x", dtype=DType.UINT64, shape=(2,))
 

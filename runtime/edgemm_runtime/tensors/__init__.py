@@ -1,0 +1,1 @@
+"""Arrays by name: checked, cast, quantized, batched, compared, and read from text and files. Pure."""
