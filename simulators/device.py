@@ -103,6 +103,8 @@ class SimulatedDevice:
     default: Outcome = Outcome.COMMIT
     detail: str | None = None
     """What it says of each failure."""
+    action_faults: dict[str, str] = field(default_factory=dict)
+    """What it says of actions of a kind that fail here; the others succeed."""
     silent: bool = False
     now: float = 1_800_000_000.0
     generation: int = 0
@@ -217,7 +219,10 @@ class SimulatedDevice:
         for name in set(self.reported) - {model.name for model in wanted.models}:
             self.reported.pop(name)
             self.active.pop(name, None)
-        self._results = [ActionResult(id=action.id, ok=True) for action in wanted.actions]
+        self._results = [
+            ActionResult(id=one.id, ok=one.kind not in self.action_faults, detail=self.action_faults.get(one.kind, ""))
+            for one in wanted.actions
+        ]
         sent = [self.report(), *self._cancel_others(wanted)]
         for model in wanted.models:
             sent += self._update(model)

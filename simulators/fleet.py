@@ -55,6 +55,7 @@ from edgemm.trust.enrolment import (
     create_token,
 )
 from edgemm.trust.signing import PayloadType, seal, unseal, unseal_enrolment
+from edgemm_fleet.broker.broker_settings import BrokerSettings
 from edgemm_fleet.broker.embedded import EmbeddedBroker
 from edgemm_fleet.broker.topic_rights import MANAGER, BrokerRules
 from simulators.fleet_http import Answer, FleetHttp
@@ -111,7 +112,7 @@ class SimulatedFleet:
     def start_broker(self) -> None:
         """Start the broker, on the port that it had, and listen to all devices."""
         rules = BrokerRules(self.name, lambda user, password: self._passwords.get(user) == password)
-        self._broker = EmbeddedBroker(rules, host="127.0.0.1", port=self._broker_port)
+        self._broker = EmbeddedBroker(rules, BrokerSettings(port=self._broker_port))
         self._broker.start()
         self._broker_port = self._broker.port
         self._listen()

@@ -10,6 +10,7 @@ from typing import Self
 
 from securesystemslib.signer import CryptoSigner
 
+from edgemm_fleet.broker.broker_settings import BrokerSettings
 from edgemm_fleet.records.progress import Rollout
 from edgemm_fleet.records.rollout_plan import Group, RolloutPlan
 from edgemm_fleet.server.services import FleetServices, ManagerSettings
@@ -25,7 +26,7 @@ class ManagedFleet:
     """A manager on a folder, and its devices; a context manager that stops both."""
 
     def __init__(self, folder: Path, settings: ManagerSettings | None = None) -> None:
-        self.settings = settings or ManagerSettings(FLEET, port=0)
+        self.settings = settings or ManagerSettings(FLEET, BrokerSettings(port=0))
         self.store = Store.open(folder / "fleet.db")
         self.key = CryptoSigner.generate_ed25519()
         self.manager = FleetServices(self.settings, store=self.store, director_key=self.key)
@@ -78,6 +79,6 @@ class ManagedFleet:
 
     def start_again(self) -> None:
         """Start a new manager, after the last one was stopped, on the same store and broker port."""
-        self.settings = replace(self.settings, port=self.manager.port)
+        self.settings = replace(self.settings, broker=replace(self.settings.broker, port=self.manager.port))
         self.manager = FleetServices(self.settings, store=self.store, director_key=self.key)
         self.manager.start()

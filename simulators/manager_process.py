@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Self
 
 from edgemm.trust import signing
+from edgemm_fleet.broker.broker_settings import BrokerSettings
 from edgemm_fleet.server.services import FleetServices, ManagerSettings
 from edgemm_fleet.store import Store
 from simulators.broker import FLEET
@@ -48,7 +49,9 @@ def main(folder: Path, port: int) -> None:
     logging.getLogger("amqtt").setLevel(logging.WARNING)
     store = Store.open(folder / "fleet.db")
     manager = FleetServices(
-        ManagerSettings(FLEET, port=port), store=store, director_key=signing.load_key(folder / "director.pem")
+        ManagerSettings(FLEET, BrokerSettings(port=port)),
+        store=store,
+        director_key=signing.load_key(folder / "director.pem"),
     )
     manager.start()
     print("ready", flush=True)  # noqa: T201 - what the parent waits for

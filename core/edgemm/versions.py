@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from functools import total_ordering
-from typing import Self
 
 from edgemm.errors import InputError
 
@@ -41,11 +40,6 @@ class Version:
         """TensorFlow-Serving's version number: major·10⁶ + minor·10³ + patch."""
         major, minor, patch = self._key[0]
         return major * 1_000_000 + minor * 1_000 + patch
-
-    def next_minor(self) -> Self:
-        """Return the release after this one: `1.2.3` → `1.3.0`."""
-        major, minor, _ = self._key[0]
-        return type(self)(f"{major}.{minor + 1}.0")
 
     def __str__(self) -> str:
         return self.text

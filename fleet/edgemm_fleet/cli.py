@@ -18,7 +18,7 @@ COMMANDS = {
     "people": LazyCommand(f"{_HERE}.people:people", "Tokens of people.", "fleet"),
     "publish": LazyCommand(f"{_HERE}.publish:publish", "Sign a bundle and publish it as a version.", "fleet"),
     "models": LazyCommand(f"{_HERE}.models:models", "Models and their versions; who may publish them.", "fleet"),
-    "devices": LazyCommand(f"{_HERE}.devices:devices", "Devices: list, show, label, remove.", "fleet"),
+    "devices": LazyCommand(f"{_HERE}.devices:devices", "Devices: list, show, label, ask to act, remove.", "fleet"),
     "rollout": LazyCommand(f"{_HERE}.rollout:rollout", "Bring a version to devices, group after group.", "fleet"),
     "shadow": LazyCommand(f"{_HERE}.shadow:shadow", "Run a version beside the active one.", "fleet"),
     "audit": LazyCommand(f"{_HERE}.people:audit", "Who did what, newest first.", "fleet"),

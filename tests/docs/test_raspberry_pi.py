@@ -49,7 +49,16 @@ def systemd(*arguments):
 
 
 def test_every_block_says_how_it_is_tested():
-    known = {"pep-668", "run", "pi-only", "needs-fleet", "systemd-unit", "camera-http", "camera-in-process"}
+    known = {
+        "pep-668",
+        "run",
+        "pi-only",
+        "needs-fleet",
+        "needs-device",
+        "systemd-unit",
+        "camera-http",
+        "camera-in-process",
+    }
     assert {block.marker for block in BLOCKS} == known
 
 

@@ -5,12 +5,9 @@ Its input is the measurements of the child processes. It collects the blobs that
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
-
-import numpy as np
 
 from edgemm import canonical
 from edgemm.bundle.manifest import (
@@ -31,6 +28,7 @@ from edgemm_converter.data.arrays import Array
 from edgemm_converter.judging import golden_tolerance, parity
 from edgemm_converter.judging import reference_profile as profile
 from edgemm_converter.judging.evaluation import MetricQuestion
+from edgemm_runtime.tensors.npy import write_npy
 
 NPY = "application/x-npy"
 Outputs: TypeAlias = Mapping[str, Array]
@@ -62,9 +60,7 @@ class BlobStore:
 
     def add_array(self, array: Array) -> str:
         """Keep an array as a `.npy` blob and return its digest."""
-        buffer = io.BytesIO()
-        np.lib.format.write_array(buffer, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False)
-        return self.add(buffer.getvalue(), NPY)
+        return self.add(write_npy(array), NPY)
 
 
 def compared(variants: Iterable[Variant], sets: Iterable[Measured]) -> tuple[Parity, ...]:

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from edgemm.messages.ack import Ack, Stream, StreamAck
 from edgemm.messages.desired import (
+    MAX_PENDING_ACTIONS,
     Action,
+    ActionKind,
     Desired,
     DesiredModel,
     DesiredShadow,
@@ -49,10 +51,12 @@ from edgemm.messages.wire import Message, decode_control, decode_telemetry, enco
 __all__ = [
     "LATENCY_EDGES_S",
     "MAX_CONTROL_BYTES",
+    "MAX_PENDING_ACTIONS",
     "MAX_TELEMETRY_BYTES",
     "VERSION",
     "Ack",
     "Action",
+    "ActionKind",
     "ActionResult",
     "Boot",
     "ClassCounts",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, Literal
 
 import msgspec
@@ -83,6 +84,19 @@ class DesiredModel(Struct, frozen=True, kw_only=True):
         return unknown_items(self.config.requires, self.variants)
 
 
+class ActionKind(StrEnum):
+    """What a device can be asked to do once; `Action.kind` is open, for devices of other versions know others."""
+
+    DIAGNOSE = "diagnose"
+    PRUNE = "prune"
+    RESTART = "restart"
+    SELFTEST = "selftest"
+
+
+MAX_PENDING_ACTIONS = 32
+"""Of one device: as many as a `desired` has room for."""
+
+
 class Action(Struct, frozen=True, kw_only=True):
     """Something to do once: `diagnose`, `prune`, `restart` or `selftest`; a device reports others as unsupported."""
 
@@ -104,7 +118,7 @@ class Desired(Struct, frozen=True, kw_only=True):
     not_before: TimeText
     expires: TimeText
     models: Annotated[tuple[DesiredModel, ...], Meta(max_length=64)] = ()
-    actions: Annotated[tuple[Action, ...], Meta(max_length=32)] = ()
+    actions: Annotated[tuple[Action, ...], Meta(max_length=MAX_PENDING_ACTIONS)] = ()
 
     def content(self) -> bytes:
         """Return canonical bytes of everything but the validity; equal for a renewal."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import msgspec
@@ -66,10 +67,12 @@ def _decode(data: bytes, kind: type[Message], *, limit: int, decoder: Callable[.
     if len(data) > limit:
         raise MessageError(f"{kind.__name__}: {len(data)} bytes, the limit is {limit}")
     try:
-        found = decoder(data, type=_VersionOnly).v
-        if found != VERSION:
-            raise MessageError(f"{kind.__name__}: message version {found}, this edgemm reads {VERSION}: upgrade it")
         message: Message = decoder(data, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
+        with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            if (found := decoder(data, type=_VersionOnly).v) != VERSION:
+                raise MessageError(
+                    f"{kind.__name__}: message version {found}, this edgemm reads {VERSION}: upgrade it"
+                ) from err
         raise MessageError(f"{kind.__name__}: {err}") from err
     return message

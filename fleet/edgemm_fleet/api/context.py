@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from edgemm.bundle.blobs import BlobFolder
+from edgemm_fleet.api.prometheus import Hearing
 from edgemm_fleet.broker.credentials import CredentialProvider
+from edgemm_fleet.director.action_requests import ActionRequests
 from edgemm_fleet.rollout.operations import RolloutOperations
 from edgemm_fleet.shadows.operations import ShadowOperations
 from edgemm_fleet.store.database import Store
@@ -44,6 +46,8 @@ class FleetState:
     secret: bytes
     rollouts: RolloutOperations
     shadows: ShadowOperations
+    actions: ActionRequests
+    hearing: Hearing = field(default_factory=Hearing)
     limits: ApiLimits = ApiLimits()
     clock: Callable[[], float] = time.time
 

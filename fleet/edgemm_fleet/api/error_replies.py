@@ -14,7 +14,7 @@ from werkzeug.exceptions import HTTPException
 
 from edgemm import errors
 from edgemm.errors import EdgemmError
-from edgemm_fleet.api.messages import ErrorAnswer, ErrorDetail
+from edgemm.transport.refusal import ErrorAnswer, ErrorDetail
 
 logger = logging.getLogger(__name__)
 

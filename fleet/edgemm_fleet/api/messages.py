@@ -8,6 +8,7 @@ from msgspec import Meta, Struct
 
 from edgemm.bundle.manifest import Digest, ModelName, VersionText
 from edgemm.messages import (
+    ActionKind,
     Desired,
     DesiredShadow,
     ModelConfig,
@@ -56,20 +57,6 @@ class PageQuery(RequestBody, frozen=True):
 
     after: Annotated[str, Meta(max_length=256)] | None = None
     limit: PageLimit = 100
-
-
-class ErrorDetail(Struct, frozen=True, kw_only=True):
-    """What went wrong: a code for programs, a message and the next step for people."""
-
-    code: str
-    message: str
-    hint: str
-
-
-class ErrorAnswer(Struct, frozen=True, kw_only=True):
-    """The body of every answer with a status of 400 or above."""
-
-    error: ErrorDetail
 
 
 class Health(Struct, frozen=True, kw_only=True):
@@ -149,6 +136,17 @@ class LabelsRequest(RequestBody, frozen=True):
 
     put: Labels = {}
     drop: tuple[Short, ...] = ()
+
+
+class ActionRequest(RequestBody, frozen=True):
+    """Something that a device is to do once; `model` of a self-test alone, None: of all models.
+
+    With an `id` of the caller's choice the request can be repeated; the server chooses one where it is left out.
+    """
+
+    kind: ActionKind
+    model: ModelName | None = None
+    id: Annotated[str, Meta(pattern=r"\A[A-Za-z0-9._-]{1,64}\Z")] | None = None
 
 
 class BlobsRequest(RequestBody, frozen=True):

@@ -9,7 +9,8 @@ import msgspec
 from msgspec import Struct
 
 from edgemm import __version__
-from edgemm_fleet.api.messages import ErrorAnswer, Nothing
+from edgemm.transport.refusal import ErrorAnswer
+from edgemm_fleet.api.messages import Nothing
 from edgemm_fleet.api.rights import Right
 from edgemm_fleet.api.routes import Route
 

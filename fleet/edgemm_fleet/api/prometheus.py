@@ -1,8 +1,9 @@
-"""The fleet's metrics in the text format of Prometheus, read from the database at each scrape."""
+"""The fleet in the text format of Prometheus: read from the database at each scrape, and from the running ingest."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
@@ -13,17 +14,32 @@ from edgemm_fleet.store import devices, paging, rollouts, streams
 from edgemm_fleet.store.database import Store, Transaction
 
 
+@dataclass(frozen=True)
+class Hearing:
+    """What the manager's process knows of the way to its devices, besides its database."""
+
+    counts: Callable[[], Mapping[str, int]] = dict
+    """Messages since the process started, by what became of them: `received_event`, `refused_untrusted`, …"""
+    connected: Callable[[], bool] = bool
+    """Whether the manager has its connection to the broker."""
+
+
 class FleetCollector(Collector):
     """Reads the database and yields what Prometheus asks for."""
 
-    def __init__(self, store: Store, *, fleet: str) -> None:
+    def __init__(self, store: Store, *, fleet: str, hearing: Hearing) -> None:
         self._store = store
         self._fleet = fleet
+        self._hearing = hearing
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric as it is now."""
         build = {"version": __version__, "fleet": self._fleet}
         yield InfoMetricFamily("edgemm_fleet_build", "Which edgemm serves which fleet.", value=build)
+        yield GaugeMetricFamily(
+            "edgemm_fleet_broker_connected", "Whether the manager hears the broker.", value=self._hearing.connected()
+        )
+        yield _heard(self._hearing.counts())
         with self._store.read() as tx:
             yield _devices(tx)
             yield _last_seen(tx)
@@ -31,11 +47,19 @@ class FleetCollector(Collector):
             yield _ingested(tx)
 
 
-def expose(store: Store, *, fleet: str) -> bytes:
+def expose(store: Store, *, fleet: str, hearing: Hearing) -> bytes:
     """Return all metrics as text."""
     registry = CollectorRegistry()
-    registry.register(FleetCollector(store, fleet=fleet))
+    registry.register(FleetCollector(store, fleet=fleet, hearing=hearing))
     return generate_latest(registry)
+
+
+def _heard(counts: Mapping[str, int]) -> Metric:
+    help_text = "Messages of devices since the manager started, by what became of them."
+    family = CounterMetricFamily("edgemm_fleet_messages", help_text, labels=["result"])
+    for result, number in sorted(counts.items()):
+        family.add_metric([result], number)
+    return family
 
 
 def _devices(tx: Transaction) -> Metric:

@@ -36,7 +36,9 @@ def get_me(state: FleetState, call: Call[Nothing, Nothing]) -> Me:
 
 def get_metrics(state: FleetState, call: Call[Nothing, Nothing]) -> Response:  # noqa: ARG001 - as above
     """Return what the fleet looks like now, in the text format of Prometheus."""
-    return Response(prometheus.expose(state.store, fleet=state.fleet), content_type=CONTENT_TYPE_LATEST)
+    return Response(
+        prometheus.expose(state.store, fleet=state.fleet, hearing=state.hearing), content_type=CONTENT_TYPE_LATEST
+    )
 
 
 def list_audit(state: FleetState, call: Call[Nothing, PageQuery]) -> Page[AuditRecord]:

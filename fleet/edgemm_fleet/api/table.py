@@ -5,6 +5,7 @@ from __future__ import annotations
 from flask import Response, json
 
 from edgemm_fleet.api import (
+    actions,
     blobs,
     devices,
     enrolment,
@@ -31,6 +32,7 @@ def routes() -> tuple[Route, ...]:
         *enrolment_tokens.ROUTES,
         *person_tokens.ROUTES,
         *devices.ROUTES,
+        *actions.ROUTES,
         *models.ROUTES,
         *shadows.ROUTES,
         *blobs.ROUTES,

@@ -11,16 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from edgemm.trust.enrolment import BrokerAccess
-
-
-@dataclass(frozen=True)
-class BrokerAddress:
-    """Where devices find the broker; `ca` is the PEM certificate to trust, None without TLS or with a public one."""
-
-    host: str
-    port: int
-    tls: bool = False
-    ca: str | None = None
+from edgemm_fleet.broker.broker_settings import BrokerSettings
 
 
 class CredentialProvider(Protocol):
@@ -41,12 +32,12 @@ class CredentialProvider(Protocol):
 class EmbeddedCredentials:
     """The embedded broker asks the store at each login; `drop_removed` ends the connections of who may not log in."""
 
-    address: BrokerAddress
+    broker: BrokerSettings
     drop_removed: Callable[[], None]
 
     def access(self, device: str, password: str) -> BrokerAccess:
         """Return the device's own user name and password."""
-        return own_login(self.address, device, password)
+        return self.broker.device_access(device, password)
 
     def refresh(self) -> None:
         """Close the connections of devices that were removed."""
@@ -57,20 +48,12 @@ class EmbeddedCredentials:
 class StaticCredentials:
     """A broker that is someone else's: all devices use one login, and its operator keeps them apart."""
 
-    address: BrokerAddress
-    username: str
-    password: str
+    broker: BrokerSettings
 
     def access(self, device: str, password: str) -> BrokerAccess:  # noqa: ARG002 - the Protocol's signature
         """Return the login that all devices share."""
-        return own_login(self.address, self.username, self.password)
+        assert self.broker.device_login is not None, "the static provider needs the devices' login"
+        return self.broker.device_access(*self.broker.device_login)
 
     def refresh(self) -> None:
         """Do nothing."""
-
-
-def own_login(address: BrokerAddress, username: str, password: str) -> BrokerAccess:
-    """Return the access of one login at an address."""
-    return BrokerAccess(
-        host=address.host, port=address.port, tls=address.tls, username=username, password=password, ca=address.ca
-    )

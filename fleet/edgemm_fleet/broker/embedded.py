@@ -13,7 +13,6 @@ import threading
 from collections.abc import Collection
 from concurrent.futures import Future
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 from amqtt.adapters import StreamReaderAdapter, StreamWriterAdapter
@@ -26,6 +25,7 @@ from amqtt.plugins.base import BaseAuthPlugin, BaseTopicPlugin
 from amqtt.session import Session
 
 from edgemm.errors import EnvironmentFailure
+from edgemm_fleet.broker.broker_settings import BrokerSettings
 from edgemm_fleet.broker.topic_rights import MANAGER, BrokerRules, TopicRight
 
 _CONNECT_TIMEOUT_S = 10
@@ -36,14 +36,6 @@ _MAX_READ_BYTES = 64 * 1024
 _log = logging.getLogger(__name__)
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
-
-
-@dataclass(frozen=True)
-class TlsFiles:
-    """The server's certificate and private key, PEM."""
-
-    certificate: Path
-    private_key: Path
 
 
 class FleetLogin(BaseAuthPlugin):  # type: ignore[misc]  # amqtt ships no types
@@ -202,11 +194,11 @@ class FleetBroker(Broker):  # type: ignore[misc]
 
 
 class EmbeddedBroker:
-    """Starts and stops the broker; `port` 0 takes a free one, which `port` then tells."""
+    """Starts and stops the broker; port 0 takes a free one, which `port` then tells."""
 
-    def __init__(self, rules: BrokerRules, *, host: str, port: int, tls: TlsFiles | None = None) -> None:
-        self._rules, self._tls = rules, tls
-        self.host, self.port = host, port
+    def __init__(self, rules: BrokerRules, settings: BrokerSettings) -> None:
+        self._rules, self._files = rules, settings.files
+        self.host, self.port = settings.host, settings.number
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping: asyncio.Event | None = None
         self._broker: FleetBroker | None = None
@@ -271,12 +263,12 @@ class EmbeddedBroker:
 
     def _configuration(self) -> BrokerConfig:
         listener = ListenerConfig(bind=f"{self.host}:{self.port}")
-        if self._tls is not None:
+        if self._files is not None:
             listener = ListenerConfig(
                 bind=f"{self.host}:{self.port}",
                 ssl=True,
-                certfile=self._tls.certificate,
-                keyfile=self._tls.private_key,
+                certfile=self._files.certificate,
+                keyfile=self._files.private_key,
             )
         here = f"{__name__}."
         plugins = {here + cls.__name__: {"rules": self._rules} for cls in (FleetLogin, FleetTopics)}

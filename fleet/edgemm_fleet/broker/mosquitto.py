@@ -15,15 +15,13 @@ import subprocess
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 from edgemm import durable, topics
 from edgemm.errors import EnvironmentFailure
 from edgemm.messages import MAX_CONTROL_BYTES
 from edgemm.trust.enrolment import BrokerAccess
-from edgemm_fleet.broker.credentials import BrokerAddress, own_login
+from edgemm_fleet.broker.broker_settings import BrokerSettings, MosquittoFolder
 from edgemm_fleet.broker.passwords import hash_password
-from edgemm_fleet.broker.topic_rights import MANAGER
 
 _MODE = 0o640
 _RELOAD_TIMEOUT_S = 10
@@ -31,19 +29,16 @@ _RELOAD_TIMEOUT_S = 10
 
 @dataclass(frozen=True)
 class MosquittoFiles:
-    """The generated files; `reload_command` or the process id in `pid_file` makes Mosquitto read them again.
+    """The generated files of one fleet; Mosquitto listens where the manager reaches it."""
 
-    `listener` is the text after `listener` in the configuration: a port and an address to bind.
-    """
-
-    folder: Path
+    broker: BrokerSettings
     fleet: str
-    manager_password: str
-    listener: str = "1883 127.0.0.1"
-    certificate: Path | None = None
-    private_key: Path | None = None
-    pid_file: Path | None = None
-    reload_command: tuple[str, ...] | None = None
+
+    @property
+    def place(self) -> MosquittoFolder:
+        """Where the files are."""
+        assert self.broker.mosquitto is not None, "the mosquitto provider needs its folder"
+        return self.broker.mosquitto
 
     def write(self, devices: Sequence[tuple[str, str]]) -> None:
         """Write all three files for (device, password hash) pairs.
@@ -51,13 +46,15 @@ class MosquittoFiles:
         Raises:
             EnvironmentFailure: the folder cannot be written.
         """
-        logins = [(MANAGER, hash_password(self.manager_password)), *devices]
+        assert self.broker.login is not None, "Mosquitto's files name the manager's login"
+        username, password = self.broker.login
+        folder, logins = self.place.folder, [(username, hash_password(password)), *devices]
         passwords = "".join(f"{username}:{hashed}\n" for username, hashed in logins)
         with suppress(OSError):  # what is wrong with the folder, the next line says
-            self.folder.mkdir(parents=True, exist_ok=True)
-        durable.write(self.folder / "passwords", passwords.encode(), mode=_MODE)
-        durable.write(self.folder / "acl", acl(self.fleet).encode(), mode=_MODE)
-        durable.write(self.folder / "mosquitto.conf", self._configuration().encode(), mode=_MODE)
+            folder.mkdir(parents=True, exist_ok=True)
+        durable.write(folder / "passwords", passwords.encode(), mode=_MODE)
+        durable.write(folder / "acl", acl(self.fleet, manager=username).encode(), mode=_MODE)
+        durable.write(folder / "mosquitto.conf", self._configuration().encode(), mode=_MODE)
 
     def reload(self) -> None:
         """Make a running Mosquitto read its files again; nothing happens if none is configured or running.
@@ -65,11 +62,12 @@ class MosquittoFiles:
         Raises:
             EnvironmentFailure: the command failed, or the process may not be signalled.
         """
+        command, pid_file = self.place.reload_command, self.place.pid_file
         try:
-            if self.reload_command is not None:
-                subprocess.run(self.reload_command, check=True, capture_output=True, timeout=_RELOAD_TIMEOUT_S)
-            elif self.pid_file is not None and self.pid_file.is_file():
-                os.kill(int(self.pid_file.read_text()), signal.SIGHUP)
+            if command is not None:
+                subprocess.run(command, check=True, capture_output=True, timeout=_RELOAD_TIMEOUT_S)
+            elif pid_file is not None and pid_file.is_file():
+                os.kill(int(pid_file.read_text()), signal.SIGHUP)
         except ProcessLookupError:
             return  # it is not running, and reads the files when it starts
         except (OSError, ValueError, subprocess.SubprocessError) as err:
@@ -79,11 +77,12 @@ class MosquittoFiles:
             ) from err
 
     def _configuration(self) -> str:
+        place = self.place
         lines = [
             "per_listener_settings false",
             "allow_anonymous false",
-            f"password_file {self.folder / 'passwords'}",
-            f"acl_file {self.folder / 'acl'}",
+            f"password_file {place.folder / 'passwords'}",
+            f"acl_file {place.folder / 'acl'}",
             # A device that queues or holds back messages keeps its own spool; the defaults of 20 and 1,000 lose
             # some of a manager's burst to itself.
             "max_inflight_messages 1000",
@@ -93,14 +92,12 @@ class MosquittoFiles:
             "persistence false",
             # Started by root, it becomes this user, who can read the files; otherwise the line has no effect.
             f"user {pwd.getpwuid(os.geteuid()).pw_name}",
-            f"listener {self.listener}",
+            f"listener {self.broker.number} {self.broker.host}",
             # Nobody takes over another's connection by claiming its client id.
             "use_username_as_clientid true",
         ]
-        if self.certificate is not None and self.private_key is not None:
-            lines += [f"certfile {self.certificate}", f"keyfile {self.private_key}"]
-        if self.pid_file is not None:
-            lines.append(f"pid_file {self.pid_file}")
+        if place.pid_file is not None:
+            lines.append(f"pid_file {place.pid_file}")
         return "\n".join(lines) + "\n"
 
 
@@ -108,13 +105,12 @@ class MosquittoFiles:
 class MosquittoCredentials:
     """Each device has its own login in Mosquitto's password file; `logins` reads all of them from the store."""
 
-    address: BrokerAddress
     files: MosquittoFiles
     logins: Callable[[], Sequence[tuple[str, str]]]
 
     def access(self, device: str, password: str) -> BrokerAccess:
         """Return the device's own user name and password."""
-        return own_login(self.address, device, password)
+        return self.files.broker.device_access(device, password)
 
     def refresh(self) -> None:
         """Write the files anew and make Mosquitto read them.
@@ -126,10 +122,10 @@ class MosquittoCredentials:
         self.files.reload()
 
 
-def acl(fleet: str) -> str:
+def acl(fleet: str, *, manager: str) -> str:
     """Return the ACL file of a fleet: a device writes and reads under its own user name only."""
     base = f"{topics.ROOT}/{fleet}"
-    lines = [f"user {MANAGER}", f"topic readwrite {base}/#", ""]
+    lines = [f"user {manager}", f"topic readwrite {base}/#", ""]
     for access, channels in (("write", topics.FROM_DEVICE), ("read", topics.FROM_FLEET)):
         lines += [f"pattern {access} {base}/+/%u/{channel}" for channel in sorted(channels)]
     return "\n".join(lines) + "\n"

@@ -12,6 +12,7 @@ from urllib.parse import quote
 from edgemm.messages import Desired
 from edgemm.trust.enrolment import BLOB_PATH
 from edgemm_fleet.api.messages import (
+    ActionRequest,
     Authorisation,
     AuthorisationRequest,
     BlobsRequest,
@@ -42,6 +43,7 @@ from edgemm_fleet.client.profile import Profile
 from edgemm_fleet.records.members import Member
 from edgemm_fleet.records.progress import Rollout
 from edgemm_fleet.records.records import (
+    ActionRecord,
     AuditRecord,
     Device,
     EnrolmentTokenRecord,
@@ -116,6 +118,18 @@ class FleetClient:
         """Set and take off labels."""
         return self.connection.call("PATCH", f"{_API}/devices/{_part(device)}/labels", Device, body=request)
 
+    def act(self, device: str, request: ActionRequest) -> ActionRecord:
+        """Ask a device to do something once."""
+        return self.connection.call("POST", f"{_API}/devices/{_part(device)}/actions", ActionRecord, body=request)
+
+    def action(self, device: str, action: str) -> ActionRecord:
+        """Return one action of a device."""
+        return self.connection.call("GET", f"{_API}/devices/{_part(device)}/actions/{_part(action)}", ActionRecord)
+
+    def actions(self, device: str) -> Iterator[ActionRecord]:
+        """Yield what a device was asked to do, newest first."""
+        return self._all(f"/devices/{_part(device)}/actions", Page[ActionRecord])
+
     def remove_device(self, device: str) -> None:
         """End all rights of a device."""
         self._delete(f"/devices/{_part(device)}")
@@ -148,7 +162,7 @@ class FleetClient:
     def upload_blob(self, digest: str, pieces: Iterable[bytes], *, size: int) -> None:
         """Upload one blob of `size` bytes."""
         headers = {"Content-Length": str(size), "Content-Type": "application/octet-stream"}
-        self.connection.send("PUT", BLOB_PATH + digest, body=pieces, headers=headers).release_conn()
+        self.connection.send("PUT", BLOB_PATH + digest, body=pieces, headers=headers)
 
     def publish(self, model: str, version: str, request: PublishRequest) -> VersionRecord:
         """Hand in a signed version."""

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import secrets
+import time
+
 import click
 from msgspec import UNSET
 
-from edgemm.messages import ReportedModel
+from edgemm.errors import UnreachableError
+from edgemm.messages import ActionKind, ReportedModel
 from edgemm.terminal import plain_console
-from edgemm_fleet.api.messages import DeviceDetail, DeviceSummary, LabelsRequest
-from edgemm_fleet.commands.output import age, as_json_option, moment, pairs, print_json, print_table, report
-from edgemm_fleet.commands.parameters import connect, labels
-from edgemm_fleet.records.records import EventRecord
+from edgemm_fleet.api.messages import ActionRequest, DeviceDetail, DeviceSummary, LabelsRequest
+from edgemm_fleet.client import FleetClient
+from edgemm_fleet.commands.output import age, as_json_option, moment, pairs, print_json, print_table, report, span
+from edgemm_fleet.commands.parameters import DURATION, connect, labels
+from edgemm_fleet.records.records import ActionRecord, EventRecord
+
+_POLL_S = 0.5
 
 
 @click.group(invoke_without_command=True)
 @as_json_option
 @click.pass_context
 def devices(ctx: click.Context, *, as_json: bool) -> None:
-    """Devices: list, show, label, remove."""
+    """Devices: list, show, label, ask to act, remove."""
     if ctx.invoked_subcommand is None:
         ctx.invoke(list_devices, as_json=as_json)
 
@@ -68,6 +75,47 @@ def label(device: str, *, given: dict[str, str], drop: tuple[str, ...], as_json:
         click.echo(f"{changed.id}: {pairs(changed.labels) or 'no label'}")
 
 
+@devices.command("act")
+@click.argument("device")
+@click.argument("kind", type=click.Choice([kind.value for kind in ActionKind]))
+@click.option("--model", help="Of `selftest`: this model alone.")
+@click.option("--wait", is_flag=True, help="Wait for the result; exit status 1 if it failed.")
+@click.option("--timeout", type=DURATION, default="5min", show_default=True, help="How long --wait waits.")
+@as_json_option
+def act(device: str, kind: str, *, model: str | None, wait: bool, timeout: float, as_json: bool) -> None:
+    """Ask a device to do something once.
+
+    `diagnose` tells how it is, `selftest` runs the golden samples of what is active, `prune` frees disk space, and
+    `restart` starts the agent anew. A device that is offline does it when it is back.
+    """
+    with connect() as client:
+        # With an id of its own the request may be repeated over a connection that broke, and is still one action.
+        request = ActionRequest(kind=ActionKind(kind), model=model, id=secrets.token_hex(8))
+        record = client.act(device, request)
+        if wait:
+            record = _result(client, record, timeout_s=timeout)
+    if as_json:
+        print_json(record)
+    else:
+        click.echo(f"{device}: {_outcome(record)}")
+    if record.ok is False:
+        raise click.exceptions.Exit(1)
+
+
+@devices.command("actions")
+@click.argument("device")
+@as_json_option
+def list_actions(device: str, *, as_json: bool) -> None:
+    """List what a device was asked to do, and what came of it, newest first."""
+    with connect() as client:
+        found = list(client.actions(device))
+    if as_json:
+        print_json(found)
+        return
+    rows = [(age(one.created_at), one.action.id, _outcome(one)) for one in found]
+    print_table(("asked", "id", "result"), rows, empty=f"none: edgemm fleet devices act {device} diagnose")
+
+
 @devices.command("remove")
 @click.argument("device")
 @as_json_option
@@ -76,6 +124,26 @@ def remove(device: str, *, as_json: bool) -> None:
     with connect() as client:
         client.remove_device(device)
     report(f"{device} is removed; only a new token lets it in again", as_json=as_json, removed=device)
+
+
+def _result(client: FleetClient, record: ActionRecord, *, timeout_s: float) -> ActionRecord:
+    deadline_s = time.monotonic() + timeout_s
+    while record.done_at is None:
+        if time.monotonic() >= deadline_s:
+            raise UnreachableError(
+                f"device {record.device}: no result of {record.action.kind} within {span(timeout_s)}; it is done when "
+                f"the device is there, and then told by: edgemm fleet devices actions {record.device}"
+            )
+        time.sleep(_POLL_S)
+        record = client.action(record.device, record.action.id)
+    return record
+
+
+def _outcome(record: ActionRecord) -> str:
+    asked = " ".join(filter(None, (record.action.kind, record.action.model)))
+    if record.ok is None:
+        return f"{asked}: not done yet"
+    return f"{asked}: {'done' if record.ok else 'failed'}: {record.detail or '–'}"
 
 
 def _row(item: DeviceSummary) -> tuple[str, ...]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-import signal
-import threading
+import shlex
 import time
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -13,13 +12,16 @@ from urllib.parse import unquote, urlsplit
 import click
 
 from edgemm.errors import InputError
+from edgemm.sigterm import ended_by_sigterm
 from edgemm.topics import NAME_PATTERN
+from edgemm.transport.address import is_loopback
+from edgemm.trust.tls import pinned_context
 from edgemm_fleet.api import person_tokens
 from edgemm_fleet.api.messages import PersonRequest
+from edgemm_fleet.broker.broker_settings import BrokerSettings, MosquittoFolder, Provider
 from edgemm_fleet.commands.output import as_json_option, print_json
 from edgemm_fleet.records.records import Role
-from edgemm_fleet.server.http import is_loopback
-from edgemm_fleet.server.process import BrokerSettings, FleetProcess, ServeSettings
+from edgemm_fleet.server.process import FleetProcess, ServeSettings
 from edgemm_fleet.server.retention import Retention
 from edgemm_fleet.store import Migration, Transaction, audit
 from edgemm_fleet.trust.fleet_folder import FleetConfig, FleetFolder
@@ -85,6 +87,12 @@ def init(folder: Path, *, name: str | None, public_url: str, as_json: bool) -> N
     help="Generate Mosquitto's files in this folder, with a login for each device, and use that broker.",
 )
 @click.option("--mosquitto-pid", type=click.Path(path_type=Path), help="File with Mosquitto's process id.")
+@click.option("--mosquitto-reload", metavar="COMMAND", help="Has Mosquitto read its files again, in place of a signal.")
+@click.option(
+    "--broker-ca",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="PEM of the certificate that a broker with mqtts:// has, or that signed it; its names do not matter then.",
+)
 @click.option("--keep-telemetry", type=_DAYS, default=30, show_default=True, help="For how many days.")
 @click.option("--keep-events", type=_DAYS, default=365, show_default=True, help="For how many days.")
 @click.option("--page/--no-page", default=True, help="Serve the page for people under /.")
@@ -98,6 +106,8 @@ def serve(
     device_login: str | None,
     mosquitto: Path | None,
     mosquitto_pid: Path | None,
+    mosquitto_reload: str | None,
+    broker_ca: Path | None,
     keep_telemetry: int,
     keep_events: int,
     page: bool,
@@ -108,20 +118,19 @@ def serve(
     A database of an earlier edgemm is copied, beside it, and migrated first.
     """
     host, port = _listen(listen)
-    chosen = _broker(broker, device_login=device_login, mosquitto=mosquitto, mosquitto_pid=mosquitto_pid)
+    place = _mosquitto(mosquitto, mosquitto_pid, mosquitto_reload)
+    chosen = _broker(broker, device_login=device_login, mosquitto=place, ca=broker_ca)
     retention = Retention(telemetry_s=keep_telemetry * _DAY_S, events_s=keep_events * _DAY_S)
     settings = ServeSettings(host=host, port=port, public_url=public_url, broker=chosen, page=page, retention=retention)
     server = FleetProcess(FleetFolder(folder), settings, migrated=_tell_migration)
     _set_up_logging(verbose=verbose)
-    stopped = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stopped.set())
-    with server:
+    with ended_by_sigterm() as wait_for_end, server:
         if page:
             click.echo(f"page    {server.url}/")
         click.echo(f"API     {server.url}/api/v1")
         click.echo(f"broker  {server.broker_address}")
         click.echo(f"serving fleet {server.config.name}; stop with Ctrl-C")
-        stopped.wait()
+        wait_for_end()
     click.echo("stopped")
 
 
@@ -172,12 +181,27 @@ def _listen(text: str | None) -> tuple[str | None, int | None]:
     return match[1] or None, int(match[2])
 
 
+def _mosquitto(folder: Path | None, pid_file: Path | None, reload_command: str | None) -> MosquittoFolder | None:
+    if folder is None:
+        if pid_file is not None or reload_command is not None:
+            raise InputError("--mosquitto-pid and --mosquitto-reload go with --mosquitto FOLDER")
+        return None
+    # Mosquitto reads these paths wherever it was started.
+    return MosquittoFolder(
+        folder.absolute(),
+        pid_file=pid_file.absolute() if pid_file else None,
+        reload_command=tuple(shlex.split(reload_command)) if reload_command else None,
+    )
+
+
 def _broker(
-    text: str, *, device_login: str | None, mosquitto: Path | None, mosquitto_pid: Path | None
+    text: str, *, device_login: str | None, mosquitto: MosquittoFolder | None, ca: Path | None
 ) -> BrokerSettings:
     if match := re.fullmatch(r"embedded(?::(\d{1,5}))?", text):
-        if device_login or mosquitto or mosquitto_pid:
-            raise InputError("--device-login and --mosquitto are for another broker: name it with --broker")
+        if device_login or mosquitto or ca:
+            raise InputError(
+                "--device-login, --mosquitto and --broker-ca are for another broker: name it with --broker"
+            )
         return BrokerSettings(port=int(match[1]) if match[1] else None)
     try:
         parts = urlsplit(text)
@@ -202,15 +226,24 @@ def _broker(
             "other than the manager's which all devices share, or --mosquitto FOLDER, which gives each device its own"
         )
     return BrokerSettings(
+        provider=Provider.STATIC if mosquitto is None else Provider.MOSQUITTO,
         host=host,
         port=port,
         tls=parts.scheme == "mqtts",
+        ca=None if ca is None else _certificate(ca),
         login=login,
         device_login=shared,
-        # Mosquitto reads these paths wherever it was started.
-        mosquitto=mosquitto.absolute() if mosquitto else None,
-        mosquitto_pid=mosquitto_pid.absolute() if mosquitto_pid else None,
+        mosquitto=mosquitto,
     )
+
+
+def _certificate(path: Path) -> str:
+    try:
+        text = path.read_text("ascii")
+        pinned_context(text)
+    except (OSError, ValueError) as err:  # an SSLError is an OSError
+        raise InputError(f"--broker-ca {path}: expected a certificate in PEM: {err}") from err
+    return text
 
 
 def _login(text: str) -> tuple[str, str]:

@@ -11,14 +11,13 @@ from collections.abc import Mapping, Sequence
 from msgspec.structs import replace
 from securesystemslib.signer import CryptoSigner
 
-from edgemm.messages import Desired, DesiredModel, DesiredShadow
+from edgemm.messages import MAX_PENDING_ACTIONS, Desired, DesiredModel, DesiredShadow
 from edgemm.trust import signing
 from edgemm.trust.signing import PayloadType
 from edgemm_fleet.director.composition import Validity, WantedState, compose
 from edgemm_fleet.store import Transaction, actions, assignments, desired, reported, shadows
 
 _RENEWALS_AT_ONCE = 1000
-_MAX_ACTIONS = 32
 
 
 class Director:
@@ -45,7 +44,7 @@ class Director:
                 fleet=self.fleet,
                 device=device,
                 models=_with_shadows(assigned.get(device, {}), beside.get(device, {})),
-                actions=[record.action for record in waiting.get(device, ())[:_MAX_ACTIONS]],
+                actions=[record.action for record in waiting.get(device, ())[:MAX_PENDING_ACTIONS]],
             )
             highest = reports[device].highest_generation if device in reports else 0
             new = compose(wanted, current=told, highest_reported=highest, validity=self._validity, now=now)

@@ -20,7 +20,7 @@ from edgemm_fleet.director.director import Director
 from edgemm_fleet.ingest.contiguity import contiguous
 from edgemm_fleet.ingest.ingest_counters import IngestCounters
 from edgemm_fleet.ingest.presence import observe
-from edgemm_fleet.ingest.reading import Incoming, Message, read
+from edgemm_fleet.ingest.reading import Heard, Incoming, read
 from edgemm_fleet.records.records import Device
 from edgemm_fleet.rollout.runner import Runner
 from edgemm_fleet.store import Store, Transaction, actions, desired, devices, reported, streams
@@ -56,10 +56,10 @@ class Ingest:
             self._statuses(tx, messages, now=now)
             self._reports(tx, messages, now=now)
             acks = self._streams(tx, messages, now=now)
-            devices.seen(tx, {device for device, _ in messages}, now=now)
+            devices.seen(tx, {heard.device for heard in messages}, now=now)
         return acks
 
-    def _read(self, tx: Transaction, batch: Sequence[Incoming]) -> list[tuple[str, Message]]:
+    def _read(self, tx: Transaction, batch: Sequence[Incoming]) -> list[Heard]:
         claimed = [(self._claimed(incoming), incoming) for incoming in batch if incoming.payload]
         known = devices.live(tx, {device for device, _ in claimed if device})
         messages = []
@@ -77,7 +77,7 @@ class Ingest:
                 self._refuse("untrusted", device, str(err))
             else:
                 self.counters.add(f"received_{type(message).__name__.lower()}")
-                messages.append((device, message))
+                messages.append(Heard(device, message, incoming.payload))
         return messages
 
     def _claimed(self, incoming: Incoming) -> str | None:
@@ -96,7 +96,7 @@ class Ingest:
             self._keys[device.key_id] = signing.key_from_document(device.key)
         return self._keys[device.key_id]
 
-    def _statuses(self, tx: Transaction, messages: Sequence[tuple[str, Message]], *, now: float) -> None:
+    def _statuses(self, tx: Transaction, messages: Sequence[Heard], *, now: float) -> None:
         for device, status in _of(messages, Status):
             before = devices.get(tx, device).presence
             after = observe(before, status, now=now)
@@ -108,7 +108,7 @@ class Ingest:
             elif status.online:
                 self._answer(tx, device, now=now)
 
-    def _reports(self, tx: Transaction, messages: Sequence[tuple[str, Message]], *, now: float) -> None:
+    def _reports(self, tx: Transaction, messages: Sequence[Heard], *, now: float) -> None:
         changed = []
         for device, report in _of(messages, Reported):
             if reported.put(tx, report, now=now):
@@ -130,13 +130,12 @@ class Ingest:
             self._director.write(tx, [device], now=now)
             desired.mark_unsent(tx, [device])
 
-    def _streams(
-        self, tx: Transaction, messages: Sequence[tuple[str, Message]], *, now: float
-    ) -> dict[str, tuple[Ack, ...]]:
+    def _streams(self, tx: Transaction, messages: Sequence[Heard], *, now: float) -> dict[str, tuple[Ack, ...]]:
         streams.add_events(tx, [event for _, event in _of(messages, Event)], now=now)
-        streams.add_telemetry(tx, _of(messages, Telemetry), now=now)
+        windows = [(one.device, one.message, one.payload) for one in messages if isinstance(one.message, Telemetry)]
+        streams.add_telemetry(tx, windows, now=now)
         found: dict[tuple[str, str, Stream], _Numbers] = {}
-        for device, message in messages:
+        for device, message, _ in messages:
             match message:
                 case Event():
                     key = (device, message.boot, Stream.EVENT)
@@ -171,5 +170,5 @@ def _acks(items: list[StreamAck]) -> tuple[Ack, ...]:
     return tuple(Ack(acks=tuple(items[i : i + _MAX_ACKS])) for i in range(0, len(items), _MAX_ACKS))
 
 
-def _of(messages: Sequence[tuple[str, Message]], kind: type[Any]) -> list[tuple[str, Any]]:
-    return [(device, message) for device, message in messages if isinstance(message, kind)]
+def _of(messages: Sequence[Heard], kind: type[Any]) -> list[tuple[str, Any]]:
+    return [(one.device, one.message) for one in messages if isinstance(one.message, kind)]

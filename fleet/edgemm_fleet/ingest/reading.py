@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from securesystemslib.signer import Key
 
@@ -32,6 +33,14 @@ class Incoming:
         if address.fleet != fleet or address.channel not in topics.FROM_DEVICE:
             raise MessageError(f"topic {self.topic[:120]!r}: expected one of a device of fleet {fleet}")
         return address.device
+
+
+class Heard(NamedTuple):
+    """A message of a device that passed all checks, with the bytes it was decoded from."""
+
+    device: str
+    message: Message
+    payload: bytes
 
 
 def read(incoming: Incoming, *, fleet: str, device: str, key: Key) -> Message:

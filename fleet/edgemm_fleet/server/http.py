@@ -10,7 +10,6 @@ Plain HTTP is served on loopback addresses only.
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import os
 import socket
@@ -26,6 +25,7 @@ from cheroot.ssl.builtin import BuiltinSSLAdapter
 from cheroot.wsgi import Server
 
 from edgemm.errors import EnvironmentFailure, InputError
+from edgemm.transport.address import is_loopback
 
 logger = logging.getLogger(__name__)
 
@@ -161,14 +161,6 @@ def check_plain(host: str) -> None:
     """
     if not is_loopback(host):
         raise InputError(f"plain HTTP on {host}: it is served on loopback only; use an https:// public URL")
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether an address can be reached from this machine only."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _log(msg: str = "", level: int = logging.INFO, traceback: bool = False) -> None:  # noqa: FBT001, FBT002 - cheroot's signature

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
 
@@ -22,15 +21,17 @@ from flask import Flask
 from edgemm import durable
 from edgemm.bundle.blobs import BlobFolder
 from edgemm.canonical import sha256
+from edgemm.transport.address import is_loopback
 from edgemm.trust import signing
 from edgemm_fleet.api.app import create_app
 from edgemm_fleet.api.context import FleetState, moment
+from edgemm_fleet.api.prometheus import Hearing
 from edgemm_fleet.api.table import routes
-from edgemm_fleet.broker.embedded import TlsFiles
+from edgemm_fleet.broker.broker_settings import BrokerSettings, Provider, TlsFiles
 from edgemm_fleet.clock import check_clock
-from edgemm_fleet.server.http import HttpServer, HttpSettings, check_plain, is_loopback
+from edgemm_fleet.server.http import HttpServer, HttpSettings, check_plain
 from edgemm_fleet.server.retention import Retention
-from edgemm_fleet.server.services import FleetServices, ManagerSettings, MosquittoFolder, Provider
+from edgemm_fleet.server.services import FleetServices, ManagerSettings
 from edgemm_fleet.store import Migration, Store
 from edgemm_fleet.trust.catalogue import catch_up
 from edgemm_fleet.trust.certificate import fingerprint
@@ -47,31 +48,6 @@ _DEFAULT_PORTS = {"https": 443, "http": 80}
 
 
 @dataclass(frozen=True)
-class BrokerSettings:
-    """Which broker: the embedded one on a port (None: 8883 with TLS, 1883 without; 0: a free one), or another one.
-
-    `login` is the manager's at another broker, and `device_login` that of all devices. With `mosquitto`, a folder,
-    each device gets a login of its own instead, in the files that are generated there for a Mosquitto, whose process
-    id is in `mosquitto_pid`.
-    """
-
-    host: str | None = None
-    port: int | None = None
-    tls: bool = False
-    login: tuple[str, str] | None = None
-    device_login: tuple[str, str] | None = None
-    mosquitto: Path | None = None
-    mosquitto_pid: Path | None = None
-
-    @property
-    def provider(self) -> Provider:
-        """Who gives devices their logins."""
-        if self.mosquitto is not None:
-            return Provider.MOSQUITTO
-        return Provider.EMBEDDED if self.host is None else Provider.STATIC
-
-
-@dataclass(frozen=True)
 class ServeSettings:
     """How to serve a fleet folder; None means what follows from its public URL.
 
@@ -81,7 +57,7 @@ class ServeSettings:
     host: str | None = None
     port: int | None = None
     public_url: str | None = None
-    broker: BrokerSettings = BrokerSettings()
+    broker: BrokerSettings = field(default_factory=BrokerSettings)
     page: bool = True
     retention: Retention = field(default_factory=Retention)
 
@@ -133,9 +109,7 @@ class FleetProcess:
     def broker_address(self) -> str:
         """Where devices find the broker, as a URL."""
         assert self.manager is not None
-        settings = self.manager.settings
-        tls = settings.tls is not None or settings.broker_tls
-        return f"{'mqtts' if tls else 'mqtt'}://{settings.device_host or settings.host}:{self.manager.port}"
+        return self.manager.broker_settings.url
 
     def _start(self, stack: ExitStack) -> None:
         now = time.time()
@@ -163,30 +137,11 @@ class FleetProcess:
         stack.callback(refresher.stop)
 
     def _manager_settings(self) -> ManagerSettings:
-        return replace(self._broker_settings(), retention=self.settings.retention)
-
-    def _broker_settings(self) -> ManagerSettings:
-        broker, fleet = self.settings.broker, self.config.name
+        broker = self.settings.broker
         if broker.provider is Provider.EMBEDDED:
             files = TlsFiles(self.folder.certificate, self.folder.certificate_key) if self._tls else None
-            port = broker.port if broker.port is not None else 8883 if self._tls else 1883
-            host = self._listen_host()
-            return ManagerSettings(fleet=fleet, host=host, port=port, device_host=self._public_host, tls=files)
-        settings = ManagerSettings(
-            fleet=fleet,
-            provider=broker.provider,
-            host=broker.host or "127.0.0.1",
-            port=broker.port or (8883 if broker.tls else 1883),
-            broker_tls=broker.tls,
-            device_login=broker.device_login,
-        )
-        if broker.login is not None:
-            settings = replace(settings, username=broker.login[0], password=broker.login[1])
-        if broker.mosquitto is not None:
-            listener = f"{settings.port} {settings.host}"
-            place = MosquittoFolder(broker.mosquitto, listener=listener, pid_file=broker.mosquitto_pid)
-            settings = replace(settings, mosquitto=place)
-        return settings
+            broker = replace(broker, host=self._listen_host(), device_host=self._public_host, files=files)
+        return ManagerSettings(self.config.name, broker, retention=self.settings.retention)
 
     def _state(self, store: Store, repository: VersionRepository, manager: FleetServices) -> FleetState:
         return FleetState(
@@ -201,6 +156,8 @@ class FleetProcess:
             secret=read_secret(self.folder.credentials_key),
             rollouts=manager.operations,
             shadows=manager.shadows,
+            actions=manager.actions,
+            hearing=Hearing(manager.ingest.counters.snapshot, lambda: manager.connected),
         )
 
     def _app(self, state: FleetState) -> Flask:

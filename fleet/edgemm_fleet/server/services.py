@@ -17,25 +17,20 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from enum import StrEnum
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 
 from securesystemslib.signer import CryptoSigner
 
 from edgemm import times
-from edgemm_fleet.broker.broker_connection import BrokerConnection, BrokerLogin
-from edgemm_fleet.broker.credentials import (
-    BrokerAddress,
-    CredentialProvider,
-    EmbeddedCredentials,
-    StaticCredentials,
-)
-from edgemm_fleet.broker.embedded import EmbeddedBroker, TlsFiles
+from edgemm_fleet.broker.broker_connection import BrokerConnection
+from edgemm_fleet.broker.broker_settings import BrokerSettings, Provider
+from edgemm_fleet.broker.credentials import CredentialProvider, EmbeddedCredentials, StaticCredentials
+from edgemm_fleet.broker.embedded import EmbeddedBroker
 from edgemm_fleet.broker.mosquitto import MosquittoCredentials, MosquittoFiles
 from edgemm_fleet.broker.passwords import matches
-from edgemm_fleet.broker.topic_rights import MANAGER, BrokerRules
+from edgemm_fleet.broker.topic_rights import BrokerRules
 from edgemm_fleet.clock import check_clock
+from edgemm_fleet.director.action_requests import ActionRequests
 from edgemm_fleet.director.composition import Validity
 from edgemm_fleet.director.director import Director
 from edgemm_fleet.director.outbox import Outbox
@@ -52,51 +47,12 @@ _log = logging.getLogger(__name__)
 _RESENDS_AT_ONCE = 500
 
 
-class Provider(StrEnum):
-    """Whose broker it is, and how devices get their login."""
-
-    EMBEDDED = "embedded"
-    MOSQUITTO = "mosquitto"
-    STATIC = "static"
-
-
-@dataclass(frozen=True)
-class MosquittoFolder:
-    """Where Mosquitto's files are generated, and how it is told of changes; as in `MosquittoFiles`."""
-
-    folder: Path
-    listener: str = "1883 127.0.0.1"
-    certificate: Path | None = None
-    private_key: Path | None = None
-    pid_file: Path | None = None
-    reload_command: tuple[str, ...] | None = None
-
-
 @dataclass(frozen=True)
 class ManagerSettings:
-    """All settings of the manager without its HTTP side.
-
-    `host` and `port` are where this process reaches the broker, or where the embedded one listens (port 0: any free
-    one); `device_host` is what devices are told, which is `host` unless given. `username` and `password` are the
-    manager's login at a broker that is not embedded, `device_login` that of all devices with the static provider.
-    """
+    """All settings of the manager without its HTTP side."""
 
     fleet: str
-    provider: Provider = Provider.EMBEDDED
-    host: str = "127.0.0.1"
-    port: int = 1883
-    device_host: str | None = None
-    device_port: int | None = None
-    tls: TlsFiles | None = None
-    """With the embedded broker: its certificate and key. Devices then trust exactly this certificate."""
-    broker_tls: bool = False
-    """With another broker: whether it speaks TLS."""
-    broker_ca: str | None = None
-    """With another broker: PEM to trust; None for the system's authorities."""
-    username: str = MANAGER
-    password: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
-    device_login: tuple[str, str] | None = field(default=None, repr=False)
-    mosquitto: MosquittoFolder | None = None
+    broker: BrokerSettings = field(default_factory=BrokerSettings)
     validity: Validity = field(default_factory=Validity)
     retention: Retention = field(default_factory=Retention)
     connect_timeout_s: float = 5.0
@@ -108,7 +64,7 @@ class ManagerSettings:
 
 
 class FleetServices:
-    """A fleet manager without its HTTP side; `operations`, `shadows` and `credentials` are what that side needs."""
+    """A fleet manager without its HTTP side; `operations`, `shadows`, `actions` and `credentials` are for that side."""
 
     def __init__(
         self,
@@ -123,9 +79,9 @@ class FleetServices:
         self._runner = Runner(self.director)
         self.ingest = Ingest(store, fleet=settings.fleet, director=self.director, runner=self._runner)
         self.broker: EmbeddedBroker | None = None
-        if settings.provider is Provider.EMBEDDED:
-            rules = BrokerRules(settings.fleet, self._verify)
-            self.broker = EmbeddedBroker(rules, host=settings.host, port=settings.port, tls=settings.tls)
+        self._broker_settings = settings.broker.with_login()
+        if settings.broker.provider is Provider.EMBEDDED:
+            self.broker = EmbeddedBroker(BrokerRules(settings.fleet, self._verify), self._broker_settings)
         self._link: BrokerConnection | None = None
         self._consumer: Consumer | None = None
         self._outbox: Outbox | None = None
@@ -134,11 +90,17 @@ class FleetServices:
         self._ticker = Worker("edgemm-clock", self._tick)
         self.operations = RolloutOperations(store, self._runner, wake=self.wake)
         self.shadows = ShadowOperations(store, self.director, wake=self.wake)
+        self.actions = ActionRequests(store, self.director, wake=self.wake)
+
+    @property
+    def broker_settings(self) -> BrokerSettings:
+        """The broker's facts with what is known only now: the port for port 0, and a login that was made up."""
+        return self._broker_settings if self.broker is None else replace(self._broker_settings, port=self.broker.port)
 
     @property
     def port(self) -> int:
         """The broker's port; known for port 0 once the manager has started."""
-        return self.broker.port if self.broker is not None else self.settings.port
+        return self.broker_settings.number
 
     @property
     def connected(self) -> bool:
@@ -148,21 +110,14 @@ class FleetServices:
     @property
     def credentials(self) -> CredentialProvider:
         """How devices get to the broker."""
-        settings = self.settings
-        address = BrokerAddress(
-            host=settings.device_host or settings.host,
-            port=settings.device_port or self.port,
-            tls=settings.tls is not None or settings.broker_tls,
-            ca=settings.tls.certificate.read_text() if settings.tls is not None else settings.broker_ca,
-        )
-        match settings.provider:
+        broker = self.broker_settings
+        match broker.provider:
             case Provider.EMBEDDED:
-                return EmbeddedCredentials(address, self._drop_removed)
+                return EmbeddedCredentials(broker, self._drop_removed)
             case Provider.STATIC:
-                assert settings.device_login is not None, "the static provider needs the devices' login"
-                return StaticCredentials(address, *settings.device_login)
+                return StaticCredentials(broker)
             case Provider.MOSQUITTO:
-                return MosquittoCredentials(address, self._mosquitto_files(), self._logins)
+                return MosquittoCredentials(MosquittoFiles(broker, self.settings.fleet), self._logins)
 
     def start(self) -> None:
         """Start everything; a broker that is not there yet is waited for in the background.
@@ -179,7 +134,8 @@ class FleetServices:
                 devices.all_offline(tx)  # the wills of its last life died with it
         self.credentials.refresh()
         client_id = f"edgemm-manager-{hashlib.sha256(settings.fleet.encode()).hexdigest()[:8]}"
-        link = BrokerConnection(self._login(), fleet=settings.fleet, client_id=client_id, receive=self._receive)
+        access = self.broker_settings.manager_access()
+        link = BrokerConnection(access, fleet=settings.fleet, client_id=client_id, receive=self._receive)
         self._link = link
         self._outbox = Outbox(self.store, director=self.director, link=link, clock=self._clock)
         self._consumer = Consumer(
@@ -188,7 +144,7 @@ class FleetServices:
         for part in (self._consumer, link, self._outbox, self._ticker, self._pruner):
             part.start()
         if not link.wait_until_connected(settings.connect_timeout_s):
-            _log.warning("broker_unreachable host=%s port=%d; goes on trying", settings.host, self.port)
+            _log.warning("broker_unreachable host=%s port=%d; goes on trying", access.host, access.port)
 
     def stop(self) -> None:
         """Stop everything, in the order that loses nothing; what is unsent is sent after the next start."""
@@ -229,8 +185,9 @@ class FleetServices:
         return good
 
     def _verify(self, username: str, password: str) -> bool:
-        if username == MANAGER:
-            return secrets.compare_digest(password.encode(), self.settings.password.encode())
+        own = self._broker_settings.login
+        if own is not None and username == own[0]:
+            return secrets.compare_digest(password.encode(), own[1].encode())
         with self.store.read() as tx:
             stored = devices.broker_hash(tx, username)
         return stored is not None and matches(password, stored)
@@ -242,32 +199,3 @@ class FleetServices:
     def _drop_removed(self) -> None:
         if self.broker is not None:
             self.broker.close_all_but({device for device, _ in self._logins()})
-
-    def _login(self) -> BrokerLogin:
-        settings = self.settings
-        if self.broker is None:
-            return BrokerLogin(
-                settings.host,
-                settings.port,
-                username=settings.username,
-                password=settings.password,
-                tls=settings.broker_tls,
-                ca=settings.broker_ca,
-            )
-        ca = settings.tls.certificate.read_text() if settings.tls is not None else None
-        host = "127.0.0.1" if settings.host in {"", "0.0.0.0", "::"} else settings.host  # noqa: S104 - compared, not bound
-        return BrokerLogin(host, self.port, username=MANAGER, password=settings.password, tls=ca is not None, ca=ca)
-
-    def _mosquitto_files(self) -> MosquittoFiles:
-        place = self.settings.mosquitto
-        assert place is not None, "the mosquitto provider needs its folder"
-        return MosquittoFiles(
-            folder=place.folder,
-            fleet=self.settings.fleet,
-            manager_password=self.settings.password,
-            listener=place.listener,
-            certificate=place.certificate,
-            private_key=place.private_key,
-            pid_file=place.pid_file,
-            reload_command=place.reload_command,
-        )

@@ -1,20 +1,31 @@
-"""The store's table of one-off actions (`diagnose`, `prune`, `restart`, `selftest`) and their results."""
+"""The store's table of one-off actions (`diagnose`, `prune`, `restart`, `selftest`) and their results.
+
+Of each device the latest 256 with a result are kept.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import ColumnElement, Integer, delete, func, insert, literal_column, select, update
 
 from edgemm.messages import Action, ActionResult
-from edgemm_fleet.records.records import ActionRecord
+from edgemm_fleet.records.records import ActionRecord, Page
+from edgemm_fleet.store import paging
 from edgemm_fleet.store.database import Transaction
 from edgemm_fleet.store.schema import actions as table
 
+_KEPT = 256
+_ORDER: ColumnElement[int] = literal_column("rowid", Integer).label("place")
+"""The order in which actions were asked for."""
+
 
 def add(tx: Transaction, device: str, action: Action, *, now: float) -> None:
-    """Want something done once on a device."""
+    """Want something done once on a device; of what was done, the oldest is forgotten."""
+    done = (table.c.device == device) & table.c.done_at.is_not(None)
+    old = select(table.c.id).where(done).order_by(_ORDER.desc()).offset(_KEPT - 1)
+    tx.execute(delete(table).where(table.c.id.in_(old)))
     values = {"id": action.id, "device": device, "kind": action.kind, "model": action.model, "created_at": now}
     tx.execute(insert(table).values(**values))
 
@@ -26,6 +37,26 @@ def waiting(tx: Transaction, devices: Sequence[str]) -> dict[str, list[ActionRec
     for row in tx.execute(query.order_by(table.c.created_at, table.c.id)):
         found.setdefault(row.device, []).append(_read(row))
     return found
+
+
+def find(tx: Transaction, action: str) -> ActionRecord | None:
+    """Return an action, or None."""
+    row = tx.execute(select(table).where(table.c.id == action)).one_or_none()
+    return None if row is None else _read(row)
+
+
+def count_waiting(tx: Transaction, device: str) -> int:
+    """Return how many actions of a device have no result yet."""
+    query = select(func.count()).where(table.c.device == device, table.c.done_at.is_(None))
+    return int(tx.execute(query).scalar_one())
+
+
+def page(
+    tx: Transaction, device: str, *, after: str | None = None, limit: int = paging.DEFAULT_LIMIT
+) -> Page[ActionRecord]:
+    """List a device's actions, newest first."""
+    query = select(table, _ORDER).where(table.c.device == device)
+    return paging.newest_first(tx, query, key=_ORDER, after=after, limit=limit, read=_read)
 
 
 def recent(tx: Transaction, device: str, *, limit: int) -> list[ActionRecord]:

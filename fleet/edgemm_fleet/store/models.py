@@ -104,16 +104,6 @@ def page_versions(
     return paging.ascending(tx, query, key=versions.c.version, after=after, limit=limit, read=_version)
 
 
-def version_blob_sizes(tx: Transaction, model: str, version: str) -> dict[str, int]:
-    """Return digest → size in bytes of every blob of a version."""
-    query = (
-        select(blobs.c.digest, blobs.c.size_bytes)
-        .join(version_blobs, version_blobs.c.digest == blobs.c.digest)
-        .where(version_blobs.c.model == model, version_blobs.c.version == version)
-    )
-    return {row.digest: row.size_bytes for row in tx.execute(query)}
-
-
 def _model(row: Any) -> ModelRecord:
     return ModelRecord(
         name=row.name,

@@ -107,13 +107,6 @@ def put_members(tx: Transaction, items: Sequence[Member]) -> None:
     tx.execute(query.on_conflict_do_update(index_elements=["rollout", "device"], set_=changed), rows)
 
 
-def find_member(tx: Transaction, rollout: str, device: str) -> Member | None:
-    """Return one member, or None."""
-    query = select(members).where(members.c.rollout == rollout, members.c.device == device)
-    row = tx.execute(query).one_or_none()
-    return None if row is None else _member(row)
-
-
 def members_of(
     tx: Transaction, rollout: str, *, states: Iterable[MemberState] | None = None, group: int | None = None
 ) -> list[Member]:

@@ -12,11 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from edgemm import durable
 from edgemm.canonical import sha256
 from edgemm.errors import EnvironmentFailure, InputError
+from edgemm.transport.address import split_url
 from edgemm_fleet.clock import check_clock
 from edgemm_fleet.store.database import Store, Transaction
 from edgemm_fleet.trust.certificate import create_certificate, fingerprint
@@ -79,18 +79,11 @@ def check_public_url(url: str) -> str:
     Raises:
         InputError: it is not `https://HOST[:PORT]`, nor `http://` with a loopback host.
     """
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host, port = None, None
-    if host is None or parts.scheme not in {"http", "https"} or parts.path.strip("/") or parts.query:
-        raise InputError(f"public URL {url!r}: expected https://HOST:PORT")
-    if parts.scheme == "http" and host not in {"localhost", "127.0.0.1", "::1"}:
-        raise InputError(f"public URL {url!r}: plain http:// is for loopback only; use https://")
-    if port == 0:
-        raise InputError(f"public URL {url!r}: expected a port from 1 to 65535")
-    return host
+    parts = split_url(url, what="public URL")
+    if parts.path.strip("/"):
+        raise InputError(f"public URL {url!r}: expected https://HOST[:PORT] without a path")
+    assert parts.hostname is not None
+    return parts.hostname
 
 
 def _fill(folder: FleetFolder, config: FleetConfig, *, host: str, now: float) -> None:

@@ -20,6 +20,7 @@ from edgemm_runtime.models.registry import ModelRegistry
 from edgemm_runtime.service.keeper import keeping
 from edgemm_runtime.service.notify import Notifier
 from edgemm_runtime.serving.server import ModelServer
+from edgemm_runtime.shadow.running import RunningShadows
 
 _log = logging.getLogger(__name__)
 _STDERR = 2
@@ -42,10 +43,10 @@ def run_agent(options: AgentOptions) -> None:
     with ExitStack() as stack:
         folder = StateFolder(options.state_dir, reserve_bytes=options.limits.state_reserve_bytes)
         stack.callback(folder.close)
-        registry = ModelRegistry()
+        registry = ModelRegistry(RunningShadows(options.shadow))
         stack.callback(registry.shadows.close)
         server = stack.enter_context(
-            ModelServer(registry, host=options.listen, port=options.port, access=options.access)
+            ModelServer(registry, host=options.listen, port=options.port, limits=options.serving, access=options.access)
         )
         agent = Agent(folder, identify(folder, options), RegistryHost(registry), options.limits, clock=Clock())
         stack.callback(agent.close)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from pathlib import Path
 
 from edgemm.errors import InputError
+from edgemm.transport.address import is_loopback
 from edgemm_runtime.serving.management import LoopbackAddress, ManagementAddress
 
 _HOST_AND_PORT = re.compile(r"(?:\[(?P<six>[^\]/]*)\]|(?P<four>[^:/\[\]]*)):(?P<port>[0-9]{1,5})")
@@ -26,10 +26,6 @@ def read_address(text: str) -> ManagementAddress:
             raise InputError(f"--manage: {expected}, found {text!r}")
         return Path(text)
     host, port = found["six"] or found["four"], int(found["port"])
-    try:
-        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback or port > _LARGEST_PORT:
+    if not is_loopback(host) or port > _LARGEST_PORT:
         raise InputError(f"--manage: {expected}, found {text!r}: models are managed from this machine only")
     return LoopbackAddress(host, port)

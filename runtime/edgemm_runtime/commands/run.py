@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
-import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,9 @@ import numpy as np
 from edgemm.bundle import Bundle, open_bundle
 from edgemm.durations import Duration
 from edgemm.errors import InputError
+from edgemm.sigterm import ended_by_sigterm
 from edgemm_runtime.commands.access_options import access_options, read_access
+from edgemm_runtime.commands.configuration import DeviceConfiguration, read_configuration
 from edgemm_runtime.commands.managing import read_address
 from edgemm_runtime.commands.shadowing import Shadows, candidates, end
 from edgemm_runtime.engines import available, golden
@@ -31,6 +32,7 @@ from edgemm_runtime.service.notify import Notifier
 from edgemm_runtime.serving.access import Access
 from edgemm_runtime.serving.management import ManagementAddress, ManagementServer
 from edgemm_runtime.serving.server import LOOPBACK, ModelServer
+from edgemm_runtime.shadow.running import RunningShadows
 from edgemm_runtime.shadow.shadow_limits import DEFAULT_SHARE
 from edgemm_runtime.tensors.named_arrays import Array
 
@@ -62,6 +64,11 @@ _MAX_CURL_VALUES = 128
     metavar="ADDRESS",
     help="Let programs of this machine load and unload models here: a path for a Unix socket, or 127.0.0.1:PORT.",
 )
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A TOML file with limits and intervals; see docs/configuration.md.",
+)
 @click.option("--quiet", is_flag=True, help="Print and log nothing but errors.")
 @click.option("--fleet", metavar="URL", help="Be a device of this fleet, which says what to serve.")
 @click.option("--token", help="The enrolment token, at the first start.", envvar="EDGEMM_TOKEN", show_envvar=True)
@@ -88,6 +95,7 @@ def run(
     shadow_share: float | None,
     shadow_variant: str | None,
     manage: str | None,
+    config: Path | None,
     quiet: bool,
     fleet: str | None,
     tls_cert: Path | None,
@@ -102,6 +110,7 @@ def run(
     after the requests in flight. How a shadow agrees is at /shadow and /metrics.
     """
     _set_up_logging(quiet=quiet)
+    limits = DeviceConfiguration() if config is None else read_configuration(config)
     access = read_access(tls_cert=tls_cert, tls_key=tls_key, api_key_file=api_key_file, unix_socket=unix_socket)
     wanted = Shadows(shadows, shadow_share, shadow_variant)
     if fleet is not None:
@@ -109,14 +118,24 @@ def run(
             raise click.UsageError("with --fleet, the fleet says which bundles and variants to serve: leave them out")
         if manage is not None:
             raise click.UsageError("with --fleet, the fleet says what is loaded: leave --manage out")
-        _be_a_device(fleet, port=port, listen=listen, access=access, **device)
+        _be_a_device(fleet, port=port, listen=listen, access=access, limits=limits, **device)
         return
     if alone := [name for name, value in device.items() if value and name != "token"]:
         raise click.UsageError(f"--{alone[0].removesuffix('s').replace('_', '-')} needs --fleet")
     if not bundles:
         raise click.UsageError("expected a BUNDLE to serve, or --fleet URL")
     at = None if manage is None else read_address(manage)
-    _serve(bundles, host=listen, port=port, variant=variant, shadows=wanted, quiet=quiet, access=access, manage=at)
+    _serve(
+        bundles,
+        host=listen,
+        port=port,
+        variant=variant,
+        shadows=wanted,
+        quiet=quiet,
+        access=access,
+        manage=at,
+        limits=limits,
+    )
 
 
 def _serve(
@@ -129,17 +148,18 @@ def _serve(
     quiet: bool,
     access: Access,
     manage: ManagementAddress | None,
+    limits: DeviceConfiguration,
 ) -> None:
-    stop, registry, policy = threading.Event(), ModelRegistry(), parse_policy(variant)
+    registry, policy = ModelRegistry(RunningShadows(limits.shadow)), parse_policy(variant)
     with ExitStack() as stack:
-        stack.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, lambda *_: stop.set()))
+        wait_for_end = stack.enter_context(ended_by_sigterm())
         opened = _open_all(paths, stack)
         lie = {bundle.manifest.name: path for bundle, path in zip(opened, paths, strict=True)}
         chosen = [choose(b.manifest, policy=policy, engines=available()).require() for b in opened]
         beside = candidates(shadows, opened)
         for bundle in opened:
             registry.expect(bundle.manifest.name)
-        server = stack.enter_context(ModelServer(registry, host=host, port=port, access=access))
+        server = stack.enter_context(ModelServer(registry, host=host, port=port, limits=limits.serving, access=access))
         for bundle, wanted in zip(opened, chosen, strict=True):
             registry.activate(bundle.manifest.name, bundle, wanted)
             if not quiet:
@@ -160,7 +180,7 @@ def _serve(
             _Files(opened, lie, stack).bundle_of,
             server_turns=lambda: server.healthy,
         ):
-            stop.wait()
+            wait_for_end()
 
 
 class _Files:
@@ -235,6 +255,7 @@ def _be_a_device(
     port: int,
     listen: str,
     access: Access,
+    limits: DeviceConfiguration,
     token: str | None,
     name: str | None,
     labels: tuple[str, ...],
@@ -243,7 +264,7 @@ def _be_a_device(
     sd_write_mib: int | None,
 ) -> None:
     from edgemm_runtime.agent.main import run_agent
-    from edgemm_runtime.agent.state.agent_options import MIB, AgentLimits, AgentOptions
+    from edgemm_runtime.agent.state.agent_options import MIB, AgentOptions
 
     chosen: dict[str, Any] = {
         "telemetry_interval_s": telemetry_interval,
@@ -259,7 +280,9 @@ def _be_a_device(
             listen=listen,
             port=port,
             access=access,
-            limits=AgentLimits(**{name: value for name, value in chosen.items() if value is not None}),
+            limits=replace(limits.agent, **{name: value for name, value in chosen.items() if value is not None}),
+            serving=limits.serving,
+            shadow=limits.shadow,
         )
     )
 

@@ -28,10 +28,6 @@ def test_numeric_version_is_tensorflow_servings():
     assert Version("2.13.7").numeric == 2_013_007
 
 
-def test_next_minor_drops_what_is_below():
-    assert str(Version("1.2.3").next_minor()) == "1.3.0"
-
-
 @pytest.mark.parametrize(("text", "expected"), [("2.14.0rc1", (2, 14, 0)), ("1", (1,)), ("unknown", ())])
 def test_release_tuple_of_a_library(text, expected):
     assert release_tuple(text) == expected

@@ -11,6 +11,7 @@ from securesystemslib.signer import CryptoSigner
 
 from edgemm.cli import run
 from edgemm.errors import EnvironmentFailure
+from edgemm_fleet.broker.broker_settings import BrokerSettings
 from edgemm_fleet.clock import check_clock
 from edgemm_fleet.commands import serve
 from edgemm_fleet.records.rollout_plan import Group
@@ -38,7 +39,7 @@ def test_a_clock_that_may_be_right_is_believed() -> None:
 def test_a_manager_does_not_start(tmp_path: Path, wrong: datetime) -> None:
     store = Store.open(tmp_path / "fleet.db")
     manager = FleetServices(
-        ManagerSettings(FLEET, port=0),
+        ManagerSettings(FLEET, BrokerSettings(port=0)),
         store=store,
         director_key=CryptoSigner.generate_ed25519(),
         clock=wrong.timestamp,
@@ -66,7 +67,7 @@ def test_init_and_serve_say_so_in_one_line_and_leave_everything_as_it_was(
 
 
 def test_a_clock_that_leaps_ends_no_deadline(tmp_path: Path, wrong: datetime, caplog: pytest.LogCaptureFixture) -> None:
-    with ManagedFleet(tmp_path, ManagerSettings(FLEET, port=0, tick_s=0.01)) as fleet:
+    with ManagedFleet(tmp_path, ManagerSettings(FLEET, BrokerSettings(port=0), tick_s=0.01)) as fleet:
         fleet.add("cam-1")
         fleet.devices["cam-1"].device.silent = True
         rollout = fleet.start("1.0.0", Group(percent=100))

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from edgemm.errors import EdgemmError, EnvironmentFailure
-from edgemm.messages import Action, ActionResult
+from edgemm.messages import Action, ActionKind, ActionResult
 from edgemm_runtime.agent.state.documents import ActionsFile
 from edgemm_runtime.agent.state.state_folder import StateFolder
 
@@ -87,7 +87,7 @@ class Actions:
 
     def _run(self) -> None:
         while (action := self._waiting.get()) is not None:
-            if action.kind == "restart":
+            if action.kind == ActionKind.RESTART:
                 self._restart_once(action)
             else:
                 self._note(self._do(action))

@@ -9,7 +9,7 @@ import msgspec
 
 from edgemm import __version__
 from edgemm.errors import NotFoundError
-from edgemm.messages import Action
+from edgemm.messages import Action, ActionKind
 from edgemm_runtime.agent.actions.actions import Handler
 from edgemm_runtime.agent.reporting import gauges
 from edgemm_runtime.agent.state.documents import Installed, ModelFile
@@ -34,7 +34,11 @@ class Diagnosis:
 
     def handlers(self) -> Mapping[str, Handler]:
         """Return what does which kind of action."""
-        return {"selftest": self.selftest, "prune": self.prune, "diagnose": self.diagnose}
+        return {
+            ActionKind.SELFTEST: self.selftest,
+            ActionKind.PRUNE: self.prune,
+            ActionKind.DIAGNOSE: self.diagnose,
+        }
 
     def selftest(self, action: Action) -> str:
         """Run the golden samples of what is active in a child process: of one model, or of all.

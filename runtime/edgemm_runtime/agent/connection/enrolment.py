@@ -16,6 +16,7 @@ import msgspec
 from edgemm import __version__
 from edgemm.canonical import sha256
 from edgemm.errors import InputError, TrustError, UnreachableError
+from edgemm.transport.address import check_url
 from edgemm.trust.enrolment import (
     ENROL_PATH,
     EnrolmentRequest,
@@ -25,7 +26,7 @@ from edgemm.trust.enrolment import (
     parse_token,
 )
 from edgemm.trust.signing import PayloadType, create_key, key_document, load_key, seal
-from edgemm_runtime.agent.connection.fleet_connection import FleetConnection, check_url
+from edgemm_runtime.agent.connection.fleet_connection import FleetConnection
 from edgemm_runtime.agent.state.agent_options import AgentOptions
 from edgemm_runtime.agent.state.documents import IdentityFile
 from edgemm_runtime.agent.state.state_folder import StateFolder

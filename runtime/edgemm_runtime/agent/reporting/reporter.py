@@ -27,14 +27,15 @@ from edgemm.messages import (
     Stream,
     StreamAck,
     SystemGauges,
-    Telemetry,
     encode_telemetry,
 )
 from edgemm.reasons import Reason
 from edgemm.topics import Channel
+from edgemm.transport.backoff import Backoff
 from edgemm.trust import signing
 from edgemm.trust.signing import PayloadType
 from edgemm_runtime.agent.reporting import reported, telemetry
+from edgemm_runtime.agent.reporting.sending import telemetry_payload
 from edgemm_runtime.agent.reporting.shortening import shortened
 from edgemm_runtime.agent.spool.acknowledgement import credible
 from edgemm_runtime.agent.spool.spool import Spool, Spooled
@@ -44,11 +45,8 @@ from edgemm_runtime.agent.state.documents import ModelFile, Transition
 from edgemm_runtime.agent.state.speaker import Speaker
 from edgemm_runtime.agent.state.time_keeper import Clock
 from edgemm_runtime.agent.state.trusted_time import TrustedTime
-from edgemm_runtime.backoff import Backoff
 
 _log = logging.getLogger(__name__)
-AGENT = "agent"
-"""Under which name the agent's own events are numbered; no model can have it, for theirs begin with `models/`."""
 
 
 class Publisher(Protocol):
@@ -235,23 +233,19 @@ class Reporter:
         Raises:
             MessageError: it cannot be read, it is too large, or it is another one than its row says.
         """
-        message = _read(waiting)
-        boot = message.boot if isinstance(message, Event) else message.boot.hex()
-        if (boot, message.sequence) != (waiting.boot, waiting.sequence):
+        if waiting.stream is Stream.TELEMETRY:
+            return telemetry_payload(waiting)
+        event = _read_event(waiting)
+        if (event.boot, event.sequence) != (waiting.boot, waiting.sequence):
             raise MessageError(
                 f"spooled message {waiting.id}: expected {waiting.boot} {waiting.sequence} in it, "
-                f"found {boot} {message.sequence}"
+                f"found {event.boot} {event.sequence}"
             )
-        message = replace(message, floor=waiting.floor)
-        if isinstance(message, Event):
-            return signing.seal(message, PayloadType.EVENT, self._signer)
-        return encode_telemetry(message)
+        return signing.seal(replace(event, floor=waiting.floor), PayloadType.EVENT, self._signer)
 
 
-def _read(waiting: Spooled) -> Event | Telemetry:
+def _read_event(waiting: Spooled) -> Event:
     try:
-        if waiting.stream is Stream.EVENT:
-            return msgspec.json.decode(waiting.body, type=Event)
-        return msgspec.msgpack.decode(waiting.body, type=Telemetry)
+        return msgspec.json.decode(waiting.body, type=Event)
     except (ValueError, RecursionError) as err:  # of msgspec, and of Unicode
         raise MessageError(f"spooled message {waiting.id} of {waiting.stream.value}: {err}") from err

@@ -8,9 +8,16 @@ import msgspec
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
-from edgemm.errors import MessageError
-from edgemm.messages import LabelCounters, ModelCounters, SpoolGauges, SystemGauges, Telemetry, encode_telemetry
+from edgemm.messages import (
+    MAX_TELEMETRY_BYTES,
+    LabelCounters,
+    ModelCounters,
+    SpoolGauges,
+    SystemGauges,
+    Telemetry,
+)
 from edgemm_runtime.agent.reporting import shadow_counters
+from edgemm_runtime.agent.reporting.packing import packed_bytes
 from edgemm_runtime.identity import ServedKey
 from edgemm_runtime.models.counters import CounterSnapshot
 from edgemm_runtime.models.feedback import Agreed
@@ -54,34 +61,28 @@ def window(
     """
     ranked = sorted(served.models, key=lambda s: (_key(s) not in active, -s.requests, _key(s)))
     kept = [snapshot for snapshot in ranked if snapshot.requests or _key(snapshot) in active]
-    whole = Telemetry(
+    frame = Telemetry(
         boot=bytes.fromhex(moment.boot),
         sequence=moment.sequence,
         floor=moment.floor,
         time_s=max(0, int(moment.time_s)),
         uptime_s=max(0, int(moment.uptime_s)),
-        models=tuple(_counters(snapshot, served) for snapshot in kept[:_MAX_MODELS]),
         system=system,
         spool=spool,
         shed=max(0, len(kept) - _MAX_MODELS),
         unmatched_labels=served.unmatched_labels or UNSET,
     )
-    for models in shadow_counters.shed(whole.models):
-        if _fits(whole):
-            return whole
-        whole = replace(whole, models=models)
-    while whole.models and not _fits(whole):
-        whole = replace(whole, models=whole.models[:-1], shed=whole.shed + 1)
-    return whole
+    told = tuple(_counters(snapshot, served) for snapshot in kept[:_MAX_MODELS])
 
+    def with_shed(number: int) -> Telemetry:
+        return replace(frame, shed=frame.shed + number)
 
-def _fits(message: Telemetry) -> bool:
-    # The floor is set anew when a window is sent and may then take up to eight bytes more than now.
-    try:
-        encode_telemetry(replace(message, floor=2**53 - 1))
-    except MessageError:
-        return False
-    return True
+    def room_bytes(number: int) -> int:
+        # The floor is set anew when a window is sent and may then take up to eight bytes more than now.
+        return MAX_TELEMETRY_BYTES - packed_bytes(replace(with_shed(number), floor=2**53 - 1))
+
+    models = shadow_counters.fitted(told, room_bytes=room_bytes)
+    return replace(with_shed(len(told) - len(models)), models=models)
 
 
 def _key(snapshot: CounterSnapshot) -> tuple[str, str, str]:

@@ -36,7 +36,10 @@ _RETRY_S = 60.0
 
 @dataclass(frozen=True)
 class Spooled:
-    """One message that waits; `floor` is the lowest sequence of its boot and stream that is still held."""
+    """One message that waits; `floor` is the lowest sequence of its boot and stream that is still held.
+
+    `stored`: it was read back from storage, which may have changed it.
+    """
 
     id: int
     boot: str
@@ -45,6 +48,7 @@ class Spooled:
     sequence: int
     floor: int
     body: bytes
+    stored: bool = False
 
 
 @dataclass(frozen=True)
@@ -165,7 +169,10 @@ class Spool:
                 key = row.boot, row.stream
                 if key not in floors:
                     floors[key] = self._floor(key)
-                found.append(Spooled(row.id, row.boot, row.boot_count, row.stream, row.sequence, floors[key], row.body))
+                stored = not self._holds(row)
+                found.append(
+                    Spooled(row.id, row.boot, row.boot_count, row.stream, row.sequence, floors[key], row.body, stored)
+                )
             return found
 
     def acknowledge(self, acks: Iterable[StreamAck]) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from edgemm_runtime.backoff import Backoff
+from edgemm.transport.backoff import Backoff
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from edgemm_runtime.http.limits import ServingLimits
 from edgemm_runtime.serving.access import Access
+from edgemm_runtime.shadow.shadow_limits import ShadowLimits
 
 MIB = 1024 * 1024
 
@@ -112,3 +114,9 @@ class AgentOptions:
 
     limits: AgentLimits = AgentLimits()
     """Limits and intervals."""
+
+    serving: ServingLimits = field(default_factory=ServingLimits)
+    """Limits of the HTTP server."""
+
+    shadow: ShadowLimits = field(default_factory=ShadowLimits)
+    """Limits of each shadow."""

@@ -77,10 +77,6 @@ class StateFolder:
         """Return where a document or folder lies."""
         return self.folder / name
 
-    def model_path(self, name: str) -> Path:
-        """Return where a model's record lies."""
-        return self.folder / "models" / f"{name}.json"
-
     def read_bytes(self, name: str) -> bytes | None:
         """Return a document as it is, None where there is none."""
         try:

@@ -35,6 +35,7 @@ from edgemm.errors import (
 )
 from edgemm.messages import DesiredModel, VariantPolicy
 from edgemm.reasons import Reason
+from edgemm.transport.backoff import Backoff
 from edgemm_runtime.agent.state.agent_options import AgentLimits
 from edgemm_runtime.agent.state.documents import Installed, ModelFile
 from edgemm_runtime.agent.state.shelf import Shelf
@@ -45,7 +46,6 @@ from edgemm_runtime.agent.update.events import Event, Trouble
 from edgemm_runtime.agent.update.host import ModelHost
 from edgemm_runtime.agent.update.load_failures import may_pass
 from edgemm_runtime.agent.update.machine import Step
-from edgemm_runtime.backoff import Backoff
 from edgemm_runtime.engines.choice import AUTO, Choice, Policy, Resources, SkipReason, choose
 
 _log = logging.getLogger(__name__)

@@ -18,8 +18,9 @@ from edgemm_fleet.api.context import ApiLimits, FleetState
 from edgemm_fleet.api.messages import PersonRequest
 from edgemm_fleet.api.table import routes
 from edgemm_fleet.broker import EmbeddedCredentials
-from edgemm_fleet.broker.credentials import BrokerAddress
+from edgemm_fleet.broker.broker_settings import BrokerSettings
 from edgemm_fleet.client.profile import Profile
+from edgemm_fleet.director.action_requests import ActionRequests
 from edgemm_fleet.director.director import Director
 from edgemm_fleet.records.records import Role
 from edgemm_fleet.rollout.operations import RolloutOperations
@@ -107,10 +108,11 @@ def serving(
         store=store,
         repository=VersionRepository(folder),
         blobs=BlobFolder(folder.blobs),
-        credentials=EmbeddedCredentials(BrokerAddress("127.0.0.1", 1883), lambda: None),
+        credentials=EmbeddedCredentials(BrokerSettings(), lambda: None),
         secret=read_secret(folder.credentials_key),
         rollouts=RolloutOperations(store, Runner(director), wake=lambda: None),
         shadows=ShadowOperations(store, director, wake=lambda: None),
+        actions=ActionRequests(store, director, wake=lambda: None),
         limits=limits or ApiLimits(),
         clock=clock,
     )

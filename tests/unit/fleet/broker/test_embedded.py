@@ -6,6 +6,7 @@ import pytest
 
 from edgemm.errors import EnvironmentFailure
 from edgemm.topics import Channel, topic
+from edgemm_fleet.broker.broker_settings import BrokerSettings
 from edgemm_fleet.broker.embedded import EmbeddedBroker
 from edgemm_fleet.broker.topic_rights import MANAGER, BrokerRules
 from simulators.mqtt import MqttProbe
@@ -17,7 +18,7 @@ PASSWORDS = {MANAGER: "secret", "cam-1": "one", "cam-2": "two"}
 @pytest.fixture
 def broker() -> Iterator[EmbeddedBroker]:
     rules = BrokerRules("lab", lambda username, password: PASSWORDS.get(username) == password)
-    broker = EmbeddedBroker(rules, host="127.0.0.1", port=0)
+    broker = EmbeddedBroker(rules, BrokerSettings(port=0))
     broker.start()
     yield broker
     broker.stop()
@@ -139,7 +140,7 @@ def test_a_payload_larger_than_any_message_ends_its_connection_and_reaches_nobod
 
 
 def test_a_port_that_is_taken_is_one_clear_line(broker: EmbeddedBroker) -> None:
-    second = EmbeddedBroker(BrokerRules("lab", lambda *_: True), host="127.0.0.1", port=broker.port)
+    second = EmbeddedBroker(BrokerRules("lab", lambda *_: True), BrokerSettings(port=broker.port))
     with pytest.raises(
         EnvironmentFailure, match=rf"cannot listen on 127\.0\.0\.1:{broker.port}: .*; choose another port"
     ):
@@ -148,12 +149,12 @@ def test_a_port_that_is_taken_is_one_clear_line(broker: EmbeddedBroker) -> None:
 
 def test_the_port_is_free_again_after_a_stop() -> None:
     rules = BrokerRules("lab", lambda *_: True)
-    first = EmbeddedBroker(rules, host="127.0.0.1", port=0)
+    first = EmbeddedBroker(rules, BrokerSettings(port=0))
     first.start()
     with MqttProbe(first.port, client_id="cam-1", username="cam-1", password="x") as probe:
         first.stop()
         probe.wait_until_disconnected()
-    second = EmbeddedBroker(rules, host="127.0.0.1", port=first.port)
+    second = EmbeddedBroker(rules, BrokerSettings(port=first.port))
     second.start()
     second.stop()
 

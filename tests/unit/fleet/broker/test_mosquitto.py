@@ -3,6 +3,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,12 +11,12 @@ from edgemm.errors import EnvironmentFailure
 from edgemm.messages import MAX_CONTROL_BYTES
 from edgemm.states import RolloutState
 from edgemm.topics import Channel, topic
-from edgemm_fleet.broker.credentials import BrokerAddress
+from edgemm_fleet.broker.broker_settings import BrokerSettings, MosquittoFolder, Provider
 from edgemm_fleet.broker.mosquitto import MosquittoCredentials, MosquittoFiles
 from edgemm_fleet.broker.passwords import hash_password
 from edgemm_fleet.broker.topic_rights import MANAGER
 from edgemm_fleet.records.rollout_plan import Group
-from edgemm_fleet.server.services import ManagerSettings, MosquittoFolder, Provider
+from edgemm_fleet.server.services import ManagerSettings
 from simulators.managed import ManagedFleet
 from simulators.mosquitto import MosquittoProcess, free_port
 from simulators.mqtt import MqttProbe
@@ -24,10 +25,12 @@ from simulators.waiting import eventually
 PASSWORDS = {"cam-1": "one", "cam-2": "two"}
 
 
-def files(folder: Path, port: int, **settings: object) -> MosquittoFiles:
-    return MosquittoFiles(
-        folder=folder, fleet="lab", manager_password="secret", listener=f"{port} 127.0.0.1", **settings
-    )
+def settings_of(place: MosquittoFolder, port: int) -> BrokerSettings:
+    return BrokerSettings(Provider.MOSQUITTO, port=port, login=(MANAGER, "secret"), mosquitto=place)
+
+
+def files(folder: Path, port: int, **settings: Any) -> MosquittoFiles:
+    return MosquittoFiles(settings_of(MosquittoFolder(folder, **settings), port), "lab")
 
 
 @pytest.fixture
@@ -91,20 +94,8 @@ def test_mosquittos_acl_keeps_devices_apart(port: int) -> None:
 def test_a_rollout_over_mosquitto_reaches_devices_that_enrol_while_it_runs(tmp_path: Path, mosquitto: Path) -> None:
     port, folder = free_port(), tmp_path / "broker"
     folder.mkdir()
-    settings = ManagerSettings(
-        "lab",
-        provider=Provider.MOSQUITTO,
-        port=port,
-        mosquitto=MosquittoFolder(folder, listener=f"{port} 127.0.0.1", pid_file=folder / "pid"),
-    )
-    first = MosquittoFiles(
-        folder=folder,
-        fleet="lab",
-        manager_password=settings.password,
-        listener=f"{port} 127.0.0.1",
-        pid_file=folder / "pid",
-    )
-    first.write([])
+    settings = ManagerSettings("lab", settings_of(MosquittoFolder(folder, pid_file=folder / "pid"), port))
+    MosquittoFiles(settings.broker, "lab").write([])
     with MosquittoProcess(mosquitto, folder, port=port), ManagedFleet(tmp_path, settings) as fleet:
         fleet.add("cam-1", "cam-2", "cam-3")
         rollout = fleet.start("1.0.0", Group(count=1), Group(percent=100))
@@ -120,8 +111,8 @@ def test_a_rollout_over_mosquitto_reaches_devices_that_enrol_while_it_runs(tmp_p
 def test_devices_and_manager_come_back_when_mosquitto_does(tmp_path: Path, mosquitto: Path) -> None:
     port, folder = free_port(), tmp_path / "broker"
     folder.mkdir()
-    place = MosquittoFolder(folder, listener=f"{port} 127.0.0.1", pid_file=folder / "pid")
-    settings = ManagerSettings("lab", provider=Provider.MOSQUITTO, port=port, mosquitto=place, connect_timeout_s=0.1)
+    place = MosquittoFolder(folder, pid_file=folder / "pid")
+    settings = ManagerSettings("lab", settings_of(place, port), connect_timeout_s=0.1)
     files(folder, port, pid_file=folder / "pid").write([])
     with ManagedFleet(tmp_path, settings) as fleet:
         assert not fleet.manager.connected, "a broker that is down does not keep the manager from starting"
@@ -135,17 +126,13 @@ def test_devices_and_manager_come_back_when_mosquitto_does(tmp_path: Path, mosqu
 
 def test_a_reload_command_that_fails_is_one_clear_line(tmp_path: Path) -> None:
     command = (sys.executable, "-c", "raise SystemExit(3)")
-    provider = MosquittoCredentials(
-        BrokerAddress("127.0.0.1", 1883), files(tmp_path, 1883, reload_command=command), list
-    )
+    provider = MosquittoCredentials(files(tmp_path, 1883, reload_command=command), list)
     with pytest.raises(EnvironmentFailure, match="Mosquitto could not be asked to reload: .* exit status 3"):
         provider.refresh()
 
 
 def test_a_mosquitto_that_does_not_run_needs_no_reload(tmp_path: Path) -> None:
-    provider = MosquittoCredentials(
-        BrokerAddress("127.0.0.1", 1883), files(tmp_path, 1883, pid_file=tmp_path / "pid"), lambda: [("cam-1", "$7$x")]
-    )
+    provider = MosquittoCredentials(files(tmp_path, 1883, pid_file=tmp_path / "pid"), lambda: [("cam-1", "$7$x")])
     provider.refresh()
     (tmp_path / "pid").write_text("4194999")  # beyond the largest process id of Linux
     provider.refresh()

@@ -12,7 +12,8 @@ from securesystemslib.signer import CryptoSigner
 
 from edgemm.errors import EnvironmentFailure
 from edgemm.trust.enrolment import BrokerAccess
-from edgemm_fleet.broker.embedded import EmbeddedBroker, TlsFiles
+from edgemm_fleet.broker.broker_settings import BrokerSettings, TlsFiles
+from edgemm_fleet.broker.embedded import EmbeddedBroker
 from edgemm_fleet.broker.topic_rights import BrokerRules
 from edgemm_fleet.server.services import ManagerSettings
 from edgemm_fleet.trust.certificate import create_certificate
@@ -39,7 +40,7 @@ def shake_hands(port: int, context: ssl.SSLContext) -> None:
 
 
 def test_manager_and_devices_trust_exactly_the_servers_certificate(tmp_path: Path, tls: TlsFiles) -> None:
-    with ManagedFleet(tmp_path, ManagerSettings(FLEET, port=0, tls=tls)) as fleet:
+    with ManagedFleet(tmp_path, ManagerSettings(FLEET, BrokerSettings(port=0, files=tls))) as fleet:
         assert fleet.manager.connected
         access = fleet.manager.credentials.access("cam-1", "pw")
         assert access.tls
@@ -64,7 +65,7 @@ def device_link(access: BrokerAccess, said: list[str]) -> MqttConnection:
 
 def test_the_pinned_certificate_holds_whatever_its_name_and_dates_say(tmp_path: Path, out_of_date: TlsFiles) -> None:
     said: list[str] = []
-    with ManagedFleet(tmp_path, ManagerSettings(FLEET, port=0, tls=out_of_date)) as fleet:
+    with ManagedFleet(tmp_path, ManagerSettings(FLEET, BrokerSettings(port=0, files=out_of_date))) as fleet:
         assert fleet.manager.connected, "nor does the manager lose its own broker"
         with fleet.store.write() as tx:
             enrol(tx, "cam-1", CryptoSigner.generate_ed25519(), labels={}, password=PASSWORD)
@@ -82,7 +83,7 @@ def test_another_certificate_of_the_same_name_is_not_taken_for_it(
     other = TlsFiles(tmp_path / "other.crt", tmp_path / "other.key")
     create_certificate(other.certificate, other.private_key, names=["fleet.example"], now=datetime.now(UTC))
     said: list[str] = []
-    with ManagedFleet(tmp_path, ManagerSettings(FLEET, port=0, tls=tls)) as fleet:
+    with ManagedFleet(tmp_path, ManagerSettings(FLEET, BrokerSettings(port=0, files=tls))) as fleet:
         access = fleet.manager.credentials.access("cam-1", PASSWORD)
         link = device_link(replace(access, ca=other.certificate.read_text()), said)
         link.start()
@@ -94,7 +95,7 @@ def test_another_certificate_of_the_same_name_is_not_taken_for_it(
 
 def test_a_key_that_is_missing_is_one_clear_line(tls: TlsFiles) -> None:
     tls.private_key.unlink()
-    broker = EmbeddedBroker(BrokerRules(FLEET, lambda *_: True), host="127.0.0.1", port=0, tls=tls)
+    broker = EmbeddedBroker(BrokerRules(FLEET, lambda *_: True), BrokerSettings(port=0, files=tls))
     with pytest.raises(EnvironmentFailure, match=r"the embedded broker cannot listen on .*server\.key"):
         broker.start()
     broker.stop()

@@ -36,6 +36,9 @@ def test_what_can_never_work_is_exit_status_2_and_one_clear_line(arguments, said
     assert said in capsys.readouterr().err
 
 
+STATIC = ("--broker", "mqtts://u:p@h", "--device-login", "a:b")
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -45,6 +48,12 @@ def test_what_can_never_work_is_exit_status_2_and_one_clear_line(arguments, said
         (["--broker", "tcp://x"], "--broker 'tcp://x': expected embedded, or mqtt(s)://"),
         (["--broker", "mqtt://localhost"], "expected a login, mqtt://USER:PASSWORD@localhost, or --mosquitto FOLDER"),
         (["--broker", "mqtt://u:p@broker.example"], "plain mqtt:// is for loopback only; use mqtts://"),
+        (
+            [*STATIC, "--broker-ca", __file__],
+            "expected a certificate in PEM",
+        ),
+        (["--broker-ca", __file__], "--broker-ca are for another broker: name it with --broker"),
+        (["--mosquitto-reload", "true"], "go with --mosquitto FOLDER"),
         (["--device-login", "a:b"], "are for another broker: name it with --broker"),
         (["--broker", "mqtts://u:p@h", "--device-login", "ab"], "--device-login: expected USER:PASSWORD"),
         (["--broker", "mqtts://u:p@h"], "--broker mqtts://h: expected either --device-login USER:PASSWORD, a login"),

@@ -1,12 +1,15 @@
 """Which broker `serve` means by its options, and whom devices are sent to."""
 
+from datetime import UTC, datetime
+
 import pytest
 
 from edgemm.cli import run
-from edgemm_fleet.commands.serve import _broker
-from edgemm_fleet.server.process import BrokerSettings, FleetProcess, ServeSettings
+from edgemm_fleet.broker.broker_settings import BrokerSettings, Provider
+from edgemm_fleet.commands.serve import _broker, _mosquitto
+from edgemm_fleet.server.process import FleetProcess, ServeSettings
 from edgemm_fleet.server.retention import Retention
-from edgemm_fleet.server.services import Provider
+from edgemm_fleet.trust.certificate import create_certificate
 from edgemm_fleet.trust.fleet_folder import FleetFolder
 
 
@@ -14,43 +17,57 @@ def settings_of(tmp_path, broker, *, url="https://fleet.example:8443", host=None
     if not (tmp_path / "f").exists():
         assert run(["fleet", "init", str(tmp_path / "f"), "--public-url", url]) == 0
     server = FleetProcess(FleetFolder(tmp_path / "f"), ServeSettings(host=host, broker=broker))
-    return server._manager_settings()
+    return server._manager_settings().broker
 
 
 def parse(text, **options):
-    return _broker(text, **{"device_login": None, "mosquitto": None, "mosquitto_pid": None, **options})
+    return _broker(text, **{"device_login": None, "mosquitto": None, "ca": None, **options})
 
 
 def test_the_embedded_broker_speaks_tls_to_everybody_under_the_public_name(tmp_path):
     found = settings_of(tmp_path, parse("embedded"))
-    assert (found.provider, found.host, found.port) == (Provider.EMBEDDED, "0.0.0.0", 8883)
+    assert (found.provider, found.host, found.number) == (Provider.EMBEDDED, "0.0.0.0", 8883)
     assert found.device_host == "fleet.example"
-    assert found.tls.certificate == tmp_path / "f" / "tls" / "certificate.pem"
+    assert found.files.certificate == tmp_path / "f" / "tls" / "certificate.pem"
 
 
 def test_on_plain_loopback_the_embedded_broker_stays_there(tmp_path):
     found = settings_of(tmp_path, parse("embedded"), url="http://127.0.0.1:8080")
-    assert (found.host, found.port, found.tls) == ("127.0.0.1", 1883, None)
+    assert (found.host, found.number, found.files) == ("127.0.0.1", 1883, None)
 
 
 def test_another_broker_with_one_login_for_all(tmp_path):
     found = settings_of(tmp_path, parse("mqtts://man%40x:p%3Aw@broker.example", device_login="dev:pw"))
-    assert (found.provider, found.host, found.port, found.broker_tls) == (
+    assert (found.provider, found.host, found.number, found.tls) == (
         Provider.STATIC,
         "broker.example",
         8883,
         True,
     )
-    assert (found.username, found.password) == ("man@x", "p:w")
+    assert found.login == ("man@x", "p:w")
     assert found.device_login == ("dev", "pw")
 
 
 def test_a_mosquitto_with_a_login_for_each_device(tmp_path):
     pid = tmp_path / "pid"
-    found = settings_of(tmp_path, parse("mqtt://127.0.0.1:1885", mosquitto=tmp_path, mosquitto_pid=pid))
+    found = settings_of(tmp_path, parse("mqtt://127.0.0.1:1885", mosquitto=_mosquitto(tmp_path, pid, None)))
     assert found.provider is Provider.MOSQUITTO
-    assert (found.mosquitto.folder, found.mosquitto.listener) == (tmp_path, "1885 127.0.0.1")
+    assert (found.mosquitto.folder, found.host, found.number) == (tmp_path, "127.0.0.1", 1885)
     assert found.mosquitto.pid_file == pid
+
+
+def test_a_mosquitto_is_told_by_a_command_where_that_is_given(tmp_path):
+    place = _mosquitto(tmp_path, None, "podman exec 'my broker' kill -HUP 1")
+    found = settings_of(tmp_path, parse("mqtt://127.0.0.1:1885", mosquitto=place))
+    assert found.mosquitto.reload_command == ("podman", "exec", "my broker", "kill", "-HUP", "1")
+
+
+def test_the_certificate_of_another_broker_goes_to_manager_and_devices(tmp_path):
+    certificate = tmp_path / "broker.pem"
+    create_certificate(certificate, tmp_path / "broker.key", names=["broker.example"], now=datetime.now(UTC))
+    broker = parse("mqtts://m:p@broker.example", device_login="dev:pw", ca=certificate)
+    found = settings_of(tmp_path, broker)
+    assert found.manager_access().ca == found.device_access("dev", "pw").ca == certificate.read_text()
 
 
 def test_retention_holds_with_every_broker(tmp_path):

@@ -6,13 +6,14 @@ from pathlib import Path
 import msgspec
 import pytest
 from securesystemslib.signer import CryptoSigner
+from sqlalchemy import select
 
 from edgemm import topics
 from edgemm.messages import MAX_TELEMETRY_BYTES, Ack, Action, encode_control
 from edgemm.topics import Channel
 from edgemm_fleet.ingest.reading import Incoming
 from edgemm_fleet.records.rollout_plan import Group
-from edgemm_fleet.store import actions, desired, devices, reported, streams
+from edgemm_fleet.store import actions, desired, devices, reported, schema, streams
 from simulators.broker import FLEET, LocalFleet
 from simulators.device import Outgoing, SimulatedDevice
 
@@ -50,6 +51,15 @@ def test_what_comes_twice_is_stored_once_and_acknowledged_again(fleet: LocalFlee
     window = fleet.devices["cam-1"].measure()
     for _ in range(3):
         assert acked(process(fleet, window, window), "cam-1") == [1]
+    assert stored_windows(fleet, "cam-1") == [1]
+
+
+def test_a_window_is_kept_as_it_came_with_what_a_later_device_adds(fleet: LocalFleet) -> None:
+    sent = fleet.devices["cam-1"].measure()
+    later = msgspec.msgpack.encode(msgspec.msgpack.decode(sent.payload) | {"z": "later"})
+    assert acked(process(fleet, Incoming(sent.topic, later)), "cam-1") == [1]
+    with fleet.store.read() as tx:
+        assert tx.execute(select(schema.telemetry.c.window)).scalar_one() == later
     assert stored_windows(fleet, "cam-1") == [1]
 
 

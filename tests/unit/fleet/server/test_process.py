@@ -14,6 +14,7 @@ from securesystemslib.signer import CryptoSigner
 from edgemm.trust.enrolment import EnrolmentRequest, EnrolmentResponse, parse_token
 from edgemm.trust.signing import PayloadType, key_document, load_key, seal
 from simulators.device import MqttDevice, Outcome, SimulatedDevice
+from simulators.waiting import eventually
 from tests.unit.core.bundles import small_bundle
 from tests.unit.fleet.commands.fleets import Person, Served, init
 
@@ -120,6 +121,39 @@ def test_each_command_has_a_json_form_of_one_document(logged_in, tmp_path):
     for command in (["devices"], ["devices", "list"], ["models"], ["models", "list"], ["people", "list"]):
         assert isinstance(admin.json(*command), list)
     assert admin.json("audit")[0]["action"] == "rollout.cancel"
+
+
+def test_a_device_is_asked_to_act_and_its_answer_waited_for(logged_in, join):
+    admin, device = logged_in.admin, join("gate", action_faults={"selftest": "output probs: expected 0.25"})
+    done = admin.json("devices", "act", device.id, "prune", "--wait")
+    assert (done["action"]["kind"], done["ok"]) == ("prune", True)
+    failed = admin.attempt("devices", "act", device.id, "selftest", "--model", "digits", "--wait")
+    assert failed.returncode == 1
+    assert failed.stdout == f"{device.id}: selftest digits: failed: output probs: expected 0.25\n"
+    device.silent = True
+    assert admin.run("devices", "act", device.id, "restart") == f"{device.id}: restart: not done yet\n"
+    late = admin.run("devices", "act", device.id, "diagnose", "--wait", "--timeout", "1s", status=1)
+    assert "no result of diagnose within 1 s; it is done when the device is there" in late
+    listed = admin.json("devices", "actions", device.id)
+    assert [(one["action"]["kind"], one["ok"]) for one in listed] == [
+        ("diagnose", None),
+        ("restart", None),
+        ("selftest", False),
+        ("prune", True),
+    ]
+    assert re.search(r"selftest digits: failed: output probs", admin.run("devices", "actions", device.id))
+    assert "about the whole device" in admin.run("devices", "act", device.id, "prune", "--model", "m", status=1)
+
+
+def test_metrics_tell_what_the_running_manager_hears(logged_in, join):
+    join("gate")
+
+    def scraped():
+        headers = {"Authorization": f"Bearer {logged_in.token}"}
+        return urllib3.request("GET", f"{logged_in.url}/metrics", headers=headers).data.decode()
+
+    eventually(lambda: 'edgemm_fleet_messages_total{result="received_reported"}' in scraped(), "its report is counted")
+    assert "edgemm_fleet_broker_connected 1.0" in scraped()
 
 
 def test_people_come_and_go(logged_in, tmp_path):

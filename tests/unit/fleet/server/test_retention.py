@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgemm.messages import Stream
+from edgemm_fleet.broker.broker_settings import BrokerSettings
 from edgemm_fleet.records.rollout_plan import Group
 from edgemm_fleet.server.retention import Pruner, Retention
 from edgemm_fleet.server.services import ManagerSettings
@@ -60,7 +61,7 @@ def test_a_clock_that_cannot_be_right_deletes_nothing(fleet: LocalFleet) -> None
 
 
 def test_a_manager_prunes_when_it_starts(tmp_path: Path) -> None:
-    settings = ManagerSettings(FLEET, port=0, retention=Retention(telemetry_s=-1.0, events_s=DAY_S))
+    settings = ManagerSettings(FLEET, BrokerSettings(port=0), retention=Retention(telemetry_s=-1.0, events_s=DAY_S))
     with ManagedFleet(tmp_path, settings) as fleet:
         fleet.add("cam-0")
         device = fleet.devices["cam-0"]

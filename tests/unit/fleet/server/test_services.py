@@ -8,10 +8,13 @@ import pytest
 from securesystemslib.signer import CryptoSigner
 
 from edgemm.errors import EnvironmentFailure
+from edgemm.messages import Action
 from edgemm.states import RolloutState
+from edgemm_fleet.broker.broker_settings import BrokerSettings, Provider
+from edgemm_fleet.records.records import ActionRecord
 from edgemm_fleet.records.rollout_plan import Group
-from edgemm_fleet.server.services import FleetServices, ManagerSettings, Provider
-from edgemm_fleet.store import Store, desired, devices, streams
+from edgemm_fleet.server.services import FleetServices, ManagerSettings
+from edgemm_fleet.store import Store, actions, desired, devices, streams
 from simulators.broker import FLEET, digest_of
 from simulators.device import Outcome
 from simulators.managed import ManagedFleet
@@ -90,7 +93,7 @@ def test_a_device_that_went_away_while_the_manager_was_down_is_offline(tmp_path:
 
 
 def test_what_a_broker_lost_is_sent_again(tmp_path: Path) -> None:
-    settings = ManagerSettings(FLEET, port=0, tick_s=0.01, resend_after_s=0.0)
+    settings = ManagerSettings(FLEET, BrokerSettings(port=0), tick_s=0.01, resend_after_s=0.0)
     with ManagedFleet(tmp_path, settings) as fleet:
         fleet.add("cam-1")
         device = fleet.devices["cam-1"].device
@@ -107,23 +110,47 @@ def _unsent(fleet: ManagedFleet) -> bool:
     return record is None or record.unsent
 
 
+def test_an_action_is_done_and_told_and_then_wanted_no_more(tmp_path: Path) -> None:
+    with ManagedFleet(tmp_path) as fleet:
+        fleet.add("cam-1", "cam-2")
+        fleet.devices["cam-1"].device.action_faults["selftest"] = "output probs: expected 0.25"
+        for device, kind in (("cam-1", "selftest"), ("cam-1", "prune"), ("cam-2", "selftest")):
+            fleet.manager.actions.add(device, Action(id=f"{device}-{kind}", kind=kind), actor="person:ann", now=1.0)
+        fleet.wait(lambda: all(one.done_at for one in _actions(fleet)), "all is done")
+        assert {one.action.id: (one.ok, one.detail) for one in _actions(fleet)} == {
+            "cam-1-selftest": (False, "output probs: expected 0.25"),
+            "cam-1-prune": (True, ""),
+            "cam-2-selftest": (True, ""),
+        }
+        fleet.wait(lambda: not any(_wanted_actions(fleet)), "they are wanted no more")
+
+
+def _actions(fleet: ManagedFleet) -> list[ActionRecord]:
+    with fleet.store.read() as tx:
+        return [one for device in fleet.devices for one in actions.page(tx, device).items]
+
+
+def _wanted_actions(fleet: ManagedFleet) -> list[tuple[Action, ...]]:
+    with fleet.store.read() as tx:
+        return [record.desired.actions for record in desired.of(tx, list(fleet.devices)).values()]
+
+
 def test_a_port_that_is_taken_is_one_clear_line(tmp_path: Path) -> None:
     with ManagedFleet(tmp_path) as fleet:
-        settings = ManagerSettings(FLEET, port=fleet.manager.port)
+        settings = ManagerSettings(FLEET, BrokerSettings(port=fleet.manager.port))
         second = FleetServices(settings, store=fleet.store, director_key=fleet.key)
         with pytest.raises(EnvironmentFailure, match="the embedded broker cannot listen on"):
             second.start()
 
 
 def test_no_secret_is_in_the_settings_text() -> None:
-    settings = ManagerSettings(FLEET, password="hunter2", device_login=("all", "hunter3"))
+    settings = ManagerSettings(FLEET, BrokerSettings(login=("m", "hunter2"), device_login=("all", "hunter3")))
     assert "hunter" not in repr(settings)
 
 
 def test_with_a_static_broker_all_devices_use_the_given_login(tmp_path: Path) -> None:
-    settings = ManagerSettings(
-        FLEET, provider=Provider.STATIC, host="broker.example", port=8883, broker_tls=True, device_login=("all", "pw")
-    )
+    broker = BrokerSettings(Provider.STATIC, "broker.example", 8883, tls=True, device_login=("all", "pw"))
+    settings = ManagerSettings(FLEET, broker)
     store = Store.open(tmp_path / "fleet.db")
     manager = FleetServices(settings, store=store, director_key=CryptoSigner.generate_ed25519())
     access = manager.credentials.access("cam-1", "its own password")

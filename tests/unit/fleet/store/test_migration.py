@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from securesystemslib.signer import CryptoSigner
+from sqlalchemy import select
 
 from edgemm.errors import EnvironmentFailure, InputError, NewerFormatError
 from edgemm.messages import Stream
@@ -32,6 +33,7 @@ from edgemm_fleet.store import (
     streams,
 )
 from edgemm_fleet.store.revisions import NEWEST
+from edgemm_fleet.store.schema import blobs, version_blobs
 from simulators.broker import FLEET, MODEL, START
 from simulators.full_disk import fill, small_disk
 from tests.golden.databases import shapes
@@ -83,7 +85,11 @@ def test_everything_in_it_is_read_as_it_was_meant(tmp_path: Path, name: str) -> 
         assert [w.telemetry.sequence for w in streams.page_telemetry(tx, "cam-2").items] == [2]
         first_boot = report.reported.boot
         assert streams.position(tx, "cam-2", first_boot, Stream.TELEMETRY) == (0, 2), "the gap is remembered"
-        assert models.version_blob_sizes(tx, MODEL, "4.0.0") == {"b" * 64: 1234}
+        assert models.get_version(tx, MODEL, "4.0.0").version == "4.0.0"
+        found = tx.execute(
+            select(blobs.c.digest, blobs.c.size_bytes).join(version_blobs).where(version_blobs.c.version == "4.0.0")
+        )
+        assert [tuple(row) for row in found] == [("b" * 64, 1234)]
         assert [token.revoked_at for token in person_tokens.page(tx).items] == [None, START + 5]
         assert [token.uses for token in enrolment_tokens.page(tx).items] == [0, 1]
         assert len(audit.page(tx).items) == 4

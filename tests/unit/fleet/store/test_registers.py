@@ -134,7 +134,6 @@ def test_a_published_version_never_changes(store: Store) -> None:
         models.add_version(tx, version("1" * 64), blob_digests=["b"])
         with pytest.raises(ConflictError, match="a version never changes: publish a higher one"):
             models.add_version(tx, version("2" * 64), blob_digests=["b"])
-        assert models.version_blob_sizes(tx, "m", "1.0.0") == {"b": 3}
         assert [v.version for v in models.page_versions(tx, "m").items] == ["1.0.0"]
 
 

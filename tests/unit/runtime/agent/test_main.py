@@ -67,7 +67,7 @@ def test_a_server_that_is_away_is_told_after_the_port_was_had(
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
     arguments = ["run", "--fleet", url, "--token", TOKEN, "--state-dir", str(tmp_path / "state"), "--port", "0"]
     assert run(arguments) == 1
-    assert "is `edgemm fleet serve` running there?" in capfd.readouterr().err
+    assert "is `edgemm fleet serve` running?" in capfd.readouterr().err
 
 
 class _StillLoading:

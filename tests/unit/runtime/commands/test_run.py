@@ -27,9 +27,12 @@ from edgemm.bundle import open_bundle
 from edgemm.cli import run
 from edgemm.errors import InputError
 from edgemm_fleet.trust.certificate import create_certificate
+from edgemm_runtime.agent.state.agent_options import AgentLimits
 from edgemm_runtime.commands import run as run_command
 from edgemm_runtime.engines.golden import read_samples
+from edgemm_runtime.http.limits import ServingLimits
 from edgemm_runtime.identity import ServedKey
+from edgemm_runtime.shadow.shadow_limits import ShadowLimits
 from simulators.models import Dense, make_bundle
 
 COMMAND = [sys.executable, "-m", "edgemm", "run"]
@@ -171,7 +174,7 @@ def agent(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     started: list[Any] = []
     main, options = ModuleType("main"), ModuleType("options")
     main.run_agent = started.append
-    options.AgentOptions = options.AgentLimits = SimpleNamespace
+    options.AgentOptions = SimpleNamespace
     options.MIB = 1024 * 1024
     monkeypatch.setitem(sys.modules, "edgemm_runtime.agent.main", main)
     monkeypatch.setitem(sys.modules, "edgemm_runtime.agent.state.agent_options", options)
@@ -196,7 +199,43 @@ def test_how_often_a_device_tells_its_counters_is_an_option(agent: list[Any], te
 
 def test_what_a_device_writes_to_its_card_in_a_day_is_an_option(agent: list[Any]) -> None:
     assert run(["run", "--fleet", "https://fleet", "--sd-write-mib", "5"]) == 0
-    assert vars(agent[0].limits) == {"sd_write_bytes_per_day": 5 * 1024 * 1024}
+    assert agent[0].limits == AgentLimits(sd_write_bytes_per_day=5 * 1024 * 1024)
+
+
+def test_the_limits_of_a_file_hold_and_an_option_is_stronger(agent: list[Any], tmp_path: Path) -> None:
+    path = tmp_path / "edgemm.toml"
+    path.write_text(
+        "[serving]\nmax_body_bytes = 1000\n[agent]\ntelemetry_interval_s = 300\nspool_bytes = 2000000\n"
+        "[shadow]\nmax_crashes = 1\n"
+    )
+    assert run(["run", "--fleet", "https://fleet", "--config", str(path), "--telemetry-interval", "30s"]) == 0
+    [options] = agent
+    assert (options.serving, options.shadow) == (ServingLimits(max_body_bytes=1000), ShadowLimits(max_crashes=1))
+    assert options.limits == AgentLimits(telemetry_interval_s=30, spool_bytes=2_000_000)
+
+
+def test_a_server_holds_the_limits_of_its_file(bundle_path: Path, tmp_path: Path) -> None:
+    path = tmp_path / "edgemm.toml"
+    path.write_text("[serving]\nmax_body_bytes = 1000\n")
+    with running(str(bundle_path), "--port", "0", "--config", str(path)) as (_, lines):
+        found = re.search(r"http://([\d.:]+)", "".join(lines))
+        assert found
+        for size, status in ((1001, 413), (10, 400)):
+            connection = http.client.HTTPConnection(found[1], timeout=60)
+            connection.request("POST", "/predict", b"x" * size)
+            assert connection.getresponse().status == status
+            connection.close()
+
+
+def test_a_mistake_in_the_file_ends_before_anything_is_served(
+    bundle_path: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "edgemm.toml"
+    path.write_text("[serving]\nmax_body_byte = 1000\n")
+    assert run(["run", str(bundle_path), "--config", str(path)]) == 2
+    said = capfd.readouterr()
+    assert said.out == ""
+    assert said.err == (f"error: {path}: serving: there is no limit 'max_body_byte'; did you mean max_body_bytes?\n")
 
 
 def test_a_device_keeps_its_state_in_the_users_state_folder(

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import pytest
 
+from edgemm.transport.backoff import Backoff
 from edgemm.trust.enrolment import BrokerAccess
 from edgemm_runtime.agent.connection.mqtt import MqttConnection
 from edgemm_runtime.agent.state.agent_options import AgentLimits
 from edgemm_runtime.agent.state.speaker import Speaker
-from edgemm_runtime.backoff import Backoff
 from simulators.mosquitto import free_port
 from simulators.rude_broker import RudeBroker
 from simulators.waiting import eventually

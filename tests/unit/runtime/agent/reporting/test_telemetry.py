@@ -5,11 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from edgemm.canonical import sha256
 from edgemm.messages import (
     MAX_TELEMETRY_BYTES,
     LabelCounters,
+    ModelCounters,
     SpoolGauges,
     SystemGauges,
     Telemetry,
@@ -27,7 +29,7 @@ MOMENT = Moment(boot="0123456789abcdef", sequence=3, floor=1, time_s=1.8e9, upti
 SPOOL = SpoolGauges(waiting=4, dropped=0)
 
 
-def _snapshot(name: str, requests: int, *, buckets: int = 33) -> CounterSnapshot:
+def _snapshot(name: str, requests: int, buckets: int = 33) -> CounterSnapshot:
     key = ServedKey(name, "1.0.0", sha256(name.encode()), "tflite:float32")
     return CounterSnapshot(key, requests, 1, 0.25, tuple([requests] * buckets) + (0,) * (33 - buckets))
 
@@ -119,3 +121,56 @@ def test_a_window_sheds_old_shadows_before_it_sheds_a_model() -> None:
     assert isinstance(told.models[0].shadows, tuple)
     newest = [sha256(version.encode()) for version in versions[::-1]]
     assert [s.digest.hex() for s in told.models[0].shadows] == newest[: len(told.models[0].shadows)]
+
+
+def _shed_one_by_one(whole: Telemetry) -> Telemetry:
+    """What a window keeps if each step of shedding is made and measured, one after the other."""
+    models = whole.models
+    shadows = [model.shadows for model in models if model.shadows is not UNSET]
+    classes = max((len(output.classes) for all_ in shadows for one in all_ for output in one.outputs), default=0)
+    while len(msgspec.msgpack.encode(replace(whole, models=models, floor=2**53 - 1))) > MAX_TELEMETRY_BYTES:
+        if classes:
+            classes //= 2
+            models = tuple(_changed(model, classes=classes) for model in models)
+        elif most := max((len(model.shadows) for model in models if model.shadows is not UNSET), default=0):
+            models = tuple(_changed(model, shadows=most - 1) for model in models)
+        else:
+            models, whole = models[:-1], replace(whole, shed=whole.shed + 1)
+    return replace(whole, models=models)
+
+
+def _changed(model: ModelCounters, *, shadows: int = 64, classes: int | None = None) -> ModelCounters:
+    if model.shadows is UNSET:
+        return model
+    kept = model.shadows[:shadows]
+    if classes is not None:
+        kept = tuple(
+            replace(s, outputs=tuple(replace(o, classes=o.classes[:classes]) for o in s.outputs)) for s in kept
+        )
+    return replace(model, shadows=kept or UNSET)
+
+
+@given(
+    models=st.lists(st.tuples(st.integers(1, 2**40), st.integers(1, 33)), min_size=1, max_size=20),
+    shadows=st.lists(
+        st.tuples(st.integers(0, 19), st.integers(0, 256), st.integers(1, 10**9), st.booleans()), max_size=12
+    ),
+)
+def test_what_is_shed_is_what_step_by_step_would_be(
+    models: list[tuple[int, int]], shadows: list[tuple[int, int, int, bool]]
+) -> None:
+    snapshots = [_snapshot(f"m{number}", *pair) for number, pair in enumerate(models)]
+    counts = [
+        _counts(
+            snapshots[beside % len(snapshots)],
+            f"{number}.0.0",
+            scores=ClassAgreement(agreed={index: most - index for index in range(classes)}),
+            **({"values": ErrorDistribution((most,) * 16)} if values else {}),
+        )
+        for number, (beside, classes, most, values) in enumerate(shadows)
+    ]
+    found = _window(Served(snapshots, counts))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("edgemm_runtime.agent.reporting.telemetry.MAX_TELEMETRY_BYTES", 1 << 30)
+        whole = _window(Served(snapshots, counts))
+    assert found == _shed_one_by_one(whole)

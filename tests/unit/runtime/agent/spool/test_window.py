@@ -1,7 +1,7 @@
 from __future__ import annotations
 
+from edgemm.transport.backoff import Backoff
 from edgemm_runtime.agent.spool.window import Window
-from edgemm_runtime.backoff import Backoff
 
 RESEND = Backoff(30, 300)
 

@@ -126,7 +126,7 @@ def test_a_refusal_is_told_and_leaves_what_came(bench: Bench, status: int, error
 
 def test_a_server_that_is_gone(bench: Bench) -> None:
     bench.http.stop()
-    with pytest.raises(UnreachableError, match=r"no answer .* is `edgemm fleet serve` running there\?"):
+    with pytest.raises(UnreachableError, match=r"cannot reach .*: .*; is `edgemm fleet serve` running\?"):
         bench.fetch()
 
 

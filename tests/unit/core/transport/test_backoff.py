@@ -6,7 +6,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgemm_runtime.backoff import Backoff, Connections
+from edgemm.transport.backoff import Backoff, Connections
 
 
 @given(st.integers(1, 10_000), st.floats(0, 1, exclude_max=True))

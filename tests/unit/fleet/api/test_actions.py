@@ -1,0 +1,119 @@
+"""What devices are asked to do once, over the API."""
+
+import json
+
+import pytest
+from securesystemslib.signer import CryptoSigner
+
+from edgemm.messages import MAX_PENDING_ACTIONS, Action, ActionResult
+from edgemm_fleet.store import actions, audit, desired
+from simulators.broker import enrol
+
+CAM = "/api/v1/devices/cam-1/actions"
+
+
+@pytest.fixture(autouse=True)
+def enrolled(fleet):
+    with fleet.state.store.write() as tx:
+        for name in ("cam-1", "cam-2"):
+            enrol(tx, name, CryptoSigner.generate_ed25519(), labels={})
+
+
+def ask(fleet, *, path=CAM, token="operator", status=200, **body):
+    response = fleet.request("POST", path, token=token, body=json.dumps(body))
+    answer = json.loads(response.data)
+    assert response.status == status, answer
+    return answer if status == 200 else answer["error"]["message"]
+
+
+def get(fleet, path=CAM, status=200):
+    response = fleet.request("GET", path, token="viewer")
+    assert response.status == status
+    return json.loads(response.data)
+
+
+def wanted(fleet, device="cam-1"):
+    with fleet.state.store.read() as tx:
+        found = desired.find(tx, device)
+    return [] if found is None else list(found.desired.actions)
+
+
+def finish(fleet, action, *, ok=True, detail=""):
+    with fleet.state.store.write() as tx:
+        assert actions.finish(tx, "cam-1", ActionResult(id=action, ok=ok, detail=detail), now=fleet.clock())
+
+
+def test_what_is_asked_for_is_wanted_of_the_device_and_logged(fleet):
+    asked = ask(fleet, kind="selftest", model="digits")
+    assert (asked["device"], asked["ok"], asked["done_at"]) == ("cam-1", None, None)
+    assert wanted(fleet) == [Action(id=asked["action"]["id"], kind="selftest", model="digits")]
+    assert wanted(fleet, "cam-2") == []
+    with fleet.state.store.read() as tx:
+        [line] = audit.page(tx).items
+    assert (line.actor, line.action, line.subject) == ("person:operator-person", "device.act", "cam-1")
+    assert line.detail == f"selftest digits id {asked['action']['id']}"
+
+
+def test_the_same_id_is_the_same_request(fleet):
+    first = ask(fleet, kind="prune", id="once")
+    finish(fleet, "once", detail="7 bytes freed")
+    again = ask(fleet, kind="prune", id="once")
+    assert (first["done_at"], again["ok"], again["detail"]) == (None, True, "7 bytes freed")
+    assert len(get(fleet)["items"]) == 1
+    assert "this id is that of another action" in ask(fleet, kind="restart", id="once", status=409)
+    elsewhere = ask(fleet, path=CAM.replace("cam-1", "cam-2"), kind="prune", id="once", status=409)
+    assert "this id is that of another action" in elsewhere
+
+
+def test_the_newest_are_listed_first_page_by_page(fleet):
+    for number in range(5):
+        ask(fleet, kind="diagnose", id=f"a-{number}")
+    finish(fleet, "a-3", ok=False, detail="no")
+    first = get(fleet, CAM + "?limit=3")
+    rest = get(fleet, f"{CAM}?limit=3&after={first['next']}")
+    assert [one["action"]["id"] for one in first["items"] + rest["items"]] == ["a-4", "a-3", "a-2", "a-1", "a-0"]
+    assert rest["next"] is None
+    assert (first["items"][1]["ok"], first["items"][1]["detail"]) == (False, "no")
+    assert get(fleet, f"{CAM}/a-3") == first["items"][1]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "said"),
+    [
+        ({"kind": "dance"}, 400, "Invalid enum value 'dance'"),
+        ({}, 400, "required field `kind`"),
+        ({"kind": "prune", "model": "digits"}, 400, "it is about the whole device"),
+        ({"kind": "prune", "id": "a b"}, 400, "body of add_action"),
+    ],
+)
+def test_what_cannot_be_asked_for_changes_nothing(fleet, body, status, said):
+    assert said in ask(fleet, **body, status=status)
+    assert get(fleet)["items"] == []
+    assert wanted(fleet) == []
+
+
+def test_nobody_asks_a_device_that_is_not_there(fleet):
+    assert "no device 'cam-9'" in ask(fleet, path=CAM.replace("cam-1", "cam-9"), kind="prune", status=404)
+    ask(fleet, kind="prune", id="mine")
+    get(fleet, f"{CAM}/other", status=404)
+    get(fleet, f"{CAM.replace('cam-1', 'cam-2')}/mine", status=404)
+
+
+def test_no_more_wait_than_a_message_has_room_for(fleet):
+    for number in range(MAX_PENDING_ACTIONS):
+        ask(fleet, kind="prune", id=f"a-{number}")
+    assert "32 actions wait for it already" in ask(fleet, kind="prune", status=409)
+    ask(fleet, kind="prune", id="a-7")
+    finish(fleet, "a-0")
+    assert ask(fleet, kind="prune", id="late")["action"]["id"] == "late"
+    assert len(wanted(fleet)) == MAX_PENDING_ACTIONS
+
+
+def test_old_results_are_forgotten_and_what_waits_is_not(fleet):
+    ask(fleet, kind="prune", id="waiting")
+    for number in range(300):
+        ask(fleet, kind="prune", id=f"a-{number}")
+        finish(fleet, f"a-{number}")
+    with fleet.state.store.read() as tx:
+        kept = [one.action.id for one in actions.page(tx, "cam-1", limit=1000).items]
+    assert kept == [*(f"a-{number}" for number in range(299, 43, -1)), "waiting"]
