@@ -20,6 +20,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from simulators import needs
+
 MODELS = ("MobileNetV2", "ResNet50")
 SEED = 1
 WAYS = ("bare", "float32", "warm", "all targets")
@@ -51,6 +53,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--model", choices=MODELS, action="append", help="repeatable; both by default")
     options = parser.parse_args()
+    needs.packages("edgemm", "tensorflow", extras="converter")
     options.folder.mkdir(parents=True, exist_ok=True)
     print("| model | way | wall, median s | ÷ bare | CPU, median s | ÷ bare |")
     print("|---|---|---|---|---|---|")

@@ -18,8 +18,11 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from simulators.corrupt_models import cases
-from simulators.corrupt_updates import CorruptUpdates
+from simulators import needs
+
+with needs.imports(__name__, "fleet,onnx,runtime"):
+    from simulators.corrupt_models import cases
+    from simulators.corrupt_updates import CorruptUpdates
 
 _CRASH = re.compile(r"killed by (SIG\w+)")
 

@@ -17,7 +17,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgemm.bundle import open_bundle
+from simulators import needs
+
+with needs.imports(__name__, "converter"):
+    from edgemm.bundle import open_bundle
 
 PRECISIONS = ("float32", "float16", "int8", "int8-dynamic", "int16x8", "int8-weights", "int4-weights")
 RECURRENT = ("float32", "float16", "int8-dynamic")
@@ -41,6 +44,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--processes", type=int, default=20)
     options = parser.parse_args()
+    needs.packages("tensorflow", extras="converter")
     options.folder.mkdir(parents=True, exist_ok=True)
     if not (options.folder / CASES[0].model).exists():
         subprocess.run([sys.executable, "-m", "simulators.keras_models", str(options.folder)], check=True)

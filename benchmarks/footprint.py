@@ -23,7 +23,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import msgspec
+from simulators import needs
+
+with needs.imports(__name__, ""):
+    import msgspec
 
 ROOT = Path(__file__).parents[1]
 CONSTRAINTS = ROOT / "constraints-device.txt"

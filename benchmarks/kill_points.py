@@ -17,7 +17,10 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-from simulators.power_cuts import COMMITTED, GOOD, NOT_REACHED, TURNED_BACK, UpdateStory, cut_all, kind
+from simulators import needs
+
+with needs.imports(__name__, "fleet,onnx,runtime"):
+    from simulators.power_cuts import COMMITTED, GOOD, NOT_REACHED, TURNED_BACK, UpdateStory, cut_all, kind
 
 _STORIES = {"committed": COMMITTED, "turned-back": TURNED_BACK}
 

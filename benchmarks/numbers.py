@@ -24,13 +24,16 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any, TypeAlias
 
-import msgspec
-import numpy as np
-import numpy.typing as npt
+from simulators import needs
 
-from edgemm.bundle.manifest import DType, TensorSpec
-from edgemm.errors import BadRequestError
-from edgemm_runtime.tensors.numbers import read_numbers
+with needs.imports(__name__, "runtime"):
+    import msgspec
+    import numpy as np
+    import numpy.typing as npt
+
+    from edgemm.bundle.manifest import DType, TensorSpec
+    from edgemm.errors import BadRequestError
+    from edgemm_runtime.tensors.numbers import read_numbers
 
 Array: TypeAlias = npt.NDArray[Any]
 Read: TypeAlias = Callable[[bytes], Array]

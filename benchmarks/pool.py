@@ -14,10 +14,13 @@ from itertools import pairwise
 from pathlib import Path
 from unittest import mock
 
-from benchmarks.serving import memory
-from benchmarks.serving.memory import MIB
-from edgemm.bundle import open_bundle
-from edgemm_runtime.models.model import load_variant
+from simulators import needs
+
+with needs.imports(__name__, "runtime"):
+    from benchmarks.serving import memory
+    from benchmarks.serving.memory import MIB
+    from edgemm.bundle import open_bundle
+    from edgemm_runtime.models.model import load_variant
 
 _MEMBERS = 8
 

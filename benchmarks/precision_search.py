@@ -15,14 +15,18 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
+from simulators import needs
 
-import edgemm_converter
-from edgemm_converter import ConversionResult
+with needs.imports(__name__, "converter"):
+    import numpy as np
+
+    import edgemm_converter
+    from edgemm_converter import ConversionResult
 
 CASES = ("digits-cnn", "digits-mobilenet", "wake-word")
 MAX_DROP = 0.005
 TRAINED, CALIBRATING = 1300, 200
+_WAKE_WORD = "models/mlperf-tiny/str_ww_ref_model.h5"
 
 
 @dataclass(frozen=True)
@@ -38,14 +42,17 @@ class Case:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--shared", type=Path, default=Path(os.environ.get("EDGEMM_SHARED", "../shared")))
+    parser.add_argument("--shared", type=Path, help="the folder of published models; EDGEMM_SHARED by default")
     options = parser.parse_args()
+    needs.packages("tensorflow", "sklearn", extras="converter")
+    shared = options.shared or needs.shared_folder()
+    needs.shared_path(_WAKE_WORD, folder=shared)
     os.environ.update(CUDA_VISIBLE_DEVICES="-1", KERAS_BACKEND="tensorflow")
     options.folder.mkdir(parents=True, exist_ok=True)
     print("| model | variant | bytes | float32 bytes | evaluations | metric | drop | 95 % interval | seconds |")
     print("|---|---|---|---|---|---|---|---|---|")
     for name in CASES:
-        case = made(name, options.folder, shared=options.shared)
+        case = made(name, options.folder, shared=shared)
         start = time.perf_counter()
         found = search(case, options.folder)
         print(_row(name, found, seconds=time.perf_counter() - start), flush=True)
@@ -124,10 +131,8 @@ def _train(name: str, images: np.ndarray, labels: np.ndarray, path: Path) -> Non
 
 
 def _wake_word(folder: Path, shared: Path) -> Case:
-    source = shared / "models" / "mlperf-tiny" / "str_ww_ref_model.h5"
-    if not source.exists():
-        raise SystemExit(f"no wake word model: {source} is missing; give --shared")
-    with np.load(shared / "data" / "mlperf-tiny" / "sww_labelled.npz") as data:
+    source = needs.shared_path(_WAKE_WORD, folder=shared)
+    with np.load(needs.shared_path("data/mlperf-tiny/sww_labelled.npz", folder=shared)) as data:
         inputs, labels = data["specs"].astype(np.float32), data["labels"].astype(np.int64)
     rng = np.random.default_rng(0)
     drawn = [rng.permutation(np.flatnonzero(labels == c)) for c in range(3)]

@@ -4,7 +4,7 @@ Three servers (`edgemm run`) serve one model: `plain`, `control`, which is the s
 machine, and `shadow`, which has a shadow at the default share. `wrk` loads one after the other, in an order that
 changes with each round; what is printed are medians over the rounds, and medians of each round's ratio to `plain`.
 
-    EDGEMM_SHARED=… python -m benchmarks.shadow FOLDER
+    python -m benchmarks.shadow FOLDER
 """
 
 from __future__ import annotations
@@ -12,9 +12,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import hashlib
-import os
 import re
-import shutil
 import statistics
 import subprocess
 import sys
@@ -22,29 +20,32 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import msgspec
-import numpy as np
-import urllib3
-from ai_edge_litert.interpreter import Interpreter
-from msgspec import Struct
+from simulators import needs
 
-from edgemm.bundle import write_bundle
-from edgemm.bundle.engine_facts import Engine
-from edgemm.bundle.manifest import (
-    FORMAT,
-    Blob,
-    DType,
-    GoldenSamples,
-    Lineage,
-    Manifest,
-    Precision,
-    Signature,
-    TensorSpec,
-    Tolerance,
-    Variant,
-    VariantTensor,
-)
-from edgemm_runtime.tensors.npy import write_npy
+with needs.imports(__name__, "runtime"):
+    import msgspec
+    import numpy as np
+    import urllib3
+    from ai_edge_litert.interpreter import Interpreter
+    from msgspec import Struct
+
+    from edgemm.bundle import write_bundle
+    from edgemm.bundle.engine_facts import Engine
+    from edgemm.bundle.manifest import (
+        FORMAT,
+        Blob,
+        DType,
+        GoldenSamples,
+        Lineage,
+        Manifest,
+        Precision,
+        Signature,
+        TensorSpec,
+        Tolerance,
+        Variant,
+        VariantTensor,
+    )
+    from edgemm_runtime.tensors.npy import write_npy
 
 NAME, VARIANT, INPUT, OUTPUT = "model", "tflite:int8", "x", "y"
 _PRECISIONS = {"int8": Precision.INT8, "float32": Precision.FLOAT32}
@@ -163,10 +164,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--connections", type=int, action="append")
     options = parser.parse_args()
-    if shutil.which("wrk") is None:
-        raise SystemExit("this benchmark needs the load generator wrk: apt-get install wrk")
+    file = options.file or needs.shared_path("models/mlperf-tiny/pretrainedResnet_quant.tflite")
+    needs.program("wrk")
     options.folder.mkdir(parents=True, exist_ok=True)
-    file = options.file or Path(os.environ["EDGEMM_SHARED"]) / "models/mlperf-tiny/pretrainedResnet_quant.tflite"
     active = make_bundle(options.folder / "active.edgemm", file, version="1.0.0")
     candidate = make_bundle(options.folder / "candidate.edgemm", file, version="2.0.0")
     script = write_script(options.folder, file)

@@ -22,20 +22,23 @@ import time
 from pathlib import Path
 from typing import Self
 
-import msgspec
-from msgspec import Struct
-from msgspec.structs import replace
+from simulators import needs
 
-from benchmarks.serving import bundles, memory, wrk
-from benchmarks.serving.protocols import MODEL, V2_BINARY, Request
-from benchmarks.serving.wrk import Load
-from edgemm.bundle import open_bundle
-from edgemm.bundle.blobs import BlobFolder
-from edgemm_runtime.agent.state.documents import Installed
-from edgemm_runtime.agent.update.host import RegistryHost
-from edgemm_runtime.engines.bundle_source import StoredBundle, opened
-from edgemm_runtime.models.registry import ModelRegistry
-from edgemm_runtime.serving.server import ModelServer
+with needs.imports(__name__, "runtime"):
+    import msgspec
+    from msgspec import Struct
+    from msgspec.structs import replace
+
+    from benchmarks.serving import bundles, memory, wrk
+    from benchmarks.serving.protocols import MODEL, V2_BINARY, Request
+    from benchmarks.serving.wrk import Load
+    from edgemm.bundle import open_bundle
+    from edgemm.bundle.blobs import BlobFolder
+    from edgemm_runtime.agent.state.documents import Installed
+    from edgemm_runtime.agent.update.host import RegistryHost
+    from edgemm_runtime.engines.bundle_source import StoredBundle, opened
+    from edgemm_runtime.models.registry import ModelRegistry
+    from edgemm_runtime.serving.server import ModelServer
 
 _MODEL_FILE = "models/mlperf-tiny/pretrainedResnet_quant.tflite"
 _CONNECTIONS = 8
@@ -87,8 +90,8 @@ def main(argv: list[str] | None = None) -> int:
     if options.serve is not None:
         _serve(options.serve)
         return 0
-    wrk.require()
-    model = Path(os.environ.get("EDGEMM_SHARED", "../shared")) / _MODEL_FILE
+    model = needs.shared_path(_MODEL_FILE)
+    needs.program("wrk")
     with tempfile.TemporaryDirectory() as name, Server(_store(Path(name), model)) as server:
         request = V2_BINARY.ask(bundles.images()[0])
         server.swap()

@@ -10,7 +10,6 @@ printed, with the ratio to the server as it is.
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import subprocess
 import sys
@@ -18,14 +17,17 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from benchmarks.serving import bundles, wrk
-from benchmarks.serving.protocols import MODEL, V2_BINARY, V2_JSON
-from benchmarks.serving.wrk import Load
-from edgemm.bundle import open_bundle
-from edgemm_runtime.engines.litert import LiteRtSession
-from edgemm_runtime.http.limits import ServingLimits
-from edgemm_runtime.models.registry import ModelRegistry
-from edgemm_runtime.serving.server import ModelServer
+from simulators import needs
+
+with needs.imports(__name__, "runtime"):
+    from benchmarks.serving import bundles, wrk
+    from benchmarks.serving.protocols import MODEL, V2_BINARY, V2_JSON
+    from benchmarks.serving.wrk import Load
+    from edgemm.bundle import open_bundle
+    from edgemm_runtime.engines.litert import LiteRtSession
+    from edgemm_runtime.http.limits import ServingLimits
+    from edgemm_runtime.models.registry import ModelRegistry
+    from edgemm_runtime.serving.server import ModelServer
 
 _MODEL_FILE = "models/mlperf-tiny/pretrainedResnet_quant.tflite"
 AS_IS, NO_BATCHES, ONE_THREAD, NEITHER = "as it is", "no batches", "one thread", "neither"
@@ -47,9 +49,11 @@ def main(argv: list[str] | None = None) -> int:
     if options.serve is not None:
         _serve(bundle, *WAYS[options.serve])
         return 0
-    wrk.require()
-    if not bundle.exists():
-        bundles.make_int8(bundle, Path(os.environ.get("EDGEMM_SHARED", "../shared")) / _MODEL_FILE)
+    model = None if bundle.exists() else needs.shared_path(_MODEL_FILE)
+    needs.program("wrk")
+    if model is not None:
+        options.folder.mkdir(parents=True, exist_ok=True)
+        bundles.make_int8(bundle, model)
     with ExitStack() as stack:
         ports = {way: stack.enter_context(_server(options.folder, way)) for way in WAYS}
         for protocol in (V2_BINARY, V2_JSON):

@@ -17,11 +17,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-import urllib3
+from simulators import needs
 
-from edgemm_runtime.agent.main import run_agent
-from edgemm_runtime.agent.state.agent_options import AgentLimits, AgentOptions
-from simulators.record_writes import at_write
+with needs.imports(__name__, "runtime"):
+    import urllib3
+
+    from edgemm_runtime.agent.main import run_agent
+    from edgemm_runtime.agent.state.agent_options import AgentLimits, AgentOptions
+    from simulators.record_writes import at_write
 
 LIMITS = AgentLimits(backoff_first_s=0.05, backoff_max_s=0.5, telemetry_interval_s=1.0, reserve_bytes=0)
 

@@ -11,10 +11,13 @@ import sys
 import threading
 from pathlib import Path
 
-from edgemm.errors import InputError
-from edgemm_converter.children import childside
-from edgemm_converter.children.child import Progress
-from edgemm_converter.children.protocol import Message, SelfTestPassed, SelfTestRequest
+from simulators import needs
+
+with needs.imports(__name__, "converter"):
+    from edgemm.errors import InputError
+    from edgemm_converter.children import childside
+    from edgemm_converter.children.child import Progress
+    from edgemm_converter.children.protocol import Message, SelfTestPassed, SelfTestRequest
 
 
 def work(request: SelfTestRequest, folder: Path, progress: Progress) -> Message:

@@ -23,20 +23,23 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
-import msgspec
-import numpy as np
-import urllib3
-from msgspec import Struct
+from simulators import needs
 
-from edgemm_runtime.agent import agent as agents
-from edgemm_runtime.agent.main import run_agent
-from edgemm_runtime.agent.state.agent_options import AgentLimits, AgentOptions
-from edgemm_runtime.engines import opening, selftest
-from edgemm_runtime.engines.drivers import driver_of
-from edgemm_runtime.installed import available
-from simulators.full_disk import fill
-from simulators.kill_seam import KillSeam
-from simulators.record_writes import at_write
+with needs.imports(__name__, "runtime"):
+    import msgspec
+    import numpy as np
+    import urllib3
+    from msgspec import Struct
+
+    from edgemm_runtime.agent import agent as agents
+    from edgemm_runtime.agent.main import run_agent
+    from edgemm_runtime.agent.state.agent_options import AgentLimits, AgentOptions
+    from edgemm_runtime.engines import opening, selftest
+    from edgemm_runtime.engines.drivers import driver_of
+    from edgemm_runtime.installed import available
+    from simulators.full_disk import fill
+    from simulators.kill_seam import KillSeam
+    from simulators.record_writes import at_write
 
 LIMITS = AgentLimits(backoff_first_s=0.02, backoff_max_s=0.2, telemetry_interval_s=0.3, reserve_bytes=0, spool_hold_s=0)
 

@@ -11,13 +11,16 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from simulators import needs
+
 os.environ.update(CUDA_VISIBLE_DEVICES="-1", TF_CPP_MIN_LOG_LEVEL="3", KERAS_BACKEND="tensorflow")
 
-import numpy as np
-import tensorflow as tf
+with needs.imports(__name__, "converter"):
+    import numpy as np
+    import tensorflow as tf
 
-from edgemm.bundle.engine_facts import Engine
-from edgemm_converter import rewrites
+    from edgemm.bundle.engine_facts import Engine
+    from edgemm_converter import rewrites
 
 X = np.arange(6, dtype=np.float32).reshape(2, 3)
 SPEC = tf.TensorSpec(X.shape, tf.float32)

@@ -1,6 +1,6 @@
 """A small file system of its own, and filling it to the last byte.
 
-with small_disk(tmp_path / "disk", size_bytes=4 * MIB) as disk:
+with mounted(tmp_path / "disk", size_bytes=4 * MIB) as disk:
     with full(disk):
         ...  # no byte is free
 """
@@ -14,26 +14,28 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
 FILLER = "filler"
 _BLOCK = b"\0" * 4096
 
 
 @contextmanager
-def small_disk(folder: Path, *, size_bytes: int) -> Iterator[Path]:
-    """Mount a tmpfs of its own at `folder`; skips the test where that is not allowed."""
+def mounted(folder: Path, *, size_bytes: int) -> Iterator[Path]:
+    """Mount a tmpfs of its own at `folder` while the block runs.
+
+    Raises:
+        PermissionError: this process may not mount.
+    """
     if os.geteuid() != 0:
-        pytest.skip("mounting a file system needs root")
+        raise PermissionError("mounting a file system needs root")
     folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", f"size={size_bytes}", "tmpfs", str(folder)]
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size_bytes},mode=0700", "tmpfs", str(folder)]
     done = subprocess.run(command, capture_output=True, check=False)
     if done.returncode:
-        pytest.skip(f"mounting is not allowed here: {done.stderr.decode()[:100]}")
+        raise PermissionError(f"mounting is not allowed here: {done.stderr.decode()[:100]}")
     try:
         yield folder
     finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 def fill(disk: Path) -> None:

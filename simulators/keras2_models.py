@@ -9,11 +9,14 @@ import os
 import sys
 from pathlib import Path
 
+from simulators import needs
+
 os.environ.update(CUDA_VISIBLE_DEVICES="-1", TF_CPP_MIN_LOG_LEVEL="3", TF_USE_LEGACY_KERAS="1")
 
-import tensorflow as tf
-import tf_keras
-from tf_keras import layers
+with needs.imports(__name__, "converter"):
+    import tensorflow as tf
+    import tf_keras
+    from tf_keras import layers
 
 
 def build(folder: Path) -> None:

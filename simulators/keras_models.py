@@ -10,14 +10,17 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from simulators import needs
+
 os.environ.update(CUDA_VISIBLE_DEVICES="-1", TF_CPP_MIN_LOG_LEVEL="3", KERAS_BACKEND="tensorflow")
 
-import keras
-import numpy as np
-import tensorflow as tf
-from keras import layers
+with needs.imports(__name__, "converter"):
+    import keras
+    import numpy as np
+    import tensorflow as tf
+    from keras import layers
 
-from simulators.odd_layers import CountingLayer, FactorLayer, ImpureLayer, NoisyLayer, PlainLayer
+    from simulators.odd_layers import CountingLayer, FactorLayer, ImpureLayer, NoisyLayer, PlainLayer
 
 
 def build(folder: Path) -> None:

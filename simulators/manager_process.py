@@ -12,11 +12,14 @@ import sys
 from pathlib import Path
 from typing import Self
 
-from edgemm.trust import signing
-from edgemm_fleet.broker.broker_settings import BrokerSettings
-from edgemm_fleet.server.services import FleetServices, ManagerSettings
-from edgemm_fleet.store import Store
-from simulators.broker import FLEET
+from simulators import needs
+
+with needs.imports(__name__, "fleet"):
+    from edgemm.trust import signing
+    from edgemm_fleet.broker.broker_settings import BrokerSettings
+    from edgemm_fleet.server.services import FleetServices, ManagerSettings
+    from edgemm_fleet.store import Store
+    from simulators.broker import FLEET
 
 
 class ManagerProcess:

@@ -12,16 +12,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from simulators import needs
+
 os.environ.update(CUDA_VISIBLE_DEVICES="-1", TF_CPP_MIN_LOG_LEVEL="3", KERAS_BACKEND="tensorflow")
 
-import keras
-import numpy as np
-from keras import layers
+with needs.imports(__name__, "converter"):
+    import keras
+    import numpy as np
+    from keras import layers
 
-from edgemm_converter.export import onnx, tflite
-from edgemm_converter.parting import child as parting_worker
-from edgemm_converter.sources import keras3
-from edgemm_converter.sources.served_function import SourceFunction
+    from edgemm_converter.export import onnx, tflite
+    from edgemm_converter.parting import child as parting_worker
+    from edgemm_converter.sources import keras3
+    from edgemm_converter.sources.served_function import SourceFunction
 
 _LIMIT = 1e-4
 

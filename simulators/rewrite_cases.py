@@ -11,14 +11,17 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from simulators import needs
+
 os.environ.update(CUDA_VISIBLE_DEVICES="-1", TF_CPP_MIN_LOG_LEVEL="3", KERAS_BACKEND="tensorflow")
 
-import keras
-import numpy as np
-import tensorflow as tf
+with needs.imports(__name__, "converter"):
+    import keras
+    import numpy as np
+    import tensorflow as tf
 
-from edgemm.bundle.engine_facts import Engine
-from edgemm_converter import rewrites
+    from edgemm.bundle.engine_facts import Engine
+    from edgemm_converter import rewrites
 
 _RNG = np.random.default_rng(3)
 

@@ -16,18 +16,21 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from edgemm.messages import Stream, StreamAck, SystemGauges
-from edgemm.topics import Channel
-from edgemm.trust.signing import load_key
-from edgemm_runtime.agent.reporting.reporter import Reporter, Situation
-from edgemm_runtime.agent.reporting.telemetry import Served
-from edgemm_runtime.agent.spool.settings import SpoolSettings
-from edgemm_runtime.agent.spool.spool import Spool, open_spool
-from edgemm_runtime.agent.state.agent_options import AgentLimits
-from edgemm_runtime.agent.state.documents import Transition
-from edgemm_runtime.agent.state.speaker import Speaker
-from edgemm_runtime.agent.state.time_keeper import Clock
-from edgemm_runtime.agent.state.trusted_time import TrustedTime
+from simulators import needs
+
+with needs.imports(__name__, "runtime"):
+    from edgemm.messages import Stream, StreamAck, SystemGauges
+    from edgemm.topics import Channel
+    from edgemm.trust.signing import load_key
+    from edgemm_runtime.agent.reporting.reporter import Reporter, Situation
+    from edgemm_runtime.agent.reporting.telemetry import Served
+    from edgemm_runtime.agent.spool.settings import SpoolSettings
+    from edgemm_runtime.agent.spool.spool import Spool, open_spool
+    from edgemm_runtime.agent.state.agent_options import AgentLimits
+    from edgemm_runtime.agent.state.documents import Transition
+    from edgemm_runtime.agent.state.speaker import Speaker
+    from edgemm_runtime.agent.state.time_keeper import Clock
+    from edgemm_runtime.agent.state.trusted_time import TrustedTime
 
 DRAIN = "drain"
 _LIMITS = AgentLimits(in_flight_messages=8)

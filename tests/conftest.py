@@ -6,13 +6,19 @@ import os
 import signal
 import tempfile
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from shutil import which
+from typing import Any, NoReturn
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-ROOT = Path(__file__).parent.parent
+from simulators import needs
+from simulators.forked_programs import ProgramServer
+from tests import parts
+from tests.once import once
+from tests.programs import ROOT, Forked, environment
 
 
 def pytest_configure() -> None:
@@ -26,6 +32,41 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.hookimpl(optionalhook=True)  # where pytest-xdist is not installed, nothing calls it
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give the tests of a module to one worker where they share a story; with `--dist loadgroup`.
+
+    What a module's own fixture starts (a fleet, a broker, minutes of conversions) would otherwise be started by each.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByStory(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            module = nodeid.partition("::")[0]
+            return module if shares_a_story(ROOT / module) else nodeid
+
+    return ByStory(config, log) if config.getvalue("dist") == "loadgroup" else None
+
+
+@cache
+def shares_a_story(module: Path) -> bool:
+    """Tell whether a test module has a fixture that is made once for it."""
+    return '(scope="module"' in module.read_text()
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` chooses by what is added here
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test with the part that its folder belongs to."""
+    for item in items:
+        if (part := parts.of_folder(item.path.relative_to(ROOT / "tests"))) is not None:
+            item.add_marker(part)
+    if lost := parts.without((item.nodeid, (m.name for m in item.iter_markers())) for item in items):
+        raise pytest.UsageError(
+            f"{lost[0]}: expected a folder or a marker of a part ({', '.join(parts.PARTS)}), found none; "
+            f"{len(lost)} tests are of no part: add pytestmark to the file, see tests/parts.py"
+        )
+
+
 @pytest.fixture(scope="session", autouse=True)
 def no_cache() -> Iterator[None]:
     """Have conversions made, not taken from a cache that an earlier run or a user filled."""
@@ -37,25 +78,48 @@ def no_cache() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of real models and data: `EDGEMM_SHARED`, or `../shared` beside the checkout."""
-    folder = Path(os.environ.get("EDGEMM_SHARED", ROOT.parent / "shared"))
+    folder = needs.shared_folder()
     if not (folder / "models").is_dir():
-        reason = f"no real models at {folder}: set EDGEMM_SHARED to their folder"
-        if os.environ.get("EDGEMM_REQUIRE_SERVICES") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
+        missing(f"no real models at {folder}: set EDGEMM_SHARED to their folder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def forked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forked]:
+    """Programs that need not import TensorFlow anew: for what is not about processes."""
+    with ProgramServer(environment()) as server:
+        yield Forked(server, tmp_path_factory.mktemp("forked"))
+
+
+@pytest.fixture(scope="session")
+def models(forked: Forked, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that `simulators.keras_models` filled, for all workers; nobody writes to it."""
+    return once(tmp_path_factory, "keras_models", lambda folder: forked.simulator("keras_models", folder))
 
 
 @pytest.fixture(scope="session")
 def mosquitto() -> Path:
     """The Mosquitto broker's program."""
-    found = which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
-    if found is None:
-        reason = "Mosquitto is not installed: apt-get install mosquitto"
-        if os.environ.get("EDGEMM_REQUIRE_SERVICES") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return Path(found)
+    return installed("mosquitto")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Path:
+    """The browser's program."""
+    return installed("chromium")
+
+
+def installed(program: str) -> Path:
+    """Return a program of the system, or skip what needs it; Debian's package of it is called the same."""
+    found = which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+    return Path(found) if found else missing(f"{program} is not installed: apt-get install {program}")
+
+
+def missing(reason: str) -> NoReturn:
+    """Skip a test for the want of something, or fail it where services are required."""
+    if os.environ.get("EDGEMM_REQUIRE_SERVICES") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)
 
 
 @pytest.fixture(scope="module")

@@ -17,19 +17,22 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-import msgspec
-import numpy as np
+from simulators import needs
 
-from benchmarks.arm64.models import inputs_of
-from edgemm.bundle import open_bundle
-from edgemm.bundle.engine_facts import Engine
-from edgemm.bundle.manifest import Variant
-from edgemm_runtime import engines
-from edgemm_runtime.engines import golden
-from edgemm_runtime.engines.bundle_source import BundleSource
-from edgemm_runtime.engines.interface import LoadedModel
-from edgemm_runtime.tensors import comparison
-from edgemm_runtime.tensors.named_arrays import Array
+with needs.imports(__name__, "runtime"):
+    import msgspec
+    import numpy as np
+
+    from benchmarks.arm64.models import inputs_of
+    from edgemm.bundle import open_bundle
+    from edgemm.bundle.engine_facts import Engine
+    from edgemm.bundle.manifest import Variant
+    from edgemm_runtime import engines
+    from edgemm_runtime.engines import golden
+    from edgemm_runtime.engines.bundle_source import BundleSource
+    from edgemm_runtime.engines.interface import LoadedModel
+    from edgemm_runtime.tensors import comparison
+    from edgemm_runtime.tensors.named_arrays import Array
 
 XNNPACK_LINE = "XNNPACK delegate"
 

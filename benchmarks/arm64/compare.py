@@ -14,12 +14,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-import numpy as np
+from simulators import needs
 
-from benchmarks.arm64.answers import Facts, answer_name
-from edgemm.bundle import open_bundle
-from edgemm_runtime.tensors.named_arrays import Array
+with needs.imports(__name__, "runtime"):
+    import msgspec
+    import numpy as np
+
+    from benchmarks.arm64.answers import Facts, answer_name
+    from edgemm.bundle import open_bundle
+    from edgemm_runtime.tensors.named_arrays import Array
 
 FLOAT_TOLERANCE = 1e-5
 """Largest difference of a float output, as a share of the largest value that it has."""

@@ -15,8 +15,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
+from simulators import needs
+
+with needs.imports(__name__, "converter"):
+    import numpy as np
+    import numpy.typing as npt
 
 SOURCES = {
     "ad": "ad01.h5",
@@ -38,12 +41,14 @@ def main() -> None:
     parser.add_argument("shared", type=Path)
     parser.add_argument("folder", type=Path)
     options = parser.parse_args()
+    needs.packages("tensorflow", extras="converter")
+    data, models = (needs.shared_path(f"{kind}/mlperf-tiny", folder=options.shared) for kind in ("data", "models"))
     options.folder.mkdir(parents=True, exist_ok=True)
-    for name, samples in _samples(options.shared / "data" / "mlperf-tiny").items():
+    for name, samples in _samples(data).items():
         np.save(options.folder / f"{name}.npy", samples[:SAMPLES])
     for name, source in SOURCES.items():
         print(f"converting {source} → {name}-1.0.0.edgemm", flush=True)
-        _convert(options.shared / "models" / "mlperf-tiny" / source, options.folder, name)
+        _convert(models / source, options.folder, name)
 
 
 def inputs_of(name: str) -> str:

@@ -15,15 +15,18 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-import msgspec
-import numpy as np
+from simulators import needs
 
-from benchmarks.arm64.answers import answer_name
-from benchmarks.arm64.models import inputs_of
-from edgemm.bundle import open_bundle
-from edgemm_runtime.engines.bundle_source import BundleSource
-from edgemm_runtime.tensors.named_arrays import Array
-from simulators.v2_client import encode_request
+with needs.imports(__name__, "runtime"):
+    import msgspec
+    import numpy as np
+
+    from benchmarks.arm64.answers import answer_name
+    from benchmarks.arm64.models import inputs_of
+    from edgemm.bundle import open_bundle
+    from edgemm_runtime.engines.bundle_source import BundleSource
+    from edgemm_runtime.tensors.named_arrays import Array
+    from simulators.v2_client import encode_request
 
 REQUESTS = 10
 _LENGTH = "Inference-Header-Content-Length"

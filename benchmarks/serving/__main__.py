@@ -16,7 +16,6 @@ Instead, edgemm of this checkout against that of another one, in interleaved pai
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import subprocess
 import sys
@@ -24,17 +23,20 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import msgspec
-import numpy as np
+from simulators import needs
 
-from benchmarks.serving import against, bundles, report, startup, wrk
-from benchmarks.serving.figures import Local, Round, Row, row
-from benchmarks.serving.inprocess import InProcess, Started
-from benchmarks.serving.memory import MIB
-from benchmarks.serving.processes import post
-from benchmarks.serving.protocols import LENGTH, V2_BINARY, Int8, Request
-from benchmarks.serving.servers import SERVERS, Files, Server
-from benchmarks.serving.wrk import Load
+with needs.imports(__name__, "runtime"):
+    import msgspec
+    import numpy as np
+
+    from benchmarks.serving import against, bundles, report, startup, wrk
+    from benchmarks.serving.figures import Local, Round, Row, row
+    from benchmarks.serving.inprocess import InProcess, Started
+    from benchmarks.serving.memory import MIB
+    from benchmarks.serving.processes import post
+    from benchmarks.serving.protocols import LENGTH, V2_BINARY, Int8, Request
+    from benchmarks.serving.servers import SERVERS, Files, Server
+    from benchmarks.serving.wrk import Load
 
 _MODEL = "models/mlperf-tiny/pretrainedResnet_quant.tflite"
 _WARM_UP_S = 1
@@ -43,8 +45,9 @@ SIGNATURES = ("int8", "float32")
 
 def main() -> None:
     options = _parser().parse_args()
-    wrk.require()
-    files = _prepare(options.folder.resolve(), options.shared / _MODEL)
+    model = needs.shared_path(_MODEL, folder=options.shared)
+    needs.program("wrk")
+    files = _prepare(options.folder.resolve(), model)
     if options.against is not None:
         _compare(files, options)
         return
@@ -88,15 +91,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--against", type=Path, metavar="CHECKOUT", help="the root of another checkout of edgemm")
     parser.add_argument("--pairs", type=int, default=5, help="with --against: of loads, in each round")
-    parser.add_argument("--shared", type=Path, default=Path(os.environ.get("EDGEMM_SHARED", "../shared")))
+    parser.add_argument("--shared", type=Path, help="the folder of published models; EDGEMM_SHARED by default")
     parser.add_argument("--json", action="store_true")
     return parser
 
 
 def _prepare(folder: Path, model: Path) -> Files:
     """Make the bundles, and take down what edgemm answers in binary for the server that answers nothing else."""
-    if not model.exists():
-        raise SystemExit(f"no model at {model}: set EDGEMM_SHARED to the folder of published models")
     folder.mkdir(parents=True, exist_ok=True)
     files = Files(
         folder=folder,

@@ -14,10 +14,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from unittest.mock import patch
 
-from edgemm_runtime.http.exchange import Reply, Request
-from edgemm_runtime.models.registry import ModelRegistry
-from edgemm_runtime.serving import server
-from edgemm_runtime.serving.dispatch import Dispatcher
+from simulators import needs
+
+with needs.imports(__name__, "runtime"):
+    from edgemm_runtime.http.exchange import Reply, Request
+    from edgemm_runtime.models.registry import ModelRegistry
+    from edgemm_runtime.serving import server
+    from edgemm_runtime.serving.dispatch import Dispatcher
 
 
 def start(port: int, answer: bytes, headers: tuple[tuple[str, str], ...]) -> server.ModelServer:

@@ -14,13 +14,16 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import msgspec
-import numpy as np
+from simulators import needs
 
-import edgemm_runtime
-from benchmarks.serving import memory
-from benchmarks.serving.memory import Memory
-from benchmarks.serving.protocols import OUTPUT, Int8, from_float, to_float
+with needs.imports(__name__, "runtime"):
+    import msgspec
+    import numpy as np
+
+    import edgemm_runtime
+    from benchmarks.serving import memory
+    from benchmarks.serving.memory import Memory
+    from benchmarks.serving.protocols import OUTPUT, Int8, from_float, to_float
 
 _ROUNDS, _CALLS = 30, 100
 

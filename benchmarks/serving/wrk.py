@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -39,12 +38,6 @@ class Load(msgspec.Struct, frozen=True):
     def per_s(self) -> float:
         """Requests a second."""
         return self.requests / self.duration_us * 1e6
-
-
-def require() -> None:
-    """Raise SystemExit if `wrk` is not installed."""
-    if shutil.which("wrk") is None:
-        raise SystemExit("this benchmark needs the load generator wrk: apt-get install wrk")
 
 
 def script(request: Request, *, body_file: str) -> str:

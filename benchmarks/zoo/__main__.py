@@ -8,8 +8,11 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-from benchmarks.zoo.models import FAMILIES, NAMES, keys
-from benchmarks.zoo.runner import ROUTES, Limits, Result, attempt, done, keep
+from simulators import needs
+
+with needs.imports(__name__, "converter"):
+    from benchmarks.zoo.models import FAMILIES, NAMES, keys
+    from benchmarks.zoo.runner import ROUTES, Limits, Result, attempt, done, keep
 
 _STATUSES = ("pass", "refused as declared", "wrong output", "fails to run", "fails to convert", "cannot be built")
 
@@ -17,12 +20,15 @@ _STATUSES = ("pass", "refused as declared", "wrong output", "fails to run", "fai
 def main() -> None:
     """Parse, run what is not done yet, print the table."""
     given = _parse()
+    needs.packages("keras", "tensorflow", extras="converter")
     given.results.mkdir(parents=True, exist_ok=True)
     path = given.results / "results.jsonl"
     latest = {(r.key, r.route, r.target): r for r in done(path)}
     failed = {(r.key, r.route) for r in latest.values() if r.status not in _STATUSES[:2]}
     have = {(r.key, r.route) for r in latest.values()} - (failed if given.again else set())
     chosen = [k for k in keys(given.family) if not given.model or k.split("/")[1] in given.model]
+    if any(key.startswith("B/") for key in chosen):
+        needs.shared_path("models/mlperf-tiny")
     todo = {key: routes for key in chosen if (routes := [r for r in given.route if (key, r) not in have])}
     limits = Limits(timeout_s=given.timeout, memory_bytes=int(given.memory * 2**30))
     with ThreadPoolExecutor(given.jobs) as pool:

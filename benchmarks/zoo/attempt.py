@@ -14,8 +14,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from simulators import needs
+
 
 def main(route: str, folder: Path) -> None:
+    needs.packages("keras", "tensorflow", extras="converter")
     os.environ.update(CUDA_VISIBLE_DEVICES="-1", KERAS_BACKEND="tensorflow")
     built = json.loads((folder / "built.json").read_text())
     path = Path(built["path"])

@@ -14,8 +14,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.zoo.compare import NOISE
-from benchmarks.zoo.models import FAMILIES, KERAS_2, Built
+from simulators import needs
+
+with needs.imports(__name__, "converter"):
+    from benchmarks.zoo.compare import NOISE
+    from benchmarks.zoo.models import FAMILIES, KERAS_2, Built
 
 SEEDS, BATCHES = (11, 12, 13), (1, 4)
 _FREE_SIZE = {4: 24, 2: 9}

@@ -12,9 +12,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from simulators import needs
 
-from benchmarks.zoo.compare import WrongOutputError, judge, named, noise, references
+with needs.imports(__name__, "converter"):
+    import numpy as np
+
+    from benchmarks.zoo.compare import WrongOutputError, judge, named, noise, references
 
 Run = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import keras
 
 from benchmarks.zoo.models import Built
+from simulators import needs
 
 _FILES = {"ad": "ad01.h5", "ic": "pretrainedResnet.h5", "kws": "kws_ref_model", "sww": "str_ww_ref_model.h5"}
 
@@ -19,5 +19,5 @@ def build(name: str, folder: Path) -> Built:
         return Built(folder / "vww.keras", model)
     import tf_keras
 
-    path = Path(os.environ["EDGEMM_SHARED"]) / "models" / "mlperf-tiny" / _FILES[name]
+    path = needs.shared_path(f"models/mlperf-tiny/{_FILES[name]}")
     return Built(path, tf_keras.models.load_model(path, compile=False))

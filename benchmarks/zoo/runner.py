@@ -13,8 +13,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -54,33 +55,43 @@ class Result:
 
 
 @dataclass(frozen=True)
-class _Ended:
+class Ended:
+    """How a process ended, and the last line that it said."""
+
     status: int
     said: str
     seconds: float
     peak_bytes: int
 
 
-def attempt(key: str, routes: Iterable[str], *, limits: Limits) -> list[Result]:
-    """Build a model once and take routes with it; one result for each target of each route."""
+Run = Callable[[Sequence[str], Path], Ended]
+"""Runs Python with some arguments; the folder is for what it says."""
+
+
+def attempt(key: str, routes: Iterable[str], *, limits: Limits, run: Run | None = None) -> list[Result]:
+    """Build a model once and take routes with it; one result for each target of each route.
+
+    `run` is how a process is run where not by `limits`.
+    """
+    run = run or partial(_run, limits=limits)
     with tempfile.TemporaryDirectory(prefix="zoo-") as name:
         folder = Path(name)
-        built = _run(["-m", "benchmarks.zoo.build", key, name], folder, limits=limits)
+        built = run(["-m", "benchmarks.zoo.build", key, name], folder)
         ways = [(route, target) for route in routes for target in ROUTES[route]]
         if not (folder / "built.json").is_file():
             return [_result(key, route, target, "cannot be built", built) for route, target in ways]
-        return [_target(key, route, target, folder, limits=limits) for route, target in ways]
+        return [_target(key, route, target, folder, run=run) for route, target in ways]
 
 
-def _target(key: str, route: str, target: str, folder: Path, *, limits: Limits) -> Result:
+def _target(key: str, route: str, target: str, folder: Path, *, run: Run) -> Result:
     for left in ("model.edgemm", f"converted.{target}", f"checked-{target}.json"):
         (folder / left).unlink(missing_ok=True)
-    ended = _run(_command(route, target, folder), folder, limits=limits)
+    ended = run(_command(route, target, folder), folder)
     if ended.status != 0:
         declared = DECLARED.get(key)
         refused = route == "edgemm" and declared is not None and declared in ended.said
         return _result(key, route, target, "refused as declared" if refused else "fails to convert", ended)
-    _run(["-m", "benchmarks.zoo.check", target, str(folder)], folder, limits=limits)
+    run(["-m", "benchmarks.zoo.check", target, str(folder)], folder)
     checked = folder / f"checked-{target}.json"
     if not checked.is_file():
         return _result(key, route, target, "fails to run", ended)
@@ -98,11 +109,11 @@ def _command(route: str, target: str, folder: Path) -> list[str]:
     return ["-m", "edgemm", "convert", built["path"], "--target", target, "--no-cache", *output, *built["options"]]
 
 
-def _result(key: str, route: str, target: str, status: str, ended: _Ended) -> Result:
+def _result(key: str, route: str, target: str, status: str, ended: Ended) -> Result:
     return Result(key, route, target, status, ended.said, round(ended.seconds, 1), ended.peak_bytes)
 
 
-def _run(arguments: list[str], folder: Path, *, limits: Limits) -> _Ended:
+def _run(arguments: Sequence[str], folder: Path, *, limits: Limits) -> Ended:
     started, peak, why = time.monotonic(), 0, ""
     with (folder / "said").open("wb") as said:
         process = subprocess.Popen(
@@ -122,7 +133,8 @@ def _run(arguments: list[str], folder: Path, *, limits: Limits) -> _Ended:
         finally:
             _end(process)
     seconds = time.monotonic() - started
-    return _Ended(1 if why else process.returncode, why or _last(folder / "said"), seconds, peak)
+    words = last_words((folder / "said").read_text(errors="replace"))
+    return Ended(1 if why else process.returncode, why or words, seconds, peak)
 
 
 def _resident(pid: int) -> int:
@@ -141,8 +153,9 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _last(path: Path) -> str:
-    lines = [line for line in path.read_text(errors="replace").splitlines() if line.strip()]
+def last_words(text: str) -> str:
+    """Return the last line of what a process said."""
+    lines = [line for line in text.splitlines() if line.strip()]
     return " ".join(lines[-1].split())[:600] if lines else ""
 
 

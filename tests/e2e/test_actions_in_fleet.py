@@ -12,7 +12,7 @@ from simulators.mosquitto import free_port
 from simulators.waiting import eventually
 from tests.e2e.fleets import Device, Fleet
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.runtime, pytest.mark.fleet, pytest.mark.slow]
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from tests.e2e.damaged import DAMAGES, flipped, good_bundle, truncated
 from tests.e2e.fleets import Fleet
 from tests.e2e.processes import Place, refuses, run_edgemm
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.core, pytest.mark.runtime, pytest.mark.slow]
 Damage = Callable[[Path, Path], None]
 WORDS = {"newer": ("2.0", "upgrade"), "empty": ("empty",)}
 

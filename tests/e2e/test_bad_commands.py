@@ -16,7 +16,7 @@ from tests.e2e.damaged import good_bundle
 from tests.e2e.fleets import Fleet
 from tests.e2e.processes import Place, Programs, refuses, run_edgemm
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.core, pytest.mark.slow]
 
 HOPELESS = {
     "inspect missing.edgemm": "missing.edgemm",

@@ -15,7 +15,7 @@ from tests.e2e.damaged import good_bundle
 from tests.e2e.fleets import X
 from tests.e2e.processes import Place, Programs
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.runtime, pytest.mark.slow]
 INFER = "/v2/models/tiny/infer"
 
 

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 from edgemm_runtime.serving.server import ModelServer
-from simulators.client_environments import CLIENTS, environment
 from simulators.models import Dense, make_bundle
 from simulators.serving import serving
+from tests.clients.environments import CLIENTS, environment
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.runtime, pytest.mark.service, pytest.mark.slow, pytest.mark.timeout(900)]
 ROWS = np.random.default_rng(3).uniform(-1, 1, (2, 4)).astype(np.float32)
 
 

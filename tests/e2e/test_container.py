@@ -18,6 +18,8 @@ from simulators.waiting import eventually
 IMAGE = os.environ.get("EDGEMM_TEST_IMAGE", "")
 PORT = 8080
 pytestmark = [
+    pytest.mark.runtime,
+    pytest.mark.service,
     pytest.mark.slow,
     pytest.mark.skipif(not IMAGE, reason="no image: scripts/test-container builds one"),
 ]

@@ -10,7 +10,7 @@ import pytest
 
 from simulators.waiting import eventually
 
-pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
+pytestmark = [pytest.mark.converter, pytest.mark.tensorflow, pytest.mark.slow]
 
 FACTS = [
     "digits 1.0.0 computes what its source does",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,10 +9,11 @@ import pytest
 
 from simulators.mosquitto import free_port
 from simulators.waiting import eventually
+from tests.disks import small_disk
 from tests.e2e.fleets import Device, Fleet
 from tests.e2e.processes import Place, refuses, run_edgemm
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.fleet, pytest.mark.slow]
 
 
 def test_a_folder_is_served_once(fleet: Fleet) -> None:
@@ -59,29 +58,19 @@ def test_a_lost_key_file_is_named(place: Place) -> None:
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+def disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 128 MiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=128m,mode=0700", "none", str(folder)],
-        capture_output=True, text=True, check=False,
-    ) if os.geteuid() == 0 else None  # fmt: skip
-    if mounted is None or mounted.returncode != 0:
-        pytest.skip("mounting a small file system needs root with the right to mount")
-    try:
+    with small_disk(tmp_path / "disk", size_bytes=128 * 2**20) as folder:
         yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-def test_a_full_disk_stops_an_update_and_nothing_else(small_disk: Path, fleet: Fleet) -> None:
-    device = Device(fleet, "small", small_disk / "state").start(token=fleet.token())
+def test_a_full_disk_stops_an_update_and_nothing_else(disk: Path, fleet: Fleet) -> None:
+    device = Device(fleet, "small", disk / "state").start(token=fleet.token())
     for version in ("1.0.0", "2.0.0"):
         fleet.publish(version)
     eventually(device.online, "it is online")
     fleet.rollout("1.0.0")
-    ballast = small_disk / "ballast"
+    ballast = disk / "ballast"
     _fill(ballast)
     # Out of space may be tolerated by a rollout: what counts is what the device says and does.
     fleet.run("rollout", "create", "tiny", "2.0.0", "--probation", "0s", "--start")

@@ -24,7 +24,7 @@ from tests.e2e.fleets import Device, Fleet, X
 from tests.e2e.load import Load
 from tests.e2e.processes import Done
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.runtime, pytest.mark.fleet, pytest.mark.slow]
 GROUPS = ("--group", "1", "--group", "1", "--group", "100%")
 
 

@@ -18,7 +18,7 @@ from simulators.waiting import eventually
 from tests.e2e.fleets import Device, Fleet
 from tests.e2e.processes import Program
 
-pytestmark = [pytest.mark.slow, pytest.mark.service]
+pytestmark = [pytest.mark.fleet, pytest.mark.slow, pytest.mark.service]
 
 
 @dataclass

@@ -21,7 +21,7 @@ from simulators.spooled import waiting
 from simulators.waiting import eventually
 from tests.e2e.fleets import Fleet
 
-pytestmark = [pytest.mark.slow, pytest.mark.service]
+pytestmark = [pytest.mark.runtime, pytest.mark.slow, pytest.mark.service]
 DAY = 24 * 60
 IN_FLIGHT = 16
 FEW = 100

@@ -19,11 +19,11 @@ import numpy as np
 import pytest
 import urllib3
 
-from simulators.client_environments import environment
 from simulators.models import CLASSES, make_bundle
 from simulators.waiting import eventually
+from tests.clients.environments import environment
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.runtime, pytest.mark.slow, pytest.mark.timeout(900)]
 CHECKS = (
     "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,"
     "negative_data_rejection,missing_required_header"
@@ -70,6 +70,7 @@ def device(tmp_path: Path) -> Iterator[Device]:
         assert process.wait(30) == 0
 
 
+@pytest.mark.service
 def test_every_endpoint_answers_as_its_document_says(device: Device) -> None:
     assert device.predicts()
     before = device.rss_bytes

@@ -10,7 +10,7 @@ from benchmarks.precision_search import CASES, MAX_DROP, made, search
 from edgemm.bundle.manifest import Precision
 from edgemm_converter.judging.search import MAX_EVALUATIONS
 
-pytestmark = pytest.mark.tensorflow
+pytestmark = [pytest.mark.converter, pytest.mark.tensorflow]
 
 SMALL = {Precision.INT8, Precision.INT8_DYNAMIC, Precision.INT8_WEIGHTS, Precision.INT16X8, Precision.MIXED}
 

@@ -17,7 +17,7 @@ from simulators.mosquitto import free_port
 from simulators.waiting import eventually
 from tests.e2e.processes import Place, Programs, run_edgemm
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.runtime, pytest.mark.fleet, pytest.mark.slow]
 ROOT = Path(__file__).parents[2]
 
 

@@ -13,7 +13,7 @@ from simulators.waiting import eventually
 from tests.e2e.fleets import Device, Fleet
 from tests.e2e.gate import Gate
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.fleet, pytest.mark.slow]
 TRANSITIONS = ["accepted", "downloading", "verified", "staged", "activating", "probation", "committed"]
 
 

@@ -12,7 +12,7 @@ import urllib3
 from simulators.waiting import eventually
 from tests.e2e.fleets import Device, Fleet, X
 
-pytestmark = [pytest.mark.slow, pytest.mark.service]
+pytestmark = [pytest.mark.runtime, pytest.mark.fleet, pytest.mark.slow, pytest.mark.service]
 OFTEN = ("--telemetry-interval", "1s")
 
 

@@ -15,7 +15,7 @@ from simulators.waiting import eventually
 from tests.e2e.fleets import Device, Fleet
 from tests.e2e.processes import Done, Place, refuses, run_edgemm
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.fleet, pytest.mark.slow]
 
 
 def _join(fleet: Fleet, token: str, state: Path, *, url: str | None = None) -> Done:

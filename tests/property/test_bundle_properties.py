@@ -13,6 +13,8 @@ from edgemm.bundle.manifest import Blob
 from edgemm.errors import BundleError
 from tests.unit.core.bundles import CONTENT, small_manifest
 
+pytestmark = pytest.mark.core
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):

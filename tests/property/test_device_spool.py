@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,6 +13,8 @@ from edgemm.messages import Stream, StreamAck
 from edgemm_runtime.agent.spool.budget import AT_ONCE, SpoolRules
 from edgemm_runtime.agent.spool.settings import SpoolSettings
 from edgemm_runtime.agent.spool.spool import Spool
+
+pytestmark = pytest.mark.runtime
 
 BOOTS = ("a" * 16, "b" * 16)
 Step = tuple[str, int, int]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -30,6 +31,8 @@ from edgemm_runtime.agent.update.events import (
 )
 from edgemm_runtime.agent.update.machine import Step
 from simulators.device_records import VARIANT, fresh, told, wanted
+
+pytestmark = pytest.mark.runtime
 
 REASONS = ["no_space", "untrusted", "selftest_failed", "errors", "superseded", "stopped", "damaged"]
 NOW = TrustedTime(times.from_text("2027-01-02T00:00:00Z"), clock_synced=True)

@@ -6,6 +6,7 @@ import random
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +16,8 @@ from edgemm_fleet.records.rollout_plan import Group
 from edgemm_fleet.store import reported, streams
 from simulators.broker import LocalFleet, digest_of
 from simulators.device import Outcome, Outgoing
+
+pytestmark = pytest.mark.fleet
 
 PAIRS = st.tuples(st.integers(1, 12), st.integers(1, 12))
 ITEMS = st.lists(PAIRS.map(lambda pair: (max(pair), min(pair))), max_size=30)

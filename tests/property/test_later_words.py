@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -27,6 +28,8 @@ from edgemm_runtime.agent.update.events import (
 )
 from simulators.device_records import VARIANT, fresh, run, told, wanted, way_to_commit
 from tests.golden.wire import REPORTED
+
+pytestmark = pytest.mark.core
 
 words = st.text(min_size=1, max_size=MAX_WORD)
 LATER = [{}, {}, {"config": ModelConfig(requires=("window",))}, {"variants": VariantPolicy("fastest")}]

@@ -6,6 +6,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +17,8 @@ from edgemm_fleet.rollout.group_tally import GroupTally, GroupVerdict
 from edgemm_fleet.rollout.selection import MatchedDevice, select_members
 from simulators.broker import LocalFleet, digest_of
 from simulators.device import Outcome
+
+pytestmark = pytest.mark.fleet
 
 GROUPS = st.lists(
     st.one_of(

@@ -19,6 +19,8 @@ from simulators.models import make_bundle
 from simulators.serving import serving
 from simulators.v2_client import encode_request
 
+pytestmark = pytest.mark.runtime
+
 LIMITS = ServingLimits(max_body_bytes=100_000, head_s=0.2, linger_s=0.2, idle_connection_s=5.0)
 ROWS = np.ones((1, 4), np.float32)
 BINARY, LENGTH = encode_request({"x": ROWS}, binary=True)

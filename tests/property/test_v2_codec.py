@@ -21,6 +21,8 @@ from edgemm_runtime.serving.protocols.v2 import messages
 from simulators.models import SIGNATURE
 from simulators.v2_client import encode_request
 
+pytestmark = pytest.mark.runtime
+
 HEADER = b'{"inputs":[{"name":"x","shape":[1,4],"datatype":"FP32","parameters":{"binary_data_size":16}}]}'
 
 

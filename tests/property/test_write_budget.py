@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgemm.messages import Stream
 from edgemm_runtime.agent.spool.budget import DAY_S, Memory, Price, SpoolRules, Waiting, WriteBudget, excess, plan
+
+pytestmark = pytest.mark.runtime
 
 PRICE = Price(commit=120_000, page=4632, message=23_160, removal=23_160, page_bytes=508)
 RULES = SpoolRules(hold_s=600, memory_bytes=20_000)

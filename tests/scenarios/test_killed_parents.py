@@ -16,7 +16,7 @@ from simulators.late_failures import Failure, make_late_bundle
 from simulators.process_table import children, runs
 from simulators.waiting import eventually
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.core, pytest.mark.runtime, pytest.mark.converter, pytest.mark.slow]
 ROOT = Path(__file__).parents[2]
 CONVERSION = """
 import sys

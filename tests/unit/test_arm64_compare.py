@@ -9,6 +9,8 @@ import pytest
 
 from benchmarks.arm64.compare import Answer, difference, differences
 
+pytestmark = pytest.mark.benchmarks
+
 STEP = 1 / 256
 INT8 = Answer("kws tflite:int8 dense", step=STEP, rounding=0.0, golden=(0.9, 0.9))
 FLOAT = Answer("ad tflite:float32 dense_9", step=None, rounding=0.0, golden=(0.1, 0.1))

@@ -9,6 +9,8 @@ from tests.golden import trust
 from tests.golden.vector import FOLDER, Vector
 from tests.golden.vectors import VECTORS
 
+pytestmark = [pytest.mark.core, pytest.mark.runtime, pytest.mark.fleet]
+
 IDENTITY = "6c012af482dfdcabe57108dec5e24ff849040bea088dbb4a1450a265701c5316"
 EACH = pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector.name)
 

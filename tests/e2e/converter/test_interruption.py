@@ -63,9 +63,9 @@ def test_a_stopped_conversion_leaves_nothing(
 
 @pytest.mark.parametrize("kib", [4, 24, 160])
 def test_a_full_folder_for_temporary_files_is_named(
-    kib: int, small_disk: Disk, place: Place, models: Path, monkeypatch: pytest.MonkeyPatch
+    kib: int, disk_of: Disk, place: Place, models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    disk = small_disk(kib)
+    disk = disk_of(kib)
     monkeypatch.setenv("TMPDIR", str(disk))
     done = run_edgemm(
         "convert", models / "cnn.keras", "--calibration", models / "images.npz", "--eval", models / "labelled.npz",
@@ -76,8 +76,8 @@ def test_a_full_folder_for_temporary_files_is_named(
     assert not (place.folder / "cnn.edgemm").exists()
 
 
-def test_a_disk_without_room_for_the_bundle_keeps_no_report_of_it(small_disk: Disk, place: Place, models: Path) -> None:
-    disk = small_disk(28)
+def test_a_disk_without_room_for_the_bundle_keeps_no_report_of_it(disk_of: Disk, place: Place, models: Path) -> None:
+    disk = disk_of(28)
     done = run_edgemm(
         "convert", models / "cnn.keras", "--target", "onnx", "--report", disk / "page.html", "-o", disk / "cnn.edgemm",
         at=place,

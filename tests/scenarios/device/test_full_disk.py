@@ -17,11 +17,12 @@ import pytest
 from edgemm.messages import Probation
 from simulators.fleet import SimulatedFleet
 from simulators.forked_agents import AgentServer, ForkedAgent, Life, SelfTest
-from simulators.full_disk import FILLER, fill, free_bytes, make_room, small_disk
+from simulators.full_disk import FILLER, fill, free_bytes, make_room
 from simulators.late_failures import Failure, make_late_bundle
 from simulators.models import make_bundle
 from simulators.mosquitto import free_port
 from simulators.waiting import eventually
+from tests.disks import small_disk
 
 pytestmark = pytest.mark.slow
 KIB = 1024

@@ -17,7 +17,8 @@ from edgemm_runtime.agent.state.state_folder import StateFolder
 from edgemm_runtime.agent.update import events, machine
 from edgemm_runtime.agent.update.events import Event
 from edgemm_runtime.agent.update.journal import Journal
-from simulators.full_disk import fill, free_bytes, full, small_disk
+from simulators.full_disk import fill, free_bytes, full
+from tests.disks import small_disk
 
 KIB = 1024
 SIZE, RESERVE = 2048 * KIB, 512 * KIB

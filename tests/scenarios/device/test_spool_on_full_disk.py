@@ -11,10 +11,11 @@ import pytest
 from edgemm.messages import Telemetry
 from simulators.agent_process import AgentProcess
 from simulators.fleet import SimulatedFleet
-from simulators.full_disk import full, small_disk
+from simulators.full_disk import full
 from simulators.models import make_bundle
 from simulators.mosquitto import free_port
 from simulators.waiting import eventually
+from tests.disks import small_disk
 
 pytestmark = pytest.mark.slow
 SIZE_BYTES = 16 * 1024 * 1024

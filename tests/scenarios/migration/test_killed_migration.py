@@ -13,6 +13,8 @@ from edgemm_fleet.store.revisions import NEWEST
 from tests.golden.databases import shapes
 from tests.unit.fleet.store.golden_databases import Rows, copies, golden, rows
 
+pytestmark = pytest.mark.fleet
+
 OPEN = """
 import sys
 from pathlib import Path

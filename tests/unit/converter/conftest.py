@@ -1,9 +1,8 @@
-"""Models built once, and conversions of them run once, for all tests of the converter."""
+"""Models built once, and conversions of them run once, for all tests of the converter and all workers of a run."""
 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,8 +14,8 @@ import pytest
 
 from edgemm.bundle import open_bundle
 from edgemm.bundle.manifest import Manifest
-
-ROOT = Path(__file__).parents[3]
+from tests.once import named, once
+from tests.programs import Forked, environment
 
 
 @dataclass(frozen=True)
@@ -33,21 +32,21 @@ class Run:
         return self.stderr.strip().splitlines()[-1]
 
 
-def environment(**more: str) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), os.environ.get("PYTHONPATH", ""))), **more}
+@pytest.fixture(scope="session")
+def told_by(forked: Forked, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict[str, Any]]:
+    """Return the JSON that a program of `simulators` writes; a process of its own, since it uses TensorFlow."""
 
+    def told(module: str) -> dict[str, Any]:
+        def run(folder: Path) -> None:
+            (folder / "told.json").write_text(forked.simulator(module))
 
-def told_by(module: str) -> dict[str, Any]:
-    """Return the JSON that a program of `simulators` writes; a process of its own, since it imports TensorFlow."""
-    done = subprocess.run(
-        [sys.executable, "-m", f"simulators.{module}"],
-        cwd=ROOT, env=environment(), check=True, capture_output=True, text=True,
-    )  # fmt: skip
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+        return dict(json.loads((once(tmp_path_factory, f"told by {module}", run) / "told.json").read_bytes()))
+
+    return told
 
 
 def run_convert(*arguments: object, folder: Path, **env: str) -> Run:
+    """Run `edgemm convert` as a user does."""
     done = subprocess.run(
         [sys.executable, "-m", "edgemm", "convert", *map(str, arguments)],
         cwd=folder, env=environment(**env), capture_output=True, text=True, check=False,
@@ -55,15 +54,37 @@ def run_convert(*arguments: object, folder: Path, **env: str) -> Run:
     return Run(done.returncode, done.stdout, done.stderr)
 
 
+def refused(run: Callable[[], Run], *, folder: Path, status: int = 2) -> str:
+    """Return the last line of a conversion that must fail with this status and leave nothing behind in its folder."""
+    before = sorted(folder.iterdir())
+    done = run()
+    assert done.status == status, done.stderr
+    assert done.stdout == ""
+    assert done.stderr.count("error:") == 1
+    assert "Traceback" not in done.stderr
+    assert sorted(folder.iterdir()) == before
+    return done.error
+
+
+class Conversions:
+    """`edgemm convert` in forked processes, which need not import TensorFlow anew: for what is not about processes."""
+
+    def __init__(self, forked: Forked) -> None:
+        self._forked = forked
+
+    def run(self, *arguments: object, folder: Path, **env: str) -> Run:
+        """Run it to its end."""
+        done = self._forked.run("edgemm", "convert", *arguments, folder=folder, env=environment(**env))
+        return Run(done.returncode, done.stdout, done.stderr)
+
+    def refused(self, *arguments: object, folder: Path, status: int = 2) -> str:
+        """Return the last line of one that must fail and leave nothing behind."""
+        return refused(lambda: self.run(*arguments, folder=folder), folder=folder, status=status)
+
+
 @pytest.fixture(scope="session")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that `simulators.keras_models` filled."""
-    folder = tmp_path_factory.mktemp("models")
-    subprocess.run(
-        [sys.executable, "-m", "simulators.keras_models", str(folder)],
-        cwd=ROOT, env=environment(), check=True, capture_output=True,
-    )  # fmt: skip
-    return folder
+def conversions(forked: Forked) -> Conversions:
+    return Conversions(forked)
 
 
 @dataclass(frozen=True)
@@ -79,20 +100,18 @@ Convert = Callable[..., Converted]
 
 
 @pytest.fixture(scope="session")
-def converted(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Convert:
-    """Convert one of `models` with the options given; the same call converts once."""
-    done: dict[tuple[str, ...], Converted] = {}
+def converted(models: Path, conversions: Conversions, tmp_path_factory: pytest.TempPathFactory) -> Convert:
+    """Convert one of `models` with the options given; the same of the same content is converted once in a run."""
 
     def convert(source: Path | str, *options: object) -> Converted:
-        key = (str(source), *map(str, options))
-        if key not in done:
-            folder = tmp_path_factory.mktemp("converted")
-            run = run_convert(models / source, *options, "--json", folder=folder)
-            assert run.status == 0, run.stderr
-            summary = json.loads(run.stdout)
-            path = folder / summary["path"]
-            with open_bundle(path) as bundle:
-                done[key] = Converted(path, bundle.manifest, summary)
-        return done[key]
+        def run(folder: Path) -> None:
+            done = conversions.run(models / source, *options, "--json", folder=folder)
+            assert done.status == 0, done.stderr
+            (folder / "summary.json").write_text(done.stdout)
+
+        folder = once(tmp_path_factory, named("converted", models / source, *options), run)
+        summary = json.loads((folder / "summary.json").read_text())
+        with open_bundle(folder / summary["path"]) as bundle:
+            return Converted(folder / summary["path"], bundle.manifest, summary)
 
     return convert

@@ -46,8 +46,8 @@ def scrambled(file: bytes, engine: Engine) -> bytes:
 
 
 @pytest.fixture(scope="session")
-def calibrated(converted: Convert, models: Path) -> Converted:
-    labels = models / "labels.txt"
+def calibrated(converted: Convert, models: Path, tmp_path_factory: pytest.TempPathFactory) -> Converted:
+    labels = tmp_path_factory.mktemp("labels") / "labels.txt"
     labels.write_text("\n".join("0123456789"))
     return converted(
         "cnn.keras", "--calibration", models / "images.npz", "--eval", models / "labelled.npz", "--labels", labels,
@@ -206,6 +206,13 @@ def test_weights_can_be_smaller_without_calibration_data(converted: Convert) -> 
 def test_lambda_and_custom_layers_load_when_they_are_allowed(converted: Convert) -> None:
     converted("lambda.keras", "--allow-lambda", "--target", "tflite")
     converted("custom.keras", "--custom-objects", "simulators.odd_layers:PlainLayer", "--target", "tflite")
+
+
+def test_a_forked_conversion_writes_what_a_users_does(converted: Convert, models: Path, tmp_path: Path) -> None:
+    done = run_convert(models / "two-dict.keras", "--calibration", models / "pairs.npz", folder=tmp_path)
+    assert done.status == 0, done.stderr
+    forked = converted("two-dict.keras", "--calibration", models / "pairs.npz")
+    assert forked.path.read_bytes() == (tmp_path / forked.path.name).read_bytes()
 
 
 def test_the_same_input_gives_the_same_bytes_in_any_process(models: Path, tmp_path: Path) -> None:

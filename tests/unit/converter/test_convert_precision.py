@@ -10,7 +10,7 @@ from PIL import Image
 
 from edgemm.bundle import open_bundle
 from edgemm.bundle.manifest import DType, Precision
-from tests.unit.converter.conftest import Convert, run_convert
+from tests.unit.converter.conftest import Conversions, Convert
 
 pytestmark = pytest.mark.tensorflow
 
@@ -76,10 +76,10 @@ def test_mixed_precision_leaves_the_layer_float_that_hurts(converted: Convert, o
 
 
 def test_the_gate_stops_a_bundle_and_says_by_how_much(
-    outlier: tuple[object, ...], models: Path, tmp_path: Path
+    outlier: tuple[object, ...], models: Path, conversions: Conversions, tmp_path: Path
 ) -> None:
     source, *options = outlier
-    run = run_convert(
+    run = conversions.run(
         models / str(source), *options, "--precision", "int8-weights", "--max-drop", "0.02", folder=tmp_path
     )
     assert run.status == 1
@@ -99,8 +99,8 @@ def test_int8_is_enough_for_a_plain_cnn(converted: Convert, models: Path) -> Non
         assert any(wanted in warning for warning in warnings), warnings
 
 
-def test_nothing_that_fits_names_the_guilty_layer(models: Path, tmp_path: Path) -> None:
-    run = run_convert(
+def test_nothing_that_fits_names_the_guilty_layer(models: Path, conversions: Conversions, tmp_path: Path) -> None:
+    run = conversions.run(
         models / "outlier.keras", "--target", "tflite", "--precision", "auto", "--eval", models / "rows-exact.npz",
         "--metric", "mse", "--max-drop", "0", folder=tmp_path,
     )  # fmt: skip
@@ -110,7 +110,9 @@ def test_nothing_that_fits_names_the_guilty_layer(models: Path, tmp_path: Path) 
     assert not list(tmp_path.glob("*.edgemm"))
 
 
-def test_a_folder_of_images_calibrates_through_the_declared_steps(models: Path, tmp_path: Path) -> None:
+def test_a_folder_of_images_calibrates_through_the_declared_steps(
+    models: Path, conversions: Conversions, tmp_path: Path
+) -> None:
     rng = np.random.default_rng(0)
     for name in "0123456789":
         for i in range(3):
@@ -118,7 +120,7 @@ def test_a_folder_of_images_calibrates_through_the_declared_steps(models: Path, 
             Image.fromarray(rng.integers(0, 256, (12, 16), np.uint8)).save(tmp_path / "data" / name / f"{i}.png")
     steps = '[image]\nresize = {width = 8, height = 8, fit = "crop"}\nchannels = "gray"\nscale = 0.0078\nmean = [1]\n'
     (tmp_path / "steps.toml").write_text(steps)
-    run = run_convert(
+    run = conversions.run(
         models / "cnn.keras", "--target", "tflite", "--calibration", "data", "--eval", "data", "--metric", "auc",
         "--preprocess", "steps.toml", "--report", "report.html", "--json", folder=tmp_path,
     )  # fmt: skip
@@ -149,14 +151,16 @@ def test_a_folder_of_images_calibrates_through_the_declared_steps(models: Path, 
         (("--eval", "many.npz"), "expected labels from 0 to 9, found 3 to 12"),
     ],
 )
-def test_data_and_options_that_do_not_fit(options: tuple[str, ...], message: str, models: Path, tmp_path: Path) -> None:
+def test_data_and_options_that_do_not_fit(
+    options: tuple[str, ...], message: str, models: Path, conversions: Conversions, tmp_path: Path
+) -> None:
     with np.load(models / "labelled.npz") as data:
         images = data["image"]
         np.savez(tmp_path / "big.npz", image=images * 255)
         np.savez(tmp_path / "many.npz", image=images, labels=np.clip(np.arange(48), 3, 12))
         np.savez(tmp_path / "labelled.npz", **data)
     (tmp_path / "steps.toml").write_text("[picture]\nscale = 1.0\n")
-    run = run_convert(models / "cnn.keras", "--target", "tflite", *options, folder=tmp_path)
+    run = conversions.run(models / "cnn.keras", "--target", "tflite", *options, folder=tmp_path)
     assert run.status == 2, run.stderr
     assert message in run.error
     assert not list(tmp_path.glob("*.edgemm"))

@@ -10,35 +10,30 @@ import pytest
 from edgemm.bundle import open_bundle
 from edgemm.bundle.manifest import DType, Manifest, Precision
 from edgemm_runtime import engines
-from tests.unit.converter.conftest import ROOT, Convert, Converted, environment, run_convert
+from tests.once import once
+from tests.programs import ROOT, environment
+from tests.unit.converter.conftest import Conversions, Convert, Converted, run_convert
 
 pytestmark = pytest.mark.tensorflow
 
 
 @pytest.fixture(scope="session")
 def others(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that `simulators.keras2_models` filled."""
-    folder = tmp_path_factory.mktemp("others")
-    subprocess.run(
-        [sys.executable, "-m", "simulators.keras2_models", str(folder)],
-        cwd=ROOT, env=environment(), check=True, capture_output=True,
-    )  # fmt: skip
-    return folder
+    """The folder that `simulators.keras2_models` filled, which imports TensorFlow in another way."""
+
+    def build(folder: Path) -> None:
+        subprocess.run(
+            [sys.executable, "-m", "simulators.keras2_models", str(folder)],
+            cwd=ROOT, env=environment(), check=True, capture_output=True,
+        )  # fmt: skip
+
+    return once(tmp_path_factory, "keras2_models", build)
 
 
 def answer(found: Converted, variant_id: str, **inputs: np.ndarray) -> dict[str, np.ndarray]:
     with open_bundle(found.path) as bundle:
         variant = bundle.manifest.variant(variant_id)
         return engines.load(variant, bundle.manifest.signature, bundle.read(variant.blob)).run(inputs)
-
-
-def refused(*arguments: object, folder: Path, status: int = 2) -> str:
-    before = sorted(folder.iterdir())
-    run = run_convert(*arguments, folder=folder)
-    assert run.status == status, run.stderr
-    assert "Traceback" not in run.stderr
-    assert sorted(folder.iterdir()) == before
-    return run.error
 
 
 def worst(manifest: Manifest) -> float:
@@ -68,13 +63,17 @@ def test_keras_2_inputs_and_outputs_go_by_name(name: str, others: Path, converte
         assert np.abs(turned[output] - onnx[output]).max() > 0.1
 
 
-def test_a_keras_2_lambda_runs_only_when_it_is_allowed(others: Path, converted: Convert, tmp_path: Path) -> None:
-    found = refused(others / "lambda2.h5", folder=tmp_path)
+def test_a_keras_2_lambda_runs_only_when_it_is_allowed(
+    others: Path, converted: Convert, conversions: Conversions, tmp_path: Path
+) -> None:
+    found = conversions.refused(others / "lambda2.h5", folder=tmp_path)
     assert "Lambda layer lambda: it holds Python code that would run on loading; give --allow-lambda" in found
     assert worst(converted(others / "lambda2.h5", "--allow-lambda").manifest) < 1e-5
 
 
-def test_one_of_several_signatures_is_named(others: Path, converted: Convert, tmp_path: Path) -> None:
+def test_one_of_several_signatures_is_named(
+    others: Path, converted: Convert, conversions: Conversions, tmp_path: Path
+) -> None:
     three = np.full((2, 3), 3, np.float32)
     for signature, factor in (("double", 2.0), ("half", 0.5)):
         found = converted(others / "plain", "--signature", signature)
@@ -82,13 +81,17 @@ def test_one_of_several_signatures_is_named(others: Path, converted: Convert, tm
         for variant in found.manifest.variants:
             assert (answer(found, variant.id, x=three)["y"] == three * factor).all()
     message = "expected a signature 'serving_default', found double, half; choose one with --signature"
-    assert message in refused(others / "plain", folder=tmp_path)
-    assert "expected a signature 'third'" in refused(others / "plain", "--signature", "third", folder=tmp_path)
+    assert message in conversions.refused(others / "plain", folder=tmp_path)
+    assert "expected a signature 'third'" in conversions.refused(
+        others / "plain", "--signature", "third", folder=tmp_path
+    )
 
 
-def test_an_open_shape_is_fixed_by_an_option(others: Path, converted: Convert, tmp_path: Path) -> None:
-    assert "fix the inputs' with --input-shape NAME=" in refused(others / "any-rank", folder=tmp_path)
-    wrong = refused(others / "any-rank", "--input-shape", "z=1,3", folder=tmp_path)
+def test_an_open_shape_is_fixed_by_an_option(
+    others: Path, converted: Convert, conversions: Conversions, tmp_path: Path
+) -> None:
+    assert "fix the inputs' with --input-shape NAME=" in conversions.refused(others / "any-rank", folder=tmp_path)
+    wrong = conversions.refused(others / "any-rank", "--input-shape", "z=1,3", folder=tmp_path)
     assert "--input-shape z: expected one of the inputs x" in wrong
     found = converted(others / "any-rank", "--input-shape", "x=-1,3")
     assert found.manifest.signature.inputs[0].shape == (-1, 3)
@@ -130,18 +133,20 @@ def test_a_finished_onnx_file_is_packaged_as_it_is(converted: Convert, tmp_path:
         assert bundle.read(found.manifest.variants[0].blob) == data
 
 
-def test_finished_files_that_are_damaged(shared: Path, converted: Convert, tmp_path: Path) -> None:
+def test_finished_files_that_are_damaged(
+    shared: Path, converted: Convert, conversions: Conversions, tmp_path: Path
+) -> None:
     lite = (shared / "models" / "mlperf-tiny" / "ad01_fp32.tflite").read_bytes()
     with open_bundle(converted("cnn.keras").path) as bundle:
         onnx = bundle.read(bundle.manifest.variant("onnx:float32").blob)
     (tmp_path / "cut.tflite").write_bytes(lite[: len(lite) // 2])
     (tmp_path / "cut.onnx").write_bytes(onnx[: len(onnx) // 2])
     (tmp_path / "empty.onnx").write_bytes(b"")
-    assert "LiteRT cannot open the file: it is damaged" in refused("cut.tflite", folder=tmp_path)
-    assert "the file is cut short or damaged" in refused("cut.onnx", folder=tmp_path)
-    assert "found an empty file" in refused("empty.onnx", folder=tmp_path)
+    assert "LiteRT cannot open the file: it is damaged" in conversions.refused("cut.tflite", folder=tmp_path)
+    assert "the file is cut short or damaged" in conversions.refused("cut.onnx", folder=tmp_path)
+    assert "found an empty file" in conversions.refused("empty.onnx", folder=tmp_path)
 
 
-def test_a_finished_file_is_not_made_into_others(shared: Path, tmp_path: Path) -> None:
+def test_a_finished_file_is_not_made_into_others(shared: Path, conversions: Conversions, tmp_path: Path) -> None:
     file = shared / "models" / "mlperf-tiny" / "ad01_fp32.tflite"
-    assert "packaged as it is: leave --target" in refused(file, "--target", "onnx", folder=tmp_path)
+    assert "packaged as it is: leave --target" in conversions.refused(file, "--target", "onnx", folder=tmp_path)

@@ -13,7 +13,7 @@ from edgemm.bundle.manifest import Precision
 from edgemm_converter.data import preprocessing
 from edgemm_converter.job import variant_plan
 from tests.docs.pages import DOCS, blocks, tables
-from tests.unit.converter.conftest import environment
+from tests.programs import environment
 
 PAGE = DOCS / "converter.md"
 BLOCKS = blocks(PAGE)

@@ -9,7 +9,8 @@ import pytest
 
 import edgemm_converter
 from edgemm.bundle import open_bundle
-from tests.unit.converter.conftest import Convert, environment, run_convert
+from tests.programs import environment
+from tests.unit.converter.conftest import Conversions, Convert
 
 pytestmark = pytest.mark.tensorflow
 FOUND = "found among earlier conversions"
@@ -29,13 +30,13 @@ def entries(cache: Path) -> list[Path]:
     return sorted(cache.glob("*.conversion"))
 
 
-def test_a_repeat_has_the_same_bytes_report_and_result(models: Path, tmp_path: Path) -> None:
+def test_a_repeat_has_the_same_bytes_report_and_result(models: Path, conversions: Conversions, tmp_path: Path) -> None:
     options = (models / "cnn.keras", "--target", "tflite", "--report", "page.html", "--json")
     folders = [tmp_path / "first", tmp_path / "second", tmp_path / "third"]
     runs = []
     for folder, more in zip(folders, ((), (), ("--no-cache",)), strict=True):
         folder.mkdir()
-        runs.append(run_convert(*options, *more, folder=folder, EDGEMM_CACHE=str(tmp_path / "cache")))
+        runs.append(conversions.run(*options, *more, folder=folder, EDGEMM_CACHE=str(tmp_path / "cache")))
         assert runs[-1].status == 0, runs[-1].stderr
     assert [FOUND in run.stderr for run in runs] == [False, True, False]
     assert '"repeated": true' in runs[1].stdout

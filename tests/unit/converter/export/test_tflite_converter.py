@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.converter.conftest import environment
+from tests.programs import environment
 
 pytestmark = pytest.mark.tensorflow
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
 from edgemm_converter.data.arrays import Array
 from edgemm_converter.judging.node_agreement import Node, first_parting
-from tests.unit.converter.conftest import ROOT, environment
 
 NODES = (Node("in", ()), Node("folded", ("in",)), Node("a", ("folded",)), Node("b", ("in",)), Node("out", ("a", "b")))
 RNG = np.random.default_rng(4)
@@ -48,14 +45,9 @@ def test_values_that_tell_nothing_are_left_out() -> None:
 
 
 @pytest.fixture(scope="module")
-def named() -> dict[str, dict[str, str]]:
+def named(told_by: Callable[[str], dict[str, dict[str, str]]]) -> dict[str, dict[str, str]]:
     """What `simulators.parting_cases` found."""
-    done = subprocess.run(
-        [sys.executable, "-m", "simulators.parting_cases"],
-        cwd=ROOT, env=environment(), check=True, capture_output=True, text=True,
-    )  # fmt: skip
-    found: dict[str, dict[str, str]] = json.loads(done.stdout)
-    return found
+    return told_by("parting_cases")
 
 
 @pytest.mark.tensorflow

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-
-from tests.unit.converter.conftest import told_by
 
 pytestmark = pytest.mark.tensorflow
 
@@ -15,7 +14,7 @@ LONG = ("calls_a_function", "loops", "uses_a_captured_constant", "gives_a_captur
 
 
 @pytest.fixture(scope="module")
-def found() -> dict[str, Any]:
+def found(told_by: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
     """What `simulators.freezing_cases` found."""
     return told_by("freezing_cases")
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-
-from tests.unit.converter.conftest import told_by
 
 pytestmark = pytest.mark.tensorflow
 
@@ -18,7 +17,7 @@ NAMES = (
 
 
 @pytest.fixture(scope="module")
-def measured() -> dict[str, Any]:
+def measured(told_by: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
     """What `simulators.rewrite_cases` found."""
     return told_by("rewrite_cases")
 

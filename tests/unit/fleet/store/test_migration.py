@@ -35,7 +35,8 @@ from edgemm_fleet.store import (
 from edgemm_fleet.store.revisions import NEWEST
 from edgemm_fleet.store.schema import blobs, version_blobs
 from simulators.broker import FLEET, MODEL, START
-from simulators.full_disk import fill, small_disk
+from simulators.full_disk import fill
+from tests.disks import small_disk
 from tests.golden.databases import shapes
 from tests.unit.fleet.store.golden_databases import NAMES, OLDER, contents, copies, golden, rows
 

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 
 import pytest
@@ -75,13 +74,13 @@ def test_the_script_reads_addresses_that_the_api_has(browser):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
-def test_a_browser_shows_the_fleet(tmp_path):
+@pytest.mark.service
+def test_a_browser_shows_the_fleet(chromium, tmp_path):
     from tests.unit.fleet.api.servers import serving
 
     with serving(tmp_path / "fleet", with_page=True) as fleet:
         fleet.request("POST", "/api/v1/tokens", body=json.dumps({}))
-        command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000"]
+        command = [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000"]
         command += [
             f"--user-data-dir={tmp_path / 'profile'}",
             "--dump-dom",

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import fcntl
-import os
 import subprocess
 import sys
 import venv
 from pathlib import Path
 
-import pytest
+from tests.conftest import missing
 
-ROOT = Path(__file__).parents[1]
-CLIENTS = ROOT / "tests" / "clients"
+CLIENTS = Path(__file__).parent
+ROOT = CLIENTS.parents[1]
 
 
 def environment(client: str) -> Path:
@@ -30,12 +29,6 @@ def environment(client: str) -> Path:
                 [*install, "-r", CLIENTS / f"{client}.txt"], capture_output=True, text=True, check=False
             )
             if done.returncode:
-                _missing(f"{client} cannot be installed: {done.stderr[-400:]}")
+                missing(f"{client} cannot be installed: {done.stderr[-400:]}")
             stamp.write_text(sys.version + wanted)
     return python
-
-
-def _missing(reason: str) -> None:
-    if os.environ.get("EDGEMM_REQUIRE_SERVICES") == "1":
-        pytest.fail(reason)
-    pytest.skip(reason)
