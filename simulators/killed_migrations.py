@@ -13,11 +13,14 @@ import signal
 import sys
 from pathlib import Path
 
-import alembic.command  # loaded once, not by each of the processes
-import alembic.config  # noqa: F401 - likewise
-from sqlalchemy import Engine, Pool, event
+from simulators import needs
 
-from edgemm_fleet.store.migration import bring_up_to_date
+with needs.imports(__name__, "fleet"):
+    import alembic.command  # loaded once, not by each of the processes
+    import alembic.config  # noqa: F401 - likewise
+    from sqlalchemy import Engine, Pool, event
+
+    from edgemm_fleet.store.migration import bring_up_to_date
 
 _CALLS = ("sqlite3.connect", "os.rename", "os.remove", "os.open")
 

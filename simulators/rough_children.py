@@ -9,8 +9,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from edgemm.child_process import own_stdout, reply
-from edgemm.errors import InputError
+from simulators import needs
+
+with needs.imports(__name__, "runtime"):
+    from edgemm.child_process import own_stdout, reply
+    from edgemm.errors import InputError
 
 MODULE = "simulators.rough_children"
 _SLEEPER = [sys.executable, "-S", "-c", "import signal; signal.pause()"]
