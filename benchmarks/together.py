@@ -95,7 +95,7 @@ def _server(folder: Path, way: str) -> Iterator[int]:
 
 def _serve(bundle: Path, batches: bool, several_threads: bool) -> None:  # noqa: FBT001 - a row of `WAYS`
     if not several_threads:
-        LiteRtSession.widen = lambda _session, _feeds: None  # type: ignore[method-assign]
+        LiteRtSession.widen = lambda _session, _feeds: None  # type: ignore[method-assign, assignment]  # in this process alone
     registry = ModelRegistry()
     with open_bundle(bundle) as source:
         registry.activate(MODEL, source, source.manifest.variants[0])

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from securesystemslib.signer import CryptoSigner
 
@@ -122,7 +123,7 @@ class LocalFleet:
         self.deliver(self.devices[name].connect())
         self.settle()
 
-    def plan(self, version: str, *groups: Group, **settings: object) -> RolloutPlan:
+    def plan(self, version: str, *groups: Group, **settings: Any) -> RolloutPlan:
         """Return a plan for one of the versions."""
         return RolloutPlan(model=MODEL, version=version, digest=digest_of(version), groups=groups, **settings)
 
@@ -132,7 +133,7 @@ class LocalFleet:
         self.operations.start(rollout.id, actor="person:ann", now=self.now)
         return rollout.id
 
-    def run(self, version: str, *groups: Group, **settings: object) -> str:
+    def run(self, version: str, *groups: Group, **settings: Any) -> str:
         """Start a rollout and let everything happen that happens without time passing."""
         rollout = self.start(self.plan(version, *groups, **settings))
         self.settle()

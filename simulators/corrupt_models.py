@@ -37,7 +37,7 @@ class Case:
 def cases() -> dict[str, Case]:
     """Return all cases by name: the same ones each time."""
     good = {variant: models.model_file(models.Dense.random(_SEED), variant) for variant in VARIANTS}
-    found = {}
+    found: dict[str, Case] = {}
     for variant, data in good.items():
         other = next(d for v, d in good.items() if v != variant)
         made = [*_cut(data), *_flipped(data), *_huge(data), *_other_things(other)]

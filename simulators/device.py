@@ -367,7 +367,7 @@ class MqttDevice:
             CallbackAPIVersion.VERSION2, client_id=self.device.id, protocol=mqtt.MQTTv311, clean_session=True
         )
         client.username_pw_set(self._access.username, self._access.password)
-        client.reconnect_delay_set(0.1, 1.0)
+        client.reconnect_delay_set(0.1, 1.0)  # type: ignore[arg-type]  # it takes fractions of a second too
         client.on_connect, client.on_message = self._on_connect, self._on_message
         client.on_pre_connect = self._on_pre_connect
         return client

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from edgemm.bundle.engine_facts import Engine
 from edgemm.bundle.manifest import Manifest
@@ -66,9 +67,9 @@ class Versions:
     def digest(self, version: str) -> str:
         return sha256(self.manifests[version].encode())
 
-    def wanted(self, version: str, *, attempt: int = 1, **fields: object) -> DesiredModel:
-        given = {"name": "tiny", "version": version, "digest": self.digest(version), "attempt": attempt}
-        return DesiredModel(**given | fields)  # type: ignore[arg-type]
+    def wanted(self, version: str, *, attempt: int = 1, **fields: Any) -> DesiredModel:
+        given: dict[str, Any] = {"name": "tiny", "version": version, "digest": self.digest(version), "attempt": attempt}
+        return DesiredModel(**given | fields)
 
     def manifest(self, wanted: DesiredModel) -> tuple[Manifest, bytes]:
         manifest = self.manifests[wanted.version]
@@ -174,7 +175,7 @@ class DeviceWorld:
         self.disk_bytes, self.spool_growth_bytes = 10**9, 0
         self.selftest_failures: set[str] = set()
         self.selftest_timeouts: set[str] = set()
-        self.engines = {Engine.TFLITE: "2.0"}
+        self.engines: dict[str, str] = {Engine.TFLITE: "2.0"}
         self.elapsed_s, self.tick_s = 0.0, 0.5
         limits = AgentLimits(backoff_first_s=0.0, reserve_bytes=0)
         tools = Tools(

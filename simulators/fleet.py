@@ -161,13 +161,14 @@ class SimulatedFleet:
         """Return the entry of a published version."""
         digest = sha256(self.manifests[name, version].encode())
         config = ModelConfig(probation=probation)
-        return DesiredModel(**{"name": name, "version": version, "digest": digest, "config": config} | fields)
+        values: dict[str, Any] = {"name": name, "version": version, "digest": digest, "config": config}
+        return DesiredModel(**values | fields)
 
     def desire(self, device: str, *models: DesiredModel, actions: tuple[Action, ...] = (), **fields: Any) -> Desired:
         """Compose the next generation for a device and publish it."""
         known = self._desired.get(device)
         heard = self.reported[device].generation if device in self.reported else 0
-        wanted = {
+        wanted: dict[str, Any] = {
             "fleet": self.name,
             "device": device,
             "generation": max(known.generation if known else 0, heard) + 1,

@@ -20,6 +20,7 @@ import threading
 import traceback
 from dataclasses import replace
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
@@ -31,10 +32,11 @@ with needs.imports(__name__, "runtime"):
     import urllib3
     from msgspec import Struct
 
+    from edgemm_runtime import engines
     from edgemm_runtime.agent import agent as agents
     from edgemm_runtime.agent.main import run_agent
     from edgemm_runtime.agent.state.agent_options import AgentLimits, AgentOptions
-    from edgemm_runtime.engines import opening, selftest
+    from edgemm_runtime.engines import selftest
     from edgemm_runtime.engines.drivers import driver_of
     from edgemm_runtime.installed import available
     from simulators.full_disk import fill
@@ -184,7 +186,7 @@ class AgentServer:
                 self._started.put(told.pid)
                 continue
             with self._known:
-                self._known.wait_for(lambda pid=told.pid: pid in self._agents)
+                self._known.wait_for(partial(self._agents.__contains__, told.pid))
                 self._agents.pop(told.pid).ended(told.status)
 
 
@@ -197,7 +199,7 @@ def main() -> None:
     import select
 
     children: set[int] = set()
-    stdin = sys.stdin.buffer.raw  # type: ignore[attr-defined]
+    stdin = sys.stdin.buffer.raw  # type: ignore[union-attr]  # what is behind a pipe has it
     rest = b""
     going_on = True
     while going_on or children:
@@ -217,11 +219,11 @@ def _import_everything() -> None:
     for engine in available():
         driver_of(engine)
     np.zeros(1)
-    assert opening.available()
+    assert engines.available()
 
 
 def _reap(out: BinaryIO) -> set[int]:
-    found = set()
+    found: set[int] = set()
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
@@ -271,7 +273,7 @@ def _live(life: Life) -> None:
     KillSeam(folder, ports=life.ports, record=record, kill=life.kill).install()
     if life.selftest is not SelfTest.CHILD:
         replaced = _selftest_here if life.selftest is SelfTest.HERE else (lambda *_, **__: None)
-        agents.selftest.run_in_child = replaced  # type: ignore[attr-defined]
+        agents.selftest.run_in_child = replaced  # type: ignore[attr-defined]  # where the agent looks it up
     run_agent(
         AgentOptions(
             fleet_url=life.url,

@@ -200,7 +200,7 @@ def _begin(asked: _Asked) -> NoReturn:
     def popen(command: Any, *more: Any, **options: Any) -> Any:
         return _Forked(command, **options) if _is_ours(command) else real(command, *more, **options)
 
-    subprocess.Popen = popen  # type: ignore[assignment, misc]
+    subprocess.Popen = popen  # type: ignore[assignment, misc]  # a function in the place of a class
     written = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
     streams = (os.open(os.devnull, os.O_RDONLY), os.open(asked.out, written), os.open(asked.err, written))
     _keep_alone(streams, ())

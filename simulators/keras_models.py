@@ -223,8 +223,8 @@ def _data(folder: Path, cnn: keras.Model) -> None:
     lines = [",".join(map(repr, image.ravel().tolist())) for image in images]
     (folder / "images.csv").write_text("\n".join(lines) + "\n")
     np.savez(folder / "pixels.npz", pixels=np.abs(images) * 60)
-    pairs = {"left": rng.normal(size=(40, 4)), "right": rng.normal(size=(40, 4))}
-    np.savez(folder / "pairs.npz", **{name: array.astype(np.float32) for name, array in pairs.items()})
+    left, right = (rng.normal(size=(40, 4)).astype(np.float32) for _ in range(2))
+    np.savez(folder / "pairs.npz", left=left, right=right)
     x = np.append(rng.normal(size=(240, 15)), np.zeros((240, 1)), axis=1).astype(np.float32)
     exact = keras.models.load_model(folder / "outlier.keras").predict(x, verbose=0)
     np.savez(folder / "rows.npz", x=x[:80])

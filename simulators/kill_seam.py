@@ -96,7 +96,7 @@ class KillSeam:
         def connected(*args: Any, **kwargs: Any) -> sqlite3.Connection:
             return connect(*args, factory=Connection, **kwargs)
 
-        sqlite3.connect = connected  # type: ignore[assignment]
+        sqlite3.connect = connected  # type: ignore[assignment]  # of one kind of connection
 
     def _of_descriptor(self, descriptor: int) -> str:
         return self._relative(str(Path(f"/proc/self/fd/{descriptor}").readlink()))

@@ -142,7 +142,7 @@ def _spoiled(main: Graph, dense: int, over: int, failure: Failure, *, width: int
     if failure is Failure.ERRORS:
         row, one = (
             main.tensor("row", (1, 1), kind="INT32"),
-            main.tensor("shape", (1,), kind="INT32", data=np.int32([1])),
+            main.tensor("shape", (1,), kind="INT32", data=np.array([1], np.int32)),
         )
         flat = main.tensor("flat", (1,), kind="INT32")
         main.add(_OP.CAST, [over], row, schema.CastOptionsT())
@@ -151,7 +151,7 @@ def _spoiled(main: Graph, dense: int, over: int, failure: Failure, *, width: int
         return out, []
     left, passed = main.tensor("left", (1,)), main.tensor("passed", (1, width))
     product, rounds = main.tensor("product", (1, 1)), main.tensor("rounds", (1,))
-    shape = main.tensor("shape", (1,), kind="INT32", data=np.int32([1]))
+    shape = main.tensor("shape", (1,), kind="INT32", data=np.array([1], np.int32))
     main.add(_OP.MUL, [over, main.constant("turns", [[float(turns)]])], product, schema.MulOptionsT())
     main.add(_OP.RESHAPE, [product, shape], rounds, schema.ReshapeOptionsT())
     options = schema.WhileOptionsT()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Sequence
 from typing import Any, Self
@@ -73,8 +74,8 @@ class MqttProbe:
     def vanish(self) -> None:
         """Break the connection without a DISCONNECT."""
         sock = self._client.socket()
-        assert sock is not None
-        sock.shutdown(2)
+        assert isinstance(sock, socket.socket)
+        sock.shutdown(socket.SHUT_RDWR)
         self._wait("disconnect")
 
     def close(self) -> None:

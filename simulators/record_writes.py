@@ -29,4 +29,4 @@ def at_write(point: str, act: Callable[[], None]) -> None:
             act()
 
     if point:
-        StateFolder.write_model = write_and_act  # type: ignore[method-assign]
+        StateFolder.write_model = write_and_act  # type: ignore[method-assign]  # in this process alone

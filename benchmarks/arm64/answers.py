@@ -82,7 +82,7 @@ def main() -> None:
                 moved = answers(bundle, variant, model, np.nextafter(samples, np.float32(np.inf)))
                 found |= asked
                 rounding |= {name: float(np.abs(asked[name] - moved[name]).max(initial=0.0)) for name in asked}
-    np.savez(options.out.with_suffix(".npz"), **found)
+    np.savez(options.out.with_suffix(".npz"), **found)  # type: ignore[arg-type]  # as if one were named allow_pickle
     libraries = {name: version(name) for name in ("ai-edge-litert", "onnxruntime", "numpy")}
     facts = Facts(platform.machine(), platform.python_version(), libraries, shares, rounding)
     options.out.with_suffix(".json").write_bytes(msgspec.json.encode(facts))

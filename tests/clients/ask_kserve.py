@@ -28,7 +28,8 @@ async def ask() -> list[list[float]]:
     assert np.allclose(predictions, found[0], atol=1e-6)
     await v1.close()
     await v2.close()
-    return found[0].tolist()
+    scores: list[list[float]] = found[0].tolist()
+    return scores
 
 
 print(json.dumps(asyncio.run(ask())))

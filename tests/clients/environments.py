@@ -24,9 +24,9 @@ def environment(client: str) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not stamp.exists() or stamp.read_text() != sys.version + wanted:
             venv.create(folder, with_pip=True, clear=False, symlinks=True)
-            install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+            install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
             done = subprocess.run(
-                [*install, "-r", CLIENTS / f"{client}.txt"], capture_output=True, text=True, check=False
+                [*install, "-r", str(CLIENTS / f"{client}.txt")], capture_output=True, text=True, check=False
             )
             if done.returncode:
                 missing(f"{client} cannot be installed: {done.stderr[-400:]}")

@@ -69,7 +69,7 @@ class Picamera2:
 def camera_module() -> ModuleType:
     """Return a module like picamera2."""
     module = ModuleType("picamera2")
-    module.Picamera2 = Picamera2  # type: ignore[attr-defined]
+    vars(module).update(Picamera2=Picamera2)
     return module
 
 

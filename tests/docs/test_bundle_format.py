@@ -1,8 +1,10 @@
 """docs/bundle-format.md says what the code does."""
 
 import dataclasses
+from enum import Enum
 
 import pytest
+from msgspec import Struct
 
 from edgemm.bundle import container, manifest, open_bundle
 from edgemm.bundle.bundle_limits import DEFAULT_LIMITS
@@ -17,24 +19,24 @@ BUNDLE = FOLDER / "bundle" / "digits-1.0.0.edgemm"
 
 
 @pytest.mark.parametrize("kind", structs(manifest), ids=lambda kind: kind.__name__)
-def test_every_field_of_the_manifest_is_described(kind):
+def test_every_field_of_the_manifest_is_described(kind: type[Struct]) -> None:
     check_struct(PAGE, kind)
 
 
 @pytest.mark.parametrize(
     "kind", [DType, Engine, Precision, Statistic, ImageFit, ChannelOrder, Layout], ids=lambda kind: kind.__name__
 )
-def test_every_value_is_listed(kind):
+def test_every_value_is_listed(kind: type[Enum]) -> None:
     check_enum(PAGE, kind)
 
 
-def test_the_limits_are_those_of_a_reader():
+def test_the_limits_are_those_of_a_reader() -> None:
     said = {row[0].strip("`"): row[1] for row in tables(PAGE)["How a reader opens a file"]}
     fields = {f.name: f"{getattr(DEFAULT_LIMITS, f.name):,}" for f in dataclasses.fields(DEFAULT_LIMITS)}
     assert said == {**fields, "variants": "32", "blobs": "4,096"}
 
 
-def test_the_headers_are_byte_for_byte_those_of_the_golden_bundle():
+def test_the_headers_are_byte_for_byte_those_of_the_golden_bundle() -> None:
     local, central, end = _split(tables(PAGE)["The file"])
     data = BUNDLE.read_bytes()
     with open_bundle(BUNDLE) as bundle:
@@ -47,7 +49,7 @@ def test_the_headers_are_byte_for_byte_those_of_the_golden_bundle():
     assert data[directory + 46 :].startswith(b"manifest.json")
 
 
-def _split(rows):
+def _split(rows: list[list[str]]) -> list[list[list[str]]]:
     """Cut the rows of three tables, each of which begins at offset 0, and check that no byte is left undescribed."""
     starts = [i for i, row in enumerate(rows) if row[0] == "0"]
     cut = [rows[a:b] for a, b in zip(starts, [*starts[1:], len(rows)], strict=True)]
@@ -58,7 +60,7 @@ def _split(rows):
     return cut
 
 
-def _check(data, base, table, *, name_bytes):
+def _check(data: bytes, base: int, table: list[list[str]], *, name_bytes: int) -> None:
     for offset, size, value, what in table:
         if value and size != "n":
             found = data[base + int(offset) :][: int(size)]

@@ -1,6 +1,8 @@
 """The command line describes itself, and pages show only commands that exist."""
 
 import os
+from collections.abc import Iterator
+from typing import NoReturn
 
 import click
 import pytest
@@ -9,7 +11,7 @@ from click.testing import CliRunner
 from edgemm.cli import COMMANDS, edgemm
 from edgemm.errors import MissingExtraError
 from tests.docs.commands import check, commands
-from tests.docs.pages import DOCS, ROOT, blocks
+from tests.docs.pages import DOCS, ROOT, Block, blocks
 
 EACH = pytest.mark.parametrize("name", COMMANDS)
 SHELL = [
@@ -22,7 +24,7 @@ SHOWN = [(block, arguments) for block in SHELL for arguments in commands(block)]
 
 
 @EACH
-def test_help_works_for_every_command_and_subcommand(name):
+def test_help_works_for_every_command_and_subcommand(name: str) -> None:
     for path, command in _walk(name):
         done = CliRunner().invoke(edgemm, [*path, "--help"])
         assert done.exit_code == 0, (path, done.output)
@@ -31,7 +33,7 @@ def test_help_works_for_every_command_and_subcommand(name):
 
 
 @EACH
-def test_every_option_says_what_it_does(name):
+def test_every_option_says_what_it_does(name: str) -> None:
     silent = [
         f"{' '.join(path)} {option.opts[0]}"
         for path, command in _walk(name)
@@ -42,13 +44,13 @@ def test_every_option_says_what_it_does(name):
 
 
 @EACH
-def test_every_command_of_a_list_says_what_it_does(name):
+def test_every_command_of_a_list_says_what_it_does(name: str) -> None:
     for path, command in _walk(name):
         assert command.get_short_help_str(limit=200), path
 
 
 @EACH
-def test_the_list_of_commands_says_what_the_command_itself_says(name):
+def test_the_list_of_commands_says_what_the_command_itself_says(name: str) -> None:
     command = _command(name)
     own = command.short_help or (command.help or "").partition("\n\n")[0]
     assert " ".join(own.split()) == COMMANDS[name].short_help
@@ -57,7 +59,7 @@ def test_the_list_of_commands_says_what_the_command_itself_says(name):
 @pytest.mark.parametrize(
     ("block", "arguments"), SHOWN, ids=lambda part: " ".join(part) if isinstance(part, list) else ""
 )
-def test_a_command_on_a_page_exists_with_its_options(block, arguments):
+def test_a_command_on_a_page_exists_with_its_options(block: Block, arguments: list[str]) -> None:
     try:
         check(arguments)
     except MissingExtraError as err:
@@ -78,30 +80,33 @@ def test_a_command_on_a_page_exists_with_its_options(block, arguments):
     ],
     ids=" ".join,
 )
-def test_a_wrong_command_on_a_page_would_be_noticed(wrong):
+def test_a_wrong_command_on_a_page_would_be_noticed(wrong: list[str]) -> None:
     with pytest.raises(click.UsageError):
         check(wrong)
 
 
-def _walk(name):
+def _walk(name: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
     """Yield the path and command of a command and all below it."""
-    todo = [((name,), _command(name))]
+    todo: list[tuple[tuple[str, ...], click.Command]] = [((name,), _command(name))]
     while todo:
         path, command = todo.pop()
         yield path, command
         if isinstance(command, click.Group):
             context = click.Context(command)
-            todo += [((*path, child), command.get_command(context, child)) for child in command.list_commands(context)]
+            children = {child: command.get_command(context, child) for child in command.list_commands(context)}
+            todo += [((*path, child), below) for child, below in children.items() if below is not None]
 
 
-def _command(name):
+def _command(name: str) -> click.Command:
     try:
-        return edgemm.get_command(click.Context(edgemm), name)
+        command = edgemm.get_command(click.Context(edgemm), name)
     except MissingExtraError as err:
         _skip(err)
+    assert command is not None, name
+    return command
 
 
-def _skip(err):
+def _skip(err: MissingExtraError) -> NoReturn:
     if os.environ.get("EDGEMM_REQUIRE_SERVICES") == "1":
         raise err
     pytest.skip(str(err))

@@ -5,6 +5,8 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,32 +21,32 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("examples") / "tiny-1.0.0.edgemm"
     make_bundle(path, seed=SEED)
     return path
 
 
 @pytest.fixture(scope="module")
-def address(bundle):
+def address(bundle: Path) -> Iterator[str]:
     with served(bundle) as url:
         yield url
 
 
-def run(*command):
+def run(*command: str | Path) -> str:
     return subprocess.run(
         [str(part) for part in command], capture_output=True, text=True, check=True, timeout=60
     ).stdout
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.iterdir()), ids=lambda path: path.name)
-def test_an_example_is_short_and_says_how_it_is_used(path):
+def test_an_example_is_short_and_says_how_it_is_used(path: Path) -> None:
     lines = path.read_text().splitlines()
     assert len(lines) <= MAX_LINES
     assert any(f"examples/{path.name}" in line for line in lines[:6])
 
 
-def test_the_curl_line_gets_the_answer(address):
+def test_the_curl_line_gets_the_answer(address: str) -> None:
     if shutil.which("curl") is None:
         if os.environ.get("EDGEMM_REQUIRE_SERVICES") == "1":
             pytest.fail("curl is not installed: apt install curl")
@@ -56,7 +58,7 @@ def test_the_curl_line_gets_the_answer(address):
     assert answer["outputs"]["scores"] == [pytest.approx(expected[0], rel=1e-5)]
 
 
-def test_the_curl_line_shows_what_was_wrong(address):
+def test_the_curl_line_shows_what_was_wrong(address: str) -> None:
     if shutil.which("curl") is None:
         pytest.skip("curl is not installed: apt install curl")
     done = subprocess.run(
@@ -66,7 +68,7 @@ def test_the_curl_line_shows_what_was_wrong(address):
     assert "4" in json.loads(done.stdout)["error"]
 
 
-def test_the_client_gets_the_same_answer_in_binary(address):
+def test_the_client_gets_the_same_answer_in_binary(address: str) -> None:
     said = run(sys.executable, EXAMPLES / "client.py", "tiny", address)
     x = np.random.default_rng(0).random((1, 4), np.float32)
     scores = json.loads(said.replace("'", '"'))["scores"]
@@ -74,14 +76,14 @@ def test_the_client_gets_the_same_answer_in_binary(address):
 
 
 @pytest.mark.parametrize("variant", ["auto", "tflite:int8", "onnx:float32"])
-def test_the_camera_loop_names_what_is_on_each_frame(bundle, variant):
+def test_the_camera_loop_names_what_is_on_each_frame(bundle: Path, variant: str) -> None:
     *frames, summary = run(
-        sys.executable, EXAMPLES / "camera_loop.py", bundle, "--frames", 5, "--variant", variant
+        sys.executable, EXAMPLES / "camera_loop.py", bundle, "--frames", "5", "--variant", variant
     ).splitlines()
     assert [line.split()[0] in {"ant", "bee", "cat"} for line in frames] == [True] * 5
     chosen = "tflite:float32" if variant == "auto" else variant
     assert summary.startswith(f"5 frames with {chosen}, median ")
 
 
-def test_every_example_is_tested():
+def test_every_example_is_tested() -> None:
     assert {path.name for path in EXAMPLES.iterdir()} == {"predict.sh", "client.py", "camera_loop.py"}

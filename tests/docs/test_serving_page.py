@@ -5,6 +5,8 @@ import re
 import shlex
 import shutil
 import subprocess
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import urllib3
@@ -19,19 +21,19 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory):
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     path = tmp_path_factory.mktemp("served") / "tiny-1.0.0.edgemm"
     make_bundle(path)
     with served(path) as url:
         yield url
 
 
-def commands(marker):
+def commands(marker: str) -> list[str]:
     return [line for block in blocks(PAGE) if block.marker == marker for line in block.text.splitlines()]
 
 
 @pytest.mark.parametrize("line", commands("served"))
-def test_a_curl_line_gets_an_answer(address, line):
+def test_a_curl_line_gets_an_answer(address: str, line: str) -> None:
     words = shlex.split(line)
     body = words[words.index("-d") + 1] if "-d" in words else None
     reply = urllib3.request("POST" if body else "GET", words[2].replace(ADDRESS, address), body=body)
@@ -39,7 +41,7 @@ def test_a_curl_line_gets_an_answer(address, line):
     assert json.loads(reply.data)
 
 
-def test_every_path_is_there(address):
+def test_every_path_is_there(address: str) -> None:
     named = [
         (method, path)
         for rows in tables(PAGE).values()
@@ -54,7 +56,7 @@ def test_every_path_is_there(address):
         assert status == (400 if method == "POST" and not plain.endswith("index") else 200), (method, plain)
 
 
-def test_the_shadow_runs(tmp_path):
+def test_the_shadow_runs(tmp_path: Path) -> None:
     for seed, version in enumerate(("1.0.0", "1.1.0")):
         make_bundle(tmp_path / f"tiny-{version}.edgemm", version=version, seed=seed)
     [line] = commands("needs-two-bundles")
@@ -64,7 +66,7 @@ def test_the_shadow_runs(tmp_path):
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
-def test_models_are_managed(tmp_path, monkeypatch):
+def test_models_are_managed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     make_bundle(tmp_path / "tiny-1.0.0.edgemm")
     first, *curls = commands("managed")

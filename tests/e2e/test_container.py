@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,14 @@ def _version() -> str:
         return ""
 
 
+def _answers(version: str) -> bool:
+    return _version() == version
+
+
+def _is_committed(fleet: SimulatedFleet, device: str, version: str) -> bool:
+    return fleet.state(device, "tiny", version) == "committed"
+
+
 def test_a_device_in_a_container_is_updated_and_comes_back(container: Container, tmp_path: Path) -> None:
     with SimulatedFleet() as fleet:
         for seed, version in enumerate(("1.0.0", "2.0.0")):
@@ -88,8 +97,8 @@ def test_a_device_in_a_container_is_updated_and_comes_back(container: Container,
         device = fleet.only_device()
         for version in ("1.0.0", "2.0.0"):
             fleet.desire(device, fleet.model("tiny", version))
-            fleet.wait_for(lambda v=version: fleet.state(device, "tiny", v) == "committed")
-            eventually(lambda v=version: _version() == v, f"{version} answers")
+            fleet.wait_for(partial(_is_committed, fleet, device, version))
+            eventually(partial(_answers, version), f"{version} answers")
         container.again()
         eventually(lambda: _version() == "2.0.0", "it serves again")
         assert container.healthy()

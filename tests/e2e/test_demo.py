@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import psutil
 import pytest
@@ -26,7 +27,7 @@ FACTS = [
 ]
 
 
-def start(folder, *options):
+def start(folder: Path, *options: str) -> subprocess.Popen[str]:
     # A shell's background job ignores SIGINT, and so would what it starts.
     heeding = (
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from edgemm.cli import main; main()"
@@ -40,12 +41,12 @@ def start(folder, *options):
     )
 
 
-def processes_of(folder):
+def processes_of(folder: Path) -> list[psutil.Process]:
     """Return what still runs with this folder in its command line."""
     return [p for p in psutil.process_iter(["cmdline"]) if any(str(folder) in word for word in p.info["cmdline"] or ())]
 
 
-def test_the_demo_tells_and_asserts_the_whole_story(tmp_path):
+def test_the_demo_tells_and_asserts_the_whole_story(tmp_path: Path) -> None:
     process = start(tmp_path)
     out, err = process.communicate(timeout=280)
     assert process.returncode == 0, out + err
@@ -58,7 +59,7 @@ def test_the_demo_tells_and_asserts_the_whole_story(tmp_path):
     assert list(tmp_path.glob("edgemm-*")) == []  # TensorFlow leaves a `.ses` of its own
 
 
-def test_ctrl_c_ends_the_demo_with_all_its_processes(tmp_path):
+def test_ctrl_c_ends_the_demo_with_all_its_processes(tmp_path: Path) -> None:
     process = start(tmp_path)
     assert process.stdout is not None
     assert "1/12" in process.stdout.readline()

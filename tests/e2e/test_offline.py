@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -187,6 +188,10 @@ def test_of_a_day_that_is_too_long_for_the_cap_the_oldest_are_missing_and_counte
     assert missing - 2 <= stored[-1]["spool_dropped"] <= missing + IN_FLIGHT
 
 
+def _has_stored(device: Device, sequence: int) -> bool:
+    return bool(device.newest()["sequence"] >= sequence)
+
+
 def test_a_broker_that_is_killed_while_a_day_is_caught_up_with_costs_nothing(offline: Offline) -> None:
     with Device(offline, "killed", in_flight_messages=IN_FLIGHT) as device:
         offline.break_off()
@@ -196,7 +201,8 @@ def test_a_broker_that_is_killed_while_a_day_is_caught_up_with_costs_nothing(off
         offline.come_back()
         device.start(telemetry_interval_s=3600.0)
         for share in (0.2, 0.6):
-            eventually(lambda share=share: device.newest()["sequence"] >= day[int(share * len(day))], "some is stored")
+            some = day[int(share * len(day))]
+            eventually(partial(_has_stored, device, some), "some is stored")
             offline.broker.kill()
             assert device.newest()["sequence"] < day[-1], "in the middle of it"
             offline.start_broker()

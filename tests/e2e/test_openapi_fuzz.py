@@ -59,9 +59,10 @@ class Device:
 
 @pytest.fixture
 def device(tmp_path: Path) -> Iterator[Device]:
-    make_bundle(tmp_path / "tiny.edgemm")
-    make_bundle(tmp_path / "more.edgemm", name="more", version="2.1.0")
-    command = [sys.executable, "-m", "edgemm", "run", tmp_path / "tiny.edgemm", tmp_path / "more.edgemm", "--port", "0"]
+    paths = tmp_path / "tiny.edgemm", tmp_path / "more.edgemm"
+    make_bundle(paths[0])
+    make_bundle(paths[1], name="more", version="2.1.0")
+    command = [sys.executable, "-m", "edgemm", "run", *map(str, paths), "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdout is not None
         address = process.stdout.readline().split()[-1]
@@ -75,7 +76,7 @@ def test_every_endpoint_answers_as_its_document_says(device: Device) -> None:
     assert device.predicts()
     before = device.rss_bytes
     command = [
-        environment("schemathesis").parent / "schemathesis", "--no-color", "run", f"{device.address}/openapi.json",
+        str(environment("schemathesis").parent / "schemathesis"), "--no-color", "run", f"{device.address}/openapi.json",
         "--checks", CHECKS, "--phases", "examples,coverage,fuzzing", "--mode", "all", "--max-examples", "25",
         "--seed", "1", "--generation-deterministic", "--request-timeout", "10",
     ]  # fmt: skip

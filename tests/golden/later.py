@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 from msgspec.structs import replace
-from tuf.api.metadata import Metadata, TargetFile
+from tuf.api.metadata import Metadata, TargetFile, Targets
 
 from edgemm import canonical, messages
 from edgemm.messages import (
@@ -109,9 +109,9 @@ def _document(name: str, value: msgspec.Struct) -> Vector:
     return Vector(f"later/{name}.json", value, canonical.encode, lambda data: canonical.decode(data, kind, name=name))
 
 
-def _role() -> Metadata[Any]:
+def _role() -> Metadata[Targets]:
     """Return the golden model's role with a restriction that its publisher signed."""
-    role = Metadata.from_bytes(serialize(trust.ROLES["model-digits"]))
+    role: Metadata[Targets] = Metadata.from_bytes(serialize(trust.ROLES["model-digits"]))
     for path, target in role.signed.targets.items():
         custom = {**(target.custom or {}), "requires": ["boards"], "boards": ["raspberry-pi-5"], "notes": "for boards"}
         role.signed.targets[path] = TargetFile(target.length, target.hashes, path, {"custom": custom})

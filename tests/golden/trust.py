@@ -21,7 +21,7 @@ _WHEN: dict[str, Any] = {"now": NOW, "lifetimes": DEFAULT_LIFETIMES}
 
 DIRECTOR_DOCUMENT = roles.director_document("home", (DIRECTOR.public_key,))
 _FIRST = roles.first_targets(DIRECTOR_DOCUMENT, TARGETS, **_WHEN)
-ROLES = {
+ROLES: dict[str, Metadata[Any]] = {
     "root": roles.first_root({"root": ROOT, "targets": TARGETS, "snapshot": SNAPSHOT, "timestamp": TIMESTAMP}, **_WHEN),
     "targets": roles.authorise(_FIRST, "digits", PUBLISHER.public_key, signer=TARGETS, **_WHEN),
     "model-digits": publication.extend(None, small_manifest().encode(), minimum="1.0.0", signer=PUBLISHER, **_WHEN),

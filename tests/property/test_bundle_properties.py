@@ -1,6 +1,7 @@
 """Pack → open gives back what went in; a bundle with any byte changed is refused."""
 
 import json
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from edgemm import canonical
 from edgemm.bundle import open_bundle, write_bundle
-from edgemm.bundle.manifest import Blob
+from edgemm.bundle.manifest import Blob, Manifest
 from edgemm.errors import BundleError
 from tests.unit.core.bundles import CONTENT, small_manifest
 
@@ -17,11 +18,11 @@ pytestmark = pytest.mark.core
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("bundles")
 
 
-def pack(path, extra: bytes):
+def pack(path: Path, extra: bytes) -> tuple[Manifest, dict[str, bytes]]:
     """Pack the small bundle with `extra` as the bytes of its int8 variant."""
     plain = small_manifest()
     old, new = canonical.sha256(CONTENT["int8"]), canonical.sha256(extra)
@@ -40,7 +41,7 @@ def pack(path, extra: bytes):
 
 @settings(max_examples=50, deadline=None)
 @given(extra=st.binary(max_size=3000))
-def test_pack_then_open(folder, extra):
+def test_pack_then_open(folder: Path, extra: bytes) -> None:
     manifest, content = pack(folder / "a.edgemm", extra)
     with open_bundle(folder / "a.edgemm") as bundle:
         assert bundle.manifest == manifest
@@ -50,7 +51,7 @@ def test_pack_then_open(folder, extra):
 
 @settings(max_examples=300, deadline=None)
 @given(data=st.data())
-def test_any_changed_byte_is_refused(folder, data):
+def test_any_changed_byte_is_refused(folder: Path, data: st.DataObject) -> None:
     path = folder / "b.edgemm"
     pack(path, b"weights" * 20)
     whole = bytearray(path.read_bytes())
@@ -63,7 +64,7 @@ def test_any_changed_byte_is_refused(folder, data):
 
 @settings(max_examples=300, deadline=None)
 @given(junk=st.binary(max_size=500))
-def test_arbitrary_bytes_are_refused_and_nothing_else_is_raised(folder, junk):
+def test_arbitrary_bytes_are_refused_and_nothing_else_is_raised(folder: Path, junk: bytes) -> None:
     path = folder / "c.edgemm"
     path.write_bytes(junk)
     with pytest.raises(BundleError):

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from edgemm import times
 from edgemm.messages import Desired, DesiredModel
+from edgemm.reasons import Reason
 from edgemm.states import TERMINAL, UpdateState, may_follow
 from edgemm_runtime.agent.acceptance import Acceptance, Whom, judge
 from edgemm_runtime.agent.state.documents import ModelFile
@@ -77,7 +78,7 @@ def _answer(record: ModelFile) -> Event | None:  # noqa: PLR0911 - a table
         case Step.FETCH:
             return Fetched()
         case Step.SELF_TEST:
-            return Trouble("selftest_failed") if record.update.target.version == BAD else SelfTested()
+            return Trouble(Reason.SELFTEST_FAILED) if record.update.target.version == BAD else SelfTested()
         case Step.PROCEED:
             return Proceed()
         case Step.ACTIVATE:

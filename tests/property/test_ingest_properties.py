@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -66,7 +67,7 @@ def _final_state(outcome: Outcome, *, seed: int | None) -> object:
             fleet.store.close()
 
 
-def _disturbance(rng: random.Random) -> object:
+def _disturbance(rng: random.Random) -> Callable[[list[Outgoing]], list[Outgoing]]:
     def disturb(messages: list[Outgoing]) -> list[Outgoing]:
         kept = [m for m in messages if rng.random() > 0.3] + [m for m in messages if rng.random() > 0.7]
         rng.shuffle(kept)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -75,14 +76,8 @@ def test_what_is_remembered_around_numbers_changes_nothing(bodies: list[bytes]) 
     codec = v2_codec.Codec(BYTES, name="m", version="1.0.0")
     good = b'{"inputs":[{"name":"x","shape":[3],"datatype":"INT8","data":[1,2,3]}]}'
     for body in (good, *bodies, *bodies):
-        found, expected = (
-            outcome(lambda decode=decode, body=body: decode(body))
-            for decode in (
-                codec.decode,
-                lambda body: messages.decode_request(body, BYTES),
-            )
-        )
-        assert found == expected
+        expected = outcome(partial(messages.decode_request, body, BYTES))
+        assert outcome(partial(codec.decode, body)) == expected
 
 
 @pytest.mark.parametrize("second", [b"7", b"8"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -72,11 +73,11 @@ bursts = st.tuples(st.just("burst"), st.sampled_from(Stream), st.integers(1, 200
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.one_of(adds, waits, waits, starts, bursts), max_size=60), st.floats(0.05, 1))
-def test_no_day_of_running_time_costs_more_than_its_budget(steps: list[tuple[str, object, int]], share: float) -> None:
+def test_no_day_of_running_time_costs_more_than_its_budget(steps: list[tuple[str, Any, int]], share: float) -> None:
     device = Device(WriteBudget.full(DAY_BYTES, now_s=0))
     for kind, what, number in steps:
         if kind == "wait":
-            device.pass_time(float(what))  # type: ignore[arg-type]
+            device.pass_time(float(what))
         elif kind == "start":
             device.start(machine=bool(what))
         else:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -22,10 +23,10 @@ CONVERSION = """
 import sys
 from pathlib import Path
 from edgemm_converter.children.child import ChildLimits, run_child
-from edgemm_converter.children.protocol import Passed, SelfTestRequest
+from edgemm_converter.children.protocol import SelfTestPassed, SelfTestRequest
 request = SelfTestRequest(bundle="hangs with a child of its own")
 folder, limits = Path(sys.argv[1]).parent, ChildLimits()
-run_child("simulators.converter_children", request, answer=Passed, folder=folder, limits=limits, progress=print)
+run_child("simulators.converter_children", request, answer=SelfTestPassed, folder=folder, limits=limits, progress=print)
 """
 SHADOW = """
 import sys
@@ -44,6 +45,10 @@ USERS = {
 }
 
 
+def _is_gone(pid: int) -> bool:
+    return not runs(pid)
+
+
 @pytest.mark.parametrize("user", USERS)
 def test_nothing_is_left_of(user: str, tmp_path: Path) -> None:
     (arguments, module), bundle = USERS[user], tmp_path / "late.edgemm"
@@ -58,7 +63,7 @@ def test_nothing_is_left_of(user: str, tmp_path: Path) -> None:
         finally:
             parent.kill()
     for left in (pid, *others):
-        eventually(lambda left=left: not runs(left), "it is gone")  # type: ignore[misc]
+        eventually(partial(_is_gone, left), "it is gone")
 
 
 def _environment(folder: Path, user: str) -> dict[str, str]:

@@ -10,8 +10,8 @@ from bentoml.validators import DType, Shape
 from classifier import SHAPE, Classifier
 
 # Without type arguments: BentoML takes what stands there for a number.
-Image = Annotated[np.ndarray, DType("int8"), Shape(SHAPE)]  # type: ignore[type-arg]
-Scores = Annotated[np.ndarray, DType("int8"), Shape((1, 10))]  # type: ignore[type-arg]
+Image = Annotated[np.ndarray, DType("int8"), Shape(SHAPE)]
+Scores = Annotated[np.ndarray, DType("int8"), Shape((1, 10))]
 
 
 @bentoml.service(workers=1, logging={"access": {"enabled": False}}, metrics={"enabled": False})
@@ -24,4 +24,5 @@ class Images:
     @bentoml.api
     def predict(self, x: Image) -> Scores:
         """Return the scores of an image."""
-        return self._classifier.run(x)
+        scores: Scores = self._classifier.run(x)
+        return scores

@@ -10,7 +10,7 @@ import numpy as np
 from classifier import PORT, SHAPE, Classifier
 
 
-class Images(litserve.LitAPI):  # type: ignore[misc]  # it ships no types
+class Images(litserve.LitAPI):
     """Classifies an image: `{"x": [flat]}` → `{"y": [flat]}`."""
 
     def setup(self, device: str) -> None:  # noqa: ARG002 - LitServe calls it so
@@ -23,7 +23,8 @@ class Images(litserve.LitAPI):  # type: ignore[misc]  # it ships no types
 
     def predict(self, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Return the scores of an image."""
-        return self._classifier.run(x)
+        scores: np.ndarray[Any, Any] = self._classifier.run(x)
+        return scores
 
     def encode_response(self, output: np.ndarray[Any, Any]) -> dict[str, Any]:
         """Return the answer of scores."""

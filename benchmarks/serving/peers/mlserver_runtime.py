@@ -11,7 +11,7 @@ from mlserver import MLModel
 from mlserver.types import Datatype, InferenceRequest, InferenceResponse, ResponseOutput, TensorData
 
 
-class LiteRtRuntime(MLModel):  # type: ignore[misc]  # it ships no types
+class LiteRtRuntime(MLModel):
     """One `.tflite`."""
 
     async def load(self) -> bool:

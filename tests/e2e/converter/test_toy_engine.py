@@ -17,8 +17,8 @@ import pytest
 from simulators import packages
 from simulators.toy_engine.file import ToyFile
 from simulators.waiting import eventually
-from tests.conftest import ROOT
 from tests.e2e.processes import Done, Place, Programs, run_edgemm
+from tests.programs import ROOT
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
 
@@ -61,7 +61,7 @@ def source(place: Place) -> Path:
 
 def convert(source: Path, place: Place, *options: str) -> Path:
     found = run_edgemm("convert", source, "--json", *options, at=place, timeout_s=250).json()
-    return place.folder / found["path"]
+    return place.folder / str(found["path"])
 
 
 def _is_ready(address: str) -> bool:
@@ -73,7 +73,8 @@ def _is_ready(address: str) -> bool:
 
 
 def scores(done: Done) -> list[list[float]]:
-    return done.json()["outputs"]["scores"]  # type: ignore[no-any-return]
+    found: list[list[float]] = done.json()["outputs"]["scores"]
+    return found
 
 
 def test_from_a_keras_model_to_a_served_answer(place: Place, source: Path, install: Installation) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import sqlite3
 import sys
 import tempfile
+from collections.abc import Iterator
 from inspect import signature
 from pathlib import Path
 
@@ -35,7 +36,7 @@ except ModuleNotFoundError:  # an edgemm from before these modules had their nam
         VersionRecord,
     )
 
-    from edgemm_fleet.store import actions, devices, models, rollouts  # type: ignore[no-redef]
+    from edgemm_fleet.store import actions, devices, models, rollouts
     from edgemm_fleet.store import people as person_tokens  # type: ignore[attr-defined, no-redef]
     from edgemm_fleet.store import tokens as enrolment_tokens  # type: ignore[attr-defined, no-redef]
 
@@ -43,7 +44,7 @@ except ModuleNotFoundError:  # an edgemm from before these modules had their nam
 def make(target: Path) -> None:
     """Write a database: devices of which one was updated, one hangs in it, and one is removed after it failed."""
     numbers = iter(range(1, 256))
-    broker.CryptoSigner = _Numbered(numbers)  # type: ignore[attr-defined]
+    broker.CryptoSigner = _Numbered(numbers)  # type: ignore[attr-defined, assignment]  # in its place
     with tempfile.TemporaryDirectory() as name:
         fleet = LocalFleet(Path(name))
         _register(fleet)
@@ -66,12 +67,12 @@ def make(target: Path) -> None:
 class _Numbered:
     """Makes keys that anybody can make again."""
 
-    def __init__(self, numbers: object) -> None:
+    def __init__(self, numbers: Iterator[int]) -> None:
         self._numbers = numbers
 
     def generate_ed25519(self) -> CryptoSigner:
         """Return the next key."""
-        number = next(self._numbers)  # type: ignore[call-overload]
+        number = next(self._numbers)
         return CryptoSigner(Ed25519PrivateKey.from_private_bytes(bytes([number]) * 32))
 
 

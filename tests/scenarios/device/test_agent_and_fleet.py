@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from edgemm.topics import Channel
 from edgemm.trust.signing import PayloadType, seal
 from edgemm_runtime.agent.agent import AgentEnding
 from edgemm_runtime.agent.state.time_keeper import Clock
+from edgemm_runtime.engines.signature_model import SignatureModel
 from simulators.agent import QUICK_LIMITS, AgentInThread
 from simulators.fleet import QUICK, SimulatedFleet
 from simulators.models import make_bundle
@@ -118,12 +120,14 @@ def test_errors_on_probation_turn_it_back_without_the_fleet(
     _await_state(fleet, device, "2.0.0", "probation")
     fleet.stop_broker()
     served = device.registry.get("tiny")
+    loaded = served.model.loaded
+    assert isinstance(loaded, SignatureModel)
 
     def fail(*args: object) -> None:
         raise EngineError("out of luck")
 
     with monkeypatch.context() as patched:
-        patched.setattr(served.model.loaded._session, "invoke", fail)
+        patched.setattr(loaded._session, "invoke", fail)
         for _ in range(3):
             with pytest.raises(EngineError):
                 served.predict({"x": np.zeros((1, 4), np.float32)})
@@ -157,6 +161,10 @@ def test_what_is_not_acknowledged_is_sent_again_and_kept(fleet: SimulatedFleet, 
     fleet.wait_for(lambda: max(fleet.telemetry.values(), key=lambda w: w.sequence).spool.waiting <= 1)
 
 
+def _seconds(time: str) -> float:
+    return float(times.from_text(time))
+
+
 def test_a_restart_serves_what_was_committed_without_fleet_and_clock(
     fleet: SimulatedFleet, bundles: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -164,7 +172,7 @@ def test_a_restart_serves_what_was_committed_without_fleet_and_clock(
         _reach(fleet, agent, "2.0.0", "committed")
     fleet.stop_broker()
     for year in ("1970-01-01T00:00:05Z", "2040-01-01T00:00:00Z"):
-        clock = Clock(wall=lambda year=year: float(times.from_text(year)))
+        clock = Clock(wall=partial(_seconds, year))
         with AgentInThread(fleet, tmp_path / "device", clock=clock) as agent:
             assert agent.version == "2.0.0"
             assert _predict(agent) == 200
@@ -219,14 +227,14 @@ def test_a_desired_that_is_refused_changes_nothing_and_is_told(
     current: Desired = fleet._desired[device.device]
     other = replace(current, models=(fleet.model("tiny", "2.0.0"),))
     later = replace(other, generation=current.generation + 1)
-    payload = {
+    payloads: dict[str, Callable[[], bytes]] = {
         "same generation, other content": lambda: seal(other, PayloadType.DESIRED, fleet.director),
         "another director": lambda: seal(later, PayloadType.DESIRED, CryptoSigner.generate_ed25519()),
         "no envelope": lambda: b"{}",
         "another device's": lambda: seal(replace(later, device="x"), PayloadType.DESIRED, fleet.director),
         "expired": lambda: seal(replace(later, expires="2026-11-02T00:00:00Z"), PayloadType.DESIRED, fleet.director),
-    }[story]()
-    fleet.send(device.device, Channel.DESIRED, payload)
+    }
+    fleet.send(device.device, Channel.DESIRED, payloads[story]())
     fleet.wait_for(lambda: cause in {e.cause for e in fleet.events.values()})
     assert fleet.reported[device.device].generation == current.generation
     assert device.version == "1.0.0"

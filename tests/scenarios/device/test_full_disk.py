@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -103,12 +104,15 @@ class Device:
         model = self.fleet.reported_model(self.id, "tiny")
         return f"{model.reason}: {model.detail}" if model else ""
 
+    def _ends(self, version: str, path: tuple[str, ...]) -> bool:
+        return self.fleet.path("tiny", version)[-1:] == list(path[-1:])
+
     def goes_on(self, told: dict[str, tuple[str, ...]]) -> None:
         """See an update go through, and the fleet hear of each transition, those of the full disk too."""
         self.want(LATER)
         self.wait_for(LATER, "committed")
         for version, path in (told | {LATER: STAYS}).items():
-            self.fleet.wait_for(lambda v=version, p=path: self.fleet.path("tiny", v)[-1:] == list(p[-1:]))
+            self.fleet.wait_for(partial(self._ends, version, path))
             assert tuple(self.fleet.path("tiny", version)) == path
         assert not self.fleet.problems
 
@@ -238,7 +242,7 @@ def test_it_starts_on_a_full_disk_and_counts_what_it_cannot_keep(device: Device,
     with asked(agent) as answers:
         for attempt in range(1, tries + 1):
             device.want(WRONG, attempt=attempt)
-            device.fleet.wait_for(lambda n=attempt: _rejected(device) == n)
+            device.fleet.wait_for(partial(_has_rejected, device, attempt))
             fill(disk)
         log = (disk.parent / "log").read_text()
         assert "spool cannot" in log
@@ -285,6 +289,10 @@ def test_somebody_who_takes_every_byte_as_it_becomes_free_does_not_stop_an_updat
             greedy.join()
     assert {status for status, _ in answers} == {200}, answers
     assert agent.stop() == 0
+
+
+def _has_rejected(device: Device, times: int) -> bool:
+    return _rejected(device) == times
 
 
 def _rejected(device: Device) -> int:

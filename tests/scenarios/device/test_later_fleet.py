@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -51,7 +52,7 @@ def _path(record: ModelFile) -> list[str]:
 
 
 @pytest.mark.parametrize("later", [{"config": LATER}, {"variants": VariantPolicy("fastest")}], ids=str)
-def test_a_restriction_that_is_not_known_rejects_the_update_by_name(later: dict[str, object]) -> None:
+def test_a_restriction_that_is_not_known_rejects_the_update_by_name(later: dict[str, Any]) -> None:
     record = run(V1, Wanted(wanted("2.0.0", **later)))
     assert _path(record) == ["accepted", "rejected"]
     assert record.update is not None
@@ -199,7 +200,7 @@ def test_a_model_that_is_restricted_is_refused_alone_and_no_shadow_runs_beside_i
 @pytest.mark.slow
 @pytest.mark.parametrize("later", [{"requires": ("consent",)}, {"variants": VariantPolicy("fastest")}], ids=str)
 def test_a_shadow_that_is_restricted_is_refused_alone(
-    fleet: SimulatedFleet, device: AgentInThread, later: dict[str, object]
+    fleet: SimulatedFleet, device: AgentInThread, later: dict[str, Any]
 ) -> None:
     model = fleet.model("tiny", "1.0.0")
     shadow = DesiredShadow(version="2.0.0", digest=fleet.model("tiny", "2.0.0").digest, share=1.0)

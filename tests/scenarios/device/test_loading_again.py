@@ -116,7 +116,7 @@ def test_what_is_turned_back_answers_nobody_while_the_old_one_is_loaded_again(wo
     digest, seen = VERSIONS.digest("1.0.0"), []
 
     class _Look(list[Exception]):
-        def pop(self, index: int = -1) -> Exception:  # type: ignore[override]
+        def pop(self, index: int = -1) -> Exception:  # type: ignore[override]  # an index is an int here
             seen.append((world.serves(), "tiny" in world.host.expected))
             return super().pop(index)
 

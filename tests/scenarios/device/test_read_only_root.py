@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,14 @@ def _answer(port: int) -> str:
         return ""
 
 
+def _answers(port: int, version: str) -> bool:
+    return _answer(port) == version
+
+
+def _is_committed(fleet: SimulatedFleet, device: str, version: str) -> bool:
+    return fleet.state(device, "tiny", version) == "committed"
+
+
 def test_a_device_enrols_installs_serves_and_is_updated(tmp_path: Path) -> None:
     state, port = tmp_path / "state", free_port()
     state.mkdir()
@@ -82,14 +91,14 @@ def test_a_device_enrols_installs_serves_and_is_updated(tmp_path: Path) -> None:
         for seed, version in enumerate(("1.0.0", "2.0.0")):
             make_bundle(tmp_path / version, version=version, seed=seed)
             fleet.publish(tmp_path / version)
-        arguments = ["--fleet", fleet.url, "--state-dir", state, "--port", str(port)]
+        arguments = ["--fleet", fleet.url, "--state-dir", str(state), "--port", str(port)]
         with running(state, tmp_path / "first", *arguments, "--token", fleet.token()):
             eventually(lambda: fleet.devices, "it is enrolled")
             device = fleet.only_device()
             for version in ("1.0.0", "2.0.0"):
                 fleet.desire(device, fleet.model("tiny", version))
-                fleet.wait_for(lambda v=version: fleet.state(device, "tiny", v) == "committed")
-                eventually(lambda v=version: _answer(port) == v, f"{version} answers")
+                fleet.wait_for(partial(_is_committed, fleet, device, version))
+                eventually(partial(_answers, port, version), f"{version} answers")
         with running(state, tmp_path / "second", *arguments):
             eventually(lambda: _answer(port) == "2.0.0", "it serves again after a start")
         assert not fleet.problems

@@ -11,6 +11,7 @@ import pytest
 from edgemm import durable
 from edgemm.errors import EnvironmentFailure
 from edgemm.messages import DesiredModel
+from edgemm.reasons import Reason
 from edgemm.states import UpdateState
 from edgemm_runtime.agent.state.documents import BootFile, Installed, ModelFile
 from edgemm_runtime.agent.state.state_folder import StateFolder
@@ -24,7 +25,7 @@ KIB = 1024
 SIZE, RESERVE = 2048 * KIB, 512 * KIB
 OLD = Installed(digest="a" * 64, version="1.0.0", variant="tflite:float32", threads=1)
 NEW = DesiredModel(name="tiny", version="2.0.0", digest="b" * 64)
-TROUBLE = events.Trouble("errors", "10 of 10 requests failed")
+TROUBLE = events.Trouble(Reason.ERRORS, "10 of 10 requests failed")
 STEPS: tuple[Event, ...] = (
     events.Wanted(NEW), events.Prepared("tflite:float32"), events.Fetched(), events.SelfTested(), events.Proceed(),
     events.Activated(),

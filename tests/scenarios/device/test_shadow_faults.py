@@ -142,7 +142,7 @@ def test_another_shadow_and_a_swap_wait_for_none_that_does_not_end(tmp_path: Pat
     old = model.registry.shadows.beside("tiny")
     assert old is not None
     stuck = threading.Event()
-    ended, old._close = old._close, stuck.wait  # type: ignore[method-assign,assignment]
+    ended, old._close = old._close, stuck.wait  # type: ignore[method-assign, assignment]  # it waits
     model.shadow(3)
     activate(model.registry, model.path(4))
     assert not old.gone

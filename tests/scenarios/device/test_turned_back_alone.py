@@ -64,7 +64,7 @@ def _serves(agent: ForkedAgent, version: str, *, seed: int) -> bool:
     status, found, scores = agent.answer(X)
     if (status, found) != (200, version):
         return False
-    return bool(np.allclose(scores, Dense.random(seed).predict(np.float32([X]))[0], atol=1e-4))
+    return bool(np.allclose(scores, Dense.random(seed).predict(np.array([X], np.float32))[0], atol=1e-4))
 
 
 def _health(agent: ForkedAgent) -> int:

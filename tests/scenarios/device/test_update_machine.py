@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from edgemm.reasons import Reason
 from edgemm.states import UpdateState, may_follow
 from edgemm_runtime.agent.state.documents import ModelFile
 from edgemm_runtime.agent.update import machine
@@ -27,9 +28,10 @@ from edgemm_runtime.agent.update.events import (
 )
 from simulators.device_records import VARIANT, fresh, run, told, wanted, way_to_commit, with_committed
 
-_TO_STAGED = [Prepared(VARIANT), Fetched(), SelfTested()]
-_TO_ACTIVATING = [*_TO_STAGED, Proceed()]
-_TO_PROBATION = [*_TO_ACTIVATING, Activated()]
+_TO_STAGED: list[Event] = [Prepared(VARIANT), Fetched(), SelfTested()]
+_TO_ACTIVATING: list[Event] = [*_TO_STAGED, Proceed()]
+_TO_PROBATION: list[Event] = [*_TO_ACTIVATING, Activated()]
+_FIVE_STOPS: list[Event] = [Stopping(), Restarted()] * 5
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ def story(
 V1 = with_committed("1.0.0")
 WANT_1, WANT_2, WANT_3 = (Wanted(wanted(v)) for v in ("1.0.0", "2.0.0", "3.0.0"))
 FULL = "accepted downloading verified staged activating probation committed"
-FAILED_SELFTEST = told(run(V1, WANT_2, Prepared(VARIANT), Fetched(), Trouble("selftest_failed", "sample 3")))
+FAILED_SELFTEST = told(run(V1, WANT_2, Prepared(VARIANT), Fetched(), Trouble(Reason.SELFTEST_FAILED, "sample 3")))
 
 STORIES = {
     "the first install goes all the way": story(fresh(), WANT_1, *way_to_commit(), path=FULL, active="1.0.0"),
@@ -72,21 +74,25 @@ STORIES = {
     "the fleet rolls back to the previous version": story(
         run(V1, WANT_2, *way_to_commit()), WANT_1, *way_to_commit(), path=FULL, active="1.0.0", previous="2.0.0"
     ),
-    "no space": story(V1, WANT_2, Trouble("no_space"), path="accepted rejected", active="1.0.0", reason="no_space"),
-    "no engine": story(V1, WANT_2, Trouble("no_engine"), path="accepted rejected", active="1.0.0", reason="no_engine"),
+    "no space": story(
+        V1, WANT_2, Trouble(Reason.NO_SPACE), path="accepted rejected", active="1.0.0", reason="no_space"
+    ),
+    "no engine": story(
+        V1, WANT_2, Trouble(Reason.NO_ENGINE), path="accepted rejected", active="1.0.0", reason="no_engine"
+    ),
     "a version below the signed minimum": story(
-        V1, WANT_2, Trouble("below_minimum_version"), path="accepted rejected", active="1.0.0",
+        V1, WANT_2, Trouble(Reason.BELOW_MINIMUM_VERSION), path="accepted rejected", active="1.0.0",
         reason="below_minimum_version",
     ),
     "not what the publisher signed": story(
-        V1, WANT_2, Trouble("untrusted"), path="accepted rejected", active="1.0.0", reason="untrusted"
+        V1, WANT_2, Trouble(Reason.UNTRUSTED), path="accepted rejected", active="1.0.0", reason="untrusted"
     ),
     "the server is gone for too long": story(
-        V1, WANT_2, Prepared(VARIANT), Trouble("unreachable"), path="accepted downloading failed", active="1.0.0",
+        V1, WANT_2, Prepared(VARIANT), Trouble(Reason.UNREACHABLE), path="accepted downloading failed", active="1.0.0",
         reason="unreachable",
     ),
     "the self-test fails": story(
-        V1, WANT_2, Prepared(VARIANT), Fetched(), Trouble("selftest_failed"),
+        V1, WANT_2, Prepared(VARIANT), Fetched(), Trouble(Reason.SELFTEST_FAILED),
         path="accepted downloading verified failed", active="1.0.0", reason="selftest_failed",
     ),
     "a failure is remembered": story(FAILED_SELFTEST, WANT_2, path="", active="1.0.0", reason="selftest_failed"),
@@ -97,17 +103,17 @@ STORIES = {
         FAILED_SELFTEST, Wanted(wanted("2.0.0", 2)), *way_to_commit(), path=FULL, active="2.0.0", previous="1.0.0"
     ),
     "the new model cannot be loaded": story(
-        V1, WANT_2, *_TO_ACTIVATING, Trouble("load_failed"), RolledBack(),
+        V1, WANT_2, *_TO_ACTIVATING, Trouble(Reason.LOAD_FAILED), RolledBack(),
         path="accepted downloading verified staged activating rolling_back rolled_back", active="1.0.0",
         reason="load_failed",
     ),
     "errors on probation": story(
-        V1, WANT_2, *_TO_PROBATION, Trouble("errors", "3 of 10"), RolledBack(),
+        V1, WANT_2, *_TO_PROBATION, Trouble(Reason.ERRORS, "3 of 10"), RolledBack(),
         path="accepted downloading verified staged activating probation rolling_back rolled_back", active="1.0.0",
         reason="errors",
     ),
     "a first install that fails on probation leaves nothing active": story(
-        fresh(), WANT_1, *_TO_PROBATION, Trouble("errors"),
+        fresh(), WANT_1, *_TO_PROBATION, Trouble(Reason.ERRORS),
         path="accepted downloading verified staged activating probation failed", active=None, reason="errors",
     ),
     "superseded while downloading": story(
@@ -154,11 +160,11 @@ STORIES = {
         path="accepted downloading verified staged activating failed", active=None, reason="power_loss",
     ),
     "stopping on purpose spends no attempt": story(
-        V1, WANT_2, *_TO_PROBATION, *[Stopping(), Restarted()] * 5, Passed(),
+        V1, WANT_2, *_TO_PROBATION, *_FIVE_STOPS, Passed(),
         path="accepted downloading verified staged activating probation committed", active="2.0.0", previous="1.0.0",
     ),
     "power is lost while rolling back": story(
-        V1, WANT_2, *_TO_PROBATION, Trouble("hang"), Restarted(), RolledBack(),
+        V1, WANT_2, *_TO_PROBATION, Trouble(Reason.HANG), Restarted(), RolledBack(),
         path="accepted downloading verified staged activating probation rolling_back rolled_back", active="1.0.0",
         reason="hang",
     ),
@@ -220,7 +226,7 @@ def test_every_loss_of_power_on_trial_is_told_and_the_last_one_turns_the_model_b
 def test_what_is_under_way_is_not_pruned() -> None:
     record = run(V1, WANT_2, *_TO_STAGED)
     assert {one.version for one in machine.keeps(record)} == {"1.0.0", "2.0.0"}
-    assert {one.version for one in machine.keeps(run(record, Trouble("hang")))} == {"1.0.0"}
+    assert {one.version for one in machine.keeps(run(record, Trouble(Reason.HANG)))} == {"1.0.0"}
 
 
 def test_a_wish_interrupts_only_what_it_makes_vain() -> None:
@@ -235,6 +241,6 @@ def test_a_wish_interrupts_only_what_it_makes_vain() -> None:
 def test_the_last_failures_are_remembered_and_no_more() -> None:
     record = fresh()
     for number in range(100):
-        record = told(run(record, Wanted(wanted(f"1.{number}.0")), Trouble("damaged")))
+        record = told(run(record, Wanted(wanted(f"1.{number}.0")), Trouble(Reason.DAMAGED)))
     assert len(record.failures) == 64
     assert machine.state(run(record, Wanted(wanted("1.99.0")))) is UpdateState.FAILED

@@ -72,8 +72,8 @@ def test_of_two_that_begin_at_once_one_migrates(tmp_path: Path) -> None:
     path = golden(tmp_path, "0001")
     before = rows(path)
     command = [sys.executable, "-c", OPEN, str(path)]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    processes = [subprocess.Popen(command, **pipes) for _ in range(4)]
+    pipe = subprocess.PIPE
+    processes = [subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) for _ in range(4)]
     for process in processes:
         assert process.stdin is not None
         process.stdin.write("now\n")

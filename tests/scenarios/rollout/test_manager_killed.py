@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -56,8 +57,8 @@ def test_a_killed_manager_finishes_its_rollouts_and_nothing_is_installed_twice(
     carried = [MqttDevice(device, replace(access, username=device.id)) for device in devices]
     process = ManagerProcess(tmp_path, port=port).start()
     try:
-        for device in carried:
-            device.start()
+        for connected in carried:
+            connected.start()
         kills = 0
         for version in ("1.0.0", "2.0.0"):
             plan = RolloutPlan(model=MODEL, version=version, digest=digest_of(version), groups=GROUPS)
@@ -68,7 +69,7 @@ def test_a_killed_manager_finishes_its_rollouts_and_nothing_is_installed_twice(
                 process.kill()
                 process.start()
                 kills += 1
-            eventually(lambda r=rollout: _state(store, r) is RolloutState.FINISHED, f"{version} is finished")
+            eventually(partial(_is_finished, store, rollout), f"{version} is finished")
         assert kills == 6
         eventually(lambda: not any(device.unacknowledged() for device in devices), "every event is acknowledged")
         for device in devices:
@@ -76,8 +77,8 @@ def test_a_killed_manager_finishes_its_rollouts_and_nothing_is_installed_twice(
             assert device.generations == sorted(set(device.generations)), "generations only rise"
             assert _events(store, device.id) == list(range(1, 15)), "each event is stored once"
     finally:
-        for device in carried:
-            device.stop()
+        for connected in carried:
+            connected.stop()
         process.kill()
         store.close()
 
@@ -85,6 +86,10 @@ def test_a_killed_manager_finishes_its_rollouts_and_nothing_is_installed_twice(
 def _state(store: Store, rollout: str) -> RolloutState:
     with store.read() as tx:
         return rollouts.get(tx, rollout).state
+
+
+def _is_finished(store: Store, rollout: str) -> bool:
+    return _state(store, rollout) is RolloutState.FINISHED
 
 
 def _wait_for_progress(store: Store, rollout: str, committed: float) -> None:

@@ -18,7 +18,8 @@ def load(p50_us: float, per_s: float, *, failed: int = 0) -> Load:
 def test_a_pair_that_the_machine_slowed_down_says_the_same_as_the_others() -> None:
     pairs = [LoadPair(load(slow * 102, 1000 / slow), load(slow * 100, 1000 / slow)) for slow in (1, 7, 3)]
     found = ratios(pairs)
-    assert (found.p50, found.per_s, found.pairs, found.reached) == (pytest.approx(1.02), pytest.approx(1), 3, True)
+    assert (found.p50, found.per_s) == pytest.approx((1.02, 1))
+    assert (found.pairs, found.reached) == (3, True)
 
 
 def test_one_pair_of_which_a_side_was_slowed_down_changes_no_median() -> None:

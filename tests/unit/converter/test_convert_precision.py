@@ -47,7 +47,9 @@ def test_an_output_that_a_float_operation_takes_too_is_found(converted: Convert,
     done = converted("shared-output.keras", *options)
     [variant] = done.manifest.variants
     assert {t.name: t.dtype for t in variant.outputs} == dict.fromkeys(("scores", "powers", "next"), DType.INT8)
-    [warned] = [text for text in done.summary["warnings"] if "in float" in text]
+    warnings = done.summary["warnings"]
+    assert isinstance(warnings, list)
+    [warned] = [text for text in warnings if "in float" in text]
     assert re.match(r"tflite:int8 computes EXP at .+ in float between its integers", warned), warned
 
 

@@ -20,7 +20,7 @@ def test_the_command_and_the_api_take_the_same_options() -> None:
 
 def test_an_unknown_option_is_refused_as_an_unknown_parameter_is(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match=r"unexpected option 'precision'; expected one of output, .*precisions"):
-        edgemm_converter.convert(tmp_path / "x.keras", precision="int8")  # type: ignore[call-arg]
+        edgemm_converter.convert(tmp_path / "x.keras", precision="int8")  # type: ignore[call-arg]  # the test
 
 
 def test_an_unknown_metric_is_refused_with_the_known_ones(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import edgemm_converter
 from edgemm.bundle.manifest import Precision
 from edgemm_converter.data import preprocessing
 from edgemm_converter.job import variant_plan
-from tests.docs.pages import DOCS, blocks, tables
+from tests.docs.pages import DOCS, Block, blocks, tables
 from tests.programs import environment
 
 PAGE = DOCS / "converter.md"
@@ -45,7 +45,7 @@ def test_the_declaration_is_one(tmp_path: Path) -> None:
 
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("block", marked("run", "python"), ids=str)
-def test_a_block_runs(block, models: Path, tmp_path: Path) -> None:
+def test_a_block_runs(block: Block, models: Path, tmp_path: Path) -> None:
     for name, source in (("digits.keras", "cnn.keras"), ("real-inputs.npz", "images.npz"), ("labelled.npz",) * 2):
         shutil.copy(models / source, tmp_path / name)
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,11 +48,11 @@ def test_a_repeat_has_the_same_bytes_report_and_result(models: Path, conversions
     assert len(entries(tmp_path / "cache")) == 1
 
 
-def convert(source: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, cache: Path, **options: str) -> list[str]:
+def convert(source: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, cache: Path, **options: Any) -> list[str]:
     """Convert in this process and return the stages."""
     monkeypatch.setenv("EDGEMM_CACHE", str(cache))
     stages: list[str] = []
-    result = edgemm_converter.convert(source, output=folder / "out.edgemm", progress=stages.append, **options)  # type: ignore[arg-type]
+    result = edgemm_converter.convert(source, output=folder / "out.edgemm", progress=stages.append, **options)
     assert result.repeated == (FOUND in stages)
     with open_bundle(result.path) as bundle:
         assert (bundle.digest, bundle.manifest) == (result.digest, result.manifest)

@@ -1,6 +1,7 @@
 """A small, well-formed bundle whose blobs are no real model: the container does not care."""
 
 from pathlib import Path
+from typing import Any
 
 from edgemm import canonical
 from edgemm.bundle import write_bundle
@@ -33,11 +34,11 @@ CONTENT = {name: f"content of {name}".encode() for name in ("int8", "float32", "
 DIGEST = {name: canonical.sha256(data) for name, data in CONTENT.items()}
 
 
-def small_manifest(**changes) -> Manifest:
+def small_manifest(**changes: Any) -> Manifest:
     """Return a manifest in which every kind of field is used."""
 
-    def tensor(name: str, **options) -> VariantTensor:
-        return VariantTensor(name=name, tensor=f"{name}:0", **options)
+    def tensor(name: str, *, dtype: DType, shape: tuple[int, ...], quantization: Quantization | None) -> VariantTensor:
+        return VariantTensor(name=name, tensor=f"{name}:0", dtype=dtype, shape=shape, quantization=quantization)
 
     def variant(precision: Precision, dtype: DType, quantization: Quantization | None) -> Variant:
         return Variant(
@@ -54,7 +55,7 @@ def small_manifest(**changes) -> Manifest:
     figures = OutputParity(
         name="y", max_abs=1e-7, mean_abs=1e-8, range=1.0, relative=1e-7, cosine=1.0, argmax_agreement=1.0
     )
-    fields = {
+    fields: dict[str, Any] = {
         "format": FORMAT,
         "name": "digits",
         "version": "1.0.0",
@@ -109,7 +110,7 @@ def small_manifest(**changes) -> Manifest:
     return Manifest(**{**fields, **changes})
 
 
-def small_bundle(path: Path, **changes) -> Manifest:
+def small_bundle(path: Path, **changes: Any) -> Manifest:
     """Write the small bundle and return its manifest."""
     manifest = small_manifest(**changes)
     write_bundle(path, manifest, {DIGEST[name]: data for name, data in CONTENT.items()})

@@ -6,7 +6,7 @@ from edgemm import canonical
 from edgemm.errors import MessageError
 
 
-def test_numbers_and_order_are_those_of_rfc_8785():
+def test_numbers_and_order_are_those_of_rfc_8785() -> None:
     # RFC 8785, section 3.2.2.3 and appendix B.
     value = {"b": [1e30, 4.5, 2e-3, 1e-27, 333333333.33333329], "a": '€$\u000f\nA\'B"\\"/', "A": True}
     expected = '{"A":true,"a":"€$\\u000f\\nA\'B\\"\\\\\\"/","b":[1e+30,4.5,0.002,1e-27,333333333.3333333]}'
@@ -14,7 +14,7 @@ def test_numbers_and_order_are_those_of_rfc_8785():
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 2**53])
-def test_what_json_cannot_hold_is_refused(value):
+def test_what_json_cannot_hold_is_refused(value: float) -> None:
     with pytest.raises(MessageError, match="canonical JSON"):
         canonical.encode({"x": value})
 
@@ -22,12 +22,12 @@ def test_what_json_cannot_hold_is_refused(value):
 @pytest.mark.parametrize(
     "data", [b'{"b":1,"a":2}', b'{"a": 2}', b'{"a":1,"a":2}', b'{"a":2.0}', b'{"a":NaN}', b"{", b"\xff", b""]
 )
-def test_another_spelling_is_refused(data):
+def test_another_spelling_is_refused(data: bytes) -> None:
     with pytest.raises(MessageError, match="thing"):
         canonical.decode(data, dict, name="thing")
 
 
-def test_digests():
+def test_digests() -> None:
     assert canonical.sha256(b"x") == hashlib.sha256(b"x").hexdigest()
     assert canonical.is_digest("0" * 64)
     assert not canonical.is_digest("0" * 64 + "\n")

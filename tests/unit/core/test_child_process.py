@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,10 @@ from simulators.waiting import eventually
 ROOT = Path(__file__).parents[3]
 LONG_S = 600.0
 Answer = dict[str, int]
+
+
+def _is_gone(pid: int) -> bool:
+    return not runs(pid)
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +64,7 @@ def pids(file: Path) -> list[int]:
 
 def all_are_gone(found: list[int]) -> None:
     for pid in found:
-        eventually(lambda pid=pid: not runs(pid), f"process {pid} is gone")  # type: ignore[misc]
+        eventually(partial(_is_gone, pid), f"process {pid} is gone")
 
 
 def test_an_answer_has_its_type_and_chatter_does_not_disturb_it() -> None:

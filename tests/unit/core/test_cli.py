@@ -1,6 +1,8 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from msgspec.structs import replace
@@ -11,13 +13,13 @@ from edgemm.cli import COMMANDS, LazyCommand, LazyGroup
 from tests.unit.core.bundles import CONTENT, small_bundle, small_manifest
 
 
-def run(capsys, *argv):
+def run(capsys: pytest.CaptureFixture[str], *argv: object) -> tuple[int, str, str]:
     status = cli.run([str(a) for a in argv])
     out, err = capsys.readouterr()
     return status, out, err
 
 
-def test_help_names_every_command_and_loads_nothing_heavy():
+def test_help_names_every_command_and_loads_nothing_heavy() -> None:
     code = (
         "import sys; from edgemm import cli; status = cli.run(['--help']);"
         "heavy = {'tensorflow', 'flask', 'numpy', 'onnx', 'paho', 'sqlalchemy', 'tuf', 'urllib3'} & set(sys.modules);"
@@ -27,14 +29,16 @@ def test_help_names_every_command_and_loads_nothing_heavy():
     assert all(f"  {name} " in done.stdout for name in COMMANDS)
 
 
-def test_inspect_shows_variants_and_parity(capsys, packed):
+def test_inspect_shows_variants_and_parity(capsys: pytest.CaptureFixture[str], packed: Path) -> None:
     status, out, _ = run(capsys, "inspect", packed)
     assert status == 0
     for word in ("digits 1.0.0", "tflite:int8", "x float32[-1, 8]", "zero, one", "parity with the source"):
         assert word in out
 
 
-def test_inspect_leaves_out_runs_that_were_recorded_and_not_judged(capsys, tmp_path):
+def test_inspect_leaves_out_runs_that_were_recorded_and_not_judged(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     judged = small_manifest().parity[0]
     noise = replace(judged.outputs[0], max_abs=0.75, relative=0.75)
     recorded = replace(judged, data="random", limit=None, samples=1000, outputs=(noise,))
@@ -44,8 +48,9 @@ def test_inspect_leaves_out_runs_that_were_recorded_and_not_judged(capsys, tmp_p
     assert "7.5e-01" not in out
 
 
-def test_inspect_shows_what_a_metric_lost_with_its_interval(capsys, tmp_path):
+def test_inspect_shows_what_a_metric_lost_with_its_interval(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     found = small_manifest().evaluation
+    assert found is not None
     drops = {variant: Drop(value=0.0125, low=-0.03, high=0.055) for variant in found.variants}
     small_bundle(tmp_path / "a.edgemm", evaluation=replace(found, source=0.875, drops=drops))
     _, out, _ = run(capsys, "inspect", tmp_path / "a.edgemm")
@@ -53,13 +58,13 @@ def test_inspect_shows_what_a_metric_lost_with_its_interval(capsys, tmp_path):
     assert "the source has 0.8750" in out
 
 
-def test_inspect_json_is_the_manifest_and_nothing_else(capsys, packed):
+def test_inspect_json_is_the_manifest_and_nothing_else(capsys: pytest.CaptureFixture[str], packed: Path) -> None:
     status, out, err = run(capsys, "inspect", packed, "--json")
     assert (status, err) == (0, "")
     assert json.loads(out)["name"] == "digits"
 
 
-def test_extract_writes_the_model_file(capsys, packed, tmp_path):
+def test_extract_writes_the_model_file(capsys: pytest.CaptureFixture[str], packed: Path, tmp_path: Path) -> None:
     target = tmp_path / "m.tflite"
     status, out, _ = run(capsys, "extract", packed, "--variant", "tflite:int8", "-o", target)
     assert status == 0
@@ -67,7 +72,7 @@ def test_extract_writes_the_model_file(capsys, packed, tmp_path):
     assert str(target) in out
 
 
-def test_a_damaged_bundle_fails_with_one_line(capsys, packed):
+def test_a_damaged_bundle_fails_with_one_line(capsys: pytest.CaptureFixture[str], packed: Path) -> None:
     packed.write_bytes(packed.read_bytes()[:-5])
     status, out, err = run(capsys, "inspect", packed)
     assert (status, out, err.count("\n")) == (1, "", 1)
@@ -83,20 +88,24 @@ def test_a_damaged_bundle_fails_with_one_line(capsys, packed):
         (["--nonsense"], "No such option"),
     ],
 )
-def test_usage_and_hopeless_input_end_with_two(capsys, argv, says):
+def test_usage_and_hopeless_input_end_with_two(capsys: pytest.CaptureFixture[str], argv: list[str], says: str) -> None:
     status, out, err = run(capsys, *argv)
     assert (status, out) == (2, "")
     assert says in err
 
 
-def test_an_unknown_variant_names_those_there_are(capsys, packed, tmp_path):
+def test_an_unknown_variant_names_those_there_are(
+    capsys: pytest.CaptureFixture[str], packed: Path, tmp_path: Path
+) -> None:
     status, _, err = run(capsys, "extract", packed, "--variant", "onnx:int4", "-o", tmp_path / "m")
     assert status == 2
     assert "it has tflite:int8, tflite:float32" in err
     assert not (tmp_path / "m").exists()
 
 
-def test_a_missing_extra_says_what_to_install(capsys, monkeypatch):
+def test_a_missing_extra_says_what_to_install(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     table = {"ghost": LazyCommand("tests.unit.core.needs_ghost:command", "Needs what is not there.", "fleet")}
     monkeypatch.setattr(cli, "edgemm", LazyGroup(table=table))
     status, _, err = run(capsys, "ghost")
@@ -105,8 +114,10 @@ def test_a_missing_extra_says_what_to_install(capsys, monkeypatch):
     assert err == f"error: this needs the Python package {library}, which is not installed: pip install '{extra}'\n"
 
 
-def test_ctrl_c_ends_with_130(capsys, monkeypatch, packed):
-    def interrupted(*args, **kwargs):
+def test_ctrl_c_ends_with_130(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, packed: Path
+) -> None:
+    def interrupted(*args: object, **kwargs: object) -> NoReturn:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("edgemm.commands.bundle_tools.open_bundle", interrupted)
@@ -115,7 +126,7 @@ def test_ctrl_c_ends_with_130(capsys, monkeypatch, packed):
     assert err.strip() == "interrupted"
 
 
-def test_a_reader_that_goes_away_is_no_crash(packed):
+def test_a_reader_that_goes_away_is_no_crash(packed: Path) -> None:
     done = subprocess.run(
         f"{sys.executable} -m edgemm inspect {packed} --json | head -c 1",
         shell=True,

@@ -1,6 +1,7 @@
 import ast
 import importlib
 import inspect
+from typing import Any
 
 import msgspec
 import pytest
@@ -30,7 +31,7 @@ DESIRED = Desired(
 KINDS = [Desired, Reported, Event, Status, Ack]
 
 
-def telemetry(**changes):
+def telemetry(**changes: Any) -> Telemetry:
     return Telemetry(
         boot=b"12345678",
         sequence=1,
@@ -42,28 +43,28 @@ def telemetry(**changes):
     )
 
 
-def test_round_trip():
+def test_round_trip() -> None:
     assert messages.decode_control(messages.encode_control(DESIRED), Desired) == DESIRED
     assert messages.decode_telemetry(messages.encode_telemetry(telemetry())) == telemetry()
 
 
-def test_a_renewal_has_the_same_content_and_a_change_has_not():
+def test_a_renewal_has_the_same_content_and_a_change_has_not() -> None:
     renewed = msgspec.structs.replace(DESIRED, expires="2027-01-01T00:00:00Z")
     assert renewed.content() == DESIRED.content()
     assert msgspec.structs.replace(DESIRED, models=()).content() != DESIRED.content()
 
 
-def test_unknown_fields_are_ignored():
+def test_unknown_fields_are_ignored() -> None:
     raw = msgspec.json.decode(messages.encode_control(DESIRED)) | {"later": 1}
     assert messages.decode_control(msgspec.json.encode(raw), Desired) == DESIRED
 
 
-def test_a_newer_major_version_is_refused_by_name():
+def test_a_newer_major_version_is_refused_by_name() -> None:
     with pytest.raises(MessageError, match="message version 2, this edgemm reads 1: upgrade it"):
         messages.decode_control(b'{"v":2,"anything":[]}', Status)
 
 
-def test_what_is_too_large_is_neither_written_nor_read():
+def test_what_is_too_large_is_neither_written_nor_read() -> None:
     large = msgspec.structs.replace(DESIRED, fleet="x" * MAX_CONTROL_BYTES)
     with pytest.raises(MessageError, match="the limit is 32768"):
         messages.encode_control(large)
@@ -78,7 +79,7 @@ def test_what_is_too_large_is_neither_written_nor_read():
         messages.decode_telemetry(b"\x80" * (MAX_TELEMETRY_BYTES + 1))
 
 
-def test_a_window_of_four_models_fits():
+def test_a_window_of_four_models_fits() -> None:
     counters = ModelCounters(
         name="model", digest=b"0" * 32, variant="tflite:int8", requests=10**6, errors=10, latency_sum_us=10**9,
         latency_counts=(0,) * 8 + (10**5,) * 12,
@@ -88,18 +89,18 @@ def test_a_window_of_four_models_fits():
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("data", [b"", b"null", b"[]", b"{}", b'{"v":1}', b'{"v":"1"}', b"\xff", b"[" * 10_000])
-def test_malformed_control_is_refused(kind, data):
+def test_malformed_control_is_refused(kind: type[Desired | Reported | Event | Status | Ack], data: bytes) -> None:
     with pytest.raises(MessageError, match=kind.__name__):
         messages.decode_control(data, kind)
 
 
 @given(st.binary(max_size=200))
-def test_arbitrary_telemetry_raises_nothing_else(data):
+def test_arbitrary_telemetry_raises_nothing_else(data: bytes) -> None:
     with pytest.raises(MessageError):
         messages.decode_telemetry(data)
 
 
-def test_latency_edges_rise_by_the_root_of_two():
+def test_latency_edges_rise_by_the_root_of_two() -> None:
     edges = messages.LATENCY_EDGES_S
     assert len(edges) == 32
     assert edges[0] == pytest.approx(50e-6)
@@ -107,16 +108,16 @@ def test_latency_edges_rise_by_the_root_of_two():
 
 
 @pytest.mark.parametrize("seconds", [0, 1_763_668_800, 2_208_988_800])
-def test_times_round_trip(seconds):
+def test_times_round_trip(seconds: int) -> None:
     assert times.from_text(times.to_text(seconds)) == seconds
 
 
-def test_a_day_that_does_not_exist():
+def test_a_day_that_does_not_exist() -> None:
     with pytest.raises(ValueError, match="day"):
         times.from_text("2026-02-31T00:00:00Z")
 
 
-def test_the_public_names_are_those_of_the_families():
+def test_the_public_names_are_those_of_the_families() -> None:
     families = [
         importlib.import_module(f"edgemm.messages.{name}")
         for name in ("ack", "desired", "reported", "scalars", "telemetry", "wire")
@@ -131,7 +132,8 @@ def test_the_public_names_are_those_of_the_families():
     assert sorted(messages.__all__) == sorted(own)
 
 
-def _names(node):
+def _names(node: ast.stmt) -> list[str]:
     if isinstance(node, (ast.ClassDef, ast.FunctionDef)):
         return [node.name]
-    return [target.id for target in node.targets] if isinstance(node, ast.Assign) else []
+    targets = node.targets if isinstance(node, ast.Assign) else []
+    return [target.id for target in targets if isinstance(target, ast.Name)]

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from types import ModuleType
 
 import msgspec
 import pytest
@@ -27,14 +28,14 @@ EACH = pytest.mark.parametrize(
 
 
 @EACH
-def test_a_known_word_is_its_member(kind):
+def test_a_known_word_is_its_member(kind: type[OpenEnum]) -> None:
     member = next(iter(kind))
     assert msgspec.json.decode(msgspec.json.encode(member), type=kind) is member
     assert member.known
 
 
 @EACH
-def test_an_unknown_word_keeps_its_text_and_is_none_of_the_members(kind):
+def test_an_unknown_word_keeps_its_text_and_is_none_of_the_members(kind: type[OpenEnum]) -> None:
     word = msgspec.json.decode(b'"of-2030"', type=kind)
     assert not word.known
     assert word == "of-2030"
@@ -47,13 +48,13 @@ def test_an_unknown_word_keeps_its_text_and_is_none_of_the_members(kind):
 
 
 @EACH
-def test_what_is_no_word_is_refused(kind):
+def test_what_is_no_word_is_refused(kind: type[OpenEnum]) -> None:
     for data in (b"7", b"null", b'"' + b"x" * (MAX_WORD + 1) + b'"'):
         with pytest.raises(msgspec.ValidationError):
             msgspec.json.decode(data, type=kind)
 
 
-def test_a_message_with_an_unknown_word_is_written_back_as_it_came():
+def test_a_message_with_an_unknown_word_is_written_back_as_it_came() -> None:
     known = StreamAck(boot="0" * 16, stream=Stream.EVENT, sequence=3)
     data = encode_control(Ack(acks=(known, StreamAck(boot="0" * 16, stream=Stream("trace"), sequence=9))))
     assert b'"trace"' in data
@@ -63,14 +64,14 @@ def test_a_message_with_an_unknown_word_is_written_back_as_it_came():
         decode_control(data.replace(b'"trace"', b"1"), Ack)
 
 
-def test_of_an_unknown_state_every_transition_may_be_true():
+def test_of_an_unknown_state_every_transition_may_be_true() -> None:
     held = UpdateState("held")
     assert may_follow(held, UpdateState.COMMITTED)
     assert may_follow(UpdateState.IDLE, held)
     assert not may_follow(UpdateState.IDLE, UpdateState.COMMITTED)
 
 
-def test_names_that_are_not_known_are_named():
+def test_names_that_are_not_known_are_named() -> None:
     assert unknown(msgspec.UNSET) == unknown(()) == ()
     assert unknown(("window", "consent", "window")) == ("consent", "window")
     assert "needs consent, window, which edgemm" in refusal(unknown(("window", "consent")))
@@ -80,7 +81,7 @@ DURABLE = [messages, enrolment, documents, rollout_plan, members, progress, reco
 
 
 @pytest.mark.parametrize("module", DURABLE, ids=lambda module: module.__name__)
-def test_every_enum_of_a_durable_format_is_open(module):
+def test_every_enum_of_a_durable_format_is_open(module: ModuleType) -> None:
     kinds = [kind for kind in vars(module).values() if isinstance(kind, type) and issubclass(kind, msgspec.Struct)]
     found = [
         (kind.__name__, field.name, part)
@@ -99,7 +100,7 @@ def test_every_enum_of_a_durable_format_is_open(module):
     assert closed == []
 
 
-def _parts(kind):
+def _parts(kind: msgspec.inspect.Type) -> list[msgspec.inspect.Type]:
     """Return a type and those that it is made of, without the fields of other Structs."""
     inner = [getattr(kind, name, None) for name in ("item_type", "key_type", "value_type", "type")]
     inner += [*getattr(kind, "types", ()), *getattr(kind, "item_types", ())]

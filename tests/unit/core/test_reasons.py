@@ -17,17 +17,17 @@ WORDS = {"errors", "latency", "hang", "stopped", "expired", "damaged", "silent",
 """Codes that are also words of other things: looked for only where reasons are written and read."""
 OTHER_THINGS = {
     ("ingest/batch.py", "untrusted"): "a counter of messages",
-    ("api/errors.py", "untrusted"): "an error code of the HTTP API",
+    ("api/error_replies.py", "untrusted"): "an error code of the HTTP API",
     ("agent/inbox.py", "stopped"): "a signal of the loop",
     ("agent/agent.py", "stopped"): "how the loop ended",
-    ("agent/shortening.py", "errors"): "a field",
+    ("reporting/shortening.py", "errors"): "a field",
 }
 
 
-def test_every_code_says_what_happened_and_what_to_do():
+def test_every_code_says_what_happened_and_what_to_do() -> None:
     (body,) = [n.body for n in ast.parse(inspect.getsource(reasons)).body if isinstance(n, ast.ClassDef)]
     explained = {
-        node.targets[0].id: after.value.value
+        ast.unparse(node.targets[0]): str(after.value.value)
         for node, after in itertools.pairwise(body)
         if isinstance(node, ast.Assign) and isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
     }
@@ -36,7 +36,7 @@ def test_every_code_says_what_happened_and_what_to_do():
     assert all(text.endswith((".", "?")) and len(text) > 30 for text in explained.values())
 
 
-def test_no_code_stands_anywhere_else():
+def test_no_code_stands_anywhere_else() -> None:
     found = []
     for path in (path for part in PRODUCT for path in part.rglob("*.py")):
         if path.name == "reasons.py":
@@ -50,10 +50,10 @@ def test_no_code_stands_anywhere_else():
     assert found == []
 
 
-def test_every_refusal_of_a_desired_is_a_code():
+def test_every_refusal_of_a_desired_is_a_code() -> None:
     assert all(answer.value in set(Reason) for answer in Acceptance if answer.refused)
 
 
-def test_a_code_of_a_later_version_is_shown_as_it_is():
+def test_a_code_of_a_later_version_is_shown_as_it_is() -> None:
     assert not Reason("outside_window").known
     assert f"{Reason('outside_window')}" == "outside_window"

@@ -9,7 +9,7 @@ from edgemm.errors import MessageError
 from edgemm.topics import Channel
 
 
-def test_a_topic_names_fleet_shard_device_and_channel():
+def test_a_topic_names_fleet_shard_device_and_channel() -> None:
     expected = f"edgemm/v1/home/{hashlib.sha256(b'pi-1').hexdigest()[:2]}/pi-1/desired"
     assert topics.topic("home", "pi-1", Channel.DESIRED) == expected
     assert topics.parse(expected) == topics.Address("home", "pi-1", Channel.DESIRED)
@@ -21,17 +21,17 @@ def test_a_topic_names_fleet_shard_device_and_channel():
      topics.topic("home", "pi-1", Channel.EVENT) + "/x", topics.topic("home", "pi-1", Channel.EVENT) + "s",
      "edgemm/v1/h/" + topics.shard("p\n") + "/p\n/event"],
 )  # fmt: skip
-def test_what_is_none_of_our_topics(text):
+def test_what_is_none_of_our_topics(text: str) -> None:
     with pytest.raises(MessageError, match="FLEET/SHARD/DEVICE/CHANNEL"):
         topics.parse(text)
 
 
 @given(st.text())
-def test_arbitrary_text_raises_nothing_else(text):
+def test_arbitrary_text_raises_nothing_else(text: str) -> None:
     with pytest.raises(MessageError):
         topics.parse(text)
 
 
-def test_a_manager_hears_all_that_devices_say_and_nothing_that_it_says_itself():
+def test_a_manager_hears_all_that_devices_say_and_nothing_that_it_says_itself() -> None:
     channels = {text.rsplit("/", 1)[1] for text in topics.ingest_filters("home")}
     assert channels == {"reported", "status", "telemetry", "event"}

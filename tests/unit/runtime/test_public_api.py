@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 import edgemm_runtime
 from edgemm.errors import BadRequestError, InputError
 from simulators.models import VARIANTS, Dense, make_bundle
+
+Inputs: TypeAlias = npt.ArrayLike | Mapping[str, npt.ArrayLike]
 
 X = np.array([[0.5, -0.25, 0.125, 1]], np.float32)
 
@@ -30,7 +35,7 @@ def test_the_public_names_are_these() -> None:
 
 @pytest.mark.parametrize("variant", ["auto", *VARIANTS])
 @pytest.mark.parametrize("x", [X, X.tolist(), {"x": X}, {"x": X.tolist()}])
-def test_load_and_predict(bundle_path: Path, variant: str, x: object) -> None:
+def test_load_and_predict(bundle_path: Path, variant: str, x: Inputs) -> None:
     model = edgemm_runtime.load(str(bundle_path), variant=variant)
     dense = Dense.random(0)
     limit = dense.int8_error if "int8" in variant else 1e-5
@@ -51,7 +56,7 @@ def test_load_and_predict(bundle_path: Path, variant: str, x: object) -> None:
         ({}, "'x' is missing"),
     ],
 )
-def test_bad_inputs_say_what_was_expected(bundle_path: Path, x: object, message: str) -> None:
+def test_bad_inputs_say_what_was_expected(bundle_path: Path, x: Inputs, message: str) -> None:
     with pytest.raises(BadRequestError, match=message):
         edgemm_runtime.load(bundle_path).predict(x)
 

@@ -9,11 +9,14 @@ from PIL import Image
 from edgemm.bundle.manifest import ChannelOrder, DType, ImageFit, Layout, Preprocessing, Resize, TensorSpec
 from edgemm.errors import InputError
 from edgemm_converter.data import arrays, datasets
+from edgemm_converter.data.preprocessing import Declared
 
 RED = Preprocessing(resize=Resize(width=4, height=2), scale=1 / 255)
 
 
-def read(path: Path, declared=None, labels=None, labelled: bool = True) -> datasets.Dataset:
+def read(
+    path: Path, declared: Declared | None = None, labels: list[str] | None = None, labelled: bool = True
+) -> datasets.Dataset:
     return datasets.read(path, declared=declared or {}, labels=labels, labelled=labelled)
 
 
@@ -80,7 +83,9 @@ def test_a_folder_of_images_goes_through_the_declared_steps(tmp_path: Path) -> N
     assert found.arrays["image"][:, 0, 0].tolist() == [[0, 0, 1], [1, 0, 0]]
     assert found.labels is not None
     assert found.labels.tolist() == [0, 1]
-    assert read(tmp_path, {"image": RED}, labels=["red", "blue"]).labels.tolist() == [1, 0]  # type: ignore[union-attr]
+    labels = read(tmp_path, {"image": RED}, labels=["red", "blue"]).labels
+    assert labels is not None
+    assert labels.tolist() == [1, 0]
 
 
 def test_channels_layout_mean_and_deviation(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Model card, bill of materials and report of a bundle in which every kind of field is used."""
 
 import json
+from typing import Any
 
 import msgspec
 import pytest
@@ -9,7 +10,7 @@ from cyclonedx.spdx import is_supported_id
 from cyclonedx.validation.json import JsonStrictValidator
 
 from edgemm import canonical
-from edgemm.bundle.manifest import Precision
+from edgemm.bundle.manifest import Manifest, Precision
 from edgemm_converter.children.protocol import LayerFacts, TrialFacts
 from edgemm_converter.drafting import bundle_documents
 from edgemm_converter.judging.assembly import BlobStore
@@ -20,7 +21,7 @@ from tests.unit.core.bundles import small_manifest
 EVIL = "<script>alert(1)</script>|*"
 
 
-def manifest(**changes):
+def manifest(**changes: Any) -> Manifest:
     found = small_manifest()
     assert found.evaluation is not None
     drops = dict.fromkeys(found.evaluation.variants, found.evaluation.drops["tflite:int8"])
@@ -60,8 +61,8 @@ def test_the_card_says_the_figures_and_no_markup_of_names() -> None:
     assert "<script>" not in card
 
 
-def facts(**changes) -> Facts:
-    fields = {
+def facts(**changes: Any) -> Facts:
+    fields: dict[str, Any] = {
         "manifest": manifest(labels=(EVIL, "b")),
         "digest": "ab" * 32,
         "max_drop": 0.05,

@@ -27,7 +27,8 @@ def padded_maximum(*more: str, value: float = 0.0) -> onnx.ModelProto:
 
 def answer(proto: onnx.ModelProto) -> np.ndarray:
     session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
-    return session.run(None, {"x": np.full((1, 1, 5, 5), -2.0, np.float32)})[0]
+    found: np.ndarray = session.run(None, {"x": np.full((1, 1, 5, 5), -2.0, np.float32)})[0]
+    return found
 
 
 @pytest.mark.parametrize("more", [(), ("value",)])

@@ -10,7 +10,9 @@ OUTPUT = np.eye(3, dtype=np.float32)[[0, 1, 2, 2]][:, np.newaxis]
 INPUTS = {"x": np.zeros((4, 1, 5), np.float32)}
 
 
-def ask(metric: Metric, labels: np.ndarray | None, output: str | None = None, **more: np.ndarray):
+def ask(
+    metric: Metric, labels: np.ndarray | None, output: str | None = None, **more: np.ndarray
+) -> evaluation.MetricQuestion:
     return evaluation.question(
         metric, labels, inputs=INPUTS, outputs={"y": OUTPUT, **more}, output=output, path="e.npz"
     )

@@ -1,5 +1,7 @@
 """Metrics and their intervals, against scikit-learn and SciPy."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from scipy import optimize, stats
@@ -8,6 +10,7 @@ from sklearn import metrics as oracle
 from edgemm.errors import InputError
 from edgemm_converter.judging import metrics
 from edgemm_converter.judging.metrics import Metric
+from edgemm_runtime.tensors.named_arrays import Array
 
 RNG = np.random.default_rng(3)
 LABELS = RNG.integers(0, 4, 200)
@@ -34,7 +37,7 @@ CHANCES = np.clip(BINARY * 0.3 + RNG.random(200) * 0.7, 0, 1).round(2)
         ),
     ],
 )
-def test_a_metric_is_scikit_learns(metric: Metric, expected) -> None:
+def test_a_metric_is_scikit_learns(metric: Metric, expected: Callable[[Array, Array, Array], float]) -> None:
     rows = SCORES / SCORES.sum(1, keepdims=True)
     found = metrics.score(metric, rows[:, np.newaxis], LABELS)
     assert found == pytest.approx(expected(LABELS, rows.argmax(1), rows), abs=1e-12)
@@ -95,7 +98,7 @@ def constrained(lost: int, gained: int, n: int, delta: float) -> float:
 
     low, high = max(0.0, -delta), (1 - delta) / 2
     q = optimize.minimize_scalar(unlikely, bounds=(low, high), method="bounded", options={"xatol": 1e-12}).x
-    return (lost - gained - n * delta) / np.sqrt(n * (2 * q + delta - delta**2))
+    return float((lost - gained - n * delta) / np.sqrt(n * (2 * q + delta - delta**2)))
 
 
 @pytest.mark.parametrize(("lost", "gained", "n"), [(6, 2, 45), (40, 20, 160), (1, 0, 45), (3, 9, 100)])
@@ -133,6 +136,6 @@ def test_forty_five_equal_answers_prove_little() -> None:
         (Metric.ACCURACY, np.eye(3), np.zeros(3), "needs one class index for each sample, found float64"),
     ],
 )
-def test_labels_that_do_not_fit_are_refused(metric: Metric, output, truth, message: str) -> None:
+def test_labels_that_do_not_fit_are_refused(metric: Metric, output: Array, truth: Array, message: str) -> None:
     with pytest.raises(InputError, match=message):
         metrics.score(metric, output, truth)

@@ -88,7 +88,9 @@ def test_a_candidate_that_cannot_be_made_is_passed_over() -> None:
     layers=st.integers(0, 300),
     calibrated=st.booleans(),
 )
-def test_never_more_than_twelve_never_twice_and_always_within_the_budget(drops, mixed, layers, calibrated) -> None:
+def test_never_more_than_twelve_never_twice_and_always_within_the_budget(
+    drops: dict[Precision, float], mixed: dict[int, float], layers: int, calibrated: bool
+) -> None:
     trials, best = run(drops, mixed, layers=layers, calibrated=calibrated)
     assert len(trials) <= 12
     assert len({t.candidate for t in trials}) == len(trials)

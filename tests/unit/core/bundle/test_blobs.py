@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from edgemm import canonical
@@ -9,11 +11,11 @@ DIGEST = canonical.sha256(DATA)
 
 
 @pytest.fixture
-def blobs(tmp_path):
+def blobs(tmp_path: Path) -> BlobFolder:
     return BlobFolder(tmp_path / "blobs")
 
 
-def test_a_blob_is_kept_under_its_digest(blobs):
+def test_a_blob_is_kept_under_its_digest(blobs: BlobFolder) -> None:
     blobs.write(DIGEST, [DATA[:3], DATA[3:]])
     assert blobs.has(DIGEST)
     assert blobs.read(DIGEST) == DATA
@@ -22,13 +24,13 @@ def test_a_blob_is_kept_under_its_digest(blobs):
     assert not blobs.has(DIGEST)
 
 
-def test_bytes_that_hash_to_something_else_are_not_kept(blobs):
+def test_bytes_that_hash_to_something_else_are_not_kept(blobs: BlobFolder) -> None:
     with pytest.raises(DigestMismatchError):
         blobs.write(DIGEST, [b"other"])
     assert list(blobs.folder.iterdir()) == []
 
 
-def test_rot_is_noticed_when_it_is_read(blobs):
+def test_rot_is_noticed_when_it_is_read(blobs: BlobFolder) -> None:
     blobs.write(DIGEST, [DATA])
     blobs.path(DIGEST).write_bytes(b"rotten")
     with pytest.raises(DigestMismatchError):
@@ -36,11 +38,11 @@ def test_rot_is_noticed_when_it_is_read(blobs):
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "", "0" * 63, "A" * 64, "0" * 64 + "\n"])
-def test_a_name_that_is_no_digest_reaches_no_file(blobs, name):
+def test_a_name_that_is_no_digest_reaches_no_file(blobs: BlobFolder, name: str) -> None:
     with pytest.raises(NotFoundError, match="SHA-256"):
         blobs.path(name)
 
 
-def test_a_blob_that_is_not_here(blobs):
+def test_a_blob_that_is_not_here(blobs: BlobFolder) -> None:
     with pytest.raises(NotFoundError, match="no blob"):
         blobs.read(DIGEST)

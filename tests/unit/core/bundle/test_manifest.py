@@ -1,3 +1,5 @@
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -7,7 +9,7 @@ from edgemm.errors import BundleError, InputError
 from tests.unit.core.bundles import DIGEST, small_manifest
 
 
-def test_round_trip():
+def test_round_trip() -> None:
     manifest = small_manifest()
     assert decode_manifest(manifest.encode(), path="m") == manifest
 
@@ -15,24 +17,24 @@ def test_round_trip():
 @pytest.mark.parametrize(
     "steps", [{}, {"mean": [1]}, {"mean": [1, 2, 3], "std": [4]}, {"channels": "gray", "std": [2]}]
 )
-def test_means_and_deviations_of_one_number_or_of_all_channels_are_read(steps):
+def test_means_and_deviations_of_one_number_or_of_all_channels_are_read(steps: dict[str, object]) -> None:
     raw = _changed(preprocessing={"x": steps})
     assert decode_manifest(canonical.encode(raw), path="m").preprocessing is not None
 
 
-def test_identity_follows_from_every_field():
+def test_identity_follows_from_every_field() -> None:
     manifests = [small_manifest(), small_manifest(version="1.0.1"), small_manifest(labels=None)]
     digests = {canonical.sha256(m.encode()) for m in manifests}
     assert len(digests) == 3
 
 
-def _changed(**changes):
-    raw = msgspec.to_builtins(small_manifest())
+def _changed(**changes: Any) -> dict[str, Any]:
+    raw: dict[str, Any] = msgspec.to_builtins(small_manifest())
     raw.update(changes)
     return raw
 
 
-def _variants(**changes):
+def _variants(**changes: object) -> list[dict[str, object]]:
     return [{**v, **changes} for v in _changed()["variants"]]
 
 
@@ -57,7 +59,7 @@ def _variants(**changes):
         (_changed(blobs={"zz": {"size": 1, "media_type": "x"}}), "blobs"),
     ],
 )
-def test_a_manifest_that_contradicts_itself_is_refused(raw, says):
+def test_a_manifest_that_contradicts_itself_is_refused(raw: dict[str, object], says: str) -> None:
     with pytest.raises(BundleError, match=says):
         decode_manifest(canonical.encode(raw), path="m")
     with pytest.raises((msgspec.ValidationError, ValueError)):
@@ -65,26 +67,26 @@ def test_a_manifest_that_contradicts_itself_is_refused(raw, says):
 
 
 @pytest.mark.parametrize("data", [b"", b"[]", b"null", b"\xff\xfe", b'{"format":1}', b'{"format":"x"}', b"[" * 100_000])
-def test_what_is_no_manifest_is_refused(data):
+def test_what_is_no_manifest_is_refused(data: bytes) -> None:
     with pytest.raises(BundleError, match=r"manifest\.json is not a manifest"):
         decode_manifest(data, path="m")
 
 
-def test_what_a_device_needs_of_a_variant():
+def test_what_a_device_needs_of_a_variant() -> None:
     assert small_manifest().blobs_for("tflite:int8") == tuple(sorted({DIGEST["int8"], DIGEST["x"], DIGEST["y"]}))
 
 
-def test_an_unknown_variant_names_those_there_are():
+def test_an_unknown_variant_names_those_there_are() -> None:
     with pytest.raises(InputError, match="it has tflite:int8, tflite:float32"):
         small_manifest().variant("onnx:int8")
 
 
 @pytest.mark.parametrize("name", ["", "-a", "A", "a/b", "a" * 64, "ä", "a\n", ".."])
-def test_what_is_no_model_name(name):
+def test_what_is_no_model_name(name: str) -> None:
     with pytest.raises(InputError, match="model name"):
         check_model_name(name)
 
 
-def test_what_is_a_model_name():
+def test_what_is_a_model_name() -> None:
     assert check_model_name("a" * 63) == "a" * 63
     assert MODEL_NAME_PATTERN.endswith(r"\Z")

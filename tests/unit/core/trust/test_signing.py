@@ -1,7 +1,9 @@
 import base64
 import json
+from pathlib import Path
 
 import pytest
+from securesystemslib.signer import CryptoSigner
 
 from edgemm.errors import InputError, MessageError, TrustError
 from edgemm.messages import Status
@@ -11,32 +13,32 @@ STATUS = Status(online=True, boot="0" * 16, boot_count=1, connection=1)
 
 
 @pytest.fixture
-def signer(tmp_path):
+def signer(tmp_path: Path) -> CryptoSigner:
     return create_key(tmp_path / "device.key")
 
 
-def test_what_was_sealed_can_be_unsealed(signer):
+def test_what_was_sealed_can_be_unsealed(signer: CryptoSigner) -> None:
     data = seal(STATUS, PayloadType.EVENT, signer)
     assert unseal(data, PayloadType.EVENT, Status, keys=[signer.public_key]) == STATUS
 
 
-def test_a_key_file_is_private_and_reads_back(tmp_path, signer):
+def test_a_key_file_is_private_and_reads_back(tmp_path: Path, signer: CryptoSigner) -> None:
     path = tmp_path / "device.key"
     assert path.stat().st_mode & 0o777 == 0o600
     assert load_key(path).public_key == signer.public_key
 
 
-def test_a_public_key_travels_as_its_document(signer):
+def test_a_public_key_travels_as_its_document(signer: CryptoSigner) -> None:
     assert key_from_document(key_document(signer.public_key)) == signer.public_key
 
 
-def test_a_key_document_cannot_choose_its_own_id(signer, tmp_path):
+def test_a_key_document_cannot_choose_its_own_id(signer: CryptoSigner, tmp_path: Path) -> None:
     other = create_key(tmp_path / "other.key").public_key
     document = {**key_document(other), "keyid": signer.public_key.keyid}
     assert key_from_document(document).keyid == other.keyid
 
 
-def test_another_key_is_not_trusted(signer, tmp_path):
+def test_another_key_is_not_trusted(signer: CryptoSigner, tmp_path: Path) -> None:
     other = create_key(tmp_path / "other.key")
     with pytest.raises(TrustError, match="not signed by the key"):
         unseal(seal(STATUS, PayloadType.EVENT, other), PayloadType.EVENT, Status, keys=[signer.public_key])
@@ -44,7 +46,7 @@ def test_another_key_is_not_trusted(signer, tmp_path):
         unseal(seal(STATUS, PayloadType.EVENT, other), PayloadType.EVENT, Status, keys=[])
 
 
-def test_a_changed_payload_is_not_trusted(signer):
+def test_a_changed_payload_is_not_trusted(signer: CryptoSigner) -> None:
     envelope = json.loads(seal(STATUS, PayloadType.EVENT, signer))
     payload = base64.b64decode(envelope["payload"]).replace(b"true", b"null")
     envelope["payload"] = base64.b64encode(payload).decode()
@@ -52,7 +54,7 @@ def test_a_changed_payload_is_not_trusted(signer):
         unseal(json.dumps(envelope).encode(), PayloadType.EVENT, Status, keys=[signer.public_key])
 
 
-def test_one_kind_of_message_does_not_pass_for_another(signer):
+def test_one_kind_of_message_does_not_pass_for_another(signer: CryptoSigner) -> None:
     data = seal(STATUS, PayloadType.EVENT, signer)
     with pytest.raises(MessageError, match="expected application/vnd.edgemm.desired"):
         unseal(data, PayloadType.DESIRED, Status, keys=[signer.public_key])
@@ -69,7 +71,7 @@ def test_one_kind_of_message_does_not_pass_for_another(signer):
         b'{"payload":"e30=","payloadType":"x","signatures":[{"sig":"%%"}]}',
     ],
 )
-def test_what_is_no_envelope_is_refused(signer, data):
+def test_what_is_no_envelope_is_refused(signer: CryptoSigner, data: bytes) -> None:
     with pytest.raises(MessageError, match="envelope"):
         unseal(data, PayloadType.EVENT, Status, keys=[signer.public_key])
 
@@ -78,12 +80,12 @@ def test_what_is_no_envelope_is_refused(signer, data):
     "document",
     [{}, {"keytype": "rsa", "scheme": "x"}, {"keytype": "ed25519", "scheme": "ed25519", "keyval": {"public": "zz"}}],
 )
-def test_what_is_no_key_is_refused(document):
+def test_what_is_no_key_is_refused(document: dict[str, object]) -> None:
     with pytest.raises(TrustError, match="key"):
         key_from_document(document)
 
 
-def test_a_file_that_is_no_key(tmp_path):
+def test_a_file_that_is_no_key(tmp_path: Path) -> None:
     (tmp_path / "k").write_text("hello")
     for path in (tmp_path / "k", tmp_path / "none"):
         with pytest.raises(InputError, match="expected an Ed25519 private key"):

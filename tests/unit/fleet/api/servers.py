@@ -27,7 +27,7 @@ from edgemm_fleet.rollout.operations import RolloutOperations
 from edgemm_fleet.rollout.runner import Runner
 from edgemm_fleet.server.http import HttpServer, HttpSettings
 from edgemm_fleet.shadows.operations import ShadowOperations
-from edgemm_fleet.store import Store
+from edgemm_fleet.store import Store, Transaction
 from edgemm_fleet.trust.fleet_folder import FleetConfig, FleetFolder
 from edgemm_fleet.trust.founding import found
 from edgemm_fleet.trust.keys import read_secret
@@ -78,7 +78,9 @@ class RunningFleet:
         if bearer:
             sent["Authorization"] = f"Bearer {bearer}"
         pin = self.state.tls_fingerprint
-        security = {"assert_fingerprint": pin, "cert_reqs": "CERT_NONE", "assert_hostname": False} if pin else {}
+        security: dict[str, Any] = (
+            {"assert_fingerprint": pin, "cert_reqs": "CERT_NONE", "assert_hostname": False} if pin else {}
+        )
         with urllib3.PoolManager(retries=False, **security) as pool:
             return pool.request(method, self.url + path, headers=sent, **options)
 
@@ -88,9 +90,10 @@ def serving(
     path: Path, *, scheme: str = "http", limits: ApiLimits | None = None, with_page: bool = False
 ) -> Iterator[RunningFleet]:
     """Found a fleet at `path` and serve its API until the block ends."""
-    clock, tokens = Clock(), {}
+    clock = Clock()
+    tokens: dict[str, str] = {}
 
-    def furnish(tx, pin):
+    def furnish(tx: Transaction, pin: str | None) -> None:
         for role in Role:
             request = PersonRequest(person=f"{role}-person", role=role)
             _, tokens[role.value] = person_tokens.issue(tx, request, tls_fingerprint=pin, now=clock())
@@ -116,9 +119,10 @@ def serving(
         limits=limits or ApiLimits(),
         clock=clock,
     )
-    tls = (folder.certificate, folder.certificate_key) if scheme == "https" else (None, None)
+    secure = scheme == "https"
+    certificate, key = (folder.certificate, folder.certificate_key) if secure else (None, None)
     app = create_app(state, routes(), page=page("plant") if with_page else None)
-    server = HttpServer(app, HttpSettings("127.0.0.1", 0, *tls, threads=4, poll_s=0.02))
+    server = HttpServer(app, HttpSettings("127.0.0.1", 0, certificate, key, threads=4, poll_s=0.02))
     server.start()
     try:
         yield RunningFleet(state, folder, f"{scheme}://127.0.0.1:{server.port}", clock, tokens)

@@ -1,16 +1,19 @@
 """The edge that every request passes: tokens, rights, malformed input, errors of one form, the document."""
 
 import json
+from pathlib import Path
 
 import pytest
+import urllib3
 from prometheus_client.parser import text_string_to_metric_families
 
 from edgemm import __version__
 from edgemm_fleet.api.context import ApiLimits
 from edgemm_fleet.api.openapi import document
 from edgemm_fleet.api.rights import Right
+from edgemm_fleet.api.routes import Route
 from edgemm_fleet.api.table import routes
-from tests.unit.fleet.api.servers import serving
+from tests.unit.fleet.api.servers import RunningFleet, serving
 
 ROLES = ("admin", "operator", "publisher", "viewer")
 # Written out here, apart from the code's own table: who may call what.
@@ -65,23 +68,23 @@ RIGHTS = {
 REFUSALS = {401, 403}
 
 
-def address(route):
+def address(route: Route) -> str:
     return route.template.replace("{", "x").replace("}", "x")
 
 
-def refused(response):
+def refused(response: urllib3.BaseHTTPResponse) -> bool:
     """Whether the edge refused for want of a right (an endpoint may answer 403 for another reason)."""
     if response.status not in REFUSALS:
         return False
-    message = json.loads(response.data)["error"]["message"]
+    message: str = json.loads(response.data)["error"]["message"]
     return response.status == 401 or message.startswith("this needs the role of")
 
 
-def test_every_route_is_in_the_table_of_rights():
+def test_every_route_is_in_the_table_of_rights() -> None:
     assert {route.name for route in routes()} == set(RIGHTS)
 
 
-def test_each_role_may_do_what_the_table_says_and_nothing_else(fleet):
+def test_each_role_may_do_what_the_table_says_and_nothing_else(fleet: RunningFleet) -> None:
     found = {}
     for route in routes():
         callers = []
@@ -93,7 +96,7 @@ def test_each_role_may_do_what_the_table_says_and_nothing_else(fleet):
     assert found == RIGHTS
 
 
-def test_every_error_has_a_code_a_message_and_a_hint_and_is_never_the_servers_fault(fleet):
+def test_every_error_has_a_code_a_message_and_a_hint_and_is_never_the_servers_fault(fleet: RunningFleet) -> None:
     bodies = [b"", b"{", b"[]", b"\xff\xfe", b'{"unknown": 1}', b"[" * 20_000, b'{"a": NaN}']
     for route in routes():
         for body in bodies:
@@ -121,26 +124,26 @@ def test_every_error_has_a_code_a_message_and_a_hint_and_is_never_the_servers_fa
         "/api/v1/devices/nobody/events",
     ],
 )
-def test_what_is_not_there_is_404_with_a_next_step(fleet, path):
+def test_what_is_not_there_is_404_with_a_next_step(fleet: RunningFleet, path: str) -> None:
     response = fleet.request("GET", path)
     assert response.status == 404
     assert json.loads(response.data)["error"]["hint"]
 
 
-def test_a_wrong_method_is_405(fleet):
+def test_a_wrong_method_is_405(fleet: RunningFleet) -> None:
     response = fleet.request("POST", "/api/v1/health")
     assert response.status == 405
     assert json.loads(response.data)["error"]["code"] == "method_not_allowed"
 
 
 @pytest.mark.parametrize("query", ["limit=0", "limit=x", "limit=5000", "offset=3", "after=" + "x" * 300])
-def test_a_query_that_cannot_be_is_400(fleet, query):
+def test_a_query_that_cannot_be_is_400(fleet: RunningFleet, query: str) -> None:
     response = fleet.request("GET", f"/api/v1/devices?{query}")
     assert response.status == 400
     assert json.loads(response.data)["error"]["message"].startswith("query of list_devices: ")
 
 
-def test_a_body_over_the_limit_is_413(tmp_path):
+def test_a_body_over_the_limit_is_413(tmp_path: Path) -> None:
     with serving(tmp_path / "fleet", limits=ApiLimits(max_json_bytes=1000)) as fleet:
         response = fleet.request("POST", "/api/v1/tokens", body=b'{"labels": {"a": "' + b"x" * 2000 + b'"}}')
     assert response.status == 413
@@ -148,14 +151,14 @@ def test_a_body_over_the_limit_is_413(tmp_path):
 
 
 @pytest.mark.parametrize("header", ["", "Bearer", "Bearer  ", "Basic YTpi", "Bearer nonsense", "Bearer emp1_\u00e9"])
-def test_a_token_that_is_none_is_401(fleet, header):
-    response = fleet.request("GET", "/api/v1/me", token=None, headers={"Authorization": header.encode("latin-1")})
+def test_a_token_that_is_none_is_401(fleet: RunningFleet, header: str) -> None:
+    response = fleet.request("GET", "/api/v1/me", token=None, headers={"Authorization": header})
     assert response.status == 401
     assert response.headers["WWW-Authenticate"] == "Bearer"
     assert "edgemm fleet login" in json.loads(response.data)["error"]["hint"]
 
 
-def test_a_persons_token_expires_and_can_be_revoked(fleet):
+def test_a_persons_token_expires_and_can_be_revoked(fleet: RunningFleet) -> None:
     made = fleet.request("POST", "/api/v1/people", body=json.dumps({"person": "ann", "role": "viewer", "ttl_s": 60}))
     assert made.status == 201
     token = json.loads(made.data)["token"]
@@ -168,18 +171,18 @@ def test_a_persons_token_expires_and_can_be_revoked(fleet):
     assert fleet.request("GET", "/api/v1/me", token=token).status == 401
 
 
-def test_tokens_are_in_the_database_only_as_hashes(fleet):
+def test_tokens_are_in_the_database_only_as_hashes(fleet: RunningFleet) -> None:
     stored = b"".join(path.read_bytes() for path in fleet.folder.root.glob("fleet.db*"))
     assert all(token.encode() not in stored for token in fleet.tokens.values())
 
 
-def test_writes_are_in_the_audit_log(fleet):
+def test_writes_are_in_the_audit_log(fleet: RunningFleet) -> None:
     fleet.request("POST", "/api/v1/tokens", token="operator", body=b"{}")
     log = json.loads(fleet.request("GET", "/api/v1/audit").data)["items"]
     assert (log[0]["actor"], log[0]["action"]) == ("person:operator-person", "token.add")
 
 
-def test_the_openapi_document_lists_every_route_and_resolves_every_reference(fleet):
+def test_the_openapi_document_lists_every_route_and_resolves_every_reference(fleet: RunningFleet) -> None:
     served = json.loads(fleet.request("GET", "/api/v1/openapi.json").data)
     assert served["openapi"] == "3.1.0"
     operations = {(m.upper(), p) for p, item in served["paths"].items() for m in item}
@@ -198,13 +201,13 @@ def test_the_openapi_document_lists_every_route_and_resolves_every_reference(fle
         assert found
 
 
-def test_the_document_says_which_routes_need_no_token():
+def test_the_document_says_which_routes_need_no_token() -> None:
     served = document(routes(), fleet="plant")
     public = {o["operationId"] for item in served["paths"].values() for o in item.values() if o["security"] == []}
     assert public == {route.name for route in routes() if route.access is Right.PUBLIC} == {"get_health", "enrol"}
 
 
-def test_metrics_count_devices_and_rollouts_in_the_format_of_prometheus(fleet):
+def test_metrics_count_devices_and_rollouts_in_the_format_of_prometheus(fleet: RunningFleet) -> None:
     response = fleet.request("GET", "/metrics", token="viewer")
     assert response.headers["Content-Type"].startswith("text/plain")
     samples = {

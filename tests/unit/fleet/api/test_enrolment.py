@@ -1,4 +1,5 @@
 import json
+from typing import Any
 
 import msgspec.structs
 import pytest
@@ -6,24 +7,27 @@ from securesystemslib.dsse import Envelope
 from securesystemslib.signer import CryptoSigner
 
 from edgemm.canonical import sha256
-from edgemm.trust.enrolment import parse_token
+from edgemm.trust.enrolment import EnrolmentToken, parse_token
 from edgemm.trust.signing import PayloadType, key_document
 from edgemm_fleet.api.enrolment import device_id
+from tests.unit.fleet.api.servers import RunningFleet
 
 
 @pytest.fixture
-def signer():
+def signer() -> CryptoSigner:
     return CryptoSigner.generate_ed25519()
 
 
-def make_token(fleet, **request):
+def make_token(fleet: RunningFleet, **request: object) -> EnrolmentToken:
     response = fleet.request("POST", "/api/v1/tokens", token="operator", body=json.dumps(request))
     assert response.status == 201
     return parse_token(json.loads(response.data)["token"])
 
 
-def enrol(fleet, token, signer, **changes):
-    request = {
+def enrol(
+    fleet: RunningFleet, token: EnrolmentToken, signer: CryptoSigner, **changes: object
+) -> tuple[int, dict[str, Any]]:
+    request: dict[str, object] = {
         "v": 1,
         "secret": token.secret.hex(),
         "public_key": key_document(signer.public_key),
@@ -35,18 +39,18 @@ def enrol(fleet, token, signer, **changes):
     return send(fleet, request | changes, signer)
 
 
-def send(fleet, request, signer):
+def send(fleet: RunningFleet, request: dict[str, object], signer: CryptoSigner) -> tuple[int, dict[str, Any]]:
     envelope = Envelope(json.dumps(request).encode(), PayloadType.ENROLMENT.value, {})
     envelope.sign(signer)
     response = fleet.request("POST", "/api/v1/enrol", token=None, body=json.dumps(envelope.to_dict()))
     return response.status, json.loads(response.data)
 
 
-def error(answer):
-    return answer["error"]["message"]
+def error(answer: dict[str, Any]) -> str:
+    return str(answer["error"]["message"])
 
 
-def test_a_device_joins_with_a_readable_id_and_all_that_it_needs(fleet, signer):
+def test_a_device_joins_with_a_readable_id_and_all_that_it_needs(fleet: RunningFleet, signer: CryptoSigner) -> None:
     token = make_token(fleet, labels={"site": "north"})
     status, answer = enrol(fleet, token, signer)
     assert status == 200
@@ -60,7 +64,9 @@ def test_a_device_joins_with_a_readable_id_and_all_that_it_needs(fleet, signer):
     assert fleet.request("GET", "/api/v1/devices", token=answer["bearer"]).status == 403
 
 
-def test_the_same_token_and_key_get_the_same_answer_after_the_token_is_used_up_and_expired(fleet, signer):
+def test_the_same_token_and_key_get_the_same_answer_after_the_token_is_used_up_and_expired(
+    fleet: RunningFleet, signer: CryptoSigner
+) -> None:
     token = make_token(fleet, uses=1, ttl_s=60)
     first = enrol(fleet, token, signer)
     assert enrol(fleet, token, signer) == first
@@ -69,7 +75,7 @@ def test_the_same_token_and_key_get_the_same_answer_after_the_token_is_used_up_a
     assert len(json.loads(fleet.request("GET", "/api/v1/devices").data)["items"]) == 1
 
 
-def test_a_token_lets_in_as_many_devices_as_it_says(fleet, signer):
+def test_a_token_lets_in_as_many_devices_as_it_says(fleet: RunningFleet, signer: CryptoSigner) -> None:
     token = make_token(fleet, uses=2)
     assert enrol(fleet, token, signer)[0] == 200
     assert enrol(fleet, token, CryptoSigner.generate_ed25519())[0] == 200
@@ -78,7 +84,7 @@ def test_a_token_lets_in_as_many_devices_as_it_says(fleet, signer):
     assert "good for 2 devices and used by as many; create another one" in error(answer)
 
 
-def test_an_expired_a_revoked_and_an_unknown_token_let_nobody_in(fleet, signer):
+def test_an_expired_a_revoked_and_an_unknown_token_let_nobody_in(fleet: RunningFleet, signer: CryptoSigner) -> None:
     expired = make_token(fleet, ttl_s=60)
     revoked = make_token(fleet)
     assert fleet.request("DELETE", f"/api/v1/tokens/{revoked.id}").status == 204
@@ -90,7 +96,7 @@ def test_an_expired_a_revoked_and_an_unknown_token_let_nobody_in(fleet, signer):
     assert "unknown to this fleet" in error(answer)
 
 
-def test_a_removed_device_loses_every_right_and_needs_another_token(fleet, signer):
+def test_a_removed_device_loses_every_right_and_needs_another_token(fleet: RunningFleet, signer: CryptoSigner) -> None:
     token = make_token(fleet, uses=5)
     _, answer = enrol(fleet, token, signer)
     device = answer["device"]
@@ -107,7 +113,9 @@ def test_a_removed_device_loses_every_right_and_needs_another_token(fleet, signe
     assert again["broker"]["password"] != answer["broker"]["password"]
 
 
-def test_a_device_that_lost_its_answer_joins_again_with_a_new_token_under_its_old_id(fleet, signer):
+def test_a_device_that_lost_its_answer_joins_again_with_a_new_token_under_its_old_id(
+    fleet: RunningFleet, signer: CryptoSigner
+) -> None:
     _, first = enrol(fleet, make_token(fleet), signer)
     _, second = enrol(fleet, make_token(fleet), signer, name="renamed")
     assert second["device"] == first["device"]
@@ -126,20 +134,20 @@ def test_a_device_that_lost_its_answer_joins_again_with_a_new_token_under_its_ol
         {"labels": {"a": 1}},
     ],
 )
-def test_a_malformed_request_is_400(fleet, signer, change):
+def test_a_malformed_request_is_400(fleet: RunningFleet, signer: CryptoSigner, change: dict[str, object]) -> None:
     status, answer = enrol(fleet, make_token(fleet), signer, **change)
     assert status == 400
     assert answer["error"]["code"] == "bad_request"
 
 
 @pytest.mark.parametrize("key", [{}, {"keytype": "rsa", "scheme": "rsa", "keyval": {}}, {"keytype": "ed25519"}])
-def test_what_is_no_ed25519_key_is_refused(fleet, signer, key):
+def test_what_is_no_ed25519_key_is_refused(fleet: RunningFleet, signer: CryptoSigner, key: dict[str, object]) -> None:
     status, answer = enrol(fleet, make_token(fleet), signer, public_key=key)
     assert status == 403
     assert "ed25519" in error(answer)
 
 
-def test_bearers_and_passwords_are_in_the_database_only_as_hashes(fleet, signer):
+def test_bearers_and_passwords_are_in_the_database_only_as_hashes(fleet: RunningFleet, signer: CryptoSigner) -> None:
     token = make_token(fleet)
     _, answer = enrol(fleet, token, signer)
     stored = b"".join(path.read_bytes() for path in fleet.folder.root.glob("fleet.db*"))
@@ -157,11 +165,11 @@ def test_bearers_and_passwords_are_in_the_database_only_as_hashes(fleet, signer)
         ("-" * 90, "device-0123abcd"),
     ],
 )
-def test_device_ids_are_readable(name, expected):
+def test_device_ids_are_readable(name: str, expected: str) -> None:
     assert device_id(name, "0123abcd" + "f" * 56) == expected
 
 
-def test_labels_are_set_and_taken_off(fleet, signer):
+def test_labels_are_set_and_taken_off(fleet: RunningFleet, signer: CryptoSigner) -> None:
     _, answer = enrol(fleet, make_token(fleet), signer)
     path = f"/api/v1/devices/{answer['device']}/labels"
     response = fleet.request("PATCH", path, body=json.dumps({"put": {"ring": "canary"}, "drop": ["site"]}))
@@ -170,7 +178,7 @@ def test_labels_are_set_and_taken_off(fleet, signer):
     assert fleet.request("PATCH", path, body=many).status == 400
 
 
-def test_nobody_enrols_as_a_key_that_they_do_not_hold(fleet, signer):
+def test_nobody_enrols_as_a_key_that_they_do_not_hold(fleet: RunningFleet, signer: CryptoSigner) -> None:
     token = make_token(fleet, uses=2)
     _, own = enrol(fleet, token, signer)
     thief = CryptoSigner.generate_ed25519()
@@ -180,7 +188,9 @@ def test_nobody_enrols_as_a_key_that_they_do_not_hold(fleet, signer):
     assert own["bearer"] not in json.dumps(answer)
 
 
-def test_a_stranger_with_an_unknown_token_waits_for_no_writer_and_holds_up_none(fleet, signer):
+def test_a_stranger_with_an_unknown_token_waits_for_no_writer_and_holds_up_none(
+    fleet: RunningFleet, signer: CryptoSigner
+) -> None:
     known = make_token(fleet)
     unknown = msgspec.structs.replace(known, secret=bytes(len(known.secret)))
     with fleet.state.store.write():  # such as an ingest of a thousand messages

@@ -5,9 +5,10 @@ import json
 from sqlalchemy import update
 
 from edgemm_fleet.store import schema
+from tests.unit.fleet.api.servers import RunningFleet
 
 
-def test_a_role_that_is_not_known_is_shown_and_grants_nothing(fleet):
+def test_a_role_that_is_not_known_is_shown_and_grants_nothing(fleet: RunningFleet) -> None:
     with fleet.state.store.write() as tx:
         mine = schema.person_tokens.c.person == "operator-person"
         tx.execute(update(schema.person_tokens).where(mine).values(role="auditor"))
@@ -19,14 +20,14 @@ def test_a_role_that_is_not_known_is_shown_and_grants_nothing(fleet):
     assert {one["role"] for one in people} == {"admin", "auditor", "publisher", "viewer"}
 
 
-def test_nobody_can_be_given_a_role_that_is_not_known(fleet):
+def test_nobody_can_be_given_a_role_that_is_not_known(fleet: RunningFleet) -> None:
     body = json.dumps({"person": "ann", "role": "auditor"}).encode()
     answer = fleet.request("POST", "/api/v1/people", body=body)
     assert answer.status == 400
     assert "role auditor: expected one of admin, operator, publisher, viewer" in answer.data.decode()
 
 
-def test_nobody_can_ask_for_a_rollout_that_needs_what_is_not_known(fleet):
+def test_nobody_can_ask_for_a_rollout_that_needs_what_is_not_known(fleet: RunningFleet) -> None:
     for field in ({"requires": ["window"]}, {"variants": "fastest"}):
         body = json.dumps({"model": "digits", "version": "1.0.0", **field}).encode()
         assert fleet.request("POST", "/api/v1/rollouts", body=body).status == 400

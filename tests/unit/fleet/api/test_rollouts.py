@@ -1,5 +1,7 @@
 import json
 import time
+from pathlib import Path
+from typing import Any
 
 import pytest
 from securesystemslib.signer import CryptoSigner
@@ -17,6 +19,7 @@ from edgemm_fleet.trust.publication import Publication, extend
 from edgemm_fleet.trust.roles import DEFAULT_LIFETIMES
 from tests.golden.unknown import path_of
 from tests.unit.core.bundles import CONTENT, small_manifest
+from tests.unit.fleet.api.servers import RunningFleet
 from tests.unit.fleet.api.test_enrolment import enrol, make_token
 from tests.unit.fleet.trust.repositories import NOW, publication
 
@@ -25,7 +28,7 @@ GOLDEN_BYTES = len(CONTENT["x"]) + len(CONTENT["y"])
 
 
 @pytest.fixture
-def published(fleet, tmp_path):
+def published(fleet: RunningFleet, tmp_path: Path) -> RunningFleet:
     """A fleet with digits 1.0.0 and three devices, two of them at site north."""
     signer = CryptoSigner.generate_ed25519()
     fleet.state.repository.authorise("digits", signer.public_key, now=NOW)
@@ -40,22 +43,23 @@ def published(fleet, tmp_path):
     return fleet
 
 
-def post(fleet, path, body=None):
+def post(fleet: RunningFleet, path: str, body: object = None) -> tuple[int, dict[str, Any]]:
     response = fleet.request("POST", f"/api/v1/rollouts{path}", token="operator", body=json.dumps(body or {}))
     return response.status, json.loads(response.data)
 
 
-def draft(fleet, **changes):
+def draft(fleet: RunningFleet, **changes: object) -> dict[str, Any]:
     status, rollout = post(fleet, "", {"model": "digits", "version": "1.0.0", **changes})
     assert status == 201, rollout
     return rollout
 
 
-def get(fleet, path):
-    return json.loads(fleet.request("GET", f"/api/v1/rollouts{path}", token="viewer").data)
+def get(fleet: RunningFleet, path: str) -> dict[str, Any]:
+    answer: dict[str, Any] = json.loads(fleet.request("GET", f"/api/v1/rollouts{path}", token="viewer").data)
+    return answer
 
 
-def test_a_variant_of_a_later_version_can_be_rolled_out_by_its_name(published):
+def test_a_variant_of_a_later_version_can_be_rolled_out_by_its_name(published: RunningFleet) -> None:
     signer = CryptoSigner.generate_ed25519()
     repository = published.state.repository
     repository.authorise("tiny", signer.public_key, now=NOW)
@@ -77,7 +81,7 @@ def test_a_variant_of_a_later_version_can_be_rolled_out_by_its_name(published):
     assert download_bytes(plan, manifest, frozenset({"onnx"})) == 0
 
 
-def test_a_draft_tells_whom_it_would_touch_and_touches_nobody(published):
+def test_a_draft_tells_whom_it_would_touch_and_touches_nobody(published: RunningFleet) -> None:
     rollout = draft(published, selector={"labels": {"site": ["north"]}})
     assert rollout["state"] == "draft"
     told = get(published, f"/{rollout['id']}/preview")
@@ -87,7 +91,7 @@ def test_a_draft_tells_whom_it_would_touch_and_touches_nobody(published):
     assert get(published, f"/{rollout['id']}/members")["items"] == []
 
 
-def test_the_first_group_is_the_one_that_the_preview_told(published):
+def test_the_first_group_is_the_one_that_the_preview_told(published: RunningFleet) -> None:
     rollout = draft(published, groups=[{"count": 1}, {"percent": 100}])
     told = get(published, f"/{rollout['id']}/preview")["groups"][0]["devices"]
     status, started = post(published, f"/{rollout['id']}/start")
@@ -100,7 +104,7 @@ def test_the_first_group_is_the_one_that_the_preview_told(published):
 
 
 @pytest.mark.parametrize("years", [-50, 20])
-def test_a_server_whose_clock_leapt_starts_nothing_and_says_so(published, years):
+def test_a_server_whose_clock_leapt_starts_nothing_and_says_so(published: RunningFleet, years: int) -> None:
     rollout = draft(published)["id"]
     published.clock.ahead_s = years * 365.25 * 86400
     status, answer = post(published, f"/{rollout}/start")
@@ -111,7 +115,7 @@ def test_a_server_whose_clock_leapt_starts_nothing_and_says_so(published, years)
     assert post(published, f"/{rollout}/start")[0] == 200
 
 
-def test_a_running_rollout_is_halted_once_and_then_rolled_back(published):
+def test_a_running_rollout_is_halted_once_and_then_rolled_back(published: RunningFleet) -> None:
     rollout = draft(published)["id"]
     post(published, f"/{rollout}/start")
     first = post(published, f"/{rollout}/halt", {"reason": "smoke"})
@@ -122,7 +126,7 @@ def test_a_running_rollout_is_halted_once_and_then_rolled_back(published):
     assert back["state"] in {"rolling_back", "rolled_back"}
 
 
-def test_a_draft_can_be_canceled_and_not_started_then(published):
+def test_a_draft_can_be_canceled_and_not_started_then(published: RunningFleet) -> None:
     rollout = draft(published)["id"]
     assert post(published, f"/{rollout}/cancel")[1]["state"] == "canceled"
     status, answer = post(published, f"/{rollout}/start")
@@ -131,11 +135,11 @@ def test_a_draft_can_be_canceled_and_not_started_then(published):
 
 
 @pytest.mark.parametrize("act", ["halt", "rollback"])
-def test_a_draft_cannot_be_halted_or_rolled_back(published, act):
+def test_a_draft_cannot_be_halted_or_rolled_back(published: RunningFleet, act: str) -> None:
     assert post(published, f"/{draft(published)['id']}/{act}")[0] == 409
 
 
-def test_two_rollouts_of_one_model_do_not_run_at_once_unless_one_supersedes(published):
+def test_two_rollouts_of_one_model_do_not_run_at_once_unless_one_supersedes(published: RunningFleet) -> None:
     first = draft(published)["id"]
     post(published, f"/{first}/start")
     assert post(published, f"/{draft(published)['id']}/start")[0] == 409
@@ -160,17 +164,19 @@ def test_two_rollouts_of_one_model_do_not_run_at_once_unless_one_supersedes(publ
         ({"config": {"threads": 0}}, 400, "body of create_rollout"),
     ],
 )
-def test_a_rollout_that_cannot_be_is_refused(published, change, status, said):
+def test_a_rollout_that_cannot_be_is_refused(
+    published: RunningFleet, change: dict[str, object], status: int, said: str
+) -> None:
     found, answer = post(published, "", {"model": "digits", "version": "1.0.0", **change})
     assert found == status
     assert said in answer["error"]["message"]
 
 
-def plan(**changes):
+def plan(**changes: Any) -> RolloutPlan:
     return RolloutPlan(model="digits", version="1.0.0", digest=sha256(b""), groups=(Group(percent=100),), **changes)
 
 
-def test_a_device_fetches_the_manifest_its_variant_and_the_golden_samples():
+def test_a_device_fetches_the_manifest_its_variant_and_the_golden_samples() -> None:
     base = len(MANIFEST.encode()) + GOLDEN_BYTES
     assert download_bytes(plan(), MANIFEST, frozenset({"tflite"})) == base + len(CONTENT["int8"])
     assert download_bytes(plan(), MANIFEST, None) == base + len(CONTENT["int8"])
@@ -179,7 +185,7 @@ def test_a_device_fetches_the_manifest_its_variant_and_the_golden_samples():
     assert download_bytes(plan(), MANIFEST, frozenset({"onnx"})) == 0
 
 
-def test_the_preview_names_devices_without_an_engine():
+def test_the_preview_names_devices_without_an_engine() -> None:
     candidates = [MatchedDevice(f"d-{n}", online=True) for n in range(3)]
     engines = {"d-0": frozenset({"onnx"}), "d-1": frozenset({"tflite"})}
     told = preview("r-1", plan(selector=Selector()), MANIFEST, candidates=candidates, engines=engines)
@@ -188,16 +194,16 @@ def test_the_preview_names_devices_without_an_engine():
     assert told.download_bytes == 2 * one
 
 
-def report_of(fleet, *devices, **changes):
+def report_of(fleet: RunningFleet, *devices: str, **changes: Any) -> None:
     """Store what devices report."""
     fixed = {"fleet": "plant", "boot": "0" * 16, "boot_count": 1, "sequence": 1, "time": "2026-11-20T19:00:00Z"}
-    values = {**fixed, "clock_synced": True, "generation": 0, "runtime": "0.1.0", **changes}
+    values: dict[str, Any] = {**fixed, "clock_synced": True, "generation": 0, "runtime": "0.1.0", **changes}
     with fleet.state.store.write() as tx:
         for device in devices:
             reported.put(tx, Reported(device=device, **values), now=time.time())
 
 
-REFUSING = {
+REFUSING: dict[str, tuple[dict[str, object], str]] = {
     "no engine": (
         {"engines": {"torch": "2.0"}},
         "needs an engine for tflite:int8, tflite:float32, found torch on all 2 devices that match",
@@ -211,7 +217,7 @@ REFUSING = {
 
 
 @pytest.mark.parametrize("case", REFUSING)
-def test_a_rollout_that_every_device_would_refuse_is_refused_at_the_draft(published, case):
+def test_a_rollout_that_every_device_would_refuse_is_refused_at_the_draft(published: RunningFleet, case: str) -> None:
     changes, said = REFUSING[case]
     north = {"selector": {"labels": {"site": ["north"]}}}
     report_of(published, published.devices[0], **changes)
@@ -224,7 +230,7 @@ def test_a_rollout_that_every_device_would_refuse_is_refused_at_the_draft(publis
     draft(published)  # one of the three can run it
 
 
-def test_devices_are_listed_with_what_they_report(published):
+def test_devices_are_listed_with_what_they_report(published: RunningFleet) -> None:
     device = published.devices[0]
     running = ReportedModel(name="digits", state=UpdateState.COMMITTED, digest="0" * 64, version="1.0.0", attempt=1)
     report_of(published, device, models=(running,))
@@ -236,7 +242,7 @@ def test_devices_are_listed_with_what_they_report(published):
     assert shown["desired"] is None
 
 
-def test_lists_come_in_pages(published):
+def test_lists_come_in_pages(published: RunningFleet) -> None:
     seen, after = [], ""
     while True:
         page = json.loads(published.request("GET", f"/api/v1/devices?limit=2{after}").data)
@@ -247,8 +253,14 @@ def test_lists_come_in_pages(published):
     assert seen == sorted(published.devices)
 
 
-def test_a_report_that_had_no_room_for_its_engines_refuses_no_rollout(published):
-    runs = {"name": "digits", "state": UpdateState.COMMITTED, "digest": "a" * 64, "version": "0.9.0", "attempt": 1}
+def test_a_report_that_had_no_room_for_its_engines_refuses_no_rollout(published: RunningFleet) -> None:
+    runs: dict[str, Any] = {
+        "name": "digits",
+        "state": UpdateState.COMMITTED,
+        "digest": "a" * 64,
+        "version": "0.9.0",
+        "attempt": 1,
+    }
     models = (ReportedModel(**runs, active_digest="a" * 64, active_version="0.9.0"),)
     report_of(published, *published.devices, engines={}, models=models)
     assert draft(published)["state"] == "draft"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,7 @@ def broker() -> Iterator[EmbeddedBroker]:
     broker.stop()
 
 
-def device(broker: EmbeddedBroker, name: str = "cam-1", **settings: object) -> MqttProbe:
+def device(broker: EmbeddedBroker, name: str = "cam-1", **settings: Any) -> MqttProbe:
     return MqttProbe(broker.port, client_id=name, username=name, password=PASSWORDS[name], **settings)
 
 

@@ -2,10 +2,12 @@ import json
 import socket
 import threading
 
+import msgspec
 import pytest
 
 from edgemm.errors import (
     ConflictError,
+    EdgemmError,
     EnvironmentFailure,
     InputError,
     NotFoundError,
@@ -18,30 +20,29 @@ from edgemm_fleet.client import FleetClient, Profile, read_profile
 from edgemm_fleet.client.api_connection import ApiConnection
 from edgemm_fleet.client.profile import config_folder, write_profile
 from edgemm_fleet.records.records import Role
+from tests.unit.fleet.api.servers import RunningFleet
 
 
-def client_of(profile, **changes):
-    import msgspec
-
+def client_of(profile: Profile, **changes: object) -> FleetClient:
     return FleetClient(msgspec.structs.replace(profile, **changes))
 
 
-def test_the_pinned_certificate_is_enough(admin):
+def test_the_pinned_certificate_is_enough(admin: FleetClient) -> None:
     assert admin.me().person == "admin-person"
 
 
-def test_another_certificate_is_not_talked_to(fleet):
+def test_another_certificate_is_not_talked_to(fleet: RunningFleet) -> None:
     with client_of(fleet.profile(), tls_fingerprint="0" * 64) as client, pytest.raises(TrustError) as caught:
         client.me()
     assert "its certificate is not the one that the token pins" in str(caught.value)
 
 
-def test_a_self_signed_certificate_without_a_pin_is_not_trusted(fleet):
+def test_a_self_signed_certificate_without_a_pin_is_not_trusted(fleet: RunningFleet) -> None:
     with client_of(fleet.profile(), tls_fingerprint=None) as client, pytest.raises(TrustError, match="--fingerprint"):
         client.me()
 
 
-def test_a_server_that_is_not_there_is_one_clear_line(fleet):
+def test_a_server_that_is_not_there_is_one_clear_line(fleet: RunningFleet) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     url = f"https://127.0.0.1:{port}"
@@ -52,19 +53,19 @@ def test_a_server_that_is_not_there_is_one_clear_line(fleet):
     )
 
 
-def test_a_name_that_is_unknown_says_so(fleet):
+def test_a_name_that_is_unknown_says_so(fleet: RunningFleet) -> None:
     url, said = "https://nowhere.invalid:8443", r"cannot reach https://nowhere\.invalid:8443: "
     with client_of(fleet.profile(), url=url) as client, pytest.raises(EnvironmentFailure, match=said):
         client.me()
 
 
 @pytest.mark.parametrize("url", ["fleet.example", "ftp://x", "http://fleet.example", "https://"])
-def test_a_url_that_cannot_be_is_refused(url):
+def test_a_url_that_cannot_be_is_refused(url: str) -> None:
     with pytest.raises(InputError, match="fleet URL"):
         ApiConnection(url, token="t", tls_fingerprint=None)
 
 
-def test_errors_of_the_server_are_ours(fleet, admin):
+def test_errors_of_the_server_are_ours(fleet: RunningFleet, admin: FleetClient) -> None:
     with pytest.raises(NotFoundError, match="no device 'nobody'"):
         admin.device("nobody")
     with client_of(fleet.profile("viewer")) as viewer, pytest.raises(PermissionDeniedError, match="needs the role of"):
@@ -74,14 +75,14 @@ def test_errors_of_the_server_are_ours(fleet, admin):
         stranger.me()
 
 
-def test_names_cannot_leave_their_place_in_the_address(admin):
+def test_names_cannot_leave_their_place_in_the_address(admin: FleetClient) -> None:
     with pytest.raises(NotFoundError):
         admin.device("../models")
     with pytest.raises(NotFoundError):
         admin.model("a/b?c#d")
 
 
-def test_a_list_goes_on_to_its_end(admin, monkeypatch):
+def test_a_list_goes_on_to_its_end(admin: FleetClient, monkeypatch: pytest.MonkeyPatch) -> None:
     from edgemm_fleet.client import fleet
 
     monkeypatch.setattr(fleet, "_PAGE", 3)
@@ -94,13 +95,13 @@ def test_a_list_goes_on_to_its_end(admin, monkeypatch):
 class Imposter:
     """A server that answers every request with the same bytes."""
 
-    def __init__(self, answer):
+    def __init__(self, answer: bytes) -> None:
         self.socket = socket.create_server(("127.0.0.1", 0))
         self.answer = answer
         self.thread = threading.Thread(target=self.run, daemon=True)
         self.thread.start()
 
-    def run(self):
+    def run(self) -> None:
         while True:
             try:
                 connection, _ = self.socket.accept()
@@ -110,10 +111,10 @@ class Imposter:
                 connection.recv(65536)
                 connection.sendall(self.answer)
 
-    def __enter__(self):
+    def __enter__(self) -> Profile:
         return Profile(url=f"http://127.0.0.1:{self.socket.getsockname()[1]}", token="t", tls_fingerprint=None, root="")
 
-    def __exit__(self, *exc):
+    def __exit__(self, *exc: object) -> None:
         self.socket.shutdown(socket.SHUT_RDWR)
         self.socket.close()
         self.thread.join()
@@ -134,19 +135,19 @@ class Imposter:
         (b"", EnvironmentFailure, "cannot reach"),
     ],
 )
-def test_what_is_no_fleet_is_one_clear_line(answer, error, said):
+def test_what_is_no_fleet_is_one_clear_line(answer: bytes, error: type[EdgemmError], said: str) -> None:
     with Imposter(answer) as profile, FleetClient(profile) as client, pytest.raises(error, match=said):
         client.me()
 
 
-def test_a_profile_is_kept_for_its_owner_alone(fleet):
+def test_a_profile_is_kept_for_its_owner_alone(fleet: RunningFleet) -> None:
     path = write_profile(fleet.profile())
     assert path.stat().st_mode & 0o777 == 0o600
     assert path.parent.stat().st_mode & 0o777 == 0o700
     assert read_profile() == fleet.profile()
 
 
-def test_without_a_profile_the_next_step_is_named(fleet):
+def test_without_a_profile_the_next_step_is_named(fleet: RunningFleet) -> None:
     with pytest.raises(InputError, match="not logged in to a fleet: edgemm fleet login URL"):
         read_profile()
     config_folder().mkdir(parents=True)
@@ -155,6 +156,6 @@ def test_without_a_profile_the_next_step_is_named(fleet):
         read_profile()
 
 
-def test_a_relative_config_home_is_ignored_as_the_specification_says(monkeypatch):
+def test_a_relative_config_home_is_ignored_as_the_specification_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", "relative")
     assert config_folder().is_absolute()

@@ -3,6 +3,7 @@
 import re
 from datetime import timedelta
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from tuf.api.exceptions import ExpiredMetadataError, RepositoryError
@@ -28,20 +29,20 @@ from edgemm_fleet.trust.catalogue import catch_up
 from edgemm_fleet.trust.version_repository import VersionRepository
 from tests.golden.unknown import BUNDLES, path_of
 from tests.unit.core.bundles import CONTENT, small_bundle
-from tests.unit.fleet.api.servers import now_utc, serving
+from tests.unit.fleet.api.servers import RunningFleet, now_utc, serving
 
 
-def quiet(done, total):
+def quiet(done: int, total: int) -> None:
     pass
 
 
-def bundle(folder, **changes):
+def bundle(folder: Path, **changes: object) -> Path:
     path = folder / f"{len(list(folder.glob('*.edgemm')))}.edgemm"
     small_bundle(path, **changes)
     return path
 
 
-def device(client, state):
+def device(client: FleetClient, state: Path) -> Updater:
     """python-tuf's own client against the server's files."""
     state.mkdir(exist_ok=True)
     return Updater(
@@ -55,7 +56,9 @@ def device(client, state):
 
 
 @pytest.mark.parametrize("name", BUNDLES)
-def test_a_bundle_of_a_later_version_is_published_as_it_is(fleet, publisher, tmp_path, name):
+def test_a_bundle_of_a_later_version_is_published_as_it_is(
+    fleet: RunningFleet, publisher: FleetClient, tmp_path: Path, name: str
+) -> None:
     path = path_of(name)
     published = publish(publisher, path, minimum=None, progress=quiet)
     with open_bundle(path) as opened:
@@ -71,12 +74,13 @@ def test_a_bundle_of_a_later_version_is_published_as_it_is(fleet, publisher, tmp
     assert Path(updater.download_target(target, str(tmp_path / "m.json"))).read_bytes() == manifest_bytes
 
 
-def test_a_published_bundle_reaches_a_device(publisher, tmp_path):
+def test_a_published_bundle_reaches_a_device(publisher: FleetClient, tmp_path: Path) -> None:
     path = bundle(tmp_path)
     published = publish(publisher, path, minimum="0.5.0", progress=quiet)
     assert published.uploaded_bytes == sum(map(len, CONTENT.values()))
     updater = device(publisher, tmp_path / "device")
     target = updater.get_targetinfo("models/digits/1.0.0.json")
+    assert target is not None
     assert target.custom == {"minimum_version": "0.5.0"}
     manifest = Path(updater.download_target(target)).read_bytes()
     assert sha256(manifest) == published.record.digest == target.hashes["sha256"]
@@ -85,7 +89,9 @@ def test_a_published_bundle_reaches_a_device(publisher, tmp_path):
         assert blob == data
 
 
-def test_publishing_again_uploads_and_changes_nothing(fleet, publisher, tmp_path):
+def test_publishing_again_uploads_and_changes_nothing(
+    fleet: RunningFleet, publisher: FleetClient, tmp_path: Path
+) -> None:
     path = bundle(tmp_path)
     first = publish(publisher, path, minimum=None, progress=quiet)
     before = {p.name: p.read_bytes() for p in fleet.folder.metadata.iterdir()}
@@ -95,7 +101,7 @@ def test_publishing_again_uploads_and_changes_nothing(fleet, publisher, tmp_path
     assert {p.name: p.read_bytes() for p in fleet.folder.metadata.iterdir()} == before
 
 
-def test_the_next_version_uploads_only_what_is_new(publisher, tmp_path):
+def test_the_next_version_uploads_only_what_is_new(publisher: FleetClient, tmp_path: Path) -> None:
     publish(publisher, bundle(tmp_path), minimum=None, progress=quiet)
     second = publish(publisher, bundle(tmp_path, version="1.1.0"), minimum="1.0.0", progress=quiet)
     assert second.uploaded_bytes == 0
@@ -103,21 +109,22 @@ def test_the_next_version_uploads_only_what_is_new(publisher, tmp_path):
     assert publisher.model("digits").model.minimum_version == "1.0.0"
 
 
-def test_the_minimum_version_can_be_raised_alone(publisher, tmp_path):
+def test_the_minimum_version_can_be_raised_alone(publisher: FleetClient, tmp_path: Path) -> None:
     path = bundle(tmp_path)
     publish(publisher, path, minimum=None, progress=quiet)
     publish(publisher, path, minimum="1.0.0", progress=quiet)
     target = device(publisher, tmp_path / "device").get_targetinfo("models/digits/1.0.0.json")
+    assert target is not None
     assert target.custom == {"minimum_version": "1.0.0"}
 
 
-def test_the_same_version_with_another_content_is_a_conflict(publisher, tmp_path):
+def test_the_same_version_with_another_content_is_a_conflict(publisher: FleetClient, tmp_path: Path) -> None:
     publish(publisher, bundle(tmp_path), minimum=None, progress=quiet)
     with pytest.raises(ConflictError, match=r"digits 1\.0\.0 is published with another content"):
         publish(publisher, bundle(tmp_path, licence="MIT"), minimum=None, progress=quiet)
 
 
-def test_the_server_answers_409_to_whoever_does_not_check(publisher, tmp_path):
+def test_the_server_answers_409_to_whoever_does_not_check(publisher: FleetClient, tmp_path: Path) -> None:
     publish(publisher, bundle(tmp_path), minimum=None, progress=quiet)
     other = small_bundle(tmp_path / "other.edgemm", licence="MIT")
     role = (tmp_path / "fleet" / "tuf" / "metadata" / "1.model-digits.json").read_text()
@@ -125,7 +132,7 @@ def test_the_server_answers_409_to_whoever_does_not_check(publisher, tmp_path):
         publisher.publish("digits", "1.0.0", PublishRequest(manifest=other.encode().decode(), role=role))
 
 
-def test_a_damaged_bundle_publishes_nothing(fleet, publisher, tmp_path):
+def test_a_damaged_bundle_publishes_nothing(fleet: RunningFleet, publisher: FleetClient, tmp_path: Path) -> None:
     path = bundle(tmp_path)
     data = bytearray(path.read_bytes())
     data[-200] ^= 1
@@ -137,15 +144,15 @@ def test_a_damaged_bundle_publishes_nothing(fleet, publisher, tmp_path):
         publish(publisher, tmp_path / "nothing.edgemm", minimum=None, progress=quiet)
 
 
-def test_a_version_without_its_blobs_is_refused(fleet, publisher, tmp_path):
+def test_a_version_without_its_blobs_is_refused(fleet: RunningFleet, publisher: FleetClient, tmp_path: Path) -> None:
     path = bundle(tmp_path)
-    publisher.missing_blobs = lambda digests: ()
+    publisher.missing_blobs = lambda digests: ()  # type: ignore[method-assign]  # a client that does not ask
     with pytest.raises(BadRequestError, match="is not here: upload it"):
         publish(publisher, path, minimum=None, progress=quiet)
     assert not list(fleet.folder.metadata.glob("*model-digits*"))
 
 
-def test_a_manifest_must_be_the_one_of_its_address(publisher, tmp_path):
+def test_a_manifest_must_be_the_one_of_its_address(publisher: FleetClient, tmp_path: Path) -> None:
     manifest = small_bundle(tmp_path / "b.edgemm")
     with pytest.raises(BadRequestError, match=r"expected words 2\.0\.0, as the address says, found digits 1\.0\.0"):
         publisher.publish("words", "2.0.0", PublishRequest(manifest=manifest.encode().decode(), role="{}"))
@@ -153,7 +160,9 @@ def test_a_manifest_must_be_the_one_of_its_address(publisher, tmp_path):
         publisher.publish("digits", "1.0.0", PublishRequest(manifest="{}", role="{}"))
 
 
-def test_another_publisher_needs_an_administrator(fleet, publisher, admin, tmp_path, monkeypatch):
+def test_another_publisher_needs_an_administrator(
+    fleet: RunningFleet, publisher: FleetClient, admin: FleetClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     publish(publisher, bundle(tmp_path), minimum=None, progress=quiet)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "second"))
     path = bundle(tmp_path, version="1.1.0")
@@ -163,26 +172,32 @@ def test_another_publisher_needs_an_administrator(fleet, publisher, admin, tmp_p
     assert len(publisher.model("digits").key_ids) == 2
 
 
-def test_with_the_targets_key_offline_the_command_that_helps_is_named_and_works(fleet, publisher, admin, tmp_path):
+def test_with_the_targets_key_offline_the_command_that_helps_is_named_and_works(
+    fleet: RunningFleet, publisher: FleetClient, admin: FleetClient, tmp_path: Path
+) -> None:
     key = tmp_path / "usb-stick.pem"
     fleet.folder.offline_key("targets").rename(key)
     path = bundle(tmp_path)
     with pytest.raises(ConflictError) as caught:
         publish(publisher, path, minimum=None, progress=quiet)
     assert "edgemm fleet models authorize digits --publisher-key PUB --targets-key FILE" in str(caught.value)
-    public = Path(re.search(r"your public key: (\S+)\)", str(caught.value))[1])
+    named = re.search(r"your public key: (\S+)\)", str(caught.value))
+    assert named is not None
+    public = Path(named[1])
     authorise_offline(admin, "digits", read_public_key(public), key)
     assert not publish(publisher, path, minimum=None, progress=quiet).existed
 
 
-def test_a_publishing_key_is_the_users_alone(publisher, tmp_path):
+def test_a_publishing_key_is_the_users_alone(publisher: FleetClient, tmp_path: Path) -> None:
     publisher_key()
     files = {path.name: path.stat().st_mode & 0o777 for path in config_folder().iterdir() if path.is_file()}
     assert files == {"publisher.pem": 0o600, "publisher.pub.json": 0o644}
     assert config_folder().stat().st_mode & 0o777 == 0o700
 
 
-def test_a_server_of_another_root_gets_no_signature(fleet, publisher, tmp_path):
+def test_a_server_of_another_root_gets_no_signature(
+    fleet: RunningFleet, publisher: FleetClient, tmp_path: Path
+) -> None:
     with serving(tmp_path / "other") as other:
         stranger = FleetClient(other.profile("publisher"))
         stranger.profile = publisher.profile
@@ -191,7 +206,9 @@ def test_a_server_of_another_root_gets_no_signature(fleet, publisher, tmp_path):
         stranger.close()
 
 
-def test_a_role_that_a_server_tampered_with_is_not_extended(fleet, publisher, tmp_path):
+def test_a_role_that_a_server_tampered_with_is_not_extended(
+    fleet: RunningFleet, publisher: FleetClient, tmp_path: Path
+) -> None:
     publish(publisher, bundle(tmp_path), minimum=None, progress=quiet)
     role = fleet.folder.metadata / "1.model-digits.json"
     role.write_bytes(role.read_bytes().replace(b'"minimum_version":"0.0.0"', b'"minimum_version":"0.0.1"'))
@@ -201,7 +218,9 @@ def test_a_role_that_a_server_tampered_with_is_not_extended(fleet, publisher, tm
         publish(publisher, bundle(tmp_path, version="1.1.0"), minimum=None, progress=quiet)
 
 
-def test_a_role_older_than_one_seen_before_is_not_extended(fleet, publisher, tmp_path):
+def test_a_role_older_than_one_seen_before_is_not_extended(
+    fleet: RunningFleet, publisher: FleetClient, tmp_path: Path
+) -> None:
     publish(publisher, bundle(tmp_path), minimum=None, progress=quiet)
     timestamp = fleet.folder.metadata / "timestamp.json"
     old = timestamp.read_bytes()
@@ -212,16 +231,20 @@ def test_a_role_older_than_one_seen_before_is_not_extended(fleet, publisher, tmp
         publish(publisher, bundle(tmp_path, version="1.2.0"), minimum=None, progress=quiet)
 
 
-def test_a_tampered_file_is_refused_by_a_device(fleet, publisher, tmp_path):
+def test_a_tampered_file_is_refused_by_a_device(fleet: RunningFleet, publisher: FleetClient, tmp_path: Path) -> None:
     publish(publisher, bundle(tmp_path), minimum=None, progress=quiet)
     target = next((fleet.folder.targets / "models" / "digits").iterdir())
     target.write_bytes(target.read_bytes()[:-1] + b" ")
     updater = device(publisher, tmp_path / "device")
     with pytest.raises(RepositoryError):
-        updater.download_target(updater.get_targetinfo("models/digits/1.0.0.json"))
+        signed = updater.get_targetinfo("models/digits/1.0.0.json")
+        assert signed is not None
+        updater.download_target(signed)
 
 
-def test_a_frozen_repository_is_noticed_after_a_day_and_a_refreshed_one_is_not(fleet, publisher, tmp_path, monkeypatch):
+def test_a_frozen_repository_is_noticed_after_a_day_and_a_refreshed_one_is_not(
+    fleet: RunningFleet, publisher: FleetClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     later = now_utc() + timedelta(days=2)
     updater = device(publisher, tmp_path / "device")
     updater._trusted_set.reference_time = later
@@ -233,13 +256,15 @@ def test_a_frozen_repository_is_noticed_after_a_day_and_a_refreshed_one_is_not(f
     updater.refresh()
 
 
-def test_a_manager_killed_between_target_and_database_catches_up(fleet, publisher, tmp_path, monkeypatch):
+def test_a_manager_killed_between_target_and_database_catches_up(
+    fleet: RunningFleet, publisher: FleetClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from edgemm_fleet.api import models as api_models
 
     class KilledError(Exception):
         pass
 
-    def killed(*args, **kwargs):
+    def killed(*args: object, **kwargs: object) -> NoReturn:
         raise KilledError
 
     path = bundle(tmp_path)
@@ -256,7 +281,7 @@ def test_a_manager_killed_between_target_and_database_catches_up(fleet, publishe
     assert publish(publisher, path, minimum=None, progress=quiet).existed
 
 
-def test_progress_counts_up_to_the_total(publisher, tmp_path):
+def test_progress_counts_up_to_the_total(publisher: FleetClient, tmp_path: Path) -> None:
     steps = []
     publish(publisher, bundle(tmp_path), minimum=None, progress=lambda done, total: steps.append((done, total)))
     total = sum(map(len, CONTENT.values()))

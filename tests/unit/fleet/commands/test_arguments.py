@@ -1,5 +1,7 @@
 """What the command line makes of its arguments, without a server."""
 
+from pathlib import Path
+
 import pytest
 
 from edgemm.cli import run
@@ -8,7 +10,7 @@ from edgemm_fleet.records.rollout_plan import Group
 
 
 @pytest.fixture(autouse=True)
-def nobody(tmp_path, monkeypatch):
+def nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.chdir(tmp_path)
 
@@ -31,7 +33,9 @@ def nobody(tmp_path, monkeypatch):
         (["nonsense"], "No such command 'nonsense'"),
     ],
 )
-def test_what_can_never_work_is_exit_status_2_and_one_clear_line(arguments, said, capsys):
+def test_what_can_never_work_is_exit_status_2_and_one_clear_line(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run(["fleet", *arguments]) == 2
     assert said in capsys.readouterr().err
 
@@ -63,13 +67,17 @@ STATIC = ("--broker", "mqtts://u:p@h", "--device-login", "a:b")
         (["--public-url", "http://pi.local"], "plain http:// is for loopback only"),
     ],
 )
-def test_serve_refuses_what_cannot_be_before_it_starts_anything(options, said, tmp_path, capsys):
+def test_serve_refuses_what_cannot_be_before_it_starts_anything(
+    options: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run(["fleet", "init", "f", "--public-url", "http://127.0.0.1:8080"]) == 0
     assert run(["fleet", "serve", "f", *options]) == 2
     assert said in capsys.readouterr().err
 
 
-def test_init_prints_the_token_once_and_what_to_take_offline(tmp_path, capsys):
+def test_init_prints_the_token_once_and_what_to_take_offline(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run(["fleet", "init", "orchard"]) == 0
     said = capsys.readouterr().out
     assert "fleet        orchard in orchard" in said
@@ -78,7 +86,7 @@ def test_init_prints_the_token_once_and_what_to_take_offline(tmp_path, capsys):
     assert "edgemm fleet serve orchard" in said
 
 
-def test_a_folder_of_a_later_version_is_one_clear_line(tmp_path, capsys):
+def test_a_folder_of_a_later_version_is_one_clear_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "f").mkdir()
     (tmp_path / "f" / "fleet.json").write_text('{"format": 9}')
     assert run(["fleet", "serve", "f"]) == 1
@@ -101,7 +109,7 @@ def test_a_folder_of_a_later_version_is_one_clear_line(tmp_path, capsys):
         ["audit"],
     ],
 )
-def test_every_command_explains_itself(command, capsys):
+def test_every_command_explains_itself(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["fleet", *command, "--help"]) == 0
     assert "Usage: edgemm fleet" in capsys.readouterr().out
 
@@ -109,7 +117,7 @@ def test_every_command_explains_itself(command, capsys):
 @pytest.mark.parametrize(
     ("text", "expected"), [("5", Group(count=5)), ("10%", Group(percent=10)), ("0.5%", Group(percent=0.5))]
 )
-def test_sizes_of_groups(text, expected):
+def test_sizes_of_groups(text: str, expected: Group) -> None:
     from edgemm_fleet.commands.parameters import GROUP_SIZE
 
     assert GROUP_SIZE.convert(text, None, None) == expected
@@ -118,13 +126,13 @@ def test_sizes_of_groups(text, expected):
 @pytest.mark.parametrize(
     ("text", "seconds"), [("90", 90), ("90s", 90), ("15min", 900), ("1.5h", 5400), ("7d", 604_800), (5, 5)]
 )
-def test_durations(text, seconds):
+def test_durations(text: int | str, seconds: int) -> None:
     from edgemm_fleet.commands.parameters import DURATION
 
     assert DURATION.convert(text, None, None) == seconds
 
 
-def test_ages_and_sizes_read_as_people_say_them():
+def test_ages_and_sizes_read_as_people_say_them() -> None:
     assert [age(None), age(100, now=100), age(100, now=161), age(200_000, now=100)] == [
         "never",
         "0 s ago",

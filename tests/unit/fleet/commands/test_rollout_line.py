@@ -1,5 +1,7 @@
 """How one line tells where a rollout stands."""
 
+from typing import Any
+
 from edgemm.states import RolloutState
 from edgemm_fleet.api.messages import RolloutDetail
 from edgemm_fleet.commands.rollout import _line
@@ -7,8 +9,8 @@ from edgemm_fleet.records.progress import GroupProgress, Rollout
 from edgemm_fleet.records.rollout_plan import Group, RolloutPlan
 
 
-def rollout(**changes: object) -> Rollout:
-    values = {
+def rollout(**changes: Any) -> Rollout:
+    values: dict[str, Any] = {
         "id": "r-1",
         "plan": RolloutPlan(
             model="digits", version="1.0.0", digest="0" * 64, groups=(Group(count=1), Group(percent=100))

@@ -3,12 +3,14 @@
 import signal
 import sqlite3
 import subprocess
+from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 from edgemm_fleet.store.revisions import NEWEST
-from tests.unit.fleet.commands.fleets import EDGEMM, init
+from tests.unit.fleet.commands.fleets import EDGEMM, Served, init
 
 pytestmark = pytest.mark.slow
 OF_REVISION_0003 = (
@@ -19,7 +21,7 @@ OF_REVISION_0003 = (
 )
 
 
-def change(fleet, *statements):
+def change(fleet: Served, *statements: str) -> None:
     with closing(sqlite3.connect(fleet.folder / "fleet.db")) as database:
         for statement in statements:
             database.execute(statement)
@@ -27,14 +29,14 @@ def change(fleet, *statements):
 
 
 @pytest.fixture
-def fleet(tmp_path):
+def fleet(tmp_path: Path) -> Iterator[Served]:
     fleet = init(tmp_path / "fleet", scheme="http")
     yield fleet
     if fleet.process is not None:
         fleet.stop(signal.SIGKILL)
 
 
-def test_serve_migrates_says_so_once_and_serves_what_was_there(fleet):
+def test_serve_migrates_says_so_once_and_serves_what_was_there(fleet: Served) -> None:
     change(fleet, *OF_REVISION_0003)
     fleet.start()
     (copy,) = fleet.folder.glob("fleet-*.db")
@@ -46,7 +48,7 @@ def test_serve_migrates_says_so_once_and_serves_what_was_there(fleet):
     assert not any("migrated" in line for line in fleet.said)
 
 
-def test_the_copy_of_before_is_put_back_as_the_page_for_operators_says(fleet):
+def test_the_copy_of_before_is_put_back_as_the_page_for_operators_says(fleet: Served) -> None:
     change(fleet, *OF_REVISION_0003)
     fleet.start()
     fleet.stop(signal.SIGTERM)
@@ -57,7 +59,7 @@ def test_the_copy_of_before_is_put_back_as_the_page_for_operators_says(fleet):
         assert database.execute("SELECT value FROM meta").fetchall() == [("1",)]
 
 
-def test_serve_refuses_the_database_of_a_later_edgemm_in_one_line(fleet):
+def test_serve_refuses_the_database_of_a_later_edgemm_in_one_line(fleet: Served) -> None:
     change(fleet, "UPDATE alembic_version SET version_num = '0099'")
     before = (fleet.folder / "fleet.db").read_bytes()
     command = [*EDGEMM, "fleet", "serve", str(fleet.folder), "--broker", "embedded:0"]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -192,7 +193,7 @@ def test_two_devices_with_one_identity_are_flagged(fleet: LocalFleet) -> None:
 
 def window_at_the_limit(sequence: int) -> bytes:
     """Return a window as large as the wire allows, without the fields that have a default."""
-    models = [
+    models: list[dict[str, Any]] = [
         {"m": f"tiny-{n}", "d": bytes(32), "v": "v" * 75, "r": 1, "e": 0, "s": 1, "l": [1] * 20} for n in range(6)
     ]
     bare = {"v": 1, "b": bytes(8), "n": sequence, "f": 1, "t": 1, "u": 1, "q": {"w": 0, "x": 0}, "m": models}

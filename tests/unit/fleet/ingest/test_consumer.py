@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -22,7 +22,7 @@ class FullDisk(Ingest):
 
     failures = 1
 
-    def process(self, batch: Sequence[Incoming], *, now: float) -> Mapping[str, tuple[Ack, ...]]:
+    def process(self, batch: Sequence[Incoming], *, now: float) -> dict[str, tuple[Ack, ...]]:
         if self.failures:
             self.failures -= 1
             raise EnvironmentFailure("fleet database: database or disk is full")
@@ -93,7 +93,7 @@ def test_what_comes_while_the_clock_cannot_be_right_waits_until_it_is(
 class Poisoned(Ingest):
     """Has a bug that one message brings to light."""
 
-    def process(self, batch: Sequence[Incoming], *, now: float) -> Mapping[str, tuple[Ack, ...]]:
+    def process(self, batch: Sequence[Incoming], *, now: float) -> dict[str, tuple[Ack, ...]]:
         if any(incoming.payload == b"poison" for incoming in batch):
             raise KeyError("unforeseen")
         return super().process(batch, now=now)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from edgemm.messages import Reported, ReportedModel
@@ -16,8 +18,8 @@ PLAN = RolloutPlan(model="m", version="2.0.0", digest=NEW, groups=(Group(count=1
 _M, _U = MemberState, UpdateState
 
 
-def member(state: MemberState = _M.PENDING, **changes: object) -> Member:
-    values = {
+def member(state: MemberState = _M.PENDING, **changes: Any) -> Member:
+    values: dict[str, Any] = {
         "rollout": "r-1",
         "device": "cam-1",
         "group": 0,
@@ -32,8 +34,15 @@ def member(state: MemberState = _M.PENDING, **changes: object) -> Member:
     return Member(**values | changes)
 
 
-def report(state: UpdateState | None, *, generation: int = 7, **changes: object) -> Reported:
-    values = {"name": "m", "state": state, "digest": NEW, "version": "2.0.0", "attempt": 2, "active_digest": OLD}
+def report(state: UpdateState | None, *, generation: int = 7, **changes: Any) -> Reported:
+    values: dict[str, Any] = {
+        "name": "m",
+        "state": state,
+        "digest": NEW,
+        "version": "2.0.0",
+        "attempt": 2,
+        "active_digest": OLD,
+    }
     models = () if state is None else (ReportedModel(**values | changes),)
     return Reported(
         fleet="lab",

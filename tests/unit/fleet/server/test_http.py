@@ -1,46 +1,49 @@
 import logging
 import socket
 import ssl
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import urllib3
 
 from edgemm.errors import EnvironmentFailure, InputError
-from edgemm_fleet.server.http import HttpServer, HttpSettings, is_loopback
-from tests.unit.fleet.api.servers import serving
+from edgemm.transport.address import is_loopback
+from edgemm_fleet.server.http import HttpServer, HttpSettings
+from tests.unit.fleet.api.servers import RunningFleet, serving
 
 
 @pytest.fixture
-def secure(tmp_path):
+def secure(tmp_path: Path) -> Iterator[RunningFleet]:
     with serving(tmp_path / "fleet", scheme="https") as running:
         yield running
 
 
-def address(fleet):
+def address(fleet: RunningFleet) -> tuple[str, int]:
     host, port = fleet.url.partition("://")[2].split(":")
     return host, int(port)
 
 
-def test_the_certificate_names_the_servers_addresses(secure):
+def test_the_certificate_names_the_servers_addresses(secure: RunningFleet) -> None:
     with urllib3.PoolManager(ca_certs=str(secure.folder.certificate), retries=False) as pool:
         assert pool.request("GET", f"{secure.url}/api/v1/health").status == 200
 
 
-def test_the_certificate_stands_the_strict_checks_of_python_3_13(secure):
+def test_the_certificate_stands_the_strict_checks_of_python_3_13(secure: RunningFleet) -> None:
     context = ssl.create_default_context(cadata=secure.folder.certificate.read_text())
     context.verify_flags |= ssl.VERIFY_X509_STRICT
     with urllib3.PoolManager(ssl_context=context, retries=False) as pool:
         assert pool.request("GET", f"{secure.url}/api/v1/health").status == 200
 
 
-def test_a_client_that_connects_and_says_nothing_holds_up_nobody(secure):
+def test_a_client_that_connects_and_says_nothing_holds_up_nobody(secure: RunningFleet) -> None:
     silent = [socket.create_connection(address(secure)) for _ in range(3)]  # of 4 threads
     assert secure.request("GET", "/api/v1/health", timeout=5).status == 200
     for connection in silent:
         connection.close()
 
 
-def test_plain_http_on_the_tls_port_is_let_go_quietly(secure, caplog):
+def test_plain_http_on_the_tls_port_is_let_go_quietly(secure: RunningFleet, caplog: pytest.LogCaptureFixture) -> None:
     with socket.create_connection(address(secure)) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         connection.settimeout(5)
@@ -49,14 +52,14 @@ def test_plain_http_on_the_tls_port_is_let_go_quietly(secure, caplog):
     assert secure.request("GET", "/api/v1/health").status == 200
 
 
-def test_a_port_that_is_taken_is_one_clear_line(fleet):
+def test_a_port_that_is_taken_is_one_clear_line(fleet: RunningFleet) -> None:
     _, port = address(fleet)
     other = HttpServer(lambda environ, start: [], HttpSettings("127.0.0.1", port))
     with pytest.raises(EnvironmentFailure, match=f"cannot listen on 127.0.0.1:{port}: Address already in use; "):
         other.start()
 
 
-def test_plain_http_is_for_loopback_only():
+def test_plain_http_is_for_loopback_only() -> None:
     with pytest.raises(InputError, match=r"plain HTTP on 0\.0\.0\.0: it is served on loopback only"):
         HttpServer(lambda environ, start: [], HttpSettings("0.0.0.0", 80))
 
@@ -64,11 +67,11 @@ def test_plain_http_is_for_loopback_only():
 @pytest.mark.parametrize(
     ("host", "expected"), [("127.0.0.1", True), ("::1", True), ("localhost", True), ("10.0.0.1", False), ("pi", False)]
 )
-def test_what_is_loopback(host, expected):
+def test_what_is_loopback(host: str, expected: bool) -> None:
     assert is_loopback(host) is expected
 
 
-def test_a_header_without_end_is_refused(fleet):
+def test_a_header_without_end_is_refused(fleet: RunningFleet) -> None:
     with socket.create_connection(address(fleet)) as connection:
         connection.sendall(b"GET /api/v1/health HTTP/1.1\r\nX: " + b"x" * 100_000 + b"\r\n\r\n")
         connection.settimeout(5)

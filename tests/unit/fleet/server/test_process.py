@@ -5,6 +5,10 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from signal import Signals
+from typing import Any, TypeAlias
 
 import msgspec
 import pytest
@@ -19,10 +23,11 @@ from tests.unit.core.bundles import small_bundle
 from tests.unit.fleet.commands.fleets import Person, Served, init
 
 pytestmark = pytest.mark.slow
+Join: TypeAlias = Callable[..., SimulatedDevice]
 
 
 @pytest.fixture
-def served(tmp_path):
+def served(tmp_path: Path) -> Iterator[Served]:
     fleet = init(tmp_path / "fleet", scheme="http")
     fleet.start()
     yield fleet
@@ -31,18 +36,18 @@ def served(tmp_path):
 
 
 @pytest.fixture
-def logged_in(served):
+def logged_in(served: Served) -> Served:
     served.admin.run("login", served.url, "--token", served.token)
     return served
 
 
 @pytest.fixture
-def join(logged_in):
+def join(logged_in: Served) -> Iterator[Join]:
     """Let simulated devices join by a token, as a real one would."""
-    running = []
+    running: list[MqttDevice] = []
     director = load_key(logged_in.folder / "keys" / "director.pem").public_key
 
-    def joined(name, **outcomes):
+    def joined(name: str, **outcomes: Any) -> SimulatedDevice:
         token = parse_token(logged_in.admin.json("token", "create", "--label", "site=north")["token"])
         signer = CryptoSigner.generate_ed25519()
         document = key_document(signer.public_key)
@@ -60,17 +65,20 @@ def join(logged_in):
         device.stop()
 
 
-def bundle(folder, version):
+def bundle(folder: Path, version: str) -> str:
     path = folder / f"digits-{version}.edgemm"
     small_bundle(path, version=version)
     return str(path)
 
 
-def test_from_init_to_a_rollout_that_finishes_and_one_that_halts(logged_in, join, tmp_path):
+def test_from_init_to_a_rollout_that_finishes_and_one_that_halts(logged_in: Served, join: Join, tmp_path: Path) -> None:
     admin = logged_in.admin
     good = admin.json("publish", bundle(tmp_path, "1.0.0"))["record"]
     bad = admin.json("publish", bundle(tmp_path, "2.0.0"), "--minimum-version", "1.0.0")["record"]
-    said_of_it = {"outcomes": {bad["digest"]: Outcome.SELFTEST_FAILED}, "detail": "output probs: expected 0.25"}
+    said_of_it: dict[str, Any] = {
+        "outcomes": {bad["digest"]: Outcome.SELFTEST_FAILED},
+        "detail": "output probs: expected 0.25",
+    }
     devices = [join(name, **said_of_it) for name in ("gate", "barn", "mast")]
     said = admin.run("rollout", "create", "digits", "1.0.0", "--deadline", "2min", "--wait")
     assert re.search(r"r-[0-9a-f]{8} digits 1\.0\.0 finished; group 1: 1 committed;", said)
@@ -96,7 +104,7 @@ def test_from_init_to_a_rollout_that_finishes_and_one_that_halts(logged_in, join
     assert "rollout.start" in admin.run("audit")
 
 
-def test_a_killed_server_goes_on_with_everything_it_had(logged_in, tmp_path):
+def test_a_killed_server_goes_on_with_everything_it_had(logged_in: Served, tmp_path: Path) -> None:
     admin = logged_in.admin
     published = admin.json("publish", bundle(tmp_path, "1.0.0"))["record"]
     token = admin.json("token", "create")["record"]["id"]
@@ -109,7 +117,7 @@ def test_a_killed_server_goes_on_with_everything_it_had(logged_in, tmp_path):
     assert "was published before" in admin.run("publish", bundle(tmp_path, "1.0.0"))
 
 
-def test_each_command_has_a_json_form_of_one_document(logged_in, tmp_path):
+def test_each_command_has_a_json_form_of_one_document(logged_in: Served, tmp_path: Path) -> None:
     admin = logged_in.admin
     admin.json("publish", bundle(tmp_path, "1.0.0"))
     draft = admin.json("rollout", "create", "digits", "1.0.0", "--group", "1", "--group", "50%", "--where", "a=b")
@@ -123,7 +131,7 @@ def test_each_command_has_a_json_form_of_one_document(logged_in, tmp_path):
     assert admin.json("audit")[0]["action"] == "rollout.cancel"
 
 
-def test_a_device_is_asked_to_act_and_its_answer_waited_for(logged_in, join):
+def test_a_device_is_asked_to_act_and_its_answer_waited_for(logged_in: Served, join: Join) -> None:
     admin, device = logged_in.admin, join("gate", action_faults={"selftest": "output probs: expected 0.25"})
     done = admin.json("devices", "act", device.id, "prune", "--wait")
     assert (done["action"]["kind"], done["ok"]) == ("prune", True)
@@ -145,10 +153,10 @@ def test_a_device_is_asked_to_act_and_its_answer_waited_for(logged_in, join):
     assert "about the whole device" in admin.run("devices", "act", device.id, "prune", "--model", "m", status=1)
 
 
-def test_metrics_tell_what_the_running_manager_hears(logged_in, join):
+def test_metrics_tell_what_the_running_manager_hears(logged_in: Served, join: Join) -> None:
     join("gate")
 
-    def scraped():
+    def scraped() -> str:
         headers = {"Authorization": f"Bearer {logged_in.token}"}
         return urllib3.request("GET", f"{logged_in.url}/metrics", headers=headers).data.decode()
 
@@ -156,7 +164,7 @@ def test_metrics_tell_what_the_running_manager_hears(logged_in, join):
     assert "edgemm_fleet_broker_connected 1.0" in scraped()
 
 
-def test_people_come_and_go(logged_in, tmp_path):
+def test_people_come_and_go(logged_in: Served, tmp_path: Path) -> None:
     made = logged_in.admin.json("people", "add", "vic", "--role", "viewer", "--ttl", "1h")
     vic = Person(tmp_path / "vic")
     assert "as vic (viewer)" in vic.run("login", logged_in.url, "--token", made["token"])
@@ -166,7 +174,7 @@ def test_people_come_and_go(logged_in, tmp_path):
     assert "revoked" in logged_in.admin.run("people", "list")
 
 
-def test_the_line_for_a_device_can_be_pasted(logged_in):
+def test_the_line_for_a_device_can_be_pasted(logged_in: Served) -> None:
     lines = logged_in.admin.run("token", "create", "--uses", "2").splitlines()
     assert len(lines) == 1
     assert re.fullmatch(rf"edgemm run --fleet {re.escape(logged_in.url)} --token emt1_\S+", lines[0])
@@ -174,13 +182,13 @@ def test_the_line_for_a_device_can_be_pasted(logged_in):
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
-def test_a_signal_stops_it_cleanly(served, number, status):
+def test_a_signal_stops_it_cleanly(served: Served, number: Signals, status: int) -> None:
     assert served.stop(number) == status
     assert served.said[:1] == [f"page {served.url}/"]
     assert not any("Traceback" in line for line in served.said)
 
 
-def test_it_says_where_page_api_and_broker_are(served):
+def test_it_says_where_page_api_and_broker_are(served: Served) -> None:
     assert served.said[:2] == [f"page {served.url}/", f"API {served.url}/api/v1"]
     assert re.fullmatch(r"broker mqtt://127\.0\.0\.1:\d+", served.said[2])
     host, port = served.said[2].removeprefix("broker mqtt://").split(":")
@@ -188,7 +196,7 @@ def test_it_says_where_page_api_and_broker_are(served):
     assert urllib3.request("GET", f"{served.url}/").status == 200
 
 
-def test_with_port_0_it_takes_a_free_one_and_tells_it_to_everybody(tmp_path):
+def test_with_port_0_it_takes_a_free_one_and_tells_it_to_everybody(tmp_path: Path) -> None:
     fleet = init(tmp_path / "fleet")
     fleet.start("--listen", "127.0.0.1:0")
     try:
@@ -201,7 +209,7 @@ def test_with_port_0_it_takes_a_free_one_and_tells_it_to_everybody(tmp_path):
         assert fleet.stop(signal.SIGTERM) == 0
 
 
-def test_over_tls_the_token_is_all_that_is_needed(tmp_path):
+def test_over_tls_the_token_is_all_that_is_needed(tmp_path: Path) -> None:
     fleet = init(tmp_path / "fleet")
     fleet.start("--no-page")
     try:
@@ -215,7 +223,7 @@ def test_over_tls_the_token_is_all_that_is_needed(tmp_path):
         assert fleet.stop(signal.SIGTERM) == 0
 
 
-def test_a_second_server_and_a_taken_port_are_one_clear_line(served, tmp_path):
+def test_a_second_server_and_a_taken_port_are_one_clear_line(served: Served, tmp_path: Path) -> None:
     assert "another `edgemm fleet serve` uses this folder" in served.admin.run(
         "serve", str(served.folder), "--broker", "embedded:0", status=1
     )
@@ -228,7 +236,7 @@ def test_a_second_server_and_a_taken_port_are_one_clear_line(served, tmp_path):
     assert f"the embedded broker cannot listen on 127.0.0.1:{broker}" in said
 
 
-def test_help_loads_neither_flask_nor_a_database():
+def test_help_loads_neither_flask_nor_a_database() -> None:
     code = (
         "import sys\nfrom edgemm.cli import run\nrun(['fleet', '--help'])\n"
         "print([m for m in ('flask', 'sqlalchemy', 'tuf', 'paho', 'amqtt') if m in sys.modules])"

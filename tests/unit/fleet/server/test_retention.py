@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from edgemm_fleet.broker.broker_settings import BrokerSettings
 from edgemm_fleet.records.rollout_plan import Group
 from edgemm_fleet.server.retention import Pruner, Retention
 from edgemm_fleet.server.services import ManagerSettings
-from edgemm_fleet.store import devices, schema, streams
+from edgemm_fleet.store import Transaction, devices, schema, streams
 from edgemm_fleet.store.database import count
 from simulators.broker import FLEET, LocalFleet
 from simulators.managed import ManagedFleet
@@ -84,7 +85,14 @@ def test_a_great_number_goes_in_small_transactions(fleet: LocalFleet) -> None:
         fleet.deliver([fleet.devices["cam-0"].measure() for _ in range(500)])
     fleet.now += 31 * DAY_S
     writes, write = [], fleet.store.write
-    fleet.store.write = lambda: writes.append(1) or write()  # type: ignore[method-assign,func-returns-value]
+
+    @contextmanager
+    def counted() -> Iterator[Transaction]:
+        writes.append(1)
+        with write() as tx:
+            yield tx
+
+    fleet.store.write = counted  # type: ignore[method-assign]  # it counts, and is otherwise the same
     assert pruner(fleet).prune()[Stream.TELEMETRY] == 2500
     assert len(writes) == 4, "three for telemetry, one for events"
     assert totals(fleet)[Stream.TELEMETRY] == 0

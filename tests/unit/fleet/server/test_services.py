@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -71,8 +72,8 @@ def test_a_device_that_vanishes_is_offline_and_online_again_when_it_is_back(tmp_
     with ManagedFleet(tmp_path) as fleet:
         fleet.add("cam-1")
         sock = fleet.devices["cam-1"]._client.socket()
-        assert sock is not None
-        sock.shutdown(2)
+        assert isinstance(sock, socket.socket)
+        sock.shutdown(socket.SHUT_RDWR)
         fleet.wait(lambda: fleet.devices["cam-1"].device.connection == 2, "the device connects again")
         fleet.wait(lambda: fleet.online() == {"cam-1"}, "the manager knows")
 

@@ -8,7 +8,7 @@ import pytest
 from msgspec import UNSET, UnsetType
 
 from edgemm.errors import NotFoundError
-from edgemm.messages import DesiredShadow
+from edgemm.messages import DesiredShadow, VariantPolicy
 from edgemm.states import RolloutState
 from edgemm_fleet.records.rollout_plan import Group, Selector
 from edgemm_fleet.shadows.operations import ShadowOperations
@@ -34,7 +34,7 @@ def operations(fleet: LocalFleet) -> ShadowOperations:
 
 def put(fleet: LocalFleet, operations: ShadowOperations, version: str, selector: Selector = ALL) -> tuple[str, ...]:
     return operations.put(
-        MODEL, version, share=0.5, variants="auto", selector=selector, actor="person:ann", now=fleet.now
+        MODEL, version, share=0.5, variants=VariantPolicy.AUTO, selector=selector, actor="person:ann", now=fleet.now
     )
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -25,8 +26,8 @@ def store(tmp_path: Path) -> Iterator[Store]:
     store.close()
 
 
-def token(**changes: object) -> EnrolmentTokenRecord:
-    values = {
+def token(**changes: Any) -> EnrolmentTokenRecord:
+    values: dict[str, Any] = {
         "id": "t-1",
         "labels": {"site": "north"},
         "uses_allowed": 2,

@@ -29,7 +29,9 @@ SHADOWS = {"shadows": {"device": "VARCHAR"}}
         (FIRST | DETAIL | LARGE | TROUBLE | SHADOWS | {"notes": {"text": "TEXT"}}, "0005"),
     ],
 )
-def test_databases_that_all_called_themselves_1_are_told_apart(columns, revision) -> None:
+def test_databases_that_all_called_themselves_1_are_told_apart(
+    columns: dict[str, dict[str, str]], revision: str | None
+) -> None:
     assert revision_of(Inventory(columns, meta_version="1"), "fleet.db") == revision
 
 
@@ -43,7 +45,7 @@ def test_databases_that_all_called_themselves_1_are_told_apart(columns, revision
         (Inventory(recorded=("0005", "0006")), "found 2 rows in alembic_version instead of one"),
     ],
 )
-def test_what_edgemm_never_wrote_is_refused_with_what_is_odd_about_it(found, told) -> None:
+def test_what_edgemm_never_wrote_is_refused_with_what_is_odd_about_it(found: Inventory, told: str) -> None:
     with pytest.raises(InputError, match=rf"fleet\.db: expected a database that edgemm wrote, {told}; nothing was"):
         revision_of(found, "fleet.db")
 
@@ -57,11 +59,11 @@ def test_what_edgemm_never_wrote_is_refused_with_what_is_odd_about_it(found, tol
         (Inventory(FIRST, meta_version="3"), "schema 3 is newer than 2"),
     ],
 )
-def test_what_a_later_edgemm_wrote_is_refused_by_name(found, told) -> None:
+def test_what_a_later_edgemm_wrote_is_refused_by_name(found: Inventory, told: str) -> None:
     with pytest.raises(NewerFormatError, match=rf"fleet\.db: fleet database {told}, which this edgemm reads: upgrade"):
         revision_of(found, "fleet.db")
 
 
 @pytest.mark.parametrize("revision", REVISIONS)
-def test_a_revision_that_is_recorded_is_believed(revision) -> None:
+def test_a_revision_that_is_recorded_is_believed(revision: str) -> None:
     assert revision_of(Inventory(recorded=(revision,), meta_version="2"), "fleet.db") == revision

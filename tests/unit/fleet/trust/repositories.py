@@ -31,7 +31,7 @@ def new_repository(path: Path) -> VersionRepository:
 
 
 def publication(
-    repository: VersionRepository, folder: Path, signer: CryptoSigner, *, minimum: str | None = None, **changes
+    repository: VersionRepository, folder: Path, signer: CryptoSigner, *, minimum: str | None = None, **changes: object
 ) -> Publication:
     """Sign one more version of a model, as a publisher would."""
     path = folder / f"{sha256(repr(changes).encode())}.edgemm"

@@ -1,5 +1,6 @@
 import stat
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from cryptography import x509
@@ -7,10 +8,10 @@ from cryptography import x509
 from edgemm import durable
 from edgemm.canonical import sha256
 from edgemm.errors import EnvironmentFailure, InputError, NewerFormatError
-from edgemm_fleet.store import Store
+from edgemm_fleet.store import Store, Transaction
 from edgemm_fleet.trust.certificate import create_certificate, fingerprint
 from edgemm_fleet.trust.fleet_folder import FleetConfig, FleetFolder, FolderLock
-from edgemm_fleet.trust.founding import check_public_url, found
+from edgemm_fleet.trust.founding import Founded, check_public_url, found
 from edgemm_fleet.trust.keys import read_secret
 from edgemm_fleet.trust.version_repository import VersionRepository
 from tests.unit.fleet.trust.repositories import NOW, device
@@ -18,15 +19,15 @@ from tests.unit.fleet.trust.repositories import NOW, device
 URL = "https://fleet.example:8443"
 
 
-def furnish(tx, pin):
+def furnish(tx: Transaction, pin: str | None) -> None:
     pass
 
 
-def new(path, url=URL):
+def new(path: Path, url: str = URL) -> Founded:
     return found(path, FleetConfig(name="plant", public_url=url), now=NOW.timestamp(), furnish=furnish)
 
 
-def test_init_makes_all_that_serving_needs(tmp_path):
+def test_init_makes_all_that_serving_needs(tmp_path: Path) -> None:
     founded = new(tmp_path / "fleet")
     folder = founded.folder
     assert folder.read_config() == FleetConfig(name="plant", public_url=URL)
@@ -37,7 +38,7 @@ def test_init_makes_all_that_serving_needs(tmp_path):
     assert "offline" in (folder.root / "offline-keys" / "README.txt").read_text()
 
 
-def test_private_files_are_the_owners_alone(tmp_path):
+def test_private_files_are_the_owners_alone(tmp_path: Path) -> None:
     root = new(tmp_path / "fleet").folder.root
     assert stat.S_IMODE(root.stat().st_mode) == 0o700
     for path in [*root.rglob("*.pem"), *root.rglob("*.key")]:
@@ -45,7 +46,7 @@ def test_private_files_are_the_owners_alone(tmp_path):
         assert stat.S_IMODE(path.stat().st_mode) == expected, path
 
 
-def test_the_server_works_without_the_offline_keys(tmp_path):
+def test_the_server_works_without_the_offline_keys(tmp_path: Path) -> None:
     folder = new(tmp_path / "fleet").folder
     for path in (folder.root / "offline-keys").iterdir():
         path.unlink()
@@ -53,7 +54,7 @@ def test_the_server_works_without_the_offline_keys(tmp_path):
     device(folder, tmp_path / "device").refresh()
 
 
-def test_nothing_is_touched_where_something_is(tmp_path):
+def test_nothing_is_touched_where_something_is(tmp_path: Path) -> None:
     (tmp_path / "fleet").mkdir()
     (tmp_path / "fleet" / "precious").write_text("x")
     with pytest.raises(InputError, match="expected an empty or absent folder"):
@@ -64,11 +65,11 @@ def test_nothing_is_touched_where_something_is(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "fleet"]
 
 
-def test_a_failure_half_way_leaves_nothing(tmp_path, monkeypatch):
+def test_a_failure_half_way_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     writes = iter(range(7))
     write = durable.write
 
-    def full(path, data, *, mode=0o644):
+    def full(path: Path, data: bytes, *, mode: int = 0o644) -> None:
         if next(writes, None) is None:
             raise EnvironmentFailure("No space left on device")
         write(path, data, mode=mode)
@@ -95,18 +96,18 @@ def test_a_failure_half_way_leaves_nothing(tmp_path, monkeypatch):
         "",
     ],
 )
-def test_a_public_url_that_cannot_be_is_refused_before_anything_is_made(tmp_path, url):
+def test_a_public_url_that_cannot_be_is_refused_before_anything_is_made(tmp_path: Path, url: str) -> None:
     with pytest.raises(InputError, match="public URL"):
         new(tmp_path / "fleet", url)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_plain_loopback_pins_no_certificate(tmp_path):
+def test_plain_loopback_pins_no_certificate(tmp_path: Path) -> None:
     assert new(tmp_path / "fleet", "http://127.0.0.1:8080").tls_fingerprint is None
     assert check_public_url("https://[2001:db8::1]:8443") == "2001:db8::1"
 
 
-def test_the_certificate_lasts_ten_years_and_names_its_host(tmp_path):
+def test_the_certificate_lasts_ten_years_and_names_its_host(tmp_path: Path) -> None:
     create_certificate(tmp_path / "c.pem", tmp_path / "k.pem", names=["pi.local", "10.0.0.7"], now=NOW)
     certificate = x509.load_pem_x509_certificate((tmp_path / "c.pem").read_bytes())
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -116,7 +117,7 @@ def test_the_certificate_lasts_ten_years_and_names_its_host(tmp_path):
     assert certificate.not_valid_before_utc < datetime.now(UTC)
 
 
-def test_a_folder_that_is_no_fleets_or_a_later_ones_says_so(tmp_path):
+def test_a_folder_that_is_no_fleets_or_a_later_ones_says_so(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not a fleet folder.*edgemm fleet init"):
         FleetFolder(tmp_path).read_config()
     (tmp_path / "fleet.json").write_text('{"format": 2}')
@@ -127,7 +128,7 @@ def test_a_folder_that_is_no_fleets_or_a_later_ones_says_so(tmp_path):
         FleetFolder(tmp_path).read_config()
 
 
-def test_a_second_server_is_kept_out_of_a_folder(tmp_path):
+def test_a_second_server_is_kept_out_of_a_folder(tmp_path: Path) -> None:
     folder = FleetFolder(tmp_path)
     with FolderLock(folder), pytest.raises(EnvironmentFailure, match="stop it first"), FolderLock(folder):
         pass
@@ -135,7 +136,7 @@ def test_a_second_server_is_kept_out_of_a_folder(tmp_path):
         pass
 
 
-def test_a_secret_that_was_cut_short_is_not_used(tmp_path):
+def test_a_secret_that_was_cut_short_is_not_used(tmp_path: Path) -> None:
     (tmp_path / "s").write_bytes(b"short")
     with pytest.raises(InputError, match="expected 32 bytes, found 5"):
         read_secret(tmp_path / "s")

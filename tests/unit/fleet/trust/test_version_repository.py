@@ -1,5 +1,6 @@
 import json
 import shutil
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -19,9 +20,10 @@ from edgemm_fleet.trust.version_repository import VersionRepository, serialize
 from tests.unit.fleet.trust.repositories import NOW, device, publication
 
 
-def test_a_device_finds_the_director_in_a_new_repository(repository, tmp_path):
+def test_a_device_finds_the_director_in_a_new_repository(repository: VersionRepository, tmp_path: Path) -> None:
     updater = device(repository.folder, tmp_path / "device")
     target = updater.get_targetinfo("director.json")
+    assert target is not None
     document = json.loads(Path(updater.download_target(target)).read_bytes())
     assert document["v"] == 1
     assert document["fleet"] == "plant"
@@ -29,26 +31,35 @@ def test_a_device_finds_the_director_in_a_new_repository(repository, tmp_path):
     assert [key_from_document(key).keyid for key in document["keys"]] == [director.public_key.keyid]
 
 
-def test_a_device_downloads_a_published_manifest_with_its_minimum_version(repository, publisher, tmp_path):
+def test_a_device_downloads_a_published_manifest_with_its_minimum_version(
+    repository: VersionRepository, publisher: CryptoSigner, tmp_path: Path
+) -> None:
     new = publication(repository, tmp_path, publisher, minimum="0.9.0")
     assert repository.publish(new, now=NOW)
     updater = device(repository.folder, tmp_path / "device")
     target = updater.get_targetinfo("models/digits/1.0.0.json")
+    assert target is not None
     assert target.custom == {"minimum_version": "0.9.0"}
     assert target.hashes == {"sha256": sha256(new.manifest_bytes)}
     assert Path(updater.download_target(target)).read_bytes() == new.manifest_bytes
 
 
-def test_the_minimum_version_stands_on_all_targets_of_the_role(repository, publisher, tmp_path):
+def test_the_minimum_version_stands_on_all_targets_of_the_role(
+    repository: VersionRepository, publisher: CryptoSigner, tmp_path: Path
+) -> None:
     repository.publish(publication(repository, tmp_path, publisher), now=NOW)
     repository.publish(publication(repository, tmp_path, publisher, version="2.0.0", minimum="1.5.0"), now=NOW)
     repository.publish(publication(repository, tmp_path, publisher, version="2.1.0"), now=NOW)
     updater = device(repository.folder, tmp_path / "device")
     for version in ("1.0.0", "2.0.0", "2.1.0"):
-        assert updater.get_targetinfo(f"models/digits/{version}.json").custom == {"minimum_version": "1.5.0"}
+        target = updater.get_targetinfo(f"models/digits/{version}.json")
+        assert target is not None
+        assert target.custom == {"minimum_version": "1.5.0"}
 
 
-def test_publishing_the_same_again_changes_nothing(repository, publisher, tmp_path):
+def test_publishing_the_same_again_changes_nothing(
+    repository: VersionRepository, publisher: CryptoSigner, tmp_path: Path
+) -> None:
     new = publication(repository, tmp_path, publisher)
     assert repository.publish(new, now=NOW)
     before = sorted(repository.folder.metadata.iterdir())
@@ -56,13 +67,17 @@ def test_publishing_the_same_again_changes_nothing(repository, publisher, tmp_pa
     assert sorted(repository.folder.metadata.iterdir()) == before
 
 
-def test_a_version_cannot_be_published_with_other_content(repository, publisher, tmp_path):
+def test_a_version_cannot_be_published_with_other_content(
+    repository: VersionRepository, publisher: CryptoSigner, tmp_path: Path
+) -> None:
     repository.publish(publication(repository, tmp_path, publisher), now=NOW)
     with pytest.raises(ConflictError, match=r"digits 1\.0\.0 is published with another content"):
         publication(repository, tmp_path, publisher, licence="MIT")
 
 
-def test_the_server_refuses_a_role_that_changes_a_published_target(repository, publisher, tmp_path):
+def test_the_server_refuses_a_role_that_changes_a_published_target(
+    repository: VersionRepository, publisher: CryptoSigner, tmp_path: Path
+) -> None:
     repository.publish(publication(repository, tmp_path, publisher), now=NOW)
     new = publication(repository, tmp_path, publisher, version="1.1.0")
     new.role.signed.targets["models/digits/1.0.0.json"].hashes["sha256"] = "0" * 64
@@ -71,7 +86,9 @@ def test_the_server_refuses_a_role_that_changes_a_published_target(repository, p
         repository.publish(new, now=NOW)
 
 
-def test_the_server_refuses_a_role_that_drops_a_published_target(repository, publisher, tmp_path):
+def test_the_server_refuses_a_role_that_drops_a_published_target(
+    repository: VersionRepository, publisher: CryptoSigner, tmp_path: Path
+) -> None:
     repository.publish(publication(repository, tmp_path, publisher), now=NOW)
     new = publication(repository, tmp_path, publisher, version="1.1.0")
     del new.role.signed.targets["models/digits/1.0.0.json"]
@@ -80,18 +97,22 @@ def test_the_server_refuses_a_role_that_drops_a_published_target(repository, pub
         repository.publish(new, now=NOW)
 
 
-def test_only_the_authorised_key_publishes(repository, publisher, tmp_path):
+def test_only_the_authorised_key_publishes(
+    repository: VersionRepository, publisher: CryptoSigner, tmp_path: Path
+) -> None:
     thief = CryptoSigner.generate_ed25519()
     with pytest.raises(PermissionDeniedError, match="not signed by a key that may publish it"):
         repository.publish(publication(repository, tmp_path, thief), now=NOW)
 
 
-def test_a_model_that_was_never_authorised_is_refused(repository, tmp_path):
+def test_a_model_that_was_never_authorised_is_refused(repository: VersionRepository, tmp_path: Path) -> None:
     with pytest.raises(PermissionDeniedError, match="fleet models authorize digits"):
         repository.publish(publication(repository, tmp_path, CryptoSigner.generate_ed25519()), now=NOW)
 
 
-def test_two_publishers_at_once_do_not_lose_a_version(repository, publisher, tmp_path):
+def test_two_publishers_at_once_do_not_lose_a_version(
+    repository: VersionRepository, publisher: CryptoSigner, tmp_path: Path
+) -> None:
     first = publication(repository, tmp_path, publisher)
     second = publication(repository, tmp_path, publisher, version="1.1.0")
     repository.publish(first, now=NOW)
@@ -102,21 +123,27 @@ def test_two_publishers_at_once_do_not_lose_a_version(repository, publisher, tmp
     assert sorted(t.path for t in repository.published()) == ["models/digits/1.0.0.json", "models/digits/1.1.0.json"]
 
 
-def test_the_signed_hash_must_be_the_manifests(repository, publisher, tmp_path):
+def test_the_signed_hash_must_be_the_manifests(
+    repository: VersionRepository, publisher: CryptoSigner, tmp_path: Path
+) -> None:
     new = publication(repository, tmp_path, publisher)
     other = publication(repository, tmp_path, publisher, licence="MIT")
     with pytest.raises(BadRequestError, match="hash and length are not the manifest's"):
         repository.publish(Publication(new.manifest, new.manifest_bytes, other.role), now=NOW)
 
 
-def test_the_target_path_must_follow_from_the_manifest(repository, publisher, tmp_path):
+def test_the_target_path_must_follow_from_the_manifest(
+    repository: VersionRepository, publisher: CryptoSigner, tmp_path: Path
+) -> None:
     new = publication(repository, tmp_path, publisher)
     other = publication(repository, tmp_path, publisher, version="3.0.0")
     with pytest.raises(BadRequestError, match=r"expected models/digits/1\.0\.0\.json alone to be new"):
         repository.publish(Publication(new.manifest, new.manifest_bytes, other.role), now=NOW)
 
 
-def test_the_minimum_version_never_goes_down_and_never_above_what_is_published(repository, publisher, tmp_path):
+def test_the_minimum_version_never_goes_down_and_never_above_what_is_published(
+    repository: VersionRepository, publisher: CryptoSigner, tmp_path: Path
+) -> None:
     repository.publish(publication(repository, tmp_path, publisher, minimum="0.9.0"), now=NOW)
     with pytest.raises(InputError, match=r"expected at least 0\.9\.0"):
         publication(repository, tmp_path, publisher, version="1.1.0", minimum="0.8.0")
@@ -124,7 +151,9 @@ def test_the_minimum_version_never_goes_down_and_never_above_what_is_published(r
         publication(repository, tmp_path, publisher, version="1.1.0", minimum="2.0.0")
 
 
-def test_the_server_checks_the_minimum_too(repository, publisher, tmp_path):
+def test_the_server_checks_the_minimum_too(
+    repository: VersionRepository, publisher: CryptoSigner, tmp_path: Path
+) -> None:
     repository.publish(publication(repository, tmp_path, publisher, minimum="0.9.0"), now=NOW)
     new = publication(repository, tmp_path, publisher, version="1.1.0")
     for target in new.role.signed.targets.values():
@@ -134,7 +163,9 @@ def test_the_server_checks_the_minimum_too(repository, publisher, tmp_path):
         repository.publish(new, now=NOW)
 
 
-def test_a_minimum_version_that_is_no_version_is_refused(repository, publisher, tmp_path):
+def test_a_minimum_version_that_is_no_version_is_refused(
+    repository: VersionRepository, publisher: CryptoSigner, tmp_path: Path
+) -> None:
     new = publication(repository, tmp_path, publisher)
     for target in new.role.signed.targets.values():
         target.unrecognized_fields["custom"] = {"minimum_version": "newest"}
@@ -143,30 +174,32 @@ def test_a_minimum_version_that_is_no_version_is_refused(repository, publisher, 
         repository.publish(new, now=NOW)
 
 
-def test_an_expired_role_is_refused(repository, publisher, tmp_path):
+def test_an_expired_role_is_refused(repository: VersionRepository, publisher: CryptoSigner, tmp_path: Path) -> None:
     new = publication(repository, tmp_path, publisher)
     with pytest.raises(BadRequestError, match="expired"):
         repository.publish(new, now=NOW + timedelta(days=4000))
 
 
 @pytest.mark.parametrize("data", [b"", b"{}", b"[]", b"\xff", b'{"signatures": [], "signed": {"_type": "targets"}}'])
-def test_what_is_no_role_is_refused(data):
+def test_what_is_no_role_is_refused(data: bytes) -> None:
     with pytest.raises(BadRequestError, match="expected TUF targets metadata"):
         read_role(data)
 
 
-def test_metadata_of_another_role_is_no_targets_role(repository):
+def test_metadata_of_another_role_is_no_targets_role(repository: VersionRepository) -> None:
     with pytest.raises(BadRequestError, match="expected targets, found root"):
         read_role(repository.root_bytes)
 
 
-def test_without_the_targets_key_the_answer_says_which_command_to_run(repository):
+def test_without_the_targets_key_the_answer_says_which_command_to_run(repository: VersionRepository) -> None:
     repository.folder.offline_key("targets").unlink()
     with pytest.raises(ConflictError, match="edgemm fleet models authorize digits --publisher-key PUB --targets-key"):
         repository.authorise("digits", CryptoSigner.generate_ed25519().public_key, now=NOW)
 
 
-def test_a_targets_role_that_was_signed_offline_is_taken_over(repository, publisher, tmp_path):
+def test_a_targets_role_that_was_signed_offline_is_taken_over(
+    repository: VersionRepository, publisher: CryptoSigner, tmp_path: Path
+) -> None:
     signer = load_key(repository.folder.offline_key("targets"))
     repository.folder.offline_key("targets").unlink()
     key = CryptoSigner.generate_ed25519()
@@ -178,7 +211,7 @@ def test_a_targets_role_that_was_signed_offline_is_taken_over(repository, publis
     assert device(repository.folder, tmp_path / "device").get_targetinfo("models/words/1.0.0.json")
 
 
-def test_a_targets_role_by_another_key_or_of_another_version_is_refused(repository):
+def test_a_targets_role_by_another_key_or_of_another_version_is_refused(repository: VersionRepository) -> None:
     key = CryptoSigner.generate_ed25519()
     following = roles.authorise(
         Metadata(repository.targets), "words", key.public_key, signer=key, now=NOW, lifetimes=DEFAULT_LIFETIMES
@@ -192,7 +225,7 @@ def test_a_targets_role_by_another_key_or_of_another_version_is_refused(reposito
         repository.accept_targets(following, now=NOW)
 
 
-def test_a_targets_role_without_the_director_is_refused(repository):
+def test_a_targets_role_without_the_director_is_refused(repository: VersionRepository) -> None:
     following = roles.authorise(
         Metadata(repository.targets),
         "words",
@@ -207,7 +240,9 @@ def test_a_targets_role_without_the_director_is_refused(repository):
         repository.accept_targets(following, now=NOW)
 
 
-def test_snapshot_and_timestamp_are_signed_again_before_they_expire(repository, tmp_path):
+def test_snapshot_and_timestamp_are_signed_again_before_they_expire(
+    repository: VersionRepository, tmp_path: Path
+) -> None:
     assert not repository.refresh(now=NOW + timedelta(hours=11))
     assert repository.refresh(now=NOW + timedelta(hours=13))
     assert not repository.refresh(now=NOW + timedelta(hours=14))
@@ -218,7 +253,9 @@ def test_snapshot_and_timestamp_are_signed_again_before_they_expire(repository, 
     device(repository.folder, tmp_path / "device").refresh()
 
 
-def test_devices_go_on_with_a_manager_that_was_restored_from_a_backup(repository, publisher, tmp_path):
+def test_devices_go_on_with_a_manager_that_was_restored_from_a_backup(
+    repository: VersionRepository, publisher: CryptoSigner, tmp_path: Path
+) -> None:
     repository.publish(publication(repository, tmp_path, publisher), now=NOW)
     backup = type(repository.folder)(tmp_path / "backup")
     shutil.copytree(repository.folder.root, backup.root)
@@ -238,8 +275,8 @@ class Killed(BaseException):
 
 @pytest.mark.parametrize("what", ["publish", "authorise", "refresh"])
 def test_a_kill_before_or_after_any_file_leaves_a_repository_that_devices_accept(
-    repository, publisher, tmp_path, monkeypatch, what
-):
+    repository: VersionRepository, publisher: CryptoSigner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
     repository.publish(publication(repository, tmp_path, publisher), now=NOW)
     new = publication(repository, tmp_path, publisher, version="2.0.0")
     key = CryptoSigner.generate_ed25519().public_key
@@ -254,7 +291,7 @@ def test_a_kill_before_or_after_any_file_leaves_a_repository_that_devices_accept
         shutil.copytree(repository.folder.root, folder.root)
         remaining = iter(range(survived))
 
-        def dying(path, data, *, mode=0o644, remaining=remaining):
+        def dying(path: Path, data: bytes, *, mode: int = 0o644, remaining: Iterator[int] = remaining) -> None:
             if next(remaining, None) is None:
                 raise Killed
             write(path, data, mode=mode)
@@ -280,7 +317,9 @@ def test_a_kill_before_or_after_any_file_leaves_a_repository_that_devices_accept
     assert outcomes[-1] is True
 
 
-def test_a_flipped_byte_in_any_metadata_file_is_refused(repository, publisher, tmp_path):
+def test_a_flipped_byte_in_any_metadata_file_is_refused(
+    repository: VersionRepository, publisher: CryptoSigner, tmp_path: Path
+) -> None:
     repository.publish(publication(repository, tmp_path, publisher), now=NOW)
     names = [
         "timestamp.json",
@@ -298,7 +337,9 @@ def test_a_flipped_byte_in_any_metadata_file_is_refused(repository, publisher, t
             updater.get_targetinfo("models/digits/1.0.0.json")
 
 
-def test_a_replayed_timestamp_is_refused(repository, publisher, tmp_path):
+def test_a_replayed_timestamp_is_refused(
+    repository: VersionRepository, publisher: CryptoSigner, tmp_path: Path
+) -> None:
     old = (repository.folder.metadata / "timestamp.json").read_bytes()
     repository.publish(publication(repository, tmp_path, publisher), now=NOW)
     device(repository.folder, tmp_path / "device").refresh()
@@ -307,7 +348,9 @@ def test_a_replayed_timestamp_is_refused(repository, publisher, tmp_path):
         replaying.refresh()
 
 
-def test_a_publisher_cannot_publish_for_another_model(repository, publisher, tmp_path):
+def test_a_publisher_cannot_publish_for_another_model(
+    repository: VersionRepository, publisher: CryptoSigner, tmp_path: Path
+) -> None:
     """The delegated path holds the publisher to its own model, whatever the role claims."""
     role = extend(
         None,
@@ -322,7 +365,7 @@ def test_a_publisher_cannot_publish_for_another_model(repository, publisher, tmp
     assert device(repository.folder, tmp_path / "device").get_targetinfo("models/words/1.0.0.json") is None
 
 
-def test_a_damaged_repository_says_which_file(repository):
+def test_a_damaged_repository_says_which_file(repository: VersionRepository) -> None:
     (repository.folder.metadata / "timestamp.json").write_bytes(b"{}")
     with pytest.raises(InputError, match=r"timestamp\.json: expected TUF metadata"):
         VersionRepository(repository.folder)

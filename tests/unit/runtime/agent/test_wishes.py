@@ -94,7 +94,7 @@ def test_the_director_may_change_its_key(bench: _Bench) -> None:
     assert wishes.receive(bench.sealed(replace(DESIRED, generation=8))) is Acceptance.ACCEPTED
 
 
-LATER_KEY = {"keytype": "ml-dsa", "scheme": "ml-dsa-65", "keyval": {"public": "00"}}
+LATER_KEY: dict[str, object] = {"keytype": "ml-dsa", "scheme": "ml-dsa-65", "keyval": {"public": "00"}}
 
 
 def test_a_key_of_a_later_kind_is_passed_over_alone(bench: _Bench) -> None:

@@ -173,9 +173,8 @@ def agent(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Stand in for the device agent; returns the options that it was started with."""
     started: list[Any] = []
     main, options = ModuleType("main"), ModuleType("options")
-    main.run_agent = started.append
-    options.AgentOptions = SimpleNamespace
-    options.MIB = 1024 * 1024
+    vars(main).update(run_agent=started.append)
+    vars(options).update(AgentOptions=SimpleNamespace, MIB=1024 * 1024)
     monkeypatch.setitem(sys.modules, "edgemm_runtime.agent.main", main)
     monkeypatch.setitem(sys.modules, "edgemm_runtime.agent.state.agent_options", options)
     return started

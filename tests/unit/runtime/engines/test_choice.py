@@ -11,7 +11,7 @@ from edgemm_runtime.engines.choice import AUTO, Policy, Resources, SkipReason, c
 from simulators.models import make_manifest
 
 MANIFEST, BLOBS = make_manifest(minimum_engine="2.0")
-BOTH = {Engine.TFLITE: "2.3.0", Engine.ONNX: "2.0"}
+BOTH: dict[str, str] = {Engine.TFLITE: "2.3.0", Engine.ONNX: "2.0"}
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ BOTH = {Engine.TFLITE: "2.3.0", Engine.ONNX: "2.0"}
     ],
 )
 def test_the_first_that_can_run_is_chosen(
-    policy: Policy, engines: dict[Engine, str], chosen: str | None, skipped: list[str]
+    policy: Policy, engines: dict[str, str], chosen: str | None, skipped: list[str]
 ) -> None:
     choice = choose(MANIFEST, policy=policy, engines=engines)
     assert (choice.variant.id if choice.variant else None) == chosen

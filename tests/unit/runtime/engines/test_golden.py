@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -105,7 +106,7 @@ def test_npy_never_unpickles_and_never_believes_a_size() -> None:
 
 
 @pytest.mark.parametrize("order", ["C", "F"])
-def test_npy_round_trip_keeps_values(order: str) -> None:
+def test_npy_round_trip_keeps_values(order: Literal["C", "F"]) -> None:
     array = np.asarray(np.arange(24, dtype=np.float32).reshape(2, 3, 4), order=order)
     assert np.array_equal(read_npy(write_npy(array), name="x"), array)
 

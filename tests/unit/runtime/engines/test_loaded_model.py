@@ -14,6 +14,7 @@ from edgemm.bundle.manifest import DType, Signature, TensorSpec, Variant
 from edgemm.errors import BadRequestError, EngineError, EngineUnavailableError
 from edgemm_runtime import engines, installed
 from edgemm_runtime.engines import LoadedModel
+from edgemm_runtime.engines.signature_model import SignatureModel
 from simulators.models import CLASSES, FEATURES, INPUT, OUTPUT, SIGNATURE, VARIANTS, Dense, make_variant, model_file
 
 DENSE = Dense.random(7)
@@ -45,7 +46,7 @@ def test_answers_are_those_of_numpy_for_any_batch(variant_id: str, batch: int) -
     for rows in (1, 5, 2, 5):
         x = inputs(rows, seed=rows)
         y = model.run({INPUT: x})[OUTPUT]
-        assert (y.dtype, y.shape) == (np.float32, (rows, CLASSES))
+        assert (y.dtype, y.shape) == (np.dtype(np.float32), (rows, CLASSES))
         assert np.abs(y - DENSE.predict(x)).max() <= limit(variant_id)
 
 
@@ -199,13 +200,15 @@ def test_a_lone_inference_of_several_threads_that_hangs_is_given_up_and_nothing_
 
 def test_an_inference_that_fails_leaves_the_machine_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     model = load("tflite:float32")
+    assert isinstance(model, SignatureModel)
     model.tune([{INPUT: inputs(1, seed)} for seed in range(2)])
-    compute = type(model._session)._compute
-    monkeypatch.setattr(type(model._session), "_compute", lambda *_: (_ for _ in ()).throw(EngineError("no")))
+    engine: Any = type(model._session)
+    compute = engine._compute
+    monkeypatch.setattr(engine, "_compute", lambda *_: (_ for _ in ()).throw(EngineError("no")))
     for _ in range(40):
         with pytest.raises(EngineError):
             model.run({INPUT: inputs(1, 7)})
-    monkeypatch.setattr(type(model._session), "_compute", compute)
+    monkeypatch.setattr(engine, "_compute", compute)
     for seed in range(40):
         found = model.run({INPUT: inputs(1, seed)})[OUTPUT]
         assert np.abs(found - DENSE.predict(inputs(1, seed))).max() < 1e-5
@@ -215,7 +218,8 @@ def test_a_lone_inference_of_one_thread_that_hangs_leaves_the_machine_to_the_nex
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     model, wide = _may_be_wide()
-    compute, hangs = type(model._session)._compute, {}
+    compute = type(model._session)._compute
+    hangs: dict[str, threading.Thread] = {}
     where = {name: (threading.Event(), threading.Event()) for name in ("narrow", "wide")}
 
     def hang(session: object, member: object, feeds: object) -> object:

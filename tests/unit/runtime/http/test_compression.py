@@ -6,7 +6,7 @@ import gzip
 import http.client
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ from edgemm_runtime.serving.server import ModelServer
 from simulators.models import Dense
 
 MANY = np.random.default_rng(3).uniform(-1, 1, (2000, 4)).astype(np.float32)
-UNPACK = {"gzip": gzip.decompress, "deflate": zlib.decompress, None: bytes}
+UNPACK: dict[str | None, Callable[[bytes], bytes]] = {"gzip": gzip.decompress, "deflate": zlib.decompress, None: bytes}
 
 
 @pytest.fixture(params=[0.0, 10.0], ids=["in a thread", "in the loop"])

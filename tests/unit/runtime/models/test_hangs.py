@@ -26,7 +26,8 @@ class Hanging:
     """Inferences on `HANG_ROW` hang until `leave` is set, and then fail no assertion."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.leave, self.threads = threading.Event(), []
+        self.leave = threading.Event()
+        self.threads: list[threading.Thread] = []
         invoke, member = LiteRtSession.invoke, self
 
         def hang(session: LiteRtSession, feeds: Arrays) -> dict[str, Array]:

@@ -90,7 +90,8 @@ def read(connection: socket.socket) -> tuple[int, object]:
 
 
 def random_rows(count: int) -> list[list[float]]:
-    return np.random.default_rng(3).uniform(-1, 1, (count, FEATURES)).astype(np.float32).tolist()
+    rows: list[list[float]] = np.random.default_rng(3).uniform(-1, 1, (count, FEATURES)).astype(np.float32).tolist()
+    return rows
 
 
 @pytest.mark.parametrize("path", ["/v2/models/tiny/infer", "/predict", "/predict/tiny"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -12,6 +12,8 @@ import pytest
 
 from edgemm.bundle import Bundle, open_bundle
 from edgemm.errors import EngineError, UnavailableError
+from edgemm_runtime.engines.interface import LoadedModel
+from edgemm_runtime.engines.pacing import Rest, no_rest
 from edgemm_runtime.models.model import Model
 from edgemm_runtime.models.registry import ModelRegistry
 from edgemm_runtime.service.keeper import keeping
@@ -19,6 +21,7 @@ from edgemm_runtime.service.notify import Notifier
 from edgemm_runtime.service.pulse import Pulse
 from edgemm_runtime.service.watchdog import Sign
 from edgemm_runtime.tensors.named_arrays import Array, Arrays
+from edgemm_runtime.tensors.stored_integers import StoredForm
 from simulators.models import make_bundle
 from simulators.service_manager import ServiceManager
 from simulators.waiting import eventually
@@ -27,7 +30,7 @@ WATCHDOG_S = 0.4
 
 
 class Stubborn:
-    """A `LoadedModel` around a good one that can be told to hang or to fail."""
+    """A `WatchedModel` around a good one that can be told to hang or to fail."""
 
     def __init__(self, inner: Model) -> None:
         self._inner = inner
@@ -50,8 +53,21 @@ class Stubborn:
     def members(self) -> int:
         return 1
 
-    def grow(self, members: int) -> None:
+    def grow(self, members: int, *, rest: Rest = no_rest) -> None:
         pass
+
+    @property
+    def together(self) -> bool:
+        return False
+
+    def run_together(self, requests: Sequence[Arrays]) -> list[dict[str, Array]] | None:
+        return None
+
+    def tune(self, samples: Sequence[Arrays], *, rest: Rest = no_rest) -> None:
+        pass
+
+    def as_stored(self, form: StoredForm) -> LoadedModel:
+        raise AssertionError("nothing was asked for in the file's own integers")
 
     def overdue(self, now_s: float) -> list[int]:
         return []

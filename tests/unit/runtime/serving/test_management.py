@@ -22,6 +22,7 @@ from edgemm.errors import ConflictError, InputError
 from edgemm_fleet.trust.certificate import create_certificate
 from edgemm_runtime.commands.access_options import read_access
 from edgemm_runtime.commands.managing import read_address
+from edgemm_runtime.engines import selftest
 from edgemm_runtime.engines.choice import AUTO
 from edgemm_runtime.engines.golden import Expectation
 from edgemm_runtime.models import loader as loading
@@ -51,7 +52,7 @@ def management(registry: ModelRegistry, loader: Loader) -> Iterator[ManagementSe
         yield management
 
 
-def ask(address: str, method: str, path: str, body: bytes = b"", **headers: str) -> tuple[int, dict[str, object]]:
+def ask(address: str, method: str, path: str, body: bytes = b"", **headers: str) -> tuple[int, dict[str, Any]]:
     connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=60)
     connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
     reply = connection.getresponse()
@@ -66,7 +67,7 @@ def scores(server: ModelServer) -> np.ndarray:
     return np.reshape(found["outputs"][0]["data"], (1, 3))
 
 
-def replace_file(path: Path, **changes: object) -> None:
+def replace_file(path: Path, **changes: Any) -> None:
     """Put another bundle in a bundle's place, as a person does: a new file, renamed."""
     new = path.with_suffix(".new")
     make_bundle(new, **changes)
@@ -159,7 +160,7 @@ def test_a_load_that_hangs_is_given_up_and_later_ones_go_on(
     with monkeypatch.context() as patched:
         patched.setattr(Expectation, "check", hang)
         patched.setattr(loading, "_LOAD_S", 1.0)
-        patched.setattr(loading.selftest, "run_in_child", lambda *_args, **_options: None)
+        patched.setattr(selftest, "run_in_child", lambda *_args, **_options: None)
         status, found = ask(management.address, "POST", load)
     assert (status, "serves on: it did not end within 1 s" in str(found["error"])) == (409, True)
     assert np.allclose(scores(server), Dense.random(0).predict(X), atol=1e-5)

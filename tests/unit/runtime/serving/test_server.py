@@ -7,6 +7,7 @@ import json
 import socket
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ from simulators.serving import activate
 ROW = [[0.5, -0.5, 0.25, 1.0]]
 
 
-def post(server: ModelServer, *, connection: http.client.HTTPConnection | None = None) -> tuple[int, dict[str, object]]:
+def post(server: ModelServer, *, connection: http.client.HTTPConnection | None = None) -> tuple[int, dict[str, Any]]:
     mine = connection or http.client.HTTPConnection(server.host, server.port)
     mine.request("POST", "/predict", body=json.dumps(ROW))
     reply = mine.getresponse()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from random import Random
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from edgemm.bundle.manifest import DType, Signature, TensorSpec
 from edgemm.errors import EngineError
-from edgemm_runtime.shadow.agreement import MAX_CLASSES, ClassAgreement, ErrorDistribution, merge
+from edgemm_runtime.shadow.agreement import MAX_CLASSES, Agreement, ClassAgreement, ErrorDistribution, merge
 from edgemm_runtime.shadow.counting import Comparison, Kind, compare, incompatibility
 from edgemm_runtime.shadow.sampling import Gaps
 
@@ -30,17 +31,17 @@ def answers(rows: int, seed: int) -> dict[str, np.ndarray]:
 
 
 @given(st.lists(st.integers(0, 20), max_size=6), st.integers(0, 2**32 - 1), st.randoms())
-def test_merged_windows_are_one_pass(cuts: list[int], seed: int, random: object) -> None:
+def test_merged_windows_are_one_pass(cuts: list[int], seed: int, random: Random) -> None:
     active, shadow = answers(20, seed), answers(20, seed + 1)
     edges = sorted({0, 20, *cuts})
     windows = [
         compare(HOW, {n: a[i:j] for n, a in active.items()}, {n: a[i:j] for n, a in shadow.items()})
         for i, j in itertools.pairwise(edges)
     ]
-    random.shuffle(windows)  # type: ignore[attr-defined]
-    merged: dict[str, object] = {}
+    random.shuffle(windows)
+    merged: dict[str, Agreement] = {}
     for window in windows:
-        merged = merge(merged, window)  # type: ignore[arg-type, assignment]
+        merged = merge(merged, window)
     whole = compare(HOW, active, shadow)
     assert merged == whole
     assert isinstance(whole["scores"], ClassAgreement)

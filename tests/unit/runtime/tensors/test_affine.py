@@ -22,7 +22,7 @@ def tensor(dtype: DType, *, scale: float | None = None, zero_point: int = 0) -> 
 )
 def test_halves_go_away_from_zero_and_the_ends_saturate(real: float, integer: int) -> None:
     found = quantization.to_file(np.array([real], np.float32), tensor(DType.INT8, scale=1.0, zero_point=10))
-    assert (found.dtype, found[0]) == (np.int8, integer)
+    assert (found.dtype, found[0]) == (np.dtype(np.int8), integer)
 
 
 @given(st.sampled_from([DType.INT8, DType.UINT8, DType.INT16]), st.floats(1e-6, 1e3), st.integers(-128, 127), st.data())

@@ -30,7 +30,8 @@ class FakeSession:
     """Computes as it is told, and notes how many rows it was given at a time."""
 
     def __init__(self, compute: Compute) -> None:
-        self._compute, self.rows, self.is_wide = compute, [], False
+        self._compute, self.is_wide = compute, False
+        self.rows: list[int] = []
         self.wide_differs = False
 
     def invoke(self, feeds: Arrays) -> dict[str, Array]:
@@ -53,7 +54,7 @@ def rows(count: int, seed: int = 0) -> Arrays:
 
 def model(compute: Compute, *, samples: int = 4) -> tuple[SignatureModel, FakeSession]:
     session = FakeSession(compute)
-    served = SignatureModel(session, VARIANT, SIGNATURE)  # type: ignore[arg-type] - what it does not ask is not there
+    served = SignatureModel(session, VARIANT, SIGNATURE)  # type: ignore[arg-type]  # what it does not ask is not there
     served.tune([rows(1, seed) for seed in range(samples)])
     session.rows.clear()
     return served, session
@@ -133,6 +134,6 @@ def test_where_a_batch_fails_each_is_left_to_be_computed_alone() -> None:
 def test_several_threads_are_used_only_where_they_answer_the_same(differs: bool) -> None:
     session = FakeSession(predict)
     session.wide_differs = differs
-    served = SignatureModel(session, VARIANT, SIGNATURE)  # type: ignore[arg-type] - as above
+    served = SignatureModel(session, VARIANT, SIGNATURE)  # type: ignore[arg-type]  # as above
     served.tune([rows(1), rows(1, 1)])
     assert session.is_wide is not differs

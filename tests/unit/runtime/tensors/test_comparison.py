@@ -128,4 +128,4 @@ def test_a_shadow_counts_what_golden_samples_would_refuse(pairs: list[tuple[floa
     assert bound is not None
     assert largest <= bound
     named = compare((Comparison("y", Kind.CLASSES, 1.0),), *answers)["y"]
-    assert named.agreement == comparison.same_classes(left, right).mean()  # type: ignore[union-attr]
+    assert named.agreement == comparison.same_classes(left, right).mean()  # type: ignore[union-attr]  # by class

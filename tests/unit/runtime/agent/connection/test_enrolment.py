@@ -3,6 +3,7 @@ from __future__ import annotations
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,10 +22,10 @@ def fleet() -> Iterator[SimulatedFleet]:
         yield fleet
 
 
-def _start(path: Path, url: str, token: str | None = None, **options: object) -> IdentityFile:
+def _start(path: Path, url: str, token: str | None = None, **options: Any) -> IdentityFile:
     folder = StateFolder(path)
     try:
-        return identify(folder, AgentOptions(fleet_url=url, state_dir=path, token=token, name="pi", **options))  # type: ignore[arg-type]
+        return identify(folder, AgentOptions(fleet_url=url, state_dir=path, token=token, name="pi", **options))
     finally:
         folder.close()
 

@@ -13,6 +13,7 @@ import pytest
 from securesystemslib.signer import CryptoSigner
 
 from edgemm.messages import Event, Reported, Stream, StreamAck, SystemGauges, decode_telemetry
+from edgemm.reasons import Reason
 from edgemm.topics import Channel
 from edgemm.trust.signing import PayloadType, unseal
 from edgemm_runtime.agent.reporting.reporter import Reporter, Situation
@@ -262,7 +263,7 @@ def test_a_message_that_nobody_can_read_is_dropped_and_holds_nothing_back(
     path, before, signer = tmp_path / "spool.sqlite", "b" * 16, CryptoSigner.generate_ed25519()
     with _speaking(path, before, signer) as (reporter, _):
         for _ in range(6):
-            reporter.note("noted")
+            reporter.note(Reason("noted"))
             reporter.measure(Served(), frozenset(), SystemGauges())
     with closing(sqlite3.connect(path)) as database, database:
         for sequence in sequences:

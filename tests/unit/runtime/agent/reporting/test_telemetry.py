@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -70,6 +72,11 @@ def test_a_window_always_fits_and_counts_what_it_sheds(requests: list[int]) -> N
 def _counts(active: CounterSnapshot, version: str, *, compared: int = 9, **outputs: Agreement) -> ShadowCounts:
     shadow = ServedKey(active.key.name, version, sha256(version.encode()), "tflite:int8")
     return ShadowCounts(ShadowKey(active.key, shadow), sampled=10, compared=compared, dropped=1, agreement=outputs)
+
+
+def _outputs(classes: int, most: int, *, values: bool) -> dict[str, Any]:
+    scores = ClassAgreement(agreed={index: most - index for index in range(classes)})
+    return {"scores": scores} | ({"values": ErrorDistribution((most,) * 16)} if values else {})
 
 
 def _window(served: Served) -> Telemetry:
@@ -161,12 +168,7 @@ def test_what_is_shed_is_what_step_by_step_would_be(
 ) -> None:
     snapshots = [_snapshot(f"m{number}", *pair) for number, pair in enumerate(models)]
     counts = [
-        _counts(
-            snapshots[beside % len(snapshots)],
-            f"{number}.0.0",
-            scores=ClassAgreement(agreed={index: most - index for index in range(classes)}),
-            **({"values": ErrorDistribution((most,) * 16)} if values else {}),
-        )
+        _counts(snapshots[beside % len(snapshots)], f"{number}.0.0", **_outputs(classes, most, values=values))
         for number, (beside, classes, most, values) in enumerate(shadows)
     ]
     found = _window(Served(snapshots, counts))

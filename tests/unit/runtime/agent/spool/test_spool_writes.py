@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -28,7 +29,7 @@ class Device:
     def __init__(self, path: Path, **changes: object) -> None:
         self.path, self.now_s, self.boot = path / "0", 1000.0, 0
         self.path.mkdir()
-        self.given: dict[str, object] = {
+        self.given: dict[str, Any] = {
             "max_bytes": 16 * MIB, "day_bytes": 32 * MIB, "rules": SpoolRules(hold_s=600)
         } | changes  # fmt: skip
         self.spool = self._open()
@@ -36,7 +37,7 @@ class Device:
     def _open(self) -> Spool:
         of_a_device = SpoolSettings(
             boot=BOOTS[self.boot], boot_count=self.boot + 1,
-            monotonic=lambda: self.now_s, **self.given,  # type: ignore[arg-type]
+            monotonic=lambda: self.now_s, **self.given,
         )  # fmt: skip
         return Spool(self.path / "spool.sqlite", of_a_device)
 
@@ -209,14 +210,14 @@ def test_a_start_neither_frees_the_budget_nor_locks_it(tmp_path: Path, clock_s: 
 def test_an_event_over_the_budget_is_sent_and_stays_with_its_record(tmp_path: Path) -> None:
     device = Device(tmp_path, day_bytes=2 * MIB, rules=SpoolRules(hold_s=0))
     device.add(E, 100)
-    serial = {"source": "models/tiny", "serial": 7}
-    assert not device.spool.add_once(E, b"x", sequence=101, **serial)  # type: ignore[arg-type]
+    serial: dict[str, Any] = {"source": "models/tiny", "serial": 7}
+    assert not device.spool.add_once(E, b"x", sequence=101, **serial)
     assert device.spool.last_serial("models/tiny") == 7
     assert device.held[-1][:3] == ("a", "event", 101)
-    assert not device.spool.add_once(E, b"x", sequence=102, **serial)  # type: ignore[arg-type]
+    assert not device.spool.add_once(E, b"x", sequence=102, **serial)
     assert device.spool.next_sequence(E) == 102, "it is told once"
     device.a_day_passes()
-    assert device.spool.add_once(E, b"x", sequence=102, **serial)  # type: ignore[arg-type]
+    assert device.spool.add_once(E, b"x", sequence=102, **serial)
     device.power_cut()
     assert device.held[-1][:3] == ("a", "event", 101)
     device.spool.close()

@@ -13,7 +13,7 @@ from edgemm.messages import Stream
 from edgemm_runtime.agent.spool.settings import SpoolSettings
 from edgemm_runtime.agent.spool.spool import Spool
 from edgemm_runtime.agent.state.documents import BootFile, IdentityFile, ModelFile
-from edgemm_runtime.agent.state.files import STATE_FILES, WhenNewer, state_file
+from edgemm_runtime.agent.state.files import STATE_FILES, StateFile, WhenNewer, state_file
 from edgemm_runtime.agent.state.state_folder import StateFolder
 from tests.golden.databases.shapes import fingerprint_of
 from tests.golden.device import shapes
@@ -41,7 +41,7 @@ def test_each_number_that_ever_was_has_a_golden_file(name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "file"), STATE_FILES.items())
-def test_the_major_of_a_shape_is_what_is_written(name: str, file) -> None:
+def test_the_major_of_a_shape_is_what_is_written(name: str, file: StateFile) -> None:
     (field,) = (f for f in msgspec.structs.fields(file.kind) if f.name == "v")
     assert str(field.default) == file.shape.split(".", maxsplit=1)[0]
 
@@ -68,7 +68,9 @@ def _write_newer(path: Path, name: str) -> tuple[str, bytes]:
 
 
 @pytest.mark.parametrize("kind", ASIDE)
-def test_a_file_of_a_newer_agent_is_put_aside_and_told(tmp_path: Path, kind: str, caplog) -> None:
+def test_a_file_of_a_newer_agent_is_put_aside_and_told(
+    tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
     folder = StateFolder(tmp_path)
     name, data = _write_newer(tmp_path, kind)
     assert folder.read(name, state_file(name).kind) is None
@@ -117,7 +119,9 @@ def test_what_was_put_aside_twice_is_there_as_it_was_last(tmp_path: Path) -> Non
         (b'{"count":3,"v":true}', None),
     ],
 )
-def test_a_file_without_a_version_is_of_the_first_and_a_later_minor_is_read(tmp_path: Path, data, read) -> None:
+def test_a_file_without_a_version_is_of_the_first_and_a_later_minor_is_read(
+    tmp_path: Path, data: bytes, read: BootFile | None
+) -> None:
     folder = StateFolder(tmp_path)
     (tmp_path / "boot.json").write_bytes(data)
     assert folder.read("boot.json", BootFile) == read
@@ -133,7 +137,9 @@ def test_a_model_of_a_newer_agent_keeps_the_others_from_nothing(tmp_path: Path) 
     folder.close()
 
 
-def test_a_spool_of_a_newer_agent_is_put_aside_and_its_messages_counted(tmp_path: Path, caplog) -> None:
+def test_a_spool_of_a_newer_agent_is_put_aside_and_its_messages_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     path = tmp_path / "spool.sqlite"
     spool = Spool(path, SPOOL)
     for sequence in (1, 2):

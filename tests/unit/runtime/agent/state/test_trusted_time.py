@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from edgemm import times
+from edgemm.times import BUILD_TIME_S
 from edgemm_runtime.agent.state.state_folder import StateFolder
 from edgemm_runtime.agent.state.time_keeper import Clock, TimeKeeper
-from edgemm_runtime.agent.state.trusted_time import BUILD_TIME_S, TrustedTime, expired, too_early, trusted_time
+from edgemm_runtime.agent.state.trusted_time import TrustedTime, expired, too_early, trusted_time
 
 YEAR_1970, YEAR_2040 = times.from_text("1970-01-01T00:00:10Z"), times.from_text("2040-06-01T00:00:00Z")
 TODAY = BUILD_TIME_S + 100 * 86400

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -43,7 +44,8 @@ def world(tmp_path: Path) -> Iterator[DeviceWorld]:
 
 
 def _quick(**rules: object) -> ModelConfig:
-    return ModelConfig(probation=Probation(**{"min_duration_s": 1.0, "selftest_interval_s": 0.001} | rules))  # type: ignore[arg-type]
+    given: dict[str, Any] = {"min_duration_s": 1.0, "selftest_interval_s": 0.001}
+    return ModelConfig(probation=Probation(**given | rules))
 
 
 def _reach(world: DeviceWorld, wanted: DesiredModel) -> tuple[str, str | None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,7 +45,7 @@ def png(colour: tuple[int, int, int]) -> bytes:
 
 def test_an_image_is_seen_as_it_is(camera: DeviceClient) -> None:
     data = png((51, 255, 102))
-    bodies = [
+    bodies: list[dict[str, Any]] = [
         {"data": data, "content_type": "image/png"},
         {"json": {"b64": base64.b64encode(data).decode()}},
         {"json": {"inputs": {"b64": base64.b64encode(data).decode()}}},

@@ -153,7 +153,8 @@ def test_the_servers_own_limit_holds_for_a_longer_timeout(registry: ModelRegistr
 
 
 def test_deadlines_come_in_order_and_their_thread_ends_with_the_last() -> None:
-    deadlines, called, all_added, done = Deadlines(), [], threading.Event(), threading.Event()
+    called: list[object] = []
+    deadlines, all_added, done = Deadlines(), threading.Event(), threading.Event()
     deadlines.add(0.0, lambda: called.append(all_added.wait(60)))
     deadlines.add(3.0, done.set)
     deadlines.add(2.0, lambda: called.append("second"))
