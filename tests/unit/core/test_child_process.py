@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -167,11 +168,17 @@ def test_it_stays_in_the_session_and_gives_way_when_it_is_told_to() -> None:
 
 def test_a_system_that_has_nothing_left_for_it_is_named() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")), hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/proc/self/fd"))) + 1, hard))
+    taken: list[int] = []
     try:
+        with suppress(OSError):  # numbers below the limit that were free
+            while True:
+                taken.append(os.open(os.devnull, os.O_RDONLY))
         with pytest.raises(ChildStartError, match="cannot start a child process: Too many open files"):
             ChildProcess(MODULE, ["answers"])
     finally:
+        for number in taken:
+            os.close(number)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
