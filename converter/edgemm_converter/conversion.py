@@ -26,7 +26,7 @@ from edgemm_converter.children.protocol import Exported, TrialFacts
 from edgemm_converter.drafting import draft as drafting
 from edgemm_converter.drafting.draft import Draft
 from edgemm_converter.export import parent as exporting
-from edgemm_converter.job import job, requirements
+from edgemm_converter.job import installed_packages, job
 from edgemm_converter.job.job import ConversionJob
 from edgemm_converter.job.options import ConversionOptions
 from edgemm_converter.parting import parent as parting
@@ -86,7 +86,7 @@ def convert(
         TypeError: there is no option of that name.
     """
     given = job.check(Path(source), options)
-    requirements.require()
+    installed_packages.require()
     announce = progress or _silent
     kept = Cache.of_environment() if cache else None
     key = fingerprint.of(given) if kept is not None else None

@@ -5,7 +5,7 @@ import pytest
 import edgemm_converter
 from edgemm.errors import InputError, MissingExtraError
 from edgemm_converter import ConversionOptions, cli
-from edgemm_converter.job import requirements
+from edgemm_converter.job import installed_packages
 
 
 def test_what_is_public() -> None:
@@ -32,4 +32,4 @@ def test_an_unknown_metric_is_refused_with_the_known_ones(tmp_path: Path) -> Non
 
 def test_a_missing_library_says_what_to_install() -> None:
     with pytest.raises(MissingExtraError, match=r"pip install 'edgemm\[converter\]'"):
-        requirements.require(["no_such_package"])
+        installed_packages.require(["no_such_package"])
