@@ -110,14 +110,20 @@ class _Forked:
         ready, set_up = os.pipe()
         self.pid = os.fork()
         if self.pid == 0:
-            if start_new_session:
-                os.setsid()
-            if process_group is not None:
-                os.setpgid(0, process_group)
-            _keep_alone([theirs for theirs, _ in ends], pass_fds)
-            if _is_keras_2(command):
-                os.execve(command[0], list(command), dict(env))
-            _be(command[3], command[4:], env)
+            try:
+                if start_new_session:
+                    os.setsid()
+                if process_group is not None:
+                    os.setpgid(0, process_group)
+                _keep_alone([theirs for theirs, _ in ends], pass_fds)
+                if _is_keras_2(command):
+                    for descriptor in pass_fds:
+                        os.set_inheritable(descriptor, True)  # noqa: FBT003 - the standard library's signature
+                    os.execve(command[0], list(command), dict(env))
+                _be(command[3], command[4:], env)
+            finally:  # whatever went wrong, it must not go on as its parent
+                traceback.print_exc()
+                os._exit(1)
         for number, (theirs, _) in enumerate(ends):
             if theirs != number and (stdin, stdout, stderr)[number] in {subprocess.DEVNULL, subprocess.PIPE}:
                 os.close(theirs)
@@ -238,7 +244,7 @@ def _be(module: str, arguments: Sequence[str], env: Mapping[str, str]) -> NoRetu
 
 def _is_keras_2(command: Sequence[str]) -> bool:
     """Tell whether a child of the converter gets a source of Keras 2."""
-    from edgemm_converter.children.protocol import REQUEST, SourceFormat
+    from edgemm_converter.children.protocol import REQUEST
     from edgemm_converter.job import keras_version
 
     (path,) = (path for word in command if (path := Path(word) / REQUEST).is_file())
@@ -246,7 +252,7 @@ def _is_keras_2(command: Sequence[str]) -> bool:
     export = request["source"] if isinstance(request.get("source"), dict) else request
     if "format" not in export:
         return False
-    return keras_version.is_keras_2(Path(export["source"]), SourceFormat(export["format"]))
+    return keras_version.is_keras_2(Path(export["source"]), str(export["format"]))
 
 
 if __name__ == "__main__":

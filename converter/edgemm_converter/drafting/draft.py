@@ -48,9 +48,7 @@ def draft(given: ConversionJob, exported: Exported, ran: EngineRun, folder: Path
     manifest = _manifest(given, exported, ran, blobs, parity=parity)
     if given.max_drop is not None and manifest.evaluation is not None:
         findings.check_drops(manifest.evaluation, max_drop=given.max_drop)
-    manifest = msgspec.structs.replace(
-        manifest, bundle_documents=bundle_documents.add(manifest, blobs), blobs=blobs.listed
-    )
+    manifest = msgspec.structs.replace(manifest, documents=bundle_documents.add(manifest, blobs), blobs=blobs.listed)
     path = folder / "draft.edgemm"
     return Draft(path, manifest, write_bundle(path, manifest, blobs.content))
 

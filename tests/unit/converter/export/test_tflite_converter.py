@@ -16,7 +16,8 @@ import hashlib, sys
 from pathlib import Path
 import keras, tensorflow as tf
 from edgemm.bundle.engine_facts import Engine
-from edgemm_converter import keras3, tflite_converter
+from edgemm_converter.export import tflite_converter
+from edgemm_converter.sources import keras3
 model = keras3.serve(keras.models.load_model(sys.argv[1]), path=Path(sys.argv[1]), shapes={})
 module = tf.Module()
 module.serve = model.frozen(engine=Engine.TFLITE, batch=1).serve
