@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -14,9 +15,11 @@ def runs(pid: int) -> bool:
 
 
 def children(pid: int) -> dict[int, str]:
-    """Return the command lines of a process's children by their ids."""
+    """Return the command lines of a process's children by their ids; "" of one that nobody waited for."""
     found = {}
     for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in (task / "children").read_text().split():
-            found[int(child)] = Path(f"/proc/{child}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+        with suppress(FileNotFoundError, ProcessLookupError):  # a thread that has ended by now
+            for child in (task / "children").read_text().split():
+                with suppress(FileNotFoundError, ProcessLookupError):  # a child that has
+                    found[int(child)] = Path(f"/proc/{child}/cmdline").read_bytes().replace(b"\0", b" ").decode()
     return found

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import urllib3
 
+from simulators.process_table import children
 from simulators.waiting import eventually
 from tests.e2e.fleets import Device, Fleet, X
 
@@ -123,7 +124,4 @@ def test_a_stopped_device_leaves_no_shadow_and_a_started_one_has_it_at_hand(serv
 
 
 def _shadow_processes(parent: int) -> list[int]:
-    children = {
-        int(pid) for task in Path(f"/proc/{parent}/task").iterdir() for pid in (task / "children").read_text().split()
-    }
-    return [pid for pid in children if b"edgemm_runtime.shadow.child" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return [pid for pid, command in children(parent).items() if "edgemm_runtime.shadow.child" in command]

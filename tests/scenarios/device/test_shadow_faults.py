@@ -17,6 +17,7 @@ from edgemm_runtime.shadow.shadow import ShadowState
 from edgemm_runtime.shadow.tally import ShadowCounts
 from simulators.greedy_models import make_greedy_bundle
 from simulators.late_failures import Failure, make_late_bundle
+from simulators.process_table import children
 from simulators.serving import activate
 from simulators.shadowed import FAST, ShadowedModel
 from simulators.waiting import eventually
@@ -27,24 +28,14 @@ GOLDEN_SAMPLES = 16
 
 @pytest.fixture(autouse=True)
 def nothing_is_left() -> Iterator[None]:
-    files, children = _files(), _children().keys()
+    files, before = _files(), children(os.getpid()).keys()
     yield
-    assert {pid: state for pid, state in _children().items() if pid not in children} == {}
+    assert {pid: command for pid, command in children(os.getpid()).items() if pid not in before} == {}
     assert _files() <= files
 
 
 def _files() -> int:
     return len(os.listdir("/proc/self/fd"))
-
-
-def _children() -> dict[str, str]:
-    """Return the states of this process's children, by their identifiers: of those not waited for too."""
-    found = {}
-    for task in Path("/proc/self/task").iterdir():
-        for pid in (task / "children").read_text().split():
-            stat = Path(f"/proc/{pid}/stat").read_text()
-            found[pid] = stat.rpartition(")")[2].split()[0]
-    return found
 
 
 def _counts(model: ShadowedModel) -> ShadowCounts:
