@@ -1,4 +1,4 @@
-"""A fleet manager for one agent's tests: enrolment, model repository, blobs, broker, director.
+"""A fleet manager for one agent's tests: enrolment, version repository, blobs, broker, director.
 
     with SimulatedFleet() as fleet:
         fleet.publish(bundle_path)

@@ -1,4 +1,4 @@
-"""A model repository in memory: real TUF metadata, signed with keys made on the spot, by path as it is served."""
+"""A version repository in memory: real TUF metadata, signed with keys made on the spot, by path as it is served."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ import click
 import msgspec
 from rich.console import Console
 
+from edgemm.finite_range import FiniteRange, seconds
 from edgemm_converter.children.child import ChildLimits
 from edgemm_converter.conversion import ConversionResult
 from edgemm_converter.conversion import convert as convert_model
@@ -23,6 +24,7 @@ from edgemm_converter.judging.metrics import Metric
 PATH = click.Path(path_type=Path)
 _DEFAULTS = ChildLimits()
 _GIB = 2**30
+_MOST_GIB = 2**20
 
 
 class InputShape(click.ParamType[tuple[str, tuple[int, ...]]]):
@@ -74,19 +76,26 @@ def _stop(signum: int, _frame: object) -> NoReturn:
     callback=lambda _context, _parameter, shapes: dict(shapes),
     help="Fix the shape of an input that the source leaves open. Repeatable.",
 )  # fmt: skip
-@click.option("--eval", "evaluation", type=PATH, help="Likewise, with `labels`, or images in folders of classes.")
+@click.option(
+    "--eval",
+    "evaluation",
+    type=PATH,
+    help="Labelled inputs: as --calibration with `labels`, or images in folders of classes.",
+)
 @click.option("--eval-output", "evaluated_output", metavar="NAME", help="Which output the metric is of.")
 @click.option(
     "--metric", type=click.Choice([str(m) for m in Metric]), default=str(Metric.ACCURACY), show_default=True,
     help="Measured on --eval.",
 )  # fmt: skip
-@click.option("--max-drop", type=float, metavar="X", help="No bundle where a variant is worse than the source by more.")
+@click.option(
+    "--max-drop", type=FiniteRange(), metavar="X", help="No bundle where a variant is worse than the source by more."
+)
 @click.option("--preprocess", type=PATH, help="TOML: how inputs are made of images or class indices.")
 @click.option("--report", type=PATH, help="Write a page of HTML about the conversion.")
 @click.option("--licence", help="The model's licence.")
-@click.option("--timeout", type=click.FloatRange(min=1), default=_DEFAULTS.timeout_s, show_default=True,
+@click.option("--timeout", type=seconds(), default=_DEFAULTS.timeout_s, show_default=True,
               metavar="SECONDS", help="Wall time that each child process may take.")  # fmt: skip
-@click.option("--max-memory", type=click.FloatRange(min=0.5), default=_DEFAULTS.max_memory_bytes / _GIB,
+@click.option("--max-memory", type=FiniteRange(min=0.5, max=_MOST_GIB), default=_DEFAULTS.max_memory_bytes / _GIB,
               show_default=True, metavar="GIB", help="Memory that each child process may take.")  # fmt: skip
 @click.option("--no-cache", "cache", is_flag=True, flag_value=False, default=True,
               help="Convert anew, and keep nothing for a repeat.")  # fmt: skip

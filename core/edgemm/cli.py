@@ -10,7 +10,7 @@ import importlib
 import os
 import sys
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
@@ -51,16 +51,32 @@ class LazyGroup(click.Group):
         try:
             command = getattr(importlib.import_module(module), attribute)
         except ModuleNotFoundError as err:
-            if entry.extra is None or (err.name or "edgemm").startswith("edgemm"):
-                raise
-            raise MissingExtraError(entry.extra, missing=f"the Python package {err.name}") from err
+            raise _explained(err, entry) from err
         assert isinstance(command, click.Command)
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command.
+
+        Raises:
+            MissingExtraError: a library that it imports only now is not installed.
+        """
+        try:
+            return super().invoke(ctx)
+        except ModuleNotFoundError as err:
+            raise _explained(err, self.table.get(ctx.invoked_subcommand or "")) from err
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Write the list of commands without importing any."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, entry.short_help) for name, entry in self.table.items()])
+
+
+def _explained(err: ModuleNotFoundError, entry: LazyCommand | None) -> Exception:
+    """Return what to install; the error itself where no extra has the module."""
+    if entry is None or entry.extra is None or (err.name or "edgemm").startswith("edgemm"):
+        return err
+    return MissingExtraError(entry.extra, missing=f"the Python package {err.name}")
 
 
 COMMANDS = {
@@ -95,7 +111,7 @@ COMMANDS = {
         "runtime",
     ),
     "fleet": LazyCommand("edgemm_fleet.cli:fleet", "Serve and operate a fleet of devices.", "fleet"),
-    "demo": LazyCommand("edgemm_demo.cli:demo", "See the whole story on this machine, in about two minutes.", "demo"),
+    "demo": LazyCommand("edgemm_demo.cli:demo", "See the whole story on this machine, in a minute or two.", "demo"),
     "doctor": LazyCommand(
         "edgemm_runtime.commands.doctor:doctor",
         "Tell what is installed, what is missing, and which engines really run here.",

@@ -8,14 +8,16 @@ from types import MappingProxyType
 import click
 
 _SECONDS = MappingProxyType({"": 1, "s": 1, "min": 60, "m": 60, "h": 3600, "d": 86_400})
+LONGEST_S = 316_224_000.0
+"""Ten years."""
 
 
 class Duration(click.ParamType[float]):
-    """A duration between two limits, in seconds; without limits any."""
+    """A duration between two limits, in seconds."""
 
     name = "duration"
 
-    def __init__(self, *, min_s: float = 0.0, max_s: float = float("inf")) -> None:
+    def __init__(self, *, min_s: float = 0.0, max_s: float = LONGEST_S) -> None:
         self.min_s, self.max_s = min_s, max_s
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:

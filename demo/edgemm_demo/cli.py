@@ -22,11 +22,12 @@ from edgemm_demo.story import Story
 @click.command()
 @click.option("--keep", is_flag=True, help="Leave the fleet running until Ctrl-C, and print the address of its page.")
 def demo(*, keep: bool) -> None:
-    """See the whole story on this machine, in about two minutes.
+    """See the whole story on this machine, in a minute or two.
 
     Trains a small Keras model on real handwritten digits, converts and publishes it, starts a fleet manager and three
-    devices as processes of their own, rolls out a good version, a better one, and a broken one that turns itself back.
-    Every step is asserted. Nothing outside a temporary folder is touched, and nothing listens beyond this machine.
+    devices as processes of their own, rolls out a good version, a better one, and a broken one that the first device
+    refuses. Every step is asserted. Nothing outside a temporary folder is touched, and nothing listens beyond this
+    machine.
     """
     signal.signal(signal.SIGTERM, _interrupt)
     console = Console()

@@ -1,4 +1,4 @@
-"""The steps of the demo: train, convert, publish, enrol, roll out, improve, and turn a bad version back.
+"""The steps of the demo: train, convert, publish, enrol, roll out, improve, and have a broken version refused.
 
 Every fact in the table at the end was asserted from what the devices and the fleet manager report.
 """

@@ -44,7 +44,8 @@ class Link:
 
 def pages() -> list[Path]:
     """Return every Markdown page of the repository that is for people."""
-    return [*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md")), *sorted((ROOT / "tests").rglob("*.md"))]
+    folders = ["docs", "benchmarks", "simulators", "tests"]
+    return [*sorted(ROOT.glob("*.md")), *(page for folder in folders for page in sorted((ROOT / folder).rglob("*.md")))]
 
 
 def blocks(page: Path, language: str | None = None) -> list[Block]:

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from edgemm.cli import COMMANDS, edgemm
 from edgemm.errors import MissingExtraError
+from edgemm.finite_range import FiniteRange
 from tests.docs.commands import check, commands
 from tests.docs.pages import DOCS, ROOT, Block, blocks
 
@@ -41,6 +42,18 @@ def test_every_option_says_what_it_does(name: str) -> None:
         if isinstance(option, click.Option) and not option.hidden and not (option.help or "").strip()
     ]
     assert silent == []
+
+
+@EACH
+def test_no_option_takes_what_is_no_number(name: str) -> None:
+    """`nan` passes every comparison of a range, and `inf` overflows a clock."""
+    loose = [
+        f"{' '.join(path)} {option.opts[0]}"
+        for path, command in _walk(name)
+        for option in command.params
+        if isinstance(option.type, click.types.FloatParamType) and not isinstance(option.type, FiniteRange)
+    ]
+    assert loose == []
 
 
 @EACH

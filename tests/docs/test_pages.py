@@ -60,6 +60,18 @@ def test_the_map_names_modules_that_exist() -> None:
         assert folder.endswith(f"/{package.strip('`')}")
 
 
+def test_the_map_of_changes_names_what_exists() -> None:
+    for change, files in tables(DOCS / "architecture.md")["Where common changes go"]:
+        names = re.findall(r"`(\w+/[\w/.]+)`", files)
+        assert len(names) > 1, change
+        assert all((ROOT / name).exists() for name in names), files
+
+
+@EVERY
+def test_no_figure_is_left_out(page: Path) -> None:
+    assert "@@" not in page.read_text()
+
+
 def test_the_map_names_every_part_that_is_packed() -> None:
     packed = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
     page = (DOCS / "architecture.md").read_text()

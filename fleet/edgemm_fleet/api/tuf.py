@@ -34,7 +34,7 @@ def _send(folder: Path, name: str, allowed: re.Pattern[str]) -> Response:
             raise FileNotFoundError(name)
         response = send_file(folder / name, mimetype=_MEDIA_TYPE, conditional=False, etag=False)
     except OSError as err:
-        raise NotFoundError(f"no file {name[:120]!r} in the model repository") from err
+        raise NotFoundError(f"no file {name[:120]!r} in the version repository") from err
     response.headers["Cache-Control"] = "no-cache"
     return response
 

@@ -1,7 +1,7 @@
 """The broker logins of devices: one provider for each kind of broker, behind one Protocol.
 
 The store holds the hash of each device's broker password. A provider says what a device needs to log in, and tells the
-broker when devices came or went.
+broker when devices came or went. Mosquitto's is in `mosquitto.py`; `server/services.py` takes the one of the settings.
 """
 
 from __future__ import annotations

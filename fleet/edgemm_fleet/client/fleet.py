@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Self, TypeVar
 from urllib.parse import quote
 
+from edgemm.errors import InputError
 from edgemm.messages import Desired
 from edgemm.trust.enrolment import BLOB_PATH
 from edgemm_fleet.api.messages import (
@@ -249,5 +250,11 @@ class FleetClient:
 
 
 def _part(text: str) -> str:
-    """Write a name as one part of a path."""
+    """Write a name as one part of a path.
+
+    Raises:
+        InputError: there is none: the path would be that of something else.
+    """
+    if not text:
+        raise InputError("expected a name or an id, found none: give the one that `list` shows")
     return quote(text, safe="")

@@ -107,8 +107,8 @@ class _Explained:
             raise self._fetcher.failure from err
         if isinstance(err, RepositoryError):
             raise TrustError(
-                f"{self._connection.url}: its model repository does not follow from the root that was pinned at login: "
-                f"{err}; nothing was signed"
+                f"{self._connection.url}: its version repository does not follow from the root that was pinned at "
+                f"login: {err}; nothing was signed"
             ) from err
         if isinstance(err, DownloadError):
             raise EnvironmentFailure(f"{self._connection.url}: {err}; try again") from err

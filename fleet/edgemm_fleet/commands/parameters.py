@@ -31,6 +31,8 @@ class GroupSize(click.ParamType[Group]):
 
 
 DURATION = Duration()
+MOST_LISTED = 1_000_000
+"""What `--limit` takes at most."""
 GROUP_SIZE = GroupSize()
 
 

@@ -12,7 +12,7 @@ from edgemm_fleet.api.messages import PersonRequest, TokenRequest
 from edgemm_fleet.client import FleetClient, Profile
 from edgemm_fleet.client.profile import write_profile
 from edgemm_fleet.commands.output import age, as_json_option, moment, pairs, print_json, print_table, report
-from edgemm_fleet.commands.parameters import DURATION, connect, labels
+from edgemm_fleet.commands.parameters import DURATION, MOST_LISTED, connect, labels
 from edgemm_fleet.records.records import EnrolmentTokenRecord, PersonToken, Role
 from edgemm_fleet.trust.person_tokens import parse_access_token
 
@@ -139,7 +139,7 @@ def revoke_person(token_id: str, *, as_json: bool) -> None:
 
 
 @click.command()
-@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="How many.")
+@click.option("--limit", type=click.IntRange(1, MOST_LISTED), default=50, show_default=True, help="How many.")
 @as_json_option
 def audit(*, limit: int, as_json: bool) -> None:
     """Show who did what, newest first."""

@@ -15,7 +15,7 @@ from edgemm.terminal import plain_console
 from edgemm_fleet.api.messages import Preview, RolloutDetail, RolloutRequest
 from edgemm_fleet.client import FleetClient
 from edgemm_fleet.commands.output import age, as_json_option, print_json, print_table, size
-from edgemm_fleet.commands.parameters import DURATION, choices, connect
+from edgemm_fleet.commands.parameters import DURATION, MOST_LISTED, choices, connect
 from edgemm_fleet.commands.stages import stage_options
 from edgemm_fleet.records.progress import Rollout
 from edgemm_fleet.records.rollout_plan import Group, Selector
@@ -150,7 +150,7 @@ def cancel(rollout_id: str, *, as_json: bool) -> None:
 
 
 @rollout.command("list")
-@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="How many.")
+@click.option("--limit", type=click.IntRange(1, MOST_LISTED), default=50, show_default=True, help="How many.")
 @as_json_option
 def list_rollouts(*, limit: int, as_json: bool) -> None:
     """List the rollouts, newest first."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from edgemm.finite_range import FiniteRange
 from edgemm_fleet.api.messages import ClearShadowRequest, DeviceShadow, ShadowBeside, ShadowChange, ShadowRequest
 from edgemm_fleet.commands.output import age, as_json_option, print_json, print_table
 from edgemm_fleet.commands.parameters import choices, connect
@@ -24,7 +25,7 @@ def shadow() -> None:
 @click.argument("model")
 @click.argument("version")
 @click.option(
-    "--share", type=click.FloatRange(0, 1, min_open=True), default=0.05, show_default=True, help="Of the requests."
+    "--share", type=FiniteRange(0, 1, min_open=True), default=0.05, show_default=True, help="Of the requests."
 )
 @click.option("--variant", "variants", multiple=True, metavar="ID", help="In this order of preference; default: auto.")
 @where_option

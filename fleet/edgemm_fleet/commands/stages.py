@@ -9,11 +9,12 @@ from typing import Any
 import click
 from msgspec.structs import replace
 
+from edgemm.finite_range import FiniteRange
 from edgemm_fleet.api.messages import DEFAULT_GROUPS
 from edgemm_fleet.commands.parameters import DURATION, GROUP_SIZE
 from edgemm_fleet.records.rollout_plan import Group
 
-_SHARE = click.FloatRange(0, 1)
+_SHARE = FiniteRange(0, 1)
 _OPTIONS = (
     click.option(
         "--group",

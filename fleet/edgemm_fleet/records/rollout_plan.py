@@ -1,6 +1,7 @@
 """The plan of a rollout: the version, the devices, the groups, and the thresholds at which it stops.
 
-    Plan(model="digits", version="1.1.0", digest=…, groups=(Group(count=1), Group(percent=10), Group(percent=100)))
+    groups = (Group(count=1), Group(percent=10), Group(percent=100))
+    RolloutPlan(model="digits", version="1.1.0", digest=…, groups=groups)
 
 Plans are values; a plan that contradicts itself cannot be made. They are stored and travel over HTTP as JSON. A later
 manager names in `requires` what an earlier one must not ignore, such as a gate or a window: a rollout whose plan needs

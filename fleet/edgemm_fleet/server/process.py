@@ -1,6 +1,6 @@
 """The fleet server: the manager, the HTTP API and the page in one process, from one fleet folder.
 
-with FleetServer(folder, settings) as server:
+with FleetProcess(folder, settings) as server:
     print(server.url)
     …
 """

@@ -1,9 +1,9 @@
 """The running fleet manager: store, broker, ingest, director and rollouts, started and stopped as one.
 
-    manager = Manager(settings, store=store, director_key=key)
-    manager.start()
+    services = FleetServices(settings, store=store, director_key=key)
+    services.start()
     …
-    manager.stop()
+    services.stop()
 
 It has no main loop: broker, link, ingest, outbox and clock are threads. All state is in the store, so that the manager
 may be killed at any time.

@@ -1,4 +1,4 @@
-"""The founding of a fleet in one step: folder, keys, TLS certificate, model repository and database.
+"""The founding of a fleet in one step: folder, keys, TLS certificate, version repository and database.
 
 The folder is made beside its place and renamed into it, so that it is either whole or not there.
 """

@@ -1,4 +1,4 @@
-"""The TUF roles of a model repository: makes the next version of each role's metadata.
+"""The TUF roles of a version repository: makes the next version of each role's metadata.
 
 Pure: time is an argument, keys are signers, nothing is read or written. Names and lifetimes:
 

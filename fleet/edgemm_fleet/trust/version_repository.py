@@ -1,10 +1,10 @@
-"""The model repository on disk: a TUF repository that is consistent at every moment, also after a SIGKILL.
+"""The version repository on disk: a TUF repository that is consistent at every moment, also after a SIGKILL.
 
 `timestamp.json` alone says what is current: it names the snapshot, which names the version of every targets role. A
 change writes new files under new names first and replaces `timestamp.json` last. A process that is killed in between
 leaves the older state and a few files that nobody refers to; the next change writes over them.
 
-    repository = ModelRepository(folder)
+    repository = VersionRepository(folder)
     repository.publish(publication, now=datetime.now(UTC))
 
 One process at a time may change a repository (`FolderLock`); threads in it are serialised here.
@@ -233,7 +233,7 @@ class VersionRepository:
         try:
             metadata: Metadata[T] = Metadata.from_bytes(path.read_bytes())
         except (OSError, DeserializationError) as err:
-            raise InputError(f"{path}: expected TUF metadata of the fleet's model repository: {err}") from err
+            raise InputError(f"{path}: expected TUF metadata of the fleet's version repository: {err}") from err
         if not isinstance(metadata.signed, kind):
             raise InputError(f"{path}: expected {kind.__name__} metadata, found {metadata.signed.type}")
         return metadata

@@ -28,10 +28,10 @@ _FETCH_PAUSE_S = 10.0
 
 
 class DirectorSource(Protocol):
-    """Where the director's document comes from; `repository.ModelRepository` in a device."""
+    """Where the director's document comes from; `TrustedVersions` in a device."""
 
     def director(self) -> bytes:
-        """Return the document; raises as `ModelRepository.director`."""
+        """Return the document; raises as `TrustedVersions.director`."""
 
 
 class Wishes:

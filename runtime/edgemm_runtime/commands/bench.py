@@ -17,6 +17,7 @@ from edgemm.bundle import open_bundle
 from edgemm.bundle.engine_facts import with_suffix
 from edgemm.bundle.manifest import Manifest
 from edgemm.errors import EngineUnavailableError, InputError
+from edgemm.finite_range import seconds
 from edgemm.terminal import plain_console, plain_table
 from edgemm_runtime.bench.conditions import Conditions, read_conditions, told
 from edgemm_runtime.bench.measuring import PLAIN, Measurement, measure_in_child
@@ -63,7 +64,15 @@ class _Plan(Struct, frozen=True):
     type=click.IntRange(1, 64),
     help=f"CPU threads of one inference; repeatable. By default 1, 2, 4 up to the CPUs, at most {_MOST_THREADS}.",
 )
-@click.option("--timeout", "timeout_s", default=600.0, show_default=True, help="Seconds for each measurement.")
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=seconds(),
+    default=600.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="For each measurement.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 def bench(model: Path, *, runs: int, threads: tuple[int, ...], timeout_s: float, as_json: bool) -> None:
     """Measure each variant: latency, throughput, memory, load time; each in its own process.

@@ -47,6 +47,12 @@ MAY_BE_ZERO = frozenset(
 )
 """Limits of which 0 means "none" or "at once"; 0 of any other would stop the device."""
 
+_MOST = 10**15
+_MOST_S = 365 * 86_400
+"""A year. What is much longer overflows the clocks of the system."""
+_MOST_KEEPALIVE_S = 65_535
+"""MQTT has 16 bits for it."""
+
 
 @dataclass(frozen=True)
 class DeviceConfiguration:
@@ -119,7 +125,15 @@ def _number(value: object, key: str, *, wanted: type, name: str) -> int | float:
         raise InputError(f"{name}: expected a number {least}, found {value!r}")
     if key.endswith("_share") and value > 1:
         raise InputError(f"{name}: expected a share, at most 1, found {value!r}")
+    if value > (most := _most(key)):
+        raise InputError(f"{name}: expected a number at most {most:,}, found {value!r}")
     return int(value) if wanted is int else float(value)
+
+
+def _most(key: str) -> int:
+    if key == "keepalive_s":
+        return _MOST_KEEPALIVE_S
+    return _MOST_S if key.endswith("_s") and not key.endswith("_per_s") else _MOST
 
 
 def _unknown(what: str, key: str, known: list[str]) -> str:

@@ -13,10 +13,12 @@ from typing import Any
 import click
 import msgspec
 import numpy as np
+from click.core import ParameterSource
 
 from edgemm.bundle import Bundle, open_bundle
 from edgemm.durations import Duration
 from edgemm.errors import InputError
+from edgemm.finite_range import FiniteRange
 from edgemm.sigterm import ended_by_sigterm
 from edgemm_runtime.commands.access_options import access_options, read_access
 from edgemm_runtime.commands.configuration import DeviceConfiguration, read_configuration
@@ -55,7 +57,7 @@ _MAX_CURL_VALUES = 128
 )
 @click.option(
     "--shadow-share",
-    type=click.FloatRange(0, 1, min_open=True),
+    type=FiniteRange(0, 1, min_open=True),
     help=f"Share of the requests that a shadow sees; {DEFAULT_SHARE:g} by default.",
 )
 @click.option("--shadow-variant", help="The shadow's variant, or several in order; auto by default.")
@@ -120,7 +122,9 @@ def run(
             raise click.UsageError("with --fleet, the fleet says what is loaded: leave --manage out")
         _be_a_device(fleet, port=port, listen=listen, access=access, limits=limits, **device)
         return
-    if alone := [name for name, value in device.items() if value and name != "token"]:
+    # A token in the environment is there for other commands too; one that was typed is meant.
+    typed = click.get_current_context().get_parameter_source("token") is ParameterSource.COMMANDLINE
+    if alone := [name for name, value in device.items() if value and (typed or name != "token")]:
         raise click.UsageError(f"--{alone[0].removesuffix('s').replace('_', '-')} needs --fleet")
     if not bundles:
         raise click.UsageError("expected a BUNDLE to serve, or --fleet URL")

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import click
 import msgspec
 from msgspec import Struct
 
 from edgemm.errors import InputError
+from edgemm_runtime.commands.access_options import read_access
+from edgemm_runtime.commands.configuration import read_configuration
+from edgemm_runtime.commands.managing import read_address
 from edgemm_runtime.service import installation
 from edgemm_runtime.service.installation import Places, Systemd
 from edgemm_runtime.service.unit import NAME, STATE, Scope, unit_text
 
 Command = TypeVar("Command", bound=Callable[..., object])
+_MANAGE = "--manage"
 _RUN_ARGUMENTS = {"ignore_unknown_options": True}
 
 
@@ -127,7 +131,9 @@ def _unit(scope: Scope, arguments: tuple[str, ...], where: Places) -> str:
     from edgemm_runtime.commands.run import run
 
     given = run.make_context("edgemm run", list(arguments)).params
-    words, program, bundles = list(arguments), _program(), [path.resolve() for path in given["bundles"]]
+    _check_files(given)
+    program, bundles = _program(), [path.resolve() for path in given["bundles"]]
+    words, files = _from_anywhere(arguments, run)
     if bool(bundles) == (given["fleet"] is not None):
         raise click.UsageError("expected --fleet URL, or the BUNDLE files to serve")
     if missing := next((path for path in bundles if not path.is_file()), None):
@@ -136,13 +142,51 @@ def _unit(scope: Scope, arguments: tuple[str, ...], where: Places) -> str:
         words[words.index(str(path))] = str(bundle)
     if given["fleet"] is not None and given["state_dir"] is None:
         words += ["--state-dir", STATE]
-    hidden = installation.out_of_reach([program, *bundles]) if scope is Scope.SYSTEM else None
+    hidden = installation.out_of_reach([program, *bundles, *files]) if scope is Scope.SYSTEM else None
     if hidden is not None:
         raise InputError(
             f"{hidden} lies in a home folder, which the system's service cannot see: "
-            "install edgemm and put bundles under /opt/edgemm, or use --user"
+            "install edgemm and put all files under /opt/edgemm, or use --user"
         )
     return unit_text(scope, [str(program), "run", *words], secrets=str(where.secrets))
+
+
+def _check_files(given: Mapping[str, Any]) -> None:
+    """Read the files that `edgemm run` is to read, so that a mistake is told now and not in a log.
+
+    Raises:
+        InputError: one is missing, or not what it should be.
+    """
+    if given["config"] is not None:
+        read_configuration(given["config"])
+    read_access(**{name: given[name] for name in ("tls_cert", "tls_key", "api_key_file", "unix_socket")})
+    if missing := next((path for path in given["shadows"] if not path.is_file()), None):
+        raise InputError(f"no bundle {missing}: give the path of a file")
+
+
+def _from_anywhere(arguments: Sequence[str], command: click.Command) -> tuple[list[str], list[Path]]:
+    """Return the arguments with the paths of options absolute, and these paths: a service starts in another folder."""
+    options = [option for option in command.params if isinstance(option, click.Option)]
+    of_paths = {name for one in options if isinstance(one.type, click.Path) for name in one.opts}
+    words: list[str] = []
+    paths: list[Path] = []
+
+    def absolute(option: str, value: str) -> str:
+        where = read_address(value) if option == _MANAGE else Path(value)
+        if not isinstance(where, Path) or value.startswith(STATE):
+            return value
+        paths.append(where.resolve())
+        return str(paths[-1])
+
+    for word in arguments:
+        option, equals, value = word.partition("=")
+        if words and words[-1] in {*of_paths, _MANAGE}:
+            words.append(absolute(words[-1], word))
+        elif equals and option in {*of_paths, _MANAGE}:
+            words.append(f"{option}={absolute(option, value)}")
+        else:
+            words.append(word)
+    return words, paths
 
 
 def _program() -> Path:

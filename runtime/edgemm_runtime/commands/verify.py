@@ -11,6 +11,7 @@ from msgspec import Struct
 from edgemm.bundle import open_bundle
 from edgemm.bundle.manifest import Manifest, Variant
 from edgemm.errors import EngineError, EngineUnavailableError, SelfTestError
+from edgemm.finite_range import seconds
 from edgemm_runtime.engines import available, selftest
 from edgemm_runtime.engines.bundle_source import BundleFile
 from edgemm_runtime.installed import unavailable_reason
@@ -36,7 +37,15 @@ class Verification(Struct, frozen=True):
 
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("--timeout", "timeout_s", default=300.0, show_default=True, help="Seconds for each variant.")
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=seconds(),
+    default=300.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="For each variant.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 def verify(bundle: Path, *, timeout_s: float, as_json: bool) -> None:
     """Check a bundle: its bytes and digests, and each variant's golden samples in the engines that are here."""

@@ -90,6 +90,7 @@ class _Fields:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take one header."""
-        key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+        # White space around a value is none of it (RFC 9110, section 5.5); llhttp leaves what follows it.
+        key, text = name.decode("latin-1").lower(), value.decode("latin-1").strip(" \t")
         before = self.headers.get(key)
         self.headers[key] = text if before is None else f"{before}, {text}"

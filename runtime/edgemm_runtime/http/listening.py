@@ -7,14 +7,25 @@ import os
 import socket
 import stat
 from pathlib import Path
+from typing import NamedTuple
 
 from edgemm.errors import EnvironmentFailure
 
 _BACKLOG = 1024
 
 
-def listen_tcp(host: str, port: int) -> socket.socket:
-    """Listen at an address; port 0 takes a free one.
+class TcpOptions(NamedTuple):
+    """The options of the command line that say where to listen."""
+
+    host: str
+    port: str
+
+
+PUBLIC = TcpOptions("--listen", "--port")
+
+
+def listen_tcp(host: str, port: int, *, options: TcpOptions = PUBLIC) -> socket.socket:
+    """Listen at an address; port 0 takes a free one, and `options` are what errors name.
 
     Raises:
         EnvironmentFailure: it is taken, needs root, or is no address of this machine.
@@ -23,18 +34,18 @@ def listen_tcp(host: str, port: int) -> socket.socket:
     try:
         listener = socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except (OSError, UnicodeError) as err:
-        raise EnvironmentFailure(_reason(err, host, port)) from err
+        raise EnvironmentFailure(_reason(err, host, port, options)) from err
     listener.settimeout(0)
     return listener
 
 
-def listen_unix(path: Path) -> socket.socket:
+def listen_unix(path: Path, *, option: str = "--unix-socket") -> socket.socket:
     """Listen at a path, which this user and group may write to; the socket of a process that is gone is replaced.
 
     Raises:
         EnvironmentFailure: another process listens there, something else lies there, or it cannot be made.
     """
-    _clear(path)
+    _clear(path, option)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         before = os.umask(0o117)
@@ -45,35 +56,34 @@ def listen_unix(path: Path) -> socket.socket:
         listener.listen(_BACKLOG)
     except OSError as err:
         listener.close()
-        raise EnvironmentFailure(
-            f"cannot listen at {path}: {err.strerror or err}: choose another --unix-socket"
-        ) from err
+        raise EnvironmentFailure(f"cannot listen at {path}: {err.strerror or err}: choose another {option}") from err
     listener.settimeout(0)
     return listener
 
 
-def _clear(path: Path) -> None:
+def _clear(path: Path, option: str) -> None:
     try:
         if not stat.S_ISSOCK(path.lstat().st_mode):
-            raise EnvironmentFailure(f"{path} is not a socket: choose another --unix-socket, or remove it")
+            raise EnvironmentFailure(f"{path} is not a socket: choose another {option}, or remove it")
     except FileNotFoundError:
         return
     except OSError as err:
-        raise EnvironmentFailure(f"cannot listen at {path}: {err.strerror}: choose another --unix-socket") from err
+        raise EnvironmentFailure(f"cannot listen at {path}: {err.strerror}: choose another {option}") from err
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         try:
             probe.connect(str(path))
         except OSError:
             path.unlink(missing_ok=True)
             return
-    raise EnvironmentFailure(f"another program listens at {path}: stop it, or choose another --unix-socket")
+    raise EnvironmentFailure(f"another program listens at {path}: stop it, or choose another {option}")
 
 
-def _reason(err: Exception, host: str, port: int) -> str:
+def _reason(err: Exception, host: str, port: int, options: TcpOptions) -> str:
     number = err.errno if isinstance(err, OSError) else None
     if number == errno.EADDRINUSE:
-        return f"port {port} on {host} is taken by another program: stop it, or choose another with --port (0: any)"
+        another = f"stop it, or choose another with {options.port} (0: any)"
+        return f"port {port} on {host} is taken by another program: {another}"
     if number == errno.EACCES:
-        return f"port {port} on {host} needs root: choose one above 1023 with --port"
+        return f"port {port} on {host} needs root: choose one above 1023 with {options.port}"
     said = (err.strerror if isinstance(err, OSError) else None) or err
-    return f"cannot listen on {host} port {port}: {said}: give an address of this machine to --listen"
+    return f"cannot listen on {host} port {port}: {said}: give an address of this machine to {options.host}"

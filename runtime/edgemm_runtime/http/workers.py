@@ -45,7 +45,8 @@ class WorkerPool:
     def submit(self, job: WorkerJob) -> bool:
         """Have a job done soon; False where too many wait already."""
         with self._changed:
-            if len(self._jobs) - self._idle >= self._max_waiting or self._stopping:
+            busy = sum(job is not None for job in self._threads.values())
+            if len(self._jobs) - (self._max_threads - busy) >= self._max_waiting or self._stopping:
                 return False
             self._jobs.append(job)
             if self._idle >= len(self._jobs):

@@ -166,8 +166,14 @@ def without_key(request: Request, api_key: bytes, *, keyless: Collection[str]) -
     """Return what answers a request that needs the API key and does not show it; None for all others."""
     if request.head.path in keyless:
         return None
-    shown = request.header("x-api-key") or request.header("authorization").removeprefix("Bearer ")
+    shown = request.header("x-api-key") or _bearer(request.header("authorization"))
     return None if compare_digest(shown.encode("utf-8", "replace"), api_key) else _KEYLESS
+
+
+def _bearer(authorization: str) -> str:
+    """Return the key; the name of the scheme may be spelled in any case (RFC 9110, section 11.1)."""
+    scheme, _, key = authorization.partition(" ")
+    return key.lstrip(" ") if scheme.lower() == "bearer" else authorization
 
 
 def guarded(answering: Callable[[], Answered], request: Request) -> Answered | Reply:

@@ -18,7 +18,7 @@ from typing import Self, TypeAlias
 from edgemm_runtime.http.acceptor import Acceptor
 from edgemm_runtime.http.exchange import Reply, Request, error_body
 from edgemm_runtime.http.limits import ServingLimits
-from edgemm_runtime.http.listening import listen_tcp, listen_unix
+from edgemm_runtime.http.listening import TcpOptions, listen_tcp, listen_unix
 from edgemm_runtime.http.loop import HANGING, Answer, EventLoop
 from edgemm_runtime.http.workers import WorkerJob, WorkerPool
 from edgemm_runtime.http.wsgi import WsgiApplication, call
@@ -32,6 +32,7 @@ from edgemm_runtime.serving.routes import ROUTES, DeviceRoute, Listener, keyless
 
 _log = logging.getLogger(__name__)
 _OF_A_PAGE = error_body("requests of web pages (with the header Origin) are not taken here", status=403)
+_OPTION = "--manage"
 _LIMITS = ServingLimits(
     max_body_bytes=64 * 1024, max_connections=16, request_s=300.0, loops=1, threads=2, max_waiting=8
 )
@@ -69,7 +70,11 @@ class ManagementServer:
         device = ServedDevice(models=models, limits=_LIMITS, operations=here, loader=loader, keyed=api_key is not None)
         application = _Application(create_app(here, device), self._workers, api_key, keyless=keyless_paths(here))
         self._path = address if isinstance(address, Path) else None
-        listener = listen_unix(address) if isinstance(address, Path) else listen_tcp(address.host, address.port)
+        listener = (
+            listen_unix(address, option=_OPTION)
+            if isinstance(address, Path)
+            else listen_tcp(address.host, address.port, options=TcpOptions(_OPTION, _OPTION))
+        )
         self._bound = address
         if isinstance(address, LoopbackAddress):
             self._bound = replace(address, port=int(listener.getsockname()[1]))

@@ -7,6 +7,7 @@ event loops answer themselves, those that need no API key, and the OpenAPI docum
 
 * A route has a `handler`, or an `endpoint`: then it is quick, for the loop that reads a request may ask its model.
 * A route of GET answers HEAD too.
+* "Live" is the schema of the answer, by its name in `openapi/schemas.py`; the handler is a function in `pages/`.
 * Of two paths that fit, the one with more fixed text answers, whatever the method: `/v2/models/M/infer` is never the
   metadata of a model called "M/infer".
 """

@@ -1,9 +1,12 @@
+import importlib
 import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NoReturn
 
+import click
 import pytest
 from msgspec.structs import replace
 
@@ -112,6 +115,21 @@ def test_a_missing_extra_says_what_to_install(
     assert status == 1
     library, extra = "ghost_of_a_library", "edgemm[fleet]"
     assert err == f"error: this needs the Python package {library}, which is not installed: pip install '{extra}'\n"
+
+
+def test_a_library_that_is_imported_late_is_missed_likewise(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @click.command()
+    def late() -> None:
+        importlib.import_module("ghost_of_a_library")
+
+    monkeypatch.setitem(sys.modules, "late_command", SimpleNamespace(command=late))
+    table = {"late": LazyCommand("late_command:command", "Needs it when it runs.", "demo")}
+    monkeypatch.setattr(cli, "edgemm", LazyGroup(table=table))
+    status, _, err = run(capsys, "late")
+    assert status == 1
+    assert err.endswith("ghost_of_a_library, which is not installed: pip install 'edgemm[demo]'\n")
 
 
 def test_ctrl_c_ends_with_130(

@@ -51,7 +51,9 @@ class Diagnosis:
         if action.model is not None:
             active = {name: one for name, one in active.items() if name == action.model}
         if not active:
-            raise NotFoundError(f"selftest: {action.model or 'no model'} is not active here")
+            raise NotFoundError(
+                f"selftest: {action.model} is not active here" if action.model else "selftest: no model is active here"
+            )
         for installed in active.values():
             self._selftest(installed)
         return "passed: " + ", ".join(f"{name} {one.version} {one.variant}" for name, one in sorted(active.items()))

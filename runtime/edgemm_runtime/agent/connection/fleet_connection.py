@@ -1,6 +1,6 @@
 """HTTP to the fleet manager as a device speaks it: its bearer on every request, and errors that say when to try again.
 
-    server = FleetServer(url, tls_fingerprint=pin, connect_timeout_s=10, read_timeout_s=60, bearer=bearer)
+    server = FleetConnection(url, tls_fingerprint=pin, connect_timeout_s=10, read_timeout_s=60, bearer=bearer)
     with server.open("GET", "/tuf/metadata/timestamp.json") as response:
         response.read()
 

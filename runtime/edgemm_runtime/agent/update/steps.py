@@ -57,10 +57,10 @@ class Interrupted(Exception):  # noqa: N818 - no error: a stop, or another wish
 
 
 class ManifestSource(Protocol):
-    """Where trusted manifests come from; `repository.ModelRepository` in a device."""
+    """Where trusted manifests come from; `TrustedVersions` in a device."""
 
     def manifest(self, wanted: DesiredModel) -> tuple[Manifest, bytes]:
-        """Return the manifest and its bytes; raises as `ModelRepository.manifest`."""
+        """Return the manifest and its bytes; raises as `TrustedVersions.manifest`."""
 
 
 class BlobFetcher(Protocol):

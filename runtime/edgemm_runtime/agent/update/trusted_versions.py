@@ -1,4 +1,4 @@
-"""The device's view of the fleet's model repository: python-tuf's client, the pinned connection, trusted time.
+"""The device's view of the fleet's version repository: python-tuf's client, the pinned connection, trusted time.
 
     repository.manifest(desired_model)     the manifest that a publisher signed, or a TrustError
     repository.director()                  the document that names the signers of `desired`
@@ -159,18 +159,18 @@ class TrustedVersions:
                 updater = self._updater()
                 target = updater.get_targetinfo(path)
                 if target is None:
-                    raise TrustError(f"{path}: expected a target of the model repository, found none: publish it first")
+                    raise TrustError(f"{path}: expected a target of the repository, found none: publish it first")
                 if target.length > max_bytes:
                     raise TrustError(f"{path}: {target.length:,} bytes, the limit is {max_bytes:,}")
                 return self._download(updater, target), target
             except ExpiredMetadataError as err:
-                raise ExpiredError(f"model repository: {err}; is the fleet manager's own clock right?") from err
+                raise ExpiredError(f"version repository: {err}; is the fleet manager's own clock right?") from err
             except RepositoryError as err:
-                raise TrustError(f"model repository: {err}") from err
+                raise TrustError(f"version repository: {err}") from err
             except DownloadLengthMismatchError as err:
-                raise TrustError(f"model repository: {err}") from err
+                raise TrustError(f"version repository: {err}") from err
             except DownloadError as err:
-                raise UnreachableError(f"model repository: {err}") from err
+                raise UnreachableError(f"version repository: {err}") from err
             except OSError as err:
                 raise EnvironmentFailure(f"cannot keep TUF metadata in {self._folder}: {err.strerror or err}") from err
 

@@ -1,7 +1,8 @@
 """The argument of every handler: the device that is asked, the request, and what its path names.
 
 def model_ready(asked: Asked) -> Reply:
-asked.device.models.get(asked.name, version=asked.version)
+    asked.device.models.get(asked.name, version=asked.version)
+    return json_body({"name": asked.name, "ready": True})
 """
 
 from __future__ import annotations

@@ -31,6 +31,11 @@ def test_the_pinned_certificate_is_enough(admin: FleetClient) -> None:
     assert admin.me().person == "admin-person"
 
 
+def test_a_name_that_is_empty_is_not_the_path_of_something_else(admin: FleetClient) -> None:
+    with pytest.raises(InputError, match="expected a name or an id, found none"):
+        admin.remove_device("")
+
+
 def test_another_certificate_is_not_talked_to(fleet: RunningFleet) -> None:
     with client_of(fleet.profile(), tls_fingerprint="0" * 64) as client, pytest.raises(TrustError) as caught:
         client.me()

@@ -1,4 +1,4 @@
-"""A fleet's model repository in a folder, publishers, and devices that read it with python-tuf's own client."""
+"""A fleet's version repository in a folder, publishers, and devices that read it with python-tuf's own client."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime

@@ -53,6 +53,18 @@ def running(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], list[str]]
         process.communicate()
 
 
+def test_a_token_that_was_typed_needs_a_fleet(
+    bundle_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["run", str(bundle_path), "--token", "emt1_x"]) == 2
+    assert "--token needs --fleet" in capsys.readouterr().err
+    monkeypatch.setenv("EDGEMM_TOKEN", "emt1_x")
+    assert run(["run", "missing.edgemm"]) == 2
+    assert "cannot open bundle missing.edgemm" in capsys.readouterr().err, (
+        "one of the environment is none of its business"
+    )
+
+
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
 def test_the_curl_line_that_it_prints_works(bundle_path: Path) -> None:
     with running(str(bundle_path), "--variant", "onnx:float32") as (_, [address, curl]):

@@ -30,6 +30,20 @@ def test_jobs_beyond_the_threads_wait_and_beyond_that_are_refused() -> None:
     pool.stop()
 
 
+def test_where_none_may_wait_there_is_a_job_for_each_thread() -> None:
+    pool, leave, done = WorkerPool(threads=2, max_waiting=0), threading.Event(), []
+
+    def job() -> None:
+        leave.wait(60)
+        done.append(threading.get_ident())
+
+    assert [pool.submit(WorkerJob(job, unexpected)) for _ in range(3)] == [True, True, False]
+    leave.set()
+    eventually(lambda: len(done) == 2, "both jobs are done")
+    eventually(lambda: pool.submit(WorkerJob(job, unexpected)), "a thread is free again")
+    pool.stop()
+
+
 def test_a_job_that_fails_ends_no_thread(caplog: pytest.LogCaptureFixture) -> None:
     pool, done = WorkerPool(threads=1, max_waiting=2), threading.Event()
     assert pool.submit(WorkerJob(lambda: 1 / 0, unexpected))  # type: ignore[arg-type]  # a job returns None, this one nothing at all

@@ -136,6 +136,11 @@ def test_status_tells_what_the_process_says_of_itself(systemctl: Path, capsys: p
         ([*FLEET, "--nonsense"], "No such option '--nonsense'"),
         ([*FLEET, "--port", "http"], "'http' is not a valid integer"),
         (["missing.edgemm"], "no bundle"),
+        ([*FLEET, "--config", "missing.toml"], "missing.toml: cannot be read"),
+        ([*FLEET, "--api-key-file", "missing"], "cannot read the API key from missing"),
+        ([*FLEET, "--tls-cert", "missing"], "--tls-cert and --tls-key go together"),
+        ([*FLEET, "--tls-cert", "missing", "--tls-key", "missing"], "cannot serve HTTPS with missing"),
+        ([*FLEET, "--shadow", "missing.edgemm"], "no bundle missing.edgemm"),
     ],
 )
 def test_what_can_not_work_is_refused_before_anything_is_written(
@@ -154,6 +159,26 @@ def test_bundles_are_named_by_their_whole_path(
     monkeypatch.chdir(tmp_path)
     assert run(["service", "show", "--user", "--port", "9000", "tiny.edgemm"]) == 0
     assert f"run --port 9000 {tmp_path}/tiny.edgemm\n" in capsys.readouterr().out
+
+
+def test_files_of_options_are_named_by_their_whole_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A service starts in another folder than the one that this was typed in."""
+    make_bundle(tmp_path / "tiny.edgemm")
+    make_bundle(tmp_path / "next.edgemm", version="2.0.0")
+    (tmp_path / "limits.toml").write_text("[serving]\nthreads = 2\n")
+    (tmp_path / "key").write_text("0123456789abcdef\n")
+    monkeypatch.chdir(tmp_path)
+    options = ["--config", "limits.toml", "--api-key-file=key", "--shadow", "next.edgemm", "--manage", "manage.sock"]
+    assert run(["service", "show", "--user", *options, "tiny.edgemm"]) == 0
+    lie = str(tmp_path)
+    assert (
+        f"run --config {lie}/limits.toml --api-key-file={lie}/key --shadow {lie}/next.edgemm "
+        f"--manage {lie}/manage.sock {lie}/tiny.edgemm\n"
+    ) in capsys.readouterr().out
+    assert run(["service", "show", "--user", "--manage", "127.0.0.1:9001", "tiny.edgemm"]) == 0
+    assert f"--manage 127.0.0.1:9001 {lie}/tiny.edgemm" in capsys.readouterr().out
 
 
 def test_what_lies_in_a_home_folder_is_out_of_the_systems_reach(tmp_path: Path) -> None:

@@ -88,6 +88,9 @@ def test_a_key_is_asked_for_but_by_health(registry: ModelRegistry) -> None:
         assert ask(connection, path="/v2/health/ready") == 200
         assert ask(connection, X_API_Key=KEY) == 200
         assert ask(connection, Authorization=f"Bearer {KEY}") == 200
+        assert ask(connection, Authorization=f"bearer {KEY}") == 200
+        assert ask(connection, Authorization=f"Basic {KEY}") == 401
+        assert ask(connection, X_API_Key=f"{KEY} \t") == 200, "white space around a value is none of it"
         assert ask(connection) == 401, "what is remembered of a connection is not its key"
         connection.close()
 

@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import shutil
+import socket
 import ssl
 import threading
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ import pytest
 import tritonclient.http as triton
 from tritonclient.utils import InferenceServerException
 
-from edgemm.errors import ConflictError, InputError
+from edgemm.errors import ConflictError, EnvironmentFailure, InputError
 from edgemm_fleet.trust.certificate import create_certificate
 from edgemm_runtime.commands.access_options import read_access
 from edgemm_runtime.commands.managing import read_address
@@ -299,6 +300,18 @@ def test_a_unix_socket_manages_and_goes_with_the_server(
         connection.close()
         assert list(registry.unloaded()) == ["tiny"]
     assert not path.exists()
+
+
+def test_what_is_taken_is_named_with_the_option_that_says_so(
+    tmp_path: Path, registry: ModelRegistry, loader: Loader
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        for address in (LoopbackAddress("127.0.0.1", port), tmp_path / "file", tmp_path / "no" / "sock"):
+            with pytest.raises(EnvironmentFailure, match="choose another.* --manage"):
+                ManagementServer(registry, loader, address, access=Access())
+    assert (tmp_path / "file").read_text() == "mine"
 
 
 def test_addresses_that_others_could_reach_are_refused() -> None:

@@ -1,4 +1,4 @@
-"""What a device believes of the model repository, over real TUF metadata and HTTP."""
+"""What a device believes of the version repository, over real TUF metadata and HTTP."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def test_what_a_later_publisher_signed_closes_where_it_restricts(
 def test_metadata_that_was_changed(fleet: SimulatedFleet, device: _Device) -> None:
     path = next(p for p in fleet.http.files if p.endswith("model-tiny.json") and "/2." in p)
     fleet.http.files[path] = fleet.http.files[path].replace(b"0.0.0", b"9.9.9")
-    with pytest.raises(TrustError, match="model repository"):
+    with pytest.raises(TrustError, match="version repository"):
         device.repository().manifest(_wanted(fleet))
 
 
@@ -143,10 +143,10 @@ def test_a_target_that_was_changed(fleet: SimulatedFleet, device: _Device) -> No
     path = next(p for p in fleet.http.files if p.startswith(TUF_TARGETS_PATH) and p.endswith(".1.0.0.json"))
     data = fleet.http.files[path]
     fleet.http.files[path] = data[:-1] + b" "
-    with pytest.raises(TrustError, match="model repository"):
+    with pytest.raises(TrustError, match="version repository"):
         device.repository().manifest(_wanted(fleet))
     fleet.http.files[path] = data + bytes(1000)
-    with pytest.raises(TrustError, match="model repository"):
+    with pytest.raises(TrustError, match="version repository"):
         device.repository().manifest(_wanted(fleet))
 
 
@@ -156,7 +156,7 @@ def test_an_older_timestamp_is_a_replay(fleet: SimulatedFleet, device: _Device, 
     fleet.publish(tmp_path / "3")
     device.repository().manifest(_wanted(fleet))
     fleet.http.files[TIMESTAMP] = old
-    with pytest.raises(TrustError, match="model repository"):
+    with pytest.raises(TrustError, match="version repository"):
         device.repository().manifest(_wanted(fleet))
 
 
