@@ -15,6 +15,7 @@ Two layers: a `ChildProcess` is started, followed and killed; `ask` has one do o
 
 from __future__ import annotations
 
+import fcntl
 import os
 import selectors
 import signal
@@ -41,6 +42,7 @@ _KEPT_BYTES = 20_000
 _MAX_ANSWER_BYTES = 4 * 1024 * 1024
 _NICEST = 19
 _FIRST_TO_GO = "1000"
+_FIRST_BESIDE = 3
 T = TypeVar("T")
 
 
@@ -120,7 +122,7 @@ class ChildProcess:
         self._status: int | None = None
         self._lock = threading.Lock()
         try:
-            theirs, ours = os.pipe()
+            theirs, ours = _pipe_beside_the_streams()
             # A file, so that it is closed, and the child killed, should an exception keep this from being returned.
             self._lifeline = os.fdopen(ours, "wb", buffering=0)
             try:
@@ -255,6 +257,25 @@ class ChildProcess:
 
     def _keep(self, data: bytes) -> None:
         self._said = (self._said + data)[-_KEPT_BYTES:]
+
+
+def _pipe_beside_the_streams() -> tuple[int, int]:
+    """Return the read and the write end of a pipe, neither of which has the number of a standard stream.
+
+    In a process that was started without its streams it would: the child's own streams would then take the place of
+    the one, and what this process prints would go into the other.
+    """
+    read, write = os.pipe()
+    try:
+        theirs = fcntl.fcntl(read, fcntl.F_DUPFD_CLOEXEC, _FIRST_BESIDE)
+        try:
+            return theirs, fcntl.fcntl(write, fcntl.F_DUPFD_CLOEXEC, _FIRST_BESIDE)
+        except BaseException:
+            os.close(theirs)
+            raise
+    finally:
+        os.close(read)
+        os.close(write)
 
 
 class _Reply(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from edgemm.messages.ack import Ack, Stream, StreamAck
 from edgemm.messages.desired import (
+    MAX_MODELS,
     MAX_PENDING_ACTIONS,
     Action,
     ActionKind,
@@ -51,6 +52,7 @@ from edgemm.messages.wire import Message, decode_control, decode_telemetry, enco
 __all__ = [
     "LATENCY_EDGES_S",
     "MAX_CONTROL_BYTES",
+    "MAX_MODELS",
     "MAX_PENDING_ACTIONS",
     "MAX_TELEMETRY_BYTES",
     "VERSION",

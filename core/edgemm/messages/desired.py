@@ -93,6 +93,9 @@ class ActionKind(StrEnum):
     SELFTEST = "selftest"
 
 
+MAX_MODELS = 64
+"""Of one device: as many as a `desired` has room for."""
+
 MAX_PENDING_ACTIONS = 32
 """Of one device: as many as a `desired` has room for."""
 
@@ -117,7 +120,7 @@ class Desired(Struct, frozen=True, kw_only=True):
     generation: Positive
     not_before: TimeText
     expires: TimeText
-    models: Annotated[tuple[DesiredModel, ...], Meta(max_length=64)] = ()
+    models: Annotated[tuple[DesiredModel, ...], Meta(max_length=MAX_MODELS)] = ()
     actions: Annotated[tuple[Action, ...], Meta(max_length=MAX_PENDING_ACTIONS)] = ()
 
     def content(self) -> bytes:

@@ -9,21 +9,23 @@ application has no state of its own and is served by `edgemm_fleet.server.http`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import msgspec
 from flask import Blueprint, Flask, Response, request
+from msgspec import Struct
 
 from edgemm.errors import BadRequestError
 from edgemm_fleet.api import error_replies, rights
 from edgemm_fleet.api.context import FleetState
-from edgemm_fleet.api.messages import Nothing
+from edgemm_fleet.api.messages import Nothing, RequestBody
 from edgemm_fleet.api.rights import Caller, Right
 from edgemm_fleet.api.routes import Call, Route
 from edgemm_fleet.clock import check_clock
 
 logger = logging.getLogger(__name__)
+_NOWHERE = object()
 _READING = frozenset({"GET", "HEAD"})
 
 
@@ -83,10 +85,43 @@ def _body(state: FleetState, route: Route) -> Any:
         return b""
     limits = state.limits
     request.max_content_length = limits.max_publication_bytes if route.large_body else limits.max_json_bytes
+    data = request.get_data(cache=False)
     try:
-        return msgspec.json.decode(request.get_data(cache=False), type=route.body)
+        body = msgspec.json.decode(data, type=route.body)
+        unread = _unread_field(msgspec.json.decode(data), body) if isinstance(body, RequestBody) else None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
         raise BadRequestError(f"body of {route.name}: {err}") from err
+    if unread is not None:
+        raise BadRequestError(f"body of {route.name}: unknown field at `{unread[:200]}`")
+    return body
+
+
+def _unread_field(sent: object, read: object, *, path: str = "$") -> str | None:
+    """Return the path of the first field of plain JSON that no field of what was read of it is from; None: none is.
+
+    What a body is made of, such as a selector, is also kept in the database and sent to devices, where fields of a
+    later version are passed over. In a request that is wrong: a misspelled condition would mean all devices.
+    """
+    for name, value, into in _parts(sent, read):
+        if into is _NOWHERE:
+            return path + name
+        if (found := _unread_field(value, into, path=path + name)) is not None:
+            return found
+    return None
+
+
+def _parts(sent: object, read: object) -> Iterator[tuple[str, object, object]]:
+    """Yield the parts of what was sent: name, value, and what was read of it."""
+    if isinstance(sent, dict) and isinstance(read, Struct):
+        names = {field.encode_name: field.name for field in msgspec.structs.fields(read)}
+        for key, value in sent.items():
+            yield f".{key}", value, getattr(read, names[key]) if key in names else _NOWHERE
+    elif isinstance(sent, dict) and isinstance(read, dict):
+        for key, value in sent.items():
+            yield f".{key}", value, read.get(key)
+    elif isinstance(sent, list) and isinstance(read, list | tuple):
+        for number, (value, one) in enumerate(zip(sent, read, strict=True)):
+            yield f"[{number}]", value, one
 
 
 def _respond(answer: msgspec.Struct | Response | None, *, status: int) -> Response:

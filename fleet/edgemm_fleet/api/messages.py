@@ -146,7 +146,7 @@ class ActionRequest(RequestBody, frozen=True):
 
     kind: ActionKind
     model: ModelName | None = None
-    id: Annotated[str, Meta(pattern=r"\A[A-Za-z0-9._-]{1,64}\Z")] | None = None
+    id: Annotated[str, Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")] | None = None
 
 
 class BlobsRequest(RequestBody, frozen=True):

@@ -1,7 +1,8 @@
 """The composition of a device's next `desired`: a higher generation, a renewal of the same one, or no change.
 
 * The generation becomes max(sent, reported) + 1 if the content differs from what was sent last, or if the device
-  reported a higher generation than was ever sent (the database is an older backup).
+  reported a higher generation than was ever sent (the database is an older backup). One that no fleet can have reached
+  is not believed: no number would be left above it.
 * The same content near its expiry is renewed: same generation, later expiry.
 * Otherwise nothing changes.
 """
@@ -15,6 +16,9 @@ from msgspec.structs import replace
 
 from edgemm import times
 from edgemm.messages import Action, Desired, DesiredModel
+
+_HIGHEST_BELIEVED = 2**52
+"""Half of the numbers that a message can hold; nobody writes so many generations."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,8 @@ def compose(
     wanted: WantedState, *, current: Desired | None, highest_reported: int, validity: Validity, now: float
 ) -> Desired | None:
     """Return the `desired` to write, or None if the current one still says it."""
+    if highest_reported > _HIGHEST_BELIEVED:
+        highest_reported = 0
     generation = max(current.generation if current else 0, highest_reported)
     draft = Desired(
         fleet=wanted.fleet,

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from msgspec.structs import replace
 from securesystemslib.signer import CryptoSigner
 
-from edgemm.messages import MAX_PENDING_ACTIONS, Desired, DesiredModel, DesiredShadow
+from edgemm.errors import ConflictError
+from edgemm.messages import MAX_MODELS, MAX_PENDING_ACTIONS, Desired, DesiredModel, DesiredShadow
 from edgemm.trust import signing
 from edgemm.trust.signing import PayloadType
 from edgemm_fleet.director.composition import Validity, WantedState, compose
@@ -32,6 +33,9 @@ class Director:
         """Bring the `desired` of devices in line with their assignments; return device → its generation.
 
         Devices that were never told anything, and of which nothing is wanted, are missing.
+
+        Raises:
+            ConflictError: more models are wanted of a device than a `desired` has room for.
         """
         current, reports = desired.of(tx, ids), reported.of(tx, ids)
         beside = shadows.of(tx, ids)
@@ -39,6 +43,11 @@ class Director:
         generations: dict[str, int] = {}
         changed: list[Desired] = []
         for device in ids:
+            if (models := len(assigned.get(device, {}))) > MAX_MODELS:
+                raise ConflictError(
+                    f"device {device}: {models} models would be wanted of it, the limit is {MAX_MODELS}: "
+                    "roll back the first rollout of one that it can do without"
+                )
             told = current[device].desired if device in current else None
             wanted = WantedState(
                 fleet=self.fleet,

@@ -65,8 +65,8 @@ class RolloutOperations:
 
         Raises:
             NotFoundError: there is no such rollout.
-            ConflictError: it was started before, its plan needs what is not known here, or another rollout has the
-                same model and devices.
+            ConflictError: it was started before, its plan needs what is not known here, another rollout has the same
+                model and devices, or a device of the first group has no room for another model.
             BadRequestError: the signed minimum version was raised above this version since.
         """
         with self._store.write() as tx:

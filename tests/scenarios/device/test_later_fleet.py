@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from edgemm.canonical import encode
+from edgemm.canonical import decode, encode
 from edgemm.messages import (
     Ack,
     DesiredModel,
@@ -103,6 +103,24 @@ def test_a_failure_in_a_later_state_is_a_failure() -> None:
     assert (machine.state(record), record.active) == (UpdateState.FAILED, V1.active)
     assert record.update is not None
     assert record.update.reason == "outside_window", "a reason that is not known is told as it is"
+
+
+@pytest.mark.parametrize("steps", range(6))
+def test_an_update_whose_restriction_an_agent_before_knew_ends_at_a_start(steps: int) -> None:
+    obeyed = told(run(V1, Wanted(wanted("2.0.0")), *STEPS[:steps]))
+    assert obeyed.update is not None
+    left = replace(obeyed, update=replace(obeyed.update, target=wanted("2.0.0", config=LATER)))
+    ended = run(left, Restarted())
+    assert _path(ended) == (["rejected"] if steps < 4 else ["rolling_back"])
+    assert ended.update is not None
+    assert (ended.update.reason, ended.active) == ("unsupported", V1.active)
+
+
+def test_a_refusal_of_the_longest_names_leaves_a_record_that_can_be_read() -> None:
+    names = tuple(f"{number:02}" + "\U0001f511" * 126 for number in range(32))
+    record = run(V1, Wanted(wanted("2.0.0", config=ModelConfig(requires=names))))
+    assert machine.state(record) is UpdateState.REJECTED
+    assert decode(encode(record), ModelFile, name="tiny.json") == record
 
 
 @pytest.fixture

@@ -11,11 +11,12 @@ from msgspec.structs import replace
 from sqlalchemy import update
 
 from edgemm.errors import BadRequestError, ConflictError, NotFoundError
+from edgemm.messages import MAX_MODELS, DesiredModel
 from edgemm.states import RolloutState, UpdateState
 from edgemm_fleet.records.members import Member
 from edgemm_fleet.records.rollout_plan import Group, Selector
 from edgemm_fleet.rollout import judgement, machine
-from edgemm_fleet.store import devices, models, reported, schema
+from edgemm_fleet.store import assignments, devices, models, reported, schema
 from simulators.broker import LocalFleet, digest_of
 from simulators.device import Outcome
 
@@ -291,6 +292,22 @@ def test_a_second_rollout_of_the_same_model_and_devices_is_refused(fleet: LocalF
     running = fleet.run("2.0.0", CANARY, EVERYBODY)
     with pytest.raises(ConflictError, match=f"rollout {running} of digits 2.0.0 runs and may have the same devices"):
         fleet.run("3.0.0", EVERYBODY)
+
+
+def test_one_model_more_than_a_device_can_be_told_is_refused_and_nobody_is_cut_off(fleet: LocalFleet) -> None:
+    fleet.add("cam-0", "cam-1")
+    for number in range(MAX_MODELS):
+        other = DesiredModel(name=f"m{number}", version="1.0.0", digest=digest_of("1.0.0"))
+        with fleet.store.write() as tx:
+            assignments.assign(tx, {"cam-0": other})
+    plan = fleet.plan("1.0.0", EVERYBODY)
+    with pytest.raises(ConflictError, match="cam-0: 65 models would be wanted of it, the limit is 64"):
+        fleet.start(plan)
+    fleet.settle()
+    assert fleet.wanted("cam-1") is None
+    fleet.start(replace(plan, selector=Selector(devices=("cam-1",))))
+    fleet.settle()
+    assert fleet.running("cam-1") == "1.0.0"
 
 
 def test_rollouts_for_different_sites_run_side_by_side(fleet: LocalFleet) -> None:

@@ -214,6 +214,15 @@ def test_when_its_parent_is_killed_it_is_gone_with_its_own_children(where: str, 
     all_are_gone(found)
 
 
+@pytest.mark.parametrize("closed", ["0", "0 1 2"])
+def test_it_is_gone_also_with_a_parent_that_has_no_streams(closed: str, tmp_path: Path) -> None:
+    without = f"import os\nfor number in map(int, {closed!r}.split()):\n    os.close(number)\n{PARENT}"
+    with subprocess.Popen([sys.executable, "-c", without, "main", str(tmp_path / "pids")]) as process:
+        found = pids(tmp_path / "pids")
+        process.kill()
+    all_are_gone(found)
+
+
 def test_it_never_begins_where_its_parent_was_killed_while_it_started(tmp_path: Path) -> None:
     gate, site = tmp_path / "gate", tmp_path / "site"
     os.mkfifo(gate)

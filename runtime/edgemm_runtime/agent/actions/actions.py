@@ -94,20 +94,20 @@ class Actions:
 
     def _restart_once(self, action: Action) -> None:
         try:
-            self._keep(ActionResult(id=action.id, ok=True, detail="restarting"))
+            self._keep(_result(action, ok=True, detail="restarting"))
         except EnvironmentFailure as err:
-            self._note(ActionResult(id=action.id, ok=False, detail=f"not restarted: {err}"[:_MAX_DETAIL]))
+            self._note(_result(action, ok=False, detail=f"not restarted: {err}"))
         else:
             self._restart()
 
     def _do(self, action: Action) -> ActionResult:
         handler = self._handlers.get(action.kind)
         if handler is None:
-            return ActionResult(id=action.id, ok=False, detail=f"unsupported: {action.kind!r}")
+            return _result(action, ok=False, detail=f"unsupported: {action.kind!r}")
         try:
-            return ActionResult(id=action.id, ok=True, detail=handler(action)[:_MAX_DETAIL])
+            return _result(action, ok=True, detail=handler(action))
         except (EdgemmError, OSError) as err:
-            return ActionResult(id=action.id, ok=False, detail=str(err)[:_MAX_DETAIL])
+            return _result(action, ok=False, detail=str(err))
 
     def _note(self, result: ActionResult) -> None:
         try:
@@ -127,3 +127,7 @@ class Actions:
 
     def _with(self, result: ActionResult) -> tuple[ActionResult, ...]:
         return remembered(self._results, result, wanted={action.id for action in self._wanted})
+
+
+def _result(action: Action, *, ok: bool, detail: str) -> ActionResult:
+    return ActionResult(id=action.id, ok=ok, detail=detail[:_MAX_DETAIL])

@@ -134,13 +134,13 @@ def decide(record: ModelFile, event: Event) -> ModelFile:  # noqa: PLR0911, PLR0
         case events.RolledBack():
             return _advance(record, _S.ROLLING_BACK, _S.ROLLED_BACK)
         case events.Trouble(reason, detail):
-            return _trouble(record, reason, detail[:_MAX_DETAIL])
+            return _trouble(record, reason, detail)
         case events.Restarted():
             return _restarted(record)
         case events.Stopping():
             return _stopping(record)
         case events.Lost(detail):
-            return _lost(record, detail[:_MAX_DETAIL])
+            return _lost(record, detail)
         case _:
             assert_never(event)
 
@@ -248,12 +248,15 @@ def _trouble(record: ModelFile, reason: Reason, detail: str) -> ModelFile:
 def _restarted(record: ModelFile) -> ModelFile:
     """Count and tell a loss of power between activation and commit; after the last attempt the old model stays.
 
-    An update in a state that a later version of the agent wrote ends: nobody here knows what it waits for.
+    An update in a state that a later version of the agent wrote ends: nobody here knows what it waits for. So does one
+    whose target a later version knew how to restrict: it must not go on before the fleet is heard again.
     """
     update = record.update
     if update is not None and not update.state.known:
         detail = f"was {update.state}, a state that edgemm {__version__} does not know: a later one was here before it"
         return _enter(record, _S.FAILED, _R.UNSUPPORTED, detail)
+    if update is not None and update.target.unknown:
+        return _unsupported(record)
     if update is None or update.state not in {_S.ACTIVATING, _S.PROBATION}:
         return record
     if update.stopped_cleanly:
@@ -286,7 +289,7 @@ def _enter(record: ModelFile, after: UpdateState, reason: str | None = None, det
     """Change the state, tell the transition, and remember a failure."""
     update = record.update
     assert update is not None
-    target = update.target
+    target, detail = update.target, detail[:_MAX_DETAIL]
     entered = replace(update, state=after, reason=reason, detail=detail or None, stopped_cleanly=False)
     failures = record.failures
     if after in FAILURES and reason not in _WITHDRAWN:
@@ -312,7 +315,7 @@ def _tell(
     told = Transition(
         serial=record.serial + 1,
         cause=cause,
-        detail=detail,
+        detail=detail[:_MAX_DETAIL],
         digest=of.digest,
         version=of.version,
         attempt=of.attempt if isinstance(of, DesiredModel) else None,

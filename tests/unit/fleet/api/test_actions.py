@@ -87,6 +87,7 @@ def test_the_newest_are_listed_first_page_by_page(fleet: RunningFleet) -> None:
         ({}, 400, "required field `kind`"),
         ({"kind": "prune", "model": "digits"}, 400, "it is about the whole device"),
         ({"kind": "prune", "id": "a b"}, 400, "body of add_action"),
+        ({"kind": "prune", "id": ".."}, 400, "body of add_action"),
     ],
 )
 def test_what_cannot_be_asked_for_changes_nothing(

@@ -162,6 +162,9 @@ def test_two_rollouts_of_one_model_do_not_run_at_once_unless_one_supersedes(publ
         ({"activation_deadline_s": 5}, 400, "it must be longer than the longest probation"),
         ({"digest": "0" * 64}, 400, "unknown field `digest`"),
         ({"config": {"threads": 0}}, 400, "body of create_rollout"),
+        ({"selector": {"lables": {"site": ["lab"]}}}, 400, "unknown field at `$.selector.lables`"),
+        ({"groups": [{"count": 1}, {"percent": 100, "gate": 1}]}, 400, "unknown field at `$.groups[1].gate`"),
+        ({"config": {"probation": {"min_duration": 5}}}, 400, "unknown field at `$.config.probation.min_duration`"),
     ],
 )
 def test_a_rollout_that_cannot_be_is_refused(
@@ -170,6 +173,17 @@ def test_a_rollout_that_cannot_be_is_refused(
     found, answer = post(published, "", {"model": "digits", "version": "1.0.0", **change})
     assert found == status
     assert said in answer["error"]["message"]
+
+
+def test_a_shadow_for_devices_that_a_misspelled_condition_means_runs_nowhere(published: RunningFleet) -> None:
+    body = json.dumps({"version": "1.0.0", "selector": {"device": ["pi-1"]}})
+    answer = published.request("PUT", "/api/v1/models/digits/shadow", body=body)
+    assert (answer.status, "unknown field at `$.selector.device`" in answer.data.decode()) == (400, True)
+
+
+def test_labels_of_any_name_are_no_fields(published: RunningFleet) -> None:
+    wanted = {"labels": {"site": ["lab"], "lables": ["x", "y"]}}
+    assert draft(published, selector=wanted)["plan"]["selector"]["labels"] == wanted["labels"]
 
 
 def plan(**changes: Any) -> RolloutPlan:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from edgemm import times
-from edgemm.messages import Action, Desired, DesiredModel
+from edgemm.messages import Action, Desired, DesiredModel, decode_control, encode_control
 from edgemm_fleet.director.composition import Validity, WantedState, compose
 
 NOW = 1_800_000_000.0
@@ -44,6 +44,15 @@ def test_a_device_ahead_of_a_restored_backup_gets_a_higher_generation_for_the_sa
     changed = next_for(ONE, told(ONE, 5), reported=8)
     assert changed is not None
     assert changed.generation == 9
+
+
+@pytest.mark.parametrize("sent", [None, 5])
+def test_a_generation_above_which_there_is_no_number_is_not_believed(sent: int | None) -> None:
+    changed = next_for(TWO, told(ONE, sent) if sent else None, reported=2**53 - 1)
+    assert changed is not None
+    assert changed.generation == (sent or 0) + 1
+    assert decode_control(encode_control(changed), Desired) == changed
+    assert next_for(TWO, changed, reported=2**53 - 1) is None
 
 
 def test_a_renewal_keeps_generation_and_content() -> None:

@@ -9,6 +9,7 @@ import pytest
 from edgemm.errors import EnvironmentFailure, SelfTestError
 from edgemm.messages import Action, ActionResult
 from edgemm_runtime.agent.actions.actions import Actions, due, remembered
+from edgemm_runtime.agent.state.documents import ActionsFile
 from edgemm_runtime.agent.state.state_folder import StateFolder
 
 
@@ -63,6 +64,16 @@ def test_each_action_is_done_once_and_its_result_told(folder: StateFolder) -> No
         ("b", False, "sample 3 is wrong"),
         ("c", False, "unsupported: 'dance'"),
     ]
+    desk.actions.stop()
+
+
+def test_the_result_of_any_kind_can_be_kept_and_told(folder: StateFolder) -> None:
+    desk = _Desk(folder)
+    (result,) = desk.ask(Action(id="\U0010ffff" * 128, kind="\U0010ffff" * 128), results=1)
+    assert result.detail.startswith("unsupported: ")
+    kept = folder.read("actions.json", ActionsFile)
+    assert kept is not None
+    assert kept.results == (result,)
     desk.actions.stop()
 
 
