@@ -49,7 +49,8 @@ def test_pixels_that_were_not_scaled_are_refused_by_the_declared_steps(convert: 
     ("options", "words"),
     [
         (("--eval-output", "digit"), ("--eval-output needs --eval",)),
-        (("--eval", "labelled.npz", "--max-drop", "nan"), ("--max-drop nan", "expected 0 or more")),
+        (("--eval", "labelled.npz", "--max-drop", "nan"), ("'--max-drop'", "'nan': expected a finite number")),
+        (("--eval", "labelled.npz", "--max-drop", "-1"), ("--max-drop -1", "expected 0 or more")),
         (("--eval", "labelled.npz", "--eval-output", "letter"), ("no output 'letter'", "it has digit")),
     ],
 )

@@ -1,0 +1,20 @@
+"""A job is checked before anything heavy starts, also where no command line did it first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgemm.errors import InputError
+from edgemm_converter.job import job
+
+
+@pytest.mark.parametrize("drop", [float("nan"), -0.5])
+def test_a_drop_that_is_none_is_refused(tmp_path: Path, drop: float) -> None:
+    source, data = tmp_path / "model.h5", tmp_path / "data.npz"
+    source.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
+    np.savez(data, input=np.zeros((4, 2), np.float32), labels=np.zeros(4, np.int64))
+    with pytest.raises(InputError, match=f"--max-drop {drop:g}: expected 0 or more"):
+        job.check(source, {"evaluation": data, "max_drop": drop})
