@@ -182,7 +182,12 @@ def _unsigned(values: Any, *, otherwise: Array) -> Array:
         OverflowError: one is negative or beyond uint64.
     """
     exact: Array = np.asarray(values, dtype=object)
-    return np.asarray(values, dtype=np.uint64) if all(type(value) is int for value in exact.flat) else otherwise
+    if not all(type(value) is int for value in exact.flat):
+        return otherwise
+    beyond = [value for value in exact.flat if not 0 <= value < 2**64]  # which NumPy 1 wraps
+    if beyond:
+        raise OverflowError(f"{beyond[0]} is out of the range of uint64")
+    return exact.astype(np.uint64)
 
 
 def _narrow(array: Array, dtype: np.dtype[Any], *, name: str) -> Array:
