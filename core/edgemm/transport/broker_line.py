@@ -16,6 +16,7 @@ import logging
 import random
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -60,7 +61,7 @@ class BrokerClient(mqtt.Client):
             self.on_end()
 
 
-class BrokerLine:
+class BrokerLine(ABC):
     """Keeps one connection after another; the methods to override are called in threads of the line.
 
     Raises:
@@ -80,18 +81,18 @@ class BrokerLine:
         """Whether the broker accepted this connection, which may be over by the time that somebody asks."""
         self._thread = threading.Thread(target=self._run, name="edgemm-link", daemon=True)
 
-    def prepare(self, client: mqtt.Client) -> None:
+    def prepare(self, client: mqtt.Client) -> None:  # noqa: B027 - a line may have nothing to set up
         """Set up a new client before it connects."""
 
+    @abstractmethod
     def accepted(self, client: mqtt.Client) -> None:
         """Go on after the broker let the client in."""
-        raise NotImplementedError
 
+    @abstractmethod
     def received(self, topic: str, payload: bytes) -> None:
         """Take a message."""
-        raise NotImplementedError
 
-    def lost(self) -> None:
+    def lost(self) -> None:  # noqa: B027 - a line may have nothing to note
         """Note that a connection by which messages could be sent is over."""
 
     @property

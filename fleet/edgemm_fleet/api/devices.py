@@ -11,7 +11,6 @@ from edgemm_fleet.api.routes import Call, Route
 from edgemm_fleet.api.telemetry import TelemetryWindow, window
 from edgemm_fleet.records.records import Device, EventRecord, Page
 from edgemm_fleet.store import actions, audit, desired, devices, reported, streams
-from edgemm_fleet.store.database import Transaction
 
 MAX_LABELS = 32
 _RECENT = 20
@@ -33,7 +32,7 @@ def list_devices(state: FleetState, call: Call[Nothing, PageQuery]) -> Page[Devi
 def get_device(state: FleetState, call: Call[Nothing, Nothing]) -> DeviceDetail:
     """Show one device: what is wanted of it, what it reported, its newest events and telemetry."""
     with state.store.read() as tx:
-        device = live_device(tx, call.path["device"])
+        device = devices.get_live(tx, call.path["device"])
         report = reported.find(tx, device.id)
         wanted = desired.find(tx, device.id)
         return DeviceDetail(
@@ -50,7 +49,7 @@ def get_device(state: FleetState, call: Call[Nothing, Nothing]) -> DeviceDetail:
 def get_desired(state: FleetState, call: Call[Nothing, Nothing]) -> Desired:
     """Return what the fleet wants of one device."""
     with state.store.read() as tx:
-        device = live_device(tx, call.path["device"])
+        device = devices.get_live(tx, call.path["device"])
         wanted = desired.find(tx, device.id)
     if wanted is None:
         raise NotFoundError(f"device {device.id}: nothing was ever wanted of it; start a rollout that reaches it")
@@ -60,14 +59,14 @@ def get_desired(state: FleetState, call: Call[Nothing, Nothing]) -> Desired:
 def list_events(state: FleetState, call: Call[Nothing, PageQuery]) -> Page[EventRecord]:
     """List a device's events, newest first."""
     with state.store.read() as tx:
-        device = live_device(tx, call.path["device"])
+        device = devices.get_live(tx, call.path["device"])
         return streams.page_events(tx, device.id, after=call.query.after, limit=call.query.limit)
 
 
 def list_telemetry(state: FleetState, call: Call[Nothing, PageQuery]) -> Page[TelemetryWindow]:
     """List a device's telemetry windows, newest first."""
     with state.store.read() as tx:
-        device = live_device(tx, call.path["device"])
+        device = devices.get_live(tx, call.path["device"])
         page = streams.page_telemetry(tx, device.id, after=call.query.after, limit=call.query.limit)
     return Page(items=tuple(map(window, page.items)), next=page.next)
 
@@ -75,7 +74,7 @@ def list_telemetry(state: FleetState, call: Call[Nothing, PageQuery]) -> Page[Te
 def label_device(state: FleetState, call: Call[LabelsRequest, Nothing]) -> Device:
     """Set and take off labels of a device; those not named stay."""
     with state.store.write() as tx:
-        device = live_device(tx, call.path["device"])
+        device = devices.get_live(tx, call.path["device"])
         kept = {name: value for name, value in device.labels.items() if name not in call.body.drop}
         labels = {**kept, **call.body.put}
         if len(labels) > MAX_LABELS:
@@ -83,28 +82,17 @@ def label_device(state: FleetState, call: Call[LabelsRequest, Nothing]) -> Devic
         devices.set_labels(tx, device.id, labels)
         text = " ".join(f"{name}={value}" for name, value in sorted(labels.items()))
         audit.add(tx, at=call.now, actor=call.caller.actor, action="device.label", subject=device.id, detail=text)
-        return live_device(tx, device.id)
+        return devices.get_live(tx, device.id)
 
 
 def remove_device(state: FleetState, call: Call[Nothing, Nothing]) -> None:
     """End all rights of a device: its key, its bearer and its login at the broker."""
     with state.store.write() as tx:
-        device = live_device(tx, call.path["device"])
+        device = devices.get_live(tx, call.path["device"])
         devices.remove(tx, device.id, now=call.now)
+        actions.end_waiting(tx, device.id, detail="the device was removed", now=call.now)
         audit.add(tx, at=call.now, actor=call.caller.actor, action="device.remove", subject=device.id)
     state.credentials.refresh()
-
-
-def live_device(tx: Transaction, name: str) -> Device:
-    """Return an enrolled device.
-
-    Raises:
-        NotFoundError: there is none of this name.
-    """
-    found = devices.find(tx, name)
-    if found is None:
-        raise NotFoundError(f"no device {name[:80]!r} in this fleet: `edgemm fleet devices` lists them")
-    return found
 
 
 ROUTES = (

@@ -8,7 +8,7 @@ from edgemm.errors import BadRequestError, ConflictError
 from edgemm.messages import MAX_PENDING_ACTIONS, Action, ActionKind
 from edgemm_fleet.director.director import Director
 from edgemm_fleet.records.records import ActionRecord
-from edgemm_fleet.store import Store, Transaction, actions, audit
+from edgemm_fleet.store import Store, Transaction, actions, audit, devices
 
 
 class ActionRequests:
@@ -21,12 +21,14 @@ class ActionRequests:
         """Want something done once on a device that is enrolled; the same request again changes nothing.
 
         Raises:
+            NotFoundError: no such device is enrolled.
             BadRequestError: only a self-test is about one model.
             ConflictError: the id is another action's, or too many wait for the device already.
         """
         if action.model is not None and action.kind != ActionKind.SELFTEST:
             raise BadRequestError(f"action {action.kind}: it is about the whole device; leave the model out")
         with self._store.write() as tx:
+            devices.get_live(tx, device)
             known = actions.find(tx, action.id)
             if known is not None:
                 return _same(known, device, action)

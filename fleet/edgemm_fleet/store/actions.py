@@ -72,6 +72,12 @@ def finish(tx: Transaction, device: str, result: ActionResult, *, now: float) ->
     return bool(done.rowcount)
 
 
+def end_waiting(tx: Transaction, device: str, *, detail: str, now: float) -> None:
+    """End the actions of a device that will report none of them, as not done."""
+    mine = (table.c.device == device) & table.c.done_at.is_(None)
+    tx.execute(update(table).where(mine).values(done_at=now, ok=False, detail=detail))
+
+
 def _read(row: Any) -> ActionRecord:
     return ActionRecord(
         device=row.device,

@@ -41,8 +41,20 @@ def get(tx: Transaction, device: str) -> Device:
     """
     row = tx.execute(select(table).where(table.c.id == device)).one_or_none()
     if row is None:
-        raise NotFoundError(f"no device {device[:80]!r} in this fleet: `edgemm fleet devices` lists them")
+        raise _unknown(device)
     return _read(row)
+
+
+def get_live(tx: Transaction, device: str) -> Device:
+    """Return a device that is enrolled and not removed.
+
+    Raises:
+        NotFoundError: there is none of this id.
+    """
+    found = find(tx, device)
+    if found is None:
+        raise _unknown(device)
+    return found
 
 
 def find(tx: Transaction, device: str) -> Device | None:
@@ -180,3 +192,7 @@ def _read(row: Any) -> Device:
         removed_at=row.removed_at,
         presence=Presence(**{name: getattr(row, name) for name in _PRESENCE}),
     )
+
+
+def _unknown(device: str) -> NotFoundError:
+    return NotFoundError(f"no device {device[:80]!r} in this fleet: `edgemm fleet devices` lists them")

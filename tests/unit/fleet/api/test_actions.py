@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 from securesystemslib.signer import CryptoSigner
 
+from edgemm.errors import NotFoundError
 from edgemm.messages import MAX_PENDING_ACTIONS, Action, ActionResult
-from edgemm_fleet.store import actions, audit, desired
+from edgemm_fleet.store import actions, audit, desired, devices
 from simulators.broker import enrol
 from tests.unit.fleet.api.servers import RunningFleet
 
@@ -103,6 +104,27 @@ def test_nobody_asks_a_device_that_is_not_there(fleet: RunningFleet) -> None:
     ask(fleet, kind="prune", id="mine")
     get(fleet, f"{CAM}/other", status=404)
     get(fleet, f"{CAM.replace('cam-1', 'cam-2')}/mine", status=404)
+
+
+def test_what_waits_for_a_device_ends_when_it_is_removed(fleet: RunningFleet) -> None:
+    ask(fleet, kind="restart", id="before")
+    assert fleet.request("DELETE", "/api/v1/devices/cam-1", token="admin").status < 300
+    assert "no device 'cam-1'" in ask(fleet, kind="restart", id="after", status=404)
+    with fleet.state.store.read() as tx:
+        assert actions.waiting(tx, ["cam-1"]) == {}
+        before = actions.find(tx, "before")
+    assert before is not None
+    assert (before.ok, before.detail) == (False, "the device was removed")
+    assert before.done_at is not None
+
+
+def test_a_device_that_is_removed_between_the_look_and_the_write_gets_nothing(fleet: RunningFleet) -> None:
+    with fleet.state.store.write() as tx:
+        devices.remove(tx, "cam-1", now=fleet.clock())
+    with pytest.raises(NotFoundError, match="no device 'cam-1'"):
+        fleet.state.actions.add("cam-1", Action(id="late", kind="restart"), actor="person:x", now=fleet.clock())
+    with fleet.state.store.read() as tx:
+        assert actions.find(tx, "late") is None
 
 
 def test_no_more_wait_than_a_message_has_room_for(fleet: RunningFleet) -> None:
