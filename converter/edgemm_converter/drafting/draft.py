@@ -12,14 +12,13 @@ from edgemm.bundle.engine_facts import facts_of
 from edgemm.bundle.manifest import FORMAT, Evaluation, Manifest, Parity
 from edgemm_converter.children import samples
 from edgemm_converter.children.protocol import Exported, SetKind
-from edgemm_converter.drafting import bundle_documents, findings, lineage
+from edgemm_converter.drafting import bundle_documents, findings, lineage, minimum_runtime
 from edgemm_converter.job import source_artifact, targets, variant_plan
 from edgemm_converter.job.job import ConversionJob
 from edgemm_converter.judging import assembly, evaluation
 from edgemm_converter.judging.assembly import BlobStore, Measured
 from edgemm_converter.verify.parent import EngineRun
 
-MINIMUM_RUNTIME = "0.1.0"
 _PLAIN_BYTES = "application/octet-stream"
 
 
@@ -48,6 +47,7 @@ def draft(given: ConversionJob, exported: Exported, ran: EngineRun, folder: Path
     manifest = _manifest(given, exported, ran, blobs, parity=parity)
     if given.max_drop is not None and manifest.evaluation is not None:
         findings.check_drops(manifest.evaluation, max_drop=given.max_drop)
+    manifest = msgspec.structs.replace(manifest, minimum_runtime=minimum_runtime.of(manifest))
     manifest = msgspec.structs.replace(manifest, documents=bundle_documents.add(manifest, blobs), blobs=blobs.listed)
     path = folder / "draft.edgemm"
     return Draft(path, manifest, write_bundle(path, manifest, blobs.content))
@@ -95,7 +95,7 @@ def _manifest(
         format=FORMAT,
         name=given.name,
         version=given.version,
-        minimum_runtime=MINIMUM_RUNTIME,
+        minimum_runtime=minimum_runtime.FIRST,
         signature=exported.signature,
         variants=ran.variants,
         golden=golden,
