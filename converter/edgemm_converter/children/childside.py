@@ -5,8 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from types import TracebackType
 from typing import TypeVar
 
 import msgspec
@@ -17,15 +20,17 @@ from edgemm_converter.children.child import NO_ROOM, Progress
 from edgemm_converter.children.protocol import REQUEST, RESULT, Failed, Message
 
 R = TypeVar("R")
+_REASON_LENGTH = 200
 
 
 def serve(kind: type[R], work: Callable[[R, Path, Progress], Message]) -> None:
-    """Answer the one request that lies in the folder named by the command line; known errors become the answer.
+    """Answer the one request that lies in the folder named by the command line; errors become the answer.
 
-    Whatever else is raised ends the process with a traceback on stderr, of which the parent shows the end.
+    Of what nobody expects, the answer is one line with its stage and reason; the traceback goes to stderr.
     """
     folder = Path(sys.argv[1])
-    announce = _announcer()
+    announce = _Announcer()
+    sys.excepthook = partial(_unexpected, folder, announce)
     request: R = msgspec.json.decode((folder / REQUEST).read_bytes(), type=kind)
     answer: Message
     try:
@@ -36,6 +41,10 @@ def serve(kind: type[R], work: Callable[[R, Path, Progress], Message]) -> None:
         answer = Failed(error="ConversionError", message="out of memory: convert fewer variants at once")
     except OSError as err:
         answer = Failed(error="EnvironmentFailure", message=f"cannot work in {folder}: {err.strerror or err}")
+    _write(answer, folder)
+
+
+def _write(answer: Message, folder: Path) -> None:
     temporary = folder / f"{RESULT}.part"
     try:
         temporary.write_bytes(msgspec.json.encode(answer))
@@ -44,10 +53,25 @@ def serve(kind: type[R], work: Callable[[R, Path, Progress], Message]) -> None:
         sys.exit(NO_ROOM if err.errno in (errno.ENOSPC, errno.EDQUOT) else 1)
 
 
-def _announcer() -> Progress:
-    pipe = own_stdout()
+class _Announcer:
+    """Tells the parent each stage as it begins; `stage` is the last."""
 
-    def announce(stage: str) -> None:
-        os.write(pipe, f"{stage}\n".encode())
+    def __init__(self) -> None:
+        self._pipe, self.stage = own_stdout(), "starting"
 
-    return announce
+    def __call__(self, stage: str) -> None:
+        self.stage = stage
+        os.write(self._pipe, f"{stage}\n".encode())
+
+
+def _unexpected(
+    folder: Path, announce: _Announcer, kind: type[BaseException], err: BaseException, trace: TracebackType | None
+) -> None:
+    """Answer what no part of the work knows, in place of Python's own last words."""
+    traceback.print_exception(kind, err, trace)
+    lines = [line.strip() for line in str(err).splitlines() if line.strip()]
+    reason = f"{kind.__name__}: {lines[0][:_REASON_LENGTH]}" if lines else kind.__name__
+    message = (
+        f"{announce.stage}: a library failed in a way that edgemm does not know ({reason}); report it with the model"
+    )
+    _write(Failed(error="ConversionError", message=message), folder)

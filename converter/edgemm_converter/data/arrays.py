@@ -6,7 +6,6 @@ Files are read without pickle: an array file is data, never code.
 from __future__ import annotations
 
 import math
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -16,32 +15,20 @@ import numpy.typing as npt
 
 from edgemm.bundle.manifest import TensorSpec
 from edgemm.errors import InputError
+from edgemm_runtime.tensors import npy
 from edgemm_runtime.tensors.named_inputs import by_name
 
 Array: TypeAlias = npt.NDArray[Any]
-UNNAMED = ""
+UNNAMED = npy.UNNAMED
 
 
 def read(path: Path) -> dict[str, Array]:
     """Read a `.npz` (name → array) or a `.npy` (its array is named `UNNAMED`).
 
     Raises:
-        InputError: neither, damaged, empty, or with Python objects in it.
+        InputError: as `npy.load`, or there is no array.
     """
-    try:
-        with path.open("rb") as file:
-            loaded = np.load(file, allow_pickle=False)
-            if isinstance(loaded, np.ndarray):
-                return {UNNAMED: loaded}
-            arrays = {name: loaded[name] for name in loaded.files}
-    except OSError as err:
-        raise InputError(f"cannot read {path}: {err.strerror or err}; expected a .npz or .npy file") from err
-    except (ValueError, EOFError, zipfile.BadZipFile, KeyError) as err:
-        raise InputError(
-            f"{path}: expected a .npz or .npy file of numbers, found another kind of file, a damaged one, or one of "
-            "Python objects: write it with numpy.savez"
-        ) from err
-    if not arrays:
+    if not (arrays := npy.load(path)):
         raise InputError(f"{path}: expected at least one array, found none")
     return arrays
 

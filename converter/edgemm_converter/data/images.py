@@ -16,8 +16,10 @@ from edgemm.bundle.manifest import Preprocessing
 from edgemm.errors import InputError
 from edgemm_converter.data.arrays import Array
 from edgemm_runtime.preprocessing.image import pixels, scaled
+from edgemm_runtime.tensors.npy import half_of_memory
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
+_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "WEBP")
 
 
 @dataclass(frozen=True)
@@ -39,19 +41,31 @@ def read(path: Path, steps: Preprocessing, *, labels: Sequence[str] | None = Non
     files = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
     if not files:
         raise InputError(f"{path}: expected a folder of images ({', '.join(SUFFIXES)}), found none in it")
-    made = [scaled(_decode(file, steps), steps) for file in files]
-    for file, sample in zip(files, made, strict=True):
-        if sample.shape != made[0].shape:
+    made: list[Array] = []
+    for file in files:
+        sample = scaled(_decode(file, steps), steps)
+        if not made:
+            _check_size(path, len(files) * sample.nbytes)
+        elif sample.shape != made[0].shape:
             raise InputError(
                 f"{file}: expected all images of one size, {list(made[0].shape)}, found {list(sample.shape)}: "
                 "declare resize in --preprocess"
             )
+        made.append(sample)
     return Folder(np.stack(made), _classes(path, files, labels))
+
+
+def _check_size(path: Path, needed: int) -> None:
+    if needed > (most := half_of_memory()):
+        raise InputError(
+            f"{path}: its images take {needed / 2**30:.1f} GiB of memory as arrays, expected at most "
+            f"{most / 2**30:.1f} GiB: give fewer"
+        )
 
 
 def _decode(path: Path, steps: Preprocessing) -> Array:
     try:
-        with Image.open(path) as opened:
+        with Image.open(path, formats=_FORMATS) as opened:
             return pixels(opened, steps)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as err:
         raise InputError(f"{path}: expected an image, found a damaged one or something else: {err}") from err

@@ -12,6 +12,8 @@ from edgemm.errors import InputError
 from edgemm_converter.data.arrays import UNNAMED, Array
 
 LABELS = "labels"
+_MAX_BYTES = 256 * 2**20
+"""A table takes some thirty times its text while it is read."""
 
 
 def read(path: Path, *, labels: Sequence[str] | None = None, labelled: bool = True) -> dict[str, Array]:
@@ -23,6 +25,13 @@ def read(path: Path, *, labels: Sequence[str] | None = None, labelled: bool = Tr
         InputError: not CSV, lines of other lengths, a cell that is no number, or a label that is none.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise InputError(f"{path}: expected a CSV file, found no ordinary file")
+        if (size := path.stat().st_size) > _MAX_BYTES:
+            raise InputError(
+                f"{path}: {size / 2**20:.0f} MiB, expected a CSV of at most {_MAX_BYTES / 2**20:.0f} MiB: give the "
+                "numbers as a .npz file"
+            )
         with path.open(newline="", encoding="utf-8-sig") as file:
             lines = [line for line in csv.reader(file) if line]
     except OSError as err:

@@ -6,17 +6,22 @@ Nothing of the artifact is executed here.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import zipfile
 from pathlib import Path
 
 from edgemm.errors import InputError
 from edgemm_converter.children.protocol import SourceFormat
-from edgemm_converter.job import targets
+from edgemm_converter.job import foreign_artifacts, targets
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _ZIP = b"PK\x03\x04"
 _MAX_FINISHED_BYTES = 2**31 - 1
 _CHUNK = 1 << 20
+_MAX_MEMBERS, _MAX_EXPANSION, _FREE_BYTES = 10_000, 100, 64 * 2**20
+"""A Keras archive has a few members, hardly compressed; what is below so many bytes is never refused."""
+
+_MAX_LISTED = 10_000
 
 
 def detect(path: Path) -> str:
@@ -28,8 +33,10 @@ def detect(path: Path) -> str:
     try:
         if path.is_dir():
             return _folder(path)
+        if path.exists() and not path.is_file():
+            raise InputError(f"{path}: expected {_expected()}, found no ordinary file: save the model to one")
         with path.open("rb") as file:
-            head = file.read(targets.HEAD_BYTES)
+            head = file.read(foreign_artifacts.HEAD_BYTES)
     except OSError as err:
         raise InputError(f"cannot read {path}: {err.strerror}; expected {_expected()}") from err
     if not head:
@@ -39,9 +46,11 @@ def detect(path: Path) -> str:
     if head.startswith(_ZIP):
         _check_archive(path)
         return SourceFormat.KERAS
-    if (target := targets.told_by(head)) is not None:
+    what = foreign_artifacts.of_saved_models_part(str(path), head)  # one begins as an ONNX file does
+    if what is None and (target := targets.told_by(head[: targets.HEAD_BYTES])) is not None:
         return _whole(path, target.engine)
-    raise InputError(f"{path}: expected {_expected()}, found a file that is none of them: give the saved model")
+    what = what or foreign_artifacts.of_file(str(path), head) or "a file that is none of them: give the saved model"
+    raise InputError(f"{path}: expected {_expected()}, found {what}")
 
 
 def digest(path: Path) -> str:
@@ -87,7 +96,10 @@ def _folder(path: Path) -> SourceFormat:
         if not graph.stat().st_size:
             raise InputError(f"{path}: expected a SavedModel, found an empty saved_model.pb: export the model again")
         return SourceFormat.SAVED_MODEL
-    raise InputError(f"{path}: expected {_expected()}, found a folder without saved_model.pb")
+    listed = sorted(itertools.islice(path.iterdir(), _MAX_LISTED))
+    inner = [entry.name for entry in listed if (entry / "saved_model.pb").is_file()]
+    what = foreign_artifacts.of_folder(str(path), [entry.name for entry in listed], inner)
+    raise InputError(f"{path}: expected {_expected()}, found {what or 'a folder without saved_model.pb'}")
 
 
 def _check_archive(path: Path) -> None:
@@ -95,6 +107,10 @@ def _check_archive(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             names = set(archive.namelist())
+            if "config.json" not in names:
+                what = foreign_artifacts.of_archive(names) or "a ZIP file without a Keras config.json"
+                raise InputError(f"{path}: expected {_expected()}, found {what}")
+            _check_expansion(path, archive)
             damaged = archive.testzip()
     except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError) as err:
         raise InputError(
@@ -102,5 +118,14 @@ def _check_archive(path: Path) -> None:
         ) from err
     if damaged is not None:
         raise InputError(f"{path}: expected a whole .keras file, found a damaged {damaged} in it: save the model again")
-    if "config.json" not in names:
-        raise InputError(f"{path}: expected {_expected()}, found a ZIP file without a Keras config.json")
+
+
+def _check_expansion(path: Path, archive: zipfile.ZipFile) -> None:
+    """Check that nothing is unpacked that a model cannot have written: a few kilobytes can claim to be terabytes."""
+    members = archive.infolist()
+    claimed, allowed = sum(m.file_size for m in members), max(_FREE_BYTES, _MAX_EXPANSION * path.stat().st_size)
+    if claimed > allowed or len(members) > _MAX_MEMBERS:
+        raise InputError(
+            f"{path}: its {len(members)} members claim {claimed / 2**30:.1f} GiB, expected at most "
+            f"{allowed / 2**30:.1f} GiB of a file of {path.stat().st_size / 2**20:.1f} MiB: save the model again"
+        )

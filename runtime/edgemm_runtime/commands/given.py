@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import numpy as np
 from edgemm.bundle.manifest import Signature, TensorSpec
 from edgemm.errors import BadRequestError, InputError
 from edgemm_runtime.serving.protocols.predict import codec as predict_codec
+from edgemm_runtime.tensors import npy
 from edgemm_runtime.tensors.inputs import describe
 from edgemm_runtime.tensors.named_arrays import Array
 from edgemm_runtime.tensors.named_inputs import by_name
@@ -39,24 +39,14 @@ def read_given(text: str, signature: Signature) -> dict[str, Array]:
 def _read_file(path: Path, signature: Signature) -> dict[str, Array]:
     try:
         if path.suffix in {".npy", ".npz"}:
-            return _from_arrays(_load(path), signature)
+            return _from_arrays(npy.load(path), signature)
         return predict_codec.decode_request(path.read_bytes(), signature)
     except OSError as err:
         raise InputError(f"cannot read input {path}: {err.strerror or err}") from err
 
 
-def _load(path: Path) -> Array | dict[str, Array]:
-    try:
-        with path.open("rb") as file:
-            found = np.load(file, allow_pickle=False)
-            return found if isinstance(found, np.ndarray) else dict(found)
-    except (ValueError, EOFError, zipfile.BadZipFile) as err:
-        raise BadRequestError(f"expected a NumPy file of numbers, found something else: {err}") from err
-
-
-def _from_arrays(found: Array | Mapping[str, Array], signature: Signature) -> dict[str, Array]:
+def _from_arrays(arrays: Mapping[str, Array], signature: Signature) -> dict[str, Array]:
     """Match arrays with inputs by name; a single one needs no name."""
-    arrays = {"": found} if isinstance(found, np.ndarray) else found
     if (named := by_name(arrays, signature.inputs)) is None:
         names = ", ".join(sorted(arrays)) or "none"
         raise BadRequestError(f"expected the arrays {describe(signature.inputs)}, found {names}")

@@ -1,14 +1,29 @@
-"""NumPy's `.npy` files (format 1.0) as blobs: read without pickle, and never larger than their bytes."""
+"""NumPy's `.npy` and `.npz` files: read without pickle, and never larger than their bytes.
+
+A blob is a `.npy` of format 1.0. A file of a user may have any format that holds numbers; a header of a hundred bytes
+can claim terabytes, and a ZIP of a few kilobytes hold gigabytes, so that both are asked before room is made for them.
+"""
 
 from __future__ import annotations
 
 import io
 import math
+import os
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
 
 import numpy as np
 
-from edgemm.errors import BundleError
+from edgemm.errors import BundleError, InputError
 from edgemm_runtime.tensors.named_arrays import Array
+
+UNNAMED = ""
+"""The name of the array of a `.npy` file."""
+
+_ARRAY_SUFFIX = ".npy"
+_ZIP = b"PK"
 
 
 def read_npy(data: bytes, *, name: str) -> Array:
@@ -37,3 +52,67 @@ def write_npy(array: Array) -> bytes:
     file = io.BytesIO()
     np.lib.format.write_array(file, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False)
     return file.getvalue()
+
+
+def load(path: Path, *, max_bytes: int | None = None) -> dict[str, Array]:
+    """Return the arrays of a `.npz` file by name, or that of a `.npy` file as `UNNAMED`.
+
+    They may take `max_bytes` in memory, by default half of the machine's.
+
+    Raises:
+        InputError: the file cannot be read, is damaged or of another kind, holds Python objects, or claims too much.
+    """
+    most = max_bytes if max_bytes is not None else half_of_memory()
+    try:
+        if path.exists() and not path.is_file():
+            raise InputError(f"{path}: expected a .npz or .npy file, found no ordinary file")
+        with path.open("rb") as file:
+            zipped = file.read(len(_ZIP)) == _ZIP
+            file.seek(0)
+            if (claimed := sum(_members(file) if zipped else [_claimed(file, os.fstat(file.fileno()).st_size)])) > most:
+                raise InputError(
+                    f"{path}: its arrays take {claimed / 2**30:.1f} GiB of memory, expected at most "
+                    f"{most / 2**30:.1f} GiB: give fewer samples"
+                )
+            file.seek(0)
+            loaded = np.load(file, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                return {UNNAMED: loaded}
+            return {name: loaded[name] for name in loaded.files}
+    except OSError as err:
+        raise InputError(f"cannot read {path}: {err.strerror or err}; expected a .npz or .npy file") from err
+    except (ValueError, TypeError, SyntaxError, EOFError, zipfile.BadZipFile, NotImplementedError) as err:
+        raise InputError(
+            f"{path}: expected a .npz or .npy file of numbers, found another kind of file, a damaged one, or one of "
+            "Python objects: write it with numpy.savez"
+        ) from err
+
+
+def _members(file: IO[bytes]) -> Iterator[int]:
+    """Yield how many bytes each array of a `.npz` file takes."""
+    with zipfile.ZipFile(file) as archive:
+        for member in archive.infolist():
+            if not member.filename.endswith(_ARRAY_SUFFIX):
+                raise ValueError(f"{member.filename} is no array")
+            with archive.open(member) as array:
+                yield _claimed(array, member.file_size)
+
+
+def _claimed(file: IO[bytes], size: int) -> int:
+    """Return how many bytes the array of a `.npy` file takes, by its header.
+
+    Raises:
+        ValueError: the file, of `size` bytes, has no header of numbers, or fewer bytes than that claims.
+    """
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(file)
+    claimed = math.prod(shape) * dtype.itemsize
+    if dtype.hasobject or min(shape, default=0) < 0 or claimed > size:
+        raise ValueError(f"shape {list(shape)} of {dtype} in {size} bytes")
+    return claimed
+
+
+def half_of_memory() -> int:
+    """Return half of the machine's memory, in bytes: what a user's arrays may take."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2

@@ -1,3 +1,5 @@
+import io
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -6,6 +8,7 @@ import pytest
 from edgemm.bundle.manifest import DType, TensorSpec
 from edgemm.errors import InputError
 from edgemm_converter.data import arrays
+from edgemm_runtime.tensors import npy
 
 IMAGE = TensorSpec(name="image", dtype=DType.FLOAT32, shape=(-1, 4, 4, 1))
 WORDS = TensorSpec(name="words", dtype=DType.INT32, shape=(-1, -1))
@@ -78,3 +81,30 @@ def test_a_file_that_is_no_array_file_is_refused(tmp_path: Path) -> None:
 def test_spread_takes_evenly_and_never_more_than_there_are() -> None:
     assert arrays.spread(10, limit=4).tolist() == [0, 3, 6, 9]
     assert arrays.spread(3, limit=16).tolist() == [0, 1, 2]
+
+
+def _claiming(shape: tuple[int, ...]) -> bytes:
+    """A `.npy` file of 1 KiB whose header claims an array of `shape`."""
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
+    return file.getvalue() + bytes(1024)
+
+
+def test_a_file_that_claims_more_than_it_holds_is_refused_before_room_is_made(tmp_path: Path) -> None:
+    (tmp_path / "terabyte.npy").write_bytes(_claiming((2**38,)))
+    (tmp_path / "overflow.npy").write_bytes(_claiming((2**62, 2**62)))
+    (tmp_path / "negative.npy").write_bytes(_claiming((-1, 4)))
+    with zipfile.ZipFile(tmp_path / "terabyte.npz", "w") as archive:
+        archive.writestr("x.npy", _claiming((2**38,)))
+    with zipfile.ZipFile(tmp_path / "text.npz", "w") as archive:
+        archive.writestr("readme.txt", "hello")
+    for file in ("terabyte.npy", "overflow.npy", "negative.npy", "terabyte.npz", "text.npz"):
+        with pytest.raises(InputError, match=f"{file}: expected a .npz or .npy file of numbers"):
+            arrays.read(tmp_path / file)
+
+
+def test_arrays_that_take_more_than_there_is_room_for_are_refused(tmp_path: Path) -> None:
+    np.savez_compressed(tmp_path / "zeros.npz", x=np.zeros(2**20))
+    with pytest.raises(InputError, match=r"zeros.npz: its arrays take 0\.0 GiB of memory, expected at most"):
+        npy.load(tmp_path / "zeros.npz", max_bytes=2**20)
+    assert npy.load(tmp_path / "zeros.npz", max_bytes=2**23)["x"].shape == (2**20,)

@@ -8,7 +8,7 @@ from PIL import Image
 
 from edgemm.bundle.manifest import ChannelOrder, DType, ImageFit, Layout, Preprocessing, Resize, TensorSpec
 from edgemm.errors import InputError
-from edgemm_converter.data import arrays, datasets
+from edgemm_converter.data import arrays, datasets, images
 from edgemm_converter.data.preprocessing import Declared
 
 RED = Preprocessing(resize=Resize(width=4, height=2), scale=1 / 255)
@@ -156,3 +156,23 @@ def test_data_of_another_scale_are_refused() -> None:
         datasets.check_scales({"x": small["x"] * 255}, small, path="c")
     with pytest.raises(InputError, match="input 'x' is 1 in every sample"):
         datasets.check_scales({"x": np.ones((4, 2))}, {}, path="c")
+
+
+def test_data_that_would_fill_the_memory_are_refused_before_they_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        picture(tmp_path / "images" / f"{number}.png", (9, 9, 9))
+    monkeypatch.setattr(images, "half_of_memory", lambda: 2 * 4 * 2 * 3 * 4)
+    with pytest.raises(InputError, match=r"images: its images take 0\.0 GiB of memory as arrays, expected at most"):
+        read(tmp_path / "images", {"x": RED})
+    with (tmp_path / "huge.csv").open("wb") as file:
+        file.truncate(2**30)
+    with pytest.raises(InputError, match=r"huge.csv: 1024 MiB, expected a CSV of at most 256 MiB: give the numbers"):
+        read(tmp_path / "huge.csv")
+
+
+def test_a_file_with_an_images_name_is_decoded_as_an_image_alone(tmp_path: Path) -> None:
+    (tmp_path / "page.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
+    with pytest.raises(InputError, match="page.png: expected an image"):
+        read(tmp_path, {"x": RED})

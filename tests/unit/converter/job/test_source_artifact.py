@@ -22,7 +22,7 @@ def test_kinds_are_told_by_content(tmp_path: Path) -> None:
     (tmp_path / "saved" / "saved_model.pb").write_bytes(b"pb")
     assert source_artifact.detect(keras_archive(tmp_path / "zip.bin")) is SourceFormat.KERAS
     assert source_artifact.detect(tmp_path / "h5.bin") is SourceFormat.HDF5
-    (tmp_path / "lite.bin").write_bytes(b"\x1c\0\0\0TFL3" + b"0" * 20)
+    (tmp_path / "lite.bin").write_bytes(b"<\0\0\0TFL3" + b"0" * 20)  # which a page begins with, too
     (tmp_path / "onnx.bin").write_bytes(b"\x08\x08\x12\x07tf2onnx")
     assert source_artifact.detect(tmp_path / "saved") is SourceFormat.SAVED_MODEL
     assert source_artifact.detect(tmp_path / "lite.bin") == Engine.TFLITE
