@@ -91,7 +91,8 @@ def _stop(signum: int, _frame: object) -> NoReturn:
     "--max-drop", type=FiniteRange(), metavar="X", help="No bundle where a variant is worse than the source by more."
 )
 @click.option("--preprocess", type=PATH, help="TOML: how inputs are made of images or class indices.")
-@click.option("--report", type=PATH, help="Write a page of HTML about the conversion.")
+@click.option("--report", type=PATH, help="Write a page of HTML about the conversion, and its data as JSON beside it.")
+@click.option("--parent", type=PATH, help="The bundle that this one follows; the report compares the two.")
 @click.option("--licence", help="The model's licence.")
 @click.option("--timeout", type=seconds(), default=_DEFAULTS.timeout_s, show_default=True,
               metavar="SECONDS", help="Wall time that each child process may take.")  # fmt: skip

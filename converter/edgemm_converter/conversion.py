@@ -22,19 +22,21 @@ from edgemm.errors import EnvironmentFailure, ParityError
 from edgemm_converter.cache import fingerprint
 from edgemm_converter.cache.cache import Cache, CachedConversion, ConversionOutcome
 from edgemm_converter.children.child import ChildLimits, Progress
-from edgemm_converter.children.protocol import Exported, TrialFacts
+from edgemm_converter.children.protocol import Exported, SetKind, TrialFacts
 from edgemm_converter.drafting import draft as drafting
+from edgemm_converter.drafting import predecessor
 from edgemm_converter.drafting.draft import Draft
 from edgemm_converter.export import parent as exporting
 from edgemm_converter.job import installed_packages, job
 from edgemm_converter.job.job import ConversionJob
 from edgemm_converter.job.options import ConversionOptions
 from edgemm_converter.parting import parent as parting
+from edgemm_converter.report import class_answers, report_page
 from edgemm_converter.report import parent as reporting
-from edgemm_converter.report import report_page
-from edgemm_converter.report.report_page import Facts
+from edgemm_converter.report.facts import Facts
 from edgemm_converter.search import parent as searching
 from edgemm_converter.verify import parent as running
+from edgemm_converter.verify.parent import EngineRun
 
 
 @dataclass(frozen=True)
@@ -137,19 +139,20 @@ def _convert(given: ConversionJob, folder: Path, *, limits: ChildLimits, progres
         warnings=drafting.warnings(given, draft.manifest, ran),
         trials=found.trials if found else (),
     )
-    page = None
+    page = data = None
     if given.report is not None:
-        facts = _report_facts(given, draft, outcome, everything, limits=limits, progress=progress)
-        page = report_page.page(facts).encode()
-    return CachedConversion(outcome, draft.manifest, draft.path.read_bytes(), page)
+        facts = _report_facts(given, draft, outcome, everything, ran, limits=limits, progress=progress)
+        page, data = report_page.page(facts).encode(), report_page.data(facts)
+    return CachedConversion(outcome, draft.manifest, draft.path.read_bytes(), page, data)
 
 
 def _finished(given: ConversionJob, entry: CachedConversion, *, progress: Progress, repeated: bool) -> ConversionResult:
     """Write what was asked for, the bundle last."""
     with ExitStack() as unfinished:
-        if given.report is not None and entry.report is not None:
-            unfinished.callback(given.report.unlink, missing_ok=True)  # no report of a bundle that there is not
-            durable.write(given.report, entry.report)
+        if given.report is not None and entry.report is not None and entry.report_data is not None:
+            for file, content in ((given.report, entry.report), (job.report_data(given.report), entry.report_data)):
+                unfinished.callback(file.unlink, missing_ok=True)  # no report of a bundle that there is not
+                durable.write(file, content)
         progress(f"writing {given.output}")
         durable.write(given.output, entry.bundle)
         unfinished.pop_all()
@@ -170,10 +173,14 @@ def _report_facts(
     draft: Draft,
     outcome: ConversionOutcome,
     exported: Exported,
+    ran: EngineRun,
     *,
     limits: ChildLimits,
     progress: Progress,
 ) -> Facts:
+    folder = draft.path.parent
+    data = next((m for m in ran.measured if m.set.kind is SetKind.EVALUATION), None)
+    asked = drafting.asked(given, data)
     return Facts(
         manifest=draft.manifest,
         digest=draft.digest,
@@ -182,8 +189,14 @@ def _report_facts(
         left_out=outcome.left_out,
         trials=outcome.trials,
         noise=reporting.noise(exported),
-        layers=reporting.layers(exported, draft.path.parent, limits=limits, progress=progress),
+        layers=reporting.layers(exported, folder, limits=limits, progress=progress),
         speeds=reporting.speeds(draft.path, draft.manifest, limits=limits, progress=progress),
+        classes=class_answers.of(asked, {class_answers.SOURCE: data.source, **data.variants}) if data else (),
+        predecessor=predecessor.measured(
+            given.parent.path, exported.signature, data, asked, folder, limits=limits, progress=progress
+        )
+        if given.parent is not None
+        else None,
         machine=reporting.machine(),
     )
 

@@ -49,18 +49,20 @@ class ConversionOutcome(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class CachedConversion:
-    """A finished conversion: the bundle file, its manifest, and the page about it where one was asked for."""
+    """A finished conversion: the bundle file, its manifest, and the page about it with its data, if one is wanted."""
 
     outcome: ConversionOutcome
     manifest: Manifest
     bundle: bytes | memoryview
     report: bytes | memoryview | None
+    report_data: bytes | memoryview | None
 
 
 class _Header(msgspec.Struct, frozen=True):
     outcome: ConversionOutcome
     bundle_bytes: int
     report_bytes: int | None
+    report_data_bytes: int | None
 
 
 @dataclass(frozen=True)
@@ -148,9 +150,10 @@ def _write(path: Path, parts: list[bytes | memoryview]) -> None:
 
 
 def _encode(entry: CachedConversion) -> list[bytes | memoryview]:
-    report_bytes = None if entry.report is None else len(entry.report)
-    header = msgspec.json.encode(_Header(entry.outcome, len(entry.bundle), report_bytes)) + b"\n"
-    parts: list[bytes | memoryview] = [header, entry.bundle, entry.report or b""]
+    pages = (entry.report, entry.report_data)
+    sizes = [None if page is None else len(page) for page in pages]
+    header = msgspec.json.encode(_Header(entry.outcome, len(entry.bundle), *sizes)) + b"\n"
+    parts: list[bytes | memoryview] = [header, entry.bundle, *(page or b"" for page in pages)]
     sha = hashlib.sha256()
     for part in parts:
         sha.update(part)
@@ -172,9 +175,10 @@ def _decode(data: bytes) -> CachedConversion | None:
         manifest = decode_manifest(manifest_bytes, path="the cache")
     except (ValueError, msgspec.DecodeError, EdgemmError):  # written by another version
         return None
-    return CachedConversion(
-        header.outcome, manifest, bundle, None if header.report_bytes is None else rest[end - _DIGEST_BYTES :]
-    )
+    pages = rest[end - _DIGEST_BYTES :]
+    report = None if header.report_bytes is None else pages[: header.report_bytes]
+    report_data = None if header.report_data_bytes is None else pages[header.report_bytes or 0 :]
+    return CachedConversion(header.outcome, manifest, bundle, report, report_data)
 
 
 def _manifest_of(bundle: memoryview) -> bytes:

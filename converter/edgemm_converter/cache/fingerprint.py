@@ -23,7 +23,7 @@ from edgemm_converter.job import source_artifact
 from edgemm_converter.job.job import ConversionJob
 from edgemm_runtime import engines, preprocessing, tensors
 
-_BY_CONTENT = frozenset({"source", "calibration", "evaluation"})
+_BY_CONTENT = frozenset({"source", "calibration", "evaluation", "parent"})
 _NO_PART_OF_IT = frozenset({"output"})
 _CODE = {
     "edgemm_converter": [Path(__file__).parents[1]],
@@ -49,6 +49,7 @@ def of(given: ConversionJob) -> str | None:
         "source": (given.source.resolve().name, source_artifact.digest(given.source)),
         "calibration": _data(given.calibration),
         "evaluation": _data(given.evaluation),
+        "parent": given.parent.digest if given.parent is not None else None,
         "libraries": lineage.library_versions(),
         "git_commit": lineage.git_commit(),
         "created": lineage.created(),

@@ -17,6 +17,7 @@ from edgemm_converter.job import source_artifact, targets, variant_plan
 from edgemm_converter.job.job import ConversionJob
 from edgemm_converter.judging import assembly, evaluation
 from edgemm_converter.judging.assembly import BlobStore, Measured
+from edgemm_converter.judging.evaluation import MetricQuestion
 from edgemm_converter.verify.parent import EngineRun
 
 _PLAIN_BYTES = "application/octet-stream"
@@ -111,11 +112,22 @@ def _manifest(
     )
 
 
-def _evaluation(given: ConversionJob, ran: EngineRun, data: Measured | None) -> Evaluation | None:
+def asked(given: ConversionJob, data: Measured | None) -> MetricQuestion | None:
+    """Return what is asked of the evaluation data; None where there are none.
+
+    Raises:
+        InputError: labels or outputs do not fit the metric.
+    """
     if given.evaluation is None or data is None:
         return None
-    asked = evaluation.question(
+    return evaluation.question(
         given.metric, given.evaluation.labels, inputs=data.inputs, outputs=data.source, output=given.evaluated_output,
         path=str(given.evaluation.path),
     )  # fmt: skip
-    return assembly.evaluated(ran.variants, data, asked, digest=source_artifact.digest(given.evaluation.path))
+
+
+def _evaluation(given: ConversionJob, ran: EngineRun, data: Measured | None) -> Evaluation | None:
+    question = asked(given, data)
+    if given.evaluation is None or data is None or question is None:
+        return None
+    return assembly.evaluated(ran.variants, data, question, digest=source_artifact.digest(given.evaluation.path))

@@ -32,6 +32,7 @@ def of(given: ConversionJob) -> Lineage:
         calibration_digest=source_artifact.digest(given.calibration.path) if given.calibration else None,
         evaluation_digest=source_artifact.digest(given.evaluation.path) if given.evaluation else None,
         git_commit=git_commit(),
+        parent=given.parent.digest if given.parent is not None else None,
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgemm.bundle import open_bundle
 from edgemm.bundle.engine_facts import Engine
 from edgemm.bundle.manifest import Preprocessing, check_model_name
 from edgemm.errors import EnvironmentFailure, InputError
@@ -22,6 +23,14 @@ from edgemm_converter.judging.metrics import Metric
 
 DEFAULT_MAX_DROP = 0.005
 _FIRST_VERSION = "0.1.0"
+
+
+@dataclass(frozen=True)
+class ParentBundle:
+    """The bundle that a conversion follows, and its identity."""
+
+    path: Path
+    digest: str
 
 
 @dataclass(frozen=True)
@@ -49,6 +58,7 @@ class ConversionJob:
 
     preprocessing: dict[str, Preprocessing]
     report: Path | None
+    parent: ParentBundle | None
     labels: tuple[str, ...] | None
     custom_objects: tuple[str, ...]
     allow_lambda: bool
@@ -68,6 +78,7 @@ def check(path: Path, options: ConversionOptions) -> ConversionJob:
 
     Raises:
         InputError: what was given can never work.
+        BundleError: `parent` is no whole bundle.
         EnvironmentFailure: the output cannot be written.
         TypeError: there is no option of that name.
     """
@@ -80,6 +91,7 @@ def check(path: Path, options: ConversionOptions) -> ConversionJob:
     for file in (output, report):
         if file is not None:
             _check_output(file)
+    _check_report(report, output)
     _check_budget(options)
     declared = preprocessing.read(file) if (file := _given_path(options.get("preprocess"))) is not None else {}
     labels = _labels(options.get("labels"))
@@ -103,6 +115,7 @@ def check(path: Path, options: ConversionOptions) -> ConversionJob:
         search=search,
         preprocessing=declared,
         report=report,
+        parent=_parent(options.get("parent"), output),
         labels=labels,
         custom_objects=tuple(options.get("custom_objects", ())),
         allow_lambda=options.get("allow_lambda", False),
@@ -172,6 +185,32 @@ def _check_budget(options: ConversionOptions) -> None:
         raise InputError("--eval-output needs --eval: labelled data on which that output is measured")
     if max_drop is not None and not max_drop >= 0:
         raise InputError(f"--max-drop {max_drop:g}: expected 0 or more")
+
+
+def report_data(report: Path) -> Path:
+    """Return the file beside a report that has the same as JSON."""
+    return report.with_suffix(".json")
+
+
+def _check_report(report: Path | None, output: Path) -> None:
+    """Check that a report, its JSON and the bundle are three files."""
+    if report is None:
+        return
+    files = [output.absolute(), report.absolute(), report_data(report).absolute()]
+    if len(set(files)) != len(files):
+        raise InputError(f"--report {report}: expected a file of its own such as page.html, with page.json beside it")
+    _check_output(report_data(report))
+
+
+def _parent(given: str | Path | None, output: Path) -> ParentBundle | None:
+    """Return the bundle that is followed, opened and verified once."""
+    if given is None:
+        return None
+    path = Path(given)
+    if path.absolute() == output.absolute():
+        raise InputError(f"--parent {path}: the bundle would be written over it; give another --output or --version")
+    with open_bundle(path) as bundle:
+        return ParentBundle(path, bundle.digest)
 
 
 def _check_output(path: Path) -> None:

@@ -63,7 +63,10 @@ class ConversionOptions(TypedDict, total=False):
     """A TOML file that says how inputs are made of images or class indices."""
 
     report: str | Path | None
-    """Where to write a page of HTML about the conversion."""
+    """Where to write a page of HTML about the conversion; the same as JSON is written beside it."""
+
+    parent: str | Path | None
+    """The bundle that this one follows: it is named in the lineage, and the report compares the two."""
 
     licence: str | None
     """The model's licence, as text."""

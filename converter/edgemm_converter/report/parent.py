@@ -13,7 +13,7 @@ from edgemm_converter.children import samples
 from edgemm_converter.children.child import ChildLimits, Progress, run_child
 from edgemm_converter.children.protocol import Exported, ExportedVariant, LayerFacts, LayersRequest, Parted
 from edgemm_converter.job import variant_plan
-from edgemm_converter.report.report_page import Speed
+from edgemm_converter.report.facts import Speed
 from edgemm_runtime.bench import measuring
 
 _WORKER = "edgemm_converter.report.child"

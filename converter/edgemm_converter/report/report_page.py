@@ -1,16 +1,24 @@
-"""The HTML report of a conversion (`--report`): one file that needs no script and no network. Pure."""
+"""The HTML report of a conversion (`--report`), one file that needs no script and no network; and its data. Pure."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 
 import msgspec
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from edgemm.bundle.manifest import Drop, Manifest, OutputParity, Precision, Statistic
-from edgemm_converter.children.protocol import LayerFacts, TrialFacts
+from edgemm_converter.children.protocol import LayerFacts
 from edgemm_converter.judging.search import SLACK
+from edgemm_converter.report import ranking
+from edgemm_converter.report.facts import Facts, Speed
+from edgemm_converter.report.ranking import Candidate
+from edgemm_converter.report.scatter import Measure, Scatter, scatter
+
+DATA_FORMAT = "edgemm-report/1"
 
 PARTED = 0.01
 """From this error on, as a share of a layer's spread, a variant is said to part from float."""
@@ -28,33 +36,6 @@ _WHY: Mapping[Precision, str] = {
 
 
 @dataclass(frozen=True)
-class Speed:
-    """One variant on this machine, one thread: median time of a run, and the most memory of its process."""
-
-    p50_ms: float
-    peak_rss_bytes: int
-
-
-@dataclass(frozen=True)
-class Facts:
-    """All that a report is about; maps go by variant id."""
-
-    manifest: Manifest
-    digest: str
-    max_drop: float | None = None
-    warnings: Sequence[str] = ()
-    left_out: Mapping[str, str] = field(default_factory=dict)
-    trials: Sequence[TrialFacts] = ()
-    float_layers: Sequence[str] = ()
-    noise: Mapping[str, float] = field(default_factory=dict)
-    """By how much rounding alone moves the source, by output; in units of the output."""
-
-    layers: Mapping[str, Sequence[LayerFacts]] = field(default_factory=dict)
-    speeds: Mapping[str, Speed] = field(default_factory=dict)
-    machine: str = ""
-
-
-@dataclass(frozen=True)
 class VariantRow:
     """One variant in the table."""
 
@@ -67,6 +48,19 @@ class VariantRow:
     worst: OutputParity | None
     limit: float | None
     speed: Speed | None
+
+
+@dataclass(frozen=True)
+class ChangeRow:
+    """One variant beside the one of the same name in the bundle before, if that had it: size, metric, median time."""
+
+    id: str
+    size: int
+    size_before: int | None
+    metric: float | None
+    metric_before: float | None
+    p50_ms: float | None
+    p50_ms_before: float | None
 
 
 @dataclass(frozen=True)
@@ -101,36 +95,123 @@ def page(facts: Facts) -> str:
         loader=PackageLoader("edgemm_converter"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters["bytes"] = _bytes
+    environment.filters |= {"bytes": _bytes, "anchor": anchor, "figure": _figure}
     return environment.get_template("report.html").render(
         facts=facts,
         manifest=facts.manifest,
         rows=rows(facts),
+        changes=changes(facts),
+        chart=size_and_metric(facts),
         comparisons=comparisons(facts),
         charts=charts(facts),
+        named=partial(_class_name, facts.manifest.labels),
         parted=PARTED,
         slack=SLACK,
+        budget=ranking.BUDGET if facts.max_drop is None else facts.max_drop,
     )
 
 
+def data(facts: Facts) -> bytes:
+    """Return what the page says, as JSON; a number that is none is null."""
+    shown = {
+        "format": DATA_FORMAT,
+        "name": facts.manifest.name,
+        "version": facts.manifest.version,
+        "created": facts.manifest.created,
+        "digest": facts.digest,
+        "parent": facts.manifest.lineage.parent,
+        "machine": facts.machine,
+        "warnings": facts.warnings,
+        "variants": rows(facts),
+        "evaluation": facts.manifest.evaluation,
+        "labels": facts.manifest.labels,
+        "classes": facts.classes,
+        "changes": changes(facts),
+        "comparisons": comparisons(facts),
+        "layers": facts.layers,
+        "trials": facts.trials,
+        "left_out": facts.left_out,
+        "lineage": facts.manifest.lineage,
+    }
+    return msgspec.json.format(msgspec.json.encode(shown), indent=2) + b"\n"
+
+
 def rows(facts: Facts) -> list[VariantRow]:
-    """Return one row for each variant; shares are of the largest file."""
-    manifest = facts.manifest
+    """Return one row for each variant in the order in which a device should take them; shares are of the largest."""
+    manifest, scored = facts.manifest, facts.manifest.evaluation
     largest = max(manifest.blobs[v.blob].size for v in manifest.variants)
-    return [
-        VariantRow(
+    found = {
+        variant.id: VariantRow(
             id=variant.id,
-            why=_WHY[variant.precision],
+            why=_WHY.get(variant.precision, ""),
             size=(size := manifest.blobs[variant.blob].size),
             share=size / largest,
-            metric=manifest.evaluation.variants[variant.id] if manifest.evaluation else None,
-            drop=manifest.evaluation.drops.get(variant.id) if manifest.evaluation else None,
+            metric=scored.variants.get(variant.id) if scored else None,
+            drop=scored.drops.get(variant.id) if scored else None,
             worst=_worst(manifest, variant.id),
             limit=max((p.limit for p in manifest.parity if p.variant == variant.id and p.limit), default=None),
             speed=facts.speeds.get(variant.id),
         )
         for variant in manifest.variants
+    }
+    order = ranking.ranked(map(_candidate, found.values()), budget=facts.max_drop)
+    return [found[variant_id] for variant_id in order]
+
+
+def changes(facts: Facts) -> list[ChangeRow]:
+    """Return each variant beside the one of the same name in the bundle that this one follows."""
+    if (before := facts.predecessor) is None:
+        return []
+    sizes = {v.id: before.manifest.blobs[v.blob].size for v in before.manifest.variants}
+    return [
+        ChangeRow(
+            id=row.id,
+            size=row.size,
+            size_before=sizes.get(row.id),
+            metric=row.metric,
+            metric_before=before.metric.get(row.id),
+            p50_ms=row.speed.p50_ms if row.speed else None,
+            p50_ms_before=before.speeds[row.id].p50_ms if row.id in before.speeds else None,
+        )
+        for row in rows(facts)
     ]
+
+
+def size_and_metric(facts: Facts) -> Scatter | None:
+    """Return the chart of the variants' sizes against their metric, with those of the bundle before."""
+    if (scored := facts.manifest.evaluation) is None:
+        return None
+    measures = [Measure(row.id, row.size, row.metric) for row in rows(facts) if row.metric is not None]
+    if (before := facts.predecessor) is not None:
+        named = f"{before.manifest.version} "
+        measures += [
+            Measure(named + v.id, before.manifest.blobs[v.blob].size, before.metric[v.id], earlier=True)
+            for v in before.manifest.variants
+            if v.id in before.metric
+        ]
+    return scatter(measures, source=scored.source)
+
+
+def anchor(name: str) -> str:
+    """Return a name as part of a page's address."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+def _class_name(labels: Sequence[str] | None, index: int) -> str:
+    return labels[index] if labels is not None and index < len(labels) else str(index)
+
+
+def _candidate(row: VariantRow) -> Candidate:
+    return Candidate(
+        id=row.id,
+        size=row.size,
+        p50_ms=row.speed.p50_ms if row.speed else None,
+        drop=row.drop.value if row.drop else None,
+    )
+
+
+def _figure(value: float | None, digits: int = 4) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
 
 
 def comparisons(facts: Facts) -> list[ParityRow]:

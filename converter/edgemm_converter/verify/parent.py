@@ -10,11 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgemm import canonical
-from edgemm.bundle.manifest import Precision, Variant
+from edgemm.bundle.manifest import Precision, Signature, Variant
 from edgemm.errors import ConversionError, SelfTestError
 from edgemm_converter.children import array_files
 from edgemm_converter.children.child import ChildLimits, Progress, run_child
-from edgemm_converter.children.protocol import Exported, Ran, RunRequest, SelfTestPassed, SelfTestRequest
+from edgemm_converter.children.protocol import (
+    Exported,
+    Ran,
+    RunRequest,
+    SampleSet,
+    SelfTestPassed,
+    SelfTestRequest,
+)
 from edgemm_converter.data.arrays import Array
 from edgemm_converter.job.job import ConversionJob
 from edgemm_converter.judging.assembly import Measured
@@ -57,6 +64,28 @@ def run(
         left_out=ran.left_out,
         floats=ran.floats,
     )
+
+
+def answers(
+    signature: Signature,
+    variants: tuple[Variant, ...],
+    files: dict[str, str],
+    given: SampleSet,
+    folder: Path,
+    *,
+    limits: ChildLimits,
+    progress: Progress,
+) -> dict[str, dict[str, Array]]:
+    """Return what the variants of another bundle, with files in `folder` by id, answer to one sample set.
+
+    Variants that no engine here runs are left out.
+
+    Raises:
+        ConversionError: no engine runs any.
+    """
+    request = RunRequest(signature=signature, variants=variants, files=files, sets=(given,))
+    ran = run_child(_WORKER, request, answer=Ran, folder=folder, limits=limits, progress=progress)
+    return {variant_id: array_files.load(sets[given.id], folder) for variant_id, sets in ran.outputs.items()}
 
 
 def self_test(bundle: Path, folder: Path, *, limits: ChildLimits, progress: Progress) -> None:

@@ -139,6 +139,40 @@ def test_a_folder_of_images_calibrates_through_the_declared_steps(
     assert "median run here" in page
 
 
+def test_a_report_beside_the_bundle_that_this_one_follows(
+    models: Path, conversions: Conversions, tmp_path: Path
+) -> None:
+    before = conversions.run(models / "cnn.keras", "--target", "onnx", "--json", folder=tmp_path)
+    digest = json.loads(before.stdout)["digest"]
+    run = conversions.run(
+        models / "cnn.keras", "--target", "onnx", "--eval", models / "labelled.npz", "--version", "0.2.0",
+        "--parent", "cnn-0.1.0.edgemm", "--report", "page.html", folder=tmp_path,
+    )  # fmt: skip
+    assert run.status == 0, run.stderr
+    with open_bundle(tmp_path / "cnn-0.2.0.edgemm") as bundle:
+        assert bundle.manifest.lineage.parent == digest
+    (change,) = json.loads((tmp_path / "page.json").read_bytes())["changes"]
+    assert change["metric_before"] == change["metric"] is not None
+    assert change["size_before"] == change["size"]
+    assert change["p50_ms_before"] > 0
+    assert "Since 0.1.0" in (tmp_path / "page.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "message"),
+    [
+        (("--parent", "text.edgemm"), 1, "text.edgemm: expected a bundle"),
+        (("--parent", "m.edgemm", "-o", "m.edgemm"), 2, "--parent m.edgemm: the bundle would be written over it"),
+        (("--report", "page.json"), 2, "--report page.json: expected a file of its own such as page.html"),
+    ],
+)
+def test_a_parent_or_report_that_can_never_work(
+    models: Path, conversions: Conversions, tmp_path: Path, *, options: tuple[str, ...], status: int, message: str
+) -> None:
+    (tmp_path / "text.edgemm").write_text("hello")
+    assert message in conversions.refused(models / "cnn.keras", *options, folder=tmp_path, status=status)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

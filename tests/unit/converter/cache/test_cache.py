@@ -22,7 +22,7 @@ def entry() -> CachedConversion:
             precision=bundle.manifest.variants[0].precision, float_layers=(), size=1, drop=None, refused=""
         )
         outcome = ConversionOutcome(digest=bundle.digest, left_out={"a": "b"}, warnings=("c",), trials=(trial,))
-        return CachedConversion(outcome, bundle.manifest, BUNDLE.read_bytes(), b"<html>")
+        return CachedConversion(outcome, bundle.manifest, BUNDLE.read_bytes(), b"<html>", b"{}\n")
 
 
 def size_of(folder: Path) -> int:
