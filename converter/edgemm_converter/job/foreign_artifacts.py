@@ -1,4 +1,4 @@
-"""What people bring that is no source of a conversion: each is named, with the next step. Pure.
+"""Artifacts that people bring and that are no source of a conversion: each is named, with the next step. Pure.
 
 Frozen graphs, checkpoints, weights alone, archives around a model, files of other frameworks and of compilers, and what
 a failed download leaves behind. A name alone never decides where the content tells.

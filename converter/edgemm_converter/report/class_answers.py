@@ -1,4 +1,4 @@
-"""What the source and each variant answered class by class on the evaluation data, for the report. Pure."""
+"""The answers of the source and of each variant class by class on the evaluation data, for the report. Pure."""
 
 from __future__ import annotations
 
