@@ -20,7 +20,7 @@ with needs.imports(__name__, "converter"):
     import tensorflow as tf
     from keras import layers
 
-    from simulators.odd_layers import CountingLayer, FactorLayer, ImpureLayer, NoisyLayer, PlainLayer
+    from simulators.odd_layers import CountingLayer, FactorLayer, ImpureLayer, NoisyLayer, PlainLayer, QuietNoiseLayer
 
 
 def build(folder: Path) -> None:
@@ -56,6 +56,7 @@ def _makers() -> dict[str, Callable[[], keras.Model]]:
         "custom.keras": lambda: _stack(PlainLayer()),
         "impure.keras": lambda: _stack(ImpureLayer()),
         "counting.keras": lambda: _stack(CountingLayer(name="counter")),
+        "quiet-noise.keras": lambda: _stack(QuietNoiseLayer(name="whisper")),
         "noisy.keras": lambda: _stack(NoisyLayer(name="noise"), layers.Dropout(0.5), layers.GaussianNoise(0.5)),
         "dropout.keras": lambda: _stack(layers.Dropout(0.5), layers.GaussianNoise(0.5)),
         "factor.keras": lambda: _stack(FactorLayer(name="factor")),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 
 class PlainLayer(keras.layers.Layer):
@@ -50,6 +51,14 @@ class NoisyLayer(keras.layers.Layer):
 
     def call(self, x: Any) -> Any:
         return x + keras.random.normal(keras.ops.shape(x), seed=self.generator)
+
+
+@keras.saving.register_keras_serializable("simulators")
+class QuietNoiseLayer(keras.layers.Layer):
+    """Draws random numbers that are smaller than rounding, by an operation of TensorFlow."""
+
+    def call(self, x: Any) -> Any:
+        return x + 1e-9 * tf.random.normal(tf.shape(x))
 
 
 @keras.saving.register_keras_serializable("simulators")

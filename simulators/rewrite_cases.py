@@ -67,6 +67,7 @@ CASES: Mapping[str, tuple[Callable[[Any], Any], Any]] = {
         lambda x: _parts(tf.transpose(tf.concat([_complex(x)[:, 1:3], -_complex(x)], axis=1))[..., tf.newaxis]),
         _normal(3, 4),
     ),
+    "constant seed": (lambda x: x + keras.random.normal((4,), seed=5), _normal(3, 4)),
     "product of bytes": (
         lambda x: keras.ops.matmul(tf.cast(x, tf.int8), tf.cast(tf.transpose(x), tf.int8)),
         _RNG.integers(-127, 127, (5, 1000)).astype(np.float32),
@@ -91,9 +92,8 @@ def measured(function: Callable[[Any], Any], x: Any) -> dict[str, Any]:
 def _foreign(operation: Any, engine: Engine) -> bool:
     if engine is Engine.TFLITE and operation.type in {"RFFT", "RFFT2D", "Real", "Imag", "ComplexAbs"}:
         return False  # builtins
-    return operation.type in {"BitwiseAnd", _INTEGER_PRODUCT[engine]} or any(
-        t.dtype.is_complex for t in operation.outputs
-    )
+    named = operation.type in {"BitwiseAnd", _INTEGER_PRODUCT[engine]} or operation.type.startswith("StatelessRandom")
+    return named or any(t.dtype.is_complex for t in operation.outputs)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ Every form becomes arrays by input name, and `labels` where classes are known. C
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from edgemm_converter.data.preprocessing import Declared
 LABELS = tables.LABELS
 _APART = 10.0
 """From this ratio on, two sets of data are of another scale, such as 0-1 and 0-255."""
+_LIKE = 0.25
+"""Below this ratio of distances, calibration data are like another input's evaluation data and unlike their own."""
 
 
 @dataclass(frozen=True)
@@ -84,10 +87,34 @@ def check_scales(calibration: Mapping[str, Array], evaluation: Mapping[str, Arra
         if other is None or not (spans := [_span(array), _span(other)]) or min(spans) == 0:
             continue
         if not 1 / _APART < spans[0] / spans[1] < _APART:
+            pair = next((pair for pair in swapped(calibration, evaluation) if name in pair), None)
+            advice = "scale both as the model expects"
+            if pair is not None:
+                advice = f"the arrays of {pair[0]!r} and {pair[1]!r} look swapped: check their names"
             raise InputError(
                 f"{path}: input {name!r} ranges over {array.min():g} to {array.max():g} in the calibration data and "
-                f"over {other.min():g} to {other.max():g} in the evaluation data: scale both as the model expects"
+                f"over {other.min():g} to {other.max():g} in the evaluation data: {advice}"
             )
+
+
+def swapped(calibration: Mapping[str, Array], evaluation: Mapping[str, Array]) -> list[tuple[str, str]]:
+    """Return pairs of inputs of one shape whose calibration data lie where the other's evaluation data do."""
+    names = [name for name, array in calibration.items() if array.dtype.kind == "f" and name in evaluation]
+    return [
+        (one, other)
+        for one, other in itertools.combinations(names, 2)
+        if calibration[one].shape[1:] == calibration[other].shape[1:]
+        and all(
+            _distance(calibration[a], evaluation[b]) < _LIKE * _distance(calibration[a], evaluation[a])
+            for a, b in ((one, other), (other, one))
+        )
+    ]
+
+
+def _distance(first: Array, second: Array) -> float:
+    """Return how far the ranges of two arrays are apart, without their extremes."""
+    ends = [np.quantile(array, [0.01, 0.99]) for array in (first, second)]
+    return float(np.abs(ends[0] - ends[1]).sum())
 
 
 def _span(array: Array) -> float:

@@ -12,7 +12,7 @@ from edgemm.bundle.engine_facts import facts_of
 from edgemm.bundle.manifest import FORMAT, Evaluation, Manifest, Parity
 from edgemm_converter.children import samples
 from edgemm_converter.children.protocol import Exported, SetKind
-from edgemm_converter.drafting import bundle_documents, findings, lineage, minimum_runtime
+from edgemm_converter.drafting import bundle_documents, findings, lineage, minimum_runtime, saturation
 from edgemm_converter.job import source_artifact, targets, variant_plan
 from edgemm_converter.job.job import ConversionJob
 from edgemm_converter.judging import assembly, evaluation
@@ -57,15 +57,19 @@ def draft(given: ConversionJob, exported: Exported, ran: EngineRun, folder: Path
 def warnings(given: ConversionJob, manifest: Manifest, ran: EngineRun) -> tuple[str, ...]:
     """Return what a user should know before trusting the figures."""
     inputs = {m.set.kind: m.inputs for m in ran.measured}
-    return findings.warnings(
-        calibration=inputs.get(SetKind.CALIBRATION),
+    calibration, calibrated = inputs.get(SetKind.CALIBRATION), _calibrated(given, manifest)
+    data = {f"{kind} data": inputs[kind] for kind in (SetKind.CALIBRATION, SetKind.EVALUATION) if kind in inputs}
+    cut_off = saturation.warnings(manifest.variants, data, calibration=calibration, calibrated=calibrated)
+    others = findings.warnings(
+        calibration=calibration,
         evaluated=inputs.get(SetKind.EVALUATION),
         evaluation=manifest.evaluation,
         max_drop=given.max_drop,
-        calibrated=_calibrated(given, manifest),
+        calibrated=calibrated,
         floats=ran.floats,
         compared=[m.source for m in ran.measured if m.set.kind is not SetKind.EVALUATION],
     )
+    return (*cut_off, *others)
 
 
 def _calibrated(given: ConversionJob, manifest: Manifest) -> list[str]:

@@ -55,6 +55,7 @@ def warnings(
     return (
         *_unvaried(compared, real=calibration is not None),
         *_few(calibration, calibrated),
+        *_swapped(calibration, evaluated),
         *_shared(calibration, evaluated),
         *_uncertain(evaluation, max_drop),
         *_in_floats(floats),
@@ -94,6 +95,16 @@ def _shared(calibration: Mapping[str, Array] | None, evaluated: Mapping[str, Arr
         yield (
             f"{count} of {total} evaluation samples are calibration samples too: quantization has seen them, and the "
             "measured drop is too good; use separate data"
+        )
+
+
+def _swapped(calibration: Mapping[str, Array] | None, evaluated: Mapping[str, Array] | None) -> Iterator[str]:
+    if calibration is None or evaluated is None:
+        return
+    for one, other in datasets.swapped(calibration, evaluated):
+        yield (
+            f"the calibration data of inputs {one!r} and {other!r} look swapped: each ranges over what the other does "
+            "in the evaluation data; check the names of the arrays"
         )
 
 

@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
+from copy import deepcopy
+from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 from ai_edge_litert import schema_py_generated as schema
-from ai_edge_quantizer import algorithm_manager, calibrator, qtyping, recipe, recipe_manager
+from ai_edge_quantizer import algorithm_manager, qtyping, recipe, recipe_manager
 from ai_edge_quantizer.quantizer import Quantizer
-from ai_edge_quantizer.utils import qsv_utils, tfl_flatbuffer_utils
+from ai_edge_quantizer.utils import tfl_flatbuffer_utils
 
 from edgemm.bundle.manifest import DType, Precision, VariantTensor
 from edgemm.errors import ConversionError
 from edgemm_converter.data.arrays import Array
-from edgemm_converter.formats import tflite_file
+from edgemm_converter.export import calibrated_ranges, read_back
+from edgemm_converter.export.read_back import Misfit
+from edgemm_converter.formats import tflite_constants, tflite_file
 
-_SIGNATURE = "serving_default"
 _FAILURES = (AssertionError, AttributeError, LookupError, NotImplementedError, RuntimeError, TypeError, ValueError)
 _EDGES = {Precision.INT8: DType.INT8, Precision.INT16X8: DType.INT16}
 _WEIGHTS = {
@@ -29,6 +33,10 @@ _WEIGHTS = {
 }  # fmt: skip
 _INTEGERS = (Precision.INT8, Precision.INT16X8, Precision.MIXED)
 """Precisions whose activations are integers where there is calibration data."""
+
+_LARGEST_WEIGHT = 127
+_MENDINGS = 2
+"""How often a file is quantized anew: once for what is found, and once for what that brings along."""
 
 _FLOATS = (DType.FLOAT16, DType.FLOAT32, DType.FLOAT64)
 
@@ -58,18 +66,65 @@ def quantize(
     activations where there is calibration data.
 
     Raises:
-        ConversionError: the quantizer cannot do it.
+        ConversionError: the quantizer cannot do it, or a constant of the file would be something else than in `file`.
     """
-    try:
-        static = calibration is not None and precision in _INTEGERS
-        loops = tuple(_in_loops(file)) if static else ()
-        quantizer = Quantizer(file, _recipe(precision, static=static, float_layers=float_layers, loops=loops))
-        ranges = _ranges(file, quantizer, calibration) if quantizer.need_calibration else None
-        result = quantizer.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
-    except _FAILURES as err:
-        reason = " ".join(f"{type(err).__name__}: {err}".split())[:200]
-        raise ConversionError(f"TFLite {precision}: the quantizer failed: {reason}; leave this precision out") from err
-    return _ended_as_signed(bytes(result.quantized_model or b""), like=file)
+    work = _Work(file, precision, calibration if precision in _INTEGERS else None, set(float_layers))
+    made, mendings = work.made(), 0
+    while found := read_back.misfits(tflite_constants.read(made), tflite_constants.read(file)):
+        unmended = [m for m in found if not work.mend(m)] if mendings < _MENDINGS else found
+        if unmended:
+            raise ConversionError(
+                f"TFLite {precision}: {unmended[0]}, and no scale mends that; leave this precision out, or change the "
+                "layer"
+            )
+        made, mendings = work.made(), mendings + 1
+    return _ended_as_signed(made, like=file)
+
+
+@dataclass
+class _Work:
+    """The quantization of one file, which can be repeated with other ranges and other layers in floats."""
+
+    file: bytes
+    precision: Precision
+    calibration: Mapping[str, Array] | None
+    float_layers: set[str]
+    ranges: Any = None
+
+    def made(self) -> bytes:
+        """Return the file in its precision.
+
+        Raises:
+            ConversionError: the quantizer fails.
+        """
+        static = self.calibration is not None
+        try:
+            loops = tuple(_in_loops(self.file)) if static else ()
+            given = _recipe(self.precision, static=static, float_layers=sorted(self.float_layers), loops=loops)
+            quantizer = Quantizer(self.file, given)
+            if quantizer.need_calibration and self.ranges is None:
+                self.ranges = calibrated_ranges.of(self.file, quantizer, self.calibration)
+            result = quantizer.quantize(deepcopy(self.ranges), enable_progress_bar=False, enable_progress_report=False)
+        except _FAILURES as err:
+            reason = " ".join(f"{type(err).__name__}: {err}".split())[:200]
+            raise ConversionError(
+                f"TFLite {self.precision}: the quantizer failed: {reason}; leave this precision out"
+            ) from err
+        return bytes(result.quantized_model or b"")
+
+    def mend(self, misfit: Misfit) -> bool:
+        """Prepare that a constant fits next time, by a wider scale of weights or a layer in floats; tell if it can."""
+        bias = misfit.constant.bias
+        if bias is not None and misfit.needed is not None:
+            # A range that is given goes before the one of the weights themselves.
+            name, bound = tflite_constants.original_name(bias.weights), _LARGEST_WEIGHT * misfit.needed
+            bound = np.maximum(bound, self.ranges.get(name, {"max": 0})["max"]).astype(np.float32)
+            self.ranges[name] = {"min": -bound, "max": bound}
+            return True
+        if not misfit.constant.half:
+            return False
+        self.float_layers |= {c.scope for c in tflite_constants.read(self.file) if c.tensor == misfit.constant.tensor}
+        return True
 
 
 def _ended_as_signed(file: bytes, *, like: bytes) -> bytes:
@@ -192,40 +247,3 @@ def _float16() -> Any:
         algorithm_key=algorithm_manager.AlgorithmName.FLOAT_CASTING,
     )
     return manager.get_quantization_recipe()
-
-
-class _Readable:
-    """An interpreter that tells of no tensor without values, as what a loop leaves unused is."""
-
-    def __init__(self, interpreter: Any) -> None:
-        self._interpreter = interpreter
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._interpreter, name)
-
-    def get_tensor_details(self, subgraph_index: int = 0) -> list[Any]:
-        """Return what the interpreter tells of the tensors that hold values."""
-        return [d for d in self._interpreter.get_tensor_details(subgraph_index) if self._has_values(d, subgraph_index)]
-
-    def _has_values(self, detail: Mapping[str, Any], subgraph_index: int) -> bool:
-        try:
-            self._interpreter.get_tensor(detail["index"], subgraph_index)
-        except ValueError:
-            return False
-        return True
-
-
-def _ranges(file: bytes, quantizer: Quantizer, calibration: Mapping[str, Array] | None) -> Any:
-    """Return the range of each tensor over all calibration samples.
-
-    The quantizer's own choice, a moving average of each sample's range, cuts off most of a small tensor's values.
-    """
-    assert calibration is not None
-    recipes = recipe_manager.RecipeManager()
-    recipes.load_quantization_recipe(quantizer.get_quantization_recipe())
-    runs = len(next(iter(calibration.values())))
-    samples = [{name: array[i] for name, array in calibration.items()} for i in range(runs)]
-    watcher = calibrator.Calibrator(file, num_threads=1, qsv_update_func=qsv_utils.min_max_update)
-    watcher._tfl_interpreter = _Readable(watcher._tfl_interpreter)  # noqa: SLF001 - it takes no interpreter
-    watcher.calibrate({_SIGNATURE: samples}, recipes)
-    return watcher.get_model_qsvs()

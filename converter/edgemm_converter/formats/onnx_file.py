@@ -15,7 +15,9 @@ from google.protobuf.message import DecodeError
 
 from edgemm.bundle.manifest import Precision, VariantTensor, known_dtype
 from edgemm.errors import InputError
+from edgemm_converter.formats import onnx_flow
 from edgemm_converter.job.targets import FinishedFile
+from edgemm_converter.judging import reachability
 
 # The first ONNX Runtime of each opset: onnxruntime.ai/docs/reference/compatibility.html.
 _ENGINES = (
@@ -35,7 +37,7 @@ def read(path: Path, data: bytes, *, signature: str | None) -> FinishedFile:
     """Describe an `.onnx` file, which has one signature.
 
     Raises:
-        InputError: it is damaged, keeps weights in other files, or a tensor is not of numbers.
+        InputError: it is damaged, keeps weights in other files, draws random numbers, or a tensor is not of numbers.
     """
     if signature is not None:
         raise InputError(f"{path}: --signature {signature}: an ONNX file has one signature, without a name")
@@ -51,6 +53,7 @@ def read(path: Path, data: bytes, *, signature: str | None) -> FinishedFile:
         raise InputError(
             f"{path}: {len(outside)} weights lie in other files; expected one file: save it without external data"
         )
+    reachability.check(onnx_flow.random_operations(proto), path=path)
     constants = {t.name for t in proto.graph.initializer}
     return FinishedFile(
         _precision(proto),

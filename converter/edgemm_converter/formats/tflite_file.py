@@ -18,8 +18,10 @@ from ai_edge_litert.interpreter import Interpreter
 from edgemm.bundle.manifest import Precision, Quantization, VariantTensor, known_dtype
 from edgemm.errors import InputError
 from edgemm.versions import release_tuple
+from edgemm_converter.formats import tflite_flow
 from edgemm_converter.job import naming
 from edgemm_converter.job.targets import FinishedFile
+from edgemm_converter.judging import reachability
 
 # LiteRT counts anew from 1.0, which had all that TensorFlow Lite 2.17 had; the file speaks of TensorFlow's numbers.
 # What came before LiteRT counts from 0 in a manifest: TensorFlow Lite 2.3.0 is 0.2.3.0.
@@ -34,7 +36,7 @@ def read(path: Path, data: bytes, *, signature: str | None) -> FinishedFile:
     """Describe a `.tflite` file, by one signature of it or, without signatures, by its tensors' own names.
 
     Raises:
-        InputError: it is damaged, or has no such signature.
+        InputError: it is damaged, draws random numbers, or has no such signature.
     """
     try:
         interpreter = Interpreter(model_content=data)
@@ -47,6 +49,7 @@ def read(path: Path, data: bytes, *, signature: str | None) -> FinishedFile:
             f"({reason}); export it again"
         ) from err
     inputs, outputs = _sides(path, interpreter, signature)
+    reachability.check(tflite_flow.random_operations(model, signature=signature), path=path)
     return FinishedFile(_precision(model), minimum_engine(data), inputs, outputs)
 
 

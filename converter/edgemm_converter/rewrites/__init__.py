@@ -5,8 +5,8 @@ whatever kind of source it came from. The source that variants are compared with
 that is not equal is found.
 """
 
-from edgemm_converter.rewrites.frozen import FrozenGraph, freeze
-from edgemm_converter.rewrites.graph import needed, rewritten
+from edgemm_converter.rewrites.frozen import FrozenGraph, freeze, needed
+from edgemm_converter.rewrites.graph import rewritten
 from edgemm_converter.rewrites.traced_layers import in_effect
 from edgemm_converter.rewrites.weights import large
 

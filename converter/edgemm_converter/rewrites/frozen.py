@@ -45,6 +45,17 @@ def freeze(concrete: Any) -> FrozenGraph:
     return FrozenGraph(concrete.graph, inputs, concrete.outputs, values)
 
 
+def needed(outputs: Sequence[Any]) -> list[Any]:
+    """Return the operations that outputs of a graph need, in an order in which they can run."""
+    needed, waiting = set(), [t.op for t in outputs]
+    while waiting:
+        operation = waiting.pop()
+        if operation not in needed:
+            needed.add(operation)
+            waiting.extend(t.op for t in operation.inputs)
+    return [operation for operation in outputs[0].graph.get_operations() if operation in needed]
+
+
 def _is_plain(graph: Any, captured: set[int]) -> bool:
     """Tell whether a graph has no functions inside and does nothing with what it captured but read real variables."""
     for operation in graph.get_operations():

@@ -13,11 +13,14 @@ import tensorflow as tf
 
 from edgemm.bundle.engine_facts import Engine
 from edgemm.errors import ConversionError
-from edgemm_converter.rewrites import bits, complex_numbers, fourier, integers
-from edgemm_converter.rewrites.frozen import READ, FrozenGraph
+from edgemm_converter.rewrites import bits, complex_numbers, fourier, integers, seeded
+from edgemm_converter.rewrites.frozen import READ, FrozenGraph, needed
 from edgemm_converter.rewrites.values import Copy, Pair, Rules, Value
 
-_PLAIN: Mapping[str, Rules] = {Engine.TFLITE: {**bits.TFLITE, **integers.RULES}, Engine.ONNX: bits.ONNX}
+_PLAIN: Mapping[str, Rules] = {
+    Engine.TFLITE: {**bits.TFLITE, **integers.RULES, **seeded.RULES},
+    Engine.ONNX: {**bits.ONNX, **seeded.RULES},
+}
 _COMPLEX: Rules = {**complex_numbers.RULES, **fourier.RULES}
 _BUILTIN: Mapping[str, frozenset[str]] = {
     Engine.TFLITE: frozenset({"RFFT", "RFFT2D", "Real", "Imag", "ComplexAbs"}),
@@ -61,17 +64,6 @@ def rewritten(frozen: FrozenGraph, *, engine: str, layer: Callable[[str], str]) 
         return [values[t.ref()] for t in frozen.outputs]
 
     return run
-
-
-def needed(outputs: Sequence[Any]) -> list[Any]:
-    """Return the operations that outputs of a graph need, in an order in which they can run."""
-    needed, waiting = set(), [t.op for t in outputs]
-    while waiting:
-        operation = waiting.pop()
-        if operation not in needed:
-            needed.add(operation)
-            waiting.extend(t.op for t in operation.inputs)
-    return [operation for operation in outputs[0].graph.get_operations() if operation in needed]
 
 
 def _rules(operations: Iterable[Any], *, engine: str) -> Rules:

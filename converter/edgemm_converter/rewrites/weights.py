@@ -11,8 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from edgemm_converter.data.arrays import Array
-from edgemm_converter.rewrites.frozen import READ, FrozenGraph
-from edgemm_converter.rewrites.graph import needed
+from edgemm_converter.rewrites.frozen import READ, FrozenGraph, needed
 
 _LEAST_BYTES = 2**20
 _HOLDERS = ("Const", "Placeholder")

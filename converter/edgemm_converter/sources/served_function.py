@@ -22,7 +22,8 @@ from edgemm.errors import ConversionError, InputError
 from edgemm_converter import rewrites
 from edgemm_converter.data.arrays import Array
 from edgemm_converter.job import naming
-from edgemm_converter.sources import state
+from edgemm_converter.judging import reachability
+from edgemm_converter.sources import graph_flow, state
 
 _DEFAULT_SIGNATURE = "serving_default"
 _HALF = ("float16", "bfloat16")
@@ -185,7 +186,8 @@ def with_outputs(inputs: tuple[TensorSpec, ...], call: Call, *, owner: Any, path
     """Trace the model once to learn what comes out of it, and return it with its signature.
 
     Raises:
-        InputError: it has no inputs or outputs, a tensor is not of numbers, or it writes to a variable.
+        InputError: it has no inputs or outputs, a tensor is not of numbers, or it writes to a variable or draws random
+            numbers.
     """
     traced: dict[str, Any] = {}
 
@@ -194,11 +196,15 @@ def with_outputs(inputs: tuple[TensorSpec, ...], call: Call, *, owner: Any, path
         return {}
 
     function = tf.function(trace, input_signature=_tensor_specs(inputs, batch=None), autograph=False)
-    state.check_graph(function.get_concrete_function(), path=path)
+    concrete = function.get_concrete_function()
+    state.check_graph(concrete, path=path)
     outputs = tuple(spec_of(name, value.dtype.name, _dims(value.shape), path=path) for name, value in traced.items())
     if not inputs or not outputs:
         raise InputError(f"{path}: expected a model with inputs and outputs, found {len(inputs)} and {len(outputs)}")
-    return SourceFunction(Signature(inputs=inputs, outputs=outputs), call, owner)
+    source = SourceFunction(Signature(inputs=inputs, outputs=outputs), call, owner)
+    drawn = graph_flow.of_graph(concrete.graph).random(graph_flow.value(tensor) for tensor in traced.values())
+    reachability.check(drawn, path=path, place=lambda name: f"layer {source.layer(name)!r}")
+    return source
 
 
 def _input_ids(inputs: Sequence[TensorSpec]) -> dict[str, str]:

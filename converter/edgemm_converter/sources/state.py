@@ -96,7 +96,7 @@ def _layer(model: Any, variable: Any) -> str:
     """Return the name of the innermost layer that owns a variable."""
     owners = [
         layer
-        for layer in model._flatten_layers()  # noqa: SLF001 - as Keras' own exporters walk nested models
+        for layer in reversed(list(model._flatten_layers()))  # noqa: SLF001 - as Keras' own exporters walk nested models
         if any(owned is variable for owned in layer.variables)
     ]
     return str(min(owners, key=lambda layer: len(layer.variables)).name) if owners else ""

@@ -22,7 +22,10 @@ STARTED = re.compile(r'^if __name__ == "__main__":$', re.MULTILINE)
 EXTRAS = re.compile(r'needs\.imports\(__name__, "(.*)"\)|extras="(.*)"')
 ALONE = {"serving.constant", "serving.inprocess", "zoo.attempt", "zoo.build", "zoo.check"}
 """Children of a benchmark, which is on the page in their place."""
-WITH_TENSORFLOW = ("freezing_cases", "keras2_models", "keras_models", "odd_layers", "parting_cases", "rewrite_cases")
+WITH_TENSORFLOW = (
+    "dead_channels", "freezing_cases", "keras2_models", "keras_models", "odd_layers", "parting_cases", "random_cases",
+    "rewrite_cases",
+)  # fmt: skip
 BLOCKED = """
 import sys
 from importlib import import_module

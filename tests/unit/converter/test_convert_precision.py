@@ -200,3 +200,18 @@ def test_data_and_options_that_do_not_fit(
     assert run.status == 2, run.stderr
     assert message in run.error
     assert not list(tmp_path.glob("*.edgemm"))
+
+
+def test_narrow_calibration_data_say_how_many_values_are_cut_off(
+    models: Path, conversions: Conversions, tmp_path: Path
+) -> None:
+    with np.load(models / "images.npz") as images:
+        np.savez(tmp_path / "narrow.npz", **{name: array / 5 for name, array in images.items()})
+    options = ("--target", "tflite", "--precision", "int8", "--json", "--no-cache")
+    data = ("--calibration", tmp_path / "narrow.npz", "--eval", models / "labelled.npz")
+    done = conversions.run(models / "cnn.keras", *options, *data, folder=tmp_path)
+    assert done.status == 0, done.stderr
+    first = json.loads(done.stdout)["warnings"][0]
+    assert re.match(
+        r"tflite:int8 cuts off [\d,]+ of [\d,]+ values \(\d+\.\d%\) of input '\w+' in the evaluation", first
+    )

@@ -158,6 +158,14 @@ def test_a_layer_that_draws_random_numbers_when_it_runs(models: Path, conversion
     assert "layer 'noise' draws random numbers when it runs" in found
 
 
+def test_random_numbers_smaller_than_rounding_are_found(models: Path, conversions: Conversions, tmp_path: Path) -> None:
+    found = conversions.refused(
+        models / "quiet-noise.keras", "--custom-objects", "simulators.odd_layers", folder=tmp_path, status=2
+    )
+    assert "RandomStandardNormal (layer 'whisper') draws random numbers when it runs" in found
+    assert "take the random numbers as an input" in found
+
+
 @pytest.mark.parametrize("target", ["tflite", "onnx"])
 def test_an_operation_that_no_engine_has_is_named_with_its_layer(
     target: str, models: Path, conversions: Conversions, tmp_path: Path

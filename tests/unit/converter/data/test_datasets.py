@@ -176,3 +176,15 @@ def test_a_file_with_an_images_name_is_decoded_as_an_image_alone(tmp_path: Path)
     (tmp_path / "page.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
     with pytest.raises(InputError, match="page.png: expected an image"):
         read(tmp_path, {"x": RED})
+
+
+def test_arrays_of_two_inputs_that_were_swapped_are_found() -> None:
+    rng = np.random.default_rng(0)
+    real = {"load": rng.random((200, 4)), "wind": 8 * rng.random((200, 4)), "age": rng.random((200, 2))}
+    wrong = {"load": real["wind"], "wind": real["load"], "age": real["age"]}
+    assert datasets.swapped(real, real) == []
+    assert datasets.swapped({**real, "load": 2 * real["load"]}, real) == []
+    assert datasets.swapped(wrong, real) == [("load", "wind")]
+    far = {"load": real["load"], "wind": 300 * real["wind"]}
+    with pytest.raises(InputError, match="the arrays of 'load' and 'wind' look swapped: check their names"):
+        datasets.check_scales({"load": far["wind"], "wind": far["load"]}, far, path="c")

@@ -62,3 +62,15 @@ def test_samples_in_both_sets_are_warned_of() -> None:
         calibration={"x": data[:6]}, evaluated={"x": data[4:]}, evaluation=None, max_drop=None
     )  # fmt: skip
     assert found[0].startswith("2 of 6 evaluation samples are calibration samples too")
+
+
+def test_calibration_data_that_were_swapped_are_warned_of() -> None:
+    rng = np.random.default_rng(0)
+    real = {"load": rng.random((200, 4)), "wind": 8 * rng.random((200, 4))}
+
+    def warn(calibration: dict[str, np.ndarray]) -> tuple[str, ...]:
+        return findings.warnings(calibration=calibration, evaluated=real, evaluation=None, max_drop=None)
+
+    assert warn({name: 0.9 * array for name, array in real.items()}) == ()
+    (said,) = warn({"load": real["wind"] * 0.9, "wind": real["load"] * 0.9})
+    assert said.startswith("the calibration data of inputs 'load' and 'wind' look swapped")

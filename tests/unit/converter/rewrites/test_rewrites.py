@@ -13,6 +13,7 @@ NAMES = (
     "signbit", "argmax", "argmin", "fft", "ifft", "fft2d", "fft3d", "rfft", "rfft of odd length", "rfft of less",
     "rfft of more", "rfft2d", "rfft2d of more", "irfft", "irfft of odd length", "irfft2d", "product",
     "product of bytes", "square of a conjugate", "magnitude", "angle", "constant", "cast", "slices and joins", "silu",
+    "constant seed",
 )  # fmt: skip
 
 
