@@ -66,6 +66,8 @@ def _makers() -> dict[str, Callable[[], keras.Model]]:
         "saturated.keras": _saturated,
         "rewritten.keras": _rewritten,
         "stateful.keras": _stateful,
+        "detector.keras": _detector,
+        "loads.keras": _loads,
     }
 
 
@@ -179,6 +181,22 @@ def _outlier() -> keras.Model:
     return model
 
 
+def _detector() -> keras.Model:
+    """Boxes in pixels and scores in one output."""
+    x = keras.Input((8,), name="x")
+    seen = layers.Dense(64, activation="relu")(layers.Dense(64, activation="relu")(x))
+    boxes = layers.Rescaling(300.0, offset=150.0)(layers.Dense(4)(seen))
+    scores = layers.Dense(3, activation="sigmoid", name="scores")(seen)
+    return keras.Model(x, layers.Concatenate(name="found")([boxes, scores]))
+
+
+def _loads() -> keras.Model:
+    """A load and watts, of a model so small that floats take no more room than integers."""
+    x = keras.Input((8,), name="x")
+    both = layers.Dense(2, name="both")(layers.Dense(4, activation="relu")(x))
+    return keras.Model(x, layers.Rescaling([0.3, 2000.0], name="power")(both))
+
+
 def _parting() -> keras.Model:
     """Small and huge numbers in one tensor: its 8 bits keep nothing of the small ones, on which the answer depends."""
     rng = np.random.default_rng(3)
@@ -232,7 +250,10 @@ def _data(folder: Path, cnn: keras.Model) -> None:
     np.savez(folder / "rows-labelled.npz", x=x[80:], labels=exact[80:].argmax(axis=1))
     np.savez(folder / "rows-exact.npz", x=x[80:], labels=exact[80:])
     np.save(folder / "words.npy", rng.integers(0, 20, size=(40, 6)))
-    np.savez(folder / "numbers.npz", x=rng.normal(size=(120, 8)).astype(np.float32))
+    numbers = rng.normal(size=(120, 8)).astype(np.float32)
+    np.savez(folder / "numbers.npz", x=numbers)
+    found = keras.models.load_model(folder / "detector.keras").predict(numbers[60:], verbose=0)
+    np.savez(folder / "numbers-exact.npz", x=numbers[60:], labels=found)
     np.save(folder / "steps.npy", rng.normal(size=(60, 6, 16)).astype(np.float32))
     np.save(folder / "unknown-words.npy", rng.integers(15, 90, size=(40, 6)))
 

@@ -35,6 +35,7 @@ from edgemm_converter.report import class_answers, report_page
 from edgemm_converter.report import parent as reporting
 from edgemm_converter.report.facts import Facts
 from edgemm_converter.search import parent as searching
+from edgemm_converter.tails import parent as tails
 from edgemm_converter.verify import parent as running
 from edgemm_converter.verify.parent import EngineRun
 
@@ -128,15 +129,16 @@ def _convert(given: ConversionJob, folder: Path, *, limits: ChildLimits, progres
     ran = running.run(given, exported, folder, limits=limits, progress=progress)
     progress("comparing with the source model")
     try:
-        draft = drafting.draft(given, exported, ran, folder)
+        tailed = tails.tailed(given, everything, ran, folder, limits=limits, progress=progress)
+        draft = drafting.draft(given, exported, tailed.ran, folder)
     except ParityError as err:
         where = parting.where(err, given, everything, folder, limits=limits, progress=progress)
         raise ParityError(f"{err}{where}") from err
     running.self_test(draft.path, folder, limits=limits, progress=progress)
     outcome = ConversionOutcome(
         digest=draft.digest,
-        left_out={**exported.left_out, **ran.left_out},
-        warnings=drafting.warnings(given, draft.manifest, ran),
+        left_out={**exported.left_out, **ran.left_out, **tailed.left_out},
+        warnings=(*tailed.warnings, *drafting.warnings(given, draft.manifest, tailed.ran)),
         trials=found.trials if found else (),
     )
     page = data = None

@@ -6,7 +6,7 @@ from enum import Enum
 import pytest
 from msgspec import Struct
 
-from edgemm.bundle import container, manifest, open_bundle
+from edgemm.bundle import column_figures, container, manifest, open_bundle
 from edgemm.bundle.bundle_limits import DEFAULT_LIMITS
 from edgemm.bundle.engine_facts import Engine
 from edgemm.bundle.manifest import ChannelOrder, DType, ImageFit, Layout, Precision, Statistic
@@ -18,7 +18,7 @@ PAGE = DOCS / "bundle-format.md"
 BUNDLE = FOLDER / "bundle" / "digits-1.0.0.edgemm"
 
 
-@pytest.mark.parametrize("kind", structs(manifest), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", [*structs(manifest), *structs(column_figures)], ids=lambda kind: kind.__name__)
 def test_every_field_of_the_manifest_is_described(kind: type[Struct]) -> None:
     check_struct(PAGE, kind)
 

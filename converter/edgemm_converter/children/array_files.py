@@ -34,14 +34,18 @@ def stored(
     folder: Path,
     *,
     number: int,
-    noise: Mapping[str, float],
+    noise: Mapping[str, Array],
 ) -> SampleSet:
-    """Write a sample set and what the source answers to it; `number` tells it from others in `folder`."""
+    """Write a sample set and what the source answers to it; `number` tells it from others in `folder`.
+
+    `noise` is how far rounding moves each value of one run's outputs.
+    """
     return SampleSet(
         id=given.id, kind=given.kind, runs=given.runs, samples=given.samples, seeds=given.seeds,
         inputs=save(given.arrays, folder, prefix=f"set{number}-in"),
         outputs=save(outputs, folder, prefix=f"set{number}-out"),
-        noise=dict(noise),
+        noise={name: float(array.max(initial=0.0)) for name, array in noise.items()},
+        moved=save(noise, folder, prefix=f"set{number}-moved"),
     )  # fmt: skip
 
 

@@ -38,7 +38,8 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
 class SampleSet(Message, frozen=True):
     """Inputs with the source model's outputs: names of `.npy` files by tensor name.
 
-    `noise` is how far rounding alone moves each output of the source, in its unit.
+    `noise` is how far rounding alone moves each output of the source, in its unit; `moved` are files of the same for
+    each value of one run's output.
     """
 
     id: str
@@ -49,6 +50,17 @@ class SampleSet(Message, frozen=True):
     outputs: dict[str, str]
     seeds: tuple[int, ...] = ()
     noise: dict[str, float] = {}
+    moved: dict[str, str] = {}
+
+
+class KnownUnits(Message, frozen=True):
+    """Columns of an output that have one unit each, by the source's graph: `spans` (start, stop) of an axis.
+
+    Without an axis the whole output has one unit. Of columns between the spans nothing is known.
+    """
+
+    axis: int | None
+    spans: tuple[tuple[int, int], ...] = ()
 
 
 class StagedData(Message, frozen=True):
@@ -83,6 +95,7 @@ class ExportedVariant(Message, frozen=True):
     minimum_engine: str
     inputs: tuple[VariantTensor, ...]
     outputs: tuple[VariantTensor, ...]
+    float_layers: tuple[str, ...] = ()
 
 
 class Exported(Message, frozen=True, tag="exported"):
@@ -93,6 +106,9 @@ class Exported(Message, frozen=True, tag="exported"):
     sets: tuple[SampleSet, ...]
     left_out: dict[str, str] = {}
     """Variants that could not be made and were not asked for by name, with the reason."""
+
+    units: dict[str, KnownUnits] = {}
+    """What is known of the units of outputs, by name."""
 
 
 class RunRequest(Message, frozen=True, tag="run"):
@@ -125,6 +141,7 @@ class SearchRequest(Message, frozen=True, tag="search"):
     truth: str
     max_drop: float
     reconstructed: str | None = None
+    units: dict[str, KnownUnits] = {}
 
 
 class TrialFacts(Message, frozen=True):
@@ -143,6 +160,27 @@ class SearchResult(Message, frozen=True, tag="found"):
     variant: ExportedVariant
     trials: tuple[TrialFacts, ...]
     float_layers: tuple[str, ...]
+
+
+class TailRequest(Message, frozen=True, tag="tail"):
+    """Make a variant of `floats` like `precision` whose last layers stay float, so that no column of `outputs` is off.
+
+    `sets` are those that the variant is judged on.
+    """
+
+    signature: Signature
+    floats: ExportedVariant
+    precision: Precision
+    outputs: tuple[str, ...]
+    sets: tuple[SampleSet, ...]
+    units: dict[str, KnownUnits] = {}
+
+
+class TailResult(Message, frozen=True, tag="tailed"):
+    """Answer to a `TailRequest`: the variant, if one was found, and what was tried, in words."""
+
+    variant: ExportedVariant | None
+    tried: tuple[str, ...]
 
 
 class LayersRequest(Message, frozen=True, tag="layers"):

@@ -72,6 +72,8 @@ def _card(manifest: Manifest) -> Iterator[str]:
         yield f"\nClasses: {', '.join(map(_cell, manifest.labels))}"
     yield "\n## Variants\n\n| variant | bytes | largest error ÷ range |\n|---|---|---|"
     yield from (f"| {v.id} | {manifest.blobs[v.blob].size:,} | {_error(manifest, v)} |" for v in manifest.variants)
+    for variant in (v for v in manifest.variants if v.float_layers):
+        yield f"\nIn {variant.id} these layers stay float: {', '.join(map(_cell, variant.float_layers or ()))}"
     yield "\n## Evaluation\n"
     yield from _evaluation(manifest)
     yield "\n## Data\n"

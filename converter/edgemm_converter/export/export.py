@@ -19,11 +19,19 @@ from edgemm.bundle.manifest import Precision
 from edgemm.errors import ConversionError, InputError
 from edgemm_converter.children import array_files, samples, staged
 from edgemm_converter.children.child import Progress
-from edgemm_converter.children.protocol import Exported, ExportedVariant, ExportRequest, SampleSet, SetKind
+from edgemm_converter.children.protocol import (
+    Exported,
+    ExportedVariant,
+    ExportRequest,
+    KnownUnits,
+    SampleSet,
+    SetKind,
+)
 from edgemm_converter.children.samples import InputSet
 from edgemm_converter.data import arrays
 from edgemm_converter.data.arrays import Array
-from edgemm_converter.job import targets
+from edgemm_converter.formats import output_units
+from edgemm_converter.job import targets, variant_plan
 from edgemm_converter.job.targets import Exporter
 from edgemm_converter.judging import parity
 from edgemm_converter.sources import loading
@@ -59,7 +67,14 @@ def export(request: ExportRequest, folder: Path, progress: Progress) -> Exported
     if not variants:
         raise next(iter(refused.values()))
     left_out = {variant_id: str(err) for variant_id, err in refused.items()}
-    return Exported(signature=model.signature, variants=tuple(variants), sets=stored, left_out=left_out)
+    units = _units(variants, folder)
+    return Exported(signature=model.signature, variants=tuple(variants), sets=stored, left_out=left_out, units=units)
+
+
+def _units(variants: Iterable[ExportedVariant], folder: Path) -> dict[str, KnownUnits]:
+    """Return what the float TFLite file, if there is one, tells of the units of outputs."""
+    floats = next((v for v in variants if v.id == variant_plan.FLOATS.id), None)
+    return output_units.known_units((folder / floats.file).read_bytes(), floats) if floats is not None else {}
 
 
 def _make(
@@ -115,8 +130,8 @@ def _run_source(
         yield array_files.stored(given, outputs, folder, number=position, noise=noise)
 
 
-def _noise(model: SourceFunction, function: Any, given: InputSet, outputs: Mapping[str, Array]) -> dict[str, float]:
-    """Return how far each output of the source moves by rounding: inputs one step off, run as one batch where free."""
+def _noise(model: SourceFunction, function: Any, given: InputSet, outputs: Mapping[str, Array]) -> dict[str, Array]:
+    """Return how far each value of a run's outputs moves by rounding: inputs one step off, as one batch where free."""
     if given.kind is SetKind.EVALUATION:
         return {}
     real = given.kind is SetKind.CALIBRATION
@@ -127,7 +142,7 @@ def _noise(model: SourceFunction, function: Any, given: InputSet, outputs: Mappi
         found = _in_batches(model, function, moved, expected)
     else:
         found = array_files.answers(lambda run: model.run(function, run), moved)
-    return {name: comparison.largest_error(array, found[name]) for name, array in expected.items()}
+    return {name: comparison.errors(array, found[name]).max(axis=0) for name, array in expected.items()}
 
 
 def _in_batches(

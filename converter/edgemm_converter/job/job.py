@@ -66,11 +66,14 @@ class ConversionJob:
 
     @property
     def exported_variants(self) -> tuple[str, ...]:
-        """Ids of what is exported from the source; a search and a report need the float TFLite file too."""
+        """Ids of what is exported from the source.
+
+        The float TFLite file, which others are made of, is among it: a search and a report need it, and it tells of
+        the units of outputs.
+        """
         planned = tuple(p.id for p in self.plans)
-        compared = self.report is not None and any(p.engine == Engine.TFLITE for p in self.plans)
-        needed = (self.search or compared) and variant_plan.FLOATS.id not in planned
-        return (variant_plan.FLOATS.id, *planned) if needed else planned
+        needed = self.search or any(p.engine == Engine.TFLITE for p in self.plans)
+        return (variant_plan.FLOATS.id, *planned) if needed and variant_plan.FLOATS.id not in planned else planned
 
 
 def check(path: Path, options: ConversionOptions) -> ConversionJob:

@@ -9,7 +9,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+import msgspec
+
 from edgemm import canonical
+from edgemm.bundle.column_figures import ColumnParity
 from edgemm.bundle.manifest import (
     Blob,
     Evaluation,
@@ -22,15 +25,19 @@ from edgemm.bundle.manifest import (
     TensorProfile,
     Variant,
 )
+from edgemm.errors import ParityError
 from edgemm_converter.children import samples
-from edgemm_converter.children.protocol import SampleSet, SetKind
+from edgemm_converter.children.protocol import KnownUnits, SampleSet, SetKind
 from edgemm_converter.data.arrays import Array
-from edgemm_converter.judging import golden_tolerance, parity
+from edgemm_converter.judging import column_units, columns, golden_tolerance, parity
 from edgemm_converter.judging import reference_profile as profile
 from edgemm_converter.judging.evaluation import MetricQuestion
 from edgemm_runtime.tensors.npy import write_npy
 
 NPY = "application/x-npy"
+JUDGED = (SetKind.RANDOM, SetKind.CALIBRATION)
+"""The sets on which variants are compared with their source."""
+
 Outputs: TypeAlias = Mapping[str, Array]
 
 
@@ -42,6 +49,11 @@ class Measured:
     inputs: Outputs
     source: Outputs
     variants: Mapping[str, Outputs]
+    moved: Outputs = field(default_factory=dict)
+    """How far rounding alone moves each value of one run's output of the source."""
+
+    units: Mapping[str, KnownUnits] = field(default_factory=dict)
+    """What is known of the units of outputs."""
 
 
 @dataclass(frozen=True)
@@ -71,32 +83,59 @@ def compared(variants: Iterable[Variant], sets: Iterable[Measured]) -> tuple[Par
     Raises:
         ParityError: an output is over its limit, or not a number.
     """
-    judged_on = [m for m in sets if m.set.kind in (SetKind.RANDOM, SetKind.CALIBRATION)]
-    real = any(m.set.kind is SetKind.CALIBRATION for m in judged_on)
+    judged_on = [m for m in sets if m.set.kind in JUDGED]
     return tuple(
-        _compare(
-            variant, measured, judged=not (real and measured.set.kind is SetKind.RANDOM and _is_quantized(variant))
-        )
+        _compare(variant, measured, judged=_is_judged(variant, measured, judged_on))
         for variant in variants
         for measured in judged_on
     )
+
+
+def column_faults(variant: Variant, sets: Iterable[Measured]) -> dict[str, str]:
+    """Say of each output which column of a variant is off on the sets that it is judged on, where one is.
+
+    An output of another shape has no columns to compare.
+    """
+    judged_on = [m for m in sets if m.set.kind in JUDGED]
+    faults: dict[str, str] = {}
+    for measured in (m for m in judged_on if _is_judged(variant, m, judged_on)):
+        found = measured.variants[variant.id]
+        for name in (n for n, source in measured.source.items() if source.shape == found[n].shape):
+            if fault := _fault(variant, measured, name, _columns(measured, name, found[name])):
+                faults.setdefault(name, fault)
+    return faults
+
+
+def check_columns(variant: Variant, measured: Measured) -> None:
+    """Check the columns of a variant on a set of any kind.
+
+    Raises:
+        ParityError: an output has another shape, or a column is off.
+    """
+    for name, source in measured.source.items():
+        found = measured.variants[variant.id][name]
+        parity.check_shape(variant.id, name, source=source, found=found)
+        if fault := _fault(variant, measured, name, _columns(measured, name, found)):
+            raise ParityError(fault)
 
 
 def golden_samples(variants: Iterable[Variant], measured: Measured, blobs: BlobStore) -> GoldenSamples:
     """Return some runs of a set as the golden samples, with tolerances for each variant."""
     chosen = samples.golden_runs(measured.set.runs)
     source = {name: array[chosen] for name, array in measured.source.items()}
+    spans = {name: column_units.spans(array, measured.units.get(name)) for name, array in measured.source.items()}
     return GoldenSamples(
         samples=len(chosen),
         inputs={name: blobs.add_array(array[chosen]) for name, array in measured.inputs.items()},
         outputs={name: blobs.add_array(array) for name, array in source.items()},
         tolerance={
             v.id: golden_tolerance.tolerances(
-                v, source, {n: a[chosen] for n, a in measured.variants[v.id].items()}, noise=measured.set.noise
+                v, source, {n: a[chosen] for n, a in measured.variants[v.id].items()}, noise=measured.set.noise,
+                moved=measured.moved, spans=spans,
             )
             for v in variants
         },
-    )
+    )  # fmt: skip
 
 
 def evaluated(variants: Iterable[Variant], measured: Measured, asked: MetricQuestion, *, digest: str) -> Evaluation:
@@ -127,8 +166,24 @@ def reference_profile(measured: Measured, signature: Signature, blobs: BlobStore
     )
 
 
-def _is_quantized(variant: Variant) -> bool:
+def is_quantized(variant: Variant) -> bool:
+    """Tell whether integers round a variant's values."""
     return variant.precision not in (Precision.FLOAT32, Precision.FLOAT16)
+
+
+def _is_judged(variant: Variant, measured: Measured, sets: Iterable[Measured]) -> bool:
+    real = any(m.set.kind is SetKind.CALIBRATION for m in sets)
+    return not (real and measured.set.kind is SetKind.RANDOM and is_quantized(variant))
+
+
+def _columns(measured: Measured, name: str, found: Array) -> tuple[ColumnParity, ...]:
+    source = measured.source[name]
+    return columns.figures(source, found, column_units.spans(source, measured.units.get(name)))
+
+
+def _fault(variant: Variant, measured: Measured, name: str, figures: tuple[ColumnParity, ...]) -> str | None:
+    fault = columns.off(variant.precision, measured.source[name], figures, noise=measured.moved.get(name))
+    return f"{variant.id}, output {name!r}, {fault} on {measured.set.kind} data" if fault else None
 
 
 def _compare(variant: Variant, measured: Measured, *, judged: bool) -> Parity:
@@ -140,7 +195,9 @@ def _compare(variant: Variant, measured: Measured, *, judged: bool) -> Parity:
     shares: list[float] = []
     for name, source in measured.source.items():
         parity.check_shape(variant.id, name, source=source, found=found[name])
-        outputs.append(parity.compare(name, source, found[name]))
+        figures = _columns(measured, name, found[name])
+        whole = parity.compare(name, source, found[name])
+        outputs.append(msgspec.structs.replace(whole, columns=columns.kept(figures) or msgspec.UNSET))
         noise = measured.set.noise.get(name, 0.0)
         shares.append(parity.allowed_share(limit, source, step=steps.get(name, 0.0), noise=noise))
         if judged:
@@ -148,6 +205,11 @@ def _compare(variant: Variant, measured: Measured, *, judged: bool) -> Parity:
                 variant.id, outputs[-1], statistic=limit.statistic, share=shares[-1], source=source, noise=noise,
                 data=data,
             )  # fmt: skip
+            if fault := _fault(variant, measured, name, figures):
+                raise ParityError(
+                    f"{fault}; no bundle was written: leave this variant out with --target or --precision, or give "
+                    "each unit an output of its own"
+                )
     return Parity(
         variant=variant.id,
         data=_described(measured.set),

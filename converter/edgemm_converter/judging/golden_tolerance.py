@@ -6,13 +6,19 @@ Tolerances hold on other CPU architectures. There, int8 outputs differ by one qu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import msgspec
 
 from edgemm.bundle.manifest import Precision, Tolerance, Variant
 from edgemm_converter.data.arrays import Array
-from edgemm_converter.judging import parity
+from edgemm_converter.judging import column_tolerance, parity
+from edgemm_converter.judging.column_units import Span
 from edgemm_runtime.tensors import comparison
 
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 _MARGIN: Mapping[Precision, float] = {
     Precision.FLOAT32: 1e-4,
     Precision.FLOAT16: 1e-3,
@@ -37,14 +43,21 @@ _QUANTIZED_SLACK_SAMPLES = 2
 
 
 def tolerances(
-    variant: Variant, source: Mapping[str, Array], found: Mapping[str, Array], *, noise: Mapping[str, float]
+    variant: Variant,
+    source: Mapping[str, Array],
+    found: Mapping[str, Array],
+    *,
+    noise: Mapping[str, float],
+    moved: Mapping[str, Array] = _NOTHING,
+    spans: Mapping[str, Sequence[Span]] = _NOTHING,
 ) -> dict[str, Tolerance]:
     """Return the tolerance of each output; arrays are [samples, …] of the golden samples, by output name.
 
-    `noise` is how far rounding moves the source, which another CPU's rounding does too.
+    `noise` is how far rounding moves the source, which another CPU's rounding does too, and `moved` the same for each
+    value of one sample. `spans` are the columns that are judged by their own range.
     """
     steps = {t.name: t.quantization.scale for t in variant.outputs if t.quantization is not None}
-    return {
+    whole = {
         name: _tolerance(
             variant.precision,
             source[name],
@@ -53,6 +66,17 @@ def tolerances(
         )
         for name in source
     }
+    return {
+        name: msgspec.structs.replace(
+            tolerance,
+            columns=column_tolerance.of(
+                variant.precision, source[name], found[name], spans.get(name, ()), whole=tolerance.max_abs,
+                step=_MARGIN_STEPS * steps.get(name, 0.0), moved=moved.get(name),
+            )
+            or msgspec.UNSET,
+        )
+        for name, tolerance in whole.items()
+    }  # fmt: skip
 
 
 def _tolerance(precision: Precision, source: Array, found: Array, *, floor: float) -> Tolerance:

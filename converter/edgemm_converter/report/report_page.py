@@ -10,6 +10,7 @@ from functools import partial
 import msgspec
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from edgemm.bundle.column_figures import ColumnParity
 from edgemm.bundle.manifest import Drop, Manifest, OutputParity, Precision, Statistic
 from edgemm_converter.children.protocol import LayerFacts
 from edgemm_converter.judging.search import SLACK
@@ -41,6 +42,7 @@ class VariantRow:
 
     id: str
     why: str
+    float_layers: Sequence[str]
     size: int
     share: float
     metric: float | None
@@ -79,6 +81,19 @@ class ParityRow:
 
 
 @dataclass(frozen=True)
+class ColumnRow:
+    """Columns of one output of one variant, on one set of inputs."""
+
+    variant: str
+    data: str
+    output: str
+    columns: str
+    figures: ColumnParity
+    share: float
+    """The mean error, as a share of the source's deviation there."""
+
+
+@dataclass(frozen=True)
 class Chart:
     """The layers of one variant, and the first at which it parts from float."""
 
@@ -103,6 +118,7 @@ def page(facts: Facts) -> str:
         changes=changes(facts),
         chart=size_and_metric(facts),
         comparisons=comparisons(facts),
+        columns=columns(facts),
         charts=charts(facts),
         named=partial(_class_name, facts.manifest.labels),
         parted=PARTED,
@@ -128,6 +144,7 @@ def data(facts: Facts) -> bytes:
         "classes": facts.classes,
         "changes": changes(facts),
         "comparisons": comparisons(facts),
+        "columns": columns(facts),
         "layers": facts.layers,
         "trials": facts.trials,
         "left_out": facts.left_out,
@@ -144,6 +161,7 @@ def rows(facts: Facts) -> list[VariantRow]:
         variant.id: VariantRow(
             id=variant.id,
             why=_WHY.get(variant.precision, ""),
+            float_layers=variant.float_layers or (),
             size=(size := manifest.blobs[variant.blob].size),
             share=size / largest,
             metric=scored.variants.get(variant.id) if scored else None,
@@ -229,6 +247,23 @@ def comparisons(facts: Facts) -> list[ParityRow]:
         )
         for parity in facts.manifest.parity
         for output in parity.outputs
+    ]
+
+
+def columns(facts: Facts) -> list[ColumnRow]:
+    """Return the columns that were judged each by its own deviation."""
+    return [
+        ColumnRow(
+            variant=parity.variant,
+            data=parity.data,
+            output=output.name,
+            columns=str(found.start) if found.stop == found.start + 1 else f"{found.start} to {found.stop - 1}",
+            figures=found,
+            share=found.mean_abs / (found.deviation or 1.0),
+        )
+        for parity in facts.manifest.parity
+        for output in parity.outputs
+        for found in output.columns or ()
     ]
 
 

@@ -12,13 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter
 
-from edgemm.bundle.engine_facts import Engine
-from edgemm.bundle.manifest import Precision, Variant, VariantTensor
-from edgemm.canonical import sha256
+from edgemm.bundle.manifest import Precision, Variant
 from edgemm.errors import ConversionError, EngineError
-from edgemm_converter.children import array_files, childside
+from edgemm_converter.children import childside
 from edgemm_converter.children.child import Progress
 from edgemm_converter.children.protocol import (
     ExportedVariant,
@@ -30,16 +27,14 @@ from edgemm_converter.children.protocol import (
 )
 from edgemm_converter.data.arrays import Array
 from edgemm_converter.export import quantization
-from edgemm_converter.formats import layers, tflite_file
+from edgemm_converter.export.float_file import FloatFile
+from edgemm_converter.formats import layers
 from edgemm_converter.formats.layers import LayerError
 from edgemm_converter.judging import assembly, search
-from edgemm_converter.judging.assembly import Measured
 from edgemm_converter.judging.evaluation import MetricQuestion
 from edgemm_converter.judging.metrics import Metric
 from edgemm_converter.judging.search import PrecisionCandidate, SearchSpace, SearchTrial
-from edgemm_runtime import engines
-
-_ENGINE = Engine.TFLITE
+from edgemm_runtime.engines import LoadedModel
 
 
 @dataclass
@@ -48,7 +43,7 @@ class _Search:
 
     request: SearchRequest
     folder: Path
-    floats: bytes
+    floats: FloatFile
     asked: MetricQuestion
     sets: Mapping[SetKind, SampleSet]
     harmful: list[LayerError] = field(default_factory=list)
@@ -56,14 +51,7 @@ class _Search:
     @property
     def inputs(self) -> dict[str, Array]:
         """Inputs by their names in the file's signature: calibration data or, without, evaluation data."""
-        found = self.sets.get(SetKind.CALIBRATION, self.sets[SetKind.EVALUATION])
-        ids = self._ids(Interpreter(model_content=self.floats).get_signature_runner().get_input_details(), "inputs")
-        return {ids[name]: array for name, array in array_files.load(found.inputs, self.folder).items()}
-
-    def _ids(self, details: Mapping[str, Mapping[str, object]], side: str) -> dict[str, str]:
-        """Name of each tensor → its key in the file's signature."""
-        keys = {str(detail["name"]): key for key, detail in details.items()}
-        return {t.name: keys[t.tensor] for t in getattr(self.request.floats, side)}
+        return self.floats.inputs(self.sets.get(SetKind.CALIBRATION, self.sets[SetKind.EVALUATION]))
 
     def file(self, candidate: PrecisionCandidate) -> bytes:
         """Return a candidate's file.
@@ -72,29 +60,16 @@ class _Search:
             ConversionError: it cannot be made.
         """
         calibrated = SetKind.CALIBRATION in self.sets
-        file = quantization.quantize(
-            self.floats,
+        return self.floats.quantized(
             candidate.precision,
             calibration=self.inputs if calibrated else None,
             float_layers=[e.layer.scope for e in self.harmful[: candidate.float_layers]],
         )
-        quantization.check_weights(file, candidate.precision)
-        return file
 
     def exported(self, candidate: PrecisionCandidate, file: bytes) -> ExportedVariant:
         """Describe a file by the names of the signature, as the float file is."""
-        ours = Interpreter(model_content=file).get_signature_runner()
-        theirs = Interpreter(model_content=self.floats).get_signature_runner()
-
-        def side(name: str) -> tuple[VariantTensor, ...]:
-            ids = self._ids(getattr(theirs, f"get_{name[:-1]}_details")(), name)
-            details = getattr(ours, f"get_{name[:-1]}_details")()
-            return tuple(tflite_file.tensor(tensor, details[key]) for tensor, key in ids.items())
-
-        return ExportedVariant(
-            id=f"{_ENGINE}:{candidate.precision}", file=f"auto-{sha256(file)[:16]}.model",
-            minimum_engine=tflite_file.minimum_engine(file), inputs=side("inputs"), outputs=side("outputs"),
-        )  # fmt: skip
+        kept = tuple(e.layer.name for e in self.harmful[: candidate.float_layers])
+        return self.floats.described(file, candidate.precision, float_layers=kept)
 
     def trial(self, candidate: PrecisionCandidate) -> SearchTrial:
         """Make a candidate and evaluate it; its file is kept."""
@@ -102,33 +77,29 @@ class _Search:
             file = self.file(candidate)
             exported = self.exported(candidate, file)
             quantization.check_dtypes(exported, self.request.floats, candidate.precision)
-            variant = _variant(exported, candidate.precision, file)
-            model = engines.load(variant, self.request.signature, file)
-            drop = self._drop(variant, model)
+            variant = self.floats.variant(exported, candidate.precision, file)
+            drop = self._drop(variant, self.floats.load(variant, file))
         except (ConversionError, EngineError) as err:
             return SearchTrial(candidate, refused=str(err))
         (self.folder / exported.file).write_bytes(file)
         return SearchTrial(candidate, size=len(file), drop=drop)
 
-    def _drop(self, variant: Variant, model: engines.LoadedModel) -> float:
-        """Return the metric's drop of a variant that computes about what the source does."""
+    def _drop(self, variant: Variant, model: LoadedModel) -> float:
+        """Return the metric's drop of a variant that computes about what the source does, column by column."""
+        units = self.request.units
         if (calibration := self.sets.get(SetKind.CALIBRATION)) is not None:
-            measured = self._measured(calibration, variant, model)
-            assembly.compared([variant], [measured])
-        measured = self._measured(self.sets[SetKind.EVALUATION], variant, model)
+            assembly.compared([variant], [self.floats.measured(calibration, variant, model, units)])
+        measured = self.floats.measured(self.sets[SetKind.EVALUATION], variant, model, units)
+        if calibration is None:
+            assembly.check_columns(variant, measured)
         return self.asked.drop_value(measured.source, measured.variants[variant.id])
-
-    def _measured(self, given: SampleSet, variant: Variant, model: engines.LoadedModel) -> Measured:
-        inputs = array_files.load(given.inputs, self.folder)
-        outputs = array_files.answers(model.run, inputs)
-        return Measured(given, inputs, array_files.load(given.outputs, self.folder), {variant.id: outputs})
 
     def rank(self) -> None:
         """Find out which layers quantization harms most."""
         try:
             precision = Precision.INT8 if SetKind.CALIBRATION in self.sets else Precision.INT8_DYNAMIC
             self.harmful = list(
-                layers.by_harm(layers.errors(self.floats, self.file(PrecisionCandidate(precision)), self.inputs))
+                layers.by_harm(layers.errors(self.floats.data, self.file(PrecisionCandidate(precision)), self.inputs))
             )
         except (ConversionError, RuntimeError, ValueError):  # LiteRT or the quantizer: no ranking, no mixed precision
             self.harmful = []
@@ -144,7 +115,7 @@ def answer(request: SearchRequest, folder: Path, progress: Progress) -> SearchRe
     truth = np.load(folder / request.truth, allow_pickle=False)
     again = np.load(folder / request.reconstructed, allow_pickle=False) if request.reconstructed else None
     asked = MetricQuestion(Metric(request.metric), request.output, truth, "evaluation data", again)
-    floats = (folder / request.floats.file).read_bytes()
+    floats = FloatFile(request.floats, folder, request.signature)
     work = _Search(request, folder, floats, asked, sets)
     trials: list[SearchTrial] = []
     while (candidate := search.next_candidate(trials, _space(work))) is not None:
@@ -167,7 +138,7 @@ def answer(request: SearchRequest, folder: Path, progress: Progress) -> SearchRe
 
 def _space(work: _Search) -> SearchSpace:
     calibrated = SetKind.CALIBRATION in work.sets
-    return SearchSpace(len(work.floats), len(work.harmful), calibrated, work.request.max_drop)
+    return SearchSpace(len(work.floats.data), len(work.harmful), calibrated, work.request.max_drop)
 
 
 def _nothing(request: SearchRequest, trials: list[SearchTrial], harmful: list[LayerError]) -> ConversionError:
@@ -182,13 +153,6 @@ def _nothing(request: SearchRequest, trials: list[SearchTrial], harmful: list[La
         f"{request.max_drop:g}: {_words(closest.candidate)} comes closest and is {closest.drop - request.max_drop:.4g} "
         f"over{guilty} (drops: {tried}); raise --max-drop, give more calibration data, or use --precision float32"
     )
-
-
-def _variant(exported: ExportedVariant, precision: Precision, file: bytes) -> Variant:
-    return Variant(
-        id=exported.id, engine=_ENGINE, precision=precision, minimum_engine=exported.minimum_engine,
-        blob=sha256(file), inputs=exported.inputs, outputs=exported.outputs,
-    )  # fmt: skip
 
 
 def _facts(trial: SearchTrial, harmful: list[LayerError]) -> TrialFacts:

@@ -68,4 +68,5 @@ def _request(given: ConversionJob, exported: Exported, folder: Path) -> SearchRe
         truth=_TRUTH,
         reconstructed=_RECONSTRUCTED if asked.reconstructed is not None else None,
         max_drop=given.max_drop,
+        units=exported.units,
     )

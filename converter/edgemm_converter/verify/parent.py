@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from edgemm import canonical
 from edgemm.bundle.manifest import Precision, Signature, Variant
 from edgemm.errors import ConversionError, SelfTestError
@@ -111,6 +113,7 @@ def _variants(exported: Exported, folder: Path) -> tuple[Variant, ...]:
             blob=canonical.sha256((folder / file.file).read_bytes()),
             inputs=file.inputs,
             outputs=file.outputs,
+            float_layers=file.float_layers or msgspec.UNSET,
         )
         for file in exported.variants
     )
@@ -121,6 +124,9 @@ def _measured(exported: Exported, ran: Ran, folder: Path) -> tuple[Measured, ...
         return array_files.load(files, folder)
 
     return tuple(
-        Measured(s, load(s.inputs), load(s.outputs), {v: load(sets[s.id]) for v, sets in ran.outputs.items()})
+        Measured(
+            s, load(s.inputs), load(s.outputs), {v: load(sets[s.id]) for v, sets in ran.outputs.items()},
+            moved=load(s.moved), units=exported.units,
+        )
         for s in exported.sets
-    )
+    )  # fmt: skip

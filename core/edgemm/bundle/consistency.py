@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from edgemm.open_enum import OpenEnum
 
 if TYPE_CHECKING:
+    from edgemm.bundle.column_figures import ColumnTolerance
     from edgemm.bundle.manifest import Manifest
 
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}", re.ASCII)
@@ -30,6 +31,7 @@ def problems(manifest: Manifest) -> Iterator[str]:
             yield f"variant {variant.id} does not have the tensors of the signature"
         if set(manifest.golden.tolerance.get(variant.id, ())) != set(outputs):
             yield f"variant {variant.id} has no tolerance for each output"
+    yield from _columns_elsewhere(manifest)
     if set(manifest.golden.inputs) != set(inputs) or set(manifest.golden.outputs) != set(outputs):
         yield "the golden samples do not have the tensors of the signature"
     if unknown := set(manifest.preprocessing or ()) - set(inputs):
@@ -41,6 +43,21 @@ def problems(manifest: Manifest) -> Iterator[str]:
         yield f"blob {min(missing)} is used but not listed"
     if unused := set(manifest.blobs) - _referenced(manifest):
         yield f"blob {min(unused)} is listed but not used"
+
+
+def _columns_elsewhere(manifest: Manifest) -> Iterator[str]:
+    shapes = {t.name: t.shape for t in manifest.signature.outputs}
+    for by_output in manifest.golden.tolerance.values():
+        for name, tolerance in by_output.items():
+            if any(not _is_there(column, shapes.get(name, ())) for column in tolerance.columns or ()):
+                yield f"a tolerance is for columns that output {name!r} does not have"
+
+
+def _is_there(column: ColumnTolerance, shape: tuple[int, ...]) -> bool:
+    """Tell whether an output of this shape may have these columns; −1 is a variable dimension."""
+    if column.axis >= len(shape) or column.start >= column.stop:
+        return False
+    return shape[column.axis] == -1 or column.stop <= shape[column.axis]
 
 
 def _is_word(word: OpenEnum) -> bool:

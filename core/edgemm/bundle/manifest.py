@@ -15,9 +15,10 @@ import re
 from typing import Annotated
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from edgemm import canonical
+from edgemm.bundle.column_figures import MAX_COLUMNS, ColumnParity, ColumnTolerance
 from edgemm.bundle.consistency import problems
 from edgemm.canonical import DIGEST_PATTERN
 from edgemm.errors import BundleError, InputError, MessageError, NewerFormatError
@@ -120,7 +121,10 @@ class VariantTensor(Frozen, frozen=True):
 
 
 class Variant(Frozen, frozen=True):
-    """One model file that computes the signature, in one engine and precision."""
+    """One model file that computes the signature, in one engine and precision.
+
+    `float_layers` names the layers that stay float in a variant of mixed precision.
+    """
 
     id: Annotated[str, Meta(pattern=r"\A[a-z0-9][a-z0-9-]{0,30}:[a-z0-9][a-z0-9-]{0,30}\Z")]
     engine: EngineId
@@ -129,17 +133,20 @@ class Variant(Frozen, frozen=True):
     blob: Digest
     inputs: tuple[VariantTensor, ...]
     outputs: tuple[VariantTensor, ...]
+    float_layers: tuple[str, ...] | UnsetType = UNSET
 
 
 class Tolerance(Frozen, frozen=True):
     """How far one output of a variant may be from the golden outputs on any CPU architecture.
 
     `max_abs` is in units of the output. `min_argmax_agreement` is the share of golden samples whose largest class
-    must be the source's, where the output is a distribution over classes.
+    must be the source's, where the output is a distribution over classes. `columns` are those that are held to less
+    than `max_abs`, since their unit is another; left out where there are none.
     """
 
     max_abs: Annotated[float, Meta(ge=0)]
     min_argmax_agreement: Annotated[float, Meta(ge=0, le=1)] | None = None
+    columns: Annotated[tuple[ColumnTolerance, ...], Meta(max_length=MAX_COLUMNS)] | UnsetType = UNSET
 
 
 class GoldenSamples(Frozen, frozen=True):
@@ -159,7 +166,8 @@ class OutputParity(Frozen, frozen=True):
     """How far one output of a variant is from the source, over all samples of a parity run.
 
     `max_abs` in units of the output; `range` is the source output's max − min; `relative` = max_abs ÷ range
-    (÷ 1 where the range is 0); `cosine` is the smallest cosine similarity of a sample.
+    (÷ 1 where the range is 0); `cosine` is the smallest cosine similarity of a sample. `columns` are the worst of
+    those that are judged by their own deviation, left out where the whole output has one unit.
     """
 
     name: TensorName
@@ -169,6 +177,7 @@ class OutputParity(Frozen, frozen=True):
     relative: float
     cosine: float
     argmax_agreement: float | None = None
+    columns: tuple[ColumnParity, ...] | UnsetType = UNSET
 
 
 class Statistic(OpenEnum):

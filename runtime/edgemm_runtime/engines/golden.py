@@ -67,7 +67,11 @@ class Expectation:
             for name, tolerance in self.tolerances.items():
                 expected, found = golden.outputs[name][index, ...], answers[name]
                 error = comparison.largest_error(expected, found)
-                _check_error(self.variant, name, index=index, error=error, limit=tolerance.max_abs)
+                _check_error(self.variant, repr(name), index=index, error=error, limit=tolerance.max_abs)
+                if (beyond := comparison.column_beyond(expected, found, tolerance.columns or ())) is not None:
+                    column = beyond.column
+                    where = f"{name!r}, axis {column.axis}, {column.start} to {column.stop - 1}"
+                    _check_error(self.variant, where, index=index, error=beyond.error, limit=column.max_abs)
                 disagreeing[name] += not comparison.same_classes(expected, found).all()
                 _check_argmax(self.variant, name, disagreeing[name], tolerance=tolerance, count=golden.count)
             answered()
@@ -98,10 +102,10 @@ def check(
     expectation(source, variant).check(model, samples=samples, answered=answered)
 
 
-def _check_error(variant: Variant, name: str, *, index: int, error: float, limit: float) -> None:
+def _check_error(variant: Variant, where: str, *, index: int, error: float, limit: float) -> None:
     if error > limit:
         raise SelfTestError(
-            f"self-test of {variant.id} failed: golden sample {index}, output {name!r}: expected an error of at most "
+            f"self-test of {variant.id} failed: golden sample {index}, output {where}: expected an error of at most "
             f"{limit:.3g}, found {error:.3g}: do not use this bundle; convert the model again"
         )
 

@@ -18,11 +18,13 @@ Rules:
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from edgemm.bundle.column_figures import ColumnTolerance
 from edgemm.bundle.manifest import Manifest, TensorSpec, Tolerance
 from edgemm_runtime.tensors.named_arrays import Array
 
@@ -30,6 +32,14 @@ Floats = npt.NDArray[np.float64]
 _MAGNITUDE_SHARE = 0.1
 _SMALLEST_SCALE = 1e-6
 _SUMS_TO_ONE = 1e-3
+
+
+@dataclass(frozen=True)
+class ColumnError:
+    """Columns of an output that are further off than they may be, and how far."""
+
+    column: ColumnTolerance
+    error: float
 
 
 def errors(expected: Array, found: Array) -> Floats:
@@ -44,6 +54,17 @@ def errors(expected: Array, found: Array) -> Floats:
 def largest_error(expected: Array, found: Array) -> float:
     """Return the largest error; infinite where shapes differ, 0 for no values."""
     return float(errors(expected, found).max(initial=0.0)) if expected.shape == found.shape else math.inf
+
+
+def column_beyond(expected: Array, found: Array, columns: Iterable[ColumnTolerance]) -> ColumnError | None:
+    """Return the first columns whose largest error is more than they may have; both arrays are of one run."""
+    apart: Floats | None = None
+    for column in columns:
+        apart = errors(expected, found) if apart is None else apart
+        there = (slice(None),) * column.axis + (slice(column.start, column.stop),)
+        if (error := float(apart[there].max(initial=0.0))) > column.max_abs:
+            return ColumnError(column, error)
+    return None
 
 
 def spread(values: Array) -> float:

@@ -38,9 +38,27 @@ def _variants(**changes: object) -> list[dict[str, object]]:
     return [{**v, **changes} for v in _changed()["variants"]]
 
 
+def _columns(*columns: dict[str, object]) -> dict[str, Any]:
+    """Return a manifest in which the golden samples hold columns of y [−1, 2] to tolerances of their own."""
+    tolerance = {v: {"y": {"max_abs": 1.0, "columns": columns}} for v in ("tflite:int8", "tflite:float32")}
+    return _changed(golden={**_changed()["golden"], "tolerance": tolerance})
+
+
+def test_columns_may_have_tolerances_of_their_own_and_are_not_written_where_there_are_none() -> None:
+    found = decode_manifest(
+        canonical.encode(_columns({"axis": 1, "start": 1, "stop": 2, "max_abs": 0.1})), path="m"
+    ).golden.tolerance["tflite:int8"]["y"]
+    assert [c.max_abs for c in found.columns or ()] == [0.1]
+    assert b"columns" not in small_manifest().encode()
+
+
 @pytest.mark.parametrize(
     ("raw", "says"),
     [
+        (_columns({"axis": 2, "start": 0, "stop": 1, "max_abs": 0.1}), "columns that output 'y' does not have"),
+        (_columns({"axis": 1, "start": 0, "stop": 3, "max_abs": 0.1}), "columns that output 'y' does not have"),
+        (_columns({"axis": 1, "start": 1, "stop": 1, "max_abs": 0.1}), "columns that output 'y' does not have"),
+        (_columns({"axis": 1, "start": 0, "stop": 1, "max_abs": -1}), "max_abs"),
         (_changed(name="../etc"), "name"),
         (_changed(name="a\n"), "name"),
         (_changed(version="1.0"), "version"),

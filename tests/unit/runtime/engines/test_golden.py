@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from edgemm.bundle import open_bundle, write_bundle
+from edgemm.bundle.column_figures import ColumnTolerance
 from edgemm.bundle.manifest import Blob, Manifest, Tolerance
 from edgemm.errors import BundleError, EngineUnavailableError, SelfTestError, SelfTestTimeoutError
 from edgemm_runtime import engines
@@ -116,6 +117,18 @@ def test_npy_round_trip_keeps_values(order: Literal["C", "F"]) -> None:
 ])  # fmt: skip
 def test_nan_counts_as_wrong_unless_the_source_said_so(left: list[float], right: list[float], error: float) -> None:
     assert comparison.largest_error(np.array(left), np.array(right)) == error
+
+
+def test_a_column_is_held_to_its_own_tolerance(tmp_path: Path) -> None:
+    manifest, blobs = make_manifest()
+    for limit in (1e9, 0.0):
+        columns = (ColumnTolerance(axis=1, start=1, stop=3, max_abs=limit),)
+        tolerance = {v: {OUTPUT: Tolerance(max_abs=1e9, columns=columns)} for v in VARIANTS}
+        golden_samples = msgspec.structs.replace(manifest.golden, tolerance=tolerance)
+        write_bundle(tmp_path / f"{limit}", msgspec.structs.replace(manifest, golden=golden_samples), blobs)
+    check(tmp_path / "1000000000.0", "tflite:int8")
+    with pytest.raises(SelfTestError, match=r"'scores', axis 1, 1 to 2: expected an error of at most 0, found \d"):
+        check(tmp_path / "0.0", "tflite:int8")
 
 
 def test_a_child_passes_a_good_bundle_and_names_what_is_wrong_with_a_bad_one(bundle_path: Path) -> None:

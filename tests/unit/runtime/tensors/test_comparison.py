@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgemm.bundle.column_figures import ColumnTolerance
 from edgemm.bundle.manifest import DType, Manifest, TensorSpec, Tolerance
 from edgemm_runtime.shadow.counting import Comparison, Kind, compare
 from edgemm_runtime.tensors import comparison
@@ -73,6 +74,16 @@ def test_the_range_is_that_of_numbers_and_the_scale_has_a_floor() -> None:
     assert comparison.scale(np.array([-2.0, 3.0])) == 5
     assert comparison.scale(np.array([100.0, 101.0])) == pytest.approx(10.1)
     assert comparison.scale(np.zeros(3)) == 1e-6
+
+
+def test_columns_that_are_further_off_than_they_may_be_are_found() -> None:
+    expected = np.zeros((1, 2, 3))
+    found = expected + np.array([[0.0], [0.5]])
+    inner = ColumnTolerance(axis=1, start=0, stop=1, max_abs=0.1)
+    assert comparison.column_beyond(expected, found, [inner]) is None
+    outer = ColumnTolerance(axis=1, start=1, stop=2, max_abs=0.1)
+    assert comparison.column_beyond(expected, found, [inner, outer]) == comparison.ColumnError(outer, 0.5)
+    assert comparison.column_beyond(expected, found, []) is None
 
 
 def test_a_share_of_samples_may_disagree() -> None:

@@ -1,0 +1,118 @@
+"""The parent's side of float tails: what becomes of quantized variants in which a column of an output is off.
+
+* int8 and int16x8 of TFLite: a child process looks for last layers that stay float, and that variant, of mixed
+  precision, takes the place. Where there is none, as for other quantized variants: a variant that was asked for by name
+  ends the conversion, another is left out.
+* Float variants are left to parity: there is nothing to fall back on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import msgspec
+
+from edgemm.bundle.engine_facts import Engine
+from edgemm.bundle.manifest import Precision, Variant
+from edgemm.errors import ParityError
+from edgemm_converter.children.child import ChildLimits, Progress, run_child
+from edgemm_converter.children.protocol import Exported, TailRequest, TailResult
+from edgemm_converter.job import targets, variant_plan
+from edgemm_converter.job.job import ConversionJob
+from edgemm_converter.judging import assembly
+from edgemm_converter.verify import parent as running
+from edgemm_converter.verify.parent import EngineRun
+
+_WORKER = "edgemm_converter.tails.child"
+_TAILED = (Precision.INT8, Precision.INT16X8)
+_MIXED_ID = f"{Engine.TFLITE}:{Precision.MIXED}"
+_ADVICE = "no bundle was written: leave this variant out with --precision, or give each unit an output of its own"
+
+
+@dataclass(frozen=True)
+class TailedRun:
+    """A run in which no column of a quantized variant is off, and what was done about those that were."""
+
+    ran: EngineRun
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+
+def tailed(
+    given: ConversionJob, everything: Exported, ran: EngineRun, folder: Path, *, limits: ChildLimits, progress: Progress
+) -> TailedRun:
+    """Replace or leave out the quantized variants in which a column is off.
+
+    Raises:
+        ParityError: one was asked for by name and nothing helps, or none is left.
+    """
+    found = TailedRun(ran)
+    if targets.is_finished(given.format):
+        return found
+    for variant in ran.variants:
+        faults = assembly.column_faults(variant, ran.measured) if assembly.is_quantized(variant) else {}
+        if not faults:
+            continue
+        fault, tried = next(iter(faults.values())), ""
+        if variant.engine == Engine.TFLITE and variant.precision in _TAILED and not _has_mixed(found):
+            request = _request(variant, tuple(faults), everything)
+            if request is not None:
+                result = run_child(_WORKER, request, answer=TailResult, folder=folder, limits=limits, progress=progress)
+                if result.variant is not None:
+                    made = msgspec.structs.replace(everything, variants=(result.variant,))
+                    other = running.run(given, made, folder, limits=limits, progress=progress)
+                    found = _in_place(found, variant, other, fault)
+                    continue
+                tried = f"; nor does it help to leave layers float ({'; '.join(result.tried)[:300]})"
+        found = _left_out(found, variant, given, f"{fault}{tried}")
+    return found
+
+
+def _has_mixed(found: TailedRun) -> bool:
+    return any(v.id == _MIXED_ID for v in found.ran.variants)
+
+
+def _request(variant: Variant, outputs: tuple[str, ...], everything: Exported) -> TailRequest | None:
+    floats = next((v for v in everything.variants if v.id == variant_plan.FLOATS.id), None)
+    if floats is None:
+        return None
+    return TailRequest(
+        signature=everything.signature, floats=floats, precision=variant.precision, outputs=outputs,
+        sets=tuple(s for s in everything.sets if s.kind in assembly.JUDGED), units=everything.units,
+    )  # fmt: skip
+
+
+def _in_place(found: TailedRun, variant: Variant, other: EngineRun, fault: str) -> TailedRun:
+    """Put a variant of mixed precision in the place of another."""
+    [mixed] = other.variants
+    layers = mixed.float_layers or ()
+    floats = f"{', '.join(layers)} stay{'s' * (len(layers) == 1)} float"
+    measured = zip(found.ran.measured, other.measured, strict=True)
+    ran = replace(
+        found.ran,
+        variants=tuple(mixed if v.id == variant.id else v for v in found.ran.variants),
+        files={**found.ran.files, **other.files},
+        measured=tuple(replace(m, variants={**m.variants, **o.variants}) for m, o in measured),
+        floats={name: of for name, of in found.ran.floats.items() if name != variant.id},
+    )
+    reason = f"{fault}; {mixed.id}, in which {floats}, is in its place"
+    warning = f"{mixed.id} is in the place of {variant.id}, which loses columns of an output: {floats}"
+    return TailedRun(ran, {**found.left_out, variant.id: reason}, (*found.warnings, warning))
+
+
+def _left_out(found: TailedRun, variant: Variant, given: ConversionJob, why: str) -> TailedRun:
+    """Leave a variant out.
+
+    Raises:
+        ParityError: it was asked for by name, or was the last.
+    """
+    others = tuple(v for v in found.ran.variants if v.id != variant.id)
+    mixed = _has_mixed(found) and variant.precision in _TAILED
+    if not others or (variant.id in given.required and not mixed):
+        raise ParityError(f"{why}; {_ADVICE}")
+    floats = {name: of for name, of in found.ran.floats.items() if name != variant.id}
+    ran = replace(found.ran, variants=others, floats=floats)
+    reason = f"{why}; {_MIXED_ID} is in its place" if mixed else why
+    return TailedRun(ran, {**found.left_out, variant.id: reason}, found.warnings)
