@@ -14,6 +14,8 @@ from edgemm_converter.children.protocol import SampleSet
 from edgemm_converter.children.samples import InputSet
 from edgemm_converter.data.arrays import Array
 
+_NO_ARRAYS: Mapping[str, Array] = {}
+
 
 def save(values: Mapping[str, Array], folder: Path, *, prefix: str) -> dict[str, str]:
     """Write each array into `folder`; return the file of each name."""
@@ -34,7 +36,8 @@ def stored(
     folder: Path,
     *,
     number: int,
-    noise: Mapping[str, Array],
+    noise: Mapping[str, Array] = _NO_ARRAYS,
+    moved: Mapping[str, Array] | None = None,
 ) -> SampleSet:
     """Write a sample set and what the source answers to it; `number` tells it from others in `folder`.
 
@@ -45,7 +48,9 @@ def stored(
         inputs=save(given.arrays, folder, prefix=f"set{number}-in"),
         outputs=save(outputs, folder, prefix=f"set{number}-out"),
         noise={name: float(array.max(initial=0.0)) for name, array in noise.items()},
-        moved=save(noise, folder, prefix=f"set{number}-moved"),
+        names=given.names,
+        families=given.families,
+        moved=save(noise if moved is None else moved, folder, prefix=f"set{number}-moved"),
     )  # fmt: skip
 
 

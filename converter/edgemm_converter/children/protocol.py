@@ -27,6 +27,7 @@ class SetKind(StrEnum):
     """What the inputs of a sample set are."""
 
     RANDOM = "random"
+    EDGE = "edge"
     CALIBRATION = "calibration"
     EVALUATION = "evaluation"
 
@@ -39,7 +40,9 @@ class SampleSet(Message, frozen=True):
     """Inputs with the source model's outputs: names of `.npy` files by tensor name.
 
     `noise` is how far rounding alone moves each output of the source, in its unit; `moved` are files of the same for
-    each value of one run's output.
+    each value of one run's output. Of edge inputs there are besides, by run, `names` and `families`
+    (`data.edge_inputs`), and `moved` has a value for each run: infinite where rounding makes a number of what is none,
+    or the reverse.
     """
 
     id: str
@@ -50,6 +53,8 @@ class SampleSet(Message, frozen=True):
     outputs: dict[str, str]
     seeds: tuple[int, ...] = ()
     noise: dict[str, float] = {}
+    names: tuple[str, ...] = ()
+    families: tuple[str, ...] = ()
     moved: dict[str, str] = {}
 
 

@@ -6,23 +6,28 @@ tensor]: run i of a model takes `array[i]`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from edgemm.bundle.manifest import DType, Signature, TensorSpec
 from edgemm_converter.children.protocol import SampleSet, SetKind
+from edgemm_converter.data import edge_inputs
 from edgemm_converter.data.arrays import Array, sample_shape, spread
+from edgemm_converter.data.edge_values import EdgeTensor
 
 SEEDS = (1, 2, 3)
 RUNS_PER_SEED = {1: 4, 4: 1}
 """By batch: as many samples of each."""
 
-MAX_GOLDEN_SAMPLES = 16
+MAX_GOLDEN_SAMPLES, MAX_GOLDEN_EDGES = 16, 4
 MAX_CALIBRATION_SAMPLES = 512
 _IMAGE_SIZE, _SEQUENCE_LENGTH = 32, 16
+_EDGE_RUNS, _LEAST_EDGE_RUNS, _EDGE_NUMBERS = 40, 8, 600_000
+"""Edge inputs of small models and of large ones, and how many numbers they may have in all."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,19 @@ class InputSet:
     runs: int
     samples: int
     seeds: tuple[int, ...] = field(default=())
+    names: tuple[str, ...] = field(default=())
+    families: tuple[str, ...] = field(default=())
+
+    def of(self, runs: Sequence[int]) -> InputSet:
+        """Return some of the runs of a set whose runs have one sample each."""
+        return replace(
+            self,
+            arrays={name: array[list(runs)] for name, array in self.arrays.items()},
+            runs=len(runs),
+            samples=len(runs),
+            names=tuple(self.names[i] for i in runs),
+            families=tuple(self.families[i] for i in runs),
+        )
 
 
 def input_sets(
@@ -43,6 +61,7 @@ def input_sets(
     """Return all sets of a conversion; the arrays of data are as `arrays.match` returns them."""
     free = any(spec.shape[:1] == (-1,) for spec in signature.inputs)
     sets = [_random(signature, calibration, batch=batch) for batch in (RUNS_PER_SEED if free else (1,))]
+    sets.append(_edge(signature, calibration))
     if calibration is not None:
         chosen = _taken(calibration, limit=MAX_CALIBRATION_SAMPLES)
         sets.append(_of_data("calibration", SetKind.CALIBRATION, signature, chosen))
@@ -57,9 +76,9 @@ def golden_set(sets: Sequence[SampleSet]) -> SampleSet:
     return by_kind.get(SetKind.CALIBRATION, by_kind[SetKind.RANDOM])
 
 
-def golden_runs(runs: int) -> npt.NDArray[np.int64]:
-    """Return which runs of a set are golden samples, where it has `runs` of them."""
-    return spread(runs, limit=MAX_GOLDEN_SAMPLES)
+def golden_runs(runs: int, *, beside: int = 0) -> npt.NDArray[np.int64]:
+    """Return which runs of a set are golden samples, where it has `runs` of them, `beside` so many edge inputs."""
+    return spread(runs, limit=MAX_GOLDEN_SAMPLES - beside)
 
 
 def one_step_off(inputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -89,6 +108,21 @@ def _random(signature: Signature, calibration: Mapping[str, Array] | None, *, ba
     }
     runs = each * len(SEEDS)
     return InputSet(f"random-{batch}", SetKind.RANDOM, arrays, runs, runs * batch, SEEDS)
+
+
+def _edge(signature: Signature, calibration: Mapping[str, Array] | None) -> InputSet:
+    tensors = [
+        EdgeTensor(spec.name, spec.dtype.value, _concrete(spec, batch=1, data=data), data)
+        for spec, data in _with_data(signature, calibration)
+    ]
+    numbers = sum(math.prod(tensor.shape) for tensor in tensors)
+    limit = min(_EDGE_RUNS, max(_LEAST_EDGE_RUNS, _EDGE_NUMBERS // max(numbers, 1)))
+    found = edge_inputs.of_inputs(tensors, limit=limit)
+    return InputSet(
+        "edge", SetKind.EDGE, {t.name: np.stack([given.arrays[t.name] for given in found]) for t in tensors},
+        len(found), len(found), names=tuple(given.name for given in found),
+        families=tuple(given.family for given in found),
+    )  # fmt: skip
 
 
 def _of_data(set_id: str, kind: SetKind, signature: Signature, data: Mapping[str, Array]) -> InputSet:

@@ -67,7 +67,7 @@ def warnings(given: ConversionJob, manifest: Manifest, ran: EngineRun) -> tuple[
         max_drop=given.max_drop,
         calibrated=calibrated,
         floats=ran.floats,
-        compared=[m.source for m in ran.measured if m.set.kind is not SetKind.EVALUATION],
+        compared=[m.source for m in ran.measured if m.set.kind in (SetKind.RANDOM, SetKind.CALIBRATION)],
     )
     return (*cut_off, *others)
 
@@ -84,7 +84,11 @@ def _parity(given: ConversionJob, ran: EngineRun) -> tuple[Parity, ...]:
 
     A finished file is its own source, and in parity with itself.
     """
-    return () if targets.is_finished(given.format) else assembly.compared(ran.variants, ran.measured)
+    if targets.is_finished(given.format):
+        return ()
+    found = assembly.compared(ran.variants, ran.measured)
+    assembly.judge_edges(ran.variants, ran.measured)
+    return found
 
 
 def _manifest(
@@ -94,7 +98,8 @@ def _manifest(
     golden_set = samples.golden_set([m.set for m in ran.measured])
     scored = _evaluation(given, ran, by_kind.get(SetKind.EVALUATION))
     calibration = by_kind.get(SetKind.CALIBRATION)
-    golden = assembly.golden_samples(ran.variants, next(m for m in ran.measured if m.set is golden_set), blobs)
+    ordinary = next(m for m in ran.measured if m.set is golden_set)
+    golden = assembly.golden_samples(ran.variants, ordinary, blobs, edge=by_kind.get(SetKind.EDGE))
     profile = assembly.reference_profile(calibration, exported.signature, blobs) if calibration else None
     return Manifest(
         format=FORMAT,

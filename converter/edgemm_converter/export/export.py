@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from edgemm.bundle.manifest import Precision
 from edgemm.errors import ConversionError, InputError
-from edgemm_converter.children import array_files, samples, staged
+from edgemm_converter.children import array_files, edge_runs, samples, staged
 from edgemm_converter.children.child import Progress
 from edgemm_converter.children.protocol import (
     Exported,
@@ -30,6 +30,7 @@ from edgemm_converter.children.protocol import (
 from edgemm_converter.children.samples import InputSet
 from edgemm_converter.data import arrays
 from edgemm_converter.data.arrays import Array
+from edgemm_converter.export import ordering
 from edgemm_converter.formats import output_units
 from edgemm_converter.job import targets, variant_plan
 from edgemm_converter.job.targets import Exporter
@@ -41,6 +42,7 @@ from edgemm_runtime.tensors import comparison
 _NOISE_RUNS, _REAL_NOISE_RUNS = 6, 64
 """Of each set, spread over its seeds; parity allows eight times what they show. Real data are less alike than noise."""
 
+_REFUSALS = (tf.errors.OpError, ValueError)
 _BATCH = 16
 """Runs that are one batch, as memory allows."""
 
@@ -121,13 +123,29 @@ def _run_source(
     model: SourceFunction, function: Any, sets: Iterable[InputSet], folder: Path, *, request: ExportRequest
 ) -> Iterable[SampleSet]:
     for position, given in enumerate(sets):
+        if given.kind is SetKind.EDGE:
+            yield from _edges(model, function, given, folder, number=position)
+            continue
         try:
             outputs = array_files.answers(lambda run: model.run(function, run), given.arrays)
             noise = _noise(model, function, given, outputs)
-        except (tf.errors.OpError, ValueError) as err:
+        except _REFUSALS as err:
             raise InputError(f"the source model itself fails on {_whose(given, request)}: {_reason(err)}") from err
         parity.check_finite(outputs, whose="the source model", data=given.kind)
         yield array_files.stored(given, outputs, folder, number=position, noise=noise)
+
+
+def _edges(model: SourceFunction, function: Any, wanted: InputSet, folder: Path, *, number: int) -> Iterable[SampleSet]:
+    """Run the source on those edge inputs that it takes; it may answer what is no number."""
+
+    def run(inputs: dict[str, Array]) -> Mapping[str, Array]:
+        return model.run(function, inputs)
+
+    if (answered := edge_runs.answered(run, wanted, _REFUSALS)) is None:
+        return
+    given, outputs = answered
+    moved = edge_runs.moved(run, given, outputs, _REFUSALS, orders=ordering.orders_values(function))
+    yield array_files.stored(given, outputs, folder, number=number, moved=moved)
 
 
 def _noise(model: SourceFunction, function: Any, given: InputSet, outputs: Mapping[str, Array]) -> dict[str, Array]:

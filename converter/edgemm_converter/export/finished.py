@@ -14,7 +14,7 @@ import numpy as np
 from edgemm.bundle.manifest import DType, Signature, TensorSpec, Variant, VariantTensor
 from edgemm.canonical import sha256
 from edgemm.errors import EdgemmError, InputError
-from edgemm_converter.children import array_files, samples, staged
+from edgemm_converter.children import array_files, edge_runs, samples, staged
 from edgemm_converter.children.child import Progress
 from edgemm_converter.children.protocol import Exported, ExportedVariant, ExportRequest, SampleSet, SetKind
 from edgemm_converter.children.samples import InputSet
@@ -24,6 +24,7 @@ from edgemm_converter.judging import parity
 from edgemm_runtime import engines
 
 _USUAL_DEVIATIONS = 3.0
+_REFUSALS = (EdgemmError,)
 
 
 def export(request: ExportRequest, folder: Path, progress: Progress) -> Exported:
@@ -46,7 +47,7 @@ def export(request: ExportRequest, folder: Path, progress: Progress) -> Exported
     progress(f"running {variant.id} in its engine")
     try:
         model = engines.load(variant, signature, data)
-        sets = tuple(_run(model, given, folder, number=i) for i, given in enumerate(wanted))
+        sets = tuple(s for i, given in enumerate(wanted) for s in _run(model, given, folder, number=i))
     except EdgemmError as err:
         raise InputError(f"{path}: its own engine does not run it: {err}") from err
     name = f"{variant.id.replace(':', '-')}.model"
@@ -89,7 +90,23 @@ def _spread(array: Array, tensor: VariantTensor) -> Array:
     return values
 
 
-def _run(model: engines.LoadedModel, given: InputSet, folder: Path, *, number: int) -> SampleSet:
+def _run(model: engines.LoadedModel, given: InputSet, folder: Path, *, number: int) -> Iterable[SampleSet]:
+    if given.kind is SetKind.EDGE:
+        yield from _edges(model, given, folder, number=number)
+        return
     outputs = array_files.answers(model.run, given.arrays)
     parity.check_finite(outputs, whose="the model file", data=given.kind)
-    return array_files.stored(given, outputs, folder, number=number, noise={})
+    yield array_files.stored(given, outputs, folder, number=number)
+
+
+def _edges(model: engines.LoadedModel, wanted: InputSet, folder: Path, *, number: int) -> Iterable[SampleSet]:
+    """Run the file on edge inputs, some of which become golden samples.
+
+    Not on those of integers: whether an index is one of its table, not every engine looks before it reads.
+    """
+    if any(array.dtype.kind in "iu" for array in wanted.arrays.values()):
+        return
+    if (answered := edge_runs.answered(model.run, wanted, _REFUSALS)) is not None:
+        given, outputs = answered
+        moved = edge_runs.moved(model.run, given, outputs, _REFUSALS, orders=True)
+        yield array_files.stored(given, outputs, folder, number=number, moved=moved)

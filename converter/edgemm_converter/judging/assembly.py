@@ -5,11 +5,12 @@ Its input is the measurements of the child processes. It collects the blobs that
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import msgspec
+import numpy as np
 
 from edgemm import canonical
 from edgemm.bundle.column_figures import ColumnParity
@@ -29,8 +30,9 @@ from edgemm.errors import ParityError
 from edgemm_converter.children import samples
 from edgemm_converter.children.protocol import KnownUnits, SampleSet, SetKind
 from edgemm_converter.data.arrays import Array
-from edgemm_converter.judging import column_units, columns, golden_tolerance, parity
+from edgemm_converter.judging import column_units, columns, edges, golden_tolerance, parity
 from edgemm_converter.judging import reference_profile as profile
+from edgemm_converter.judging.edges import EdgeRuns, Ordinary
 from edgemm_converter.judging.evaluation import MetricQuestion
 from edgemm_runtime.tensors.npy import write_npy
 
@@ -50,10 +52,18 @@ class Measured:
     source: Outputs
     variants: Mapping[str, Outputs]
     moved: Outputs = field(default_factory=dict)
-    """How far rounding alone moves each value of one run's output of the source."""
+    """How far rounding alone moves each value of one run's output of the source; of edge inputs, of each run's."""
 
     units: Mapping[str, KnownUnits] = field(default_factory=dict)
     """What is known of the units of outputs."""
+
+    def edge_runs(self) -> EdgeRuns:
+        """Return a set of edge inputs as they are judged."""
+        return EdgeRuns(self.set.names, self.set.families, self.inputs, self.source, self.moved)
+
+    def ordinary(self) -> Ordinary:
+        """Return a set as one by which edge inputs are judged."""
+        return Ordinary(self.inputs, self.source, self.set.noise)
 
 
 @dataclass(frozen=True)
@@ -119,23 +129,69 @@ def check_columns(variant: Variant, measured: Measured) -> None:
             raise ParityError(fault)
 
 
-def golden_samples(variants: Iterable[Variant], measured: Measured, blobs: BlobStore) -> GoldenSamples:
-    """Return some runs of a set as the golden samples, with tolerances for each variant."""
-    chosen = samples.golden_runs(measured.set.runs)
-    source = {name: array[chosen] for name, array in measured.source.items()}
+def judge_edges(variants: Iterable[Variant], sets: Iterable[Measured]) -> None:
+    """Compare each variant with the source on the edge inputs, where there are some.
+
+    What is found is judged and not recorded: devices take the range of an output from the parity of a bundle.
+
+    Raises:
+        ParityError: a variant answers one of them in another way; names the edge input.
+    """
+    by_kind = {measured.set.kind: measured for measured in reversed(list(sets))}
+    if (measured := by_kind.get(SetKind.EDGE)) is None:
+        return
+    ordinary = by_kind.get(SetKind.CALIBRATION, by_kind.get(SetKind.RANDOM))
+    if ordinary is not None:
+        for variant in variants:
+            edges.judge(variant, measured.edge_runs(), measured.variants[variant.id], ordinary=ordinary.ordinary())
+
+
+def golden_samples(
+    variants: Iterable[Variant], measured: Measured, blobs: BlobStore, *, edge: Measured | None = None
+) -> GoldenSamples:
+    """Return some runs of a set as the golden samples, some edge inputs last, with tolerances for each variant."""
+    found = list(variants)
+    chosen, extra = samples.golden_runs(measured.set.runs), list[int]()
+    if edge is not None:
+        extra = _golden_edges(found, measured, edge, chosen.tolist())
+        chosen = samples.golden_runs(measured.set.runs, beside=len(extra))
+
+    def both(ordinary: Outputs, edges_: Outputs) -> Outputs:
+        return {n: np.concatenate([a[chosen], edges_[n][extra]]) if extra else a[chosen] for n, a in ordinary.items()}
+
+    edge = edge or measured
+    source = both(measured.source, edge.source)
     spans = {name: column_units.spans(array, measured.units.get(name)) for name, array in measured.source.items()}
     return GoldenSamples(
-        samples=len(chosen),
-        inputs={name: blobs.add_array(array[chosen]) for name, array in measured.inputs.items()},
+        samples=len(chosen) + len(extra),
+        inputs={name: blobs.add_array(array) for name, array in both(measured.inputs, edge.inputs).items()},
         outputs={name: blobs.add_array(array) for name, array in source.items()},
         tolerance={
             v.id: golden_tolerance.tolerances(
-                v, source, {n: a[chosen] for n, a in measured.variants[v.id].items()}, noise=measured.set.noise,
+                v, source, both(measured.variants[v.id], edge.variants[v.id]), noise=measured.set.noise,
                 moved=measured.moved, spans=spans,
             )
-            for v in variants
+            for v in found
         },
     )  # fmt: skip
+
+
+def _golden_edges(variants: Sequence[Variant], measured: Measured, edge: Measured, chosen: Sequence[int]) -> list[int]:
+    if any(array.shape[1:] != measured.inputs[name].shape[1:] for name, array in edge.inputs.items()) or any(
+        array.shape[1:] != measured.source[name].shape[1:] for name, array in edge.source.items()
+    ):
+        return []
+
+    def golden(of: Outputs) -> Outputs:
+        return {name: array[chosen] for name, array in of.items()}
+
+    return edges.chosen(
+        edge.edge_runs(),
+        [edge.variants[v.id] for v in variants],
+        ordinary=Ordinary(golden(measured.inputs), golden(measured.source), measured.set.noise),
+        answers=[golden(measured.variants[v.id]) for v in variants],
+        limit=samples.MAX_GOLDEN_EDGES,
+    )
 
 
 def evaluated(variants: Iterable[Variant], measured: Measured, asked: MetricQuestion, *, digest: str) -> Evaluation:

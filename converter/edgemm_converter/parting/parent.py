@@ -14,7 +14,7 @@ from edgemm_converter.children.child import ChildLimits, Progress, run_child
 from edgemm_converter.children.protocol import Exported, ExportedVariant, PartedAt, PartingRequest, SetKind
 from edgemm_converter.export import parent as exporting
 from edgemm_converter.job.job import ConversionJob
-from edgemm_converter.judging import parity
+from edgemm_converter.judging import edges, parity
 from edgemm_converter.report import parent as reporting
 from edgemm_converter.report import report_page
 
@@ -32,7 +32,7 @@ def where(
 ) -> str:
     """Say at which layer the variant that a failure is about parts from its source; "" where that is unknown."""
     variant = next((v for v in exported.variants if str(failure).startswith(f"{v.id},")), None)
-    if variant is None:  # the source itself failed
+    if variant is None or edges.ON_EDGE in str(failure):  # the source itself failed, or layers agree on other inputs
         return ""
     return _from_float(variant, exported, folder, limits=limits, progress=progress) or _from_source(
         variant, given, exported, folder, limits=limits, progress=progress

@@ -88,7 +88,10 @@ class _Search:
         """Return the metric's drop of a variant that computes about what the source does, column by column."""
         units = self.request.units
         if (calibration := self.sets.get(SetKind.CALIBRATION)) is not None:
-            assembly.compared([variant], [self.floats.measured(calibration, variant, model, units)])
+            measured = self.floats.measured(calibration, variant, model, units)
+            assembly.compared([variant], [measured])
+            edges = [self.floats.measured(self.sets[k], variant, model, units) for k in self.sets if k is SetKind.EDGE]
+            assembly.judge_edges([variant], [measured, *edges])
         measured = self.floats.measured(self.sets[SetKind.EVALUATION], variant, model, units)
         if calibration is None:
             assembly.check_columns(variant, measured)

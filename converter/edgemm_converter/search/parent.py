@@ -62,7 +62,7 @@ def _request(given: ConversionJob, exported: Exported, folder: Path) -> SearchRe
     return SearchRequest(
         signature=exported.signature,
         floats=next(v for v in exported.variants if v.id == variant_plan.FLOATS.id),
-        sets=tuple(s for kind, s in sets.items() if kind in (SetKind.CALIBRATION, SetKind.EVALUATION)),
+        sets=tuple(s for kind, s in sets.items() if kind is not SetKind.RANDOM),
         metric=given.metric,
         output=asked.output,
         truth=_TRUTH,

@@ -7,11 +7,15 @@ from pathlib import Path
 import click
 import msgspec
 
-from edgemm.errors import BadRequestError, InputError
+from edgemm.errors import BadRequestError, EngineError, InputError
 from edgemm_runtime.commands.given import read_given
 from edgemm_runtime.models.model import Model, load
 from edgemm_runtime.serving.protocols.predict import codec as predict_codec
 from edgemm_runtime.serving.protocols.predict.codec import Answer
+from edgemm_runtime.tensors import not_finite
+from edgemm_runtime.tensors.named_arrays import Arrays
+
+_SHOWN = 80
 
 
 @click.command()
@@ -23,23 +27,39 @@ def predict(bundle: Path, inputs: tuple[str, ...], *, variant: str, as_json: boo
     """Answer one or more INPUTs with a bundle's model, without a server.
 
     INPUT is a .npy, .npz or .json file, - for JSON on stdin, or inline JSON such as '[[0, 0.5, 1]]'.
+
+    Values that are no finite numbers are spelled "NaN", "Infinity" and "-Infinity"; the exit status is then 1.
     """
     model = load(bundle, variant=variant)
-    answers = [_answer(model, text) for text in inputs]
+    found = [_outputs(model, text) for text in inputs]
+    answers = [_answer(model, outputs) for outputs in found]
     if as_json:
         click.echo(msgspec.json.encode(answers[0] if len(answers) == 1 else answers))
-        return
-    for answer in answers:
-        click.echo(_describe(answer))
+    else:
+        for answer in answers:
+            click.echo(_describe(answer))
+    for text, outputs in zip(inputs, found, strict=True):
+        if what := not_finite.described(outputs):
+            raise EngineError(
+                f"{text[:_SHOWN]}: {model.variant.id}, {what}: look whether this is an input that the model was made "
+                "for; if its source answers a number, convert the model again"
+            )
 
 
-def _answer(model: Model, text: str) -> Answer:
+def _outputs(model: Model, text: str) -> Arrays:
     given = read_given(text, model.manifest.signature)
     try:
-        outputs = model.predict(given)
+        return model.predict(given)
     except BadRequestError as err:
         raise InputError(str(err)) from err
-    return predict_codec.make_answer(model.manifest, outputs, name=model.manifest.name)
+
+
+def _answer(model: Model, outputs: Arrays) -> Answer:
+    answer = predict_codec.make_answer(model.manifest, outputs, name=model.manifest.name)
+    if not not_finite.described(outputs):
+        return answer
+    lists = {name: not_finite.spelled(values) for name, values in answer.outputs.items()}
+    return msgspec.structs.replace(answer, outputs=lists, top=msgspec.UNSET)
 
 
 def _describe(answer: Answer) -> str:

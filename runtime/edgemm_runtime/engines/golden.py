@@ -11,7 +11,7 @@ from edgemm.bundle import BlobSource
 from edgemm.bundle.manifest import TensorSpec, Tolerance, Variant
 from edgemm.errors import BundleError, SelfTestError
 from edgemm_runtime.engines.interface import LoadedModel
-from edgemm_runtime.tensors import comparison
+from edgemm_runtime.tensors import comparison, not_finite
 from edgemm_runtime.tensors.inputs import fits
 from edgemm_runtime.tensors.named_arrays import Array
 from edgemm_runtime.tensors.npy import read_npy
@@ -67,6 +67,7 @@ class Expectation:
             for name, tolerance in self.tolerances.items():
                 expected, found = golden.outputs[name][index, ...], answers[name]
                 error = comparison.largest_error(expected, found)
+                _check_finite(self.variant, name, expected, found, index=index)
                 _check_error(self.variant, repr(name), index=index, error=error, limit=tolerance.max_abs)
                 if (beyond := comparison.column_beyond(expected, found, tolerance.columns or ())) is not None:
                     column = beyond.column
@@ -100,6 +101,14 @@ def check(
         EngineError: the engine failed on one.
     """
     expectation(source, variant).check(model, samples=samples, answered=answered)
+
+
+def _check_finite(variant: Variant, name: str, expected: Array, found: Array, *, index: int) -> None:
+    if found.dtype.kind == "f" and np.isfinite(expected).all() and (what := not_finite.described({name: found})):
+        raise SelfTestError(
+            f"self-test of {variant.id} failed: golden sample {index}, {what}; expected the finite ones of the source: "
+            "do not use this bundle; convert the model again"
+        )
 
 
 def _check_error(variant: Variant, where: str, *, index: int, error: float, limit: float) -> None:

@@ -264,3 +264,11 @@ def test_large_weights_are_constants_of_an_onnx_file_as_its_operations_want_them
     assert len(large) == 3
     takers = [node.op_type for node in graph.node if set(node.input) & set(large)]
     assert sorted(takers) == ["Conv", "MatMul", "MatMul"]
+
+
+def test_golden_samples_end_with_edge_inputs(calibrated: Converted) -> None:
+    with open_bundle(calibrated.path) as bundle:
+        inputs = golden.read_samples(bundle).inputs["image"]
+    assert len(inputs) == 16
+    assert not inputs[12:].std(axis=(1, 2, 3, 4)).all()  # one of them at least is a constant
+    assert inputs[:12].std(axis=(1, 2, 3, 4)).all()

@@ -34,7 +34,7 @@ def test_the_same_signature_gives_the_same_inputs() -> None:
 def test_two_inputs_of_one_shape_get_different_values() -> None:
     model = signature(spec("a", DType.FLOAT32, -1, 3), spec("b", DType.FLOAT32, -1, 3))
     for given in samples.input_sets(model, calibration=None, evaluation=None):
-        assert (given.arrays["a"] != given.arrays["b"]).all()
+        assert given.kind is SetKind.EDGE or (given.arrays["a"] != given.arrays["b"]).all()
 
 
 def test_random_integers_are_small_enough_for_an_embedding_and_bytes_cover_pixels() -> None:

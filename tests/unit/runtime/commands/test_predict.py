@@ -154,3 +154,16 @@ def test_bad_bundles(tmp_path: Path, capfd: pytest.CaptureFixture[str], damage: 
             variant = "tflite:int4"
     assert run(["predict", str(path), "[1, 2, 3, 4]", "--variant", variant]) == status
     assert message in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_an_answer_that_is_no_number_is_said_and_never_null(
+    bundle_path: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], *, as_json: bool
+) -> None:
+    np.save(tmp_path / "x.npy", np.array([[0, 0, 0, 0], [np.nan, 0, 0, 0]], np.float32))
+    given = ["predict", str(bundle_path), str(tmp_path / "x.npy"), "--variant", "onnx:float32"]
+    assert run([*given, "--json"] if as_json else given) == 1
+    out, err = capfd.readouterr()
+    assert "NaN" in out
+    assert "null" not in out + err
+    assert "onnx:float32, output 'scores': 3 of 6 values are no finite number, NaN first at [1, 0]" in err

@@ -201,3 +201,14 @@ def test_a_file_that_its_engine_cannot_open_fails_in_the_child_whatever_the_engi
     )
     with pytest.raises(SelfTestError, match=r"LiteRT cannot load the file|killed by SIG"):
         selftest.run_in_child(BundleFile(tmp_path / "b.edgemm"), "tflite:float32", timeout_s=60)
+
+
+def test_a_golden_sample_that_comes_out_as_no_number_is_told_as_such(bundle_path: Path) -> None:
+    class Broken:
+        def run(self, _inputs: object) -> dict[str, np.ndarray]:
+            return {OUTPUT: np.array([[0.5, np.nan, np.inf]], np.float32)}
+
+    with open_bundle(bundle_path) as source:
+        variant = source.manifest.variant("tflite:float32")
+        with pytest.raises(SelfTestError, match=r"sample 0, output 'scores': 2 of 3 values are no finite number, NaN"):
+            golden.check(source, variant, Broken())

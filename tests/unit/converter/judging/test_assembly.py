@@ -1,0 +1,54 @@
+"""What becomes of measurements on edge inputs in a manifest."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edgemm.bundle.manifest import DType, Precision, Variant, VariantTensor
+from edgemm.errors import ParityError
+from edgemm_converter.children.protocol import SampleSet, SetKind
+from edgemm_converter.data.arrays import Array
+from edgemm_converter.judging import assembly
+from edgemm_converter.judging.assembly import BlobStore, Measured
+from edgemm_runtime.tensors.npy import read_npy
+
+TENSOR = (VariantTensor(name="y", tensor="y", dtype=DType.FLOAT32, shape=(-1, 2)),)
+VARIANT = Variant(
+    id="tflite:float32", engine="tflite", precision=Precision.FLOAT32, minimum_engine="2.0.0", blob="a" * 64,
+    inputs=TENSOR, outputs=TENSOR,
+)  # fmt: skip
+USUAL = np.random.default_rng(1).normal(size=(12, 1, 2)).astype(np.float32)
+EDGES = np.array([[[0, 0]], [[1000, 1000]]], np.float32)
+
+
+def measured(kind: SetKind, values: Array, found: Array, *, names: tuple[str, ...] = ()) -> Measured:
+    runs = len(values)
+    given = SampleSet(
+        id=kind, kind=kind, runs=runs, samples=runs, inputs={}, outputs={}, names=names, families=names
+    )  # fmt: skip
+    return Measured(given, {"x": values}, {"y": values}, {VARIANT.id: {"y": found}}, {"y": np.zeros(values.shape)})
+
+
+ORDINARY = measured(SetKind.RANDOM, USUAL, USUAL)
+
+
+def edge(found: Array) -> Measured:
+    return measured(SetKind.EDGE, EDGES, found, names=("all zeros", "all at 1000"))
+
+
+def test_a_variant_that_is_wrong_on_an_edge_input_fails_and_parity_has_no_entry_for_it() -> None:
+    assembly.judge_edges([VARIANT], [ORDINARY, edge(EDGES)])
+    assert [run.data for run in assembly.compared([VARIANT], [ORDINARY, edge(EDGES)])] == ["random, batch 1"]
+    with pytest.raises(ParityError, match=r"^tflite:float32, output 'y': on the edge input 'all at 1000'"):
+        assembly.judge_edges([VARIANT], [ORDINARY, edge(np.where(EDGES > 0, np.inf, EDGES))])
+
+
+def test_edge_inputs_are_the_last_golden_samples_and_widen_no_tolerance() -> None:
+    blobs = BlobStore()
+    plain = assembly.golden_samples([VARIANT], ORDINARY, blobs)
+    found = assembly.golden_samples([VARIANT], ORDINARY, blobs, edge=edge(EDGES))
+    inputs = read_npy(blobs.content[found.inputs["x"]], name="x")
+    assert (plain.samples, found.samples, len(inputs)) == (12, 13, 13)
+    assert not inputs[-1].any()
+    assert found.tolerance[VARIANT.id]["y"].max_abs == pytest.approx(plain.tolerance[VARIANT.id]["y"].max_abs)
