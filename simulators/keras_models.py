@@ -22,6 +22,8 @@ with needs.imports(__name__, "converter"):
 
     from simulators.odd_layers import CountingLayer, FactorLayer, ImpureLayer, NoisyLayer, PlainLayer, QuietNoiseLayer
 
+FACTOR = 2.5
+
 
 def build(folder: Path) -> None:
     for name, make in _makers().items():
@@ -53,6 +55,7 @@ def _makers() -> dict[str, Callable[[], keras.Model]]:
         "wide-gru.keras": lambda: _wide_recurrent(layers.Bidirectional(layers.GRU(48))),
         "lambda.keras": lambda: _stack(layers.Lambda(lambda x: x * 2)),
         "lambda.h5": lambda: _stack(layers.Lambda(lambda x: x * 2)),
+        "named-lambda.keras": lambda: _stack(layers.Lambda(lambda x: tf.nn.relu(x) * FACTOR)),
         "custom.keras": lambda: _stack(PlainLayer()),
         "impure.keras": lambda: _stack(ImpureLayer()),
         "counting.keras": lambda: _stack(CountingLayer(name="counter")),

@@ -133,12 +133,13 @@ def _convert(given: ConversionJob, folder: Path, *, limits: ChildLimits, progres
         draft = drafting.draft(given, exported, tailed.ran, folder)
     except ParityError as err:
         where = parting.where(err, given, everything, folder, limits=limits, progress=progress)
-        raise ParityError(f"{err}{where}") from err
+        others = "".join(f"; {variant} was left out: {reason}" for variant, reason in exported.left_out.items())
+        raise ParityError(f"{err}{where}{others}") from err
     running.self_test(draft.path, folder, limits=limits, progress=progress)
     outcome = ConversionOutcome(
         digest=draft.digest,
         left_out={**exported.left_out, **ran.left_out, **tailed.left_out},
-        warnings=(*tailed.warnings, *drafting.warnings(given, draft.manifest, tailed.ran)),
+        warnings=(*everything.notes, *tailed.warnings, *drafting.warnings(given, draft.manifest, tailed.ran)),
         trials=found.trials if found else (),
     )
     page = data = None

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -30,6 +30,11 @@ _LEAST_ROOM_BYTES = 64 * 1024
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 Progress = Callable[[str], None]
 A = TypeVar("A", bound=Message)
+
+
+def all_refused(reasons: Iterable[ConversionError | str]) -> ConversionError:
+    """Return the error of a conversion of which no variant is left: it gives every reason once."""
+    return ConversionError("; and ".join(dict.fromkeys(map(str, reasons))))
 
 
 @dataclass(frozen=True)

@@ -115,6 +115,9 @@ class Exported(Message, frozen=True, tag="exported"):
     units: dict[str, KnownUnits] = {}
     """What is known of the units of outputs, by name."""
 
+    notes: tuple[str, ...] = ()
+    """What to know of how the variants compute the source."""
+
 
 class RunRequest(Message, frozen=True, tag="run"):
     """Run each variant in its engine on each set; `files` are the model files by variant id."""

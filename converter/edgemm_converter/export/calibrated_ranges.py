@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from ai_edge_quantizer import calibrator, recipe_manager
 from ai_edge_quantizer.quantizer import Quantizer
 from ai_edge_quantizer.utils import qsv_utils
 
 from edgemm_converter.data.arrays import Array
+from edgemm_converter.export.learned_ranges import Learned
 
 _SIGNATURE = "serving_default"
 
 
-def of(file: bytes, quantizer: Quantizer, calibration: Mapping[str, Array] | None) -> Any:
-    """Return the range of each tensor over all calibration samples.
+def of(learned: Learned, quantizer: Quantizer, calibration: Mapping[str, Array] | None) -> Any:
+    """Return the range of each tensor: what was learned, else that over all calibration samples.
 
     The quantizer's own choice, a moving average of each sample's range, cuts off most of a small tensor's values.
     """
@@ -24,10 +26,16 @@ def of(file: bytes, quantizer: Quantizer, calibration: Mapping[str, Array] | Non
     recipes.load_quantization_recipe(quantizer.get_quantization_recipe())
     runs = len(next(iter(calibration.values())))
     samples = [{name: array[i] for name, array in calibration.items()} for i in range(runs)]
-    watcher = calibrator.Calibrator(file, num_threads=1, qsv_update_func=qsv_utils.min_max_update)
+    watcher = calibrator.Calibrator(learned.file, num_threads=1, qsv_update_func=qsv_utils.min_max_update)
     watcher._tfl_interpreter = _Readable(watcher._tfl_interpreter)  # noqa: SLF001 - it takes no interpreter
     watcher.calibrate({_SIGNATURE: samples}, recipes)
-    return watcher.get_model_qsvs()
+    ranges = watcher.get_model_qsvs()
+    for name, limits in learned.ranges.items():
+        if name in ranges:
+            ranges[name] |= {
+                end: np.full_like(ranges[name][end], x) for end, x in zip(("min", "max"), limits, strict=True)
+            }
+    return ranges
 
 
 class _Readable:

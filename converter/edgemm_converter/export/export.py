@@ -18,7 +18,7 @@ import tensorflow as tf
 from edgemm.bundle.manifest import Precision
 from edgemm.errors import ConversionError, InputError
 from edgemm_converter.children import array_files, edge_runs, samples, staged
-from edgemm_converter.children.child import Progress
+from edgemm_converter.children.child import Progress, all_refused
 from edgemm_converter.children.protocol import (
     Exported,
     ExportedVariant,
@@ -56,7 +56,7 @@ def export(request: ExportRequest, folder: Path, progress: Progress) -> Exported
     model = loading.load(request, folder)
     sets = _input_sets(request, model)
     # A function that is traced already: what is set for tracing while variants are made does not reach it.
-    function = model.function(batch=None).get_concrete_function()
+    function = model.concrete(batch=None)
     calibration = next((s for s in sets if s.kind is SetKind.CALIBRATION), None)
     maker = _Maker(model, calibration, folder)
     with ThreadPoolExecutor(max_workers=1) as beside:
@@ -67,10 +67,13 @@ def export(request: ExportRequest, folder: Path, progress: Progress) -> Exported
         finally:
             stored = running.result()  # where both fail, that the source itself does is the reason
     if not variants:
-        raise next(iter(refused.values()))
+        raise all_refused(refused.values())
     left_out = {variant_id: str(err) for variant_id, err in refused.items()}
     units = _units(variants, folder)
-    return Exported(signature=model.signature, variants=tuple(variants), sets=stored, left_out=left_out, units=units)
+    return Exported(
+        signature=model.signature, variants=tuple(variants), sets=stored, left_out=left_out, units=units,
+        notes=model.notes,
+    )  # fmt: skip
 
 
 def _units(variants: Iterable[ExportedVariant], folder: Path) -> dict[str, KnownUnits]:

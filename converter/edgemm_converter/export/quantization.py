@@ -21,7 +21,8 @@ from ai_edge_quantizer.utils import tfl_flatbuffer_utils
 from edgemm.bundle.manifest import DType, Precision, VariantTensor
 from edgemm.errors import ConversionError
 from edgemm_converter.data.arrays import Array
-from edgemm_converter.export import calibrated_ranges, read_back
+from edgemm_converter.export import calibrated_ranges, learned_ranges, read_back
+from edgemm_converter.export.learned_ranges import Learned
 from edgemm_converter.export.read_back import Misfit
 from edgemm_converter.formats import tflite_constants, tflite_file
 
@@ -68,9 +69,11 @@ def quantize(
     Raises:
         ConversionError: the quantizer cannot do it, or a constant of the file would be something else than in `file`.
     """
-    work = _Work(file, precision, calibration if precision in _INTEGERS else None, set(float_layers))
+    static = calibration is not None and precision in _INTEGERS
+    learned = learned_ranges.taken_out(file) if static else Learned(file, {})
+    work = _Work(learned, precision, calibration if static else None, set(float_layers))
     made, mendings = work.made(), 0
-    while found := read_back.misfits(tflite_constants.read(made), tflite_constants.read(file)):
+    while found := read_back.misfits(tflite_constants.read(made), tflite_constants.read(learned.file)):
         unmended = [m for m in found if not work.mend(m)] if mendings < _MENDINGS else found
         if unmended:
             raise ConversionError(
@@ -78,14 +81,14 @@ def quantize(
                 "layer"
             )
         made, mendings = work.made(), mendings + 1
-    return _ended_as_signed(made, like=file)
+    return _ended_as_signed(made, like=learned.file)
 
 
 @dataclass
 class _Work:
     """The quantization of one file, which can be repeated with other ranges and other layers in floats."""
 
-    file: bytes
+    learned: Learned
     precision: Precision
     calibration: Mapping[str, Array] | None
     float_layers: set[str]
@@ -99,11 +102,11 @@ class _Work:
         """
         static = self.calibration is not None
         try:
-            loops = tuple(_in_loops(self.file)) if static else ()
+            loops = tuple(_in_loops(self.learned.file)) if static else ()
             given = _recipe(self.precision, static=static, float_layers=sorted(self.float_layers), loops=loops)
-            quantizer = Quantizer(self.file, given)
+            quantizer = Quantizer(self.learned.file, given)
             if quantizer.need_calibration and self.ranges is None:
-                self.ranges = calibrated_ranges.of(self.file, quantizer, self.calibration)
+                self.ranges = calibrated_ranges.of(self.learned, quantizer, self.calibration)
             result = quantizer.quantize(deepcopy(self.ranges), enable_progress_bar=False, enable_progress_report=False)
         except _FAILURES as err:
             reason = " ".join(f"{type(err).__name__}: {err}".split())[:200]
@@ -123,7 +126,9 @@ class _Work:
             return True
         if not misfit.constant.half:
             return False
-        self.float_layers |= {c.scope for c in tflite_constants.read(self.file) if c.tensor == misfit.constant.tensor}
+        self.float_layers |= {
+            c.scope for c in tflite_constants.read(self.learned.file) if c.tensor == misfit.constant.tensor
+        }
         return True
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
 
-from edgemm.bundle.manifest import Precision, VariantTensor, known_dtype
+from edgemm.bundle.manifest import DType, Precision, VariantTensor, known_dtype
 from edgemm.errors import InputError
 from edgemm_converter.formats import onnx_flow
 from edgemm_converter.job.targets import FinishedFile
@@ -70,7 +70,10 @@ def _tensors(path: Path, values: Iterable[Any]) -> tuple[VariantTensor, ...]:
         try:
             dtype = known_dtype(np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)).name)
         except (ValueError, KeyError, TypeError) as err:
-            raise InputError(f"{path}: tensor {value.name!r} is not of numbers; edgemm serves numbers") from err
+            raise InputError(
+                f"{path}: tensor {value.name!r} is of dtype {onnx.TensorProto.DataType.Name(kind.elem_type).lower()}; "
+                f"edgemm serves numbers ({', '.join(DType)}): export the model with one of them, such as float32"
+            ) from err
         if not kind.HasField("shape"):
             raise InputError(f"{path}: tensor {value.name!r} has no shape: export the model with fixed shapes")
         shape = tuple(int(d.dim_value) if d.HasField("dim_value") and d.dim_value > 0 else -1 for d in kind.shape.dim)

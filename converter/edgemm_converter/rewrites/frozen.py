@@ -1,4 +1,4 @@
-"""The frozen graph of a concrete function: variables are replaced by their values.
+"""The frozen graph of a concrete function: variables are replaced by their values, and tables can be read.
 
 TensorFlow's own freezing inlines functions and copies all weights several times, which takes a quarter of the time to
 convert ResNet50. A graph without functions inside needs none of that. Imports TensorFlow.
@@ -7,15 +7,18 @@ convert ResNet50. A graph without functions inside needs none of that. Imports T
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from edgemm_converter.data.arrays import Array
+from edgemm_converter.rewrites import definitions
 
 READ = "ReadVariableOp"
+WRITES = ("Assign", "ResourceScatter", "ResourceStridedSliceAssign", "LookupTableInsert", "LookupTableRemove")
+"""How the kinds of operations begin that change what a graph captures."""
 
 
 @dataclass(frozen=True)
@@ -28,18 +31,60 @@ class FrozenGraph:
     values: Mapping[str, Array]
     """What stands in the place of variables, which `READ` reads, by the name of their placeholder in the graph."""
 
+    tables: Mapping[str, Any] = field(default_factory=dict)
+    """The handles of tables outside of the graph, by the name of their placeholder in it."""
+
+
+def constants(concrete: Any) -> Any:
+    """Return a concrete function whose variables are constants, and which captures tables alone.
+
+    What it writes is dropped: `sources.state` has checked that no output needs it.
+
+    Raises:
+        ValueError or tf.errors.OpError: TensorFlow cannot do it.
+    """
+    if any(node.op.startswith(WRITES) for node in definitions.nodes(concrete.graph.as_graph_def())):
+        concrete = definitions.edited(concrete, _without_writes)
+    constant = convert_variables_to_constants_v2(concrete, lower_control_flow=False)
+    left = {tensor.op.name for tensor in constant.inputs}
+    tables = {name: handle for name, handle in definitions.captured(concrete).items() if name in left}
+    return definitions.of_definition(constant.graph.as_graph_def(), like=concrete, captures=tables)
+
+
+def _without_writes(definition: Any) -> None:
+    for body in (definition.node, *(function.node_def for function in definition.library.function)):
+        gone = {node.name for node in body if node.op.startswith(WRITES)}
+        for node in body:
+            kept = [name for name in node.input if name.removeprefix("^") not in gone]
+            del node.input[:]
+            node.input.extend(kept)
+        left = [node for node in body if node.name not in gone]
+        copies = [type(node).FromString(node.SerializeToString()) for node in left]
+        del body[:]
+        body.extend(copies)
+    for function in definition.library.function:
+        there = {node.name for node in function.node_def}
+        for name in [name for name, node in function.control_ret.items() if node not in there]:
+            del function.control_ret[name]
+        outputs = [name for name in function.signature.control_output if name in function.control_ret]
+        del function.signature.control_output[:]
+        function.signature.control_output.extend(outputs)
+
 
 def freeze(concrete: Any) -> FrozenGraph:
     """Return the graph of a concrete function; its inputs and outputs are in the same order.
 
     Raises:
-        ValueError or tf.errors.OpError: the function writes to its variables.
+        ValueError or tf.errors.OpError: TensorFlow cannot do it.
     """
     captures = concrete.graph.captures
     captured = {id(inside) for _, inside in captures}
     if not _is_plain(concrete.graph, captured) or any(id(tensor) in captured for tensor in concrete.outputs):
-        constant = convert_variables_to_constants_v2(concrete, lower_control_flow=False)
-        return FrozenGraph(constant.graph, constant.inputs, constant.outputs, {})
+        constant = constants(concrete)
+        tables = definitions.captured(constant)
+        return FrozenGraph(
+            constant.graph, constant.inputs[: len(constant.inputs) - len(tables)], constant.outputs, {}, tables
+        )
     inputs = concrete.inputs[: len(concrete.inputs) - len(captures)]
     values = {inside.op.name: _value(variable, inside) for variable, inside in captures if inside.consumers()}
     return FrozenGraph(concrete.graph, inputs, concrete.outputs, values)

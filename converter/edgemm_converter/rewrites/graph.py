@@ -13,13 +13,13 @@ import tensorflow as tf
 
 from edgemm.bundle.engine_facts import Engine
 from edgemm.errors import ConversionError
-from edgemm_converter.rewrites import bits, complex_numbers, fourier, integers, seeded
+from edgemm_converter.rewrites import bits, complex_numbers, float8, fourier, integers, seeded, tables
 from edgemm_converter.rewrites.frozen import READ, FrozenGraph, needed
-from edgemm_converter.rewrites.values import Copy, Pair, Rules, Value
+from edgemm_converter.rewrites.values import Copy, Outside, Pair, Rules, Value
 
 _PLAIN: Mapping[str, Rules] = {
-    Engine.TFLITE: {**bits.TFLITE, **integers.RULES, **seeded.RULES},
-    Engine.ONNX: {**bits.ONNX, **seeded.RULES},
+    Engine.TFLITE: {**float8.RULES, **tables.RULES, **bits.TFLITE, **integers.RULES, **seeded.RULES},
+    Engine.ONNX: {**float8.RULES, **tables.RULES, **bits.ONNX, **seeded.RULES},
 }
 _COMPLEX: Rules = {**complex_numbers.RULES, **fourier.RULES}
 _BUILTIN: Mapping[str, frozenset[str]] = {
@@ -36,8 +36,8 @@ def rewritten(frozen: FrozenGraph, *, engine: str, layer: Callable[[str], str]) 
 
     It also takes `weights`, tensors that stand in the place of constants, by the names of these.
 
-    The function returned raises ConversionError where complex numbers meet an operation that has no rule; `layer` tells
-    what the user calls where an operation, by name, comes from.
+    The function returned raises ConversionError where complex numbers or a table meet an operation that has no rule;
+    `layer` tells what the user calls where an operation, by name, comes from.
     """
     operations = needed(frozen.outputs)
     rules = _rules(operations, engine=engine)
@@ -54,6 +54,8 @@ def rewritten(frozen: FrozenGraph, *, engine: str, layer: Callable[[str], str]) 
                 found = [weights[operation.name]]
             elif operation.name in frozen.values:
                 found = [tf.constant(frozen.values[operation.name], name=operation.name)]
+            elif operation.name in frozen.tables:
+                found = [Outside(frozen.tables[operation.name])]
             elif operation.type == "Placeholder":
                 continue
             elif operation.type == READ:
@@ -79,6 +81,11 @@ def _written(operation: Any, inputs: Sequence[Value], rules: Rules, layer: Calla
             found = rule(operation, inputs, _copy(operation, name=operation.type))
         if found is not None:
             return found
+    if any(isinstance(value, Outside) for value in inputs):
+        raise ConversionError(
+            f"layer {layer(operation.name)!r}: {operation.type} uses a table or another resource, which no file holds; "
+            "a table of integers can be looked up in outside of loops and branches: do this part outside the model"
+        )
     if any(isinstance(value, Pair) for value in inputs):
         raise ConversionError(
             f"layer {layer(operation.name)!r}: {operation.type} of complex numbers has no equal in real ones here: "

@@ -54,23 +54,6 @@ def _max_pooling_3d(layer: Any) -> Call | None:
     return call
 
 
-def _integer_lookup(layer: Any) -> Call | None:
-    """Compare with each entry of the vocabulary, where there is one index for all that is not in it."""
-    if layer.output_mode != "int" or layer.num_oov_indices != 1 or layer.invert:
-        return None
-    unknown = 0 if layer.mask_token is None else 1
-    entries = [(i, int(v)) for i, v in enumerate(layer.get_vocabulary()) if i != unknown]
-    indices = tf.constant([i - unknown for i, _ in entries], tf.int64)
-    values = tf.constant([v for _, v in entries], tf.int64)
-
-    def call(x: Any) -> Any:
-        same = tf.cast(tf.equal(tf.expand_dims(tf.cast(x, tf.int64), -1), values), tf.int64)
-        return tf.reduce_sum(same * indices, axis=-1) + tf.constant(unknown, tf.int64)
-
-    return call
-
-
 _LAYERS: Mapping[type, Callable[[Any], Call | None]] = {
     keras.layers.MaxPooling3D: _max_pooling_3d,
-    keras.layers.IntegerLookup: _integer_lookup,
 }

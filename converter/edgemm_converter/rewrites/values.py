@@ -18,8 +18,15 @@ class Pair:
     imag: Any
 
 
+@dataclass(frozen=True)
+class Outside:
+    """What a graph takes from outside it and no file can hold, such as a table; its values can be read."""
+
+    handle: Any
+
+
 Value = Any
-"""A tensor or a `Pair`."""
+"""A tensor, a `Pair`, or something `Outside`."""
 
 Copy = Callable[[Sequence[Any]], Sequence[Any]]
 """Repeats the operation at hand on other inputs of the same kind, and returns its outputs."""

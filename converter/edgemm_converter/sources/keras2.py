@@ -14,11 +14,11 @@ import tensorflow as tf
 import tf_keras
 
 from edgemm_converter.job import naming
+from edgemm_converter.sources import weights
 from edgemm_converter.sources.served_function import (
     Shapes,
     SourceFunction,
     check_shapes,
-    check_weights,
     served_dtype,
     spec_of,
     with_outputs,
@@ -37,14 +37,11 @@ def serve(model: Any, *, path: Path, shapes: Shapes) -> SourceFunction:
     Raises:
         InputError: a weight is NaN, or a tensor is not of numbers.
     """
-    check_weights(model.variables, path=path)
-    for layer in model._flatten_layers():  # noqa: SLF001 - as Keras' own savers walk nested models
-        if layer.dtype_policy.compute_dtype == "float16":
-            layer._set_dtype_policy("float32")  # noqa: SLF001 - a policy has no public setter in Keras 2
+    weights.check(model.variables, path=path)
     structure = getattr(model, "_nested_inputs", None)
     structure = structure if structure is not None else model.inputs[0]
     flat = tf.nest.flatten(structure)
-    names = naming.unique(_names(structure, list(model.input_names)))
+    names = naming.served(_names(structure, list(model.input_names)), prefix="input")
     check_shapes(names, shapes, path=path)
     inputs = tuple(
         spec_of(name, served_dtype(tensor.dtype.name), shapes.get(name, tuple(tensor.shape)), path=path)
@@ -52,8 +49,9 @@ def serve(model: Any, *, path: Path, shapes: Shapes) -> SourceFunction:
     )
 
     def call(tensors: Sequence[Any]) -> dict[str, Any]:
-        found = model(tf.nest.pack_sequence_as(structure, list(tensors)), training=False)
-        named = naming.unique(_names(found, list(model.output_names)))
+        typed = [tf.cast(tensor, wanted.dtype) for tensor, wanted in zip(tensors, flat, strict=True)]
+        found = model(tf.nest.pack_sequence_as(structure, typed), training=False)
+        named = naming.served(_names(found, list(model.output_names)), prefix="output")
         return dict(zip(named, tf.nest.flatten(found), strict=True))
 
     return with_outputs(inputs, call, owner=model, path=path)

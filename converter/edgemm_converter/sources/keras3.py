@@ -6,10 +6,12 @@ Imports TensorFlow.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import keras
+import tensorflow as tf
 from keras.src.export.export_utils import (  # Keras has no public names for them
     _infer_input_signature_from_model,
     get_input_signature,
@@ -17,12 +19,11 @@ from keras.src.export.export_utils import (  # Keras has no public names for the
 
 from edgemm.errors import InputError
 from edgemm_converter.job import naming
-from edgemm_converter.sources import state
+from edgemm_converter.sources import state, weights
 from edgemm_converter.sources.served_function import (
     Shapes,
     SourceFunction,
     check_shapes,
-    check_weights,
     served_dtype,
     spec_of,
     with_outputs,
@@ -35,16 +36,18 @@ def serve(model: Any, *, path: Path, shapes: Shapes) -> SourceFunction:
     Raises:
         InputError: it has no fixed kinds of inputs, a weight is NaN, or it writes to a variable when it runs.
     """
-    check_weights(model.variables, path=path)
-    for layer in model._flatten_layers():  # noqa: SLF001 - as Keras' own exporters walk nested models
+    weights.check(model.variables, path=path)
+    layers = list(model._flatten_layers())  # noqa: SLF001 - as Keras' own exporters walk nested models
+    scopes = naming.scopes(layer.name for layer in layers)
+    for layer in layers:
+        if scopes[layer.name] != layer.name:
+            layer._open_name_scope = partial(keras.name_scope, scopes[layer.name], caller=layer)  # noqa: SLF001 - Keras opens none of these names
         if hasattr(layer, "use_cudnn"):
             layer.use_cudnn = False  # the fused GPU operation converts to nothing
-        if layer.dtype_policy.compute_dtype == "float16":
-            layer.dtype_policy = "float32"  # mixed precision is for training on a GPU; the weights are float32
     structure = _structure(model, path=path, shapes=shapes)
     arguments = structure if isinstance(structure, (list, tuple)) else [structure]
     flat = keras.tree.flatten_with_path(arguments)
-    names = naming.unique(_input_name(where, spec, count=len(flat)) for where, spec in flat)
+    names = naming.served((_input_name(where, spec, count=len(flat)) for where, spec in flat), prefix="input")
     # Keras' helper makes every batch variable; a model with state has a fixed one.
     batches = [t.shape[0] for t in getattr(model, "inputs", None) or ()]
     batches = batches if len(batches) == len(flat) else [None] * len(flat)
@@ -54,20 +57,23 @@ def serve(model: Any, *, path: Path, shapes: Shapes) -> SourceFunction:
     )
     declared = list(getattr(model, "output_names", ())) or _sequential_output(model)
     states = state.of_layers(model)
-    kept = tuple(spec_of(name, "float32", tuple(variable.shape), path=path) for name, variable in states.items())
+    memory = tuple(spec_of(name, "float32", tuple(variable.shape), path=path) for name, variable in states.items())
 
     def call(tensors: Sequence[Any]) -> dict[str, Any]:
-        packed = keras.tree.pack_sequence_as(arguments, list(tensors[: len(flat)]))
-        given = list(zip(states.values(), tensors[len(flat) :], strict=True))
+        typed = [tf.cast(tensor, spec.dtype) for tensor, (_, spec) in zip(tensors, flat, strict=False)]
+        packed = keras.tree.pack_sequence_as(arguments, typed)
+        kept = zip(states.values(), tensors[len(flat) :], strict=True)
+        given = [(variable, tf.cast(tensor, variable.dtype)) for variable, tensor in kept]
         with state.WatchedScope(given) as scope:
             found = keras.tree.flatten_with_path(model(*packed, training=False))
-        state.check_written(scope, model, states=states, path=path)
         found_names = [_output_name(where, i, declared, count=len(found)) for i, (where, _) in enumerate(found)]
-        outputs = dict(zip(naming.unique(found_names), (value for _, value in found), strict=True))
-        return outputs | {f"next_{name}": scope.get_current_value(variable) for name, variable in states.items()}
+        outputs = dict(zip(naming.served(found_names, prefix="output"), (value for _, value in found), strict=True))
+        outputs |= {f"next_{name}": scope.get_current_value(variable) for name, variable in states.items()}
+        state.check_written(scope, model, outputs.values(), path=path)
+        return outputs
 
     check_shapes([spec.name for spec in inputs], shapes, path=path)
-    return with_outputs(inputs + kept, call, owner=model, path=path)
+    return with_outputs(inputs + memory, call, owner=model, path=path)
 
 
 def _structure(model: Any, *, path: Path, shapes: Shapes) -> Any:

@@ -11,25 +11,39 @@ import json
 import re
 import sys
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import h5py
 import keras
+import numpy as np
 import tensorflow as tf
+from keras.src.utils import python_utils  # whose names are all that the code of a Lambda layer finds
 
 from edgemm.errors import InputError
 from edgemm_converter.children.protocol import ExportRequest, SourceFormat
 from edgemm_converter.job import keras_version
-from edgemm_converter.sources import keras3
-from edgemm_converter.sources.served_function import SourceFunction, of_saved_model
+from edgemm_converter.sources import keras3, saved_model
+from edgemm_converter.sources.served_function import SourceFunction
 
 # Opening a model runs code of Keras and of the model, which raises whatever it likes.
 _FOREIGN = (
-    ArithmeticError, AttributeError, ImportError, LookupError, OSError, RuntimeError, TypeError, ValueError,
+    ArithmeticError, AttributeError, ImportError, LookupError, NameError, OSError, RuntimeError, TypeError, ValueError,
     zipfile.BadZipFile, tf.errors.OpError,
 )  # fmt: skip
+
+_OF_OPTIMIZATION = {
+    True: (
+        "the model was pruned and holds the pruning still (PruneLowMagnitude): call "
+        "tensorflow_model_optimization.sparsity.keras.strip_pruning(model) and save what it returns"
+    ),
+    False: (
+        "the model was trained for integers and holds layers of tensorflow_model_optimization: save it as a "
+        "SavedModel, by model.export(FOLDER) where it was trained, and convert the folder"
+    ),
+}
+"""What to do with a model that was pruned, and with one that was not."""
 
 
 def load(request: ExportRequest, folder: Path) -> SourceFunction:
@@ -46,6 +60,8 @@ def load(request: ExportRequest, folder: Path) -> SourceFunction:
     config = _config(path, request.format)
     _check_lambdas(path, config, allowed=request.allow_lambda)
     objects = _custom_objects(request.custom_objects)
+    if request.allow_lambda:
+        _give_to_lambdas(objects)
     opened = _with_suffix(path, request.format, folder)
     try:
         if keras_version.keras_2_chosen():
@@ -56,7 +72,10 @@ def load(request: ExportRequest, folder: Path) -> SourceFunction:
             model = keras.models.load_model(opened, compile=False, safe_mode=not request.allow_lambda)
     except _FOREIGN as err:
         raise InputError(_why_keras(path, request.format, err)) from err
-    return keras3.serve(model, path=path, shapes=request.input_shapes)
+    try:
+        return keras3.serve(model, path=path, shapes=request.input_shapes)
+    except NameError as err:  # of a Lambda that says itself what shape it gives, and is first run here
+        raise InputError(_why_keras(path, request.format, err)) from err
 
 
 def _with_suffix(path: Path, kind: str, folder: Path) -> Path:
@@ -76,7 +95,7 @@ def _load_saved_model(path: Path, request: ExportRequest) -> SourceFunction:
         loaded = tf.saved_model.load(str(path))
     except _FOREIGN as err:
         raise InputError(f"{path}: the SavedModel does not open: {_one_line(err)}; export the model again") from err
-    return of_saved_model(loaded, path=path, signature_name=request.signature, shapes=request.input_shapes)
+    return saved_model.serve(loaded, path=path, signature_name=request.signature, shapes=request.input_shapes)
 
 
 def _config(path: Path, kind: str) -> dict[str, Any]:
@@ -126,7 +145,7 @@ def _layers(node: object, class_name: str) -> Iterator[dict[str, Any]]:
 
 def _custom_objects(named: Iterable[str]) -> dict[str, Any]:
     """Import `MODULE` (whose classes register themselves) or one `MODULE:NAME`, also from the current folder."""
-    objects = {}
+    objects: dict[str, Any] = {}
     wanted = tuple(named)
     if wanted:
         sys.path.insert(0, str(Path.cwd()))
@@ -134,14 +153,32 @@ def _custom_objects(named: Iterable[str]) -> dict[str, Any]:
         module_name, _, attribute = text.partition(":")
         try:
             module = importlib.import_module(module_name)
-            if attribute:
-                objects[attribute] = getattr(module, attribute)
+            objects |= {attribute: getattr(module, attribute)} if attribute else _named_in(module)
         except _FOREIGN as err:
             raise InputError(f"--custom-objects {text}: cannot import it: {_one_line(err)}") from err
     return objects
 
 
+def _named_in(module: Any) -> dict[str, Any]:
+    """Return what a module names for itself and others, for the Lambdas that were written in it."""
+    return {name: value for name, value in vars(module).items() if not name.startswith("__")}
+
+
+def _give_to_lambdas(objects: Mapping[str, Any]) -> None:
+    """Have the code of Lambda layers find names: it is saved without the module that it was written in."""
+    usual = {"K": keras.backend, "keras": keras, "np": np, "numpy": np, "ops": keras.ops, "tensorflow": tf, "tf": tf}
+    there = vars(python_utils)
+    there.update({name: value for name, value in {**usual, **objects}.items() if name not in there})
+
+
 def _why_keras(path: Path, kind: str, err: BaseException) -> str:
+    if missing := re.search(r"name '(\w+)' is not defined", str(err)):
+        return (
+            f"{path}: a Lambda layer uses {missing[1]!r} of the module that it was written in, and a file holds the "
+            f"Lambda's own code alone: give --custom-objects MODULE:{missing[1]}, or replace the layer"
+        )
+    if made_by := re.search(r"\b(PruneLowMagnitude|Quantize(?:WrapperV2|Wrapper|Layer|Annotate))\b", str(err)):
+        return f"{path}: {_OF_OPTIMIZATION[made_by[1] == 'PruneLowMagnitude']}"
     if unknown := re.search(r"(?:Could not locate \w+|Unknown \w+:?) '?(?:[^'>]*>)?(\w+)", str(err)):
         return (
             f"{path}: Keras does not know {unknown[1]}, a custom object: name the module that defines it with "

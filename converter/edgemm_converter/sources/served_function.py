@@ -6,7 +6,6 @@ converted file can be traced back by name; positions change on the way. Imports 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from edgemm.bundle.engine_facts import Engine
 from edgemm.bundle.manifest import DType, Signature, TensorSpec, known_dtype
@@ -23,11 +21,10 @@ from edgemm_converter import rewrites
 from edgemm_converter.data.arrays import Array
 from edgemm_converter.job import naming
 from edgemm_converter.judging import reachability
+from edgemm_converter.rewrites import simulated_quantization
 from edgemm_converter.sources import graph_flow, state
 
-_DEFAULT_SIGNATURE = "serving_default"
-_HALF = ("float16", "bfloat16")
-_MAX_FILE_BYTES = 2**31 - 1
+_NOT_SINGLE = ("float16", "bfloat16", "float64")
 Call = Callable[[Sequence[Any]], Mapping[str, Any]]
 Shapes = Mapping[str, tuple[int, ...]]
 """Shapes of inputs that the user fixed; −1 is variable."""
@@ -53,6 +50,24 @@ class SourceFunction:
     owner: Any
     """Keeps the variables alive."""
 
+    floats: frozenset[Any] = frozenset()
+    """The types of half and double precision that its tensors are of."""
+
+    simulated: int = 0
+    """How many operations of it simulate quantization."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What to know of how variants compute it."""
+        if not self.simulated:
+            return ()
+        kept = (
+            f"the source was trained for integers, with {self.simulated} FakeQuant operations: weights keep their "
+            "rounding; of activations, float variants and what they are compared with keep the limits alone; integer "
+            "variants take the limits as ranges, and calibration data where there are none"
+        )
+        return (kept,)
+
     @property
     def input_ids(self) -> dict[str, str]:
         """Name of each input → its identifier in graphs."""
@@ -68,44 +83,55 @@ class SourceFunction:
     def layer(self, tensor: str) -> str:
         """Return the names of the layers that the name of a tensor or operation in a graph stands for."""
         walk = getattr(self.owner, "_flatten_layers", None)
-        return naming.layer(tensor, known={layer.name for layer in walk(include_self=False)} if walk else set())
+        if walk is None:
+            return naming.layer(tensor, known={})
+        scopes = naming.scopes(layer.name for layer in walk())
+        return naming.layer(tensor, known={scopes[layer.name]: layer.name for layer in walk(include_self=False)})
 
     def whence(self, kinds: Iterable[str], function: Any) -> str:
         """Name kinds of operations, each with the layer where a concrete function has the first of it."""
         first = {o.type: o.name for o in reversed(function.graph.get_operations())}
         return ", ".join(f"{k} (layer {self.layer(first[k])!r})" if k in first else k for k in kinds)
 
-    def function(self, *, batch: int | None) -> Any:
-        """Return the source as a `tf.function`; `batch` takes the place of a variable batch, None leaves it free."""
+    def concrete(self, *, batch: int | None) -> Any:
+        """Return the source as a concrete function; `batch` takes the place of a variable batch, None leaves it free.
+
+        Half precision is computed in single precision, and of simulated quantization the limits are kept: this is what
+        variants are compared with. Rounding to half, or to 8 bits, would hide what is wrong with them.
+        """
         ids = self.output_ids
 
         def serve(*tensors: Any) -> dict[str, Any]:
             return {ids[name]: value for name, value in self.call(tensors).items()}
 
-        return tf.function(serve, input_signature=_tensor_specs(self.signature.inputs, batch=batch), autograph=False)
+        specs = _tensor_specs(self.signature.inputs, batch=batch)
+        concrete = tf.function(serve, input_signature=specs, autograph=False).get_concrete_function()
+        if halves := self.floats & rewrites.HALVES:
+            concrete = rewrites.in_single(concrete, halves)
+        return simulated_quantization.as_limits(concrete) if self.simulated else concrete
 
     def constant(self, *, batch: int | None) -> Any:
         """Return the source as it is, as a concrete function whose variables are constants."""
-        return convert_variables_to_constants_v2(
-            self.function(batch=batch).get_concrete_function(), lower_control_flow=False
-        )
+        return rewrites.constants(self.concrete(batch=batch))
 
     def frozen(self, *, engine: str, batch: int | None) -> FrozenSource:
-        """Return the source for one engine, with its variables turned into constants.
+        """Return the source for one engine, in single precision and with its variables turned into constants.
 
         Unfrozen, Keras 3 variables stay resources in a TFLite file, which the quantizer cannot read.
 
         Raises:
-            ConversionError: the model writes to its variables.
+            ConversionError: TensorFlow cannot freeze it.
         """
-        with rewrites.in_effect(self.owner):
-            concrete = self.function(batch=batch).get_concrete_function()
         try:
+            with rewrites.in_effect(self.owner):
+                concrete = self.concrete(batch=batch)
+            if self.floats & rewrites.DOUBLES:
+                concrete = rewrites.in_single(concrete, rewrites.DOUBLES)
             graph = rewrites.freeze(concrete)
         except (ValueError, tf.errors.OpError) as err:
             raise ConversionError(
-                "the model keeps state: it changes its own variables when it runs, as layers with stateful=True do; "
-                f"save it without state ({' '.join(str(err).split())[:160]})"
+                "TensorFlow cannot turn the model's variables into constants: "
+                f"{' '.join(str(err).split())[:160]}; keep what it changes outside of it"
             ) from err
         positions = {tensor.name: i for i, tensor in enumerate(graph.outputs)}
         where = {name: positions[tensor.name] for name, tensor in concrete.structured_outputs.items()}
@@ -130,26 +156,6 @@ class SourceFunction:
         return {name: np.asarray(values[identifier]) for name, identifier in self.output_ids.items()}
 
 
-def of_saved_model(loaded: Any, *, path: Path, signature_name: str | None, shapes: Shapes) -> SourceFunction:
-    """Wrap one signature of a SavedModel, the default or only one where none is named.
-
-    Raises:
-        InputError: there is no such signature, or a choice of several; or a weight is NaN.
-    """
-    signature = _chosen_signature(dict(loaded.signatures), signature_name, path=path)
-    check_weights(signature.variables, path=path)
-    specs = signature.structured_input_signature[1]
-    check_shapes(list(specs), shapes, path=path)
-    inputs = tuple(
-        spec_of(name, spec.dtype.name, shapes.get(name, _dims(spec.shape)), path=path) for name, spec in specs.items()
-    )
-
-    def call(tensors: Sequence[Any]) -> dict[str, Any]:
-        return dict(signature(**{spec.name: tensor for spec, tensor in zip(inputs, tensors, strict=True)}))
-
-    return with_outputs(inputs, call, owner=loaded, path=path)
-
-
 def check_shapes(names: Sequence[str], shapes: Shapes, *, path: Path) -> None:
     """Check that the user fixed the shapes of inputs that there are.
 
@@ -162,24 +168,13 @@ def check_shapes(names: Sequence[str], shapes: Shapes, *, path: Path) -> None:
 
 
 def served_dtype(dtype: str) -> str:
-    """Return the dtype in which a tensor is served: half precision as float32, which every engine takes."""
-    return "float32" if dtype in _HALF else dtype
+    """Return the dtype in which a tensor is served: half and double precision as float32, which every engine takes."""
+    return "float32" if dtype in _NOT_SINGLE else dtype
 
 
-def _chosen_signature(signatures: Mapping[str, Any], wanted: str | None, *, path: Path) -> Any:
-    key = wanted or (_DEFAULT_SIGNATURE if _DEFAULT_SIGNATURE in signatures else "")
-    if wanted is None and len(signatures) == 1:
-        return next(iter(signatures.values()))
-    if key not in signatures:
-        found = ", ".join(sorted(signatures)) or "none: export the model with model.export()"
-        raise InputError(
-            f"{path}: expected a signature {key or _DEFAULT_SIGNATURE!r}, found {found}; choose one with --signature"
-        )
-    return signatures[key]
-
-
-def _dims(shape: Any) -> tuple[int | None, ...] | None:
-    return None if shape.rank is None else tuple(shape)
+def _as_served(tensor: Any) -> Any:
+    """Return an output of a source in the dtype in which it is served."""
+    return tf.cast(tensor, served_dtype(tensor.dtype.name)) if tensor.dtype.name in _NOT_SINGLE else tensor
 
 
 def with_outputs(inputs: tuple[TensorSpec, ...], call: Call, *, owner: Any, path: Path) -> SourceFunction:
@@ -191,20 +186,31 @@ def with_outputs(inputs: tuple[TensorSpec, ...], call: Call, *, owner: Any, path
     """
     traced: dict[str, Any] = {}
 
+    def served(tensors: Sequence[Any]) -> dict[str, Any]:
+        return {name: _as_served(value) for name, value in call(tensors).items()}
+
     def trace(*tensors: Any) -> dict[str, Any]:
-        traced.update(call(tensors))
+        traced.update(served(tensors))
         return {}
 
     function = tf.function(trace, input_signature=_tensor_specs(inputs, batch=None), autograph=False)
     concrete = function.get_concrete_function()
-    state.check_graph(concrete, path=path)
-    outputs = tuple(spec_of(name, value.dtype.name, _dims(value.shape), path=path) for name, value in traced.items())
+    state.check_graph(concrete, traced.values(), path=path)
+    outputs = tuple(spec_of(name, value.dtype.name, dims(value.shape), path=path) for name, value in traced.items())
     if not inputs or not outputs:
         raise InputError(f"{path}: expected a model with inputs and outputs, found {len(inputs)} and {len(outputs)}")
-    source = SourceFunction(Signature(inputs=inputs, outputs=outputs), call, owner)
+    source = SourceFunction(
+        Signature(inputs=inputs, outputs=outputs), served, owner, rewrites.used(concrete),
+        simulated_quantization.count(concrete),
+    )  # fmt: skip
     drawn = graph_flow.of_graph(concrete.graph).random(graph_flow.value(tensor) for tensor in traced.values())
     reachability.check(drawn, path=path, place=lambda name: f"layer {source.layer(name)!r}")
     return source
+
+
+def dims(shape: Any) -> tuple[int | None, ...] | None:
+    """Return the size of each dimension of a TensorFlow shape, None where it is variable; None for no rank."""
+    return None if shape.rank is None else tuple(shape)
 
 
 def _input_ids(inputs: Sequence[TensorSpec]) -> dict[str, str]:
@@ -240,24 +246,3 @@ def spec_of(name: str, dtype: str, shape: Sequence[int | None] | None, *, path: 
             f"{path}: tensor {name!r} is of dtype {dtype}; edgemm serves numbers ({', '.join(DType)}): do this part of "
             "the work outside the model"
         ) from err
-
-
-def check_weights(variables: Sequence[Any], *, path: Path) -> None:
-    """Check that all weights are numbers, and that a model file can hold them.
-
-    Raises:
-        InputError: one is NaN or infinite, or together they are too large.
-    """
-    total = sum(math.prod(variable.shape) * tf.as_dtype(variable.dtype).size for variable in variables)
-    if total > _MAX_FILE_BYTES:
-        raise InputError(
-            f"{path}: the weights take {total / 2**30:.1f} GiB; a .tflite or .onnx file holds at most 2 GiB: make the "
-            "model smaller, or split it in two"
-        )
-    for variable in variables:
-        values = np.asarray(variable)
-        if values.dtype.kind == "f" and not np.isfinite(values).all():
-            name = getattr(variable, "path", variable.name)
-            count = int((~np.isfinite(values)).sum())
-            what = "1 value that is" if count == 1 else f"{count:,} values that are"
-            raise InputError(f"{path}: weight {name} has {what} NaN or infinite; expected numbers: train it again")

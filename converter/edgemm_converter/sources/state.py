@@ -6,16 +6,21 @@ once, on the workstation, and then be frozen. Imports TensorFlow.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from edgemm.errors import InputError
+from edgemm_converter import rewrites
+from edgemm_converter.sources import graph_flow
 
-_WRITES = ("Assign", "ResourceScatter", "ResourceStridedSliceAssign")
 _SEED = "seed_generator_state"
+_PRUNING = "pruning_step"
+_MAX_NAME = 200
+"""Of a layer, in the name of a state."""
 
 
 class WatchedScope(keras.StatelessScope):  # type: ignore[misc]  # Keras ships no types
@@ -37,41 +42,61 @@ def of_layers(model: Any) -> dict[str, Any]:
     for layer in model._flatten_layers():  # noqa: SLF001 - as Keras' own exporters walk nested models
         if getattr(layer, "stateful", False) and getattr(layer, "states", None) is not None:
             for i, variable in enumerate(keras.tree.flatten(layer.states)):
-                found[f"{layer.name}_state_{i}"] = variable
+                found[f"{layer.name[:_MAX_NAME]}_state_{i}"] = variable
     return found
 
 
-def check_written(scope: WatchedScope, model: Any, *, states: Mapping[str, Any], path: Path) -> None:
-    """Check that a Keras 3 model, called in `scope`, wrote to no variable but its layers' states.
+def check_written(scope: WatchedScope, model: Any, outputs: Iterable[Any], *, path: Path) -> None:
+    """Check that no output of a Keras 3 model, called in `scope`, needs a variable that it wrote to.
+
+    The states of its layers are not captured, since `scope` has them. What else is written for no output, such as the
+    seed of a dropout that acts in training alone, changes no answer.
 
     Raises:
-        InputError: it did; names the layer and the variable.
+        InputError: one does; names the layer and the variable.
     """
-    allowed = {id(variable) for variable in states.values()}
-    for variable in scope.written:
-        if id(variable) not in allowed:
-            _refuse(path, variable.path, layer=_layer(model, variable))
+    if scope.written:
+        needed = {id(handle) for handle in graph_flow.captured(tf.compat.v1.get_default_graph(), outputs)}
+        for variable in scope.written:
+            if id(variable.value.handle) in needed:
+                _refuse(path, variable.path, layer=_layer(model, variable))
 
 
-def check_graph(concrete: Any, *, path: Path) -> None:
-    """Check that a traced function writes to no variable of TensorFlow.
+def check_graph(concrete: Any, outputs: Iterable[Any], *, path: Path) -> None:
+    """Check that no output of a traced function needs a variable of TensorFlow that it writes to.
 
     Raises:
-        InputError: it does; names the variable, or the operation where it lies in a function that is called.
+        InputError: one does; names the variable, or the operation where it lies in a function that is called.
     """
-    for name in _written_in(concrete):
-        _refuse(path, name, layer=name.rpartition("/")[0])
+    written = list(_written_in(concrete))
+    if written:
+        needed = {id(handle) for handle in graph_flow.captured(concrete.graph, outputs)}
+        for handle, name in written:
+            if handle is None or handle in needed:
+                _check_stripped(concrete, path=path)
+                _refuse(path, name, layer=name.rpartition("/")[0])
 
 
-def _written_in(concrete: Any) -> Iterator[str]:
-    """Yield the name of each variable that is written, or of the operation that writes one that has no name here."""
+def _check_stripped(concrete: Any, *, path: Path) -> None:
+    if any(variable.name.split(":")[0].endswith(_PRUNING) for variable in concrete.variables):
+        raise InputError(
+            f"{path}: the model was pruned and holds the pruning still, which changes weights when it runs: call "
+            "tensorflow_model_optimization.sparsity.keras.strip_pruning(model) and save what it returns"
+        )
+
+
+def _written_in(concrete: Any) -> Iterator[tuple[int | None, str]]:
+    """Yield each variable that is written, and its name, or that of the operation that writes one that has none here.
+
+    The variable is the id of its handle, or None where that is not known.
+    """
     outside = {id(inside): id(handle) for handle, inside in concrete.graph.captures}
     names = {id(variable.handle): variable.name.split(":")[0] for variable in concrete.variables}
     functions = {f.signature.name: f for f in concrete.graph.as_graph_def().library.function}
     for operation in concrete.graph.get_operations():
         for position in _written_by(operation.node_def, functions):
             handle = outside.get(id(operation.inputs[position])) if position is not None else None
-            yield names.get(handle, operation.name) if handle is not None else operation.name
+            yield handle, names.get(handle, operation.name) if handle is not None else operation.name
 
 
 def _written_by(node: Any, functions: Mapping[str, Any]) -> Iterator[int | None]:
@@ -79,7 +104,7 @@ def _written_by(node: Any, functions: Mapping[str, Any]) -> Iterator[int | None]
 
     None stands for a variable that comes into a function by another way than through an argument of its caller.
     """
-    if node.op.startswith(_WRITES):
+    if node.op.startswith(rewrites.WRITES):
         yield 0
     for key, attribute in node.attr.items():
         function = functions.get(attribute.func.name)

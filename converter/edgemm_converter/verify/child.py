@@ -13,7 +13,7 @@ from edgemm.bundle import open_bundle
 from edgemm.bundle.manifest import Precision, Signature, Variant
 from edgemm.errors import ConversionError, EngineError
 from edgemm_converter.children import array_files, childside
-from edgemm_converter.children.child import Progress
+from edgemm_converter.children.child import Progress, all_refused
 from edgemm_converter.children.protocol import (
     EngineRequest,
     Ran,
@@ -58,7 +58,7 @@ def _run_all(request: RunRequest, folder: Path, progress: Progress) -> Ran:
             if variant.id in request.required:
                 raise refused[variant.id] from err
     if not outputs:
-        raise next(iter(refused.values()))
+        raise all_refused(refused.values())
     return Ran(outputs=outputs, left_out={variant_id: str(err) for variant_id, err in refused.items()}, floats=floats)
 
 

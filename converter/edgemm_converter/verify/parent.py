@@ -15,7 +15,7 @@ from edgemm import canonical
 from edgemm.bundle.manifest import Precision, Signature, Variant
 from edgemm.errors import ConversionError, SelfTestError
 from edgemm_converter.children import array_files
-from edgemm_converter.children.child import ChildLimits, Progress, run_child
+from edgemm_converter.children.child import ChildLimits, Progress, all_refused, run_child
 from edgemm_converter.children.protocol import (
     Exported,
     Ran,
@@ -58,7 +58,10 @@ def run(
     request = RunRequest(
         signature=exported.signature, variants=variants, files=files, sets=exported.sets, required=given.required
     )
-    ran = run_child(_WORKER, request, answer=Ran, folder=folder, limits=limits, progress=progress)
+    try:
+        ran = run_child(_WORKER, request, answer=Ran, folder=folder, limits=limits, progress=progress)
+    except ConversionError as err:
+        raise all_refused([*exported.left_out.values(), str(err)]) from err
     return EngineRun(
         variants=tuple(v for v in variants if v.id in ran.outputs),
         files={v: folder / files[v] for v in ran.outputs},

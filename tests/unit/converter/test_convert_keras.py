@@ -166,6 +166,11 @@ def test_names_that_graphs_do_not_keep_are_served_as_they_are(converted: Convert
     assert all(np.abs(tflite[name] - onnx_[name]).max() < 1e-5 for name in ("x", "logits/main 1"))
 
 
+def test_a_lambda_finds_what_custom_objects_names(converted: Convert) -> None:
+    found = converted("named-lambda.keras", "--allow-lambda", "--custom-objects", "simulators.keras_models:FACTOR")
+    assert [v.id for v in found.manifest.variants] == ["tflite:float32", "onnx:float32"]
+
+
 def test_indices_of_an_embedding_stay_integers_in_every_variant(converted: Convert, models: Path) -> None:
     found = converted("embedding.keras", "--calibration", models / "words.npy")
     assert found.manifest.signature.inputs[0] == TensorSpec(name="words", dtype=DType.INT32, shape=(-1, 6))

@@ -166,6 +166,21 @@ def test_random_numbers_smaller_than_rounding_are_found(models: Path, conversion
     assert "take the random numbers as an input" in found
 
 
+def test_a_lambda_that_uses_a_name_of_its_module_says_which(
+    models: Path, conversions: Conversions, tmp_path: Path
+) -> None:
+    found = conversions.refused(models / "named-lambda.keras", "--allow-lambda", folder=tmp_path, status=2)
+    assert "a Lambda layer uses 'FACTOR' of the module that it was written in" in found
+    assert "give --custom-objects MODULE:FACTOR" in found
+
+
+def test_where_both_targets_fail_both_reasons_are_given(models: Path, conversions: Conversions, tmp_path: Path) -> None:
+    options = ("--custom-objects", "simulators.odd_layers")
+    found = conversions.refused(models / "factor.keras", *options, folder=tmp_path, status=1)
+    assert "TFLite: the model cannot be expressed in builtin operations: Cholesky (layer 'factor')" in found
+    assert "; and ONNX: no ONNX operation for Cholesky (layer 'factor')" in found
+
+
 @pytest.mark.parametrize("target", ["tflite", "onnx"])
 def test_an_operation_that_no_engine_has_is_named_with_its_layer(
     target: str, models: Path, conversions: Conversions, tmp_path: Path

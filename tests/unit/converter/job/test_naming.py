@@ -53,6 +53,34 @@ def test_unique_names_are_unique_and_first_ones_stay(names: list[str]) -> None:
 
 def test_plain_names_stay_themselves_in_graphs() -> None:
     assert naming.identifiers(["image", "Mask2", "a_b"], prefix="input") == ("image", "Mask2", "a_b")
+    assert naming.identifiers(["a b", "a_b", "a-b"], prefix="input") == ("a_b_1", "a_b", "a_b_2")
+
+
+def test_words_of_python_and_names_without_a_letter_get_a_prefix() -> None:
+    names = ["class", "self", "kwargs", "1st", "模型", "größe in mm"]
+    found = ("input_class", "input_self", "kwargs", "input_1st", "input", "gr__e_in_mm")
+    assert naming.identifiers(names, prefix="input") == found
+
+
+def test_names_are_served_as_they_are_up_to_a_length() -> None:
+    assert naming.served(["größe in mm", "a/b", "", "a/b"], prefix="output") == (
+        "größe in mm",
+        "a/b",
+        "output",
+        "a/b_1",
+    )
+    long = naming.served(["x" * 5000, "x" * 5001], prefix="output")
+    assert [len(name) for name in long] == [200, 202]
+    assert max(map(len, naming.identifiers(["ü" * 5000, "1" * 5000], prefix="output"))) <= 256
+
+
+def test_layers_have_scopes_of_their_own() -> None:
+    names = ["dense", "größe in mm", "gr__e_in_mm", "a b", "A-B", "a(b", "x.y", "dense", "back\\slash"]
+    found = naming.scopes(names)
+    assert set(found) == set(names)
+    assert [found[name] for name in ("dense", "gr__e_in_mm", "A-B", "x.y")] == ["dense", "gr__e_in_mm", "A-B", "x.y"]
+    assert found["größe in mm"] == "gr__e_in_mm_1"
+    assert len({scope.lower() for scope in found.values()}) == len(found)
 
 
 @given(st.lists(st.text(max_size=12), max_size=8))
@@ -71,4 +99,9 @@ def test_identifiers_differ_without_regard_to_case(names: list[str]) -> None:
     ],
 )
 def test_a_tensor_s_name_tells_its_layer(tensor: str, expected: str) -> None:
-    assert naming.layer(tensor, known={"both", "forward_lstm", "dense", "dense_1"}) == expected
+    known = {name: name for name in ("both", "forward_lstm", "dense", "dense_1")}
+    assert naming.layer(tensor, known=known) == expected
+
+
+def test_a_layer_whose_name_no_scope_takes_is_told_by_its_own() -> None:
+    assert naming.layer("model_1/gr__e_1/MatMul", known={"gr__e": "größe"}) == "größe"

@@ -11,9 +11,9 @@ LOOK = """
 from pathlib import Path
 import numpy as np
 from edgemm.errors import InputError
-from edgemm_converter.sources import served_function as served
+from edgemm_converter.sources import weights
 try:
-    served.check_weights([np.broadcast_to(np.float32(1), ({rows}, 24_000))], path=Path("m.keras"))
+    weights.check([np.broadcast_to(np.float32(1), ({rows}, 24_000))], path=Path("m.keras"))
 except InputError as err:
     print(err)
 """
