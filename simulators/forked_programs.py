@@ -10,7 +10,6 @@ starts afresh: the child of a Keras 2 model, in which TensorFlow must be importe
 
 from __future__ import annotations
 
-import json
 import os
 import runpy
 import select
@@ -248,7 +247,7 @@ def _is_keras_2(command: Sequence[str]) -> bool:
     from edgemm_converter.job import keras_version
 
     (path,) = (path for word in command if (path := Path(word) / REQUEST).is_file())
-    request = json.loads(path.read_bytes())
+    request = msgspec.msgpack.decode(path.read_bytes())
     export = request["source"] if isinstance(request.get("source"), dict) else request
     if "format" not in export:
         return False

@@ -12,6 +12,7 @@ import click
 import msgspec
 from rich.console import Console
 
+from edgemm import figures
 from edgemm.finite_range import FiniteRange, seconds
 from edgemm_converter.children.child import ChildLimits
 from edgemm_converter.conversion import ConversionResult
@@ -160,11 +161,11 @@ def _tell(console: Console, result: ConversionResult) -> None:
         console.print(f"  {variant.id:<20} {size:>12,} bytes   {parity}", markup=False, soft_wrap=True)
     if manifest.evaluation:
         for variant_id, drop in manifest.evaluation.drops.items():
-            value = manifest.evaluation.variants[variant_id]
-            interval = f"drop {drop.value:.4f} (95 % interval {drop.low:.4f} to {drop.high:.4f})"
-            console.print(f"  {variant_id:<20} {manifest.evaluation.metric} {value:.4f}   {interval}", soft_wrap=True)
+            value = figures.score(manifest.evaluation.variants[variant_id])
+            interval = f"drop {figures.interval(drop.value, drop.low, drop.high)}"
+            console.print(f"  {variant_id:<20} {manifest.evaluation.metric} {value}   {interval}", soft_wrap=True)
     for trial in result.trials:
-        said = trial.refused or f"{trial.size:>12,} bytes   drop {trial.drop:.4f}"
+        said = trial.refused or f"{trial.size:>12,} bytes   drop {figures.score(trial.drop or 0.0)}"
         console.print(f"  tried {trial.precision:<14} {said}", markup=False, soft_wrap=True)
     for warning in result.warnings:
         console.print(f"warning: {warning}", markup=False, soft_wrap=True)

@@ -30,6 +30,7 @@ from edgemm_converter.export import parent as exporting
 from edgemm_converter.job import installed_packages, job
 from edgemm_converter.job.job import ConversionJob
 from edgemm_converter.job.options import ConversionOptions
+from edgemm_converter.judging import assembly
 from edgemm_converter.parting import parent as parting
 from edgemm_converter.report import class_answers, report_page
 from edgemm_converter.report import parent as reporting
@@ -184,6 +185,7 @@ def _report_facts(
     folder = draft.path.parent
     data = next((m for m in ran.measured if m.set.kind is SetKind.EVALUATION), None)
     asked = drafting.asked(given, data)
+    answers = assembly.by_sample(data) if data is not None else None
     return Facts(
         manifest=draft.manifest,
         digest=draft.digest,
@@ -194,7 +196,7 @@ def _report_facts(
         noise=reporting.noise(exported),
         layers=reporting.layers(exported, folder, limits=limits, progress=progress),
         speeds=reporting.speeds(draft.path, draft.manifest, limits=limits, progress=progress),
-        classes=class_answers.of(asked, {class_answers.SOURCE: data.source, **data.variants}) if data else (),
+        classes=class_answers.of(asked, {class_answers.SOURCE: answers.source, **answers.variants}) if answers else (),
         predecessor=predecessor.measured(
             given.parent.path, exported.signature, data, asked, folder, limits=limits, progress=progress
         )

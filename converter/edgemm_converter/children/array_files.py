@@ -5,11 +5,12 @@ It also runs a model on such arrays. Every array has shape [runs, …]: run i of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from edgemm.errors import InputError
 from edgemm_converter.children.protocol import SampleSet
 from edgemm_converter.children.samples import InputSet
 from edgemm_converter.data.arrays import Array
@@ -48,14 +49,43 @@ def stored(
         inputs=save(given.arrays, folder, prefix=f"set{number}-in"),
         outputs=save(outputs, folder, prefix=f"set{number}-out"),
         noise={name: float(array.max(initial=0.0)) for name, array in noise.items()},
+        rows=given.rows,
         names=given.names,
         families=given.families,
         moved=save(noise if moved is None else moved, folder, prefix=f"set{number}-moved"),
     )  # fmt: skip
 
 
+def each_run(inputs: Mapping[str, Array]) -> Iterator[dict[str, Array]]:
+    """Yield what each run of a model takes, of arrays [runs, …]."""
+    for i in range(len(next(iter(inputs.values())))):
+        # `...` keeps a value of rank 0 an array, where plain indexing makes a NumPy scalar, which engines do not take.
+        yield {name: array[i, ...] for name, array in inputs.items()}
+
+
 def answers(run: Callable[[dict[str, Array]], Mapping[str, Array]], inputs: Mapping[str, Array]) -> dict[str, Array]:
     """Return the outputs [runs, …] by name of a model that is run once for each run of `inputs`."""
-    count = len(next(iter(inputs.values())))
-    found = [run({name: array[i] for name, array in inputs.items()}) for i in range(count)]
+    found = [run(one) for one in each_run(inputs)]
+    for name in found[0]:
+        check_lengths(name, [one[name].shape for one in found])
     return {name: np.stack([one[name] for one in found]) for name in found[0]}
+
+
+def check_lengths(name: str, shapes: Sequence[tuple[int, ...]]) -> None:
+    """Check that an output has one shape in all runs, whose inputs have one.
+
+    Raises:
+        InputError: its length depends on the data.
+    """
+    other = next((shape for shape in shapes if shape != shapes[0]), None)
+    if other is not None:
+        raise depends_on_data(name, f"it has shape {list(shapes[0])} for one sample and {list(other)} for another")
+
+
+def depends_on_data(name: str, reason: str) -> InputError:
+    """Return what to tell of an output whose length depends on the data."""
+    return InputError(
+        f"output {name!r}: its length depends on the data ({reason}), and a bundle's outputs have lengths that follow "
+        "from their inputs: return it at a fixed length with a count beside it, as "
+        "tf.image.non_max_suppression_padded does, or end the model before that step"
+    )

@@ -1,8 +1,8 @@
 """The runner of a conversion's child processes, with limits on their time and memory.
 
 A model file is code, and an engine can crash on one, so neither runs in the user's process. The child is
-`python -m MODULE FOLDER`, an `edgemm.child_process`. It reads `request.json`, prints the stages that it enters, and
-writes `result.json` last.
+`python -m MODULE FOLDER`, an `edgemm.child_process`. It reads `request.msgpack`, prints the stages that it enters, and
+writes `result.msgpack` last.
 
 The parent kills a child, with all its children, when it exceeds its time or memory. Memory is the resident set, which
 is polled: a limit of the address space breaks TensorFlow, which maps far more than it uses.
@@ -60,7 +60,7 @@ def run_child(
     """
     (folder / RESULT).unlink(missing_ok=True)
     try:
-        (folder / REQUEST).write_bytes(msgspec.json.encode(request))
+        (folder / REQUEST).write_bytes(msgspec.msgpack.encode(request))
     except OSError as err:
         raise _cannot_start(folder, err.strerror or str(err)) from err
     try:
@@ -138,7 +138,7 @@ def _answer(kind: type[A], folder: Path, *, status: int, said: str, stage: str) 
             )
         how = f"was killed by {signal_name(status)}" if status < 0 else f"ended with exit status {status}"
         raise ConversionError(f"{stage}: the child process {how}; its last words: {_last_words(said)}")
-    found: A | Failed = msgspec.json.decode(path.read_bytes(), type=kind | Failed)
+    found: A | Failed = msgspec.msgpack.decode(path.read_bytes(), type=kind | Failed)
     if isinstance(found, Failed):
         raise known_error(found.error, found.message, otherwise=ConversionError)
     return found

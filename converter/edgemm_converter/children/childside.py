@@ -31,7 +31,7 @@ def serve(kind: type[R], work: Callable[[R, Path, Progress], Message]) -> None:
     folder = Path(sys.argv[1])
     announce = _Announcer()
     sys.excepthook = partial(_unexpected, folder, announce)
-    request: R = msgspec.json.decode((folder / REQUEST).read_bytes(), type=kind)
+    request: R = msgspec.msgpack.decode((folder / REQUEST).read_bytes(), type=kind)
     answer: Message
     try:
         answer = work(request, folder, announce)
@@ -47,7 +47,7 @@ def serve(kind: type[R], work: Callable[[R, Path, Progress], Message]) -> None:
 def _write(answer: Message, folder: Path) -> None:
     temporary = folder / f"{RESULT}.part"
     try:
-        temporary.write_bytes(msgspec.json.encode(answer))
+        temporary.write_bytes(msgspec.msgpack.encode(answer))
         temporary.replace(folder / RESULT)
     except OSError as err:
         sys.exit(NO_ROOM if err.errno in (errno.ENOSPC, errno.EDQUOT) else 1)

@@ -1,7 +1,7 @@
-"""The protocol between the parent and its child processes: a JSON request, files in one folder, a JSON answer.
+"""The protocol between the parent and its child processes: a request, files in one folder, an answer.
 
-Arrays are `.npy` files in that folder, and the messages name them. An array of a sample set has shape [runs, *concrete
-shape].
+Messages are MessagePack: JSON would make null of an error that is infinite. Arrays are `.npy` files in that folder, and
+the messages name them. An array of a sample set has shape [runs, *concrete shape].
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import msgspec
 
 from edgemm.bundle.manifest import Precision, Preprocessing, Signature, Variant, VariantTensor
 
-REQUEST, RESULT = "request.json", "result.json"
+REQUEST, RESULT = "request.msgpack", "result.msgpack"
 
 
 class SourceFormat(StrEnum):
@@ -42,7 +42,7 @@ class SampleSet(Message, frozen=True):
     `noise` is how far rounding alone moves each output of the source, in its unit; `moved` are files of the same for
     each value of one run's output. Of edge inputs there are besides, by run, `names` and `families`
     (`data.edge_inputs`), and `moved` has a value for each run: infinite where rounding makes a number of what is none,
-    or the reverse.
+    or the reverse. A run takes `rows` samples of a user's data where the batch is fixed.
     """
 
     id: str
@@ -56,6 +56,7 @@ class SampleSet(Message, frozen=True):
     names: tuple[str, ...] = ()
     families: tuple[str, ...] = ()
     moved: dict[str, str] = {}
+    rows: int = 1
 
 
 class KnownUnits(Message, frozen=True):

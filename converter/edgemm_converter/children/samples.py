@@ -16,7 +16,7 @@ import numpy.typing as npt
 from edgemm.bundle.manifest import DType, Signature, TensorSpec
 from edgemm_converter.children.protocol import SampleSet, SetKind
 from edgemm_converter.data import edge_inputs
-from edgemm_converter.data.arrays import Array, sample_shape, spread
+from edgemm_converter.data.arrays import Array, rows_together, sample_shape, spread
 from edgemm_converter.data.edge_values import EdgeTensor
 
 SEEDS = (1, 2, 3)
@@ -40,6 +40,9 @@ class InputSet:
     runs: int
     samples: int
     seeds: tuple[int, ...] = field(default=())
+    rows: int = 1
+    """How many samples a run takes of a user's data, where the batch is fixed; the last run is filled up."""
+
     names: tuple[str, ...] = field(default=())
     families: tuple[str, ...] = field(default=())
 
@@ -126,12 +129,17 @@ def _edge(signature: Signature, calibration: Mapping[str, Array] | None) -> Inpu
 
 
 def _of_data(set_id: str, kind: SetKind, signature: Signature, data: Mapping[str, Array]) -> InputSet:
+    count = len(next(iter(data.values())))
+    rows = rows_together(signature.inputs[0], data[signature.inputs[0].name])
+    if rows is not None:
+        some = np.arange(-(-count // rows) * rows) % count  # the last run is filled up with the first samples
+        together = {name: array[some].reshape(-1, rows, *array.shape[1:]) for name, array in data.items()}
+        return InputSet(set_id, kind, together, len(some) // rows, count, rows=rows)
     arrays = {
         spec.name: data[spec.name][:, np.newaxis] if spec.shape[:1] == (-1,) else data[spec.name]
         for spec in signature.inputs
     }
-    runs = len(next(iter(arrays.values())))
-    return InputSet(set_id, kind, arrays, runs, runs)
+    return InputSet(set_id, kind, arrays, count, count)
 
 
 def _taken(data: Mapping[str, Array], *, limit: int) -> dict[str, Array]:
@@ -146,6 +154,7 @@ def _draw(spec: TensorSpec, rng: np.random.Generator, *, runs: int, batch: int, 
     """Return random values: over the range of `data` where it is given, else what a model usually takes."""
     shape = (runs, *_concrete(spec, batch=batch, data=data))
     dtype = np.dtype(spec.dtype.value)
+    data = data if data is None or data.size else None  # an input of no width has no range
     if spec.dtype is DType.BOOL:
         return rng.integers(0, 2, shape).astype(bool)
     if dtype.kind == "f":
@@ -167,7 +176,8 @@ def _concrete(spec: TensorSpec, *, batch: int, data: Array | None) -> tuple[int,
     free = spec.shape[:1] == (-1,)
     inner = sample_shape(spec)
     if data is not None:
-        inner = data.shape[1:]
+        rows = rows_together(spec, data)
+        inner = data.shape[1:] if rows is None else (rows, *data.shape[1:])
     else:
         usual = _IMAGE_SIZE if len(spec.shape) >= 4 else _SEQUENCE_LENGTH
         inner = tuple(usual if d == -1 else d for d in inner)

@@ -37,7 +37,8 @@ def match(arrays: Mapping[str, Array], inputs: tuple[TensorSpec, ...], *, path: 
     """Return the array of each input, in the input's dtype, all of one length.
 
     One array for one input may have any name; several go by the names of the inputs. The first axis counts the
-    samples: it stands in the place of a variable batch, or before the shape of an input without one.
+    samples: it stands in the place of a variable batch, or before the shape of an input without one. Where the batch is
+    fixed it may stand in its place too, if it does for all inputs: such samples are `rows_together`.
 
     Raises:
         InputError: names, shapes, dtypes or lengths do not fit, or a value is NaN or infinite.
@@ -51,7 +52,20 @@ def match(arrays: Mapping[str, Array], inputs: tuple[TensorSpec, ...], *, path: 
         raise InputError(f"{path}: expected as many samples for each input, found {lengths}")
     if not next(iter(lengths.values())):
         raise InputError(f"{path}: expected at least one sample, found none")
+    rows = {spec.name: rows_together(spec, result[spec.name]) for spec in inputs}
+    if len(set(rows.values())) > 1:
+        batches = ", ".join(f"{name} {'no batch' if count is None else count}" for name, count in rows.items())
+        raise InputError(
+            f"{path}: expected samples of one fixed batch for all inputs, found {batches}: give what a whole run "
+            "takes, [runs, *shape], for each input"
+        )
     return result
+
+
+def rows_together(spec: TensorSpec, array: Array) -> int | None:
+    """Return how many samples one run takes, where the array has them one by one and the batch is fixed; else None."""
+    fixed = bool(spec.shape) and spec.shape[0] != -1
+    return spec.shape[0] if fixed and array.ndim == len(spec.shape) else None
 
 
 def sample_shape(spec: TensorSpec) -> tuple[int, ...]:
@@ -72,7 +86,14 @@ def _unfolded(lines: Array, shape: tuple[int, ...]) -> Array:
 
 def _fit(array: Array, spec: TensorSpec, *, path: str) -> Array:
     shape, dtype = sample_shape(spec), np.dtype(spec.dtype.value)
-    array = _unfolded(array, shape) if path.lower().endswith(".csv") else array
+    of_csv = path.lower().endswith(".csv")
+    array = _unfolded(array, shape) if of_csv else array
+    if rows_together(spec, array) is not None or (of_csv and array.ndim == 2 and len(spec.shape) > 2):
+        rows = spec.shape[1:]
+        one_by_one = _unfolded(array, rows) if of_csv else array
+        array, shape = (one_by_one, rows) if one_by_one.ndim == len(rows) + 1 else (array, shape)
+        if shape is rows and spec.shape[0] == 1:
+            array, shape = array[:, np.newaxis], spec.shape  # a run takes one sample
     good = array.ndim == len(shape) + 1 and all(d in (-1, n) for d, n in zip(shape, array.shape[1:], strict=True))
     if not good:
         wanted = ["samples", *("any" if d == -1 else d for d in shape)]

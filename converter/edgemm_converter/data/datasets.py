@@ -75,14 +75,18 @@ def shared_samples(calibration: Mapping[str, Array], evaluation: Mapping[str, Ar
 def check_scales(calibration: Mapping[str, Array], evaluation: Mapping[str, Array], *, path: str) -> None:
     """Check that calibration data vary, and lie on the scale of the evaluation data.
 
+    One input may be the same in all samples where another varies, as an initial state of zeros is.
+
     Raises:
         InputError: they do not, so that quantization would cut values off or waste its steps.
     """
+    constant = [name for name, array in calibration.items() if is_constant(array)]
+    if len(constant) == len(calibration) and (name := constant[0]):
+        value = calibration[name].flat[0]
+        raise InputError(f"{path}: input {name!r} is {value:g} in every sample: expected real, varied inputs")
     for name, array in calibration.items():
-        if array.dtype.kind != "f":
+        if array.dtype.kind != "f" or not array.size:
             continue
-        if array.min() == array.max() and len(array) > 1:
-            raise InputError(f"{path}: input {name!r} is {array.min():g} in every sample: expected real, varied inputs")
         other = evaluation.get(name)
         if other is None or not (spans := [_span(array), _span(other)]) or min(spans) == 0:
             continue
@@ -115,6 +119,16 @@ def _distance(first: Array, second: Array) -> float:
     """Return how far the ranges of two arrays are apart, without their extremes."""
     ends = [np.quantile(array, [0.01, 0.99]) for array in (first, second)]
     return float(np.abs(ends[0] - ends[1]).sum())
+
+
+def is_constant(array: Array) -> bool:
+    """Tell whether an input of floating-point numbers is one number in all of several samples."""
+    return array.dtype.kind == "f" and len(array) > 1 and array.size > 0 and bool(array.min() == array.max())
+
+
+def widened(value: float) -> float:
+    """Return how far from 0, on either side, an integer input reaches that was this one number at calibration."""
+    return max(1.0, abs(value))
 
 
 def _span(array: Array) -> float:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from edgemm import plain_text
 from edgemm.bundle.manifest import Signature
 from edgemm.errors import InputError
 
@@ -17,12 +18,12 @@ def read(path: Path) -> tuple[str, ...]:
         InputError: the file cannot be read, is empty, or its JSON is not a list of strings.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = plain_text.read(path.read_bytes(), name=str(path))
         found = json.loads(text) if path.suffix == ".json" else [line.strip() for line in text.strip().splitlines()]
     except OSError as err:
         raise InputError(f"cannot read labels {path}: {err.strerror}") from err
     except ValueError as err:
-        raise InputError(f"{path}: expected UTF-8 text with one label per line, or a JSON list: {err}") from err
+        raise InputError(f"{path}: expected text with one label per line, or a JSON list: {err}") from err
     if not isinstance(found, list) or not found or not all(isinstance(label, str) and label for label in found):
         raise InputError(f"{path}: expected one label per line, or a JSON list of strings; none may be empty")
     return tuple(found)

@@ -8,6 +8,7 @@ scale = 0.00392156862745098
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import TypeAlias
 import msgspec
 import numpy as np
 
+from edgemm import plain_text
 from edgemm.bundle.manifest import ChannelOrder, Layout, Preprocessing, Resize, TensorSpec
 from edgemm.errors import InputError
 from edgemm_converter.data.arrays import Array, sample_shape
@@ -32,7 +34,7 @@ def read(path: Path) -> dict[str, Preprocessing]:
         InputError: not TOML, or a table has a key or a value that is none.
     """
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        tables = tomllib.loads(plain_text.read(path.read_bytes(), name=str(path)))
     except OSError as err:
         raise InputError(f"cannot read pre-processing {path}: {err.strerror}") from err
     except ValueError as err:
@@ -137,7 +139,9 @@ def _check_words(name: str, steps: Preprocessing, *, path: Path) -> None:
 
 def _check_numbers(name: str, steps: Preprocessing, *, path: Path) -> None:
     depth = 1 if steps.channels is ChannelOrder.GRAY else 3
-    for what, numbers in (("mean", steps.mean), ("std", steps.std)):
+    for what, numbers in (("scale", (steps.scale,)), ("mean", steps.mean), ("std", steps.std)):
+        if not all(map(math.isfinite, numbers)):
+            raise InputError(f"{path}: [{name}] {what}: expected finite numbers, found {list(numbers)}")
         if len(numbers) not in (0, 1, depth):
             raise InputError(f"{path}: [{name}] {what}: expected 1 or {depth} numbers, found {len(numbers)}")
     if steps.one_hot is not None and steps != Preprocessing(one_hot=steps.one_hot):

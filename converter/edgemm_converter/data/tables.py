@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from edgemm import plain_text
 from edgemm.errors import InputError
 from edgemm_converter.data.arrays import UNNAMED, Array
 
@@ -32,8 +34,8 @@ def read(path: Path, *, labels: Sequence[str] | None = None, labelled: bool = Tr
                 f"{path}: {size / 2**20:.0f} MiB, expected a CSV of at most {_MAX_BYTES / 2**20:.0f} MiB: give the "
                 "numbers as a .npz file"
             )
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            lines = [line for line in csv.reader(file) if line]
+        text = plain_text.read(path.read_bytes(), name=str(path))
+        lines = [line for line in csv.reader(io.StringIO(text, newline="")) if line]
     except OSError as err:
         raise InputError(f"cannot read {path}: {err.strerror}") from err
     except (csv.Error, ValueError) as err:

@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
-from edgemm import canonical
+from edgemm import canonical, figures
 from edgemm.bundle.manifest import Manifest, TensorSpec, Variant
 from edgemm_converter.judging.assembly import BlobStore
 
@@ -89,10 +89,11 @@ def _evaluation(manifest: Manifest) -> Iterator[str]:
         yield "Not measured: no labelled data were given."
         return
     yield f"| {found.metric}, {found.samples} samples | value | drop (95 % interval) |\n|---|---|---|"
-    yield f"| source | {found.source:.4f} | |"
+    yield f"| source | {figures.score(found.source)} | |"
     for variant, value in found.variants.items():
         drop = found.drops[variant]
-        yield f"| {variant} | {value:.4f} | {drop.value:.4f} ({drop.low:.4f} to {drop.high:.4f}) |"
+        told, low, high = map(figures.score, (drop.value, drop.low, drop.high))
+        yield f"| {variant} | {figures.score(value)} | {told} ({low} to {high}) |"
 
 
 def _model(manifest: Manifest) -> dict[str, Any]:

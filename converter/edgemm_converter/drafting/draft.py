@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from edgemm.bundle.engine_facts import facts_of
 from edgemm.bundle.manifest import FORMAT, Evaluation, Manifest, Parity
 from edgemm_converter.children import samples
 from edgemm_converter.children.protocol import Exported, SetKind
+from edgemm_converter.data.arrays import Array
 from edgemm_converter.drafting import bundle_documents, findings, lineage, minimum_runtime, saturation
 from edgemm_converter.job import source_artifact, targets, variant_plan
 from edgemm_converter.job.job import ConversionJob
@@ -56,7 +58,7 @@ def draft(given: ConversionJob, exported: Exported, ran: EngineRun, folder: Path
 
 def warnings(given: ConversionJob, manifest: Manifest, ran: EngineRun) -> tuple[str, ...]:
     """Return what a user should know before trusting the figures."""
-    inputs = {m.set.kind: m.inputs for m in ran.measured}
+    inputs = {m.set.kind: assembly.by_sample(m).inputs for m in ran.measured}
     calibration, calibrated = inputs.get(SetKind.CALIBRATION), _calibrated(given, manifest)
     data = {f"{kind} data": inputs[kind] for kind in (SetKind.CALIBRATION, SetKind.EVALUATION) if kind in inputs}
     cut_off = saturation.warnings(manifest.variants, data, calibration=calibration, calibrated=calibrated)
@@ -67,9 +69,16 @@ def warnings(given: ConversionJob, manifest: Manifest, ran: EngineRun) -> tuple[
         max_drop=given.max_drop,
         calibrated=calibrated,
         floats=ran.floats,
-        compared=[m.source for m in ran.measured if m.set.kind in (SetKind.RANDOM, SetKind.CALIBRATION)],
+        compared=_compared(given, ran),
     )
     return (*cut_off, *others)
+
+
+def _compared(given: ConversionJob, ran: EngineRun) -> list[Mapping[str, Array]]:
+    """Return the source's outputs on which variants were judged; a finished file is not compared with anything."""
+    if targets.is_finished(given.format):
+        return []
+    return [m.source for m in ran.measured if m.set.kind in (SetKind.RANDOM, SetKind.CALIBRATION)]
 
 
 def _calibrated(given: ConversionJob, manifest: Manifest) -> list[str]:
@@ -129,6 +138,7 @@ def asked(given: ConversionJob, data: Measured | None) -> MetricQuestion | None:
     """
     if given.evaluation is None or data is None:
         return None
+    data = assembly.by_sample(data)
     return evaluation.question(
         given.metric, given.evaluation.labels, inputs=data.inputs, outputs=data.source, output=given.evaluated_output,
         path=str(given.evaluation.path),
@@ -139,4 +149,5 @@ def _evaluation(given: ConversionJob, ran: EngineRun, data: Measured | None) -> 
     question = asked(given, data)
     if given.evaluation is None or data is None or question is None:
         return None
+    data = assembly.by_sample(data)
     return assembly.evaluated(ran.variants, data, question, digest=source_artifact.digest(given.evaluation.path))

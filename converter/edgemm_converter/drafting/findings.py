@@ -6,10 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from edgemm import figures
 from edgemm.bundle.manifest import Evaluation
 from edgemm.errors import AccuracyError
 from edgemm_converter.data import datasets
 from edgemm_converter.data.arrays import Array
+from edgemm_converter.data.datasets import widened
 from edgemm_converter.judging.search import SLACK
 from edgemm_runtime.tensors import comparison
 
@@ -28,11 +30,12 @@ def check_drops(evaluation: Evaluation, *, max_drop: float) -> None:
     """
     worst, found = max(evaluation.drops.items(), key=lambda item: item[1].value)
     if found.value > max_drop + SLACK:
+        variant, source = figures.score(evaluation.variants[worst]), figures.score(evaluation.source)
+        drop, over = figures.interval(found.value, found.low, found.high), figures.score(found.value - max_drop)
         raise AccuracyError(
-            f"{worst}: {evaluation.metric} is {evaluation.variants[worst]:.4f}, the source's {evaluation.source:.4f}: "
-            f"a drop of {found.value:.4f} (95 % interval {found.low:.4f} to {found.high:.4f}), allowed are "
-            f"{max_drop:g}, so {found.value - max_drop:.4f} too much; no bundle was written: raise --max-drop, leave "
-            "this variant out with --precision, or let --precision auto find one"
+            f"{worst}: {evaluation.metric} is {variant}, the source's {source}: a drop of {drop}, allowed are "
+            f"{max_drop:g}, so {over} too much; no bundle was written: raise --max-drop, leave this variant out with "
+            "--precision, or let --precision auto find one"
         )
 
 
@@ -56,6 +59,7 @@ def warnings(
         *_unvaried(compared, real=calibration is not None),
         *_few(calibration, calibrated),
         *_swapped(calibration, evaluated),
+        *_constant(calibration or {}, calibrated),
         *_shared(calibration, evaluated),
         *_uncertain(evaluation, max_drop),
         *_in_floats(floats),
@@ -85,6 +89,17 @@ def _few(calibration: Mapping[str, Array] | None, calibrated: Sequence[str]) -> 
             f"{count} calibration sample{'s' if count > 1 else ''} set the ranges of {', '.join(calibrated)}: what a "
             f"device sees beyond them is cut off; give {_FEW_SAMPLES} or more"
         )
+
+
+def _constant(calibration: Mapping[str, Array], calibrated: Sequence[str]) -> Iterator[str]:
+    for name, array in calibration.items():
+        if calibrated and datasets.is_constant(array):
+            value = float(array.flat[0])
+            reach = widened(value)
+            yield (
+                f"input {name!r} is {value:g} in every calibration sample: {', '.join(calibrated)} takes {-reach:g} to "
+                f"{reach:g} there and cuts off what is beyond; give values that it will have"
+            )
 
 
 def _shared(calibration: Mapping[str, Array] | None, evaluated: Mapping[str, Array] | None) -> Iterator[str]:
@@ -123,7 +138,8 @@ def _uncertain(evaluation: Evaluation | None, max_drop: float | None) -> Iterato
         return
     worst, found = max(evaluation.drops.items(), key=lambda item: item[1].high)
     if found.high > max_drop + SLACK:
+        value, high = figures.score(found.value), figures.score(found.high)
         yield (
             f"{evaluation.samples} samples cannot show that {worst} stays within a drop of {max_drop:g}: measured is "
-            f"{found.value:.4f}, the 95 % interval reaches {found.high:.4f}; evaluate on more data"
+            f"{value}, the 95 % interval reaches {high}; evaluate on more data"
         )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from edgemm.bundle import open_bundle
 from edgemm.bundle.manifest import Signature
 from edgemm.errors import EdgemmError
 from edgemm_converter.children.child import ChildLimits, Progress
+from edgemm_converter.judging import assembly
 from edgemm_converter.judging.assembly import Measured
 from edgemm_converter.judging.evaluation import MetricQuestion
 from edgemm_converter.report import parent as measuring
@@ -45,7 +47,8 @@ def measured(
         answers = running.answers(
             manifest.signature, manifest.variants, files, data.set, folder, limits=limits, progress=progress
         )
-        metric = {variant_id: asked.score(outputs) for variant_id, outputs in answers.items()}
+        counted = assembly.by_sample(dataclasses.replace(data, variants=answers))
+        metric = {variant_id: asked.score(outputs) for variant_id, outputs in counted.variants.items()}
     except EdgemmError as err:
         return Predecessor(manifest, digest, speeds=speeds, unmeasured=str(err))
     return Predecessor(manifest, digest, metric, speeds)

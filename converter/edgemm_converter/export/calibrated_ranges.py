@@ -10,7 +10,9 @@ from ai_edge_quantizer import calibrator, recipe_manager
 from ai_edge_quantizer.quantizer import Quantizer
 from ai_edge_quantizer.utils import qsv_utils
 
+from edgemm_converter.children import array_files
 from edgemm_converter.data.arrays import Array
+from edgemm_converter.export import activation_ranges
 from edgemm_converter.export.learned_ranges import Learned
 
 _SIGNATURE = "serving_default"
@@ -24,8 +26,7 @@ def of(learned: Learned, quantizer: Quantizer, calibration: Mapping[str, Array] 
     assert calibration is not None
     recipes = recipe_manager.RecipeManager()
     recipes.load_quantization_recipe(quantizer.get_quantization_recipe())
-    runs = len(next(iter(calibration.values())))
-    samples = [{name: array[i] for name, array in calibration.items()} for i in range(runs)]
+    samples = list(array_files.each_run(calibration))
     watcher = calibrator.Calibrator(learned.file, num_threads=1, qsv_update_func=qsv_utils.min_max_update)
     watcher._tfl_interpreter = _Readable(watcher._tfl_interpreter)  # noqa: SLF001 - it takes no interpreter
     watcher.calibrate({_SIGNATURE: samples}, recipes)
@@ -35,7 +36,7 @@ def of(learned: Learned, quantizer: Quantizer, calibration: Mapping[str, Array] 
             ranges[name] |= {
                 end: np.full_like(ranges[name][end], x) for end, x in zip(("min", "max"), limits, strict=True)
             }
-    return ranges
+    return activation_ranges.usable(ranges, learned.file)
 
 
 class _Readable:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import tensorflow as tf
 
@@ -30,12 +31,12 @@ from edgemm_converter.children.protocol import (
 from edgemm_converter.children.samples import InputSet
 from edgemm_converter.data import arrays
 from edgemm_converter.data.arrays import Array
-from edgemm_converter.export import ordering
+from edgemm_converter.export import ordering, rows
 from edgemm_converter.formats import output_units
 from edgemm_converter.job import targets, variant_plan
 from edgemm_converter.job.targets import Exporter
-from edgemm_converter.judging import parity
-from edgemm_converter.sources import loading
+from edgemm_converter.judging import batch_axis, parity
+from edgemm_converter.sources import varying
 from edgemm_converter.sources.served_function import SourceFunction
 from edgemm_runtime.tensors import comparison
 
@@ -53,26 +54,32 @@ def export(request: ExportRequest, folder: Path, progress: Progress) -> Exported
     The source runs in a thread beside the conversion, which keeps no more than one core busy.
     """
     progress("loading the source model")
-    model = loading.load(request, folder)
+    source = rows.load(request, folder)
+    model, function = source.model, source.function
     sets = _input_sets(request, model)
-    # A function that is traced already: what is set for tracing while variants are made does not reach it.
-    function = model.concrete(batch=None)
+    for name, operation in varying.outputs(model, function).items():
+        raise array_files.depends_on_data(name, f"it comes from {operation}")
     calibration = next((s for s in sets if s.kind is SetKind.CALIBRATION), None)
     maker = _Maker(model, calibration, folder)
     with ThreadPoolExecutor(max_workers=1) as beside:
         progress("running the source model")
-        running = beside.submit(lambda: tuple(_run_source(model, function, sets, folder, request=request)))
+        running = beside.submit(lambda: _run_source(model, function, sets, folder, request=request))
         try:
             variants, refused = _make(request, maker, progress)
         finally:
-            stored = running.result()  # where both fail, that the source itself does is the reason
+            stored, dependent = running.result()  # where both fail, that the source itself does is the reason
+    signature = model.signature
+    if dependent:
+        signature = msgspec.structs.replace(signature, row_by_row=False)
+        refused |= rows.of_one_row(variants, request, signature, dependent=dependent)
+        variants = [variant for variant in variants if variant.id not in refused]
     if not variants:
         raise all_refused(refused.values())
     left_out = {variant_id: str(err) for variant_id, err in refused.items()}
     units = _units(variants, folder)
     return Exported(
-        signature=model.signature, variants=tuple(variants), sets=stored, left_out=left_out, units=units,
-        notes=model.notes,
+        signature=signature, variants=tuple(variants), sets=stored, left_out=left_out, units=units,
+        notes=(*model.notes, *source.notes),
     )  # fmt: skip
 
 
@@ -124,18 +131,23 @@ def _reason(err: BaseException) -> str:
 
 def _run_source(
     model: SourceFunction, function: Any, sets: Iterable[InputSet], folder: Path, *, request: ExportRequest
-) -> Iterable[SampleSet]:
+) -> tuple[tuple[SampleSet, ...], str]:
+    """Return what the source answers, and the name of an output whose rows depend on one another, or ""."""
+    found, dependent = list[SampleSet](), ""
     for position, given in enumerate(sets):
         if given.kind is SetKind.EDGE:
-            yield from _edges(model, function, given, folder, number=position)
+            found += _edges(model, function, given, folder, number=position)
             continue
         try:
             outputs = array_files.answers(lambda run: model.run(function, run), given.arrays)
-            noise = _noise(model, function, given, outputs)
+            dependent = dependent if position else rows.dependent_output(model, function, given, outputs)
+            noise = _noise(model, function, given, outputs, batched=not dependent)
         except _REFUSALS as err:
-            raise InputError(f"the source model itself fails on {_whose(given, request)}: {_reason(err)}") from err
+            reason = f"{_reason(err)}{batch_axis.open_lengths(model.signature)}"
+            raise InputError(f"the source model itself fails on {_whose(given, request)}: {reason}") from err
         parity.check_finite(outputs, whose="the source model", data=given.kind)
-        yield array_files.stored(given, outputs, folder, number=position, noise=noise)
+        found.append(array_files.stored(given, outputs, folder, number=position, noise=noise))
+    return tuple(found), dependent
 
 
 def _edges(model: SourceFunction, function: Any, wanted: InputSet, folder: Path, *, number: int) -> Iterable[SampleSet]:
@@ -151,7 +163,9 @@ def _edges(model: SourceFunction, function: Any, wanted: InputSet, folder: Path,
     yield array_files.stored(given, outputs, folder, number=number, moved=moved)
 
 
-def _noise(model: SourceFunction, function: Any, given: InputSet, outputs: Mapping[str, Array]) -> dict[str, Array]:
+def _noise(
+    model: SourceFunction, function: Any, given: InputSet, outputs: Mapping[str, Array], *, batched: bool
+) -> dict[str, Array]:
     """Return how far each value of a run's outputs moves by rounding: inputs one step off, as one batch where free."""
     if given.kind is SetKind.EVALUATION:
         return {}
@@ -159,7 +173,7 @@ def _noise(model: SourceFunction, function: Any, given: InputSet, outputs: Mappi
     some = arrays.spread(given.runs, limit=_REAL_NOISE_RUNS if real else _NOISE_RUNS)
     moved = samples.one_step_off({name: array[some] for name, array in given.arrays.items()})
     expected = {name: array[some] for name, array in outputs.items()}
-    if all(spec.shape[:1] == (-1,) for spec in (*model.signature.inputs, *model.signature.outputs)):
+    if batched and all(map(batch_axis.has_open_batch, (*model.signature.inputs, *model.signature.outputs))):
         found = _in_batches(model, function, moved, expected)
     else:
         found = array_files.answers(lambda run: model.run(function, run), moved)
@@ -172,9 +186,7 @@ def _in_batches(
     """Return the outputs of all runs, shaped as those in `like`, some runs at a time as one batch."""
     count = len(next(iter(inputs.values())))
     merged = [
-        model.run(
-            function, {name: array[i : i + _BATCH].reshape(-1, *array.shape[2:]) for name, array in inputs.items()}
-        )
+        model.run(function, {name: np.concatenate(array[i : i + _BATCH]) for name, array in inputs.items()})
         for i in range(0, count, _BATCH)
     ]
     return {name: np.concatenate([one[name] for one in merged]).reshape(array.shape) for name, array in like.items()}

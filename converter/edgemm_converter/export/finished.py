@@ -6,9 +6,10 @@ file is served in real numbers, as every variant is. This runs in the child proc
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from edgemm.bundle.manifest import DType, Signature, TensorSpec, Variant, VariantTensor
@@ -20,7 +21,8 @@ from edgemm_converter.children.protocol import Exported, ExportedVariant, Export
 from edgemm_converter.children.samples import InputSet
 from edgemm_converter.data.arrays import Array
 from edgemm_converter.job import targets
-from edgemm_converter.judging import parity
+from edgemm_converter.job.targets import FinishedFile
+from edgemm_converter.judging import batch_axis, parity
 from edgemm_runtime import engines
 
 _USUAL_DEVIATIONS = 3.0
@@ -42,20 +44,73 @@ def export(request: ExportRequest, folder: Path, progress: Progress) -> Exported
         id=f"{engine}:{file.precision}", engine=engine, precision=file.precision,
         minimum_engine=file.minimum_engine, blob=sha256(data), inputs=file.inputs, outputs=file.outputs,
     )  # fmt: skip
-    signature = Signature(inputs=_served(file.inputs), outputs=_served(file.outputs))
-    wanted = _sets(request, variant, signature)
+    signature = Signature(inputs=_fixed(path, file, request.input_shapes), outputs=_served(file.outputs))
     progress(f"running {variant.id} in its engine")
     try:
+        signature, notes = _with_one_batch(variant, signature, data)
         model = engines.load(variant, signature, data)
+        wanted = _sets(request, variant, signature)
+        signature = msgspec.structs.replace(signature, row_by_row=not _dependent_output(model, signature, wanted[0]))
         sets = tuple(s for i, given in enumerate(wanted) for s in _run(model, given, folder, number=i))
+    except InputError:
+        raise
     except EdgemmError as err:
-        raise InputError(f"{path}: its own engine does not run it: {err}") from err
+        raise InputError(f"{path}: its own engine does not run it: {err}{batch_axis.open_lengths(signature)}") from err
     name = f"{variant.id.replace(':', '-')}.model"
     (folder / name).write_bytes(data)
     exported = ExportedVariant(
         id=variant.id, file=name, minimum_engine=file.minimum_engine, inputs=file.inputs, outputs=file.outputs
     )
-    return Exported(signature=signature, variants=(exported,), sets=sets)
+    return Exported(signature=signature, variants=(exported,), sets=sets, notes=notes)
+
+
+def _fixed(path: Path, file: FinishedFile, shapes: Mapping[str, tuple[int, ...]]) -> tuple[TensorSpec, ...]:
+    """Return the served inputs, with open axes fixed as the user says; the file is not changed, its engine resizes it.
+
+    Raises:
+        InputError: there is no such input, or the file has it in another shape.
+    """
+    served = {spec.name: spec for spec in _served(file.inputs)}
+    for name, wanted in shapes.items():
+        if name not in served:
+            raise InputError(f"{path}: --input-shape {name}: expected one of the inputs {', '.join(served)}")
+        shape = served[name].shape
+        if len(wanted) != len(shape) or any(has not in (-1, asked) for has, asked in zip(shape, wanted, strict=True)):
+            raise InputError(
+                f"{path}: --input-shape {name}={','.join(map(str, wanted))}: the file has it as {_words(shape)}, of "
+                "which only the open axes can be fixed: export the file again with the shape that you need"
+            )
+        served[name] = msgspec.structs.replace(served[name], shape=wanted)
+    return tuple(served.values())
+
+
+def _with_one_batch(variant: Variant, signature: Signature, data: bytes) -> tuple[Signature, tuple[str, ...]]:
+    """Return the signature, with the batch fixed at 1 where it is not the first axis of every input that has it."""
+    model = engines.load(variant, signature, data)
+
+    def computes(values: dict[str, Array]) -> bool:
+        try:
+            model.run(values)
+        except EdgemmError:
+            return False
+        return True
+
+    tied = batch_axis.other_batch_axes(signature, computes)
+    if not tied:
+        return signature, ()
+    shapes = batch_axis.fixed_at_one(signature, tied)
+    inputs = tuple(msgspec.structs.replace(s, shape=shapes.get(s.name, s.shape)) for s in signature.inputs)
+    return msgspec.structs.replace(signature, inputs=inputs), (batch_axis.note(tied, shapes),)
+
+
+def _dependent_output(model: engines.LoadedModel, signature: Signature, given: InputSet) -> str:
+    return batch_axis.dependent_output(
+        signature, model.run, given.arrays, moved=lambda values: model.run(samples.one_step_off(values))
+    )
+
+
+def _words(shape: Sequence[int]) -> str:
+    return f"[{', '.join('any' if d == -1 else str(d) for d in shape)}]"
 
 
 def _served(tensors: Iterable[VariantTensor]) -> tuple[TensorSpec, ...]:

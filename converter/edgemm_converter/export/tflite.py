@@ -108,7 +108,10 @@ def _tensors(ids: Mapping[str, str], details: Mapping[str, Any], *, what: str) -
         raise ConversionError(
             f"TFLite: expected the {what} {sorted(ids.values())}, found {sorted(details)} in the file"
         )
-    return tuple(tflite_file.tensor(name, details[identifier]) for name, identifier in ids.items())
+    try:
+        return tuple(tflite_file.tensor(name, details[identifier]) for name, identifier in ids.items())
+    except ValueError as err:
+        raise ConversionError(f"TFLite: the file cannot be served: {err}; leave this precision out") from err
 
 
 def _reason(text: str, function: Any, model: SourceFunction) -> str:

@@ -6,6 +6,7 @@ and no TensorFlow.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -79,7 +80,8 @@ def errors(floats: bytes, variant: bytes, inputs: Mapping[str, Array]) -> tuple[
         known = [apart[name] for name in layer.outputs if name in apart]
         if known:
             brought = max((apart.get(name, 0.0) for name in layer.inputs), default=0.0)
-            result.append(LayerError(layer, max(known), max(max(known) - brought, 0.0)))
+            worst = max(known)
+            result.append(LayerError(layer, worst, max(worst - brought, 0.0) if math.isfinite(brought) else 0.0))
     return tuple(result)
 
 
@@ -102,7 +104,7 @@ def values(file: bytes, inputs: Mapping[str, Array]) -> dict[str, Array]:
     runs: dict[str, list[Array]] = {}
     for i in some:
         for name, detail in sides.items():
-            interpreter.set_tensor(detail["index"], _stored(inputs[name][i], detail))
+            interpreter.set_tensor(detail["index"], _stored(inputs[name][i, ...], detail))
         interpreter.invoke()
         for detail in details:
             if (value := _real(interpreter, detail)) is not None:
@@ -116,8 +118,8 @@ def _stored(values: Array, detail: Mapping[str, Any]) -> Array:
     if scale == 0 or values.dtype.kind != "f":
         return values.astype(dtype)
     limits = np.iinfo(dtype)
-    stored: Array = np.clip(np.round(values / scale + zero_point), limits.min, limits.max).astype(dtype)
-    return stored
+    stored = np.clip(np.round(values / scale + zero_point), limits.min, limits.max).astype(dtype)
+    return np.asarray(stored)  # of rank 0 too, where arithmetic makes a scalar
 
 
 def _real(interpreter: Any, detail: Mapping[str, Any]) -> Array | None:
@@ -133,5 +135,9 @@ def _real(interpreter: Any, detail: Mapping[str, Any]) -> Array | None:
 
 
 def _relative(expected: Array, found: Array) -> float:
-    error = float(np.sqrt(((expected - found) ** 2).mean()))
-    return error / max(float(expected.std()), _SMALLEST * max(1.0, float(np.abs(expected).max(initial=0.0))))
+    if not np.isfinite(expected).all():
+        return 0.0 if np.array_equal(expected, found, equal_nan=True) else math.inf
+    with np.errstate(over="ignore", invalid="ignore"):
+        error = float(np.sqrt(((expected - found) ** 2).mean()))
+    smallest = _SMALLEST * max(1.0, float(np.abs(expected).max(initial=0.0)))
+    return math.inf if math.isnan(error) else error / max(float(expected.std()), smallest)

@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError
 
 from edgemm.bundle.manifest import DType, Precision, VariantTensor, known_dtype
 from edgemm.errors import InputError
+from edgemm_converter.children import array_files
 from edgemm_converter.formats import onnx_flow
 from edgemm_converter.job.targets import FinishedFile
 from edgemm_converter.judging import reachability
@@ -31,6 +32,10 @@ _ENGINES = (
 )
 _INTEGER_NODES = {"QuantizeLinear", "QLinearConv", "QLinearMatMul"}
 _DYNAMIC_NODES = {"DynamicQuantizeLinear", "MatMulInteger", "ConvInteger", "DequantizeLinear", "MatMulNBits"}
+_OF_DATA = {"Compress", "NonMaxSuppression", "NonZero", "Range", "Unique"}
+"""Operations whose output is as long as the values of their inputs say."""
+
+_ROWS, _LENGTH = 2, 16
 
 
 def read(path: Path, data: bytes, *, signature: str | None) -> FinishedFile:
@@ -54,6 +59,8 @@ def read(path: Path, data: bytes, *, signature: str | None) -> FinishedFile:
             f"{path}: {len(outside)} weights lie in other files; expected one file: save it without external data"
         )
     reachability.check(onnx_flow.random_operations(proto), path=path)
+    for name, operation in _varying(proto).items():
+        raise array_files.depends_on_data(name, f"it comes from {operation}")
     constants = {t.name for t in proto.graph.initializer}
     return FinishedFile(
         _precision(proto),
@@ -61,6 +68,45 @@ def read(path: Path, data: bytes, *, signature: str | None) -> FinishedFile:
         _tensors(path, (v for v in proto.graph.input if v.name not in constants)),
         _tensors(path, proto.graph.output),
     )
+
+
+def _varying(proto: Any) -> dict[str, str]:
+    """Return the outputs whose length depends on the data, each with the operation that it comes from.
+
+    Their shape has an open axis even where all inputs' have none.
+    """
+    made = {name: node for node in proto.graph.node for name in node.output if name}
+    found = {}
+    for value in proto.graph.output:
+        seen, waiting = set(), [value.name]
+        while waiting:
+            node = made.get(name := waiting.pop())
+            if node is not None and name not in seen:
+                seen.add(name)
+                waiting.extend(node.input)
+        kinds = (made[name].op_type for name in seen if made[name].op_type in _OF_DATA)
+        if (operation := next(kinds, None)) is not None:
+            found[value.name] = operation
+    return {name: operation for name, operation in found.items() if name in _open_when_fixed(proto)} if found else {}
+
+
+def _open_when_fixed(proto: Any) -> set[str]:
+    """Return the outputs that have an open axis where the open axes of all inputs are fixed."""
+    fixed = onnx.ModelProto()
+    fixed.CopyFrom(proto)
+    for value in fixed.graph.input:
+        for axis, dim in enumerate(value.type.tensor_type.shape.dim):
+            if dim.dim_value <= 0:
+                dim.dim_value = _ROWS if axis == 0 else _LENGTH
+    wanted = [value.name for value in fixed.graph.output]
+    types = [value.type.tensor_type.elem_type for value in fixed.graph.output]
+    del fixed.graph.output[:], fixed.graph.value_info[:]  # what they say is of open inputs
+    fixed.graph.output.extend(
+        onnx.helper.make_tensor_value_info(name, kind, None) for name, kind in zip(wanted, types, strict=True)
+    )
+    inferred = onnx.shape_inference.infer_shapes(fixed, data_prop=True)
+    shapes = {value.name: value.type.tensor_type.shape for value in inferred.graph.output}
+    return {name for name, shape in shapes.items() if not shape.dim or any(not d.dim_value for d in shape.dim)}
 
 
 def _tensors(path: Path, values: Iterable[Any]) -> tuple[VariantTensor, ...]:

@@ -18,6 +18,7 @@ from ai_edge_litert.interpreter import Interpreter
 from edgemm.bundle.manifest import Precision, Quantization, VariantTensor, known_dtype
 from edgemm.errors import InputError
 from edgemm.versions import release_tuple
+from edgemm_converter.children import array_files
 from edgemm_converter.formats import tflite_flow
 from edgemm_converter.job import naming
 from edgemm_converter.job.targets import FinishedFile
@@ -30,6 +31,8 @@ _LITERT_1, _LITERT_2 = "1.0.0", "2.1.0"
 _DEFAULT_SIGNATURE = "serving_default"
 _OF_FLOATS = (Precision.FLOAT32, Precision.FLOAT16)
 _SMALL_INTEGERS = (schema.TensorType.INT8, schema.TensorType.UINT8, schema.TensorType.INT4)
+_OF_DATA = (schema.BuiltinOperator.RANGE, schema.BuiltinOperator.UNIQUE, schema.BuiltinOperator.WHERE)
+"""Operations whose output is as long as the values of their inputs say."""
 
 
 def read(path: Path, data: bytes, *, signature: str | None) -> FinishedFile:
@@ -50,6 +53,8 @@ def read(path: Path, data: bytes, *, signature: str | None) -> FinishedFile:
         ) from err
     inputs, outputs = _sides(path, interpreter, signature)
     reachability.check(tflite_flow.random_operations(model, signature=signature), path=path)
+    for name, operation in _varying(model, inputs, outputs).items():
+        raise array_files.depends_on_data(name, f"it comes from {operation}")
     return FinishedFile(_precision(model), minimum_engine(data), inputs, outputs)
 
 
@@ -72,9 +77,11 @@ def tensor(name: str, detail: Mapping[str, Any]) -> VariantTensor:
     """Return a tensor as an interpreter describes it, under the name that the signature gives it.
 
     Raises:
-        ValueError: its dtype is none that edgemm serves.
+        ValueError: its dtype is none that edgemm serves, or its scale is no number.
     """
     scale, zero_point = detail["quantization"]
+    if not (math.isfinite(scale) and scale >= 0):
+        raise ValueError(f"the scale of {detail['name']!r} is {scale}")
     return VariantTensor(
         name=name,
         tensor=detail["name"],
@@ -97,6 +104,31 @@ def float_operations(file: bytes) -> tuple[str, ...]:
             names = [naming.readable(t.name.decode()) for t in given if t.type == schema.TensorType.FLOAT32]
             found.extend(f"{kinds[kind]} at {name}" for name in names)
     return tuple(found)
+
+
+def _varying(model: Any, inputs: tuple[VariantTensor, ...], outputs: tuple[VariantTensor, ...]) -> dict[str, str]:
+    """Return the outputs whose length depends on the data, each with the operation that it comes from.
+
+    They have an open axis though no input has one.
+    """
+    if any(-1 in tensor.shape for tensor in inputs):
+        return {}
+    graph = model.subgraphs[0]
+    names = {number: name for name, number in vars(schema.BuiltinOperator).items() if number in _OF_DATA}
+    kinds = [model.operatorCodes[operation.opcodeIndex].builtinCode for operation in graph.operators]
+    made = {index: i for i, operation in enumerate(graph.operators) for index in _indices(operation.outputs)}
+    indices = {tensor.name.decode(): index for index, tensor in enumerate(graph.tensors)}
+    found: dict[str, str] = {}
+    for output in (tensor for tensor in outputs if -1 in tensor.shape):
+        seen, waiting = set(), [indices.get(output.tensor, -1)]
+        while waiting:
+            operation = made.get(waiting.pop())
+            if operation is not None and operation not in seen:
+                seen.add(operation)
+                waiting.extend(_indices(graph.operators[operation].inputs))
+        of_data = [names[kinds[i]] for i in sorted(seen) if kinds[i] in names]
+        found |= {output.name: of_data[0]} if of_data else {}
+    return found
 
 
 def _indices(found: Any) -> list[int]:

@@ -133,10 +133,10 @@ def _plans(path: Path, kind: str, options: ConversionOptions) -> tuple[VariantPl
         return variant_plan.plan(
             targets=engines, precisions=precisions, calibrated=options.get("calibration") is not None
         )
-    if engines or precisions or options.get("input_shapes"):
+    if engines or precisions:
         raise InputError(
-            f"{path}: a finished {kind} file is packaged as it is: leave --target, --precision and --input-shape out, "
-            "or give the model that it was made from"
+            f"{path}: a finished {kind} file is packaged as it is: leave --target and --precision out, or give the "
+            "model that it was made from"
         )
     return ()
 

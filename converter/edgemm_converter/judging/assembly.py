@@ -66,6 +66,25 @@ class Measured:
         return Ordinary(self.inputs, self.source, self.set.noise)
 
 
+def by_sample(measured: Measured) -> Measured:
+    """Return what was measured with a run for each sample, where one run of a fixed batch takes several."""
+    rows, count = measured.set.rows, measured.set.samples
+    if rows == 1:
+        return measured
+
+    def each(values: Outputs) -> Outputs:
+        """An output without that batch is the run's, for each of its samples."""
+        return {
+            name: (
+                array.reshape(-1, 1, *array.shape[2:]) if array.shape[1:2] == (rows,) else array.repeat(rows, axis=0)
+            )[:count]
+            for name, array in values.items()
+        }
+
+    variants = {variant: each(outputs) for variant, outputs in measured.variants.items()}
+    return Measured(measured.set, each(measured.inputs), each(measured.source), variants)
+
+
 @dataclass(frozen=True)
 class BlobStore:
     """Blobs by digest, as they are collected for a bundle."""

@@ -94,6 +94,8 @@ def question(
             raise InputError(f"{path}: mse needs {LABELS!r} of the shape of output {name!r}, found none")
         wanted = twin if labels is None else labels
         assert wanted is not None
+        if wanted.dtype.kind not in "biuf" or not np.isfinite(wanted).all():
+            raise InputError(f"{path}: mse needs {LABELS!r} of finite numbers, found NaN, infinity or other values")
         return MetricQuestion(metric, name, wanted, path)
     if labels is None:
         raise InputError(f"{path}: {metric} needs {LABELS!r}: an array, a CSV column or folders of classes")

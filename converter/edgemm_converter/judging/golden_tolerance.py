@@ -62,7 +62,11 @@ def tolerances(
             variant.precision,
             source[name],
             found[name],
-            floor=max(_MARGIN_STEPS * steps.get(name, 0.0), _MARGIN_NOISE * noise.get(name, 0.0)),
+            # Noise is infinite where a last bit makes the difference between a number and none.
+            floor=max(
+                _MARGIN_STEPS * steps.get(name, 0.0),
+                _MARGIN_NOISE * min(noise.get(name, 0.0), comparison.scale(source[name])),
+            ),
         )
         for name in source
     }

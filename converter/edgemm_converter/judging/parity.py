@@ -7,12 +7,14 @@ relative to the scale of the source's output, so that no model needs limits of i
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from edgemm import figures
 from edgemm.bundle.manifest import OutputParity, Precision, Statistic
 from edgemm.errors import ParityError
 from edgemm_converter.data.arrays import Array
@@ -54,13 +56,13 @@ def compare(name: str, source: Array, found: Array) -> OutputParity:
     expected, actual = source.astype(np.float64), found.astype(np.float64)
     error = comparison.errors(source, found)
     spread = comparison.spread(source)
-    max_abs = float(error.max())
+    max_abs = float(error.max(initial=0.0))
     return OutputParity(
         name=name,
         max_abs=max_abs,
-        mean_abs=float(error.mean()),
+        mean_abs=float(error.mean()) if error.size else 0.0,
         range=spread,
-        relative=max_abs / (spread or 1.0),
+        relative=min(max_abs / (spread or 1.0), sys.float_info.max),  # JSON has no infinity
         cosine=float(_cosines(expected, actual).min()),
         argmax_agreement=argmax_agreement(source, found) if comparison.is_distribution(source) else None,
     )
@@ -121,9 +123,9 @@ def check_finite(arrays: Mapping[str, Array], *, whose: str, data: str) -> None:
     """
     for name, array in arrays.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
-            share = 1 - float(np.isfinite(array).mean())
+            found = figures.part(int((~np.isfinite(array)).sum()), array.size)
             raise ParityError(
-                f"{whose}, output {name!r}: {share:.1%} of the values on {data} data are NaN or infinite; expected "
+                f"{whose}, output {name!r}: {found} on {data} data are NaN or infinite; expected "
                 "numbers; no bundle was written: look for NaN in the weights or an overflow"
             )
 
@@ -140,8 +142,15 @@ def argmax_agreement(source: Array, found: Array) -> float:
 
 
 def _cosines(expected: Array, actual: Array) -> npt.NDArray[np.float64]:
-    left, right = expected.reshape(len(expected), -1), actual.reshape(len(actual), -1)
+    left, right = (_at_most_one(array.reshape(len(array), -1)) for array in (expected, actual))
     norms = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
     both_zero = ~left.any(axis=1) & ~right.any(axis=1)
     dots: npt.NDArray[np.float64] = (left * right).sum(axis=1)
     return np.where(norms > 0, dots / np.where(norms > 0, norms, 1.0), both_zero.astype(np.float64))
+
+
+def _at_most_one(rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return rows divided by their largest magnitude, whose squares neither overflow nor vanish."""
+    largest = np.abs(rows).max(axis=1, keepdims=True, initial=0.0)
+    scaled: npt.NDArray[np.float64] = rows / np.where(largest > 0, largest, 1.0)
+    return scaled

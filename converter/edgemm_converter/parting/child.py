@@ -42,7 +42,8 @@ def answer(request: PartingRequest, folder: Path, progress: Progress) -> PartedA
         model = loading.load(request.source, folder)
         file = (folder / request.variant.file).read_bytes()
         given = array_files.load(request.set.inputs, folder)
-        runs = [{name: array[i] for name, array in given.items()} for i in arrays.spread(request.set.runs, limit=_RUNS)]
+        some = arrays.spread(request.set.runs, limit=_RUNS)
+        runs = list(array_files.each_run({name: array[some] for name, array in given.items()}))
         return PartedAt(layer=first_layer(model, file, request.variant.id, runs, limit=request.limit))
     except (LookupError, RuntimeError, TypeError, ValueError, tf.errors.OpError) as err:
         raise ConversionError(f"the layers cannot be compared: {' '.join(str(err).split())[:200]}") from err

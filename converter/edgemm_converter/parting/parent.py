@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from edgemm import figures
 from edgemm.bundle.manifest import Precision
 from edgemm.errors import EdgemmError, ParityError
 from edgemm_converter.children.child import ChildLimits, Progress, run_child
@@ -46,8 +47,8 @@ def _from_float(
     chart = report_page.charted("", found) if found else None
     if chart is None or chart.first is None:
         return ""
-    guilty = f"; {chart.guilty.name} adds most, {chart.guilty.own:.1%}" if chart.guilty else ""
-    return f"; the first layer to part from float32 is {chart.first.name} ({chart.first.error:.1%}){guilty}"
+    guilty = f"; {chart.guilty.name} adds most, {figures.share(chart.guilty.own)}" if chart.guilty else ""
+    return f"; the first layer to part from float32 is {chart.first.name} ({figures.share(chart.first.error)}){guilty}"
 
 
 def _from_source(

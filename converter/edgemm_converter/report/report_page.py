@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from functools import partial
 import msgspec
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from edgemm import figures
 from edgemm.bundle.column_figures import ColumnParity
 from edgemm.bundle.manifest import Drop, Manifest, OutputParity, Precision, Statistic
 from edgemm_converter.children.protocol import LayerFacts
@@ -103,6 +105,10 @@ class Chart:
     first: LayerFacts | None
     guilty: LayerFacts | None
 
+    def width(self, layer: LayerFacts) -> float:
+        """Return how long the bar of a layer is, in per cent of the longest; an error that is infinite fills it."""
+        return 100.0 * min(1.0, layer.error / self.largest) if math.isfinite(layer.error) else 100.0
+
 
 def page(facts: Facts) -> str:
     """Return the page."""
@@ -110,7 +116,9 @@ def page(facts: Facts) -> str:
         loader=PackageLoader("edgemm_converter"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters |= {"bytes": _bytes, "anchor": anchor, "figure": _figure}
+    environment.filters |= {
+        "bytes": _bytes, "anchor": anchor, "figure": _figure, "score": figures.score, "share": _share,
+    }  # fmt: skip
     return environment.get_template("report.html").render(
         facts=facts,
         manifest=facts.manifest,
@@ -278,7 +286,7 @@ def charted(variant: str, given: Sequence[LayerFacts]) -> Chart:
     return Chart(
         variant=variant,
         layers=layers[:_MAX_LAYERS],
-        largest=max(layer.error for layer in layers) or 1.0,
+        largest=max((layer.error for layer in layers if math.isfinite(layer.error)), default=0.0) or 1.0,
         first=next((layer for layer in layers if layer.error > PARTED), None),
         guilty=max(layers, key=lambda layer: layer.own) if any(layer.own > 0 for layer in layers) else None,
     )
@@ -296,6 +304,11 @@ def _shortened(layers: Sequence[LayerFacts]) -> list[LayerFacts]:
 def _worst(manifest: Manifest, variant: str) -> OutputParity | None:
     judged = [o for p in manifest.parity if p.variant == variant and p.limit is not None for o in p.outputs]
     return max(judged, key=lambda o: o.relative, default=None)
+
+
+def _share(value: float, places: int = 1) -> str:
+    """Return a share with a space before the sign, as this page has them."""
+    return figures.share(value, places=places).replace("%", " %")
 
 
 def _bytes(count: float) -> str:

@@ -92,7 +92,7 @@ class _Search:
             assembly.compared([variant], [measured])
             edges = [self.floats.measured(self.sets[k], variant, model, units) for k in self.sets if k is SetKind.EDGE]
             assembly.judge_edges([variant], [measured, *edges])
-        measured = self.floats.measured(self.sets[SetKind.EVALUATION], variant, model, units)
+        measured = assembly.by_sample(self.floats.measured(self.sets[SetKind.EVALUATION], variant, model, units))
         if calibration is None:
             assembly.check_columns(variant, measured)
         return self.asked.drop_value(measured.source, measured.variants[variant.id])

@@ -12,7 +12,8 @@ from edgemm_converter.children.child import ChildLimits, Progress, run_child
 from edgemm_converter.children.protocol import Exported, SearchRequest, SearchResult, SetKind
 from edgemm_converter.job import variant_plan
 from edgemm_converter.job.job import ConversionJob
-from edgemm_converter.judging import evaluation
+from edgemm_converter.judging import assembly, evaluation
+from edgemm_converter.judging.assembly import Measured
 
 _WORKER = "edgemm_converter.search.child"
 _TRUTH, _RECONSTRUCTED = "truth.npy", "reconstructed.npy"
@@ -50,9 +51,11 @@ def _request(given: ConversionJob, exported: Exported, folder: Path) -> SearchRe
     labelled = sets[SetKind.EVALUATION]
     assert given.evaluation is not None
     assert given.max_drop is not None
-    outputs = array_files.load(labelled.outputs, folder)
+    given_inputs, source = (array_files.load(files, folder) for files in (labelled.inputs, labelled.outputs))
+    measured = assembly.by_sample(Measured(labelled, given_inputs, source, {}))
+    outputs = measured.source
     asked = evaluation.question(
-        given.metric, given.evaluation.labels, inputs=array_files.load(labelled.inputs, folder), outputs=outputs,
+        given.metric, given.evaluation.labels, inputs=measured.inputs, outputs=outputs,
         output=given.evaluated_output, path=str(given.evaluation.path),
     )  # fmt: skip
     asked.score(outputs)

@@ -48,12 +48,13 @@ def serve(model: Any, *, path: Path, shapes: Shapes) -> SourceFunction:
     arguments = structure if isinstance(structure, (list, tuple)) else [structure]
     flat = keras.tree.flatten_with_path(arguments)
     names = naming.served((_input_name(where, spec, count=len(flat)) for where, spec in flat), prefix="input")
-    # Keras' helper makes every batch variable; a model with state has a fixed one.
-    batches = [t.shape[0] for t in getattr(model, "inputs", None) or ()]
-    batches = batches if len(batches) == len(flat) else [None] * len(flat)
+    # Keras' helper makes every first axis a variable batch; a model with state has a fixed one, a scalar none at all.
+    declared_shapes = [tuple(t.shape) for t in getattr(model, "inputs", None) or ()]
+    if len(declared_shapes) != len(flat):
+        declared_shapes = [(None, *spec.shape[1:]) for _, spec in flat]
     inputs = tuple(
-        spec_of(name, served_dtype(spec.dtype), shapes.get(name, (batch, *spec.shape[1:])), path=path)
-        for name, batch, (_, spec) in zip(names, batches, flat, strict=True)
+        spec_of(name, served_dtype(spec.dtype), shapes.get(name, shape), path=path)
+        for name, shape, (_, spec) in zip(names, declared_shapes, flat, strict=True)
     )
     declared = list(getattr(model, "output_names", ())) or _sequential_output(model)
     states = state.of_layers(model)

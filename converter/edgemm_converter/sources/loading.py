@@ -53,6 +53,8 @@ def load(request: ExportRequest, folder: Path) -> SourceFunction:
         InputError: it cannot be opened; says why and what to do.
     """
     path = Path(request.source)
+    keras.config.disable_traceback_filtering()  # its frames tell which layer fails
+    tf.debugging.disable_traceback_filtering()
     if request.format == SourceFormat.SAVED_MODEL:
         return _load_saved_model(path, request)
     if request.signature is not None:

@@ -22,7 +22,7 @@ from edgemm_converter.data.arrays import Array
 from edgemm_converter.job import naming
 from edgemm_converter.judging import reachability
 from edgemm_converter.rewrites import simulated_quantization
-from edgemm_converter.sources import graph_flow, state
+from edgemm_converter.sources import graph_flow, state, tracing
 
 _NOT_SINGLE = ("float16", "bfloat16", "float64")
 Call = Callable[[Sequence[Any]], Mapping[str, Any]]
@@ -194,7 +194,10 @@ def with_outputs(inputs: tuple[TensorSpec, ...], call: Call, *, owner: Any, path
         return {}
 
     function = tf.function(trace, input_signature=_tensor_specs(inputs, batch=None), autograph=False)
-    concrete = function.get_concrete_function()
+    try:
+        concrete = function.get_concrete_function()
+    except tracing.FAILURES as err:
+        raise tracing.refusal(err, inputs, path=path) from err
     state.check_graph(concrete, traced.values(), path=path)
     outputs = tuple(spec_of(name, value.dtype.name, dims(value.shape), path=path) for name, value in traced.items())
     if not inputs or not outputs:

@@ -96,11 +96,16 @@ class TensorSpec(Frozen, frozen=True):
     shape: Shape
 
 
-class Signature(Frozen, frozen=True):
-    """What is served, as in the source model, the same for all variants."""
+class Signature(Frozen, frozen=True, omit_defaults=True):
+    """What is served, as in the source model, the same for all variants.
+
+    `row_by_row` is false where the rows of an open first axis were seen to have a part in each other's answers, as the
+    steps of a sequence have: requests are then never computed together. It is left out where it is true.
+    """
 
     inputs: Annotated[tuple[TensorSpec, ...], Meta(min_length=1, max_length=64)]
     outputs: Annotated[tuple[TensorSpec, ...], Meta(min_length=1, max_length=64)]
+    row_by_row: bool = True
 
 
 class Quantization(Frozen, frozen=True):

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 from rich.table import Table
 
-from edgemm import durable
+from edgemm import durable, figures
 from edgemm.bundle import open_bundle, unknowns
 from edgemm.bundle.manifest import Evaluation, Manifest, Parity, TensorSpec
 from edgemm.terminal import plain_console, plain_table
@@ -39,7 +39,7 @@ def inspect(bundle: Path, *, as_json: bool) -> None:
         console.print(f"labels: {', '.join(manifest.labels)}")
     console.print(_variants(manifest))
     if (found := manifest.evaluation) is not None:
-        console.print(f"{found.metric} on {found.samples:,} samples; the source has {found.source:.4f}")
+        console.print(f"{found.metric} on {found.samples:,} samples; the source has {figures.score(found.source)}")
     console.print(_parity(manifest))
     for sentence in unknowns.found_in(manifest):
         console.print(sentence, markup=False, soft_wrap=True)
@@ -78,10 +78,11 @@ def _variants(manifest: Manifest) -> Table:
 
 def _score(evaluation: Evaluation, variant: str) -> tuple[str, str]:
     score, drop = evaluation.variants.get(variant), evaluation.drops.get(variant)
-    return (
-        "–" if score is None else f"{score:.4f}",
-        "–" if drop is None else f"{drop.value:+.4f}, {drop.low:+.4f} to {drop.high:+.4f}",
-    )
+    told = "–" if score is None else figures.score(score)
+    if drop is None:
+        return told, "–"
+    value, low, high = (figures.score(one, sign="+") for one in (drop.value, drop.low, drop.high))
+    return told, f"{value}, {low} to {high}"
 
 
 def _parity(manifest: Manifest) -> Table:

@@ -14,7 +14,7 @@ import msgspec
 from securesystemslib.signer import CryptoSigner, Key
 from tuf.api.metadata import Metadata, Targets
 
-from edgemm import durable
+from edgemm import durable, plain_text
 from edgemm.bundle import Bundle, open_bundle
 from edgemm.errors import ConflictError, InputError
 from edgemm.trust import signing
@@ -64,7 +64,8 @@ def read_public_key(path: Path) -> Key:
         TrustError: the key is of another kind.
     """
     try:
-        document = msgspec.json.decode(path.read_bytes(), type=dict[str, object])
+        data = plain_text.without_mark(path.read_bytes(), name=str(path))
+        document = msgspec.json.decode(data, type=dict[str, object])
     except (OSError, msgspec.DecodeError) as err:
         raise InputError(f"{path}: expected a publisher's public key, a file like {_PUBLIC_KEY}: {err}") from err
     return signing.key_from_document(document)

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from edgemm import plain_text
 from edgemm.errors import InputError
 from edgemm_runtime.serving.access import Access
 
@@ -64,8 +65,8 @@ def _api_key(file: Path | None) -> str | None:
     else:
         where = str(file)
         try:
-            key = file.read_text("utf-8").strip()
-        except (OSError, UnicodeDecodeError) as err:
+            key = plain_text.read(file.read_bytes(), name=where).strip()
+        except OSError as err:
             raise InputError(f"cannot read the API key from {file}: {err}") from err
     if len(key) < _SHORTEST_KEY or not key.isascii() or not key.isprintable():
         raise InputError(

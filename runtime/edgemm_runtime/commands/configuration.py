@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from edgemm import plain_text
 from edgemm.errors import InputError
 from edgemm_runtime.agent.state.agent_options import AgentLimits
 from edgemm_runtime.http.limits import ServingLimits
@@ -76,10 +77,7 @@ def read_configuration(path: Path) -> DeviceConfiguration:
         raise InputError(f"{path}: cannot be read: {err.strerror or err}") from err
     if len(data) > MAX_BYTES:
         raise InputError(f"{path}: expected a configuration of at most {MAX_BYTES:,} bytes, found more")
-    try:
-        return parse_configuration(data.decode(), name=str(path))
-    except UnicodeDecodeError as err:
-        raise InputError(f"{path}: expected TOML in UTF-8, found other bytes: {err}") from err
+    return parse_configuration(plain_text.read(data, name=str(path)), name=str(path))
 
 
 def parse_configuration(text: str, *, name: str) -> DeviceConfiguration:

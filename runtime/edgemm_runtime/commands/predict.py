@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 import msgspec
 
+from edgemm import figures
 from edgemm.errors import BadRequestError, EngineError, InputError
 from edgemm_runtime.commands.given import read_given
 from edgemm_runtime.models.model import Model, load
@@ -26,7 +27,8 @@ _SHOWN = 80
 def predict(bundle: Path, inputs: tuple[str, ...], *, variant: str, as_json: bool) -> None:
     """Answer one or more INPUTs with a bundle's model, without a server.
 
-    INPUT is a .npy, .npz or .json file, - for JSON on stdin, or inline JSON such as '[[0, 0.5, 1]]'.
+    INPUT is a .npy, .npz or .json file, - for JSON on stdin, or inline JSON such as '[[0, 0.5, 1]]'. An
+    input that the bundle declares one_hot may be class indices.
 
     Values that are no finite numbers are spelled "NaN", "Infinity" and "-Infinity"; the exit status is then 1.
     """
@@ -47,7 +49,7 @@ def predict(bundle: Path, inputs: tuple[str, ...], *, variant: str, as_json: boo
 
 
 def _outputs(model: Model, text: str) -> Arrays:
-    given = read_given(text, model.manifest.signature)
+    given = read_given(text, model.manifest)
     try:
         return model.predict(given)
     except BadRequestError as err:
@@ -66,4 +68,4 @@ def _describe(answer: Answer) -> str:
     if answer.top is msgspec.UNSET:
         return msgspec.json.encode(answer.outputs).decode()
     best = [top for sample in answer.top for top in (sample if isinstance(sample, list) else [sample])]
-    return "\n".join(f"{top.label}  {top.score:.4f}" for top in best)
+    return "\n".join(f"{top.label}  {figures.score(top.score)}" for top in best)

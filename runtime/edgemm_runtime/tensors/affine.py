@@ -47,7 +47,7 @@ def output_cast(tensor: VariantTensor, *, dtype: DType) -> Cast:
         return partial(from_file, tensor=tensor, dtype=dtype)
     # In the order of the bytes: an int8 is looked up by the uint8 that has its bits.
     table = from_file(np.arange(256, dtype=np.uint8).view(stored), tensor, dtype=dtype)
-    return lambda values: table[values.view(np.uint8)]
+    return lambda values: _ranked(table[values.view(np.uint8)])
 
 
 def to_file(values: Array, tensor: VariantTensor) -> Array:

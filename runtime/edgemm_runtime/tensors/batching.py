@@ -16,10 +16,10 @@ from edgemm_runtime.tensors.named_arrays import Array, Arrays
 
 
 def has_free_batch(variant: Variant, signature: Signature) -> bool:
-    """Tell whether all tensors, in the signature and in the file, begin with a dimension of any length."""
+    """Tell whether all tensors, in the signature and in the file, begin with a dimension of any length, the batch."""
     shapes = [spec.shape for spec in (*signature.inputs, *signature.outputs)]
     shapes += [tensor.shape for tensor in (*variant.inputs, *variant.outputs)]
-    return bool(signature.inputs) and all(shape[:1] == (-1,) for shape in shapes)
+    return signature.row_by_row and bool(signature.inputs) and all(shape[:1] == (-1,) for shape in shapes)
 
 
 def rows_of(request: Arrays) -> int:

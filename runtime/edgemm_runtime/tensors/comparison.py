@@ -78,7 +78,7 @@ def scale(values: Array) -> float:
 
     The magnitude keeps an output that hardly varies from being held to less than a float can hold.
     """
-    largest = float(np.abs(values.astype(np.float64)).max())
+    largest = float(np.abs(values.astype(np.float64)).max(initial=0.0))
     return max(spread(values), _MAGNITUDE_SHARE * largest, _SMALLEST_SCALE)
 
 

@@ -15,6 +15,8 @@ from edgemm_runtime.tensors.named_inputs import are_names, missing_names, unknow
 def check_inputs(signature: Signature, inputs: Arrays) -> None:
     """Compare names, dtypes and shapes with the signature; a variable first dimension is the batch, one for all inputs.
 
+    It is not where the signature says that rows have a part in each other.
+
     Raises:
         BadRequestError: one differs; the message says what was expected and found.
     """
@@ -22,7 +24,7 @@ def check_inputs(signature: Signature, inputs: Arrays) -> None:
     for spec in signature.inputs:
         check_array(spec, inputs[spec.name])
     batches = {spec.name: len(inputs[spec.name]) for spec in signature.inputs if spec.shape[:1] == (-1,)}
-    if len(set(batches.values())) > 1:
+    if signature.row_by_row and len(set(batches.values())) > 1:
         raise BadRequestError(f"expected one length of the first dimension of all inputs, found {batches}")
 
 

@@ -58,3 +58,10 @@ def test_scrambled_outputs_are_far_outside_every_tolerance() -> None:
 def test_outputs_that_are_no_distribution_have_no_argmax_rule() -> None:
     found = golden_tolerance.tolerances(variant(Precision.FLOAT32), {"digit": LOGITS}, {"digit": LOGITS}, noise={})
     assert found["digit"].min_argmax_agreement is None
+
+
+def test_noise_that_is_infinite_leaves_a_tolerance_that_is_a_number() -> None:
+    found = golden_tolerance.tolerances(
+        variant(Precision.FLOAT32), {"digit": SOURCE}, {"digit": SOURCE}, noise={"digit": np.inf}
+    )
+    assert found["digit"].max_abs <= 2 * (SOURCE.max() - SOURCE.min())

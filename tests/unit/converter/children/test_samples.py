@@ -59,6 +59,24 @@ def test_a_fixed_batch_is_left_alone() -> None:
     assert {s.arrays["x"].shape[1:] for s in sets} == {(2, 3)}
 
 
+def test_samples_of_a_fixed_batch_are_put_together_and_the_last_run_is_filled_up() -> None:
+    model = signature(spec("x", DType.FLOAT32, 8, 2))
+    for count, runs in ((20, 3), (3, 1), (8, 1)):
+        x = np.arange(2 * count, dtype=np.float32).reshape(count, 2)
+        sets = samples.input_sets(model, calibration={"x": x}, evaluation=None)
+        assert {s.arrays["x"].shape[1:] for s in sets} == {(8, 2)}
+        (given,) = (s for s in sets if s.kind is SetKind.CALIBRATION)
+        assert (given.arrays["x"].shape, given.runs, given.samples, given.rows) == ((runs, 8, 2), runs, count, 8)
+        assert (given.arrays["x"].reshape(-1, 2) == np.resize(x, (runs * 8, 2))).all()
+
+
+def test_an_input_of_no_width_has_no_range() -> None:
+    model = signature(spec("x", DType.FLOAT32, -1, 3), spec("more", DType.FLOAT32, -1, 0))
+    data = {"x": np.ones((5, 3), np.float32), "more": np.ones((5, 0), np.float32)}
+    for given in samples.input_sets(model, calibration=data, evaluation=None):
+        assert given.arrays["more"].shape[-1] == 0
+
+
 def test_one_step_off_is_the_next_number() -> None:
     given = {"x": np.array([1.0, -2.0, 0.0], np.float32), "w": np.array([1, 2, 3])}
     moved = samples.one_step_off(given)

@@ -34,6 +34,31 @@ def test_an_input_with_a_fixed_batch_takes_samples_of_its_whole_shape() -> None:
     assert arrays.match({"": np.zeros((6, 1, 8))}, (STATE,), path="x")["state"].shape == (6, 1, 8)
 
 
+def test_samples_of_a_fixed_batch_may_come_one_by_one(tmp_path: Path) -> None:
+    eight = TensorSpec(name="x", dtype=DType.FLOAT32, shape=(8, 2, 2))
+    found = arrays.match({"": np.zeros((20, 2, 2))}, (eight,), path="x")["x"]
+    assert (found.shape, arrays.rows_together(eight, found)) == ((20, 2, 2), 8)
+    whole = arrays.match({"": np.zeros((3, 8, 2, 2))}, (eight,), path="x")["x"]
+    assert (whole.shape, arrays.rows_together(eight, whole)) == ((3, 8, 2, 2), None)
+    for width, shape in ((4, (5, 2, 2)), (32, (5, 8, 2, 2))):
+        assert arrays.match({"": np.zeros((5, width))}, (eight,), path="x.csv")["x"].shape == shape
+    with pytest.raises(InputError, match=r"expected shape \[samples, 2, 2\], found \[20, 2, 3\]"):
+        arrays.match({"": np.zeros((20, 2, 3))}, (eight,), path="x")
+
+
+def test_a_run_of_one_sample_needs_no_axis_for_it_and_a_scalar_none_at_all() -> None:
+    assert arrays.match({"": np.zeros((6, 8))}, (STATE,), path="x")["state"].shape == (6, 1, 8)
+    gain = TensorSpec(name="gain", dtype=DType.FLOAT32, shape=())
+    assert arrays.match({"": np.zeros(6)}, (gain,), path="x")["gain"].shape == (6,)
+
+
+def test_samples_of_two_batches_are_refused() -> None:
+    eight, state = (TensorSpec(name=n, dtype=DType.FLOAT32, shape=s) for n, s in (("x", (8, 2)), ("s", (2, 8, 3))))
+    given = {"x": np.zeros((20, 2)), "s": np.zeros((20, 2, 8, 3))}
+    with pytest.raises(InputError, match=r"one fixed batch for all inputs, found x 8, s no batch: give what a"):
+        arrays.match(given, (eight, state), path="data.npz")
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

@@ -39,6 +39,16 @@ def test_a_csv_with_names_of_columns_and_classes(tmp_path: Path) -> None:
     assert read(path, labelled=False).labels is None
 
 
+def test_a_csv_with_a_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / "d.csv").write_text("labels,a\n1,2.5\n", encoding="utf-8-sig")
+    found = read(tmp_path / "d.csv")
+    assert found.labels is not None
+    assert (found.arrays[""].tolist(), found.labels.tolist()) == ([[2.5]], [1])
+    (tmp_path / "w.csv").write_text("1,2\n", encoding="utf-16")
+    with pytest.raises(InputError, match=r"w.csv: expected text in UTF-8, found UTF-16: save it as UTF-8"):
+        read(tmp_path / "w.csv")
+
+
 def test_a_csv_of_whole_numbers_is_one_of_integers(tmp_path: Path) -> None:
     found = read(write(tmp_path / "d.csv", "1,2\n3,4\n"))
     assert found.arrays[""].dtype == np.int32
@@ -146,6 +156,14 @@ def test_samples_that_are_in_both_sets_are_counted() -> None:
     a, b = rng.normal(size=(10, 3)), rng.normal(size=(6, 3))
     assert datasets.shared_samples({"x": a}, {"x": b}) == 0
     assert datasets.shared_samples({"x": a}, {"x": np.concatenate([b, a[:4]])}) == 4
+
+
+def test_one_input_may_be_constant_where_another_varies() -> None:
+    varied, zeros = np.arange(6, dtype=np.float32).reshape(3, 2), np.zeros((3, 2), np.float32)
+    datasets.check_scales({"x": varied, "state": zeros}, {"x": varied, "state": zeros}, path="c.npz")
+    datasets.check_scales({"x": varied, "none": zeros[:, :0]}, {}, path="c.npz")
+    with pytest.raises(InputError, match=r"c.npz: input 'x' is 0 in every sample: expected real, varied inputs"):
+        datasets.check_scales({"x": zeros, "state": zeros}, {}, path="c.npz")
 
 
 def test_data_of_another_scale_are_refused() -> None:

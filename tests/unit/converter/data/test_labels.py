@@ -19,6 +19,15 @@ def test_lines_and_json_are_read(tmp_path: Path) -> None:
     labels.check(("cat", "dog", "bird"), MODEL)
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_label(tmp_path: Path) -> None:
+    (tmp_path / "l.txt").write_text("cat\r\ndog\r\n", encoding="utf-8-sig")
+    (tmp_path / "l.json").write_text('["cat", "dog"]', encoding="utf-8-sig")
+    assert labels.read(tmp_path / "l.txt") == labels.read(tmp_path / "l.json") == ("cat", "dog")
+    (tmp_path / "w.txt").write_text("cat\n", encoding="utf-16")
+    with pytest.raises(InputError, match=r"w.txt: expected text in UTF-8, found UTF-16: save it as UTF-8"):
+        labels.read(tmp_path / "w.txt")
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [("e.txt", b""), ("g.txt", b"cat\n\ndog"), ("d.json", b'{"0": "cat"}'), ("n.json", b"[1]"), ("u.txt", b"\xff\xfe")],

@@ -29,6 +29,14 @@ def test_a_declaration_is_read(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def test_a_declaration_with_a_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / "p.toml").write_text("[words]\none_hot = 20\n", encoding="utf-8-sig")
+    assert preprocessing.read(tmp_path / "p.toml") == {"words": Preprocessing(one_hot=20)}
+    (tmp_path / "p.toml").write_text("[words]\none_hot = 20\n", encoding="utf-16")
+    with pytest.raises(InputError, match=r"p.toml: expected text in UTF-8, found UTF-16: save it as UTF-8"):
+        preprocessing.read(tmp_path / "p.toml")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -40,6 +48,9 @@ def test_a_declaration_is_read(tmp_path: Path) -> None:
         ("[image]\nresize = {width = 3, height = 3, depth = 1}", r"\[image.resize\] has 'depth'"),
         ('[image]\nchannels = "rgba"', "Invalid enum value 'rgba'"),
         ("[image]\nscale = 0", "Expected `float` > 0"),
+        ("[image]\nscale = inf", r"\[image\] scale: expected finite numbers, found \[inf\]"),
+        ("[image]\nmean = [nan]", r"mean: expected finite numbers, found \[nan\]"),
+        ("[image]\nstd = [inf]", r"std: expected finite numbers, found \[inf\]"),
         ("[image]\nmean = [1, 2]", "mean: expected 1 or 3 numbers, found 2"),
         ("[image]\none_hot = 3\nscale = 2", "one_hot is of class indices"),
     ],

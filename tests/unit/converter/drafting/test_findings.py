@@ -49,7 +49,7 @@ def test_outputs_that_do_not_vary_show_nothing() -> None:
 def test_few_calibration_samples_are_warned_of() -> None:
     def warn(count: int, *variants: str) -> tuple[str, ...]:
         return findings.warnings(
-            calibration={"x": np.zeros((count, 2))}, evaluated=None, evaluation=None, max_drop=None, calibrated=variants
+            calibration={"x": np.eye(count, 2)}, evaluated=None, evaluation=None, max_drop=None, calibrated=variants
         )
 
     assert warn(3, "tflite:int8")[0].startswith("3 calibration samples set the ranges of tflite:int8: ")

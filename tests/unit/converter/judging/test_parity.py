@@ -117,3 +117,23 @@ def test_nan_never_passes_a_comparison() -> None:
 
 def test_statistics_are_documented_per_precision() -> None:
     assert parity.LIMITS[Precision.FLOAT32] == parity.ParityLimit(Statistic.MAX, 1e-4)
+
+
+def test_values_that_are_no_numbers_are_counted() -> None:
+    found = np.zeros((1, 1, 1_000_000), np.float32)
+    found[..., :3] = np.inf
+    with pytest.raises(ParityError, match=r"tflite:x, output 'y': 3 of 1,000,000 values on random data are NaN or inf"):
+        parity.check_finite({"y": found}, whose="tflite:x", data="random")
+
+
+def test_every_figure_of_a_finite_output_is_finite() -> None:
+    tiny, huge = np.full((2, 1, 2), 5e-324), np.full((2, 1, 2), 1e300)
+    for source, found in ((tiny * [0, 1], huge), (huge, huge), (huge * [0, 1], -huge), (tiny, tiny * 0)):
+        figures = parity.compare("y", source, found)
+        assert np.isfinite([figures.max_abs, figures.mean_abs, figures.range, figures.relative, figures.cosine]).all()
+    assert parity.compare("y", huge, huge).cosine == pytest.approx(1.0)
+
+
+def test_an_output_of_no_width_agrees() -> None:
+    nothing = np.zeros((3, 1, 0), np.float32)
+    judge(nothing, nothing, Precision.FLOAT32)

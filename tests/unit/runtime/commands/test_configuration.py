@@ -78,5 +78,14 @@ def test_a_file_that_is_missing_too_large_or_no_text_is_named(tmp_path: Path) ->
     binary.write_bytes(b"# \xff\n")
     with pytest.raises(InputError, match="at most 65,536 bytes"):
         read_configuration(large)
-    with pytest.raises(InputError, match="expected TOML in UTF-8"):
+    with pytest.raises(InputError, match=r"binary.toml, line 1: expected text in UTF-8, found the byte 0xff"):
         read_configuration(binary)
+
+
+def test_a_byte_order_mark_is_read_over_and_utf_16_is_named(tmp_path: Path) -> None:
+    marked, wide = tmp_path / "marked.toml", tmp_path / "wide.toml"
+    marked.write_text("[serving]\n", encoding="utf-8-sig")
+    wide.write_text("[serving]\n", encoding="utf-16")
+    assert read_configuration(marked) == DeviceConfiguration()
+    with pytest.raises(InputError, match=r"wide.toml: expected text in UTF-8, found UTF-16: save it as UTF-8"):
+        read_configuration(wide)

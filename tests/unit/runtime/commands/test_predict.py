@@ -31,7 +31,9 @@ def test_inline_json(bundle_path: Path, capfd: pytest.CaptureFixture[str], varia
     assert np.abs(scores(capfd.readouterr().out) - DENSE.predict(X)).max() <= limit
 
 
-@pytest.mark.parametrize("kind", ["npy float32", "npy float64", "npy fortran", "npz", "npz named", "json"])
+@pytest.mark.parametrize(
+    "kind", ["npy float32", "npy float64", "npy fortran", "npz", "npz named", "json", "json marked"]
+)
 def test_files(bundle_path: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], kind: str) -> None:
     path = tmp_path / f"x.{kind.split(maxsplit=1)[0]}"
     match kind:
@@ -45,16 +47,20 @@ def test_files(bundle_path: Path, tmp_path: Path, capfd: pytest.CaptureFixture[s
             np.savez(path, X)
         case "npz named":
             np.savez(path, x=X)
-        case "json":
-            path.write_text(json.dumps({"inputs": X.tolist()}))
+        case "json" | "json marked":
+            path.write_text(json.dumps({"inputs": X.tolist()}), encoding="utf-8-sig" if "marked" in kind else "utf-8")
     assert run(["predict", str(bundle_path), str(path), "--json"]) == 0
     assert np.allclose(scores(capfd.readouterr().out), DENSE.predict(X), atol=1e-5)
 
 
 def test_stdin(bundle_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(json.dumps(X.tolist()).encode())))
-    assert run(["predict", str(bundle_path), "-", "--json"]) == 0
-    assert np.allclose(scores(capfd.readouterr().out), DENSE.predict(X), atol=1e-5)
+    for encoding in ("utf-8", "utf-8-sig"):
+        monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(json.dumps(X.tolist()).encode(encoding))))
+        assert run(["predict", str(bundle_path), "-", "--json"]) == 0
+        assert np.allclose(scores(capfd.readouterr().out), DENSE.predict(X), atol=1e-5)
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(json.dumps(X.tolist()).encode("utf-16"))))
+    assert run(["predict", str(bundle_path), "-", "--json"]) == 2
+    assert "stdin: expected text in UTF-8, found UTF-16: save it as UTF-8" in capfd.readouterr().err
 
 
 def test_with_labels_people_see_the_best_one_of_each_sample(

@@ -56,3 +56,7 @@ def test_quantizing_and_back_keeps_an_array(dtype: DType) -> None:
     back = quantization.from_file(stored, tensor, dtype=DType.FLOAT32)
     assert (type(stored), stored.shape) == (np.ndarray, ())
     assert (type(back), back.shape, float(back)) == (np.ndarray, (), 2.0)
+    prepared = quantization.input_cast(tensor)(np.array(2.0, np.float32))
+    answered = quantization.output_cast(tensor, dtype=DType.FLOAT32)(prepared)
+    assert (type(prepared), prepared.shape) == (np.ndarray, ())
+    assert (type(answered), answered.shape, float(answered)) == (np.ndarray, (), 2.0)

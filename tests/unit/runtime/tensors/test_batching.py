@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgemm.bundle.manifest import DType, TensorSpec
 from edgemm.errors import EngineError
 from edgemm_runtime import engines
 from edgemm_runtime.engines.signature_model import SignatureModel
@@ -137,3 +139,20 @@ def test_several_threads_are_used_only_where_they_answer_the_same(differs: bool)
     served = SignatureModel(session, VARIANT, SIGNATURE)  # type: ignore[arg-type]  # as above
     served.tune([rows(1), rows(1, 1)])
     assert session.is_wide is not differs
+
+
+def test_nor_is_one_of_which_that_is_known_though_its_samples_do_not_show_it() -> None:
+    apart = msgspec.structs.replace(SIGNATURE, row_by_row=False)
+    assert batching.has_free_batch(VARIANT, SIGNATURE)
+    assert not batching.has_free_batch(VARIANT, apart)
+    served = SignatureModel(FakeSession(predict), VARIANT, apart)  # type: ignore[arg-type]
+    served.tune([rows(1, seed) for seed in range(4)])
+    assert not served.together
+
+
+@pytest.mark.parametrize("shape", [(), (2, -1, 4), (8, 4)])
+def test_nor_is_one_with_a_tensor_whose_first_axis_is_no_open_batch(shape: tuple[int, ...]) -> None:
+    more = TensorSpec(name="more", dtype=DType.FLOAT32, shape=shape)
+    for side in ("inputs", "outputs"):
+        signature = msgspec.structs.replace(SIGNATURE, **{side: (*getattr(SIGNATURE, side), more)})
+        assert not batching.has_free_batch(VARIANT, signature)

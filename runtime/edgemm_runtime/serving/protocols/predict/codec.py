@@ -1,28 +1,30 @@
 """The plain JSON of `POST /predict` and `edgemm predict`, which people write by hand and read. Pure.
 
 A request is a bare array, `{"inputs": array}`, `{"inputs": {name: array}}` or `{"X": array}`; a single sample may
-leave out the batch dimension. The answer always has it:
+leave out the batch dimension, and an input that is declared `one_hot` may be class indices. The answer always has it:
 
     {"model": "digits", "version": "1.0.0", "outputs": {"scores": [[…]]}, "top": [{"label": "7", "score": 0.98}]}
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
 
 import msgspec
 import numpy as np
 from msgspec import UNSET, Struct, UnsetType
 
-from edgemm.bundle.manifest import Manifest, Signature, TensorSpec
+from edgemm.bundle.manifest import Manifest, Preprocessing, Signature, TensorSpec
 from edgemm.errors import BadRequestError
+from edgemm_runtime.preprocessing import class_indices
 from edgemm_runtime.tensors.inputs import check_array, describe
 from edgemm_runtime.tensors.named_arrays import Array, Arrays
 from edgemm_runtime.tensors.named_inputs import are_names
 from edgemm_runtime.tensors.numbers import read_nested, to_array
 
 _KEYS = ("inputs", "X")
+Declared: TypeAlias = Mapping[str, Preprocessing]
 
 
 class Top(Struct, frozen=True):
@@ -44,13 +46,15 @@ class Answer(Struct, frozen=True):
     top: list[Top] | list[list[Top]] | UnsetType = UNSET
 
 
-def decode_request(body: bytes, signature: Signature) -> dict[str, Array]:
-    """Read a request into arrays that the signature takes.
+def decode_request(body: bytes, signature: Signature, *, declared: Declared | None = None) -> dict[str, Array]:
+    """Read a request into arrays that the signature takes, whose pre-processing is `declared`.
 
     Raises:
         BadRequestError: not JSON, or not those arrays.
     """
-    if (quick := _read_quickly(body, signature)) is not None:
+    steps = declared or {}
+    indexed = any(one.one_hot is not None for one in steps.values())
+    if not indexed and (quick := _read_quickly(body, signature)) is not None:
         return quick
     values = values_of(parse(body))
     specs = {spec.name: spec for spec in signature.inputs}
@@ -59,7 +63,7 @@ def decode_request(body: bytes, signature: Signature) -> dict[str, Array]:
             raise BadRequestError(f"expected inputs by name, found one array; the model takes {_takes(signature)}")
         values = {signature.inputs[0].name: values}
     check_names(values, signature)
-    return {name: read_input(value, specs[name]) for name, value in values.items()}
+    return {name: read_input(value, specs[name], steps.get(name)) for name, value in values.items()}
 
 
 class _Inputs(Struct, frozen=True):
@@ -110,13 +114,13 @@ def check_names(values: dict[str, Any], signature: Signature) -> None:
         raise BadRequestError(f"expected the inputs {_takes(signature)}, found {names}")
 
 
-def read_input(value: Any, spec: TensorSpec) -> Array:
-    """Return nested lists as one input; the batch dimension may be missing.
+def read_input(value: Any, spec: TensorSpec, steps: Preprocessing | None = None) -> Array:
+    """Return nested lists as one input; the batch dimension may be missing, and class indices stand for one-hot rows.
 
     Raises:
         BadRequestError: another kind of values, or another shape.
     """
-    return batched(to_array(only_numbers(value, spec), spec), spec)
+    return batched(class_indices.rows(to_array(only_numbers(value, spec), spec), spec, steps), spec)
 
 
 def batched(array: Array, spec: TensorSpec) -> Array:

@@ -10,15 +10,16 @@ import base64
 import binascii
 import csv
 import io
+import math
 from typing import Any
 from urllib.parse import parse_qs
 
 import msgspec
 
-from edgemm.bundle.manifest import Manifest, TensorSpec
+from edgemm.bundle.manifest import Manifest, Preprocessing, TensorSpec
 from edgemm.bundle.unknowns import of_preprocessing
 from edgemm.errors import BadRequestError
-from edgemm_runtime.preprocessing import image
+from edgemm_runtime.preprocessing import class_indices, image
 from edgemm_runtime.serving.protocols.predict import codec as predict_codec
 from edgemm_runtime.serving.protocols.predict import multipart
 from edgemm_runtime.tensors.inputs import check_array, describe
@@ -40,13 +41,13 @@ def decode(body: bytes, manifest: Manifest, *, content_type: str) -> dict[str, A
         return _of_form(multipart.read_parts(body, content_type=content_type), manifest)
     if kind == "text/csv":
         spec = _only_input(manifest)
-        return {spec.name: _csv(body, spec)}
+        return {spec.name: _csv(body, spec, _steps(manifest, spec))}
     if kind.startswith("image/"):
         spec = _only_input(manifest)
         return {spec.name: _image(body, manifest, spec)}
     if b'"b64"' in body:
         return _with_images(body, manifest)
-    return predict_codec.decode_request(body, manifest.signature)
+    return predict_codec.decode_request(body, manifest.signature, declared=manifest.preprocessing)
 
 
 def _of_form(parts: list[multipart.Part], manifest: Manifest) -> dict[str, Array]:
@@ -68,10 +69,10 @@ def _of_form(parts: list[multipart.Part], manifest: Manifest) -> dict[str, Array
 
 def _of_part(part: multipart.Part, manifest: Manifest, spec: TensorSpec) -> Array:
     if part.content_type == "text/csv":
-        return _csv(part.data, spec)
+        return _csv(part.data, spec, _steps(manifest, spec))
     if part.content_type.startswith("image/"):
         return _image(part.data, manifest, spec)
-    return predict_codec.read_input(predict_codec.parse(part.data), spec)
+    return predict_codec.read_input(predict_codec.parse(part.data), spec, _steps(manifest, spec))
 
 
 def top_of(query: str) -> int:
@@ -95,7 +96,11 @@ def _only_input(manifest: Manifest) -> TensorSpec:
     return inputs[0]
 
 
-def _csv(body: bytes, spec: TensorSpec) -> Array:
+def _steps(manifest: Manifest, spec: TensorSpec) -> Preprocessing | None:
+    return (manifest.preprocessing or {}).get(spec.name)
+
+
+def _csv(body: bytes, spec: TensorSpec, steps: Preprocessing | None) -> Array:
     """Return one sample a line, numbers alone, the last axis varying fastest."""
     if -1 in spec.shape[1:]:
         raise BadRequestError(f"the model takes {describe((spec,))}, of which a line of CSV cannot tell the size")
@@ -107,6 +112,8 @@ def _csv(body: bytes, spec: TensorSpec) -> Array:
     if not numbers:
         raise BadRequestError("expected at least one line of numbers, found none")
     array = to_array(predict_codec.only_numbers(numbers, spec), spec)
+    if steps is not None and steps.one_hot is not None and array.shape[1:] == (math.prod(spec.shape[1:-1]),):
+        array = class_indices.rows(array.reshape(len(numbers), *spec.shape[1:-1]), spec, steps)
     try:
         array = array.reshape(len(numbers), *spec.shape[1:])
     except ValueError as err:
@@ -118,7 +125,7 @@ def _csv(body: bytes, spec: TensorSpec) -> Array:
 
 
 def _image(body: bytes, manifest: Manifest, spec: TensorSpec) -> Array:
-    steps = (manifest.preprocessing or {}).get(spec.name)
+    steps = _steps(manifest, spec)
     if steps is None or steps.one_hot is not None:
         raise BadRequestError(
             f"the bundle does not declare how input {spec.name!r} is made of an image: send numbers, or convert it "
@@ -140,7 +147,7 @@ def _with_images(body: bytes, manifest: Manifest) -> dict[str, Array]:
     return {
         name: _image(_base64(value["b64"]), manifest, specs[name])
         if isinstance(value, dict) and list(value) == ["b64"]
-        else predict_codec.read_input(value, specs[name])
+        else predict_codec.read_input(value, specs[name], _steps(manifest, specs[name]))
         for name, value in values.items()
     }
 

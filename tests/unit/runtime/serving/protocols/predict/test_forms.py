@@ -16,7 +16,7 @@ from edgemm.bundle import open_bundle, write_bundle
 from edgemm.bundle.manifest import Preprocessing, Resize
 from edgemm_runtime.models.registry import ModelRegistry
 from simulators.device_client import DeviceClient
-from simulators.models import Dense
+from simulators.models import Dense, make_bundle
 from simulators.serving import activate
 from tests.docs.camera_model import write_colour_bundle
 from tests.unit.runtime.conftest import Connect
@@ -100,3 +100,29 @@ def test_a_number_of_classes_that_is_none_is_400(client: DeviceClient, count: st
     reply = client.post(f"/predict?top={count}", json=ROWS.tolist())
     assert reply.status_code == 400
     assert "from 1 to 100" in reply.json["error"]
+
+
+@pytest.fixture
+def indexed(tmp_path: Path, connect: Connect) -> DeviceClient:
+    """A model whose input of four features is declared one of four classes."""
+    make_bundle(tmp_path / "plain")
+    with open_bundle(tmp_path / "plain") as bundle:
+        manifest, blobs = bundle.manifest, {digest: bundle.read(digest) for digest in bundle.manifest.blobs}
+    write_bundle(tmp_path / "indexed", replace(manifest, preprocessing={"x": Preprocessing(one_hot=4)}), blobs)
+    registry = ModelRegistry()
+    activate(registry, tmp_path / "indexed")
+    return connect(registry)
+
+
+def test_class_indices_stand_for_one_hot_rows(indexed: DeviceClient) -> None:
+    wanted = Dense.random(0).predict(np.eye(4, dtype=np.float32)[[3, 0]])
+    rows = np.eye(4)[[3, 0]].tolist()
+    for body in ({"inputs": [3, 0]}, {"inputs": {"x": [3, 0]}}, [3, 0], {"inputs": rows}, rows):
+        reply = indexed.post("/predict", json=body)
+        assert np.allclose(reply.json["outputs"]["scores"], wanted, atol=1e-5)
+    reply = indexed.post("/predict", data=b"3\n0\n", content_type="text/csv")
+    assert np.allclose(reply.json["outputs"]["scores"], wanted, atol=1e-5)
+    refused = indexed.post("/predict", json={"inputs": [4, 0]})
+    assert (refused.status_code, refused.json["error"]) == (
+        400, "input 'x': expected integers from 0 to 3 (one_hot = 4), found 0 to 4"
+    )  # fmt: skip
