@@ -17,6 +17,7 @@ from edgemm.errors import ConversionError
 from edgemm_converter.children.samples import InputSet
 from edgemm_converter.data.arrays import Array
 from edgemm_converter.export.onnx_canonical import canonicalize
+from edgemm_converter.export.onnx_handlers import HANDLERS
 from edgemm_converter.export.onnx_operations import keep_zeros_in_maxima, replace_unknown
 from edgemm_converter.export.onnx_weights import put_in
 from edgemm_converter.export.tflite import FileTensors
@@ -64,8 +65,9 @@ def convert(model: SourceFunction) -> bytes:
     patch_tf2onnx()  # tf2onnx 1.17 uses names that NumPy 2 took away
     try:
         proto, _ = tf2onnx.convert.from_function(
-            frozen.serve, input_signature=frozen.serve.input_signature, opset=OPSET
-        )
+            frozen.serve, input_signature=frozen.serve.input_signature, opset=OPSET,
+            custom_op_handlers=dict(HANDLERS),
+        )  # fmt: skip
     except _FAILURES as err:
         raise _refusal(" ".join(f"{type(err).__name__}: {err}".split())[:200]) from err
     put_in(proto, frozen.weights)

@@ -47,6 +47,7 @@ def convert_float(model: SourceFunction) -> bytes:
     converter = FrozenConverter.from_concrete_functions([function], tf.Module())
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]  # never Flex: no device engine runs it
     converter.allow_custom_ops = False
+    converter.canonicalizing_inf_as_min_max_float = False  # to which nothing infinite would be equal
     try:
         return bytes(converter.convert())
     except (ConverterError, ValueError, RuntimeError) as err:

@@ -8,11 +8,22 @@ that is not equal is found.
 from edgemm_converter.rewrites import simulated_quantization
 from edgemm_converter.rewrites.frozen import WRITES, FrozenGraph, constants, freeze, needed
 from edgemm_converter.rewrites.graph import rewritten
+from edgemm_converter.rewrites.functions import inlined
 from edgemm_converter.rewrites.single_precision import DOUBLES, HALVES, in_single, used
-from edgemm_converter.rewrites.traced_layers import in_effect
 from edgemm_converter.rewrites.weights import large
 
 __all__ = [
-    "DOUBLES", "HALVES", "WRITES", "FrozenGraph", "constants", "freeze", "in_effect", "in_single", "large", "needed",
-    "rewritten", "simulated_quantization", "used",
+    "DOUBLES",
+    "HALVES",
+    "WRITES",
+    "FrozenGraph",
+    "constants",
+    "freeze",
+    "in_single",
+    "inlined",
+    "large",
+    "needed",
+    "rewritten",
+    "simulated_quantization",
+    "used",
 ]  # fmt: skip

@@ -123,7 +123,7 @@ class SourceFunction:
             ConversionError: TensorFlow cannot freeze it.
         """
         try:
-            with rewrites.in_effect(self.owner):
+            with rewrites.inlined():
                 concrete = self.concrete(batch=batch)
             if self.floats & rewrites.DOUBLES:
                 concrete = rewrites.in_single(concrete, rewrites.DOUBLES)

@@ -33,14 +33,15 @@ class Run:
 
 
 @pytest.fixture(scope="session")
-def told_by(forked: Forked, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict[str, Any]]:
+def told_by(forked: Forked, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str, Any]]:
     """Return the JSON that a program of `simulators` writes; a process of its own, since it uses TensorFlow."""
 
-    def told(module: str) -> dict[str, Any]:
+    def told(module: str, *arguments: str) -> dict[str, Any]:
         def run(folder: Path) -> None:
-            (folder / "told.json").write_text(forked.simulator(module))
+            (folder / "told.json").write_text(forked.simulator(module, *arguments))
 
-        return dict(json.loads((once(tmp_path_factory, f"told by {module}", run) / "told.json").read_bytes()))
+        asked = " ".join((module, *arguments))
+        return dict(json.loads((once(tmp_path_factory, f"told by {asked}", run) / "told.json").read_bytes()))
 
     return told
 
