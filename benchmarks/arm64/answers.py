@@ -106,7 +106,7 @@ def answer_name(bundle: BundleSource, variant: Variant, output: str) -> str:
 def golden_shares(bundle: BundleSource, variant: Variant, model: LoadedModel) -> dict[str, float]:
     """Return the largest error of the golden samples as a share of the tolerance."""
     samples = golden.read_samples(bundle)
-    rows = [model.run(samples.input(i)) for i in range(samples.count)]
+    rows = [samples.kept(model.run(samples.input(i))) for i in range(samples.count)]
     return {
         answer_name(bundle, variant, name): max(
             comparison.largest_error(samples.outputs[name][i, ...], row[name]) for i, row in enumerate(rows)

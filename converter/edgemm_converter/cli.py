@@ -147,12 +147,15 @@ def _summary(result: ConversionResult) -> dict[str, object]:
         "drops": {} if manifest.evaluation is None else msgspec.to_builtins(manifest.evaluation.drops),
         "trials": msgspec.to_builtins(result.trials),
         "warnings": result.warnings,
+        "from_file": result.from_file,
         "repeated": result.repeated,
     }
 
 
 def _tell(console: Console, result: ConversionResult) -> None:
     manifest = result.manifest
+    for line in result.from_file:
+        console.print(f"  {line}", markup=False, soft_wrap=True)
     for variant in manifest.variants:
         judged = [run for run in manifest.parity if run.variant == variant.id and run.limit is not None]
         errors = [output.relative for run in judged for output in run.outputs]

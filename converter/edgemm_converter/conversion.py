@@ -59,6 +59,9 @@ class ConversionResult:
     trials: tuple[TrialFacts, ...] = ()
     """What the search for a precision evaluated, in order."""
 
+    from_file: tuple[str, ...] = ()
+    """What was taken of what a finished file says of itself, and what labels are of, a line on each."""
+
     repeated: bool = False
     """Whether the bundle is that of an earlier conversion of the same, out of the cache."""
 
@@ -123,6 +126,7 @@ def _temporary_folder() -> Iterator[Path]:
 
 def _convert(given: ConversionJob, folder: Path, *, limits: ChildLimits, progress: Progress) -> CachedConversion:
     everything = exporting.export(given, folder, limits=limits, progress=progress)
+    given = exporting.settled(given, everything, folder)
     found = searching.search(given, everything, folder, limits=limits, progress=progress) if given.search else None
     if found is not None:
         everything = searching.with_found(everything, found)
@@ -136,12 +140,13 @@ def _convert(given: ConversionJob, folder: Path, *, limits: ChildLimits, progres
         where = parting.where(err, given, everything, folder, limits=limits, progress=progress)
         others = "".join(f"; {variant} was left out: {reason}" for variant, reason in exported.left_out.items())
         raise ParityError(f"{err}{where}{others}") from err
-    running.self_test(draft.path, folder, limits=limits, progress=progress)
+    draft = drafting.with_other_kernels(draft, running.self_test(draft.path, folder, limits=limits, progress=progress))
     outcome = ConversionOutcome(
         digest=draft.digest,
         left_out={**exported.left_out, **ran.left_out, **tailed.left_out},
         warnings=(*everything.notes, *tailed.warnings, *drafting.warnings(given, draft.manifest, tailed.ran)),
         trials=found.trials if found else (),
+        from_file=(*everything.settled.lines, *drafting.labelled(given)),
     )
     page = data = None
     if given.report is not None:
@@ -168,6 +173,7 @@ def _finished(given: ConversionJob, entry: CachedConversion, *, progress: Progre
         left_out=outcome.left_out,
         warnings=outcome.warnings,
         trials=outcome.trials,
+        from_file=outcome.from_file,
         repeated=repeated,
     )
 

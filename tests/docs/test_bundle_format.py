@@ -6,10 +6,20 @@ from enum import Enum
 import pytest
 from msgspec import Struct
 
-from edgemm.bundle import column_figures, container, manifest, open_bundle
+from edgemm.bundle import column_figures, container, manifest, open_bundle, other_kernels
 from edgemm.bundle.bundle_limits import DEFAULT_LIMITS
 from edgemm.bundle.engine_facts import Engine
-from edgemm.bundle.manifest import ChannelOrder, DType, ImageFit, Layout, Precision, Statistic
+from edgemm.bundle.manifest import (
+    ChannelOrder,
+    DType,
+    ImageFit,
+    LabelKind,
+    Layout,
+    PadPlace,
+    Precision,
+    ResizeKernel,
+    Statistic,
+)
 from tests.docs.pages import DOCS, tables
 from tests.docs.sections import check_enum, check_struct, structs
 from tests.golden.vector import FOLDER
@@ -18,13 +28,17 @@ PAGE = DOCS / "bundle-format.md"
 BUNDLE = FOLDER / "bundle" / "digits-1.0.0.edgemm"
 
 
-@pytest.mark.parametrize("kind", [*structs(manifest), *structs(column_figures)], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize(
+    "kind", [*structs(manifest), *structs(column_figures), *structs(other_kernels)], ids=lambda kind: kind.__name__
+)
 def test_every_field_of_the_manifest_is_described(kind: type[Struct]) -> None:
     check_struct(PAGE, kind)
 
 
 @pytest.mark.parametrize(
-    "kind", [DType, Engine, Precision, Statistic, ImageFit, ChannelOrder, Layout], ids=lambda kind: kind.__name__
+    "kind",
+    [DType, Engine, Precision, Statistic, LabelKind, ImageFit, ResizeKernel, PadPlace, ChannelOrder, Layout],
+    ids=lambda kind: kind.__name__,
 )
 def test_every_value_is_listed(kind: type[Enum]) -> None:
     check_enum(PAGE, kind)

@@ -34,6 +34,7 @@ class Told:
     served: bool = True
     images: bool = True
     statistics: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
 
 
 def _variant(raw: dict[str, Any], variant_id: str, *, engine: str, precision: str, dtype: str = "float32") -> None:
@@ -82,6 +83,10 @@ def _statistic(raw: dict[str, Any]) -> None:
     raw["parity"] = [{**run, "outputs": [{**figures, "argmax_agreement": None}]}]
 
 
+def _labels(raw: dict[str, Any]) -> None:
+    raw["labels_of"] = [{"output": "scores", "kind": "polygons"}]
+
+
 _SIZE = {"width": 2, "height": 1}
 BUNDLES: dict[str, tuple[Callable[[dict[str, Any]], None], Told]] = {
     "engine": (_engine, Told(("acme-npu:int8", KNOWN), skipped=("acme-npu:int8",))),
@@ -92,6 +97,9 @@ BUNDLES: dict[str, tuple[Callable[[dict[str, Any]], None], Told]] = {
     "layout": (_steps(layout="planes"), Told((KNOWN,), images=False)),
     "channels": (_steps(channels="cmyk", mean=[1.0, 2.0, 3.0, 4.0]), Told((KNOWN,), images=False)),
     "fit": (_steps(resize={**_SIZE, "fit": "tile"}), Told((KNOWN,), images=False)),
+    "kernel": (_steps(resize={**_SIZE, "kernel": "lanczos"}), Told((KNOWN,), images=False)),
+    "pad-place": (_steps(resize={**_SIZE, "fit": "pad", "pad_place": "corner"}), Told((KNOWN,), images=False)),
+    "label-kind": (_labels, Told((KNOWN,), labels=("polygons",))),
     "statistic": (_statistic, Told((KNOWN,), statistics=("median",))),
 }
 
@@ -109,6 +117,7 @@ def told(manifest: Manifest) -> Told:
         served=unknowns.of_signature(manifest.signature) is None,
         images=not any(map(unknowns.of_preprocessing, (manifest.preprocessing or {}).values())),
         statistics=tuple(run.statistic.value for run in manifest.parity if not run.statistic.known),
+        labels=tuple(one.kind.value for one in manifest.labels_of or () if not one.kind.known),
     )
 
 

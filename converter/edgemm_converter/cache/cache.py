@@ -45,6 +45,7 @@ class ConversionOutcome(msgspec.Struct, frozen=True, kw_only=True):
     left_out: dict[str, str] = {}
     warnings: tuple[str, ...] = ()
     trials: tuple[TrialFacts, ...] = ()
+    from_file: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

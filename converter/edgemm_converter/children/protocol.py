@@ -11,6 +11,8 @@ from enum import StrEnum
 import msgspec
 
 from edgemm.bundle.manifest import Precision, Preprocessing, Signature, Variant, VariantTensor
+from edgemm.bundle.other_kernels import OtherKernels
+from edgemm_converter.metadata.carried import Carried, Settled
 
 REQUEST, RESULT = "request.msgpack", "result.msgpack"
 
@@ -89,6 +91,8 @@ class ExportRequest(Message, frozen=True):
     allow_lambda: bool = False
     signature: str | None = None
     input_shapes: dict[str, tuple[int, ...]] = {}
+    carried: Carried | None = None
+    has_labels: bool = False
     required: tuple[str, ...] = ()
     """Variants that were asked for by name: one that cannot be made fails the conversion, another is left out."""
 
@@ -110,6 +114,9 @@ class Exported(Message, frozen=True, tag="exported"):
     signature: Signature
     variants: tuple[ExportedVariant, ...]
     sets: tuple[SampleSet, ...]
+    settled: Settled = Settled()
+    """What is taken of what a finished file carries."""
+
     left_out: dict[str, str] = {}
     """Variants that could not be made and were not asked for by name, with the reason."""
 
@@ -230,13 +237,16 @@ class PartedAt(Message, frozen=True, tag="parted-at"):
 
 
 class SelfTestRequest(Message, frozen=True, tag="selftest"):
-    """Run the golden samples of a bundle file on all its variants."""
+    """Run the golden samples of a bundle file on all its variants; with `others` in other kernels too."""
 
     bundle: str
+    others: bool = True
 
 
 class SelfTestPassed(Message, frozen=True, tag="passed"):
-    """Answer to a `SelfTestRequest` whose self-test passed."""
+    """Answer to a `SelfTestRequest` whose self-test passed, with the tolerances for other kernels."""
+
+    other_kernels: OtherKernels | None = None
 
 
 class Failed(Message, frozen=True, tag="failed"):

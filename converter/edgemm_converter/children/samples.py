@@ -28,6 +28,9 @@ MAX_CALIBRATION_SAMPLES = 512
 _IMAGE_SIZE, _SEQUENCE_LENGTH = 32, 16
 _EDGE_RUNS, _LEAST_EDGE_RUNS, _EDGE_NUMBERS = 40, 8, 600_000
 """Edge inputs of small models and of large ones, and how many numbers they may have in all."""
+_LARGE, _PERIOD = 4096, 2039
+"""From how many numbers on a run's random input repeats itself, so that a bundle can hold it, and after how many: a
+prime, so that no two lines of an image are alike."""
 
 
 @dataclass(frozen=True)
@@ -157,11 +160,20 @@ def _draw(spec: TensorSpec, rng: np.random.Generator, *, runs: int, batch: int, 
     data = data if data is None or data.size else None  # an input of no width has no range
     if spec.dtype is DType.BOOL:
         return rng.integers(0, 2, shape).astype(bool)
+    drawn = (runs, _PERIOD) if math.prod(shape[1:]) > _LARGE else shape
     if dtype.kind == "f":
-        values = rng.standard_normal(shape) if data is None else rng.uniform(data.min(), data.max(), shape)
-        return values.astype(dtype)
+        values = rng.standard_normal(drawn) if data is None else rng.uniform(data.min(), data.max(), drawn)
+        return _repeated(values.astype(dtype), shape)
     low, high = _integer_range(dtype) if data is None else (int(data.min()), int(data.max()))
-    return rng.integers(low, high, shape, dtype=dtype, endpoint=True)
+    return _repeated(rng.integers(low, high, drawn, dtype=dtype, endpoint=True), shape)
+
+
+def _repeated(values: Array, shape: tuple[int, ...]) -> Array:
+    """Return runs of the given shape, each filled with its own values over and over."""
+    if values.shape == shape:
+        return values
+    made: Array = np.stack([np.resize(run, shape[1:]) for run in values])
+    return made
 
 
 def _integer_range(dtype: np.dtype[np.generic]) -> tuple[int, int]:

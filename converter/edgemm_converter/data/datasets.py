@@ -145,7 +145,9 @@ def _images(path: Path, declared: Declared, labels: Sequence[str] | None, *, lab
         )
     (name, steps) = named[0]
     folder = images.read(path, steps, labels=labels if labelled else None)
-    return Dataset(path, {name: folder.samples}, folder.labels if labelled else None)
+    # Pixels as they are fit into inputs of integers too.
+    samples = folder.samples.astype(np.uint8) if preprocessing.keeps_pixels(steps) else folder.samples
+    return Dataset(path, {name: samples}, folder.labels if labelled else None)
 
 
 def _prepared(found: Mapping[str, Array], declared: Declared, *, path: Path) -> dict[str, Array]:

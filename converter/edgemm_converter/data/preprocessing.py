@@ -1,7 +1,7 @@
 """The declaration of how inputs are made of images and class indices (`--preprocess FILE.toml`), read and checked.
 
 [image]                      # the name of the input
-resize = { width = 96, height = 96, fit = "crop" }
+resize = { width = 96, height = 96, fit = "crop", kernel = "bilinear" }
 channels = "gray"
 scale = 0.00392156862745098
 """
@@ -16,10 +16,22 @@ from typing import TypeAlias
 
 import msgspec
 import numpy as np
+from msgspec import UNSET
+from msgspec.structs import replace
 
 from edgemm import plain_text
-from edgemm.bundle.manifest import ChannelOrder, Layout, Preprocessing, Resize, TensorSpec
+from edgemm.bundle.manifest import (
+    ChannelOrder,
+    ImageFit,
+    Layout,
+    PadPlace,
+    Preprocessing,
+    Resize,
+    ResizeKernel,
+    TensorSpec,
+)
 from edgemm.errors import InputError
+from edgemm.open_enum import OpenEnum
 from edgemm_converter.data.arrays import Array, sample_shape
 
 Declared: TypeAlias = Mapping[str, Preprocessing]
@@ -45,14 +57,30 @@ def read(path: Path) -> dict[str, Preprocessing]:
         _check_keys(name, table, Preprocessing.__struct_fields__, path=path)
         if "resize" in table:
             _check_keys(f"{name}.resize", table["resize"], Resize.__struct_fields__, path=path)
+            colour = table["resize"].get("pad_colour")
+            table["resize"] |= {"pad_colour": [colour]} if isinstance(colour, int) else {}
     try:
         declared = msgspec.convert(tables, dict[str, Preprocessing])
     except msgspec.ValidationError as err:
         raise InputError(f"{path}: {err}") from err
     for name, steps in declared.items():
         _check_words(name, steps, path=path)
-        _check_numbers(name, steps, path=path)
-    return declared
+        check_numbers(name, steps, whose=str(path))
+        _check_padding(name, steps, path=path)
+    return {name: as_before(steps) for name, steps in declared.items()}
+
+
+def as_before(steps: Preprocessing) -> Preprocessing:
+    """Return the same steps without the words that say what is so without them: older runtimes know those."""
+    if (resize := steps.resize) is None:
+        return steps
+    plain = replace(
+        resize,
+        kernel=UNSET if resize.kernel is ResizeKernel.ANTIALIAS else resize.kernel,
+        pad_colour=resize.pad_colour if any(resize.pad_colour or ()) else UNSET,
+        pad_place=UNSET if resize.pad_place is PadPlace.CENTRE else resize.pad_place,
+    )
+    return replace(steps, resize=plain)
 
 
 def check(declared: Declared, inputs: tuple[TensorSpec, ...]) -> None:
@@ -66,6 +94,8 @@ def check(declared: Declared, inputs: tuple[TensorSpec, ...]) -> None:
         if name not in specs:
             raise InputError(f"pre-processing is declared for {name!r}; the model's inputs are {', '.join(specs)}")
         shape, made = sample_shape(specs[name]), made_shape(steps)
+        if steps.one_hot is None and len(shape) == len(made) + 1 and shape[0] == 1:
+            shape = shape[1:]  # a batch that is fixed at 1 is a batch
         fits = len(shape) == len(made) if steps.one_hot is None else bool(shape)
         pairs = zip(shape, made, strict=False) if steps.one_hot is None else [(shape[-1] if shape else 0, made[-1])]
         if not fits or any(-1 not in (wanted, found) and wanted != found for wanted, found in pairs):
@@ -82,6 +112,11 @@ def made_shape(steps: Preprocessing) -> tuple[int, ...]:
     height, width = (steps.resize.height, steps.resize.width) if steps.resize else (-1, -1)
     depth = 1 if steps.channels is ChannelOrder.GRAY else 3
     return (height, width, depth) if steps.layout is Layout.HWC else (depth, height, width)
+
+
+def keeps_pixels(steps: Preprocessing) -> bool:
+    """Tell whether an input has an image's pixels as they are, 0 to 255."""
+    return steps.one_hot is None and steps.scale == 1 and not any(steps.mean) and all(std == 1 for std in steps.std)
 
 
 def one_hot(indices: Array, *, depth: int, name: str, path: str) -> Array:
@@ -129,23 +164,40 @@ def _check_keys(name: str, table: object, known: tuple[str, ...], *, path: Path)
 
 def _check_words(name: str, steps: Preprocessing, *, path: Path) -> None:
     """Refuse words that only a later version may know: what is declared here is for this one."""
-    words = {"channels": steps.channels, "layout": steps.layout}
-    words |= {"resize.fit": steps.resize.fit} if steps.resize is not None else {}
+    words: dict[str, OpenEnum] = {"channels": steps.channels, "layout": steps.layout}
+    if resize := steps.resize:
+        words |= {"resize.fit": resize.fit}
+        words |= {"resize.kernel": resize.kernel} if resize.kernel else {}
+        words |= {"resize.pad_place": resize.pad_place} if resize.pad_place else {}
     for what, word in words.items():
         if not word.known:
             known = ", ".join(type(word))
             raise InputError(f"{path}: {name}.{what}: Invalid enum value {word.value!r}; expected one of {known}")
 
 
-def _check_numbers(name: str, steps: Preprocessing, *, path: Path) -> None:
+def check_numbers(name: str, steps: Preprocessing, *, whose: str) -> None:
+    """Check that there is a mean and a deviation for all channels or for each; `whose` says where they come from.
+
+    Raises:
+        InputError: there is not, or they stand beside `one_hot`.
+    """
     depth = 1 if steps.channels is ChannelOrder.GRAY else 3
     for what, numbers in (("scale", (steps.scale,)), ("mean", steps.mean), ("std", steps.std)):
         if not all(map(math.isfinite, numbers)):
-            raise InputError(f"{path}: [{name}] {what}: expected finite numbers, found {list(numbers)}")
+            raise InputError(f"{whose}: [{name}] {what}: expected finite numbers, found {list(numbers)}")
         if len(numbers) not in (0, 1, depth):
-            raise InputError(f"{path}: [{name}] {what}: expected 1 or {depth} numbers, found {len(numbers)}")
+            raise InputError(f"{whose}: [{name}] {what}: expected 1 or {depth} numbers, found {len(numbers)}")
     if steps.one_hot is not None and steps != Preprocessing(one_hot=steps.one_hot):
-        raise InputError(f"{path}: [{name}] one_hot is of class indices: it cannot stand beside the steps of images")
+        raise InputError(f"{whose}: [{name}] one_hot is of class indices: it cannot stand beside the steps of images")
+
+
+def _check_padding(name: str, steps: Preprocessing, *, path: Path) -> None:
+    depth = 1 if steps.channels is ChannelOrder.GRAY else 3
+    if resize := steps.resize:
+        if len(colour := resize.pad_colour or ()) not in (0, 1, depth):
+            raise InputError(f"{path}: [{name}] pad_colour: expected 1 or {depth} numbers, found {len(colour)}")
+        if resize.fit is not ImageFit.PAD and (resize.pad_colour or resize.pad_place):
+            raise InputError(f'{path}: [{name}] pad_colour and pad_place are of fit = "pad", found "{resize.fit}"')
 
 
 def _words(shape: tuple[int, ...]) -> str:

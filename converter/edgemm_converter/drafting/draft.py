@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
+from msgspec import UNSET
 
 from edgemm.bundle import write_bundle
 from edgemm.bundle.engine_facts import facts_of
 from edgemm.bundle.manifest import FORMAT, Evaluation, Manifest, Parity
-from edgemm_converter.children import samples
+from edgemm.bundle.other_kernels import OtherKernels
 from edgemm_converter.children.protocol import Exported, SetKind
 from edgemm_converter.data.arrays import Array
 from edgemm_converter.drafting import bundle_documents, findings, lineage, minimum_runtime, saturation
 from edgemm_converter.job import source_artifact, targets, variant_plan
 from edgemm_converter.job.job import ConversionJob
-from edgemm_converter.judging import assembly, evaluation
+from edgemm_converter.judging import assembly, evaluation, golden_assembly
 from edgemm_converter.judging.assembly import BlobStore, Measured
 from edgemm_converter.judging.evaluation import MetricQuestion
 from edgemm_converter.verify.parent import EngineRun
@@ -32,6 +33,8 @@ class Draft:
     path: Path
     manifest: Manifest
     digest: str
+    content: Mapping[str, bytes]
+    """Its blobs, by digest."""
 
 
 def draft(given: ConversionJob, exported: Exported, ran: EngineRun, folder: Path) -> Draft:
@@ -53,7 +56,25 @@ def draft(given: ConversionJob, exported: Exported, ran: EngineRun, folder: Path
     manifest = msgspec.structs.replace(manifest, minimum_runtime=minimum_runtime.of(manifest))
     manifest = msgspec.structs.replace(manifest, documents=bundle_documents.add(manifest, blobs), blobs=blobs.listed)
     path = folder / "draft.edgemm"
-    return Draft(path, manifest, write_bundle(path, manifest, blobs.content))
+    return Draft(path, manifest, write_bundle(path, manifest, blobs.content), blobs.content)
+
+
+def with_other_kernels(found: Draft, others: OtherKernels | None) -> Draft:
+    """Return a draft with the tolerances of its golden samples for other kernels, where they were measured."""
+    if others is None:
+        return found
+    golden = msgspec.structs.replace(found.manifest.golden, other_kernels=others)
+    manifest = msgspec.structs.replace(found.manifest, golden=golden)
+    return replace(found, manifest=manifest, digest=write_bundle(found.path, manifest, found.content))
+
+
+def labelled(given: ConversionJob) -> tuple[str, ...]:
+    """Return a line on each output that labels are of, where it is not scores along the last axis."""
+    return tuple(
+        f"labels are of output {one.output!r}: {one.kind}"
+        + (f" along axis {one.axis}, from {one.first or 0} on" if one.axis is not UNSET else "")
+        for one in given.labels_of
+    )
 
 
 def warnings(given: ConversionJob, manifest: Manifest, ran: EngineRun) -> tuple[str, ...]:
@@ -103,12 +124,13 @@ def _parity(given: ConversionJob, ran: EngineRun) -> tuple[Parity, ...]:
 def _manifest(
     given: ConversionJob, exported: Exported, ran: EngineRun, blobs: BlobStore, *, parity: tuple[Parity, ...]
 ) -> Manifest:
-    by_kind = {m.set.kind: m for m in ran.measured}
-    golden_set = samples.golden_set([m.set for m in ran.measured])
+    by_kind = {m.set.kind: m for m in reversed(ran.measured)}
     scored = _evaluation(given, ran, by_kind.get(SetKind.EVALUATION))
     calibration = by_kind.get(SetKind.CALIBRATION)
-    ordinary = next(m for m in ran.measured if m.set is golden_set)
-    golden = assembly.golden_samples(ran.variants, ordinary, blobs, edge=by_kind.get(SetKind.EDGE))
+    random = by_kind[SetKind.RANDOM]
+    golden = golden_assembly.golden_samples(
+        ran.variants, calibration or random, blobs, edge=by_kind.get(SetKind.EDGE), otherwise=random
+    )
     profile = assembly.reference_profile(calibration, exported.signature, blobs) if calibration else None
     return Manifest(
         format=FORMAT,
@@ -122,6 +144,7 @@ def _manifest(
         lineage=lineage.of(given),
         blobs=blobs.listed,
         labels=given.labels,
+        labels_of=given.labels_of or UNSET,
         preprocessing=given.preprocessing or None,
         licence=given.licence,
         evaluation=scored,

@@ -17,7 +17,24 @@ FIRST = "0.1.0"
 Feature = tuple[str, Callable[[Manifest], bool]]
 """The version that brought a feature, and whether a manifest uses it."""
 
-_FEATURES: tuple[Feature, ...] = ()
+
+def _resizes_otherwise(manifest: Manifest) -> bool:
+    """An older runtime would make another array of the same image."""
+    sizes = (steps.resize for steps in (manifest.preprocessing or {}).values() if steps.resize is not None)
+    return any(resize.kernel or resize.pad_colour or resize.pad_place for resize in sizes)
+
+
+def _has_labels_of_something_else(manifest: Manifest) -> bool:
+    """An older runtime would take an output that happens to have as many values for scores."""
+    count = len(manifest.labels or ())
+    return bool(manifest.labels_of) and any(spec.shape[-1:] == (count,) for spec in manifest.signature.outputs)
+
+
+_FEATURES: tuple[Feature, ...] = (
+    ("0.2.0", _resizes_otherwise),
+    ("0.2.0", _has_labels_of_something_else),
+    ("0.2.0", lambda manifest: bool(manifest.golden.sampled or manifest.golden.deflated)),
+)
 
 
 def of(manifest: Manifest, features: tuple[Feature, ...] = _FEATURES) -> str:

@@ -23,6 +23,7 @@ from edgemm_converter.data.arrays import Array
 from edgemm_converter.job import targets
 from edgemm_converter.job.targets import FinishedFile
 from edgemm_converter.judging import batch_axis, parity
+from edgemm_converter.metadata import carried
 from edgemm_runtime import engines
 
 _USUAL_DEVIATIONS = 3.0
@@ -45,6 +46,9 @@ def export(request: ExportRequest, folder: Path, progress: Progress) -> Exported
         minimum_engine=file.minimum_engine, blob=sha256(data), inputs=file.inputs, outputs=file.outputs,
     )  # fmt: skip
     signature = Signature(inputs=_fixed(path, file, request.input_shapes), outputs=_served(file.outputs))
+    settled = carried.settle(
+        request.carried, file.inputs, file.outputs, has_labels=request.has_labels, declared=request.preprocessing
+    )
     progress(f"running {variant.id} in its engine")
     try:
         signature, notes = _with_one_batch(variant, signature, data)
@@ -61,7 +65,7 @@ def export(request: ExportRequest, folder: Path, progress: Progress) -> Exported
     exported = ExportedVariant(
         id=variant.id, file=name, minimum_engine=file.minimum_engine, inputs=file.inputs, outputs=file.outputs
     )
-    return Exported(signature=signature, variants=(exported,), sets=sets, notes=notes)
+    return Exported(signature=signature, variants=(exported,), sets=sets, notes=notes, settled=settled)
 
 
 def _fixed(path: Path, file: FinishedFile, shapes: Mapping[str, tuple[int, ...]]) -> tuple[TensorSpec, ...]:

@@ -5,11 +5,15 @@ The answer holds the signature, the source's outputs on all samples, and one fil
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+from edgemm_converter.children import array_files
 from edgemm_converter.children.child import ChildLimits, Progress, run_child
 from edgemm_converter.children.protocol import Exported, ExportRequest, StagedData
 from edgemm_converter.data import labels
+from edgemm_converter.data.arrays import Array
 from edgemm_converter.data.datasets import Dataset
 from edgemm_converter.job.job import ConversionJob
 
@@ -20,14 +24,34 @@ def export(given: ConversionJob, folder: Path, *, limits: ChildLimits, progress:
     """Have the source loaded, run and converted; the files are in `folder`.
 
     Raises:
-        InputError: the source cannot be opened, or data or labels do not fit it.
+        InputError: the source cannot be opened, or data do not fit it.
         ConversionError: no variant can be made of it.
     """
     asked = request(given, folder)
-    exported = run_child(_WORKER, asked, answer=Exported, folder=folder, limits=limits, progress=progress)
-    if given.labels is not None:
-        labels.check(given.labels, exported.signature)
-    return exported
+    return run_child(_WORKER, asked, answer=Exported, folder=folder, limits=limits, progress=progress)
+
+
+def settled(given: ConversionJob, exported: Exported, folder: Path) -> ConversionJob:
+    """Return the job with what the source itself brought along, and with the outputs that labels are of.
+
+    Raises:
+        InputError: labels are of no output.
+    """
+    brought = exported.settled
+    names = given.labels or brought.labels
+    given = replace(given, labels=names, preprocessing={**brought.preprocessing, **given.preprocessing})
+    if names is None:
+        return given
+
+    def answers() -> Iterator[dict[str, Array]]:
+        return (array_files.load(one.outputs, folder) for one in exported.sets)
+
+    carried = given.carried.labels if given.carried is not None and brought.labels is not None else None
+    of = labels.applied(
+        names, exported.signature, answers, indices=brought.indices,
+        whose=carried.found_in if carried is not None else "--labels",
+    )  # fmt: skip
+    return replace(given, labels_of=of)
 
 
 def request(given: ConversionJob, folder: Path) -> ExportRequest:
@@ -43,6 +67,8 @@ def request(given: ConversionJob, folder: Path) -> ExportRequest:
         allow_lambda=given.allow_lambda,
         signature=given.signature,
         input_shapes=given.input_shapes,
+        carried=given.carried,
+        has_labels=given.labels is not None,
         required=given.required,
     )
 

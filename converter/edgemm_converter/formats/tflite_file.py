@@ -30,21 +30,25 @@ _TFLITE_OF_LITERT_1 = (2, 17)
 _LITERT_1, _LITERT_2 = "1.0.0", "2.1.0"
 _DEFAULT_SIGNATURE = "serving_default"
 _OF_FLOATS = (Precision.FLOAT32, Precision.FLOAT16)
+_KINDS = {number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)}
+_TO_FLOAT, _EDGE_TPU = "DEQUANTIZE", "edgetpu-custom-op"
 _SMALL_INTEGERS = (schema.TensorType.INT8, schema.TensorType.UINT8, schema.TensorType.INT4)
-_OF_DATA = (schema.BuiltinOperator.RANGE, schema.BuiltinOperator.UNIQUE, schema.BuiltinOperator.WHERE)
+_OF_DATA = ("RANGE", "UNIQUE", "WHERE")
 """Operations whose output is as long as the values of their inputs say."""
+_QUANTIZED = {schema.TensorType.INT16, *_SMALL_INTEGERS}
 
 
 def read(path: Path, data: bytes, *, signature: str | None) -> FinishedFile:
     """Describe a `.tflite` file, by one signature of it or, without signatures, by its tensors' own names.
 
     Raises:
-        InputError: it is damaged, draws random numbers, or has no such signature.
+        InputError: it is damaged, compiled for an accelerator, draws random numbers, or has no such signature.
     """
     try:
+        model = schema.ModelT.InitFromPackedBuf(data, 0)
+        _check_compiled(path, model)
         interpreter = Interpreter(model_content=data)
         interpreter.allocate_tensors()
-        model = schema.ModelT.InitFromPackedBuf(data, 0)
     except (ValueError, RuntimeError, IndexError, TypeError, AttributeError, struct.error) as err:
         reason = " ".join(str(err).split())[:200]
         raise InputError(
@@ -95,14 +99,13 @@ def float_operations(file: bytes) -> tuple[str, ...]:
     """Return the operations of a file's main graph that compute floats: the kind of each, and what it gives."""
     model = schema.ModelT.InitFromPackedBuf(file, 0)
     graph = model.subgraphs[0]
-    kinds = {number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)}
     found: list[str] = []
     for operation in graph.operators:
-        kind = model.operatorCodes[operation.opcodeIndex].builtinCode
+        kind = operation_kind(model.operatorCodes[operation.opcodeIndex])
         given = [graph.tensors[index] for index in _indices(operation.outputs)[:1]]  # some give nothing
-        if kind != schema.BuiltinOperator.DEQUANTIZE:
+        if kind != _TO_FLOAT:
             names = [naming.readable(t.name.decode()) for t in given if t.type == schema.TensorType.FLOAT32]
-            found.extend(f"{kinds[kind]} at {name}" for name in names)
+            found.extend(f"{kind} at {name}" for name in names)
     return tuple(found)
 
 
@@ -114,8 +117,7 @@ def _varying(model: Any, inputs: tuple[VariantTensor, ...], outputs: tuple[Varia
     if any(-1 in tensor.shape for tensor in inputs):
         return {}
     graph = model.subgraphs[0]
-    names = {number: name for name, number in vars(schema.BuiltinOperator).items() if number in _OF_DATA}
-    kinds = [model.operatorCodes[operation.opcodeIndex].builtinCode for operation in graph.operators]
+    kinds = [operation_kind(model.operatorCodes[operation.opcodeIndex]) for operation in graph.operators]
     made = {index: i for i, operation in enumerate(graph.operators) for index in _indices(operation.outputs)}
     indices = {tensor.name.decode(): index for index, tensor in enumerate(graph.tensors)}
     found: dict[str, str] = {}
@@ -126,9 +128,56 @@ def _varying(model: Any, inputs: tuple[VariantTensor, ...], outputs: tuple[Varia
             if operation is not None and operation not in seen:
                 seen.add(operation)
                 waiting.extend(_indices(graph.operators[operation].inputs))
-        of_data = [names[kinds[i]] for i in sorted(seen) if kinds[i] in names]
+        of_data = [kinds[i] for i in sorted(seen) if kinds[i] in _OF_DATA]
         found |= {output.name: of_data[0]} if of_data else {}
     return found
+
+
+def multiplications(file: bytes) -> int:
+    """Return about how many multiplications an inference at batch 1 takes: each weight once a place of the output."""
+    model = schema.ModelT.InitFromPackedBuf(file, 0)
+    found = 0
+    for graph in model.subgraphs:
+        for operation in graph.operators:
+            given = [graph.tensors[index] for index in _indices(operation.inputs) if index >= 0]
+            weights = [_size(t) for t in given if content_bytes(model.buffers[t.buffer]) and len(_sides_of(t)) > 1]
+            made = [_sides_of(graph.tensors[index]) for index in _indices(operation.outputs)[:1]]
+            found += max(weights, default=0) * math.prod(made[0][:-1] if made else ())
+    return found
+
+
+def _sides_of(tensor: Any) -> list[int]:
+    return [] if tensor.shape is None else [max(1, int(side)) for side in tensor.shape]
+
+
+def _size(tensor: Any) -> int:
+    return math.prod(_sides_of(tensor))
+
+
+def operation_kind(code: Any) -> str:
+    """Return what an operation is called: a builtin's name, or the name that a custom one has of itself.
+
+    Files from before version 3a of the schema say it in a byte, `deprecated_builtin_code`, and leave the other field
+    at 0; what came later has 127 in the byte. The larger of both is the operation's number.
+    """
+    number = max(code.builtinCode, code.deprecatedBuiltinCode)
+    if number == schema.BuiltinOperator.CUSTOM:
+        return bytes(code.customCode or b"CUSTOM").decode("utf-8", "replace")
+    return str(_KINDS.get(number, f"operation {number}"))
+
+
+def _check_compiled(path: Path, model: Any) -> None:
+    """Check that no accelerator's program stands in the place of the operations.
+
+    Raises:
+        InputError: there is one.
+    """
+    if any(operation_kind(code) == _EDGE_TPU for code in model.operatorCodes or ()):
+        name = path.name.replace("_edgetpu", "") if "_edgetpu" in path.name else "the .tflite file"
+        raise InputError(
+            f"{path}: compiled for the Edge TPU (operation {_EDGE_TPU}), which no other engine can run: give {name} "
+            "that edgetpu_compiler was given"
+        )
 
 
 def _indices(found: Any) -> list[int]:
@@ -183,7 +232,7 @@ def _precision(model: Any) -> Precision:
     heavy = max(weights, key=lambda t: math.prod(t.shape if t.shape is not None else ()), default=None)
     activations = {t.type for t in tensors if not content_bytes(model.buffers[t.buffer]) and _has_scale(t)}
     kinds = {t.type for t in weights if _has_scale(t)}
-    if schema.TensorType.INT16 in activations:
+    if schema.TensorType.INT16 in activations and _computes_in_16_bits(model):
         return Precision.INT16X8
     if activations & set(_SMALL_INTEGERS):
         return Precision.INT8
@@ -192,6 +241,22 @@ def _precision(model: Any) -> Precision:
     if heavy is not None and heavy.type == schema.TensorType.FLOAT16:
         return Precision.FLOAT16
     return Precision.FLOAT32
+
+
+def _computes_in_16_bits(model: Any) -> bool:
+    """Tell whether more 8-bit weights meet 16-bit values than 8-bit ones; a cell state in an int8 file is no sign."""
+    met = {True: 0, False: 0}
+    for graph in model.subgraphs:
+        for operation in graph.operators:
+            given = [graph.tensors[index] for index in _indices(operation.inputs) if index >= 0]
+            sizes = {id(tensor): content_bytes(model.buffers[tensor.buffer]) for tensor in given}
+            constants = [tensor for tensor in given if sizes[id(tensor)]]
+            weights = [sizes[id(tensor)] for tensor in constants if tensor.type in _SMALL_INTEGERS]
+            kinds = {tensor.type for tensor in given if not sizes[id(tensor)] and _has_scale(tensor)}
+            if weights or not constants:
+                for wide in {kind == schema.TensorType.INT16 for kind in kinds & _QUANTIZED}:
+                    met[wide] += max([1, *weights])
+    return met[True] > met[False]
 
 
 def _has_scale(found: Any) -> bool:

@@ -9,17 +9,18 @@ from pathlib import Path
 
 from edgemm.bundle import open_bundle
 from edgemm.bundle.engine_facts import Engine
-from edgemm.bundle.manifest import Preprocessing, check_model_name
+from edgemm.bundle.manifest import LabelledOutput, Preprocessing, check_model_name
 from edgemm.errors import EnvironmentFailure, InputError
 from edgemm.versions import Version
 from edgemm_converter.data import datasets, preprocessing
 from edgemm_converter.data import labels as label_file
 from edgemm_converter.data.datasets import Dataset
-from edgemm_converter.job import naming, targets, variant_plan
+from edgemm_converter.job import file_metadata, naming, targets, variant_plan
 from edgemm_converter.job import source_artifact as source
 from edgemm_converter.job.options import ConversionOptions, check_names
 from edgemm_converter.job.variant_plan import VariantPlan
 from edgemm_converter.judging.metrics import Metric
+from edgemm_converter.metadata.carried import Carried
 
 DEFAULT_MAX_DROP = 0.005
 _FIRST_VERSION = "0.1.0"
@@ -57,6 +58,12 @@ class ConversionJob:
     """Whether the smallest TFLite variant within `max_drop` is searched for."""
 
     preprocessing: dict[str, Preprocessing]
+    carried: Carried | None
+    """What a finished file says of itself, of which `settled` says what is taken."""
+
+    labels_of: tuple[LabelledOutput, ...]
+    """The outputs that labels are of, once they are known; none where it is scores along the last axis."""
+
     report: Path | None
     parent: ParentBundle | None
     labels: tuple[str, ...] | None
@@ -97,6 +104,8 @@ def check(path: Path, options: ConversionOptions) -> ConversionJob:
     _check_report(report, output)
     _check_budget(options)
     declared = preprocessing.read(file) if (file := _given_path(options.get("preprocess"))) is not None else {}
+    carried = file_metadata.read(path, kind) if targets.is_finished(kind) else None
+    images = declared or _carried_image(carried)
     labels = _labels(options.get("labels"))
     search = variant_plan.AUTO in options.get("precisions", ())
     max_drop = options.get("max_drop")
@@ -110,13 +119,15 @@ def check(path: Path, options: ConversionOptions) -> ConversionJob:
         required=_required(plans, options),
         signature=options.get("signature"),
         input_shapes={name: tuple(shape) for name, shape in (options.get("input_shapes") or {}).items()},
-        calibration=_data(options.get("calibration"), declared=declared, labels=labels, labelled=False),
-        evaluation=_data(options.get("evaluation"), declared=declared, labels=labels, labelled=True),
+        calibration=_data(options.get("calibration"), declared=images, labels=labels, labelled=False),
+        evaluation=_data(options.get("evaluation"), declared=images, labels=labels, labelled=True),
         evaluated_output=options.get("evaluated_output"),
         metric=_metric(options.get("metric", Metric.ACCURACY)),
         max_drop=DEFAULT_MAX_DROP if search and max_drop is None else max_drop,
         search=search,
         preprocessing=declared,
+        carried=carried,
+        labels_of=(),
         report=report,
         parent=_parent(options.get("parent"), output),
         labels=labels,
@@ -124,6 +135,12 @@ def check(path: Path, options: ConversionOptions) -> ConversionJob:
         allow_lambda=options.get("allow_lambda", False),
         licence=options.get("licence"),
     )
+
+
+def _carried_image(carried: Carried | None) -> dict[str, Preprocessing]:
+    """Return how the file says that its only image is made, under the tensor's name: one input may have any."""
+    images = carried.images if carried is not None else ()
+    return {images[0].tensor: images[0].steps} if len(images) == 1 else {}
 
 
 def _plans(path: Path, kind: str, options: ConversionOptions) -> tuple[VariantPlan, ...]:

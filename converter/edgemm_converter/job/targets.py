@@ -22,8 +22,11 @@ from edgemm.bundle.manifest import Precision, Signature, VariantTensor
 from edgemm.errors import ConversionError, InputError
 
 if TYPE_CHECKING:
+    from mmap import mmap
+
     from edgemm_converter.children.samples import InputSet
     from edgemm_converter.data.arrays import Array
+    from edgemm_converter.metadata.carried import Carried
 
 GROUP = "edgemm.targets"
 HEAD_BYTES = 16
@@ -82,6 +85,7 @@ class Reader(Protocol):
 
 
 LayerValues: TypeAlias = "Callable[[bytes, LoadedSource, Mapping[str, Array]], list[Array]]"
+MetadataReader: TypeAlias = "Callable[[bytes | mmap], Carried | None]"
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,13 @@ class Target:
 
     float_operations: str | None = None
     """Takes the file of a variant of integers; returns the operations in it that stay float."""
+
+    work: str | None = None
+    """Takes a file; returns about how many multiplications an inference takes."""
+
+    metadata: str | None = None
+    """Takes a finished file's bytes, mapped; returns what it carries beside its graph, if anything. It trusts nothing
+    and runs in the user's process."""
 
     packages: tuple[str, ...] = ()
     """What must be importable, by the names of the packages."""
@@ -136,6 +147,14 @@ class Target:
         if self.read is None:
             raise InputError(f"finished {self.engine} files are not taken: give the model that it was made from")
         return cast("Reader", pkgutil.resolve_name(self.read))
+
+    def work_of(self, file: bytes) -> int:
+        """Return about how many multiplications an inference takes; 0 where this engine's files do not tell."""
+        return int(pkgutil.resolve_name(self.work)(file)) if self.work is not None else 0
+
+    def metadata_reader(self) -> MetadataReader | None:
+        """Return what reads what finished files carry; None where nothing does."""
+        return cast("MetadataReader", pkgutil.resolve_name(self.metadata)) if self.metadata is not None else None
 
     def floats_in(self, file: bytes) -> tuple[str, ...] | None:
         """Return the operations of a file that stay float; None where this engine's files do not tell."""
@@ -168,8 +187,10 @@ _BUILT_IN: Mapping[str, Target] = MappingProxyType(
             export="edgemm_converter.export.tflite:TFLiteExporter",
             layers="edgemm_converter.export.tflite:layer_values",
             read="edgemm_converter.formats.tflite_file:read",
+            metadata="edgemm_converter.metadata.tflite_metadata:read",
             is_file=_is_tflite,
             float_operations="edgemm_converter.formats.tflite_file:float_operations",
+            work="edgemm_converter.formats.tflite_file:multiplications",
             packages=("ai_edge_quantizer", "ai_edge_litert"),
             libraries=("ai-edge-litert", "ai-edge-quantizer"),
         ),
@@ -179,6 +200,7 @@ _BUILT_IN: Mapping[str, Target] = MappingProxyType(
             export="edgemm_converter.export.onnx:OnnxExporter",
             layers="edgemm_converter.export.onnx:layer_values",
             read="edgemm_converter.formats.onnx_file:read",
+            metadata="edgemm_converter.metadata.onnx_metadata:read",
             is_file=_is_onnx,
             packages=("tf2onnx", "onnx", "onnxruntime"),
             libraries=("onnx", "onnxruntime", "tf2onnx"),

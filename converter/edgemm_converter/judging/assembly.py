@@ -1,23 +1,23 @@
-"""The assembly of a manifest's measured parts: parity, golden samples, evaluation and reference profile. Pure.
+"""The assembly of a manifest's measured parts: parity, evaluation and reference profile. Pure.
+
+Golden samples are another part: `golden_assembly`.
 
 Its input is the measurements of the child processes. It collects the blobs that these parts name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import msgspec
-import numpy as np
 
 from edgemm import canonical
 from edgemm.bundle.column_figures import ColumnParity
 from edgemm.bundle.manifest import (
     Blob,
     Evaluation,
-    GoldenSamples,
     OutputParity,
     Parity,
     Precision,
@@ -27,10 +27,9 @@ from edgemm.bundle.manifest import (
     Variant,
 )
 from edgemm.errors import ParityError
-from edgemm_converter.children import samples
 from edgemm_converter.children.protocol import KnownUnits, SampleSet, SetKind
 from edgemm_converter.data.arrays import Array
-from edgemm_converter.judging import column_units, columns, edges, golden_tolerance, parity
+from edgemm_converter.judging import column_units, columns, edges, parity
 from edgemm_converter.judging import reference_profile as profile
 from edgemm_converter.judging.edges import EdgeRuns, Ordinary
 from edgemm_converter.judging.evaluation import MetricQuestion
@@ -163,54 +162,6 @@ def judge_edges(variants: Iterable[Variant], sets: Iterable[Measured]) -> None:
     if ordinary is not None:
         for variant in variants:
             edges.judge(variant, measured.edge_runs(), measured.variants[variant.id], ordinary=ordinary.ordinary())
-
-
-def golden_samples(
-    variants: Iterable[Variant], measured: Measured, blobs: BlobStore, *, edge: Measured | None = None
-) -> GoldenSamples:
-    """Return some runs of a set as the golden samples, some edge inputs last, with tolerances for each variant."""
-    found = list(variants)
-    chosen, extra = samples.golden_runs(measured.set.runs), list[int]()
-    if edge is not None:
-        extra = _golden_edges(found, measured, edge, chosen.tolist())
-        chosen = samples.golden_runs(measured.set.runs, beside=len(extra))
-
-    def both(ordinary: Outputs, edges_: Outputs) -> Outputs:
-        return {n: np.concatenate([a[chosen], edges_[n][extra]]) if extra else a[chosen] for n, a in ordinary.items()}
-
-    edge = edge or measured
-    source = both(measured.source, edge.source)
-    spans = {name: column_units.spans(array, measured.units.get(name)) for name, array in measured.source.items()}
-    return GoldenSamples(
-        samples=len(chosen) + len(extra),
-        inputs={name: blobs.add_array(array) for name, array in both(measured.inputs, edge.inputs).items()},
-        outputs={name: blobs.add_array(array) for name, array in source.items()},
-        tolerance={
-            v.id: golden_tolerance.tolerances(
-                v, source, both(measured.variants[v.id], edge.variants[v.id]), noise=measured.set.noise,
-                moved=measured.moved, spans=spans,
-            )
-            for v in found
-        },
-    )  # fmt: skip
-
-
-def _golden_edges(variants: Sequence[Variant], measured: Measured, edge: Measured, chosen: Sequence[int]) -> list[int]:
-    if any(array.shape[1:] != measured.inputs[name].shape[1:] for name, array in edge.inputs.items()) or any(
-        array.shape[1:] != measured.source[name].shape[1:] for name, array in edge.source.items()
-    ):
-        return []
-
-    def golden(of: Outputs) -> Outputs:
-        return {name: array[chosen] for name, array in of.items()}
-
-    return edges.chosen(
-        edge.edge_runs(),
-        [edge.variants[v.id] for v in variants],
-        ordinary=Ordinary(golden(measured.inputs), golden(measured.source), measured.set.noise),
-        answers=[golden(measured.variants[v.id]) for v in variants],
-        limit=samples.MAX_GOLDEN_EDGES,
-    )
 
 
 def evaluated(variants: Iterable[Variant], measured: Measured, asked: MetricQuestion, *, digest: str) -> Evaluation:

@@ -7,8 +7,8 @@ that is not equal is found.
 
 from edgemm_converter.rewrites import simulated_quantization
 from edgemm_converter.rewrites.frozen import WRITES, FrozenGraph, constants, freeze, needed
-from edgemm_converter.rewrites.graph import rewritten
 from edgemm_converter.rewrites.functions import inlined
+from edgemm_converter.rewrites.graph import rewritten
 from edgemm_converter.rewrites.single_precision import DOUBLES, HALVES, in_single, used
 from edgemm_converter.rewrites.weights import large
 

@@ -6,10 +6,8 @@ engine", so the engines are the runtime's own, in a process without TensorFlow.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-from edgemm.bundle import open_bundle
 from edgemm.bundle.manifest import Precision, Signature, Variant
 from edgemm.errors import ConversionError, EngineError
 from edgemm_converter.children import array_files, childside
@@ -23,17 +21,16 @@ from edgemm_converter.children.protocol import (
     SelfTestRequest,
 )
 from edgemm_converter.job import targets
+from edgemm_converter.verify import self_test
 from edgemm_runtime import engines
-from edgemm_runtime.engines import golden
 
 _INTEGERS = (Precision.INT8, Precision.INT16X8)
-_MAX_THREADS = 4
 
 
 def answer(request: EngineRequest, folder: Path, progress: Progress) -> Ran | SelfTestPassed:
     """Run sample sets, or a bundle's golden samples."""
     if isinstance(request, SelfTestRequest):
-        return _self_test(request, progress)
+        return self_test.run(request, progress)
     return _run_all(request, folder, progress)
 
 
@@ -45,7 +42,7 @@ def _run_all(request: RunRequest, folder: Path, progress: Progress) -> Ran:
         progress(f"running {variant.id} in its engine")
         file = (folder / request.files[variant.id]).read_bytes()
         try:
-            model = engines.load(variant, request.signature, file, threads=_threads())
+            model = engines.load(variant, request.signature, file, threads=self_test.threads())
             outputs[variant.id] = {
                 s.id: _run(model, s, request.signature, folder=folder, prefix=f"v{number}-{s.id}-")
                 for s in request.sets
@@ -67,21 +64,6 @@ def _run(
 ) -> dict[str, str]:
     found = array_files.answers(model.run, array_files.load(given.inputs, folder))
     return array_files.save({spec.name: found[spec.name] for spec in signature.outputs}, folder, prefix=prefix)
-
-
-def _self_test(request: SelfTestRequest, progress: Progress) -> SelfTestPassed:
-    with open_bundle(Path(request.bundle)) as bundle:
-        for variant in bundle.manifest.variants:
-            progress(f"self-testing {variant.id}")
-            file = bundle.read(variant.blob)
-            model = engines.load(variant, bundle.manifest.signature, file, threads=_threads())
-            golden.check(bundle, variant, model)
-    return SelfTestPassed()
-
-
-def _threads() -> int:
-    """Return as many as a Raspberry Pi has at most: they share the work of a layer and change none of its sums."""
-    return min(len(os.sched_getaffinity(0)), _MAX_THREADS)
 
 
 def _refusal(variant: Variant, err: EngineError) -> ConversionError:

@@ -13,6 +13,7 @@ import msgspec
 
 from edgemm import canonical
 from edgemm.bundle.manifest import Precision, Signature, Variant
+from edgemm.bundle.other_kernels import OtherKernels
 from edgemm.errors import ConversionError, SelfTestError
 from edgemm_converter.children import array_files
 from edgemm_converter.children.child import ChildLimits, Progress, all_refused, run_child
@@ -93,15 +94,24 @@ def answers(
     return {variant_id: array_files.load(sets[given.id], folder) for variant_id, sets in ran.outputs.items()}
 
 
-def self_test(bundle: Path, folder: Path, *, limits: ChildLimits, progress: Progress) -> None:
-    """Do with a finished bundle what every device does.
+def self_test(bundle: Path, folder: Path, *, limits: ChildLimits, progress: Progress) -> OtherKernels | None:
+    """Do with a finished bundle what every device does, and return the tolerances for devices with other kernels.
 
     Raises:
         ConversionError: it fails.
     """
-    request = SelfTestRequest(bundle=str(bundle))
+
+    def ask(*, others: bool) -> OtherKernels | None:
+        request = SelfTestRequest(bundle=str(bundle), others=others)
+        answer = run_child(_WORKER, request, answer=SelfTestPassed, folder=folder, limits=limits, progress=progress)
+        return answer.other_kernels
+
     try:
-        run_child(_WORKER, request, answer=SelfTestPassed, folder=folder, limits=limits, progress=progress)
+        try:
+            return ask(others=True)
+        except ConversionError:
+            # Kernels that nobody serves with may crash; what the bundle's own do is another matter.
+            return ask(others=False)
     except SelfTestError as err:
         raise ConversionError(f"the bundle fails its own self-test and was not written: {err}") from err
 

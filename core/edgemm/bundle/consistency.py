@@ -36,9 +36,10 @@ def problems(manifest: Manifest) -> Iterator[str]:
         yield "the golden samples do not have the tensors of the signature"
     if unknown := set(manifest.preprocessing or ()) - set(inputs):
         yield f"pre-processing is declared for {min(unknown)!r}, which is no input"
-    for name, steps in (manifest.preprocessing or {}).items():
-        if (channels := steps.channels.channel_count) and {len(steps.mean), len(steps.std)} - {0, 1, channels}:
-            yield f"mean and std of {name!r} are neither one number nor one for each of {channels} channels"
+    yield from _channels(manifest)
+    yield from _golden(manifest)
+    if unknown := {one.output for one in manifest.labels_of or ()} - set(outputs):
+        yield f"labels are of {min(unknown)!r}, which is no output"
     if missing := _referenced(manifest) - set(manifest.blobs):
         yield f"blob {min(missing)} is used but not listed"
     if unused := set(manifest.blobs) - _referenced(manifest):
@@ -47,7 +48,9 @@ def problems(manifest: Manifest) -> Iterator[str]:
 
 def _columns_elsewhere(manifest: Manifest) -> Iterator[str]:
     shapes = {t.name: t.shape for t in manifest.signature.outputs}
-    for by_output in manifest.golden.tolerance.values():
+    other = manifest.golden.other_kernels
+    held = [*manifest.golden.tolerance.values(), *(other.tolerance.values() if other else ())]
+    for by_output in held:
         for name, tolerance in by_output.items():
             if any(not _is_there(column, shapes.get(name, ())) for column in tolerance.columns or ()):
                 yield f"a tolerance is for columns that output {name!r} does not have"
@@ -58,6 +61,37 @@ def _is_there(column: ColumnTolerance, shape: tuple[int, ...]) -> bool:
     if column.axis >= len(shape) or column.start >= column.stop:
         return False
     return shape[column.axis] == -1 or column.stop <= shape[column.axis]
+
+
+def _golden(manifest: Manifest) -> Iterator[str]:
+    """Yield what is said of golden samples of tensors and variants that there are not."""
+    golden, outputs = manifest.golden, {spec.name: spec for spec in manifest.signature.outputs}
+    if unknown := set(golden.deflated or ()) - set(golden.inputs):
+        yield f"golden samples of {min(unknown)!r} are deflated, which is no input"
+    for name, axes in (golden.sampled or {}).items():
+        if name not in outputs or len(axes) != len(outputs[name].shape):
+            yield f"golden samples of {name!r} are at places of another output"
+        if any(list(places) != sorted(set(places)) for places in axes if places is not None):
+            yield f"the places of the golden samples of {name!r} do not rise"
+    if other := golden.other_kernels:
+        told = {*other.tolerance, *other.rows}
+        if unknown := told - {variant.id for variant in manifest.variants}:
+            yield f"tolerances for other kernels are of {min(unknown)!r}, which is no variant"
+        for variant_id in told:
+            named = {*other.tolerance.get(variant_id, ())}
+            rows = {name for group in other.rows.get(variant_id, ()) for name in group}
+            if not named <= set(outputs) or not rows <= named:
+                yield f"tolerances for other kernels of {variant_id} are not of its outputs"
+
+
+def _channels(manifest: Manifest) -> Iterator[str]:
+    """Yield pre-processing whose numbers are not one for each channel."""
+    for name, steps in (manifest.preprocessing or {}).items():
+        if (channels := steps.channels.channel_count) and {len(steps.mean), len(steps.std)} - {0, 1, channels}:
+            yield f"mean and std of {name!r} are neither one number nor one for each of {channels} channels"
+        colour = steps.resize.pad_colour if steps.resize is not None and steps.resize.pad_colour else ()
+        if channels and len(colour) not in {0, 1, channels}:
+            yield f"pad_colour of {name!r} is neither one number nor one for each of {channels} channels"
 
 
 def _is_word(word: OpenEnum) -> bool:
@@ -75,7 +109,9 @@ def _words(manifest: Manifest) -> Iterator[OpenEnum]:
         yield from (steps.channels, steps.layout)
         if steps.resize is not None:
             yield steps.resize.fit
+            yield from (word for word in (steps.resize.kernel, steps.resize.pad_place) if word)
     yield from (run.statistic for run in manifest.parity)
+    yield from (one.kind for one in manifest.labels_of or ())
 
 
 def _referenced(manifest: Manifest) -> set[str]:

@@ -20,6 +20,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from edgemm import canonical
 from edgemm.bundle.column_figures import MAX_COLUMNS, ColumnParity, ColumnTolerance
 from edgemm.bundle.consistency import problems
+from edgemm.bundle.other_kernels import OtherKernels
 from edgemm.canonical import DIGEST_PATTERN
 from edgemm.errors import BundleError, InputError, MessageError, NewerFormatError
 from edgemm.open_enum import OpenEnum
@@ -40,6 +41,8 @@ DocumentName = ModelName
 EngineId = Annotated[str, Meta(pattern=ENGINE_PATTERN)]
 """An engine of `edgemm.bundle.engine_facts`, or one that only another version or package knows."""
 Size = Annotated[int, Meta(ge=0, le=2**40)]
+Places = Annotated[tuple[Annotated[int, Meta(ge=0, le=2**31 - 1)], ...], Meta(min_length=1, max_length=65536)]
+"""Indices along one axis, rising."""
 
 
 class Frozen(Struct, frozen=True, kw_only=True, omit_defaults=False):
@@ -159,12 +162,19 @@ class GoldenSamples(Frozen, frozen=True):
 
     Each blob is one NumPy `.npy` array of shape [samples, *shape], where `shape` is a concrete shape of the tensor;
     sample i is `array[i]`. Outputs are the source's, in the signature's dtype.
+
+    Large models have less: of an output in `sampled` the blob has only some places, by axis of its shape the indices
+    that are kept, null for all; the blob of an input in `deflated` is a zlib stream (RFC 1950) of the `.npy` array.
+    `other_kernels` has the tolerances for engines that are not the one verified.
     """
 
     samples: Annotated[int, Meta(ge=1, le=1024)]
     inputs: dict[TensorName, Digest]
     outputs: dict[TensorName, Digest]
     tolerance: dict[str, dict[TensorName, Tolerance]]
+    sampled: dict[TensorName, Annotated[tuple[Places | None, ...], Meta(max_length=8)]] | UnsetType = UNSET
+    deflated: tuple[TensorName, ...] | UnsetType = UNSET
+    other_kernels: OtherKernels | UnsetType = UNSET
 
 
 class OutputParity(Frozen, frozen=True):
@@ -255,15 +265,35 @@ class Layout(OpenEnum):
     CHW = "chw"
 
 
+class ResizeKernel(OpenEnum):
+    """How the pixels of another size are computed from those of an image."""
+
+    ANTIALIAS = "antialias"
+    BILINEAR = "bilinear"
+    AREA = "area"
+    NEAREST = "nearest"
+
+
+class PadPlace(OpenEnum):
+    """Where an image lies on what is padded."""
+
+    CENTRE = "centre"
+    TOP_LEFT = "top-left"
+
+
 class Resize(Frozen, frozen=True):
     """Size in pixels of an image as a model takes it; `fit` says what becomes of another aspect ratio.
 
-    `crop` keeps the middle, `pad` adds black; all are bilinear, each pixel over the area that it stands for.
+    `crop` keeps the middle, `pad` adds `pad_colour`, black unless given: one number or one for each channel, in the
+    order of `channels`. What is left out is as in the first version: `antialias`, and the image in the centre.
     """
 
     width: Annotated[int, Meta(ge=1, le=8192)]
     height: Annotated[int, Meta(ge=1, le=8192)]
     fit: ImageFit = ImageFit.STRETCH
+    kernel: ResizeKernel | UnsetType = UNSET
+    pad_colour: Annotated[tuple[Annotated[int, Meta(ge=0, le=255)], ...], Meta(max_length=16)] | UnsetType = UNSET
+    pad_place: PadPlace | UnsetType = UNSET
 
 
 class Preprocessing(Frozen, frozen=True):
@@ -323,6 +353,26 @@ class Blob(Frozen, frozen=True):
     media_type: str
 
 
+class LabelKind(OpenEnum):
+    """What an output has to do with labels."""
+
+    SCORES = "scores"
+    INDICES = "indices"
+
+
+class LabelledOutput(Frozen, frozen=True):
+    """One output that labels are of.
+
+    `scores` has a value for each label along `axis`, of which the one of label 0 stands at `first`. The values of
+    `indices` are places in the labels: all of them, or those at `first` along `axis`.
+    """
+
+    output: TensorName
+    kind: LabelKind
+    axis: Annotated[int, Meta(ge=0, le=7)] | UnsetType = UNSET
+    first: Annotated[int, Meta(ge=0, le=65536)] | UnsetType = UNSET
+
+
 class Manifest(Frozen, frozen=True):
     """Everything about a bundle but the bytes of its blobs."""
 
@@ -343,6 +393,7 @@ class Manifest(Frozen, frozen=True):
     created: str | None = None
     preprocessing: dict[TensorName, Preprocessing] | None = None
     documents: dict[DocumentName, Digest] = {}
+    labels_of: Annotated[tuple[LabelledOutput, ...], Meta(max_length=64)] | UnsetType = UNSET
 
     def __post_init__(self) -> None:
         problem = next(problems(self), None)

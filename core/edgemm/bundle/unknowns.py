@@ -3,6 +3,7 @@
 * a variant whose engine, precision or dtype is unknown is passed over, as one whose engine is not installed;
 * an input or output of an unknown dtype keeps the bundle from being served, and from nothing else;
 * an input with unknown pre-processing takes numbers, and no images;
+* labels of an output in an unknown way are not shown with its answers;
 * a parity run that was judged by an unknown statistic is shown with its name.
 
 Pure, but for the table of engines, to which installed packages may add.
@@ -15,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from edgemm import __version__
 from edgemm.bundle.engine_facts import facts_of
 from edgemm.bundle.manifest import Manifest, Preprocessing, Signature, TensorSpec, Variant, VariantTensor
+from edgemm.open_enum import OpenEnum
 
 _UPGRADE = f"which edgemm {__version__} does not know: upgrade edgemm"
 
@@ -37,8 +39,11 @@ def of_signature(signature: Signature) -> str | None:
 
 def of_preprocessing(steps: Preprocessing) -> str | None:
     """Return why this version cannot make an input of an image as declared; None where it can."""
-    words = [("channels", steps.channels), ("layout", steps.layout)]
-    words += [("fit", steps.resize.fit)] if steps.resize is not None else []
+    words: list[tuple[str, OpenEnum]] = [("channels", steps.channels), ("layout", steps.layout)]
+    if resize := steps.resize:
+        words += [("fit", resize.fit)]
+        words += [("kernel", resize.kernel)] if resize.kernel else []
+        words += [("pad_place", resize.pad_place)] if resize.pad_place else []
     unknown = next(((what, word) for what, word in words if not word.known), None)
     return f"is declared with {unknown[0]} {unknown[1].value!r}, {_UPGRADE}" if unknown is not None else None
 
@@ -53,6 +58,9 @@ def found_in(manifest: Manifest) -> Iterator[str]:
     for name, steps in sorted((manifest.preprocessing or {}).items()):
         if reason := of_preprocessing(steps):
             yield f"input {name!r} takes no images: its pre-processing {reason}"
+    for one in manifest.labels_of or ():
+        if not one.kind.known:
+            yield f"labels are not shown: they are of {one.output!r} as {one.kind.value!r}, {_UPGRADE}"
     for run in manifest.parity:
         if not run.statistic.known:
             yield f"parity of {run.variant} was judged by {run.statistic.value!r}, {_UPGRADE}"

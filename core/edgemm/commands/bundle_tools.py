@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+from msgspec import UNSET
 from rich.table import Table
 
 from edgemm import durable, figures
@@ -37,6 +38,9 @@ def inspect(bundle: Path, *, as_json: bool) -> None:
         console.print(f"{title}: " + ", ".join(_describe(t) for t in tensors))
     if manifest.labels:
         console.print(f"labels: {', '.join(manifest.labels)}")
+        for one in manifest.labels_of or ():
+            where = f" along axis {one.axis}, from {one.first or 0} on" if one.axis is not UNSET else ""
+            console.print(f"labels are of output {one.output}: {one.kind}{where}", markup=False, soft_wrap=True)
     console.print(_variants(manifest))
     if (found := manifest.evaluation) is not None:
         console.print(f"{found.metric} on {found.samples:,} samples; the source has {figures.score(found.source)}")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import NamedTuple, Protocol, TypeAlias, cast
 
@@ -58,6 +58,20 @@ class Driver(Protocol):
 
     def probe_model(self) -> bytes:
         """Return a model of one dense layer, float32[1, 4] → float32[1, 3]: the one that `engines.probe` expects."""
+
+
+class KernelDriver(Driver, Protocol):
+    """A driver that tells kernels apart, and opens files with others; golden samples are made for both."""
+
+    def kernels_model(self) -> bytes:
+        """Return a model of one dense layer, float32[1, 24] → float32[1, 8], whose sums are no round numbers."""
+
+    def open_others(self, variant: Variant, model: bytes) -> Iterator[Session]:
+        """Load a model file with each of the other correct kernels that the engine has, the quicker ones first.
+
+        Raises:
+            EngineError: these lack an operation, or the file is damaged.
+        """
 
 
 def driver_of(engine: str) -> Driver:

@@ -1,4 +1,4 @@
-"""The `Interpreter` class for TFLite files: LiteRT's, or that of its predecessor `tflite-runtime`.
+"""The `Interpreter` class for TFLite files: LiteRT's, or that of its predecessor `tflite-runtime`; and its kernels.
 
 from edgemm_runtime.engines.interpreter import Interpreter
 """
@@ -10,8 +10,8 @@ from edgemm_runtime.installed import entry_of
 
 # What is installed and does not import is an error to be told, and no reason to take the other one.
 if entry_of(Engine.TFLITE).distribution == "tflite-runtime":
-    from tflite_runtime.interpreter import Interpreter
+    from tflite_runtime.interpreter import Interpreter, OpResolverType
 else:
-    from ai_edge_litert.interpreter import Interpreter
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-__all__ = ["Interpreter"]
+__all__ = ["Interpreter", "OpResolverType"]

@@ -12,7 +12,6 @@ file get their memory with the first request.
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -26,10 +25,10 @@ from edgemm.bundle.manifest import Variant, VariantTensor
 from edgemm.errors import EngineError
 from edgemm_runtime.engines import native_log
 from edgemm_runtime.engines.drivers import Described, FileTensor
-from edgemm_runtime.engines.interpreter import Interpreter
+from edgemm_runtime.engines.interpreter import Interpreter, OpResolverType
 from edgemm_runtime.engines.pacing import Rest, no_rest
 from edgemm_runtime.engines.pool import Pool
-from edgemm_runtime.engines.width import Width
+from edgemm_runtime.engines.width import Wide
 from edgemm_runtime.tensors.named_arrays import Array, Arrays
 
 
@@ -59,20 +58,41 @@ def probe_model() -> bytes:
     return files(__package__).joinpath("probe.tflite").read_bytes()
 
 
+def kernels_model() -> bytes:
+    """Return the model by which kernels are told; see `KernelDriver`."""
+    return files(__package__).joinpath("kernels.tflite").read_bytes()
+
+
+def open_others(variant: Variant, model: bytes) -> Iterator[LiteRtSession]:
+    """Load a flatbuffer without XNNPACK, and with the reference kernels; see `KernelDriver`."""
+    for resolver in (OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES, OpResolverType.BUILTIN_REF):
+        yield LiteRtSession(model, variant, threads=1, members=1, resolver=resolver)
+
+
 class LiteRtSession:
     """A pool of interpreters of one file."""
 
-    def __init__(self, model: bytes, variant: Variant, *, threads: int, members: int) -> None:
+    def __init__(
+        self,
+        model: bytes,
+        variant: Variant,
+        *,
+        threads: int,
+        members: int,
+        resolver: OpResolverType | None = None,
+    ) -> None:
         # No method of this session: in a circle, what is swapped out would wait for a collection of garbage.
-        make = partial(_open_member, model, threads)
+        make = partial(_open_member, model, threads, resolver)
         first = make()
         self._inputs = {t.tensor: _find(t, first.inputs, what="input") for t in variant.inputs}
         self._outputs = {t.tensor: _find(t, first.outputs, what="output") for t in variant.outputs}
         if unfed := {d["name"] for d in first.inputs} - set(self._inputs):
             raise EngineError(f"the file's input {min(unfed)!r} is not among the variant's")
         self._pool = Pool(first, make, size=members)
-        self._make_wide = partial(_open_member, model, max(2, (os.cpu_count() or 1) // 2)) if members > 1 else None
-        self._wide: _Wide | None = None
+        self._make_wide = (
+            partial(_open_member, model, max(2, (os.cpu_count() or 1) // 2), resolver) if members > 1 else None
+        )
+        self._wide: Wide[_Member] | None = None
 
     def invoke(self, feeds: Arrays) -> dict[str, Array]:
         """Compute the outputs; see `Session`."""
@@ -95,7 +115,7 @@ class LiteRtSession:
             return None
         member = self._make_wide()
         found = self._compute(member, feeds)
-        self._wide = _Wide(member)
+        self._wide = Wide(member)
         return found
 
     def narrow(self) -> None:
@@ -141,49 +161,10 @@ class LiteRtSession:
             raise EngineError(f"LiteRT failed: {native_log.one_line(err)}") from err
 
 
-class _Wide:
-    """An interpreter of several threads beside those of one, and the choice between them.
-
-    One inference at a time has the machine to itself, from `take` to `give`, whichever interpreter it takes.
-    """
-
-    def __init__(self, member: _Member) -> None:
-        self.member = member
-        self.choice = Width()
-        self._changing = threading.Lock()
-        self._thread: int | None = None
-        self._is_wide = False
-
-    def take(self) -> bool | None:
-        """Return whether this thread's inference is to take `member`; None where another has the machine."""
-        with self._changing:
-            if self._thread is not None:
-                return None
-            self._thread, self._is_wide = threading.get_ident(), self.choice.wide()
-            return self._is_wide
-
-    def give(self, took: float | None) -> None:
-        """Let others have the machine, unless this thread was given up; `took` is None where it failed."""
-        with self._changing:
-            if self._thread != threading.get_ident():
-                return
-            self._thread = None
-            if took is not None:
-                self.choice.tell(took, wide=self._is_wide)
-
-    def give_up(self, thread: int) -> bool:
-        """Let others have the machine that a thread has, and hangs; return whether it hangs in `member`."""
-        with self._changing:
-            if self._thread != thread:
-                return False
-            if not self._is_wide:
-                self._thread = None
-            return self._is_wide
-
-
-def _open_member(model: bytes, threads: int) -> _Member:
+def _open_member(model: bytes, threads: int, resolver: OpResolverType | None) -> _Member:
+    chosen = {"experimental_op_resolver_type": resolver} if resolver is not None else {}
     with _refusals(), native_log.in_the_log():
-        return _Member(Interpreter(model_content=model, num_threads=threads))
+        return _Member(Interpreter(model_content=model, num_threads=threads, **chosen))
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from importlib.resources import files
 from typing import Any
 
@@ -51,8 +51,15 @@ def probe_model() -> bytes:
     return files(__package__).joinpath("probe.onnx").read_bytes()
 
 
-def _open(model: bytes, threads: int) -> onnxruntime.InferenceSession:
+def kernels_model() -> bytes:
+    """Return the model by which kernels are told; see `KernelDriver`."""
+    return files(__package__).joinpath("kernels.onnx").read_bytes()
+
+
+def _open(model: bytes, threads: int, *, level: Any = None) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
+    if level is not None:
+        options.graph_optimization_level = level
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = _ONLY_FATAL
     # Idle threads that spin take the CPU from everything else on a small board.
@@ -75,6 +82,11 @@ def _dtype(text: str) -> str:
     """Return NumPy's name of `tensor(float)` and its like."""
     name = text.removeprefix("tensor(").removesuffix(")")
     return _DTYPES.get(name, name)
+
+
+def open_others(variant: Variant, model: bytes) -> Iterator[OnnxSession]:
+    """Load an ONNX model as it stands, without operations that were merged or put in another order."""
+    yield OnnxSession(_open(model, 1, level=onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL), variant)
 
 
 class OnnxSession:

@@ -1,4 +1,4 @@
-"""The choice between one CPU thread and several for an inference that has the machine to itself. Pure.
+"""The choice between one CPU thread and several for an inference that has the machine to itself.
 
 It is the way that was quicker lately. Several threads halve the time of many small models on an idle machine. They cost
 time where the operations are too small to be shared out, and where other programs want the CPUs. Neither is known
@@ -9,6 +9,10 @@ awake.
 
 from __future__ import annotations
 
+import threading
+from typing import Generic, TypeVar
+
+M = TypeVar("M")
 TRIALS = 24
 """How many inferences a new choice takes to be made."""
 _ROW, _SETTLE, _ROUND = 8, 3, 1024
@@ -46,3 +50,43 @@ class Width:
             self._usual[wide] += (min(took, _MOST_TIMES_USUAL * usual) - usual) * weight
         if self._asked >= TRIALS:
             self._better = self._usual[True] < _WORTH * self._usual[False]
+
+
+class Wide(Generic[M]):
+    """An interpreter of several threads beside those of one, and the choice between them.
+
+    One inference at a time has the machine to itself, from `take` to `give`, whichever interpreter it takes.
+    """
+
+    def __init__(self, member: M) -> None:
+        self.member = member
+        self.choice = Width()
+        self._changing = threading.Lock()
+        self._thread: int | None = None
+        self._is_wide = False
+
+    def take(self) -> bool | None:
+        """Return whether this thread's inference is to take `member`; None where another has the machine."""
+        with self._changing:
+            if self._thread is not None:
+                return None
+            self._thread, self._is_wide = threading.get_ident(), self.choice.wide()
+            return self._is_wide
+
+    def give(self, took: float | None) -> None:
+        """Let others have the machine, unless this thread was given up; `took` is None where it failed."""
+        with self._changing:
+            if self._thread != threading.get_ident():
+                return
+            self._thread = None
+            if took is not None:
+                self.choice.tell(took, wide=self._is_wide)
+
+    def give_up(self, thread: int) -> bool:
+        """Let others have the machine that a thread has, and hangs; return whether it hangs in `member`."""
+        with self._changing:
+            if self._thread != thread:
+                return False
+            if not self._is_wide:
+                self._thread = None
+            return self._is_wide

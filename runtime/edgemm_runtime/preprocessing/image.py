@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgemm.bundle.manifest import ChannelOrder, ImageFit, Layout, Preprocessing
+from edgemm.bundle.manifest import ChannelOrder, ImageFit, Layout, PadPlace, Preprocessing, Resize, ResizeKernel
 from edgemm.errors import BadRequestError
+from edgemm_runtime.preprocessing.resampling import resampled
 from edgemm_runtime.tensors.named_arrays import Array
 
 if TYPE_CHECKING:
@@ -52,15 +53,71 @@ def pixels(image: Image, steps: Preprocessing) -> Array:
     Raises:
         OSError, ValueError, SyntaxError: it is damaged.
     """
-    from PIL import Image, ImageOps
+    from PIL import ImageOps
 
     upright = ImageOps.exif_transpose(image).convert("L" if steps.channels is ChannelOrder.GRAY else "RGB")
-    if steps.resize is not None:
-        fit = {ImageFit.CROP: ImageOps.fit, ImageFit.PAD: ImageOps.pad}.get(steps.resize.fit)
-        size, method = (steps.resize.width, steps.resize.height), Image.Resampling.BILINEAR
-        upright = upright.resize(size, method) if fit is None else fit(upright, size, method=method)
-    found = np.asarray(upright)
+    if steps.resize is None:
+        return _array(upright)
+    kernel, colour = steps.resize.kernel or ResizeKernel.ANTIALIAS, _colour(steps)
+    if kernel is ResizeKernel.ANTIALIAS:
+        return _array(_antialiased(upright, steps.resize, colour=colour))
+    return _resampled(_array(upright), steps.resize, kernel=kernel, colour=colour)
+
+
+def _array(image: Image) -> Array:
+    found = np.asarray(image)
     return found if found.ndim == 3 else found[..., np.newaxis]
+
+
+def _colour(steps: Preprocessing) -> tuple[int, ...]:
+    """Return what is padded with, a number for each channel in the order of an image: RGB, or grey."""
+    depth = 1 if steps.channels is ChannelOrder.GRAY else 3
+    given = (steps.resize.pad_colour if steps.resize is not None else None) or (0,)
+    colour = given * (depth if len(given) == 1 else 1)
+    return colour[::-1] if steps.channels is ChannelOrder.BGR else colour
+
+
+def _antialiased(image: Image, resize: Resize, *, colour: tuple[int, ...]) -> Image:
+    """Return an image of the declared size, bilinear, each pixel over the area that it stands for."""
+    from PIL import Image, ImageOps
+
+    size, method = (resize.width, resize.height), Image.Resampling.BILINEAR
+    if resize.fit is ImageFit.CROP:
+        return ImageOps.fit(image, size, method=method)
+    if resize.fit is ImageFit.PAD:
+        centering = (0.0, 0.0) if resize.pad_place is PadPlace.TOP_LEFT else (0.5, 0.5)
+        filling = colour if len(colour) > 1 else colour[0]
+        return ImageOps.pad(image, size, method=method, color=filling, centering=centering)
+    return image.resize(size, method)
+
+
+def _resampled(pixels: Array, resize: Resize, *, kernel: ResizeKernel, colour: tuple[int, ...]) -> Array:
+    """Return pixels of the declared size by another kernel, cropped as Pillow's `fit` does.
+
+    Padding is that of YOLO's letterbox: sides are rounded, and of an odd number of lines the smaller half comes first.
+    """
+    size = (resize.width, resize.height)
+    height, width = pixels.shape[:2]
+    if resize.fit is ImageFit.CROP:
+        kept = min(width / size[0], height / size[1])
+        margins = (width - kept * size[0]) / 2, (height - kept * size[1]) / 2
+        box = (*margins, width - margins[0], height - margins[1])
+        return resampled(pixels, size=size, kernel=kernel, box=box)
+    if resize.fit is not ImageFit.PAD:
+        return resampled(pixels, size=size, kernel=kernel)
+    inner = _contained(width, height, size)
+    first = resize.pad_place is not PadPlace.TOP_LEFT
+    left, top = ((whole - part) // 2 * first for whole, part in zip(size, inner, strict=True))
+    made = np.empty((size[1], size[0], pixels.shape[2]), np.uint8)
+    made[...] = colour
+    made[top : top + inner[1], left : left + inner[0]] = resampled(pixels, size=inner, kernel=kernel)
+    return made
+
+
+def _contained(width: int, height: int, size: tuple[int, int]) -> tuple[int, int]:
+    """Return the largest size of an image's own aspect ratio within `size`."""
+    share = min(size[0] / width, size[1] / height)
+    return max(1, round(width * share)), max(1, round(height * share))
 
 
 def _decoded(data: bytes, steps: Preprocessing) -> Array:

@@ -26,6 +26,7 @@ import numpy.typing as npt
 
 from edgemm.bundle.column_figures import ColumnTolerance
 from edgemm.bundle.manifest import Manifest, TensorSpec, Tolerance
+from edgemm.bundle.other_kernels import KernelTolerance
 from edgemm_runtime.tensors.named_arrays import Array
 
 Floats = npt.NDArray[np.float64]
@@ -93,7 +94,7 @@ def same_classes(expected: Array, found: Array) -> npt.NDArray[np.bool_]:
     return same
 
 
-def disagreements_allowed(tolerance: Tolerance, *, samples: int) -> int | None:
+def disagreements_allowed(tolerance: Tolerance | KernelTolerance, *, samples: int) -> int | None:
     """Return how many of so many golden samples may name another class; None where classes are not compared."""
     if tolerance.min_argmax_agreement is None:
         return None
@@ -111,7 +112,13 @@ def is_class_like(manifest: Manifest, spec: TensorSpec) -> bool:
         return False
     tolerances = [by_output.get(spec.name) for by_output in manifest.golden.tolerance.values()]
     judged = any(t is not None and t.min_argmax_agreement is not None for t in tolerances)
-    return judged or (manifest.labels is not None and has_labels(spec.shape, manifest.labels))
+    labels = score_labels(manifest)
+    return judged or (labels is not None and has_labels(spec.shape, labels))
+
+
+def score_labels(manifest: Manifest) -> Sequence[str] | None:
+    """Return the labels of scores along an output's last axis: none where labels are of anything else."""
+    return () if manifest.labels_of else manifest.labels
 
 
 def has_labels(shape: tuple[int, ...], labels: Sequence[str]) -> bool:

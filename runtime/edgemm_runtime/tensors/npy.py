@@ -10,6 +10,7 @@ import io
 import math
 import os
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -45,6 +46,27 @@ def read_npy(data: bytes, *, name: str) -> Array:
     if min(shape, default=0) < 0 or expected != found:
         raise BundleError(f"{name}: shape {list(shape)} of {dtype} needs {expected:,} bytes, found {found:,}")
     return np.frombuffer(data, dtype, offset=file.tell()).reshape(shape, order="F" if fortran else "C")
+
+
+def inflated(data: bytes, *, most: int, name: str) -> bytes:
+    """Return what a zlib stream (RFC 1950) unpacks to; `most` is how many bytes it may be.
+
+    Raises:
+        BundleError: it is damaged, cut short or unpacks to more.
+    """
+    stream = zlib.decompressobj()
+    try:
+        found = stream.decompress(data, most)
+    except zlib.error as err:
+        raise BundleError(f"{name}: not a zlib stream: {err}") from err
+    if not stream.eof or stream.unused_data:
+        raise BundleError(f"{name}: expected a whole zlib stream of at most {most:,} bytes, found more or less")
+    return found
+
+
+def deflated(data: bytes) -> bytes:
+    """Return bytes as a zlib stream (RFC 1950)."""
+    return zlib.compress(data, level=9)
 
 
 def write_npy(array: Array) -> bytes:

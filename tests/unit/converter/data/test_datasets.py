@@ -206,3 +206,13 @@ def test_arrays_of_two_inputs_that_were_swapped_are_found() -> None:
     far = {"load": real["load"], "wind": 300 * real["wind"]}
     with pytest.raises(InputError, match="the arrays of 'load' and 'wind' look swapped: check their names"):
         datasets.check_scales({"load": far["wind"], "wind": far["load"]}, far, path="c")
+
+
+@pytest.mark.parametrize("dtype", [DType.UINT8, DType.INT32, DType.FLOAT32])
+def test_images_become_inputs_of_integers_too(dtype: DType, tmp_path: Path) -> None:
+    picture(tmp_path / "a.png", (255, 128, 0))
+    found = read(tmp_path, declared={"image": Preprocessing()})
+    spec = TensorSpec(name="image", dtype=dtype, shape=(1, 6, 8, 3))
+    [array] = arrays.match(found.arrays, (spec,), path="p").values()
+    assert array.dtype == dtype.value
+    assert array[0, 0, 0, 0].tolist() == [255, 128, 0]

@@ -1,8 +1,19 @@
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
-from edgemm.bundle.manifest import ChannelOrder, DType, ImageFit, Layout, Preprocessing, Resize, TensorSpec
+from edgemm.bundle.manifest import (
+    ChannelOrder,
+    DType,
+    ImageFit,
+    Layout,
+    PadPlace,
+    Preprocessing,
+    Resize,
+    ResizeKernel,
+    TensorSpec,
+)
 from edgemm.errors import InputError
 from edgemm_converter.data import preprocessing
 
@@ -37,9 +48,31 @@ def test_a_declaration_with_a_byte_order_mark(tmp_path: Path) -> None:
         preprocessing.read(tmp_path / "p.toml")
 
 
+def test_the_kernel_and_the_padding_are_words(tmp_path: Path) -> None:
+    resize = 'width = 8, height = 8, fit = "pad", kernel = "bilinear", pad_colour = 114, pad_place = "top-left"'
+    found = preprocessing.read(write(tmp_path, f"[image]\nresize = {{{resize}}}"))["image"].resize
+    assert found == Resize(
+        width=8, height=8, fit=ImageFit.PAD, kernel=ResizeKernel.BILINEAR, pad_colour=(114,),
+        pad_place=PadPlace.TOP_LEFT,
+    )  # fmt: skip
+
+
+def test_words_that_say_what_is_so_anyway_are_left_out(tmp_path: Path) -> None:
+    resize = 'width = 8, height = 8, fit = "pad", kernel = "antialias", pad_colour = [0, 0, 0], pad_place = "centre"'
+    found = preprocessing.read(write(tmp_path, f"[image]\nresize = {{{resize}}}"))["image"].resize
+    assert found == Resize(width=8, height=8, fit=ImageFit.PAD)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        (
+            '[image]\nresize = {width = 3, height = 3, kernel = "lanczos"}',
+            "resize.kernel: Invalid enum value 'lanczos'",
+        ),
+        ('[image]\nresize = {width = 3, height = 3, pad_place = "top-left"}', 'are of fit = "pad", found "stretch"'),
+        ('[image]\nresize = {width = 3, height = 3, fit = "pad", pad_colour = [1, 2]}', "expected 1 or 3 numbers"),
+        ('[image]\nresize = {width = 3, height = 3, fit = "pad", pad_colour = 256}', "Expected `int` <= 255"),
         ("", "expected a table named after an input"),
         ("[image", "expected TOML"),
         ("image = 3", r"expected a table \[image\], found 3"),
@@ -63,6 +96,8 @@ def test_a_declaration_that_is_wrong(text: str, message: str, tmp_path: Path) ->
 def test_a_declaration_that_the_model_does_not_take() -> None:
     good = Preprocessing(resize=Resize(width=32, height=32), channels=ChannelOrder.GRAY)
     preprocessing.check({"image": good}, IMAGE)
+    of_one = replace(IMAGE[0], shape=(1, 32, 32, 1))  # as in nearly every public .tflite file
+    preprocessing.check({"image": good}, (of_one,))
     with pytest.raises(InputError, match="declared for 'picture'; the model's inputs are image"):
         preprocessing.check({"picture": good}, IMAGE)
     with pytest.raises(InputError, match=r"makes \[any, any, 3\], the model takes \[32, 32, 1\]"):

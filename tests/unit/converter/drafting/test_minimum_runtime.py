@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import msgspec
+
+from edgemm.bundle.manifest import Preprocessing, Resize
 from edgemm_converter.drafting import minimum_runtime
 from tests.unit.core.bundles import small_manifest
 
@@ -14,3 +17,12 @@ FEATURES = (
 def test_a_bundle_needs_the_newest_runtime_that_one_of_its_features_needs() -> None:
     needed = [minimum_runtime.of(small_manifest(licence=licence), FEATURES) for licence in (None, "old", "new")]
     assert needed == [minimum_runtime.FIRST, "0.9.0", "0.10.0"]
+
+
+def test_a_bundle_that_resizes_as_the_first_version_did_needs_no_other() -> None:
+    def needed(**words: object) -> str:
+        steps = Preprocessing(resize=msgspec.convert({"width": 2, "height": 1, "fit": "pad", **words}, Resize))
+        return minimum_runtime.of(small_manifest(preprocessing={"x": steps}))
+
+    assert needed() == minimum_runtime.FIRST
+    assert {needed(kernel="bilinear"), needed(pad_colour=[114]), needed(pad_place="top-left")} == {"0.2.0"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,7 @@ from edgemm.bundle.manifest import DType, Precision, Variant, VariantTensor
 from edgemm.errors import ParityError
 from edgemm_converter.children.protocol import SampleSet, SetKind
 from edgemm_converter.data.arrays import Array
-from edgemm_converter.judging import assembly
+from edgemm_converter.judging import assembly, golden_assembly
 from edgemm_converter.judging.assembly import BlobStore, Measured
 from edgemm_runtime.tensors.npy import read_npy
 
@@ -46,9 +48,26 @@ def test_a_variant_that_is_wrong_on_an_edge_input_fails_and_parity_has_no_entry_
 
 def test_edge_inputs_are_the_last_golden_samples_and_widen_no_tolerance() -> None:
     blobs = BlobStore()
-    plain = assembly.golden_samples([VARIANT], ORDINARY, blobs)
-    found = assembly.golden_samples([VARIANT], ORDINARY, blobs, edge=edge(EDGES))
+    plain = golden_assembly.golden_samples([VARIANT], ORDINARY, blobs)
+    found = golden_assembly.golden_samples([VARIANT], ORDINARY, blobs, edge=edge(EDGES))
     inputs = read_npy(blobs.content[found.inputs["x"]], name="x")
     assert (plain.samples, found.samples, len(inputs)) == (12, 13, 13)
     assert not inputs[-1].any()
     assert found.tolerance[VARIANT.id]["y"].max_abs == pytest.approx(plain.tolerance[VARIANT.id]["y"].max_abs)
+
+
+@pytest.mark.parametrize("too_large", [False, True])
+def test_golden_samples_are_of_random_inputs_where_the_users_data_are_too_large(too_large: bool) -> None:
+    def wide(kind: SetKind, inputs: Array) -> Measured:
+        return replace(measured(kind, USUAL, USUAL), inputs={"x": inputs})
+
+    real = np.random.default_rng(0).standard_normal((12, 1, 200_000 if too_large else 100))
+    blobs = BlobStore()
+    found = golden_assembly.golden_samples(
+        [VARIANT], wide(SetKind.CALIBRATION, real), blobs, otherwise=wide(SetKind.RANDOM, np.zeros_like(real))
+    )
+    if too_large:
+        assert found.deflated == ("x",)
+    else:
+        assert np.array_equal(read_npy(blobs.content[found.inputs["x"]], name="x"), real)
+    assert sum(blob.size for blob in blobs.listed.values()) <= 256 * 1024

@@ -13,12 +13,13 @@ import pytest
 from edgemm.bundle import open_bundle, write_bundle
 from edgemm.bundle.column_figures import ColumnTolerance
 from edgemm.bundle.manifest import Blob, Manifest, Tolerance
+from edgemm.bundle.other_kernels import KernelTolerance, OtherKernels
 from edgemm.errors import BundleError, EngineUnavailableError, SelfTestError, SelfTestTimeoutError
 from edgemm_runtime import engines
-from edgemm_runtime.engines import golden, selftest
+from edgemm_runtime.engines import golden, kernels, selftest
 from edgemm_runtime.engines.bundle_source import BundleFile, StoredBundle
 from edgemm_runtime.tensors import comparison
-from edgemm_runtime.tensors.npy import read_npy, write_npy
+from edgemm_runtime.tensors.npy import deflated, read_npy, write_npy
 from simulators.models import INPUT, OUTPUT, VARIANTS, make_bundle, make_manifest
 
 
@@ -212,3 +213,129 @@ def test_a_golden_sample_that_comes_out_as_no_number_is_told_as_such(bundle_path
         variant = source.manifest.variant("tflite:float32")
         with pytest.raises(SelfTestError, match=r"sample 0, output 'scores': 2 of 3 values are no finite number, NaN"):
             golden.check(source, variant, Broken())
+
+
+def with_golden(folder: Path, **changes: object) -> Path:
+    """Return a bundle of one variant whose golden samples are changed."""
+    manifest, blobs = make_manifest(variants=("tflite:float32",))
+    samples = msgspec.structs.replace(manifest.golden, **changes)
+    write_bundle(folder / "b.edgemm", msgspec.structs.replace(manifest, golden=samples), blobs)
+    return folder / "b.edgemm"
+
+
+def with_blob(manifest: Manifest, blobs: dict[str, bytes], old: str, data: bytes) -> tuple[Manifest, dict[str, bytes]]:
+    """Return a bundle in which another blob stands in the place of one of the golden samples."""
+    new = hashlib.sha256(data).hexdigest()
+    listed = {d: b for d, b in manifest.blobs.items() if d != old} | {new: Blob(size=len(data), media_type="x")}
+    golden = manifest.golden
+    golden = msgspec.structs.replace(
+        golden,
+        inputs={name: new if digest == old else digest for name, digest in golden.inputs.items()},
+        outputs={name: new if digest == old else digest for name, digest in golden.outputs.items()},
+    )
+    return msgspec.structs.replace(manifest, golden=golden, blobs=listed), blobs | {new: data}
+
+
+def deflated_bundle(path: Path, data: bytes) -> Path:
+    manifest, blobs = make_manifest(variants=("tflite:float32",))
+    manifest, blobs = with_blob(manifest, blobs, manifest.golden.inputs[INPUT], data)
+    golden = msgspec.structs.replace(manifest.golden, deflated=(INPUT,))
+    write_bundle(path / "b.edgemm", msgspec.structs.replace(manifest, golden=golden), blobs)
+    return path / "b.edgemm"
+
+
+def inputs_of() -> bytes:
+    manifest, blobs = make_manifest(variants=("tflite:float32",))
+    return blobs[manifest.golden.inputs[INPUT]]
+
+
+def test_inputs_may_be_deflated(tmp_path: Path) -> None:
+    check(deflated_bundle(tmp_path, deflated(inputs_of())))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"no stream",
+        deflated(inputs_of())[:-3],
+        deflated(inputs_of()) + b"more",
+        deflated(inputs_of()[:-4]),
+        deflated(b"\0" * 50_000_000),
+    ],
+)
+def test_what_is_no_deflated_array_is_refused_without_being_unpacked(tmp_path: Path, data: bytes) -> None:
+    with pytest.raises(BundleError, match="golden samples of"):
+        check(deflated_bundle(tmp_path, data))
+
+
+@pytest.mark.parametrize("scramble", [False, True])
+def test_outputs_may_be_kept_at_some_places_alone(tmp_path: Path, scramble: bool) -> None:
+    manifest, blobs = make_manifest(variants=("tflite:float32",), scramble=scramble)
+    old = manifest.golden.outputs[OUTPUT]
+    kept = read_npy(blobs[old], name="")[..., [0, 2]]
+    manifest, blobs = with_blob(manifest, blobs, old, write_npy(np.ascontiguousarray(kept)))
+    golden = msgspec.structs.replace(manifest.golden, sampled={OUTPUT: (None, (0, 2))})
+    path = tmp_path / "b.edgemm"
+    write_bundle(path, msgspec.structs.replace(manifest, golden=golden), blobs)
+    if scramble:
+        with pytest.raises(SelfTestError, match="sample 0"):
+            check(path)
+    else:
+        check(path)
+
+
+@pytest.mark.parametrize(
+    ("sampled", "says"),
+    [
+        ({"other": (None, (0,))}, "places of another output"),
+        ({OUTPUT: ((0,),)}, "places of another output"),
+        ({OUTPUT: (None, (2, 0))}, "do not rise"),
+        ({OUTPUT: (None, (1, 1))}, "do not rise"),
+    ],
+)
+def test_places_that_an_output_does_not_have_are_refused(tmp_path: Path, sampled: object, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        with_golden(tmp_path, sampled=sampled)
+
+
+def of_other_kernels(max_abs: float, **engine: str) -> OtherKernels:
+    build = kernels.build_of("tflite")
+    assert build is not None
+    verified = msgspec.structs.replace(build, **engine)
+    held = KernelTolerance(max_abs=(max_abs,), min_share=1.0)
+    return OtherKernels(engines={"tflite": verified}, tolerance={"tflite:float32": {OUTPUT: held}})
+
+
+STRICT = {"tflite:float32": {OUTPUT: Tolerance(max_abs=0)}}
+"""No engine but the one that made the golden outputs holds this."""
+
+
+@pytest.mark.parametrize("engine", [{"version": "0.0.1"}, {"machine": "riscv64"}, {"answers": "0" * 64}])
+def test_another_engine_than_the_verified_one_is_held_to_its_own_tolerance(
+    tmp_path: Path, engine: dict[str, str]
+) -> None:
+    check(with_golden(tmp_path, tolerance=STRICT, other_kernels=of_other_kernels(1e-4, **engine)))
+    with pytest.raises(SelfTestError, match="100.0% of the values to be alike"):
+        check(with_golden(tmp_path, tolerance=STRICT, other_kernels=of_other_kernels(0, **engine)))
+
+
+def test_the_verified_engine_is_held_to_the_ordinary_tolerance(tmp_path: Path) -> None:
+    with pytest.raises(SelfTestError, match="expected an error of at most 0"):
+        check(with_golden(tmp_path, tolerance=STRICT, other_kernels=of_other_kernels(1e9)))
+
+
+def test_what_nothing_is_said_of_is_held_to_the_ordinary_tolerance(tmp_path: Path) -> None:
+    nothing = msgspec.structs.replace(of_other_kernels(1e9, version="0.0.1"), tolerance={"tflite:float32": {}})
+    with pytest.raises(SelfTestError, match="expected an error of at most 0"):
+        check(with_golden(tmp_path, tolerance=STRICT, other_kernels=nothing))
+
+
+def test_tolerances_of_outputs_that_there_are_not_are_refused(tmp_path: Path) -> None:
+    held, rows = KernelTolerance(max_abs=(1.0,), min_share=1.0), {"tflite:float32": ((OUTPUT,),)}
+    for other in (
+        OtherKernels(engines={}, tolerance={"tflite:int8": {}}),
+        OtherKernels(engines={}, tolerance={"tflite:float32": {"z": held}}),
+        OtherKernels(engines={}, tolerance={"tflite:float32": {}}, rows=dict(rows)),
+    ):
+        with pytest.raises(ValueError, match="tolerances for other kernels"):
+            with_golden(tmp_path, other_kernels=other)

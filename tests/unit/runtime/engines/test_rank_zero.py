@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import msgspec
 import numpy as np
 import pytest
+from msgspec import UNSET
 from onnx import TensorProto, helper
 
 from edgemm.bundle.manifest import DType, Quantization, Signature, TensorSpec, Tolerance, VariantTensor
@@ -42,8 +43,9 @@ def test_a_model_of_scalars_passes_its_golden_samples() -> None:
     x, g = np.array([1.5, -2], np.float32), np.array([2, 0.5], np.float32)
     blobs = {"x": write_npy(x), "g": write_npy(g), "y": write_npy(x * g)}
     samples = SimpleNamespace(
-        samples=2, inputs={"x": "x", "g": "g"}, outputs={"y": "y"}, tolerance={variant.id: {"y": Tolerance(max_abs=0)}}
-    )
+        samples=2, inputs={"x": "x", "g": "g"}, outputs={"y": "y"}, tolerance={variant.id: {"y": Tolerance(max_abs=0)}},
+        sampled=UNSET, deflated=UNSET, other_kernels=UNSET,
+    )  # fmt: skip
     source = SimpleNamespace(manifest=SimpleNamespace(signature=SIGNATURE, golden=samples), read=blobs.__getitem__)
     golden.check(source, variant, engines.load(variant, SIGNATURE, product()))
 

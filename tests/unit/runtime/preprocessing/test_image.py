@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgemm.bundle.manifest import ChannelOrder, ImageFit, Layout, Preprocessing, Resize
+from edgemm.bundle.manifest import ChannelOrder, ImageFit, Layout, PadPlace, Preprocessing, Resize, ResizeKernel
 from edgemm.errors import BadRequestError
 from edgemm_converter.data import images
 from edgemm_runtime.preprocessing import image
@@ -24,6 +24,14 @@ SETTINGS = {
     "cropped": Preprocessing(resize=Resize(width=16, height=16, fit=ImageFit.CROP), channels=ChannelOrder.BGR),
     "padded, channels first": Preprocessing(
         resize=Resize(width=20, height=9, fit=ImageFit.PAD), layout=Layout.CHW, scale=0.1
+    ),
+    "bilinear": Preprocessing(resize=Resize(width=16, height=12, kernel=ResizeKernel.BILINEAR)),
+    "area, cropped": Preprocessing(
+        resize=Resize(width=16, height=16, fit=ImageFit.CROP, kernel=ResizeKernel.AREA), channels=ChannelOrder.BGR
+    ),
+    "nearest, padded, grey": Preprocessing(
+        resize=Resize(width=20, height=9, fit=ImageFit.PAD, kernel=ResizeKernel.NEAREST, pad_colour=(114,)),
+        channels=ChannelOrder.GRAY,
     ),
     "grey": Preprocessing(channels=ChannelOrder.GRAY, mean=(127.5,), std=(127.5,)),
 }
@@ -44,6 +52,59 @@ def test_it_is_the_array_that_the_converter_makes(tmp_path: Path, setting: str, 
     found = image.decode(data, steps)
     assert found.dtype == np.float32
     assert np.array_equal(found, expected)
+
+
+@pytest.mark.parametrize("kernel", [*ResizeKernel])
+@pytest.mark.parametrize("place", [*PadPlace])
+def test_padding_has_its_colour_and_its_place(kernel: ResizeKernel, place: PadPlace) -> None:
+    white = encoded("PNG", np.full((10, 20, 3), 255, np.uint8))
+    resize = Resize(
+        width=8, height=8, fit=ImageFit.PAD, kernel=kernel, pad_colour=(1, 2, 3), pad_place=place
+    )  # of 4 lines, the image has 4
+    found = image.decode(white, Preprocessing(resize=resize))
+    kept = slice(0, 4) if place is PadPlace.TOP_LEFT else slice(2, 6)
+    expected = np.full((8, 8, 3), (1, 2, 3), np.float32)
+    expected[kept] = 255
+    assert np.array_equal(found, expected)
+    turned = image.decode(white, Preprocessing(resize=resize, channels=ChannelOrder.BGR))
+    assert np.array_equal(turned, expected)  # the colour is in the order of the channels
+
+
+@pytest.mark.parametrize(("height", "width"), [(480, 640), (333, 500), (427, 640), (1, 1000), (77, 31)])
+def test_a_letterbox_is_that_of_yolo(height: int, width: int) -> None:
+    """Ultralytics: g = min(th ÷ h, tw ÷ w), sides round(h·g), first line round((th − nh) ÷ 2 − 0.1)."""
+    white = encoded("PNG", np.full((height, width, 3), 255, np.uint8))
+    resize = Resize(width=63, height=64, fit=ImageFit.PAD, kernel=ResizeKernel.BILINEAR, pad_colour=(114,))
+    found = image.decode(white, Preprocessing(resize=resize))
+    share = min(64 / height, 63 / width)
+    sides = max(1, round(height * share)), max(1, round(width * share))
+    top, left = round((64 - sides[0]) / 2 - 0.1), round((63 - sides[1]) / 2 - 0.1)
+    expected = np.full((64, 63, 3), 114, np.float32)
+    expected[top : top + sides[0], left : left + sides[1]] = 255
+    assert np.array_equal(found, expected)
+
+
+@pytest.mark.parametrize("fit", [*ImageFit])
+@pytest.mark.parametrize("size", [(16, 12), (9, 31), (50, 50)])
+def test_all_kernels_keep_the_same_part_of_an_image(fit: ImageFit, size: tuple[int, int]) -> None:
+    slopes = np.stack([np.add.outer(np.arange(30), np.arange(41)) * 2] * 3, axis=-1).astype(np.uint8)
+    made = {
+        kernel: image.decode(
+            encoded("PNG", slopes), Preprocessing(resize=Resize(width=size[0], height=size[1], fit=fit, kernel=kernel))
+        )
+        for kernel in ResizeKernel
+    }
+    for kernel, found in made.items():
+        assert np.abs(found - made[ResizeKernel.ANTIALIAS]).mean() < 2.5, kernel
+
+
+def test_what_is_left_out_is_as_in_the_first_version() -> None:
+    old = image.decode(encoded("PNG"), SETTINGS["padded, channels first"])
+    named = Resize(
+        width=20, height=9, fit=ImageFit.PAD, kernel=ResizeKernel.ANTIALIAS, pad_colour=(0,), pad_place=PadPlace.CENTRE
+    )
+    new = image.decode(encoded("PNG"), Preprocessing(resize=named, layout=Layout.CHW, scale=0.1))
+    assert np.array_equal(old, new)
 
 
 def test_a_camera_that_was_turned_is_turned_back() -> None:

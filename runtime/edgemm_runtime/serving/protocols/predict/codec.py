@@ -18,6 +18,7 @@ from msgspec import UNSET, Struct, UnsetType
 from edgemm.bundle.manifest import Manifest, Preprocessing, Signature, TensorSpec
 from edgemm.errors import BadRequestError
 from edgemm_runtime.preprocessing import class_indices
+from edgemm_runtime.tensors.comparison import score_labels
 from edgemm_runtime.tensors.inputs import check_array, describe
 from edgemm_runtime.tensors.named_arrays import Array, Arrays
 from edgemm_runtime.tensors.named_inputs import are_names
@@ -138,7 +139,7 @@ def batched(array: Array, spec: TensorSpec) -> Array:
 def make_answer(manifest: Manifest, outputs: Arrays, *, name: str, top: int = 1) -> Answer:
     """Return the answer to a request, with the `top` best classes of each sample."""
     lists = {output: array.tolist() for output, array in outputs.items()}
-    return Answer(name, manifest.version, lists, _top(outputs, manifest.labels, count=top))
+    return Answer(name, manifest.version, lists, _top(outputs, score_labels(manifest), count=top))
 
 
 def values_of(found: Any) -> Any:

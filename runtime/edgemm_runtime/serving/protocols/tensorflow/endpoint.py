@@ -11,6 +11,7 @@ from edgemm_runtime.models.registry import ModelRegistry
 from edgemm_runtime.models.served_model import ServedModel
 from edgemm_runtime.serving.protocols.endpoints import Question
 from edgemm_runtime.serving.protocols.tensorflow import codec as tensorflow_codec
+from edgemm_runtime.tensors.comparison import score_labels
 from edgemm_runtime.tensors.named_arrays import Arrays
 
 
@@ -50,7 +51,7 @@ class ServingEndpoint:
                 case tensorflow_codec.Verb.PREDICT:
                     return Reply(200, tensorflow_codec.encode_predictions(outputs, by_sample=decoded.by_sample))
                 case tensorflow_codec.Verb.CLASSIFY:
-                    return Reply(200, tensorflow_codec.encode_classes(outputs, served.manifest.labels))
+                    return Reply(200, tensorflow_codec.encode_classes(outputs, score_labels(served.manifest)))
                 case tensorflow_codec.Verb.REGRESS:
                     return Reply(200, tensorflow_codec.encode_values(outputs))
 

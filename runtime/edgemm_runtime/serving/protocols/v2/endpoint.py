@@ -14,6 +14,7 @@ from edgemm_runtime.serving.protocols.endpoints import Question
 from edgemm_runtime.serving.protocols.v2 import codec as v2_codec
 from edgemm_runtime.serving.protocols.v2 import messages
 from edgemm_runtime.serving.protocols.v2.raw_tensors import RawTensors
+from edgemm_runtime.tensors.comparison import score_labels
 from edgemm_runtime.tensors.named_arrays import Arrays
 
 _BINARY = "application/octet-stream"
@@ -51,7 +52,7 @@ class InferEndpoint:
         self, served: ServedModel, codec: v2_codec.Codec, decoded: messages.InferRequest, outputs: Arrays
     ) -> Reply:
         if decoded.id:
-            prediction = predicted(served.key, outputs, served.manifest.labels)
+            prediction = predicted(served.key, outputs, score_labels(served.manifest))
             if prediction is not None:
                 self._models.feedback.remember(decoded.id, prediction)
         data, header_length = codec.encode(decoded, outputs)
