@@ -95,6 +95,9 @@ def _stop(signum: int, _frame: object) -> NoReturn:
 @click.option("--report", type=PATH, help="Write a page of HTML about the conversion, and its data as JSON beside it.")
 @click.option("--parent", type=PATH, help="The bundle that this one follows; the report compares the two.")
 @click.option("--licence", help="The model's licence.")
+@click.option(
+    "--stateful", is_flag=True, help="The finished file keeps state: serve each client a sequence of its own."
+)
 @click.option("--timeout", type=seconds(), default=_DEFAULTS.timeout_s, show_default=True,
               metavar="SECONDS", help="Wall time that each child process may take.")  # fmt: skip
 @click.option("--max-memory", type=FiniteRange(min=0.5, max=_MOST_GIB), default=_DEFAULTS.max_memory_bytes / _GIB,

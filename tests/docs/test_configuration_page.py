@@ -14,7 +14,12 @@ from edgemm_runtime.commands.configuration import DeviceConfiguration, parse_con
 from tests.docs.pages import DOCS, blocks, tables
 
 PAGE = DOCS / "configuration.md"
-HEADINGS = {"serving": "Serving: `[serving]`", "agent": "The agent: `[agent]`", "shadow": "Shadows: `[shadow]`"}
+HEADINGS = {
+    "serving": "Serving: `[serving]`",
+    "agent": "The agent: `[agent]`",
+    "shadow": "Shadows: `[shadow]`",
+    "sequences": "Sequences: `[sequences]`",
+}
 BY_CPUS = {"loops": "CPUs, at most 4", "threads": "2 × CPUs, at least 4"}
 """Defaults that follow from the machine."""
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import urllib3
 
+from simulators import stateful
 from simulators.models import make_bundle
 from tests.docs.pages import DOCS, blocks, tables
 from tests.docs.serving import running, served
@@ -39,6 +40,19 @@ def test_a_curl_line_gets_an_answer(address: str, line: str) -> None:
     reply = urllib3.request("POST" if body else "GET", words[2].replace(ADDRESS, address), body=body)
     assert reply.status == 200, reply.data
     assert json.loads(reply.data)
+
+
+def test_a_stateful_model_goes_on_where_its_curl_lines_say(tmp_path: Path) -> None:
+    path = tmp_path / "wake-1.0.0.edgemm"
+    stateful.make_bundle(path)
+    lines = [shlex.split(line) for line in commands("served-stateful")]
+    with served(path) as url:
+        statuses = []
+        for words in [*lines, lines[1]]:
+            given = (words[i + 1].split(": ") for i, word in enumerate(words) if word == "-H")
+            body, address = words[words.index("-d") + 1], words[2].replace(ADDRESS, url)
+            statuses.append(urllib3.request("POST", address, body=body, headers=dict(given)).status)
+    assert statuses == [200, 200, 200, 400], "it has ended"
 
 
 def test_every_path_is_there(address: str) -> None:

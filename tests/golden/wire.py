@@ -45,6 +45,7 @@ from tests.golden.vector import DEVICE, DIRECTOR, Vector
 from tests.unit.core.bundles import small_bundle, small_manifest
 
 BOOT = "0123456789abcdef"
+STATEFUL = small_manifest(stateful=True, minimum_runtime="0.2.0")
 
 
 DESIRED = Desired(
@@ -234,9 +235,17 @@ def _read_bundle(data: bytes) -> Any:
             return bundle.manifest
 
 
+def _read_stateful(data: bytes) -> Any:
+    """Tell what makes a bundle stateful; `simulators.stateful` wrote the file, and the engines' tests run it."""
+    found = _read_bundle(data)
+    return found.name, found.version, found.minimum_runtime, found.stateful, found.golden.samples
+
+
 VECTORS = [
     Vector("bundle/manifest.json", small_manifest(), lambda m: m.encode(), lambda d: decode_manifest(d, path="golden")),
     Vector("bundle/digits-1.0.0.edgemm", small_manifest(), _write_bundle, _read_bundle),
+    Vector("bundle/stateful.json", STATEFUL, lambda m: m.encode(), lambda d: decode_manifest(d, path="golden")),
+    Vector("bundle/wake-1.0.0.edgemm", ("wake", "1.0.0", "0.2.0", True, 8), None, _read_stateful),
     _control("messages/desired.json", DESIRED),
     _control("messages/reported.json", REPORTED),
     _control("messages/event.json", EVENT),

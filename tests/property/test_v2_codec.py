@@ -61,7 +61,7 @@ def flat_requests(draw: st.DrawFn) -> bytes:
     data = f'"data":{draw(st.sampled_from(["", " "]))}[{draw(st.sampled_from([",", ", "])).join(numbers)}]'
     parts += draw(st.sampled_from([[], ['"parameters":{"data":[1]}'], ['"other":{"data":[[1]]}']]))
     parts.insert(draw(st.integers(0, 3)), data)
-    request_id = draw(st.sampled_from(["", '"id":"a",']))
+    request_id = draw(st.sampled_from(["", '"id":"a",', '"parameters":{"sequence_id":7,"sequence_start":true},']))
     return f'{{{request_id}"inputs":[{{{",".join(parts)}}}]}}'.encode()
 
 
@@ -80,6 +80,20 @@ def test_what_is_remembered_around_numbers_changes_nothing(bodies: list[bytes]) 
         assert outcome(partial(codec.decode, body)) == expected
 
 
+def test_what_is_remembered_has_the_parameters_of_its_own_request() -> None:
+    codec = v2_codec.Codec(BYTES, name="m", version="1.0.0")
+    form = b'{"parameters":{%b},"inputs":[{"name":"x","shape":[1],"datatype":"INT8","data":[%d]}]}'
+    binary = (
+        b'{"parameters":{%b},"inputs":[{"name":"x","shape":[1],"datatype":"INT8","parameters":{"binary_data_size":1}}]}'
+    )
+    for number in range(3):
+        for parameters in (b'"sequence_id":1', b'"sequence_id":2,"sequence_start":true'):
+            expected = json.loads(b"{%b}" % parameters)
+            assert codec.decode(form % (parameters, number)).parameters == expected
+            head = binary % parameters
+            assert codec.decode(head + b"1", header_length=str(len(head))).parameters == expected
+
+
 @pytest.mark.parametrize("second", [b"7", b"8"])
 def test_the_last_of_two_lists_under_one_key_is_read_each_time(second: bytes) -> None:
     codec = v2_codec.Codec(BYTES, name="m", version="1.0.0")
@@ -93,7 +107,7 @@ def outcome(decode: Callable[[], messages.InferRequest]) -> object:
         found = decode()
     except RequestError as err:
         return str(err)
-    return found.id, found.outputs, [(n, a.dtype, a.tolist()) for n, a in found.inputs.items()]
+    return found.id, found.outputs, dict(found.parameters), [(n, a.dtype, a.tolist()) for n, a in found.inputs.items()]
 
 
 @given(tensors(), tensors(), st.integers(-3, 3))

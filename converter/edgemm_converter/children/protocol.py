@@ -96,6 +96,9 @@ class ExportRequest(Message, frozen=True):
     required: tuple[str, ...] = ()
     """Variants that were asked for by name: one that cannot be made fails the conversion, another is left out."""
 
+    stateful: bool = False
+    """A finished file is said to keep state between inferences."""
+
 
 class ExportedVariant(Message, frozen=True):
     """One model file of the folder, and its own tensors."""
@@ -128,13 +131,17 @@ class Exported(Message, frozen=True, tag="exported"):
 
 
 class RunRequest(Message, frozen=True, tag="run"):
-    """Run each variant in its engine on each set; `files` are the model files by variant id."""
+    """Run each variant in its engine on each set; `files` are the model files by variant id.
+
+    With `stateful`, the runs of each set are one sequence.
+    """
 
     signature: Signature
     variants: tuple[Variant, ...]
     files: dict[str, str]
     sets: tuple[SampleSet, ...]
     required: tuple[str, ...] = ()
+    stateful: bool = False
 
 
 class Ran(Message, frozen=True, tag="ran"):

@@ -68,6 +68,8 @@ def _card(manifest: Manifest) -> Iterator[str]:
     yield "## Inputs and outputs\n\n| | name | type | shape |\n|---|---|---|---|"
     for side, tensors in (("input", manifest.signature.inputs), ("output", manifest.signature.outputs)):
         yield from (f"| {side} | {_cell(t.name)} | {t.dtype} | {_shape(t)} |" for t in tensors)
+    if manifest.stateful:
+        yield "\nStateful: an answer depends on the requests before it, in a sequence of each client's own."
     if manifest.labels:
         yield f"\nClasses: {', '.join(map(_cell, manifest.labels))}"
     yield "\n## Variants\n\n| variant | bytes | largest error ÷ range |\n|---|---|---|"

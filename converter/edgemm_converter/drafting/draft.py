@@ -129,8 +129,9 @@ def _manifest(
     calibration = by_kind.get(SetKind.CALIBRATION)
     random = by_kind[SetKind.RANDOM]
     golden = golden_assembly.golden_samples(
-        ran.variants, calibration or random, blobs, edge=by_kind.get(SetKind.EDGE), otherwise=random
-    )
+        ran.variants, calibration or random, blobs, edge=by_kind.get(SetKind.EDGE), otherwise=random,
+        sequence=given.stateful,
+    )  # fmt: skip
     profile = assembly.reference_profile(calibration, exported.signature, blobs) if calibration else None
     return Manifest(
         format=FORMAT,
@@ -150,6 +151,7 @@ def _manifest(
         evaluation=scored,
         reference_profile=profile,
         created=lineage.created(),
+        stateful=given.stateful or UNSET,
     )
 
 

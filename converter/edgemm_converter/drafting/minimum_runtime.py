@@ -33,6 +33,7 @@ def _has_labels_of_something_else(manifest: Manifest) -> bool:
 _FEATURES: tuple[Feature, ...] = (
     ("0.2.0", _resizes_otherwise),
     ("0.2.0", _has_labels_of_something_else),
+    ("0.2.0", lambda manifest: bool(manifest.stateful)),
     ("0.2.0", lambda manifest: bool(manifest.golden.sampled or manifest.golden.deflated)),
 )
 

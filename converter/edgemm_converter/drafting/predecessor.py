@@ -41,6 +41,8 @@ def measured(
     speeds = measuring.speeds(path, manifest, limits=limits, progress=progress)
     if asked is None or data is None:
         return Predecessor(manifest, digest, speeds=speeds)
+    if manifest.stateful:
+        return Predecessor(manifest, digest, speeds=speeds, unmeasured="it is stateful, and the data are no sequence")
     if not _same(manifest.signature, signature):
         return Predecessor(manifest, digest, speeds=speeds, unmeasured="its inputs or outputs are others")
     try:

@@ -2,11 +2,15 @@
 
 The file is its own source: the golden outputs are its own, and there is no other model to compare it with. A quantized
 file is served in real numbers, as every variant is. This runs in the child process and imports no TensorFlow.
+
+A file that keeps state between inferences is packaged where it was said that it does. Its samples are one sequence,
+from a fresh interpreter, and another fresh one has to answer it alike.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -25,22 +29,31 @@ from edgemm_converter.job.targets import FinishedFile
 from edgemm_converter.judging import batch_axis, parity
 from edgemm_converter.metadata import carried
 from edgemm_runtime import engines
+from edgemm_runtime.engines.interface import WatchedModel
+from edgemm_runtime.tensors import comparison
 
 _USUAL_DEVIATIONS = 3.0
 _REFUSALS = (EdgemmError,)
+_NAMED = 3
+_REPEATED = 1e-5
+"""An answer repeats itself within this share of its scale: some engines add in another order each time."""
 
 
 def export(request: ExportRequest, folder: Path, progress: Progress) -> Exported:
     """Read the file, run it in its engine on all sample sets, and hand it on unchanged.
 
     Raises:
-        InputError: it is damaged, or its engine cannot run it.
+        InputError: it is damaged, its engine cannot run it, it does not repeat itself, or whether it keeps state is not
+            what was said.
     """
     progress("reading the finished model file")
     path = Path(request.source)
     data = path.read_bytes()
     engine = request.format
     file = targets.target_of(engine).reader()(path, data, signature=request.signature)
+    _check_state(path, file.state, stateful=request.stateful)
+    if request.stateful:
+        file = replace(file, inputs=tuple(map(_of_one_client, file.inputs)))
     variant = Variant(
         id=f"{engine}:{file.precision}", engine=engine, precision=file.precision,
         minimum_engine=file.minimum_engine, blob=sha256(data), inputs=file.inputs, outputs=file.outputs,
@@ -51,13 +64,15 @@ def export(request: ExportRequest, folder: Path, progress: Progress) -> Exported
     )
     progress(f"running {variant.id} in its engine")
     try:
-        signature, notes = _with_one_batch(variant, signature, data)
-        model = engines.load(variant, signature, data)
+        signature, notes = (signature, ()) if request.stateful else _with_one_batch(variant, signature, data)
+        model = engines.load(variant, signature, data, stateful=request.stateful)
         wanted = _sets(request, variant, signature)
-        signature = msgspec.structs.replace(signature, row_by_row=not _dependent_output(model, signature, wanted[0]))
+        if not request.stateful:
+            dependent = _dependent_output(model, signature, wanted[0])
+            signature = msgspec.structs.replace(signature, row_by_row=not dependent)
         sets = tuple(s for i, given in enumerate(wanted) for s in _run(model, given, folder, number=i))
-    except InputError:
-        raise
+    except InputError as err:
+        raise InputError(f"{path}: {err}") from err
     except EdgemmError as err:
         raise InputError(f"{path}: its own engine does not run it: {err}{batch_axis.open_lengths(signature)}") from err
     name = f"{variant.id.replace(':', '-')}.model"
@@ -117,6 +132,24 @@ def _words(shape: Sequence[int]) -> str:
     return f"[{', '.join('any' if d == -1 else str(d) for d in shape)}]"
 
 
+def _check_state(path: Path, state: tuple[str, ...], *, stateful: bool) -> None:
+    """Check that whoever converts a file knows whether it keeps state: with state, it is served in another way."""
+    if stateful and not state:
+        raise InputError(f"{path}: the file keeps no state between inferences: leave --stateful out")
+    if state and not stateful:
+        more = f" and {len(state) - _NAMED} more" if len(state) > _NAMED else ""
+        raise InputError(
+            f"{path}: the file keeps state between inferences ({', '.join(state[:_NAMED])}{more}), so that clients who "
+            "share it would get one another's answers: give --stateful, and each client is served in a sequence of its "
+            "own; or export it with its state as inputs and outputs"
+        )
+
+
+def _of_one_client(tensor: VariantTensor) -> VariantTensor:
+    """Return an input with a batch of 1, where the file takes any: one state is that of one client."""
+    return msgspec.structs.replace(tensor, shape=(1, *tensor.shape[1:])) if tensor.shape[:1] == (-1,) else tensor
+
+
 def _served(tensors: Iterable[VariantTensor]) -> tuple[TensorSpec, ...]:
     """Return the served tensors: real numbers where the file's are quantized."""
     return tuple(
@@ -127,6 +160,8 @@ def _served(tensors: Iterable[VariantTensor]) -> tuple[TensorSpec, ...]:
 def _sets(request: ExportRequest, variant: Variant, signature: Signature) -> list[InputSet]:
     calibration, evaluated = staged.matched(request, signature.inputs)
     sets = samples.input_sets(signature, calibration=calibration, evaluation=evaluated)
+    if request.stateful:
+        sets = sets[:1]  # one sequence: values that no sensor gives would upset its state for good
     return [given if calibration is not None else _within_range(given, variant) for given in sets]
 
 
@@ -149,13 +184,28 @@ def _spread(array: Array, tensor: VariantTensor) -> Array:
     return values
 
 
-def _run(model: engines.LoadedModel, given: InputSet, folder: Path, *, number: int) -> Iterable[SampleSet]:
+def _run(model: WatchedModel, given: InputSet, folder: Path, *, number: int) -> Iterable[SampleSet]:
     if given.kind is SetKind.EDGE:
         yield from _edges(model, given, folder, number=number)
         return
-    outputs = array_files.answers(model.run, given.arrays)
+    fresh = model.fresh()
+    outputs = array_files.answers(fresh.run, given.arrays)
     parity.check_finite(outputs, whose="the model file", data=given.kind)
+    # A function is asked the first of them once more, and what keeps state the whole sequence.
+    asked = given.arrays if fresh is not model else {name: array[:1] for name, array in given.arrays.items()}
+    _check_repeats(outputs, array_files.answers(model.fresh().run, asked))
     yield array_files.stored(given, outputs, folder, number=number)
+
+
+def _check_repeats(outputs: Mapping[str, Array], again: Mapping[str, Array]) -> None:
+    """Check that a file gives its first answers again: what does not cannot be verified on a device."""
+    for name, repeated in again.items():
+        expected = outputs[name][: len(repeated)]
+        if comparison.largest_error(expected, repeated) > _REPEATED * comparison.scale(outputs[name]):
+            raise InputError(
+                f"the file answers the same inputs in two ways in output {name!r}: it draws random numbers, or "
+                "keeps state that is not seen in it; no device could verify it: export it without that"
+            )
 
 
 def _edges(model: engines.LoadedModel, wanted: InputSet, folder: Path, *, number: int) -> Iterable[SampleSet]:

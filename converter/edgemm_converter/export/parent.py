@@ -70,6 +70,7 @@ def request(given: ConversionJob, folder: Path) -> ExportRequest:
         carried=given.carried,
         has_labels=given.labels is not None,
         required=given.required,
+        stateful=given.stateful,
     )
 
 

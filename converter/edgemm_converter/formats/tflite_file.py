@@ -19,7 +19,7 @@ from edgemm.bundle.manifest import Precision, Quantization, VariantTensor, known
 from edgemm.errors import InputError
 from edgemm.versions import release_tuple
 from edgemm_converter.children import array_files
-from edgemm_converter.formats import tflite_flow
+from edgemm_converter.formats import tflite_flow, tflite_state
 from edgemm_converter.job import naming
 from edgemm_converter.job.targets import FinishedFile
 from edgemm_converter.judging import reachability
@@ -55,11 +55,12 @@ def read(path: Path, data: bytes, *, signature: str | None) -> FinishedFile:
             f"{path}: LiteRT cannot open the file: it is damaged, cut short, or needs operations that are no builtins "
             f"({reason}); export it again"
         ) from err
-    inputs, outputs = _sides(path, interpreter, signature)
-    reachability.check(tflite_flow.random_operations(model, signature=signature), path=path)
+    key = _signature(path, interpreter, signature)
+    inputs, outputs = _sides(path, interpreter, key)
+    reachability.check(tflite_flow.random_operations(model, signature=key), path=path)
     for name, operation in _varying(model, inputs, outputs).items():
         raise array_files.depends_on_data(name, f"it comes from {operation}")
-    return FinishedFile(_precision(model), minimum_engine(data), inputs, outputs)
+    return FinishedFile(_precision(model), minimum_engine(data), inputs, outputs, tflite_state.of(model, signature=key))
 
 
 def minimum_engine(file: bytes) -> str:
@@ -189,7 +190,8 @@ def content_bytes(buffer: Any) -> int:
     return int(buffer.size) if buffer.offset > 1 else 0 if buffer.data is None else len(buffer.data)
 
 
-def _sides(path: Path, interpreter: Any, wanted: str | None) -> tuple[tuple[VariantTensor, ...], ...]:
+def _signature(path: Path, interpreter: Any, wanted: str | None) -> str:
+    """Return the signature to serve; "" where the file has none."""
     signatures = sorted(interpreter.get_signature_list())
     key = wanted or (_DEFAULT_SIGNATURE if _DEFAULT_SIGNATURE in signatures else "")
     if not key and len(signatures) == 1:
@@ -199,6 +201,10 @@ def _sides(path: Path, interpreter: Any, wanted: str | None) -> tuple[tuple[Vari
             f"{path}: expected a signature {key or _DEFAULT_SIGNATURE!r}, found {', '.join(signatures) or 'none'}; "
             "choose one with --signature"
         )
+    return key
+
+
+def _sides(path: Path, interpreter: Any, key: str) -> tuple[tuple[VariantTensor, ...], ...]:
     if not key:
         return tuple(_unsigned(path, d) for d in (interpreter.get_input_details(), interpreter.get_output_details()))
     runner = interpreter.get_signature_runner(key)

@@ -5,7 +5,7 @@ A value is (graph, tensor), by their positions in the file.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from typing import Any
 
 from ai_edge_litert import schema_py_generated as schema
@@ -25,12 +25,26 @@ def random_operations(model: Any, *, signature: str | None) -> tuple[GraphOperat
 
     `model` is the file as the schema's object; without `signature`, its first graph counts.
     """
+    main = graph_of(model, signature)
+    return _flow(model).random((main, tensor) for tensor in _indices(model.subgraphs[main].outputs))
+
+
+def needed(model: Any, graph: int) -> set[Hashable]:
+    """Return all values that the outputs of a graph need, as (graph, tensor)."""
+    return _flow(model).reached((graph, tensor) for tensor in _indices(model.subgraphs[graph].outputs))
+
+
+def graph_of(model: Any, signature: str | None) -> int:
+    """Return the position of a signature's graph; without one, that of the first."""
+    graphs = {found.signatureKey.decode(): int(found.subgraphIndex) for found in model.signatureDefs or ()}
+    return graphs.get(signature or "", 0)
+
+
+def _flow(model: Any) -> Flow:
     flow = Flow()
     for position in range(len(model.subgraphs)):
         _add(flow, model, position)
-    graphs = {found.signatureKey.decode(): found.subgraphIndex for found in model.signatureDefs or ()}
-    main = graphs.get(signature or "", 0)
-    return flow.random((main, tensor) for tensor in _indices(model.subgraphs[main].outputs))
+    return flow
 
 
 def _add(flow: Flow, model: Any, position: int) -> None:
@@ -47,7 +61,7 @@ def _add(flow: Flow, model: Any, position: int) -> None:
             for called in (options.thenSubgraphIndex, options.elseSubgraphIndex):
                 _add_call(flow, model, (takes[1:], gives), called, always=takes[:1])
         else:
-            name = graph.tensors[gives[0][1]].name.decode() if gives else ""
+            name = (graph.tensors[gives[0][1]].name or b"").decode(errors="replace") if gives else ""
             flow.add(
                 GraphOperation(name, _KINDS.get(kind, str(kind)), random=kind in _RANDOM), gives=gives, takes=takes
             )

@@ -70,6 +70,8 @@ class ConversionJob:
     custom_objects: tuple[str, ...]
     allow_lambda: bool
     licence: str | None
+    stateful: bool
+    """Whether a finished file keeps state between inferences, as whoever converts it says."""
 
     @property
     def exported_variants(self) -> tuple[str, ...]:
@@ -103,6 +105,7 @@ def check(path: Path, options: ConversionOptions) -> ConversionJob:
             _check_output(file)
     _check_report(report, output)
     _check_budget(options)
+    _check_stateful(path, kind, options)
     declared = preprocessing.read(file) if (file := _given_path(options.get("preprocess"))) is not None else {}
     carried = file_metadata.read(path, kind) if targets.is_finished(kind) else None
     images = declared or _carried_image(carried)
@@ -134,6 +137,7 @@ def check(path: Path, options: ConversionOptions) -> ConversionJob:
         custom_objects=tuple(options.get("custom_objects", ())),
         allow_lambda=options.get("allow_lambda", False),
         licence=options.get("licence"),
+        stateful=options.get("stateful", False),
     )
 
 
@@ -231,6 +235,23 @@ def _parent(given: str | Path | None, output: Path) -> ParentBundle | None:
         raise InputError(f"--parent {path}: the bundle would be written over it; give another --output or --version")
     with open_bundle(path) as bundle:
         return ParentBundle(path, bundle.digest)
+
+
+def _check_stateful(path: Path, kind: str, options: ConversionOptions) -> None:
+    """Check what is said of a model with state: its inputs are one sequence, and no separate samples."""
+    if not options.get("stateful"):
+        return
+    if not targets.is_finished(kind):
+        raise InputError(
+            f"{path}: --stateful is for finished files that keep state; of a {kind} model, states of recurrent layers "
+            "become inputs and outputs: leave it out"
+        )
+    for option, data in (("--calibration", options.get("calibration")), ("--eval", options.get("evaluation"))):
+        if data is not None:
+            raise InputError(
+                f"{path}: {option} has samples that are independent of one another, which a stateful model's are not: "
+                "leave it out"
+            )
 
 
 def _check_output(path: Path) -> None:

@@ -71,6 +71,9 @@ class ConversionOptions(TypedDict, total=False):
     licence: str | None
     """The model's licence, as text."""
 
+    stateful: bool
+    """Package a finished file that keeps state between inferences: each client asks it in a sequence of its own."""
+
 
 def check_names(options: ConversionOptions) -> None:
     """Check that only options that there are were given, as Python does for named parameters.

@@ -52,6 +52,8 @@ class FinishedFile:
     minimum_engine: str
     inputs: tuple[VariantTensor, ...]
     outputs: tuple[VariantTensor, ...]
+    state: tuple[str, ...] = ()
+    """What in it keeps state between inferences, in words. ONNX has no such thing."""
 
 
 class LoadedSource(Protocol):

@@ -29,18 +29,19 @@ def golden_samples(
     *,
     edge: Measured | None = None,
     otherwise: Measured | None = None,
+    sequence: bool = False,
 ) -> GoldenSamples:
     """Return some runs of a set as the golden samples, some edge inputs last, with tolerances for each variant.
 
-    They are of the set `otherwise` where not one of this is small enough. Their size is judged by that of the variants'
-    files among the `blobs`.
+    Where the runs are a `sequence`, they are its beginning. They are of the set `otherwise` where not one of this is
+    small enough. Their size is judged by that of the variants' files among the `blobs`.
     """
     found = list(variants)
     budget = golden_size.budget([blobs.listed[v.blob].size for v in found if v.blob in blobs.listed])
-    runs, fitted = _fitted(found, measured, edge, budget=budget)
+    runs, fitted = _fitted(found, measured, edge, budget=budget, sequence=sequence)
     if not fitted.fits and otherwise is not None:
         measured = otherwise
-        runs, fitted = _fitted(found, measured, edge, budget=budget)
+        runs, fitted = _fitted(found, measured, edge, budget=budget, sequence=sequence)
     inputs = {name: array[fitted.runs] for name, array in runs.of(measured.inputs, "inputs").items()}
 
     def kept(outputs: Outputs) -> dict[str, Array]:
@@ -93,15 +94,19 @@ class _GoldenRuns:
 
 
 def _fitted(
-    variants: Sequence[Variant], measured: Measured, edge: Measured | None, *, budget: int
+    variants: Sequence[Variant], measured: Measured, edge: Measured | None, *, budget: int, sequence: bool
 ) -> tuple[_GoldenRuns, golden_size.Fitted]:
-    runs = _golden_runs(variants, measured, edge)
+    runs = _golden_runs(variants, measured, edge, sequence=sequence)
     inputs, outputs = runs.of(measured.inputs, "inputs"), runs.of(measured.source, "source")
-    return runs, golden_size.fit(inputs, outputs, budget=budget)
+    return runs, golden_size.fit(inputs, outputs, budget=budget, sequence=sequence)
 
 
-def _golden_runs(variants: Sequence[Variant], measured: Measured, edge: Measured | None) -> _GoldenRuns:
+def _golden_runs(
+    variants: Sequence[Variant], measured: Measured, edge: Measured | None, *, sequence: bool
+) -> _GoldenRuns:
     chosen, extra = samples.golden_runs(measured.set.runs), list[int]()
+    if sequence:
+        return _GoldenRuns(np.arange(len(chosen)), None, extra)
     if edge is not None:
         extra = _golden_edges(variants, measured, edge, chosen.tolist())
         chosen = samples.golden_runs(measured.set.runs, beside=len(extra))

@@ -48,21 +48,25 @@ def budget(sizes: Iterable[int]) -> int:
     return max(int(_SHARE_OF_SMALLEST * min(sizes, default=0)), LEAST_BUDGET_BYTES)
 
 
-def fit(inputs: Mapping[str, Array], outputs: Mapping[str, Array], *, budget: int) -> Fitted:
-    """Return what is kept of golden samples, arrays [samples, …] by name."""
+def fit(inputs: Mapping[str, Array], outputs: Mapping[str, Array], *, budget: int, sequence: bool = False) -> Fitted:
+    """Return what is kept of golden samples, arrays [samples, …] by name; of a `sequence` the beginning."""
+
+    def some(limit: int) -> npt.NDArray[np.int64]:
+        return np.arange(min(count, limit)) if sequence else spread(count, limit=limit)
+
     count = len(next(iter(outputs.values())))
     each = sum(array[0].nbytes for array in (*inputs.values(), *outputs.values()))
     whole = min(count, budget // max(each, 1))
     if whole >= min(count, _LEAST_WHOLE):
-        return Fitted(spread(count, limit=whole), fits=True)
+        return Fitted(some(whole), fits=True)
     places = _places(outputs, values=budget // 2 // count)
     kept = sum(_kept(array, places.get(name)) * array.itemsize for name, array in outputs.items())
     plain = sum(array[0].nbytes for array in inputs.values())
     if count * (kept + plain) <= budget:
-        return Fitted(spread(count, limit=count), fits=True, places=places)
-    fitted = Fitted(spread(count, limit=1), fits=False)
+        return Fitted(some(count), fits=True, places=places)
+    fitted = Fitted(some(1), fits=False)
     for limit in sorted({count, 12, 8, 6, 4, 3, 2, 1} & set(range(1, count + 1)), reverse=True):
-        runs = spread(count, limit=limit)
+        runs = some(limit)
         size = sum(len(deflated(write_npy(array[runs]))) for array in inputs.values()) + limit * kept
         fitted = Fitted(runs, fits=size <= budget, places=places, deflated=tuple(inputs))
         if fitted.fits:

@@ -42,9 +42,11 @@ def _run_all(request: RunRequest, folder: Path, progress: Progress) -> Ran:
         progress(f"running {variant.id} in its engine")
         file = (folder / request.files[variant.id]).read_bytes()
         try:
-            model = engines.load(variant, request.signature, file, threads=self_test.threads())
+            model = engines.load(
+                variant, request.signature, file, threads=self_test.threads(), stateful=request.stateful
+            )
             outputs[variant.id] = {
-                s.id: _run(model, s, request.signature, folder=folder, prefix=f"v{number}-{s.id}-")
+                s.id: _run(model.fresh(), s, request.signature, folder=folder, prefix=f"v{number}-{s.id}-")
                 for s in request.sets
             }
             if variant.precision in _INTEGERS:

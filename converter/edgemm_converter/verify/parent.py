@@ -57,8 +57,9 @@ def run(
     variants = _variants(exported, folder)
     files = {e.id: e.file for e in exported.variants}
     request = RunRequest(
-        signature=exported.signature, variants=variants, files=files, sets=exported.sets, required=given.required
-    )
+        signature=exported.signature, variants=variants, files=files, sets=exported.sets, required=given.required,
+        stateful=given.stateful,
+    )  # fmt: skip
     try:
         ran = run_child(_WORKER, request, answer=Ran, folder=folder, limits=limits, progress=progress)
     except ConversionError as err:

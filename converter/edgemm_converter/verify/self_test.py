@@ -47,7 +47,8 @@ def run(request: SelfTestRequest, progress: Progress) -> SelfTestPassed:
             progress(f"self-testing {variant.id}")
             file = bundle.read(variant.blob)
             expected = golden.expectation(bundle, variant)
-            expected.check(engines.load(variant, manifest.signature, file, threads=threads()))
+            model = engines.load(variant, manifest.signature, file, threads=threads(), stateful=bool(manifest.stateful))
+            expected.check(model)
             if not request.others:
                 continue
             progress(f"running {variant.id} in other kernels")

@@ -374,7 +374,11 @@ class LabelledOutput(Frozen, frozen=True):
 
 
 class Manifest(Frozen, frozen=True):
-    """Everything about a bundle but the bytes of its blobs."""
+    """Everything about a bundle but the bytes of its blobs.
+
+    `stateful` is true where an answer also depends on the requests before it: the golden samples are then one sequence,
+    in order, from the state in which the model is loaded. It is left out of every other manifest.
+    """
 
     format: str
     name: ModelName
@@ -394,6 +398,7 @@ class Manifest(Frozen, frozen=True):
     preprocessing: dict[TensorName, Preprocessing] | None = None
     documents: dict[DocumentName, Digest] = {}
     labels_of: Annotated[tuple[LabelledOutput, ...], Meta(max_length=64)] | UnsetType = UNSET
+    stateful: bool | UnsetType = UNSET
 
     def __post_init__(self) -> None:
         problem = next(problems(self), None)

@@ -36,6 +36,8 @@ def inspect(bundle: Path, *, as_json: bool) -> None:
     console.print(f"from {manifest.lineage.source_name} ({manifest.lineage.source_format})")
     for title, tensors in (("inputs", manifest.signature.inputs), ("outputs", manifest.signature.outputs)):
         console.print(f"{title}: " + ", ".join(_describe(t) for t in tensors))
+    if manifest.stateful:
+        console.print("stateful: each client asks it in a sequence of its own")
     if manifest.labels:
         console.print(f"labels: {', '.join(manifest.labels)}")
         for one in manifest.labels_of or ():

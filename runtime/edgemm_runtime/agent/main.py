@@ -43,7 +43,7 @@ def run_agent(options: AgentOptions) -> None:
     with ExitStack() as stack:
         folder = StateFolder(options.state_dir, reserve_bytes=options.limits.state_reserve_bytes)
         stack.callback(folder.close)
-        registry = ModelRegistry(RunningShadows(options.shadow))
+        registry = ModelRegistry(RunningShadows(options.shadow), sequences=options.sequences)
         stack.callback(registry.shadows.close)
         server = stack.enter_context(
             ModelServer(registry, host=options.listen, port=options.port, limits=options.serving, access=options.access)

@@ -26,9 +26,10 @@ from edgemm import plain_text
 from edgemm.errors import InputError
 from edgemm_runtime.agent.state.agent_options import AgentLimits
 from edgemm_runtime.http.limits import ServingLimits
+from edgemm_runtime.models.sequence_limits import SequenceLimits
 from edgemm_runtime.shadow.shadow_limits import ShadowLimits
 
-LimitsT = TypeVar("LimitsT", ServingLimits, AgentLimits, ShadowLimits)
+LimitsT = TypeVar("LimitsT", ServingLimits, AgentLimits, ShadowLimits, SequenceLimits)
 MAX_BYTES = 64 * 1024
 """Largest configuration file."""
 MAY_BE_ZERO = frozenset(
@@ -62,6 +63,7 @@ class DeviceConfiguration:
     serving: ServingLimits = field(default_factory=ServingLimits)
     agent: AgentLimits = field(default_factory=AgentLimits)
     shadow: ShadowLimits = field(default_factory=ShadowLimits)
+    sequences: SequenceLimits = field(default_factory=SequenceLimits)
 
 
 def read_configuration(path: Path) -> DeviceConfiguration:
@@ -101,6 +103,7 @@ def parse_configuration(text: str, *, name: str) -> DeviceConfiguration:
         serving=_limits(defaults.serving, tables.get("serving", {}), name=f"{name}: serving"),
         agent=_limits(defaults.agent, tables.get("agent", {}), name=f"{name}: agent"),
         shadow=_limits(defaults.shadow, tables.get("shadow", {}), name=f"{name}: shadow"),
+        sequences=_limits(defaults.sequences, tables.get("sequences", {}), name=f"{name}: sequences"),
     )
 
 

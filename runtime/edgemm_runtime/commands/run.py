@@ -39,6 +39,7 @@ from edgemm_runtime.shadow.shadow_limits import DEFAULT_SHARE
 from edgemm_runtime.tensors.named_arrays import Array
 
 _MAX_CURL_VALUES = 128
+_BEGIN_A_SEQUENCE = "-H 'X-Sequence-Id: me' -H 'X-Sequence-Start: true'"
 
 
 @click.command()
@@ -154,7 +155,8 @@ def _serve(
     manage: ManagementAddress | None,
     limits: DeviceConfiguration,
 ) -> None:
-    registry, policy = ModelRegistry(RunningShadows(limits.shadow)), parse_policy(variant)
+    registry = ModelRegistry(RunningShadows(limits.shadow), sequences=limits.sequences)
+    policy = parse_policy(variant)
     with ExitStack() as stack:
         wait_for_end = stack.enter_context(ended_by_sigterm())
         opened = _open_all(paths, stack)
@@ -236,7 +238,8 @@ def _curl(server: ModelServer, bundle: Bundle) -> str:
         return f"{_how(server)}/v2/models/{name}"
     inputs = {name: _short(array).tolist() for name, array in sample.items()}
     body = msgspec.json.encode({"inputs": inputs}).decode()
-    return f"{_how(server)}/predict/{name} -d '{body}'"
+    begun = f" {_BEGIN_A_SEQUENCE}" if bundle.manifest.stateful else ""
+    return f"{_how(server)}/predict/{name}{begun} -d '{body}'"
 
 
 def _how(server: ModelServer) -> str:
@@ -287,6 +290,7 @@ def _be_a_device(
             limits=replace(limits.agent, **{name: value for name, value in chosen.items() if value is not None}),
             serving=limits.serving,
             shadow=limits.shadow,
+            sequences=limits.sequences,
         )
     )
 

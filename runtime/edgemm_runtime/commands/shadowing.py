@@ -52,7 +52,7 @@ def candidates(wanted: Shadows, served: Sequence[Bundle]) -> list[ShadowCandidat
             raise InputError(f"{path}: expected a shadow of {names}, found a model called {name}: convert it by --name")
         if name in found:
             raise InputError(f"{path}: a second shadow of {name}: run one at a time")
-        if reason := incompatibility(active.signature, candidate.manifest.signature):
+        if reason := incompatibility(active, candidate.manifest):
             raise InputError(f"{path} cannot run as a shadow: {reason}")
         found[name] = candidate
     return list(found.values())

@@ -118,7 +118,10 @@ def choose(
 
 
 def memory_needed_bytes(manifest: Manifest, variant: Variant) -> int:
-    """Return a cautious estimate of what loading takes: the file, its weights as the engine packs them, tensors."""
+    """Return a cautious estimate of what loading takes: the file, its weights as the engine packs them, tensors.
+
+    Of a stateful model that is without its sequences, each of which looks for memory when it begins.
+    """
     return manifest.blobs[variant.blob].size * _MEMORY_PER_FILE_BYTE + _MEMORY_PER_MODEL_BYTES
 
 

@@ -48,6 +48,13 @@ class WatchedModel(LoadedModel, Protocol):
     def as_stored(self, form: StoredForm) -> LoadedModel:
         """Return the same model with the tensors of `form` as the file's own integers, exactly."""
 
+    def fresh(self) -> WatchedModel:
+        """Return the same model in the state in which it was loaded, which nobody else has; itself if it holds none.
+
+        Raises:
+            EngineError: the engine failed, for example for want of memory.
+        """
+
     @property
     def members(self) -> int:
         """How many requests it is made to compute at once by now."""

@@ -39,9 +39,9 @@ class SignatureModel:
     Requests whose batch was seen to answer what each gets alone may be computed together.
     """
 
-    def __init__(self, session: Session, variant: Variant, signature: Signature) -> None:
+    def __init__(self, session: Session, variant: Variant, signature: Signature, *, row_s: float = 0.0) -> None:
         self._session, self._signature, self._variant = session, signature, variant
-        self._timed = TimedSession(session)
+        self._timed = TimedSession(session, row_s=row_s)
         self._inputs = {tensor.name: tensor for tensor in variant.inputs}
         self._outputs = {tensor.name: tensor for tensor in variant.outputs}
         self._to_file = {name: (tensor.tensor, input_cast(tensor)) for name, tensor in self._inputs.items()}
@@ -106,6 +106,14 @@ class SignatureModel:
             if len(self._stored) < _MOST_STORED:
                 self._stored[form] = found
         return found
+
+    def fresh(self) -> SignatureModel:
+        """Return itself, which holds no state; see `WatchedModel`."""
+        return self
+
+    def over(self, session: Session) -> SignatureModel:
+        """Return this model over another session of the same file, with what is known of its time."""
+        return SignatureModel(session, self._variant, self._signature, row_s=self._timed.row_s)
 
     @property
     def members(self) -> int:

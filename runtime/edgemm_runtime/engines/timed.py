@@ -26,10 +26,12 @@ _WEIGHT = 0.05
 class TimedSession:
     """A session, watched; safe to call from many threads."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, *, row_s: float = 0.0) -> None:
+        """Watch a session of which it is known how long a row usually takes; 0 where it is not."""
         self._session = session
         self._running: dict[int, tuple[float, int]] = {}
-        self._row_s = 0.0
+        self.row_s = row_s
+        """How long a row of a batch usually takes."""
 
     def invoke(self, tensors: Arrays, rows: int) -> dict[str, Array]:
         """Compute the outputs of so many rows of a batch; see `Session`."""
@@ -41,14 +43,14 @@ class TimedSession:
             # Taken out by `give_up`, it hung: no usual time.
             if self._running.pop(thread, None) is not None:
                 took_s = (time.monotonic() - start_s) / rows
-                self._row_s += (took_s - self._row_s) * (_WEIGHT if self._row_s else 1.0)
+                self.row_s += (took_s - self.row_s) * (_WEIGHT if self.row_s else 1.0)
 
     def overdue(self, now_s: float) -> list[int]:
         """Return the threads that hang; see `WatchedModel`."""
         return [
             thread
             for thread, (since_s, rows) in list(self._running.items())
-            if now_s - since_s > max(_HANG_S, _HANG_RATIO * self._row_s * rows)
+            if now_s - since_s > max(_HANG_S, _HANG_RATIO * self.row_s * rows)
         ]
 
     def give_up(self, thread: int) -> None:

@@ -1,5 +1,7 @@
 """The watch for models that hang: gives them up, so that requests that wait behind them go on elsewhere.
 
+It also lets sequences go that are idle: it is what looks at all models, whether somebody asks them or not.
+
 A thread inside native code cannot be ended. It is left behind, the part of the model that it holds is replaced, and its
 client is answered 504. A thread is looked at twice first, since one look may fall into a pause of the whole machine.
 """
@@ -38,6 +40,8 @@ class HangWatch:
         """Look once; `now_s` is monotonic."""
         suspects = {}
         for served in self._models.in_use():
+            if served.sequences is not None:
+                served.sequences.expire()
             for thread in served.overdue(now_s):
                 first_s = self._suspects.get(thread)
                 if first_s is None:

@@ -7,8 +7,10 @@ scores = model.predict(image)["scores"]
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -31,10 +33,14 @@ _TUNING_SAMPLES = 4
 
 
 class Model:
-    """A loaded variant of a bundle; safe to call from many threads."""
+    """A loaded variant of a bundle; safe to call from many threads.
+
+    Of a stateful bundle it is one sequence, whose next step each call of `predict` is; `fresh` begins another one.
+    """
 
     def __init__(self, manifest: Manifest, variant: Variant, loaded: WatchedModel, *, usual_s: float) -> None:
         self.manifest, self.variant, self.loaded = manifest, variant, loaded
+        self._turn = threading.Lock() if manifest.stateful else nullcontext()
         self.usual_s = usual_s
         """How long a golden sample took once the engine was warm, in seconds."""
         inputs = manifest.signature.inputs
@@ -49,11 +55,24 @@ class Model:
             BadRequestError: a name, dtype or shape is not the signature's.
             EngineError: the engine failed.
         """
-        if isinstance(x, Mapping):
-            return self.loaded.run(self._arrays(x))
+        inputs = self._arrays(x) if isinstance(x, Mapping) else self._array(x)
+        with self._turn:
+            return self.loaded.run(inputs)
+
+    def fresh(self) -> Model:
+        """Return the same model in the state in which it was loaded; itself where it holds none.
+
+        Raises:
+            EngineError: the engine failed, for example for want of memory.
+        """
+        if not self.manifest.stateful:
+            return self
+        return Model(self.manifest, self.variant, self.loaded.fresh(), usual_s=self.usual_s)
+
+    def _array(self, x: npt.ArrayLike) -> Arrays:
         if self._only is None:
             raise BadRequestError(f"the model takes {describe(self.manifest.signature.inputs)}: give them by name")
-        return self.loaded.run({self._only.name: _array(x, self._only)})
+        return {self._only.name: _array(x, self._only)}
 
     def _arrays(self, inputs: Mapping[str, npt.ArrayLike]) -> Arrays:
         check_names(self.manifest.signature, inputs)
@@ -85,7 +104,8 @@ def load_variant(source: BlobSource, variant: Variant, *, threads: int = 1, rest
     """
     blob = source.read(variant.blob)
     rest()
-    loaded = engines.load(variant, source.manifest.signature, blob, threads=threads)
+    stateful = bool(source.manifest.stateful)
+    loaded = engines.load(variant, source.manifest.signature, blob, threads=threads, stateful=stateful)
     rest()
     expected = golden.expectation(source, variant)
     # The first inference makes an engine warm, and takes as long as none after it.
@@ -103,7 +123,7 @@ def load_variant(source: BlobSource, variant: Variant, *, threads: int = 1, rest
     if usual_s <= _QUICK_S:
         samples = [expected.samples.input(index) for index in range(min(_TUNING_SAMPLES, expected.samples.count))]
         loaded.tune(samples, rest=rest)
-    return Model(source.manifest, variant, loaded, usual_s=usual_s)
+    return Model(source.manifest, variant, loaded.fresh(), usual_s=usual_s)
 
 
 def _array(value: npt.ArrayLike, spec: TensorSpec) -> Array:

@@ -1,15 +1,16 @@
 """The registry of served models: name → the model that is active now.
 
 A model is swapped in only after it answered a golden sample in this process. A request keeps the model that it
-started on; the old one is freed when its last request has ended.
+started on; the old one is freed when its last request has ended. The sequences of a stateful model end with it.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from edgemm.bundle.manifest import Variant
@@ -20,6 +21,7 @@ from edgemm_runtime.identity import ServedKey
 from edgemm_runtime.models.counters import Counters, CounterSnapshot
 from edgemm_runtime.models.feedback import Feedback
 from edgemm_runtime.models.model import Model, load_variant
+from edgemm_runtime.models.sequence_limits import SequenceLimits
 from edgemm_runtime.models.served_model import ServedModel
 from edgemm_runtime.shadow.counting import incompatibility
 from edgemm_runtime.shadow.running import RunningShadows
@@ -47,12 +49,21 @@ class PreparedModel:
 class ModelRegistry:
     """The served models of one process; reading takes no lock.
 
-    The shadows beside the models, and the predictions that await their label, are given to it.
+    The shadows beside the models, and the predictions that await their label, are given to it, and so are the limits
+    of each stateful model's `sequences`.
     """
 
-    def __init__(self, shadows: RunningShadows | None = None, feedback: Feedback | None = None) -> None:
+    def __init__(
+        self,
+        shadows: RunningShadows | None = None,
+        feedback: Feedback | None = None,
+        *,
+        sequences: SequenceLimits | None = None,
+        now_s: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.shadows = shadows or RunningShadows()
         self.feedback = feedback or Feedback()
+        self.sequences, self._now_s = sequences or SequenceLimits(), now_s
         self._changing = threading.Lock()
         self._models: dict[str, ServedModel | None] = {}
         self._unloaded: dict[str, Unloaded] = {}
@@ -87,9 +98,10 @@ class ModelRegistry:
         """Serve what was prepared in place of what is active."""
         key, name = prepared.key, prepared.key.name
         with self._changing:
-            served = ServedModel(name, prepared.model, self._counters.setdefault(key, Counters(key)))
+            counters, limits = self._counters.setdefault(key, Counters(key)), self.sequences
+            served = ServedModel(name, prepared.model, counters, limits=limits, now_s=self._now_s)
             served.shadow = self._compatible(self.shadows.beside(name), served)
-            self._models = {**self._models, name: served}
+            self._serve({**self._models, name: served})
             self._unloaded = {other: why for other, why in self._unloaded.items() if other != name}
             self._alive.add(served)
         _log.info("activated model=%s version=%s variant=%s digest=%.12s", name, key.version, key.variant, key.digest)
@@ -98,13 +110,13 @@ class ModelRegistry:
     def suspend(self, name: str) -> None:
         """Let nothing answer for a model that is still to come, or to come back: as `expect`, also where it serves."""
         with self._changing:
-            self._models = {**self._models, name: None}
+            self._serve({**self._models, name: None})
 
     def deactivate(self, name: str) -> None:
         """Stop serving a model, if it is served; requests in flight end on it."""
         with self._changing:
             known = name in self._models
-            self._models = {other: served for other, served in self._models.items() if other != name}
+            self._serve({other: served for other, served in self._models.items() if other != name})
         if known:
             _log.info("deactivated model=%s", name)
 
@@ -118,7 +130,7 @@ class ModelRegistry:
         with self._changing:
             version = self.get(name).manifest.version
             self._unloaded = {**self._unloaded, name: Unloaded(version, reason)}
-            self._models = {other: served for other, served in self._models.items() if other != name}
+            self._serve({other: served for other, served in self._models.items() if other != name})
         _log.info("unloaded model=%s version=%s", name, version)
 
     def unloaded(self) -> Mapping[str, Unloaded]:
@@ -135,7 +147,7 @@ class ModelRegistry:
         """
         with self._changing:
             served = self.get(candidate.key.name)
-            if reason := incompatibility(served.manifest.signature, candidate.manifest.signature):
+            if reason := incompatibility(served.manifest, candidate.manifest):
                 raise InputError(f"{candidate.key.name} {candidate.key.version} cannot run as a shadow: {reason}")
             served.shadow = self.shadows.put(candidate)
 
@@ -168,9 +180,12 @@ class ModelRegistry:
         return served
 
     def usual_s(self, name: str) -> float:
-        """Return how long a model's requests take lately; 0 where it has not been asked, or is not active."""
+        """Return how long a model's requests take lately; 0 where it has not been asked, or is not active.
+
+        0 also where it is stateful: its requests wait for one another, which no event loop may.
+        """
         served = self._models.get(name)
-        return served.usual_s if served is not None else 0.0
+        return served.usual_s if served is not None and served.sequences is None else 0.0
 
     def together(self, name: str) -> bool:
         """Whether requests for a model may be answered as one batch."""
@@ -197,6 +212,10 @@ class ModelRegistry:
         """Return the active version of each model; None where it is still to come."""
         return {name: served.manifest.version if served else None for name, served in self._models.items()}
 
+    def active(self) -> list[ServedModel]:
+        """Return what answers requests now."""
+        return [served for served in self._models.values() if served is not None]
+
     def in_use(self) -> list[ServedModel]:
         """Return what is active, and what was and still computes."""
         with self._changing:
@@ -214,11 +233,18 @@ class ModelRegistry:
             counters = tuple(self._counters.values())
         return tuple(c.snapshot() for c in counters)
 
+    def _serve(self, models: dict[str, ServedModel | None]) -> None:
+        """Serve these, and retire what is not among them any more."""
+        before, self._models = self._models, models
+        for name, served in before.items():
+            if served is not None and models.get(name) is not served:
+                served.retire()
+
     def _compatible(self, shadow: Shadow | None, served: ServedModel) -> Shadow | None:
         """Return the shadow if it can go on beside what is swapped in."""
         if shadow is None:
             return None
-        reason = incompatibility(served.manifest.signature, shadow.candidate.manifest.signature)
+        reason = incompatibility(served.manifest, shadow.candidate.manifest)
         if reason is not None:
             _log.warning("shadow sees nothing any more model=%s reason=%s", served.name, reason)
             return None

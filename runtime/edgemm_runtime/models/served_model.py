@@ -1,20 +1,24 @@
 """One served model under its name: it predicts, counts what it predicts, and shows it to a shadow.
 
 Alone or in a batch, a request is counted in one place (`_count`), and shown to the shadow in one (`_answered`). What a
-client got wrong is not counted: it is no fault of the model.
+client got wrong is not counted: it is no fault of the model. Nor is what a sequence had no room for.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from edgemm.bundle.manifest import Manifest, Variant
 from edgemm.errors import BadRequestError, EngineError, UncomputableSizeError
+from edgemm_runtime.engines.interface import WatchedModel
 from edgemm_runtime.identity import ServedKey
 from edgemm_runtime.models.counters import Counters
 from edgemm_runtime.models.model import Model
+from edgemm_runtime.models.sequence_limits import SequenceLimits
+from edgemm_runtime.models.sequence_table import SequenceStep
+from edgemm_runtime.models.sequences import Sequences
 from edgemm_runtime.shadow.shadow import Shadow
 from edgemm_runtime.tensors.named_arrays import Array, Arrays
 from edgemm_runtime.tensors.stored_integers import StoredForm
@@ -26,12 +30,20 @@ _WEIGHT = 0.05
 class ServedModel:
     """One active model under its name, with its counters; what asks `model` directly is not counted.
 
-    `shadow`, where there is one, is shown every request that was answered.
+    `shadow`, where there is one, is shown every request that was answered. A stateful model has `sequences`.
     """
 
-    def __init__(self, name: str, model: Model, counters: Counters) -> None:
+    def __init__(
+        self,
+        name: str,
+        model: Model,
+        counters: Counters,
+        *,
+        limits: SequenceLimits,
+        now_s: Callable[[], float],
+    ) -> None:
         self.name, self.model, self._counters = name, model, counters
-        self._run = model.loaded.run
+        self.sequences = Sequences(name, model, limits, now_s=now_s) if model.manifest.stateful else None
         self.usual_s = model.usual_s
         """How long requests take lately, in the model: a moving mean that begins with a golden sample's time."""
         self.shadow: Shadow | None = None
@@ -56,18 +68,28 @@ class ServedModel:
         """Whether `predict_together` may answer."""
         return self.model.loaded.together
 
-    def predict(self, inputs: Arrays, *, form: StoredForm | None = None) -> dict[str, Array]:
+    def predict(
+        self, inputs: Arrays, *, form: StoredForm | None = None, step: SequenceStep | None = None
+    ) -> dict[str, Array]:
         """Return all outputs, of arrays in the signature's dtypes and shapes; counts the request.
 
-        The tensors of `form` are the file's own integers; such a request is not shown to a shadow, which has others.
+        The tensors of `form` are the file's own integers; such a request is not shown to a shadow, which has others. A
+        stateful model needs to know of which sequence it is a `step`; any other does not look at it.
 
         Raises:
-            BadRequestError: a name, dtype or shape is not the signature's.
+            BadRequestError: a name, dtype or shape is not the signature's, or the sequence does not run.
+            UnavailableError: there is no room for one more sequence.
             EngineError: the engine failed.
         """
+        if self.sequences is None:
+            return self._predict(self.model.loaded, inputs, form)
+        with self.sequences.taken(step) as model:
+            return self._predict(model, inputs, form)
+
+    def _predict(self, model: WatchedModel, inputs: Arrays, form: StoredForm | None) -> dict[str, Array]:
         begun_s = time.perf_counter()
         try:
-            outputs = (self._run if form is None else self.model.loaded.as_stored(form).run)(inputs)
+            outputs = (model if form is None else model.as_stored(form)).run(inputs)
         except BadRequestError as err:
             if isinstance(err, UncomputableSizeError):
                 self._counters.add_uncomputable()
@@ -88,13 +110,18 @@ class ServedModel:
             self._answered(requests, answers, begun_s=begun_s)
         return answers
 
+    def retire(self) -> None:
+        """Be served no more: requests in flight are answered, and no sequence goes on."""
+        if self.sequences is not None:
+            self.sequences.close()
+
     def overdue(self, now_s: float) -> list[int]:
         """Return the threads in which the model hangs; `now_s` is monotonic."""
-        return self.model.loaded.overdue(now_s)
+        return (self.sequences or self.model.loaded).overdue(now_s)
 
     def give_up(self, thread: int, *, waited_s: float) -> None:
         """Count a hang, and do without what it holds of the model."""
-        self.model.loaded.give_up(thread)
+        (self.sequences or self.model.loaded).give_up(thread)
         self._counters.add_hang(waited_s)
         _log.error("inference hangs model=%s version=%s variant=%s", self.name, self.key.version, self.key.variant)
 

@@ -61,7 +61,7 @@ class _Ask:
     def _run(self) -> None:
         name = self.served.name
         try:
-            self._expected.check(_Uncounted(self.served.model), samples=1)
+            self._expected.check(_Uncounted(self.served.model.fresh()), samples=1)
         except UnavailableError:
             self.sign = Sign.BUSY
         except (EdgemmError, MemoryError) as err:

@@ -24,6 +24,7 @@ from edgemm_runtime.serving.openapi.schemas import Body
 from edgemm_runtime.serving.pages import health, openapi, shadow, tensorflow
 from edgemm_runtime.serving.pages import v2 as v2_pages
 from edgemm_runtime.serving.pages.asked import Handler
+from edgemm_runtime.serving.protocols import sequence_fields
 from edgemm_runtime.serving.protocols.endpoints import Endpoint
 from edgemm_runtime.serving.protocols.predict.endpoint import PredictEndpoint
 from edgemm_runtime.serving.protocols.tensorflow.codec import Verb
@@ -89,6 +90,15 @@ _HEADER_LENGTH = {
     "description": "The length of the JSON before binary tensors, in bytes.",
     "schema": {"type": "integer", "minimum": 0},
 }
+_FLAG = {"type": "string", "enum": ["true", "false"]}
+_SEQUENCE = (
+    {
+        "name": sequence_fields.ID_HEADER, "in": "header", "required": True, "description": "Its sequence.",
+        "schema": {"type": "string", "minLength": 1, "maxLength": sequence_fields.LONGEST_ID},
+    },
+    {"name": sequence_fields.START_HEADER, "in": "header", "description": "Whether it begins here.", "schema": _FLAG},
+    {"name": sequence_fields.END_HEADER, "in": "header", "description": "Whether it ends here.", "schema": _FLAG},
+)  # fmt: skip
 _OF_A_MODEL = (404,)
 _OF_V1 = (404, 405)
 """A colon in the name makes it the path of a verb."""
@@ -178,11 +188,11 @@ _OPEN_INFERENCE = (
 _PREDICT = (
     DeviceRoute(
         "POST", "/predict", "Ask the only model", "Prediction", endpoint=PredictEndpoint, body=Body.ONLY,
-        statuses=_OF_A_MODEL, parameters=(_TOP,),
+        statuses=_OF_A_MODEL, parameters=(_TOP,), sequence=_SEQUENCE,
     ),
     DeviceRoute(
         "POST", "/predict/{name}", "Ask a model", "Prediction", endpoint=PredictEndpoint, body=Body.PREDICT,
-        statuses=_OF_A_MODEL, parameters=(_TOP,),
+        statuses=_OF_A_MODEL, parameters=(_TOP,), sequence=_SEQUENCE,
     ),
 )  # fmt: skip
 _TENSORFLOW_SERVING = (
@@ -203,6 +213,7 @@ _TENSORFLOW_SERVING = (
         DeviceRoute(
             "POST", _V1 + ":predict", "Ask a model", "ServingPrediction",
             endpoint=partial(ServingEndpoint, verb=Verb.PREDICT), body=Body.INSTANCES, statuses=_OF_V1,
+            sequence=_SEQUENCE,
         ),
         NUMBER,
     ),
@@ -210,6 +221,7 @@ _TENSORFLOW_SERVING = (
         DeviceRoute(
             "POST", _V1 + ":classify", "Classes of samples", "Results",
             endpoint=partial(ServingEndpoint, verb=Verb.CLASSIFY), body=Body.EXAMPLES, statuses=_OF_V1,
+            sequence=_SEQUENCE,
         ),
         NUMBER,
     ),
@@ -217,6 +229,7 @@ _TENSORFLOW_SERVING = (
         DeviceRoute(
             "POST", _V1 + ":regress", "Values of samples", "Results",
             endpoint=partial(ServingEndpoint, verb=Verb.REGRESS), body=Body.EXAMPLES, statuses=_OF_V1,
+            sequence=_SEQUENCE,
         ),
         NUMBER,
     ),

@@ -56,8 +56,15 @@ def comparisons(manifest: Manifest, golden_outputs: Arrays) -> tuple[Comparison,
     )
 
 
-def incompatibility(active: Signature, shadow: Signature) -> str | None:
+def incompatibility(active: Manifest, shadow: Manifest) -> str | None:
     """Return why a shadow cannot answer the active model's requests, or not be compared; None where it can."""
+    if active.stateful or shadow.stateful:
+        which = "active model" if active.stateful else "shadow"
+        return f"the {which} is stateful: its answers depend on requests of which a shadow sees a share"
+    return _signatures_differ(active.signature, shadow.signature)
+
+
+def _signatures_differ(active: Signature, shadow: Signature) -> str | None:
     if _by_name(active.inputs) != _by_name(shadow.inputs):
         return f"the active model takes {describe(active.inputs)}, the shadow {describe(shadow.inputs)}"
     ranks = {spec.name: len(spec.shape) for spec in active.outputs}

@@ -24,7 +24,7 @@ ALONE = {"serving.constant", "serving.inprocess", "zoo.attempt", "zoo.build", "z
 """Children of a benchmark, which is on the page in their place."""
 WITH_TENSORFLOW = (
     "dead_channels", "freezing_cases", "keras2_models", "keras_models", "odd_layers", "parting_cases", "random_cases",
-    "rewrite_cases", "source_cases",
+    "rewrite_cases", "source_cases", "stateful_modules",
 )  # fmt: skip
 BLOCKED = """
 import sys

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgemm_runtime.http.limits import ServingLimits
+from edgemm_runtime.models.sequence_limits import SequenceLimits
 from edgemm_runtime.serving.access import Access
 from edgemm_runtime.shadow.shadow_limits import ShadowLimits
 
@@ -120,3 +121,6 @@ class AgentOptions:
 
     shadow: ShadowLimits = field(default_factory=ShadowLimits)
     """Limits of each shadow."""
+
+    sequences: SequenceLimits = field(default_factory=SequenceLimits)
+    """Limits of the sequences of each stateful model."""

@@ -90,7 +90,7 @@ class RegistryHost:
     def check(self, name: str, source: BundleSource, *, answered: Callable[[], None]) -> None:
         """Run the golden samples; see `ModelHost`."""
         served = self._registry.get(name)
-        golden.check(source, served.variant, _Direct(served.model), answered=answered)
+        golden.check(source, served.variant, _Direct(served.model.fresh()), answered=answered)
 
     def snapshot(self) -> Sequence[CounterSnapshot]:
         """Return all counters; see `ModelHost`."""

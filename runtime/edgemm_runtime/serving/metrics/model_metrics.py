@@ -55,7 +55,20 @@ class ModelCollector(Collector):
         unmatched.add_metric((), self._models.feedback.unmatched)
         ready = GaugeMetricFamily("edgemm_ready", "1 when every model has answered a golden sample.")
         ready.add_metric((), float(self._models.ready))
-        yield from (requests, errors, hangs, latency, labels_told, unmatched, ready)
+        yield from (requests, errors, hangs, latency, labels_told, unmatched, ready, *self._sequences())
+
+    def _sequences(self) -> Iterator[Metric]:
+        """Yield what each stateful model has of sequences; what was served before and is not any more has none."""
+        running = GaugeMetricFamily("edgemm_sequences_running", "Sequences of a stateful model.", labels=_LABELS)
+        begun = CounterMetricFamily("edgemm_sequences_begun", "Sequences that began.", labels=_LABELS)
+        idle = CounterMetricFamily("edgemm_sequences_idle", "Sequences that ended because they idled.", labels=_LABELS)
+        for served in self._models.active():
+            if (found := served.sequences) is not None:
+                labels = (served.key.name, served.key.version, served.key.variant)
+                running.add_metric(labels, found.running)
+                begun.add_metric(labels, found.begun)
+                idle.add_metric(labels, found.expired)
+        yield from (running, begun, idle)
 
 
 class AnswerCollector(Collector):

@@ -32,7 +32,7 @@ _WHEN: Mapping[int, str] = {
     429: "Too many requests wait: see Retry-After.",
     431: "The head of the request is larger than the server takes.",
     500: "The server or the model's engine failed.",
-    503: "A model is not ready, or too many large bodies are on their way.",
+    503: "A model is not ready, too many large bodies are on their way, or too many sequences run.",
     504: "It was not answered in time.",
 }
 _ANYWHERE = (400, 408, 413, 429, 431, 500, 503, 504)
@@ -57,6 +57,9 @@ class Operation:
 
     media_type: str = _JSON
     parameters: tuple[Mapping[str, Any], ...] = ()
+    sequence: tuple[Mapping[str, Any], ...] = ()
+    """Further parameters, where the model that is asked is stateful."""
+
     keyless: bool = False
     """It is answered without the API key."""
 
@@ -102,11 +105,13 @@ def _operation(
         "operationId": _identifier(operation.method, path),
         "summary": operation.summary,
     }
-    if parameters := [*_path_parameters(path, model), *operation.parameters]:
+    asked = models[0] if model is None and len(models) == 1 else model
+    manifest = asked.manifest if asked is not None else None
+    sequence = operation.sequence if manifest is not None and manifest.stateful else ()
+    if parameters := [*_path_parameters(path, model), *operation.parameters, *sequence]:
         described["parameters"] = parameters
     if operation.body is not None:
-        asked = models[0] if model is None and len(models) == 1 else model
-        described["requestBody"] = request_body(operation.body, asked.manifest if asked else None)
+        described["requestBody"] = request_body(operation.body, manifest)
     if keyed and operation.keyless:
         described["security"] = []
     return described

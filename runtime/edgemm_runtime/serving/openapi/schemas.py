@@ -12,6 +12,7 @@ import numpy as np
 from edgemm.bundle.manifest import DType, Manifest, TensorSpec
 from edgemm.bundle.unknowns import of_preprocessing
 from edgemm_runtime.models.feedback import Label
+from edgemm_runtime.serving.protocols import sequence_fields
 from edgemm_runtime.serving.protocols.v2.messages import DATATYPES, ModelMetadata
 from edgemm_runtime.shadow.report import ShadowReports
 
@@ -44,6 +45,17 @@ _TEXT: Schema = {"type": "string"}
 _FLAG: Schema = {"type": "boolean"}
 _COUNT: Schema = {"type": "integer", "minimum": 0}
 _ANY: Schema = {"type": "object"}
+_SEQUENCE = _object(
+    {
+        sequence_fields.ID: {
+            "oneOf": [
+                {"type": "integer", "minimum": 1, "maximum": sequence_fields.LARGEST_ID},
+                {"type": "string", "minLength": 1, "maxLength": sequence_fields.LONGEST_ID},
+            ]
+        }
+    },
+    {sequence_fields.START: _FLAG, sequence_fields.END: _FLAG},
+)
 _, _STRUCTS = msgspec.json.schema_components((ModelMetadata, ShadowReports, Label), ref_template=_REF)
 
 ERROR = _object({"error": _TEXT})
@@ -101,7 +113,7 @@ def _request(body: Body, manifest: Manifest | None) -> Schema:
         return {"$ref": _REF.format(name="Label")}
     inputs = manifest.signature.inputs if manifest else ()
     if body is Body.INFER:
-        return _infer(inputs)
+        return _infer(inputs, stateful=manifest is not None and bool(manifest.stateful))
     by_name = _object({spec.name: tensor(spec) for spec in inputs})
     whole = {"anyOf": [by_name, tensor(inputs[0])]} if len(inputs) == 1 else by_name
     sample = _object({spec.name: tensor(spec, by_sample=True) for spec in inputs})
@@ -116,11 +128,14 @@ def _request(body: Body, manifest: Manifest | None) -> Schema:
     return {"anyOf": [*forms, *([tensor(inputs[0])] if len(inputs) == 1 else [])]}
 
 
-def _infer(inputs: tuple[TensorSpec, ...]) -> Schema:
+def _infer(inputs: tuple[TensorSpec, ...], *, stateful: bool) -> Schema:
     given = [_infer_input(spec) for spec in inputs]
     listed = _list({"anyOf": given}, minItems=len(given), maxItems=len(given)) if given else _list(_ANY)
     wanted = _list(_object({"name": _TEXT}, {"parameters": _ANY}))
-    return _object({"inputs": listed}, {"id": {"type": ["string", "null"]}, "parameters": _ANY, "outputs": wanted})
+    optional = {"id": {"type": ["string", "null"]}, "outputs": wanted}
+    if stateful:
+        return _object({"inputs": listed, "parameters": _SEQUENCE}, optional)
+    return _object({"inputs": listed}, {**optional, "parameters": _ANY})
 
 
 def _infer_input(spec: TensorSpec) -> Schema:

@@ -62,8 +62,9 @@ def model_statistics(asked: Asked) -> Reply:
 
 def configuration(asked: Asked) -> Reply:
     """Tell a model's configuration as Triton has it."""
-    served = asked.device.models.get(asked.name, version=asked.version)
-    return json_body(triton.configuration(asked.name, served.manifest, served.variant))
+    models = asked.device.models
+    served = models.get(asked.name, version=asked.version)
+    return json_body(triton.configuration(asked.name, served.manifest, served.variant, models.sequences))
 
 
 def index(asked: Asked) -> Reply:

@@ -10,18 +10,23 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from edgemm_runtime.http.exchange import Reply, Request
+from edgemm_runtime.models.sequence_table import SequenceStep
 from edgemm_runtime.models.served_model import ServedModel
 from edgemm_runtime.tensors.named_arrays import Arrays
 from edgemm_runtime.tensors.stored_integers import StoredForm
 
 
 class Question(NamedTuple):
-    """A request that was read: whom it asks, what, and how the outputs are told; `form` as in `ServedModel.predict`."""
+    """A request that was read: whom it asks, what, and how the outputs are told.
+
+    `form` and `step` are as in `ServedModel.predict`.
+    """
 
     served: ServedModel
     inputs: Arrays
     reply: Callable[[Arrays], Reply]
     form: StoredForm | None = None
+    step: SequenceStep | None = None
 
 
 class Endpoint(Protocol):
@@ -56,7 +61,7 @@ def answer(endpoint: Endpoint, request: Request) -> Reply:
         EngineError: the engine failed.
     """
     question = endpoint.read(request)
-    return question.reply(question.served.predict(question.inputs, form=question.form))
+    return question.reply(question.served.predict(question.inputs, form=question.form, step=question.step))
 
 
 def answer_together(endpoint: Endpoint, requests: Sequence[Request]) -> list[Reply] | None:

@@ -66,6 +66,9 @@ class Stubborn:
     def tune(self, samples: Sequence[Arrays], *, rest: Rest = no_rest) -> None:
         pass
 
+    def fresh(self) -> Stubborn:
+        return self
+
     def as_stored(self, form: StoredForm) -> LoadedModel:
         raise AssertionError("nothing was asked for in the file's own integers")
 

@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgemm.bundle.manifest import DType, Signature, TensorSpec
+from edgemm.bundle.manifest import DType, Manifest, Signature, TensorSpec
 from edgemm.errors import EngineError
 from edgemm_runtime.shadow.agreement import MAX_CLASSES, Agreement, ClassAgreement, ErrorDistribution, merge
 from edgemm_runtime.shadow.counting import Comparison, Kind, compare, incompatibility
 from edgemm_runtime.shadow.sampling import Gaps
+from tests.unit.core.bundles import small_manifest
 
 CLASSES = Comparison("scores", Kind.CLASSES, 1.0)
 VALUES = Comparison("y", Kind.VALUES, 2.0)
@@ -83,16 +84,23 @@ def test_answers_of_other_shapes_are_no_agreement() -> None:
 
 
 def test_a_model_that_takes_or_gives_something_else_is_no_shadow() -> None:
-    def signature(takes: tuple[int, ...], gives: tuple[int, ...]) -> Signature:
-        return Signature(
+    def manifest(takes: tuple[int, ...], gives: tuple[int, ...]) -> Manifest:
+        signature = Signature(
             inputs=(TensorSpec(name="x", dtype=DType.FLOAT32, shape=takes),),
             outputs=(TensorSpec(name="y", dtype=DType.FLOAT32, shape=gives),),
         )
+        return small_manifest(signature=signature)
 
-    active = signature((-1, 4), (-1, 3))
-    assert incompatibility(active, signature((-1, 4), (-1, 5))) is None, "classes may have come"
-    assert "takes" in str(incompatibility(active, signature((-1, 5), (-1, 3))))
-    assert "gives" in str(incompatibility(active, signature((-1, 4), (-1, 3, 3))))
+    active = manifest((-1, 8), (-1, 2))
+    assert incompatibility(active, manifest((-1, 8), (-1, 5))) is None, "classes may have come"
+    assert "takes" in str(incompatibility(active, manifest((-1, 5), (-1, 2))))
+    assert "gives" in str(incompatibility(active, manifest((-1, 8), (-1, 3, 3))))
+
+
+def test_a_stateful_model_is_no_shadow_and_has_none() -> None:
+    plain, stateful = small_manifest(), small_manifest(stateful=True)
+    assert "active model is stateful" in str(incompatibility(stateful, plain))
+    assert "shadow is stateful" in str(incompatibility(plain, stateful))
 
 
 @pytest.mark.parametrize("share", [0.01, 0.05, 0.5, 1.0])

@@ -6,6 +6,7 @@ from edgemm_runtime.http.bodies import plain_body
 from edgemm_runtime.http.exchange import Reply, Request, json_body
 from edgemm_runtime.http.limits import ServingLimits
 from edgemm_runtime.models.registry import ModelRegistry
+from edgemm_runtime.serving.protocols import sequence_fields
 from edgemm_runtime.serving.protocols.endpoints import Question
 from edgemm_runtime.serving.protocols.predict import codec as predict_codec
 from edgemm_runtime.serving.protocols.predict import forms
@@ -39,4 +40,4 @@ class PredictEndpoint:
         def reply(outputs: Arrays) -> Reply:
             return json_body(predict_codec.make_answer(served.manifest, outputs, name=served.name, top=top))
 
-        return Question(served, inputs, reply)
+        return Question(served, inputs, reply, step=sequence_fields.of_headers(request, served))

@@ -9,6 +9,7 @@ from edgemm_runtime.http.exchange import Reply, Request
 from edgemm_runtime.http.limits import ServingLimits
 from edgemm_runtime.models.registry import ModelRegistry
 from edgemm_runtime.models.served_model import ServedModel
+from edgemm_runtime.serving.protocols import sequence_fields
 from edgemm_runtime.serving.protocols.endpoints import Question
 from edgemm_runtime.serving.protocols.tensorflow import codec as tensorflow_codec
 from edgemm_runtime.tensors.comparison import score_labels
@@ -55,7 +56,7 @@ class ServingEndpoint:
                 case tensorflow_codec.Verb.REGRESS:
                     return Reply(200, tensorflow_codec.encode_values(outputs))
 
-        return Question(served, decoded.inputs, reply)
+        return Question(served, decoded.inputs, reply, step=sequence_fields.of_headers(request, served))
 
 
 def find_by_number(models: ModelRegistry, name: str, number: str | None) -> ServedModel:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -42,6 +42,7 @@ class _Plan(Struct, frozen=True):
     body_bytes: int
     outputs: dict[str, bool]
     form: StoredForm | None
+    parameters: Mapping[str, Any]
 
 
 class _Flat(Struct, frozen=True):
@@ -52,6 +53,7 @@ class _Flat(Struct, frozen=True):
     shape: tuple[int, ...]
     outputs: dict[str, bool]
     form: StoredForm | None
+    parameters: Mapping[str, Any]
 
 
 class Codec:
@@ -79,7 +81,7 @@ class Codec:
                 name: np.frombuffer(body, dtype, count, start).reshape(shape)
                 for name, dtype, shape, start, count in plan.inputs
             }
-            return InferRequest(arrays, plan.outputs, None, plan.form)
+            return InferRequest(arrays, plan.outputs, None, plan.form, plan.parameters)
         request = decode_request(body, self._signature, header_length=header_length, raw=self._raw)
         self._remember(head, request, body_bytes=len(body))
         return request
@@ -127,7 +129,7 @@ class Codec:
         if known is not None:
             values = read_canonical(numbers, known.dtype, shape=known.shape)
             if values is not None:
-                return InferRequest({known.name: values}, known.outputs, None, known.form)
+                return InferRequest({known.name: values}, known.outputs, None, known.form, known.parameters)
         request = decode_request(body, self._signature, raw=self._raw)
         if known is None and request.id is None and len(request.inputs) == 1:
             self._remember_flat(before, after, request)
@@ -147,7 +149,9 @@ class Codec:
                 return
         if len(self._flats) >= _MOST_REMEMBERED:
             self._flats.clear()
-        self._flats[before, after] = _Flat(name, DType(array.dtype.name), array.shape, request.outputs, request.form)
+        self._flats[before, after] = _Flat(
+            name, DType(array.dtype.name), array.shape, request.outputs, request.form, request.parameters
+        )
 
     def _remember(self, head: bytes, request: InferRequest, *, body_bytes: int) -> None:
         """Remember what a header says, where all its tensors are behind it and of types that take any bits."""
@@ -163,7 +167,7 @@ class Codec:
             start += array.nbytes
         if len(self._plans) >= _MOST_REMEMBERED:
             self._plans.clear()
-        self._plans[head] = _Plan(tuple(inputs), body_bytes, request.outputs, request.form)
+        self._plans[head] = _Plan(tuple(inputs), body_bytes, request.outputs, request.form, request.parameters)
 
 
 def _cut(body: bytes) -> tuple[bytes, bytes, bytes] | None:

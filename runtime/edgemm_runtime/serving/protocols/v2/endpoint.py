@@ -10,6 +10,7 @@ from edgemm_runtime.http.limits import ServingLimits
 from edgemm_runtime.models.feedback import predicted
 from edgemm_runtime.models.registry import ModelRegistry
 from edgemm_runtime.models.served_model import ServedModel
+from edgemm_runtime.serving.protocols import sequence_fields
 from edgemm_runtime.serving.protocols.endpoints import Question
 from edgemm_runtime.serving.protocols.v2 import codec as v2_codec
 from edgemm_runtime.serving.protocols.v2 import messages
@@ -46,7 +47,8 @@ class InferEndpoint:
         decoded = codec.decode(
             plain_body(request, max_bytes=self._max_bytes), header_length=request.head.headers.get(_HEADER_LENGTH)
         )
-        return Question(served, decoded.inputs, partial(self._reply, served, codec, decoded), decoded.form)
+        step = sequence_fields.of_parameters(decoded.parameters, served)
+        return Question(served, decoded.inputs, partial(self._reply, served, codec, decoded), decoded.form, step)
 
     def _reply(
         self, served: ServedModel, codec: v2_codec.Codec, decoded: messages.InferRequest, outputs: Arrays

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -26,12 +27,13 @@ from edgemm_runtime.tensors.numbers import read_numbers
 from edgemm_runtime.tensors.stored_integers import StoredForm, stored_tensors
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
-EXTENSIONS = ("binary_tensor_data", "statistics", "model_configuration")
+EXTENSIONS = ("binary_tensor_data", "statistics", "model_configuration", "sequence")
 DATATYPES: Mapping[DType, str] = {
     DType.BOOL: "BOOL", DType.INT8: "INT8", DType.INT16: "INT16", DType.INT32: "INT32", DType.INT64: "INT64",
     DType.UINT8: "UINT8", DType.UINT16: "UINT16", DType.UINT32: "UINT32", DType.UINT64: "UINT64",
     DType.FLOAT16: "FP16", DType.FLOAT32: "FP32", DType.FLOAT64: "FP64",
 }  # fmt: skip
+_NO_PARAMETERS: Mapping[str, Any] = MappingProxyType({})
 _UNSUPPORTED = ("classification", "shared_memory_region")
 
 
@@ -86,13 +88,14 @@ class InferHeader(Struct, frozen=True):
 class InferRequest(Struct, frozen=True):
     """A decoded request: arrays by name, and which outputs to return, in order, in binary or not.
 
-    `form` names the tensors that are raw, where there are any.
+    `form` names the tensors that are raw, where there are any; `parameters` are those of the whole request.
     """
 
     inputs: dict[str, Array]
     outputs: dict[str, bool]
     id: str | None = None
     form: StoredForm | None = None
+    parameters: Mapping[str, Any] = _NO_PARAMETERS
 
 
 class ResponseOutput(Struct, frozen=True, omit_defaults=True):
@@ -167,7 +170,7 @@ def decode_request(
     if position != len(body):
         raise BadRequestError(f"expected {position:,} bytes of JSON and tensors, found {len(body):,}")
     check_names(signature, inputs)
-    return InferRequest(inputs, _wanted_outputs(header, signature), header.id, form)
+    return InferRequest(inputs, _wanted_outputs(header, signature), header.id, form, header.parameters)
 
 
 def encode_response(request: InferRequest, outputs: Arrays, *, name: str, version: str) -> tuple[bytes, int | None]:

@@ -15,6 +15,7 @@ from edgemm.bundle.manifest import Manifest, TensorSpec, Variant
 from edgemm.errors import BadRequestError
 from edgemm_runtime.models.counters import CounterSnapshot
 from edgemm_runtime.models.registry import Unloaded
+from edgemm_runtime.models.sequence_limits import SequenceLimits
 from edgemm_runtime.serving.protocols.v2.messages import DATATYPES, platform
 
 
@@ -60,9 +61,13 @@ def index(
     return sorted(found, key=lambda one: one["name"])
 
 
-def configuration(name: str, manifest: Manifest, variant: Variant) -> dict[str, Any]:
-    """Return a model as Triton configures one; batches are part of the shapes, so `max_batch_size` is 0."""
+def configuration(name: str, manifest: Manifest, variant: Variant, sequences: SequenceLimits) -> dict[str, Any]:
+    """Return a model as Triton configures one; batches are part of the shapes, so `max_batch_size` is 0.
+
+    A stateful one has `sequence_batching`, by which Triton's clients know that it wants sequences.
+    """
     signature = manifest.signature
+    idle_us = {"max_sequence_idle_microseconds": round(sequences.idle_s * 1e6)}
     return {
         "name": name,
         "platform": platform(variant.engine),
@@ -72,7 +77,7 @@ def configuration(name: str, manifest: Manifest, variant: Variant) -> dict[str, 
         "input": [_tensor(spec) for spec in signature.inputs],
         "output": [_tensor(spec) for spec in signature.outputs],
         "parameters": {"variant": {"string_value": variant.id}},
-    }
+    } | ({"sequence_batching": {"direct": {}, **idle_us}} if manifest.stateful else {})
 
 
 def _by_version(snapshots: Iterable[CounterSnapshot]) -> dict[tuple[str, str], list[CounterSnapshot]]:

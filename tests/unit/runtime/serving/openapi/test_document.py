@@ -11,6 +11,7 @@ import pytest
 from edgemm_runtime.models.registry import ModelRegistry
 from edgemm_runtime.serving.access import Access
 from edgemm_runtime.serving.routes import ROUTES, Listener, routes_at
+from simulators import stateful
 from simulators.device_client import DeviceClient
 from simulators.models import make_bundle
 from simulators.serving import activate
@@ -37,6 +38,21 @@ def test_each_model_has_paths_and_tensors_of_its_own(tmp_path: Path, registry: M
         assert {f"/predict/{name}", f"/v2/models/{name}/infer", f"/v1/models/{name}:predict"} <= set(paths)
     [version] = paths["/v2/models/other/versions/{version}/infer"]["post"]["parameters"][:1]
     assert version["schema"]["enum"] == ["2.0.0"]
+
+
+def test_a_stateful_model_alone_wants_a_sequence(tmp_path: Path, registry: ModelRegistry, connect: Connect) -> None:
+    stateful.make_bundle(tmp_path / "wake.edgemm")
+    activate(registry, tmp_path / "wake.edgemm")
+    paths = connect(registry).get("/openapi.json").json["paths"]
+    for name, wanted in (("tiny", 0), ("wake", 3)):
+        for path in (f"/predict/{name}", f"/v1/models/{name}:predict"):
+            parameters = paths[path]["post"].get("parameters", [])
+            assert sum(parameter["name"].startswith("X-Sequence-") for parameter in parameters) == wanted
+        body = paths[f"/v2/models/{name}/infer"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+        assert ("parameters" in body["required"]) == bool(wanted)
+    for sequence, right in ((7, True), ("door", True), (0, False), ("", False), (-1, False), (True, False)):
+        found = {"inputs": [TENSOR], "parameters": {"sequence_id": sequence, "sequence_start": True}}
+        assert jsonschema.Draft202012Validator(body).is_valid(found) is right
 
 
 TENSOR = {"name": "x", "datatype": "FP32", "shape": [1, 4], "data": ROW[0]}

@@ -28,6 +28,7 @@ from simulators.serving import activate
 from simulators.v2_client import encode_request
 from tests.unit.runtime.conftest import LIMITS, Connect
 
+EXTENSIONS = ["binary_tensor_data", "statistics", "model_configuration", "sequence"]
 DENSE = Dense.random(0)
 X = np.random.default_rng(3).uniform(-1, 1, (2, 4)).astype(np.float32)
 INFER = "/v2/models/tiny/infer"
@@ -72,7 +73,7 @@ def test_tritonclient_reads_health_and_metadata(server: ModelServer) -> None:
         assert client.is_model_ready("tiny", "1.0.0")
         assert not client.is_model_ready("tiny", "2.0.0")
         assert not client.is_model_ready("other")
-        assert client.get_server_metadata()["extensions"] == ["binary_tensor_data", "statistics", "model_configuration"]
+        assert client.get_server_metadata()["extensions"] == EXTENSIONS
         assert client.get_model_metadata("tiny") == {
             "name": "tiny",
             "versions": ["1.0.0"],
@@ -92,7 +93,7 @@ def test_tritonclient_sees_errors_as_such(server: ModelServer) -> None:
 
 @pytest.mark.parametrize("path", ["/v2", "/v2/"])
 def test_the_server_lists_only_the_extensions_that_are_here(client: DeviceClient, path: str) -> None:
-    assert client.get(path).json["extensions"] == ["binary_tensor_data", "statistics", "model_configuration"]
+    assert client.get(path).json["extensions"] == EXTENSIONS
 
 
 @pytest.mark.parametrize("path", [INFER, "/v2/models/tiny/versions/1.0.0/infer"])
