@@ -12,14 +12,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from simulators import needs
 
 os.environ.update(CUDA_VISIBLE_DEVICES="-1", TF_CPP_MIN_LOG_LEVEL="3")
 
 with needs.imports(__name__, "converter"):
     import keras
+    import numpy as np
     import tensorflow as tf
     from keras import layers
 

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from simulators import needs
-from simulators.shaped_models import STEADY, VARYING
 
 with needs.imports(__name__, "converter"):
     import tensorflow as tf
 
     from edgemm_converter.sources import saved_model, varying
+    from simulators.shaped_models import STEADY, VARYING
 
 
 def found() -> dict[str, dict[str, str]]:

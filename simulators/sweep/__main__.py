@@ -9,8 +9,11 @@ from collections.abc import Mapping
 
 os.environ.update(CUDA_VISIBLE_DEVICES="-1", TF_CPP_MIN_LOG_LEVEL="3", KERAS_BACKEND="tensorflow")
 
-from simulators.sweep import arrays, elementwise, gaps, layers, names, networks, running
-from simulators.sweep.case import Table
+from simulators import needs
+
+with needs.imports(__name__, "converter"):
+    from simulators.sweep import arrays, elementwise, gaps, layers, names, networks, running
+    from simulators.sweep.case import Table
 
 PARTS: Mapping[str, Table] = {
     "elementwise": elementwise.OPERATIONS,

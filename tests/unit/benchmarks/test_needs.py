@@ -24,7 +24,7 @@ ALONE = {"serving.constant", "serving.inprocess", "zoo.attempt", "zoo.build", "z
 """Children of a benchmark, which is on the page in their place."""
 WITH_TENSORFLOW = (
     "dead_channels", "freezing_cases", "keras2_models", "keras_models", "odd_layers", "parting_cases", "random_cases",
-    "rewrite_cases", "source_cases", "stateful_modules",
+    "rewrite_cases", "shaped_models", "source_cases", "stateful_modules", "sweep.__main__", "varying_cases",
 )  # fmt: skip
 BLOCKED = """
 import sys
@@ -131,7 +131,7 @@ def test_benchmarks_import_what_their_environment_has_alone(extras: str) -> None
 
 def test_simulators_import_what_their_environment_has_alone() -> None:
     names = [path.stem for path in sorted((ROOT / "simulators").glob("*.py")) if path.stem != "__init__"]
-    others = [name for name in names if name not in {*WITH_TENSORFLOW, "converter_children"}]
+    others = [name for name in names if name not in {*WITH_TENSORFLOW, "converter_children", "sweep"}]
     import_in("fleet,onnx,runtime", *(f"simulators.{name}" for name in others))
 
 
