@@ -64,11 +64,13 @@ class SampleSet(Message, frozen=True):
 class KnownUnits(Message, frozen=True):
     """Columns of an output that have one unit each, by the source's graph: `spans` (start, stop) of an axis.
 
-    Without an axis the whole output has one unit. Of columns between the spans nothing is known.
+    Without an axis the whole output has one unit. Of columns between the spans nothing is known. `of_one` tells of each
+    span, or of the whole, whether a function computes it that rounds around 1, as a sigmoid does.
     """
 
     axis: int | None
     spans: tuple[tuple[int, int], ...] = ()
+    of_one: tuple[bool, ...] = ()
 
 
 class StagedData(Message, frozen=True):

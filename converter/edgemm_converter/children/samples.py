@@ -88,11 +88,15 @@ def golden_runs(runs: int, *, beside: int = 0) -> npt.NDArray[np.int64]:
 
 
 def one_step_off(inputs: Mapping[str, Array]) -> dict[str, Array]:
-    """Return inputs of which each floating-point number is the next one up or down, at random from a fixed seed."""
+    """Return inputs of which each floating-point number is the next one up or down, at random from a fixed seed.
+
+    An input of zeros and ones alone, such as a mask, stays: no rounding makes them something else, and multiplied by
+    -1e9 its last bit would decide all that the model answers.
+    """
     rng = np.random.default_rng(0)
 
     def move(array: Array) -> Array:
-        if array.dtype.kind != "f":
+        if array.dtype.kind != "f" or bool(((array == 0) | (array == 1)).all()):
             return array
         limits = np.where(rng.random(array.shape) < 0.5, -np.inf, np.inf).astype(array.dtype)
         moved: Array = np.nextafter(array, limits)

@@ -31,7 +31,7 @@ from edgemm_converter.children.protocol import (
 from edgemm_converter.children.samples import InputSet
 from edgemm_converter.data import arrays
 from edgemm_converter.data.arrays import Array
-from edgemm_converter.export import ordering, rows
+from edgemm_converter.export import ordering, rows, undefined
 from edgemm_converter.formats import output_units
 from edgemm_converter.job import targets, variant_plan
 from edgemm_converter.job.targets import Exporter
@@ -160,6 +160,11 @@ def _edges(model: SourceFunction, function: Any, wanted: InputSet, folder: Path,
         return
     given, outputs = answered
     moved = edge_runs.moved(run, given, outputs, _REFUSALS, orders=ordering.orders_values(function))
+    if (reached := undefined.finder(function)) is not None:
+        for i in range(given.runs):
+            if reached([given.arrays[spec.name][i, ...] for spec in model.signature.inputs]):
+                for values in moved.values():
+                    values[i, ...] = np.inf
     yield array_files.stored(given, outputs, folder, number=number, moved=moved)
 
 

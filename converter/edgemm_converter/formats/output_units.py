@@ -8,7 +8,7 @@ may hold a share beside watts, so they tell nothing. Pure; reads the flatbuffer,
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ _MOVED = {"RESHAPE", "SQUEEZE", "EXPAND_DIMS", "CAST", "IDENTITY", "DEQUANTIZE",
 _TAKEN = {"SLICE", "STRIDED_SLICE", "GATHER", "SPLIT", "SPLIT_V", "UNPACK", "MAX_POOL_2D", "AVERAGE_POOL_2D"}
 _TAKEN |= {"MEAN", "REDUCE_MAX", "REDUCE_MIN", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "REVERSE_V2"}
 _SCALED = {"ADD", "SUB", "MUL", "DIV", "MINIMUM", "MAXIMUM"}
+_OF_ONE = {"LOGISTIC", "SOFTMAX", "TANH"}
 _MAX_DEPTH = 64
 
 
@@ -44,6 +45,7 @@ class _Parts:
 
     axis: int
     spans: tuple[tuple[int, int], ...]
+    kinds: tuple[str, ...]
 
 
 _Found = _One | _Parts | None
@@ -53,11 +55,13 @@ def known_units(file: bytes, variant: ExportedVariant) -> dict[str, KnownUnits]:
     """Return what is known of the outputs of a float file, by name; an output of which nothing is known is left out."""
     graph = _Graph(file)
     found = {output.name: graph.units(output.tensor) for output in variant.outputs}
-    return {
-        name: KnownUnits(axis=None) if isinstance(unit, _One) else KnownUnits(axis=unit.axis, spans=unit.spans)
-        for name, unit in found.items()
-        if unit is not None
-    }
+    return {name: _known(unit) for name, unit in found.items() if unit is not None}
+
+
+def _known(unit: _One | _Parts) -> KnownUnits:
+    if isinstance(unit, _One):
+        return KnownUnits(axis=None, of_one=(unit.kind in _OF_ONE,))
+    return KnownUnits(axis=unit.axis, spans=unit.spans, of_one=tuple(kind in _OF_ONE for kind in unit.kinds))
 
 
 class _Graph:
@@ -145,26 +149,29 @@ class _Graph:
         if any(self._is_open(i, axis) for i in inputs):
             return None
         spans: list[tuple[int, int]] = []
+        kinds: list[str] = []
         at = 0
         for i, unit in zip(inputs, found, strict=True):
             width = self._shape(i)[axis]
             if isinstance(unit, _One):
                 spans.append((at, at + width))
+                kinds.append(unit.kind)
             elif isinstance(unit, _Parts) and unit.axis == axis:
                 spans.extend((at + start, at + stop) for start, stop in unit.spans)
+                kinds.extend(unit.kinds)
             at += width
-        return _Parts(axis, tuple(spans)) if spans and at == self._shape(index)[axis] else None
+        return _Parts(axis, tuple(spans), tuple(kinds)) if spans and at == self._shape(index)[axis] else None
 
     def _moved(self, op: Any, index: int, kind: str, found: _Parts) -> _Found:
         """Follow the axis along which a tensor was put together; lost where a new shape cuts across it."""
         before, after = self._shape(int(op.inputs[0])), self._shape(index)
         if kind == "TRANSPOSE":
             order = self._constant(int(op.inputs[1]))
-            return None if order is None else _Parts(order.tolist().index(found.axis), found.spans)
+            return None if order is None else replace(found, axis=order.tolist().index(found.axis))
         inner = math.prod(before[found.axis :])
         for axis in range(len(after)):
             if math.prod(after[axis:]) == inner and after[axis] == before[found.axis]:
-                return _Parts(axis, found.spans)
+                return replace(found, axis=axis)
         return None
 
     def _shape(self, index: int) -> list[int]:

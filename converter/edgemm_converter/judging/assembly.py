@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import msgspec
+import numpy as np
 
 from edgemm import canonical
 from edgemm.bundle.column_figures import ColumnParity
@@ -33,6 +34,7 @@ from edgemm_converter.judging import column_units, columns, edges, parity
 from edgemm_converter.judging import reference_profile as profile
 from edgemm_converter.judging.edges import EdgeRuns, Ordinary
 from edgemm_converter.judging.evaluation import MetricQuestion
+from edgemm_runtime.tensors import comparison
 from edgemm_runtime.tensors.npy import write_npy
 
 NPY = "application/x-npy"
@@ -56,13 +58,24 @@ class Measured:
     units: Mapping[str, KnownUnits] = field(default_factory=dict)
     """What is known of the units of outputs."""
 
+    def rounding(self, name: str) -> Array:
+        """Return how far rounding moves each value of one run's output; of edge inputs, of each run's."""
+        shape = self.source[name].shape[1:]
+        return np.maximum(self.moved.get(name, 0.0), column_units.rounding(self.units.get(name), shape))
+
     def edge_runs(self) -> EdgeRuns:
         """Return a set of edge inputs as they are judged."""
-        return EdgeRuns(self.set.names, self.set.families, self.inputs, self.source, self.moved)
+        moved = {name: self.rounding(name) for name in self.source}
+        return EdgeRuns(self.set.names, self.set.families, self.inputs, self.source, moved)
 
     def ordinary(self) -> Ordinary:
         """Return a set as one by which edge inputs are judged."""
-        return Ordinary(self.inputs, self.source, self.set.noise)
+        steps = {name: self.least_step(name) for name in self.source}
+        return Ordinary(self.inputs, self.source, self.set.noise, steps)
+
+    def least_step(self, name: str) -> float:
+        """Return to what any engine may round all of an output, 0 where only its magnitude tells."""
+        return float(column_units.rounding(self.units.get(name), self.source[name].shape[1:]).min(initial=1.0))
 
 
 def by_sample(measured: Measured) -> Measured:
@@ -119,19 +132,23 @@ def compared(variants: Iterable[Variant], sets: Iterable[Measured]) -> tuple[Par
     )
 
 
-def column_faults(variant: Variant, sets: Iterable[Measured]) -> dict[str, str]:
-    """Say of each output which column of a variant is off on the sets that it is judged on, where one is.
+def faults(variant: Variant, sets: Iterable[Measured]) -> dict[str, str]:
+    """Say of each output what of a quantized variant is off on the sets that it is judged on, where something is.
 
-    An output of another shape has no columns to compare.
+    It is a column, or the whole where that answers as if it did not know the input. Where the mean error of an output
+    of one unit is over its limit, parity ends the conversion and names the layer. One of another shape is not compared.
     """
     judged_on = [m for m in sets if m.set.kind in JUDGED]
-    faults: dict[str, str] = {}
+    wrong: dict[str, str] = {}
     for measured in (m for m in judged_on if _is_judged(variant, m, judged_on)):
         found = measured.variants[variant.id]
         for name in (n for n, source in measured.source.items() if source.shape == found[n].shape):
-            if fault := _fault(variant, measured, name, _columns(measured, name, found[name])):
-                faults.setdefault(name, fault)
-    return faults
+            figures = _columns(measured, name, found[name])
+            if not figures and _over_limit(variant, measured, name):
+                continue
+            if fault := _fault(variant, measured, name, figures):
+                wrong.setdefault(name, fault)
+    return wrong
 
 
 def check_columns(variant: Variant, measured: Measured) -> None:
@@ -207,8 +224,27 @@ def _columns(measured: Measured, name: str, found: Array) -> tuple[ColumnParity,
     return columns.figures(source, found, column_units.spans(source, measured.units.get(name)))
 
 
+def _over_limit(variant: Variant, measured: Measured, name: str) -> bool:
+    """Tell whether parity refuses the whole of one output."""
+    source, limit = measured.source[name], parity.LIMITS[variant.precision]
+    whole = parity.compare(name, source, measured.variants[variant.id][name])
+    noise = measured.set.noise.get(name, 0.0)
+    share = parity.allowed_share(limit, source, step=_step(variant, measured, name), noise=noise)
+    return not whole.mean_abs <= share * comparison.scale(source)
+
+
+def _step(variant: Variant, measured: Measured, name: str) -> float:
+    """Return to what values of an output are rounded: its quantization step, or what rounding makes of any."""
+    steps = [t.quantization.scale for t in variant.outputs if t.name == name and t.quantization is not None]
+    return max([measured.least_step(name), *steps])
+
+
 def _fault(variant: Variant, measured: Measured, name: str, figures: tuple[ColumnParity, ...]) -> str | None:
-    fault = columns.off(variant.precision, measured.source[name], figures, noise=measured.moved.get(name))
+    source, noise = measured.source[name], measured.rounding(name)
+    fault = columns.off(variant.precision, source, figures, noise=noise, known=measured.units.get(name))
+    if not figures and is_quantized(variant):
+        found = measured.variants[variant.id][name]
+        fault = columns.off_as_one(source, found, step=_step(variant, measured, name), noise=noise)
     return f"{variant.id}, output {name!r}, {fault} on {measured.set.kind} data" if fault else None
 
 
@@ -216,7 +252,6 @@ def _compare(variant: Variant, measured: Measured, *, judged: bool) -> Parity:
     limit, found = parity.LIMITS[variant.precision], measured.variants[variant.id]
     data = str(measured.set.kind)
     parity.check_finite(found, whose=variant.id, data=data)
-    steps = {t.name: t.quantization.scale for t in variant.outputs if t.quantization is not None}
     outputs: list[OutputParity] = []
     shares: list[float] = []
     for name, source in measured.source.items():
@@ -225,7 +260,7 @@ def _compare(variant: Variant, measured: Measured, *, judged: bool) -> Parity:
         whole = parity.compare(name, source, found[name])
         outputs.append(msgspec.structs.replace(whole, columns=columns.kept(figures) or msgspec.UNSET))
         noise = measured.set.noise.get(name, 0.0)
-        shares.append(parity.allowed_share(limit, source, step=steps.get(name, 0.0), noise=noise))
+        shares.append(parity.allowed_share(limit, source, step=_step(variant, measured, name), noise=noise))
         if judged:
             parity.judge(
                 variant.id, outputs[-1], statistic=limit.statistic, share=shares[-1], source=source, noise=noise,

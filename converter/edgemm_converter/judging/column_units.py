@@ -1,8 +1,8 @@
 """The columns of an output that have one unit, and those that have each its own. Pure.
 
 An output may hold values of different units, such as boxes in pixels beside scores. A column is a slice of one axis:
-the last one or, of an output [batch, channels, …], the channels, where the deviations of their slices differ more than
-those of the last axis do. Columns have one unit where one of these holds:
+the last one or, of an output [batch, channels, …], the channels or another axis before the last, where the deviations
+of their slices differ more than those of the last axis do. Columns have one unit where one of these holds:
 
 * one activation with bounds is over all of them, or one constant range, as the source's graph tells (`KnownUnits`);
 * rows sum to one;
@@ -29,8 +29,11 @@ is below one step of 256 of the largest."""
 _RARE = 0.9
 """Among so many, a column that has its smallest value so often is one that a ReLU hardly ever lets through."""
 
+_OF_ONE = 2.0**-24
+"""Half a step of a float32 at 1."""
+
 _AXIS_MARGIN = 1.0
-"""By how much more the logarithms of the channels' deviations must differ than those of the last axis."""
+"""By how much more the logarithms of the deviations along another axis must differ than those of the last."""
 
 
 @dataclass(frozen=True)
@@ -95,12 +98,13 @@ def spans(source: Array, known: KnownUnits | None = None) -> tuple[Span, ...]:
 
 
 def _axis(source: Array) -> int:
-    """Return the axis of [batch, …] whose slices differ most: the last, or that of channels first."""
+    """Return the axis of [batch, …] whose slices differ most: the last, or one before it, as that of channels first."""
     last = source.ndim - 2
-    if last < 2 or source.shape[2] < 2:
+    unlike = {axis: _unlike(moments(source, axis).deviation) for axis in range(1, last) if source.shape[axis + 1] > 1}
+    before = max(unlike, key=lambda axis: unlike[axis], default=last)
+    if before == last:
         return last
-    channels = _unlike(moments(source, 1).deviation)
-    return 1 if channels > _unlike(moments(source, last).deviation) + _AXIS_MARGIN else last
+    return before if unlike[before] > _unlike(moments(source, last).deviation) + _AXIS_MARGIN else last
 
 
 def _fits(known: KnownUnits, source: Array) -> bool:
@@ -128,6 +132,22 @@ def _sums_to_one(source: Array) -> bool:
     if comparison.is_distribution(source):
         return True
     return source.ndim > 3 and comparison.is_distribution(np.moveaxis(source, 2, -1))
+
+
+def rounding(known: KnownUnits | None, shape: tuple[int, ...]) -> Array:
+    """Return how far rounding moves each value of an output [batch, …] at least, however small it is.
+
+    A sigmoid of a large negative number is computed from numbers around 1, by each engine in its own way.
+    """
+    least = np.zeros(shape)
+    if known is None:
+        return least
+    if known.axis is None:
+        return least + _OF_ONE * any(known.of_one)
+    for (start, stop), of_one in zip(known.spans, known.of_one, strict=False):
+        if of_one and known.axis < len(shape):
+            least[(slice(None),) * known.axis + (slice(start, stop),)] = _OF_ONE
+    return least
 
 
 def other_axes(source: Array, axis: int) -> tuple[int, ...]:

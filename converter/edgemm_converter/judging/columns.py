@@ -19,6 +19,7 @@ import numpy as np
 
 from edgemm.bundle.column_figures import ColumnParity
 from edgemm.bundle.manifest import Precision
+from edgemm_converter.children.protocol import KnownUnits
 from edgemm_converter.data.arrays import Array
 from edgemm_converter.judging import column_units
 from edgemm_converter.judging.column_units import Span
@@ -29,6 +30,10 @@ _FLOAT_SHARE: Mapping[Precision, float] = {Precision.FLOAT32: 1e-3, Precision.FL
 _MAGNITUDE_SHARE, _SMALLEST_SCALE = 0.01, 1e-12
 """A float column's scale is its range, or such a share of its magnitude, which a float's own steps are relative to."""
 
+_ROOT_SHARE_OF_INDICES = 0.9
+"""The same of whole numbers, such as the indices of classes, of which near values are no near answers."""
+
+_STEPS_ALLOWED, _STEPS = 2.0, 256
 _NOISE_ALLOWED = 8.0
 _FEW_VALUES, _LOST_SHARE = 8, 0.95
 """With fewer values of a column its deviation is uncertain, and only one that became about constant is told."""
@@ -73,30 +78,71 @@ def kept(found: tuple[ColumnParity, ...]) -> tuple[ColumnParity, ...]:
     return tuple(sorted(worst, key=lambda c: c.start))
 
 
-def off(precision: Precision, source: Array, found: tuple[ColumnParity, ...], *, noise: Array | None) -> str | None:
+def off(
+    precision: Precision, source: Array, found: tuple[ColumnParity, ...], *, noise: Array | None,
+    known: KnownUnits | None = None,
+) -> str | None:  # fmt: skip
     """Say which column of a variant is off, and by how much; None where none is.
 
-    `noise` is how far rounding alone moves each value of a run's output.
+    `noise` is how far rounding alone moves each value of a run's output, `known` what the graph tells of its units.
     """
-    wrong = [(c, text) for c in found if (text := _fault(precision, source, c, noise=noise)) is not None]
+    bounded = {span for span, of_one in zip(known.spans, known.of_one, strict=False) if of_one} if known else set()
+    wrong = [
+        (c, text)
+        for c in found
+        if (text := _fault(precision, source, c, noise=noise, of_one=(c.start, c.stop) in bounded)) is not None
+    ]
     if not wrong:
         return None
     worst, text = max(wrong, key=lambda pair: pair[0].rms / max(pair[0].deviation, _SMALLEST_SCALE))
-    more = f"; so are {len(wrong) - 1} more" if len(wrong) > 1 else ""
+    others = len(wrong) - 1
+    more = f"; so {'is' if others == 1 else 'are'} {others} more" if others else ""
     return f"{Span(worst.axis, worst.start, worst.stop).words(source.ndim - 1)}: {text}{more}"
 
 
-def _fault(precision: Precision, source: Array, column: ColumnParity, *, noise: Array | None) -> str | None:
+def off_as_one(source: Array, found: Array, *, step: float, noise: Array | None) -> str | None:
+    """Say by how much an output of one unit is off in a quantized variant, None where it is not.
+
+    A mean error says little where most values are near zero: of 1,000 classes a wrong row is off by 0.002, of a rare
+    alarm that is never given by how rare it is. The root mean square is held to that of an answer that is always the
+    same, or to two quantization steps: `step`, or one of 256 of the range. Both arrays are [runs, batch, …].
+    """
+    if source.ndim < 2 or not source.size or np.isfinite(source).sum() < _FEW_VALUES:
+        return None
+    finite = np.isfinite(source)
+    with np.errstate(over="ignore"):
+        root = float(np.sqrt((comparison.errors(source, found)[finite] ** 2).mean()))
+    moved = _NOISE_ALLOWED * float(noise.max(initial=0.0)) if noise is not None else 0.0
+    share = _ROOT_SHARE if source.dtype.kind == "f" else _ROOT_SHARE_OF_INDICES
+    return _like_a_constant(root, source, source.ndim - 2, share=share, least=max(_STEPS_ALLOWED * step, moved))
+
+
+def _like_a_constant(root: float, values: Array, axis: int, *, share: float, least: float) -> str | None:
+    """Say that an error is like that of an answer with the same value in each column, of values of one unit."""
+    of = column_units.moments(values, axis)
+    deviation = float(np.sqrt((of.variance * of.count).sum() / max(float(of.count.sum()), 1.0)))
+    least = max(least, _STEPS_ALLOWED * comparison.spread(values) / _STEPS, share * deviation)
+    if root <= least or deviation <= _UNVARIED * _magnitude(values):
+        return None
+    return (
+        f"the root mean square of the error is {root:.3g}, expected at most {least:.3g} (an answer that is always the "
+        f"same is off by {deviation:.3g})"
+    )
+
+
+def _fault(
+    precision: Precision, source: Array, column: ColumnParity, *, noise: Array | None, of_one: bool
+) -> str | None:
     few = column.values < _FEW_VALUES
     mean, root = (_LOST_SHARE if few else share for share in (_MEAN_SHARE, _ROOT_SHARE))
     if precision in _FLOAT_SHARE:
         fine = column.max_abs <= _FLOAT_SHARE[precision] * column.deviation  # which is not more than its scale
     else:
         fine = column.mean_abs <= mean * column.deviation and column.rms <= root * column.deviation
-    if fine:
-        return None
     span = Span(column.axis, column.start, column.stop)
     values = span.of(source)
+    if fine and (few or precision in _FLOAT_SHARE or column.stop == column.start + 1):
+        return None
     moved = _NOISE_ALLOWED * float(span.of(noise[np.newaxis]).max(initial=0.0)) if noise is not None else 0.0
     if precision in _FLOAT_SHARE:
         allowed = max(_FLOAT_SHARE[precision] * _scale(values), moved)
@@ -108,6 +154,10 @@ def _fault(precision: Precision, source: Array, column: ColumnParity, *, noise: 
         )
     if column.deviation <= max(_UNVARIED * _magnitude(values), moved):
         return None
+    if fine:
+        return _like_a_constant(
+            column.rms, values, column.axis, share=_ROOT_SHARE, least=max(moved, of_one * _STEPS_ALLOWED / _STEPS)
+        )
     return (
         f"the mean error is {column.mean_abs:.3g} and the root mean square {column.rms:.3g}, expected at most "
         f"{mean * column.deviation:.3g} and {root * column.deviation:.3g} (its own deviation is "

@@ -13,7 +13,7 @@ data (random, without), and elsewhere by being numbers.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -71,6 +71,8 @@ class Ordinary:
     inputs: Outputs
     source: Outputs
     noise: Mapping[str, float]
+    steps: Mapping[str, float] = field(default_factory=dict)
+    """To what any engine may round an output, by name."""
 
 
 def judge(variant: Variant, runs: EdgeRuns, found: Outputs, *, ordinary: Ordinary) -> None:
@@ -85,7 +87,14 @@ def judge(variant: Variant, runs: EdgeRuns, found: Outputs, *, ordinary: Ordinar
     steps = {t.name: t.quantization.scale for t in variant.outputs if t.quantization is not None}
     for name, source in runs.source.items():
         parity.check_shape(variant.id, name, source=source, found=found[name])
-        limits = _Limits(variant.precision, name, runs, ordinary, step=steps.get(name, 0.0), exact=exact)
+        limits = _Limits(
+            variant.precision,
+            name,
+            runs,
+            ordinary,
+            step=max(steps.get(name, 0.0), ordinary.steps.get(name, 0.0)),
+            exact=exact,
+        )
         errors: dict[int, float] = {}
         for run, case in enumerate(runs.names):
             answer = limits.judged(run, found[name][run, ...], by_value=bool(by_value[run]))

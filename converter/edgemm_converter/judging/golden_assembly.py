@@ -49,7 +49,8 @@ def golden_samples(
         return {name: at_places(array[fitted.runs], places.get(name, ())) for name, array in outputs.items()}
 
     source = kept(runs.of(measured.source, "source"))
-    moved = {name: at_places(array, fitted.places.get(name, ())) for name, array in measured.moved.items()}
+    noise = {name: max(measured.set.noise.get(name, 0.0), measured.least_step(name)) for name in measured.source}
+    moved = {name: at_places(measured.rounding(name), fitted.places.get(name, ())) for name in measured.source}
     spans = {name: _spans(measured, name, fitted.places.get(name)) for name in measured.source}
     return GoldenSamples(
         samples=len(fitted.runs),
@@ -60,7 +61,7 @@ def golden_samples(
         outputs={name: blobs.add_array(array) for name, array in source.items()},
         tolerance={
             v.id: golden_tolerance.tolerances(
-                v, source, kept(runs.of(measured.variants[v.id], v.id)), noise=measured.set.noise, moved=moved,
+                v, source, kept(runs.of(measured.variants[v.id], v.id)), noise=noise, moved=moved,
                 spans=spans,
             )
             for v in found

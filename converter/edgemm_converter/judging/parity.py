@@ -45,7 +45,8 @@ LIMITS: Mapping[Precision, ParityLimit] = {
 }
 _STEPS_ALLOWED = 2.0
 _NOISE_ALLOWED = 8.0
-_NOISE_EXCUSES = 10.0
+_NOISE_EXCUSES: Mapping[Statistic, float] = {Statistic.MAX: 10.0, Statistic.MEAN: 2.0}
+"""Times a limit that rounding may excuse; a mean of more than 10 % of the range is what a constant answer has too."""
 
 
 def compare(name: str, source: Array, found: Array) -> OutputParity:
@@ -72,10 +73,11 @@ def allowed_share(limit: ParityLimit, source: Array, *, step: float, noise: floa
     """Return the limit for one output, as a share of its scale.
 
     It is the precision's; more where the output itself is coarser: two quantization `step`s of the variant's output,
-    or eight times the `noise` by which rounding alone moves the source, up to ten times the precision's limit.
+    or eight times the `noise` by which rounding alone moves the source, up to ten times the precision's limit, twice
+    where that is one of the mean error.
     """
     size = comparison.scale(source)
-    rounding = min(_NOISE_ALLOWED * noise / size, _NOISE_EXCUSES * limit.relative)
+    rounding = min(_NOISE_ALLOWED * noise / size, _NOISE_EXCUSES[limit.statistic] * limit.relative)
     return max(limit.relative, rounding, _STEPS_ALLOWED * step / size)
 
 

@@ -131,7 +131,7 @@ def page(facts: Facts) -> str:
         named=partial(_class_name, facts.manifest.labels),
         parted=PARTED,
         slack=SLACK,
-        budget=ranking.BUDGET if facts.max_drop is None else facts.max_drop,
+        budget=_budget(facts),
     )
 
 
@@ -180,8 +180,16 @@ def rows(facts: Facts) -> list[VariantRow]:
         )
         for variant in manifest.variants
     }
-    order = ranking.ranked(map(_candidate, found.values()), budget=facts.max_drop)
+    order = ranking.ranked(map(_candidate, found.values()), budget=_budget(facts))
     return [found[variant_id] for variant_id in order]
+
+
+def _budget(facts: Facts) -> float:
+    """Return the drop that is taken for none; of a squared error, whose unit is the data's, a share of the source's."""
+    scored = facts.manifest.evaluation
+    if facts.max_drop is not None:
+        return facts.max_drop
+    return ranking.BUDGET * (scored.source if scored is not None and scored.metric == "mse" else 1.0)
 
 
 def changes(facts: Facts) -> list[ChangeRow]:

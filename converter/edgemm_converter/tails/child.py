@@ -87,7 +87,7 @@ def answer(request: TailRequest, folder: Path, progress: Progress) -> TailResult
         try:
             return TailResult(variant=work.make(floats), tried=tuple(tried))
         except (ConversionError, EngineError) as err:
-            tried.append(f"{names}: {err}")
+            tried.append(f"{names}: {str(err).partition('; no bundle was written')[0]}")
             if isinstance(err, _NotSmallerError):  # nor is one with more float layers
                 break
     return TailResult(variant=None, tried=tuple(tried))

@@ -1,4 +1,4 @@
-"""The parent's side of float tails: what becomes of quantized variants in which a column of an output is off.
+"""The parent's side of float tails: what becomes of quantized variants in which an output, or a column of it, is off.
 
 * int8 and int16x8 of TFLite: a child process looks for last layers that stay float, and that variant, of mixed
   precision, takes the place. Where there is none, as for other quantized variants: a variant that was asked for by name
@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,12 +29,18 @@ from edgemm_converter.verify.parent import EngineRun
 _WORKER = "edgemm_converter.tails.child"
 _TAILED = (Precision.INT8, Precision.INT16X8)
 _MIXED_ID = f"{Engine.TFLITE}:{Precision.MIXED}"
-_ADVICE = "no bundle was written: leave this variant out with --precision, or give each unit an output of its own"
+_REASONS = 300
+"""So many characters of why float tails do not help are shown."""
+
+_ADVICE = (
+    "no bundle was written: leave this variant out with --precision, give more or cleaner --calibration data, or give "
+    "each unit an output of its own"
+)
 
 
 @dataclass(frozen=True)
 class TailedRun:
-    """A run in which no column of a quantized variant is off, and what was done about those that were."""
+    """A run in which no output of a quantized variant is off, and what was done about those that were."""
 
     ran: EngineRun
     left_out: Mapping[str, str] = field(default_factory=dict)
@@ -43,7 +50,7 @@ class TailedRun:
 def tailed(
     given: ConversionJob, everything: Exported, ran: EngineRun, folder: Path, *, limits: ChildLimits, progress: Progress
 ) -> TailedRun:
-    """Replace or leave out the quantized variants in which a column is off.
+    """Replace or leave out the quantized variants in which an output or a column of it is off.
 
     Raises:
         ParityError: one was asked for by name and nothing helps, or none is left.
@@ -52,7 +59,7 @@ def tailed(
     if targets.is_finished(given.format):
         return found
     for variant in ran.variants:
-        faults = assembly.column_faults(variant, ran.measured) if assembly.is_quantized(variant) else {}
+        faults = assembly.faults(variant, ran.measured) if assembly.is_quantized(variant) else {}
         if not faults:
             continue
         fault, tried = next(iter(faults.values())), ""
@@ -65,7 +72,8 @@ def tailed(
                     other = running.run(given, made, folder, limits=limits, progress=progress)
                     found = _in_place(found, variant, other, fault)
                     continue
-                tried = f"; nor does it help to leave layers float ({'; '.join(result.tried)[:300]})"
+                reasons = textwrap.shorten("; ".join(result.tried), _REASONS, placeholder=" …")
+                tried = f"; nor does it help to leave layers float ({reasons})"
         found = _left_out(found, variant, given, f"{fault}{tried}")
     return found
 
@@ -98,7 +106,7 @@ def _in_place(found: TailedRun, variant: Variant, other: EngineRun, fault: str) 
         floats={name: of for name, of in found.ran.floats.items() if name != variant.id},
     )
     reason = f"{fault}; {mixed.id}, in which {floats}, is in its place"
-    warning = f"{mixed.id} is in the place of {variant.id}, which loses columns of an output: {floats}"
+    warning = f"{mixed.id} is in the place of {variant.id}, which loses an output or columns of it: {floats}"
     return TailedRun(ran, {**found.left_out, variant.id: reason}, (*found.warnings, warning))
 
 

@@ -83,3 +83,10 @@ def test_one_step_off_is_the_next_number() -> None:
     assert (moved["w"] == given["w"]).all()
     assert (moved["x"] != given["x"]).all()
     assert np.abs(moved["x"] - given["x"]).max() <= 2.4e-7
+
+
+def test_no_rounding_moves_a_mask() -> None:
+    inputs = {"mask": np.array([[0, 1, 1]], np.float32), "x": np.array([[0, 1, 0.5]], np.float32)}
+    moved = samples.one_step_off(inputs)
+    assert (moved["mask"] == inputs["mask"]).all()
+    assert (moved["x"] != inputs["x"]).all()

@@ -15,7 +15,7 @@ from edgemm_converter.children.protocol import ExportedVariant, KnownUnits
 from edgemm_converter.data.arrays import Array
 from edgemm_converter.formats import output_units
 
-WHOLE = KnownUnits(axis=None)
+WHOLE, OF_ONE = (KnownUnits(axis=None, of_one=(of_one,)) for of_one in (False, True))
 FUSED = {"ADD": schema.AddOptionsT, "MUL": schema.MulOptionsT, "FULLY_CONNECTED": schema.FullyConnectedOptionsT}
 
 
@@ -80,7 +80,8 @@ class Graph:
 @pytest.mark.parametrize("kind", ["LOGISTIC", "TANH", "SOFTMAX", "L2_NORMALIZATION", "RELU6"])
 def test_an_activation_with_bounds_makes_one_unit(kind: str) -> None:
     graph = Graph(1, 3)
-    assert graph.units(graph.op(kind, graph.x, shape=(1, 3))) == WHOLE
+    rounds_around_one = kind in ("LOGISTIC", "TANH", "SOFTMAX")
+    assert graph.units(graph.op(kind, graph.x, shape=(1, 3))) == (OF_ONE if rounds_around_one else WHOLE)
 
 
 @pytest.mark.parametrize("kind", ["RELU", "EXP", "ELU"])
@@ -116,10 +117,15 @@ def test_what_is_put_together_is_told_apart() -> None:
     graph = Graph(1, 4)
     boxes = graph.op("FULLY_CONNECTED", graph.x, shape=(1, 4))
     scores = graph.op("LOGISTIC", graph.x, shape=(1, 4))
-    assert graph.units(graph.concat(boxes, scores, axis=-1, shape=(1, 8))) == KnownUnits(axis=1, spans=((4, 8),))
-    assert graph.units(graph.concat(scores, scores, axis=1, shape=(1, 8))) == WHOLE
+    assert graph.units(graph.concat(boxes, scores, axis=-1, shape=(1, 8))) == KnownUnits(
+        axis=1, spans=((4, 8),), of_one=(True,)
+    )
+    assert graph.units(graph.concat(scores, scores, axis=1, shape=(1, 8))) == OF_ONE
     angles = graph.op("TANH", graph.x, shape=(1, 4))
-    assert graph.units(graph.concat(scores, angles, axis=1, shape=(1, 8))) == KnownUnits(axis=1, spans=((0, 4), (4, 8)))
+    widened = graph.op("MUL", angles, graph.constant(90.0), shape=(1, 4))
+    assert graph.units(graph.concat(scores, widened, axis=1, shape=(1, 8))) == KnownUnits(
+        axis=1, spans=((0, 4), (4, 8)), of_one=(True, False)
+    )
     assert graph.units(graph.concat(boxes, boxes, axis=1, shape=(1, 8))) is None
 
 
@@ -128,11 +134,11 @@ def test_levels_of_a_detector_keep_their_columns() -> None:
     scores = graph.op("LOGISTIC", graph.op("FULLY_CONNECTED", graph.x, shape=(1, 5, 2)), shape=(1, 5, 2))
     level = graph.concat(graph.x, scores, axis=2, shape=(1, 5, 6))
     both = graph.concat(level, level, axis=1, shape=(1, 10, 6))
-    assert graph.units(both) == KnownUnits(axis=2, spans=((4, 6),))
+    assert graph.units(both) == KnownUnits(axis=2, spans=((4, 6),), of_one=(True,))
     order = graph.tensor((3,), np.array([0, 2, 1], np.int32))
     turned = graph.op("TRANSPOSE", both, order, shape=(1, 6, 10))
-    assert graph.units(turned) == KnownUnits(axis=1, spans=((4, 6),))
+    assert graph.units(turned) == KnownUnits(axis=1, spans=((4, 6),), of_one=(True,))
     flat = graph.op("RESHAPE", both, shape=(1, 60))
     assert graph.units(flat) is None
     deeper = graph.op("RESHAPE", both, shape=(1, 2, 5, 6))
-    assert graph.units(deeper) == KnownUnits(axis=3, spans=((4, 6),))
+    assert graph.units(deeper) == KnownUnits(axis=3, spans=((4, 6),), of_one=(True,))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 
 from edgemm.bundle.manifest import DType, Precision, Variant, VariantTensor
 from edgemm.errors import ParityError
-from edgemm_converter.children.protocol import SampleSet, SetKind
+from edgemm_converter.children.protocol import KnownUnits, SampleSet, SetKind
 from edgemm_converter.data.arrays import Array
 from edgemm_converter.judging import assembly, golden_assembly
 from edgemm_converter.judging.assembly import BlobStore, Measured
@@ -71,3 +72,22 @@ def test_golden_samples_are_of_random_inputs_where_the_users_data_are_too_large(
     else:
         assert np.array_equal(read_npy(blobs.content[found.inputs["x"]], name="x"), real)
     assert sum(blob.size for blob in blobs.listed.values()) <= 256 * 1024
+
+
+def test_a_sigmoid_near_zero_is_held_to_what_rounding_around_one_leaves() -> None:
+    small = 1e-6 * np.random.default_rng(1).random((12, 1, 2))
+    given = measured(SetKind.RANDOM, small.astype(np.float32), (small + 2e-8).astype(np.float32))
+    with pytest.raises(ParityError, match="the max error on random data"):
+        assembly.compared([VARIANT], [given])
+    known = replace(given, units={"y": KnownUnits(axis=None, of_one=(True,))})
+    assembly.compared([VARIANT], [known])
+    tolerance = golden_assembly.golden_samples([VARIANT], known, BlobStore()).tolerance[VARIANT.id]["y"]
+    assert tolerance.max_abs > 1e-7
+
+
+def test_a_quantized_variant_is_off_as_a_whole_where_no_column_tells() -> None:
+    rows = np.random.default_rng(1).dirichlet(np.full(50, 0.05), size=(40, 1)).astype(np.float32)
+    int8 = msgspec.structs.replace(VARIANT, precision=Precision.INT8)
+    [text] = assembly.faults(int8, [measured(SetKind.RANDOM, rows, rows[::-1])]).values()
+    assert "the root mean square of the error" in text
+    assert assembly.faults(int8, [measured(SetKind.RANDOM, rows, rows)]) == {}

@@ -192,3 +192,56 @@ def test_a_manifest_holds_the_worst_columns_in_order() -> None:
 def test_integers_have_no_columns() -> None:
     rng = np.random.default_rng(7)
     assert column_units.spans(rng.integers(0, 9, (20, 1, 4))) == ()
+
+
+def whole_fault(source: Array, found: Array, *, step: float = 0.0) -> str:
+    return columns.off_as_one(source, found, step=step, noise=None) or ""
+
+
+def test_of_many_classes_a_scrambled_answer_is_off_though_its_mean_error_is_small() -> None:
+    rng = np.random.default_rng(7)
+    logits = 4 * rng.normal(size=(RUNS, 1, 1000))
+    rows = (np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)).astype(np.float32)
+    assert np.abs(rows - rows[..., ::-1]).mean() < 0.01
+    for wrong in (rows[..., ::-1], rows[::-1], np.broadcast_to(rows.mean(axis=0), rows.shape)):
+        assert "always the same" in whole_fault(rows, wrong, step=1 / 256)
+    assert whole_fault(rows, as_int8(rows), step=1 / 256) == ""
+
+
+def test_a_rare_alarm_that_is_never_given_is_off() -> None:
+    alarm = (np.random.default_rng(3).random((RUNS, 1, 1)) < 0.04).astype(np.int64)
+    assert "always the same" in whole_fault(alarm, np.zeros_like(alarm))
+    late = alarm.copy()
+    late[np.argwhere(alarm)[0][0]] = 0
+    assert whole_fault(alarm, late) == whole_fault(alarm.astype(bool), late.astype(bool)) == ""
+
+
+def test_what_hardly_varies_may_be_off_by_two_quantization_steps() -> None:
+    rows = 0.1 + 0.002 * np.random.default_rng(3).random((RUNS, 1, 10))
+    assert whole_fault(rows, np.full_like(rows, 0.1), step=1 / 256) == ""
+    assert whole_fault(rows, np.full_like(rows, 0.2), step=1 / 256) != ""
+
+
+def test_columns_of_one_unit_must_follow_their_source_and_not_only_keep_apart() -> None:
+    boxes = values(4.0, 4.0, 4.0, 4.0) + np.array([50, 200, 350, 500], np.float32)
+    source = np.concatenate([boxes, values(0.2)], axis=-1)
+    known = KnownUnits(axis=1, spans=((0, 4),), of_one=(False,))
+    found = source.copy()
+    found[..., :4] = boxes.mean(axis=0)
+    assert fault(source, found, known=known).startswith("columns 0 to 3: the root mean square")
+    found[..., :4] = np.round(boxes / 2) * 2
+    assert fault(source, found, known=known) == ""
+
+
+def test_units_may_lie_between_the_channels_and_the_last_axis() -> None:
+    source = np.random.default_rng(7).normal(size=(RUNS, 1, 5, 2, 6)).astype(np.float32)
+    source *= np.array([1, 1000], np.float32).reshape(2, 1)
+    assert {(s.axis, s.start) for s in column_units.spans(source)} == {(2, 0), (2, 1)}
+    assert "channel 0" in fault(source, as_int8(source))
+
+
+def test_rounding_around_one_is_known_of_each_span() -> None:
+    known = KnownUnits(axis=1, spans=((0, 1), (2, 4)), of_one=(False, True))
+    assert (column_units.rounding(known, (1, 5)) > 0).tolist() == [[False, False, True, True, False]]
+    assert (column_units.rounding(KnownUnits(axis=None, of_one=(True,)), (1, 2)) > 0).all()
+    assert not column_units.rounding(None, (1, 2)).any()

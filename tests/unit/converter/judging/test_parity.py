@@ -137,3 +137,8 @@ def test_every_figure_of_a_finite_output_is_finite() -> None:
 def test_an_output_of_no_width_agrees() -> None:
     nothing = np.zeros((3, 1, 0), np.float32)
     judge(nothing, nothing, Precision.FLOAT32)
+
+
+def test_rounding_excuses_no_mean_error_like_that_of_a_constant() -> None:
+    limit = parity.LIMITS[Precision.INT8]
+    assert parity.allowed_share(limit, LOGITS, step=0.0, noise=100.0) == pytest.approx(0.1)
