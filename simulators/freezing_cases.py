@@ -35,7 +35,20 @@ class Source(tf.Module):
         self.phase = tf.Variable(np.array([1j, 1, -1j], np.complex64))
         self.unused = tf.Variable(np.ones(3, np.float32))
         self.constant = tf.constant([1.0, 2.0, 3.0])
+        self.switched = tf.function(self._switched, autograph=False)
         self.double = tf.function(lambda x: 2 * x @ self.weights, autograph=False)
+
+    def _switched(self, x: Any) -> Any:
+        return tf.switch_case(tf.cast(x[0, 1], tf.int32), [lambda: x, lambda: x * 2, lambda: x @ self.weights])
+
+    def switches_in_a_function(self, x: Any) -> Any:
+        return self.switched(x)
+
+    def branches_in_branches(self, x: Any) -> Any:
+        def inner() -> Any:
+            return tf.cond(x[0, 2] > 1, lambda: tf.cond(x[1, 0] > 9, lambda: x, lambda: x @ self.weights), lambda: -x)
+
+        return tf.cond(x[0, 1] > 0, inner, lambda: x)
 
     def plain(self, x: Any) -> Any:
         return tf.nn.relu(x @ self.weights) @ self.weights
@@ -70,7 +83,7 @@ class Source(tf.Module):
 CASES: tuple[Callable[[Source, Any], Any], ...] = (
     Source.plain, Source.reads_what_it_does_not_use, Source.calls_a_function, Source.loops,
     Source.uses_a_captured_constant, Source.gives_a_captured_constant, Source.gathers, Source.is_complex,
-    Source.writes_what_it_does_not_use,
+    Source.writes_what_it_does_not_use, Source.switches_in_a_function, Source.branches_in_branches,
 )  # fmt: skip
 
 

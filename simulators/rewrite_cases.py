@@ -72,6 +72,18 @@ CASES: Mapping[str, tuple[Callable[[Any], Any], Any]] = {
         lambda x: keras.ops.matmul(tf.cast(x, tf.int8), tf.cast(tf.transpose(x), tf.int8)),
         _RNG.integers(-127, 127, (5, 1000)).astype(np.float32),
     ),
+    "exponential of complex numbers": (lambda x: _parts(tf.exp(_complex(x))), _normal(3, 4)),
+    "quotient of complex numbers": (lambda x: _parts(_complex(x) / _complex(x * x + 1.0)), _normal(3, 4)),
+    "cosine transform": (tf.signal.dct, _normal(3, 16)),
+    "indices that are none": (
+        lambda x: tf.one_hot(tf.cast(x, tf.int32), 3), np.array([[-1.0, 0.0, 2.0, 3.0, -3.0]], np.float32)
+    ),
+    "hue": (lambda x: tf.image.adjust_hue(x, 0.3), _normal(2, 3, 4, 3)),
+    "saturation": (lambda x: tf.image.adjust_saturation(x, 1.7), _normal(2, 3, 4, 3)),
+    "means of areas": (lambda x: tf.compat.v1.image.resize_area(x, [3, 11]), _normal(2, 7, 8, 3)),
+    "means of aligned areas": (
+        lambda x: tf.compat.v1.image.resize_area(x, [3, 5], align_corners=True), _normal(2, 7, 8, 3)
+    ),
     "silu": (tf.nn.silu, _normal(3, 4)),
 }  # fmt: skip
 

@@ -12,7 +12,7 @@ import click
 import msgspec
 from rich.console import Console
 
-from edgemm import figures
+from edgemm import figures, plain_text
 from edgemm.finite_range import FiniteRange, seconds
 from edgemm_converter.children.child import ChildLimits
 from edgemm_converter.conversion import ConversionResult
@@ -89,7 +89,10 @@ def _stop(signum: int, _frame: object) -> NoReturn:
     help="Measured on --eval.",
 )  # fmt: skip
 @click.option(
-    "--max-drop", type=FiniteRange(), metavar="X", help="No bundle where a variant is worse than the source by more."
+    "--max-drop",
+    type=FiniteRange(min=0),
+    metavar="X",
+    help="No bundle where a variant is worse than the source by more.",
 )
 @click.option("--preprocess", type=PATH, help="TOML: how inputs are made of images or class indices.")
 @click.option("--report", type=PATH, help="Write a page of HTML about the conversion, and its data as JSON beside it.")
@@ -158,7 +161,7 @@ def _summary(result: ConversionResult) -> dict[str, object]:
 def _tell(console: Console, result: ConversionResult) -> None:
     manifest = result.manifest
     for line in result.from_file:
-        console.print(f"  {line}", markup=False, soft_wrap=True)
+        console.print(f"  {plain_text.printable(line)}", markup=False, soft_wrap=True)
     for variant in manifest.variants:
         judged = [run for run in manifest.parity if run.variant == variant.id and run.limit is not None]
         errors = [output.relative for run in judged for output in run.outputs]
@@ -174,7 +177,7 @@ def _tell(console: Console, result: ConversionResult) -> None:
         said = trial.refused or f"{trial.size:>12,} bytes   drop {figures.score(trial.drop or 0.0)}"
         console.print(f"  tried {trial.precision:<14} {said}", markup=False, soft_wrap=True)
     for warning in result.warnings:
-        console.print(f"warning: {warning}", markup=False, soft_wrap=True)
+        console.print(f"warning: {plain_text.printable(warning)}", markup=False, soft_wrap=True)
     for variant_id, reason in result.left_out.items():
-        console.print(f"  {variant_id:<20} left out: {reason}", markup=False, soft_wrap=True)
+        console.print(f"  {variant_id:<20} left out: {plain_text.printable(reason)}", markup=False, soft_wrap=True)
     console.print(f"next: edgemm inspect {result.path}   or   edgemm run {result.path}", markup=False, soft_wrap=True)

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 import click
 
-from edgemm import __version__
+from edgemm import __version__, plain_text
 from edgemm.errors import EdgemmError, InputError, MissingExtraError
 
 
@@ -150,6 +150,6 @@ def run(argv: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except EdgemmError as err:
-        click.echo(f"error: {err}", err=True)
+        click.echo(f"error: {plain_text.printable(str(err))}", err=True)
         return 2 if isinstance(err, InputError) else 1
     return status if isinstance(status, int) else 0

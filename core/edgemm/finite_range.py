@@ -14,6 +14,8 @@ LONGEST_S = 31_536_000.0
 class FiniteRange(click.FloatRange):
     """A number between two limits; neither infinite nor none."""
 
+    name = "number"
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Read a number."""
         number = float(super().convert(value, param, ctx))

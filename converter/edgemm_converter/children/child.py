@@ -26,7 +26,9 @@ from edgemm_converter.children.protocol import REQUEST, RESULT, Failed, Message
 NO_ROOM = 74
 """Exit status of a child that cannot even write down what went wrong, since the disk is full."""
 
-_LEAST_ROOM_BYTES = 64 * 1024
+LEAST_ROOM_BYTES = 64 * 1024
+"""With less free, a disk counts as full."""
+
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 Progress = Callable[[str], None]
 A = TypeVar("A", bound=Message)
@@ -131,7 +133,7 @@ def _answer(kind: type[A], folder: Path, *, status: int, said: str, stage: str) 
     path = folder / RESULT
     if not path.is_file():
         # Libraries report a full disk in their own ways, or write half a file and fail on reading it.
-        if status == NO_ROOM or shutil.disk_usage(folder).free < _LEAST_ROOM_BYTES:
+        if status == NO_ROOM or shutil.disk_usage(folder).free < LEAST_ROOM_BYTES:
             raise EnvironmentFailure(
                 f"cannot work in the temporary folder {folder}: the disk is full; make room there, or set TMPDIR to "
                 "another"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import sys
 import traceback
 from collections.abc import Callable
@@ -16,7 +17,7 @@ import msgspec
 
 from edgemm.child_process import own_stdout
 from edgemm.errors import EdgemmError
-from edgemm_converter.children.child import NO_ROOM, Progress
+from edgemm_converter.children.child import LEAST_ROOM_BYTES, NO_ROOM, Progress
 from edgemm_converter.children.protocol import REQUEST, RESULT, Failed, Message
 
 R = TypeVar("R")
@@ -67,8 +68,13 @@ class _Announcer:
 def _unexpected(
     folder: Path, announce: _Announcer, kind: type[BaseException], err: BaseException, trace: TracebackType | None
 ) -> None:
-    """Answer what no part of the work knows, in place of Python's own last words."""
+    """Answer what no part of the work knows, in place of Python's own last words.
+
+    Not on a full disk, of which libraries speak in their own ways: the parent finds that out where there is no answer.
+    """
     traceback.print_exception(kind, err, trace)
+    if shutil.disk_usage(folder).free < LEAST_ROOM_BYTES:
+        return
     lines = [line.strip() for line in str(err).splitlines() if line.strip()]
     reason = f"{kind.__name__}: {lines[0][:_REASON_LENGTH]}" if lines else kind.__name__
     message = (

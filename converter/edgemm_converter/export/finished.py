@@ -51,6 +51,7 @@ def export(request: ExportRequest, folder: Path, progress: Progress) -> Exported
     data = path.read_bytes()
     engine = request.format
     file = targets.target_of(engine).reader()(path, data, signature=request.signature)
+    _check_sides(path, file)
     _check_state(path, file.state, stateful=request.stateful)
     if request.stateful:
         file = replace(file, inputs=tuple(map(_of_one_client, file.inputs)))
@@ -81,6 +82,22 @@ def export(request: ExportRequest, folder: Path, progress: Progress) -> Exported
         id=variant.id, file=name, minimum_engine=file.minimum_engine, inputs=file.inputs, outputs=file.outputs
     )
     return Exported(signature=signature, variants=(exported,), sets=sets, notes=notes, settled=settled)
+
+
+def _check_sides(path: Path, file: FinishedFile) -> None:
+    """Check that the file takes and gives tensors, which an engine finds by their names."""
+    for side, tensors in (("input", file.inputs), ("output", file.outputs)):
+        if not tensors:
+            raise InputError(
+                f"{path}: the file has no {side}: a model is served for what it answers to what it is given"
+            )
+        names = [tensor.tensor for tensor in tensors]
+        if "" in names or len(set(names)) < len(names):
+            found = "one without a name" if "" in names else f"several of the name {max(names, key=names.count)!r}"
+            raise InputError(
+                f"{path}: expected {side}s of different names, by which an engine finds them; found {found}: export "
+                "the file again with names"
+            )
 
 
 def _fixed(path: Path, file: FinishedFile, shapes: Mapping[str, tuple[int, ...]]) -> tuple[TensorSpec, ...]:

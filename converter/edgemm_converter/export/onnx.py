@@ -21,6 +21,7 @@ from edgemm_converter.export.onnx_handlers import HANDLERS
 from edgemm_converter.export.onnx_operations import keep_zeros_in_maxima, replace_unknown
 from edgemm_converter.export.onnx_weights import put_in
 from edgemm_converter.export.tflite import FileTensors
+from edgemm_converter.formats import onnx_flow
 from edgemm_converter.job.targets import MadeFile
 from edgemm_converter.sources.served_function import SourceFunction
 
@@ -73,7 +74,7 @@ def convert(model: SourceFunction) -> bytes:
     put_in(proto, frozen.weights)
     replace_unknown(proto)
     keep_zeros_in_maxima(proto)
-    if foreign := sorted({node.op_type for node in proto.graph.node if not _is_known(node)}):
+    if foreign := sorted({node.op_type for node in onnx_flow.all_nodes(proto) if not _is_known(node)}):
         raise _refusal(f"no ONNX operation for {model.whence(foreign, frozen.serve.get_concrete_function())}")
     _name_dimensions(proto, model)
     canonicalize(proto)

@@ -35,6 +35,9 @@ _DYNAMIC_NODES = {"DynamicQuantizeLinear", "MatMulInteger", "ConvInteger", "Dequ
 _OF_DATA = {"Compress", "NonMaxSuppression", "NonZero", "Range", "Unique"}
 """Operations whose output is as long as the values of their inputs say."""
 
+_DOMAINS = ("ai.onnx.", "com.microsoft")
+"""Domains of operations that ONNX Runtime has, beside ONNX's own; it says itself which of their operations it lacks."""
+
 _ROWS, _LENGTH = 2, 16
 
 
@@ -48,16 +51,9 @@ def read(path: Path, data: bytes, *, signature: str | None) -> FinishedFile:
         raise InputError(f"{path}: --signature {signature}: an ONNX file has one signature, without a name")
     try:
         proto = onnx.load_model_from_string(data)
-        outside = [t.name for t in proto.graph.initializer if t.data_location == onnx.TensorProto.EXTERNAL]
-        if not outside:
-            onnx.checker.check_model(proto)
-    except (DecodeError, onnx.checker.ValidationError, ValueError) as err:
-        reason = " ".join(str(err).split())[:200]
-        raise InputError(f"{path}: the file is cut short or damaged ({reason}); export it again") from err
-    if outside:
-        raise InputError(
-            f"{path}: {len(outside)} weights lie in other files; expected one file: save it without external data"
-        )
+    except (DecodeError, ValueError) as err:
+        raise InputError(f"{path}: the file is cut short or damaged ({_said(err)}); export it again") from err
+    _check(path, proto)
     reachability.check(onnx_flow.random_operations(proto), path=path)
     for name, operation in _varying(proto).items():
         raise array_files.depends_on_data(name, f"it comes from {operation}")
@@ -68,6 +64,50 @@ def read(path: Path, data: bytes, *, signature: str | None) -> FinishedFile:
         _tensors(path, (v for v in proto.graph.input if v.name not in constants)),
         _tensors(path, proto.graph.output),
     )
+
+
+def _check(path: Path, proto: Any) -> None:
+    """Check that a file that could be read is a model, of a format that is known, all of whose parts are there."""
+    if not proto.graph.node:
+        raise InputError(
+            f"{path}: the model has no operations: the file is cut short, or of another kind; export it again"
+        )
+    if outside := [t.name for t in proto.graph.initializer if t.data_location == onnx.TensorProto.EXTERNAL]:
+        raise InputError(
+            f"{path}: {len(outside)} weights lie in other files; expected one file: save it without external data"
+        )
+    if proto.ir_version > onnx.IR_VERSION:
+        raise InputError(
+            f"{path}: the file is of IR version {proto.ir_version}, and {onnx.IR_VERSION} is the newest that is read: "
+            "export it for an older opset, or update onnx and onnxruntime"
+        )
+    for value in (*proto.graph.input, *proto.graph.output):
+        if not value.type.HasField("tensor_type"):
+            kind = str(value.type.WhichOneof("value")).removesuffix("_type").replace("_", " ")
+            raise InputError(f"{path}: {value.name!r} is no tensor ({kind}): give tensors in and out of the model")
+    if nameless := _without_shape(proto):
+        raise InputError(f"{path}: tensor {nameless!r} has no shape: export the model with the shapes of its inputs")
+    own = {function.domain for function in proto.functions}
+    for node in onnx_flow.all_nodes(proto):
+        if node.domain not in own and not node.domain.startswith(_DOMAINS) and node.domain not in ("", "ai.onnx"):
+            raise InputError(
+                f"{path}: operation {node.op_type} of {node.domain!r} is no operation of ONNX, and ONNX Runtime does "
+                "not have it: export the model with operations of ONNX alone"
+            )
+    try:
+        onnx.checker.check_model(proto)
+    except onnx.checker.ValidationError as err:
+        raise InputError(f"{path}: the file breaks a rule of ONNX ({_said(err)}); export it again") from err
+
+
+def _without_shape(proto: Any) -> str:
+    constants = {tensor.name for tensor in proto.graph.initializer}
+    asked = (v for v in proto.graph.input if v.name not in constants and not v.type.tensor_type.HasField("shape"))
+    return next((value.name for value in asked), "")
+
+
+def _said(err: Exception) -> str:
+    return " ".join(str(err).split())[:200]
 
 
 def _varying(proto: Any) -> dict[str, str]:

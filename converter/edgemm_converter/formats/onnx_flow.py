@@ -5,7 +5,7 @@ A value is its name: within a model, names of values are given once, in the grap
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import onnx
@@ -30,6 +30,15 @@ def random_operations(proto: Any) -> tuple[GraphOperation, ...]:
     flow = Flow()
     _add(flow, proto.graph, {})
     return flow.random(value.name for value in proto.graph.output)
+
+
+def all_nodes(proto: Any) -> Iterator[Any]:
+    """Yield the nodes of a model, those of its loops, branches and functions included."""
+    waiting = [*proto.graph.node, *(node for function in proto.functions for node in function.node)]
+    while waiting:
+        yield (node := waiting.pop())
+        for attribute in node.attribute:
+            waiting.extend(inner for body in (attribute.g, *attribute.graphs) for inner in body.node)
 
 
 def _add(flow: Flow, graph: Any, constants: dict[str, Any]) -> None:

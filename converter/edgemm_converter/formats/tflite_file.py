@@ -19,7 +19,7 @@ from edgemm.bundle.manifest import Precision, Quantization, VariantTensor, known
 from edgemm.errors import InputError
 from edgemm.versions import release_tuple
 from edgemm_converter.children import array_files
-from edgemm_converter.formats import tflite_flow, tflite_state
+from edgemm_converter.formats import tflite_flow, tflite_operations, tflite_state
 from edgemm_converter.job import naming
 from edgemm_converter.job.targets import FinishedFile
 from edgemm_converter.judging import reachability
@@ -30,8 +30,7 @@ _TFLITE_OF_LITERT_1 = (2, 17)
 _LITERT_1, _LITERT_2 = "1.0.0", "2.1.0"
 _DEFAULT_SIGNATURE = "serving_default"
 _OF_FLOATS = (Precision.FLOAT32, Precision.FLOAT16)
-_KINDS = {number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)}
-_TO_FLOAT, _EDGE_TPU = "DEQUANTIZE", "edgetpu-custom-op"
+_TO_FLOAT = "DEQUANTIZE"
 _SMALL_INTEGERS = (schema.TensorType.INT8, schema.TensorType.UINT8, schema.TensorType.INT4)
 _OF_DATA = ("RANGE", "UNIQUE", "WHERE")
 """Operations whose output is as long as the values of their inputs say."""
@@ -44,18 +43,17 @@ def read(path: Path, data: bytes, *, signature: str | None) -> FinishedFile:
     Raises:
         InputError: it is damaged, compiled for an accelerator, draws random numbers, or has no such signature.
     """
+    model = None
     try:
         model = schema.ModelT.InitFromPackedBuf(data, 0)
-        _check_compiled(path, model)
+        tflite_operations.check_compiled(path, model)
         interpreter = Interpreter(model_content=data)
         interpreter.allocate_tensors()
     except (ValueError, RuntimeError, IndexError, TypeError, AttributeError, struct.error) as err:
-        reason = " ".join(str(err).split())[:200]
-        raise InputError(
-            f"{path}: LiteRT cannot open the file: it is damaged, cut short, or needs operations that are no builtins "
-            f"({reason}); export it again"
-        ) from err
+        reason = tflite_operations.refusal(model, " ".join(str(err).split())[:200])
+        raise InputError(f"{path}: LiteRT cannot open the file: {reason}") from err
     key = _signature(path, interpreter, signature)
+    _check_graph(path, model, key)
     inputs, outputs = _sides(path, interpreter, key)
     reachability.check(tflite_flow.random_operations(model, signature=key), path=path)
     for name, operation in _varying(model, inputs, outputs).items():
@@ -102,7 +100,7 @@ def float_operations(file: bytes) -> tuple[str, ...]:
     graph = model.subgraphs[0]
     found: list[str] = []
     for operation in graph.operators:
-        kind = operation_kind(model.operatorCodes[operation.opcodeIndex])
+        kind = tflite_operations.kind(model.operatorCodes[operation.opcodeIndex])
         given = [graph.tensors[index] for index in _indices(operation.outputs)[:1]]  # some give nothing
         if kind != _TO_FLOAT:
             names = [naming.readable(t.name.decode()) for t in given if t.type == schema.TensorType.FLOAT32]
@@ -118,7 +116,7 @@ def _varying(model: Any, inputs: tuple[VariantTensor, ...], outputs: tuple[Varia
     if any(-1 in tensor.shape for tensor in inputs):
         return {}
     graph = model.subgraphs[0]
-    kinds = [operation_kind(model.operatorCodes[operation.opcodeIndex]) for operation in graph.operators]
+    kinds = [tflite_operations.kind(model.operatorCodes[operation.opcodeIndex]) for operation in graph.operators]
     made = {index: i for i, operation in enumerate(graph.operators) for index in _indices(operation.outputs)}
     indices = {tensor.name.decode(): index for index, tensor in enumerate(graph.tensors)}
     found: dict[str, str] = {}
@@ -155,29 +153,16 @@ def _size(tensor: Any) -> int:
     return math.prod(_sides_of(tensor))
 
 
-def operation_kind(code: Any) -> str:
-    """Return what an operation is called: a builtin's name, or the name that a custom one has of itself.
-
-    Files from before version 3a of the schema say it in a byte, `deprecated_builtin_code`, and leave the other field
-    at 0; what came later has 127 in the byte. The larger of both is the operation's number.
-    """
-    number = max(code.builtinCode, code.deprecatedBuiltinCode)
-    if number == schema.BuiltinOperator.CUSTOM:
-        return bytes(code.customCode or b"CUSTOM").decode("utf-8", "replace")
-    return str(_KINDS.get(number, f"operation {number}"))
-
-
-def _check_compiled(path: Path, model: Any) -> None:
-    """Check that no accelerator's program stands in the place of the operations.
-
-    Raises:
-        InputError: there is one.
-    """
-    if any(operation_kind(code) == _EDGE_TPU for code in model.operatorCodes or ()):
-        name = path.name.replace("_edgetpu", "") if "_edgetpu" in path.name else "the .tflite file"
+def _check_graph(path: Path, model: Any, key: str) -> None:
+    """Check that a signature is of the file's first graph, which is the one that devices run."""
+    graphs = {
+        bytes(s.signatureKey or b"").decode("utf-8", "replace"): s.subgraphIndex for s in model.signatureDefs or ()
+    }
+    if key and graphs.get(key):
+        first = " or ".join(repr(name) for name, index in sorted(graphs.items()) if not index)
         raise InputError(
-            f"{path}: compiled for the Edge TPU (operation {_EDGE_TPU}), which no other engine can run: give {name} "
-            "that edgetpu_compiler was given"
+            f"{path}: signature {key!r} is of graph {graphs[key]} of the file, and devices run its first one"
+            f"{f' (signature {first})' if first else ''}: convert that signature into a file of its own"
         )
 
 

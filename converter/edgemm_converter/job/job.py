@@ -17,7 +17,7 @@ from edgemm_converter.data import labels as label_file
 from edgemm_converter.data.datasets import Dataset
 from edgemm_converter.job import file_metadata, naming, targets, variant_plan
 from edgemm_converter.job import source_artifact as source
-from edgemm_converter.job.options import ConversionOptions, check_names
+from edgemm_converter.job.options import ConversionOptions, check_names, input_shapes
 from edgemm_converter.job.variant_plan import VariantPlan
 from edgemm_converter.judging.metrics import Metric
 from edgemm_converter.metadata.carried import Carried
@@ -100,9 +100,9 @@ def check(path: Path, options: ConversionOptions) -> ConversionJob:
     name, version = _identity(path, options)
     report = _given_path(options.get("report"))
     output = _given_path(options.get("output")) or Path(naming.bundle_file(name, version))
-    for file in (output, report):
+    for file, option in ((output, "--output"), (report, "--report")):
         if file is not None:
-            _check_output(file)
+            _check_output(file, option)
     _check_report(report, output)
     _check_budget(options)
     _check_stateful(path, kind, options)
@@ -121,7 +121,7 @@ def check(path: Path, options: ConversionOptions) -> ConversionJob:
         plans=plans,
         required=_required(plans, options),
         signature=options.get("signature"),
-        input_shapes={name: tuple(shape) for name, shape in (options.get("input_shapes") or {}).items()},
+        input_shapes=input_shapes(options.get("input_shapes") or {}),
         calibration=_data(options.get("calibration"), declared=images, labels=labels, labelled=False),
         evaluation=_data(options.get("evaluation"), declared=images, labels=labels, labelled=True),
         evaluated_output=options.get("evaluated_output"),
@@ -223,7 +223,7 @@ def _check_report(report: Path | None, output: Path) -> None:
     files = [output.absolute(), report.absolute(), report_data(report).absolute()]
     if len(set(files)) != len(files):
         raise InputError(f"--report {report}: expected a file of its own such as page.html, with page.json beside it")
-    _check_output(report_data(report))
+    _check_output(report_data(report), "--report")
 
 
 def _parent(given: str | Path | None, output: Path) -> ParentBundle | None:
@@ -254,11 +254,11 @@ def _check_stateful(path: Path, kind: str, options: ConversionOptions) -> None:
             )
 
 
-def _check_output(path: Path) -> None:
+def _check_output(path: Path, option: str) -> None:
     """Find out before minutes of work whether the bundle can be written."""
     if path.is_dir():
-        raise InputError(f"output {path}: expected a file to write, found a folder")
+        raise InputError(f"{option} {path}: expected a file to write, found a folder")
     folder = path.absolute().parent
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         why = "is not writable" if folder.is_dir() else "does not exist"
-        raise EnvironmentFailure(f"cannot write {path}: the folder {folder} {why}; give another --output")
+        raise EnvironmentFailure(f"cannot write {path}: the folder {folder} {why}; give another {option}")

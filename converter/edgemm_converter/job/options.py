@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypedDict
+
+from edgemm.errors import InputError
+
+_MOST_VALUES = 2**31 - 1
+"""Values in a tensor: engines count them in 32 bits."""
 
 
 class ConversionOptions(TypedDict, total=False):
@@ -85,3 +91,17 @@ def check_names(options: ConversionOptions) -> None:
         if name not in ConversionOptions.__annotations__:
             known = ", ".join(ConversionOptions.__annotations__)
             raise TypeError(f"convert() got an unexpected option {name!r}; expected one of {known}")
+
+
+def input_shapes(given: Mapping[str, Sequence[int]]) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of `--input-shape`, in which −1 is an open axis.
+
+    Raises:
+        InputError: no engine could hold such an input.
+    """
+    for name, shape in given.items():
+        if math.prod(map(abs, shape)) > _MOST_VALUES:
+            raise InputError(
+                f"--input-shape {name}={','.join(map(str, shape))}: expected at most {_MOST_VALUES:,} values in it"
+            )
+    return {name: tuple(shape) for name, shape in given.items()}

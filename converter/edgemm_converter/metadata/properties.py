@@ -20,6 +20,7 @@ from typing import Any
 from edgemm_converter.metadata.carried import MOST_BYTES, MOST_LABELS, Carried, CarriedLabels
 
 _LABELS = ("names", "labels", "classes")
+_OPENING = ("[", "{", "(")
 _NO_NAME = "???"
 """What a class without a name is called, as in TensorFlow's own label maps."""
 
@@ -65,6 +66,8 @@ def normalization(found: Mapping[Any, Any]) -> tuple[float, tuple[float, ...], t
 def _names(value: Any) -> tuple[str, ...] | None:
     """Return names by index; a hole is a class without a name."""
     value = literal(value) if isinstance(value, str) else value
+    if isinstance(value, str) and value.lstrip()[:1] in _OPENING:
+        return None  # a list or a map that is damaged, or an expression: its pieces are no names
     if isinstance(value, str):
         value = [part.strip() for part in value.split(",")]
     if isinstance(value, list | tuple):

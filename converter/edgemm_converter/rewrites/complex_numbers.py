@@ -58,6 +58,24 @@ def _conjugate(_operation: Any, inputs: Sequence[Value], _copy: Copy) -> Sequenc
     return [Pair(value.real, -value.imag)] if isinstance(value, Pair) else None
 
 
+def _exponential(_operation: Any, inputs: Sequence[Value], _copy: Copy) -> Sequence[Value] | None:
+    """e^(a + ib) = e^a · (cos b + i sin b)."""
+    (value,) = inputs
+    if not isinstance(value, Pair):
+        return None
+    size = tf.exp(value.real)
+    return [Pair(size * tf.cos(value.imag), size * tf.sin(value.imag))]
+
+
+def _divided(_operation: Any, inputs: Sequence[Value], _copy: Copy) -> Sequence[Value] | None:
+    a, b = inputs
+    if not isinstance(a, Pair) or not isinstance(b, Pair):
+        return None
+    square = b.real**2 + b.imag**2
+    real, imag = a.real * b.real + a.imag * b.imag, a.imag * b.real - a.real * b.imag
+    return [Pair(real / square, imag / square)]
+
+
 RULES: Rules = {
     "Complex": lambda _operation, inputs, _copy: [Pair(*inputs)],
     "Real": lambda _operation, inputs, _copy: [inputs[0].real],
@@ -67,7 +85,9 @@ RULES: Rules = {
     "Cast": _cast,
     "Conj": _conjugate,
     "Const": _constant,
+    "Exp": _exponential,
     "Mul": _product,
+    "RealDiv": _divided,
     "Square": _square,
     **dict.fromkeys(_PARTWISE, _partwise),
 }

@@ -58,10 +58,10 @@ def _broadcast_sizes(_operation: Any, inputs: Sequence[Value], _copy: Copy) -> S
 
 
 def _one_hot(operation: Any, inputs: Sequence[Value], _copy: Copy) -> Sequence[Value] | None:
-    """Compare indices with each place, for what tf2onnx does not know: numbers other than float32."""
+    """Compare indices with each place: ONNX counts negative ones from the end, and here they are nowhere."""
     indices, depth, on, off = inputs
     rank = indices.shape.rank
-    if on.dtype == tf.float32 or rank is None:
+    if rank is None:
         return None
     axis = operation.get_attr("axis") % (rank + 1)
     places = tf.reshape(tf.range(tf.cast(depth, indices.dtype)), [-1] + [1] * (rank - axis))
@@ -84,8 +84,8 @@ def _updated(_operation: Any, inputs: Sequence[Value], _copy: Copy) -> Sequence[
     return [tf.where(inside, update, x)]
 
 
-_EVERYWHERE: Rules = {"Cross": _cross}
-TFLITE: Rules = {**_EVERYWHERE, "MatrixDiagPartV3": _diagonal_of, "MatrixDiagV3": _matrix_of}
+_EVERYWHERE: Rules = {"Cross": _cross, "MatrixDiagV3": _matrix_of}
+TFLITE: Rules = {**_EVERYWHERE, "MatrixDiagPartV3": _diagonal_of}
 ONNX: Rules = {
     **_EVERYWHERE, "BroadcastArgs": _broadcast_sizes, "OneHot": _one_hot, "XlaDynamicUpdateSlice": _updated,
 }  # fmt: skip

@@ -21,6 +21,11 @@ WRITES = ("Assign", "ResourceScatter", "ResourceStridedSliceAssign", "LookupTabl
 """How the kinds of operations begin that change what a graph captures."""
 
 
+BRANCHES = ("Case", "StatelessCase")
+"""Switches of any number of branches."""
+_LOWERED = "_lower_using_switch_merge"
+
+
 @dataclass(frozen=True)
 class FrozenGraph:
     """A graph without variables, by its tensors."""
@@ -43,8 +48,11 @@ def constants(concrete: Any) -> Any:
     Raises:
         ValueError or tf.errors.OpError: TensorFlow cannot do it.
     """
-    if any(node.op.startswith(WRITES) for node in definitions.nodes(concrete.graph.as_graph_def())):
+    nodes = list(definitions.nodes(concrete.graph.as_graph_def()))
+    if any(node.op.startswith(WRITES) for node in nodes):
         concrete = definitions.edited(concrete, _without_writes)
+    if any(node.op in BRANCHES and _LOWERED in node.attr for node in nodes):
+        concrete = definitions.edited(concrete, _with_whole_branches)
     constant = convert_variables_to_constants_v2(concrete, lower_control_flow=False)
     left = {tensor.op.name for tensor in constant.inputs}
     tables = {name: handle for name, handle in definitions.captured(concrete).items() if name in left}
@@ -69,6 +77,13 @@ def _without_writes(definition: Any) -> None:
         outputs = [name for name in function.signature.control_output if name in function.control_ret]
         del function.signature.control_output[:]
         function.signature.control_output.extend(outputs)
+
+
+def _with_whole_branches(definition: Any) -> None:
+    """Keep switches as they are: TensorFlow, asked for that, does so with branches of two and with loops alone."""
+    for node in definitions.nodes(definition):
+        if node.op in BRANCHES:
+            node.attr.pop(_LOWERED, None)
 
 
 def freeze(concrete: Any) -> FrozenGraph:

@@ -36,6 +36,9 @@ def opened(graph: Any, name: str, operation: Any) -> FrozenGraph:
     shapes = _shapes(operation, count=len(definition.signature.input_arg))
     with graph.as_default():
         body = function_def_to_graph(definition, input_shapes=shapes)
+    for function in graph._functions.values():  # noqa: SLF001 - what is called in a body may be two levels down
+        if not body._is_function(function.name):  # noqa: SLF001
+            body._add_function_recursive(function)  # noqa: SLF001
     return FrozenGraph(body, body.inputs, body.outputs, {})
 
 

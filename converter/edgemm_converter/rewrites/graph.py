@@ -30,7 +30,7 @@ from edgemm_converter.rewrites import (
     tables,
     volumes,
 )  # fmt: skip
-from edgemm_converter.rewrites.frozen import READ, FrozenGraph, needed
+from edgemm_converter.rewrites.frozen import BRANCHES, READ, FrozenGraph, needed
 from edgemm_converter.rewrites.values import Copy, Outside, Pair, Rule, Rules, Value, together
 
 _OF_ALL = (float8, tables, seeded)
@@ -47,7 +47,6 @@ _BUILTIN: Mapping[str, frozenset[str]] = {
 """Operations on complex numbers that an engine has; a graph with these alone keeps them."""
 
 _NONE: Mapping[str, Any] = {}
-_BRANCHES = ("Case", "StatelessCase")
 
 
 def rewritten(frozen: FrozenGraph, *, engine: str, layer: Callable[[str], str]) -> Callable[..., list[Any]]:
@@ -100,7 +99,7 @@ class _Writer:
         return [values[t.ref()] for t in frozen.outputs]
 
     def _written(self, operation: Any, inputs: Sequence[Value]) -> Sequence[Value]:
-        rule = self._branches if operation.type in _BRANCHES else self._rules.get(operation.type)
+        rule = self._branches if operation.type in BRANCHES else self._rules.get(operation.type)
         if rule is not None:
             with tf.name_scope(f"{operation.name}/"):
                 found = rule(operation, inputs, self._copy(operation, name=operation.type))
@@ -145,7 +144,7 @@ class _Writer:
             if not target._is_function(function.name):  # noqa: SLF001
                 target._add_function_recursive(function)  # noqa: SLF001
         for operation in self._operations:
-            for name in functions.called(operation) if operation.type not in _BRANCHES else ():
+            for name in functions.called(operation) if operation.type not in BRANCHES else ():
                 if name not in self._names and (made := self._function(operation, name)) is not None:
                     target._add_function_recursive(made)  # noqa: SLF001
                     self._names[name] = made.name

@@ -165,17 +165,64 @@ def _hue_of(x: Any) -> Any:
 def _colour_of(x: Any) -> Any:
     """HSV to RGB."""
     hue, saturation, value = tf.split(x, 3, axis=-1)
+    return (1.0 - saturation + saturation * _full_colour_of(hue)) * value
+
+
+def _full_colour_of(hue: Any) -> Any:
     turn = 6.0 * hue
     parts = [tf.abs(turn - 3.0) - 1.0, 2.0 - tf.abs(turn - 2.0), 2.0 - tf.abs(turn - 4.0)]
-    clipped = tf.concat([tf.clip_by_value(part, 0.0, 1.0) for part in parts], axis=-1)
-    return (1.0 - saturation + saturation * clipped) * value
+    return tf.concat([tf.clip_by_value(part, 0.0, 1.0) for part in parts], axis=-1)
+
+
+def _saturated(_operation: Any, inputs: Sequence[Value], _copy: Copy) -> Sequence[Value] | None:
+    """AdjustSaturation: multiply the saturation, within 0 and 1."""
+    image, factor = inputs
+    if image.dtype != tf.float32:
+        return None
+    hue, saturation, value = tf.split(_hue_of(image), 3, axis=-1)
+    return [_colour_of(tf.concat([hue, tf.clip_by_value(saturation * factor, 0.0, 1.0), value], axis=-1))]
+
+
+def _turned(_operation: Any, inputs: Sequence[Value], _copy: Copy) -> Sequence[Value] | None:
+    """AdjustHue: turn the hue, of which 1 is a whole turn."""
+    image, turn = inputs
+    if image.dtype != tf.float32:
+        return None
+    hue = _hue_of(image)[..., :1] + turn
+    least, most = (find(image, axis=-1, keepdims=True) for find in (tf.reduce_min, tf.reduce_max))
+    return [least + (most - least) * _full_colour_of(hue - tf.floor(hue))]
+
+
+def _area(operation: Any, inputs: Sequence[Value], _copy: Copy) -> Sequence[Value] | None:
+    """ResizeArea: each place is the mean of the part of the image that it covers (`resize_area_op.cc`)."""
+    sizes, there = known(operation.inputs[1]), operation.inputs[0].shape.as_list()[1:3]
+    if sizes is None or None in there:
+        return None
+    aligned = operation.get_attr("align_corners")
+    matrices = [_covered(n, int(size), aligned=aligned) for n, size in zip(there, sizes, strict=True)]
+    return [_resized(tf.cast(inputs[0], tf.float32), *matrices)]
+
+
+def _covered(there: int, wanted: int, *, aligned: bool) -> Array:
+    """Return the weights [there, wanted] of one side; what a part reaches beyond the image counts as the edge."""
+    scale = _F(there - 1) / _F(wanted - 1) if aligned and wanted > 1 else _F(there) / _F(wanted)
+    found = np.zeros((there, wanted))
+    for place in range(wanted):
+        begin, end = _F(place) * scale, (_F(place) + 1) * scale
+        for spot in range(int(np.floor(begin)), int(np.ceil(end))):
+            share = float(min(end, _F(spot + 1))) - float(max(begin, _F(spot)))
+            found[min(spot, there - 1), place] += share / scale
+    return found.astype(_F)
 
 
 _TINY = float(np.finfo(np.float32).tiny)
 TFLITE: Rules = {
+    "AdjustHue": _turned,
+    "AdjustSaturation": _saturated,
     "ExtractImagePatches": _patches,
     "HSVToRGB": of_float(_colour_of),
     "RGBToHSV": of_float(_hue_of),
+    "ResizeArea": _area,
     "ResizeBicubic": _bicubic,
     "ScaleAndTranslate": _scaled,
 }

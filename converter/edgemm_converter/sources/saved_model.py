@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from edgemm.errors import InputError
 from edgemm_converter.job import naming
+from edgemm_converter.rewrites import definitions
 from edgemm_converter.sources import weights
 from edgemm_converter.sources.served_function import (
     Shapes,
@@ -21,6 +22,7 @@ from edgemm_converter.sources.served_function import (
     with_outputs,
 )
 
+_PYTHON = ("PyFunc", "PyFuncStateless", "EagerPyFunc")
 _DEFAULT_SIGNATURE = "serving_default"
 
 
@@ -31,6 +33,7 @@ def serve(loaded: Any, *, path: Path, signature_name: str | None, shapes: Shapes
         InputError: there is no such signature, or a choice of several; or a weight is NaN.
     """
     signature = _chosen_signature(dict(loaded.signatures), signature_name, path=path)
+    _check_code(signature.graph, path=path)
     weights.check(signature.variables, path=path)
     specs = signature.structured_input_signature[1]
     names = naming.served(specs, prefix="input")
@@ -46,6 +49,17 @@ def serve(loaded: Any, *, path: Path, signature_name: str | None, shapes: Shapes
         return dict(zip(naming.served(found, prefix="output"), found.values(), strict=True))
 
     return with_outputs(inputs, call, owner=loaded, path=path)
+
+
+def _check_code(graph: Any, *, path: Path) -> None:
+    """Check that nothing calls back into the program that saved the model, whose code no SavedModel holds."""
+    nodes = definitions.nodes(graph.as_graph_def())
+    if (node := next((node for node in nodes if node.op in _PYTHON), None)) is not None:
+        raise InputError(
+            f"{path}: layer {naming.readable(node.name)!r} calls a Python function (tf.py_function or "
+            "tf.numpy_function), whose code is not in the SavedModel: write it with TensorFlow's own operations, or do "
+            "this part of the work outside the model"
+        )
 
 
 def _chosen_signature(signatures: Mapping[str, Any], wanted: str | None, *, path: Path) -> Any:

@@ -93,3 +93,56 @@ def test_a_file_that_was_compiled_for_the_edge_tpu_names_the_one_to_give(tmp_pat
     path = tmp_path / "ssd_edgetpu.tflite"
     with pytest.raises(InputError, match=r"compiled for the Edge TPU .* give ssd.tflite that edgetpu_compiler"):
         tflite_file.read(path, changed(INT8, compiled), signature=None)
+
+
+def custom(name: str) -> Change:
+    def change(flat: Any) -> None:
+        code = flat.operatorCodes[0]
+        code.deprecatedBuiltinCode = code.builtinCode = schema.BuiltinOperator.CUSTOM
+        code.customCode = name
+
+    return change
+
+
+def unknown(flat: Any) -> None:
+    flat.operatorCodes[0].deprecatedBuiltinCode, flat.operatorCodes[0].builtinCode = 127, 5000
+
+
+def later_version(flat: Any) -> None:
+    flat.operatorCodes[0].version = 99
+
+
+def later_schema(flat: Any) -> None:
+    flat.version = 99
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (custom("FlexInv"), r"custom operations \(FlexInv\); those that begin with Flex are TensorFlow's own: convert"),
+        (custom("My\x1b[31mOp"), r"custom operations \(My.\[31mOp\): convert the model with TFLite's builtin"),
+        (unknown, r"needs a newer LiteRT \(.*5000.*\): update ai-edge-litert"),
+        (later_version, "needs a newer LiteRT"),
+        (later_schema, "needs a newer LiteRT"),
+    ],
+)
+def test_what_litert_does_not_have_is_not_called_damaged(change: Change, said: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=said):
+        tflite_file.read(tmp_path / "f.tflite", changed(FLOAT, change), signature=None)
+
+
+def test_a_signature_of_another_graph_is_refused_by_name(tmp_path: Path) -> None:
+    def two(flat: Any) -> None:
+        flat.subgraphs.append(flat.subgraphs[0])
+        flat.signatureDefs = []
+        for index, name in enumerate(("alpha", "beta")):
+            into, out = (schema.TensorMapT(n, int(i)) for n, [i] in zip("xy", _sides(flat), strict=True))
+            flat.signatureDefs.append(schema.SignatureDefT([into], [out], name, index))
+
+    def _sides(flat: Any) -> Any:
+        return flat.subgraphs[0].inputs, flat.subgraphs[0].outputs
+
+    file = changed(FLOAT, two)
+    assert tflite_file.read(tmp_path / "f.tflite", file, signature="alpha").inputs
+    with pytest.raises(InputError, match=r"signature 'beta' is of graph 1 .* \(signature 'alpha'\): convert that"):
+        tflite_file.read(tmp_path / "f.tflite", file, signature="beta")

@@ -18,3 +18,11 @@ def test_a_drop_that_is_none_is_refused(tmp_path: Path, drop: float) -> None:
     np.savez(data, input=np.zeros((4, 2), np.float32), labels=np.zeros(4, np.int64))
     with pytest.raises(InputError, match=f"--max-drop {drop:g}: expected 0 or more"):
         job.check(source, {"evaluation": data, "max_drop": drop})
+
+
+def test_a_shape_that_no_engine_could_hold_is_refused(tmp_path: Path) -> None:
+    source = tmp_path / "model.h5"
+    source.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
+    for shape in ((10**20, 4), (-1, 2**16, 2**16)):
+        with pytest.raises(InputError, match=r"--input-shape x=.*: expected at most 2,147,483,647 values in it"):
+            job.check(source, {"input_shapes": {"x": shape}})

@@ -216,6 +216,13 @@ def test_names_that_are_none(text: str) -> None:
     assert found is None or found.labels is None or found.labels.names == (text,)
 
 
+@pytest.mark.parametrize("text", ["[1e999, -5, 10**10]", "{0: 'a', 1: b}", " ('a', 'b'", "{" * 100_000])
+def test_a_list_that_is_damaged_is_not_taken_for_names_with_commas(text: str) -> None:
+    found = properties.carried({"names": properties.literal(text)}, found_in="here")
+    assert found is not None
+    assert (found.labels, len(found.unread)) == (None, 1)
+
+
 @pytest.mark.parametrize(
     ("name", "count", "output", "indices"),
     [

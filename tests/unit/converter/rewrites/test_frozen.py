@@ -12,7 +12,7 @@ pytestmark = pytest.mark.tensorflow
 SHORT = ("plain", "reads_what_it_does_not_use")
 LONG = (
     "calls_a_function", "loops", "uses_a_captured_constant", "gives_a_captured_constant", "gathers", "is_complex",
-    "writes_what_it_does_not_use",
+    "writes_what_it_does_not_use", "switches_in_a_function", "branches_in_branches",
 )  # fmt: skip
 
 

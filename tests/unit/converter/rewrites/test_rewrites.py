@@ -13,7 +13,8 @@ NAMES = (
     "signbit", "argmax", "argmin", "fft", "ifft", "fft2d", "fft3d", "rfft", "rfft of odd length", "rfft of less",
     "rfft of more", "rfft2d", "rfft2d of more", "irfft", "irfft of odd length", "irfft2d", "product",
     "product of bytes", "square of a conjugate", "magnitude", "angle", "constant", "cast", "slices and joins", "silu",
-    "constant seed",
+    "constant seed", "exponential of complex numbers", "quotient of complex numbers", "cosine transform",
+    "indices that are none", "hue", "saturation", "means of areas", "means of aligned areas",
 )  # fmt: skip
 
 
