@@ -50,7 +50,7 @@ def test_pixels_that_were_not_scaled_are_refused_by_the_declared_steps(convert: 
     [
         (("--eval-output", "digit"), ("--eval-output needs --eval",)),
         (("--eval", "labelled.npz", "--max-drop", "nan"), ("'--max-drop'", "'nan': expected a finite number")),
-        (("--eval", "labelled.npz", "--max-drop", "-1"), ("--max-drop -1", "expected 0 or more")),
+        (("--eval", "labelled.npz", "--max-drop", "-1"), ("'--max-drop'", "-1.0 is not in the range x>=0")),
         (("--eval", "labelled.npz", "--eval-output", "letter"), ("no output 'letter'", "it has digit")),
     ],
 )
