@@ -18,7 +18,6 @@ from edgemm.bundle.manifest import Manifest
 from tests.once import named, once
 from tests.programs import Forked, environment
 
-
 if find_spec("ai_edge_quantizer") is None:
     # They import the quantizer, which the environment of the quick tests lacks.
     collect_ignore = ["export/test_read_back.py", "formats/test_numbers_that_are_none.py", "tails/test_tail_plan.py"]

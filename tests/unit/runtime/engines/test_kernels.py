@@ -6,11 +6,10 @@ import platform
 from functools import partial
 
 import pytest
-from ai_edge_litert.interpreter import OpResolverType
 
 from edgemm.bundle.engine_facts import Engine
 from edgemm_runtime.engines import kernels, litert
-from edgemm_runtime.engines.interpreter import Interpreter
+from edgemm_runtime.engines.interpreter import Interpreter, OpResolverType
 from edgemm_runtime.installed import available
 
 
