@@ -22,9 +22,9 @@ from edgemm_runtime.tensors import comparison
 
 Floats = npt.NDArray[np.float64]
 
-_MANY, _GAP, _LOST = 16, 4.0, 1 / 8
-"""So many columns are one unit if none's deviation is so many times the next one's, and at most this share of them
-is below one step of 256 of the largest."""
+_MANY, _GAP, _STEPS = 16, 4.0, 256
+"""So many columns are one unit if none's deviation is so many times the next one's, and none is below one of so many
+steps of the largest: that one would be lost in 8 bits."""
 
 _RARE = 0.9
 """Among so many, a column that has its smallest value so often is one that a ReLU hardly ever lets through."""
@@ -124,7 +124,7 @@ def _one_unit(deviations: Floats) -> bool:
     varied = np.sort(deviations[deviations > 0])
     if len(varied) < _MANY:
         return False
-    return bool((varied[1:] <= _GAP * varied[:-1]).all() and (varied < varied[-1] / 256).mean() <= _LOST)
+    return bool((varied[1:] <= _GAP * varied[:-1]).all() and varied[0] >= varied[-1] / _STEPS)
 
 
 def _sums_to_one(source: Array) -> bool:

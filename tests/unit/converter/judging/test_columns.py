@@ -84,6 +84,13 @@ def test_classes_share_a_range_however_rare() -> None:
     assert fault(rare, as_int8(rare)) != ""  # where nothing tells that they are of one kind
 
 
+def test_one_of_many_columns_that_8_bits_would_lose_is_judged_by_its_own() -> None:
+    source = values(*np.geomspace(1, 1 / 200, 64))
+    assert column_units.spans(source) == ()
+    source[..., -1] *= 200 / 400  # less than a step of 256 of the largest, and still no gap to the next
+    assert len(column_units.spans(source)) == 64
+
+
 def test_known_spans_are_judged_as_one() -> None:
     rng = np.random.default_rng(7)
     source = np.concatenate([values(300.0, 300.0), rng.random((RUNS, 1, 2)), values(1e-4) + 0.5], axis=-1)
