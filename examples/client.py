@@ -7,6 +7,7 @@ usage: python examples/client.py MODEL [URL]
 
 import json
 import sys
+import urllib.error
 import urllib.request
 
 import numpy as np
@@ -34,7 +35,12 @@ def infer(url: str, inputs: dict[str, npt.NDArray[np.float32]]) -> dict[str, npt
 
 if __name__ == "__main__":
     address = f"{(*sys.argv, 'http://127.0.0.1:8080')[2]}/v2/models/{sys.argv[1]}"
-    with urllib.request.urlopen(address) as metadata:
-        specs = json.load(metadata)["inputs"]
-    made = {s["name"]: np.random.default_rng(0).random([abs(n) for n in s["shape"]], np.float32) for s in specs}
-    print({name: array.tolist() for name, array in infer(address, made).items()})
+    try:
+        with urllib.request.urlopen(address) as metadata:
+            specs = json.load(metadata)["inputs"]
+        made = {s["name"]: np.random.default_rng(0).random([abs(n) for n in s["shape"]], np.float32) for s in specs}
+        print({name: array.tolist() for name, array in infer(address, made).items()})
+    except urllib.error.HTTPError as err:
+        sys.exit(json.load(err)["error"])
+    except urllib.error.URLError as err:
+        sys.exit(f"{address}: {err.reason}: is `edgemm run BUNDLE` running?")

@@ -1,7 +1,8 @@
 """The device runtime: makes predictions and telemetry from bundles, on a device, and never imports TensorFlow.
 
     model = edgemm_runtime.load("digits-1.0.0.edgemm")
-    scores = model.predict(image)["scores"]
+    outputs = model.predict("seven.png")      # a path, bytes, a frame, a PIL image, or the input's numbers
+    print(model.top(outputs) or outputs)      # the labels, where the bundle has some
 
 The names below are loaded when they are first used, so that `edgemm doctor` works without NumPy.
 """

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
+from msgspec.structs import replace
 from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
 
 from edgemm.bundle import write_bundle
 from edgemm.bundle.engine_facts import Engine
@@ -23,6 +25,8 @@ from edgemm.bundle.manifest import (
     Lineage,
     Manifest,
     Precision,
+    Preprocessing,
+    Resize,
     Signature,
     TensorSpec,
     Tolerance,
@@ -32,6 +36,8 @@ from edgemm.bundle.manifest import (
 from edgemm_runtime.tensors.npy import write_npy
 
 SHAPE = (32, 32, 3)
+STEPS = Preprocessing(resize=Resize(width=32, height=32), scale=1 / 255)
+COLOURS = ("red", "green", "blue")
 CAPTURES = 3
 
 
@@ -56,6 +62,9 @@ class Picamera2:
     def start(self) -> None:
         self._left = CAPTURES
 
+    def capture_image(self) -> Image.Image:
+        return Image.fromarray(self.capture_array())
+
     def capture_array(self) -> npt.NDArray[np.uint8]:
         if not self._left:
             raise NoMoreFrames
@@ -73,13 +82,20 @@ def camera_module() -> ModuleType:
     return module
 
 
-def write_colour_bundle(path: Path) -> None:
-    """Write a bundle whose model says how red, green and blue float32[−1, 32, 32, 3] frames are, on average."""
+def write_colour_bundle(
+    path: Path, *, labels: tuple[str, ...] | None = COLOURS, steps: Preprocessing | None = None
+) -> None:
+    """Write a bundle whose model says how red, green and blue float32[−1, 32, 32, 3] frames are, on average.
+
+    `steps` are how a frame is made of an image.
+    """
     frames = np.random.default_rng(0).random((2, 1, *SHAPE), np.float32)
     contents = [_mean_of_pixels(), write_npy(frames), write_npy(frames.mean(axis=(2, 3)))]
     blobs = {hashlib.sha256(data).hexdigest(): data for data in contents}
     model, inputs, outputs = blobs
-    write_bundle(path, _manifest(model, inputs=inputs, outputs=outputs, blobs=blobs), blobs)
+    manifest = _manifest(model, inputs=inputs, outputs=outputs, blobs=blobs)
+    declared = {"frame": steps} if steps is not None else None
+    write_bundle(path, replace(manifest, labels=labels, preprocessing=declared), blobs)
 
 
 def _manifest(model: str, *, inputs: str, outputs: str, blobs: Mapping[str, bytes]) -> Manifest:
@@ -113,7 +129,6 @@ def _manifest(model: str, *, inputs: str, outputs: str, blobs: Mapping[str, byte
             source_name="camera.keras", source_digest="0" * 64, source_format="keras", libraries={}, options={}
         ),
         blobs={digest: Blob(size=len(data), media_type="application/octet-stream") for digest, data in blobs.items()},
-        labels=("red", "green", "blue"),
     )
 
 

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 
 from simulators.models import Dense, make_bundle
+from tests.docs.camera_model import STEPS, write_colour_bundle
 from tests.docs.pages import ROOT
 from tests.docs.serving import served
 
 EXAMPLES = ROOT / "examples"
-SEED, MAX_LINES = 7, 40
+SEED, MAX_LINES = 7, 48
 pytestmark = pytest.mark.slow
 
 
@@ -73,6 +74,39 @@ def test_the_client_gets_the_same_answer_in_binary(address: str) -> None:
     x = np.random.default_rng(0).random((1, 4), np.float32)
     scores = json.loads(said.replace("'", '"'))["scores"]
     assert scores == [pytest.approx(Dense.random(SEED).predict(x)[0], rel=1e-5)]
+
+
+def test_the_client_shows_the_error_of_the_server_or_of_its_absence(address: str) -> None:
+    for model, url, said in (
+        ("nobody", address, "nobody"),
+        ("tiny", "http://127.0.0.1:9", "is `edgemm run BUNDLE` running?"),
+    ):
+        command = [sys.executable, str(EXAMPLES / "client.py"), model, url]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        assert len(done.stderr.splitlines()) == 1, done.stderr
+        assert said in done.stderr
+
+
+@pytest.mark.parametrize("labels", [("red", "green", "blue"), None])
+def test_the_camera_loop_takes_frames_as_the_bundle_declares_them(
+    tmp_path: Path, labels: tuple[str, ...] | None
+) -> None:
+    write_colour_bundle(tmp_path / "camera.edgemm", labels=labels, steps=STEPS)
+    *frames, summary = run(
+        sys.executable, EXAMPLES / "camera_loop.py", tmp_path / "camera.edgemm", "--frames", "3"
+    ).splitlines()
+    assert len(frames) == 3
+    assert all(frame.split()[0] in labels if labels else frame.startswith("[[0.") for frame in frames), frames
+    assert summary.startswith("3 frames with onnx:float32, median ")
+
+
+def test_the_camera_loop_shows_an_error_as_one_line(tmp_path: Path) -> None:
+    command = [sys.executable, str(EXAMPLES / "camera_loop.py"), str(tmp_path / "nothing.edgemm")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("cannot open bundle")
+    assert len(done.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize("variant", ["auto", "tflite:int8", "onnx:float32"])

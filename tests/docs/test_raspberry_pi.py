@@ -15,7 +15,7 @@ import pytest
 from benchmarks import footprint
 from edgemm_runtime.service.unit import WATCHDOG_S
 from simulators.models import make_bundle
-from tests.docs.camera_model import CAPTURES, NoMoreFrames, camera_module, write_colour_bundle
+from tests.docs.camera_model import CAPTURES, COLOURS, STEPS, NoMoreFrames, camera_module, write_colour_bundle
 from tests.docs.commands import check
 from tests.docs.pages import DOCS, ROOT, Block, blocks
 from tests.docs.serving import running, served
@@ -174,29 +174,46 @@ def test_the_unit_has_what_the_page_promises() -> None:
         assert f"\n{line}\n" in text
 
 
+@pytest.mark.parametrize("labels", [COLOURS, None])
 def test_the_camera_loop_in_one_process_sees_blue(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], labels: tuple[str, ...] | None
 ) -> None:
-    write_colour_bundle(tmp_path / "camera-1.0.0.edgemm")
+    write_colour_bundle(tmp_path / "camera-1.0.0.edgemm", labels=labels, steps=STEPS)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(sys.modules, "picamera2", camera_module())
     with pytest.raises(NoMoreFrames):
         exec(compile(one("camera-in-process"), "page", "exec"), {})
-    assert capsys.readouterr().out == "2 1.0\n" * CAPTURES
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == CAPTURES
+    expected = "[[Top(label='blue', score=1.0" if labels else "{'colour': array([[0., 0., 1.]]"
+    assert all(line.startswith(expected) for line in lines), lines
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("labels", [COLOURS, None])
 def test_the_camera_loop_over_http_sees_blue(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], labels: tuple[str, ...] | None
 ) -> None:
-    write_colour_bundle(tmp_path / "camera-1.0.0.edgemm")
+    write_colour_bundle(tmp_path / "camera-1.0.0.edgemm", labels=labels, steps=STEPS)
     monkeypatch.setitem(sys.modules, "picamera2", camera_module())
     with served(tmp_path / "camera-1.0.0.edgemm") as address, pytest.raises(NoMoreFrames):
         code = one("camera-http").replace("http://127.0.0.1:8080", address)
         exec(compile(code, "page", "exec"), {})
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == CAPTURES
-    assert all(line.startswith("[{'label': 'blue', 'score': 1.0") for line in lines)
+    expected = "[{'label': 'blue', 'score': 1.0" if labels else "{'colour': [[0.0, 0.0, 1.0]]"
+    assert all(line.startswith(expected) for line in lines), lines
+
+
+@pytest.mark.slow
+def test_the_camera_loop_over_http_ends_with_what_the_server_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_colour_bundle(tmp_path / "camera-1.0.0.edgemm")
+    monkeypatch.setitem(sys.modules, "picamera2", camera_module())
+    with served(tmp_path / "camera-1.0.0.edgemm") as address, pytest.raises(SystemExit, match="does not declare how"):
+        code = one("camera-http").replace("http://127.0.0.1:8080", address)
+        exec(compile(code, "page", "exec"), {})
 
 
 @pytest.mark.slow

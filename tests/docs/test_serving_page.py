@@ -1,20 +1,25 @@
 """docs/serving.md: its commands are run, and every path that it names is there."""
 
 import json
+import os
 import re
 import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import urllib3
 
 from simulators import stateful
 from simulators.models import make_bundle
+from tests.docs.camera_model import STEPS, write_colour_bundle
 from tests.docs.pages import DOCS, blocks, tables
 from tests.docs.serving import running, served
+from tests.unit.runtime.preprocessing.pictures import encoded
 
 PAGE = DOCS / "serving.md"
 ADDRESS = "http://127.0.0.1:8080"
@@ -40,6 +45,39 @@ def test_a_curl_line_gets_an_answer(address: str, line: str) -> None:
     reply = urllib3.request("POST" if body else "GET", words[2].replace(ADDRESS, address), body=body)
     assert reply.status == 200, reply.data
     assert json.loads(reply.data)
+
+
+@pytest.fixture
+def inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the bundles and files that the page's commands name."""
+    make_bundle(tmp_path / "tiny-1.0.0.edgemm")
+    write_colour_bundle(tmp_path / "camera-1.0.0.edgemm", steps=STEPS)
+    (tmp_path / "rows.csv").write_text("a;b;c;d\n,5;1;2;0\n")
+    np.save(tmp_path / "rows.npy", np.ones((2, 4), np.float32))
+    (tmp_path / "photos").mkdir()
+    for path in (tmp_path / "cat.jpg", tmp_path / "photos" / "one.png"):
+        path.write_bytes(
+            encoded(path.suffix[1:].upper().replace("JPG", "JPEG"), np.full((40, 50, 3), (0, 0, 255), np.uint8))
+        )
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("line", commands("predicted"))
+def test_a_line_answers_without_a_server(inputs: Path, line: str) -> None:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    command = line.replace("edgemm predict", f"{sys.executable} -m edgemm predict")
+    done = subprocess.run(
+        ["bash", "-euc", command], env=os.environ | {"PATH": path}, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "blue" in done.stdout if "camera" in line else done.stdout
+
+
+def test_python_gets_labels(inputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    [block] = [block for block in blocks(PAGE) if block.marker == "loaded"]
+    exec(compile(block.text, "page", "exec"), {})
+    assert capsys.readouterr().out.startswith("[[Top(label='blue', score=")
 
 
 def test_a_stateful_model_goes_on_where_its_curl_lines_say(tmp_path: Path) -> None:

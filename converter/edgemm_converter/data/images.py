@@ -10,16 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from edgemm.bundle.manifest import Preprocessing
-from edgemm.errors import InputError
+from edgemm.errors import BadRequestError, InputError
 from edgemm_converter.data.arrays import Array
-from edgemm_runtime.preprocessing.image import pixels, scaled
+from edgemm_runtime.preprocessing import image_kinds
+from edgemm_runtime.preprocessing.image import decode
+from edgemm_runtime.preprocessing.image_inputs import read_file
 from edgemm_runtime.tensors.npy import half_of_memory
 
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
-_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "WEBP")
+_MOST_PIXELS = 178_000_000
+"""A workstation has more memory than a device; Pillow refuses what is larger."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +39,12 @@ def read(path: Path, steps: Preprocessing, *, labels: Sequence[str] | None = Non
     Raises:
         InputError: there is none, one is damaged, sizes differ and nothing resizes them, or a folder is no label.
     """
-    files = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
+    files = sorted(p for p in path.rglob("*") if p.suffix.lower() in image_kinds.SUFFIXES and p.is_file())
     if not files:
-        raise InputError(f"{path}: expected a folder of images ({', '.join(SUFFIXES)}), found none in it")
+        raise InputError(f"{path}: expected a folder of images ({', '.join(image_kinds.SUFFIXES)}), found none in it")
     made: list[Array] = []
     for file in files:
-        sample = scaled(_decode(file, steps), steps)
+        sample = _decode(file, steps)
         if not made:
             _check_size(path, len(files) * sample.nbytes)
         elif sample.shape != made[0].shape:
@@ -65,10 +66,9 @@ def _check_size(path: Path, needed: int) -> None:
 
 def _decode(path: Path, steps: Preprocessing) -> Array:
     try:
-        with Image.open(path, formats=_FORMATS) as opened:
-            return pixels(opened, steps)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as err:
-        raise InputError(f"{path}: expected an image, found a damaged one or something else: {err}") from err
+        return decode(read_file(path), steps, most_pixels=_MOST_PIXELS)
+    except BadRequestError as err:
+        raise InputError(f"{path}: {err}") from err
 
 
 def _classes(path: Path, files: Sequence[Path], labels: Sequence[str] | None) -> Array | None:

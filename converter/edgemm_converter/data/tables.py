@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from edgemm import plain_text
-from edgemm.errors import InputError
+from edgemm.errors import BadRequestError, InputError
 from edgemm_converter.data.arrays import UNNAMED, Array
+from edgemm_runtime.tensors import csv_table
 
 LABELS = "labels"
 _MAX_BYTES = 256 * 2**20
@@ -21,7 +20,8 @@ _MAX_BYTES = 256 * 2**20
 def read(path: Path, *, labels: Sequence[str] | None = None, labelled: bool = True) -> dict[str, Array]:
     """Read a CSV: its numbers as one array [lines, columns], and `labels` by index where a column has that name.
 
-    The first line may name the columns. A column of labels is left out where data are not `labelled`.
+    It may be written in every way that a device takes (`csv_table`). The first line may name the columns. A column of
+    labels is left out where data are not `labelled`.
 
     Raises:
         InputError: not CSV, lines of other lengths, a cell that is no number, or a label that is none.
@@ -34,12 +34,12 @@ def read(path: Path, *, labels: Sequence[str] | None = None, labelled: bool = Tr
                 f"{path}: {size / 2**20:.0f} MiB, expected a CSV of at most {_MAX_BYTES / 2**20:.0f} MiB: give the "
                 "numbers as a .npz file"
             )
-        text = plain_text.read(path.read_bytes(), name=str(path))
-        lines = [line for line in csv.reader(io.StringIO(text, newline="")) if line]
+        table = csv_table.read(plain_text.read(path.read_bytes(), name=str(path)))
     except OSError as err:
         raise InputError(f"cannot read {path}: {err.strerror}") from err
-    except (csv.Error, ValueError) as err:
-        raise InputError(f"{path}: expected a CSV file: {err}") from err
+    except BadRequestError as err:
+        raise InputError(f"{path}, {err}") from err
+    lines = ([table.header] if table.header is not None else []) + table.rows
     header = [cell.strip() for cell in lines[0]] if lines and not all(map(_is_number, lines[0])) else None
     rows = lines[1:] if header else lines
     if not rows:

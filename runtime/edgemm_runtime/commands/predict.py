@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
+from msgspec import UNSET
 
-from edgemm import figures
-from edgemm.errors import BadRequestError, EngineError, InputError
-from edgemm_runtime.commands.given import read_given
+from edgemm import figures, plain_text
+from edgemm.errors import BadRequestError, EdgemmError, EngineError, InputError
+from edgemm_runtime.commands.given import Given, expanded
 from edgemm_runtime.models.model import Model, load
 from edgemm_runtime.serving.protocols.predict import codec as predict_codec
 from edgemm_runtime.serving.protocols.predict.codec import Answer
 from edgemm_runtime.tensors import not_finite
 from edgemm_runtime.tensors.named_arrays import Arrays
-
-_SHOWN = 80
 
 
 @click.command()
@@ -27,33 +28,115 @@ _SHOWN = 80
 def predict(bundle: Path, inputs: tuple[str, ...], *, variant: str, as_json: bool) -> None:
     """Answer one or more INPUTs with a bundle's model, without a server.
 
-    INPUT is a .npy, .npz or .json file, - for JSON on stdin, or inline JSON such as '[[0, 0.5, 1]]'. An
-    input that the bundle declares one_hot may be class indices.
+    INPUT is an image (where the bundle declares how the input is made of one), a .csv, .npy, .npz or .json file, a
+    folder of such files, - for one of them on stdin, or inline JSON such as '[[0, 0.5, 1]]'. An input that the bundle
+    declares one_hot may be class indices.
+
+    Of several INPUTs, or a folder, each has a line of its own; one that cannot be answered is told on stderr, and the
+    exit status is then 2.
 
     Values that are no finite numbers are spelled "NaN", "Infinity" and "-Infinity"; the exit status is then 1.
     """
     model = load(bundle, variant=variant)
-    found = [_outputs(model, text) for text in inputs]
-    answers = [_answer(model, outputs) for outputs in found]
-    if as_json:
-        click.echo(msgspec.json.encode(answers[0] if len(answers) == 1 else answers))
+    given = expanded(inputs)
+    if len(given) == 1 and not given[0].in_folder:
+        _answer_one(model, given[0], as_json=as_json)
     else:
-        for answer in answers:
-            click.echo(_describe(answer))
-    for text, outputs in zip(inputs, found, strict=True):
-        if what := not_finite.described(outputs):
-            raise EngineError(
-                f"{text[:_SHOWN]}: {model.variant.id}, {what}: look whether this is an input that the model was made "
-                "for; if its source answers a number, convert the model again"
-            )
+        _answer_each(model, given, as_json=as_json)
 
 
-def _outputs(model: Model, text: str) -> Arrays:
-    given = read_given(text, model.manifest)
+def _answer_one(model: Model, given: Given, *, as_json: bool) -> None:
+    outputs = _outputs(model, given)
+    answer = _answer(model, outputs)
+    click.echo(msgspec.json.encode(answer) if as_json else "\n".join(_lines(answer)))
+    if problem := _not_finite(model, given, outputs):
+        raise EngineError(problem)
+
+
+def _answer_each(model: Model, given: list[Given], *, as_json: bool) -> None:
+    """Answer inputs one by one, each printed as it is answered; an error of one does not end the others.
+
+    The inputs of a stateful bundle are steps of one sequence, of which none can be left out: there it does.
+    """
+    listed, bad, first = _Listed(as_json=as_json, total=len(given)), 0, ""
     try:
-        return model.predict(given)
+        for one in given:
+            try:
+                outputs = _outputs(model, one)
+            except InputError as err:
+                listed.failed(one, err)
+                bad += 1
+                if model.manifest.stateful:
+                    break
+                continue
+            listed.answered(one, _answer(model, outputs))
+            first = first or _not_finite(model, one, outputs)
+    finally:
+        listed.end()
+    if bad:
+        end = ": a sequence has no gaps, so that it ended there" if model.manifest.stateful else ""
+        raise InputError(f"{bad:,} of {len(given):,} inputs could not be answered{end}")
+    if first:
+        raise EngineError(first)
+
+
+class _Listed:
+    """What is printed of several inputs: a line each, or the elements of one JSON list; progress goes to a terminal."""
+
+    def __init__(self, *, as_json: bool, total: int) -> None:
+        self._as_json, self._total, self._done = as_json, total, 0
+        self._shows_progress = sys.stderr.isatty() and not sys.stdout.isatty()
+
+    def answered(self, given: Given, answer: Answer) -> None:
+        """Print an answer."""
+        if self._as_json:
+            fields = {key: value for key, value in msgspec.structs.asdict(answer).items() if value is not UNSET}
+            self._element({"input": given.name, **fields})
+        else:
+            click.echo(f"{given.name}  {'; '.join(_lines(answer))}")
+        self._step()
+
+    def failed(self, given: Given, err: EdgemmError) -> None:
+        """Print why an input was not answered."""
+        if self._as_json:
+            self._element({"input": given.name, "error": str(err)})
+        if self._shows_progress:
+            click.echo("\r", err=True, nl=False)
+        click.echo(plain_text.printable(str(err)), err=True)
+        self._step()
+
+    def end(self) -> None:
+        """Print what comes behind the last one."""
+        if self._as_json:
+            click.echo("[]" if not self._done else "]")
+        if self._shows_progress and self._done:
+            click.echo(err=True)
+
+    def _element(self, fields: dict[str, Any]) -> None:
+        click.echo(("," if self._done else "[") + msgspec.json.encode(fields).decode())
+
+    def _step(self) -> None:
+        self._done += 1
+        if self._shows_progress:
+            click.echo(f"\r{self._done:,} of {self._total:,}", err=True, nl=False)
+
+
+def _outputs(model: Model, given: Given) -> Arrays:
+    inputs = given.read(model.manifest)
+    try:
+        return model.predict(inputs)
     except BadRequestError as err:
-        raise InputError(str(err)) from err
+        raise InputError(f"{given.name}: {err}") from err
+
+
+def _not_finite(model: Model, given: Given, outputs: Arrays) -> str:
+    """Return what is to be said of an answer that is no number; empty where it is one."""
+    what = not_finite.described(outputs)
+    advice = (
+        "look whether this is an input that the model was made for; if its source answers a number, convert the model "
+        "again"
+    )
+    return f"{given.name}: {model.variant.id}, {what}: {advice}" if what else ""
 
 
 def _answer(model: Model, outputs: Arrays) -> Answer:
@@ -61,11 +144,11 @@ def _answer(model: Model, outputs: Arrays) -> Answer:
     if not not_finite.described(outputs):
         return answer
     lists = {name: not_finite.spelled(values) for name, values in answer.outputs.items()}
-    return msgspec.structs.replace(answer, outputs=lists, top=msgspec.UNSET)
+    return msgspec.structs.replace(answer, outputs=lists, top=UNSET)
 
 
-def _describe(answer: Answer) -> str:
-    if answer.top is msgspec.UNSET:
-        return msgspec.json.encode(answer.outputs).decode()
+def _lines(answer: Answer) -> list[str]:
+    if answer.top is UNSET:
+        return [msgspec.json.encode(answer.outputs).decode()]
     best = [top for sample in answer.top for top in (sample if isinstance(sample, list) else [sample])]
-    return "\n".join(f"{top.label}  {figures.score(top.score)}" for top in best)
+    return [f"{top.label}  {figures.score(top.score)}" for top in best]

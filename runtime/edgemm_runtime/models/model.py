@@ -1,7 +1,8 @@
 """A bundle's model in this process: opens the bundle, chooses a variant, and predicts.
 
 model = load("digits-1.0.0.edgemm")
-scores = model.predict(image)["scores"]
+outputs = model.predict("seven.png")      # or a frame, or the input's own numbers
+[[best]] = model.top(outputs)             # Top(label="7", score=0.98)
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ import time
 from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from edgemm.bundle import BlobSource, open_bundle
 from edgemm.bundle.manifest import Manifest, TensorSpec, Variant
@@ -24,10 +25,15 @@ from edgemm_runtime.engines import golden
 from edgemm_runtime.engines.choice import AUTO, choose, parse_policy
 from edgemm_runtime.engines.interface import WatchedModel
 from edgemm_runtime.engines.pacing import Rest, no_rest
+from edgemm_runtime.models.best_classes import Top, best_classes
+from edgemm_runtime.preprocessing import image_inputs, pillow_library
+from edgemm_runtime.tensors.comparison import score_labels
 from edgemm_runtime.tensors.inputs import check_names, describe
 from edgemm_runtime.tensors.named_arrays import Array, Arrays
 from edgemm_runtime.tensors.numbers import to_array
 
+Given: TypeAlias = Any
+"""An input as a program has it: numbers, or an image or a list of them; `Model.predict` says which."""
 _QUICK_S = 0.002
 _TUNING_SAMPLES = 4
 
@@ -45,19 +51,41 @@ class Model:
         """How long a golden sample took once the engine was warm, in seconds."""
         inputs = manifest.signature.inputs
         self._only = inputs[0] if len(inputs) == 1 else None
+        steps = manifest.preprocessing or {}
+        self._steps = {name: one for name, one in steps.items() if image_inputs.takes_images(one)}
+        if self._steps:
+            pillow_library.load_early()
 
-    def predict(self, x: npt.ArrayLike | Mapping[str, npt.ArrayLike]) -> dict[str, Array]:
+    def predict(self, x: Given | Mapping[str, Given]) -> dict[str, Array]:
         """Return all outputs by name; `x` is the input where there is one, or the inputs by name.
 
         Lists are converted to the input's dtype; arrays must have it, and every input the signature's shape.
 
+        Where the bundle declares how an input is made of an image (`edgemm convert --preprocess`), it may be one or a
+        list of them, a sample each:
+
+        * a frame: uint8 [height, width, 3] in RGB order, [height, width] of grey, or a batch [n, height, width, 3];
+        * an image of Pillow's;
+        * the path of an image file, or its bytes.
+
+        An array that has the input's dtype and shape already is taken as it is.
+
         Raises:
-            BadRequestError: a name, dtype or shape is not the signature's.
+            BadRequestError: a name, dtype or shape is not the signature's, or an image cannot be read as one.
+            InputError: there is no such file.
+            TooLargeError: images are too large together.
             EngineError: the engine failed.
         """
         inputs = self._arrays(x) if isinstance(x, Mapping) else self._array(x)
         with self._turn:
             return self.loaded.run(inputs)
+
+    def top(self, outputs: Mapping[str, Array], count: int = 1) -> list[list[Top]]:
+        """Return the best classes of each sample in what `predict` returned, best first.
+
+        Empty where the bundle has no labels of scores.
+        """
+        return best_classes(outputs, score_labels(self.manifest), count=count)
 
     def fresh(self) -> Model:
         """Return the same model in the state in which it was loaded; itself where it holds none.
@@ -69,15 +97,22 @@ class Model:
             return self
         return Model(self.manifest, self.variant, self.loaded.fresh(), usual_s=self.usual_s)
 
-    def _array(self, x: npt.ArrayLike) -> Arrays:
+    def _array(self, x: Given) -> Arrays:
         if self._only is None:
             raise BadRequestError(f"the model takes {describe(self.manifest.signature.inputs)}: give them by name")
-        return {self._only.name: _array(x, self._only)}
+        return {self._only.name: self._input(x, self._only)}
 
-    def _arrays(self, inputs: Mapping[str, npt.ArrayLike]) -> Arrays:
+    def _arrays(self, inputs: Mapping[str, Given]) -> Arrays:
         check_names(self.manifest.signature, inputs)
         specs = {spec.name: spec for spec in self.manifest.signature.inputs}
-        return {name: _array(value, specs[name]) for name, value in inputs.items()}
+        return {name: self._input(value, specs[name]) for name, value in inputs.items()}
+
+    def _input(self, value: Given, spec: TensorSpec) -> Array:
+        if isinstance(value, np.ndarray) and not self._steps:
+            return value
+        if (frames := image_inputs.frames_in(value, spec, self._steps.get(spec.name))) is not None:
+            return image_inputs.of_frames(frames, spec, self._steps.get(spec.name))
+        return value if isinstance(value, np.ndarray) else to_array(value, spec)
 
 
 def load(path: str | os.PathLike[str], *, variant: str = AUTO, threads: int = 1) -> Model:
@@ -124,7 +159,3 @@ def load_variant(source: BlobSource, variant: Variant, *, threads: int = 1, rest
         samples = [expected.samples.input(index) for index in range(min(_TUNING_SAMPLES, expected.samples.count))]
         loaded.tune(samples, rest=rest)
     return Model(source.manifest, variant, loaded.fresh(), usual_s=usual_s)
-
-
-def _array(value: npt.ArrayLike, spec: TensorSpec) -> Array:
-    return value if isinstance(value, np.ndarray) else to_array(value, spec)

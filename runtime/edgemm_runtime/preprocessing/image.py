@@ -1,38 +1,39 @@
-"""The decoder of images: makes one sample of an input from a JPEG or PNG, as its `Preprocessing` says.
+"""The maker of samples: one sample of an input from an image file or a frame, as its `Preprocessing` says.
 
     sample = decode(data, manifest.preprocessing["image"])    # float32[height, width, channels], or channels first
 
-Pillow is loaded when it is needed. The converter makes its samples of images by `pixels` and `scaled` too, so that both
-have the same arrays.
+The converter makes its samples of images by `decode` too, so that both have the same arrays.
 """
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgemm.bundle.manifest import ChannelOrder, ImageFit, Layout, PadPlace, Preprocessing, Resize, ResizeKernel
-from edgemm.errors import BadRequestError
+from edgemm_runtime.preprocessing.image_decoding import MAX_PIXELS, decoded
 from edgemm_runtime.preprocessing.resampling import resampled
 from edgemm_runtime.tensors.named_arrays import Array
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-MAX_PIXELS = 25_000_000
-"""The largest image that is decoded: a few kilobytes of PNG can claim far more than a Pi has memory for."""
-_FORMATS = ("JPEG", "PNG")
+_BLOCK = 1_000_000
 
 
-def decode(data: bytes, steps: Preprocessing) -> Array:
+def decode(data: bytes, steps: Preprocessing, *, most_pixels: int = MAX_PIXELS) -> Array:
     """Return one sample, float32, of an image file.
 
     Raises:
-        BadRequestError: it is no JPEG or PNG, damaged or too large, or Pillow is not installed.
+        BadRequestError: it is of another kind, damaged, too large or too deep, or Pillow is not installed.
     """
-    return scaled(_decoded(data, steps), steps)
+    return scaled(pixels(decoded(data, grey=is_grey(steps), most_pixels=most_pixels), steps), steps)
+
+
+def is_grey(steps: Preprocessing) -> bool:
+    """Tell whether an input is made of grey images."""
+    return steps.channels is ChannelOrder.GRAY
 
 
 def scaled(pixels: Array, steps: Preprocessing) -> Array:
@@ -40,28 +41,31 @@ def scaled(pixels: Array, steps: Preprocessing) -> Array:
 
     `pixels` are uint8 [height, width, 3 (RGB) or 1 (grey)].
     """
-    values = pixels[..., ::-1] if steps.channels is ChannelOrder.BGR else pixels
-    values = values.astype(np.float64) * steps.scale
-    values = (values - np.asarray(steps.mean or 0.0)) / np.asarray(steps.std or 1.0)
-    made = values if steps.layout is Layout.HWC else np.moveaxis(values, -1, 0)
-    return np.ascontiguousarray(made, dtype=np.float32)
+    ordered = pixels[..., ::-1] if steps.channels is ChannelOrder.BGR else pixels
+    height, width, depth = ordered.shape
+    levels = np.arange(256, dtype=np.float64)[:, np.newaxis] * steps.scale
+    levels = (levels - np.asarray(steps.mean or 0.0)) / np.asarray(steps.std or 1.0)
+    table = np.broadcast_to(levels.astype(np.float32), (256, depth))  # what each pixel of each channel becomes
+    made = np.empty((height, width, depth) if steps.layout is Layout.HWC else (depth, height, width), np.float32)
+    planes = np.moveaxis(made, -1, 0) if steps.layout is Layout.HWC else made
+    rows = max(1, _BLOCK // max(1, width))  # NumPy makes eight bytes of each index
+    for channel, plane in enumerate(planes):
+        for start in range(0, height, rows):
+            plane[start : start + rows] = table[:, channel][ordered[start : start + rows, :, channel]]
+    return made
 
 
 def pixels(image: Image, steps: Preprocessing) -> Array:
-    """Return an opened image, upright, of the declared channels and size: uint8 [height, width, 3 (RGB) or 1 (grey)].
+    """Return an image of 8 bits in the declared size: uint8 [height, width, 3 (RGB) or 1 (grey)].
 
-    Raises:
-        OSError, ValueError, SyntaxError: it is damaged.
+    `image` is RGB, or grey where that is declared.
     """
-    from PIL import ImageOps
-
-    upright = ImageOps.exif_transpose(image).convert("L" if steps.channels is ChannelOrder.GRAY else "RGB")
     if steps.resize is None:
-        return _array(upright)
+        return _array(image)
     kernel, colour = steps.resize.kernel or ResizeKernel.ANTIALIAS, _colour(steps)
     if kernel is ResizeKernel.ANTIALIAS:
-        return _array(_antialiased(upright, steps.resize, colour=colour))
-    return _resampled(_array(upright), steps.resize, kernel=kernel, colour=colour)
+        return _array(_antialiased(image, steps.resize, colour=colour))
+    return _resampled(_array(image), steps.resize, kernel=kernel, colour=colour)
 
 
 def _array(image: Image) -> Array:
@@ -118,23 +122,3 @@ def _contained(width: int, height: int, size: tuple[int, int]) -> tuple[int, int
     """Return the largest size of an image's own aspect ratio within `size`."""
     share = min(size[0] / width, size[1] / height)
     return max(1, round(width * share)), max(1, round(height * share))
-
-
-def _decoded(data: bytes, steps: Preprocessing) -> Array:
-    try:
-        from PIL import Image
-    except ImportError as err:
-        raise BadRequestError(
-            "images are decoded by Pillow, which is not installed on this device: pip install 'edgemm[images]', "
-            "or send numbers"
-        ) from err
-    try:
-        with Image.open(io.BytesIO(data), formats=_FORMATS) as opened:
-            if opened.width * opened.height > MAX_PIXELS:
-                raise BadRequestError(
-                    f"the image has {opened.width} × {opened.height} pixels, at most {MAX_PIXELS:,} are decoded: "
-                    "send a smaller one"
-                )
-            return pixels(opened, steps)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as err:
-        raise BadRequestError(f"expected a JPEG or PNG, found a damaged one or something else: {err}") from err

@@ -25,6 +25,7 @@ UNNAMED = ""
 
 _ARRAY_SUFFIX = ".npy"
 _ZIP = b"PK"
+_MAGIC = b"\x93NUMPY"
 
 
 def read_npy(data: bytes, *, name: str) -> Array:
@@ -84,30 +85,46 @@ def load(path: Path, *, max_bytes: int | None = None) -> dict[str, Array]:
     Raises:
         InputError: the file cannot be read, is damaged or of another kind, holds Python objects, or claims too much.
     """
-    most = max_bytes if max_bytes is not None else half_of_memory()
     try:
         if path.exists() and not path.is_file():
             raise InputError(f"{path}: expected a .npz or .npy file, found no ordinary file")
         with path.open("rb") as file:
-            zipped = file.read(len(_ZIP)) == _ZIP
-            file.seek(0)
-            if (claimed := sum(_members(file) if zipped else [_claimed(file, os.fstat(file.fileno()).st_size)])) > most:
-                raise InputError(
-                    f"{path}: its arrays take {claimed / 2**30:.1f} GiB of memory, expected at most "
-                    f"{most / 2**30:.1f} GiB: give fewer samples"
-                )
-            file.seek(0)
-            loaded = np.load(file, allow_pickle=False)
-            if isinstance(loaded, np.ndarray):
-                return {UNNAMED: loaded}
-            return {name: loaded[name] for name in loaded.files}
+            return read(file, name=str(path), max_bytes=max_bytes)
     except OSError as err:
         raise InputError(f"cannot read {path}: {err.strerror or err}; expected a .npz or .npy file") from err
+
+
+def read(file: IO[bytes], *, name: str, max_bytes: int | None = None) -> dict[str, Array]:
+    """Return the arrays of an open `.npz` or `.npy` file; `name` is what errors call it. As `load`.
+
+    Raises:
+        InputError: as `load`.
+    """
+    most = max_bytes if max_bytes is not None else half_of_memory()
+    try:
+        zipped = file.read(len(_ZIP)) == _ZIP
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        if (claimed := sum(_members(file) if zipped else [_claimed(file, size)])) > most:
+            raise InputError(
+                f"{name}: its arrays take {claimed / 2**30:.1f} GiB of memory, expected at most "
+                f"{most / 2**30:.1f} GiB: give fewer samples"
+            )
+        file.seek(0)
+        loaded = np.load(file, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return {UNNAMED: loaded}
+        return {key: loaded[key] for key in loaded.files}
     except (ValueError, TypeError, SyntaxError, EOFError, zipfile.BadZipFile, NotImplementedError) as err:
         raise InputError(
-            f"{path}: expected a .npz or .npy file of numbers, found another kind of file, a damaged one, or one of "
+            f"{name}: expected a .npz or .npy file of numbers, found another kind of file, a damaged one, or one of "
             "Python objects: write it with numpy.savez"
         ) from err
+
+
+def is_arrays(data: bytes) -> bool:
+    """Tell whether bytes begin as a `.npy` or `.npz` file does."""
+    return data.startswith((_MAGIC, _ZIP + b"\x03\x04"))
 
 
 def _members(file: IO[bytes]) -> Iterator[int]:

@@ -12,6 +12,7 @@ import numpy as np
 from edgemm.bundle.manifest import DType, Manifest, TensorSpec
 from edgemm.bundle.unknowns import of_preprocessing
 from edgemm_runtime.models.feedback import Label
+from edgemm_runtime.preprocessing.image_kinds import ImageKind
 from edgemm_runtime.serving.protocols import sequence_fields
 from edgemm_runtime.serving.protocols.v2.messages import DATATYPES, ModelMetadata
 from edgemm_runtime.shadow.report import ShadowReports
@@ -104,7 +105,7 @@ def request_body(body: Body, manifest: Manifest | None) -> Schema:
         content["multipart/form-data"] = {"schema": _object({"file": {"type": "string", "format": "binary"}})}
         declared = (manifest.preprocessing or {}) if manifest is not None else {}
         if any(of_preprocessing(steps) is None for steps in declared.values()):
-            content |= {"image/jpeg": {}, "image/png": {}}
+            content |= {f"image/{kind.lower()}": {} for kind in ImageKind}
     return {"required": True, "content": content}
 
 

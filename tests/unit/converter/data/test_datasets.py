@@ -10,6 +10,7 @@ from edgemm.bundle.manifest import ChannelOrder, DType, ImageFit, Layout, Prepro
 from edgemm.errors import InputError
 from edgemm_converter.data import arrays, datasets, images
 from edgemm_converter.data.preprocessing import Declared
+from tests.unit.runtime.preprocessing.pictures import png, tiff
 
 RED = Preprocessing(resize=Resize(width=4, height=2), scale=1 / 255)
 
@@ -121,7 +122,7 @@ def test_images_need_a_declaration_and_must_be_whole(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"b\.png: expected all images of one size"):
         read(tmp_path, {"x": Preprocessing()})
     (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes()[:40])
-    with pytest.raises(InputError, match=r"b\.png: expected an image, found a damaged one"):
+    with pytest.raises(InputError, match=r"b\.png: the PNG image is damaged, cut short"):
         read(tmp_path, {"x": RED})
 
 
@@ -216,3 +217,24 @@ def test_images_become_inputs_of_integers_too(dtype: DType, tmp_path: Path) -> N
     [array] = arrays.match(found.arrays, (spec,), path="p").values()
     assert array.dtype == dtype.value
     assert array[0, 0, 0, 0].tolist() == [255, 128, 0]
+
+
+def test_images_of_16_bits_and_tiff_are_read_as_devices_do(tmp_path: Path) -> None:
+    deep = np.random.default_rng(0).integers(0, 65536, (5, 4, 3), np.uint16)
+    (tmp_path / "a.png").write_bytes(png(deep))
+    (tmp_path / "b.tif").write_bytes(tiff(deep))
+    (tmp_path / "folder.png").mkdir()
+    found = read(tmp_path, {"x": Preprocessing()})
+    assert np.array_equal(found.arrays["x"], [deep >> 8] * 2)
+    (tmp_path / "c.tiff").write_bytes(tiff(deep.astype(np.float32)))
+    with pytest.raises(InputError, match=r"c\.tiff: the TIFF image has 32-bit floating-point values"):
+        read(tmp_path, {"x": Preprocessing()})
+
+
+@pytest.mark.parametrize("text", ["a;b;labels\n,5;1;0\n0,25;2;1\n", "a\tb\tlabels\r\n.5\t1\t0\r\n\r\n.25\t2\t1\r\n"])
+def test_csv_is_written_as_a_device_takes_it(tmp_path: Path, text: str) -> None:
+    (tmp_path / "x.csv").write_text(text)
+    found = read(tmp_path / "x.csv", labelled=True)
+    assert next(iter(found.arrays.values())).tolist() == [[0.5, 1], [0.25, 2]]
+    assert found.labels is not None
+    assert found.labels.tolist() == [0, 1]

@@ -1,23 +1,24 @@
 """The plain JSON of `POST /predict` and `edgemm predict`, which people write by hand and read. Pure.
 
 A request is a bare array, `{"inputs": array}`, `{"inputs": {name: array}}` or `{"X": array}`; a single sample may
-leave out the batch dimension, and an input that is declared `one_hot` may be class indices. The answer always has it:
+leave out the batch dimension, and an input that is declared `one_hot` may be class indices. An input that the bundle
+makes of images may be one or a list of them, each `{"b64": "…"}` or the base64 alone. The answer always has the batch:
 
     {"model": "digits", "version": "1.0.0", "outputs": {"scores": [[…]]}, "top": [{"label": "7", "score": 0.98}]}
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import msgspec
-import numpy as np
 from msgspec import UNSET, Struct, UnsetType
 
 from edgemm.bundle.manifest import Manifest, Preprocessing, Signature, TensorSpec
 from edgemm.errors import BadRequestError
-from edgemm_runtime.preprocessing import class_indices
+from edgemm_runtime.models.best_classes import Top, best_classes
+from edgemm_runtime.preprocessing import class_indices, encoded_images, image_inputs
 from edgemm_runtime.tensors.comparison import score_labels
 from edgemm_runtime.tensors.inputs import check_array, describe
 from edgemm_runtime.tensors.named_arrays import Array, Arrays
@@ -26,13 +27,6 @@ from edgemm_runtime.tensors.numbers import read_nested, to_array
 
 _KEYS = ("inputs", "X")
 Declared: TypeAlias = Mapping[str, Preprocessing]
-
-
-class Top(Struct, frozen=True):
-    """The largest class of one sample."""
-
-    label: str
-    score: float
 
 
 class Answer(Struct, frozen=True):
@@ -59,7 +53,7 @@ def decode_request(body: bytes, signature: Signature, *, declared: Declared | No
         return quick
     values = values_of(parse(body))
     specs = {spec.name: spec for spec in signature.inputs}
-    if not isinstance(values, dict):
+    if not isinstance(values, dict) or encoded_images.is_encoded(values):
         if len(specs) != 1:
             raise BadRequestError(f"expected inputs by name, found one array; the model takes {_takes(signature)}")
         values = {signature.inputs[0].name: values}
@@ -118,9 +112,14 @@ def check_names(values: dict[str, Any], signature: Signature) -> None:
 def read_input(value: Any, spec: TensorSpec, steps: Preprocessing | None = None) -> Array:
     """Return nested lists as one input; the batch dimension may be missing, and class indices stand for one-hot rows.
 
+    Images stand for an input that is made of them.
+
     Raises:
-        BadRequestError: another kind of values, or another shape.
+        BadRequestError: another kind of values, or another shape; or an image that is none.
+        TooLargeError: the images are too large together.
     """
+    if (files := encoded_images.in_json(value, texts=image_inputs.takes_images(steps))) is not None:
+        return image_inputs.of_files(files, spec, steps)
     return batched(class_indices.rows(to_array(only_numbers(value, spec), spec), spec, steps), spec)
 
 
@@ -139,7 +138,9 @@ def batched(array: Array, spec: TensorSpec) -> Array:
 def make_answer(manifest: Manifest, outputs: Arrays, *, name: str, top: int = 1) -> Answer:
     """Return the answer to a request, with the `top` best classes of each sample."""
     lists = {output: array.tolist() for output, array in outputs.items()}
-    return Answer(name, manifest.version, lists, _top(outputs, score_labels(manifest), count=top))
+    best = best_classes(outputs, score_labels(manifest), count=top)
+    shown = [one[0] for one in best] if top == 1 else best
+    return Answer(name, manifest.version, lists, shown if best else UNSET)
 
 
 def values_of(found: Any) -> Any:
@@ -148,7 +149,7 @@ def values_of(found: Any) -> Any:
     Raises:
         BadRequestError: it is of none.
     """
-    if isinstance(found, list):
+    if isinstance(found, list | str) or encoded_images.is_encoded(found):
         return found
     if isinstance(found, dict) and len(keys := [key for key in _KEYS if key in found]) == 1:
         return found[keys[0]]
@@ -179,19 +180,6 @@ def _spell(item: Any) -> str:
 
 def _kind(spec: TensorSpec) -> str:
     return spec.dtype.value[0]
-
-
-def _top(outputs: Arrays, labels: Sequence[str] | None, *, count: int) -> list[Top] | list[list[Top]] | UnsetType:
-    """Return the best classes of each sample, from the first output that has one value a label."""
-    for array in outputs.values():
-        if labels and array.ndim == 2 and array.shape[1] == len(labels):
-            best = np.argsort(-array.astype(np.float64), axis=1, kind="stable")[:, :count]
-            named = [
-                [Top(labels[index], float(row[index])) for index in indices]
-                for row, indices in zip(array, best, strict=True)
-            ]
-            return [one[0] for one in named] if count == 1 else named
-    return UNSET
 
 
 def _takes(signature: Signature) -> str:

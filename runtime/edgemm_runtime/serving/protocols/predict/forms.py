@@ -1,27 +1,23 @@
-"""The forms of input to `/predict`: JSON, CSV, or an image where the bundle declares its preprocessing. Pure.
+"""The forms of input to `/predict`: JSON, CSV, or images where the bundle declares its preprocessing. Pure.
 
 Each may also be a file of a form (`curl -F file=@cat.jpg`). A body and its content type become arrays that the
-signature takes.
+signature takes. An image is known by its first bytes, whatever the content type says: programs send none, or a wrong
+one. `edgemm predict` reads files by the same functions.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import csv
-import io
 import math
-from typing import Any
 from urllib.parse import parse_qs
 
-import msgspec
+import numpy as np
 
 from edgemm.bundle.manifest import Manifest, Preprocessing, TensorSpec
-from edgemm.bundle.unknowns import of_preprocessing
 from edgemm.errors import BadRequestError
-from edgemm_runtime.preprocessing import class_indices, image
+from edgemm_runtime.preprocessing import class_indices, encoded_images, image_inputs
 from edgemm_runtime.serving.protocols.predict import codec as predict_codec
 from edgemm_runtime.serving.protocols.predict import multipart
+from edgemm_runtime.tensors import csv_table
 from edgemm_runtime.tensors.inputs import check_array, describe
 from edgemm_runtime.tensors.named_arrays import Array
 from edgemm_runtime.tensors.numbers import to_array
@@ -30,49 +26,56 @@ _MOST_TOP = 100
 
 
 def decode(body: bytes, manifest: Manifest, *, content_type: str) -> dict[str, Array]:
-    """Read a request; whatever is no CSV and no image is read as JSON, whatever it says it is.
+    """Read a request; whatever is no image and no CSV is read as JSON, whatever it says it is.
 
     Raises:
         BadRequestError: it is not that, or not what the signature takes.
-        TooLargeError: it is a form of too many parts.
+        TooLargeError: it is a form of too many parts, or of images that are too large together.
     """
     kind = content_type.partition(";")[0].strip().lower()
     if kind == multipart.CONTENT_TYPE:
         return _of_form(multipart.read_parts(body, content_type=content_type), manifest)
-    if kind == "text/csv":
+    if kind in multipart.UNTOLD and csv_table.seems_csv(body):
+        kind = "text/csv"
+    if multipart.is_image(body, kind) or kind in multipart.CSV_TYPES:
         spec = _only_input(manifest)
-        return {spec.name: _csv(body, spec, _steps(manifest, spec))}
-    if kind.startswith("image/"):
-        spec = _only_input(manifest)
-        return {spec.name: _image(body, manifest, spec)}
-    if b'"b64"' in body:
-        return _with_images(body, manifest)
+        return {spec.name: _input([multipart.Part("", kind, body)], spec, manifest)}
     return predict_codec.decode_request(body, manifest.signature, declared=manifest.preprocessing)
 
 
 def _of_form(parts: list[multipart.Part], manifest: Manifest) -> dict[str, Array]:
-    """Read one part for each input: by its name where there are several, else whatever it is called."""
-    specs = {spec.name: spec for spec in manifest.signature.inputs}
-    if len(specs) == 1:
-        if len(parts) != 1:
-            raise BadRequestError(f"expected one part, with the input of the model, found {len(parts)}")
-        [part] = parts
-        if part.content_type == multipart.CONTENT_TYPE:
-            raise BadRequestError("expected a file or numbers in the part, found another form")
-        return decode(part.data, manifest, content_type=part.content_type)
-    names = [part.name for part in parts]
-    if len(set(names)) != len(names):
-        raise BadRequestError(f"expected one part for each input, found a name twice: {', '.join(names)[:200]}")
-    predict_codec.check_names(dict.fromkeys(names), manifest.signature)
-    return {part.name: _of_part(part, manifest, specs[part.name]) for part in parts}
+    """Read each input's parts: by its name where there are several inputs, else whatever they are called."""
+    inputs = manifest.signature.inputs
+    if any(part.content_type == multipart.CONTENT_TYPE for part in parts):
+        raise BadRequestError("expected a file or numbers in the part, found another form")
+    if len(inputs) == 1:
+        if len(parts) == 1 and not (parts[0].is_image or parts[0].is_csv):
+            return decode(parts[0].data, manifest, content_type=parts[0].content_type)
+        return {inputs[0].name: _input(parts, inputs[0], manifest)}
+    named: dict[str, list[multipart.Part]] = {}
+    for part in parts:
+        named.setdefault(part.name, []).append(part)
+    predict_codec.check_names(named, manifest.signature)
+    return {spec.name: _input(named[spec.name], spec, manifest) for spec in inputs}
 
 
-def _of_part(part: multipart.Part, manifest: Manifest, spec: TensorSpec) -> Array:
-    if part.content_type == "text/csv":
-        return _csv(part.data, spec, _steps(manifest, spec))
-    if part.content_type.startswith("image/"):
-        return _image(part.data, manifest, spec)
-    return predict_codec.read_input(predict_codec.parse(part.data), spec, _steps(manifest, spec))
+def _input(parts: list[multipart.Part], spec: TensorSpec, manifest: Manifest) -> Array:
+    """Return an input that is made of one part, or of several images."""
+    steps = _steps(manifest, spec)
+    if parts and all(part.is_image for part in parts):
+        return image_inputs.of_files([_file(part.data) for part in parts], spec, steps)
+    if len(parts) != 1:
+        raise BadRequestError(
+            f"input {spec.name!r}: expected one part, or several with an image each, found {len(parts)}"
+        )
+    [part] = parts
+    if part.is_csv:
+        return read_csv(part.data, spec, steps)
+    return predict_codec.read_input(predict_codec.parse(part.data), spec, steps)
+
+
+def _file(data: bytes) -> bytes:
+    return encoded_images.from_text(data) if encoded_images.is_url(data) else data
 
 
 def top_of(query: str) -> int:
@@ -100,60 +103,29 @@ def _steps(manifest: Manifest, spec: TensorSpec) -> Preprocessing | None:
     return (manifest.preprocessing or {}).get(spec.name)
 
 
-def _csv(body: bytes, spec: TensorSpec, steps: Preprocessing | None) -> Array:
-    """Return one sample a line, numbers alone, the last axis varying fastest."""
+def read_csv(body: bytes, spec: TensorSpec, steps: Preprocessing | None) -> Array:
+    """Return one sample a line, the last axis varying fastest; `csv_table` says how CSV may be written.
+
+    Raises:
+        BadRequestError: it is no CSV, or its lines are not samples of the input.
+    """
     if -1 in spec.shape[1:]:
         raise BadRequestError(f"the model takes {describe((spec,))}, of which a line of CSV cannot tell the size")
-    try:
-        rows = [row for row in csv.reader(io.StringIO(body.decode("utf-8-sig")), strict=True) if row]
-        numbers = [[msgspec.json.decode(cell.strip()) for cell in row] for row in rows]
-    except (csv.Error, ValueError) as err:
-        raise BadRequestError(f"expected lines of numbers with commas between: {err}") from err
-    if not numbers:
+    table = csv_table.read(csv_table.decode(body))
+    if not table.rows:
         raise BadRequestError("expected at least one line of numbers, found none")
+    numbers = csv_table.values(table, kind=np.dtype(spec.dtype.value).kind)
+    indexed = steps is not None and steps.one_hot is not None
+    sizes = {math.prod(spec.shape[1:])} | ({math.prod(spec.shape[1:-1])} if indexed else set())
+    for row, line in zip(numbers, table.numbers, strict=True):
+        if len(row) not in sizes or len(row) != len(numbers[0]):
+            raise BadRequestError(
+                f"line {line}: expected one sample of {describe((spec,))}, {max(sizes)} numbers, found {len(row)}"
+                + (": the first column has no name: leave it out" if table.header and not table.header[0] else "")
+            )
     array = to_array(predict_codec.only_numbers(numbers, spec), spec)
-    if steps is not None and steps.one_hot is not None and array.shape[1:] == (math.prod(spec.shape[1:-1]),):
+    if indexed and array.shape[1:] == (math.prod(spec.shape[1:-1]),):
         array = class_indices.rows(array.reshape(len(numbers), *spec.shape[1:-1]), spec, steps)
-    try:
-        array = array.reshape(len(numbers), *spec.shape[1:])
-    except ValueError as err:
-        raise BadRequestError(
-            f"expected in each line one sample of {describe((spec,))}, found {array.size // len(numbers)} numbers"
-        ) from err
+    array = array.reshape(len(numbers), *spec.shape[1:])
     check_array(spec, array)
     return array
-
-
-def _image(body: bytes, manifest: Manifest, spec: TensorSpec) -> Array:
-    steps = _steps(manifest, spec)
-    if steps is None or steps.one_hot is not None:
-        raise BadRequestError(
-            f"the bundle does not declare how input {spec.name!r} is made of an image: send numbers, or convert it "
-            "with --preprocess"
-        )
-    if reason := of_preprocessing(steps):
-        raise BadRequestError(f"input {spec.name!r} takes no images here: its pre-processing {reason}, or send numbers")
-    return predict_codec.batched(image.decode(body, steps).astype(spec.dtype.value), spec)
-
-
-def _with_images(body: bytes, manifest: Manifest) -> dict[str, Array]:
-    """Read JSON in which `{"b64": …}` stands for an image."""
-    found = predict_codec.parse(body)
-    values = found if isinstance(found, dict) and list(found) == ["b64"] else predict_codec.values_of(found)
-    specs = {spec.name: spec for spec in manifest.signature.inputs}
-    if not isinstance(values, dict) or "b64" in values:
-        values = {_only_input(manifest).name: values}
-    predict_codec.check_names(values, manifest.signature)
-    return {
-        name: _image(_base64(value["b64"]), manifest, specs[name])
-        if isinstance(value, dict) and list(value) == ["b64"]
-        else predict_codec.read_input(value, specs[name], _steps(manifest, specs[name]))
-        for name, value in values.items()
-    }
-
-
-def _base64(text: Any) -> bytes:
-    try:
-        return base64.b64decode(text, validate=True)
-    except (TypeError, ValueError, binascii.Error) as err:
-        raise BadRequestError(f"b64: expected base64 of an image file: {err}") from err

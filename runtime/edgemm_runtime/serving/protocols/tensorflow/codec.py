@@ -3,6 +3,7 @@
 * `:predict` takes `instances` (a list, one entry a sample) and answers `predictions`, or `inputs` (whole tensors) and
   answers `outputs`; where there is one input or output, its bare values stand for it;
 * `:classify` and `:regress` take `examples`, each an object of features by input, and a `context` common to all;
+* an input that the bundle makes of images takes `{"b64": …}`, one a sample, as TensorFlow Serving writes bytes;
 * NaN and infinities are tokens that JSON does not have, as TensorFlow Serving reads and writes them;
 * versions are numbers: major · 10⁶ + minor · 10³ + patch, and 0 is whichever is served.
 
@@ -22,7 +23,7 @@ import numpy as np
 from edgemm.bundle.manifest import DType, Manifest, Signature, TensorSpec
 from edgemm.errors import BadRequestError
 from edgemm.versions import Version
-from edgemm_runtime.serving.protocols.predict.codec import check_names, read_input
+from edgemm_runtime.serving.protocols.predict.codec import Declared, check_names, read_input
 from edgemm_runtime.tensors.inputs import describe
 from edgemm_runtime.tensors.named_arrays import Array, Arrays
 from edgemm_runtime.tensors.named_inputs import are_names
@@ -50,27 +51,28 @@ class Decoded(msgspec.Struct, frozen=True):
     by_sample: bool
 
 
-def decode(verb: Verb, body: bytes, signature: Signature) -> Decoded:
-    """Read a request.
+def decode(verb: Verb, body: bytes, signature: Signature, *, declared: Declared | None = None) -> Decoded:
+    """Read a request of a model whose pre-processing is `declared`.
 
     Raises:
         BadRequestError: not JSON, or not what the verb and the signature take.
+        TooLargeError: the images are too large together.
     """
-    found = _parse(body)
+    found, steps = _parse(body), declared or {}
     name = found.get("signature_name", _SIGNATURE)
     if name not in {_SIGNATURE, ""}:
         raise BadRequestError(f"signature_name: expected {_SIGNATURE}, found {str(name)[:80]!r}")
     if verb is not Verb.PREDICT:
-        return Decoded(_samples(_examples(found), signature), by_sample=True)
+        return Decoded(_samples(_examples(found), signature, steps), by_sample=True)
     keys = [key for key in ("instances", "inputs") if key in found]
     if len(keys) != 1:
         raise BadRequestError("expected either instances, one entry a sample, or inputs, whole tensors")
     if keys == ["inputs"]:
-        return Decoded(_tensors(found["inputs"], signature), by_sample=False)
+        return Decoded(_tensors(found["inputs"], signature, steps), by_sample=False)
     instances = found["instances"]
     if not isinstance(instances, list) or not instances:
         raise BadRequestError("instances: expected a list with at least one sample")
-    return Decoded(_samples(instances, signature), by_sample=True)
+    return Decoded(_samples(instances, signature, steps), by_sample=True)
 
 
 def encode_predictions(outputs: Arrays, *, by_sample: bool) -> bytes:
@@ -165,7 +167,7 @@ def _examples(found: dict[str, Any]) -> list[dict[str, Any]]:
     return [context | example for example in examples]
 
 
-def _samples(samples: list[Any], signature: Signature) -> dict[str, Array]:
+def _samples(samples: list[Any], signature: Signature, steps: Declared) -> dict[str, Array]:
     """Return the inputs of a list of samples, stacked."""
     fixed = [spec.name for spec in signature.inputs if spec.shape[:1] not in {(-1,), (len(samples),)}]
     if fixed:
@@ -176,24 +178,23 @@ def _samples(samples: list[Any], signature: Signature) -> dict[str, Array]:
     if all(isinstance(sample, dict) for sample in samples) and not any("b64" in sample for sample in samples):
         if not all(are_names(sample, signature.inputs) for sample in samples):
             raise BadRequestError(f"expected in each sample {describe(signature.inputs)}")
-        return {spec.name: _read([sample[spec.name] for sample in samples], spec) for spec in signature.inputs}
+        return {
+            spec.name: read_input([sample[spec.name] for sample in samples], spec, steps.get(spec.name))
+            for spec in signature.inputs
+        }
     if len(names) != 1:
         raise BadRequestError(f"expected samples with inputs by name; the model takes {describe(signature.inputs)}")
-    return {names[0]: _read(samples, signature.inputs[0])}
+    return {names[0]: read_input(samples, signature.inputs[0], steps.get(names[0]))}
 
 
-def _tensors(found: Any, signature: Signature) -> dict[str, Array]:
+def _tensors(found: Any, signature: Signature, steps: Declared) -> dict[str, Array]:
     specs = {spec.name: spec for spec in signature.inputs}
     if not isinstance(found, dict) or "b64" in found:
         if len(specs) != 1:
             raise BadRequestError(f"expected inputs by name; the model takes {describe(signature.inputs)}")
         found = {signature.inputs[0].name: found}
     check_names(found, signature)
-    return {name: _read(value, specs[name]) for name, value in found.items()}
-
-
-def _read(values: Any, spec: TensorSpec) -> Array:
-    return read_input(values, spec)
+    return {name: read_input(value, specs[name], steps.get(name)) for name, value in found.items()}
 
 
 def _rows(outputs: Arrays) -> list[list[Any]]:

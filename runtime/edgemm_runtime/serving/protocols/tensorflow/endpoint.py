@@ -45,7 +45,8 @@ class ServingEndpoint:
         """Read a request; see `Endpoint`."""
         served = find_by_number(self._models, self._name, self._number)
         body = plain_body(request, max_bytes=self._max_bytes)
-        decoded = tensorflow_codec.decode(self._verb, body, served.manifest.signature)
+        manifest = served.manifest
+        decoded = tensorflow_codec.decode(self._verb, body, manifest.signature, declared=manifest.preprocessing)
 
         def reply(outputs: Arrays) -> Reply:
             match self._verb:

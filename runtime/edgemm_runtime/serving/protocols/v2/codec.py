@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 from msgspec import UNSET, Struct
 
-from edgemm.bundle.manifest import DType, Signature
+from edgemm.bundle.manifest import DType, Preprocessing, Signature
 from edgemm_runtime.serving.protocols.v2.messages import (
     DATATYPES,
     InferHeader,
@@ -63,8 +63,17 @@ class Codec:
     say is remembered by its bytes, where it bears no id. So is what is around one list of 8-bit integers in JSON.
     """
 
-    def __init__(self, signature: Signature, *, name: str, version: str, raw: RawTensors | None = None) -> None:
+    def __init__(
+        self,
+        signature: Signature,
+        *,
+        name: str,
+        version: str,
+        raw: RawTensors | None = None,
+        declared: Mapping[str, Preprocessing] | None = None,
+    ) -> None:
         self._signature, self._name, self._version, self._raw = signature, name, version, raw
+        self._declared = declared
         self._plans: dict[bytes, _Plan] = {}
         self._flats: dict[tuple[bytes, bytes], _Flat] = {}
         self._headers: dict[tuple[object, ...], bytes] = {}
@@ -82,7 +91,9 @@ class Codec:
                 for name, dtype, shape, start, count in plan.inputs
             }
             return InferRequest(arrays, plan.outputs, None, plan.form, plan.parameters)
-        request = decode_request(body, self._signature, header_length=header_length, raw=self._raw)
+        request = decode_request(
+            body, self._signature, header_length=header_length, raw=self._raw, declared=self._declared
+        )
         self._remember(head, request, body_bytes=len(body))
         return request
 
@@ -123,15 +134,15 @@ class Codec:
     def _decode_json(self, body: bytes) -> InferRequest:
         parts = _cut(body)
         if parts is None:
-            return decode_request(body, self._signature, raw=self._raw)
+            return decode_request(body, self._signature, raw=self._raw, declared=self._declared)
         before, numbers, after = parts
         known = self._flats.get((before, after))
         if known is not None:
             values = read_canonical(numbers, known.dtype, shape=known.shape)
             if values is not None:
                 return InferRequest({known.name: values}, known.outputs, None, known.form, known.parameters)
-        request = decode_request(body, self._signature, raw=self._raw)
-        if known is None and request.id is None and len(request.inputs) == 1:
+        request = decode_request(body, self._signature, raw=self._raw, declared=self._declared)
+        if known is None and request.id is None and len(request.inputs) == 1 and not request.images:
             self._remember_flat(before, after, request)
         return request
 
@@ -157,7 +168,12 @@ class Codec:
         """Remember what a header says, where all its tensors are behind it and of types that take any bits."""
         arrays = request.inputs
         after = sum(array.nbytes for array in arrays.values())
-        if request.id is not None or len(head) + after != body_bytes or len(head) > _LARGEST_REMEMBERED:
+        if (
+            request.images
+            or request.id is not None
+            or len(head) + after != body_bytes
+            or len(head) > _LARGEST_REMEMBERED
+        ):
             return
         if sys.byteorder != "little" or any(array.dtype == np.bool_ for array in arrays.values()):
             return

@@ -67,7 +67,10 @@ class InferEndpoint:
         known = self._codec
         if known is not None and known[0] is served.key:
             return known[1]
-        raw = RawTensors(served.variant, served.manifest.signature, messages.DATATYPES)
-        codec = v2_codec.Codec(served.manifest.signature, name=self._name, version=served.manifest.version, raw=raw)
+        manifest = served.manifest
+        raw = RawTensors(served.variant, manifest.signature, messages.DATATYPES)
+        codec = v2_codec.Codec(
+            manifest.signature, name=self._name, version=manifest.version, raw=raw, declared=manifest.preprocessing
+        )
         self._codec = (served.key, codec)
         return codec

@@ -3,6 +3,7 @@
 Request and response are JSON, with the binary tensor extension: a body is the JSON, as long as the header
 `Inference-Header-Content-Length` says, and then the raw tensors in listed order, little-endian and row-major.
 JSON has no NaN and no infinity: in requests they are refused, in answers they become `null`; binary carries them.
+An input that the bundle makes of images may be a tensor of type BYTES, an image an element.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ import numpy as np
 from msgspec import UNSET, Struct, UnsetType
 
 from edgemm.bundle.engine_facts import facts_of
-from edgemm.bundle.manifest import DType, Manifest, Signature, TensorSpec, Variant, VariantTensor
+from edgemm.bundle.manifest import DType, Manifest, Preprocessing, Signature, TensorSpec, Variant, VariantTensor
 from edgemm.errors import BadRequestError
+from edgemm_runtime.preprocessing import image_inputs
+from edgemm_runtime.serving.protocols.v2 import bytes_tensors
 from edgemm_runtime.serving.protocols.v2.raw_tensors import RawTensors, raw_parameters
 from edgemm_runtime.serving.protocols.v2.timeouts import timeout_s
 from edgemm_runtime.tensors.inputs import check_names, describe, fits
@@ -88,7 +91,8 @@ class InferHeader(Struct, frozen=True):
 class InferRequest(Struct, frozen=True):
     """A decoded request: arrays by name, and which outputs to return, in order, in binary or not.
 
-    `form` names the tensors that are raw, where there are any; `parameters` are those of the whole request.
+    `form` names the tensors that are raw, where there are any; `parameters` are those of the whole request; `images`
+    tells that an array was made of images, and lies nowhere in the body.
     """
 
     inputs: dict[str, Array]
@@ -96,6 +100,7 @@ class InferRequest(Struct, frozen=True):
     id: str | None = None
     form: StoredForm | None = None
     parameters: Mapping[str, Any] = _NO_PARAMETERS
+    images: bool = False
 
 
 class ResponseOutput(Struct, frozen=True, omit_defaults=True):
@@ -137,14 +142,20 @@ def platform(engine: str) -> str:
 
 
 def decode_request(
-    body: bytes, signature: Signature, *, header_length: str | None = None, raw: RawTensors | None = None
+    body: bytes,
+    signature: Signature,
+    *,
+    header_length: str | None = None,
+    raw: RawTensors | None = None,
+    declared: Mapping[str, Preprocessing] | None = None,
 ) -> InferRequest:
     """Read a request; `header_length` is the value of the HTTP header `Inference-Header-Content-Length`.
 
-    `raw` are the tensors that may be the file's own integers.
+    `raw` are the tensors that may be the file's own integers, `declared` is the bundle's pre-processing.
 
     Raises:
         BadRequestError: malformed, or not tensors that the signature takes.
+        TooLargeError: it has images that are too large together.
     """
     split = len(body) if header_length is None else read_header_length(header_length, len(body))
     try:
@@ -157,20 +168,26 @@ def decode_request(
         signature = raw.signature(form)
     specs = {spec.name: spec for spec in signature.inputs}
     inputs: dict[str, Array] = {}
-    position = split
+    position, images = split, False
     for tensor in header.inputs:
         spec = specs.get(tensor.name)
         if spec is None:
             raise BadRequestError(f"unknown input {tensor.name[:80]!r}; the model takes {describe(signature.inputs)}")
         if tensor.name in inputs:
             raise BadRequestError(f"input {tensor.name!r} is given twice")
-        size = _check_input(tensor, spec)
-        inputs[tensor.name] = _read_input(tensor, spec, body[position : position + size])
+        is_bytes = declared is not None and tensor.datatype == bytes_tensors.DATATYPE
+        if is_bytes and image_inputs.takes_images(steps := (declared or {}).get(tensor.name)):
+            _refuse_unsupported(tensor.parameters)
+            files, size = bytes_tensors.read(tensor, memoryview(body)[position:])
+            inputs[tensor.name], images = image_inputs.of_files(files, spec, steps), True
+        else:
+            size = _check_input(tensor, spec)
+            inputs[tensor.name] = _read_input(tensor, spec, body[position : position + size])
         position += size
     if position != len(body):
         raise BadRequestError(f"expected {position:,} bytes of JSON and tensors, found {len(body):,}")
     check_names(signature, inputs)
-    return InferRequest(inputs, _wanted_outputs(header, signature), header.id, form, header.parameters)
+    return InferRequest(inputs, _wanted_outputs(header, signature), header.id, form, header.parameters, images)
 
 
 def encode_response(request: InferRequest, outputs: Arrays, *, name: str, version: str) -> tuple[bytes, int | None]:

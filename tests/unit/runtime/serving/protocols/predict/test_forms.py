@@ -13,25 +13,21 @@ from msgspec.structs import replace
 from PIL import Image
 
 from edgemm.bundle import open_bundle, write_bundle
-from edgemm.bundle.manifest import Preprocessing, Resize
+from edgemm.bundle.manifest import Preprocessing
 from edgemm_runtime.models.registry import ModelRegistry
 from simulators.device_client import DeviceClient
 from simulators.models import Dense, make_bundle
 from simulators.serving import activate
-from tests.docs.camera_model import write_colour_bundle
+from tests.docs.camera_model import STEPS, write_colour_bundle
 from tests.unit.runtime.conftest import Connect
 
 ROWS = np.random.default_rng(3).uniform(-1, 1, (3, 4)).astype(np.float32)
-STEPS = Preprocessing(resize=Resize(width=32, height=32), scale=1 / 255)
 
 
 @pytest.fixture
 def camera(tmp_path: Path, connect: Connect) -> DeviceClient:
     """A model that tells how red, green and blue an image is."""
-    write_colour_bundle(tmp_path / "plain")
-    with open_bundle(tmp_path / "plain") as bundle:
-        manifest, blobs = bundle.manifest, {digest: bundle.read(digest) for digest in bundle.manifest.blobs}
-    write_bundle(tmp_path / "camera", replace(manifest, preprocessing={"frame": STEPS}), blobs)
+    write_colour_bundle(tmp_path / "camera", steps=STEPS)
     registry = ModelRegistry()
     activate(registry, tmp_path / "camera", variant="onnx:float32")
     return connect(registry)
@@ -60,7 +56,11 @@ def test_an_image_is_seen_as_it_is(camera: DeviceClient) -> None:
 
 def test_an_image_that_cannot_be_one_is_400(camera: DeviceClient, client: DeviceClient) -> None:
     for asked, body, message in (
-        (camera, {"data": b"nonsense", "content_type": "image/jpeg"}, "expected a JPEG or PNG"),
+        (
+            camera,
+            {"data": b"nonsense", "content_type": "image/jpeg"},
+            "expected an image (JPEG, PNG, GIF, BMP, WebP or TIFF), found something else",
+        ),
         (camera, {"json": {"b64": "!"}}, "expected base64"),
         (camera, {"json": {"b64": 5}}, "expected base64"),
         (client, {"data": png((1, 2, 3)), "content_type": "image/png"}, "does not declare"),
@@ -76,6 +76,19 @@ def test_csv_is_a_sample_a_line(client: DeviceClient) -> None:
         reply = client.post("/predict", data=body.encode(), content_type="text/csv; charset=utf-8")
         assert reply.status_code == 200, reply.json
         assert np.allclose(reply.json["outputs"]["scores"], Dense.random(0).predict(ROWS), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["", "application/x-www-form-urlencoded", "application/octet-stream", "text/plain"])
+def test_csv_is_told_by_its_lines_where_nothing_else_does(client: DeviceClient, kind: str) -> None:
+    rows = [";".join(str(float(value)) for value in row) for row in ROWS]
+    for body in ("\n".join(rows), "\n".join(["a;b;c;d", *rows]), "\n".join(rows).replace(".", ",")):
+        reply = client.post("/predict", data=body.encode(), content_type=kind)
+        assert reply.status_code == 200, reply.json
+        assert np.allclose(reply.json["outputs"]["scores"], Dense.random(0).predict(ROWS), atol=1e-5)
+    for body in ("hello", "5", "inputs=1,2", "a,b,c,d", '"1,2"x'):
+        refused = client.post("/predict", data=body.encode(), content_type=kind)
+        assert refused.status_code == 400
+        assert "expected" in refused.json["error"]
 
 
 @pytest.mark.parametrize("body", ["", "1,2,3", "1,2,3,4\n1,2", "a,b,c,d", "1,2,3,true", '"1,2,3,4', "1,2,3,null"])

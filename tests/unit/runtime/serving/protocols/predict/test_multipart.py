@@ -48,9 +48,10 @@ def test_an_image_of_a_form_is_seen_as_it_is(camera: DeviceClient, content_type:
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
-@pytest.mark.parametrize("what", ["file=@rows.csv", "inputs=[JSON]"])
+@pytest.mark.parametrize("what", ["file=@rows.csv", "file=@rows.txt", "file=<rows.csv", "inputs=[JSON]"])
 def test_curl_sends_a_file_and_a_field(server: ModelServer, tmp_path: Path, what: str) -> None:
-    (tmp_path / "rows.csv").write_bytes(CSV)
+    for name in ("rows.csv", "rows.txt"):
+        (tmp_path / name).write_bytes(CSV)
     sent = what.replace("[JSON]", json.dumps(ROWS.tolist()))
     command = ["curl", "-s", "--fail", "-F", sent, f"{server.address}/predict/tiny"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=True)

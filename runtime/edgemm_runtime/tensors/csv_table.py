@@ -1,0 +1,140 @@
+"""The reader of CSV as people and programs write it: lines of cells, and the numbers in them. Pure.
+
+* Cells are separated by commas, semicolons or tabs, whichever the first line has; numbers by blanks, where it has none.
+* Between semicolons and tabs, a comma is a decimal point (`0,5;1,2`), where no cell has a point.
+* Cells may be quoted, lines empty, ends of lines those of any system, and a byte order mark may stand in front.
+* Numbers are `1`, `+1`, `1.`, `.5`, `1e-3`, `nan`, `inf` and `Infinity` in any case. An empty cell is none.
+* An input of booleans takes `true`, `false`, `1` and `0`.
+* The first line names the columns if none of its cells is a value.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import re
+from dataclasses import dataclass
+
+from edgemm.errors import BadRequestError
+
+_SEPARATORS = "\t;,"
+_BOOLEANS = {"true": True, "false": False, "1": True, "0": False}
+_QUOTED = re.compile(r'"[^"]*"')
+_LINE = re.compile(rb'(?:^|[\r\n])[ "]*[+-]?\.?\d[\d.eE+-]*"?[ ]*[,;\t]')
+_LOOKED_AT = 4096
+_JSON = frozenset((b"{", b"["))
+_WIDE = ((codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+
+
+@dataclass(frozen=True)
+class CsvTable:
+    """The lines of a CSV that are not empty: `header`, where there is one, and cells; `numbers` are those of lines."""
+
+    header: list[str] | None
+    rows: list[list[str]]
+    numbers: list[int]
+
+
+def seems_csv(data: bytes) -> bool:
+    """Tell whether bytes that say nothing of themselves are CSV: a line begins with a number and goes on behind it."""
+    return data[:1] not in _JSON and _LINE.search(data, 0, _LOOKED_AT) is not None
+
+
+def decode(data: bytes) -> str:
+    """Return the text in the bytes of a CSV: UTF-8, or UTF-16 with its mark; numbers are ASCII, names need not be."""
+    wide = next((name for mark, name in _WIDE if data.startswith(mark)), None)
+    return data.decode(wide or "utf-8", errors="replace").removeprefix("\ufeff")
+
+
+def read(text: str) -> CsvTable:
+    """Return the cells of a CSV, without blanks around them.
+
+    Raises:
+        BadRequestError: a quote is not closed, or a cell is longer than 128 KiB.
+    """
+    separator = _separator(text)
+    lines = io.StringIO(text, newline=None)
+    rows: list[list[str]] = []
+    numbers: list[int] = []
+    try:
+        if separator is None:
+            for number, line in enumerate(lines, start=1):
+                if cells := line.split():
+                    rows.append(cells if all(map(is_number, cells)) else [line.strip()])
+                    numbers.append(number)
+        else:
+            reader = csv.reader(lines, delimiter=separator, skipinitialspace=True, strict=True)
+            for row in reader:
+                cells = [cell.strip() for cell in row]
+                if any(cells):
+                    rows.append(cells)
+                    numbers.append(reader.line_num)
+    except csv.Error as err:
+        raise BadRequestError(f"line {(numbers or [0])[-1] + 1}: expected a line of CSV: {err}") from err
+    if separator in {";", "\t"} and not any("." in cell for row in rows for cell in row if is_number(cell)):
+        rows = [[_with_point(cell) for cell in row] for row in rows]
+    header = rows[0] if rows and not any(is_number(cell) or _is_boolean(cell) for cell in rows[0]) else None
+    return CsvTable(header, rows[1:], numbers[1:]) if header is not None else CsvTable(None, rows, numbers)
+
+
+def is_number(cell: str) -> bool:
+    """Tell whether a cell is a number."""
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return "_" not in cell
+
+
+def _is_boolean(cell: str) -> bool:
+    return cell.lower() in _BOOLEANS
+
+
+def values(table: CsvTable, *, kind: str) -> list[list[float | int]]:
+    """Return the values of each line; `kind` is that of NumPy: of "i" and "u", those without a fraction are integers.
+
+    Raises:
+        BadRequestError: a cell is none; says in which line and column.
+    """
+    return [_values(row, number, kind=kind) for row, number in zip(table.rows, table.numbers, strict=True)]
+
+
+def _values(row: list[str], line: int, *, kind: str) -> list[float | int]:
+    try:
+        if kind == "b":
+            return [_BOOLEANS[cell.lower()] for cell in row]
+        found = [float(cell) for cell in row]
+    except (ValueError, KeyError):
+        found = []
+    if not found or any("_" in cell for cell in row):
+        known = _is_boolean if kind == "b" else is_number
+        column, cell = next((index, cell) for index, cell in enumerate(row, start=1) if not known(cell))
+        what = repr(cell[:40]) if cell else "an empty cell"
+        expected = "true or false" if kind == "b" else "a number"
+        raise BadRequestError(f"line {line}, column {column}: expected {expected}, found {what}")
+    if kind in "iu":
+        # By way of a float, integers from 2**53 on would be other ones.
+        return [_integer(cell, value) for cell, value in zip(row, found, strict=True)]
+    return list(found)
+
+
+def _integer(cell: str, value: float) -> float | int:
+    digits = cell.removeprefix("+").removeprefix("-")
+    if digits.isascii() and digits.isdigit() and len(digits) <= 20:
+        return int(cell)
+    return int(value) if value.is_integer() and abs(value) < 2**53 else value
+
+
+def _separator(text: str) -> str | None:
+    """Return what separates the cells of the first line that has any."""
+    start = len(text) - len(text.lstrip("\r\n \t;,"))
+    ends = [end for mark in "\r\n" if (end := text.find(mark, start)) >= 0]
+    first = text[text.rfind("\n", 0, start) + 1 : min(ends, default=len(text))]
+    plain = _QUOTED.sub("", first)
+    return next((separator for separator in _SEPARATORS if separator in plain), "," if '"' in first else None)
+
+
+def _with_point(cell: str) -> str:
+    pointed = cell.replace(",", ".") if cell.count(",") == 1 else cell
+    return pointed if is_number(pointed) else cell

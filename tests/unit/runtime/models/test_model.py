@@ -1,0 +1,111 @@
+"""`edgemm_runtime.load`: a program gives frames, images, paths or numbers, and asks for labels."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import edgemm_runtime
+from edgemm.errors import BadRequestError, InputError
+from edgemm_runtime.preprocessing import image
+from simulators.models import Dense, make_bundle
+from tests.docs.camera_model import COLOURS, STEPS, write_colour_bundle
+from tests.unit.runtime.preprocessing.pictures import encoded, tiff
+
+FRAME = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+EXPECTED = image.decode(encoded("PNG", FRAME), STEPS).mean(axis=(0, 1))
+
+
+@pytest.fixture
+def camera(tmp_path: Path) -> edgemm_runtime.Model:
+    write_colour_bundle(tmp_path / "camera.edgemm", steps=STEPS)
+    (tmp_path / "frame.png").write_bytes(encoded("PNG", FRAME))
+    return edgemm_runtime.load(tmp_path / "camera.edgemm")
+
+
+@pytest.mark.parametrize(
+    "give",
+    [
+        lambda _: FRAME,
+        lambda _: Image.fromarray(FRAME),
+        lambda folder: folder / "frame.png",
+        lambda folder: str(folder / "frame.png"),
+        lambda folder: (folder / "frame.png").read_bytes(),
+        lambda _: {"frame": FRAME},
+        lambda _: image.decode(encoded("PNG", FRAME), STEPS)[np.newaxis],
+        lambda _: image.decode(encoded("PNG", FRAME), STEPS)[np.newaxis].tolist(),
+    ],
+)
+def test_all_ways_to_give_an_image_are_one(
+    camera: edgemm_runtime.Model, tmp_path: Path, give: Callable[[Path], Any]
+) -> None:
+    outputs = camera.predict(give(tmp_path))
+    assert np.allclose(outputs["colour"], [EXPECTED], atol=1e-5)
+    [[best]] = camera.top(outputs)
+    assert best.label == COLOURS[int(EXPECTED.argmax())]
+    assert best.score == pytest.approx(float(EXPECTED.max()), abs=1e-5)
+
+
+def test_several_images_are_a_batch(camera: edgemm_runtime.Model, tmp_path: Path) -> None:
+    for given in ([FRAME, tmp_path / "frame.png"], (FRAME, Image.fromarray(FRAME)), np.stack([FRAME, FRAME])):
+        outputs = camera.predict(given)
+        assert np.allclose(outputs["colour"], [EXPECTED, EXPECTED], atol=1e-5)
+        tops = camera.top(outputs, 2)
+        order = np.argsort(-EXPECTED)
+        assert [[top.label for top in sample] for sample in tops] == [[COLOURS[index] for index in order[:2]]] * 2
+
+
+def test_without_labels_or_scores_there_is_no_best(tmp_path: Path) -> None:
+    write_colour_bundle(tmp_path / "camera.edgemm", steps=STEPS, labels=None)
+    model = edgemm_runtime.load(tmp_path / "camera.edgemm")
+    assert model.top(model.predict(FRAME)) == []
+
+
+def test_numbers_are_as_before_and_wrong_ones_too(tmp_path: Path, camera: edgemm_runtime.Model) -> None:
+    make_bundle(tmp_path / "tiny.edgemm")
+    tiny = edgemm_runtime.load(tmp_path / "tiny.edgemm", variant="tflite:float32")
+    x = np.array([[0.5, -0.25, 0.125, 1]], np.float32)
+    for given in (x, x.tolist(), {"x": x}):
+        assert np.allclose(tiny.predict(given)["scores"], Dense.random(0).predict(x), atol=1e-5)
+    for model, wrong, said in (
+        (tiny, np.zeros((1, 4), np.uint8), "expected float32, found uint8"),
+        (tiny, "frame.png", "does not declare"),
+        (camera, np.zeros((1, 31, 32, 3), np.float32), "expected shape"),
+        (camera, np.zeros((48, 64, 3), np.uint16), "expected float32, found uint16"),
+        (camera, b"nothing", "expected an image"),
+    ):
+        with pytest.raises(BadRequestError, match=said):
+            model.predict(wrong)
+    with pytest.raises(InputError, match=r"cannot read input none\.png"):
+        camera.predict("none.png")
+
+
+_PROGRAM = """
+import sys
+from pathlib import Path
+import edgemm_runtime
+folder = Path(sys.argv[1])
+model = edgemm_runtime.load(folder / "camera.edgemm")
+before = set(sys.modules)
+for path in sorted(folder.glob("*.image")):
+    model.predict(path.read_bytes())
+print(sorted(set(sys.modules) - before))
+"""
+
+
+def test_nothing_is_left_to_load_when_the_first_image_comes(camera: edgemm_runtime.Model, tmp_path: Path) -> None:
+    for kind in ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF"):
+        (tmp_path / f"{kind}.image").write_bytes(encoded(kind, FRAME))
+    deep = tiff(np.zeros((4, 4, 1), np.uint16), tags={274: 6})
+    (tmp_path / "deep.image").write_bytes(deep)
+    done = subprocess.run(
+        [sys.executable, "-c", _PROGRAM, str(tmp_path)], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout == "[]\n"
