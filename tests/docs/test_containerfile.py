@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from edgemm_runtime.commands.run import _default_state_dir, run
+from edgemm_runtime.commands.being_device import default_state_dir
+from edgemm_runtime.commands.run import run
 from edgemm_runtime.models.registry import ModelRegistry
 from edgemm_runtime.serving.server import ModelServer
 
@@ -30,7 +31,7 @@ def _one(instruction: str) -> str:
 def test_its_volume_is_where_a_device_keeps_its_state(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in re.findall(r"(\w+)=(\S+)", _one("ENV")):
         monkeypatch.setenv(name, value)
-    assert str(_default_state_dir()) == _one("VOLUME")
+    assert str(default_state_dir()) == _one("VOLUME")
     assert f"--owner=edgemm --group=edgemm --mode=0700 {_one('VOLUME')}" in LAST
 
 
@@ -44,7 +45,7 @@ def test_what_follows_its_name_are_options_of_run() -> None:
     program, command, *words = json.loads(_one("ENTRYPOINT"))
     assert (program, command) == ("edgemm", "run")
     given = run.make_context("edgemm run", [*words, "--fleet", "https://fleet.example:8443"]).params
-    assert given["listen"] == "0.0.0.0"
+    assert given["listen"] == ("0.0.0.0",)
     assert given["port"] == int(_one("EXPOSE"))
 
 

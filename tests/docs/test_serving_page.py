@@ -117,6 +117,20 @@ def test_the_shadow_runs(tmp_path: Path) -> None:
         assert urllib3.request("GET", match[1]).json()["shadows"]
 
 
+def test_several_addresses_answer_and_the_page_of_the_line_may_ask(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_bundle(tmp_path / "tiny-1.0.0.edgemm")
+    [line] = commands("allows-pages")
+    words = shlex.split(line)[1:]
+    asked = {"Origin": words[words.index("--cors") + 1], "Access-Control-Request-Method": "POST"}
+    with running([*words, "--port", "0"], until=r" is served at http://127.0.0.1:(\d+)") as match:
+        for host in ("127.0.0.1", "[::1]"):
+            told = urllib3.request("OPTIONS", f"http://{host}:{match[1]}/predict", headers=asked)
+            assert told.headers["Access-Control-Allow-Origin"] == asked["Origin"]
+
+
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
 def test_models_are_managed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

@@ -287,6 +287,10 @@ class Agent:
             spared = [shadow.digest for shadow in wanted.values()]
             return self._shelf.prune(_kept(records), in_flight=_in_flight(records), spared=spared)
 
+    def believed_time_s(self) -> float | None:
+        """Return the time in seconds since the epoch, None while no clock is to be believed; from any thread."""
+        return self._time.believed_s()
+
     def source(self, key: ServedKey) -> BundleSource:
         """Return the bundle of something that is served; raises as `Shelf.manifest`."""
         return self._shelf.source(key.digest)

@@ -50,6 +50,7 @@ def run_agent(options: AgentOptions) -> None:
         )
         agent = Agent(folder, identify(folder, options), RegistryHost(registry), options.limits, clock=Clock())
         stack.callback(agent.close)
+        server.date.ask(agent.believed_time_s)
         with _stopping_on_signals(agent, received):  # before anything serves: whoever asks then is answered first
             agent.recover()
             with keeping(

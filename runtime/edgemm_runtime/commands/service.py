@@ -15,6 +15,8 @@ from msgspec import Struct
 from edgemm.errors import InputError
 from edgemm_runtime.commands.access_options import read_access
 from edgemm_runtime.commands.configuration import read_configuration
+from edgemm_runtime.commands.cors_option import read_origins
+from edgemm_runtime.commands.listen_option import read_addresses
 from edgemm_runtime.commands.managing import read_address
 from edgemm_runtime.service import installation
 from edgemm_runtime.service.installation import Places, Systemd
@@ -159,6 +161,8 @@ def _check_files(given: Mapping[str, Any]) -> None:
     """
     if given["config"] is not None:
         read_configuration(given["config"])
+    read_addresses(given["listen"])
+    read_origins(given["cors"])
     read_access(**{name: given[name] for name in ("tls_cert", "tls_key", "api_key_file", "unix_socket")})
     if missing := next((path for path in given["shadows"] if not path.is_file()), None):
         raise InputError(f"no bundle {missing}: give the path of a file")

@@ -6,39 +6,79 @@ import zlib
 
 from edgemm.errors import BadRequestError, TooLargeError
 from edgemm_runtime.http.exchange import Request
+from edgemm_runtime.http.json_faults import without_mark
 
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 _IDENTITY = {"", "identity"}
-_COMPRESSED = {"gzip", "deflate"}
+_COMPRESSED = {"gzip", "x-gzip", "deflate"}
+_MOST_CODINGS = 4
+_MOST_MEMBERS = 4096
+_STEP_BYTES = 64 * 1024
+_HEADER_LENGTH = "inference-header-content-length"
 
 
 def decompress(body: bytes, *, encoding: str, max_bytes: int) -> bytes:
-    """Return the body behind a `Content-Encoding` of none, gzip or deflate.
+    """Return the body behind a `Content-Encoding`: gzip, deflate, a list of them in the order of use, or none.
 
     Raises:
-        TooLargeError: it is larger than `max_bytes` after decompression, which stops there.
+        TooLargeError: it is larger than `max_bytes` after decompression, which stops there, or has too many members.
         BadRequestError: another encoding, or damaged data.
     """
-    name = encoding.strip().lower()
-    if name in _IDENTITY:
+    names = [name for part in encoding.lower().split(",") if (name := part.strip()) not in _IDENTITY]
+    if len(names) > _MOST_CODINGS:
+        raise BadRequestError(f"Content-Encoding: expected at most {_MOST_CODINGS} codings, found {len(names)}")
+    if unknown := next((name for name in names if name not in _COMPRESSED), None):
+        raise BadRequestError(f"Content-Encoding: expected gzip or deflate, found {unknown[:40]!r}")
+    for name in reversed(names):
+        body = _inflate(body, name, max_bytes=max_bytes)
+    return body
+
+
+def _inflate(body: bytes, name: str, *, max_bytes: int) -> bytes:
+    """Return what all members say; only gzip has several (RFC 1952, section 2.2), and zeros may follow the last."""
+    if not body:
         return body
-    if name not in _COMPRESSED:
-        raise BadRequestError(f"Content-Encoding: expected gzip or deflate, found {name[:40]!r}")
-    stream = zlib.decompressobj(wbits=_GZIP_OR_ZLIB)
-    try:
-        plain = stream.decompress(body, max_bytes + 1)
-    except zlib.error as err:
-        raise BadRequestError(f"the body is not {name}: {err}") from err
-    if len(plain) > max_bytes:
-        raise TooLargeError(f"the body is larger than {max_bytes:,} bytes after decompression: send smaller batches")
-    if not stream.eof or stream.unused_data:
-        raise BadRequestError(f"the body is not {name}: cut short, or something follows it")
-    return plain
+    pieces: list[bytes] = []
+    size, members, position, rest = 0, 1, 0, b""
+    whole, stream = memoryview(body), zlib.decompressobj(wbits=_GZIP_OR_ZLIB)
+    while rest or position < len(whole):
+        if not rest:
+            # In steps: what follows the end of a member is copied, and there may be thousands.
+            rest, position = bytes(whole[position : position + _STEP_BYTES]), position + _STEP_BYTES
+        if stream.eof:
+            if name != "deflate" and rest[0] == 0 and not (rest.strip(b"\0") or bytes(whole[position:]).strip(b"\0")):
+                break
+            if name == "deflate" or rest[0] == 0:
+                raise BadRequestError(f"the body is not {name}: something follows it")
+            members += 1
+            if members > _MOST_MEMBERS:
+                raise TooLargeError(f"the body has more than {_MOST_MEMBERS:,} gzip members: compress it as one")
+            stream = zlib.decompressobj(wbits=_GZIP_OR_ZLIB)
+        try:
+            pieces.append(stream.decompress(rest, max_bytes - size + 1))
+        except zlib.error as err:
+            why = "is damaged, or something else" if members == 1 else "is damaged, or something follows it"
+            raise BadRequestError(f"the body is not {name}: it {why}") from err
+        size += len(pieces[-1])
+        if size > max_bytes:
+            raise TooLargeError(
+                f"the body is larger than {max_bytes:,} bytes after decompression: send smaller batches"
+            )
+        rest = stream.unused_data if stream.eof else stream.unconsumed_tail
+    if not stream.eof:
+        raise BadRequestError(f"the body is not {name}: it is cut short")
+    return b"".join(pieces)
 
 
 def plain_body(request: Request, *, max_bytes: int) -> bytes:
-    """Return the body of a request as it was before a `Content-Encoding`; raises as `decompress`."""
-    encoding = request.head.headers.get("content-encoding")
+    """Return the body of a request as it was before a `Content-Encoding`; raises as `decompress`.
+
+    A byte order mark before JSON is gone; before binary tensors it is counted, and who cuts them apart drops it.
+    """
+    headers = request.head.headers
+    encoding = headers.get("content-encoding")
     if encoding is None and len(request.body) <= max_bytes:
-        return request.body
-    return decompress(request.body, encoding=encoding or "", max_bytes=max_bytes)
+        body = request.body
+    else:
+        body = decompress(request.body, encoding=encoding or "", max_bytes=max_bytes)
+    return body if _HEADER_LENGTH in headers else without_mark(body)

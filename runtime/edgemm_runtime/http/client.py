@@ -8,6 +8,7 @@ import socket
 import ssl
 from enum import Enum
 
+from edgemm_runtime.http.exchange import Head
 from edgemm_runtime.http.receiver import Receiver
 
 _CHUNK_BYTES = 64 * 1024  # more would come from mmap and go back, at every read
@@ -33,6 +34,8 @@ class Connection:
         self.since_s = now_s
         """When the phase, or the request that is being read, began."""
         self.keep_alive = True
+        self.asked: Head | None = None
+        """The head of the request that is answered, None where that was never whole."""
         self.watched = select.EPOLLIN
         """The events that the loop has asked for."""
         self._unsent = memoryview(b"")

@@ -40,6 +40,7 @@ class Head(msgspec.Struct, frozen=True):
     path: str
     query: str = ""
     headers: Mapping[str, str] = msgspec.field(default_factory=lambda: _NO_HEADERS)
+    version: str = "1.1"
     keep_alive: bool = True
     content_length: int = 0
     chunked: bool = False
@@ -72,8 +73,12 @@ def json_body(value: object, *, status: int = 200, headers: tuple[tuple[str, str
 
 
 def error_body(message: str, *, status: int, headers: tuple[tuple[str, str], ...] = ()) -> Reply:
-    """Return an error in the form that all of a device's endpoints have: `{"error": str}`."""
-    return json_body({"error": message}, status=status, headers=headers)
+    """Return an error in the form that all of a device's endpoints have: `{"error": str}`.
+
+    A message may repeat half of a surrogate pair, which JSON spells and UTF-8 has not: it is escaped.
+    """
+    sendable = message.encode("utf-8", "backslashreplace").decode()
+    return json_body({"error": sendable}, status=status, headers=headers)
 
 
 def error_reply(err: EdgemmError) -> Reply:

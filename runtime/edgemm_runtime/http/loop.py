@@ -20,7 +20,8 @@ from functools import partial
 from typing import Protocol, TypeAlias
 
 from edgemm_runtime.http.client import Connection, Phase
-from edgemm_runtime.http.exchange import Reply, Request, error_body
+from edgemm_runtime.http.date import undated
+from edgemm_runtime.http.exchange import Head, Reply, Request, error_body
 from edgemm_runtime.http.heads import Refusal, encode_reply
 from edgemm_runtime.http.limits import ServingLimits
 from edgemm_runtime.http.receiver import Receiver
@@ -53,11 +54,17 @@ class Application(Protocol):
     def submit(self, request: Request, answer: Answer) -> Reply | None:
         """Have a request answered in another thread, which calls `answer` once; a `Reply` is a refusal."""
 
+    def finished(self, reply: Reply, asked: Head | None) -> Reply:
+        """Return an answer, also one of the loop's own, with the headers that all answers to such a request have."""
+
 
 class EventLoop:
     """The connections of one thread."""
 
-    def __init__(self, application: Application, limits: ServingLimits, *, name: str) -> None:
+    def __init__(
+        self, application: Application, limits: ServingLimits, *, name: str, date: Callable[[], str] = undated
+    ) -> None:
+        self._date = date
         self._application, self._limits, self._name = application, limits, name
         self._poll = select.epoll()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -238,10 +245,11 @@ class EventLoop:
         except Refusal as refusal:
             retry = (("Retry-After", str(refusal.retry_after_s)),) if refusal.retry_after_s else ()
             reply = error_body(refusal.message, status=refusal.status, headers=retry)
+            connection.asked = receiver.asked
             self._answer(connection, reply, keep_alive=False)
             return
         if request is not None:
-            connection.phase = Phase.ANSWERING
+            connection.phase, connection.asked = Phase.ANSWERING, request.head
             connection.keep_alive = request.head.keep_alive and not self._draining
             self._asked.append((connection, request))
         elif receiver.waits_for_continue:
@@ -279,9 +287,8 @@ class EventLoop:
         return group
 
     def _dispatch(self, connection: Connection, request: Request, reply: Reply | None) -> None:
-        body = request.head.method != "HEAD"
         if reply is not None:
-            self._answer(connection, reply, keep_alive=connection.keep_alive, body=body)
+            self._answer(connection, reply, keep_alive=connection.keep_alive)
             return
         connection.since_s = time.monotonic()
         if connection.watched:
@@ -289,24 +296,26 @@ class EventLoop:
         since_s = connection.since_s
 
         def answer(reply: Reply) -> None:
-            self.call(lambda: self._answer_late(connection, reply, since_s=since_s, body=body))
+            self.call(lambda: self._answer_late(connection, reply, since_s=since_s))
 
         refusal = self._application.submit(request, answer)
         if refusal is not None:
-            self._answer(connection, refusal, keep_alive=connection.keep_alive, body=body)
+            self._answer(connection, refusal, keep_alive=connection.keep_alive)
 
-    def _answer_late(self, connection: Connection, reply: Reply, *, since_s: float, body: bool) -> None:
+    def _answer_late(self, connection: Connection, reply: Reply, *, since_s: float) -> None:
         """Answer what a thread has computed, unless it was answered meanwhile."""
         if connection.phase is Phase.ANSWERING and connection.since_s == since_s:
             try:
-                self._answer(connection, reply, keep_alive=connection.keep_alive and not self._draining, body=body)
+                self._answer(connection, reply, keep_alive=connection.keep_alive and not self._draining)
             except OSError:
                 self._close(connection)
 
-    def _answer(self, connection: Connection, reply: Reply, *, keep_alive: bool, body: bool = True) -> None:
+    def _answer(self, connection: Connection, reply: Reply, *, keep_alive: bool) -> None:
         self._statuses[reply.status] = self._statuses.get(reply.status, 0) + 1
         connection.keep_alive = keep_alive
-        connection.send(encode_reply(reply, keep_alive=keep_alive, body=body))
+        asked = connection.asked
+        reply = self._application.finished(reply, asked)
+        connection.send(encode_reply(reply, keep_alive=keep_alive, asked=asked, date=self._date()))
         if connection.sending:
             connection.phase = Phase.ANSWERING
             self._watch(connection, _OUT)
@@ -325,7 +334,7 @@ class EventLoop:
             connection.close_sending()
             self._watch(connection, _IN)
             return
-        connection.phase = Phase.READING
+        connection.phase, connection.asked = Phase.READING, None
         if connection.watched != _IN:
             self._watch(connection, _IN)
         if not connection.receiver.idle:

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import httptools
 
+from edgemm_runtime.http import malformed
 from edgemm_runtime.http.exchange import Head, Request
 from edgemm_runtime.http.heads import Refusal, parse_head
 
 _END = b"\r\n\r\n"
+_BEFORE_CHUNKS = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+"""What llhttp is told before chunks: a head of its own, for with an offer of an upgrade it reads no body."""
 _LARGEST_REMEMBERED = 4096
 
 
@@ -24,6 +27,8 @@ class Receiver:
         self._remembered_raw = b""
         self._remembered: Head | None = None
         self._body: _Counted | _Chunked | None = None
+        self.asked: Head | None = None
+        """The head of the request that is under way, was received last, or was refused; None before it is whole."""
         self.waits_for_continue = False
         """The client asked whether to send its body: answer 100, and take this back."""
 
@@ -44,6 +49,7 @@ class Receiver:
             Refusal: it is malformed or over a limit; the rest of the connection cannot be read.
         """
         if self._body is None:
+            self.asked = None
             if self._rest:
                 data, self._rest = self._rest + data, b""
             raw = self._remembered_raw
@@ -56,6 +62,7 @@ class Receiver:
                     return None
                 head, size = found
             assert head is not None
+            self.asked = head
             if head.content_length == len(data) - size and not head.chunked:
                 return Request(head, data[size:])
             data = self._begin(head, data, size)
@@ -72,7 +79,7 @@ class Receiver:
             self._rest = data
             return None
         raw = data[:size]
-        head = parse_head(raw)
+        self.asked = head = parse_head(raw)
         if head.content_length > self._max_body_bytes:
             raise Refusal(413, f"the body is larger than {self._max_body_bytes:,} bytes: send smaller batches")
         if size <= _LARGEST_REMEMBERED:
@@ -82,7 +89,7 @@ class Receiver:
     def _begin(self, head: Head, data: bytes, size: int) -> bytes:
         self.waits_for_continue = head.expects_continue and len(data) == size
         if head.chunked:
-            self._body = _Chunked(head, data[:size], max_bytes=self._max_body_bytes)
+            self._body = _Chunked(head, _BEFORE_CHUNKS, max_bytes=self._max_body_bytes)
         else:
             self._body = _Counted(head)
         return data[size:]
@@ -148,7 +155,7 @@ class _Chunked:
         except httptools.HttpParserError as err:
             if isinstance(err.__context__, Refusal):
                 raise err.__context__ from None
-            raise Refusal(400, f"the chunks of the body are malformed: {err}") from err
+            raise Refusal(400, f"the chunks of the body are malformed: {malformed.told(err, data)}") from err
         if self.size > self._max_bytes:
             raise Refusal(413, f"the body is larger than {self._max_bytes:,} bytes: send smaller batches")
         return b"" if self._whole else None

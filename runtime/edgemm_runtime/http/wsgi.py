@@ -9,6 +9,12 @@ from typing import Any, TypeAlias
 
 from edgemm_runtime.http.exchange import Reply, Request
 
+_NOT_THE_APPLICATIONS = {
+    "content-type", "content-length",  # they have names of their own
+    "connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade",
+    "http2-settings",
+}  # fmt: skip
+"""Headers of one connection, which end here (RFC 9110, section 7.6.1): Flask would refuse an offer of WebSockets."""
 WsgiApplication: TypeAlias = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
@@ -34,7 +40,8 @@ def call(application: WsgiApplication, request: Request, *, host: str, port: int
 def _environ(request: Request, *, host: str, port: int) -> dict[str, Any]:
     head = request.head
     environ: dict[str, Any] = {
-        "REQUEST_METHOD": head.method,
+        # The answer to HEAD is that to GET without its body, which the transport leaves out, and counts.
+        "REQUEST_METHOD": "GET" if head.method == "HEAD" else head.method,
         "SCRIPT_NAME": "",
         "PATH_INFO": head.path.encode().decode("latin-1"),
         "QUERY_STRING": head.query,
@@ -52,6 +59,6 @@ def _environ(request: Request, *, host: str, port: int) -> dict[str, Any]:
         "wsgi.run_once": False,
     }
     for name, value in head.headers.items():
-        if name not in {"content-type", "content-length", "transfer-encoding"} and "_" not in name:
+        if name not in _NOT_THE_APPLICATIONS and "_" not in name:
             environ["HTTP_" + name.upper().replace("-", "_")] = value
     return environ

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from edgemm.errors import BadRequestError, NotFoundError
+from edgemm_runtime.http import json_faults
 from edgemm_runtime.identity import ServedKey
 from edgemm_runtime.tensors.named_arrays import Arrays
 
@@ -128,8 +129,9 @@ def decode_label(body: bytes) -> Label:
     """
     try:
         return msgspec.json.decode(body, type=Label)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
-        raise BadRequestError(f'expected JSON such as {{"id": "7", "label": "cat"}}: {err}') from err
+    except json_faults.FAULTS as err:
+        found = json_faults.told(err, body)
+        raise BadRequestError(f'expected JSON such as {{"id": "7", "label": "cat"}}: {found}') from err
 
 
 def predicted(key: ServedKey, outputs: Arrays, labels: Sequence[str] | None) -> Prediction | None:

@@ -10,10 +10,12 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 
 from flask import Flask, Response, request
-from werkzeug.exceptions import HTTPException, InternalServerError, MethodNotAllowed
+from msgspec.structs import replace
+from werkzeug.exceptions import HTTPException, InternalServerError, MethodNotAllowed, NotFound
 from werkzeug.routing import BaseConverter, Map, Rule
 
 from edgemm.errors import EdgemmError
+from edgemm_runtime.http.bodies import plain_body
 from edgemm_runtime.http.exchange import FAULT, Head, Reply, Request, error_body, error_reply
 from edgemm_runtime.serving.pages.asked import Asked, ServedDevice
 from edgemm_runtime.serving.protocols.endpoints import Endpoint, answer
@@ -21,6 +23,7 @@ from edgemm_runtime.serving.routes import DeviceRoute
 
 _MOST_REMEMBERED = 256
 _LONGEST = 512
+_LONGEST_TOLD = 100
 _Routes = Mapping[str, DeviceRoute]
 """The routes of one path by their methods."""
 
@@ -109,8 +112,8 @@ def _view(routes: _Routes, device: ServedDevice) -> Callable[..., Response]:
         asked = Asked(device, _whole_request(), words)
         method = asked.request.head.method
         if method == "OPTIONS":
-            return Response(headers={"Allow": ", ".join(allowed)})
-        route = routes.get("GET" if method == "HEAD" else method)
+            return Response(headers={"Allow": ", ".join(allowed)}, content_type="text/plain")
+        route = routes.get(method)
         if route is None:
             raise MethodNotAllowed(allowed)
         return _response(_reply(route, asked))
@@ -122,7 +125,10 @@ def _reply(route: DeviceRoute, asked: Asked) -> Reply:
     if route.endpoint is not None:
         return answer(route.endpoint(asked.device.models, asked.device.limits, **asked.path), asked.request)
     assert route.handler is not None
-    return route.handler(asked)
+    plain = asked.request
+    if plain.body:
+        plain = replace(plain, body=plain_body(plain, max_bytes=asked.device.limits.max_body_bytes))
+    return route.handler(Asked(asked.device, plain, asked.path))
 
 
 def _whole_request() -> Request:
@@ -139,5 +145,11 @@ def _refusal(err: HTTPException) -> Response:
     """Return what Flask refuses, in the form that all errors have."""
     if isinstance(err, InternalServerError):
         return _response(FAULT)
-    allow = tuple((name, value) for name, value in err.get_headers() if name == "Allow")
-    return _response(error_body(f"{err.name}: {err.description}", status=err.code or 500, headers=allow))
+    path = request.path[:_LONGEST_TOLD]
+    if isinstance(err, MethodNotAllowed):
+        allow = ", ".join(sorted(err.valid_methods or ()))
+        message = f"{path} takes {allow}, found {request.method}"
+        return _response(error_body(message, status=405, headers=(("Allow", allow),)))
+    if isinstance(err, NotFound):
+        return _response(error_body(f"nothing is at {path}: GET /openapi.json lists every path", status=404))
+    return _response(error_body(f"the request cannot be answered: {err.name}", status=err.code or 500))

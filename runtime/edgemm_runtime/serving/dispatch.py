@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from hmac import compare_digest
 from typing import TypeVar
 from weakref import WeakSet
 
@@ -18,6 +17,7 @@ from edgemm_runtime.http.limits import ServingLimits
 from edgemm_runtime.http.loop import HANGING, Answer
 from edgemm_runtime.http.workers import WorkerJob, WorkerPool
 from edgemm_runtime.http.wsgi import WsgiApplication, call
+from edgemm_runtime.serving.admission import Admission
 from edgemm_runtime.serving.app import Endpoints
 from edgemm_runtime.serving.protocols.endpoints import Endpoint, answer, answer_together
 from edgemm_runtime.serving.protocols.v2.timeouts import is_read_quickly, read_timeout_s
@@ -26,15 +26,10 @@ Answered = TypeVar("Answered")
 _log = logging.getLogger(__name__)
 BUSY = error_body("too many requests wait: try again later", status=429, headers=(("Retry-After", "1"),))
 _LATE = error_body("the request's own timeout has passed: it was not computed, or too late", status=504)
-_KEYLESS = error_body(
-    "expected the API key in the header Authorization (Bearer KEY) or X-API-Key",
-    status=401,
-    headers=(("WWW-Authenticate", "Bearer"),),
-)
 
 
 class Dispatcher:
-    """The `Application` of the event loops; with `api_key`, only paths in `keyless` are answered without it."""
+    """The `Application` of the event loops."""
 
     def __init__(
         self,
@@ -43,11 +38,11 @@ class Dispatcher:
         workers: WorkerPool,
         limits: ServingLimits,
         *,
-        api_key: str | None = None,
-        keyless: Collection[str] = (),
+        admission: Admission,
     ) -> None:
         self._endpoints, self._application, self._workers, self._limits = endpoints, application, workers, limits
-        self._api_key, self._keyless = api_key.encode() if api_key else None, keyless
+        self._admission = admission
+        self.finished = admission.finished
         self._deadlines = Deadlines()
         self._large: WeakSet[Endpoint] = WeakSet()
         self.host, self.port = "localhost", 0
@@ -64,7 +59,7 @@ class Dispatcher:
         return [self._quick(request) for request in requests]
 
     def _quick(self, request: Request) -> Reply | None:
-        if self._api_key is not None and (refusal := without_key(request, self._api_key, keyless=self._keyless)):
+        if (refusal := self._admission.refusal(request)) is not None:
             return refusal
         endpoint = self._quick_endpoint(request)
         if endpoint is None:
@@ -91,9 +86,7 @@ class Dispatcher:
         return [self._as_accepted(reply, asked, endpoint) for reply, asked in zip(replies, requests, strict=True)]
 
     def _may_join(self, request: Request, endpoint: Endpoint) -> bool:
-        if self._api_key is not None and without_key(request, self._api_key, keyless=self._keyless) is not None:
-            return False
-        return self._quick_endpoint(request) is endpoint
+        return self._admission.refusal(request) is None and self._quick_endpoint(request) is endpoint
 
     def _quick_endpoint(self, request: Request) -> Endpoint | None:
         if request.head.method != "POST" or len(request.body) > self._limits.quick_bytes:
@@ -160,20 +153,6 @@ class Dispatcher:
             elif endpoint in self._large:
                 self._large.discard(endpoint)
         return found
-
-
-def without_key(request: Request, api_key: bytes, *, keyless: Collection[str]) -> Reply | None:
-    """Return what answers a request that needs the API key and does not show it; None for all others."""
-    if request.head.path in keyless:
-        return None
-    shown = request.header("x-api-key") or _bearer(request.header("authorization"))
-    return None if compare_digest(shown.encode("utf-8", "replace"), api_key) else _KEYLESS
-
-
-def _bearer(authorization: str) -> str:
-    """Return the key; the name of the scheme may be spelled in any case (RFC 9110, section 11.1)."""
-    scheme, _, key = authorization.partition(" ")
-    return key.lstrip(" ") if scheme.lower() == "bearer" else authorization
 
 
 def guarded(answering: Callable[[], Answered], request: Request) -> Answered | Reply:

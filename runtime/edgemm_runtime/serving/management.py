@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Self, TypeAlias
 
 from edgemm_runtime.http.acceptor import Acceptor
-from edgemm_runtime.http.exchange import Reply, Request, error_body
+from edgemm_runtime.http.date import DateLine
+from edgemm_runtime.http.exchange import Reply, Request
 from edgemm_runtime.http.limits import ServingLimits
 from edgemm_runtime.http.listening import TcpOptions, listen_tcp, listen_unix
 from edgemm_runtime.http.loop import HANGING, Answer, EventLoop
@@ -25,13 +26,13 @@ from edgemm_runtime.http.wsgi import WsgiApplication, call
 from edgemm_runtime.models.loader import Loader
 from edgemm_runtime.models.registry import ModelRegistry
 from edgemm_runtime.serving.access import Access
+from edgemm_runtime.serving.admission import Admission
 from edgemm_runtime.serving.app import create_app
-from edgemm_runtime.serving.dispatch import BUSY, guarded, without_key
+from edgemm_runtime.serving.dispatch import BUSY, guarded
 from edgemm_runtime.serving.pages.asked import ServedDevice
 from edgemm_runtime.serving.routes import ROUTES, DeviceRoute, Listener, keyless_paths, routes_at
 
 _log = logging.getLogger(__name__)
-_OF_A_PAGE = error_body("requests of web pages (with the header Origin) are not taken here", status=403)
 _OPTION = "--manage"
 _LIMITS = ServingLimits(
     max_body_bytes=64 * 1024, max_connections=16, request_s=300.0, loops=1, threads=2, max_waiting=8
@@ -66,9 +67,10 @@ class ManagementServer:
         routes: Sequence[DeviceRoute] = ROUTES,
     ) -> None:
         self._workers = WorkerPool(threads=_LIMITS.threads, max_waiting=_LIMITS.max_waiting)
-        here, api_key = routes_at(Listener.MANAGEMENT, routes), access.api_key
-        device = ServedDevice(models=models, limits=_LIMITS, operations=here, loader=loader, keyed=api_key is not None)
-        application = _Application(create_app(here, device), self._workers, api_key, keyless=keyless_paths(here))
+        here, keyed = routes_at(Listener.MANAGEMENT, routes), access.api_key is not None
+        device = ServedDevice(models=models, limits=_LIMITS, operations=here, loader=loader, keyed=keyed)
+        admission = Admission(access, keyless=keyless_paths(here), pages=False)
+        application = _Application(create_app(here, device), self._workers, admission)
         self._path = address if isinstance(address, Path) else None
         listener = (
             listen_unix(address, option=_OPTION)
@@ -79,7 +81,7 @@ class ManagementServer:
         if isinstance(address, LoopbackAddress):
             self._bound = replace(address, port=int(listener.getsockname()[1]))
         self._tls = access.tls if self._path is None else None
-        self._loop = EventLoop(application, _LIMITS, name="edgemm-management")
+        self._loop = EventLoop(application, _LIMITS, name="edgemm-management", date=DateLine())
         self._acceptor = Acceptor([listener], [self._loop], _LIMITS, tls=self._tls)
         self._stopping = threading.Event()
         self._loop.start()
@@ -112,11 +114,9 @@ class ManagementServer:
 class _Application:
     """The `Application` of the event loop: whatever is asked takes a thread."""
 
-    def __init__(
-        self, application: WsgiApplication, workers: WorkerPool, api_key: str | None, *, keyless: Collection[str]
-    ) -> None:
-        self._application, self._workers = application, workers
-        self._api_key, self._keyless = api_key.encode() if api_key else None, keyless
+    def __init__(self, application: WsgiApplication, workers: WorkerPool, admission: Admission) -> None:
+        self._application, self._workers, self._admission = application, workers, admission
+        self.finished = admission.finished
 
     def together(self, _request: Request) -> int:
         """One; see `Application`."""
@@ -124,12 +124,7 @@ class _Application:
 
     def quick(self, requests: Sequence[Request]) -> Sequence[Reply | None]:
         """Refuse what may not ask; see `Application`."""
-        return [self._refused(request) for request in requests]
-
-    def _refused(self, request: Request) -> Reply | None:
-        if "origin" in request.head.headers:
-            return _OF_A_PAGE
-        return None if self._api_key is None else without_key(request, self._api_key, keyless=self._keyless)
+        return [self._admission.refusal(request) for request in requests]
 
     def submit(self, request: Request, done: Answer) -> Reply | None:
         """Have a request answered in a thread; see `Application`."""

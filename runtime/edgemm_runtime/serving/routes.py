@@ -21,7 +21,7 @@ from functools import partial
 
 from edgemm_runtime.serving.openapi.document import NAME, NUMBER, VERSION, Operation
 from edgemm_runtime.serving.openapi.schemas import Body
-from edgemm_runtime.serving.pages import health, openapi, shadow, tensorflow
+from edgemm_runtime.serving.pages import health, openapi, page, shadow, tensorflow
 from edgemm_runtime.serving.pages import v2 as v2_pages
 from edgemm_runtime.serving.pages.asked import Handler
 from edgemm_runtime.serving.protocols import sequence_fields
@@ -106,6 +106,10 @@ _V2, _V1 = "/v2/models/{name}", "/v1/models/{name}"
 _LOAD, _UNLOAD = "/v2/repository/models/{name}/load", "/v2/repository/models/{name}/unload"
 
 _SERVER = (
+    DeviceRoute(
+        "GET", "/", "A page to try the models", "Text", handler=page.page, media_type="text/html", keyless=True
+    ),
+    DeviceRoute("GET", "/models", "The models of the page", "ShownModels", handler=page.models),
     DeviceRoute("GET", "/openapi.json", "This document", "Document", handler=openapi.describe, at=Listener.BOTH),
     DeviceRoute(
         "GET", "/healthz", "Whether every model is ready", "Health", handler=health.health, own_answer=(503,),

@@ -17,13 +17,15 @@ from collections.abc import Sequence
 from typing import Self
 
 from edgemm_runtime.http.acceptor import Acceptor
+from edgemm_runtime.http.date import DateLine
 from edgemm_runtime.http.limits import ServingLimits
-from edgemm_runtime.http.listening import listen_tcp, listen_unix
+from edgemm_runtime.http.listening import listen_all, listen_unix
 from edgemm_runtime.http.loop import EventLoop
 from edgemm_runtime.http.workers import WorkerPool
 from edgemm_runtime.models.hangs import HangWatch
 from edgemm_runtime.models.registry import ModelRegistry
 from edgemm_runtime.serving.access import Access
+from edgemm_runtime.serving.admission import Admission
 from edgemm_runtime.serving.app import Endpoints, create_app
 from edgemm_runtime.serving.dispatch import Dispatcher
 from edgemm_runtime.serving.pages.asked import ServedDevice
@@ -42,20 +44,24 @@ class ModelServer:
         self,
         models: ModelRegistry,
         *,
-        host: str = LOOPBACK,
+        host: str | Sequence[str] = LOOPBACK,
         port: int = 0,
         limits: ServingLimits | None = None,
         access: Access | None = None,
         routes: Sequence[DeviceRoute] = ROUTES,
     ) -> None:
         self._limits, self.access = limits or ServingLimits(), access or Access()
+        self.date = DateLine()
+        """Whose time the answers tell; a device of a fleet knows more of it than the system's clock."""
         self._workers = WorkerPool(threads=self._limits.threads, max_waiting=self._limits.max_waiting)
         dispatcher = self._dispatcher(models, routes_at(Listener.PUBLIC, routes))
-        listeners = self._listeners(host, port)
-        self.host, self.port = host, int(listeners[0].getsockname()[1])
+        hosts = (host,) if isinstance(host, str) else tuple(host)
+        listeners = self._listeners(hosts, port)
+        self.host, self.port = hosts[0], int(listeners[0].getsockname()[1])
         dispatcher.host, dispatcher.port = self.host, self.port
         self._loops = [
-            EventLoop(dispatcher, self._limits, name=f"edgemm-http-{number}") for number in range(self._limits.loops)
+            EventLoop(dispatcher, self._limits, name=f"edgemm-http-{number}", date=self.date)
+            for number in range(self._limits.loops)
         ]
         self._acceptor = Acceptor(listeners, self._loops, self._limits, tls=self.access.tls)
         self._hangs = HangWatch(models, self._give_up)
@@ -110,17 +116,17 @@ class ModelServer:
             application,
             self._workers,
             self._limits,
-            api_key=self.access.api_key,
-            keyless=keyless_paths(routes),
+            admission=Admission(self.access, keyless=keyless_paths(routes)),
         )
 
-    def _listeners(self, host: str, port: int) -> list[socket.socket]:
-        listeners = [listen_tcp(host, port)]
+    def _listeners(self, hosts: Sequence[str], port: int) -> list[socket.socket]:
+        listeners = listen_all(hosts, port)
         if self.access.unix_socket is not None:
             try:
                 listeners.append(listen_unix(self.access.unix_socket))
             except BaseException:
-                listeners[0].close()
+                for listener in listeners:
+                    listener.close()
                 raise
         return listeners
 

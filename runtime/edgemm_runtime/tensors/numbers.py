@@ -16,10 +16,13 @@ import numpy as np
 
 from edgemm.bundle.manifest import DType, TensorSpec
 from edgemm.errors import BadRequestError
+from edgemm_runtime.http import json_faults
 from edgemm_runtime.tensors.named_arrays import Array
 
 _KINDS = {"b": bool, "i": int, "u": int, "f": float}
 _TAKES = {"b": "b", "i": "iu", "u": "iu", "f": "iuf"}
+_FOUND = {"b": "true and false", "f": "fractions", "O": "numbers beyond 64 bits", "U": "texts", "S": "texts"}
+_LONGEST_TOLD = 40
 _MAX_RANK = 8
 _CODES: Mapping[DType, str] = {
     DType.BOOL: "?", DType.INT8: "b", DType.INT16: "h", DType.INT32: "i", DType.INT64: "q",
@@ -39,6 +42,9 @@ def read_numbers(raw: bytes, spec: TensorSpec, *, shape: tuple[int, ...]) -> Arr
         BadRequestError: not numbers of that kind, too many or few, ragged, or out of the dtype's range.
     """
     depth = _depth(raw)
+    if depth == 0:
+        found = raw[:_LONGEST_TOLD].decode("utf-8", "replace")
+        raise BadRequestError(f"input {spec.name!r}: expected data as a list of {spec.dtype} values, found {found}")
     if depth not in {1, len(shape)}:
         raise BadRequestError(f"input {spec.name!r}: expected flat data or {len(shape)} levels, found {depth} levels")
     quick = _read_flat(raw, spec, shape=shape, depth=depth)
@@ -153,8 +159,9 @@ def decode_nested(raw: bytes, spec: TensorSpec, *, depth: int) -> Any:
     kind = _KINDS[np.dtype(spec.dtype.value).kind]
     try:
         return msgspec.json.decode(raw, type=_nested(kind, min(depth, _MAX_RANK)))
-    except (msgspec.DecodeError, UnicodeDecodeError) as err:
-        raise BadRequestError(f"input {spec.name!r}: expected {spec.dtype} values: {err}") from err
+    except json_faults.FAULTS as err:
+        told = json_faults.told(err, raw)
+        raise BadRequestError(f"input {spec.name!r}: expected {spec.dtype} values: {told}") from err
 
 
 def to_array(values: Any, spec: TensorSpec) -> Array:
@@ -169,10 +176,26 @@ def to_array(values: Any, spec: TensorSpec) -> Array:
         if dtype == np.uint64 and array.dtype.kind in "fO":
             array = _unsigned(values, otherwise=array)
     except (ValueError, TypeError, OverflowError) as err:
-        raise BadRequestError(f"input {spec.name!r}: expected {spec.dtype} values of one shape: {err}") from err
+        found = _uneven(values)
+        raise BadRequestError(f"input {spec.name!r}: expected {spec.dtype} values of one shape, found {found}") from err
     if array.dtype.kind not in _TAKES[dtype.kind] and array.size:
-        raise BadRequestError(f"input {spec.name!r}: expected {spec.dtype} values, found {array.dtype}")
+        found = _FOUND.get(array.dtype.kind) or str(array.dtype)
+        raise BadRequestError(f"input {spec.name!r}: expected {spec.dtype} values, found {found}")
     return _narrow(array, dtype, name=spec.name)
+
+
+def _uneven(values: Any) -> str:
+    """Return why nested lists are no array: the first lists beside each other that differ."""
+    level, depth = [values], 1
+    while any(isinstance(one, list) for one in level):
+        lists = [one for one in level if isinstance(one, list)]
+        if len(lists) < len(level):
+            return f"lists beside single values at level {depth}"
+        lengths = sorted({len(one) for one in lists})
+        if len(lengths) > 1:
+            return f"lists of {lengths[0]:,} and of {lengths[-1]:,} values beside each other at level {depth}"
+        level, depth = [inner for one in lists for inner in one], depth + 1
+    return "a number out of its range, or something else among them"
 
 
 def _unsigned(values: Any, *, otherwise: Array) -> Array:

@@ -47,7 +47,7 @@ def test_load_and_predict(bundle_path: Path, variant: str, x: Inputs) -> None:
     ("x", "message"),
     [
         (X.astype(np.float64), "expected float32, found float64"),
-        ([["1", "2", "3", "4"]], "expected float32 values, found <U1"),
+        ([["1", "2", "3", "4"]], "expected float32 values, found texts"),
         ([[1, 2], [3]], "expected float32"),
         ([[1e39, 0, 0, 0]], r"1e\+39 is out of the range of float32"),
         ({"y": [[1], [2, 3]]}, "unknown input 'y'"),

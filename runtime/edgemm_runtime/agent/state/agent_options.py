@@ -104,8 +104,8 @@ class AgentOptions:
     labels: Mapping[str, str] = field(default_factory=dict)
     """Labels that the device asks for when it enrols."""
 
-    listen: str = "127.0.0.1"
-    """Address on which predictions are served."""
+    listen: tuple[str, ...] = ("127.0.0.1",)
+    """Addresses at which predictions are served."""
 
     port: int = 8080
     """Port on which predictions are served."""

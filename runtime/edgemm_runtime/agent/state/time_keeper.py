@@ -46,6 +46,11 @@ class TimeKeeper:
                 self._persist(found.seconds)
             return found
 
+    def believed_s(self) -> float | None:
+        """Return the trusted time in seconds since the epoch, None where the clock is not to be believed; no write."""
+        found = trusted_time(self._clock.wall(), last_s=self._last_s)
+        return found.seconds if found.clock_synced else None
+
     @property
     def known(self) -> bool:
         """Whether a trusted time lies on disk, or did: this is not the first start."""

@@ -23,7 +23,7 @@ _JSON = "application/json"
 _WHEN: Mapping[int, str] = {
     400: "The request is not what the endpoint takes.",
     401: "The API key is missing or wrong.",
-    403: "The request is of a web page.",
+    403: "The request is of a web page that may not ask.",
     404: "No such path, model, version or prediction.",
     405: "The path has no such method.",
     408: "The request did not come in time.",
@@ -32,10 +32,11 @@ _WHEN: Mapping[int, str] = {
     429: "Too many requests wait: see Retry-After.",
     431: "The head of the request is larger than the server takes.",
     500: "The server or the model's engine failed.",
+    501: "The body has a transfer coding that is not known here.",
     503: "A model is not ready, too many large bodies are on their way, or too many sequences run.",
     504: "It was not answered in time.",
 }
-_ANYWHERE = (400, 408, 413, 429, 431, 500, 503, 504)
+_ANYWHERE = (400, 408, 413, 429, 431, 500, 501, 503, 504)
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ class Described:
 def document(
     operations: Sequence[Operation], models: Sequence[Described], *, keyed: bool, managed: bool = False
 ) -> dict[str, Any]:
-    """Return the document; `keyed` tells that an API key is asked for, `managed` that web pages are refused."""
+    """Return the document; `keyed` tells that an API key is asked for, `managed` that all web pages are refused."""
     paths: dict[str, dict[str, Any]] = {}
     for operation in (one for one in operations if one.described):
         for model in (models or (Described(NAME, None),)) if NAME in operation.path else (None,):
@@ -137,7 +138,7 @@ def _responses(operation: Operation, *, keyed: bool, managed: bool) -> dict[str,
     found: dict[str, Any] = {}
     if operation.answer != "Nothing":
         found["200"] = {"description": "The answer.", "content": content}
-    refused = [401] * (keyed and not operation.keyless) + [403] * managed
+    refused = [401] * (keyed and not operation.keyless) + [403] * (managed or operation.method == "POST")
     for status in sorted({*_ANYWHERE, *operation.statuses, *operation.own_answer, *refused}):
         schemas = [answer["schema"]] if status in operation.own_answer else []
         both = {_JSON: {"schema": {"anyOf": [*schemas, error[_JSON]["schema"]]}}}

@@ -59,11 +59,21 @@ _SEQUENCE = _object(
 )
 _, _STRUCTS = msgspec.json.schema_components((ModelMetadata, ShadowReports, Label), ref_template=_REF)
 
+_SHOWN_TENSOR = _object({"name": _TEXT, "dtype": _TEXT, "shape": _list({"type": "integer", "minimum": -1})})
+_SHOWN_MODEL = _object(
+    {"name": _TEXT, "version": {"type": ["string", "null"]}, "ready": _FLAG},
+    {
+        "inputs": _list(_SHOWN_TENSOR), "outputs": _list(_SHOWN_TENSOR), "image": _FLAG, "labels": _FLAG,
+        "stateful": _FLAG,
+    },
+)  # fmt: skip
+
 ERROR = _object({"error": _TEXT})
 ANSWERS: Mapping[str, Schema] = {
     **_STRUCTS,
     "Document": _object({"openapi": _TEXT, "paths": _ANY}),
     "Object": _ANY,
+    "ShownModels": _object({"models": _list(_SHOWN_MODEL)}),
     "Text": _TEXT,
     "Health": _object({"ready": _FLAG}),
     "Live": _object({"live": _FLAG}),

@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from edgemm import __version__
 from edgemm.errors import BadRequestError, ConflictError, NotFoundError, UnavailableError
+from edgemm_runtime.http import json_faults
 from edgemm_runtime.http.exchange import Reply, json_body
 from edgemm_runtime.models.feedback import decode_label
 from edgemm_runtime.models.loader import Loader
@@ -125,7 +126,7 @@ def unload(asked: Asked) -> Reply:
 class _Parameters(Struct, frozen=True):
     """What Triton's clients may send along; a model is what its bundle says, so most of it has no place here."""
 
-    parameters: dict[str, object] = {}
+    parameters: dict[str, object] | None = None
 
 
 def _loader(asked: Asked) -> Loader:
@@ -136,6 +137,7 @@ def _loader(asked: Asked) -> Loader:
 
 def _parameters(body: bytes) -> dict[str, object]:
     try:
-        return msgspec.json.decode(body, type=_Parameters).parameters if body.strip() else {}
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
-        raise BadRequestError(f'expected {{"parameters": {{…}}}} or nothing: {err}') from err
+        found = msgspec.json.decode(body, type=_Parameters).parameters if body.strip() else None
+    except json_faults.FAULTS as err:
+        raise BadRequestError(f'expected {{"parameters": {{…}}}} or nothing: {json_faults.told(err, body)}') from err
+    return {name: value for name, value in (found or {}).items() if value is not None}

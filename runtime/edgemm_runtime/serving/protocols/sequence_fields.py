@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgemm.errors import BadRequestError
+from edgemm_runtime.http import json_faults
 from edgemm_runtime.http.exchange import Request
 from edgemm_runtime.models.sequence_table import SequenceId, SequenceStep
 from edgemm_runtime.models.served_model import ServedModel
@@ -37,7 +38,7 @@ def of_parameters(parameters: Mapping[str, Any], served: ServedModel) -> Sequenc
     flags = [parameters.get(name, False) for name in (START, END)]
     for name, flag in zip((START, END), flags, strict=True):
         if type(flag) is not bool:
-            raise BadRequestError(f"parameter {name!r}: expected true or false, found {str(flag)[:40]}")
+            raise BadRequestError(f"parameter {name!r}: expected true or false, found {json_faults.spelled(flag)}")
     return _step(parameters.get(ID, 0), start=flags[0], end=flags[1], told=f"parameter {ID!r}")
 
 
@@ -73,5 +74,5 @@ def _id(found: Any, *, told: str) -> SequenceId:
         return found
     raise BadRequestError(
         f"{told}: expected an integer from 1 to 2^64 − 1, or a text of at most {LONGEST_ID} characters, found "
-        f"{str(found)[:40]}"
+        f"{json_faults.spelled(found)}"
     )

@@ -79,6 +79,9 @@ class _StillLoading:
     def recover(self) -> None:
         pass
 
+    def believed_time_s(self) -> None:
+        pass
+
     def source(self, key: object) -> None:
         raise AssertionError("nothing is served")
 

@@ -28,7 +28,7 @@ from edgemm.cli import run
 from edgemm.errors import InputError
 from edgemm_fleet.trust.certificate import create_certificate
 from edgemm_runtime.agent.state.agent_options import AgentLimits
-from edgemm_runtime.commands import run as run_command
+from edgemm_runtime.commands.serving_bundles import OpenBundles
 from edgemm_runtime.engines.golden import read_samples
 from edgemm_runtime.http.limits import ServingLimits
 from edgemm_runtime.identity import ServedKey
@@ -158,6 +158,15 @@ def test_a_taken_port_ends_with_one_line(bundle_path: Path, capfd: pytest.Captur
         (["BUNDLE", "--fleet", "https://fleet"], 2, "the fleet says which bundles"),
         (["--fleet", "https://fleet", "--variant", "tflite:int8"], 2, "the fleet says which bundles"),
         (["--fleet", "https://fleet", "--label", "room"], 2, "expected KEY=VALUE, found 'room'"),
+        (["BUNDLE", "--listen", ""], 2, "--listen: expected an address such as 127.0.0.1, found none"),
+        (["BUNDLE", "--listen", "127.0.0.1", "--listen", " "], 2, "--listen: expected an address"),
+        (["BUNDLE", "--listen", "127.0.0.1:8080"], 2, "found '127.0.0.1:8080': give the port with --port"),
+        (["BUNDLE", "--listen", "[::1]:8080"], 2, "give the port with --port"),
+        (["BUNDLE", "--listen", "127.0.0.300"], 2, "expected an IPv4 or IPv6 address or a name"),
+        (["BUNDLE", "--cors", "*"], 2, "found '*': any page that somebody in this network opens could ask"),
+        (["BUNDLE", "--cors", "panel.example"], 2, "--cors: expected an origin such as https://panel.example"),
+        (["BUNDLE", "--cors", "https://panel.example/app"], 2, "without a path"),
+        (["--fleet", "https://fleet", "--cors", "null"], 2, "--cors: expected an origin"),
         (["BUNDLE", "--port", "70000"], 2, "70000 is not in the range"),
         (["BUNDLE", "--variant", "tflite:int4"], 2, "has no variant 'tflite:int4'"),
         (["SCRAMBLED", "--port", "0"], 1, "golden sample 0"),
@@ -199,7 +208,15 @@ def test_with_a_fleet_it_is_a_device(agent: list[Any], tmp_path: Path, monkeypat
     [options] = agent
     assert (options.fleet_url, options.token, options.name) == ("https://fleet:8443", "emt1_secret", "pi")
     assert (options.labels, options.state_dir) == ({"room": "hall", "os": "pi=5"}, tmp_path)
-    assert (options.listen, options.port) == ("127.0.0.1", 9000)
+    assert (options.listen, options.port) == (("127.0.0.1",), 9000)
+
+
+def test_several_addresses_and_pages_are_given_one_by_one(agent: list[Any]) -> None:
+    given = ["--listen", "::1", "--listen", "[::1]", "--listen", "127.0.0.1", "--cors", "HTTPS://Panel.example/"]
+    assert run(["run", "--fleet", "https://fleet", *given, "--cors", "http://192.0.2.7:3000"]) == 0
+    [options] = agent
+    assert options.listen == ("::1", "127.0.0.1")
+    assert options.access.origins == {"https://panel.example", "http://192.0.2.7:3000"}
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("30s", 30.0), ("1", 1.0), ("5min", 300.0), ("1h", 3600.0)])
@@ -314,7 +331,7 @@ def test_a_file_that_was_replaced_again_is_told_each_time_and_leaves_nothing_ope
     path = tmp_path / "tiny.edgemm"
     make_bundle(path)
     with ExitStack() as stack:
-        files = run_command._Files([], {"tiny": path}, stack)
+        files = OpenBundles([], {"tiny": path}, stack)
         before = len(os.listdir("/proc/self/fd"))
         for _ in range(3):
             with pytest.raises(InputError, match="load it again"):

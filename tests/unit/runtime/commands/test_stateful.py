@@ -10,7 +10,7 @@ import pytest
 
 from edgemm.bundle import open_bundle
 from edgemm.cli import run
-from edgemm_runtime.commands import run as run_command
+from edgemm_runtime.commands import announcing
 from edgemm_runtime.models.registry import ModelRegistry
 from edgemm_runtime.serving.server import ModelServer
 from simulators import stateful
@@ -42,7 +42,7 @@ def test_run_refuses_a_shadow_beside_it(path: Path, capfd: pytest.CaptureFixture
 
 def test_run_prints_a_curl_line_that_begins_a_sequence(path: Path) -> None:
     with open_bundle(path) as bundle, ModelServer(ModelRegistry()) as server:
-        assert "-H 'X-Sequence-Id: me' -H 'X-Sequence-Start: true'" in run_command._curl(server, bundle)
+        assert "-H 'X-Sequence-Id: me' -H 'X-Sequence-Start: true'" in announcing.curl_line(server, bundle)
 
 
 @pytest.mark.slow

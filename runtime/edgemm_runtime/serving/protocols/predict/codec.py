@@ -17,6 +17,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from edgemm.bundle.manifest import Manifest, Preprocessing, Signature, TensorSpec
 from edgemm.errors import BadRequestError
+from edgemm_runtime.http import json_faults
 from edgemm_runtime.models.best_classes import Top, best_classes
 from edgemm_runtime.preprocessing import class_indices, encoded_images, image_inputs
 from edgemm_runtime.tensors.comparison import score_labels
@@ -93,9 +94,9 @@ def parse(body: bytes) -> Any:
         BadRequestError: it is none.
     """
     try:
-        return msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
-        raise BadRequestError(f'expected JSON such as {{"inputs": [[…]]}}, found none: {err}') from err
+        return msgspec.json.decode(json_faults.without_mark(body))
+    except json_faults.FAULTS as err:
+        raise BadRequestError(f'expected JSON such as {{"inputs": [[…]]}}: {json_faults.told(err, body)}') from err
 
 
 def check_names(values: dict[str, Any], signature: Signature) -> None:
@@ -151,9 +152,9 @@ def values_of(found: Any) -> Any:
     """
     if isinstance(found, list | str) or encoded_images.is_encoded(found):
         return found
-    if isinstance(found, dict) and len(keys := [key for key in _KEYS if key in found]) == 1:
+    if isinstance(found, dict) and len(keys := [key for key in _KEYS if found.get(key) is not None]) == 1:
         return found[keys[0]]
-    kind = f"the keys {sorted(found)}"[:200] if isinstance(found, dict) else f"{found!r}"[:80]
+    kind = _told_keys(found) if isinstance(found, dict) else json_faults.spelled(found)
     raise BadRequestError(f'expected an array, {{"inputs": …}} or {{"X": …}}, found {kind}')
 
 
@@ -170,12 +171,16 @@ def only_numbers(value: Any, spec: TensorSpec) -> Any:
         if isinstance(item, list):
             stack.extend(reversed(item))
         elif type(item) not in kinds:
-            raise BadRequestError(f"input {spec.name!r}: expected {spec.dtype} values, found {_spell(item)}")
+            raise BadRequestError(
+                f"input {spec.name!r}: expected {spec.dtype} values, found {json_faults.spelled(item)}"
+            )
     return value
 
 
-def _spell(item: Any) -> str:
-    return msgspec.json.encode(item).decode()[:40]
+def _told_keys(found: dict[str, Any]) -> str:
+    if not found:
+        return "an object without keys"
+    return "the keys " + ", ".join(sorted(key[:40] for key in found))[:200]
 
 
 def _kind(spec: TensorSpec) -> str:

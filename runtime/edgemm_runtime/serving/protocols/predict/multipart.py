@@ -78,7 +78,9 @@ def read_parts(body: bytes, *, content_type: str) -> list[Part]:
             "bytes: send one part for each input or image"
         ) from err
     except ValueError as err:
-        raise BadRequestError(f"expected {CONTENT_TYPE}, found another body, or one cut short: {err}") from err
+        raise BadRequestError(
+            f"expected {CONTENT_TYPE} with a Content-Disposition in each part, found another body, or one cut short"
+        ) from err
 
 
 def _boundary(content_type: str) -> bytes:

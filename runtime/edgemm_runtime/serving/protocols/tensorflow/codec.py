@@ -23,6 +23,7 @@ import numpy as np
 from edgemm.bundle.manifest import DType, Manifest, Signature, TensorSpec
 from edgemm.errors import BadRequestError
 from edgemm.versions import Version
+from edgemm_runtime.http import json_faults
 from edgemm_runtime.serving.protocols.predict.codec import Declared, check_names, read_input
 from edgemm_runtime.tensors.inputs import describe
 from edgemm_runtime.tensors.named_arrays import Array, Arrays
@@ -45,10 +46,10 @@ class Verb(StrEnum):
 
 
 class Decoded(msgspec.Struct, frozen=True):
-    """A request as arrays; `by_sample` tells that it listed samples, and wants its answer so."""
+    """A request as arrays; `samples` is how many it listed, and wants answers for: None where it gave whole tensors."""
 
     inputs: dict[str, Array]
-    by_sample: bool
+    samples: int | None = None
 
 
 def decode(verb: Verb, body: bytes, signature: Signature, *, declared: Declared | None = None) -> Decoded:
@@ -59,43 +60,46 @@ def decode(verb: Verb, body: bytes, signature: Signature, *, declared: Declared 
         TooLargeError: the images are too large together.
     """
     found, steps = _parse(body), declared or {}
-    name = found.get("signature_name", _SIGNATURE)
-    if name not in {_SIGNATURE, ""}:
-        raise BadRequestError(f"signature_name: expected {_SIGNATURE}, found {str(name)[:80]!r}")
+    name = found.get("signature_name") or _SIGNATURE
+    if name != _SIGNATURE:
+        raise BadRequestError(f"signature_name: expected {_SIGNATURE}, found {json_faults.spelled(name)}")
     if verb is not Verb.PREDICT:
-        return Decoded(_samples(_examples(found), signature, steps), by_sample=True)
-    keys = [key for key in ("instances", "inputs") if key in found]
+        examples = _examples(found)
+        return Decoded(_samples(examples, signature, steps), len(examples))
+    keys = [key for key in ("instances", "inputs") if found.get(key) is not None]
     if len(keys) != 1:
-        raise BadRequestError("expected either instances, one entry a sample, or inputs, whole tensors")
+        there = "both" if keys else "neither"
+        raise BadRequestError(f"expected either instances, one entry a sample, or inputs, whole tensors, found {there}")
     if keys == ["inputs"]:
-        return Decoded(_tensors(found["inputs"], signature, steps), by_sample=False)
+        return Decoded(_tensors(found["inputs"], signature, steps))
     instances = found["instances"]
     if not isinstance(instances, list) or not instances:
-        raise BadRequestError("instances: expected a list with at least one sample")
-    return Decoded(_samples(instances, signature, steps), by_sample=True)
+        found_instead = json_faults.spelled(instances)
+        raise BadRequestError(f"instances: expected a list with at least one sample, found {found_instead}")
+    return Decoded(_samples(instances, signature, steps), len(instances))
 
 
-def encode_predictions(outputs: Arrays, *, by_sample: bool) -> bytes:
-    """Return the answer of `:predict`.
+def encode_predictions(outputs: Arrays, *, samples: int | None) -> bytes:
+    """Return the answer of `:predict`, whole tensors where no `samples` were listed.
 
     Raises:
-        BadRequestError: by sample, where an output has no row a sample.
+        BadRequestError: by sample, where an output has not one row a sample.
     """
     lists = {name: array.tolist() for name, array in outputs.items()}
-    if not by_sample:
+    if samples is None:
         return _write({"outputs": _bare(lists)}, outputs)
-    rows = [_bare(dict(zip(lists, row, strict=True))) for row in zip(*_rows(outputs), strict=True)]
+    rows = [_bare(dict(zip(lists, row, strict=True))) for row in zip(*_rows(outputs, samples), strict=True)]
     return _write({"predictions": rows}, outputs)
 
 
-def encode_classes(outputs: Arrays, labels: Sequence[str] | None) -> bytes:
+def encode_classes(outputs: Arrays, labels: Sequence[str] | None, *, samples: int) -> bytes:
     """Return the answer of `:classify`: for each sample, pairs of label (or index) and score.
 
     Raises:
-        BadRequestError: no output has one score a class.
+        BadRequestError: no output has one score a class for each sample.
     """
     for array in outputs.values():
-        if array.ndim == 2 and (labels is None or array.shape[1] == len(labels)):
+        if array.ndim == 2 and len(array) == samples and (labels is None or array.shape[1] == len(labels)):
             names = labels or [str(index) for index in range(array.shape[1])]
             return _write(
                 {"results": [list(map(list, zip(names, row, strict=True))) for row in array.tolist()]}, outputs
@@ -103,14 +107,14 @@ def encode_classes(outputs: Arrays, labels: Sequence[str] | None) -> bytes:
     raise BadRequestError("the model gives no scores by class: ask it by :predict")
 
 
-def encode_values(outputs: Arrays) -> bytes:
+def encode_values(outputs: Arrays, *, samples: int) -> bytes:
     """Return the answer of `:regress`: one value a sample.
 
     Raises:
         BadRequestError: no output has one value a sample.
     """
     for array in outputs.values():
-        if array.ndim >= 1 and array.size == len(array):
+        if array.ndim >= 1 and array.size == len(array) == samples:
             return _write({"results": array.reshape(-1).tolist()}, outputs)
     raise BadRequestError("the model gives no single value a sample: ask it by :predict")
 
@@ -145,10 +149,11 @@ def metadata(name: str, manifest: Manifest) -> dict[str, Any]:
 def _parse(body: bytes) -> dict[str, Any]:
     try:
         found = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except json_faults.FAULTS:
         found = _parse_with_tokens(body)
     if not isinstance(found, dict):
-        raise BadRequestError('expected an object such as {"instances": [[…]]}')
+        kind = "a list" if isinstance(found, list) else json_faults.spelled(found)
+        raise BadRequestError(f'expected an object such as {{"instances": [[…]]}}, found {kind}')
     return found
 
 
@@ -157,13 +162,16 @@ def _parse_with_tokens(body: bytes) -> Any:
     try:
         return json.loads(body)
     except (ValueError, RecursionError) as err:
-        raise BadRequestError(f'expected JSON such as {{"instances": [[…]]}}, found none: {err}') from err
+        raise BadRequestError(f'expected JSON such as {{"instances": [[…]]}}: {json_faults.told(err, body)}') from err
 
 
 def _examples(found: dict[str, Any]) -> list[dict[str, Any]]:
-    examples, context = found.get("examples"), found.get("context", {})
+    examples, context = found.get("examples"), found.get("context")
+    context = {} if context is None else context
     if not isinstance(examples, list) or not examples or not all(isinstance(e, dict) for e in [*examples, context]):
-        raise BadRequestError("expected examples, a list of objects of features by input")
+        raise BadRequestError(
+            f"expected examples, a list of objects of features by input, found {json_faults.spelled(examples)}"
+        )
     return [context | example for example in examples]
 
 
@@ -174,6 +182,7 @@ def _samples(samples: list[Any], signature: Signature, steps: Declared) -> dict[
         raise BadRequestError(
             f"{len(samples)} samples: the model takes {describe(signature.inputs)}: send whole tensors as inputs"
         )
+    _check_rows(len(samples), signature)
     names = [spec.name for spec in signature.inputs]
     if all(isinstance(sample, dict) for sample in samples) and not any("b64" in sample for sample in samples):
         if not all(are_names(sample, signature.inputs) for sample in samples):
@@ -187,6 +196,21 @@ def _samples(samples: list[Any], signature: Signature, steps: Declared) -> dict[
     return {names[0]: read_input(samples, signature.inputs[0], steps.get(names[0]))}
 
 
+def _check_rows(count: int, signature: Signature) -> None:
+    """Refuse samples where the signature knows that an output has not one row for each of them.
+
+    An output of as many rows as samples by chance, such as one whose first axis is always 2, is none of rows.
+    """
+    for spec in signature.outputs:
+        first = spec.shape[0] if spec.shape else None
+        if first != -1 and (first != count or (count > 1 and any(one.shape[:1] == (-1,) for one in signature.inputs))):
+            raise BadRequestError(_no_rows(f"{spec.name} is {describe((spec,)).partition(' ')[2]}"))
+
+
+def _no_rows(why: str) -> str:
+    return f"the model does not answer by samples ({why}): send whole tensors as inputs, not instances or examples"
+
+
 def _tensors(found: Any, signature: Signature, steps: Declared) -> dict[str, Array]:
     specs = {spec.name: spec for spec in signature.inputs}
     if not isinstance(found, dict) or "b64" in found:
@@ -197,10 +221,11 @@ def _tensors(found: Any, signature: Signature, steps: Declared) -> dict[str, Arr
     return {name: read_input(value, specs[name], steps.get(name)) for name, value in found.items()}
 
 
-def _rows(outputs: Arrays) -> list[list[Any]]:
-    lengths = {len(array) if array.ndim else -1 for array in outputs.values()}
-    if len(lengths) != 1 or -1 in lengths:
-        raise BadRequestError("an output of the model has no row a sample: send whole tensors as inputs")
+def _rows(outputs: Arrays, samples: int) -> list[list[Any]]:
+    for name, array in outputs.items():
+        if array.ndim == 0 or len(array) != samples:
+            found = f"{len(array)} rows" if array.ndim else "no rows"
+            raise BadRequestError(_no_rows(f"{name} has {found} for {samples} of them"))
     return [array.tolist() for array in outputs.values()]
 
 

@@ -48,14 +48,14 @@ class ServingEndpoint:
         manifest = served.manifest
         decoded = tensorflow_codec.decode(self._verb, body, manifest.signature, declared=manifest.preprocessing)
 
+        labels, samples = score_labels(served.manifest), decoded.samples
+
         def reply(outputs: Arrays) -> Reply:
-            match self._verb:
-                case tensorflow_codec.Verb.PREDICT:
-                    return Reply(200, tensorflow_codec.encode_predictions(outputs, by_sample=decoded.by_sample))
-                case tensorflow_codec.Verb.CLASSIFY:
-                    return Reply(200, tensorflow_codec.encode_classes(outputs, score_labels(served.manifest)))
-                case tensorflow_codec.Verb.REGRESS:
-                    return Reply(200, tensorflow_codec.encode_values(outputs))
+            if self._verb is tensorflow_codec.Verb.PREDICT or samples is None:
+                return Reply(200, tensorflow_codec.encode_predictions(outputs, samples=samples))
+            if self._verb is tensorflow_codec.Verb.CLASSIFY:
+                return Reply(200, tensorflow_codec.encode_classes(outputs, labels, samples=samples))
+            return Reply(200, tensorflow_codec.encode_values(outputs, samples=samples))
 
         return Question(served, decoded.inputs, reply, step=sequence_fields.of_headers(request, served))
 

@@ -20,6 +20,7 @@ from msgspec import UNSET, Struct, UnsetType
 from edgemm.bundle.engine_facts import facts_of
 from edgemm.bundle.manifest import DType, Manifest, Preprocessing, Signature, TensorSpec, Variant, VariantTensor
 from edgemm.errors import BadRequestError
+from edgemm_runtime.http import json_faults
 from edgemm_runtime.preprocessing import image_inputs
 from edgemm_runtime.serving.protocols.v2 import bytes_tensors
 from edgemm_runtime.serving.protocols.v2.raw_tensors import RawTensors, raw_parameters
@@ -37,6 +38,7 @@ DATATYPES: Mapping[DType, str] = {
     DType.FLOAT16: "FP16", DType.FLOAT32: "FP32", DType.FLOAT64: "FP64",
 }  # fmt: skip
 _NO_PARAMETERS: Mapping[str, Any] = MappingProxyType({})
+_NULL = b"null"
 _UNSUPPORTED = ("classification", "shared_memory_region")
 
 
@@ -86,6 +88,45 @@ class InferHeader(Struct, frozen=True):
     id: str | None = None
     parameters: dict[str, Any] = {}
     outputs: tuple[RequestOutput, ...] = ()
+
+
+class _NullableInput(Struct, frozen=True):
+    name: str
+    shape: tuple[int, ...]
+    datatype: str
+    parameters: dict[str, Any] | None = None
+    data: msgspec.Raw | UnsetType = UNSET
+
+
+class _NullableOutput(Struct, frozen=True):
+    name: str
+    parameters: dict[str, Any] | None = None
+
+
+class _NullableHeader(Struct, frozen=True):
+    """The same, of a client that spells out what it leaves out: `null` stands for it everywhere."""
+
+    inputs: tuple[_NullableInput, ...]
+    id: str | None = None
+    parameters: dict[str, Any] | None = None
+    outputs: tuple[_NullableOutput, ...] | None = None
+
+    def plain(self) -> InferHeader:
+        """Return it with nothing in the place of null."""
+        inputs = tuple(
+            RequestInput(one.name, one.shape, one.datatype, _given(one.parameters), _data(one.data))
+            for one in self.inputs
+        )
+        outputs = tuple(RequestOutput(one.name, _given(one.parameters)) for one in self.outputs or ())
+        return InferHeader(inputs, self.id, _given(self.parameters), outputs)
+
+
+def _given(parameters: dict[str, Any] | None) -> dict[str, Any]:
+    return {name: value for name, value in (parameters or {}).items() if value is not None}
+
+
+def _data(raw: msgspec.Raw | UnsetType) -> msgspec.Raw | UnsetType:
+    return UNSET if raw is UNSET or bytes(raw) == _NULL else raw
 
 
 class InferRequest(Struct, frozen=True):
@@ -158,10 +199,7 @@ def decode_request(
         TooLargeError: it has images that are too large together.
     """
     split = len(body) if header_length is None else read_header_length(header_length, len(body))
-    try:
-        header = msgspec.json.decode(body[:split], type=InferHeader)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
-        raise BadRequestError(f"the request is not JSON of the Open Inference Protocol v2: {err}") from err
+    header = _read_header(json_faults.without_mark(body[:split]))
     timeout_s(header.parameters)
     form = _raw_form(header, signature, raw) if raw is not None else None
     if form is not None and raw is not None:
@@ -174,7 +212,7 @@ def decode_request(
         if spec is None:
             raise BadRequestError(f"unknown input {tensor.name[:80]!r}; the model takes {describe(signature.inputs)}")
         if tensor.name in inputs:
-            raise BadRequestError(f"input {tensor.name!r} is given twice")
+            raise BadRequestError(f"input {tensor.name[:80]!r} is given twice")
         is_bytes = declared is not None and tensor.datatype == bytes_tensors.DATATYPE
         if is_bytes and image_inputs.takes_images(steps := (declared or {}).get(tensor.name)):
             _refuse_unsupported(tensor.parameters)
@@ -188,6 +226,16 @@ def decode_request(
         raise BadRequestError(f"expected {position:,} bytes of JSON and tensors, found {len(body):,}")
     check_names(signature, inputs)
     return InferRequest(inputs, _wanted_outputs(header, signature), header.id, form, header.parameters, images)
+
+
+def _read_header(text: bytes) -> InferHeader:
+    try:
+        if _NULL in text:
+            return msgspec.json.decode(text, type=_NullableHeader).plain()
+        return msgspec.json.decode(text, type=InferHeader)
+    except json_faults.FAULTS as err:
+        told = json_faults.told(err, text)
+        raise BadRequestError(f"the request is not JSON of the Open Inference Protocol v2: {told}") from err
 
 
 def encode_response(request: InferRequest, outputs: Arrays, *, name: str, version: str) -> tuple[bytes, int | None]:
@@ -242,14 +290,17 @@ def _check_input(tensor: RequestInput, spec: TensorSpec) -> int:
         raise BadRequestError(f"input {spec.name!r}: expected datatype {DATATYPES[spec.dtype]}, found {found}")
     if not fits(spec.shape, tensor.shape):
         found = str(list(tensor.shape))[:80]
-        raise BadRequestError(f"input {spec.name!r}: expected shape {list(spec.shape)}, found {found}")
+        negative = ", of which a length is negative: say how many there are" if min(tensor.shape, default=0) < 0 else ""
+        raise BadRequestError(f"input {spec.name!r}: expected shape {list(spec.shape)}, found {found}{negative}")
     _refuse_unsupported(tensor.parameters)
     size = tensor.parameters.get("binary_data_size")
     if size is None:
         return 0
     expected = math.prod(tensor.shape) * np.dtype(spec.dtype.value).itemsize
     if type(size) is not int or size != expected:
-        raise BadRequestError(f"input {spec.name!r}: expected binary_data_size {expected:,}, found {str(size)[:40]}")
+        raise BadRequestError(
+            f"input {spec.name!r}: expected binary_data_size {expected:,}, found {json_faults.spelled(size)}"
+        )
     if tensor.data is not UNSET:
         raise BadRequestError(f"input {spec.name!r}: expected data or binary_data_size, found both")
     return expected

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from edgemm.bundle.manifest import DType, Signature, Variant, VariantTensor
 from edgemm.errors import BadRequestError
+from edgemm_runtime.http import json_faults
 from edgemm_runtime.tensors.stored_integers import StoredForm, as_stored, stored_tensors
 
 
@@ -84,5 +85,5 @@ def raw_parameters(tensor: VariantTensor, datatypes: Mapping[DType, str]) -> dic
 def _boolean(parameters: Mapping[str, Any], name: str, *, default: bool) -> bool:
     found = parameters.get(name, default)
     if type(found) is not bool:
-        raise BadRequestError(f"parameter {name!r}: expected true or false, found {str(found)[:40]}")
+        raise BadRequestError(f"parameter {name!r}: expected true or false, found {json_faults.spelled(found)}")
     return found

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from edgemm.errors import BadRequestError, RequestError
+from edgemm_runtime.http import json_faults
 from edgemm_runtime.http.bodies import decompress
 from edgemm_runtime.http.exchange import Request
 
@@ -33,7 +34,9 @@ def timeout_s(parameters: Mapping[str, Any]) -> float | None:
     """
     found = parameters.get("timeout", 0)
     if type(found) is not int or not 0 <= found <= _LARGEST_US:
-        raise BadRequestError(f"parameter 'timeout': expected whole microseconds, 0 for none, found {str(found)[:40]}")
+        raise BadRequestError(
+            f"parameter 'timeout': expected whole microseconds, 0 for none, found {json_faults.spelled(found)}"
+        )
     return found / _US_PER_S if found else None
 
 

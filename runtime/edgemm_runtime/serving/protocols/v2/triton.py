@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from edgemm.bundle.manifest import Manifest, TensorSpec, Variant
 from edgemm.errors import BadRequestError
+from edgemm_runtime.http import json_faults
 from edgemm_runtime.models.counters import CounterSnapshot
 from edgemm_runtime.models.registry import Unloaded
 from edgemm_runtime.models.sequence_limits import SequenceLimits
@@ -30,7 +31,7 @@ def statistics(snapshots: Iterable[CounterSnapshot]) -> dict[str, Any]:
 class IndexRequest(Struct, frozen=True):
     """What an index may be asked for: with `ready`, only what answers."""
 
-    ready: bool = False
+    ready: bool | None = None
 
 
 def read_index_request(body: bytes) -> IndexRequest:
@@ -41,8 +42,8 @@ def read_index_request(body: bytes) -> IndexRequest:
     """
     try:
         return msgspec.json.decode(body, type=IndexRequest) if body.strip() else IndexRequest()
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
-        raise BadRequestError(f'expected {{"ready": true}}, {{}} or nothing: {err}') from err
+    except json_faults.FAULTS as err:
+        raise BadRequestError(f'expected {{"ready": true}}, {{}} or nothing: {json_faults.told(err, body)}') from err
 
 
 def index(

@@ -107,7 +107,7 @@ def test_a_key_is_told_and_not_for_health(registry: ModelRegistry, connect: Conn
     assert set(document["components"]["securitySchemes"]) == {"bearer", "key"}
     assert document["security"]
     open_paths = {path for path, methods in document["paths"].items() if methods.get("get", {}).get("security") == []}
-    assert open_paths == {"/healthz", "/v2/health/live", "/v2/health/ready"}
+    assert open_paths == {"/", "/healthz", "/v2/health/live", "/v2/health/ready"}
     assert "401" in document["paths"]["/predict"]["post"]["responses"]
 
 

@@ -129,13 +129,13 @@ def test_nan_goes_in_and_out_in_binary_and_is_null_in_json(client: DeviceClient)
 BAD_MESSAGES = {
     "an unknown input": ({"inputs": [tensor(name="y")]}, "unknown input 'y'; the model takes x float32[-1, 4]"),
     "no input": ({"inputs": []}, "'x' is missing"),
-    "no inputs key": ({}, "missing required field `inputs`"),
+    "no inputs key": ({}, "inputs is missing"),
     "an input twice": ({"inputs": [tensor(), tensor()]}, "'x' is given twice"),
     "a wrong datatype": ({"inputs": [tensor(datatype="INT64")]}, "expected datatype FP32, found INT64"),
     "text": ({"inputs": [tensor(datatype="BYTES", data=["a"] * 4)]}, "expected datatype FP32, found BYTES"),
     "a wrong shape": ({"inputs": [tensor(shape=[1, 5])]}, "expected shape [-1, 4], found [1, 5]"),
     "a wrong rank": ({"inputs": [tensor(shape=[4])]}, "expected shape [-1, 4], found [4]"),
-    "a negative shape": ({"inputs": [tensor(shape=[-1, 4])]}, "found [-1, 4]"),
+    "a negative shape": ({"inputs": [tensor(shape=[-1, 4])]}, "found [-1, 4], of which a length is negative"),
     "an empty batch": ({"inputs": [tensor(shape=[0, 4], data=[])]}, "found [0, 4]"),
     "a huge shape": ({"inputs": [tensor(shape=[10**12, 4])]}, "expected 4,000,000,000,000 values, found 4"),
     "too few values": ({"inputs": [tensor(data=[1, 2, 3])]}, "expected 4 values, found 3"),
@@ -153,7 +153,7 @@ BAD_MESSAGES = {
         {"inputs": [tensor()], "outputs": [{"name": "scores", "parameters": {"classification": 2}}]},
         "'classification'",
     ),
-    "a number as id": ({"inputs": [tensor()], "id": 7}, "Expected `str | null`"),
+    "a number as id": ({"inputs": [tensor()], "id": 7}, "id: expected a text or null, found an integer"),
 }
 
 
@@ -187,8 +187,8 @@ def test_a_body_that_is_not_json_of_the_protocol_is_400(client: DeviceClient, bo
     [
         (None, 16, b"", "expected 16 bytes after the JSON, found 0"),
         (None, 12, b"\0" * 12, "expected binary_data_size 16, found 12"),
-        (None, "16", b"\0" * 16, "expected binary_data_size 16, found 16"),
-        (None, True, b"\0", "expected binary_data_size 16, found True"),
+        (None, "16", b"\0" * 16, 'expected binary_data_size 16, found "16"'),
+        (None, True, b"\0", "expected binary_data_size 16, found true"),
         (None, 16, b"\0" * 15, "expected 16 bytes after the JSON, found 15"),
         (None, 16, b"\0" * 17, "bytes of JSON and tensors"),
         ("-1", 16, b"\0" * 16, "Inference-Header-Content-Length"),
@@ -226,13 +226,13 @@ def test_compressed_bodies_that_are_damaged_or_bombs(
 @pytest.mark.parametrize(
     ("method", "path", "status", "message"),
     [
-        ("GET", INFER, 405, "Method Not Allowed"),
-        ("POST", "/v2/models/tiny", 405, "Method Not Allowed"),
+        ("GET", INFER, 405, " takes "),
+        ("POST", "/v2/models/tiny", 405, " takes "),
         ("POST", "/v2/models/a/b/c/infer", 404, "no model 'a/b/c' is served here; served: tiny"),
         ("GET", "/v2/models/a/b/versions/2", 404, "no model 'a/b'"),
         ("GET", "/v2/models/tiny/versions/2.0.0", 404, "serves version 1.0.0, not '2.0.0'"),
-        ("GET", "/nowhere", 404, "Not Found"),
-        ("POST", "/v2/repository/nothing", 404, "Not Found"),
+        ("GET", "/nowhere", 404, "nothing is at /"),
+        ("POST", "/v2/repository/nothing", 404, "nothing is at /"),
     ],
 )
 def test_wrong_paths_and_methods_have_the_same_form(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -153,27 +154,59 @@ def test_several_inputs_and_outputs_go_by_name() -> None:
     decoded = decode(Verb.PREDICT, json.dumps(samples).encode(), TWO)
     assert {n: a.tolist() for n, a in decoded.inputs.items()} == {"a": [[1, 2], [4, 5]], "b": [3, 6]}
     outputs = {"y": np.ones((2, 3), np.float32), "z": np.zeros(2, np.float32)}
-    answer = json.loads(encode_predictions(outputs, by_sample=True))
+    answer = json.loads(encode_predictions(outputs, samples=2))
     assert answer == {"predictions": [{"y": [1, 1, 1], "z": 0}] * 2}
-    assert json.loads(encode_predictions(outputs, by_sample=False))["outputs"]["z"] == [0, 0]
+    assert json.loads(encode_predictions(outputs, samples=None))["outputs"]["z"] == [0, 0]
 
 
 def test_classes_and_values() -> None:
     body = json.dumps({"context": {"b": 1}, "examples": [{"a": [1, 2]}, {"a": [3, 4], "b": 2}]}).encode()
     assert decode(Verb.CLASSIFY, body, TWO).inputs["b"].tolist() == [1, 2]
     scores = {"y": np.array([[0.25, 0.75]], np.float32)}
-    assert json.loads(encode_classes(scores, ("no", "yes")))["results"] == [[["no", 0.25], ["yes", 0.75]]]
-    assert json.loads(encode_classes(scores, None))["results"] == [[["0", 0.25], ["1", 0.75]]]
-    assert json.loads(encode_values({"y": np.array([[1.5], [2.5]])}))["results"] == [1.5, 2.5]
-    for encode in (lambda o: encode_classes(o, ("no", "yes")), encode_values):
+    assert json.loads(encode_classes(scores, ("no", "yes"), samples=1))["results"] == [[["no", 0.25], ["yes", 0.75]]]
+    assert json.loads(encode_classes(scores, None, samples=1))["results"] == [[["0", 0.25], ["1", 0.75]]]
+    assert json.loads(encode_values({"y": np.array([[1.5], [2.5]])}, samples=2))["results"] == [1.5, 2.5]
+    for encode in (partial(encode_classes, labels=("no", "yes")), encode_values):
         with pytest.raises(BadRequestError, match=":predict"):
-            encode({"y": np.zeros((2, 3))})
+            encode({"y": np.zeros((2, 3))}, samples=2)
+
+
+ROWS = json.dumps({"instances": [[1, 2, 3, 4]] * 2}).encode()
+EXAMPLES = json.dumps({"examples": [{"x": [1, 2, 3, 4]}] * 2}).encode()
+
+
+@pytest.mark.parametrize("shape", [(2, -1), (4, -1), (1, 3), ()])
+def test_a_model_without_a_row_for_each_sample_is_asked_by_whole_tensors(shape: tuple[int, ...]) -> None:
+    signature = Signature(inputs=ONE.inputs, outputs=(tensor("where", *shape),))
+    for verb, body in ((Verb.PREDICT, ROWS), (Verb.CLASSIFY, EXAMPLES), (Verb.REGRESS, EXAMPLES)):
+        with pytest.raises(BadRequestError, match="does not answer by samples .* send whole tensors as inputs"):
+            decode(verb, body, signature)
+    columns = json.dumps({"inputs": [[1, 2, 3, 4]] * 2}).encode()
+    assert decode(Verb.PREDICT, columns, signature).samples is None
+
+
+def test_a_fixed_batch_has_a_row_for_each_of_its_samples() -> None:
+    fixed = Signature(inputs=(tensor("x", 2, 4),), outputs=(tensor("y", 2, 3),))
+    assert decode(Verb.PREDICT, ROWS, fixed).samples == 2
+    one = json.dumps({"instances": [[1, 2, 3, 4]]}).encode()
+    assert decode(Verb.PREDICT, one, Signature(inputs=ONE.inputs, outputs=(tensor("y", 1, 3),))).samples == 1
+
+
+@pytest.mark.parametrize("rows", [0, 1, 3])
+def test_never_more_or_fewer_answers_than_samples(rows: int) -> None:
+    outputs = {"y": np.zeros((rows, 2), np.float32)}
+    with pytest.raises(BadRequestError, match=f"y has {rows} rows for 2 of them"):
+        encode_predictions(outputs, samples=2)
+    for encode in (partial(encode_classes, labels=None), encode_values):
+        with pytest.raises(BadRequestError, match=":predict"):
+            encode({"y": outputs["y"][:, :1] if encode is encode_values else outputs["y"]}, samples=2)
+    assert json.loads(encode_predictions(outputs, samples=None))["outputs"] == outputs["y"].tolist()
 
 
 def test_nan_and_infinity_are_tokens_both_ways() -> None:
     decoded = decode(Verb.PREDICT, b'{"instances": [[NaN, Infinity, -Infinity, 1]]}', ONE)
     assert np.array_equal(decoded.inputs["x"], [[np.nan, np.inf, -np.inf, 1]], equal_nan=True)
-    assert b"NaN" in encode_predictions({"y": np.array([[math.nan]])}, by_sample=True)
+    assert b"NaN" in encode_predictions({"y": np.array([[math.nan]])}, samples=1)
 
 
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])

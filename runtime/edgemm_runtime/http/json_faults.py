@@ -1,0 +1,83 @@
+"""The faults of a JSON body in plain words, with their place: the parsers' own are for programmers. Pure."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import msgspec
+
+_KINDS: Mapping[str, str] = MappingProxyType(
+    {
+        "array": "a list", "bool": "true or false", "float": "a number", "int": "an integer", "null": "null",
+        "object": "an object", "str": "a text",
+    }
+)  # fmt: skip
+_OTHER_KIND = re.compile(r"Expected `(?P<expected>[^`]+)`, got `(?P<found>[^`]+)`(?: - at `\$(?P<place>[^`]*)`)?")
+_MISSING = re.compile(r"Object missing required field `(?P<field>[^`]+)`(?: - at `\$(?P<place>[^`]*)`)?")
+_PLACE = re.compile(r"\(byte (\d+)\)")
+_WIDE = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_LONGEST = 100
+_LONGEST_VALUE = 40
+FAULTS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What decoding JSON of a stranger may raise."""
+
+
+def without_mark(body: bytes) -> bytes:
+    """Return a text without the byte order mark that some editors and shells put before UTF-8 (RFC 8259, 8.1)."""
+    return body[3:] if body[:3] == codecs.BOM_UTF8 else body
+
+
+def spelled(value: object) -> str:
+    """Return a value that came as JSON as its client spelled it, cut off where it is long; lists by their kind."""
+    if value and isinstance(value, list | dict):
+        return _KINDS["array" if isinstance(value, list) else "object"]
+    if isinstance(value, str):
+        value = value[:_LONGEST_VALUE].encode("utf-8", "backslashreplace").decode()  # JSON spells half a pair
+    text = msgspec.json.encode(value).decode()
+    return text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 1] + "…"
+
+
+def told(err: Exception, body: bytes) -> str:
+    """Return what is wrong with a body, of which decoding raised `err`."""
+    if not body.strip():
+        return "found an empty body"
+    if isinstance(err, msgspec.ValidationError):
+        return _of_form(str(err))
+    if body.startswith(_WIDE):
+        return "found UTF-16 or UTF-32: send UTF-8"
+    if isinstance(err, RecursionError):
+        return "found lists in lists beyond every model's"
+    return _malformed(err)
+
+
+def _malformed(err: Exception) -> str:
+    if isinstance(err, UnicodeDecodeError):
+        return f"found bytes that are no UTF-8, from byte {err.start} on"
+    if isinstance(err, json.JSONDecodeError):
+        return f"found none from character {err.pos} on"
+    place = _PLACE.search(str(err))
+    return f"found none from byte {place[1]} on" if place else "found a body that is cut short"
+
+
+def _of_form(said: str) -> str:
+    if found := _OTHER_KIND.match(said):
+        return f"{_place(found['place'])}expected {_kinds(found['expected'])}, found {_kinds(found['found'])}"
+    if found := _MISSING.match(said):
+        return f"{_place(found['place'])}{found['field']} is missing"
+    if said.startswith("Number out of range"):
+        return "a number is out of range"
+    return said.replace("`", "").replace(" - at $", ", at ")[:_LONGEST]
+
+
+def _place(place: str | None) -> str:
+    """Return where it is: `inputs[0].shape: `; the parser does not count, and says `[...]`."""
+    where = (place or "").replace("[...]", "[…]").strip(".")[:_LONGEST]
+    return f"{where}: " if where else ""
+
+
+def _kinds(text: str) -> str:
+    return " or ".join(_KINDS.get(one, one) for one in text.split(" | "))
