@@ -63,6 +63,7 @@ def _makers() -> dict[str, Callable[[], keras.Model]]:
         "noisy.keras": lambda: _stack(NoisyLayer(name="noise"), layers.Dropout(0.5), layers.GaussianNoise(0.5)),
         "dropout.keras": lambda: _stack(layers.Dropout(0.5), layers.GaussianNoise(0.5)),
         "factor.keras": lambda: _stack(FactorLayer(name="factor")),
+        "padded-bicubic.keras": _padded_bicubic,
         "odd-names.keras": _odd_names,
         "outlier.keras": _outlier,
         "parting.keras": _parting,
@@ -163,6 +164,12 @@ def _stateful() -> keras.Model:
 
 def _stack(*stack: keras.Layer) -> keras.Model:
     return keras.Sequential([keras.Input((3,), name="x"), *stack, layers.Dense(2, name="y")])
+
+
+def _padded_bicubic() -> keras.Model:
+    """A resizing that ONNX Runtime does not compute."""
+    shrink = layers.Resizing(4, 6, "bicubic", pad_to_aspect_ratio=True, name="shrink")
+    return keras.Sequential([keras.Input((8, 8, 1), name="x"), shrink])
 
 
 def _odd_names() -> keras.Model:

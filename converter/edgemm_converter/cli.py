@@ -12,7 +12,7 @@ import click
 import msgspec
 from rich.console import Console
 
-from edgemm import figures, plain_text
+from edgemm import figures, library_errors, plain_text
 from edgemm.finite_range import FiniteRange, seconds
 from edgemm_converter.children.child import ChildLimits
 from edgemm_converter.conversion import ConversionResult
@@ -85,14 +85,14 @@ def _stop(signum: int, _frame: object) -> NoReturn:
 )
 @click.option("--eval-output", "evaluated_output", metavar="NAME", help="Which output the metric is of.")
 @click.option(
-    "--metric", type=click.Choice([str(m) for m in Metric]), default=str(Metric.ACCURACY), show_default=True,
+    "--metric", type=click.Choice([str(m) for m in Metric]), show_default=str(Metric.ACCURACY),
     help="Measured on --eval.",
 )  # fmt: skip
 @click.option(
     "--max-drop",
     type=FiniteRange(min=0),
     metavar="X",
-    help="No bundle where a variant is worse than the source by more.",
+    help="No bundle where a variant is worse than the source by more, in the metric's unit.",
 )
 @click.option("--preprocess", type=PATH, help="TOML: how inputs are made of images or class indices.")
 @click.option("--report", type=PATH, help="Write a page of HTML about the conversion, and its data as JSON beside it.")
@@ -108,6 +108,7 @@ def _stop(signum: int, _frame: object) -> NoReturn:
 @click.option("--no-cache", "cache", is_flag=True, flag_value=False, default=True,
               help="Convert anew, and keep nothing for a repeat.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout and nothing else there.")
+@library_errors.verbose_option
 def convert(
     source: Path,
     *,

@@ -31,12 +31,14 @@ from edgemm_converter.job import installed_packages, job
 from edgemm_converter.job.job import ConversionJob
 from edgemm_converter.job.options import ConversionOptions
 from edgemm_converter.judging import assembly
+from edgemm_converter.judging.metrics import Metric
 from edgemm_converter.parting import parent as parting
 from edgemm_converter.report import class_answers, report_page
 from edgemm_converter.report import parent as reporting
 from edgemm_converter.report.facts import Facts
 from edgemm_converter.search import parent as searching
 from edgemm_converter.tails import parent as tails
+from edgemm_converter.tails.parent import TailedRun
 from edgemm_converter.verify import parent as running
 from edgemm_converter.verify.parent import EngineRun
 
@@ -127,6 +129,8 @@ def _temporary_folder() -> Iterator[Path]:
 def _convert(given: ConversionJob, folder: Path, *, limits: ChildLimits, progress: Progress) -> CachedConversion:
     everything = exporting.export(given, folder, limits=limits, progress=progress)
     given = exporting.settled(given, everything, folder)
+    chosen = given.max_drop is not None
+    given = searching.with_budget(given, everything, folder)
     found = searching.search(given, everything, folder, limits=limits, progress=progress) if given.search else None
     if found is not None:
         everything = searching.with_found(everything, found)
@@ -135,16 +139,28 @@ def _convert(given: ConversionJob, folder: Path, *, limits: ChildLimits, progres
     progress("comparing with the source model")
     try:
         tailed = tails.tailed(given, everything, ran, folder, limits=limits, progress=progress)
-        draft = drafting.draft(given, exported, tailed.ran, folder)
+        searched = found.variant.id if found is not None else ""
+        draft, tailed = _drafted(
+            given, everything, exported, tailed, folder, searched=searched, limits=limits, progress=progress
+        )
     except ParityError as err:
-        where = parting.where(err, given, everything, folder, limits=limits, progress=progress)
         others = "".join(f"; {variant} was left out: {reason}" for variant, reason in exported.left_out.items())
-        raise ParityError(f"{err}{where}{others}") from err
+        raise ParityError(f"{err}{others}") from err
     draft = drafting.with_other_kernels(draft, running.self_test(draft.path, folder, limits=limits, progress=progress))
     outcome = ConversionOutcome(
         digest=draft.digest,
-        left_out={**exported.left_out, **ran.left_out, **tailed.left_out},
-        warnings=(*everything.notes, *tailed.warnings, *drafting.warnings(given, draft.manifest, tailed.ran)),
+        left_out={
+            **exported.left_out,
+            **ran.left_out,
+            **parting.with_layers(tailed.left_out, everything, folder, limits=limits, progress=progress),
+        },
+        warnings=(
+            *given.unused,
+            *_budget(given, chosen=chosen),
+            *everything.notes,
+            *tailed.warnings,
+            *drafting.warnings(given, draft.manifest, tailed.ran),
+        ),
         trials=found.trials if found else (),
         from_file=(*everything.settled.lines, *drafting.labelled(given)),
     )
@@ -153,6 +169,37 @@ def _convert(given: ConversionJob, folder: Path, *, limits: ChildLimits, progres
         facts = _report_facts(given, draft, outcome, everything, ran, limits=limits, progress=progress)
         page, data = report_page.page(facts).encode(), report_page.data(facts)
     return CachedConversion(outcome, draft.manifest, draft.path.read_bytes(), page, data)
+
+
+def _budget(given: ConversionJob, *, chosen: bool) -> tuple[str, ...]:
+    """Say what `auto` allowed, where nobody said it and it is no share."""
+    if chosen or given.max_drop is None or given.metric is not Metric.MSE:
+        return ()
+    said = (
+        f"--precision auto allowed a drop of {given.max_drop:.3g} in mse, {job.DEFAULT_MAX_DROP:.1%} of the variance "
+        "of the wanted numbers: --max-drop sets another, in the square of their unit"
+    )
+    return (said,)
+
+
+def _drafted(
+    given: ConversionJob,
+    everything: Exported,
+    exported: Exported,
+    tailed: TailedRun,
+    folder: Path,
+    *,
+    searched: str,
+    limits: ChildLimits,
+    progress: Progress,
+) -> tuple[Draft, TailedRun]:
+    """Draft a bundle of the variants that compute what the source does; quantized ones may be left out."""
+    while True:
+        try:
+            return drafting.draft(given, exported, tailed.ran, folder), tailed
+        except ParityError as err:
+            where = parting.where(err, given, everything, folder, limits=limits, progress=progress)
+            tailed = tails.without(tailed, err, given, where=where, searched=searched)
 
 
 def _finished(given: ConversionJob, entry: CachedConversion, *, progress: Progress, repeated: bool) -> ConversionResult:

@@ -16,6 +16,7 @@ Two layers: a `ChildProcess` is started, followed and killed; `ask` has one do o
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import selectors
 import signal
@@ -31,9 +32,10 @@ from typing import Self, TypeVar
 
 import msgspec
 
-from edgemm import errors, lifeline
+from edgemm import errors, lifeline, plain_text
 from edgemm.errors import EdgemmError, EnvironmentFailure
 
+_log = logging.getLogger(__name__)
 PIPE = subprocess.PIPE
 _LOOK_S = 0.2
 _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.0005, 0.05
@@ -222,6 +224,8 @@ class ChildProcess:
     def close(self) -> None:
         """Kill it and wait until it is gone; nothing of it is left."""
         self.kill()
+        if self._said and _log.isEnabledFor(logging.DEBUG):
+            _log.debug("%s said on stderr:\n%s", self._module, plain_text.printable(self.said))
         if self._status is None:
             self._look_for_its_end()
         with self._lock:

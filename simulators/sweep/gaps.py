@@ -13,6 +13,7 @@ _LENGTH = "the length of its output depends on data"
 _INT64 = "TFLite divides and shifts integers of 32 bits at most"
 _NEXT = "no engine steps to the next float"
 _TENSOR_LISTS = "tf2onnx writes lists of tensors only in the form in which Keras' recurrent layers use them"
+_OPEN_SIZE = "the image is padded to a size that is known at run time alone, which no engine resizes so"
 _RANDOM = "Keras draws its random numbers even where training is false"
 
 _BOTH: Mapping[str, str] = {
@@ -22,6 +23,7 @@ _BOTH: Mapping[str, str] = {
         _DECOMPOSITION,
     ),
     "nextafter": _NEXT,
+    "Resizing: pad bicubic": _OPEN_SIZE,
     "histogram": _LENGTH,
 }  # fmt: skip
 REFUSED: Mapping[str, Mapping[str, str]] = {

@@ -122,11 +122,12 @@ PREPARATIONS: Table = {
     "Resizing": _layer(layers.Resizing(5, 11), _IMAGE),
     **{
         f"Resizing: {kind}": _layer(layers.Resizing(5, 11, kind), _IMAGE)
-        for kind in ("nearest", "bicubic", "lanczos3", "lanczos5")
+        for kind in ("nearest", "bicubic", "lanczos3", "lanczos5", "area")
     },
     "Resizing: antialias": _layer(layers.Resizing(5, 5, antialias=True), _IMAGE),
     "Resizing: bicubic antialias": _layer(layers.Resizing(5, 5, "bicubic", antialias=True), _IMAGE),
     "Resizing: crop": _layer(layers.Resizing(4, 6, crop_to_aspect_ratio=True), _IMAGE),
+    "Resizing: pad bicubic": _layer(layers.Resizing(4, 6, "bicubic", pad_to_aspect_ratio=True), _IMAGE),
     "Resizing: pad": _layer(layers.Resizing(4, 6, pad_to_aspect_ratio=True), _IMAGE),
     "Rescaling": _layer(layers.Rescaling(1 / 127.5, -1), _IMAGE),
     "Normalization": _layer(_adapted(layers.Normalization(), SETS["random rows"][0]), _ROWS),

@@ -78,7 +78,7 @@ def run_child(
                 f"{watch.stage}: not done after {limits.timeout_s:g} s and stopped: raise --timeout or convert less "
                 "at once"
             ) from err
-    return _answer(answer, folder, status=status, said=child.said, stage=watch.stage)
+    return _answer(answer, folder, status=status, stage=watch.stage)
 
 
 def _cannot_start(folder: Path, reason: str) -> EnvironmentFailure:
@@ -129,7 +129,7 @@ def _resident_bytes(pid: int) -> int:
         return 0
 
 
-def _answer(kind: type[A], folder: Path, *, status: int, said: str, stage: str) -> A:
+def _answer(kind: type[A], folder: Path, *, status: int, stage: str) -> A:
     path = folder / RESULT
     if not path.is_file():
         # Libraries report a full disk in their own ways, or write half a file and fail on reading it.
@@ -139,13 +139,11 @@ def _answer(kind: type[A], folder: Path, *, status: int, said: str, stage: str) 
                 "another"
             )
         how = f"was killed by {signal_name(status)}" if status < 0 else f"ended with exit status {status}"
-        raise ConversionError(f"{stage}: the child process {how}; its last words: {_last_words(said)}")
+        raise ConversionError(
+            f"{stage}: a library crashed on this model and took its process along, which {how}: leave out what that "
+            "stage works on, or report it with the model and what --verbose prints"
+        )
     found: A | Failed = msgspec.msgpack.decode(path.read_bytes(), type=kind | Failed)
     if isinstance(found, Failed):
         raise known_error(found.error, found.message, otherwise=ConversionError)
     return found
-
-
-def _last_words(said: str) -> str:
-    lines = [" ".join(line.split())[:300] for line in said.splitlines() if line.strip()]
-    return " | ".join(lines[-3:]) or "none"

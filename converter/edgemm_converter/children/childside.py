@@ -15,13 +15,13 @@ from typing import TypeVar
 
 import msgspec
 
+from edgemm import library_errors
 from edgemm.child_process import own_stdout
 from edgemm.errors import EdgemmError
 from edgemm_converter.children.child import LEAST_ROOM_BYTES, NO_ROOM, Progress
 from edgemm_converter.children.protocol import REQUEST, RESULT, Failed, Message
 
 R = TypeVar("R")
-_REASON_LENGTH = 200
 
 
 def serve(kind: type[R], work: Callable[[R, Path, Progress], Message]) -> None:
@@ -29,6 +29,7 @@ def serve(kind: type[R], work: Callable[[R, Path, Progress], Message]) -> None:
 
     Of what nobody expects, the answer is one line with its stage and reason; the traceback goes to stderr.
     """
+    library_errors.follow_parent()
     folder = Path(sys.argv[1])
     announce = _Announcer()
     sys.excepthook = partial(_unexpected, folder, announce)
@@ -75,9 +76,8 @@ def _unexpected(
     traceback.print_exception(kind, err, trace)
     if shutil.disk_usage(folder).free < LEAST_ROOM_BYTES:
         return
-    lines = [line.strip() for line in str(err).splitlines() if line.strip()]
-    reason = f"{kind.__name__}: {lines[0][:_REASON_LENGTH]}" if lines else kind.__name__
-    message = (
-        f"{announce.stage}: a library failed in a way that edgemm does not know ({reason}); report it with the model"
-    )
+    library_errors.note(err)
+    found = library_errors.failure(err)
+    what = f": {found.words()}" if found.operation else " in a way that edgemm does not know"
+    message = f"{announce.stage}: a library failed{what}; report it with the model and what --verbose prints"
     _write(Failed(error="ConversionError", message=message), folder)

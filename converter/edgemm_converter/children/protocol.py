@@ -111,6 +111,8 @@ class ExportedVariant(Message, frozen=True):
     inputs: tuple[VariantTensor, ...]
     outputs: tuple[VariantTensor, ...]
     float_layers: tuple[str, ...] = ()
+    layers: dict[str, str] = {}
+    """The layer that each operation of the file comes from, by the file's name of the operation, where it has one."""
 
 
 class Exported(Message, frozen=True, tag="exported"):
@@ -144,6 +146,8 @@ class RunRequest(Message, frozen=True, tag="run"):
     sets: tuple[SampleSet, ...]
     required: tuple[str, ...] = ()
     stateful: bool = False
+    layers: dict[str, dict[str, str]] = {}
+    """Of each variant, what `ExportedVariant.layers` says."""
 
 
 class Ran(Message, frozen=True, tag="ran"):

@@ -23,6 +23,7 @@ from edgemm_converter.judging.assembly import BlobStore, Measured
 from edgemm_converter.judging.evaluation import MetricQuestion
 from edgemm_converter.verify.parent import EngineRun
 
+_CALLED = {kind: f"{kind} data" for kind in (SetKind.CALIBRATION, SetKind.EVALUATION)}
 _PLAIN_BYTES = "application/octet-stream"
 
 
@@ -79,10 +80,14 @@ def labelled(given: ConversionJob) -> tuple[str, ...]:
 
 def warnings(given: ConversionJob, manifest: Manifest, ran: EngineRun) -> tuple[str, ...]:
     """Return what a user should know before trusting the figures."""
-    inputs = {m.set.kind: assembly.by_sample(m).inputs for m in ran.measured}
+    by_sample = {m.set.kind: assembly.by_sample(m) for m in ran.measured}
+    inputs = {kind: measured.inputs for kind, measured in by_sample.items()}
     calibration, calibrated = inputs.get(SetKind.CALIBRATION), _calibrated(given, manifest)
-    data = {f"{kind} data": inputs[kind] for kind in (SetKind.CALIBRATION, SetKind.EVALUATION) if kind in inputs}
-    cut_off = saturation.warnings(manifest.variants, data, calibration=calibration, calibrated=calibrated)
+    data = {called: inputs[kind] for kind, called in _CALLED.items() if kind in inputs}
+    answers = {called: by_sample[kind].source for kind, called in _CALLED.items() if kind in by_sample}
+    cut_off = saturation.warnings(
+        manifest.variants, data, calibration=calibration, calibrated=calibrated, outputs=answers
+    )
     others = findings.warnings(
         calibration=calibration,
         evaluated=inputs.get(SetKind.EVALUATION),

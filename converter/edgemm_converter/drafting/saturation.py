@@ -1,7 +1,7 @@
-"""Values of inputs that a quantized variant cuts off, since they lie beyond what its integers hold. Pure.
+"""Values of inputs and outputs that a quantized variant cuts off: they lie beyond what its integers hold. Pure.
 
 Ranges come from the calibration data. Data that are narrower than what a device sees, or of another input, leave a
-variant that answers as if its inputs stopped at the ends of these ranges.
+variant that answers as if its inputs stopped at the ends of these ranges, or whose answers stop there.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ _SMALL_SHARE = 0.01
 _LIMITS = {"int8": (-128, 127), "uint8": (0, 255), "int16": (-32768, 32767)}
 
 
+_NOTHING: Mapping[str, Mapping[str, Array]] = {}
+
+
 @dataclass(frozen=True)
 class _CutOff:
     """What one variant cuts off of an input."""
@@ -36,31 +39,39 @@ def warnings(
     *,
     calibration: Mapping[str, Array] | None,
     calibrated: Sequence[str],
+    outputs: Mapping[str, Mapping[str, Array]] = _NOTHING,
 ) -> Iterator[str]:
-    """Say which inputs are cut off, for each kind of `data`: arrays by input name, by what users call them.
+    """Say what is cut off, for each kind of `data`: arrays by input name, by what users call them.
 
-    An input in floats of one of the `calibrated` variants holds what the calibration data span.
+    `outputs` are the source's answers to them. An input in floats of one of the `calibrated` variants holds what the
+    calibration data span.
     """
-    for called, inputs in data.items():
-        for name, array in inputs.items():
-            if array.dtype.kind != "f" or not array.size:
-                continue
-            given = (calibration or {}).get(name)
-            found = [c for v in variants if (c := _cut_off(v, name, array, given if v.id in calibrated else None))]
-            if found:
-                yield _said(max(found, key=lambda c: c.count), name, array, called=called)
+    for side, of in (("input", data), ("output", outputs)):
+        for called, tensors in of.items():
+            for name, array in tensors.items():
+                if array.dtype.kind != "f" or not array.size:
+                    continue
+                given = (calibration or {}).get(name) if side == "input" else None
+                found = [
+                    c for v in variants if (c := _cut_off(v, side, name, array, given if v.id in calibrated else None))
+                ]
+                if found:
+                    yield _said(max(found, key=lambda c: c.count), side, name, array, called=called)
 
 
-def _said(worst: _CutOff, name: str, array: Array, *, called: str) -> str:
+def _said(worst: _CutOff, side: str, name: str, array: Array, *, called: str) -> str:
+    where = "in the source's answers to" if side == "output" else "in"
+    which = "" if side == "output" else " of the same input"
     return (
-        f"{worst.variant} cuts off {worst.count:,} of {array.size:,} values ({worst.count / array.size:.1%}) of input "
-        f"{name!r} in the {called}: it holds {worst.low:.4g} to {worst.high:.4g}, these reach {array.min():.4g} to "
-        f"{array.max():.4g}; give --calibration data of the same input that span what a device sees"
+        f"{worst.variant} cuts off {worst.count:,} of {array.size:,} values ({worst.count / array.size:.1%}) of {side} "
+        f"{name!r} {where} the {called}: it holds {worst.low:.4g} to {worst.high:.4g}, these reach {array.min():.4g} "
+        f"to {array.max():.4g}; give --calibration data{which} that span what a device sees"
     )
 
 
-def _cut_off(variant: Variant, name: str, array: Array, calibration: Array | None) -> _CutOff | None:
-    tensor = next((t for t in variant.inputs if t.name == name), None)
+def _cut_off(variant: Variant, side: str, name: str, array: Array, calibration: Array | None) -> _CutOff | None:
+    tensors = variant.inputs if side == "input" else variant.outputs
+    tensor = next((t for t in tensors if t.name == name), None)
     held = _held(tensor, calibration) if tensor is not None else None
     if held is None:
         return None

@@ -5,7 +5,6 @@ Imports TensorFlow.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ import msgspec
 import numpy as np
 import tensorflow as tf
 
+from edgemm import library_errors
 from edgemm.bundle.manifest import Precision
 from edgemm.errors import ConversionError, InputError
 from edgemm_converter.children import array_files, edge_runs, samples, staged
@@ -121,14 +121,6 @@ def _whose(given: InputSet, request: ExportRequest) -> str:
     return "random inputs (give --calibration with valid ones)"
 
 
-def _reason(err: BaseException) -> str:
-    """Return what TensorFlow found, without the source lines around it: it stands before the node's name."""
-    lines = [" ".join(line.split()) for line in str(err).splitlines() if line.strip()]
-    named = next((i for i, line in enumerate(lines) if i and line.startswith("[[{{")), None)
-    text = re.sub(r"\{\{[^}]*\}\} ?", "", " ".join(lines) if named is None else lines[named - 1])
-    return text[:200]
-
-
 def _run_source(
     model: SourceFunction, function: Any, sets: Iterable[InputSet], folder: Path, *, request: ExportRequest
 ) -> tuple[tuple[SampleSet, ...], str]:
@@ -143,7 +135,8 @@ def _run_source(
             dependent = dependent if position else rows.dependent_output(model, function, given, outputs)
             noise = _noise(model, function, given, outputs, batched=not dependent)
         except _REFUSALS as err:
-            reason = f"{_reason(err)}{batch_axis.open_lengths(model.signature)}"
+            said = library_errors.quoted(err, layer=lambda failed: model.layer(failed.node))
+            reason = f"{said}{batch_axis.open_lengths(model.signature)}"
             raise InputError(f"the source model itself fails on {_whose(given, request)}: {reason}") from err
         parity.check_finite(outputs, whose="the source model", data=given.kind)
         found.append(array_files.stored(given, outputs, folder, number=position, noise=noise))
@@ -219,5 +212,6 @@ class _Maker:
         name = f"{variant_id.replace(':', '-')}.model"
         (self.folder / name).write_bytes(made.data)
         return ExportedVariant(
-            id=variant_id, file=name, minimum_engine=made.minimum_engine, inputs=made.inputs, outputs=made.outputs
-        )
+            id=variant_id, file=name, minimum_engine=made.minimum_engine, inputs=made.inputs, outputs=made.outputs,
+            layers=dict(made.layers),
+        )  # fmt: skip

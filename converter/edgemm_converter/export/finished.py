@@ -35,6 +35,12 @@ from edgemm_runtime.tensors import comparison
 _USUAL_DEVIATIONS = 3.0
 _REFUSALS = (EdgemmError,)
 _NAMED = 3
+_ADVICE = (
+    "; give --calibration with inputs that it takes, or export the model again",
+    "; look whether it takes the inputs of --calibration, or export the model again",
+)
+"""What to do about a file that its own engine does not run: without calibration data, and with them."""
+
 _REPEATED = 1e-5
 """An answer repeats itself within this share of its scale: some engines add in another order each time."""
 
@@ -71,11 +77,13 @@ def export(request: ExportRequest, folder: Path, progress: Progress) -> Exported
         if not request.stateful:
             dependent = _dependent_output(model, signature, wanted[0])
             signature = msgspec.structs.replace(signature, row_by_row=not dependent)
+        wanted = [_valid(given, wanted, bounded=file.bounded) for given in wanted]
         sets = tuple(s for i, given in enumerate(wanted) for s in _run(model, given, folder, number=i))
     except InputError as err:
         raise InputError(f"{path}: {err}") from err
     except EdgemmError as err:
-        raise InputError(f"{path}: its own engine does not run it: {err}{batch_axis.open_lengths(signature)}") from err
+        advice = batch_axis.open_lengths(signature) or _ADVICE[request.calibration is not None]
+        raise InputError(f"{path}: its own engine does not run it: {err}{advice}") from err
     name = f"{variant.id.replace(':', '-')}.model"
     (folder / name).write_bytes(data)
     exported = ExportedVariant(
@@ -182,6 +190,26 @@ def _sets(request: ExportRequest, variant: Variant, signature: Signature) -> lis
     return [given if calibration is not None else _within_range(given, variant) for given in sets]
 
 
+def _valid(given: InputSet, sets: Sequence[InputSet], *, bounded: bool) -> InputSet:
+    """Leave out edge inputs with integers beyond those that the file is run on anyhow, where it is `bounded`.
+
+    Those are in the range of the user's data or, without, of the random ones.
+    """
+    if given.kind is not SetKind.EDGE or not bounded:
+        return given
+    usual = next((s for s in sets if s.kind is SetKind.CALIBRATION), sets[0]).arrays
+    integers = [name for name, array in given.arrays.items() if array.dtype.kind in "iu" and array.size]
+
+    def known(run: int) -> bool:
+        return all(_spans(usual[name], given.arrays[name][run, ...]) for name in integers)
+
+    return given.of([run for run in range(given.runs) if known(run)])
+
+
+def _spans(usual: Array, values: Array) -> bool:
+    return bool(usual.size and usual.min() <= values.min() and values.max() <= usual.max())
+
+
 def _within_range(given: InputSet, variant: Variant) -> InputSet:
     """Spread standard normal values over what a quantized input can hold, of which they would fill a corner."""
     if given.kind is not SetKind.RANDOM:
@@ -226,12 +254,7 @@ def _check_repeats(outputs: Mapping[str, Array], again: Mapping[str, Array]) -> 
 
 
 def _edges(model: engines.LoadedModel, wanted: InputSet, folder: Path, *, number: int) -> Iterable[SampleSet]:
-    """Run the file on edge inputs, some of which become golden samples.
-
-    Not on those of integers: whether an index is one of its table, not every engine looks before it reads.
-    """
-    if any(array.dtype.kind in "iu" for array in wanted.arrays.values()):
-        return
+    """Run the file on edge inputs, some of which become golden samples."""
     if (answered := edge_runs.answered(model.run, wanted, _REFUSALS)) is not None:
         given, outputs = answered
         moved = edge_runs.moved(model.run, given, outputs, _REFUSALS, orders=True)

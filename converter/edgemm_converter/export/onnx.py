@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ import onnxruntime
 import tf2onnx
 from keras.src.export.tf2onnx_lib import patch_tf2onnx
 
+from edgemm import library_errors
 from edgemm.bundle.engine_facts import Engine
 from edgemm.bundle.manifest import DType, Precision, VariantTensor
 from edgemm.errors import ConversionError
@@ -42,7 +44,8 @@ class OnnxExporter:
     def make(self, _precision: Precision) -> MadeFile:
         """Return the float32 file; see `targets.Exporter`."""
         tensors = describe(self._model)
-        return MadeFile(convert(self._model), MINIMUM_ENGINE, tensors.inputs, tensors.outputs)
+        file, layers = _converted(self._model)
+        return MadeFile(file, MINIMUM_ENGINE, tensors.inputs, tensors.outputs, layers)
 
 
 def layer_values(file: bytes, model: SourceFunction, inputs: Mapping[str, Array]) -> list[Array]:
@@ -62,6 +65,11 @@ def convert(model: SourceFunction) -> bytes:
     Raises:
         ConversionError: tf2onnx has no ONNX for an operation, or the file is over 2 GB.
     """
+    return _converted(model)[0]
+
+
+def _converted(model: SourceFunction) -> tuple[bytes, dict[str, str]]:
+    """Return the ONNX file, and the layers of its nodes by their names in it."""
     frozen = model.frozen(engine=Engine.ONNX, batch=None)
     patch_tf2onnx()  # tf2onnx 1.17 uses names that NumPy 2 took away
     try:
@@ -70,21 +78,22 @@ def convert(model: SourceFunction) -> bytes:
             custom_op_handlers=dict(HANDLERS),
         )  # fmt: skip
     except _FAILURES as err:
-        raise _refusal(" ".join(f"{type(err).__name__}: {err}".split())[:200]) from err
+        raise _refusal(library_errors.plain(err, layer=lambda found: model.layer(found.node))) from err
     put_in(proto, frozen.weights)
     replace_unknown(proto)
     keep_zeros_in_maxima(proto)
     if foreign := sorted({node.op_type for node in onnx_flow.all_nodes(proto) if not _is_known(node)}):
         raise _refusal(f"no ONNX operation for {model.whence(foreign, frozen.serve.get_concrete_function())}")
     _name_dimensions(proto, model)
-    canonicalize(proto)
+    nodes = canonicalize(proto)
     if proto.ByteSize() > _MAX_FILE_BYTES:
         raise _refusal("the file is over 2 GB")
     try:
         onnx.checker.check_model(proto)
     except onnx.checker.ValidationError as err:
-        raise _refusal(" ".join(str(err).split())[:200]) from err
-    return bytes(proto.SerializeToString(deterministic=True))
+        raise _refusal(library_errors.plain(err)) from err
+    layers = {new: model.layer(re.sub(r"__\d+$", "", old)) for new, old in nodes.items() if "/" in old}
+    return bytes(proto.SerializeToString(deterministic=True)), layers
 
 
 def describe(model: SourceFunction) -> FileTensors:

@@ -20,6 +20,8 @@ class _Names:
 
     taken: frozenset[str]
     counts: dict[str, int] = field(default_factory=dict)
+    nodes: dict[str, str] = field(default_factory=dict)
+    """The new name of each node → the one that it had."""
 
     def fresh(self, kind: str) -> str:
         """Return the next name of a kind."""
@@ -30,12 +32,17 @@ class _Names:
                 return name
 
 
-def canonicalize(proto: Any) -> None:
-    """Rewrite a model in place; what it computes, and the names of its inputs and outputs, stay."""
+def canonicalize(proto: Any) -> dict[str, str]:
+    """Rewrite a model in place; what it computes, and the names of its inputs and outputs, stay.
+
+    Returns the old name of each node by its new one.
+    """
     kept = frozenset(value.name for value in (*proto.graph.input, *proto.graph.output))
     proto.doc_string = ""
-    _graph(proto.graph, {name: name for name in kept}, _Names(kept))
+    names = _Names(kept)
+    _graph(proto.graph, {name: name for name in kept}, names)
     proto.graph.name = "model"
+    return names.nodes
 
 
 def _graph(graph: Any, outer: dict[str, str], names: _Names) -> None:
@@ -65,7 +72,8 @@ def _rename(node: Any, known: dict[str, str], names: _Names) -> None:
         _graph(subgraph, known, names)
     node.input[:] = [known[name] if name else "" for name in node.input]
     node.output[:] = [known[name] if name else "" for name in node.output]
-    node.name = names.fresh("node")
+    before, node.name = node.name, names.fresh("node")
+    names.nodes[node.name] = before
     node.doc_string = ""
     _replace(node.attribute, sorted(node.attribute, key=lambda attribute: str(attribute.name)))
 

@@ -18,6 +18,7 @@ from ai_edge_quantizer import algorithm_manager, qtyping, recipe, recipe_manager
 from ai_edge_quantizer.quantizer import Quantizer
 from ai_edge_quantizer.utils import tfl_flatbuffer_utils
 
+from edgemm import library_errors
 from edgemm.bundle.manifest import DType, Precision, VariantTensor
 from edgemm.errors import ConversionError
 from edgemm_converter.data.arrays import Array
@@ -109,9 +110,8 @@ class _Work:
                 self.ranges = calibrated_ranges.of(self.learned, quantizer, self.calibration)
             result = quantizer.quantize(deepcopy(self.ranges), enable_progress_bar=False, enable_progress_report=False)
         except _FAILURES as err:
-            reason = " ".join(f"{type(err).__name__}: {err}".split())[:200]
             raise ConversionError(
-                f"TFLite {self.precision}: the quantizer failed: {reason}; leave this precision out"
+                f"TFLite {self.precision}: the quantizer failed: {library_errors.plain(err)}; leave this precision out"
             ) from err
         return bytes(result.quantized_model or b"")
 

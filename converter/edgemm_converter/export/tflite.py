@@ -15,6 +15,7 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 from tensorflow.lite.python.convert_phase import ConverterError
 
+from edgemm import library_errors
 from edgemm.bundle.engine_facts import Engine
 from edgemm.bundle.manifest import Precision, VariantTensor
 from edgemm.errors import ConversionError
@@ -116,6 +117,8 @@ def _tensors(ids: Mapping[str, str], details: Mapping[str, Any], *, what: str) -
 
 
 def _reason(text: str, function: Any, model: SourceFunction) -> str:
-    """Name the operations that stand in the converter's long message, with their layers, or give its first line."""
+    """Name the operations that stand in the converter's long message, with their layers, or say what it failed at."""
     kinds = list(dict.fromkeys(re.findall(r"\btf\.([A-Z]\w+)", text)))[:_MAX_NAMED]
-    return model.whence(kinds, function) if kinds else " ".join(text.split())[:200]
+    if kinds:
+        return model.whence(kinds, function)
+    return library_errors.plain(text, layer=lambda found: model.layer(found.node))

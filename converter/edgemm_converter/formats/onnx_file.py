@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
 
+from edgemm import library_errors
 from edgemm.bundle.manifest import DType, Precision, VariantTensor, known_dtype
 from edgemm.errors import InputError
 from edgemm_converter.children import array_files
@@ -40,6 +41,13 @@ _DOMAINS = ("ai.onnx.", "com.microsoft")
 
 _ROWS, _LENGTH = 2, 16
 
+_OF_VALID_INTEGERS = frozenset({
+    "BitShift", "Compress", "ConstantOfShape", "Div", "Expand", "Gather", "GatherElements", "GatherND", "Loop", "Mod",
+    "OneHot", "Pad", "Range", "Reshape", "ReverseSequence", "Scan", "Scatter", "ScatterElements", "ScatterND", "Slice",
+    "Split", "Tile", "TopK", "Upsample", "Resize",
+})  # fmt: skip
+"""Operations that take integers as indices, lengths or divisors."""
+
 
 def read(path: Path, data: bytes, *, signature: str | None) -> FinishedFile:
     """Describe an `.onnx` file, which has one signature.
@@ -52,7 +60,8 @@ def read(path: Path, data: bytes, *, signature: str | None) -> FinishedFile:
     try:
         proto = onnx.load_model_from_string(data)
     except (DecodeError, ValueError) as err:
-        raise InputError(f"{path}: the file is cut short or damaged ({_said(err)}); export it again") from err
+        library_errors.note(err)
+        raise InputError(f"{path}: the file is cut short or damaged; export it again") from err
     _check(path, proto)
     reachability.check(onnx_flow.random_operations(proto), path=path)
     for name, operation in _varying(proto).items():
@@ -63,6 +72,7 @@ def read(path: Path, data: bytes, *, signature: str | None) -> FinishedFile:
         _minimum_engine(proto),
         _tensors(path, (v for v in proto.graph.input if v.name not in constants)),
         _tensors(path, proto.graph.output),
+        bounded=any(node.op_type in _OF_VALID_INTEGERS or node.domain for node in onnx_flow.all_nodes(proto)),
     )
 
 
@@ -97,17 +107,15 @@ def _check(path: Path, proto: Any) -> None:
     try:
         onnx.checker.check_model(proto)
     except onnx.checker.ValidationError as err:
-        raise InputError(f"{path}: the file breaks a rule of ONNX ({_said(err)}); export it again") from err
+        why = library_errors.plain(err)
+        where = f": {why}" if library_errors.failure(err).operation else ""
+        raise InputError(f"{path}: the file breaks a rule of ONNX{where}; export it again") from err
 
 
 def _without_shape(proto: Any) -> str:
     constants = {tensor.name for tensor in proto.graph.initializer}
     asked = (v for v in proto.graph.input if v.name not in constants and not v.type.tensor_type.HasField("shape"))
     return next((value.name for value in asked), "")
-
-
-def _said(err: Exception) -> str:
-    return " ".join(str(err).split())[:200]
 
 
 def _varying(proto: Any) -> dict[str, str]:

@@ -50,7 +50,7 @@ def read(path: Path, data: bytes, *, signature: str | None) -> FinishedFile:
         interpreter = Interpreter(model_content=data)
         interpreter.allocate_tensors()
     except (ValueError, RuntimeError, IndexError, TypeError, AttributeError, struct.error) as err:
-        reason = tflite_operations.refusal(model, " ".join(str(err).split())[:200])
+        reason = tflite_operations.refusal(model, err)
         raise InputError(f"{path}: LiteRT cannot open the file: {reason}") from err
     key = _signature(path, interpreter, signature)
     _check_graph(path, model, key)
@@ -58,7 +58,10 @@ def read(path: Path, data: bytes, *, signature: str | None) -> FinishedFile:
     reachability.check(tflite_flow.random_operations(model, signature=key), path=path)
     for name, operation in _varying(model, inputs, outputs).items():
         raise array_files.depends_on_data(name, f"it comes from {operation}")
-    return FinishedFile(_precision(model), minimum_engine(data), inputs, outputs, tflite_state.of(model, signature=key))
+    return FinishedFile(
+        _precision(model), minimum_engine(data), inputs, outputs, bounded=tflite_operations.is_bounded(model),
+        state=tflite_state.of(model, signature=key),
+    )  # fmt: skip
 
 
 def minimum_engine(file: bytes) -> str:

@@ -7,13 +7,24 @@ from typing import Any
 
 from ai_edge_litert import schema_py_generated as schema
 
+from edgemm import library_errors
 from edgemm.errors import InputError
+from edgemm_converter.job import naming
 
 _KINDS = {number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)}
 _CUSTOM = schema.BuiltinOperator.CUSTOM
 _EDGE_TPU = "edgetpu-custom-op"
 _OWN = {"TFLite_Detection_PostProcess"}
 """Custom operations that LiteRT has."""
+
+_OF_VALID_INTEGERS = frozenset({
+    "BROADCAST_TO", "CALL_ONCE", "DIV", "DYNAMIC_UPDATE_SLICE", "EMBEDDING_LOOKUP", "EMBEDDING_LOOKUP_SPARSE", "FILL",
+    "FLOOR_DIV", "FLOOR_MOD", "GATHER", "GATHER_ND", "HASHTABLE_LOOKUP", "MIRROR_PAD", "ONE_HOT", "PAD", "PADV2",
+    "RANGE", "RESHAPE", "REVERSE_SEQUENCE", "RIGHT_SHIFT", "SCATTER_ND", "SEGMENT_SUM", "SLICE", "SPARSE_TO_DENSE",
+    "STRIDED_SLICE", "TILE", "TOPK_V2", "UNSORTED_SEGMENT_MAX", "UNSORTED_SEGMENT_MIN", "UNSORTED_SEGMENT_PROD",
+    "UNSORTED_SEGMENT_SUM", "WHILE",
+})  # fmt: skip
+"""Operations that take integers as indices, lengths or divisors."""
 
 _OF_CUSTOM = ("custom op", "Select TensorFlow")
 _OF_NEWER = ("newer model", "schema version")
@@ -46,8 +57,9 @@ def check_compiled(path: Path, model: Any) -> None:
         )
 
 
-def refusal(model: Any | None, said: str) -> str:
-    """Return why LiteRT, which `said` something, does not open a file, and what to do; None where no model was read."""
+def refusal(model: Any | None, err: Exception) -> str:
+    """Return why LiteRT failed to open a file, and what to do; `model` is None where none was read."""
+    said, why = str(err), library_errors.plain(err)
     codes = [] if model is None else model.operatorCodes or []
     custom = sorted({kind(code) for code in codes if _number(code) == _CUSTOM} - _OWN)
     if custom and any(words in said for words in _OF_CUSTOM):
@@ -57,8 +69,22 @@ def refusal(model: Any | None, said: str) -> str:
             "operations alone, or give edgemm the model that the file was made from"
         )
     if any(words in said for words in _OF_NEWER):
-        return f"it needs a newer LiteRT ({said}): update ai-edge-litert, or convert the model anew"
-    return f"it is damaged or cut short ({said}); export it again"
+        return f"it needs a newer LiteRT ({why}): update ai-edge-litert, or convert the model anew"
+    return f"it is damaged or cut short: {why}; export it again"
+
+
+def is_bounded(model: Any) -> bool:
+    """Tell whether a file has operations for which an integer may be no valid one; custom ones are not known."""
+    kinds = {kind(code) for code in model.operatorCodes or ()}
+    return bool(kinds & _OF_VALID_INTEGERS) or any(_number(code) == _CUSTOM for code in model.operatorCodes or ())
+
+
+def layer_of(file: bytes, index: int) -> str:
+    """Return the layer that the operation at a position of a file's main graph comes from, "" where there is none."""
+    graph = schema.ModelT.InitFromPackedBuf(file, 0).subgraphs[0]
+    outputs = graph.operators[index].outputs if index < len(graph.operators) else ()
+    names = [bytes(graph.tensors[i].name or b"").decode("utf-8", "replace") for i in outputs]
+    return naming.readable(names[0]) if names and "/" in names[0] else ""
 
 
 def _number(code: Any) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from edgemm.bundle.engine_facts import Engine
 from edgemm.bundle.manifest import LabelledOutput, Preprocessing, check_model_name
 from edgemm.errors import EnvironmentFailure, InputError
 from edgemm.versions import Version
+from edgemm_converter.children.protocol import SourceFormat
 from edgemm_converter.data import datasets, preprocessing
 from edgemm_converter.data import labels as label_file
 from edgemm_converter.data.datasets import Dataset
@@ -23,6 +24,8 @@ from edgemm_converter.judging.metrics import Metric
 from edgemm_converter.metadata.carried import Carried
 
 DEFAULT_MAX_DROP = 0.005
+"""Of a share, as the accuracy is; of the mean squared error, a share of the variance of the wanted numbers."""
+
 _FIRST_VERSION = "0.1.0"
 
 
@@ -54,6 +57,8 @@ class ConversionJob:
     evaluated_output: str | None
     metric: Metric
     max_drop: float | None
+    """The drop that is allowed, in the metric's unit; with `search` and None, what `DEFAULT_MAX_DROP` stands for."""
+
     search: bool
     """Whether the smallest TFLite variant within `max_drop` is searched for."""
 
@@ -72,6 +77,9 @@ class ConversionJob:
     licence: str | None
     stateful: bool
     """Whether a finished file keeps state between inferences, as whoever converts it says."""
+
+    unused: tuple[str, ...]
+    """What was asked for that has no effect, a line on each."""
 
     @property
     def exported_variants(self) -> tuple[str, ...]:
@@ -125,8 +133,8 @@ def check(path: Path, options: ConversionOptions) -> ConversionJob:
         calibration=_data(options.get("calibration"), declared=images, labels=labels, labelled=False),
         evaluation=_data(options.get("evaluation"), declared=images, labels=labels, labelled=True),
         evaluated_output=options.get("evaluated_output"),
-        metric=_metric(options.get("metric", Metric.ACCURACY)),
-        max_drop=DEFAULT_MAX_DROP if search and max_drop is None else max_drop,
+        metric=_metric(options.get("metric") or Metric.ACCURACY),
+        max_drop=max_drop,
         search=search,
         preprocessing=declared,
         carried=carried,
@@ -138,6 +146,7 @@ def check(path: Path, options: ConversionOptions) -> ConversionJob:
         allow_lambda=options.get("allow_lambda", False),
         licence=options.get("licence"),
         stateful=options.get("stateful", False),
+        unused=tuple(_unused(kind, options)),
     )
 
 
@@ -235,6 +244,21 @@ def _parent(given: str | Path | None, output: Path) -> ParentBundle | None:
         raise InputError(f"--parent {path}: the bundle would be written over it; give another --output or --version")
     with open_bundle(path) as bundle:
         return ParentBundle(path, bundle.digest)
+
+
+def _unused(kind: str, options: ConversionOptions) -> Iterator[str]:
+    """Say which options have no effect on a source of this kind with the others."""
+    if options.get("metric") is not None and options.get("evaluation") is None:
+        yield "--metric has no effect without --eval"
+    if kind in (SourceFormat.KERAS, SourceFormat.HDF5):
+        return
+    what = "a SavedModel" if kind == SourceFormat.SAVED_MODEL else f"a finished {kind} file"
+    if options.get("custom_objects"):
+        yield f"--custom-objects has no effect on {what}, which holds operations and no layers"
+    if options.get("allow_lambda"):
+        yield f"--allow-lambda has no effect on {what}, which holds operations and no layers"
+    if options.get("signature") is not None and kind == Engine.ONNX:
+        yield f"--signature has no effect on {what}, which has no signatures"
 
 
 def _check_stateful(path: Path, kind: str, options: ConversionOptions) -> None:

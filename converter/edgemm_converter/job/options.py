@@ -58,12 +58,12 @@ class ConversionOptions(TypedDict, total=False):
     evaluated_output: str | None
     """Which output the metric is of, where several fit."""
 
-    metric: str
+    metric: str | None
     """`accuracy`, `f1`, `precision`, `recall`, `mse` or `auc`; accuracy by default."""
 
     max_drop: float | None
-    """No bundle where a variant's metric is worse than the source's by more; the budget of `auto`, 0.005 by default
-    there."""
+    """No bundle where a variant's metric is worse than the source's by more, in its unit: of `mse`, the square of the
+    wanted numbers' unit. The budget of `auto`; there 0.005 by default, of `mse` times the variance of these numbers."""
 
     preprocess: str | Path | None
     """A TOML file that says how inputs are made of images or class indices."""

@@ -10,6 +10,7 @@ import itertools
 import zipfile
 from pathlib import Path
 
+from edgemm import library_errors
 from edgemm.errors import InputError
 from edgemm_converter.children.protocol import SourceFormat
 from edgemm_converter.job import foreign_artifacts, targets
@@ -113,8 +114,9 @@ def _check_archive(path: Path) -> None:
             _check_expansion(path, archive)
             damaged = archive.testzip()
     except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError) as err:
+        library_errors.note(err)
         raise InputError(
-            f"{path}: expected a whole .keras file, found one that is cut short or damaged ({err})"
+            f"{path}: expected a whole .keras file, found one that is cut short or damaged: save the model again"
         ) from err
     if damaged is not None:
         raise InputError(f"{path}: expected a whole .keras file, found a damaged {damaged} in it: save the model again")

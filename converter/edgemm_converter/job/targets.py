@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
@@ -42,6 +42,8 @@ class MadeFile:
     minimum_engine: str
     inputs: tuple[VariantTensor, ...]
     outputs: tuple[VariantTensor, ...]
+    layers: Mapping[str, str] = field(default_factory=dict)
+    """The layer of the source of each operation, by the file's name of the operation, where names tell."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,10 @@ class FinishedFile:
     minimum_engine: str
     inputs: tuple[VariantTensor, ...]
     outputs: tuple[VariantTensor, ...]
+    bounded: bool = True
+    """Whether integers of its inputs may have to stay in a range that the file does not tell: as indices of a table,
+    which not every engine looks at before it reads, or as divisors."""
+
     state: tuple[str, ...] = ()
     """What in it keeps state between inferences, in words. ONNX has no such thing."""
 
@@ -113,6 +119,9 @@ class Target:
     float_operations: str | None = None
     """Takes the file of a variant of integers; returns the operations in it that stay float."""
 
+    operation_layer: str | None = None
+    """Takes a file and the position of an operation in it; returns the layer that it comes from, "" where unknown."""
+
     work: str | None = None
     """Takes a file; returns about how many multiplications an inference takes."""
 
@@ -154,6 +163,12 @@ class Target:
         """Return about how many multiplications an inference takes; 0 where this engine's files do not tell."""
         return int(pkgutil.resolve_name(self.work)(file)) if self.work is not None else 0
 
+    def layer_of(self, file: bytes, index: int | None) -> str:
+        """Return the layer of the operation at a position of a file; "" where this engine's files do not tell."""
+        if self.operation_layer is None or index is None:
+            return ""
+        return str(pkgutil.resolve_name(self.operation_layer)(file, index))
+
     def metadata_reader(self) -> MetadataReader | None:
         """Return what reads what finished files carry; None where nothing does."""
         return cast("MetadataReader", pkgutil.resolve_name(self.metadata)) if self.metadata is not None else None
@@ -192,6 +207,7 @@ _BUILT_IN: Mapping[str, Target] = MappingProxyType(
             metadata="edgemm_converter.metadata.tflite_metadata:read",
             is_file=_is_tflite,
             float_operations="edgemm_converter.formats.tflite_file:float_operations",
+            operation_layer="edgemm_converter.formats.tflite_operations:layer_of",
             work="edgemm_converter.formats.tflite_file:multiplications",
             packages=("ai_edge_quantizer", "ai_edge_litert"),
             libraries=("ai-edge-litert", "ai-edge-quantizer"),

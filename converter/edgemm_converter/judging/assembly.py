@@ -32,7 +32,7 @@ from edgemm_converter.children.protocol import KnownUnits, SampleSet, SetKind
 from edgemm_converter.data.arrays import Array
 from edgemm_converter.judging import column_units, columns, edges, parity
 from edgemm_converter.judging import reference_profile as profile
-from edgemm_converter.judging.edges import EdgeRuns, Ordinary
+from edgemm_converter.judging.edge_limits import EdgeRuns, Ordinary
 from edgemm_converter.judging.evaluation import MetricQuestion
 from edgemm_runtime.tensors import comparison
 from edgemm_runtime.tensors.npy import write_npy
@@ -71,7 +71,8 @@ class Measured:
     def ordinary(self) -> Ordinary:
         """Return a set as one by which edge inputs are judged."""
         steps = {name: self.least_step(name) for name in self.source}
-        return Ordinary(self.inputs, self.source, self.set.noise, steps)
+        real = self.set.kind is SetKind.CALIBRATION
+        return Ordinary(self.inputs, self.source, self.set.noise, steps, self.units, real=real)
 
     def least_step(self, name: str) -> float:
         """Return to what any engine may round all of an output, 0 where only its magnitude tells."""
@@ -132,11 +133,12 @@ def compared(variants: Iterable[Variant], sets: Iterable[Measured]) -> tuple[Par
     )
 
 
-def faults(variant: Variant, sets: Iterable[Measured]) -> dict[str, str]:
+def faults(variant: Variant, sets: Iterable[Measured], *, whole: bool) -> dict[str, str]:
     """Say of each output what of a quantized variant is off on the sets that it is judged on, where something is.
 
-    It is a column, or the whole where that answers as if it did not know the input. Where the mean error of an output
-    of one unit is over its limit, parity ends the conversion and names the layer. One of another shape is not compared.
+    It is a column, or the whole where that answers as if it did not know the input; where the mean error of an output
+    of one unit is over its limit, only with `whole`: else parity ends the conversion and names the layer. One of
+    another shape is not compared.
     """
     judged_on = [m for m in sets if m.set.kind in JUDGED]
     wrong: dict[str, str] = {}
@@ -144,7 +146,9 @@ def faults(variant: Variant, sets: Iterable[Measured]) -> dict[str, str]:
         found = measured.variants[variant.id]
         for name in (n for n, source in measured.source.items() if source.shape == found[n].shape):
             figures = _columns(measured, name, found[name])
-            if not figures and _over_limit(variant, measured, name):
+            if not figures and (over := _over_limit(variant, measured, name)):
+                if whole:
+                    wrong.setdefault(name, over)
                 continue
             if fault := _fault(variant, measured, name, figures):
                 wrong.setdefault(name, fault)
@@ -224,13 +228,19 @@ def _columns(measured: Measured, name: str, found: Array) -> tuple[ColumnParity,
     return columns.figures(source, found, column_units.spans(source, measured.units.get(name)))
 
 
-def _over_limit(variant: Variant, measured: Measured, name: str) -> bool:
-    """Tell whether parity refuses the whole of one output."""
+def _over_limit(variant: Variant, measured: Measured, name: str) -> str:
+    """Say by how much the whole of one output is over the limit of parity, "" where it is not."""
     source, limit = measured.source[name], parity.LIMITS[variant.precision]
     whole = parity.compare(name, source, measured.variants[variant.id][name])
     noise = measured.set.noise.get(name, 0.0)
     share = parity.allowed_share(limit, source, step=_step(variant, measured, name), noise=noise)
-    return not whole.mean_abs <= share * comparison.scale(source)
+    allowed = share * comparison.scale(source)
+    if whole.mean_abs <= allowed:
+        return ""
+    return (
+        f"{variant.id}, output {name!r}: the mean error on {measured.set.kind} data is {whole.mean_abs:.3g}, expected "
+        f"at most {allowed:.3g}"
+    )
 
 
 def _step(variant: Variant, measured: Measured, name: str) -> float:

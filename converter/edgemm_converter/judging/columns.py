@@ -100,6 +100,22 @@ def off(
     return f"{Span(worst.axis, worst.start, worst.stop).words(source.ndim - 1)}: {text}{more}"
 
 
+def allowed(precision: Precision, ordinary: Array, own: Array) -> float:
+    """Return the error, a float's largest or an integer's mean, that columns of one unit may have on unusual inputs.
+
+    It is the share of `off`: a float's of what they range over on `ordinary` inputs and on these, their `own`; an
+    integer's of their deviation on ordinary ones, within whose range alone it is judged. Infinite where a column does
+    not vary ordinarily, was cut off, or has too few values for its range to be known.
+    """
+    usual = ordinary[np.isfinite(ordinary)].astype(np.float64)
+    if usual.size < _FEW_VALUES or _clipped(usual):
+        return np.inf
+    if precision in _FLOAT_SHARE:
+        return _FLOAT_SHARE[precision] * _scale(np.concatenate([usual, own[np.isfinite(own)]]))
+    deviation = float(usual.std())
+    return _MEAN_SHARE * deviation if deviation > _UNVARIED * _magnitude(usual) else np.inf
+
+
 def off_as_one(source: Array, found: Array, *, step: float, noise: Array | None) -> str | None:
     """Say by how much an output of one unit is off in a quantized variant, None where it is not.
 

@@ -44,6 +44,17 @@ class MetricQuestion:
         except InputError as err:
             raise InputError(f"{self.path}: {err}") from err
 
+    def budget(self, share: float) -> float:
+        """Return the drop that a share of the whole stands for, in the metric's unit.
+
+        Of the mean squared error the whole is the variance of the wanted numbers, by place: the error of the best
+        answer that is always the same.
+        """
+        if self.metric is not Metric.MSE:
+            return share
+        wanted = self.truth.reshape(len(self.truth), -1).astype(np.float64)
+        return share * (float(wanted.var(axis=0).mean()) or 1.0)
+
     def drop_value(self, source: Mapping[str, Array], variant: Mapping[str, Array]) -> float:
         """Return by how much a variant is worse than its source, without the interval, which takes longer.
 

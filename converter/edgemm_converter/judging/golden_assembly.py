@@ -15,7 +15,7 @@ from edgemm_converter.data.arrays import Array
 from edgemm_converter.judging import column_units, edges, golden_size, golden_tolerance
 from edgemm_converter.judging.assembly import BlobStore, Measured, Outputs
 from edgemm_converter.judging.column_units import Span
-from edgemm_converter.judging.edges import Ordinary
+from edgemm_converter.judging.edge_limits import Ordinary
 from edgemm_runtime.engines.golden import at_places
 from edgemm_runtime.tensors.npy import deflated, write_npy
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgemm import library_errors
 from edgemm.errors import ConversionError
 from edgemm_converter.children import array_files, childside
 from edgemm_converter.children.child import Progress
@@ -46,7 +47,7 @@ def answer(request: PartingRequest, folder: Path, progress: Progress) -> PartedA
         runs = list(array_files.each_run({name: array[some] for name, array in given.items()}))
         return PartedAt(layer=first_layer(model, file, request.variant.id, runs, limit=request.limit))
     except (LookupError, RuntimeError, TypeError, ValueError, tf.errors.OpError) as err:
-        raise ConversionError(f"the layers cannot be compared: {' '.join(str(err).split())[:200]}") from err
+        raise ConversionError(f"the layers cannot be compared: {library_errors.plain(err)}") from err
 
 
 def first_layer(model: SourceFunction, file: bytes, variant: str, runs: Iterable[Inputs], *, limit: float) -> str:

@@ -6,6 +6,7 @@ was made from. A float variant is compared with the source.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from edgemm import figures
@@ -20,6 +21,7 @@ from edgemm_converter.report import parent as reporting
 from edgemm_converter.report import report_page
 
 _WORKER = "edgemm_converter.parting.child"
+_TOLD, _REPLACED = "the first layer to part", "is in its place"
 
 
 def where(
@@ -38,6 +40,20 @@ def where(
     return _from_float(variant, exported, folder, limits=limits, progress=progress) or _from_source(
         variant, given, exported, folder, limits=limits, progress=progress
     )
+
+
+def with_layers(
+    left_out: Mapping[str, str], exported: Exported, folder: Path, *, limits: ChildLimits, progress: Progress
+) -> dict[str, str]:
+    """Return why variants are left out, with the layer at which each parts from the float file, where that is told."""
+    known = {v.id: v for v in exported.variants}
+
+    def told(variant: str, reason: str) -> str:
+        if variant not in known or _TOLD in reason or _REPLACED in reason:
+            return ""
+        return _from_float(known[variant], exported, folder, limits=limits, progress=progress)
+
+    return {variant: f"{reason}{told(variant, reason)}" for variant, reason in left_out.items()}
 
 
 def _from_float(

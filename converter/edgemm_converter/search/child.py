@@ -150,11 +150,13 @@ def _nothing(request: SearchRequest, trials: list[SearchTrial], harmful: list[La
         why = "; ".join(f"{_words(t.candidate)}: {t.refused}" for t in trials)[:400]
         return ConversionError(f"precision auto: no candidate smaller than float32 works: {why}")
     guilty = f"; most of the error arises in layer {harmful[0].layer.name}" if harmful else ""
+    real = any(s.kind is SetKind.CALIBRATION for s in request.sets)
+    data = "give more calibration data" if real else "give --calibration with real inputs"
     tried = ", ".join(f"{_words(t.candidate)} {t.drop:.4g}" for t in trials if t.drop is not None)
     return ConversionError(
         f"precision auto: no variant smaller than float32 keeps {request.metric} within a drop of "
         f"{request.max_drop:g}: {_words(closest.candidate)} comes closest and is {closest.drop - request.max_drop:.4g} "
-        f"over{guilty} (drops: {tried}); raise --max-drop, give more calibration data, or use --precision float32"
+        f"over{guilty} (drops: {tried}); raise --max-drop, {data}, or use --precision float32"
     )
 
 

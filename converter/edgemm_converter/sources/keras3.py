@@ -17,6 +17,7 @@ from keras.src.export.export_utils import (  # Keras has no public names for the
     get_input_signature,
 )
 
+from edgemm import library_errors
 from edgemm.errors import InputError
 from edgemm_converter.job import naming
 from edgemm_converter.sources import state, weights
@@ -88,8 +89,9 @@ def _structure(model: Any, *, path: Path, shapes: Shapes) -> Any:
         if shapes:
             specs = {name: keras.InputSpec(shape=shape, dtype="float32", name=name) for name, shape in shapes.items()}
             return list(specs.values()) if len(specs) == 1 else [specs]
+        why = library_errors.quoted(err)
         raise InputError(
-            f"{path}: the model does not say what inputs it takes ({err}): give --input-shape NAME=1,224,224,3 for "
+            f"{path}: the model does not say what inputs it takes ({why}): give --input-shape NAME=1,224,224,3 for "
             "each, or call it once before saving"
         ) from err
 

@@ -21,6 +21,7 @@ import numpy as np
 import tensorflow as tf
 from keras.src.utils import python_utils  # whose names are all that the code of a Lambda layer finds
 
+from edgemm import library_errors
 from edgemm.errors import InputError
 from edgemm_converter.children.protocol import ExportRequest, SourceFormat
 from edgemm_converter.job import keras_version
@@ -96,7 +97,9 @@ def _load_saved_model(path: Path, request: ExportRequest) -> SourceFunction:
             import tf_keras  # noqa: F401 - registers the classes of the Keras objects in it, optimizers included
         loaded = tf.saved_model.load(str(path))
     except _FOREIGN as err:
-        raise InputError(f"{path}: the SavedModel does not open: {_one_line(err)}; export the model again") from err
+        raise InputError(
+            f"{path}: the SavedModel does not open: {library_errors.quoted(err)}; export the model again"
+        ) from err
     return saved_model.serve(loaded, path=path, signature_name=request.signature, shapes=request.input_shapes)
 
 
@@ -113,7 +116,8 @@ def _config(path: Path, kind: str) -> dict[str, Any]:
             raise InputError(f"{path}: expected a whole model, found weights only: save it with model.save()")
         config = json.loads(text)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as err:
-        raise InputError(f"{path}: the file is cut short or damaged ({_one_line(err)}); save the model again") from err
+        library_errors.note(err)
+        raise InputError(f"{path}: the file is cut short or damaged; save the model again") from err
     if not isinstance(config, dict):
         raise InputError(f"{path}: expected a model's configuration, found {type(config).__name__}")
     return config
@@ -157,7 +161,7 @@ def _custom_objects(named: Iterable[str]) -> dict[str, Any]:
             module = importlib.import_module(module_name)
             objects |= {attribute: getattr(module, attribute)} if attribute else _named_in(module)
         except _FOREIGN as err:
-            raise InputError(f"--custom-objects {text}: cannot import it: {_one_line(err)}") from err
+            raise InputError(f"--custom-objects {text}: cannot import it: {library_errors.quoted(err)}") from err
     return objects
 
 
@@ -188,10 +192,5 @@ def _why_keras(path: Path, kind: str, err: BaseException) -> str:
         )
     if keras_version.keras_2_chosen():
         version = keras_version.version_of(path, kind)
-        return f"{path}: written by Keras {version}, and tf-keras cannot open it: {_one_line(err)}"
-    return f"{path}: Keras {keras.__version__} cannot open it: {_one_line(err)}"
-
-
-def _one_line(err: BaseException, *, limit: int = 300) -> str:
-    text = " ".join(str(err).split())
-    return text if len(text) <= limit else text[:limit] + "…"
+        return f"{path}: written by Keras {version}, and tf-keras cannot open it: {library_errors.quoted(err)}"
+    return f"{path}: Keras {keras.__version__} cannot open it: {library_errors.quoted(err)}"

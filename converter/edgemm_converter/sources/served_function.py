@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from edgemm import library_errors
 from edgemm.bundle.engine_facts import Engine
 from edgemm.bundle.manifest import DType, Signature, TensorSpec, known_dtype
 from edgemm.errors import ConversionError, InputError
@@ -131,7 +132,7 @@ class SourceFunction:
         except (ValueError, tf.errors.OpError) as err:
             raise ConversionError(
                 "TensorFlow cannot turn the model's variables into constants: "
-                f"{' '.join(str(err).split())[:160]}; keep what it changes outside of it"
+                f"{library_errors.quoted(err)}; keep what it changes outside of it"
             ) from err
         positions = {tensor.name: i for i, tensor in enumerate(graph.outputs)}
         where = {name: positions[tensor.name] for name, tensor in concrete.structured_outputs.items()}

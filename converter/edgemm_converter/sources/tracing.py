@@ -12,6 +12,7 @@ from types import TracebackType
 
 import tensorflow as tf
 
+from edgemm import library_errors
 from edgemm.bundle.manifest import TensorSpec
 from edgemm.errors import InputError
 
@@ -22,15 +23,13 @@ FAILURES = (
 """What layers raise when they are called; code of a model may raise whatever it likes."""
 
 _IMAGE, _SEQUENCE = 224, 16
-_MAX_REASON = 200
 
 
 def refusal(err: BaseException, inputs: Sequence[TensorSpec], *, path: Path) -> InputError:
     """Return what to tell of a model that cannot be called with `inputs`."""
     name = _layer(err)
     where = f"layer {name!r}" if name else "the model"
-    said = " ".join(str(err).split()) or type(err).__name__
-    reason = said.partition(". ")[0].removesuffix(".")[:_MAX_REASON]
+    reason = library_errors.quoted(err)
     opened = [spec for spec in inputs if -1 in spec.shape[1:]] or [spec for spec in inputs if -1 in spec.shape]
     if not opened:
         return InputError(f"{path}: {where} cannot be called with the model's inputs: {reason}")

@@ -2,7 +2,9 @@
 
 * int8 and int16x8 of TFLite: a child process looks for last layers that stay float, and that variant, of mixed
   precision, takes the place. Where there is none, as for other quantized variants: a variant that was asked for by name
-  ends the conversion, another is left out.
+  ends the conversion, another is left out, with a warning.
+* So is an output whose mean error is over its limit, but in a variant that was asked for by name: there parity ends the
+  conversion, and names the layer.
 * Float variants are left to parity: there is nothing to fall back on.
 """
 
@@ -33,9 +35,10 @@ _REASONS = 300
 """So many characters of why float tails do not help are shown."""
 
 _ADVICE = (
-    "no bundle was written: leave this variant out with --precision, give more or cleaner --calibration data, or give "
-    "each unit an output of its own"
+    "no bundle was written: leave this variant out with --precision, {data}, or give each unit an output of its own"
 )
+_DATA = ("give --calibration with real inputs", "give more or cleaner --calibration data")
+"""What to do about the data: without any, and with some."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,8 @@ def tailed(
     if targets.is_finished(given.format):
         return found
     for variant in ran.variants:
-        faults = assembly.faults(variant, ran.measured) if assembly.is_quantized(variant) else {}
+        whole = variant.id not in given.required
+        faults = assembly.faults(variant, ran.measured, whole=whole) if assembly.is_quantized(variant) else {}
         if not faults:
             continue
         fault, tried = next(iter(faults.values())), ""
@@ -76,6 +80,27 @@ def tailed(
                 tried = f"; nor does it help to leave layers float ({reasons})"
         found = _left_out(found, variant, given, f"{fault}{tried}")
     return found
+
+
+def without(found: TailedRun, failure: ParityError, given: ConversionJob, *, where: str, searched: str) -> TailedRun:
+    """Leave out the quantized variant that a failure of parity is about, where nobody asked for it by name.
+
+    `where` says at which layer it fails, `searched` is the variant that a search settled on, "" without a search.
+
+    Raises:
+        ParityError: the same failure, of a variant that was asked for, or stands for one, or is the last.
+    """
+    variant = next((v for v in found.ran.variants if str(failure).startswith(f"{v.id},")), None)
+    wanted = {*given.required, searched}
+    if (
+        variant is None
+        or not assembly.is_quantized(variant)
+        or len(found.ran.variants) == 1
+        or variant.id in wanted
+        or (variant.id == _MIXED_ID and wanted & set(found.left_out))
+    ):
+        raise ParityError(f"{failure}{where}") from failure
+    return _left_out(found, variant, given, f"{str(failure).partition('; no bundle was written')[0]}{where}")
 
 
 def _has_mixed(found: TailedRun) -> bool:
@@ -119,8 +144,9 @@ def _left_out(found: TailedRun, variant: Variant, given: ConversionJob, why: str
     others = tuple(v for v in found.ran.variants if v.id != variant.id)
     mixed = _has_mixed(found) and variant.precision in _TAILED
     if not others or (variant.id in given.required and not mixed):
-        raise ParityError(f"{why}; {_ADVICE}")
+        raise ParityError(f"{why}; {_ADVICE.format(data=_DATA[given.calibration is not None])}")
     floats = {name: of for name, of in found.ran.floats.items() if name != variant.id}
     ran = replace(found.ran, variants=others, floats=floats)
     reason = f"{why}; {_MIXED_ID} is in its place" if mixed else why
-    return TailedRun(ran, {**found.left_out, variant.id: reason}, found.warnings)
+    warning = f"{variant.id} is left out, since it does not compute what the source does: give --precision to insist"
+    return TailedRun(ran, {**found.left_out, variant.id: reason}, (*found.warnings, *(() if mixed else (warning,))))

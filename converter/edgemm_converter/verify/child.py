@@ -6,10 +6,12 @@ engine", so the engines are the runtime's own, in a process without TensorFlow.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
+from edgemm import library_errors
 from edgemm.bundle.manifest import Precision, Signature, Variant
-from edgemm.errors import ConversionError, EngineError
+from edgemm.errors import ConversionError, EdgemmError, EngineError
 from edgemm_converter.children import array_files, childside
 from edgemm_converter.children.child import Progress, all_refused
 from edgemm_converter.children.protocol import (
@@ -53,7 +55,7 @@ def _run_all(request: RunRequest, folder: Path, progress: Progress) -> Ran:
                 found = targets.target_of(variant.engine).floats_in(file)
                 floats |= {variant.id: found} if found is not None else {}
         except EngineError as err:
-            refused[variant.id] = _refusal(variant, err)
+            refused[variant.id] = _refusal(variant, err, file, request.layers.get(variant.id, {}))
             if variant.id in request.required:
                 raise refused[variant.id] from err
     if not outputs:
@@ -68,10 +70,16 @@ def _run(
     return array_files.save({spec.name: found[spec.name] for spec in signature.outputs}, folder, prefix=prefix)
 
 
-def _refusal(variant: Variant, err: EngineError) -> ConversionError:
+def _refusal(variant: Variant, err: EngineError, file: bytes, layers: Mapping[str, str]) -> ConversionError:
+    """Say that an engine cannot run a variant, and of which layer the operation is at which it fails."""
+    said, cause = str(err), list(library_errors.chain(err))[-1]
+    found = library_errors.failure(cause)
+    layer = layers.get(found.node) or targets.target_of(variant.engine).layer_of(file, found.index)
+    if not isinstance(cause, EdgemmError) and found.operation and layer:
+        said = said.replace(found.words(), found.words(layer))
     return ConversionError(
-        f"{variant.id} was converted, but the device's engine cannot run it: {err}; leave it out with "
-        "--target or --precision, or fix variable dimensions"
+        f"{variant.id} was converted, but the device's engine cannot run it: {said}; leave it out with "
+        "--target or --precision, fix variable dimensions, or replace the layer"
     )
 
 

@@ -58,7 +58,7 @@ def run(
     files = {e.id: e.file for e in exported.variants}
     request = RunRequest(
         signature=exported.signature, variants=variants, files=files, sets=exported.sets, required=given.required,
-        stateful=given.stateful,
+        stateful=given.stateful, layers={e.id: e.layers for e in exported.variants if e.layers},
     )  # fmt: skip
     try:
         ran = run_child(_WORKER, request, answer=Ran, folder=folder, limits=limits, progress=progress)

@@ -10,7 +10,7 @@ import click
 import msgspec
 from msgspec import UNSET
 
-from edgemm import figures, plain_text
+from edgemm import figures, library_errors, plain_text
 from edgemm.errors import BadRequestError, EdgemmError, EngineError, InputError
 from edgemm_runtime.commands.given import Given, expanded
 from edgemm_runtime.models.model import Model, load
@@ -25,6 +25,7 @@ from edgemm_runtime.tensors.named_arrays import Arrays
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 @click.option("--variant", default="auto", show_default=True, help="A variant, or several in order: tflite:int8,onnx:…")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document: the answer, or a list of answers.")
+@library_errors.verbose_option
 def predict(bundle: Path, inputs: tuple[str, ...], *, variant: str, as_json: bool) -> None:
     """Answer one or more INPUTs with a bundle's model, without a server.
 

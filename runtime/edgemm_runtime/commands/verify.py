@@ -8,6 +8,7 @@ import click
 import msgspec
 from msgspec import Struct
 
+from edgemm import library_errors
 from edgemm.bundle import open_bundle
 from edgemm.bundle.manifest import Manifest, Variant
 from edgemm.errors import EngineError, EngineUnavailableError, SelfTestError
@@ -47,6 +48,7 @@ class Verification(Struct, frozen=True):
     help="For each variant.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
+@library_errors.verbose_option
 def verify(bundle: Path, *, timeout_s: float, as_json: bool) -> None:
     """Check a bundle: its bytes and digests, and each variant's golden samples in the engines that are here."""
     with open_bundle(bundle) as opened:

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import NamedTuple, Protocol, TypeAlias, cast
 
-from edgemm import plugins
+from edgemm import library_errors, plugins
 from edgemm.bundle.engine_facts import Engine
 from edgemm.bundle.manifest import Variant
 from edgemm.errors import EngineUnavailableError, EnvironmentFailure
@@ -85,8 +85,9 @@ def driver_of(engine: str) -> Driver:
         module = _BUILT_IN.get(engine)
         found = plugins.load(GROUP, engine) if module is None else importlib.import_module(module)
     except (ImportError, EnvironmentFailure) as err:
+        why = library_errors.quoted(err)
         raise EngineUnavailableError(
-            f"{entry_of(engine).distribution} is installed but does not import ({err}): reinstall it"
+            f"{entry_of(engine).distribution} is installed but does not import ({why}): reinstall it"
         ) from err
     if found is None:
         raise EngineUnavailableError(f"engine {engine!r} has no driver here: install the package that brings it")

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from edgemm import library_errors
 from edgemm.bundle.manifest import Variant, VariantTensor
 from edgemm.errors import EngineError
 from edgemm_runtime.engines import native_log
@@ -158,7 +159,7 @@ class LiteRtSession:
             interpreter.invoke()
             return {name: interpreter.get_tensor(index) for name, index in self._outputs.items()}
         except (ValueError, RuntimeError) as err:
-            raise EngineError(f"LiteRT failed: {native_log.one_line(err)}") from err
+            raise EngineError(f"LiteRT failed: {library_errors.plain(err)}") from err
 
 
 def _open_member(model: bytes, threads: int, resolver: OpResolverType | None) -> _Member:
@@ -172,7 +173,7 @@ def _refusals() -> Iterator[None]:
     try:
         yield
     except (ValueError, RuntimeError) as err:
-        raise EngineError(f"LiteRT cannot load the file: {native_log.one_line(err)}") from err
+        raise EngineError(f"LiteRT cannot load the file: {library_errors.plain(err)}") from err
 
 
 class _Member:
@@ -192,7 +193,7 @@ class _Member:
             try:
                 self.interpreter.invoke()
             except (ValueError, RuntimeError) as err:
-                raise EngineError(f"LiteRT failed: {native_log.one_line(err)}") from err
+                raise EngineError(f"LiteRT failed: {library_errors.plain(err)}") from err
 
     def resize(self, feeds: Arrays, indices: Mapping[str, int]) -> None:
         """Make room for inputs of other shapes than the last ones."""

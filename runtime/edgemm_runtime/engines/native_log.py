@@ -58,8 +58,3 @@ def _memory() -> BinaryIO:
     if hasattr(os, "memfd_create"):
         return os.fdopen(os.memfd_create("edgemm-stderr"), "w+b", buffering=0)
     return tempfile.TemporaryFile(buffering=0)
-
-
-def one_line(err: Exception) -> str:
-    """Return what an engine's exception says, which may be long and of many lines, in one line of 400 characters."""
-    return " ".join(str(err).split())[:400]

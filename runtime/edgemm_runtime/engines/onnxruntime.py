@@ -11,10 +11,10 @@ import numpy as np
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as states
 
+from edgemm import library_errors
 from edgemm.bundle.manifest import Variant
 from edgemm.errors import EngineError
 from edgemm_runtime.engines.drivers import Described, FileTensor
-from edgemm_runtime.engines.native_log import one_line
 from edgemm_runtime.engines.pacing import Rest, no_rest
 from edgemm_runtime.tensors.named_arrays import Array, Arrays
 
@@ -71,7 +71,7 @@ def _open(model: bytes, threads: int, *, level: Any = None) -> onnxruntime.Infer
                 model, options, providers=["CPUExecutionProvider"], enable_fallback=False
             )
     except _FAILURES as err:
-        raise EngineError(f"ONNX Runtime cannot load the file: {one_line(err)}") from err
+        raise EngineError(f"ONNX Runtime cannot load the file: {library_errors.plain(err)}") from err
 
 
 def _described(arguments: Iterable[Any]) -> tuple[FileTensor, ...]:
@@ -106,7 +106,7 @@ class OnnxSession:
         try:
             found = self._session.run(self._outputs, dict(feeds))
         except _FAILURES as err:
-            raise EngineError(f"ONNX Runtime failed: {one_line(err)}") from err
+            raise EngineError(f"ONNX Runtime failed: {library_errors.plain(err)}") from err
         return {name: np.asarray(value) for name, value in zip(self._outputs, found, strict=True)}
 
     def widen(self, _feeds: Arrays) -> None:

@@ -16,6 +16,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from edgemm import library_errors
 from edgemm.child_process import ChildAnswerError, ChildCrashError, ChildTimeoutError, ChildWorkError, ask, reply
 from edgemm.errors import EngineUnavailableError, SelfTestError, SelfTestTimeoutError
 from edgemm_runtime.engines import golden, load
@@ -57,8 +58,9 @@ def run_in_child(location: BundleFile | StoredBundle, variant_id: str, *, timeou
         hint = " (out of memory?)" if err.signal == "SIGKILL" else ""
         raise SelfTestError(f"{what} crashed: killed by {err.signal}{hint}") from err
     except ChildAnswerError as err:
-        last = err.last_line[:200] or "no message"
-        raise SelfTestError(f"{what} ended with status {err.status} and no verdict: {last}") from err
+        raise SelfTestError(
+            f"{what} ended with status {err.status} and no verdict (--verbose prints its last words)"
+        ) from err
     except ChildWorkError as err:
         unavailable = err.error == EngineUnavailableError.__name__
         raise (EngineUnavailableError if unavailable else SelfTestError)(str(err)) from err
@@ -66,6 +68,7 @@ def run_in_child(location: BundleFile | StoredBundle, variant_id: str, *, timeou
 
 def main(argv: list[str] | None = None) -> int:
     """Run the child: load, check, tell the parent, return the exit status."""
+    library_errors.follow_parent()
     options = _parser().parse_args(argv)
     signal.alarm(math.ceil(options.timeout_s) + 1)
     _die_first()

@@ -17,6 +17,7 @@ from typing import IO
 
 import numpy as np
 
+from edgemm import library_errors
 from edgemm.errors import BundleError, InputError
 from edgemm_runtime.tensors.named_arrays import Array
 
@@ -40,7 +41,7 @@ def read_npy(data: bytes, *, name: str) -> Array:
             raise BundleError(f"{name}: expected a .npy array of format 1.0, found a later one")
         shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
     except (ValueError, TypeError, SyntaxError, EOFError) as err:
-        raise BundleError(f"{name}: not a .npy array: {err}") from err
+        raise BundleError(f"{name}: not a .npy array: {library_errors.quoted(err)}") from err
     if dtype.hasobject:
         raise BundleError(f"{name}: expected an array of numbers, found one of Python objects")
     expected, found = math.prod(shape) * dtype.itemsize, len(data) - file.tell()
@@ -59,7 +60,7 @@ def inflated(data: bytes, *, most: int, name: str) -> bytes:
     try:
         found = stream.decompress(data, most)
     except zlib.error as err:
-        raise BundleError(f"{name}: not a zlib stream: {err}") from err
+        raise BundleError(f"{name}: not a zlib stream: {library_errors.quoted(err)}") from err
     if not stream.eof or stream.unused_data:
         raise BundleError(f"{name}: expected a whole zlib stream of at most {most:,} bytes, found more or less")
     return found

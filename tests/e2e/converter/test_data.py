@@ -33,7 +33,7 @@ def test_a_comparison_that_shows_nothing_is_warned_of(convert: Convert) -> None:
 
 def test_values_that_the_source_does_not_take(convert: Convert, place: Place) -> None:
     done = convert("embedding.keras", "--target", "tflite", "--calibration", "unknown-words.npy")
-    refuses(done, 2, "unknown-words.npy", "is not in [0, 20)")
+    refuses(done, 2, "unknown-words.npy", "(layer 'embedding')", "index 53, of 0 to 19")
     assert "node" not in done.err
     assert not list(place.folder.glob("*.edgemm"))
 
@@ -61,10 +61,25 @@ def test_options_that_can_never_work(
     assert not list(place.folder.glob("*.edgemm"))
 
 
+PARTING = ("parting.keras", "--target", "tflite", "--calibration", "numbers.npz", "--report", "page.html")
+
+
 def test_a_variant_that_fails_names_the_layer_at_which_it_parts(convert: Convert, place: Place) -> None:
-    done = convert("parting.keras", "--target", "tflite", "--calibration", "numbers.npz", "--report", "page.html")
+    done = convert(*PARTING, "--precision", "float32", "--precision", "int8")
     refuses(done, 1, "tflite:int8, output 'class'", "no bundle was written", "small", "adds most")
     assert {p.name for p in place.folder.iterdir()} == {"home"}
+
+
+def test_a_variant_that_fails_and_that_nobody_asked_for_is_left_out(convert: Convert) -> None:
+    done = convert(*PARTING, "--json")
+    assert done.status == 0, done
+    summary = json.loads(done.out)
+    assert "tflite:int8" not in summary["variants"]
+    assert {"tflite:float32"} <= set(summary["variants"])
+    reason = summary["left_out"]["tflite:int8"]
+    assert reason.startswith("tflite:int8, output 'class': the mean error on calibration data is")
+    assert "is in its place" in reason or "adds most" in reason
+    assert any("tflite:int8" in warning for warning in summary["warnings"])
 
 
 def test_a_registered_custom_layer_is_named_without_its_package(convert: Convert, models: Path) -> None:

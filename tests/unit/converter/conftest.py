@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -21,6 +22,14 @@ from tests.programs import Forked, environment
 if find_spec("ai_edge_quantizer") is None:
     # They import the quantizer, which the environment of the quick tests lacks.
     collect_ignore = ["export/test_read_back.py", "formats/test_numbers_that_are_none.py", "tails/test_tail_plan.py"]
+
+
+RAW = re.compile(
+    r"ONNXRuntimeError|NOT_IMPLEMENTED|INVALID_|Status Message|Node number|failed to prepare|XNNPACK|custom op:"
+    r"|make_sure|\[\[\{\{|Graph execution error|\w\.(?:cc|cpp|h|py):\d|/onnxruntime_src|site-packages|object at 0x"
+    r"|\b(?!ParityError)[A-Z]\w+(?:Error|Exception): |[\x00-\x08\x0b-\x1f\x7f]"
+)
+"""What libraries say and no message of edgemm does."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +77,7 @@ def refused(run: Callable[[], Run], *, folder: Path, status: int = 2) -> str:
     assert done.stdout == ""
     assert done.stderr.count("error:") == 1
     assert "Traceback" not in done.stderr
+    assert not RAW.search(done.error), done.error
     assert sorted(folder.iterdir()) == before
     return done.error
 
@@ -113,6 +123,7 @@ def converted(models: Path, conversions: Conversions, tmp_path_factory: pytest.T
         def run(folder: Path) -> None:
             done = conversions.run(models / source, *options, "--json", folder=folder)
             assert done.status == 0, done.stderr
+            assert not RAW.search(done.stdout), done.stdout
             (folder / "summary.json").write_text(done.stdout)
 
         folder = once(tmp_path_factory, named("converted", models / source, *options), run)

@@ -53,3 +53,12 @@ def test_floats_hold_everything_unless_layers_behind_them_were_calibrated() -> N
     mixed = variant(Precision.MIXED, DType.FLOAT32, None)
     assert warned(mixed, values=[20.0]) == []
     assert warned(mixed, values=[20.0, 1.0], calibration=[-1.0, 5.0])[0].startswith("tflite:mixed cuts off 1 of 2")
+
+
+def test_answers_beyond_what_the_integers_of_an_output_hold_are_counted() -> None:
+    answers = {"evaluation data": {"x": np.array([-11.0, 0.0, 3.0, 20.0])}}
+    (said,) = saturation.warnings([QUANTIZED], {}, calibration=None, calibrated=[], outputs=answers)
+    assert said == (
+        "tflite:int8 cuts off 2 of 4 values (50.0%) of output 'x' in the source's answers to the evaluation data: it "
+        "holds -10 to 15.5, these reach -11 to 20; give --calibration data that span what a device sees"
+    )

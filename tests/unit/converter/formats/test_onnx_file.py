@@ -51,7 +51,7 @@ def _sequence() -> Any:
         (_in_a_branch, "operation Own of 'com.me' is no operation of ONNX"),
         (lambda: _model(ir=40), "of IR version 40, and .* is the newest that is read: export it for an older opset"),
         (lambda: _model(shape=None), "tensor 'x' has no shape: export the model with the shapes of its inputs"),
-        (_without_output, "the file breaks a rule of ONNX .*; export it again"),
+        (_without_output, "the file breaks a rule of ONNX.*; export it again"),
         (_sequence, r"'y' is no tensor \(sequence\): give tensors in and out"),
     ],
 )

@@ -121,7 +121,7 @@ def later_schema(flat: Any) -> None:
     [
         (custom("FlexInv"), r"custom operations \(FlexInv\); those that begin with Flex are TensorFlow's own: convert"),
         (custom("My\x1b[31mOp"), r"custom operations \(My.\[31mOp\): convert the model with TFLite's builtin"),
-        (unknown, r"needs a newer LiteRT \(.*5000.*\): update ai-edge-litert"),
+        (unknown, r"needs a newer LiteRT \(operation 5000 is newer than it\): update ai-edge-litert"),
         (later_version, "needs a newer LiteRT"),
         (later_schema, "needs a newer LiteRT"),
     ],

@@ -88,6 +88,16 @@ def test_a_sigmoid_near_zero_is_held_to_what_rounding_around_one_leaves() -> Non
 def test_a_quantized_variant_is_off_as_a_whole_where_no_column_tells() -> None:
     rows = np.random.default_rng(1).dirichlet(np.full(50, 0.05), size=(40, 1)).astype(np.float32)
     int8 = msgspec.structs.replace(VARIANT, precision=Precision.INT8)
-    [text] = assembly.faults(int8, [measured(SetKind.RANDOM, rows, rows[::-1])]).values()
+    [text] = assembly.faults(int8, [measured(SetKind.RANDOM, rows, rows[::-1])], whole=False).values()
     assert "the root mean square of the error" in text
-    assert assembly.faults(int8, [measured(SetKind.RANDOM, rows, rows)]) == {}
+    assert assembly.faults(int8, [measured(SetKind.RANDOM, rows, rows)], whole=True) == {}
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_mean_error_over_its_limit_is_a_fault_where_nobody_asked_for_the_variant(*, whole: bool) -> None:
+    int8 = msgspec.structs.replace(VARIANT, precision=Precision.INT8)
+    values = np.random.default_rng(1).uniform(0, 1, (40, 1, 1)).astype(np.float32)
+    given = replace(measured(SetKind.RANDOM, values, 1 - values), units={"y": KnownUnits(axis=None)})
+    found = assembly.faults(int8, [given], whole=whole)
+    assert bool(found) is whole
+    assert not whole or "the mean error on random data is" in found["y"]

@@ -11,7 +11,7 @@ from edgemm.bundle.manifest import DType, Precision, Variant, VariantTensor
 from edgemm.errors import ParityError
 from edgemm_converter.data.arrays import Array
 from edgemm_converter.judging import edges
-from edgemm_converter.judging.edges import EdgeRuns, Ordinary
+from edgemm_converter.judging.edge_limits import EdgeRuns, Ordinary
 
 RNG = np.random.default_rng(3)
 USUAL = RNG.normal(size=(12, 1, 4)).astype(np.float32)
@@ -123,6 +123,51 @@ def test_integer_variants_are_held_to_values_within_their_range() -> None:
     edges.judge(variant(Precision.INT8), runs, {"y": one}, ordinary=ORDINARY)  # it may saturate inside
     with pytest.raises(ParityError, match="within the range of the data, the mean error is"):
         edges.judge(variant(Precision.INT8), runs, {"y": inside + 2}, ordinary=ORDINARY)
+
+
+SCALES = np.array([100.0, 100.0, 0.1, 0.1], np.float32)
+"""Boxes in pixels, and scores beside them."""
+
+
+def of_two_units(precision: Precision, off: Array, *, real: bool = False) -> None:
+    """Judge a variant that is `off` on runs of ordinary values of an output of two units."""
+    usual = np.random.default_rng(5).uniform(0, 1, (40, 1, 4)).astype(np.float32) * SCALES
+    ordinary = Ordinary({"x": usual}, {"y": usual}, {}, real=real)
+    given = usual[:10].clip(usual.min(axis=0) + 1e-4, None)
+    runs = EdgeRuns([f"run {i}" for i in range(10)], ["usual"] * 10, {"x": given}, {"y": given}, {"y": given * 0})
+    edges.judge(variant(precision), runs, {"y": given + off}, ordinary=ordinary)
+
+
+@pytest.mark.parametrize(
+    ("precision", "off"), [(Precision.FLOAT32, 1e-3), (Precision.FLOAT16, 0.1), (Precision.INT8, 0.2)]
+)
+def test_a_small_column_is_held_to_its_own_scale(precision: Precision, off: float) -> None:
+    of_scores, of_boxes = (np.array(which, np.float32) * off for which in ([0, 0, 1, 1], [1, 1, 0, 0]))
+    of_two_units(precision, of_boxes)
+    with pytest.raises(ParityError, match=r"at \[0, [23]\]|column 2"):
+        of_two_units(precision, of_scores)
+
+
+@pytest.mark.parametrize("precision", [Precision.FLOAT32, Precision.FLOAT16, Precision.INT8])
+def test_a_column_may_be_off_by_a_little(precision: Precision) -> None:
+    of_two_units(precision, SCALES * np.float32(3e-5))
+
+
+def test_rounding_of_a_large_column_excuses_no_small_one() -> None:
+    usual = np.random.default_rng(5).uniform(0, 1, (40, 1, 4)).astype(np.float32) * SCALES
+    given, moved = usual[:10], np.broadcast_to(SCALES * 1e-6, (10, 1, 4))
+    runs = EdgeRuns([f"{i}" for i in range(10)], ["usual"] * 10, {"x": given}, {"y": given}, {"y": moved})
+    found = given + np.array([0, 0, 0, 2e-3], np.float32)
+    with pytest.raises(ParityError, match=r"at \[0, 3\] and the variant"):
+        edges.judge(variant(), runs, {"y": found}, ordinary=Ordinary({"x": usual}, {"y": usual}, {}))
+
+
+def test_the_advice_fits_what_was_given() -> None:
+    off = np.full(4, 50, np.float32)
+    with pytest.raises(ParityError, match="give --calibration with real inputs"):
+        of_two_units(Precision.FLOAT32, off)
+    with pytest.raises(ParityError, match="leave this variant out with --target or --precision, or report the model"):
+        of_two_units(Precision.FLOAT32, off, real=True)
 
 
 def test_another_shape_is_told() -> None:

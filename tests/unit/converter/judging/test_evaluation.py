@@ -4,6 +4,7 @@ from sklearn.metrics import roc_auc_score
 
 from edgemm.errors import InputError
 from edgemm_converter.judging import evaluation
+from edgemm_converter.judging.evaluation import MetricQuestion
 from edgemm_converter.judging.metrics import Metric
 
 OUTPUT = np.eye(3, dtype=np.float32)[[0, 1, 2, 2]][:, np.newaxis]
@@ -75,3 +76,10 @@ def test_two_outputs_need_a_name() -> None:
 def test_an_output_that_does_not_exist_is_refused() -> None:
     with pytest.raises(InputError, match="the model has no output 'q' to evaluate; it has y"):
         ask(Metric.ACCURACY, np.array([0, 1, 2, 2]), "q")
+
+
+def test_a_budget_is_a_share_and_of_the_squared_error_one_of_the_variance() -> None:
+    truth = np.array([[0.0, 10.0], [200.0, 10.0], [0.0, 30.0], [200.0, 30.0]])
+    assert MetricQuestion(Metric.MSE, "y", truth, "data").budget(0.005) == pytest.approx(0.005 * (10_000 + 100) / 2)
+    assert MetricQuestion(Metric.MSE, "y", np.ones((4, 1)), "data").budget(0.005) == 0.005
+    assert MetricQuestion(Metric.ACCURACY, "y", np.arange(4), "data").budget(0.005) == 0.005
