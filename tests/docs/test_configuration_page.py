@@ -20,7 +20,11 @@ HEADINGS = {
     "shadow": "Shadows: `[shadow]`",
     "sequences": "Sequences: `[sequences]`",
 }
-BY_CPUS = {"loops": "CPUs, at most 4", "threads": "2 × CPUs, at least 4"}
+BY_MACHINE = {
+    "loops": "CPUs, at most 4",
+    "memory_bytes": "a quarter of the memory, at most 268,435,456",
+    "threads": "2 × CPUs, at least 4",
+}
 """Defaults that follow from the machine."""
 
 
@@ -34,7 +38,7 @@ def rows_of(limits: object) -> Iterator[list[str]]:
             assert isinstance(after, ast.Expr), name
             assert isinstance(after.value, ast.Constant), name
             words = " ".join(str(after.value.value).split("\n\n", maxsplit=1)[0].split())
-            yield [f"`{name}`", BY_CPUS.get(name) or f"{getattr(limits, name):,}", words.replace("`", "")]
+            yield [f"`{name}`", BY_MACHINE.get(name) or f"{getattr(limits, name):,}", words.replace("`", "")]
 
 
 @pytest.mark.parametrize("table", HEADINGS)

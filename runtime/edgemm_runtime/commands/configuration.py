@@ -49,6 +49,9 @@ MAY_BE_ZERO = frozenset(
 )
 """Limits of which 0 means "none" or "at once"; 0 of any other would stop the device."""
 
+_RENAMED = {"max_buffered_bytes": "memory_bytes"}
+"""Names that files of earlier versions have."""
+
 _MOST = 10**15
 _MOST_S = 365 * 86_400
 """A year. What is much longer overflows the clocks of the system."""
@@ -110,10 +113,14 @@ def parse_configuration(text: str, *, name: str) -> DeviceConfiguration:
 def _limits(defaults: LimitsT, table: Mapping[str, Any], *, name: str) -> LimitsT:
     known = [one.name for one in dataclasses.fields(defaults)]
     found: dict[str, Any] = {}
-    for key, value in table.items():
+    for given, value in table.items():
+        key = _RENAMED.get(given, given)
+        key = key if key in known else given
+        if key != given and key in table:
+            continue  # the new name is stronger
         if key not in known:
             raise InputError(f"{name}: {_unknown('limit', key, known)}")
-        found[key] = _number(value, key, wanted=type(getattr(defaults, key)), name=f"{name}.{key}")
+        found[key] = _number(value, key, wanted=type(getattr(defaults, key)), name=f"{name}.{given}")
     return dataclasses.replace(defaults, **found)
 
 

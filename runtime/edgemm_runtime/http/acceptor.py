@@ -1,22 +1,30 @@
 """The acceptor of clients for all event loops: each client goes to the loop that has the fewest.
 
-When there are too many, clients wait in the kernel's queue.
+Where there are too many, or no file descriptor is left, connections that nobody uses are closed, those first that have
+been idle for longest. Clients wait in the kernel's queue meanwhile.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import socket
 import ssl
+import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
+from edgemm_runtime.http.descriptors import connections_within
 from edgemm_runtime.http.limits import ServingLimits
 from edgemm_runtime.http.loop import EventLoop
 
 _log = logging.getLogger(__name__)
 _AT_ONCE = 64
+_EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+_MOST_CLOSED = 8
+_LOG_EVERY_S = 60.0
 
 
 class Acceptor:
@@ -30,10 +38,16 @@ class Acceptor:
         *,
         tls: ssl.SSLContext | None,
     ) -> None:
-        self._listeners, self._loops, self._limits, self._tls = listeners, loops, limits, tls
-        self._full = False
+        self._listeners, self._loops, self._tls = listeners, loops, tls
+        self._most = connections_within(limits.max_connections)
+        if self._most < limits.max_connections:
+            _log.warning(
+                "the limit of open files (ulimit -n, LimitNOFILE) leaves room for fewer connections found=%d wanted=%d",
+                self._most,
+                limits.max_connections,
+            )
+        self._full, self._logged_s = False, -_LOG_EVERY_S
         for loop in loops:
-            loop.share_buffer_with(lambda: sum(other.buffered_bytes() for other in loops))
             loop.on_sweep(self._look)
         for listener in listeners:
             loops[0].listen(listener, lambda listener=listener: self._accept(listener))  # type: ignore[misc]
@@ -48,18 +62,24 @@ class Acceptor:
 
     def _accept(self, listener: socket.socket) -> None:
         for _ in range(_AT_ONCE):
-            if sum(map(len, self._loops)) >= self._limits.max_connections:
-                self._hear(on=False)
+            if self._count() >= self._most:
+                self._wait_for_room()
                 return
             try:
                 sock, _ = listener.accept()
             except BlockingIOError:
                 return
-            except OSError as err:  # no descriptors left, or the client is gone again
-                _log.warning("cannot take a client error=%s", err)
-                self._hear(on=False)
-                return
-            self._give(sock)
+            except OSError as err:
+                if err.errno in _EXHAUSTED:
+                    self._tell(err)
+                    self._wait_for_room()
+                    return
+                continue  # the client is gone again: accept(2) tells of it so
+            try:
+                self._give(sock)
+            except OSError as err:
+                self._tell(err)
+                sock.close()
 
     def _give(self, sock: socket.socket) -> None:
         sock.settimeout(0)
@@ -70,10 +90,38 @@ class Acceptor:
                 sock = self._tls.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
         min(self._loops, key=len).adopt(sock)
 
+    def _count(self) -> int:
+        return sum(map(len, self._loops))
+
     def _look(self) -> None:
-        """Take clients again once there is room; called in the loops' threads now and then."""
-        if self._full and sum(map(len, self._loops)) < self._limits.max_connections:
-            self._loops[0].call(lambda: self._hear(on=True))
+        """See whether there is room again; called in the loops' threads now and then, and where a connection ends."""
+        if self._full:
+            self._loops[0].call(self._resume)
+
+    def _resume(self) -> None:
+        if not self._full:
+            return
+        if self._count() < self._most:
+            self._hear(on=True)
+        else:
+            self._make_room()
+
+    def _wait_for_room(self) -> None:
+        self._hear(on=False)
+        self._make_room()
+
+    def _make_room(self) -> None:
+        """Have the connections closed that can best be spared, each in the thread of its loop."""
+        now_s = time.monotonic()
+        found = [(turn, id(one), one, loop) for loop in self._loops for turn, one in loop.expendable(now_s)]
+        for _, _, connection, loop in sorted(found)[:_MOST_CLOSED]:
+            loop.call(partial(loop.let_go, connection))
+
+    def _tell(self, err: OSError) -> None:
+        now_s = time.monotonic()
+        if now_s - self._logged_s >= _LOG_EVERY_S:
+            self._logged_s = now_s
+            _log.warning("cannot take a client error=%s connections=%d", err, self._count())
 
     def _hear(self, *, on: bool) -> None:
         if self._full is not on:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import zlib
+from io import BytesIO
 
 from edgemm.errors import BadRequestError, TooLargeError
 from edgemm_runtime.http.exchange import Request
 from edgemm_runtime.http.json_faults import without_mark
+from edgemm_runtime.http.memory_budget import Holding
 
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 _IDENTITY = {"", "identity"}
@@ -17,11 +19,15 @@ _STEP_BYTES = 64 * 1024
 _HEADER_LENGTH = "inference-header-content-length"
 
 
-def decompress(body: bytes, *, encoding: str, max_bytes: int) -> bytes:
+def decompress(body: bytes, *, encoding: str, max_bytes: int, holding: Holding) -> bytes:
     """Return the body behind a `Content-Encoding`: gzip, deflate, a list of them in the order of use, or none.
 
+    `holding` grows with it.
+
     Raises:
-        TooLargeError: it is larger than `max_bytes` after decompression, which stops there, or has too many members.
+        TooLargeError: it is larger than `max_bytes` after decompression, which stops there, has too many members, or
+            is larger than all memory.
+        UnavailableError: there is no memory for it now.
         BadRequestError: another encoding, or damaged data.
     """
     names = [name for part in encoding.lower().split(",") if (name := part.strip()) not in _IDENTITY]
@@ -30,16 +36,15 @@ def decompress(body: bytes, *, encoding: str, max_bytes: int) -> bytes:
     if unknown := next((name for name in names if name not in _COMPRESSED), None):
         raise BadRequestError(f"Content-Encoding: expected gzip or deflate, found {unknown[:40]!r}")
     for name in reversed(names):
-        body = _inflate(body, name, max_bytes=max_bytes)
+        body = _inflate(body, name, max_bytes=max_bytes, holding=holding)
     return body
 
 
-def _inflate(body: bytes, name: str, *, max_bytes: int) -> bytes:
+def _inflate(body: bytes, name: str, *, max_bytes: int, holding: Holding) -> bytes:
     """Return what all members say; only gzip has several (RFC 1952, section 2.2), and zeros may follow the last."""
     if not body:
         return body
-    pieces: list[bytes] = []
-    size, members, position, rest = 0, 1, 0, b""
+    plain, members, position, rest = BytesIO(), 1, 0, b""
     whole, stream = memoryview(body), zlib.decompressobj(wbits=_GZIP_OR_ZLIB)
     while rest or position < len(whole):
         if not rest:
@@ -55,19 +60,20 @@ def _inflate(body: bytes, name: str, *, max_bytes: int) -> bytes:
                 raise TooLargeError(f"the body has more than {_MOST_MEMBERS:,} gzip members: compress it as one")
             stream = zlib.decompressobj(wbits=_GZIP_OR_ZLIB)
         try:
-            pieces.append(stream.decompress(rest, max_bytes - size + 1))
+            piece = stream.decompress(rest, _STEP_BYTES)
         except zlib.error as err:
             why = "is damaged, or something else" if members == 1 else "is damaged, or something follows it"
             raise BadRequestError(f"the body is not {name}: it {why}") from err
-        size += len(pieces[-1])
-        if size > max_bytes:
+        holding.grow(len(piece))
+        plain.write(piece)
+        if plain.tell() > max_bytes:
             raise TooLargeError(
                 f"the body is larger than {max_bytes:,} bytes after decompression: send smaller batches"
             )
         rest = stream.unused_data if stream.eof else stream.unconsumed_tail
     if not stream.eof:
         raise BadRequestError(f"the body is not {name}: it is cut short")
-    return b"".join(pieces)
+    return plain.getvalue()
 
 
 def plain_body(request: Request, *, max_bytes: int) -> bytes:
@@ -80,5 +86,5 @@ def plain_body(request: Request, *, max_bytes: int) -> bytes:
     if encoding is None and len(request.body) <= max_bytes:
         body = request.body
     else:
-        body = decompress(request.body, encoding=encoding or "", max_bytes=max_bytes)
+        body = decompress(request.body, encoding=encoding or "", max_bytes=max_bytes, holding=request.holding)
     return body if _HEADER_LENGTH in headers else without_mark(body)

@@ -9,8 +9,12 @@ import ssl
 from enum import Enum
 
 from edgemm_runtime.http.exchange import Head
-from edgemm_runtime.http.receiver import Receiver
+from edgemm_runtime.http.memory_budget import Holding
+from edgemm_runtime.http.receiver import GRANTED_BYTES, Receiver
 
+_NOTHING = memoryview(b"")
+_TLS_BYTES = 64 * 1024
+"""What TLS keeps for a connection: its state, and a record in each direction."""
 _CHUNK_BYTES = 64 * 1024  # more would come from mmap and go back, at every read
 
 
@@ -27,9 +31,12 @@ class Phase(Enum):
 class Connection:
     """A socket that never blocks, what came of it, and what is still to be sent."""
 
-    def __init__(self, sock: socket.socket, receiver: Receiver, *, now_s: float) -> None:
+    def __init__(self, sock: socket.socket, receiver: Receiver, holding: Holding, *, now_s: float) -> None:
         self.sock, self.receiver = sock, receiver
+        self.holding = holding
+        """What the connection itself holds of the server's memory, with answers that are not sent yet."""
         self.descriptor = sock.fileno()
+        self._own_bytes = _TLS_BYTES if isinstance(sock, ssl.SSLSocket) else GRANTED_BYTES
         self.phase = Phase.HANDSHAKE if isinstance(sock, ssl.SSLSocket) else Phase.READING
         self.since_s = now_s
         """When the phase, or the request that is being read, began."""
@@ -38,7 +45,16 @@ class Connection:
         """The head of the request that is answered, None where that was never whole."""
         self.watched = select.EPOLLIN
         """The events that the loop has asked for."""
-        self._unsent = memoryview(b"")
+        self.sending_s, self.sent_bytes = now_s, 0
+        """Since when an answer waits for its client, and what of it was taken meanwhile."""
+        self._unsent = _NOTHING
+
+    def hold_itself(self) -> None:
+        """Hold what an open connection takes, and no answer any more."""
+        if (more := self.holding.held_bytes - self._own_bytes) > 0:
+            self.holding.shrink(more)
+        elif more < 0:
+            self.holding.grow_anyway(-more)
 
     @property
     def sending(self) -> bool:
@@ -72,6 +88,12 @@ class Connection:
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             return None
 
+    def quiet(self) -> bool:
+        """Whether nothing has arrived that was not read yet."""
+        poll = select.poll()
+        poll.register(self.descriptor, select.POLLIN)
+        return not poll.poll(0)
+
     def pending(self) -> bool:
         """Whether TLS holds bytes that the kernel tells no loop about."""
         return isinstance(self.sock, ssl.SSLSocket) and self.sock.pending() > 0
@@ -84,11 +106,15 @@ class Connection:
         """
         sent = self._send(data)
         if sent < len(data):
+            self.sent_bytes = 0
             self._unsent = memoryview(data)[sent:]
 
     def flush(self) -> None:
         """Send more of what is left; raises as `send`."""
-        self._unsent = self._unsent[self._send(self._unsent) :]
+        sent = self._send(self._unsent)
+        self.sent_bytes += sent
+        left = self._unsent[sent:]
+        self._unsent = left or _NOTHING  # an empty view would keep the whole answer
 
     def close(self) -> None:
         """Close at once."""

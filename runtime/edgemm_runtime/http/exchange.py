@@ -20,6 +20,7 @@ from edgemm.errors import (
     TooLargeError,
     UnavailableError,
 )
+from edgemm_runtime.http.memory_budget import UNBOUNDED, Holding
 
 JSON = "application/json"
 _log = logging.getLogger(__name__)
@@ -52,6 +53,8 @@ class Request(msgspec.Struct, frozen=True):
 
     head: Head
     body: bytes = b""
+    holding: Holding = msgspec.field(default_factory=UNBOUNDED.holding)
+    """What this request holds of the server's memory: grown by whoever makes something large of it, before."""
 
     def header(self, name: str, default: str = "") -> str:
         """Return a header by its name in lower case."""

@@ -28,9 +28,9 @@ _ANY_PATH = b"*"
 class Refusal(Exception):  # noqa: N818 - an answer: the connection is closed after it
     """A request that is refused before it reaches any protocol."""
 
-    def __init__(self, status: int, message: str, *, retry_after_s: int | None = None) -> None:
+    def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
-        self.status, self.message, self.retry_after_s = status, message, retry_after_s
+        self.status, self.message = status, message
 
 
 def parse_head(raw: bytes) -> Head:

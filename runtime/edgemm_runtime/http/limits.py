@@ -5,7 +5,15 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
+from edgemm_runtime.http.machine_memory import memory_bytes
+
 _MIB = 1024 * 1024
+_MOST_MEMORY_BYTES = 256 * _MIB
+_MEMORY_SHARE = 4
+
+
+def _default_memory_bytes() -> int:
+    return min(_MOST_MEMORY_BYTES, memory_bytes() // _MEMORY_SHARE)
 
 
 @dataclass(frozen=True)
@@ -15,14 +23,21 @@ class ServingLimits:
     max_body_bytes: int = 32 * _MIB
     """Largest request body, counted after decompression."""
 
-    max_buffered_bytes: int = 96 * _MIB
-    """Bodies that may be on their way at a time, over all connections; a larger one waits its turn (503)."""
+    memory_bytes: int = field(default_factory=_default_memory_bytes)
+    """What all requests may hold at a time, from the first byte of each to the last byte of its answer.
+
+    That is what was received of it, decompressed and decoded, and the answer. One that could never fit gets 413, one
+    that finds no room now 503 with Retry-After.
+    """
 
     max_header_bytes: int = 64 * 1024
     """Largest request head."""
 
     max_connections: int = 256
-    """Open connections beyond this wait in the kernel's queue."""
+    """Open connections; for one more, those that have been idle for longest are closed.
+
+    Fewer where the limit of open files leaves no room for so many.
+    """
 
     idle_connection_s: float = 120.0
     """A connection without a request for so long is closed."""

@@ -19,17 +19,20 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Protocol, TypeAlias
 
+from edgemm.errors import RequestError
 from edgemm_runtime.http.client import Connection, Phase
 from edgemm_runtime.http.date import undated
-from edgemm_runtime.http.exchange import Head, Reply, Request, error_body
+from edgemm_runtime.http.exchange import Head, Reply, Request, error_body, error_reply
 from edgemm_runtime.http.heads import Refusal, encode_reply
 from edgemm_runtime.http.limits import ServingLimits
+from edgemm_runtime.http.memory_budget import MemoryBudget
 from edgemm_runtime.http.receiver import Receiver
-from edgemm_runtime.http.sweep import Ending, ending
+from edgemm_runtime.http.sweep import Ending, ending, expendable
 
 _log = logging.getLogger(__name__)
 _SWEEP_S = 0.5
 _IN, _OUT = select.EPOLLIN, select.EPOLLOUT
+_SMALL = 16 * 1024
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 Answer = Callable[[Reply], None]
 _Asked: TypeAlias = tuple[Connection, Request]
@@ -62,10 +65,16 @@ class EventLoop:
     """The connections of one thread."""
 
     def __init__(
-        self, application: Application, limits: ServingLimits, *, name: str, date: Callable[[], str] = undated
+        self,
+        application: Application,
+        limits: ServingLimits,
+        budget: MemoryBudget,
+        *,
+        name: str,
+        date: Callable[[], str] = undated,
     ) -> None:
         self._date = date
-        self._application, self._limits, self._name = application, limits, name
+        self._application, self._limits, self._budget, self._name = application, limits, budget, name
         self._poll = select.epoll()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._poll.register(self._wake, _IN)
@@ -74,7 +83,6 @@ class EventLoop:
         self._asked: deque[_Asked] = deque()
         self._held: list[list[_Asked]] = []
         self._calls: deque[Callable[[], None]] = deque()
-        self._buffered = self.buffered_bytes
         self._on_sweep: Callable[[], None] = lambda: None
         self._swept_s = self.beat_s = time.monotonic()
         self._asked_s = 0.0
@@ -98,14 +106,6 @@ class EventLoop:
     def __len__(self) -> int:
         return len(self._connections)
 
-    def buffered_bytes(self) -> int:
-        """Return the bytes of bodies that are under way, where their heads claim a length that."""
-        return sum(c.receiver.body_bytes for c in list(self._connections.values()))
-
-    def share_buffer_with(self, total: Callable[[], int]) -> None:
-        """Count the bodies of all loops against one limit."""
-        self._buffered = total
-
     def on_sweep(self, function: Callable[[], None]) -> None:
         """Call a function now and then, in this loop's thread, and whenever a connection ends."""
         self._on_sweep = function
@@ -122,10 +122,33 @@ class EventLoop:
 
     def adopt(self, sock: socket.socket) -> None:
         """Serve a new connection; may be called from any thread."""
-        receiver = Receiver(max_header_bytes=self._limits.max_header_bytes, max_body_bytes=self._limits.max_body_bytes)
-        connection = Connection(sock, receiver, now_s=time.monotonic())
+        receiver = Receiver(
+            max_header_bytes=self._limits.max_header_bytes,
+            max_body_bytes=self._limits.max_body_bytes,
+            budget=self._budget,
+        )
+        connection = Connection(sock, receiver, self._budget.holding(), now_s=time.monotonic())
+        connection.hold_itself()
         self._connections[connection.descriptor] = connection
-        self._poll.register(connection.descriptor, _IN)
+        try:
+            self._poll.register(connection.descriptor, _IN)
+        except OSError:
+            del self._connections[connection.descriptor]
+            raise
+
+    def expendable(self, now_s: float) -> list[tuple[tuple[int, float], Connection]]:
+        """Return the connections that may be closed to make room, each with its turn; from any thread."""
+        turns = [
+            (expendable(connection, now_s, self._limits), connection) for connection in list(self._connections.values())
+        ]
+        return [(turn, connection) for turn, connection in turns if turn is not None]
+
+    def let_go(self, connection: Connection) -> None:
+        """Close one of those, unless it is used again by now; in this loop's thread."""
+        if expendable(connection, time.monotonic(), self._limits) is not None and (
+            connection.phase is not Phase.READING or connection.quiet()
+        ):
+            self._close(connection)
 
     def call(self, function: Callable[[], None]) -> None:
         """Have a function called in this loop's thread; may be called from any thread."""
@@ -168,7 +191,7 @@ class EventLoop:
 
     def _run(self) -> None:
         while not self._ended and not (self._draining and self._is_idle()):
-            events = self._poll.poll(0) or self._wait()
+            events = self._poll.poll(0) or ([] if self._asked else self._wait())
             for descriptor, _ in events:
                 try:
                     self._ready(descriptor)
@@ -237,16 +260,16 @@ class EventLoop:
             self._receive(connection, more)
 
     def _receive(self, connection: Connection, data: bytes) -> None:
-        receiver, before = connection.receiver, connection.receiver.body_bytes
+        receiver = connection.receiver
         try:
             request = receiver.receive(data)
-            if receiver.body_bytes > max(before, self._limits.quick_bytes):
-                self._check_room()
         except Refusal as refusal:
-            retry = (("Retry-After", str(refusal.retry_after_s)),) if refusal.retry_after_s else ()
-            reply = error_body(refusal.message, status=refusal.status, headers=retry)
             connection.asked = receiver.asked
-            self._answer(connection, reply, keep_alive=False)
+            self._answer(connection, error_body(refusal.message, status=refusal.status), keep_alive=False)
+            return
+        except RequestError as err:
+            connection.asked = receiver.asked
+            self._answer(connection, error_reply(err), keep_alive=False)
             return
         if request is not None:
             connection.phase, connection.asked = Phase.ANSWERING, request.head
@@ -256,14 +279,15 @@ class EventLoop:
             receiver.waits_for_continue = False
             connection.send(_CONTINUE)
 
-    def _check_room(self) -> None:
-        if self._buffered() > self._limits.max_buffered_bytes:
-            raise Refusal(503, "too many large requests are on their way: try again later", retry_after_s=1)
-
     def _answer_asked(self) -> None:
-        """Answer what has been asked since the last look, requests for the same path together."""
-        while self._asked:
+        """Answer what has been asked since the last look, requests for the same path together.
+
+        What a client has sent ahead is for the next look, after what others have asked by then.
+        """
+        left = len(self._asked)
+        while left > 0:
             group = self._next_group()
+            left -= len(group)
             self._held.append(group)
             replies = self._application.quick([request for _, request in group])
             try:
@@ -311,21 +335,39 @@ class EventLoop:
                 self._close(connection)
 
     def _answer(self, connection: Connection, reply: Reply, *, keep_alive: bool) -> None:
+        if len(reply.body) > _SMALL:
+            reply = self._hold(connection, reply)
         self._statuses[reply.status] = self._statuses.get(reply.status, 0) + 1
         connection.keep_alive = keep_alive
+        if not keep_alive:
+            connection.receiver.forget()
         asked = connection.asked
         reply = self._application.finished(reply, asked)
         connection.send(encode_reply(reply, keep_alive=keep_alive, asked=asked, date=self._date()))
         if connection.sending:
+            if len(reply.body) > _SMALL:
+                connection.holding.shrink(len(reply.body))  # of its two copies, one goes
             connection.phase = Phase.ANSWERING
+            connection.since_s = connection.sending_s = time.monotonic()
             self._watch(connection, _OUT)
         else:
+            if len(reply.body) > _SMALL:
+                connection.hold_itself()
             self._answered(connection)
+
+    def _hold(self, connection: Connection, reply: Reply) -> Reply:
+        """Hold an answer until its client has taken it; return what is answered where there is no room for it."""
+        try:
+            connection.holding.grow(2 * len(reply.body))  # it is copied behind its head
+        except RequestError as err:
+            return error_reply(err)
+        return reply
 
     def _flush(self, connection: Connection) -> None:
         connection.flush()
-        connection.since_s = self.beat_s  # a client that takes what it gets is not late
+        connection.since_s = self.beat_s
         if not connection.sending:
+            connection.hold_itself()
             self._answered(connection)
 
     def _answered(self, connection: Connection) -> None:

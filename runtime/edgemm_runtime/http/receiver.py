@@ -6,24 +6,36 @@ with these very bytes is not parsed again.
 
 from __future__ import annotations
 
+from io import BytesIO
+
 import httptools
 
 from edgemm_runtime.http import malformed
 from edgemm_runtime.http.exchange import Head, Request
 from edgemm_runtime.http.heads import Refusal, parse_head
+from edgemm_runtime.http.memory_budget import UNBOUNDED, Holding, MemoryBudget
 
 _END = b"\r\n\r\n"
 _BEFORE_CHUNKS = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 """What llhttp is told before chunks: a head of its own, for with an offer of an upgrade it reads no body."""
 _LARGEST_REMEMBERED = 4096
+_STEP_BYTES = 64 * 1024
+GRANTED_BYTES = 16 * 1024
+"""What the first bytes of a request take is part of what its connection takes, which is counted as such."""
 
 
 class Receiver:
-    """Bytes in, requests out, one at a time; of pipelined ones the next is had by `receive(b"")`."""
+    """Bytes in, requests out, one at a time; of pipelined ones the next is had by `receive(b"")`.
 
-    def __init__(self, *, max_header_bytes: int, max_body_bytes: int) -> None:
+    What is received may take half of the budget: the other half is for those that are whole, to be decoded and
+    answered. Else bodies that wait would fill it, and none of them could be answered.
+    """
+
+    def __init__(self, *, max_header_bytes: int, max_body_bytes: int, budget: MemoryBudget = UNBOUNDED) -> None:
         self._max_header_bytes, self._max_body_bytes = max_header_bytes, max_body_bytes
+        self._budget, self._leaving = budget, budget.total_bytes // 2
         self._rest = b""
+        self._surplus = Holding(budget, GRANTED_BYTES)
         self._remembered_raw = b""
         self._remembered: Head | None = None
         self._body: _Counted | _Chunked | None = None
@@ -39,19 +51,26 @@ class Receiver:
 
     @property
     def body_bytes(self) -> int:
-        """The length of the body that is under way, as its head claims; of one in chunks, what has come so far."""
+        """What has come of the body that is under way."""
         return self._body.size if self._body is not None else 0
+
+    def forget(self) -> None:
+        """Give back what has come: nothing of it will be asked for."""
+        self._body = None
+        self._keep(b"")
 
     def receive(self, data: bytes) -> Request | None:
         """Take what has arrived; return a request as soon as it is whole.
 
         Raises:
             Refusal: it is malformed or over a limit; the rest of the connection cannot be read.
+            TooLargeError, UnavailableError: there is no memory for it, ever or now; as after a refusal.
         """
         if self._body is None:
             self.asked = None
             if self._rest:
-                data, self._rest = self._rest + data, b""
+                data = self._rest + data
+                self._keep(b"")
             raw = self._remembered_raw
             if raw and data.startswith(raw):
                 head, size = self._remembered, len(raw)
@@ -63,9 +82,12 @@ class Receiver:
                 head, size = found
             assert head is not None
             self.asked = head
+            holding = Holding(self._budget, GRANTED_BYTES)
             if head.content_length == len(data) - size and not head.chunked:
-                return Request(head, data[size:])
-            data = self._begin(head, data, size)
+                if head.content_length > GRANTED_BYTES:
+                    holding.grow(head.content_length, leaving=self._leaving)
+                return Request(head, data[size:], holding)
+            data = self._begin(head, data, size, holding)
         return self._continue(data)
 
     def _find_head(self, data: bytes) -> tuple[Head, int] | None:
@@ -76,7 +98,7 @@ class Receiver:
         if end < 0:
             if data and not data[:1].isalpha():
                 parse_head(data)  # no method begins so, such as a TLS client's first bytes: told at once
-            self._rest = data
+            self._keep(data)
             return None
         raw = data[:size]
         self.asked = head = parse_head(raw)
@@ -86,13 +108,20 @@ class Receiver:
             self._remembered_raw, self._remembered = raw, head
         return head, size
 
-    def _begin(self, head: Head, data: bytes, size: int) -> bytes:
+    def _begin(self, head: Head, data: bytes, size: int, holding: Holding) -> bytes:
+        holding.check(head.content_length, leaving=self._leaving)
         self.waits_for_continue = head.expects_continue and len(data) == size
         if head.chunked:
-            self._body = _Chunked(head, _BEFORE_CHUNKS, max_bytes=self._max_body_bytes)
+            self._body = _Chunked(head, holding, self._leaving, max_bytes=self._max_body_bytes)
         else:
-            self._body = _Counted(head)
+            self._body = _Counted(head, holding, self._leaving)
         return data[size:]
+
+    def _keep(self, rest: bytes) -> None:
+        """Keep what belongs to a next request, or to the rest of a head."""
+        self._surplus.shrink(self._surplus.held_bytes)
+        self._surplus.grow(len(rest))
+        self._rest = rest
 
     def _continue(self, data: bytes) -> Request | None:
         body = self._body
@@ -100,66 +129,84 @@ class Receiver:
         rest = body.add(data)
         if rest is None:
             return None
-        self._body, self._rest = None, rest
-        return Request(body.head, body.join())
+        self._body = None
+        if rest:
+            self._keep(rest)
+        whole = body.whole()
+        body.holding.shrink(body.holding.held_bytes - len(whole))
+        return Request(body.head, whole, body.holding)
 
 
-class _Counted:
+class _Body:
+    """A body that is under way, in one piece of memory however it comes."""
+
+    def __init__(self, head: Head, holding: Holding, leaving: int) -> None:
+        self.head, self.holding, self._leaving = head, holding, leaving
+        self._buffer = BytesIO()
+        self.size = 0
+
+    def whole(self) -> bytes:
+        """Return the body; CPython hands out the very memory that it was gathered in."""
+        return self._buffer.getvalue()
+
+    def _grow(self, count: int) -> None:
+        """Hold `count` more bytes, and what the buffer keeps in reserve to grow."""
+        self.size += count
+        reserve = self.size + self.size // 8
+        if reserve > self.holding.held_bytes:
+            self.holding.grow(max(reserve - self.holding.held_bytes, _STEP_BYTES), leaving=self._leaving)
+
+
+class _Counted(_Body):
     """A body as long as its head says."""
-
-    def __init__(self, head: Head) -> None:
-        self.head = head
-        self.size = self._missing = head.content_length
-        self._parts: list[bytes] = []
 
     def add(self, data: bytes) -> bytes | None:
         """Take bytes; return those that follow the body once it is whole."""
-        self._parts.append(data[: self._missing])
-        rest = data[self._missing :]
-        self._missing -= len(self._parts[-1])
-        return None if self._missing else rest
-
-    def join(self) -> bytes:
-        """Return the whole body."""
-        return b"".join(self._parts)
+        missing = self.head.content_length - self.size
+        mine = data if len(data) <= missing else data[:missing]
+        self._grow(len(mine))
+        self._buffer.write(mine)
+        return None if len(data) < missing else data[missing:]
 
 
-class _Chunked:
+class _Chunked(_Body):
     """A body in chunks, which llhttp takes apart."""
 
-    def __init__(self, head: Head, raw: bytes, *, max_bytes: int) -> None:
-        self.head, self._max_bytes = head, max_bytes
-        self._parts: list[bytes] = []
-        self.size, self._whole = 0, False
-        self._parser = httptools.HttpRequestParser(self)
-        self._parser.feed_data(raw)
-
-    def on_message_begin(self) -> None:
-        """Refuse a second request; llhttp calls this."""
-        if self._whole:
-            raise Refusal(400, "a request follows one in chunks before that was answered: send one at a time")
-
-    def on_body(self, data: bytes) -> None:
-        """Take the data of a chunk, or a piece of it; llhttp calls this."""
-        self.size += len(data)
-        self._parts.append(data)
-
-    def on_message_complete(self) -> None:
-        """Note the end of the last chunk; llhttp calls this."""
-        self._whole = True
+    def __init__(self, head: Head, holding: Holding, leaving: int, *, max_bytes: int) -> None:
+        super().__init__(head, holding, leaving)
+        self._max_bytes = max_bytes
+        self._ends = _Ends(self._buffer)
+        self._parser = httptools.HttpRequestParser(self._ends)
+        self._parser.feed_data(_BEFORE_CHUNKS)
 
     def add(self, data: bytes) -> bytes | None:
         """Take bytes; return those that follow, which are none, once the body is whole."""
+        self.holding.grow(len(data), leaving=self._leaving)  # what the chunks in it have together is less
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as err:
             if isinstance(err.__context__, Refusal):
                 raise err.__context__ from None
             raise Refusal(400, f"the chunks of the body are malformed: {malformed.told(err, data)}") from err
+        self.holding.shrink(len(data))
+        self._grow(self._buffer.tell() - self.size)
         if self.size > self._max_bytes:
             raise Refusal(413, f"the body is larger than {self._max_bytes:,} bytes: send smaller batches")
-        return b"" if self._whole else None
+        return b"" if self._ends.whole else None
 
-    def join(self) -> bytes:
-        """Return the whole body."""
-        return b"".join(self._parts)
+
+class _Ends:
+    """What llhttp calls back: not the body itself, so that the parser and the body are no cycle of references."""
+
+    def __init__(self, buffer: BytesIO) -> None:
+        self.on_body = buffer.write
+        self.whole = False
+
+    def on_message_begin(self) -> None:
+        """Refuse a second request."""
+        if self.whole:
+            raise Refusal(400, "a request follows one in chunks before that was answered: send one at a time")
+
+    def on_message_complete(self) -> None:
+        """Note the end of the last chunk."""
+        self.whole = True

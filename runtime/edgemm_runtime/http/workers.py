@@ -98,3 +98,4 @@ class WorkerPool:
                 job.work()
             except Exception:  # noqa: BLE001 - the thread's boundary: one job's fault ends no thread
                 _log.exception("a request's thread failed")
+            del job  # and with it the request, while this thread waits for another

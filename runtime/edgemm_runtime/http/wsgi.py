@@ -39,6 +39,7 @@ def call(application: WsgiApplication, request: Request, *, host: str, port: int
 
 def _environ(request: Request, *, host: str, port: int) -> dict[str, Any]:
     head = request.head
+    request.holding.grow(len(request.body))  # which is copied while it is read
     environ: dict[str, Any] = {
         # The answer to HEAD is that to GET without its body, which the transport leaves out, and counts.
         "REQUEST_METHOD": "GET" if head.method == "HEAD" else head.method,

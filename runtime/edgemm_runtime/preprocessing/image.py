@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgemm.bundle.manifest import ChannelOrder, ImageFit, Layout, PadPlace, Preprocessing, Resize, ResizeKernel
+from edgemm_runtime.http.memory_budget import hold
 from edgemm_runtime.preprocessing.image_decoding import MAX_PIXELS, decoded
 from edgemm_runtime.preprocessing.resampling import resampled
 from edgemm_runtime.tensors.named_arrays import Array
@@ -46,6 +47,7 @@ def scaled(pixels: Array, steps: Preprocessing) -> Array:
     levels = np.arange(256, dtype=np.float64)[:, np.newaxis] * steps.scale
     levels = (levels - np.asarray(steps.mean or 0.0)) / np.asarray(steps.std or 1.0)
     table = np.broadcast_to(levels.astype(np.float32), (256, depth))  # what each pixel of each channel becomes
+    hold(4 * ordered.size)
     made = np.empty((height, width, depth) if steps.layout is Layout.HWC else (depth, height, width), np.float32)
     planes = np.moveaxis(made, -1, 0) if steps.layout is Layout.HWC else made
     rows = max(1, _BLOCK // max(1, width))  # NumPy makes eight bytes of each index

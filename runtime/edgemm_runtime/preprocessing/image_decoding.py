@@ -17,11 +17,13 @@ from __future__ import annotations
 
 import io
 import struct
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgemm.errors import BadRequestError
+from edgemm_runtime.http.memory_budget import hold
 from edgemm_runtime.preprocessing import image_kinds, pillow_library, tiff_directory
 from edgemm_runtime.preprocessing.image_kinds import ImageKind
 from edgemm_runtime.tensors.named_arrays import Array
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 MAX_PIXELS = 25_000_000
 """The largest image that is decoded: a few kilobytes of PNG can claim far more than a Pi has memory for."""
+_ORIENTATION = 0x0112
 MAX_SIDE = 65_535
 """The longest side, as in JPEG and GIF."""
 _DAMAGED = (OSError, ValueError, SyntaxError, EOFError, LookupError, OverflowError, struct.error)
@@ -52,6 +55,7 @@ def decoded(data: bytes, *, grey: bool, most_pixels: int = MAX_PIXELS) -> Image:
             _check_tiff(data, most_pixels=most_pixels)
         with Pillow.open(io.BytesIO(data), formats=[kind]) as opened:
             _check_size(opened, most_pixels=most_pixels)
+            hold(_decoding_bytes(opened, grey=grey))
             opened.load()
             return eight_bits(opened, grey=grey)
     except (*_DAMAGED, Pillow.DecompressionBombError) as err:
@@ -103,7 +107,7 @@ def of_array(frame: Array, *, grey: bool) -> Image:
     from PIL import Image as Pillow
 
     found = Pillow.fromarray(np.ascontiguousarray(frame[..., 0] if frame.shape[2] == 1 else frame))
-    return found.convert("L" if grey else "RGB")
+    return found.convert(_mode(grey=grey))
 
 
 def eight_bits(image: Image, *, grey: bool) -> Image:
@@ -119,10 +123,26 @@ def _upright(image: Image) -> Image:
     """Return an image as the camera was held; as it is where what says so is damaged."""
     from PIL import ImageOps
 
-    try:
-        return ImageOps.exif_transpose(image)
-    except _DAMAGED:
-        return image
+    with suppress(*_DAMAGED):
+        if image.getexif().get(_ORIENTATION, 1) != 1:
+            hold(_stored_bytes(image))
+            ImageOps.exif_transpose(image, in_place=True)
+    return image
+
+
+def _stored_bytes(image: Image) -> int:
+    """Return what Pillow keeps an image in: a byte a pixel, but 4 of colours."""
+    return int(image.width * image.height) * (1 if image.mode in {"1", "L", "P"} else 4)
+
+
+def _decoding_bytes(image: Image, *, grey: bool) -> int:
+    """Return what decoding an opened image takes at most, if it is not turned: as it is, and in other colours."""
+    converted = 0 if image.mode == _mode(grey=grey) else int(image.width * image.height) * (1 if grey else 4)
+    return _stored_bytes(image) + converted
+
+
+def _mode(*, grey: bool) -> str:
+    return "L" if grey else "RGB"
 
 
 def _converted(image: Image, *, grey: bool) -> Image:
@@ -130,7 +150,8 @@ def _converted(image: Image, *, grey: bool) -> Image:
         what = {"I": "32-bit integer", "F": "32-bit floating-point"}.get(image.mode, "16-bit integer")
         raise BadRequestError(f"the image has {what} values, of which none is known to be white: {_SAVE}")
     whole = image.convert(image.mode.upper()) if image.mode in {"La", "RGBa"} else image
-    return whole.convert("L" if grey else "RGB")
+    mode = _mode(grey=grey)
+    return whole if whole.mode == mode else whole.convert(mode)
 
 
 def _check_size(opened: Image, *, most_pixels: int) -> None:

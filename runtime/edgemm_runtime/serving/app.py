@@ -142,7 +142,13 @@ def _response(reply: Reply) -> Response:
 
 
 def _refusal(err: HTTPException) -> Response:
-    """Return what Flask refuses, in the form that all errors have."""
+    """Return what Flask refuses, in the form that all errors have.
+
+    Flask keeps the error in its request, and the error its frames with the request: a cycle, which is cut here.
+    """
+    for one in (err, getattr(err, "original_exception", None)):
+        if one is not None:
+            one.__traceback__ = one.__context__ = None
     if isinstance(err, InternalServerError):
         return _response(FAULT)
     path = request.path[:_LONGEST_TOLD]

@@ -21,6 +21,7 @@ from edgemm_runtime.http.exchange import Reply, Request
 from edgemm_runtime.http.limits import ServingLimits
 from edgemm_runtime.http.listening import TcpOptions, listen_tcp, listen_unix
 from edgemm_runtime.http.loop import HANGING, Answer, EventLoop
+from edgemm_runtime.http.memory_budget import MemoryBudget
 from edgemm_runtime.http.workers import WorkerJob, WorkerPool
 from edgemm_runtime.http.wsgi import WsgiApplication, call
 from edgemm_runtime.models.loader import Loader
@@ -35,7 +36,13 @@ from edgemm_runtime.serving.routes import ROUTES, DeviceRoute, Listener, keyless
 _log = logging.getLogger(__name__)
 _OPTION = "--manage"
 _LIMITS = ServingLimits(
-    max_body_bytes=64 * 1024, max_connections=16, request_s=300.0, loops=1, threads=2, max_waiting=8
+    max_body_bytes=64 * 1024,
+    memory_bytes=8 * 1024 * 1024,
+    max_connections=16,
+    request_s=300.0,
+    loops=1,
+    threads=2,
+    max_waiting=8,
 )
 
 
@@ -81,7 +88,9 @@ class ManagementServer:
         if isinstance(address, LoopbackAddress):
             self._bound = replace(address, port=int(listener.getsockname()[1]))
         self._tls = access.tls if self._path is None else None
-        self._loop = EventLoop(application, _LIMITS, name="edgemm-management", date=DateLine())
+        self._loop = EventLoop(
+            application, _LIMITS, MemoryBudget(_LIMITS.memory_bytes), name="edgemm-management", date=DateLine()
+        )
         self._acceptor = Acceptor([listener], [self._loop], _LIMITS, tls=self._tls)
         self._stopping = threading.Event()
         self._loop.start()

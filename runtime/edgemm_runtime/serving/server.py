@@ -17,10 +17,12 @@ from collections.abc import Sequence
 from typing import Self
 
 from edgemm_runtime.http.acceptor import Acceptor
+from edgemm_runtime.http.allocator import give_large_memory_back
 from edgemm_runtime.http.date import DateLine
 from edgemm_runtime.http.limits import ServingLimits
 from edgemm_runtime.http.listening import listen_all, listen_unix
 from edgemm_runtime.http.loop import EventLoop
+from edgemm_runtime.http.memory_budget import MemoryBudget
 from edgemm_runtime.http.workers import WorkerPool
 from edgemm_runtime.models.hangs import HangWatch
 from edgemm_runtime.models.registry import ModelRegistry
@@ -29,6 +31,7 @@ from edgemm_runtime.serving.admission import Admission
 from edgemm_runtime.serving.app import Endpoints, create_app
 from edgemm_runtime.serving.dispatch import Dispatcher
 from edgemm_runtime.serving.pages.asked import ServedDevice
+from edgemm_runtime.serving.pages.health import load_metrics
 from edgemm_runtime.serving.routes import ROUTES, DeviceRoute, Listener, keyless_paths, routes_at
 
 LOOPBACK = "127.0.0.1"
@@ -53,14 +56,17 @@ class ModelServer:
         self._limits, self.access = limits or ServingLimits(), access or Access()
         self.date = DateLine()
         """Whose time the answers tell; a device of a fleet knows more of it than the system's clock."""
+        load_metrics()
+        give_large_memory_back()
         self._workers = WorkerPool(threads=self._limits.threads, max_waiting=self._limits.max_waiting)
         dispatcher = self._dispatcher(models, routes_at(Listener.PUBLIC, routes))
         hosts = (host,) if isinstance(host, str) else tuple(host)
         listeners = self._listeners(hosts, port)
         self.host, self.port = hosts[0], int(listeners[0].getsockname()[1])
         dispatcher.host, dispatcher.port = self.host, self.port
+        self.memory = MemoryBudget(self._limits.memory_bytes)
         self._loops = [
-            EventLoop(dispatcher, self._limits, name=f"edgemm-http-{number}", date=self.date)
+            EventLoop(dispatcher, self._limits, self.memory, name=f"edgemm-http-{number}", date=self.date)
             for number in range(self._limits.loops)
         ]
         self._acceptor = Acceptor(listeners, self._loops, self._limits, tls=self.access.tls)

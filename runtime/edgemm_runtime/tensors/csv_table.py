@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import codecs
 import csv
+import encodings.utf_8_sig
+import encodings.utf_16  # noqa: F401 - both here: else `decode` would import them at the first CSV that has a mark
 import io
 import re
 from dataclasses import dataclass

@@ -17,6 +17,7 @@ import numpy as np
 from edgemm.bundle.manifest import DType, TensorSpec
 from edgemm.errors import BadRequestError
 from edgemm_runtime.http import json_faults
+from edgemm_runtime.tensors.json_memory import hold_numbers, hold_parsed
 from edgemm_runtime.tensors.named_arrays import Array
 
 _KINDS = {"b": bool, "i": int, "u": int, "f": float}
@@ -83,6 +84,7 @@ def _read_flat(raw: bytes, spec: TensorSpec, *, shape: tuple[int, ...], depth: i
     count = math.prod(shape)
     if not 0 < count <= len(raw) or (depth > 1 and raw.translate(None, _NOT_STRUCTURE) != _structure_of(shape)):
         return None
+    hold_numbers(count, raw)
     inner = raw.translate(None, b"[]") if depth > 1 else raw[1:-1]
     if spec.dtype in _NARROW_INTEGERS and not inner.translate(None, _IN_INTEGERS):
         return _read_integers(inner, spec.dtype, shape=shape)
@@ -157,6 +159,7 @@ def decode_nested(raw: bytes, spec: TensorSpec, *, depth: int) -> Any:
         BadRequestError: not JSON, another depth, or another kind of value.
     """
     kind = _KINDS[np.dtype(spec.dtype.value).kind]
+    hold_parsed(raw)
     try:
         return msgspec.json.decode(raw, type=_nested(kind, min(depth, _MAX_RANK)))
     except json_faults.FAULTS as err:

@@ -12,6 +12,11 @@ def health(asked: Asked) -> Reply:
     return json_body({"ready": is_ready}, status=200 if is_ready else 503)
 
 
+def load_metrics() -> None:
+    """Load what `scrape` needs, which a server does before it answers: with no descriptor left, nothing is imported."""
+    from edgemm_runtime.serving.metrics import model_metrics  # noqa: F401
+
+
 def scrape(asked: Asked) -> Reply:
     """Tell all counters in Prometheus' text format."""
     from edgemm_runtime.serving.metrics.model_metrics import CONTENT_TYPE, exposition

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from edgemm_runtime.http.exchange import Reply, Request
+from edgemm_runtime.http.memory_budget import LARGE_BYTES, here, hold
 from edgemm_runtime.models.sequence_table import SequenceStep
 from edgemm_runtime.models.served_model import ServedModel
 from edgemm_runtime.tensors.named_arrays import Arrays
@@ -60,8 +61,14 @@ def answer(endpoint: Endpoint, request: Request) -> Reply:
         RequestError: it cannot be answered.
         EngineError: the engine failed.
     """
-    question = endpoint.read(request)
-    return question.reply(question.served.predict(question.inputs, form=question.form, step=question.step))
+    here.holding = request.holding
+    try:
+        question = _read(endpoint, request)
+        outputs = question.served.predict(question.inputs, form=question.form, step=question.step)
+        _hold(outputs)
+        return question.reply(outputs)
+    finally:
+        here.holding = None
 
 
 def answer_together(endpoint: Endpoint, requests: Sequence[Request]) -> list[Reply] | None:
@@ -70,11 +77,39 @@ def answer_together(endpoint: Endpoint, requests: Sequence[Request]) -> list[Rep
     Raises:
         RequestError: one of them cannot be answered.
     """
-    questions = [endpoint.read(request) for request in requests]
-    served = questions[0].served
-    if any(question.served is not served or question.form is not None for question in questions):
-        return None  # swapped while they were read, or raw
-    answers = served.predict_together([question.inputs for question in questions])
-    if answers is None:
-        return None
-    return [question.reply(outputs) for question, outputs in zip(questions, answers, strict=True)]
+    try:
+        questions = []
+        for request in requests:
+            here.holding = request.holding
+            questions.append(_read(endpoint, request))
+        served = questions[0].served
+        if any(question.served is not served or question.form is not None for question in questions):
+            return None  # swapped while they were read, or raw
+        answers = served.predict_together([question.inputs for question in questions])
+        if answers is None:
+            return None
+        replies = []
+        for request, question, outputs in zip(requests, questions, answers, strict=True):
+            here.holding = request.holding
+            _hold(outputs)
+            replies.append(question.reply(outputs))
+        return replies
+    finally:
+        here.holding = None
+
+
+def _read(endpoint: Endpoint, request: Request) -> Question:
+    """Read a request; what that took and is not part of its inputs is given back."""
+    holding = request.holding
+    before = holding.held_bytes
+    question = endpoint.read(request)
+    if holding.held_bytes > before:
+        inputs = sum(array.nbytes for array in question.inputs.values())
+        holding.shrink(max(0, holding.held_bytes - before - inputs))
+    return question
+
+
+def _hold(outputs: Arrays) -> None:
+    for array in outputs.values():
+        if array.nbytes > LARGE_BYTES:
+            hold(array.nbytes)

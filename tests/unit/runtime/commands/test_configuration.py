@@ -37,6 +37,16 @@ def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
     assert read_configuration(path) == DeviceConfiguration()
 
 
+def test_a_limit_has_the_name_too_that_it_had_before() -> None:
+    old, new = "max_buffered_bytes = 1000000\n", "memory_bytes = 2000000\n"
+    for text, found in ((old, 1_000_000), (old + new, 2_000_000), (new + old, 2_000_000)):
+        assert parse_configuration(f"[serving]\n{text}", name="edgemm.toml").serving.memory_bytes == found
+    with pytest.raises(InputError, match="no limit 'max_buffered_bytes'"):
+        parse_configuration(f"[agent]\n{old}", name="edgemm.toml")
+    with pytest.raises(InputError, match=r"serving\.max_buffered_bytes: expected a number above 0"):
+        parse_configuration("[serving]\nmax_buffered_bytes = 0\n", name="edgemm.toml")
+
+
 def test_every_name_that_may_be_zero_is_a_limit() -> None:
     assert {name for _, name in EVERY} >= MAY_BE_ZERO
 

@@ -11,6 +11,7 @@ import pytest
 from edgemm.errors import BadRequestError, RequestError, TooLargeError
 from edgemm_runtime.http.bodies import decompress, plain_body
 from edgemm_runtime.http.exchange import Head, Request
+from edgemm_runtime.http.memory_budget import UNBOUNDED
 
 MAX = 100_000
 
@@ -35,12 +36,13 @@ PLAIN = {
 @pytest.mark.parametrize("case", PLAIN)
 def test_a_body_comes_back_whole(case: str) -> None:
     body, encoding = PLAIN[case]
-    assert decompress(body, encoding=encoding, max_bytes=MAX).replace(b" ", b"") == b"[1]"
+    assert decompress(body, encoding=encoding, max_bytes=MAX, holding=UNBOUNDED.holding()).replace(b" ", b"") == b"[1]"
 
 
 def test_members_that_end_anywhere_come_back() -> None:
     pieces = [random.Random(seed).randbytes(seed * 1499) for seed in range(60)]
-    assert decompress(b"".join(map(member, pieces)), encoding="gzip", max_bytes=10**7) == b"".join(pieces)
+    body = b"".join(map(member, pieces))
+    assert decompress(body, encoding="gzip", max_bytes=10**7, holding=UNBOUNDED.holding()) == b"".join(pieces)
 
 
 REFUSED = {
@@ -58,14 +60,14 @@ REFUSED = {
 def test_what_is_damaged_or_too_large_is_refused(case: str) -> None:
     body, kind = REFUSED[case]
     with pytest.raises(kind) as refusal:
-        decompress(body, encoding="gzip", max_bytes=MAX)
+        decompress(body, encoding="gzip", max_bytes=MAX, holding=UNBOUNDED.holding())
     assert "Error -" not in str(refusal.value), "zlib's own words"
 
 
 @pytest.mark.parametrize("encoding", ["br", "gzip, br", "gzip, " * 5 + "gzip", "deflate"])
 def test_codings_that_are_not_here_or_not_of_the_body_are_refused(encoding: str) -> None:
     with pytest.raises(RequestError):
-        decompress(member(b"a") * 2, encoding=encoding, max_bytes=MAX)
+        decompress(member(b"a") * 2, encoding=encoding, max_bytes=MAX, holding=UNBOUNDED.holding())
 
 
 def test_a_byte_order_mark_is_no_part_of_a_body_but_of_its_length() -> None:

@@ -22,6 +22,7 @@ from edgemm_runtime.models.best_classes import Top, best_classes
 from edgemm_runtime.preprocessing import class_indices, encoded_images, image_inputs
 from edgemm_runtime.tensors.comparison import score_labels
 from edgemm_runtime.tensors.inputs import check_array, describe
+from edgemm_runtime.tensors.json_memory import hold_parsed, hold_written
 from edgemm_runtime.tensors.named_arrays import Array, Arrays
 from edgemm_runtime.tensors.named_inputs import are_names
 from edgemm_runtime.tensors.numbers import read_nested, to_array
@@ -93,6 +94,7 @@ def parse(body: bytes) -> Any:
     Raises:
         BadRequestError: it is none.
     """
+    hold_parsed(body)
     try:
         return msgspec.json.decode(json_faults.without_mark(body))
     except json_faults.FAULTS as err:
@@ -138,6 +140,7 @@ def batched(array: Array, spec: TensorSpec) -> Array:
 
 def make_answer(manifest: Manifest, outputs: Arrays, *, name: str, top: int = 1) -> Answer:
     """Return the answer to a request, with the `top` best classes of each sample."""
+    hold_written(outputs.values())
     lists = {output: array.tolist() for output, array in outputs.items()}
     best = best_classes(outputs, score_labels(manifest), count=top)
     shown = [one[0] for one in best] if top == 1 else best

@@ -14,11 +14,13 @@ import numpy as np
 
 from edgemm.bundle.manifest import Manifest, Preprocessing, TensorSpec
 from edgemm.errors import BadRequestError
+from edgemm_runtime.http.memory_budget import hold
 from edgemm_runtime.preprocessing import class_indices, encoded_images, image_inputs
 from edgemm_runtime.serving.protocols.predict import codec as predict_codec
 from edgemm_runtime.serving.protocols.predict import multipart
 from edgemm_runtime.tensors import csv_table
 from edgemm_runtime.tensors.inputs import check_array, describe
+from edgemm_runtime.tensors.json_memory import hold_parsed
 from edgemm_runtime.tensors.named_arrays import Array
 from edgemm_runtime.tensors.numbers import to_array
 
@@ -32,6 +34,7 @@ def decode(body: bytes, manifest: Manifest, *, content_type: str) -> dict[str, A
         BadRequestError: it is not that, or not what the signature takes.
         TooLargeError: it is a form of too many parts, or of images that are too large together.
     """
+    hold(len(body))  # parts, or what base64 stands for, are copies
     kind = content_type.partition(";")[0].strip().lower()
     if kind == multipart.CONTENT_TYPE:
         return _of_form(multipart.read_parts(body, content_type=content_type), manifest)
@@ -111,6 +114,7 @@ def read_csv(body: bytes, spec: TensorSpec, steps: Preprocessing | None) -> Arra
     """
     if -1 in spec.shape[1:]:
         raise BadRequestError(f"the model takes {describe((spec,))}, of which a line of CSV cannot tell the size")
+    hold_parsed(body)
     table = csv_table.read(csv_table.decode(body))
     if not table.rows:
         raise BadRequestError("expected at least one line of numbers, found none")

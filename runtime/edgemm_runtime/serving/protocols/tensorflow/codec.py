@@ -26,6 +26,7 @@ from edgemm.versions import Version
 from edgemm_runtime.http import json_faults
 from edgemm_runtime.serving.protocols.predict.codec import Declared, check_names, read_input
 from edgemm_runtime.tensors.inputs import describe
+from edgemm_runtime.tensors.json_memory import hold_parsed, hold_written
 from edgemm_runtime.tensors.named_arrays import Array, Arrays
 from edgemm_runtime.tensors.named_inputs import are_names
 
@@ -85,6 +86,7 @@ def encode_predictions(outputs: Arrays, *, samples: int | None) -> bytes:
     Raises:
         BadRequestError: by sample, where an output has not one row a sample.
     """
+    hold_written(outputs.values())
     lists = {name: array.tolist() for name, array in outputs.items()}
     if samples is None:
         return _write({"outputs": _bare(lists)}, outputs)
@@ -101,6 +103,7 @@ def encode_classes(outputs: Arrays, labels: Sequence[str] | None, *, samples: in
     for array in outputs.values():
         if array.ndim == 2 and len(array) == samples and (labels is None or array.shape[1] == len(labels)):
             names = labels or [str(index) for index in range(array.shape[1])]
+            hold_written([array])
             return _write(
                 {"results": [list(map(list, zip(names, row, strict=True))) for row in array.tolist()]}, outputs
             )
@@ -115,6 +118,7 @@ def encode_values(outputs: Arrays, *, samples: int) -> bytes:
     """
     for array in outputs.values():
         if array.ndim >= 1 and array.size == len(array) == samples:
+            hold_written([array])
             return _write({"results": array.reshape(-1).tolist()}, outputs)
     raise BadRequestError("the model gives no single value a sample: ask it by :predict")
 
@@ -147,6 +151,7 @@ def metadata(name: str, manifest: Manifest) -> dict[str, Any]:
 
 
 def _parse(body: bytes) -> dict[str, Any]:
+    hold_parsed(body)
     try:
         found = msgspec.json.decode(body)
     except json_faults.FAULTS:
@@ -226,6 +231,7 @@ def _rows(outputs: Arrays, samples: int) -> list[list[Any]]:
         if array.ndim == 0 or len(array) != samples:
             found = f"{len(array)} rows" if array.ndim else "no rows"
             raise BadRequestError(_no_rows(f"{name} has {found} for {samples} of them"))
+    hold_written(outputs.values())
     return [array.tolist() for array in outputs.values()]
 
 

@@ -26,6 +26,7 @@ from edgemm_runtime.serving.protocols.v2.messages import (
     read_header_length,
 )
 from edgemm_runtime.serving.protocols.v2.raw_tensors import RawTensors
+from edgemm_runtime.tensors.json_memory import hold_written
 from edgemm_runtime.tensors.named_arrays import Array, Arrays
 from edgemm_runtime.tensors.numbers import read_canonical
 from edgemm_runtime.tensors.stored_integers import StoredForm
@@ -126,6 +127,7 @@ class Codec:
             text[-1] = b"}]}"
             if len(self._texts) < _MOST_REMEMBERED:
                 self._texts[form] = text
+        hold_written(arrays)
         pieces = [text[0]]
         for array, after in zip(arrays, text[1:], strict=True):
             pieces += (msgspec.json.encode(array.ravel().tolist()), after)

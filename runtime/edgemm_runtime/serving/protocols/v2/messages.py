@@ -21,11 +21,13 @@ from edgemm.bundle.engine_facts import facts_of
 from edgemm.bundle.manifest import DType, Manifest, Preprocessing, Signature, TensorSpec, Variant, VariantTensor
 from edgemm.errors import BadRequestError
 from edgemm_runtime.http import json_faults
+from edgemm_runtime.http.memory_budget import hold
 from edgemm_runtime.preprocessing import image_inputs
 from edgemm_runtime.serving.protocols.v2 import bytes_tensors
 from edgemm_runtime.serving.protocols.v2.raw_tensors import RawTensors, raw_parameters
 from edgemm_runtime.serving.protocols.v2.timeouts import timeout_s
 from edgemm_runtime.tensors.inputs import check_names, describe, fits
+from edgemm_runtime.tensors.json_memory import hold_written
 from edgemm_runtime.tensors.named_arrays import Array, Arrays
 from edgemm_runtime.tensors.numbers import read_numbers
 from edgemm_runtime.tensors.stored_integers import StoredForm, stored_tensors
@@ -199,6 +201,7 @@ def decode_request(
         TooLargeError: it has images that are too large together.
     """
     split = len(body) if header_length is None else read_header_length(header_length, len(body))
+    hold(len(body))  # each tensor is a copy of its part
     header = _read_header(json_faults.without_mark(body[:split]))
     timeout_s(header.parameters)
     form = _raw_form(header, signature, raw) if raw is not None else None
@@ -250,6 +253,7 @@ def encode_response(request: InferRequest, outputs: Arrays, *, name: str, versio
             parameters = {"binary_data_size": len(data)}
             listed.append(ResponseOutput(output, datatype, array.shape, parameters))
         else:
+            hold_written([array])
             listed.append(ResponseOutput(output, datatype, array.shape, data=array.ravel().tolist()))
     header = msgspec.json.encode(InferResponse(name, version, listed, request.id))
     return b"".join([header, *tensors]), len(header) if tensors else None

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from edgemm.errors import BadRequestError, RequestError
 from edgemm_runtime.http import json_faults
-from edgemm_runtime.http.bodies import decompress
+from edgemm_runtime.http.bodies import plain_body
 from edgemm_runtime.http.exchange import Request
 
 _WORD = b'"timeout"'
@@ -50,15 +50,17 @@ def is_read_quickly(request: Request, *, quick_bytes: int) -> bool:
 
 def read_timeout_s(request: Request, *, max_bytes: int) -> float | None:
     """Return the timeout of a request for inference in seconds; None where it has none, or is malformed anyway."""
+    before = request.holding.held_bytes
     try:
-        encoding = request.header("content-encoding")
-        body = decompress(request.body, encoding=encoding, max_bytes=max_bytes) if encoding else request.body
+        body = plain_body(request, max_bytes=max_bytes)
         length = request.header(_HEADER_LENGTH)
         head = body[: int(length)] if length.isascii() and length.isdigit() else body
         # Most requests have none, and are not parsed here.
         return timeout_s(msgspec.json.decode(head, type=_Header).parameters) if _WORD in head else None
     except (RequestError, msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError):
         return None
+    finally:
+        request.holding.shrink(request.holding.held_bytes - before)  # it is decompressed again where it is answered
 
 
 def _head_bytes(request: Request) -> int:

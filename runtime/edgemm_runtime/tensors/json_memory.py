@@ -1,0 +1,52 @@
+"""The memory that reading and writing JSON takes: upper bounds, as CPython, msgspec and NumPy make it. Pure.
+
+A number of Python has 24 to 32 bytes and its place in a list 8; the array, the checks and the copies on the way are
+counted in. A list has 56 bytes and its items, an object mostly 232. Text has up to 4 bytes a character.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from edgemm_runtime.http.memory_budget import hold
+from edgemm_runtime.tensors.named_arrays import Array
+
+_SMALL_BYTES = 16 * 1024
+_FEW = 512
+_BLOCK_BYTES = 256 * 1024
+_VALUE_BYTES, _LIST_BYTES, _OBJECT_BYTES = 64, 80, 240
+_WRITTEN_VALUE_BYTES, _WRITTEN_INT8_BYTES = 112, 24
+"""Of a value that is written: its place in a list, the number, and its text while that is gathered."""
+
+
+def hold_parsed(text: bytes) -> None:
+    """Hold what parsing JSON or CSV into lists and then into arrays takes at most; raises as `hold`."""
+    if len(text) > _SMALL_BYTES:
+        hold(_parsed_bytes(text))
+
+
+def hold_numbers(count: int, text: bytes) -> None:
+    """Hold what parsing `count` numbers in one list takes at most; raises as `hold`."""
+    if len(text) > _SMALL_BYTES:
+        hold(count * _VALUE_BYTES + 2 * len(text))
+
+
+def hold_written(arrays: Iterable[Array]) -> None:
+    """Hold what writing arrays as JSON takes at most; raises as `hold`."""
+    for array in arrays:
+        if array.size > _FEW:
+            hold(array.size * (_WRITTEN_INT8_BYTES if array.itemsize == 1 else _WRITTEN_VALUE_BYTES))
+
+
+def _parsed_bytes(text: bytes) -> int:
+    codes = np.frombuffer(text, np.uint8)
+    values = lists = objects = 0
+    for start in range(0, len(codes), _BLOCK_BYTES):
+        block = codes[start : start + _BLOCK_BYTES]
+        values += int(np.count_nonzero(block == ord(","))) + int(np.count_nonzero(block == ord("\n")))
+        lists += int(np.count_nonzero(block == ord("[")))
+        objects += int(np.count_nonzero(block == ord("{")))
+    characters = len(text) * (1 if text.isascii() else 4)
+    return (values + 2) * _VALUE_BYTES + lists * _LIST_BYTES + objects * _OBJECT_BYTES + characters

@@ -1,0 +1,77 @@
+"""What JSON takes when it is read or written is at most what was counted for it, and not many times less."""
+
+from __future__ import annotations
+
+import json
+import tracemalloc
+from collections.abc import Callable
+
+import msgspec
+import numpy as np
+import pytest
+
+from edgemm.errors import TooLargeError
+from edgemm_runtime.http.memory_budget import MemoryBudget, here
+from edgemm_runtime.tensors.json_memory import hold_parsed, hold_written
+from edgemm_runtime.tensors.named_arrays import Array
+
+TEXTS = {
+    "floats": json.dumps(np.random.default_rng(0).random((2000, 20)).tolist()),
+    "small integers": json.dumps([[1, 2, 3]] * 20_000),
+    "large integers": json.dumps([2**62 + n for n in range(30_000)]),
+    "empty lists": json.dumps([[]] * 50_000, separators=(",", ":")),
+    "lists of one": json.dumps([[1.5]] * 50_000),
+    "objects": json.dumps([{"a": 1}] * 20_000, separators=(",", ":")),
+    "large objects": json.dumps([dict.fromkeys("abcdefgh", 0.5)] * 4_000),
+    "text": json.dumps(["ab"] * 50_000),
+    "one text": json.dumps("a" * 300_000),
+    "wide text": json.dumps("a" * 300_000 + "😀", ensure_ascii=False),
+}
+
+
+def held_by(counting: Callable[[], None]) -> int:
+    here.holding = MemoryBudget(2**40).holding()
+    try:
+        counting()
+        return here.holding.held_bytes
+    finally:
+        here.holding = None
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_reading_takes_no_more_than_is_counted(name: str) -> None:
+    text = TEXTS[name].encode()
+    tracemalloc.start()
+    try:
+        found = msgspec.json.decode(text)
+        taken = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert found is not None
+    assert taken <= held_by(lambda: hold_parsed(text))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int8, np.uint8, np.int64])
+def test_writing_takes_no_more_than_is_counted(dtype: type) -> None:
+    random = np.random.default_rng(0)
+    numbers = random.random(40_000) * 1e-7 if np.dtype(dtype).kind == "f" else random.integers(0, 100, 40_000)
+    array: Array = numbers.astype(dtype)
+    tracemalloc.start()
+    try:
+        text = msgspec.json.encode(array.tolist())
+        taken = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert text
+    assert taken <= held_by(lambda: hold_written([array]))
+
+
+def test_what_does_not_fit_is_refused_and_what_is_small_is_not_counted() -> None:
+    here.holding = MemoryBudget(1_000_000).holding()
+    try:
+        hold_parsed(b"[" + b"1," * 5000 + b"1]")
+        assert here.holding.held_bytes == 0
+        with pytest.raises(TooLargeError):
+            hold_parsed(b"[" + b"1," * 50_000 + b"1]")
+    finally:
+        here.holding = None
