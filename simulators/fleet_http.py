@@ -15,6 +15,7 @@ import msgspec
 from edgemm.trust.enrolment import BLOB_PATH, ENROL_PATH
 
 _PIECE = 4096
+_TRICKLE_S = 0.02
 
 
 @dataclass
@@ -30,6 +31,8 @@ class Faults:
     ignore_ranges: bool = False
     hold_after: int | None = None
     """Stop sending after so many bytes, until `release` is set."""
+    trickle_after: int | None = None
+    """Send a byte at a time after so many bytes, until `release` is set."""
     release: threading.Event = field(default_factory=threading.Event)
     reached: threading.Event = field(default_factory=threading.Event)
     """Set when a held answer waits."""
@@ -156,7 +159,10 @@ class _Handler(BaseHTTPRequestHandler):
             if faults.hold_after is not None and sent >= faults.hold_after:
                 faults.reached.set()
                 faults.release.wait()
-            piece = body[sent : min(sent + _PIECE, end)]
+            slowly = faults.trickle_after is not None and sent >= faults.trickle_after
+            if slowly and faults.release.wait(_TRICKLE_S):
+                slowly = False
+            piece = body[sent : min(sent + (1 if slowly else _PIECE), end)]
             self.wfile.write(piece)
             self.wfile.flush()
             sent += len(piece)

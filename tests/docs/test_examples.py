@@ -120,4 +120,7 @@ def test_the_camera_loop_names_what_is_on_each_frame(bundle: Path, variant: str)
 
 
 def test_every_example_is_tested() -> None:
-    assert {path.name for path in EXAMPLES.iterdir()} == {"predict.sh", "client.py", "camera_loop.py"}
+    assert {path.name for path in EXAMPLES.iterdir()} == {
+        "predict.sh", "client.py", "camera_loop.py",
+        "edgemm.toml", "fleet.toml",  # by the page of settings, in `test_configuration_page.py`
+    }  # fmt: skip

@@ -1,19 +1,22 @@
 """The HTTPS client of devices and of operators: one server, its certificate pinned, redirects not followed.
 
     client = PinnedClient(url, tls_fingerprint=pin, patience=HttpPatience(connect_timeout_s=10, read_timeout_s=60))
-    with client.open("GET", "/api/v1/health") as response:
-        refusal(response) or response.read()
+    with client.open("GET", "/api/v1/health") as answer:
+        refusal(answer) or answer.read(max_bytes=1024)
 
 With a fingerprint the server is known by its certificate and by nothing else: names and dates do not matter. Without
-one it must have a public certificate. Plain http goes to loopback only. What a refusal means is the caller's matter: a
-device tries again later, a person reads what the server said. Needs urllib3 (the runtime or the fleet extra).
+one it must have a public certificate. Plain http goes to loopback only. How long a request may take whatever the server
+does is `edgemm.transport.patience`. What a refusal means is the caller's matter: a device tries again later, a person
+reads what the server said. Needs urllib3 (the runtime or the fleet extra).
 """
 
 from __future__ import annotations
 
+import math
+import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import urllib3
 from urllib3.exceptions import HTTPError, MaxRetryError, SSLError
@@ -22,7 +25,9 @@ from urllib3.response import BaseHTTPResponse
 from edgemm import __version__
 from edgemm.errors import EnvironmentFailure, TrustError, UnreachableError
 from edgemm.transport.address import check_url
+from edgemm.transport.patience import HttpPatience, Pace
 from edgemm.transport.refusal import ErrorDetail, read_refusal
+from edgemm.transport.timed import Attempt, carrying, timed_pools
 
 _PIECE_BYTES = 64 * 1024
 _MAX_REFUSAL_BYTES = 64 * 1024
@@ -32,13 +37,31 @@ class CertificateError(TrustError):
     """A server's certificate is not the pinned one, or no authority that is known here vouches for it."""
 
 
-@dataclass(frozen=True)
-class HttpPatience:
-    """How long a client waits, and whether it asks once more over a kept connection that the server has closed."""
+class HttpAnswer:
+    """The head of an answer, whatever its status, and its body, which is still to be read."""
 
-    connect_timeout_s: float
-    read_timeout_s: float
-    repeat: bool = False
+    def __init__(self, response: BaseHTTPResponse, pace: Pace) -> None:
+        self._response, self._pace = response, pace
+        self.status, self.reason, self.headers = response.status, response.reason or "", response.headers
+
+    def pieces(self, *, max_bytes: int | None = None) -> Iterator[bytes]:
+        """Yield the body as it arrives: waiting for whole pieces would lose what came before a cut.
+
+        Raises:
+            EnvironmentFailure: it is longer than `max_bytes`.
+        """
+        found = 0
+        # Nobody is asked to compress (`Accept-Encoding: identity`), and what was unpacked could be of any size.
+        while piece := self._response.read1(_PIECE_BYTES, decode_content=False):
+            self._pace.moved(len(piece))
+            found += len(piece)
+            if max_bytes is not None and found > max_bytes:
+                raise EnvironmentFailure(f"an answer of more than {max_bytes:,} bytes: not of a fleet manager?")
+            yield piece
+
+    def read(self, *, max_bytes: int) -> bytes:
+        """Return the whole body; raises as `pieces`."""
+        return b"".join(self.pieces(max_bytes=max_bytes))
 
 
 class PinnedClient:
@@ -56,14 +79,12 @@ class PinnedClient:
         if bearer is not None:
             self._headers["Authorization"] = f"Bearer {bearer}"
         self._timeout = urllib3.Timeout(connect=patience.connect_timeout_s, read=patience.read_timeout_s)
-        self._repeat = patience.repeat
+        self._patience, self._interrupt = patience, threading.Event()
         self._pinned = self.url.startswith("https:") and tls_fingerprint is not None
         if self._pinned:
-            self._pool = urllib3.PoolManager(
-                cert_reqs="CERT_NONE", assert_fingerprint=tls_fingerprint, assert_hostname=False
-            )
+            self._pool = timed_pools(cert_reqs="CERT_NONE", assert_fingerprint=tls_fingerprint, assert_hostname=False)
         else:
-            self._pool = urllib3.PoolManager()
+            self._pool = timed_pools()
 
     @contextmanager
     def open(
@@ -73,25 +94,43 @@ class PinnedClient:
         *,
         body: bytes | Iterable[bytes] | None = None,
         headers: Mapping[str, str] | None = None,
-    ) -> Iterator[BaseHTTPResponse]:
-        """Send a request and give its response, whatever its status; the body is read before the context ends.
+        blob: bool = False,
+        until_s: float = math.inf,
+    ) -> Iterator[HttpAnswer]:
+        """Send a request and give its answer, whatever its status; the body is read before the context ends.
+
+        A `blob`, in the request or in the answer, may take as long as it moves; all else has to be whole in
+        `document_s`, and by `until_s` of the monotonic clock.
 
         Raises:
-            UnreachableError: no answer, or it broke off: the same may work later.
+            UnreachableError: no answer, or it broke off, or it came too slowly: the same may work later.
             CertificateError: it is not the server that is meant.
         """
+        until_s = until_s if blob else min(until_s, self.document_until_s())
+        attempt = Attempt(self._patience, self._interrupt, until_s=until_s)
         try:
-            response = self._send(method, address, body=body, headers=headers)
+            with carrying(attempt):
+                response = self._send(method, address, body=body, headers=headers)
         except (HTTPError, OSError) as err:
             raise self._no_answer(err) from err
+        except UnreachableError as err:
+            raise UnreachableError(f"{self.url}: {err}") from err
         try:
-            yield response
+            yield HttpAnswer(response, attempt.pace)
         except HTTPError as err:
             raise UnreachableError(f"{self.url}: the connection broke: {err}; try again") from err
         finally:
             # A body that was not read to its end would be mistaken for the next answer.
             response.close()
             response.release_conn()
+
+    def document_until_s(self) -> float:
+        """Return until when, by the monotonic clock, a document that is asked for now has to be whole."""
+        return time.monotonic() + self._patience.document_s
+
+    def interrupt(self) -> None:
+        """End all requests that are under way, within a second, and every later one."""
+        self._interrupt.set()
 
     def close(self) -> None:
         """Close all connections."""
@@ -100,7 +139,7 @@ class PinnedClient:
     def _send(
         self, method: str, address: str, *, body: bytes | Iterable[bytes] | None, headers: Mapping[str, str] | None
     ) -> BaseHTTPResponse:
-        repeat = self._repeat and (body is None or isinstance(body, bytes))
+        repeat = self._patience.repeat and (body is None or isinstance(body, bytes))
         return self._pool.request(
             method,
             self.url + address,
@@ -125,25 +164,16 @@ class PinnedClient:
         return CertificateError(f"{self.url}: {cause}; give --fingerprint, or a token that carries it")
 
 
-def refusal(response: BaseHTTPResponse) -> ErrorDetail | None:
+def refusal(answer: HttpAnswer) -> ErrorDetail | None:
     """Return why a request was refused; None where it was not."""
-    if response.status < 300:
+    if answer.status < 300:
         return None
-    return read_refusal(response.read(_MAX_REFUSAL_BYTES, decode_content=True))
-
-
-def pieces(response: BaseHTTPResponse, *, max_bytes: int | None = None) -> Iterator[bytes]:
-    """Yield a response's body in pieces.
-
-    Raises:
-        EnvironmentFailure: it is longer than `max_bytes`.
-    """
-    found = 0
-    for piece in response.stream(_PIECE_BYTES):
-        found += len(piece)
-        if max_bytes is not None and found > max_bytes:
-            raise EnvironmentFailure(f"an answer of more than {max_bytes:,} bytes: not of a fleet manager?")
-        yield piece
+    told = b""
+    for piece in answer.pieces():
+        told += piece
+        if len(told) > _MAX_REFUSAL_BYTES:
+            break
+    return read_refusal(told[:_MAX_REFUSAL_BYTES])
 
 
 def _reason(err: object) -> str:

@@ -13,15 +13,16 @@ from urllib.parse import urlencode
 
 import msgspec
 from msgspec import Struct
-from urllib3.response import BaseHTTPResponse
 
 from edgemm import __version__, errors
 from edgemm.errors import EdgemmError, RequestError
-from edgemm.transport.https import HttpPatience, PinnedClient, pieces, refusal
+from edgemm.transport.https import HttpAnswer, PinnedClient, refusal
+from edgemm.transport.patience import HttpPatience
 from edgemm.transport.refusal import NOT_OURS, ErrorDetail
 
-Answer = TypeVar("Answer")
+AnswerT = TypeVar("AnswerT")
 _PATIENCE = HttpPatience(connect_timeout_s=10.0, read_timeout_s=60.0, repeat=True)
+_MAX_ANSWER_BYTES = 64 * 1024 * 1024
 _BY_STATUS: Mapping[int, type[EdgemmError]] = {
     400: errors.BadRequestError,
     401: errors.PermissionDeniedError,
@@ -49,8 +50,8 @@ class ApiConnection:
         return self._client.url
 
     def call(
-        self, method: str, path: str, answer: type[Answer], *, body: Struct | None = None, **query: str | int | None
-    ) -> Answer:
+        self, method: str, path: str, answer: type[AnswerT], *, body: Struct | None = None, **query: str | int | None
+    ) -> AnswerT:
         """Send one request and read its answer into a type.
 
         Raises:
@@ -62,7 +63,7 @@ class ApiConnection:
         address = f"{path}?{urlencode(given)}" if given else path
         encoded = None if body is None else msgspec.json.encode(body)
         with self._open(method, address, body=encoded) as response:
-            data = response.read(decode_content=True)
+            data = response.read(max_bytes=_MAX_ANSWER_BYTES)
         if response.status == 204:
             return msgspec.convert({}, answer)
         try:
@@ -72,13 +73,13 @@ class ApiConnection:
 
     def send(self, method: str, address: str, *, body: Iterable[bytes], headers: Mapping[str, str]) -> None:
         """Send a body piece by piece, where only success is answered; raises as `call`."""
-        with self._open(method, address, body=body, headers=headers) as response:
-            response.drain_conn()
+        with self._open(method, address, body=body, headers=headers, blob=True) as response:
+            response.read(max_bytes=_MAX_ANSWER_BYTES)
 
     def stream(self, address: str) -> Iterator[bytes]:
         """Yield the body of a GET in pieces; raises as `call`."""
         with self._open("GET", address) as response:
-            yield from pieces(response)
+            yield from response.pieces()
 
     def close(self) -> None:
         """Close all connections."""
@@ -92,14 +93,15 @@ class ApiConnection:
         *,
         body: bytes | Iterable[bytes] | None = None,
         headers: Mapping[str, str] | None = None,
-    ) -> Iterator[BaseHTTPResponse]:
-        with self._client.open(method, address, body=body, headers=headers) as response:
+        blob: bool = False,
+    ) -> Iterator[HttpAnswer]:
+        with self._client.open(method, address, body=body, headers=headers, blob=blob) as response:
             if (refused := refusal(response)) is not None:
                 raise _refused(response, refused)
             yield response
 
 
-def _refused(response: BaseHTTPResponse, told: ErrorDetail) -> EdgemmError:
+def _refused(response: HttpAnswer, told: ErrorDetail) -> EdgemmError:
     kind = _BY_STATUS.get(response.status, RequestError)
     if told is NOT_OURS:
         return kind(f"the server answered {response.status} {response.reason}; is this URL a fleet's?")

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import logging
 import re
-import shlex
 import time
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 import click
 
+from edgemm.configuration.options import FileArgument, FileRules, configured, origin
+from edgemm.configuration.shown import configuration_text, hide_login
 from edgemm.errors import InputError
 from edgemm.sigterm import ended_by_sigterm
 from edgemm.topics import NAME_PATTERN
-from edgemm.transport.address import is_loopback
-from edgemm.trust.tls import pinned_context
 from edgemm_fleet.api import person_tokens
 from edgemm_fleet.api.messages import PersonRequest
-from edgemm_fleet.broker.broker_settings import BrokerSettings, MosquittoFolder, Provider
+from edgemm_fleet.commands.broker_options import read_broker, read_login, read_mosquitto
 from edgemm_fleet.commands.output import as_json_option, print_json
 from edgemm_fleet.records.records import Role
 from edgemm_fleet.server.process import FleetProcess, ServeSettings
@@ -28,6 +26,8 @@ from edgemm_fleet.trust.fleet_folder import FleetConfig, FleetFolder
 from edgemm_fleet.trust.founding import Founded, found
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
+FILE = click.Path(path_type=Path, dir_okay=False)
+RULES = FileRules(secrets={"device_login": "put it into a file, and name that by device_login_file"})
 _DAY_S = 86_400.0
 _DAYS = click.IntRange(1, 36_500)
 _ADMIN_TTL_S = 365 * _DAY_S
@@ -69,7 +69,8 @@ def init(folder: Path, *, name: str | None, public_url: str, as_json: bool) -> N
 
 
 @click.command()
-@click.argument("folder", type=FOLDER)
+@click.argument("folder", cls=FileArgument, type=FOLDER)
+@configured(RULES)
 @click.option(
     "--listen", help="HOST:PORT or PORT of the API, 0: a free one; what follows from the public URL unless given."
 )
@@ -80,7 +81,9 @@ def init(folder: Path, *, name: str | None, public_url: str, as_json: bool) -> N
     show_default=True,
     help="embedded, embedded:PORT, or mqtt(s)://[USER:PASSWORD@]HOST[:PORT] of another one.",
 )
+@click.option("--broker-login-file", type=FILE, help="A file with the manager's USER:PASSWORD at another broker.")
 @click.option("--device-login", help="USER:PASSWORD of all devices at another broker, where there is no --mosquitto.")
+@click.option("--device-login-file", type=FILE, help="A file with what --device-login gives.")
 @click.option(
     "--mosquitto",
     type=FOLDER,
@@ -103,7 +106,9 @@ def serve(
     listen: str | None,
     public_url: str | None,
     broker: str,
+    broker_login_file: Path | None,
     device_login: str | None,
+    device_login_file: Path | None,
     mosquitto: Path | None,
     mosquitto_pid: Path | None,
     mosquitto_reload: str | None,
@@ -112,14 +117,27 @@ def serve(
     keep_events: int,
     page: bool,
     verbose: bool,
+    config: Path | None,
+    print_config: bool,
 ) -> None:
     """Run the fleet manager on FOLDER until it is told to stop (SIGTERM or Ctrl-C).
 
     A database of an earlier edgemm is copied, beside it, and migrated first.
     """
+    context = click.get_current_context()
+    if origin(context, "broker") == "file" and hide_login(broker) != broker:
+        raise InputError(f"{config}: broker: not with a login: put that into a file, and name it by broker_login_file")
+    if print_config:
+        click.echo(configuration_text(context, RULES), nl=False)
+        return
     host, port = _listen(listen)
-    place = _mosquitto(mosquitto, mosquitto_pid, mosquitto_reload)
-    chosen = _broker(broker, device_login=device_login, mosquitto=place, ca=broker_ca)
+    chosen = read_broker(
+        broker,
+        login=read_login(None, broker_login_file, option="--broker-login"),
+        device_login=read_login(device_login, device_login_file, option="--device-login"),
+        mosquitto=read_mosquitto(mosquitto, mosquitto_pid, mosquitto_reload),
+        ca=broker_ca,
+    )
     retention = Retention(telemetry_s=keep_telemetry * _DAY_S, events_s=keep_events * _DAY_S)
     settings = ServeSettings(host=host, port=port, public_url=public_url, broker=chosen, page=page, retention=retention)
     server = FleetProcess(FleetFolder(folder), settings, migrated=_tell_migration)
@@ -179,78 +197,6 @@ def _listen(text: str | None) -> tuple[str | None, int | None]:
     if match is None or not int(match[2]) < 65536:
         raise InputError(f"--listen {text!r}: expected HOST:PORT or PORT")
     return match[1] or None, int(match[2])
-
-
-def _mosquitto(folder: Path | None, pid_file: Path | None, reload_command: str | None) -> MosquittoFolder | None:
-    if folder is None:
-        if pid_file is not None or reload_command is not None:
-            raise InputError("--mosquitto-pid and --mosquitto-reload go with --mosquitto FOLDER")
-        return None
-    # Mosquitto reads these paths wherever it was started.
-    return MosquittoFolder(
-        folder.absolute(),
-        pid_file=pid_file.absolute() if pid_file else None,
-        reload_command=tuple(shlex.split(reload_command)) if reload_command else None,
-    )
-
-
-def _broker(
-    text: str, *, device_login: str | None, mosquitto: MosquittoFolder | None, ca: Path | None
-) -> BrokerSettings:
-    if match := re.fullmatch(r"embedded(?::(\d{1,5}))?", text):
-        if device_login or mosquitto or ca:
-            raise InputError(
-                "--device-login, --mosquitto and --broker-ca are for another broker: name it with --broker"
-            )
-        return BrokerSettings(port=int(match[1]) if match[1] else None)
-    try:
-        parts = urlsplit(text)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host, port = None, None
-    if host is None or parts.scheme not in {"mqtt", "mqtts"} or parts.path.strip("/"):
-        raise InputError(f"--broker {text!r}: expected embedded, or mqtt(s)://[USER:PASSWORD@]HOST[:PORT]")
-    if parts.scheme == "mqtt" and not is_loopback(host):
-        raise InputError(f"--broker mqtt://{host}: plain mqtt:// is for loopback only; use mqtts://")
-    login = (unquote(parts.username), unquote(parts.password or "")) if parts.username else None
-    if login is None and mosquitto is None:
-        raise InputError(
-            f"--broker {parts.scheme}://{host}: expected a login, {parts.scheme}://USER:PASSWORD@{host}, or "
-            "--mosquitto FOLDER"
-        )
-    shared = _login(device_login) if device_login else None
-    if (shared is None) == (mosquitto is None) or (shared is not None and login is not None and shared[0] == login[0]):
-        # The manager's own login may speak for the fleet to every device: no device is to hold it.
-        raise InputError(
-            f"--broker {parts.scheme}://{host}: expected either --device-login USER:PASSWORD, a login at that broker "
-            "other than the manager's which all devices share, or --mosquitto FOLDER, which gives each device its own"
-        )
-    return BrokerSettings(
-        provider=Provider.STATIC if mosquitto is None else Provider.MOSQUITTO,
-        host=host,
-        port=port,
-        tls=parts.scheme == "mqtts",
-        ca=None if ca is None else _certificate(ca),
-        login=login,
-        device_login=shared,
-        mosquitto=mosquitto,
-    )
-
-
-def _certificate(path: Path) -> str:
-    try:
-        text = path.read_text("ascii")
-        pinned_context(text)
-    except (OSError, ValueError) as err:  # an SSLError is an OSError
-        raise InputError(f"--broker-ca {path}: expected a certificate in PEM: {err}") from err
-    return text
-
-
-def _login(text: str) -> tuple[str, str]:
-    user, mark, password = text.partition(":")
-    if not mark or not user:
-        raise InputError("--device-login: expected USER:PASSWORD")
-    return user, password
 
 
 def _set_up_logging(*, verbose: bool) -> None:

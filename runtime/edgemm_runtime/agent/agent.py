@@ -1,7 +1,8 @@
 """The device agent: puts its parts together, and runs the loop that hears the broker and speaks to it.
 
 The threads of `ModelServer` serve predictions. Each model has a thread for its updates, and the link has one for the
-broker. This loop, in the thread that calls `run`, joins them. None of them can stop the serving of another.
+broker; the director's keys are fetched in one of their own. This loop, in the thread that calls `run`, joins them: it
+waits for its inbox and for nothing else. None of them can stop the serving of another.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from edgemm_runtime.agent.actions.diagnosis import Diagnosis
 from edgemm_runtime.agent.connection.enrolment import KEY_NAME
 from edgemm_runtime.agent.connection.fleet_connection import FleetConnection
 from edgemm_runtime.agent.connection.mqtt import MqttConnection
+from edgemm_runtime.agent.director_keys import KeyFetch
 from edgemm_runtime.agent.inbox import Inbox, Received, Signal
 from edgemm_runtime.agent.reporting import gauges
 from edgemm_runtime.agent.reporting.reporter import Reporter, Situation
@@ -91,12 +93,15 @@ class Agent:
         self.came_round_s: float | None = None
         """When the loop came round last, by the monotonic clock; None before `run`."""
         self._time = TimeKeeper(folder, clock, persist_s=limits.time_persist_s)
-        server = FleetConnection(
+        self._server = server = FleetConnection(
             identity.url,
             tls_fingerprint=identity.tls_fingerprint,
             connect_timeout_s=limits.connect_timeout_s,
             read_timeout_s=limits.read_timeout_s,
             bearer=identity.bearer,
+            slow_s=limits.slow_s,
+            min_bytes_per_s=limits.min_bytes_per_s,
+            document_s=limits.document_s,
         )
         repository = TrustedVersions(
             folder.path("tuf"),
@@ -108,10 +113,9 @@ class Agent:
         self._shelf = Shelf(folder)
         self._wishes = Wishes(
             folder,
-            repository,
+            KeyFetch(repository, fetched=lambda: self._inbox.put(Signal.KEYS), monotonic=clock.monotonic),
             Whom(identity.fleet, identity.device),
             now=self._time.now,
-            monotonic=clock.monotonic,
         )
         who = Speaker(identity.fleet, identity.device, secrets.token_hex(8), _count_boot(folder, self._time))
         self._spool = _open_spool(folder, who, limits, monotonic=clock.monotonic)
@@ -158,8 +162,8 @@ class Agent:
         self._actions.start()
         self._link.start()
         if not self._folder.path(DIRECTOR_TARGET).exists():
-            self._wishes.refresh_keys()
-        if (kept := self._wishes.restore()) is not None:
+            self._wishes.ask_for_keys()
+        elif (kept := self._wishes.restore()) is not None:
             self._obey(kept)
         try:
             return self._loop()
@@ -198,6 +202,8 @@ class Agent:
     def _handle(self, item: Received | Signal | None) -> None:
         if item is Signal.CONNECTED:
             self._reporter.connected()
+        elif item is Signal.KEYS:
+            self._take_keys()
         elif isinstance(item, Received) and item.channel is Channel.ACK:
             self._acknowledge(item.payload)
         elif isinstance(item, Received) and item.channel is Channel.DESIRED:
@@ -209,11 +215,20 @@ class Agent:
         except MessageError as err:
             _log.warning("ack ignored error=%s", err)
 
-    def _receive(self, payload: bytes) -> None:
+    def _take_keys(self) -> None:
+        waiting = self._wishes.take_keys()
+        if self._wishes.current is None and (kept := self._wishes.restore()) is not None:
+            self._obey(kept)
+        for payload in waiting:
+            self._receive(payload, again=True)
+
+    def _receive(self, payload: bytes, *, again: bool = False) -> None:
         try:
-            answer = self._wishes.receive(payload)
+            answer = self._wishes.receive(payload, again=again)
         except (MessageError, TrustError) as err:
             self._refuse(Reason.DESIRED_UNTRUSTED, str(err))
+            return
+        if answer is None:
             return
         current = self._wishes.current
         _log.info("desired answer=%s generation=%s", answer, current.generation if current else 0)
@@ -323,6 +338,8 @@ class Agent:
         )
 
     def _end(self) -> None:
+        """End all threads, in at most twice the time for a stop: the half of it is for the last words to the broker."""
+        self._server.interrupt()
         for updater in self._updaters.values():
             updater.stop()
         deadline_s = self._clock.monotonic() + self._limits.stop_timeout_s

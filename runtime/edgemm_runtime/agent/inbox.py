@@ -28,6 +28,7 @@ class Signal(StrEnum):
 
     WAKE = "wake"
     CONNECTED = "connected"
+    KEYS = "keys"
     STOP = "stop"
     RESTART = "restart"
 

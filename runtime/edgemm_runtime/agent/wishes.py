@@ -1,37 +1,32 @@
 """The desired state of this device: received, verified, judged, and kept byte for byte.
 
 The director's keys come from the TUF target `director.json` and are cached. So a device that comes up without a network
-verifies the envelope on its disk and goes on serving.
+verifies the envelope on its disk and goes on serving. Keys that do not fit may have been replaced: they are fetched in
+a thread of its own, and the envelope waits for them.
 """
 
 from __future__ import annotations
 
 import logging
-import math
+from collections import deque
 from collections.abc import Callable
-from typing import Protocol
 
 from securesystemslib.signer import Key
 
-from edgemm.errors import EdgemmError, EnvironmentFailure, MessageError, TrustError
+from edgemm.errors import EnvironmentFailure, MessageError, TrustError
 from edgemm.messages import Desired
 from edgemm.trust.enrolment import DIRECTOR_TARGET
 from edgemm.trust.signing import PayloadType, key_from_document, unseal
 from edgemm_runtime.agent.acceptance import Acceptance, Whom, judge
+from edgemm_runtime.agent.director_keys import KeyFetch
 from edgemm_runtime.agent.state.state_folder import StateFolder
 from edgemm_runtime.agent.state.trusted_time import TrustedTime
 from edgemm_runtime.agent.update.trusted_versions import director_document
 
 _log = logging.getLogger(__name__)
 _NAME = "desired.json"
-_FETCH_PAUSE_S = 10.0
-
-
-class DirectorSource(Protocol):
-    """Where the director's document comes from; `TrustedVersions` in a device."""
-
-    def director(self) -> bytes:
-        """Return the document; raises as `TrustedVersions.director`."""
+_MAX_WAITING = 16
+"""Envelopes that may wait for keys, each of at most 32 KiB."""
 
 
 class Wishes:
@@ -40,20 +35,21 @@ class Wishes:
     def __init__(
         self,
         folder: StateFolder,
-        director: DirectorSource,
+        fetch: KeyFetch,
         whom: Whom,
         *,
         now: Callable[[], TrustedTime],
-        monotonic: Callable[[], float],
     ) -> None:
-        self._folder, self._director, self._whom, self._now = folder, director, whom, now
-        self._monotonic = monotonic
-        self._fetch_after_s = -math.inf
+        self._folder, self._fetch, self._whom, self._now = folder, fetch, whom, now
+        self._waiting: deque[bytes] = deque(maxlen=_MAX_WAITING)
         self._keys = self._cached_keys()
         self.current: Desired | None = None
 
     def restore(self) -> Desired | None:
-        """Return the desired state of before the start, if there is one that can be trusted."""
+        """Return the desired state of before the start, if there is one that can be trusted.
+
+        Where the keys at hand do not fit it, they are asked for; it may be restored once they have come.
+        """
         data = self._folder.read_bytes(_NAME)
         if data is None or self.current is not None:
             return self.current
@@ -61,19 +57,30 @@ class Wishes:
             kept = self._unseal(data)
         except (MessageError, TrustError) as err:
             _log.warning("kept desired state not used error=%s", err)
+            if isinstance(err, TrustError):
+                self.ask_for_keys()
             return None
         if (kept.fleet, kept.device) == (self._whom.fleet, self._whom.device):
             self.current = kept
         return self.current
 
-    def receive(self, data: bytes) -> Acceptance:
+    def receive(self, data: bytes, *, again: bool = False) -> Acceptance | None:
         """Verify and judge an envelope; one that is taken is kept as it came.
+
+        None: the keys at hand do not fit it, and it waits for others (`take_keys`); not so where it comes `again`.
 
         Raises:
             MessageError: it is not a `desired` of this version.
             TrustError: the director did not sign it.
         """
-        new = self._unseal(data)
+        try:
+            new = self._unseal(data)
+        except TrustError:
+            if again or not self.ask_for_keys():
+                raise
+            if data not in self._waiting:
+                self._waiting.append(data)
+            return None
         try:
             answer = judge(new, self.current, whom=self._whom, now=self._now())
         except ValueError as err:
@@ -83,36 +90,34 @@ class Wishes:
             self.current = new
         return answer
 
-    def refresh_keys(self) -> bool:
-        """Fetch the director's keys; tells whether they were had.
+    def ask_for_keys(self) -> bool:
+        """Have the director's keys fetched, unless that was done a moment ago; tells whether they are on their way."""
+        return self._fetch.begin()
 
-        Not more often than once in a while, whatever a broker sends.
-        """
-        if self._monotonic() < self._fetch_after_s:
-            return False
-        self._fetch_after_s = self._monotonic() + _FETCH_PAUSE_S
+    def take_keys(self) -> list[bytes]:
+        """Take the keys that were fetched, and return the envelopes that waited for them, to be received again."""
+        data, waiting = self._fetch.take(), list(self._waiting)
+        self._waiting.clear()
         try:
-            data = self._director.director()
-            keys = self._read_keys(data)
-        except EdgemmError as err:
-            _log.warning("director's keys not fetched error=%s", err)
-            return False
-        self._keys = keys
-        if data != self._folder.read_bytes(DIRECTOR_TARGET):
-            try:
-                self._folder.write_bytes(DIRECTOR_TARGET, data)
-            except EnvironmentFailure as err:
-                _log.warning("director's keys not kept error=%s", err)
-        return True
+            keys = self._read_keys(data) if data is not None else None
+        except TrustError as err:
+            _log.warning("director's keys not used error=%s", err)
+            keys = None
+        if data is not None and keys is not None:
+            self._keys = keys
+            self._keep_keys(data)
+        return waiting
+
+    def _keep_keys(self, data: bytes) -> None:
+        if data == self._folder.read_bytes(DIRECTOR_TARGET):
+            return
+        try:
+            self._folder.write_bytes(DIRECTOR_TARGET, data)
+        except EnvironmentFailure as err:
+            _log.warning("director's keys not kept error=%s", err)
 
     def _unseal(self, data: bytes) -> Desired:
-        """Verify with the keys at hand; keys that do not fit may have been replaced, and are fetched anew once."""
-        try:
-            return unseal(data, PayloadType.DESIRED, Desired, keys=self._keys)
-        except TrustError:
-            if not self.refresh_keys():
-                raise
-            return unseal(data, PayloadType.DESIRED, Desired, keys=self._keys)
+        return unseal(data, PayloadType.DESIRED, Desired, keys=self._keys)
 
     def _keep(self, data: bytes) -> None:
         try:

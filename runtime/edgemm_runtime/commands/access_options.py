@@ -15,6 +15,7 @@ from edgemm.errors import InputError
 from edgemm_runtime.serving.access import Access
 
 _SHORTEST_KEY = 16
+API_KEY = "EDGEMM_API_KEY"
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
 
@@ -58,8 +59,8 @@ def _tls(certificate: Path, key: Path) -> ssl.SSLContext:
 
 def _api_key(file: Path | None) -> str | None:
     if file is None:
-        key = os.environ.get("EDGEMM_API_KEY", "").strip()
-        where = "EDGEMM_API_KEY"
+        key = os.environ.get(API_KEY, "").strip()
+        where = API_KEY
         if not key:
             return None
     else:

@@ -1,4 +1,4 @@
-"""What `edgemm run` prints of a bundle that it serves: where, and a command that asks it."""
+"""The lines that `edgemm run` prints of a bundle that it serves: where, and a command that asks it."""
 
 from __future__ import annotations
 

@@ -10,22 +10,24 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from edgemm.configuration.options import FileArgument, configured, rest
 from edgemm.durations import Duration
 from edgemm.finite_range import FiniteRange
 from edgemm_runtime.commands.access_options import access_options, read_access
 from edgemm_runtime.commands.being_device import be_a_device
-from edgemm_runtime.commands.configuration import DeviceConfiguration, read_configuration
+from edgemm_runtime.commands.configuration import RULES, read_limits
 from edgemm_runtime.commands.cors_option import cors_option, read_origins
 from edgemm_runtime.commands.listen_option import listen_option, read_addresses
 from edgemm_runtime.commands.managing import read_address
 from edgemm_runtime.commands.serving_bundles import serve_bundles
 from edgemm_runtime.commands.shadowing import Shadows
+from edgemm_runtime.commands.shown_configuration import shown_configuration
 from edgemm_runtime.engines.choice import AUTO
 from edgemm_runtime.shadow.shadow_limits import DEFAULT_SHARE
 
 
 @click.command()
-@click.argument("bundles", nargs=-1, type=click.Path(path_type=Path), metavar="[BUNDLE]...")
+@click.argument("bundles", cls=FileArgument, nargs=-1, type=click.Path(path_type=Path), metavar="[BUNDLE]...")
 @click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="0: any free port.")
 @listen_option
 @click.option("--variant", default=AUTO, show_default=True, help="A variant, or several in order: tflite:int8,onnx:…")
@@ -50,10 +52,13 @@ from edgemm_runtime.shadow.shadow_limits import DEFAULT_SHARE
     metavar="ADDRESS",
     help="Let programs of this machine load and unload models here: a path for a Unix socket, or 127.0.0.1:PORT.",
 )
+@configured(RULES)
 @click.option(
-    "--config",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="A TOML file with limits and intervals; see docs/configuration.md.",
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+    help="What is logged, and what is more important.",
 )
 @click.option("--quiet", is_flag=True, help="Print and log nothing but errors.")
 @click.option("--fleet", metavar="URL", help="Be a device of this fleet, which says what to serve.")
@@ -82,6 +87,8 @@ def run(
     shadow_variant: str | None,
     manage: str | None,
     config: Path | None,
+    print_config: bool,
+    log_level: str,
     quiet: bool,
     fleet: str | None,
     tls_cert: Path | None,
@@ -96,8 +103,12 @@ def run(
     Open Inference Protocol v2 under /v2, POST /predict and a page at / for people, /metrics for Prometheus. Ctrl-C or
     SIGTERM end it, after the requests in flight. How a shadow agrees is at /shadow and /metrics.
     """
-    _set_up_logging(quiet=quiet)
-    limits = DeviceConfiguration() if config is None else read_configuration(config)
+    context = click.get_current_context()
+    limits = read_limits(rest(context), name=str(config))
+    if print_config:
+        click.echo(shown_configuration(context, limits), nl=False)
+        return
+    _set_up_logging(level="error" if quiet else log_level)
     access = read_access(tls_cert=tls_cert, tls_key=tls_key, api_key_file=api_key_file, unix_socket=unix_socket)
     access = replace(access, origins=read_origins(cors))
     hosts = read_addresses(listen)
@@ -110,7 +121,7 @@ def run(
         be_a_device(fleet, port=port, hosts=hosts, access=access, limits=limits, **device)
         return
     # A token in the environment is there for other commands too; one that was typed is meant.
-    typed = click.get_current_context().get_parameter_source("token") is ParameterSource.COMMANDLINE
+    typed = context.get_parameter_source("token") is ParameterSource.COMMANDLINE
     if alone := [name for name, value in device.items() if value and (typed or name != "token")]:
         raise click.UsageError(f"--{alone[0].removesuffix('s').replace('_', '-')} needs --fleet")
     if not bundles:
@@ -129,6 +140,5 @@ def run(
     )
 
 
-def _set_up_logging(*, quiet: bool) -> None:
-    level = logging.ERROR if quiet else logging.INFO
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+def _set_up_logging(*, level: str) -> None:
+    logging.basicConfig(level=level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")

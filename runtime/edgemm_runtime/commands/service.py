@@ -12,6 +12,7 @@ import click
 import msgspec
 from msgspec import Struct
 
+from edgemm.configuration.options import path_words
 from edgemm.errors import InputError
 from edgemm_runtime.commands.access_options import read_access
 from edgemm_runtime.commands.configuration import read_configuration
@@ -132,16 +133,19 @@ def _unit(scope: Scope, arguments: tuple[str, ...], where: Places) -> str:
     """Return the unit for what `edgemm run` is to be told, checked by the parser of `edgemm run` itself."""
     from edgemm_runtime.commands.run import run
 
-    given = run.make_context("edgemm run", list(arguments)).params
+    context = run.make_context("edgemm run", list(arguments))
+    given = context.params
     _check_files(given)
     program, bundles = _program(), [path.resolve() for path in given["bundles"]]
     words, files = _from_anywhere(arguments, run)
+    files += _from_anywhere(path_words(context), run)[1]
     if bool(bundles) == (given["fleet"] is not None):
         raise click.UsageError("expected --fleet URL, or the BUNDLE files to serve")
     if missing := next((path for path in bundles if not path.is_file()), None):
         raise InputError(f"no bundle {missing}: give the path of a file")
     for path, bundle in zip(given["bundles"], bundles, strict=True):
-        words[words.index(str(path))] = str(bundle)
+        if str(path) in words:  # else the configuration names it
+            words[words.index(str(path))] = str(bundle)
     if given["fleet"] is not None and given["state_dir"] is None:
         words += ["--state-dir", STATE]
     hidden = installation.out_of_reach([program, *bundles, *files]) if scope is Scope.SYSTEM else None

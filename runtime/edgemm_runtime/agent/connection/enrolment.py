@@ -85,6 +85,8 @@ def _enrol(
         tls_fingerprint=token.tls_fingerprint,
         connect_timeout_s=options.limits.connect_timeout_s,
         read_timeout_s=options.limits.read_timeout_s,
+        slow_s=options.limits.slow_s,
+        document_s=options.limits.document_s,
     )
     request = _request(folder, options, token)
     try:

@@ -8,6 +8,7 @@ else: unsent messages wait in the spool. How a connection is kept is `edgemm.tra
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 
 from paho.mqtt.client import Client, MQTTMessageInfo
@@ -46,11 +47,12 @@ class MqttConnection(BrokerLine):
         self._heard = {self._topic(channel): channel for channel in FROM_FLEET}
 
     def stop(self, timeout_s: float = 30.0) -> None:
-        """Say that the device goes offline, and disconnect."""
+        """Say that the device goes offline, and disconnect, in no more than this time."""
+        until_s = time.monotonic() + timeout_s
         said = self.send(self._topic(Channel.STATUS), self._status(online=False), retain=True)
         if said is not None:
             _wait(said, timeout_s)
-        super().stop(timeout_s)
+        super().stop(max(0.0, until_s - time.monotonic()))
 
     def publish(self, channel: Channel, payload: bytes) -> bool:
         """Hand a message to the broker; tells whether it was taken."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from edgemm.transport.patience import HttpPatience
 from edgemm_runtime.http.limits import ServingLimits
 from edgemm_runtime.models.sequence_limits import SequenceLimits
 from edgemm_runtime.serving.access import Access
@@ -64,10 +65,19 @@ class AgentLimits:
     """The longest such pause, and by how much at most a silent fleet delays what is sent again."""
 
     connect_timeout_s: float = 10.0
-    """Time to connect to the fleet manager or the broker."""
+    """Time to connect to the fleet manager or the broker, for its name, TCP and TLS together."""
 
     read_timeout_s: float = 30.0
     """Longest silence of the fleet manager inside one answer."""
+
+    slow_s: float = HttpPatience.slow_s
+    """Time for the head of an answer of the fleet manager, and for `min_bytes_per_s` to be judged by."""
+
+    min_bytes_per_s: int = HttpPatience.min_bytes_per_s
+    """A download that is slower than this, over `slow_s`, is given up and resumed later."""
+
+    document_s: float = HttpPatience.document_s
+    """Time for all the metadata that one look at the version repository takes."""
 
     selftest_timeout_s: float = 120.0
     """A self-test child that runs longer is killed and fails the update."""
@@ -82,7 +92,7 @@ class AgentLimits:
     """MQTT keep-alive."""
 
     stop_timeout_s: float = 10.0
-    """How long a stop waits for the update threads."""
+    """How long a stop waits for the update threads, and then for the broker."""
 
 
 @dataclass(frozen=True, kw_only=True)

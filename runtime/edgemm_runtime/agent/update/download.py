@@ -15,16 +15,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-import urllib3
-
 from edgemm import durable
 from edgemm.bundle.blobs import BlobFolder
 from edgemm.errors import DigestMismatchError, EnvironmentFailure, UnreachableError
+from edgemm.transport.https import HttpAnswer
 from edgemm.trust.enrolment import BLOB_PATH
 from edgemm_runtime.agent.connection.fleet_connection import FleetConnection
 
 _log = logging.getLogger(__name__)
-_CHUNK = 64 * 1024
 _HASH_CHUNK = 1024 * 1024
 
 
@@ -60,13 +58,13 @@ class BlobDownloader:
         if offset >= size:
             return
         headers = {"Range": f"bytes={offset}-", "If-Range": f'"{digest}"'} if offset else {}
-        with self._server.open("GET", f"{BLOB_PATH}{digest}", headers=headers) as response:
-            start = _start(response, asked=offset)
+        with self._server.open("GET", f"{BLOB_PATH}{digest}", headers=headers, blob=True) as answer:
+            start = _start(answer, asked=offset)
             _log.info("downloading blob=%.12s from=%d size=%d", digest, start, size)
             with path.open("r+b" if path.exists() else "w+b") as file:
                 file.truncate(start)
                 file.seek(start)
-                self._append(file, _arriving(response), room=size - start, check=check)
+                self._append(file, answer.pieces(), room=size - start, check=check)
         if _length(path) < size:
             raise UnreachableError(f"blob {digest[:12]}…: cut off after {_length(path):,} of {size:,} bytes")
 
@@ -111,21 +109,15 @@ def disk_failure(path: Path, err: OSError) -> EnvironmentFailure:
     return EnvironmentFailure(f"cannot write {path}: {err.strerror or err}")
 
 
-def _start(response: urllib3.BaseHTTPResponse, *, asked: int) -> int:
+def _start(answer: HttpAnswer, *, asked: int) -> int:
     """Return the offset at which the answer's bytes begin."""
-    if response.status != 206:
+    if answer.status != 206:
         return 0
-    unit, _, rest = response.headers.get("Content-Range", "").partition(" ")
+    unit, _, rest = answer.headers.get("Content-Range", "").partition(" ")
     first = rest.partition("-")[0]
     if unit != "bytes" or first != str(asked):
         raise UnreachableError(f"blob: asked for bytes from {asked}, the server sent {rest[:60]!r}")
     return asked
-
-
-def _arriving(response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
-    """Yield bytes as they arrive: waiting for whole chunks would lose what came before a cut."""
-    while piece := response.read1(_CHUNK, decode_content=False):
-        yield piece
 
 
 def _length(path: Path) -> int:

@@ -55,7 +55,6 @@ from edgemm_runtime.agent.connection.fleet_connection import FleetConnection
 from edgemm_runtime.agent.state.documents import DirectorFile
 from edgemm_runtime.agent.state.trusted_time import TrustedTime
 
-_CHUNK = 64 * 1024
 _MAX_DIRECTOR_BYTES = 64 * 1024
 
 
@@ -65,17 +64,20 @@ class _Custom(msgspec.Struct):
 
 
 class _Fetcher(FetcherInterface):
-    """python-tuf's downloads over a `FleetConnection`."""
+    """python-tuf's downloads over a `FleetConnection`; all of one look share one deadline.
+
+    Else a server could be slow with one version of the root after another.
+    """
 
     def __init__(self, server: FleetConnection) -> None:
-        self._server = server
+        self._server, self._until_s = server, server.document_until_s()
 
     def _fetch(self, url: str) -> Iterator[bytes]:
         path = urlsplit(url)
         base = urlsplit(self._server.url).path
         try:
-            with self._server.open("GET", path.path.removeprefix(base)) as response:
-                yield from response.stream(_CHUNK)
+            with self._server.open("GET", path.path.removeprefix(base), until_s=self._until_s) as answer:
+                yield from answer.pieces()
         except NotFoundError as err:
             raise DownloadHTTPError(str(err), 404) from err
         except PermissionDeniedError as err:

@@ -10,7 +10,8 @@ import pytest
 
 from edgemm import __version__
 from edgemm.errors import EnvironmentFailure, UnreachableError
-from edgemm.transport.https import HttpPatience, PinnedClient, pieces, refusal
+from edgemm.transport.https import PinnedClient, refusal
+from edgemm.transport.patience import HttpPatience
 from edgemm.transport.refusal import NOT_OURS, ErrorDetail
 
 PATIENCE = HttpPatience(connect_timeout_s=5, read_timeout_s=5, repeat=True)
@@ -61,7 +62,7 @@ def client(url: str) -> Iterator[PinnedClient]:
 
 def _read(client: PinnedClient, address: str) -> bytes:
     with client.open("GET", address) as response:
-        return b"".join(pieces(response))
+        return response.read(max_bytes=1024)
 
 
 def test_requests_bear_the_token_and_share_a_connection(client: PinnedClient) -> None:
@@ -91,4 +92,4 @@ def test_an_answer_that_breaks_off_may_come_whole_later(client: PinnedClient) ->
 
 def test_an_answer_that_is_too_long_is_not_kept(client: PinnedClient) -> None:
     with pytest.raises(EnvironmentFailure, match="more than 4 bytes"), client.open("GET", "/hello") as response:
-        list(pieces(response, max_bytes=4))
+        response.read(max_bytes=4)

@@ -53,7 +53,10 @@ STATIC = ("--broker", "mqtts://u:p@h", "--device-login", "a:b")
         (["--listen", "70000"], "--listen '70000'"),
         (["--keep-events", "0"], "--keep-events"),
         (["--broker", "tcp://x"], "--broker 'tcp://x': expected embedded, or mqtt(s)://"),
-        (["--broker", "mqtt://localhost"], "expected a login, mqtt://USER:PASSWORD@localhost, or --mosquitto FOLDER"),
+        (
+            ["--broker", "mqtt://localhost"],
+            "expected a login, by --broker-login-file or as mqtt://USER:PASSWORD@localhost",
+        ),
         (["--broker", "mqtt://u:p@broker.example"], "plain mqtt:// is for loopback only; use mqtts://"),
         (
             [*STATIC, "--broker-ca", __file__],

@@ -7,7 +7,7 @@ import pytest
 
 from edgemm.cli import run
 from edgemm_fleet.broker.broker_settings import BrokerSettings, MosquittoFolder, Provider
-from edgemm_fleet.commands.serve import _broker, _mosquitto
+from edgemm_fleet.commands.broker_options import read_broker, read_login, read_mosquitto
 from edgemm_fleet.server.process import FleetProcess, ServeSettings
 from edgemm_fleet.server.retention import Retention
 from edgemm_fleet.trust.certificate import create_certificate
@@ -30,7 +30,8 @@ def parse(
     mosquitto: MosquittoFolder | None = None,
     ca: Path | None = None,
 ) -> BrokerSettings:
-    return _broker(text, device_login=device_login, mosquitto=mosquitto, ca=ca)
+    login = read_login(device_login, None, option="--device-login")
+    return read_broker(text, device_login=login, mosquitto=mosquitto, ca=ca)
 
 
 def test_the_embedded_broker_speaks_tls_to_everybody_under_the_public_name(tmp_path: Path) -> None:
@@ -60,7 +61,7 @@ def test_another_broker_with_one_login_for_all(tmp_path: Path) -> None:
 
 def test_a_mosquitto_with_a_login_for_each_device(tmp_path: Path) -> None:
     pid = tmp_path / "pid"
-    found = settings_of(tmp_path, parse("mqtt://127.0.0.1:1885", mosquitto=_mosquitto(tmp_path, pid, None)))
+    found = settings_of(tmp_path, parse("mqtt://127.0.0.1:1885", mosquitto=read_mosquitto(tmp_path, pid, None)))
     assert found.provider is Provider.MOSQUITTO
     assert found.mosquitto is not None
     assert (found.mosquitto.folder, found.host, found.number) == (tmp_path, "127.0.0.1", 1885)
@@ -68,7 +69,7 @@ def test_a_mosquitto_with_a_login_for_each_device(tmp_path: Path) -> None:
 
 
 def test_a_mosquitto_is_told_by_a_command_where_that_is_given(tmp_path: Path) -> None:
-    place = _mosquitto(tmp_path, None, "podman exec 'my broker' kill -HUP 1")
+    place = read_mosquitto(tmp_path, None, "podman exec 'my broker' kill -HUP 1")
     found = settings_of(tmp_path, parse("mqtt://127.0.0.1:1885", mosquitto=place))
     assert found.mosquitto is not None
     assert found.mosquitto.reload_command == ("podman", "exec", "my broker", "kill", "-HUP", "1")

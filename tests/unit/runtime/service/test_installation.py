@@ -181,6 +181,28 @@ def test_files_of_options_are_named_by_their_whole_path(
     assert f"--manage 127.0.0.1:9001 {lie}/tiny.edgemm" in capsys.readouterr().out
 
 
+def test_a_configuration_is_handed_on_and_may_name_what_is_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_bundle(tmp_path / "tiny.edgemm")
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "edgemm.toml"
+    file.write_text('bundles = ["tiny.edgemm"]\nport = 9000\n')
+    assert run(["service", "show", "--user", "--config", "edgemm.toml"]) == 0
+    assert f"run --config {tmp_path}/edgemm.toml\n" in capsys.readouterr().out
+    file.write_text('fleet = "https://fleet.example"\n')
+    assert run(["service", "show", "--user", "--config", "edgemm.toml"]) == 0
+    assert f"run --config {tmp_path}/edgemm.toml --state-dir %S/edgemm\n" in capsys.readouterr().out
+    for text, message in (
+        ('bundles = ["missing.edgemm"]\n', f"no bundle {tmp_path}/missing.edgemm"),
+        ('bundles = ["tiny.edgemm"]\napi_key_file = "missing"\n', f"cannot read the API key from {tmp_path}/missing"),
+        ("threads = 0\n", "threads: expected a number from 1 to 1,024, found 0"),
+    ):
+        file.write_text(text)
+        assert run(["service", "show", "--user", "--config", "edgemm.toml"]) == 2
+        assert message in capsys.readouterr().err
+
+
 def test_what_lies_in_a_home_folder_is_out_of_the_systems_reach(tmp_path: Path) -> None:
     inside, outside = tmp_path / "home" / "pi" / "a.edgemm", tmp_path / "opt" / "a.edgemm"
     assert out_of_reach([outside, inside], [tmp_path / "home"]) == inside

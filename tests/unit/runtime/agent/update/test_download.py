@@ -156,3 +156,31 @@ def test_a_disk_that_cannot_be_written_is_told(bench: Bench) -> None:
     bench.partial.rmdir()
     with pytest.raises(EnvironmentFailure, match=r"cannot write .*: No such file or directory"):
         bench.fetch()
+
+
+def _fetch_within(bench: Bench, *, min_bytes_per_s: int) -> None:
+    """Fetch by a downloader whose limits on slowness are short, and that on documents shorter still."""
+    server = FleetConnection(
+        bench.http.url, tls_fingerprint=None, connect_timeout_s=30, read_timeout_s=30, bearer="b",
+        slow_s=0.4, min_bytes_per_s=min_bytes_per_s, document_s=0.1,
+    )  # fmt: skip
+    downloader = BlobDownloader(server, bench.blobs, bench.partial, sync_bytes=64 * 1024)
+    downloader.fetch(DIGEST, len(DATA), check=lambda: None)
+
+
+def test_a_trickle_is_given_up_and_resumed_where_it_was(bench: Bench) -> None:
+    bench.http.faults.trickle_after = 300_000
+    with pytest.raises(UnreachableError, match=r"bytes in 0\.4 s, expected at least 40,000"):
+        _fetch_within(bench, min_bytes_per_s=100_000)
+    came = (bench.partial / DIGEST).stat().st_size
+    assert came >= 300_000
+    bench.http.faults.release.set()
+    _fetch_within(bench, min_bytes_per_s=100_000)
+    assert _is_complete(bench)
+    assert bench.http.faults.asked[-1] == (DIGEST, came)
+
+
+def test_a_slow_link_makes_progress_for_longer_than_any_limit(bench: Bench) -> None:
+    bench.http.faults.trickle_after = len(DATA) - 100
+    _fetch_within(bench, min_bytes_per_s=1)
+    assert _is_complete(bench)

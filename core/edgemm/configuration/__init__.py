@@ -1,0 +1,1 @@
+"""Configuration files: the options of a command in TOML, what holds and where it came from."""
