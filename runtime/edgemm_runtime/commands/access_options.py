@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import ssl
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,14 @@ import click
 
 from edgemm import plain_text
 from edgemm.errors import InputError
+from edgemm_runtime.http.tls import ServerTls
+from edgemm_runtime.service.credentials import newest
 from edgemm_runtime.serving.access import Access
 
-_SHORTEST_KEY = 16
 API_KEY = "EDGEMM_API_KEY"
+"""The environment's name for the key."""
+_SHORTEST_KEY = 16
+_MAX_KEY_FILE_BYTES = 4096
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
 
@@ -41,20 +44,8 @@ def read_access(
     """
     if (tls_cert is None) != (tls_key is None):
         raise InputError("--tls-cert and --tls-key go together: give both, or neither for plain HTTP")
-    tls = _tls(tls_cert, tls_key) if tls_cert is not None and tls_key is not None else None
+    tls = ServerTls(newest(tls_cert), newest(tls_key)) if tls_cert is not None and tls_key is not None else None
     return Access(api_key=_api_key(api_key_file), tls=tls, unix_socket=unix_socket)
-
-
-def _tls(certificate: Path, key: Path) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(certificate, key)
-    except (OSError, ssl.SSLError) as err:
-        raise InputError(
-            f"cannot serve HTTPS with {certificate} and {key}: {err}: expected a certificate and its private key in PEM"
-        ) from err
-    return context
 
 
 def _api_key(file: Path | None) -> str | None:
@@ -66,9 +57,10 @@ def _api_key(file: Path | None) -> str | None:
     else:
         where = str(file)
         try:
-            key = plain_text.read(file.read_bytes(), name=where).strip()
+            with newest(file).open("rb") as opened:
+                key = plain_text.read(opened.read(_MAX_KEY_FILE_BYTES), name=where).strip()
         except OSError as err:
-            raise InputError(f"cannot read the API key from {file}: {err}") from err
+            raise InputError(f"cannot read the API key from {file}: {err.strerror or err}: give another file") from err
     if len(key) < _SHORTEST_KEY or not key.isascii() or not key.isprintable():
         raise InputError(
             f"{where}: expected an API key of at least {_SHORTEST_KEY} printable ASCII characters: "

@@ -5,7 +5,9 @@ It works in the plain install.
 
 from __future__ import annotations
 
+import os
 import platform
+from pathlib import Path
 
 import click
 import msgspec
@@ -14,11 +16,12 @@ from msgspec import Struct
 from edgemm import __version__
 from edgemm.bundle.engine_facts import all_engines
 from edgemm.child_process import ChildAnswerError, ChildCrashError, ChildTimeoutError, ChildWorkError, ask
-from edgemm.errors import EngineError
+from edgemm.errors import EngineError, EnvironmentFailure
 from edgemm.terminal import plain_console, plain_table
 from edgemm_runtime.bench.board_facts import Board, read_board
 from edgemm_runtime.commands.extras import Extra, read_extras
 from edgemm_runtime.installed import available, entry_of, named
+from edgemm_runtime.service.certificates import CertificateState, examine_certificates, installed_certificates
 
 _PROBE = "edgemm_runtime.engines.probe"
 _PROBE_TIMEOUT_S = 60
@@ -42,18 +45,31 @@ class DoctorReport(Struct, frozen=True):
     board: Board
     engines: tuple[EngineState, ...]
     extras: tuple[Extra, ...]
+    certificates: tuple[CertificateState, ...] = ()
+    """Of the services that are installed, and those that were given."""
 
 
 @click.command()
+@click.option(
+    "--tls-cert",
+    "given",
+    multiple=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Look at this certificate too, beside that of the installed service. Repeatable.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
-def doctor(*, as_json: bool) -> None:
+def doctor(*, as_json: bool, given: tuple[Path, ...]) -> None:
     """Tell what is installed, what is missing, and which engines really run here.
 
-    Ends with status 1 if an installed engine does not run.
+    The TLS certificate of an installed service is looked at too. Ends with status 1 if an installed engine does not
+    run, or a certificate has ended.
     """
+    certificates = examine_certificates((*given, *installed_certificates(os.environ)))
     engines = tuple(_examine(facts.id, version=available().get(facts.id)) for facts in all_engines())
     machine = f"{platform.system()} {platform.release()} {platform.machine()}"
-    found = DoctorReport(__version__, platform.python_version(), machine, read_board(), engines, read_extras())
+    found = DoctorReport(
+        __version__, platform.python_version(), machine, read_board(), engines, read_extras(), certificates
+    )
     if as_json:
         click.echo(msgspec.json.encode(found))
     else:
@@ -61,6 +77,8 @@ def doctor(*, as_json: bool) -> None:
     if broken := [e for e in engines if e.version and e.problem]:
         problems = "; ".join(f"{e.distribution} {e.version} does not run here: {e.problem}" for e in broken)
         raise EngineError(f"{problems}: reinstall it, or install a build for this CPU")
+    if ended := [c.file for c in certificates if c.ended]:
+        raise EnvironmentFailure(f"{', '.join(ended)} has ended: renew it, then reload the service")
 
 
 def _examine(engine: str, *, version: str | None) -> EngineState:
@@ -97,3 +115,10 @@ def _print(found: DoctorReport) -> None:
     for extra in found.extras:
         table.add_row(extra.name, extra.advice)
     console.print(table)
+    if found.certificates:
+        table = plain_table("certificate", "ends", "days", "state", title="\ncertificates")
+        for one in found.certificates:
+            table.add_row(
+                one.file, one.ends or "–", "–" if one.days is None else f"{one.days:.1f}", one.problem or "ok"
+            )
+        console.print(table)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from edgemm_runtime.commands.configuration import RULES, read_limits
 from edgemm_runtime.commands.cors_option import cors_option, read_origins
 from edgemm_runtime.commands.listen_option import listen_option, read_addresses
 from edgemm_runtime.commands.managing import read_address
+from edgemm_runtime.commands.renewing import renewed_by_sighup
 from edgemm_runtime.commands.serving_bundles import serve_bundles
 from edgemm_runtime.commands.shadowing import Shadows
 from edgemm_runtime.commands.shown_configuration import shown_configuration
@@ -101,7 +102,8 @@ def run(
     """Serve bundles on this machine, or be a device of a fleet (--fleet).
 
     Open Inference Protocol v2 under /v2, POST /predict and a page at / for people, /metrics for Prometheus. Ctrl-C or
-    SIGTERM end it, after the requests in flight. How a shadow agrees is at /shadow and /metrics.
+    SIGTERM end it, after the requests in flight; SIGHUP reads certificate and API key again. How a shadow agrees is at
+    /shadow and /metrics.
     """
     context = click.get_current_context()
     limits = read_limits(rest(context), name=str(config))
@@ -109,8 +111,10 @@ def run(
         click.echo(shown_configuration(context, limits), nl=False)
         return
     _set_up_logging(level="error" if quiet else log_level)
-    access = read_access(tls_cert=tls_cert, tls_key=tls_key, api_key_file=api_key_file, unix_socket=unix_socket)
-    access = replace(access, origins=read_origins(cors))
+    read = partial(read_access, tls_cert=tls_cert, tls_key=tls_key, api_key_file=api_key_file, unix_socket=unix_socket)
+    access = read()
+    access.origins = read_origins(cors)
+    context.with_resource(renewed_by_sighup(access, read))
     hosts = read_addresses(listen)
     wanted = Shadows(shadows, shadow_share, shadow_variant)
     if fleet is not None:

@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
+import grp
+import os
 import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import click
 import msgspec
 from msgspec import Struct
 
-from edgemm.configuration.options import path_words
-from edgemm.errors import InputError
-from edgemm_runtime.commands.access_options import read_access
-from edgemm_runtime.commands.configuration import read_configuration
-from edgemm_runtime.commands.cors_option import read_origins
-from edgemm_runtime.commands.listen_option import read_addresses
-from edgemm_runtime.commands.managing import read_address
+import edgemm_runtime
+from edgemm.errors import EnvironmentFailure, InputError
+from edgemm_runtime.commands.access_options import API_KEY, read_access
+from edgemm_runtime.commands.service_arguments import RunArguments, read_arguments
 from edgemm_runtime.service import installation
+from edgemm_runtime.service.credentials import pass_on
 from edgemm_runtime.service.installation import Places, Systemd
-from edgemm_runtime.service.unit import NAME, STATE, Scope, unit_text
+from edgemm_runtime.service.sandbox import require_program, require_reach
+from edgemm_runtime.service.unit import NAME, Scope, ServiceSettings, unit_text
 
 Command = TypeVar("Command", bound=Callable[..., object])
-_MANAGE = "--manage"
 _RUN_ARGUMENTS = {"ignore_unknown_options": True}
 
 
@@ -59,32 +59,47 @@ def _scope(command: Command) -> Command:
 
 def _arguments(command: Command) -> Command:
     command = click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[RUN OPTIONS]...")(command)
+    command = click.option(
+        "--group", metavar="GROUP", help="Members of this group may connect to the service's Unix sockets."
+    )(command)
     return click.option("--token", help="The enrolment token; kept in a file that only its owner reads.")(command)
 
 
 @service.command(context_settings=_RUN_ARGUMENTS)
 @_scope
 @_arguments
-def show(*, scope: Scope, arguments: tuple[str, ...], token: str | None) -> None:
+def show(*, scope: Scope, arguments: tuple[str, ...], token: str | None, group: str | None) -> None:
     """Print the unit that `install` would write, with the options of `edgemm run`; change nothing."""
     _ = token  # the unit does not hold it
-    click.echo(_unit(scope, arguments, installation.places(scope)), nl=False)
+    given = read_arguments(arguments, scope, groups=_groups(scope, group))
+    click.echo(unit_text(_settings(scope, given, installation.places(scope), group)), nl=False)
 
 
 @service.command(context_settings=_RUN_ARGUMENTS)
 @_scope
 @_arguments
-def install(*, scope: Scope, arguments: tuple[str, ...], token: str | None) -> None:
+def install(*, scope: Scope, arguments: tuple[str, ...], token: str | None, group: str | None) -> None:
     """Write the unit, enable it and start it, with the options of `edgemm run`.
 
     For example: edgemm service install --fleet https://fleet.example:8443 --token emt1_…
     """
-    where = installation.places(scope)
-    unit = _unit(scope, arguments, where)
-    secrets = installation.secrets_text(token) if token else None
-    installation.install(Systemd(scope), where, unit=unit, secrets=secrets)
+    where, groups = installation.places(scope), _groups(scope, group)
+    given = read_arguments(arguments, scope, groups=groups)
+    unit = unit_text(_settings(scope, given, where, group))
+    if scope is Scope.SYSTEM:
+        require_program(Path(sys.executable), groups=groups)
+        require_reach(Path(edgemm_runtime.__file__).resolve(), groups=groups)
+    if not given.has_key:
+        _require_no_key_here(where)
+    systemd = Systemd(scope)
+    loses_key = not given.has_key and installation.asks_for_key(where)
+    installation.install(systemd, where, unit=unit, token=token or given.token)
     user = " --user" if scope is Scope.USER else ""
-    click.echo(f"{where.unit}: enabled and started; follow it with: journalctl{user} --unit {NAME} --follow")
+    click.echo(f"{where.unit}: enabled, and is being started; follow it with: journalctl{user} --unit {NAME} --follow")
+    if loses_key:
+        click.echo("the service asked for an API key until now, and asks for none any more: --api-key-file FILE")
+    if given.sockets and scope is Scope.SYSTEM and group is None:
+        click.echo(f"only root may connect to {given.sockets[0]}: --group GROUP lets its members")
     if user:
         click.echo("to have it run while you are not logged in: loginctl enable-linger")
 
@@ -92,9 +107,10 @@ def install(*, scope: Scope, arguments: tuple[str, ...], token: str | None) -> N
 @service.command()
 @_scope
 def uninstall(*, scope: Scope) -> None:
-    """Stop the service and remove its unit; the state folder stays."""
-    removed = installation.uninstall(Systemd(scope), installation.places(scope))
-    click.echo("\n".join(f"removed {path}" for path in removed) or "nothing was installed")
+    """Stop the service and remove its unit; the state folder, an API key and drop-ins of yours stay."""
+    found = installation.uninstall(Systemd(scope), installation.places(scope))
+    said = [*(f"removed {path}" for path in found.removed), *(f"kept {path}: it is yours" for path in found.kept)]
+    click.echo("\n".join(said) or "nothing was installed")
 
 
 @service.command()
@@ -115,6 +131,24 @@ def status(*, scope: Scope, as_json: bool) -> int:
     return int(found.active != "active")
 
 
+@service.command(hidden=True)
+@click.argument("files", nargs=-1, required=True, metavar="NAME:PATH...")
+def renew(*, files: tuple[str, ...]) -> None:
+    """Hand the newest content of secret files on to the running service; systemd calls it as root to reload."""
+    pid, runtime = os.environ.get("MAINPID", ""), os.environ.get("RUNTIME_DIRECTORY", "")
+    if not pid.isdecimal() or not runtime:
+        raise EnvironmentFailure(f"only systemd calls this: systemctl reload {NAME}")
+    paths = {name: Path(path) for name, _, path in (file.partition(":") for file in files)}
+    # What is wrong is told here, to whoever reloads, and the service keeps what it has.
+    read_access(
+        tls_cert=paths.get("tls-cert"),
+        tls_key=paths.get("tls-key"),
+        api_key_file=paths.get("api-key-file"),
+        unix_socket=None,
+    )
+    pass_on(paths, runtime=Path(runtime), pid=int(pid))
+
+
 def _state(told: dict[str, str], unit: Path) -> ServiceState:
     return ServiceState(
         unit=str(unit),
@@ -129,72 +163,39 @@ def _state(told: dict[str, str], unit: Path) -> ServiceState:
     )
 
 
-def _unit(scope: Scope, arguments: tuple[str, ...], where: Places) -> str:
-    """Return the unit for what `edgemm run` is to be told, checked by the parser of `edgemm run` itself."""
-    from edgemm_runtime.commands.run import run
+def _settings(scope: Scope, given: RunArguments, where: Places, group: str | None) -> ServiceSettings:
+    program = _program()
+    if scope is Scope.SYSTEM:
+        require_reach(program, groups=_groups(scope, group))
+    return ServiceSettings(
+        scope=scope,
+        program=str(program),
+        arguments=given.words,
+        secrets=where.secrets,
+        credentials=given.credentials,
+        low_ports=given.low_ports,
+        group=group,
+    )
 
-    context = run.make_context("edgemm run", list(arguments))
-    given = context.params
-    _check_files(given)
-    program, bundles = _program(), [path.resolve() for path in given["bundles"]]
-    words, files = _from_anywhere(arguments, run)
-    files += _from_anywhere(path_words(context), run)[1]
-    if bool(bundles) == (given["fleet"] is not None):
-        raise click.UsageError("expected --fleet URL, or the BUNDLE files to serve")
-    if missing := next((path for path in bundles if not path.is_file()), None):
-        raise InputError(f"no bundle {missing}: give the path of a file")
-    for path, bundle in zip(given["bundles"], bundles, strict=True):
-        if str(path) in words:  # else the configuration names it
-            words[words.index(str(path))] = str(bundle)
-    if given["fleet"] is not None and given["state_dir"] is None:
-        words += ["--state-dir", STATE]
-    hidden = installation.out_of_reach([program, *bundles, *files]) if scope is Scope.SYSTEM else None
-    if hidden is not None:
+
+def _groups(scope: Scope, group: str | None) -> tuple[int, ...]:
+    if group is None:
+        return ()
+    if scope is Scope.USER:
+        raise click.UsageError("--group is of the system's service: a user's sockets are that user's")
+    try:
+        return (grp.getgrnam(group).gr_gid,)
+    except KeyError as err:
+        raise InputError(f"no group {group}: make it by `groupadd --system {group}`, or give another") from err
+
+
+def _require_no_key_here(where: Places) -> None:
+    """Refuse a key in the environment, which a service does not inherit: it would ask for none, without a word."""
+    if os.environ.get(API_KEY, "").strip() and not installation.has_secret(where, API_KEY):
         raise InputError(
-            f"{hidden} lies in a home folder, which the system's service cannot see: "
-            "install edgemm and put all files under /opt/edgemm, or use --user"
+            f"{API_KEY} is set here, and a service does not inherit it: "
+            "write the key into a file that only root reads and give --api-key-file FILE"
         )
-    return unit_text(scope, [str(program), "run", *words], secrets=str(where.secrets))
-
-
-def _check_files(given: Mapping[str, Any]) -> None:
-    """Read the files that `edgemm run` is to read, so that a mistake is told now and not in a log.
-
-    Raises:
-        InputError: one is missing, or not what it should be.
-    """
-    if given["config"] is not None:
-        read_configuration(given["config"])
-    read_addresses(given["listen"])
-    read_origins(given["cors"])
-    read_access(**{name: given[name] for name in ("tls_cert", "tls_key", "api_key_file", "unix_socket")})
-    if missing := next((path for path in given["shadows"] if not path.is_file()), None):
-        raise InputError(f"no bundle {missing}: give the path of a file")
-
-
-def _from_anywhere(arguments: Sequence[str], command: click.Command) -> tuple[list[str], list[Path]]:
-    """Return the arguments with the paths of options absolute, and these paths: a service starts in another folder."""
-    options = [option for option in command.params if isinstance(option, click.Option)]
-    of_paths = {name for one in options if isinstance(one.type, click.Path) for name in one.opts}
-    words: list[str] = []
-    paths: list[Path] = []
-
-    def absolute(option: str, value: str) -> str:
-        where = read_address(value) if option == _MANAGE else Path(value)
-        if not isinstance(where, Path) or value.startswith(STATE):
-            return value
-        paths.append(where.resolve())
-        return str(paths[-1])
-
-    for word in arguments:
-        option, equals, value = word.partition("=")
-        if words and words[-1] in {*of_paths, _MANAGE}:
-            words.append(absolute(words[-1], word))
-        elif equals and option in {*of_paths, _MANAGE}:
-            words.append(f"{option}={absolute(option, value)}")
-        else:
-            words.append(word)
-    return words, paths
 
 
 def _program() -> Path:

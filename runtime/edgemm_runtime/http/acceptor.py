@@ -10,7 +10,6 @@ import contextlib
 import errno
 import logging
 import socket
-import ssl
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -19,6 +18,7 @@ from pathlib import Path
 from edgemm_runtime.http.descriptors import connections_within
 from edgemm_runtime.http.limits import ServingLimits
 from edgemm_runtime.http.loop import EventLoop
+from edgemm_runtime.http.tls import ServerTls
 
 _log = logging.getLogger(__name__)
 _AT_ONCE = 64
@@ -36,7 +36,7 @@ class Acceptor:
         loops: Sequence[EventLoop],
         limits: ServingLimits,
         *,
-        tls: ssl.SSLContext | None,
+        tls: ServerTls | None,
     ) -> None:
         self._listeners, self._loops, self._tls = listeners, loops, tls
         self._most = connections_within(limits.max_connections)
@@ -87,7 +87,7 @@ class Acceptor:
             with contextlib.suppress(OSError):
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._tls is not None:
-                sock = self._tls.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+                sock = self._tls.wrap_socket(sock)
         min(self._loops, key=len).adopt(sock)
 
     def _count(self) -> int:

@@ -8,15 +8,17 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgemm import durable
-from edgemm.errors import EnvironmentFailure
+from edgemm.errors import EnvironmentFailure, InputError
 from edgemm_runtime.service.unit import NAME, Scope
 
+TOKEN = "EDGEMM_TOKEN"  # noqa: S105 - a name
+"""The name under which the unit's file of secrets has the enrolment token."""
 _TIMEOUT_S = 120
 _ASKED = (
     "LoadState", "ActiveState", "SubState", "UnitFileState", "Result", "NRestarts", "MainPID", "StatusText",
@@ -79,52 +81,96 @@ class Systemd:
         return {name: value for name, _, value in (line.partition("=") for line in shown.splitlines())}
 
 
-def install(systemd: Systemd, where: Places, *, unit: str, secrets: str | None) -> None:
-    """Write the files, enable the unit and start it; `secrets` None leaves the file of an earlier install.
+@dataclass(frozen=True)
+class Removal:
+    """What an uninstallation removed, and what it left since others wrote it."""
+
+    removed: tuple[Path, ...]
+    kept: tuple[Path, ...]
+
+
+def install(systemd: Systemd, where: Places, *, unit: str, token: str | None) -> None:
+    """Write the files, enable the unit and start it; `token` None leaves that of an earlier install.
+
+    What else the file of secrets has, such as an API key, stays; so do drop-ins of the unit.
 
     Raises:
-        EnvironmentFailure: a folder is not writable or systemd refused; the files are as they were.
+        InputError: the token is none.
+        EnvironmentFailure: a folder is not writable, the unit is masked, or systemd refused; all is as it was.
     """
-    files = [(where.unit, unit, 0o644)] + ([(where.secrets, secrets, 0o600)] if secrets is not None else [])
-    before = {path: _content(path) for path, _, _ in files}
+    if where.unit.is_symlink():
+        raise EnvironmentFailure(
+            f"{where.unit} is a link to {where.unit.readlink()}: remove it, or systemctl unmask {NAME}"
+        )
+    files = [(where.unit, unit.encode(), 0o644)]
+    before = {path: _content(path) for path in (where.unit, where.secrets)}
+    if token is not None:
+        files.append((where.secrets, _with_secret(before[where.secrets] or b"", TOKEN, token), 0o600))
     try:
-        for path, text, mode in files:
+        for path, data, mode in files:
             _make_folder(path)
-            durable.write(path, text.encode(), mode=mode)
+            durable.write(path, data, mode=mode)
         systemd.call("daemon-reload")
         systemd.call("enable", NAME)
         systemd.call("restart", "--no-block", NAME)
     except EnvironmentFailure:
-        _restore(systemd, before)
+        _restore(systemd, where, before)
         raise
 
 
-def uninstall(systemd: Systemd, where: Places) -> list[Path]:
-    """Stop and disable the unit and remove its files; returns what was removed. The state folder stays.
+def uninstall(systemd: Systemd, where: Places) -> Removal:
+    """Stop and disable the unit and remove its files. The state folder, other secrets and drop-ins stay.
 
     Raises:
         EnvironmentFailure: systemd refused, or a file cannot be removed.
     """
-    found = [path for path in (where.unit, where.secrets) if path.exists()]
-    if where.unit in found:
+    removed, kept = [], []
+    if where.unit.exists():
         systemd.call("disable", "--now", NAME)
+        removed.append(where.unit)
+    secrets = _content(where.secrets)
+    if secrets is not None:
+        rest = _without_secret(secrets, TOKEN)
+        if rest.strip():
+            durable.write(where.secrets, rest, mode=0o600)
+            kept.append(where.secrets)
+        else:
+            removed.append(where.secrets)
     try:
-        for path in found:
+        for path in removed:
             path.unlink()
     except OSError as err:
         raise EnvironmentFailure(f"cannot remove {err.filename}: {err.strerror}: run it as the user who may") from err
-    systemd.call("daemon-reload")
-    return found
+    if removed:
+        systemd.call("daemon-reload")
+        with suppress(EnvironmentFailure):  # it says so where nothing had failed
+            systemd.call("reset-failed", NAME)
+    drop_ins = where.unit.with_name(f"{NAME}.d")
+    return Removal(tuple(removed), (*kept, *([drop_ins] if drop_ins.is_dir() else [])))
 
 
-def secrets_text(token: str) -> str:
-    """Return the file that the unit reads the enrolment token from."""
-    return f"EDGEMM_TOKEN={token}\n"
+def has_secret(where: Places, name: str) -> bool:
+    """Whether the file that the unit reads its environment from sets a variable."""
+    return any(_sets(line, name) for line in (_content(where.secrets) or b"").splitlines())
 
 
-def out_of_reach(paths: Iterable[Path], homes: Sequence[Path] = (Path("/home"), Path("/root"))) -> Path | None:
-    """Return the first path that the system's unit could not see, since it is closed off from home folders."""
-    return next((path for path in paths if any(path.is_relative_to(home) for home in homes)), None)
+def asks_for_key(where: Places) -> bool:
+    """Whether the unit that is installed gives an option for an API key."""
+    return b"--api-key-file" in (_content(where.unit) or b"")
+
+
+def _with_secret(content: bytes, name: str, value: str) -> bytes:
+    if not value.isascii() or not value.isprintable() or set(value) & set(" \"'\\$"):
+        raise InputError("--token: expected one word, such as emt1_…: copy it whole")
+    return b"\n".join((*_without_secret(content, name).splitlines(), f"{name}={value}".encode(), b""))
+
+
+def _without_secret(content: bytes, name: str) -> bytes:
+    return b"".join(line for line in content.splitlines(keepends=True) if not _sets(line, name))
+
+
+def _sets(line: bytes, name: str) -> bool:
+    return line.lstrip().startswith(f"{name}=".encode())
 
 
 def _content(path: Path) -> bytes | None:
@@ -143,7 +189,10 @@ def _make_folder(path: Path) -> None:
         raise EnvironmentFailure(f"cannot make {path.parent}: {err.strerror}: run it as the user who may") from err
 
 
-def _restore(systemd: Systemd, before: Mapping[Path, bytes | None]) -> None:
+def _restore(systemd: Systemd, where: Places, before: Mapping[Path, bytes | None]) -> None:
+    if before[where.unit] is None:
+        with suppress(EnvironmentFailure):
+            systemd.call("disable", NAME)
     # What cannot be put back must not hide why: the first error is raised by the caller.
     for path, content in before.items():
         with suppress(EnvironmentFailure, OSError):

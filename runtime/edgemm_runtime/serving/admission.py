@@ -14,13 +14,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from hmac import compare_digest
 
 from msgspec.structs import replace
 
 from edgemm_runtime.http.exchange import Head, Reply, Request, error_body
 from edgemm_runtime.serving import web_origins
-from edgemm_runtime.serving.access import Access
+from edgemm_runtime.serving.access import Access, ApiKey
 
 _READING = {"GET", "HEAD", "OPTIONS"}
 _METHODS = "GET, HEAD, POST, OPTIONS"
@@ -45,7 +44,7 @@ class Admission:
     """Of one listener: `keyless` are its paths without a key; without `pages`, no web page may ask at all."""
 
     def __init__(self, access: Access, *, keyless: Collection[str], pages: bool = True) -> None:
-        self._api_key = access.api_key.encode() if access.api_key else None
+        self._api_key = access.api_key
         self._origins = frozenset(access.origins) if pages else frozenset()
         self._keyless, self._pages = keyless, pages
         self._proven = access.api_key is not None or access.tls is not None
@@ -89,11 +88,11 @@ class Admission:
             status=403,
         )
 
-    def _without_key(self, request: Request, api_key: bytes) -> Reply | None:
+    def _without_key(self, request: Request, api_key: ApiKey) -> Reply | None:
         if request.head.path in self._keyless:
             return None
         shown = request.header("x-api-key") or _bearer(request.header("authorization"))
-        return None if compare_digest(shown.encode("utf-8", "replace"), api_key) else _KEYLESS
+        return None if api_key.matches(shown) else _KEYLESS
 
 
 def _preflight(head: Head) -> Reply:

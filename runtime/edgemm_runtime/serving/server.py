@@ -115,6 +115,7 @@ class ModelServer:
             operations=routes,
             statuses=self._statuses,
             keyed=self.access.api_key is not None,
+            tls=self.access.tls,
         )
         application = create_app(routes, device)
         return Dispatcher(

@@ -15,6 +15,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
 from edgemm.messages import LATENCY_EDGES_S
+from edgemm_runtime.http.tls import ServerTls
 from edgemm_runtime.models.counters import CounterSnapshot
 from edgemm_runtime.models.registry import ModelRegistry
 from edgemm_runtime.serving.metrics.board_metrics import DeviceCollector
@@ -85,13 +86,27 @@ class AnswerCollector(Collector):
         yield answers
 
 
-def exposition(models: ModelRegistry, statuses: Callable[[], Mapping[int, int]]) -> bytes:
+class CertificateCollector(Collector):
+    """Reads the end of the server's certificate when it is scraped."""
+
+    def __init__(self, tls: ServerTls | None) -> None:
+        self._tls = tls
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the seconds until the certificate ends, below 0 once it has; nothing where HTTP is plain."""
+        if self._tls is not None:
+            words = "Seconds until the TLS certificate ends."
+            yield GaugeMetricFamily("edgemm_certificate_remaining_seconds", words, value=self._tls.remaining_s)
+
+
+def exposition(models: ModelRegistry, statuses: Callable[[], Mapping[int, int]], tls: ServerTls | None = None) -> bytes:
     """Return all metrics of one application in the text format `CONTENT_TYPE`."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(ModelCollector(models))
     registry.register(DeviceCollector())
     registry.register(AnswerCollector(statuses))
     registry.register(ShadowCollector(models.shadows))
+    registry.register(CertificateCollector(tls))
     return generate_latest(registry)
 
 

@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 from edgemm_runtime.http.exchange import Reply, Request
 from edgemm_runtime.http.limits import ServingLimits
+from edgemm_runtime.http.tls import ServerTls
 from edgemm_runtime.models.loader import Loader
 from edgemm_runtime.models.registry import ModelRegistry
 from edgemm_runtime.serving.openapi.document import Operation
@@ -35,6 +36,9 @@ class ServedDevice:
 
     keyed: bool = False
     """Whether the server asks for an API key."""
+
+    tls: ServerTls | None = None
+    """The TLS of the public port, whose certificate ends some day."""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,12 @@ import pytest
 
 from edgemm.bundle.engine_facts import Engine
 from edgemm.cli import run
+from edgemm_fleet.trust.certificate import LIFETIME, create_certificate
 from edgemm_runtime.bench.board_facts import read_board
 from edgemm_runtime.commands.extras import examine
 from edgemm_runtime.engines import probe
+from edgemm_runtime.service.installation import places
+from edgemm_runtime.service.unit import Scope
 from simulators.models import Dense, model_file
 
 
@@ -42,6 +46,34 @@ def test_an_engine_that_crashes_is_named_with_its_signal(
     said = capfd.readouterr()
     assert "does not run here: killed by SIGILL" in said.err
     assert "onnxruntime" in said.err
+
+
+@pytest.mark.parametrize(
+    ("days", "status", "state"),
+    [(90, 0, None), (10, 0, "ends soon: renew it"), (-2, 1, "has ended: clients refuse it")],
+)
+def test_a_certificate_that_ends_soon_is_told(
+    days: int, status: int, state: str | None, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    now = datetime.now(UTC) + timedelta(days=days) - LIFETIME
+    create_certificate(tmp_path / "cert.pem", tmp_path / "key.pem", names=(), now=now)
+    assert run(["doctor", "--json", "--tls-cert", str(tmp_path / "cert.pem")]) == status
+    (found,) = json.loads(capfd.readouterr().out)["certificates"]
+    assert found["file"] == str(tmp_path / "cert.pem")
+    assert abs(found["days"] - days) < 0.2
+    assert found["problem"] == state or found["problem"].startswith(state)
+
+
+def test_the_certificate_of_an_installed_service_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    unit = places(Scope.USER).unit
+    unit.parent.mkdir(parents=True)
+    unit.write_text("[Service]\nExecStart=/opt/edgemm/bin/edgemm run --tls-cert /gone/cert.pem\n")
+    assert run(["doctor"]) == 0
+    assert "/gone/cert.pem" in (said := " ".join(capfd.readouterr().out.split()))
+    assert "No such file or directory" in said
 
 
 def test_it_works_in_the_plain_install(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from functools import partial
 from pathlib import Path
@@ -13,9 +12,9 @@ import pytest
 
 from edgemm.cli import run
 from edgemm.errors import EnvironmentFailure
-from edgemm_runtime.commands import service
-from edgemm_runtime.service.installation import Places, Systemd, install, out_of_reach, places, uninstall
-from edgemm_runtime.service.unit import STATE, Scope, quoted, unit_text
+from edgemm_runtime.commands import service, service_arguments
+from edgemm_runtime.service.installation import Places, Systemd, install, places, uninstall
+from edgemm_runtime.service.unit import STATE, Scope
 from simulators.models import make_bundle
 
 FLEET = ["--fleet", "https://fleet.example:8443"]
@@ -85,7 +84,7 @@ def test_a_unit_that_systemd_refuses_leaves_all_as_it_was(systemctl: Path, verb:
     (systemctl / "refuse").write_text(verb)
     systemd = Systemd(Scope.SYSTEM, booted=systemctl / "booted")
     with pytest.raises(EnvironmentFailure, match=r"systemctl .*: Unit is bad\."):
-        install(systemd, where, unit="new", secrets="EDGEMM_TOKEN=x\n")
+        install(systemd, where, unit="new", token="x")
     assert (where.unit.read_text() if where.unit.exists() else None) == before
     assert not where.secrets.exists()
 
@@ -95,7 +94,7 @@ def test_a_folder_that_is_none_is_named(systemctl: Path) -> None:
     where = Places(systemctl / "file" / "edgemm.service", systemctl / "edgemm.env")
     systemd = Systemd(Scope.SYSTEM, booted=systemctl / "booted")
     with pytest.raises(EnvironmentFailure, match=str(systemctl / "file")):
-        install(systemd, where, unit="new", secrets=None)
+        install(systemd, where, unit="new", token=None)
     with pytest.raises(EnvironmentFailure):
         uninstall(systemd, Places(systemctl, systemctl / "edgemm.env"))
 
@@ -137,10 +136,13 @@ def test_status_tells_what_the_process_says_of_itself(systemctl: Path, capsys: p
         ([*FLEET, "--port", "http"], "'http' is not a valid integer"),
         (["missing.edgemm"], "no bundle"),
         ([*FLEET, "--config", "missing.toml"], "missing.toml: cannot be read"),
-        ([*FLEET, "--api-key-file", "missing"], "cannot read the API key from missing"),
+        ([*FLEET, "--api-key-file", "missing"], "missing: No such file or directory: give another file"),
         ([*FLEET, "--tls-cert", "missing"], "--tls-cert and --tls-key go together"),
-        ([*FLEET, "--tls-cert", "missing", "--tls-key", "missing"], "cannot serve HTTPS with missing"),
-        ([*FLEET, "--shadow", "missing.edgemm"], "no bundle missing.edgemm"),
+        (
+            [*FLEET, "--tls-cert", "missing", "--tls-key", "missing"],
+            "missing: No such file or directory: expected a certificate",
+        ),
+        ([*FLEET, "--shadow", "missing.edgemm"], "missing.edgemm: give the path of a file"),
     ],
 )
 def test_what_can_not_work_is_refused_before_anything_is_written(
@@ -152,33 +154,72 @@ def test_what_can_not_work_is_refused_before_anything_is_written(
     assert not places(Scope.USER).unit.exists()
 
 
-def test_bundles_are_named_by_their_whole_path(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    make_bundle(tmp_path / "tiny.edgemm")
-    monkeypatch.chdir(tmp_path)
-    assert run(["service", "show", "--user", "--port", "9000", "tiny.edgemm"]) == 0
-    assert f"run --port 9000 {tmp_path}/tiny.edgemm\n" in capsys.readouterr().out
+def test_a_unit_that_is_refused_at_its_first_install_is_not_enabled_either(systemctl: Path) -> None:
+    where = Places(systemctl / "units" / "edgemm.service", systemctl / "edgemm.env")
+    (systemctl / "refuse").write_text("restart")
+    with pytest.raises(EnvironmentFailure):
+        install(Systemd(Scope.SYSTEM, booted=systemctl / "booted"), where, unit="new", token=None)
+    assert calls(systemctl)[-2:] == ["disable edgemm.service", "daemon-reload"]
 
 
-def test_files_of_options_are_named_by_their_whole_path(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_masked_unit_stays_masked(systemctl: Path) -> None:
+    where = Places(systemctl / "edgemm.service", systemctl / "edgemm.env")
+    where.unit.symlink_to("/dev/null")
+    with pytest.raises(EnvironmentFailure, match="systemctl unmask"):
+        install(Systemd(Scope.SYSTEM, booted=systemctl / "booted"), where, unit="new", token=None)
+    assert where.unit.is_symlink()
+
+
+def test_an_api_key_beside_the_token_is_never_overwritten(systemctl: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    secrets = places(Scope.USER).secrets
+    secrets.parent.mkdir(parents=True)
+    secrets.write_text("# mine\nEDGEMM_API_KEY=0123456789abcdef\n  EDGEMM_TOKEN=emt1_old\nOTHER=1")
+    assert run(["service", "install", "--user", *FLEET, "--token", "emt1_new"]) == 0
+    kept = "# mine\nEDGEMM_API_KEY=0123456789abcdef\nOTHER=1\n"
+    assert secrets.read_text() == f"{kept}EDGEMM_TOKEN=emt1_new\n"
+    assert secrets.stat().st_mode & 0o777 == 0o600
+    capsys.readouterr()
+    assert run(["service", "uninstall", "--user"]) == 0
+    assert secrets.read_text() == kept
+    assert f"kept {secrets}" in capsys.readouterr().out
+
+
+def test_a_token_that_is_none_is_refused(systemctl: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["service", "install", "--user", *FLEET, "--token", "emt1_x\nEDGEMM_API_KEY=mine"]) == 2
+    assert "--token: expected one word" in capsys.readouterr().err
+    assert not places(Scope.USER).secrets.exists()
+    assert not (systemctl / "calls").exists()
+
+
+def test_a_token_among_the_options_of_run_is_not_in_the_unit(systemctl: Path) -> None:
+    assert run(["service", "install", "--user", "--", *FLEET, "--token", "emt1_secret"]) == 0
+    assert "secret" not in places(Scope.USER).unit.read_text()
+    assert places(Scope.USER).secrets.read_text() == "EDGEMM_TOKEN=emt1_secret\n"
+
+
+def test_a_key_in_the_environment_is_not_lost_without_a_word(
+    systemctl: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A service starts in another folder than the one that this was typed in."""
-    make_bundle(tmp_path / "tiny.edgemm")
-    make_bundle(tmp_path / "next.edgemm", version="2.0.0")
-    (tmp_path / "limits.toml").write_text("[serving]\nthreads = 2\n")
-    (tmp_path / "key").write_text("0123456789abcdef\n")
-    monkeypatch.chdir(tmp_path)
-    options = ["--config", "limits.toml", "--api-key-file=key", "--shadow", "next.edgemm", "--manage", "manage.sock"]
-    assert run(["service", "show", "--user", *options, "tiny.edgemm"]) == 0
-    lie = str(tmp_path)
-    assert (
-        f"run --config {lie}/limits.toml --api-key-file={lie}/key --shadow {lie}/next.edgemm "
-        f"--manage {lie}/manage.sock {lie}/tiny.edgemm\n"
-    ) in capsys.readouterr().out
-    assert run(["service", "show", "--user", "--manage", "127.0.0.1:9001", "tiny.edgemm"]) == 0
-    assert f"--manage 127.0.0.1:9001 {lie}/tiny.edgemm" in capsys.readouterr().out
+    monkeypatch.setenv("EDGEMM_API_KEY", "0123456789abcdef")
+    assert run(["service", "install", "--user", *FLEET]) == 2
+    assert "give --api-key-file FILE" in capsys.readouterr().err
+    assert not (systemctl / "calls").exists()
+    (systemctl / "key").write_text("0123456789abcdef")
+    assert run(["service", "install", "--user", *FLEET, "--api-key-file", str(systemctl / "key")]) == 0
+    capsys.readouterr()
+    monkeypatch.delenv("EDGEMM_API_KEY")
+    assert run(["service", "install", "--user", *FLEET]) == 0
+    assert "asks for none any more" in capsys.readouterr().out
+
+
+def test_a_drop_in_of_the_owner_is_kept(systemctl: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mine = places(Scope.USER).unit.with_name("edgemm.service.d") / "mine.conf"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("[Service]\nNice=5\n")
+    assert run(["service", "install", "--user", *FLEET]) == 0
+    assert run(["service", "uninstall", "--user"]) == 0
+    assert f"kept {mine.parent}" in capsys.readouterr().out
+    assert mine.read_text() == "[Service]\nNice=5\n"
 
 
 def test_a_configuration_is_handed_on_and_may_name_what_is_served(
@@ -196,43 +237,21 @@ def test_a_configuration_is_handed_on_and_may_name_what_is_served(
     for text, message in (
         ('bundles = ["missing.edgemm"]\n', f"no bundle {tmp_path}/missing.edgemm"),
         ('bundles = ["tiny.edgemm"]\napi_key_file = "missing"\n', f"cannot read the API key from {tmp_path}/missing"),
-        ("threads = 0\n", "threads: expected a number from 1 to 1,024, found 0"),
+        ('bundles = ["tiny.edgemm"]\nthreads = 0\n', "threads: expected a number from 1 to 1,024, found 0"),
     ):
         file.write_text(text)
         assert run(["service", "show", "--user", "--config", "edgemm.toml"]) == 2
         assert message in capsys.readouterr().err
 
 
-def test_what_lies_in_a_home_folder_is_out_of_the_systems_reach(tmp_path: Path) -> None:
-    inside, outside = tmp_path / "home" / "pi" / "a.edgemm", tmp_path / "opt" / "a.edgemm"
-    assert out_of_reach([outside, inside], [tmp_path / "home"]) == inside
-    assert out_of_reach([outside], [tmp_path / "home"]) is None
-
-
-@pytest.mark.parametrize(
-    ("word", "expected"),
-    [
-        ("plain-1.0", "plain-1.0"),
-        (STATE, STATE),
-        ("100%", "100%%"),
-        ("%S", "%%S"),
-        ("$HOME", "$$HOME"),
-        ("two words", '"two words"'),
-        ('a"b\\c', '"a\\"b\\\\c"'),
-        ("", '""'),
-    ],
-)
-def test_words_are_spelled_for_systemd(word: str, expected: str) -> None:
-    assert quoted(word) == expected
-
-
-@pytest.mark.parametrize("scope", list(Scope))
-def test_systemd_accepts_the_unit(scope: Scope, tmp_path: Path) -> None:
-    path = tmp_path / "edgemm.service"
-    words = [sys.executable, "run", "--name", 'a "b" \\ $c 100%', "--state-dir", STATE]
-    path.write_text(unit_text(scope, words, secrets="/etc/edgemm.env"))
-    try:
-        done = subprocess.run(["systemd-analyze", "verify", path], capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        pytest.skip("systemd-analyze is not installed: apt install systemd")
-    assert (done.returncode, done.stderr) == (0, "")
+def test_a_key_that_a_configuration_names_is_a_credential_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(service_arguments, "require_reach", lambda *_, **__: None)
+    (tmp_path / "api.key").write_text("0123456789abcdef\n")
+    (tmp_path / "edgemm.toml").write_text('fleet = "https://fleet.example"\napi_key_file = "api.key"\nport = 80\n')
+    assert run(["service", "show", "--config", str(tmp_path / "edgemm.toml")]) == 0
+    unit = capsys.readouterr().out
+    assert f"LoadCredential=api-key-file:{tmp_path}/api.key\n" in unit
+    assert "--api-key-file %d/api-key-file" in unit
+    assert "CAP_NET_BIND_SERVICE" in unit

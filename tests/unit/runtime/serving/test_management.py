@@ -26,6 +26,7 @@ from edgemm_runtime.commands.managing import read_address
 from edgemm_runtime.engines import selftest
 from edgemm_runtime.engines.choice import AUTO
 from edgemm_runtime.engines.golden import Expectation
+from edgemm_runtime.http.tls import ServerTls
 from edgemm_runtime.models import loader as loading
 from edgemm_runtime.models.loader import Loader
 from edgemm_runtime.models.registry import ModelRegistry
@@ -277,7 +278,9 @@ def test_a_port_speaks_tls_alone_and_asks_for_the_key_where_the_public_one_does(
 def test_a_unix_socket_asks_for_the_key_and_stays_plain(
     registry: ModelRegistry, loader: Loader, tmp_path: Path
 ) -> None:
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    create_certificate(certificate, key, names=(), now=datetime.now(UTC))
+    tls = ServerTls(certificate, key)
     path = tmp_path / "manage.sock"
     with ManagementServer(registry, loader, path, access=Access(api_key=KEY, tls=tls)):
         for headers, status in (({}, 401), ({"X-API-Key": KEY}, 200)):
