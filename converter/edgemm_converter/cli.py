@@ -166,7 +166,7 @@ def _tell(console: Console, result: ConversionResult) -> None:
     for variant in manifest.variants:
         judged = [run for run in manifest.parity if run.variant == variant.id and run.limit is not None]
         errors = [output.relative for run in judged for output in run.outputs]
-        parity = f"largest error ÷ range {max(errors):.2g}" if errors else "packaged as it is"
+        parity = f"largest error ÷ range {max(errors):.2g}" if errors else "held to its own answers"
         size = manifest.blobs[variant.blob].size
         console.print(f"  {variant.id:<20} {size:>12,} bytes   {parity}", markup=False, soft_wrap=True)
     if manifest.evaluation:

@@ -69,8 +69,8 @@ def _together(*arrays: Array) -> tuple[Array, ...]:
 
 
 def _divisors(array: Array) -> Array:
-    """Return what integers may be divided by: not 0, and not −1, of which the smallest has no quotient."""
-    return np.where((array == 0) | (array == -1), array.dtype.type(3), array)
+    """Return what integers may be divided by: not 0."""
+    return np.where(array == 0, array.dtype.type(3), array)
 
 
 def _pair(dtype: str) -> tuple[Array, ...]:
@@ -81,7 +81,9 @@ def _division(dtype: str) -> tuple[Array, ...]:
     a, b = _pair(dtype)
     b = _divisors(b)
     small = _divisors(integers(32, dtype=dtype, seed=2, low=max(-61, int(np.iinfo(dtype).min)), high=61))
-    return np.concatenate([a, a]), np.concatenate([b, small])
+    least = np.full_like(a[:1], np.iinfo(dtype).min)
+    minus_one = np.full_like(a[:1], -1 if np.iinfo(dtype).min else 1)  # no integer of its width holds that quotient
+    return np.concatenate([a, a, least]), np.concatenate([b, small, minus_one])
 
 
 _INTEGERS = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")

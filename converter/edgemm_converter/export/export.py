@@ -5,7 +5,7 @@ Imports TensorFlow.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,7 +32,7 @@ from edgemm_converter.children.samples import InputSet
 from edgemm_converter.data import arrays
 from edgemm_converter.data.arrays import Array
 from edgemm_converter.export import ordering, rows, undefined
-from edgemm_converter.formats import output_units
+from edgemm_converter.formats import onnx_client_values, output_units, tflite_client_values
 from edgemm_converter.job import targets, variant_plan
 from edgemm_converter.job.targets import Exporter
 from edgemm_converter.judging import batch_axis, parity
@@ -46,6 +46,11 @@ _NOISE_RUNS, _REAL_NOISE_RUNS = 6, 64
 _REFUSALS = (tf.errors.OpError, ValueError)
 _BATCH = 16
 """Runs that are one batch, as memory allows."""
+
+_LENGTHS_OF: Mapping[str, Callable[[bytes], tuple[str, ...]]] = {
+    "tflite:float32": tflite_client_values.length_notes,
+    "onnx:float32": onnx_client_values.length_notes,
+}
 
 
 def export(request: ExportRequest, folder: Path, progress: Progress) -> Exported:
@@ -79,8 +84,16 @@ def export(request: ExportRequest, folder: Path, progress: Progress) -> Exported
     units = _units(variants, folder)
     return Exported(
         signature=signature, variants=tuple(variants), sets=stored, left_out=left_out, units=units,
-        notes=(*model.notes, *source.notes),
+        notes=(*model.notes, *source.notes, *_length_notes(variants, folder)),
     )  # fmt: skip
+
+
+def _length_notes(variants: Iterable[ExportedVariant], folder: Path) -> tuple[str, ...]:
+    """Return what to say of lengths that clients choose, by the float file of one engine."""
+    for variant in variants:
+        if variant.id in _LENGTHS_OF:
+            return _LENGTHS_OF[variant.id]((folder / variant.file).read_bytes())
+    return ()
 
 
 def _units(variants: Iterable[ExportedVariant], folder: Path) -> dict[str, KnownUnits]:

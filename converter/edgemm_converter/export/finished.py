@@ -61,6 +61,7 @@ def export(request: ExportRequest, folder: Path, progress: Progress) -> Exported
     _check_state(path, file.state, stateful=request.stateful)
     if request.stateful:
         file = replace(file, inputs=tuple(map(_of_one_client, file.inputs)))
+    data = file.guarded or data
     variant = Variant(
         id=f"{engine}:{file.precision}", engine=engine, precision=file.precision,
         minimum_engine=file.minimum_engine, blob=sha256(data), inputs=file.inputs, outputs=file.outputs,
@@ -89,7 +90,7 @@ def export(request: ExportRequest, folder: Path, progress: Progress) -> Exported
     exported = ExportedVariant(
         id=variant.id, file=name, minimum_engine=file.minimum_engine, inputs=file.inputs, outputs=file.outputs
     )
-    return Exported(signature=signature, variants=(exported,), sets=sets, notes=notes, settled=settled)
+    return Exported(signature=signature, variants=(exported,), sets=sets, notes=(*file.notes, *notes), settled=settled)
 
 
 def _check_sides(path: Path, file: FinishedFile) -> None:

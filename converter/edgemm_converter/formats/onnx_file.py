@@ -17,7 +17,7 @@ from edgemm import library_errors
 from edgemm.bundle.manifest import DType, Precision, VariantTensor, known_dtype
 from edgemm.errors import InputError
 from edgemm_converter.children import array_files
-from edgemm_converter.formats import onnx_flow
+from edgemm_converter.formats import onnx_client_values, onnx_flow
 from edgemm_converter.job.targets import FinishedFile
 from edgemm_converter.judging import reachability
 
@@ -67,13 +67,15 @@ def read(path: Path, data: bytes, *, signature: str | None) -> FinishedFile:
     for name, operation in _varying(proto).items():
         raise array_files.depends_on_data(name, f"it comes from {operation}")
     constants = {t.name for t in proto.graph.initializer}
+    guarded, notes = onnx_client_values.guarded(proto)
     return FinishedFile(
         _precision(proto),
         _minimum_engine(proto),
         _tensors(path, (v for v in proto.graph.input if v.name not in constants)),
         _tensors(path, proto.graph.output),
         bounded=any(node.op_type in _OF_VALID_INTEGERS or node.domain for node in onnx_flow.all_nodes(proto)),
-    )
+        guarded=guarded, notes=notes,
+    )  # fmt: skip
 
 
 def _check(path: Path, proto: Any) -> None:

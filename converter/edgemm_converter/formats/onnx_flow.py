@@ -27,9 +27,14 @@ def random_operations(proto: Any) -> tuple[GraphOperation, ...]:
     """Return the random operations that the outputs of a model need."""
     if proto.functions:
         proto = onnx.inliner.inline_local_functions(proto)
+    return flow_of(proto).random(value.name for value in proto.graph.output)
+
+
+def flow_of(proto: Any) -> Flow:
+    """Return the flow of a model without functions."""
     flow = Flow()
     _add(flow, proto.graph, {})
-    return flow.random(value.name for value in proto.graph.output)
+    return flow
 
 
 def all_nodes(proto: Any) -> Iterator[Any]:

@@ -19,7 +19,7 @@ from edgemm.bundle.manifest import Precision, Quantization, VariantTensor, known
 from edgemm.errors import InputError
 from edgemm.versions import release_tuple
 from edgemm_converter.children import array_files
-from edgemm_converter.formats import tflite_flow, tflite_operations, tflite_state
+from edgemm_converter.formats import tflite_client_values, tflite_flow, tflite_operations, tflite_state
 from edgemm_converter.job import naming
 from edgemm_converter.job.targets import FinishedFile
 from edgemm_converter.judging import reachability
@@ -58,9 +58,10 @@ def read(path: Path, data: bytes, *, signature: str | None) -> FinishedFile:
     reachability.check(tflite_flow.random_operations(model, signature=key), path=path)
     for name, operation in _varying(model, inputs, outputs).items():
         raise array_files.depends_on_data(name, f"it comes from {operation}")
+    guarded, notes = tflite_client_values.guarded(data, signature=key)
     return FinishedFile(
         _precision(model), minimum_engine(data), inputs, outputs, bounded=tflite_operations.is_bounded(model),
-        state=tflite_state.of(model, signature=key),
+        state=tflite_state.of(model, signature=key), guarded=guarded, notes=notes,
     )  # fmt: skip
 
 

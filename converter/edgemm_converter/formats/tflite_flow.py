@@ -26,12 +26,12 @@ def random_operations(model: Any, *, signature: str | None) -> tuple[GraphOperat
     `model` is the file as the schema's object; without `signature`, its first graph counts.
     """
     main = graph_of(model, signature)
-    return _flow(model).random((main, tensor) for tensor in _indices(model.subgraphs[main].outputs))
+    return flow_of(model).random((main, tensor) for tensor in _indices(model.subgraphs[main].outputs))
 
 
 def needed(model: Any, graph: int) -> set[Hashable]:
     """Return all values that the outputs of a graph need, as (graph, tensor)."""
-    return _flow(model).reached((graph, tensor) for tensor in _indices(model.subgraphs[graph].outputs))
+    return flow_of(model).reached((graph, tensor) for tensor in _indices(model.subgraphs[graph].outputs))
 
 
 def graph_of(model: Any, signature: str | None) -> int:
@@ -40,7 +40,15 @@ def graph_of(model: Any, signature: str | None) -> int:
     return graphs.get(signature or "", 0)
 
 
-def _flow(model: Any) -> Flow:
+def kind_of(model: Any, operator: Any) -> str:
+    """Return what kind of operation this is, as the schema names it."""
+    code = model.operatorCodes[operator.opcodeIndex]
+    kind = max(code.builtinCode, code.deprecatedBuiltinCode)  # files from before schema 3a have the second alone
+    return str(_KINDS.get(kind, kind))
+
+
+def flow_of(model: Any) -> Flow:
+    """Return the flow of all graphs of a file."""
     flow = Flow()
     for position in range(len(model.subgraphs)):
         _add(flow, model, position)

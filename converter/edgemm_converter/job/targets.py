@@ -61,6 +61,12 @@ class FinishedFile:
     state: tuple[str, ...] = ()
     """What in it keeps state between inferences, in words. ONNX has no such thing."""
 
+    guarded: bytes | None = None
+    """The file with guards around what would stop a process for some values of its inputs; None where it needs none."""
+
+    notes: tuple[str, ...] = ()
+    """What the user should know of it."""
+
 
 class LoadedSource(Protocol):
     """A loaded source model: the `SourceFunction` of `edgemm_converter.sources`, which is above this folder."""

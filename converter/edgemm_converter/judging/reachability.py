@@ -48,14 +48,19 @@ class Flow:
         """Have a value need others, as a result of a function needs what the function returns."""
         self._needs.setdefault(value, []).extend(needed)
 
-    def reached(self, ends: Iterable[Hashable]) -> set[Hashable]:
-        """Return all values that `ends` need, these included; a state that is not among them reaches no output."""
+    def reached(self, ends: Iterable[Hashable], *, beyond: frozenset[str] = frozenset()) -> set[Hashable]:
+        """Return all values that `ends` need, these included; a state that is not among them reaches no output.
+
+        What operations of the kinds in `beyond` take does not count, as that of one which tells a tensor's shape.
+        """
         found: set[Hashable] = set()
         waiting = list(ends)
         while waiting:
             value = waiting.pop()
             if value not in found:
                 found.add(value)
+                if (source := self._sources.get(value)) is not None and source.kind in beyond:
+                    continue
                 waiting.extend(self._needs.get(value, ()))
         return found
 

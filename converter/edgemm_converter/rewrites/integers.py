@@ -2,6 +2,9 @@
 
 TFLite has most arithmetic for 32-bit integers alone: narrower ones are computed in these and cut to their width, which
 is what wrapping around means. ONNX divides integers towards zero, and TensorFlow towards −∞.
+
+No integer of its width holds the smallest one by −1: TensorFlow wraps around, and processors stop the process, which
+engines do not prevent (`python -m simulators.fatal_values`). Division by 0 is an error in all of them.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from edgemm_converter.rewrites.values import Copy, Rule, Rules, Value
+from edgemm_converter.rewrites.values import Copy, Rule, Rules, Value, first
 
 _NARROW = (tf.int8, tf.uint8, tf.int16, tf.uint16)
 _ARITHMETIC = (
@@ -89,11 +92,41 @@ def _sign_of_64(x: Any) -> Any:
     return tf.cast(x > 0, tf.int64) - tf.cast(x < 0, tf.int64)
 
 
+def _divisible(dividend: Any, divisor: Any) -> tuple[Any, Any]:
+    """Return two integers of the same quotient, of which the second is never −1: a ÷ −1 is −a ÷ 1."""
+    known = tf.get_static_value(divisor)
+    if divisor.dtype.is_unsigned or (known is not None and not np.any(known == -1)):
+        return dividend, divisor
+    turned = tf.equal(divisor, -1)
+    return tf.where(turned, -dividend, dividend), tf.where(turned, tf.ones_like(divisor), divisor)
+
+
+def _division(operation: Any, inputs: Sequence[Value], copy: Copy) -> Sequence[Value] | None:
+    """Divide integers of 32 and 64 bits."""
+    return copy(_divisible(*inputs)) if operation.inputs[0].dtype in (tf.int32, tf.int64) else None
+
+
+def _remainder(operation: Any, inputs: Sequence[Value], copy: Copy) -> Sequence[Value] | None:
+    """The remainder of −1 is that of 1."""
+    dividend, divisor = inputs
+    if operation.inputs[0].dtype not in (tf.int32, tf.int64):
+        return None
+    return copy([dividend, _divisible(dividend, divisor)[1]])
+
+
+def _truncated_remainder(operation: Any, inputs: Sequence[Value], _copy: Copy) -> Sequence[Value] | None:
+    """What a quotient leaves: LiteRT has no such remainder, and ONNX Runtime computes it in doubles of 53 bits."""
+    if operation.inputs[0].dtype not in (tf.int32, tf.int64):
+        return None
+    dividend, divisor = _divisible(*inputs)
+    return [inputs[0] - tf.raw_ops.TruncateDiv(x=dividend, y=divisor) * inputs[1]]
+
+
 def _floor_division(operation: Any, inputs: Sequence[Value], copy: Copy) -> Sequence[Value] | None:
     """Take 1 from a quotient whose remainder has another sign than the divisor, whichever way the engine rounds."""
     if not operation.inputs[0].dtype.is_integer:
         return None
-    (a, b), quotient = inputs, copy(inputs)[0]
+    (a, b), quotient = inputs, copy(_divisible(*inputs))[0]
     return [quotient - tf.cast(_passed(a - quotient * b, b), quotient.dtype)]
 
 
@@ -101,7 +134,8 @@ def _floor_remainder(operation: Any, inputs: Sequence[Value], _copy: Copy) -> Se
     if not operation.inputs[0].dtype.is_integer:
         return _float_remainder(operation, inputs, _copy)
     a, b = inputs
-    rest = a - tf.raw_ops.FloorDiv(x=a, y=b) * b
+    dividend, divisor = _divisible(a, b)
+    rest = a - tf.raw_ops.FloorDiv(x=dividend, y=divisor) * b
     return [rest + tf.cast(_passed(rest, b), rest.dtype) * b]
 
 
@@ -185,13 +219,19 @@ TFLITE: Rules = {
     "ArgMin": _place,
     "BatchMatMulV3": _product,
     "BiasAdd": _bias,
+    "Div": _division,
+    "FloorDiv": first(_wider("FloorDiv"), _division),
+    "FloorMod": first(_wider("FloorMod"), _remainder),
     "Invert": _complement,
     "LeftShift": _shifted_left,
     "Sign": _of_64(_sign_of_64),
+    "TruncateDiv": _division,
+    "TruncateMod": _truncated_remainder,
 }
 ONNX: Rules = {
     "ArgMax": _place,
     "ArgMin": _place,
+    "Div": _division,
     "FloorDiv": _floor_division,
     "FloorMod": _floor_remainder,
     "Invert": _complement,
@@ -199,5 +239,7 @@ ONNX: Rules = {
     "Prod": _prod,
     "RightShift": _shifted_right,
     "Sum": _sum,
+    "TruncateDiv": _division,
+    "TruncateMod": _truncated_remainder,
     **{kind: _wider(kind) for kind in ("Maximum", "Minimum")},
 }

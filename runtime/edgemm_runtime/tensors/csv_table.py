@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import codecs
 import csv
-import encodings.utf_8_sig
-import encodings.utf_16  # noqa: F401 - both here: else `decode` would import them at the first CSV that has a mark
 import io
 import re
 from dataclasses import dataclass
@@ -27,6 +25,8 @@ _LINE = re.compile(rb'(?:^|[\r\n])[ "]*[+-]?\.?\d[\d.eE+-]*"?[ ]*[,;\t]')
 _LOOKED_AT = 4096
 _JSON = frozenset((b"{", b"["))
 _WIDE = ((codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+for _name in ("utf-8-sig", "utf-16"):
+    codecs.lookup(_name)  # imports it now, and not at the first CSV: there may be no file descriptor left by then
 
 
 @dataclass(frozen=True)
