@@ -24,10 +24,11 @@ from simulators import needs
 
 with needs.imports(__name__, "runtime"):
     from edgemm.messages import Stream, StreamAck
-    from edgemm_runtime.agent.spool.budget import AT_ONCE, DAY_S, SpoolRules
+    from edgemm_runtime.agent.spool.budget import AT_ONCE, SpoolRules
     from edgemm_runtime.agent.spool.settings import SpoolSettings
     from edgemm_runtime.agent.spool.spool import Spool
     from edgemm_runtime.agent.state.agent_options import AgentLimits
+    from edgemm_runtime.write_budget import DAY_S
 
 _BOOT = "a" * 16
 _KIB, _MIB = 1024, 1024 * 1024

@@ -93,6 +93,13 @@ def test_a_stateful_model_goes_on_where_its_curl_lines_say(tmp_path: Path) -> No
     assert statuses == [200, 200, 200, 400], "it has ended"
 
 
+def test_a_label_finds_its_prediction(address: str) -> None:
+    asked, labelled = (shlex.split(line.replace(ADDRESS, address)) for line in commands("labelled"))
+    header = asked[asked.index("-H") + 1].split(": ")
+    assert urllib3.request("POST", asked[2], body=asked[asked.index("-d") + 1], headers=dict([header])).status == 200
+    assert "agreed" in urllib3.request("POST", labelled[2], body=labelled[labelled.index("-d") + 1]).json()
+
+
 def test_every_path_is_there(address: str) -> None:
     named = [
         (method, path)

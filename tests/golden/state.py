@@ -17,7 +17,6 @@ from edgemm.trust.signing import key_document
 from edgemm_fleet.client.profile import Profile, read_profile
 from edgemm_fleet.store import Store
 from edgemm_fleet.trust.fleet_folder import FleetConfig, FleetFolder
-from edgemm_runtime.agent.spool.budget import WriteBudget
 from edgemm_runtime.agent.spool.settings import SpoolSettings
 from edgemm_runtime.agent.spool.spool import Spool
 from edgemm_runtime.agent.spool.spool_database import SpoolDatabase, SpoolRow
@@ -34,6 +33,10 @@ from edgemm_runtime.agent.state.documents import (
     Update,
 )
 from edgemm_runtime.agent.state.state_folder import StateFolder
+from edgemm_runtime.identity import ServedKey
+from edgemm_runtime.models.prediction_files import PredictionFiles
+from edgemm_runtime.models.prediction_log import ClassOutput, Found, PredictionLog
+from edgemm_runtime.write_budget import WriteBudget
 from tests.golden.vector import DIRECTOR, Vector
 from tests.golden.wire import BOOT, DESIRED, ENROLMENT_RESPONSE
 
@@ -71,6 +74,10 @@ MODEL = ModelFile(
 SPOOLED = [(Stream.EVENT, 1, b"{}"), (Stream.TELEMETRY, 1, b"\x80")]
 BUDGET = WriteBudget(day_bytes=2**25, left_bytes=4_000_000, as_of_s=86_400.25)
 PROFILE = Profile(url=IDENTITY.url, token="emp1_secret", tls_fingerprint="cd" * 32, root=IDENTITY.root)
+
+CLASSIFIER = ClassOutput(ServedKey("digits", "1.2.0", "e" * 64, "tflite:int8"), "y", ("ant", "bee", "schöne Tür"), 3)
+LABELLED = [("door-17", [2], {0}), ("schöne Tür", [0, 1, 2], {1}), ("9", [1], set[int]())]
+"""Predictions by their ids: the class of each row, and the rows that have their label."""
 
 
 def _document(name: str, value: msgspec.Struct) -> Vector:
@@ -126,6 +133,36 @@ def _read_budget(data: bytes) -> WriteBudget:
         found = database.budget(BUDGET.day_bytes, now_s=BUDGET.as_of_s)
         database.close()
         return found
+
+
+def _write_predictions(predictions: Iterable[tuple[str, list[int], set[int]]]) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        log = PredictionLog(max_bytes=2**20)
+        for known_by, indices, labelled in predictions:
+            log.add(known_by, CLASSIFIER, indices)
+            for row in labelled:
+                log.add_label(known_by, CLASSIFIER, row)
+        files = PredictionFiles(Path(folder), day_bytes=2**23, now_s=lambda: 86_400.25)
+        [segment] = log.segments
+        files.write("given", log, [(segment, bytes(segment.data))], spare=0)
+        files.close()
+        return (Path(folder) / "given-00000001.log").read_bytes()
+
+
+def _read_predictions(data: bytes) -> list[tuple[str, list[int], set[int]]]:
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "given-00000001.log").write_bytes(data)
+        files = PredictionFiles(Path(folder), day_bytes=2**23)
+        log = PredictionLog(max_bytes=2**20, segments=files.read("given"))
+        files.close()
+        assert files.damaged == 0
+        return [(known_by, *_found(log.find("digits", known_by))) for known_by, _, _ in LABELLED]
+
+
+def _found(found: Found | None) -> tuple[list[int], set[int]]:
+    assert found is not None
+    assert (found.classes.key, found.classes.labels) == (CLASSIFIER.key, CLASSIFIER.labels)
+    return list(found.indices), set(found.labelled)
 
 
 def _write_database(_: object) -> bytes:
@@ -186,6 +223,7 @@ VECTORS = [
     _document("models/wake-word.json", MODEL),
     Vector("device/spool.sql", SPOOLED, _write_spool, _read_spool),
     Vector("device/spool-budget.sql", BUDGET, _write_budget, _read_budget),
+    Vector("device/feedback/given.log", LABELLED, _write_predictions, _read_predictions),
     Vector("fleet/fleet.json", FleetConfig(name="home", public_url=IDENTITY.url), _write_line, _read_config),
     Vector("fleet/profile.json", PROFILE, _write_line, _read_profile),
     Vector("fleet/database.sql", True, None, _read_database),

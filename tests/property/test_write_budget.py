@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgemm.messages import Stream
-from edgemm_runtime.agent.spool.budget import DAY_S, Memory, Price, SpoolRules, Waiting, WriteBudget, excess, plan
+from edgemm_runtime.agent.spool.budget import Memory, Price, SpoolRules, Waiting, excess, plan
+from edgemm_runtime.write_budget import DAY_S, WriteBudget
 
 pytestmark = pytest.mark.runtime
 

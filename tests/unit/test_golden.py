@@ -29,7 +29,7 @@ def test_todays_writer_writes_the_same_bytes(vector: Vector) -> None:
 def test_every_file_has_its_meaning() -> None:
     found = {path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*") if path.is_file()}
     described = {vector.name for vector in VECTORS}
-    kinds = {".json", ".msgpack", ".txt", ".edgemm", ".sql"}
+    kinds = {".json", ".msgpack", ".txt", ".edgemm", ".sql", ".log"}
     assert {name for name in found if name[name.rfind(".") :] in kinds} == described
 
 

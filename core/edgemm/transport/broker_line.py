@@ -6,7 +6,8 @@
 
 Each connection is a new client of paho-mqtt with a number of its own, so that nothing of an old one is sent by a new
 one: what it still had to send is kept elsewhere. Whatever ends a connection, another one follows after a pause; pauses
-grow while none gets in, or none lasts. Plain MQTT goes to loopback only, and a certificate that is given is pinned.
+grow while none gets in, or none lasts. Plain MQTT goes to loopback only, and a certificate that is given is pinned; a
+line to somebody's own broker may do otherwise (`plain_anywhere`, `tls_context`), and speak MQTT 5 (`protocol`).
 Needs paho-mqtt (the runtime or the fleet extra).
 """
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import logging
 import random
+import ssl
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -22,7 +24,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import paho.mqtt.client as mqtt
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from edgemm.errors import InputError
@@ -49,6 +52,16 @@ class BrokerClient(mqtt.Client):
     """A client that tells the end of its network thread, whatever ended it: a malformed packet makes paho raise."""
 
     on_end: Callable[[], None]
+    most_packet_bytes: int | None = None
+    """A packet that is longer ends the connection before it is read."""
+
+    def _sock_recv(self, bufsize: int) -> bytes:
+        # paho asks for what is missing of a packet at once, and has no limit of its own.
+        if self.most_packet_bytes is not None and bufsize > self.most_packet_bytes:
+            raise ConnectionError(
+                f"the broker sent a packet of {bufsize:,} bytes: expected at most {self.most_packet_bytes:,}"
+            )
+        return super()._sock_recv(bufsize)
 
     def loop_forever(self, timeout: float = 1.0, retry_first_connection: bool = False) -> MQTTErrorCode:  # noqa: FBT001, FBT002 - paho's signature
         """Run until the connection is over."""
@@ -68,8 +81,11 @@ class BrokerLine(ABC):
         InputError: the broker is on another machine and without TLS.
     """
 
+    plain_anywhere = False
+    protocol: MQTTProtocolVersion = MQTTProtocolVersion.MQTTv311
+
     def __init__(self, access: BrokerAccess, *, client_id: str, patience: LinePatience) -> None:
-        if not access.tls and not is_loopback(access.host):
+        if not access.tls and not is_loopback(access.host) and not self.plain_anywhere:
             raise InputError(f"broker {access.host}: plain MQTT is for loopback only; give the fleet a broker with TLS")
         self._access, self._client_id, self._patience = access, client_id, patience
         self._backoff = patience.backoff
@@ -91,6 +107,21 @@ class BrokerLine(ABC):
     @abstractmethod
     def received(self, topic: str, payload: bytes) -> None:
         """Take a message."""
+
+    def came(self, message: mqtt.MQTTMessage) -> None:
+        """Take a message with what MQTT says of it."""
+        self.received(message.topic, bytes(message.payload))
+
+    def tls_context(self) -> ssl.SSLContext:
+        """Return how the broker is known."""
+        return pinned_context(self._access.ca)
+
+    def connect_properties(self) -> Properties | None:
+        """Return what MQTT 5 says of the connection."""
+        return None
+
+    def refused(self) -> None:  # noqa: B027 - a line may have nothing to change
+        """Note that a broker was reached and did not let the client in."""
 
     def lost(self) -> None:  # noqa: B027 - a line may have nothing to note
         """Note that a connection by which messages could be sent is over."""
@@ -166,7 +197,12 @@ class BrokerLine(ABC):
             return False
         try:
             client = self._client = self._make_client()
-            client.connect(self._access.host, self._access.port, keepalive=self._patience.keepalive_s)
+            client.connect(
+                self._access.host,
+                self._access.port,
+                keepalive=self._patience.keepalive_s,
+                properties=self.connect_properties(),
+            )
         except (OSError, ValueError) as err:
             _log.warning("broker_unreachable host=%s port=%d error=%r", self._access.host, self._access.port, str(err))
             return False
@@ -184,20 +220,27 @@ class BrokerLine(ABC):
             level = logging.INFO if self._stop.is_set() else logging.WARNING
             _log.log(level, "broker_lost host=%s client=%s connection=%d", *self._facts())
             self.lost()
+        else:
+            self.refused()
         return reached
 
     def _make_client(self) -> mqtt.Client:
         client = BrokerClient(
-            CallbackAPIVersion.VERSION2, client_id=self._client_id, clean_session=True, reconnect_on_failure=False
+            CallbackAPIVersion.VERSION2,
+            client_id=self._client_id,
+            clean_session=None if self.protocol is MQTTProtocolVersion.MQTTv5 else True,
+            protocol=self.protocol,
+            reconnect_on_failure=False,
         )
         client.connect_timeout = self._patience.connect_timeout_s
-        client.username_pw_set(self._access.username, self._access.password)
+        if self._access.username:
+            client.username_pw_set(self._access.username, self._access.password)
         if self._access.tls:
-            client.tls_set_context(pinned_context(self._access.ca))
+            client.tls_set_context(self.tls_context())
         client.on_end = self._ended
         client.on_connect = lambda *args: self._answered(args[0], args[3])
         client.on_disconnect = lambda *_: self._ended()
-        client.on_message = lambda *args: self.received(args[2].topic, bytes(args[2].payload))
+        client.on_message = lambda *args: self.came(args[2])
         self.prepare(client)
         return client
 

@@ -16,7 +16,9 @@ from edgemm_runtime.agent.state.agent_options import AgentOptions
 from edgemm_runtime.agent.state.state_folder import StateFolder
 from edgemm_runtime.agent.state.time_keeper import Clock
 from edgemm_runtime.agent.update.host import RegistryHost
+from edgemm_runtime.models.feedback import Feedback
 from edgemm_runtime.models.registry import ModelRegistry
+from edgemm_runtime.mqtt.running import over_mqtt
 from edgemm_runtime.service.keeper import keeping
 from edgemm_runtime.service.notify import Notifier
 from edgemm_runtime.serving.server import ModelServer
@@ -43,12 +45,17 @@ def run_agent(options: AgentOptions) -> None:
     with ExitStack() as stack:
         folder = StateFolder(options.state_dir, reserve_bytes=options.limits.state_reserve_bytes)
         stack.callback(folder.close)
-        registry = ModelRegistry(RunningShadows(options.shadow), sequences=options.sequences)
+        feedback = Feedback.kept_in(options.state_dir)
+        stack.callback(feedback.close)
+        registry = ModelRegistry(RunningShadows(options.shadow), feedback, sequences=options.sequences)
         stack.callback(registry.shadows.close)
         server = stack.enter_context(
             ModelServer(registry, host=options.listen, port=options.port, limits=options.serving, access=options.access)
         )
-        agent = Agent(folder, identify(folder, options), RegistryHost(registry), options.limits, clock=Clock())
+        identity = identify(folder, options)
+        fleets = (identity.broker.host, identity.broker.port) if options.mqtt is not None else None
+        stack.enter_context(over_mqtt(options.mqtt, server, fleets=fleets))
+        agent = Agent(folder, identity, RegistryHost(registry), options.limits, clock=Clock())
         stack.callback(agent.close)
         server.date.ask(agent.believed_time_s)
         with _stopping_on_signals(agent, received):  # before anything serves: whoever asks then is answered first

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from edgemm_runtime.commands.configuration import DeviceConfiguration
+from edgemm_runtime.mqtt.settings import OwnerBroker
 from edgemm_runtime.serving.access import Access
 
 
@@ -21,6 +22,7 @@ def be_a_device(
     hosts: Sequence[str],
     access: Access,
     limits: DeviceConfiguration,
+    mqtt: OwnerBroker | None,
     token: str | None,
     name: str | None,
     labels: tuple[str, ...],
@@ -50,6 +52,7 @@ def be_a_device(
             serving=limits.serving,
             shadow=limits.shadow,
             sequences=limits.sequences,
+            mqtt=mqtt,
         )
     )
 
@@ -58,6 +61,12 @@ def default_state_dir() -> Path:
     """Return where a fleet's device keeps its state unless told otherwise."""
     base = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
     return Path(base).expanduser() / "edgemm"
+
+
+def state_dir_of_service() -> Path | None:
+    """Return the state folder that systemd made for the service, `StateDirectory=` in its unit; None outside of one."""
+    found = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
+    return Path(found) if found else None
 
 
 def _label(text: str) -> tuple[str, str]:

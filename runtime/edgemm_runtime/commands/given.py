@@ -12,14 +12,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from edgemm import plain_text
-from edgemm.bundle.manifest import Manifest, TensorSpec
+from edgemm.bundle.manifest import Manifest
 from edgemm.errors import BadRequestError, InputError, TooLargeError
-from edgemm_runtime.preprocessing import class_indices, encoded_images, image_inputs, image_kinds
+from edgemm_runtime.preprocessing import encoded_images, image_inputs, image_kinds
 from edgemm_runtime.serving.protocols.predict import codec as predict_codec
-from edgemm_runtime.serving.protocols.predict import forms, multipart
+from edgemm_runtime.serving.protocols.predict import forms, multipart, npy_body
 from edgemm_runtime.tensors import npy
 from edgemm_runtime.tensors.inputs import describe
 from edgemm_runtime.tensors.named_arrays import Array
@@ -137,20 +135,5 @@ def _from_arrays(arrays: Mapping[str, Array], manifest: Manifest) -> dict[str, A
     if (named := by_name(arrays, signature.inputs)) is None:
         names = ", ".join(sorted(arrays)) or "none"
         raise BadRequestError(f"expected the arrays {describe(signature.inputs)}, found {names}")
-    return {spec.name: _made(named[spec.name], spec, manifest) for spec in signature.inputs}
-
-
-def _made(array: Array, spec: TensorSpec, manifest: Manifest) -> Array:
-    """Return a file's array as an input; pixels stand for an input that is made of images."""
-    steps = (manifest.preprocessing or {}).get(spec.name)
-    if image_inputs.takes_images(steps) and (frames := image_inputs.frames_in(array, spec, steps)) is not None:
-        return image_inputs.of_frames(frames, spec, steps)
-    return predict_codec.batched(class_indices.rows(_same_kind(array, spec), spec, steps), spec)
-
-
-def _same_kind(array: Array, spec: TensorSpec) -> Array:
-    """Return a file's array in the input's dtype where that is the same kind of number: NumPy saves float64."""
-    if np.can_cast(array.dtype, spec.dtype.value, casting="same_kind"):
-        with np.errstate(over="ignore"):
-            return array.astype(spec.dtype.value)
-    return array
+    steps = manifest.preprocessing or {}
+    return {spec.name: npy_body.of_array(named[spec.name], spec, steps.get(spec.name)) for spec in signature.inputs}

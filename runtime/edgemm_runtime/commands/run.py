@@ -14,11 +14,13 @@ from edgemm.configuration.options import FileArgument, configured, rest
 from edgemm.durations import Duration
 from edgemm.finite_range import FiniteRange
 from edgemm_runtime.commands.access_options import access_options, read_access
-from edgemm_runtime.commands.being_device import be_a_device
+from edgemm_runtime.commands.being_device import be_a_device, state_dir_of_service
 from edgemm_runtime.commands.configuration import RULES, read_limits
 from edgemm_runtime.commands.cors_option import cors_option, read_origins
 from edgemm_runtime.commands.listen_option import listen_option, read_addresses
 from edgemm_runtime.commands.managing import read_address
+from edgemm_runtime.commands.mqtt_options import NAMES as MQTT_NAMES
+from edgemm_runtime.commands.mqtt_options import mqtt_options, read_mqtt
 from edgemm_runtime.commands.renewing import renewed_by_sighup
 from edgemm_runtime.commands.serving_bundles import serve_bundles
 from edgemm_runtime.commands.shadowing import Shadows
@@ -34,6 +36,7 @@ from edgemm_runtime.shadow.shadow_limits import DEFAULT_SHARE
 @click.option("--variant", default=AUTO, show_default=True, help="A variant, or several in order: tflite:int8,onnx:…")
 @access_options
 @cors_option
+@mqtt_options
 @click.option(
     "--shadow",
     "shadows",
@@ -66,7 +69,11 @@ from edgemm_runtime.shadow.shadow_limits import DEFAULT_SHARE
 @click.option("--token", help="The enrolment token, at the first start.", envvar="EDGEMM_TOKEN", show_envvar=True)
 @click.option("--name", help="What people call this device; the host's name by default.")
 @click.option("--label", "labels", multiple=True, metavar="K=V", help="A label of this device; repeatable.")
-@click.option("--state-dir", type=click.Path(path_type=Path), help="Where a fleet's device keeps its state.")
+@click.option(
+    "--state-dir",
+    type=click.Path(path_type=Path),
+    help="Where a fleet's device keeps its state, and any server the predictions that late labels may come for.",
+)
 @click.option(
     "--telemetry-interval",
     type=Duration(min_s=1, max_s=3600),
@@ -116,14 +123,16 @@ def run(
     access.origins = read_origins(cors)
     context.with_resource(renewed_by_sighup(access, read))
     hosts = read_addresses(listen)
+    owners = read_mqtt(**{name: device.pop(name) for name in MQTT_NAMES})
     wanted = Shadows(shadows, shadow_share, shadow_variant)
     if fleet is not None:
         if bundles or variant != AUTO or wanted != Shadows():
             raise click.UsageError("with --fleet, the fleet says which bundles and variants to serve: leave them out")
         if manage is not None:
             raise click.UsageError("with --fleet, the fleet says what is loaded: leave --manage out")
-        be_a_device(fleet, port=port, hosts=hosts, access=access, limits=limits, **device)
+        be_a_device(fleet, port=port, hosts=hosts, access=access, limits=limits, mqtt=owners, **device)
         return
+    state_dir = device.pop("state_dir") or state_dir_of_service()
     # A token in the environment is there for other commands too; one that was typed is meant.
     typed = context.get_parameter_source("token") is ParameterSource.COMMANDLINE
     if alone := [name for name, value in device.items() if value and (typed or name != "token")]:
@@ -141,6 +150,8 @@ def run(
         access=access,
         manage=at,
         limits=limits,
+        state_dir=state_dir,
+        mqtt=owners,
     )
 
 

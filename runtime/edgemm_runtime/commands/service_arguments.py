@@ -22,6 +22,8 @@ from edgemm_runtime.commands.configuration import read_configuration
 from edgemm_runtime.commands.cors_option import read_origins
 from edgemm_runtime.commands.listen_option import read_addresses
 from edgemm_runtime.commands.managing import read_address
+from edgemm_runtime.commands.mqtt_options import NAMES as MQTT_NAMES
+from edgemm_runtime.commands.mqtt_options import read_mqtt
 from edgemm_runtime.service.sandbox import in_state_folder, require_reach, require_writable
 from edgemm_runtime.service.unit import STATE, STATE_FOLDER, Credential, Scope
 from edgemm_runtime.serving.management import LoopbackAddress
@@ -29,7 +31,7 @@ from edgemm_runtime.serving.management import LoopbackAddress
 _MANAGE = "--manage"
 _SOCKETS = frozenset({_MANAGE, "--unix-socket"})
 _STATE_DIR = "--state-dir"
-_SECRET = re.compile(r"--(tls-cert|(.*-)?(key|key-file|password-file|token-file))")
+_SECRET = re.compile(r"--(tls-cert|(.*-)?(key|key-file|login-file|password-file|token-file))")
 """Options of files that only their owner reads, as a rule; the folders of certificates are closed too."""
 _PORT = re.compile(r"(?:\[[^\]]*\]|[^:\[\]]*):(?P<port>[0-9]{1,5})")
 _LOW_PORTS = 1024
@@ -180,6 +182,7 @@ def _check_files(params: Mapping[str, Any]) -> None:
         read_configuration(params["config"])
     read_addresses(params["listen"])
     read_origins(params["cors"])
+    read_mqtt(**{name: params[name] for name in MQTT_NAMES})
     read_access(**{name: params[name] for name in ("tls_cert", "tls_key", "api_key_file", "unix_socket")})
     if missing := next((path for path in (*params["bundles"], *params["shadows"]) if not path.is_file()), None):
         raise InputError(f"no bundle {missing}: give the path of a file")

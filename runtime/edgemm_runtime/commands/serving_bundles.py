@@ -13,13 +13,18 @@ from edgemm.bundle import Bundle, open_bundle
 from edgemm.errors import InputError
 from edgemm.sigterm import ended_by_sigterm
 from edgemm_runtime.commands.announcing import announce
+from edgemm_runtime.commands.being_device import default_state_dir
 from edgemm_runtime.commands.configuration import DeviceConfiguration
+from edgemm_runtime.commands.mqtt_options import enrolled_at
 from edgemm_runtime.commands.shadowing import Shadows, candidates, end
 from edgemm_runtime.engines import available
 from edgemm_runtime.engines.choice import choose, parse_policy
 from edgemm_runtime.identity import ServedKey
+from edgemm_runtime.models.feedback import Feedback
 from edgemm_runtime.models.loader import Loader
 from edgemm_runtime.models.registry import ModelRegistry
+from edgemm_runtime.mqtt.running import over_mqtt
+from edgemm_runtime.mqtt.settings import OwnerBroker
 from edgemm_runtime.service.keeper import keeping
 from edgemm_runtime.service.notify import Notifier
 from edgemm_runtime.serving.access import Access
@@ -39,18 +44,22 @@ def serve_bundles(
     access: Access,
     manage: ManagementAddress | None,
     limits: DeviceConfiguration,
+    state_dir: Path | None = None,
+    mqtt: OwnerBroker | None = None,
 ) -> None:
-    """Serve until SIGTERM.
+    """Serve until SIGTERM; predictions that await a label outlive it in a `state_dir`.
 
     Raises:
         BundleError, EngineError: a bundle cannot be trusted, or none of its variants runs here.
         InputError: two bundles of one name.
-        EnvironmentFailure: the address is taken.
+        EnvironmentFailure: the address is taken, or the state folder cannot be used.
     """
-    registry = ModelRegistry(RunningShadows(limits.shadow), sequences=limits.sequences)
     policy = parse_policy(variant)
     with ExitStack() as stack:
         wait_for_end = stack.enter_context(ended_by_sigterm())
+        feedback = Feedback() if state_dir is None else Feedback.kept_in(state_dir)
+        stack.callback(feedback.close)
+        registry = ModelRegistry(RunningShadows(limits.shadow), feedback, sequences=limits.sequences)
         opened = _open_all(paths, stack)
         lie = {bundle.manifest.name: path for bundle, path in zip(opened, paths, strict=True)}
         chosen = [choose(b.manifest, policy=policy, engines=available()).require() for b in opened]
@@ -72,6 +81,8 @@ def serve_bundles(
             registry.add_shadow(candidate)
             if not quiet:
                 click.echo(f"{candidate} is loaded as a shadow beside it: curl -s {server.address}/shadow")
+        fleets = enrolled_at((state_dir, default_state_dir())) if mqtt is not None else None
+        stack.enter_context(over_mqtt(mqtt, server, fleets=fleets))
         with keeping(
             Notifier.from_environment(os.environ),
             registry,

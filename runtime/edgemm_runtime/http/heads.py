@@ -81,6 +81,8 @@ def encode_reply(reply: Reply, *, keep_alive: bool, asked: Head | None = None, d
     head = f"HTTP/1.1 {reply.status} {_PHRASES.get(reply.status, '')}\r\n{date}"
     if reply.status not in _BODILESS:
         head += f"Content-Type: {reply.content_type}\r\nContent-Length: {len(reply.body)}\r\n"
+    if reply.request_id:
+        head += f"X-Request-Id: {reply.request_id}\r\n"
     for name, value in reply.headers:
         head += f"{name}: {value}\r\n"
     if not keep_alive:

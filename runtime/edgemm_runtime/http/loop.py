@@ -22,7 +22,7 @@ from typing import Protocol, TypeAlias
 from edgemm.errors import RequestError
 from edgemm_runtime.http.client import Connection, Phase
 from edgemm_runtime.http.date import undated
-from edgemm_runtime.http.exchange import Head, Reply, Request, error_body, error_reply
+from edgemm_runtime.http.exchange import Head, Reply, Request, error_body, error_reply, identified
 from edgemm_runtime.http.heads import Refusal, encode_reply
 from edgemm_runtime.http.limits import ServingLimits
 from edgemm_runtime.http.memory_budget import MemoryBudget
@@ -165,8 +165,8 @@ class EventLoop:
         except IndexError:
             return False
         self._thread = self._new_thread()
-        for connection, _ in held:
-            self.call(partial(self._refuse, connection, HANGING))
+        for connection, request in held:
+            self.call(partial(self._refuse, connection, identified(HANGING, request)))
         self._thread.start()
         return True
 
@@ -360,7 +360,7 @@ class EventLoop:
         try:
             connection.holding.grow(2 * len(reply.body))  # it is copied behind its head
         except RequestError as err:
-            return error_reply(err)
+            return error_reply(err, request_id=reply.request_id)
         return reply
 
     def _flush(self, connection: Connection) -> None:

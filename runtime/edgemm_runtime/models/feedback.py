@@ -1,66 +1,55 @@
-"""Late labels: `{"id": …, "label": …}` tells whether a prediction was right. Pure, but for its lock.
+"""Late labels: `{"id": …, "label": …}` tells whether a prediction was right, hours later and after a restart.
 
-A prediction is remembered by the id that the client gave its request, for the last `MOST_AWAITED` of them. A request
-without an id costs nothing. Counts are kept apart by model, version, digest and variant, and only rise.
+    awaited = feedback.awaited_of(served.key, manifest)
+    awaited.remember(request_id, outputs, made=False)
+    feedback.label("digits", "7", "cat")
+
+A prediction is remembered by the id of its request and the class of each row. Ids that clients gave and ids that the
+device made are kept apart, each in a log of its own (`prediction_log`), so that requests whose answers nobody will
+label push nothing out that somebody will. With a folder (`kept_in`) both are written to files, and read at the next
+start. Counts are kept apart by model, version, digest and variant, and only rise.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections import OrderedDict
-from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from weakref import ref
 
-import msgspec
-from msgspec import Struct
-
+from edgemm.bundle.manifest import Manifest
 from edgemm.errors import BadRequestError, NotFoundError
-from edgemm_runtime.http import json_faults
 from edgemm_runtime.identity import ServedKey
-from edgemm_runtime.tensors.named_arrays import Arrays
+from edgemm_runtime.models.awaited import Awaited, class_output
+from edgemm_runtime.models.late_labels import name_of, says
+from edgemm_runtime.models.prediction_files import PredictionFiles
+from edgemm_runtime.models.prediction_log import Found, PredictionLog, Segment
 
-MOST_AWAITED = 10_000
-"""Predictions that a label may still come for; the oldest are forgotten first."""
+_log = logging.getLogger(__name__)
 LONGEST_ID = 128
-"""A longer id is not remembered: ten thousand of them are to fit into a small box."""
+"""A longer id is not remembered."""
+MIB = 1024 * 1024
 
 
 @dataclass(frozen=True)
-class Prediction:
-    """The class that a model named: its index, and the bundle's labels where it has some."""
+class FeedbackLimits:
+    """What late labels may take."""
 
-    key: ServedKey
-    index: int
-    labels: tuple[str, ...] | None
+    given_bytes: int = 3 * MIB
+    """Predictions by ids that clients gave, in memory and again on the disk; beyond it the oldest are dropped."""
 
-    @property
-    def name(self) -> str | int:
-        """The label of the class, or its index where the bundle has no labels."""
-        return self.labels[self.index] if self.labels else self.index
+    made_bytes: int = MIB
+    """The same of ids that the device made."""
 
-    def agrees(self, label: str | int) -> bool:
-        """Tell whether a label, by its name or index, is this class.
+    write_bytes_per_day: int = 8 * MIB
+    """What may be written of them to the disk in any 24 hours."""
 
-        Raises:
-            BadRequestError: it is none of the model's classes.
-        """
-        if isinstance(label, int):
-            if label < 0 or (self.labels is not None and label >= len(self.labels)):
-                raise BadRequestError(f"label: expected the index of a class, found {label}")
-            return label == self.index
-        if self.labels is None:
-            raise BadRequestError(f"label: the bundle names no classes: expected an index, found {label[:40]!r}")
-        if label not in self.labels:
-            raise BadRequestError(f"label: expected one of {', '.join(self.labels)[:200]}, found {label[:40]!r}")
-        return label == self.labels[self.index]
+    hold_s: float = 60.0
+    """A prediction is written when it has waited for so long; a loss of power costs what is not written."""
 
-
-class Label(Struct, frozen=True):
-    """The body of `POST /v2/feedback`."""
-
-    id: str
-    label: str | int
-    model: str | None = None
+    batch_bytes: int = 64 * 1024
+    """So much that waits is written however short it waited."""
 
 
 @dataclass(frozen=True)
@@ -72,73 +61,171 @@ class Agreed:
     disagreed: int
 
 
+@dataclass(frozen=True)
+class Labelled:
+    """What a label was compared with, and whether it was that."""
+
+    key: ServedKey
+    predicted: str | int
+    agreed: bool
+
+
 class Feedback:
     """Predictions that await their label, and what labels said; safe to use from many threads."""
 
-    def __init__(self, *, most_awaited: int = MOST_AWAITED) -> None:
-        self._most = most_awaited
-        self._lock = threading.Lock()
-        self._awaited: OrderedDict[tuple[str, str], Prediction] = OrderedDict()
+    def __init__(self, limits: FeedbackLimits | None = None, *, files: PredictionFiles | None = None) -> None:
+        self._limits, self._files = limits or FeedbackLimits(), files
+        self._given = self._log_of("given", self._limits.given_bytes)
+        self._made = self._log_of("made", self._limits.made_bytes)
+        self._awaited: list[ref[Awaited]] = []
+        self._lock, self._writing = threading.Lock(), threading.Lock()
         self._counts: dict[ServedKey, tuple[int, int]] = {}
         self.unmatched = 0
         """Labels that came and for which no prediction waited; not by name, for a client may make up any number."""
+        self._stopping, self._much = threading.Event(), threading.Event()
+        self._keeper: threading.Thread | None = None
+        if files is not None:
+            self._keeper = threading.Thread(target=self._keep, name="edgemm-feedback", daemon=True)
+            self._keeper.start()
 
-    def remember(self, request_id: str, prediction: Prediction) -> None:
-        """Note what was predicted; of two with one id and model, the later one counts."""
-        if not request_id or len(request_id) > LONGEST_ID:
-            return
-        place = (prediction.key.name, request_id)
+    @classmethod
+    def kept_in(cls, folder: Path, limits: FeedbackLimits | None = None) -> Feedback:
+        """Return the labels of a state folder, in which `close` leaves what still waits.
+
+        Raises:
+            EnvironmentFailure: the folder cannot be made, or another process holds it.
+        """
+        chosen = limits or FeedbackLimits()
+        return cls(chosen, files=PredictionFiles(folder / "feedback", day_bytes=chosen.write_bytes_per_day))
+
+    @property
+    def dropped(self) -> int:
+        """Predictions that made room for later ones before their label came."""
+        return self._given.dropped + self._made.dropped
+
+    @property
+    def damaged(self) -> int:
+        """Files of an earlier start that were damaged; what follows the damage is dropped."""
+        return self._files.damaged if self._files is not None else 0
+
+    def awaited_of(self, key: ServedKey, manifest: Manifest) -> Awaited | None:
+        """Return what remembers the predictions of a model that was swapped in; None where it names no classes."""
+        classes = class_output(key, manifest)
+        if classes is None:
+            return None
+        awaited = Awaited(classes, self._settle_soon)
         with self._lock:
-            self._awaited.pop(place, None)
-            self._awaited[place] = prediction
-            if len(self._awaited) > self._most:
-                self._awaited.popitem(last=False)
+            self._awaited.append(ref(awaited))
+        return awaited
 
-    def label(self, name: str, request_id: str, label: str | int) -> tuple[Prediction, bool]:
-        """Take the label of a prediction, once; return what was predicted, and whether that was it.
+    def label(self, name: str, request_id: str, label: str | int, *, row: int | None = None) -> Labelled:
+        """Take the label of a row of a prediction, once; of a prediction of one row, `row` may be left out.
 
         Raises:
             NotFoundError: no such prediction awaits one.
-            BadRequestError: it is none of the model's classes; the prediction still awaits its label.
+            BadRequestError: it is none of the model's classes, or no row; the prediction still awaits its label.
         """
         with self._lock:
-            found = self._awaited.get((name, request_id))
+            self._settle()
+            log, found = self._find(name, request_id)
             if found is None:
                 self.unmatched += 1
                 raise NotFoundError(
-                    f"no prediction of {name!r} with id {request_id[:80]!r} awaits a label: it was not of one sample, "
-                    f"has its label, or is not among the last {self._most:,}"
+                    f"no prediction of {name!r} with id {request_id[:80]!r} awaits a label: none was made with it yet, "
+                    "or so many later ones that it was dropped"
                 )
-            agrees = found.agrees(label)
-            del self._awaited[name, request_id]
-            agreed, disagreed = self._counts.get(found.key, (0, 0))
-            self._counts[found.key] = (agreed + agrees, disagreed + (not agrees))
-            return found, agrees
+            at = _row(row, len(found.indices))
+            predicted = found.indices[at]
+            agreed = says(label, predicted, found.classes.labels)
+            if at in found.labelled:
+                self.unmatched += 1
+                raise NotFoundError(
+                    f"no prediction of {name!r} with id {request_id[:80]!r} awaits a label any more: "
+                    "it has one, and a label counts once"
+                )
+            log.add_label(request_id, found.classes, at)
+            right, wrong = self._counts.get(found.classes.key, (0, 0))
+            self._counts[found.classes.key] = (right + agreed, wrong + (not agreed))
+        self._write(spared=False)
+        return Labelled(found.classes.key, name_of(predicted, found.classes.labels), agreed)
 
     def counts(self) -> tuple[Agreed, ...]:
         """Return what labels said until now."""
         with self._lock:
             return tuple(Agreed(key, *counts) for key, counts in self._counts.items())
 
+    def close(self) -> None:
+        """Write what waits; may be called twice."""
+        if self._files is None or self._stopping.is_set():
+            return
+        self._stopping.set()
+        self._much.set()
+        if self._keeper is not None:
+            self._keeper.join(10.0)
+        self._write(spared=False)
+        self._files.close()
 
-def decode_label(body: bytes) -> Label:
-    """Read a request.
+    def _find(self, name: str, request_id: str) -> tuple[PredictionLog, Found | None]:
+        for log in (self._given, self._made):
+            if (found := log.find(name, request_id)) is not None:
+                return log, found
+        return self._given, None
 
-    Raises:
-        BadRequestError: it is no JSON of that form.
-    """
-    try:
-        return msgspec.json.decode(body, type=Label)
-    except json_faults.FAULTS as err:
-        found = json_faults.told(err, body)
-        raise BadRequestError(f'expected JSON such as {{"id": "7", "label": "cat"}}: {found}') from err
+    def _settle_soon(self) -> None:
+        """Note what is fresh, unless another thread is at it, for which no event loop waits."""
+        if self._lock.acquire(blocking=False):
+            try:
+                self._settle()
+            finally:
+                self._lock.release()
+
+    def _settle(self) -> None:
+        """Note what is fresh; the lock is held."""
+        for place, awaited in [(place, place()) for place in self._awaited]:
+            if awaited is None:
+                self._awaited.remove(place)
+            else:
+                awaited.settle(self._given, self._made)
+        if self._files is not None and self._unwritten() >= self._limits.batch_bytes:
+            self._much.set()
+
+    def _unwritten(self) -> int:
+        return sum(len(s.data) - s.written for log in (self._given, self._made) for s in log.segments)
+
+    def _keep(self) -> None:
+        while not self._stopping.is_set():
+            self._much.wait(self._limits.hold_s)
+            self._much.clear()
+            self._write(spared=True)
+            self._stopping.wait(1.0)  # a flood that the budget has no room for is looked at once a second
+
+    def _write(self, *, spared: bool) -> None:
+        """Write what waits, in whichever thread; requests are remembered meanwhile."""
+        files = self._files
+        if files is None:
+            return
+        with self._writing:
+            spare = files.spare() if spared else 0.0
+            for kind, log in (("given", self._given), ("made", self._made)):
+                with self._lock:
+                    self._settle()
+                    tails = [
+                        (segment, bytes(segment.data[segment.written :]))
+                        for segment in reversed(log.segments)
+                        if segment.written < len(segment.data)
+                    ]
+                files.write(kind, log, tails, spare=spare)
+
+    def _log_of(self, kind: str, max_bytes: int) -> PredictionLog:
+        segments: list[Segment] = self._files.read(kind) if self._files is not None else []
+        return PredictionLog(max_bytes=max_bytes, segments=segments)
 
 
-def predicted(key: ServedKey, outputs: Arrays, labels: Sequence[str] | None) -> Prediction | None:
-    """Return the class that an answer names: of one sample, by the first output with a value for each class."""
-    for array in outputs.values():
-        if array.ndim == 2 and array.shape[1] > 1 and (labels is None or array.shape[1] == len(labels)):
-            return (
-                Prediction(key, int(array[0].argmax()), tuple(labels) if labels else None) if len(array) == 1 else None
-            )
-    return None
+def _row(row: int | None, rows: int) -> int:
+    if row is None:
+        if rows == 1:
+            return 0
+        raise BadRequestError(f"row: expected which of the {rows:,} rows of the request is meant, from 0, found none")
+    if not 0 <= row < rows:
+        raise BadRequestError(f"row: expected 0 to {rows - 1:,}, found {row}")
+    return row

@@ -99,7 +99,7 @@ class ModelRegistry:
         key, name = prepared.key, prepared.key.name
         with self._changing:
             counters, limits = self._counters.setdefault(key, Counters(key)), self.sequences
-            served = ServedModel(name, prepared.model, counters, limits=limits, now_s=self._now_s)
+            served = ServedModel(name, prepared.model, counters, self.feedback, limits=limits, now_s=self._now_s)
             served.shadow = self._compatible(self.shadows.beside(name), served)
             self._serve({**self._models, name: served})
             self._unloaded = {other: why for other, why in self._unloaded.items() if other != name}

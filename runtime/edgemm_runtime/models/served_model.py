@@ -15,6 +15,7 @@ from edgemm.errors import BadRequestError, EngineError, UncomputableSizeError
 from edgemm_runtime.engines.interface import WatchedModel
 from edgemm_runtime.identity import ServedKey
 from edgemm_runtime.models.counters import Counters
+from edgemm_runtime.models.feedback import Feedback
 from edgemm_runtime.models.model import Model
 from edgemm_runtime.models.sequence_limits import SequenceLimits
 from edgemm_runtime.models.sequence_table import SequenceStep
@@ -38,6 +39,7 @@ class ServedModel:
         name: str,
         model: Model,
         counters: Counters,
+        feedback: Feedback,
         *,
         limits: SequenceLimits,
         now_s: Callable[[], float],
@@ -47,6 +49,8 @@ class ServedModel:
         self.usual_s = model.usual_s
         """How long requests take lately, in the model: a moving mean that begins with a golden sample's time."""
         self.shadow: Shadow | None = None
+        self.awaited = feedback.awaited_of(counters.key, model.manifest)
+        """What remembers its predictions until their labels come; None where it names no classes."""
 
     @property
     def manifest(self) -> Manifest:

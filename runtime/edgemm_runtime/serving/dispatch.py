@@ -12,7 +12,7 @@ from weakref import WeakSet
 from edgemm.errors import EdgemmError
 from edgemm_runtime.http.compression import compressed
 from edgemm_runtime.http.deadlines import Deadlines, OnceAnswered
-from edgemm_runtime.http.exchange import FAULT, Reply, Request, error_body, error_reply
+from edgemm_runtime.http.exchange import FAULT, Reply, Request, error_body, error_reply, identified
 from edgemm_runtime.http.limits import ServingLimits
 from edgemm_runtime.http.loop import HANGING, Answer
 from edgemm_runtime.http.workers import WorkerJob, WorkerPool
@@ -60,7 +60,7 @@ class Dispatcher:
 
     def _quick(self, request: Request) -> Reply | None:
         if (refusal := self._admission.refusal(request)) is not None:
-            return refusal
+            return identified(refusal, request)
         endpoint = self._quick_endpoint(request)
         if endpoint is None:
             return None
@@ -98,8 +98,12 @@ class Dispatcher:
     def _endpoint(self, request: Request) -> Endpoint | None:
         return self._endpoints.find(request.head.path) if request.head.method == "POST" else None
 
-    def submit(self, request: Request, done: Answer) -> Reply | None:
+    def submit(self, request: Request, answer: Answer) -> Reply | None:
         """Have a request answered in a thread; see `Application`."""
+        refusal = self._submit(request, lambda reply: answer(identified(reply, request)))
+        return refusal if refusal is None else identified(refusal, request)
+
+    def _submit(self, request: Request, done: Answer) -> Reply | None:
         job = WorkerJob(lambda: done(self._answer(request)), lambda: done(HANGING))
         endpoint = self._endpoint(request)
         if endpoint is not None and endpoint.timed:
@@ -160,7 +164,7 @@ def guarded(answering: Callable[[], Answered], request: Request) -> Answered | R
     try:
         return answering()
     except EdgemmError as err:
-        return error_reply(err)
+        return error_reply(err, request_id=request.id)
     except Exception:  # noqa: BLE001 - the thread's boundary: whatever one request does, the client gets an answer
-        _log.exception("request failed path=%s", request.head.path[:200])
-        return FAULT
+        _log.exception("request failed id=%s path=%s", request.id, request.head.path[:200])
+        return identified(FAULT, request)

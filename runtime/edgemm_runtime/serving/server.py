@@ -13,15 +13,16 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Sequence
-from typing import Self
+from collections.abc import Callable, Sequence
+from typing import Any, Self
 
 from edgemm_runtime.http.acceptor import Acceptor
 from edgemm_runtime.http.allocator import give_large_memory_back
 from edgemm_runtime.http.date import DateLine
+from edgemm_runtime.http.exchange import Reply, Request
 from edgemm_runtime.http.limits import ServingLimits
 from edgemm_runtime.http.listening import listen_all, listen_unix
-from edgemm_runtime.http.loop import EventLoop
+from edgemm_runtime.http.loop import Answer, EventLoop
 from edgemm_runtime.http.memory_budget import MemoryBudget
 from edgemm_runtime.http.workers import WorkerPool
 from edgemm_runtime.models.hangs import HangWatch
@@ -59,7 +60,9 @@ class ModelServer:
         load_metrics()
         give_large_memory_back()
         self._workers = WorkerPool(threads=self._limits.threads, max_waiting=self._limits.max_waiting)
-        dispatcher = self._dispatcher(models, routes_at(Listener.PUBLIC, routes))
+        self.collectors: list[Callable[[], Any]] = []
+        """What `/metrics` tells beside the server's own: makers of collectors of Prometheus' client."""
+        dispatcher = self._dispatcher = self._made_dispatcher(models, routes_at(Listener.PUBLIC, routes))
         hosts = (host,) if isinstance(host, str) else tuple(host)
         listeners = self._listeners(hosts, port)
         self.host, self.port = hosts[0], int(listeners[0].getsockname()[1])
@@ -81,6 +84,10 @@ class ModelServer:
         """The URL that clients use: `http://127.0.0.1:8080`."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{'https' if self.access.tls else 'http'}://{host}:{self.port}"
+
+    def ask(self, request: Request, answer: Answer) -> Reply | None:
+        """Have a request of this machine answered in a thread, without the API key; see `Application.submit`."""
+        return self._dispatcher.submit(request, answer)
 
     @property
     def healthy(self) -> bool:
@@ -108,7 +115,7 @@ class ModelServer:
     def __exit__(self, *exc: object) -> None:
         self.stop()
 
-    def _dispatcher(self, models: ModelRegistry, routes: Sequence[DeviceRoute]) -> Dispatcher:
+    def _made_dispatcher(self, models: ModelRegistry, routes: Sequence[DeviceRoute]) -> Dispatcher:
         device = ServedDevice(
             models=models,
             limits=self._limits,
@@ -116,6 +123,7 @@ class ModelServer:
             statuses=self._statuses,
             keyed=self.access.api_key is not None,
             tls=self.access.tls,
+            collectors=self.collectors,
         )
         application = create_app(routes, device)
         return Dispatcher(

@@ -60,7 +60,8 @@ def window(
     counters are cumulative, so what is shed is late and not lost.
     """
     ranked = sorted(served.models, key=lambda s: (_key(s) not in active, -s.requests, _key(s)))
-    kept = [snapshot for snapshot in ranked if snapshot.requests or _key(snapshot) in active]
+    labelled = {one.key for one in served.labels}
+    kept = [one for one in ranked if one.requests or _key(one) in active or one.key in labelled]
     frame = Telemetry(
         boot=bytes.fromhex(moment.boot),
         sequence=moment.sequence,

@@ -24,9 +24,10 @@ from itertools import islice
 from pathlib import Path
 
 from edgemm.messages import SpoolGauges, Stream, StreamAck
-from edgemm_runtime.agent.spool.budget import Memory, SpoolRules, Waiting, WriteBudget, WritePlan, excess, plan
+from edgemm_runtime.agent.spool.budget import Memory, SpoolRules, Waiting, WritePlan, excess, plan
 from edgemm_runtime.agent.spool.settings import SpoolSettings
 from edgemm_runtime.agent.spool.spool_database import Key, SpoolDatabase, SpoolRow
+from edgemm_runtime.write_budget import WriteBudget
 
 _log = logging.getLogger(__name__)
 _OVERHEAD_BYTES = 64

@@ -16,8 +16,9 @@ from pathlib import Path
 
 from edgemm import durable
 from edgemm.messages import Stream
-from edgemm_runtime.agent.spool.budget import Price, WriteBudget
+from edgemm_runtime.agent.spool.budget import Price
 from edgemm_runtime.agent.spool.wal import BLOCK_BYTES, LogReader
+from edgemm_runtime.write_budget import WriteBudget
 
 _log = logging.getLogger(__name__)
 _PAGE_BYTES = 512

@@ -9,6 +9,7 @@ from pathlib import Path
 from edgemm.transport.patience import HttpPatience
 from edgemm_runtime.http.limits import ServingLimits
 from edgemm_runtime.models.sequence_limits import SequenceLimits
+from edgemm_runtime.mqtt.settings import OwnerBroker
 from edgemm_runtime.serving.access import Access
 from edgemm_runtime.shadow.shadow_limits import ShadowLimits
 
@@ -134,3 +135,6 @@ class AgentOptions:
 
     sequences: SequenceLimits = field(default_factory=SequenceLimits)
     """Limits of the sequences of each stateful model."""
+
+    mqtt: OwnerBroker | None = None
+    """The owner's broker, over which predictions are asked for too."""

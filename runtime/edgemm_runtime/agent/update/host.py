@@ -12,7 +12,7 @@ from edgemm_runtime.agent.reporting.telemetry import Served
 from edgemm_runtime.agent.state.documents import Installed
 from edgemm_runtime.engines import golden
 from edgemm_runtime.engines.bundle_source import BundleSource
-from edgemm_runtime.models.counters import CounterSnapshot
+from edgemm_runtime.models.counters import Counters, CounterSnapshot
 from edgemm_runtime.models.model import Model
 from edgemm_runtime.models.registry import ModelRegistry
 from edgemm_runtime.models.served_model import ServedModel
@@ -110,11 +110,14 @@ class RegistryHost:
 
     def served(self) -> Served:
         """Return all counters since the process started: requests, shadows and late labels."""
-        feedback = self._registry.feedback
+        feedback, models = self._registry.feedback, self._registry.snapshot()
+        labels, known = feedback.counts(), {snapshot.key for snapshot in models}
+        # A label may be of what served before the last start.
+        before = [Counters(one.key).snapshot() for one in labels if one.key not in known]
         return Served(
-            models=self._registry.snapshot(),
+            models=(*models, *before),
             shadows=self._registry.shadows.counts(),
-            labels=feedback.counts(),
+            labels=labels,
             unmatched_labels=feedback.unmatched,
         )
 

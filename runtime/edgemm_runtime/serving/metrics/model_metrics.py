@@ -6,8 +6,10 @@ when metrics are first asked for.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import accumulate
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -48,15 +50,37 @@ class ModelCollector(Collector):
         labels_told = CounterMetricFamily(
             "edgemm_feedback", "Late labels, by whether the model agreed.", labels=(*_LABELS, "agreed")
         )
-        for counts in self._models.feedback.counts():
+        told: dict[tuple[str, ...], int] = defaultdict(int)
+        for counts in self._models.feedback.counts():  # of bundles, of which several may have one version
             of = (counts.key.name, counts.key.version, counts.key.variant)
-            labels_told.add_metric((*of, "true"), counts.agreed)
-            labels_told.add_metric((*of, "false"), counts.disagreed)
+            told[*of, "true"] += counts.agreed
+            told[*of, "false"] += counts.disagreed
+        for of_label, count in told.items():
+            labels_told.add_metric(of_label, count)
         unmatched = CounterMetricFamily("edgemm_feedback_unmatched", "Labels for which no prediction waited.")
         unmatched.add_metric((), self._models.feedback.unmatched)
+        dropped = CounterMetricFamily(
+            "edgemm_feedback_dropped", "Predictions that made room for later ones before a label came."
+        )
+        dropped.add_metric((), self._models.feedback.dropped)
+        damaged = CounterMetricFamily(
+            "edgemm_feedback_damaged_files", "Files of predictions of which storage damaged a part, which is dropped."
+        )
+        damaged.add_metric((), self._models.feedback.damaged)
         ready = GaugeMetricFamily("edgemm_ready", "1 when every model has answered a golden sample.")
         ready.add_metric((), float(self._models.ready))
-        yield from (requests, errors, hangs, latency, labels_told, unmatched, ready, *self._sequences())
+        yield from (
+            requests,
+            errors,
+            hangs,
+            latency,
+            labels_told,
+            unmatched,
+            dropped,
+            damaged,
+            ready,
+            *self._sequences(),
+        )
 
     def _sequences(self) -> Iterator[Metric]:
         """Yield what each stateful model has of sequences; what was served before and is not any more has none."""
@@ -99,14 +123,21 @@ class CertificateCollector(Collector):
             yield GaugeMetricFamily("edgemm_certificate_remaining_seconds", words, value=self._tls.remaining_s)
 
 
-def exposition(models: ModelRegistry, statuses: Callable[[], Mapping[int, int]], tls: ServerTls | None = None) -> bytes:
-    """Return all metrics of one application in the text format `CONTENT_TYPE`."""
+def exposition(
+    models: ModelRegistry,
+    statuses: Callable[[], Mapping[int, int]],
+    tls: ServerTls | None = None,
+    further: Iterable[Callable[[], Any]] = (),
+) -> bytes:
+    """Return all metrics of one application in the text format `CONTENT_TYPE`, and those of `further` collectors."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(ModelCollector(models))
     registry.register(DeviceCollector())
     registry.register(AnswerCollector(statuses))
     registry.register(ShadowCollector(models.shadows))
     registry.register(CertificateCollector(tls))
+    for make in further:
+        registry.register(make())
     return generate_latest(registry)
 
 

@@ -14,6 +14,8 @@ from typing import Any
 
 from edgemm import __version__
 from edgemm.bundle.manifest import Manifest
+from edgemm_runtime.request_id import HEADER as ID_HEADER
+from edgemm_runtime.request_id import LONGEST_ID
 from edgemm_runtime.serving.openapi.schemas import ANSWERS, ERROR, Body, request_body
 
 NAME = "{name}"
@@ -37,6 +39,14 @@ _WHEN: Mapping[int, str] = {
     504: "It was not answered in time.",
 }
 _ANYWHERE = (400, 408, 413, 429, 431, 500, 501, 503, 504)
+
+
+_REQUEST_ID: Mapping[str, Any] = {
+    "name": ID_HEADER,
+    "in": "header",
+    "description": "The request's id, by which a late label finds it; answered in the same header.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST_ID},
+}
 
 
 @dataclass(frozen=True)
@@ -109,7 +119,8 @@ def _operation(
     asked = models[0] if model is None and len(models) == 1 else model
     manifest = asked.manifest if asked is not None else None
     sequence = operation.sequence if manifest is not None and manifest.stateful else ()
-    if parameters := [*_path_parameters(path, model), *operation.parameters, *sequence]:
+    named = (_REQUEST_ID,) if operation.body not in {None, Body.LABEL} else ()
+    if parameters := [*_path_parameters(path, model), *operation.parameters, *named, *sequence]:
         described["parameters"] = parameters
     if operation.body is not None:
         described["requestBody"] = request_body(operation.body, manifest)

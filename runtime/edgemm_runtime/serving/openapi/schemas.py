@@ -11,7 +11,7 @@ import numpy as np
 
 from edgemm.bundle.manifest import DType, Manifest, TensorSpec
 from edgemm.bundle.unknowns import of_preprocessing
-from edgemm_runtime.models.feedback import Label
+from edgemm_runtime.models.late_labels import Label
 from edgemm_runtime.preprocessing.image_kinds import ImageKind
 from edgemm_runtime.serving.protocols import sequence_fields
 from edgemm_runtime.serving.protocols.v2.messages import DATATYPES, ModelMetadata
@@ -94,7 +94,8 @@ ANSWERS: Mapping[str, Schema] = {
     ),
     "Prediction": _object({"model": _TEXT, "version": _TEXT, "outputs": _ANY}, {"top": _list({})}),
     "Agreement": _object(
-        {"id": _TEXT, "model": _TEXT, "version": _TEXT, "predicted": {"type": ["string", "integer"]}, "agreed": _FLAG}
+        {"id": _TEXT, "model": _TEXT, "version": _TEXT, "predicted": {"type": ["string", "integer"]}, "agreed": _FLAG},
+        {"row": _COUNT},
     ),
     "ServingStatus": _object(
         {"model_version_status": _list(_object({"version": _TEXT, "state": {"enum": ["AVAILABLE", "LOADING"]}}))},

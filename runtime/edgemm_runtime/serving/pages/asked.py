@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from edgemm_runtime.http.exchange import Reply, Request
 from edgemm_runtime.http.limits import ServingLimits
@@ -33,6 +33,9 @@ class ServedDevice:
 
     statuses: Callable[[], Mapping[int, int]] = dict
     """The counts of the server's answers by status."""
+
+    collectors: Sequence[Callable[[], Any]] = ()
+    """Makers of further collectors of Prometheus' client, for what runs beside the server."""
 
     keyed: bool = False
     """Whether the server asks for an API key."""

@@ -21,4 +21,5 @@ def scrape(asked: Asked) -> Reply:
     """Tell all counters in Prometheus' text format."""
     from edgemm_runtime.serving.metrics.model_metrics import CONTENT_TYPE, exposition
 
-    return Reply(200, exposition(asked.device.models, asked.device.statuses, asked.device.tls), CONTENT_TYPE)
+    device = asked.device
+    return Reply(200, exposition(device.models, device.statuses, device.tls, device.collectors), CONTENT_TYPE)

@@ -9,7 +9,7 @@ from edgemm import __version__
 from edgemm.errors import BadRequestError, ConflictError, NotFoundError, UnavailableError
 from edgemm_runtime.http import json_faults
 from edgemm_runtime.http.exchange import Reply, json_body
-from edgemm_runtime.models.feedback import decode_label
+from edgemm_runtime.models.late_labels import decode_label
 from edgemm_runtime.models.loader import Loader
 from edgemm_runtime.serving.pages.asked import Asked
 from edgemm_runtime.serving.protocols.v2 import messages, triton
@@ -78,9 +78,18 @@ def feedback(asked: Asked) -> Reply:
     """Take the right class of an earlier request, and tell whether the model named it."""
     models, told = asked.device.models, decode_label(asked.request.body)
     name = told.model or models.only().name
-    prediction, agreed = models.feedback.label(name, told.id, told.label)
-    version, predicted = prediction.key.version, prediction.name
-    return json_body({"id": told.id, "model": name, "version": version, "predicted": predicted, "agreed": agreed})
+    try:
+        found = models.feedback.label(name, told.id, told.label, row=told.row)
+    except NotFoundError as err:
+        if any(served.name == name and served.awaited is None for served in models.active()):
+            raise BadRequestError(
+                f"model {name!r} names no classes: no label can be compared with what it predicts, "
+                "and none of it is kept"
+            ) from err
+        raise
+    row = {} if told.row is None else {"row": told.row}
+    compared = {"version": found.key.version, "predicted": found.predicted, "agreed": found.agreed}
+    return json_body({"id": told.id, "model": name, **row, **compared})
 
 
 def loading_is_not_here(asked: Asked) -> Reply:

@@ -20,7 +20,7 @@ from edgemm_runtime.tensors.stored_integers import StoredForm
 class Question(NamedTuple):
     """A request that was read: whom it asks, what, and how the outputs are told.
 
-    `form` and `step` are as in `ServedModel.predict`.
+    `form` and `step` are as in `ServedModel.predict`; a label of what is predicted comes by `id`.
     """
 
     served: ServedModel
@@ -28,6 +28,7 @@ class Question(NamedTuple):
     reply: Callable[[Arrays], Reply]
     form: StoredForm | None = None
     step: SequenceStep | None = None
+    id: str = ""
 
 
 class Endpoint(Protocol):
@@ -65,8 +66,7 @@ def answer(endpoint: Endpoint, request: Request) -> Reply:
     try:
         question = _read(endpoint, request)
         outputs = question.served.predict(question.inputs, form=question.form, step=question.step)
-        _hold(outputs)
-        return question.reply(outputs)
+        return _told(question, outputs, request)
     finally:
         here.holding = None
 
@@ -91,8 +91,7 @@ def answer_together(endpoint: Endpoint, requests: Sequence[Request]) -> list[Rep
         replies = []
         for request, question, outputs in zip(requests, questions, answers, strict=True):
             here.holding = request.holding
-            _hold(outputs)
-            replies.append(question.reply(outputs))
+            replies.append(_told(question, outputs, request))
         return replies
     finally:
         here.holding = None
@@ -107,6 +106,13 @@ def _read(endpoint: Endpoint, request: Request) -> Question:
         inputs = sum(array.nbytes for array in question.inputs.values())
         holding.shrink(max(0, holding.held_bytes - before - inputs))
     return question
+
+
+def _told(question: Question, outputs: Arrays, request: Request) -> Reply:
+    _hold(outputs)
+    if (awaited := question.served.awaited) is not None and question.id:
+        awaited.remember(question.id, outputs, made=question.id is request.made_id)
+    return question.reply(outputs)
 
 
 def _hold(outputs: Arrays) -> None:

@@ -148,7 +148,7 @@ def test_a_taken_port_ends_with_one_line(bundle_path: Path, capfd: pytest.Captur
         (["--fleet", "https://fleet", "--manage", "x.sock"], 2, "the fleet says what is loaded"),
         (["BUNDLE", "--name", "pi"], 2, "--name needs --fleet"),
         (["BUNDLE", "--label", "a=b"], 2, "--label needs --fleet"),
-        (["BUNDLE", "--state-dir", "x"], 2, "--state-dir needs --fleet"),
+        (["BUNDLE", "--state-dir", "/dev/null/x"], 1, "state folder /dev/null/x/feedback: Not a directory"),
         (["BUNDLE", "--telemetry-interval", "30s"], 2, "--telemetry-interval needs --fleet"),
         (["BUNDLE", "--sd-write-mib", "5"], 2, "--sd-write-mib needs --fleet"),
         (["--fleet", "https://fleet", "--sd-write-mib", "1"], 2, "1 is not in the range 2<=x<=1048576"),

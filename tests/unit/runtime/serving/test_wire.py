@@ -50,7 +50,11 @@ def test_a_client_of_http_1_0_keeps_its_connection_where_it_asks(wire: socket.so
 @pytest.mark.parametrize("path", ["/", "/healthz", "/metrics", "/v2", "/v2/models/tiny", "/openapi.json", "/nowhere"])
 def test_head_tells_of_what_get_answers(wire: socket.socket, path: str) -> None:
     heads = [
-        ask(wire, f"{method} {path} HTTP/1.1\r\nHost: pi\r\nAccept-Encoding: gzip\r\n\r\n".encode(), head_only=head)
+        ask(
+            wire,
+            f"{method} {path} HTTP/1.1\r\nHost: pi\r\nX-Request-Id: 7\r\nAccept-Encoding: gzip\r\n\r\n".encode(),
+            head_only=head,
+        )
         for method, head in (("GET", False), ("HEAD", True), ("GET", False))
     ]
     about = [

@@ -34,10 +34,12 @@ class PredictEndpoint:
     def read(self, request: Request) -> Question:
         """Read a request; see `Endpoint`."""
         served = self._models.only() if self._name is None else self._models.get(self._name)
+        known_by = request.id
         body, top = plain_body(request, max_bytes=self._max_bytes), forms.top_of(request.head.query)
         inputs = forms.decode(body, served.manifest, content_type=request.header("content-type"))
 
         def reply(outputs: Arrays) -> Reply:
-            return json_body(predict_codec.make_answer(served.manifest, outputs, name=served.name, top=top))
+            told = predict_codec.make_answer(served.manifest, outputs, name=served.name, top=top)
+            return json_body(told, request_id=known_by)
 
-        return Question(served, inputs, reply, step=sequence_fields.of_headers(request, served))
+        return Question(served, inputs, reply, None, sequence_fields.of_headers(request, served), known_by)

@@ -1,4 +1,4 @@
-"""The forms of input to `/predict`: JSON, CSV, or images where the bundle declares its preprocessing. Pure.
+"""The forms of input to `/predict`: JSON, CSV, `.npy`, or images where the bundle declares its preprocessing. Pure.
 
 Each may also be a file of a form (`curl -F file=@cat.jpg`). A body and its content type become arrays that the
 signature takes. An image is known by its first bytes, whatever the content type says: programs send none, or a wrong
@@ -17,7 +17,7 @@ from edgemm.errors import BadRequestError
 from edgemm_runtime.http.memory_budget import hold
 from edgemm_runtime.preprocessing import class_indices, encoded_images, image_inputs
 from edgemm_runtime.serving.protocols.predict import codec as predict_codec
-from edgemm_runtime.serving.protocols.predict import multipart
+from edgemm_runtime.serving.protocols.predict import multipart, npy_body
 from edgemm_runtime.tensors import csv_table
 from edgemm_runtime.tensors.inputs import check_array, describe
 from edgemm_runtime.tensors.json_memory import hold_parsed
@@ -28,7 +28,7 @@ _MOST_TOP = 100
 
 
 def decode(body: bytes, manifest: Manifest, *, content_type: str) -> dict[str, Array]:
-    """Read a request; whatever is no image and no CSV is read as JSON, whatever it says it is.
+    """Read a request; whatever is no image, array or CSV is read as JSON, whatever it says it is.
 
     Raises:
         BadRequestError: it is not that, or not what the signature takes.
@@ -40,7 +40,7 @@ def decode(body: bytes, manifest: Manifest, *, content_type: str) -> dict[str, A
         return _of_form(multipart.read_parts(body, content_type=content_type), manifest)
     if kind in multipart.UNTOLD and csv_table.seems_csv(body):
         kind = "text/csv"
-    if multipart.is_image(body, kind) or kind in multipart.CSV_TYPES:
+    if npy_body.is_npy(body) or multipart.is_image(body, kind) or kind in multipart.CSV_TYPES:
         spec = _only_input(manifest)
         return {spec.name: _input([multipart.Part("", kind, body)], spec, manifest)}
     return predict_codec.decode_request(body, manifest.signature, declared=manifest.preprocessing)
@@ -65,6 +65,8 @@ def _of_form(parts: list[multipart.Part], manifest: Manifest) -> dict[str, Array
 def _input(parts: list[multipart.Part], spec: TensorSpec, manifest: Manifest) -> Array:
     """Return an input that is made of one part, or of several images."""
     steps = _steps(manifest, spec)
+    if len(parts) == 1 and npy_body.is_npy(parts[0].data):
+        return npy_body.read(parts[0].data, spec, steps)
     if parts and all(part.is_image for part in parts):
         return image_inputs.of_files([_file(part.data) for part in parts], spec, steps)
     if len(parts) != 1:

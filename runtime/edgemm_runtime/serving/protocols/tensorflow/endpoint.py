@@ -50,14 +50,18 @@ class ServingEndpoint:
 
         labels, samples = score_labels(served.manifest), decoded.samples
 
+        known_by = request.id
+
         def reply(outputs: Arrays) -> Reply:
             if self._verb is tensorflow_codec.Verb.PREDICT or samples is None:
-                return Reply(200, tensorflow_codec.encode_predictions(outputs, samples=samples))
-            if self._verb is tensorflow_codec.Verb.CLASSIFY:
-                return Reply(200, tensorflow_codec.encode_classes(outputs, labels, samples=samples))
-            return Reply(200, tensorflow_codec.encode_values(outputs, samples=samples))
+                data = tensorflow_codec.encode_predictions(outputs, samples=samples)
+            elif self._verb is tensorflow_codec.Verb.CLASSIFY:
+                data = tensorflow_codec.encode_classes(outputs, labels, samples=samples)
+            else:
+                data = tensorflow_codec.encode_values(outputs, samples=samples)
+            return Reply(200, data, request_id=known_by)
 
-        return Question(served, decoded.inputs, reply, step=sequence_fields.of_headers(request, served))
+        return Question(served, decoded.inputs, reply, None, sequence_fields.of_headers(request, served), known_by)
 
 
 def find_by_number(models: ModelRegistry, name: str, number: str | None) -> ServedModel:

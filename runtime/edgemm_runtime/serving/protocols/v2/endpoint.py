@@ -7,15 +7,14 @@ from functools import partial
 from edgemm_runtime.http.bodies import plain_body
 from edgemm_runtime.http.exchange import Reply, Request
 from edgemm_runtime.http.limits import ServingLimits
-from edgemm_runtime.models.feedback import predicted
 from edgemm_runtime.models.registry import ModelRegistry
 from edgemm_runtime.models.served_model import ServedModel
+from edgemm_runtime.request_id import LONGEST_ID, in_header
 from edgemm_runtime.serving.protocols import sequence_fields
 from edgemm_runtime.serving.protocols.endpoints import Question
 from edgemm_runtime.serving.protocols.v2 import codec as v2_codec
 from edgemm_runtime.serving.protocols.v2 import messages
 from edgemm_runtime.serving.protocols.v2.raw_tensors import RawTensors
-from edgemm_runtime.tensors.comparison import score_labels
 from edgemm_runtime.tensors.named_arrays import Arrays
 
 _BINARY = "application/octet-stream"
@@ -48,19 +47,10 @@ class InferEndpoint:
             plain_body(request, max_bytes=self._max_bytes), header_length=request.head.headers.get(_HEADER_LENGTH)
         )
         step = sequence_fields.of_parameters(decoded.parameters, served)
-        return Question(served, decoded.inputs, partial(self._reply, served, codec, decoded), decoded.form, step)
-
-    def _reply(
-        self, served: ServedModel, codec: v2_codec.Codec, decoded: messages.InferRequest, outputs: Arrays
-    ) -> Reply:
-        if decoded.id:
-            prediction = predicted(served.key, outputs, score_labels(served.manifest))
-            if prediction is not None:
-                self._models.feedback.remember(decoded.id, prediction)
-        data, header_length = codec.encode(decoded, outputs)
-        if header_length is None:
-            return Reply(200, data)
-        return Reply(200, data, _BINARY, ((messages.HEADER_LENGTH, str(header_length)),))
+        # The protocol's own id is stronger than the header's.
+        known_by = decoded.id if decoded.id and len(decoded.id) <= LONGEST_ID else request.id
+        reply = partial(_reply, codec, decoded, known_by)
+        return Question(served, decoded.inputs, reply, decoded.form, step, known_by)
 
     def _codec_of(self, served: ServedModel) -> v2_codec.Codec:
         """Return the codec of what is served now; that of what was is forgotten, and with it no model is held."""
@@ -74,3 +64,11 @@ class InferEndpoint:
         )
         self._codec = (served.key, codec)
         return codec
+
+
+def _reply(codec: v2_codec.Codec, decoded: messages.InferRequest, known_by: str, outputs: Arrays) -> Reply:
+    data, header_length = codec.encode(decoded, outputs)
+    told = in_header(known_by) if decoded.id else known_by
+    if header_length is None:
+        return Reply(200, data, request_id=told)
+    return Reply(200, data, _BINARY, ((messages.HEADER_LENGTH, str(header_length)),), told)

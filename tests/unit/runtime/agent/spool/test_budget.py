@@ -6,16 +6,15 @@ import pytest
 
 from edgemm.messages import Stream
 from edgemm_runtime.agent.spool.budget import (
-    DAY_S,
     Memory,
     Price,
     SpoolRules,
     Waiting,
-    WriteBudget,
     WritePlan,
     excess,
     plan,
 )
+from edgemm_runtime.write_budget import DAY_S, WriteBudget
 
 PRICE = Price(commit=1000, page=100, message=200, removal=50, page_bytes=500)
 RULES = SpoolRules(hold_s=600, batch_bytes=3000, batch_removals=10, memory_bytes=5000)

@@ -8,6 +8,7 @@ import shutil
 import struct
 import subprocess
 from collections.abc import Callable, Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,15 @@ def test_the_bytes_of_an_image_are_one_under_any_content_type(
 def test_16_bits_are_scaled(camera: DeviceClient) -> None:
     deep = png(np.full((4, 4, 1), 0x6666, np.uint16))
     seen(camera.post("/predict", data=deep, content_type="image/png"), np.full((1, 3), 0.4))
+
+
+@pytest.mark.parametrize("content_type", ["", "application/octet-stream", "image/png"])
+def test_an_array_of_pixels_is_frames(camera: DeviceClient, content_type: str) -> None:
+    file = BytesIO()
+    np.save(file, np.stack([np.full((40, 50, 3), colour, np.uint8) for colour in COLOURS]))
+    seen(camera.post("/predict", data=file.getvalue(), content_type=content_type), EXPECTED)
+    form, kind = encode_multipart_formdata({"file": ("frames.npy", file.getvalue())})
+    seen(camera.post("/predict", data=form, content_type=kind), EXPECTED)
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")

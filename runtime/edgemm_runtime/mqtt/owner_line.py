@@ -1,0 +1,258 @@
+"""The line to the owner's broker: hears requests, has them answered by the server's threads, and publishes the answers.
+
+    line = OwnerLine(broker, server.ask, server.memory)
+    line.start()        # returns at once: the broker may come later
+    line.stop()         # "offline", and the end of the connection
+
+MQTT 5 where the broker has it, else MQTT 3.1.1. Nothing here waits for the broker: what it does not take is dropped and
+counted (`room.Outcome`). Requests count in the server's memory budget, and answers until the broker has
+them. Retained requests are of another time and are not answered.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import socket
+import ssl
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+
+from paho.mqtt.client import Client, MQTTMessage, MQTTMessageInfo
+from paho.mqtt.enums import MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from edgemm.errors import RequestError
+from edgemm.transport.backoff import Backoff
+from edgemm.transport.broker_line import QOS, BrokerClient, BrokerLine, LinePatience
+from edgemm.trust.enrolment import BrokerAccess
+from edgemm_runtime.http.exchange import Reply, Request, error_body, error_reply
+from edgemm_runtime.http.memory_budget import Holding, MemoryBudget
+from edgemm_runtime.mqtt.asking import MqttRequest, Topics, given_id, payload_of, read
+from edgemm_runtime.mqtt.room import Outcome, Room
+from edgemm_runtime.mqtt.settings import OwnerBroker
+from edgemm_runtime.request_id import make_id
+
+_log = logging.getLogger(__name__)
+Ask = Callable[[Request, Callable[[Reply], None]], Reply | None]
+"""Has a request answered in a thread of the server; a `Reply` is a refusal."""
+_HEADERS_BYTES = 256 * 1024
+_REMEMBERED = 256
+_LOGGED = 100
+_FULL = error_body("too many requests wait: try again later", status=429)
+_MQTT5 = MQTTProtocolVersion.MQTTv5
+
+
+class OwnerLine(BrokerLine):
+    """One device's line to its owner's broker; `fleets` is the host and port of the fleet's, which it never is."""
+
+    plain_anywhere = True
+    protocol = _MQTT5
+
+    def __init__(
+        self, broker: OwnerBroker, ask: Ask, memory: MemoryBudget, *, fleets: tuple[str, int] | None = None
+    ) -> None:
+        limits = broker.limits
+        backoff = Backoff(limits.backoff_first_s, limits.backoff_max_s)
+        patience = LinePatience(limits.connect_timeout_s, limits.keepalive_s, backoff)
+        access = BrokerAccess(
+            host=broker.host, port=broker.port, tls=broker.tls, username=broker.username, password=broker.password
+        )
+        super().__init__(access, client_id=f"edgemm-{secrets.token_hex(8)}", patience=patience)
+        self._broker, self._limits, self._ask, self._fleets = broker, limits, ask, fleets
+        self._memory = memory
+        self._topics, self._room = Topics(broker.prefix), Room(limits)
+        self._sending = threading.Lock()
+        self._unsent: deque[tuple[MQTTMessageInfo, int, Holding]] = deque()
+        self._seen: deque[int] = deque(maxlen=_REMEMBERED)
+
+    def counts(self) -> Mapping[Outcome, int]:
+        """Return what became of the messages since the start."""
+        return self._room.counts()
+
+    def stop(self, timeout_s: float = 5.0) -> None:
+        """Say that the device goes offline, and disconnect."""
+        said = self.send(self._topics.status, b"offline", retain=True)
+        if said is not None:
+            try:
+                said.wait_for_publish(timeout_s)
+            except (RuntimeError, ValueError) as err:
+                _log.info("mqtt: offline not said error=%s", err)
+        super().stop(timeout_s)
+
+    def tls_context(self) -> ssl.SSLContext:
+        """Return a context that knows the broker by its certificate and its name."""
+        return ssl.create_default_context(cadata=self._broker.ca)
+
+    def connect_properties(self) -> Properties | None:
+        """Tell a broker of MQTT 5 how large a message may be."""
+        if self.protocol is not _MQTT5:
+            return None
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        properties.MaximumPacketSize = self._limits.max_payload_bytes + _HEADERS_BYTES
+        return properties
+
+    def prepare(self, client: Client) -> None:
+        """Leave the last will, unless this is the fleet's broker under another name."""
+        if self._fleets is not None and _leads_to(self._broker, *self._fleets):
+            raise ValueError("it is the broker of this device's fleet, which carries no predictions")
+        assert isinstance(client, BrokerClient)
+        client.most_packet_bytes = self._limits.max_payload_bytes + _HEADERS_BYTES
+        client.will_set(self._topics.status, b"offline", qos=QOS, retain=True)
+
+    def accepted(self, client: Client) -> None:
+        """Subscribe; what is asked from then on is heard, so that the device is online."""
+        with self._sending:
+            self._unsent.clear()
+        self._seen.clear()
+        client.on_subscribe = lambda *args: self._subscribed(client, args[3])
+        if self.protocol is _MQTT5:
+            options = SubscribeOptions(qos=QOS, noLocal=True, retainHandling=SubscribeOptions.RETAIN_DO_NOT_SEND)
+            client.subscribe(self._topics.requests, options=options)
+        else:
+            client.subscribe(self._topics.requests, QOS)
+
+    def _subscribed(self, client: Client, answers: Sequence[ReasonCode]) -> None:
+        if any(answer.is_failure for answer in answers):
+            _log.error("mqtt: the broker lets this user not subscribe topics=%s", self._topics.requests)
+            client.disconnect()
+            return
+        client.publish(self._topics.status, b"online", qos=QOS, retain=True)
+        self.opened()
+        _log.info("mqtt: connected host=%s topics=%s", self._broker.host, self._topics.requests)
+
+    def refused(self) -> None:
+        """Try the other version of MQTT next: brokers refuse what they do not know in many ways."""
+        self.protocol = MQTTProtocolVersion.MQTTv311 if self.protocol is _MQTT5 else _MQTT5
+
+    def received(self, topic: str, payload: bytes) -> None:
+        """Take a message; `came` does."""
+
+    def came(self, message: MQTTMessage) -> None:
+        """Have a request answered."""
+        repeated = message.dup and message.mid in self._seen
+        if message.qos:
+            self._seen.append(message.mid)
+        if message.retain or repeated:
+            self._note(Outcome.IGNORED)
+            return
+        asked = _as_message(message)
+        outcome = self._room.take(asked) if len(asked.payload) <= self._limits.max_payload_bytes else None
+        if outcome is Outcome.IGNORED:
+            self._note(outcome)
+        elif outcome is Outcome.DROPPED:
+            self._note(outcome)
+            self._publish(asked, _FULL, given_id(asked) or make_id(), share=0.5)
+        else:
+            self._begin(asked)
+
+    def _begin(self, message: MqttRequest) -> None:
+        model = self._topics.model_of(message.topic)
+        holding = self._memory.holding()
+        asked = read(message, model, holding)
+
+        def tell(reply: Reply) -> None:
+            told = self._publish(message, reply, asked.id)
+            self._note((Outcome.REFUSED if reply.status >= 400 else Outcome.ANSWERED) if told else Outcome.UNSENT)
+
+        def done(reply: Reply) -> None:
+            if self._room.leave(message):
+                tell(reply)
+
+        if len(message.payload) > self._limits.max_payload_bytes:
+            most, found = self._limits.max_payload_bytes, len(message.payload)
+            tell(error_body(f"expected a request of at most {most:,} bytes, found {found:,}", status=413))
+        elif message.response_topic and not self._topics.may_answer_at(message.response_topic):
+            why = "response topic: expected one of answers alone, found wildcards, or a topic of requests or status"
+            done(error_body(why, status=400))
+        else:
+            try:  # half is for what is whole already, as over HTTP
+                holding.grow(len(message.payload), leaving=self._memory.total_bytes // 2)
+            except RequestError as err:
+                done(error_reply(err))
+                return
+            refusal = self._ask(asked.request, done)
+            if refusal is not None:
+                done(refusal)
+
+    def _publish(self, message: MqttRequest, reply: Reply, told: str | int, *, share: float = 1.0) -> bool:
+        """Publish an answer; False where the broker is away, or behind by more than a share of what is kept for it."""
+        holding = self._memory.holding()
+        try:
+            holding.grow(2 * len(reply.body))  # it is copied behind its id
+        except RequestError as err:
+            reply = error_reply(err)
+        payload, fixed = payload_of(reply, told), self._topics.answer(self._topics.model_of(message.topic))
+        there = message.response_topic
+        topic = there if there and self._topics.may_answer_at(there) else fixed
+        retain = reply.status < 400 and (message.retain or (self._broker.retain and topic == fixed))
+        with self._sending:
+            client = self._client
+            if client is None or not self.connected or not self._has_room(len(payload), share):
+                return False
+            properties = _properties(message) if self.protocol is _MQTT5 else None
+            try:
+                sent = client.publish(topic, payload, qos=QOS, retain=retain, properties=properties)
+            except ValueError as err:
+                _log.warning("mqtt: an answer that cannot be published topic=%.80r error=%s", topic, err)
+                return False
+            self._unsent.append((sent, len(payload), holding))
+        return True
+
+    def _has_room(self, size_bytes: int, share: float) -> bool:
+        """Tell whether the broker has taken enough of what it was sent before."""
+        while self._unsent and _is_over(self._unsent[0][0]):
+            self._unsent.popleft()
+        held = sum(size for _, size, _ in self._unsent)
+        if len(self._unsent) >= self._limits.max_unsent * share:
+            return False
+        return not self._unsent or held + size_bytes <= self._limits.max_unsent_bytes * share
+
+    def _note(self, outcome: Outcome) -> None:
+        count = self._room.count(outcome)
+        if outcome in {Outcome.DROPPED, Outcome.UNSENT} and (count == 1 or count % _LOGGED == 0):
+            _log.warning("mqtt: requests without an answer outcome=%s count=%d", outcome, count)
+
+
+def _as_message(message: MQTTMessage) -> MqttRequest:
+    properties = getattr(message, "properties", None)
+    if properties is None:
+        return MqttRequest(message.topic, bytes(message.payload))
+    return MqttRequest(
+        message.topic,
+        bytes(message.payload),
+        getattr(properties, "ContentType", ""),
+        getattr(properties, "ResponseTopic", ""),
+        getattr(properties, "CorrelationData", None),
+        {name.lower(): value for name, value in getattr(properties, "UserProperty", [])},
+    )
+
+
+def _properties(message: MqttRequest) -> Properties:
+    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+    properties.ContentType = "application/json"
+    if message.correlation is not None:
+        properties.CorrelationData = message.correlation
+    return properties
+
+
+def _is_over(sent: MQTTMessageInfo) -> bool:
+    try:
+        return sent.is_published()
+    except (RuntimeError, ValueError):
+        return True  # it was not taken at all
+
+
+def _leads_to(broker: OwnerBroker, host: str, port: int) -> bool:
+    """Tell whether two names lead to one address; where one leads nowhere, connecting will tell."""
+    if broker.port != port:
+        return False
+    try:
+        found = [{one[4][0] for one in socket.getaddrinfo(name, port)} for name in (broker.host, host)]
+    except OSError:
+        return False
+    return bool(found[0] & found[1])
