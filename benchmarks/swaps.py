@@ -31,6 +31,7 @@ with needs.imports(__name__, "runtime"):
 
     from benchmarks.serving import bundles, memory, wrk
     from benchmarks.serving.protocols import MODEL, V2_BINARY, Request
+    from benchmarks.serving.subjects import CLASSIFIER
     from benchmarks.serving.wrk import Load
     from edgemm.bundle import open_bundle
     from edgemm.bundle.blobs import BlobFolder
@@ -40,7 +41,6 @@ with needs.imports(__name__, "runtime"):
     from edgemm_runtime.models.registry import ModelRegistry
     from edgemm_runtime.serving.server import ModelServer
 
-_MODEL_FILE = "models/mlperf-tiny/pretrainedResnet_quant.tflite"
 _CONNECTIONS = 8
 _VERSIONS = ("1.0.0", "2.0.0")
 _MIB = 1024 * 1024
@@ -90,10 +90,10 @@ def main(argv: list[str] | None = None) -> int:
     if options.serve is not None:
         _serve(options.serve)
         return 0
-    model = needs.shared_path(_MODEL_FILE)
+    model = needs.shared_path(CLASSIFIER.file)
     needs.program("wrk")
     with tempfile.TemporaryDirectory() as name, Server(_store(Path(name), model)) as server:
-        request = V2_BINARY.ask(bundles.images()[0])
+        request = V2_BINARY.ask(CLASSIFIER.samples()[0])
         server.swap()
         good = [_round(server, request, options, Path(name)) for _ in range(options.rounds)]
         good.append(_grow(server, options.idle_swaps))
@@ -144,7 +144,7 @@ def _swap_often(server: Server, count: int, seconds: float, into: list[Swapped])
 
 def _store(folder: Path, model: Path) -> Path:
     """Lay both versions out as a device does; return the folder."""
-    blobs, path = BlobFolder(folder / "blobs"), bundles.make_int8(folder / "bundle", model)
+    blobs, path = BlobFolder(folder / "blobs"), bundles.make_int8(folder / "bundle", model, CLASSIFIER)
     with open_bundle(path) as bundle:
         for digest in bundle.manifest.blobs:
             blobs.write(digest, bundle.chunks(digest))

@@ -22,6 +22,7 @@ from simulators import needs
 with needs.imports(__name__, "runtime"):
     from benchmarks.serving import bundles, wrk
     from benchmarks.serving.protocols import MODEL, V2_BINARY, V2_JSON
+    from benchmarks.serving.subjects import CLASSIFIER
     from benchmarks.serving.wrk import Load
     from edgemm.bundle import open_bundle
     from edgemm_runtime.engines.litert import LiteRtSession
@@ -29,7 +30,6 @@ with needs.imports(__name__, "runtime"):
     from edgemm_runtime.models.registry import ModelRegistry
     from edgemm_runtime.serving.server import ModelServer
 
-_MODEL_FILE = "models/mlperf-tiny/pretrainedResnet_quant.tflite"
 AS_IS, NO_BATCHES, ONE_THREAD, NEITHER = "as it is", "no batches", "one thread", "neither"
 WAYS: Mapping[str, tuple[bool, bool]] = {
     AS_IS: (True, True), NO_BATCHES: (False, True), ONE_THREAD: (True, False), NEITHER: (False, False),
@@ -49,15 +49,15 @@ def main(argv: list[str] | None = None) -> int:
     if options.serve is not None:
         _serve(bundle, *WAYS[options.serve])
         return 0
-    model = None if bundle.exists() else needs.shared_path(_MODEL_FILE)
+    model = None if bundle.exists() else needs.shared_path(CLASSIFIER.file)
     needs.program("wrk")
     if model is not None:
         options.folder.mkdir(parents=True, exist_ok=True)
-        bundles.make_int8(bundle, model)
+        bundles.make_int8(bundle, model, CLASSIFIER)
     with ExitStack() as stack:
         ports = {way: stack.enter_context(_server(options.folder, way)) for way in WAYS}
         for protocol in (V2_BINARY, V2_JSON):
-            request = protocol.ask(bundles.images()[0])
+            request = protocol.ask(CLASSIFIER.samples()[0])
             for connections in (1, 8):
                 runs: dict[str, list[Load]] = {way: [] for way in WAYS}
                 for _ in range(options.rounds):

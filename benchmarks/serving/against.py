@@ -20,8 +20,9 @@ from pathlib import Path
 
 from benchmarks.serving import bundles, startup, wrk
 from benchmarks.serving.processes import ServerProcess
-from benchmarks.serving.protocols import V2_BINARY, V2_JSON, Int8, Protocol
+from benchmarks.serving.protocols import V2_BINARY, V2_JSON, Protocol
 from benchmarks.serving.servers import EDGEMM, Files, Server, Start
+from benchmarks.serving.subjects import Int8
 from benchmarks.serving.wrk import Load
 
 HERE = Path(__file__).resolve().parents[2]
@@ -70,7 +71,7 @@ def measure(
         RuntimeError: a server did not start, or answered wrongly.
         ValueError: the load generator failed.
     """
-    answers = bundles.expected(files.model)
+    answers = bundles.expected(files.model, files.subject)
     servers = [_server(root, name) for root, name in ((HERE, "here"), (checkout.resolve(), "there"))]
     for server in servers:
         _require(server)
@@ -150,9 +151,9 @@ def _pairs(
     processes: Sequence[ServerProcess], files: Files, answers: Int8, *, pairs: int, seconds: int
 ) -> Iterator[tuple[Kind, LoadPair]]:
     for process in processes:
-        startup.wait(process, V2_BINARY, answers[0])
+        startup.wait(process, V2_BINARY, files.subject, answers[0])
         for protocol in _PROTOCOLS:
-            startup.check(process, protocol, answers)
+            startup.check(process, protocol, files.subject, answers)
             _load(process, protocol, files, connections=8, seconds=_WARM_UP_S)
     for number, protocol, connections in itertools.product(range(pairs), _PROTOCOLS, _CONNECTIONS):
         order = (0, 1) if number % 2 == 0 else (1, 0)
@@ -163,7 +164,7 @@ def _pairs(
 
 
 def _load(process: ServerProcess, protocol: Protocol, files: Files, *, connections: int, seconds: int) -> Load:
-    request = protocol.ask(bundles.images()[0])
+    request = protocol.ask(files.subject.samples()[0])
     return wrk.run(process.port, request, connections=connections, seconds=seconds, folder=files.folder)
 
 

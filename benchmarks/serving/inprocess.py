@@ -1,6 +1,6 @@
 """Without a server: the bare interpreter beside `edgemm_runtime.load(...).predict`, in turns, in a process of its own.
 
-    python -m benchmarks.serving.inprocess MODEL BUNDLE IMAGE.npy
+    python -m benchmarks.serving.inprocess SUBJECT MODEL BUNDLE SAMPLE.npy
 
 Prints two lines of JSON: `Started` as soon as the first answer is there, then `InProcess`.
 """
@@ -23,13 +23,14 @@ with needs.imports(__name__, "runtime"):
     import edgemm_runtime
     from benchmarks.serving import memory
     from benchmarks.serving.memory import Memory
-    from benchmarks.serving.protocols import OUTPUT, Int8, from_float, to_float
+    from benchmarks.serving.protocols import OUTPUT
+    from benchmarks.serving.subjects import SUBJECTS, Int8
 
 _ROUNDS, _CALLS = 30, 100
 
 
 class Started(msgspec.Struct, frozen=True):
-    """The first answer, int8 scores as a flat list."""
+    """The first answer, int8 as a flat list."""
 
     scores: list[int]
 
@@ -43,19 +44,20 @@ class InProcess(msgspec.Struct, frozen=True):
 
 
 def main() -> None:
-    model_path, bundle, image_path = map(Path, sys.argv[1:])
-    image = np.load(image_path)
+    subject = SUBJECTS[sys.argv[1]]
+    model_path, bundle, sample_path = map(Path, sys.argv[2:])
+    sample = np.load(sample_path)
     model = edgemm_runtime.load(bundle)
     is_float = model.manifest.signature.inputs[0].dtype.value == "float32"
-    x = to_float(image) if is_float else image
+    x = subject.input.reals(sample) if is_float else sample
     scores = model.predict(x)[OUTPUT]
-    say(Started((from_float(scores) if is_float else scores).ravel().tolist()))
+    say(Started((subject.output.codes(scores) if is_float else scores).ravel().tolist()))
     held = memory.of([os.getpid()])
-    taken = measure({"bare": bare_call(model_path, image), "predict": lambda: model.predict(x)})
+    taken = measure({"bare": bare_call(model_path, sample), "predict": lambda: model.predict(x)})
     say(InProcess(taken["bare"], taken["predict"], held))
 
 
-def bare_call(model: Path, image: Int8) -> Callable[[], object]:
+def bare_call(model: Path, sample: Int8) -> Callable[[], object]:
     """Return a call of the interpreter alone, as short as it can be written."""
     from ai_edge_litert.interpreter import Interpreter
 
@@ -65,7 +67,7 @@ def bare_call(model: Path, image: Int8) -> Callable[[], object]:
     out = interpreter.get_output_details()[0]["index"]
 
     def call() -> object:
-        interpreter.set_tensor(into, image)
+        interpreter.set_tensor(into, sample)
         interpreter.invoke()
         return interpreter.get_tensor(out)
 

@@ -1,26 +1,24 @@
-"""How each server is asked about an image, and what it answers. Pure.
+"""How each server is asked about a sample, and what it answers. Pure.
 
-An image is int8[1, 32, 32, 3] as the model's file takes it, and an answer int8[1, 10] as the file gives it; where a
-protocol carries float32, the values are what the file's quantization makes of them, which is exact here.
+A sample is int8[1, …] as the model's file takes it, and an answer int8[1, n] as the file gives it; where a protocol
+carries float32, the values are what the file's quantization makes of them, and the answer the codes of its values.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-Int8: TypeAlias = npt.NDArray[np.int8]
+from benchmarks.serving.subjects import Int8, Subject
 
 MODEL, INPUT, OUTPUT = "ic", "x", "y"
-IMAGE, SCORES = (1, 32, 32, 3), (1, 10)
 LENGTH = "Inference-Header-Content-Length"
-IN_ZERO, OUT_SCALE, OUT_ZERO = -128, 1 / 256, -128
-"""The quantization of the file: an input's scale is 1."""
+_ANSWER = (1, -1)
 _V2 = f"/v2/models/{MODEL}/infer"
 
 
@@ -35,35 +33,32 @@ class Request:
 
 @dataclass(frozen=True)
 class Protocol:
-    """A pair: image → request, and the answer's body and headers → scores."""
+    """A pair: sample → request, and the answer's body and headers → output."""
 
     name: str
     ask: Callable[[Int8], Request]
     read: Callable[[bytes, Mapping[str, str]], Int8]
 
 
-def to_float(image: Int8) -> npt.NDArray[np.float32]:
-    """Return an image as the float32 model takes it."""
-    return image.astype(np.float32) - np.float32(IN_ZERO)
+def v2_binary_float(subject: Subject) -> Protocol:
+    """Return the protocol of a bundle whose signature is float32."""
+
+    def ask(sample: Int8) -> Request:
+        return _binary(subject.input.reals(sample).astype("<f4"), "FP32")
+
+    def read(body: bytes, headers: Mapping[str, str]) -> Int8:
+        return subject.output.codes(np.frombuffer(_tail(body, headers), "<f4").reshape(_ANSWER))
+
+    return Protocol("v2 binary, float32", ask, read)
 
 
-def from_float(scores: npt.NDArray[np.float32]) -> Int8:
-    """Return float32 scores as the file gave them."""
-    steps: npt.NDArray[np.float32] = np.rint(scores / np.float32(OUT_SCALE)) + OUT_ZERO
-    return steps.astype(np.int8)
-
-
-def _ask_binary(image: Int8) -> Request:
-    return _binary(image.astype("<i1"), "INT8")
-
-
-def _ask_binary_float(image: Int8) -> Request:
-    return _binary(to_float(image).astype("<f4"), "FP32")
+def _ask_binary(sample: Int8) -> Request:
+    return _binary(sample.astype("<i1"), "INT8")
 
 
 def _binary(values: npt.NDArray[Any], datatype: str) -> Request:
     tensor = {
-        "name": INPUT, "shape": IMAGE, "datatype": datatype, "parameters": {"binary_data_size": values.nbytes},
+        "name": INPUT, "shape": values.shape, "datatype": datatype, "parameters": {"binary_data_size": values.nbytes},
     }  # fmt: skip
     head = msgspec.json.encode({"inputs": [tensor], "parameters": {"binary_data_output": True}})
     headers = {LENGTH: str(len(head)), "Content-Type": "application/octet-stream"}
@@ -76,44 +71,40 @@ def _tail(body: bytes, headers: Mapping[str, str]) -> bytes:
 
 
 def _read_binary(body: bytes, headers: Mapping[str, str]) -> Int8:
-    return np.frombuffer(_tail(body, headers), np.int8).reshape(SCORES)
+    return np.frombuffer(_tail(body, headers), np.int8).reshape(_ANSWER)
 
 
-def _read_binary_float(body: bytes, headers: Mapping[str, str]) -> Int8:
-    return from_float(np.frombuffer(_tail(body, headers), "<f4").reshape(SCORES))
-
-
-def _ask_v2_json(image: Int8) -> Request:
-    tensor = {"name": INPUT, "shape": IMAGE, "datatype": "INT8", "data": image.ravel().tolist()}
+def _ask_v2_json(sample: Int8) -> Request:
+    tensor = {"name": INPUT, "shape": sample.shape, "datatype": "INT8", "data": sample.ravel().tolist()}
     return _json(_V2, {"inputs": [tensor]})
 
 
 def _read_v2_json(body: bytes, _headers: Mapping[str, str]) -> Int8:
-    return np.array(msgspec.json.decode(body)["outputs"][0]["data"], np.int8).reshape(SCORES)
+    return np.array(msgspec.json.decode(body)["outputs"][0]["data"], np.int8).reshape(_ANSWER)
 
 
-def _ask_people(image: Int8) -> Request:
-    return _json(f"/predict/{MODEL}", {"inputs": image.tolist()})
+def _ask_people(sample: Int8) -> Request:
+    return _json(f"/predict/{MODEL}", {"inputs": sample.tolist()})
 
 
 def _read_people(body: bytes, _headers: Mapping[str, str]) -> Int8:
-    return np.array(msgspec.json.decode(body)["outputs"][OUTPUT], np.int8).reshape(SCORES)
+    return np.array(msgspec.json.decode(body)["outputs"][OUTPUT], np.int8).reshape(_ANSWER)
 
 
-def _ask_nested(image: Int8) -> Request:
-    return _json("/predict", {INPUT: image.tolist()})
+def _ask_nested(sample: Int8) -> Request:
+    return _json("/predict", {INPUT: sample.tolist()})
 
 
 def _read_bare(body: bytes, _headers: Mapping[str, str]) -> Int8:
-    return np.array(msgspec.json.decode(body), np.int8).reshape(SCORES)
+    return np.array(msgspec.json.decode(body), np.int8).reshape(_ANSWER)
 
 
-def _ask_flat(image: Int8) -> Request:
-    return _json("/predict", {INPUT: image.ravel().tolist()})
+def _ask_flat(sample: Int8) -> Request:
+    return _json("/predict", {INPUT: sample.ravel().tolist()})
 
 
 def _read_named(body: bytes, _headers: Mapping[str, str]) -> Int8:
-    return np.array(msgspec.json.decode(body)[OUTPUT], np.int8).reshape(SCORES)
+    return np.array(msgspec.json.decode(body)[OUTPUT], np.int8).reshape(_ANSWER)
 
 
 def _json(path: str, value: Any) -> Request:
@@ -121,7 +112,6 @@ def _json(path: str, value: Any) -> Request:
 
 
 V2_BINARY = Protocol("v2 binary, int8", _ask_binary, _read_binary)
-V2_BINARY_FLOAT = Protocol("v2 binary, float32", _ask_binary_float, _read_binary_float)
 V2_JSON = Protocol("v2 JSON", _ask_v2_json, _read_v2_json)
 PEOPLE = Protocol("/predict JSON", _ask_people, _read_people)
 BENTO_JSON = Protocol("JSON", _ask_nested, _read_bare)

@@ -8,12 +8,14 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from benchmarks.serving.figures import Goal, Local, Row, goals, limit_per_s, limit_us, times
+from benchmarks.serving.subjects import Wanted
 
 
-def as_text(rows: Mapping[tuple[str, str], Row], local: Sequence[Local], bare_us: float) -> str:
+def as_text(rows: Mapping[tuple[str, str], Row], local: Sequence[Local], bare_us: float, wanted: Wanted) -> str:
     """Return tables in Markdown."""
     limit, mlserver = limit_us(rows, bare_us), rows.get(("mlserver", "v2 JSON"))
-    most = limit_per_s(rows, bare_us, cores=os.cpu_count() or 1)
+    cores = os.cpu_count() or 1
+    most = limit_per_s(rows, bare_us, cores=cores)
     parts = [
         f"Bare invoke (set_tensor + invoke + get_tensor), p50: {bare_us:.1f} µs",
         *([f"Limit = bare + the constant answer, p50: {limit:.1f} µs"] if limit else []),
@@ -21,14 +23,16 @@ def as_text(rows: Mapping[tuple[str, str], Row], local: Sequence[Local], bare_us
         "",
         *_servers(rows.values(), limit, mlserver),
         "",
+        *_by_connections(rows.values()),
+        "",
         *_local(local),
         "",
-        *_goals(goals(rows, local, bare_us)),
+        *_goals(goals(rows, local, bare_us, wanted, cores=cores)),
     ]
     return "\n".join(parts)
 
 
-def as_json(rows: Mapping[tuple[str, str], Row], local: Sequence[Local], bare_us: float) -> str:
+def as_json(rows: Mapping[tuple[str, str], Row], local: Sequence[Local], bare_us: float, wanted: Wanted) -> str:
     """Return everything as one JSON document."""
     found = {
         "bare_us": bare_us,
@@ -38,7 +42,7 @@ def as_json(rows: Mapping[tuple[str, str], Row], local: Sequence[Local], bare_us
         "in_process": list(local),
         "goals": [
             {"what": g.what, "found": g.found, "wanted": g.wanted, "ratio": g.ratio, "reached": g.reached}
-            for g in goals(rows, local, bare_us)
+            for g in goals(rows, local, bare_us, wanted, cores=os.cpu_count() or 1)
         ],
     }
     return msgspec.json.format(msgspec.json.encode(found)).decode()
@@ -59,6 +63,14 @@ def _servers(rows: Iterable[Row], limit: float | None, mlserver: Row | None) -> 
             f"{row.pss_mib:.0f}", f"{row.rss_mib:.0f}", f"{row.cold_start_s:.2f}", f"{row.failed} of {row.requests:,}",
         )  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def _by_connections(rows: Iterable[Row]) -> list[str]:
+    lines = ["| server | protocol | connections | req/s | p50 µs | p99 µs |", "|" + "---|" * 6]
+    for row in rows:
+        for number, per_s, p50_us, p99_us in row.by_connections:
+            lines.append(f"| {row.server} | {row.protocol} | {number} | {per_s:,.0f} | {p50_us:,.0f} | {p99_us:,.0f} |")
     return lines
 
 

@@ -12,12 +12,13 @@ import msgspec
 
 from benchmarks.serving import protocols
 from benchmarks.serving.installs import installed
-from benchmarks.serving.peers.classifier import MODEL, PORT
+from benchmarks.serving.peers.classifier import INPUT, MODEL, OUTPUT, PORT
 from benchmarks.serving.processes import free_port
 from benchmarks.serving.protocols import Protocol
+from benchmarks.serving.subjects import Subject
 
 PEERS = Path(__file__).with_name("peers")
-EDGEMM, LIMIT = "edgemm", "limit"
+EDGEMM, EDGEMM_FLOAT, LIMIT = "edgemm", "edgemm-float32", "limit"
 
 
 @dataclass(frozen=True)
@@ -25,13 +26,14 @@ class Files:
     """What servers serve, in one folder."""
 
     folder: Path
+    subject: Subject
     model: Path
     int8: Path
     float32: Path
-    image: Path
-    """Image 0 as an array."""
+    sample: Path
+    """Sample 0 as an array."""
     constant: Path
-    """The answer of the constant server: what edgemm answers to image 0 in binary."""
+    """The answer of the constant server: what edgemm answers to sample 0 in binary."""
     constant_header: Path
     """The value of that answer's `Inference-Header-Content-Length`."""
 
@@ -74,10 +76,21 @@ def _peer(name: str, *command: str) -> Callable[[Files, int], Start]:
         python = installed(name, files.folder)
         program = python if command[0] == "python" else python.with_name(command[0])
         words = (str(program), *(word.format(port=port) for word in command[1:]))
-        env = {MODEL: str(files.model), PORT: str(port), "PYTHONPATH": str(PEERS), "BENTOML_DO_NOT_TRACK": "True"}
+        env = {
+            MODEL: str(files.model),
+            PORT: str(port),
+            INPUT: _words(files.subject.input.shape),
+            OUTPUT: _words(files.subject.output.shape),
+            "PYTHONPATH": str(PEERS),
+            "BENTOML_DO_NOT_TRACK": "True",
+        }
         return Start(words, env, PEERS)
 
     return start
+
+
+def _words(shape: tuple[int, ...]) -> str:
+    return " ".join(map(str, shape))
 
 
 def _pytriton(files: Files, port: int) -> Start:
@@ -101,16 +114,22 @@ def _mlserver(files: Files, port: int) -> Start:
     return Start(started.command, started.env, folder)
 
 
-SERVERS = (
-    Server(LIMIT, _constant, (protocols.V2_BINARY,), is_constant=True),
-    Server(EDGEMM, _edgemm(lambda files: files.int8), (protocols.V2_BINARY, protocols.V2_JSON, protocols.PEOPLE)),
-    Server("edgemm-float32", _edgemm(lambda files: files.float32), (protocols.V2_BINARY_FLOAT,)),
-    Server("mlserver", _mlserver, (protocols.V2_JSON,)),
-    Server(
-        "bentoml",
-        _peer("bentoml", "bentoml", "serve", "bentoml_service:Images", "--host", "127.0.0.1", "--port", "{port}"),
-        (protocols.BENTO_JSON,),
-    ),
-    Server("litserve", _peer("litserve", "python", "litserve_app.py"), (protocols.LIT_JSON,)),
-    Server("pytriton", _pytriton, (protocols.V2_BINARY, protocols.V2_JSON)),
-)
+def servers(subject: Subject) -> tuple[Server, ...]:
+    """Return the servers that can serve a subject."""
+    return (
+        Server(LIMIT, _constant, (protocols.V2_BINARY,), is_constant=True),
+        Server(EDGEMM, _edgemm(lambda files: files.int8), (protocols.V2_BINARY, protocols.V2_JSON, protocols.PEOPLE)),
+        Server(EDGEMM_FLOAT, _edgemm(lambda files: files.float32), (protocols.v2_binary_float(subject),)),
+        Server("mlserver", _mlserver, (protocols.V2_JSON,)),
+        Server(
+            "bentoml",
+            _peer("bentoml", "bentoml", "serve", "bentoml_service:Images", "--host", "127.0.0.1", "--port", "{port}"),
+            (protocols.BENTO_JSON,),
+        ),
+        Server("litserve", _peer("litserve", "python", "litserve_app.py"), (protocols.LIT_JSON,)),
+        Server("pytriton", _pytriton, (protocols.V2_BINARY, protocols.V2_JSON)),
+    )
+
+
+NAMES = (LIMIT, EDGEMM, EDGEMM_FLOAT, "mlserver", "bentoml", "litserve", "pytriton")
+"""Those of all servers."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from benchmarks.serving import bundles
 from benchmarks.serving.processes import ServerProcess, free_port, post
-from benchmarks.serving.protocols import Int8, Protocol
+from benchmarks.serving.protocols import Protocol
 from benchmarks.serving.servers import Files, Server
+from benchmarks.serving.subjects import Int8, Subject
 
 _START_TIMEOUT_S = 90.0
 
@@ -20,13 +20,13 @@ def start(server: Server, files: Files) -> ServerProcess:
     return ServerProcess(begun.command, env=begun.env, cwd=begun.cwd, port=port, log=log)
 
 
-def wait(process: ServerProcess, protocol: Protocol, expected: Int8) -> float:
-    """Wait until image 0 is answered rightly; return the seconds since the start.
+def wait(process: ServerProcess, protocol: Protocol, subject: Subject, expected: Int8) -> float:
+    """Wait until sample 0 is answered rightly; return the seconds since the start.
 
     Raises:
         RuntimeError: it ended, or there was no right answer in time.
     """
-    request = protocol.ask(bundles.images()[0])
+    request = protocol.ask(subject.samples()[0])
 
     def answered() -> bool:
         answer = post(process.port, request)
@@ -35,14 +35,14 @@ def wait(process: ServerProcess, protocol: Protocol, expected: Int8) -> float:
     return process.wait_until(answered, timeout_s=_START_TIMEOUT_S)
 
 
-def check(process: ServerProcess, protocol: Protocol, answers: Int8) -> None:
-    """Compare a server's answers with the bare interpreter's.
+def check(process: ServerProcess, protocol: Protocol, subject: Subject, answers: Int8) -> None:
+    """Compare a server's answers to the first samples with the bare interpreter's.
 
     Raises:
         RuntimeError: one differs.
     """
-    for image, expected in zip(bundles.images(), answers, strict=False):
-        answer = post(process.port, protocol.ask(image))
+    for sample, expected in zip(subject.samples(), answers, strict=False):
+        answer = post(process.port, protocol.ask(sample))
         if answer.status != 200:
             raise RuntimeError(f"{protocol.name}: status {answer.status}: {answer.body[:300]!r}")
         scores = protocol.read(answer.body, answer.headers)

@@ -7,11 +7,11 @@ from typing import Annotated
 import bentoml
 import numpy as np
 from bentoml.validators import DType, Shape
-from classifier import SHAPE, Classifier
+from classifier import INPUT, OUTPUT, Classifier, shape
 
 # Without type arguments: BentoML takes what stands there for a number.
-Image = Annotated[np.ndarray, DType("int8"), Shape(SHAPE)]
-Scores = Annotated[np.ndarray, DType("int8"), Shape((1, 10))]
+Image = Annotated[np.ndarray, DType("int8"), Shape(shape(INPUT))]
+Scores = Annotated[np.ndarray, DType("int8"), Shape(shape(OUTPUT))]
 
 
 @bentoml.service(workers=1, logging={"access": {"enabled": False}}, metrics={"enabled": False})

@@ -11,9 +11,13 @@ from typing import Any
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
-MODEL, PORT = "SERVING_MODEL", "SERVING_PORT"
-"""Environment variables: the `.tflite`, and the port to listen on."""
-SHAPE = (1, 32, 32, 3)
+MODEL, PORT, INPUT, OUTPUT = "SERVING_MODEL", "SERVING_PORT", "SERVING_INPUT", "SERVING_OUTPUT"
+"""Environment variables: the `.tflite`, the port to listen on, and both shapes as words."""
+
+
+def shape(variable: str) -> tuple[int, ...]:
+    """Return the shape that a variable holds."""
+    return tuple(map(int, os.environ[variable].split()))
 
 
 class Classifier:
@@ -25,9 +29,9 @@ class Classifier:
         self._into = self._interpreter.get_input_details()[0]["index"]
         self._out = self._interpreter.get_output_details()[0]["index"]
 
-    def run(self, image: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Return scores int8[1, 10] of an image int8[1, 32, 32, 3]."""
-        self._interpreter.set_tensor(self._into, image)
+    def run(self, sample: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Return the output int8[1, n] of a sample int8[1, …]."""
+        self._interpreter.set_tensor(self._into, sample)
         self._interpreter.invoke()
         scores: np.ndarray[Any, Any] = self._interpreter.get_tensor(self._out)
         return scores

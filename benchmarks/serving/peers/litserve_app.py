@@ -7,7 +7,7 @@ from typing import Any
 
 import litserve
 import numpy as np
-from classifier import PORT, SHAPE, Classifier
+from classifier import INPUT, PORT, Classifier, shape
 
 
 class Images(litserve.LitAPI):
@@ -15,11 +15,11 @@ class Images(litserve.LitAPI):
 
     def setup(self, device: str) -> None:  # noqa: ARG002 - LitServe calls it so
         """Load the model in the worker."""
-        self._classifier = Classifier()
+        self._classifier, self._shape = Classifier(), shape(INPUT)
 
     def decode_request(self, request):  # type: ignore[no-untyped-def]  # FastAPI would take a type for a query
         """Return the image of a request."""
-        return np.array(request["x"], np.int8).reshape(SHAPE)
+        return np.array(request["x"], np.int8).reshape(self._shape)
 
     def predict(self, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Return the scores of an image."""

@@ -6,7 +6,7 @@ It reads the tensor from the request and builds the answer by hand, which is wha
 from __future__ import annotations
 
 import numpy as np
-from classifier import SHAPE, Classifier
+from classifier import INPUT, Classifier, shape
 from mlserver import MLModel
 from mlserver.types import Datatype, InferenceRequest, InferenceResponse, ResponseOutput, TensorData
 
@@ -16,12 +16,12 @@ class LiteRtRuntime(MLModel):
 
     async def load(self) -> bool:
         """Load the model; MLServer calls this."""
-        self._classifier = Classifier()
+        self._classifier, self._shape = Classifier(), shape(INPUT)
         return True
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
         """Answer one request; MLServer calls this."""
-        image = np.array(payload.inputs[0].data.root, np.int8).reshape(SHAPE)
+        image = np.array(payload.inputs[0].data.root, np.int8).reshape(self._shape)
         scores = self._classifier.run(image)
         output = ResponseOutput(
             name="y", shape=list(scores.shape), datatype=Datatype.INT8, data=TensorData(root=scores.ravel().tolist())

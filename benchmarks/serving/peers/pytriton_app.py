@@ -6,7 +6,7 @@ import os
 import socket
 
 import numpy as np
-from classifier import PORT
+from classifier import INPUT, OUTPUT, PORT, shape
 from pytriton.model_config import ModelConfig, Tensor
 from pytriton.triton import Triton, TritonConfig
 from pytriton_function import infer
@@ -27,8 +27,8 @@ def main() -> None:
         triton.bind(
             model_name="ic",
             infer_func=infer,
-            inputs=[Tensor(name="x", dtype=np.int8, shape=(1, 32, 32, 3))],
-            outputs=[Tensor(name="y", dtype=np.int8, shape=(1, 10))],
+            inputs=[Tensor(name="x", dtype=np.int8, shape=shape(INPUT))],
+            outputs=[Tensor(name="y", dtype=np.int8, shape=shape(OUTPUT))],
             config=ModelConfig(batching=False),
         )
         triton.serve()

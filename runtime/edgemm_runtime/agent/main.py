@@ -18,7 +18,7 @@ from edgemm_runtime.agent.state.time_keeper import Clock
 from edgemm_runtime.agent.update.host import RegistryHost
 from edgemm_runtime.models.feedback import Feedback
 from edgemm_runtime.models.registry import ModelRegistry
-from edgemm_runtime.mqtt.running import over_mqtt
+from edgemm_runtime.mqtt.over_mqtt import over_mqtt
 from edgemm_runtime.service.keeper import keeping
 from edgemm_runtime.service.notify import Notifier
 from edgemm_runtime.serving.server import ModelServer

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from edgemm_runtime.commands.configuration import DeviceConfiguration
-from edgemm_runtime.mqtt.settings import OwnerBroker
+from edgemm_runtime.mqtt.owner_broker import OwnerBroker
 from edgemm_runtime.serving.access import Access
 
 

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from edgemm import plain_text
 from edgemm.errors import InputError
-from edgemm_runtime.mqtt.settings import DEFAULT_PREFIX, OwnerBroker, check_prefix, split_broker_url
+from edgemm_runtime.mqtt.owner_broker import DEFAULT_PREFIX, OwnerBroker, check_prefix, split_broker_url
 
 NAMES = ("mqtt", "mqtt_topic", "mqtt_ca", "mqtt_login_file", "mqtt_retain")
 _FILE = click.Path(path_type=Path, dir_okay=False)

@@ -23,8 +23,8 @@ from edgemm_runtime.identity import ServedKey
 from edgemm_runtime.models.feedback import Feedback
 from edgemm_runtime.models.loader import Loader
 from edgemm_runtime.models.registry import ModelRegistry
-from edgemm_runtime.mqtt.running import over_mqtt
-from edgemm_runtime.mqtt.settings import OwnerBroker
+from edgemm_runtime.mqtt.over_mqtt import over_mqtt
+from edgemm_runtime.mqtt.owner_broker import OwnerBroker
 from edgemm_runtime.service.keeper import keeping
 from edgemm_runtime.service.notify import Notifier
 from edgemm_runtime.serving.access import Access

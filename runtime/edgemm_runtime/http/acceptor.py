@@ -1,4 +1,4 @@
-"""The acceptor of clients for all event loops: each client goes to the loop that has the fewest.
+"""The acceptor of clients for all event loops: each client goes where `Spreader` says.
 
 Where there are too many, or no file descriptor is left, connections that nobody uses are closed, those first that have
 been idle for longest. Clients wait in the kernel's queue meanwhile.
@@ -18,6 +18,7 @@ from pathlib import Path
 from edgemm_runtime.http.descriptors import connections_within
 from edgemm_runtime.http.limits import ServingLimits
 from edgemm_runtime.http.loop import EventLoop
+from edgemm_runtime.http.spreading import Spreader
 from edgemm_runtime.http.tls import ServerTls
 
 _log = logging.getLogger(__name__)
@@ -39,6 +40,7 @@ class Acceptor:
         tls: ServerTls | None,
     ) -> None:
         self._listeners, self._loops, self._tls = listeners, loops, tls
+        self._spreader = Spreader(loops)
         self._most = connections_within(limits.max_connections)
         if self._most < limits.max_connections:
             _log.warning(
@@ -88,7 +90,7 @@ class Acceptor:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._tls is not None:
                 sock = self._tls.wrap_socket(sock)
-        min(self._loops, key=len).adopt(sock)
+        self._spreader.home().adopt(sock)
 
     def _count(self) -> int:
         return sum(map(len, self._loops))

@@ -58,7 +58,7 @@ class ServingLimits:
     """How long a stopping server lets requests in flight finish."""
 
     loops: int = field(default_factory=lambda: min(4, os.cpu_count() or 1))
-    """Threads that read and write, and answer what is quick."""
+    """Threads that read and write, and answer what is quick: one, until several answer more requests a second."""
 
     threads: int = field(default_factory=lambda: max(4, 2 * (os.cpu_count() or 1)))
     """Requests that take longer and are answered at once; engines release the GIL while they compute."""

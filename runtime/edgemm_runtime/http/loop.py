@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import select
 import socket
@@ -84,6 +85,10 @@ class EventLoop:
         self._held: list[list[_Asked]] = []
         self._calls: deque[Callable[[], None]] = deque()
         self._on_sweep: Callable[[], None] = lambda: None
+        self._on_beat: Callable[[float], None] = lambda _: None
+        self._beat_every_s = self._next_beat_s = math.inf
+        self._waited_s = self._waiting_since_s = 0.0
+        self._leaving: dict[int, EventLoop] = {}
         self._swept_s = self.beat_s = time.monotonic()
         self._asked_s = 0.0
         self._draining = self._ended = False
@@ -103,12 +108,21 @@ class EventLoop:
         """Return how many answers of each status were given."""
         return dict(self._statuses)
 
+    def waited_s(self, now_s: float) -> float:
+        """Return for how long in all there was nothing to do; from any thread."""
+        since_s = self._waiting_since_s
+        return self._waited_s + (max(0.0, now_s - since_s) if since_s else 0.0)
+
     def __len__(self) -> int:
         return len(self._connections)
 
     def on_sweep(self, function: Callable[[], None]) -> None:
         """Call a function now and then, in this loop's thread, and whenever a connection ends."""
         self._on_sweep = function
+
+    def on_beat(self, function: Callable[[float], None], *, every_s: float) -> None:
+        """Call a function with the monotonic time, in this loop's thread, so often while it is busy; before `start`."""
+        self._on_beat, self._beat_every_s, self._next_beat_s = function, every_s, time.monotonic() + every_s
 
     def listen(self, listener: socket.socket, accept: Callable[[], None]) -> None:
         """Call `accept` when a client waits; before `start`."""
@@ -135,6 +149,29 @@ class EventLoop:
         except OSError:
             del self._connections[connection.descriptor]
             raise
+
+    def connections(self) -> list[Connection]:
+        """Return the connections; from any thread."""
+        return list(self._connections.values())
+
+    def move(self, connection: Connection, to: EventLoop) -> None:
+        """Have another loop serve a connection once it has nothing under way; in this loop's thread."""
+        if self._connections.get(connection.descriptor) is not connection:
+            return
+        if to is self:
+            self._leaving.pop(connection.descriptor, None)
+        elif connection.phase is Phase.READING and connection.receiver.idle and not connection.pending():
+            self._leaving.pop(connection.descriptor, None)
+            self._poll.unregister(connection.descriptor)
+            del self._connections[connection.descriptor]
+            to._connections[connection.descriptor] = connection  # at once: closed with that loop, whatever comes
+            to.call(partial(to._welcome, connection))
+        else:
+            self._leaving[connection.descriptor] = to
+
+    def _welcome(self, connection: Connection) -> None:
+        if self._connections.get(connection.descriptor) is connection:
+            self._poll.register(connection.descriptor, connection.watched)
 
     def expendable(self, now_s: float) -> list[tuple[tuple[int, float], Connection]]:
         """Return the connections that may be closed to make room, each with its turn; from any thread."""
@@ -205,6 +242,9 @@ class EventLoop:
             except _GivenUp:
                 return
             self.beat_s = now_s = time.monotonic()
+            if now_s >= self._next_beat_s:
+                self._next_beat_s = now_s + self._beat_every_s
+                self._on_beat(now_s)
             if now_s - self._swept_s >= _SWEEP_S:
                 self._swept_s = now_s
                 self._sweep(now_s)
@@ -215,11 +255,15 @@ class EventLoop:
         A thread that sleeps is woken over an interrupt of another CPU, which takes as long as a small model.
         """
         until_s = self._asked_s + self._limits.awake_s
-        while time.monotonic() < until_s:
+        self._waiting_since_s = now_s = time.monotonic()
+        events: list[tuple[int, int]] = []
+        while now_s < until_s and not events:
             os.sched_yield()
-            if events := self._poll.poll(0):
-                return events
-        return self._poll.poll(_SWEEP_S)
+            events = self._poll.poll(0)
+            now_s = time.monotonic()
+        events = events or self._poll.poll(_SWEEP_S)
+        self._waited_s, self._waiting_since_s = self.waited_s(time.monotonic()), 0.0
+        return events
 
     def _ready(self, descriptor: int) -> None:
         connection = self._connections.get(descriptor)
@@ -382,6 +426,8 @@ class EventLoop:
         if not connection.receiver.idle:
             connection.since_s = self.beat_s
             self._receive(connection, b"")
+        elif self._leaving and (to := self._leaving.get(connection.descriptor)) is not None:
+            self.move(connection, to)
 
     def _watch(self, connection: Connection, events: int) -> None:
         connection.watched = events
@@ -427,5 +473,6 @@ class EventLoop:
         if self._connections.pop(connection.descriptor, None) is connection:
             with contextlib.suppress(OSError, ValueError):
                 self._poll.unregister(connection.descriptor)
+            self._leaving.pop(connection.descriptor, None)
             connection.close()
             self._on_sweep()

@@ -33,8 +33,8 @@ from edgemm.trust.enrolment import BrokerAccess
 from edgemm_runtime.http.exchange import Reply, Request, error_body, error_reply
 from edgemm_runtime.http.memory_budget import Holding, MemoryBudget
 from edgemm_runtime.mqtt.asking import MqttRequest, Topics, given_id, payload_of, read
+from edgemm_runtime.mqtt.owner_broker import OwnerBroker
 from edgemm_runtime.mqtt.room import Outcome, Room
-from edgemm_runtime.mqtt.settings import OwnerBroker
 from edgemm_runtime.request_id import make_id
 
 _log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 
 from edgemm_runtime.mqtt.asking import MqttRequest, given_id
-from edgemm_runtime.mqtt.settings import MqttLimits
+from edgemm_runtime.mqtt.owner_broker import MqttLimits
 
 
 class Outcome(StrEnum):

@@ -12,6 +12,7 @@ from benchmarks.serving import memory, protocols, report, wrk
 from benchmarks.serving.figures import Goal, Local, Round, Row, goals, limit_per_s, limit_us, row
 from benchmarks.serving.installs import REQUIREMENTS, stamp
 from benchmarks.serving.memory import MIB, Memory
+from benchmarks.serving.subjects import CLASSIFIER, SUBJECTS, Subject
 from benchmarks.serving.wrk import Load
 
 OUTPUT = """Running 1s test @ http://127.0.0.1:41229/v2/models/ic/infer
@@ -34,7 +35,7 @@ def a_load(*, p50_us: float = 100, per_s: int = 1000, failed: int = 0) -> Load:
 
 def a_row(key: tuple[str, str], *, p50_us: float, per_s_8: float = 1000) -> Row:
     memory_held = Memory(30 * MIB, 50 * MIB)
-    return row(*key, [Round(a_load(p50_us=p50_us), a_load(per_s=int(per_s_8)), 0.4, memory_held)])
+    return row(*key, [Round({1: a_load(p50_us=p50_us), 8: a_load(per_s=int(per_s_8))}, 0.4, memory_held)])
 
 
 def test_the_line_of_results_is_found_in_what_wrk_prints() -> None:
@@ -48,7 +49,7 @@ def test_output_without_results_is_an_error_that_shows_it() -> None:
 
 
 def test_the_script_sends_the_body_from_its_file_with_the_headers() -> None:
-    request = protocols.V2_BINARY.ask(np.zeros(protocols.IMAGE, np.int8))
+    request = protocols.V2_BINARY.ask(CLASSIFIER.samples()[0])
     script = wrk.script(request, body_file='/tmp/a "folder"/body.bin')
     assert r'io.open("/tmp/a \"folder\"/body.bin", "rb")' in script
     assert f'wrk.headers["{protocols.LENGTH}"] = "{len(request.body) - 3072}"' in script
@@ -56,7 +57,7 @@ def test_the_script_sends_the_body_from_its_file_with_the_headers() -> None:
 
 def test_a_row_is_the_median_of_its_rounds_and_the_sum_of_their_failures() -> None:
     rounds = [
-        Round(a_load(p50_us=p50), a_load(per_s=per_s, failed=1), cold, Memory(pss * MIB, 2 * pss * MIB))
+        Round({1: a_load(p50_us=p50), 8: a_load(per_s=per_s, failed=1)}, cold, Memory(pss * MIB, 2 * pss * MIB))
         for p50, per_s, cold, pss in [(100, 10, 0.5, 30), (900, 30, 0.3, 50), (120, 20, 0.4, 40)]
     ]
     found = row("edgemm", "v2 JSON", rounds)
@@ -73,7 +74,7 @@ def test_goals_are_ratios_to_mlserver_and_to_the_limit() -> None:
     }
     assert limit_us(rows, 50) == 80
     local = [Local("int8", bare_us=50, predict_us=57, over_us=7, start_s=0.3, pss_mib=40, rss_mib=50)]
-    found = {goal.what.split(",")[0]: goal for goal in goals(rows, local, 50)}
+    found = {goal.what.split(",")[0]: goal for goal in goals(rows, local, 50, CLASSIFIER.wanted, cores=2)}
     assert found["latency: MLServer ÷ edgemm binary"].found == 4.5
     assert found["throughput: edgemm binary ÷ MLServer"].found == 9
     assert found["JSON against JSON: MLServer ÷ edgemm"].ratio == pytest.approx(2.25 / 2.5)
@@ -82,7 +83,11 @@ def test_goals_are_ratios_to_mlserver_and_to_the_limit() -> None:
 
 
 def test_without_peers_there_are_only_the_goals_that_need_none() -> None:
-    assert {goal.wanted for goal in goals({BINARY: a_row(BINARY, p50_us=100)}, [], 50)} == {70, 0.8}
+    assert {goal.wanted for goal in goals({BINARY: a_row(BINARY, p50_us=100)}, [], 50, CLASSIFIER.wanted, cores=2)} == {
+        1,
+        70,
+        0.8,
+    }
 
 
 def test_a_goal_of_at_most_is_reached_below() -> None:
@@ -92,7 +97,10 @@ def test_a_goal_of_at_most_is_reached_below() -> None:
 
 def test_tables_and_json_say_the_same() -> None:
     rows = {BINARY: a_row(BINARY, p50_us=100)}
-    text, document = report.as_text(rows, [], 42.0), json.loads(report.as_json(rows, [], 42.0))
+    text, document = (
+        report.as_text(rows, [], 42.0, CLASSIFIER.wanted),
+        json.loads(report.as_json(rows, [], 42.0, CLASSIFIER.wanted)),
+    )
     assert "| edgemm | v2 binary, int8 | 100 | 200 | 1,000 |" in text
     assert document["rows"][0]["p50_us"] == 100
     assert document["limit_us"] is None
@@ -103,16 +111,33 @@ PAIRS = [protocols.V2_JSON, protocols.PEOPLE, protocols.BENTO_JSON, protocols.LI
 
 @pytest.mark.parametrize("protocol", PAIRS, ids=lambda protocol: protocol.ask.__name__)
 def test_a_request_in_json_holds_the_whole_image(protocol: protocols.Protocol) -> None:
-    image = np.random.default_rng(0).integers(-128, 128, protocols.IMAGE).astype(np.int8)
+    image = CLASSIFIER.samples()[1]
     body = json.loads(protocol.ask(image).body)
     values = body["inputs"][0]["data"] if protocol is protocols.V2_JSON else next(iter(body.values()))
     assert np.array_equal(np.array(values).ravel(), image.ravel())
 
 
-def test_float_scores_come_back_as_the_steps_that_they_were() -> None:
-    steps = np.arange(-128, 128, dtype=np.int8)
-    reals = (steps.astype(np.float32) - protocols.OUT_ZERO) * np.float32(protocols.OUT_SCALE)
-    assert np.array_equal(protocols.from_float(reals), steps)
+@pytest.mark.parametrize("subject", SUBJECTS.values(), ids=list(SUBJECTS))
+def test_float_values_come_back_as_the_codes_that_they_were(subject: Subject) -> None:
+    codes = np.arange(-128, 128, dtype=np.int8)
+    for tensor in (subject.input, subject.output):
+        assert np.array_equal(tensor.codes(tensor.reals(codes)), codes)
+
+
+@pytest.mark.parametrize("subject", SUBJECTS.values(), ids=list(SUBJECTS))
+def test_samples_are_three_different_inputs_of_the_file(subject: Subject) -> None:
+    samples = subject.samples()
+    assert samples.shape == (3, *subject.input.shape)
+    assert len({sample.tobytes() for sample in samples}) == 3
+
+
+def test_the_worst_step_to_more_connections_is_told() -> None:
+    loads = {1: a_load(per_s=1000), 2: a_load(per_s=1500), 8: a_load(per_s=1200)}
+    rows = {BINARY: row(*BINARY, [Round(loads, 0.4, Memory(MIB, MIB))])}
+    found = goals(rows, [], 50, CLASSIFIER.wanted, cores=2)
+    [step] = [goal for goal in found if goal.what.startswith("more connections")]
+    assert (step.found, step.reached) == (0.8, False)
+    assert "| edgemm | v2 binary, int8 | 2 | 1,500 | 100 | 200 |" in report.as_text(rows, [], 50, CLASSIFIER.wanted)
 
 
 def test_memory_is_read_from_what_the_kernel_prints() -> None:
@@ -134,7 +159,7 @@ def test_an_environment_is_made_again_when_requirements_or_python_change() -> No
 
 def test_a_ratio_is_the_median_of_the_rounds_whatever_slowed_single_ones_down() -> None:
     def rows(*p50s_us: float) -> list[Round]:
-        return [Round(a_load(p50_us=p50), a_load(), 0.4, Memory(MIB, MIB)) for p50 in p50s_us]
+        return [Round({1: a_load(p50_us=p50), 8: a_load()}, 0.4, Memory(MIB, MIB)) for p50 in p50s_us]
 
     found = goals(
         {
@@ -143,6 +168,8 @@ def test_a_ratio_is_the_median_of_the_rounds_whatever_slowed_single_ones_down() 
         },
         [],
         50,
+        CLASSIFIER.wanted,
+        cores=2,
     )
     assert next(goal.found for goal in found if goal.what.startswith("latency")) == 4.0
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from edgemm.transport.patience import HttpPatience
 from edgemm_runtime.http.limits import ServingLimits
 from edgemm_runtime.models.sequence_limits import SequenceLimits
-from edgemm_runtime.mqtt.settings import OwnerBroker
+from edgemm_runtime.mqtt.owner_broker import OwnerBroker
 from edgemm_runtime.serving.access import Access
 from edgemm_runtime.shadow.shadow_limits import ShadowLimits
 

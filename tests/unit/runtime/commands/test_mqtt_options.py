@@ -17,7 +17,7 @@ from edgemm.errors import InputError
 from edgemm_fleet.broker.passwords import hash_password
 from edgemm_fleet.trust.certificate import create_certificate
 from edgemm_runtime.commands.mqtt_options import enrolled_at, read_mqtt
-from edgemm_runtime.mqtt.settings import OwnerBroker, check_prefix, refuse_the_fleets, split_broker_url
+from edgemm_runtime.mqtt.owner_broker import OwnerBroker, check_prefix, refuse_the_fleets, split_broker_url
 from simulators.mosquitto import MosquittoProcess, free_port
 from simulators.mqtt import MqttProbe
 from simulators.waiting import eventually

@@ -10,8 +10,8 @@ import pytest
 from edgemm_runtime.http.exchange import error_body, json_body
 from edgemm_runtime.http.memory_budget import UNBOUNDED
 from edgemm_runtime.mqtt.asking import MqttRequest, Topics, given_id, payload_of, read
+from edgemm_runtime.mqtt.owner_broker import MqttLimits
 from edgemm_runtime.mqtt.room import Outcome, Room
-from edgemm_runtime.mqtt.settings import MqttLimits
 
 TOPICS = Topics("home/kitchen")
 TOPIC = "home/kitchen/tiny/predict"

@@ -17,10 +17,10 @@ import pytest
 from edgemm_runtime.http.exchange import Reply, Request, json_body
 from edgemm_runtime.http.memory_budget import UNBOUNDED, MemoryBudget
 from edgemm_runtime.models.registry import ModelRegistry
+from edgemm_runtime.mqtt.over_mqtt import over_mqtt
+from edgemm_runtime.mqtt.owner_broker import MqttLimits, OwnerBroker
 from edgemm_runtime.mqtt.owner_line import Ask, OwnerLine
 from edgemm_runtime.mqtt.room import Outcome
-from edgemm_runtime.mqtt.running import over_mqtt
-from edgemm_runtime.mqtt.settings import MqttLimits, OwnerBroker
 from edgemm_runtime.serving.server import ModelServer
 from simulators.device_client import DeviceClient
 from simulators.models import Dense, make_bundle

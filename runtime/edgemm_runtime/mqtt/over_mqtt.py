@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from edgemm_runtime.mqtt.settings import OwnerBroker, refuse_the_fleets
+from edgemm_runtime.mqtt.owner_broker import OwnerBroker, refuse_the_fleets
 from edgemm_runtime.serving.server import ModelServer
 
 
@@ -25,7 +25,7 @@ def over_mqtt(broker: OwnerBroker | None, server: ModelServer, *, fleets: tuple[
     line = OwnerLine(broker, server.ask, server.memory, fleets=fleets)
 
     def collector() -> object:
-        from edgemm_runtime.mqtt.metrics import MqttCollector
+        from edgemm_runtime.mqtt.mqtt_metrics import MqttCollector
 
         return MqttCollector(line)
 
