@@ -20,7 +20,8 @@
     │       └── SelfTestTimeoutError … or did not come out in time
     ├── RequestError                one request cannot be answered; the server goes on
     │   ├── BadRequestError         malformed, or the wrong tensors
-    │   │   └── UncomputableSizeError … of a size that the model cannot compute
+    │   │   ├── UncomputableSizeError … of a size that the model cannot compute
+    │   │   └── UncomputableValueError … of values that the model cannot compute
     │   ├── TooLargeError           over a limit
     │   ├── NotFoundError           no such model, version or object
     │   ├── ConflictError           it contradicts what is already there
@@ -143,6 +144,10 @@ class BadRequestError(RequestError):
 
 class UncomputableSizeError(BadRequestError):
     """A request's tensors have a size that the signature allows and that the model cannot compute."""
+
+
+class UncomputableValueError(BadRequestError):
+    """A request's tensors have values that the signature allows and that the model cannot compute."""
 
 
 class TooLargeError(RequestError):

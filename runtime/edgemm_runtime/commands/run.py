@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from edgemm_runtime.commands.being_device import be_a_device, state_dir_of_servi
 from edgemm_runtime.commands.configuration import RULES, read_limits
 from edgemm_runtime.commands.cors_option import cors_option, read_origins
 from edgemm_runtime.commands.listen_option import listen_option, read_addresses
+from edgemm_runtime.commands.log_rate import set_up_logging
 from edgemm_runtime.commands.managing import read_address
 from edgemm_runtime.commands.mqtt_options import NAMES as MQTT_NAMES
 from edgemm_runtime.commands.mqtt_options import mqtt_options, read_mqtt
@@ -117,7 +117,7 @@ def run(
     if print_config:
         click.echo(shown_configuration(context, limits), nl=False)
         return
-    _set_up_logging(level="error" if quiet else log_level)
+    set_up_logging(level="error" if quiet else log_level)
     read = partial(read_access, tls_cert=tls_cert, tls_key=tls_key, api_key_file=api_key_file, unix_socket=unix_socket)
     access = read()
     access.origins = read_origins(cors)
@@ -153,7 +153,3 @@ def run(
         state_dir=state_dir,
         mqtt=owners,
     )
-
-
-def _set_up_logging(*, level: str) -> None:
-    logging.basicConfig(level=level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")

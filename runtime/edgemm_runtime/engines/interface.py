@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from edgemm_runtime.engines.pacing import Rest, no_rest
+from edgemm_runtime.engines.patience import Had, Look
 from edgemm_runtime.tensors.named_arrays import Array, Arrays
 from edgemm_runtime.tensors.stored_integers import StoredForm
 
@@ -39,8 +40,18 @@ class WatchedModel(LoadedModel, Protocol):
             EngineError: the engine failed.
         """
 
-    def overdue(self, now_s: float) -> list[int]:
-        """Return the threads that have been in the engine for longer than is plausible; `now_s` is monotonic."""
+    def overdue(self, look: Look) -> Mapping[int, Had]:
+        """Return the threads that have been in the engine for longer than is plausible, with what time they had."""
+
+    def well(self) -> bool:
+        """Tell whether the engine computes what it answered before.
+
+        Raises:
+            UnavailableError: all that could compute it was busy.
+        """
+
+    def is_long(self, inputs: Arrays, limit_s: float) -> bool:
+        """Tell whether inputs, larger than usual, may take the engine longer than `limit_s`."""
 
     def give_up(self, thread: int) -> None:
         """Do without what a thread that hangs in the engine holds there."""

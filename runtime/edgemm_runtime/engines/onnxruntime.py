@@ -20,6 +20,7 @@ from edgemm_runtime.tensors.named_arrays import Array, Arrays
 
 _CREATING = threading.Lock()  # creating two sessions at once is a race inside ONNX Runtime
 _ONLY_FATAL = 4
+_MOST_OPTIONS = 256
 _DTYPES = {"float": "float32", "double": "float64"}
 # Its exceptions have no common base but Exception, and which there are differs between releases.
 _FAILURES: tuple[type[Exception], ...] = (
@@ -94,6 +95,7 @@ class OnnxSession:
 
     def __init__(self, session: onnxruntime.InferenceSession, variant: Variant) -> None:
         self._session = session
+        self._options: dict[int, onnxruntime.RunOptions] = {}
         self._outputs = [tensor.tensor for tensor in variant.outputs]
         inputs, outputs = {i.name for i in session.get_inputs()}, {o.name for o in session.get_outputs()}
         if inputs != (wanted := {t.tensor for t in variant.inputs}):
@@ -103,8 +105,10 @@ class OnnxSession:
 
     def invoke(self, feeds: Arrays) -> dict[str, Array]:
         """Compute the outputs; see `Session`."""
+        thread = threading.get_ident()
+        options = self._options.get(thread) or self._options_of(thread)
         try:
-            found = self._session.run(self._outputs, dict(feeds))
+            found = self._session.run(self._outputs, dict(feeds), options)
         except _FAILURES as err:
             raise EngineError(f"ONNX Runtime failed: {library_errors.plain(err)}") from err
         return {name: np.asarray(value) for name, value in zip(self._outputs, found, strict=True)}
@@ -116,7 +120,17 @@ class OnnxSession:
         """Nothing; see `Session`."""
 
     def give_up(self, thread: int) -> None:
-        """Nothing: one session runs in any number of threads; see `Session`."""
+        """Have it end before its next operation; see `Session`."""
+        options = self._options.pop(thread, None)
+        if options is not None:
+            options.terminate = True
+
+    def _options_of(self, thread: int) -> onnxruntime.RunOptions:
+        if len(self._options) >= _MOST_OPTIONS:
+            self._options = {}
+        options = self._options[thread] = onnxruntime.RunOptions()
+        options.log_severity_level = _ONLY_FATAL
+        return options
 
     @property
     def members(self) -> int:

@@ -16,8 +16,15 @@ from contextlib import suppress
 from typing import Generic, TypeVar
 
 from edgemm.errors import EdgemmError, UnavailableError
+from edgemm_runtime.http import hurry
 
 Member = TypeVar("Member")
+_WAITING: set[int] = set()
+
+
+def waits(thread: int) -> bool:
+    """Tell whether a thread waits for a member of any pool: it is not in its engine, and does not hang there."""
+    return thread in _WAITING
 
 
 class Pool(Generic[Member]):
@@ -35,10 +42,13 @@ class Pool(Generic[Member]):
 
         Raises:
             UnavailableError: all were busy for `wait_s` seconds.
+            TakesLongError: none is free, and this thread is in a hurry.
         """
         try:
             return self._free.pop()
         except IndexError:
+            if hurry.here.hurried:
+                raise hurry.TakesLongError("no interpreter of the model is free: try again later") from None
             return self._make_or_wait()
 
     def give(self, member: Member) -> None:
@@ -96,8 +106,10 @@ class Pool(Generic[Member]):
 
     def _wait(self) -> Member | None:
         """Return a member, or None for leave to make one."""
+        me = threading.get_ident()
         with self._changed:
             self._waiting += 1
+            _WAITING.add(me)
             try:
                 while True:
                     with suppress(IndexError):
@@ -109,3 +121,4 @@ class Pool(Generic[Member]):
                         raise UnavailableError("all interpreters of the model are busy: try again later")
             finally:
                 self._waiting -= 1
+                _WAITING.discard(me)

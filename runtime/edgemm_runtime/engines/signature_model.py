@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from edgemm.bundle.manifest import Signature, Variant
-from edgemm.errors import BadRequestError, EngineError, UncomputableSizeError
+from edgemm.errors import BadRequestError, EngineError
+from edgemm_runtime.engines.faults import CONVERT_AGAIN, Faults
 from edgemm_runtime.engines.interface import Session
 from edgemm_runtime.engines.pacing import Rest, no_rest
+from edgemm_runtime.engines.patience import Had, Look
 from edgemm_runtime.engines.timed import TimedSession, answers_together
 from edgemm_runtime.tensors.affine import input_cast, output_cast
 from edgemm_runtime.tensors.batching import has_free_batch, join, rows_of, split
@@ -21,7 +23,8 @@ from edgemm_runtime.tensors.stored_integers import StoredForm, as_stored
 _Form: TypeAlias = tuple[tuple[str, np.dtype[Any], tuple[int, ...]], ...]
 _MAX_FORMS = 64
 _MOST_STORED = 16
-_CONVERT_AGAIN = ": convert the model again"
+_TOLD_S = 150e-9
+"""How long it takes to write a number of an answer as JSON."""
 
 
 def _form(inputs: Arrays) -> _Form:
@@ -31,8 +34,8 @@ def _form(inputs: Arrays) -> _Form:
 class SignatureModel:
     """A `WatchedModel` over a `Session`.
 
-    Where the file's batch is fixed at 1 and the signature's is variable, the batch is run one by one. Where another
-    dimension is variable, a size that the engine cannot compute is the request's fault and not the engine's.
+    Where the file's batch is fixed at 1 and the signature's is variable, the batch is run one by one. A size or values
+    that the engine cannot compute are the request's fault and not the engine's (`Faults`).
 
     Inputs of a form (names, dtypes, shapes) that was found right and answered once are not checked again.
 
@@ -56,7 +59,9 @@ class SignatureModel:
         )
         self._batched = frozenset(spec.name for spec in signature.inputs if spec.shape[:1] == (-1,))
         self._sized = tuple(spec.name for spec in signature.inputs if -1 in spec.shape[1:])
-        self._answered: dict[str, tuple[int, ...]] = {}
+        self._faults = Faults(self._sized, self._batched)
+        self._told_s = 0.0
+        self._anew: Callable[[], Session] | None = None
         self._known: dict[_Form, int] = {}
         self._free_batch, self._together = has_free_batch(variant, signature) and not self._sized, False
         self._stored: dict[StoredForm, SignatureModel] = {}
@@ -65,9 +70,15 @@ class SignatureModel:
         """Compute all outputs; see `LoadedModel`."""
         form = _form(inputs)
         rows = self._known.get(form)
-        if rows is None:
-            return self._first(inputs, form)
-        return self._told(self._timed.invoke(self._feeds(inputs), rows))
+        try:
+            if rows is None:
+                return self._first(inputs, form)
+            return self._told(self._timed.invoke(self._feeds(inputs), rows))
+        except EngineError as err:
+            error = self._faults.of(self._cast(inputs), err, self._computes)
+            if error is None:
+                raise
+            raise error[0](error[1]) from err
 
     @property
     def together(self) -> bool:
@@ -88,9 +99,20 @@ class SignatureModel:
         rest()
         self._together = self._free_batch and answers_together(self._batch_of, samples, alone, rest)
 
-    def overdue(self, now_s: float) -> list[int]:
+    def overdue(self, look: Look) -> Mapping[int, Had]:
         """Return the threads that hang; see `WatchedModel`."""
-        return self._timed.overdue(now_s)
+        return self._timed.overdue(look)
+
+    def well(self) -> bool:
+        """Tell whether it computes what it answered before; see `WatchedModel`."""
+        return self._computes(self._faults.good)
+
+    def is_long(self, inputs: Arrays, limit_s: float) -> bool:
+        """Tell whether inputs may take longer than usual; see `WatchedModel`."""
+        if self._sized or max([len(inputs[name]) for name in self._batched], default=1) > 1:
+            work = self._work(inputs)
+            return self._timed.expected_s(work) + work * self._told_s > limit_s
+        return self._timed.row_s + self._told_s > limit_s
 
     def give_up(self, thread: int) -> None:
         """Do without what a thread that hangs holds; see `WatchedModel`."""
@@ -101,8 +123,8 @@ class SignatureModel:
         found = self._stored.get(form)
         if found is None:
             found = SignatureModel(self._session, *as_stored(self._variant, self._signature, form))
-            # One session: what hangs in it is seen, and given up, here. Sizes are those of the same tensors.
-            found._timed, found._answered = self._timed, self._answered
+            # One session: what hangs in it is seen, and given up, here. What it cannot compute is the same.
+            found._timed, found._faults, found._anew = self._timed, self._faults, self._anew
             if len(self._stored) < _MOST_STORED:
                 self._stored[form] = found
         return found
@@ -111,9 +133,11 @@ class SignatureModel:
         """Return itself, which holds no state; see `WatchedModel`."""
         return self
 
-    def over(self, session: Session) -> SignatureModel:
-        """Return this model over another session of the same file, with what is known of its time."""
-        return SignatureModel(session, self._variant, self._signature, row_s=self._timed.row_s)
+    def over(self, anew: Callable[[], Session]) -> SignatureModel:
+        """Return this model over another session, with what is known of its time and faults; trials get others."""
+        found = SignatureModel(anew(), self._variant, self._signature, row_s=self._timed.row_s)
+        found._faults, found._anew = self._faults, anew
+        return found
 
     @property
     def members(self) -> int:
@@ -151,19 +175,20 @@ class SignatureModel:
     def _first(self, inputs: Arrays, form: _Form) -> dict[str, Array]:
         """Compute the outputs of inputs that may be anything."""
         check_inputs(self._signature, inputs)
-        feeds = {name: self._to_file[name][1](array) for name, array in inputs.items()}
-        batch = self._batch(inputs)
-        try:
-            outputs = self._finished(self._invoke(feeds) if batch is None else self._one_by_one(feeds, batch=batch))
-        except EngineError as err:
-            if self._is_of_a_bad_size(feeds):
-                raise UncomputableSizeError(self._bad_size(feeds, err)) from err
-            raise
-        if self._sized and not self._answered:
-            self._answered = {name: self._one(name, array.shape) for name, array in feeds.items()}
+        feeds, batch = self._cast(inputs), self._batch(inputs)
+        outputs = self._computed(feeds, batch)
+        self._faults.answered(feeds)
+        self._told_s = self._told_s or _TOLD_S * sum(a.size for a in outputs.values()) / self._work(feeds)
         if batch is None and not self._sized and len(self._known) < _MAX_FORMS:
-            self._known[form] = self._rows(feeds)
+            self._known[form] = self._work(feeds)
         return outputs
+
+    def _cast(self, inputs: Arrays) -> dict[str, Array]:
+        """Return inputs in the file's dtypes, by the signature's names."""
+        return {name: self._to_file[name][1](array) for name, array in inputs.items()}
+
+    def _computed(self, feeds: Arrays, batch: int | None) -> dict[str, Array]:
+        return self._finished(self._invoke(feeds) if batch is None else self._one_by_one(feeds, batch=batch))
 
     def _batch(self, inputs: Arrays) -> int | None:
         """Return the batch's length if it must be run one by one."""
@@ -190,40 +215,24 @@ class SignatureModel:
                     f"input {name!r}: this variant's file takes shape {expected}, found {list(array.shape)}"
                 )
         tensors = {self._inputs[name].tensor: array for name, array in feeds.items()}
-        return self._timed.invoke(tensors, self._rows(feeds))
+        return self._timed.invoke(tensors, self._work(feeds))
 
-    def _rows(self, feeds: Arrays) -> int:
-        return max((len(feeds[name]) for name in self._batched), default=1)
+    def _work(self, feeds: Arrays) -> int:
+        """Return how much there is to compute: elements where other sizes than the batch are variable, else rows."""
+        if self._sized:
+            return max(1, sum(feeds[name].size for name in self._sized))
+        return max([1, *[len(feeds[name]) for name in self._batched]])
 
-    def _is_of_a_bad_size(self, feeds: Arrays) -> bool:
-        """Tell whether the engine, which failed, cannot compute zeros of this size, but of one that it answered before.
-
-        Zeros, since a failure that passes, or one that is of the values, is no fault of the size. The golden sample is
-        the first that a model answers, so its size is known before any request.
-        """
-        answered = self._answered
-        shapes = {name: self._one(name, array.shape) for name, array in feeds.items()}
-        if not answered or shapes == answered:
-            return False
-        return not self._computes(shapes, feeds) and self._computes(answered, feeds)
-
-    def _computes(self, shapes: Mapping[str, tuple[int, ...]], like: Arrays) -> bool:
+    def _computes(self, feeds: Arrays) -> bool:
         try:
+            if self._anew is not None:
+                other = SignatureModel(self._anew(), self._variant, self._signature)
+                return other._computes(feeds)
             # Some engines answer a size that they cannot compute with nothing.
-            self._finished(self._invoke({name: np.zeros(shapes[name], array.dtype) for name, array in like.items()}))
-        except (EngineError, BadRequestError):
+            self._computed(feeds, self._batch(feeds))
+        except (EngineError, BadRequestError, MemoryError):
             return False
         return True
-
-    def _one(self, name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Return the shape of a batch of one, where the input has a batch."""
-        return (1, *shape[1:]) if name in self._batched else shape
-
-    def _bad_size(self, feeds: Arrays, err: EngineError) -> str:
-        found = ", ".join(f"{name!r} of shape {list(feeds[name].shape)}" for name in self._sized)
-        answered = ", ".join(str(list(self._answered[name])) for name in self._sized)
-        reason = str(err).removesuffix(_CONVERT_AGAIN)
-        return f"input {found}: the model cannot compute this size, but for example {answered}: {reason}"
 
     def _finished(self, found: Arrays) -> dict[str, Array]:
         return {
@@ -236,7 +245,7 @@ class SignatureModel:
         if not fits(spec.shape, values.shape):
             raise EngineError(
                 f"output {spec.name!r}: the signature says shape {list(spec.shape)}, the engine gave "
-                f"{list(values.shape)}{_CONVERT_AGAIN}"
+                f"{list(values.shape)}{CONVERT_AGAIN}"
             )
         _, _, cast = self._from_file[index]
         return cast(values)

@@ -9,12 +9,13 @@ an engine that makes room for another size loses the state, or corrupts memory.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from edgemm.bundle.manifest import Signature
 from edgemm.errors import BadRequestError
 from edgemm_runtime.engines.interface import LoadedModel, Session
 from edgemm_runtime.engines.pacing import Rest, no_rest
+from edgemm_runtime.engines.patience import Had, Look
 from edgemm_runtime.engines.signature_model import SignatureModel
 from edgemm_runtime.tensors.named_arrays import Array, Arrays
 from edgemm_runtime.tensors.stored_integers import StoredForm
@@ -43,9 +44,17 @@ class StatefulModel:
     def grow(self, members: int, *, rest: Rest = no_rest) -> None:
         """Stay one sequence; see `WatchedModel`."""
 
-    def overdue(self, now_s: float) -> list[int]:
+    def overdue(self, look: Look) -> Mapping[int, Had]:
         """Return the threads that hang; see `WatchedModel`."""
-        return self._model.overdue(now_s)
+        return self._model.overdue(look)
+
+    def well(self) -> bool:
+        """Tell whether another sequence computes what this model answered before; see `WatchedModel`."""
+        return self._model.over(self._open_session).well()
+
+    def is_long(self, inputs: Arrays, limit_s: float) -> bool:
+        """Tell whether inputs may take longer than usual; see `WatchedModel`."""
+        return self._model.is_long(inputs, limit_s)
 
     def give_up(self, thread: int) -> None:
         """Do without what a thread that hangs holds; see `WatchedModel`."""
@@ -57,7 +66,7 @@ class StatefulModel:
 
     def fresh(self) -> StatefulModel:
         """Return another sequence of the same file; see `WatchedModel`."""
-        return StatefulModel(self._model.over(self._open_session()), self._signature, self._open_session)
+        return StatefulModel(self._model.over(self._open_session), self._signature, self._open_session)
 
 
 class _Stored:

@@ -16,9 +16,10 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from edgemm.errors import BadRequestError, EngineError, UnavailableError, UncomputableSizeError
+from edgemm.errors import BadRequestError, EngineError, UnavailableError, UncomputableSizeError, UncomputableValueError
 from edgemm_runtime.board.sysfs import Sysfs
 from edgemm_runtime.engines.interface import WatchedModel
+from edgemm_runtime.engines.patience import Had, Look
 from edgemm_runtime.models.model import Model
 from edgemm_runtime.models.sequence_limits import SequenceLimits
 from edgemm_runtime.models.sequence_table import Place, SequenceStep, SequenceTable, unknown_sequence
@@ -110,11 +111,11 @@ class Sequences:
                 place.entry.lost = True
                 self._table.forget(place)
 
-    def overdue(self, now_s: float) -> list[int]:
+    def overdue(self, look: Look) -> dict[int, Had]:
         """Return the threads that hang; see `WatchedModel`."""
         with self._changed:
             loaded = [place.entry.loaded for place in self._table.places()]
-        return [thread for one in loaded if one is not None for thread in one.overdue(now_s)]
+        return {t: had for one in loaded if one is not None for t, had in one.overdue(look).items()}
 
     def give_up(self, thread: int) -> None:
         """Do without the sequence in which a thread hangs: those that wait for it are told to begin anew."""
@@ -189,7 +190,7 @@ def _ended_by_errors(sequence: _Sequence) -> Iterator[None]:
     try:
         yield
     except BadRequestError as err:
-        sequence.lost |= isinstance(err, UncomputableSizeError) or not sequence.answered
+        sequence.lost |= isinstance(err, UncomputableSizeError | UncomputableValueError) or not sequence.answered
         raise
     except BaseException:
         sequence.lost = True

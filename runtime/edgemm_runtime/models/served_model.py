@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from edgemm.bundle.manifest import Manifest, Variant
-from edgemm.errors import BadRequestError, EngineError, UncomputableSizeError
+from edgemm.errors import EngineError, RequestError, UncomputableSizeError
 from edgemm_runtime.engines.interface import WatchedModel
+from edgemm_runtime.engines.patience import Had, Look
 from edgemm_runtime.identity import ServedKey
 from edgemm_runtime.models.counters import Counters
 from edgemm_runtime.models.feedback import Feedback
@@ -46,6 +47,8 @@ class ServedModel:
     ) -> None:
         self.name, self.model, self._counters = name, model, counters
         self.sequences = Sequences(name, model, limits, now_s=now_s) if model.manifest.stateful else None
+        self.is_long = model.loaded.is_long
+        """Tells whether it may take longer than a limit to compute inputs and to write the answer."""
         self.usual_s = model.usual_s
         """How long requests take lately, in the model: a moving mean that begins with a golden sample's time."""
         self.shadow: Shadow | None = None
@@ -82,7 +85,7 @@ class ServedModel:
 
         Raises:
             BadRequestError: a name, dtype or shape is not the signature's, or the sequence does not run.
-            UnavailableError: there is no room for one more sequence.
+            UnavailableError: there is no room for one more sequence, or all that computes the model is busy.
             EngineError: the engine failed.
         """
         if self.sequences is None:
@@ -94,7 +97,7 @@ class ServedModel:
         begun_s = time.perf_counter()
         try:
             outputs = (model if form is None else model.as_stored(form)).run(inputs)
-        except BadRequestError as err:
+        except RequestError as err:
             if isinstance(err, UncomputableSizeError):
                 self._counters.add_uncomputable()
             raise
@@ -119,13 +122,16 @@ class ServedModel:
         if self.sequences is not None:
             self.sequences.close()
 
-    def overdue(self, now_s: float) -> list[int]:
-        """Return the threads in which the model hangs; `now_s` is monotonic."""
-        return (self.sequences or self.model.loaded).overdue(now_s)
+    def overdue(self, look: Look) -> Mapping[int, Had]:
+        """Return the threads in which the model hangs, or computes for longer than is plausible."""
+        return (self.sequences or self.model.loaded).overdue(look)
 
-    def give_up(self, thread: int, *, waited_s: float) -> None:
-        """Count a hang, and do without what it holds of the model."""
+    def give_up(self, thread: int) -> None:
+        """Do without what a thread holds of the model."""
         (self.sequences or self.model.loaded).give_up(thread)
+
+    def count_hang(self, waited_s: float) -> None:
+        """Count a request that was given up, where the model is to blame."""
         self._counters.add_hang(waited_s)
         _log.error("inference hangs model=%s version=%s variant=%s", self.name, self.key.version, self.key.variant)
 

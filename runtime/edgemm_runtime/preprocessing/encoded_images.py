@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from edgemm.errors import BadRequestError
+from edgemm_runtime.tensors import pieces
 
 _KEY = "b64"
 _URL = b"data:"
@@ -70,11 +71,15 @@ def from_text(text: str | bytes) -> bytes:
         data = unquote_to_bytes(data) if b"%" in data or not head.lower().endswith(b";base64") else data
         if not head.lower().endswith(b";base64"):
             return data
-    plain = data.translate(_TO_STANDARD, _BLANKS).rstrip(b"=")
-    if (foreign := _FOREIGN.search(plain)) is not None:
-        found = foreign[0].decode("latin-1")
-        raise BadRequestError(f"expected base64 of an image file, found the character {found!r} in it")
+    plain = b"".join([block.translate(_TO_STANDARD, _BLANKS) for block in pieces.blocks(data)]).rstrip(b"=")
     try:
-        return base64.b64decode(plain + b"=" * (-len(plain) % 4))
+        return b"".join([_decoded(block) for block in pieces.blocks(plain)])
     except binascii.Error as err:
         raise BadRequestError("expected base64 of an image file, found one that is cut short") from err
+
+
+def _decoded(block: bytes) -> bytes:
+    if (foreign := _FOREIGN.search(block)) is not None:
+        found = foreign[0].decode("latin-1")
+        raise BadRequestError(f"expected base64 of an image file, found the character {found!r} in it")
+    return base64.b64decode(block + b"=" * (-len(block) % 4))

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgemm.errors import BadRequestError
+from edgemm_runtime.http import hurry
 from edgemm_runtime.http.memory_budget import hold
 from edgemm_runtime.preprocessing import image_kinds, pillow_library, tiff_directory
 from edgemm_runtime.preprocessing.image_kinds import ImageKind
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 MAX_PIXELS = 25_000_000
 """The largest image that is decoded: a few kilobytes of PNG can claim far more than a Pi has memory for."""
+_FEW_PIXELS = 32 * 1024
+"""An image is decoded, resized and scaled in some 50 ns a pixel."""
 _ORIENTATION = 0x0112
 MAX_SIDE = 65_535
 """The longest side, as in JPEG and GIF."""
@@ -46,6 +49,7 @@ def decoded(data: bytes, *, grey: bool, most_pixels: int = MAX_PIXELS) -> Image:
 
     Raises:
         BadRequestError: it is of another kind, damaged, too large or too deep, or Pillow is not installed.
+        TakesLongError: it is large, and this thread is in a hurry.
     """
     kind = require_kind(data)
     from PIL import Image as Pillow
@@ -55,6 +59,8 @@ def decoded(data: bytes, *, grey: bool, most_pixels: int = MAX_PIXELS) -> Image:
             _check_tiff(data, most_pixels=most_pixels)
         with Pillow.open(io.BytesIO(data), formats=[kind]) as opened:
             _check_size(opened, most_pixels=most_pixels)
+            if hurry.here.hurried and opened.width * opened.height > _FEW_PIXELS:
+                raise hurry.TakesLongError("the image is large: try again later")
             hold(_decoding_bytes(opened, grey=grey))
             opened.load()
             return eight_bits(opened, grey=grey)

@@ -21,6 +21,7 @@ import numpy as np
 from edgemm.bundle.manifest import Preprocessing, TensorSpec
 from edgemm.bundle.unknowns import of_preprocessing
 from edgemm.errors import BadRequestError, InputError, TooLargeError
+from edgemm_runtime.http import hurry
 from edgemm_runtime.preprocessing import image, image_decoding
 from edgemm_runtime.tensors.inputs import check_array, fits
 from edgemm_runtime.tensors.named_arrays import Array
@@ -47,11 +48,14 @@ def of_files(files: Sequence[bytes], spec: TensorSpec, steps: Preprocessing | No
     Raises:
         BadRequestError: the bundle does not declare how, one of them is no image, or the model takes another number.
         TooLargeError: they are too many or too large together.
+        TakesLongError: they are several, or one is large, and this thread is in a hurry.
     """
     declared = _declared(spec, steps)
     if len(files) > MAX_TOGETHER:
         raise TooLargeError(f"expected at most {MAX_TOGETHER:,} images at once, found {len(files):,}: send fewer")
     if len(files) > 1:
+        if hurry.here.hurried:
+            raise hurry.TakesLongError("there are several images: try again later")
         pixels = sum(_each(files, image_decoding.pixel_count))
         if pixels > MAX_TOGETHER_PIXELS:
             raise TooLargeError(

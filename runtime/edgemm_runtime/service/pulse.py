@@ -1,5 +1,8 @@
 """The pulse of the served models: asks each for its first golden sample, with a time limit, past the counters.
 
+A golden sample that waits for a CPU, or for requests that were first, is awaited: neither a busy machine nor a client
+is a hang. Requests that take too long are the matter of `models.hangs`.
+
 A thread that hangs in an engine cannot be ended. It is left behind, and no second one is started for the same loaded
 model while it hangs, so a hung model costs one thread and not one a round.
 """
@@ -14,9 +17,11 @@ from collections.abc import Callable
 import msgspec
 
 from edgemm.errors import EdgemmError, NotFoundError, UnavailableError
-from edgemm_runtime.engines import golden
+from edgemm_runtime.board.thread_times import threads_seen
+from edgemm_runtime.engines import golden, pool
 from edgemm_runtime.engines.bundle_source import BundleSource
 from edgemm_runtime.engines.golden import Expectation
+from edgemm_runtime.engines.patience import spent
 from edgemm_runtime.identity import ServedKey
 from edgemm_runtime.models.model import Model
 from edgemm_runtime.models.registry import ModelRegistry
@@ -45,18 +50,25 @@ class _Ask:
     def __init__(self, served: ServedModel, expected: Expectation) -> None:
         self.served, self._expected = served, expected
         self.sign = Sign.LATE
+        self._begun = threads_seen(time.monotonic())
         self._thread = threading.Thread(target=self._run, name="edgemm-pulse", daemon=True)
         self._thread.start()
 
     def wait(self, timeout_s: float) -> Sign:
         """Return what came of it so far, after at most `timeout_s`."""
         self._thread.join(timeout_s)
-        return self.sign
+        return Sign.ANSWERED if self.sign is Sign.LATE and self._had_no_turn() else self.sign
 
     @property
     def hangs(self) -> bool:
         """Whether it is still under way."""
         return self._thread.is_alive()
+
+    def _had_no_turn(self) -> bool:
+        """Tell whether it waits for requests that were first, or has had a CPU for less than half of its time."""
+        ident, seen = self._thread.ident or 0, threads_seen(time.monotonic())
+        had_s = spent(self._begun, seen, ident).had_s
+        return pool.waits(ident) or had_s < (seen.now_s - self._begun.now_s) / 2
 
     def _run(self) -> None:
         name = self.served.name

@@ -59,6 +59,10 @@ class Admission:
             return _ANY_PATH
         return None if self._api_key is None else self._without_key(request, self._api_key)
 
+    def is_of_health(self, head: Head) -> bool:
+        """Tell whether a request reads one of the paths without a key: how this server is."""
+        return head.method in _READING and head.path in self._keyless
+
     def finished(self, reply: Reply, asked: Head | None) -> Reply:
         """Return an answer with what a browser asks for, where pages of other origins may ask at all."""
         if not self._origins:

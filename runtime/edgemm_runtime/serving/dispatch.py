@@ -13,13 +13,15 @@ from edgemm.errors import EdgemmError
 from edgemm_runtime.http.compression import compressed
 from edgemm_runtime.http.deadlines import Deadlines, OnceAnswered
 from edgemm_runtime.http.exchange import FAULT, Reply, Request, error_body, error_reply, identified
+from edgemm_runtime.http.hurry import TakesLongError
 from edgemm_runtime.http.limits import ServingLimits
 from edgemm_runtime.http.loop import HANGING, Answer
 from edgemm_runtime.http.workers import WorkerJob, WorkerPool
 from edgemm_runtime.http.wsgi import WsgiApplication, call
 from edgemm_runtime.serving.admission import Admission
 from edgemm_runtime.serving.app import Endpoints
-from edgemm_runtime.serving.protocols.endpoints import Endpoint, answer, answer_together
+from edgemm_runtime.serving.protocols.decoded_size import is_small
+from edgemm_runtime.serving.protocols.endpoints import Endpoint, answer, answer_quickly, answer_together
 from edgemm_runtime.serving.protocols.v2.timeouts import is_read_quickly, read_timeout_s
 
 Answered = TypeVar("Answered")
@@ -43,6 +45,7 @@ class Dispatcher:
         self._endpoints, self._application, self._workers, self._limits = endpoints, application, workers, limits
         self._admission = admission
         self.finished = admission.finished
+        self._limit_s = 2 * limits.quick_s
         self._deadlines = Deadlines()
         self._large: WeakSet[Endpoint] = WeakSet()
         self.host, self.port = "localhost", 0
@@ -63,10 +66,11 @@ class Dispatcher:
             return identified(refusal, request)
         endpoint = self._quick_endpoint(request)
         if endpoint is None:
-            return None
+            # How this server is: told also where all threads are taken.
+            return identified(self._answer(request), request) if self._admission.is_of_health(request.head) else None
         if request.head.headers.get("accept-encoding") is not None and endpoint in self._large:
             return None  # compressing takes longer than a quick model
-        return guarded(partial(self._ask, endpoint, request), request)
+        return guarded(partial(self._ask_quickly, endpoint, request), request)
 
     def _batch(self, requests: Sequence[Request]) -> list[Reply] | None:
         """Answer requests as one batch; None where one of them cannot be answered, or not so."""
@@ -79,8 +83,15 @@ class Dispatcher:
     def _ask(self, endpoint: Endpoint, request: Request) -> Reply:
         return self._as_accepted(answer(endpoint, request), request, endpoint)
 
+    def _ask_quickly(self, endpoint: Endpoint, request: Request) -> Reply | None:
+        reply = answer_quickly(endpoint, request, limit_s=self._limit_s)
+        return None if reply is None else self._as_accepted(reply, request, endpoint)
+
     def _ask_together(self, endpoint: Endpoint, requests: Sequence[Request]) -> list[Reply] | None:
-        replies = answer_together(endpoint, requests)
+        try:
+            replies = answer_together(endpoint, requests, limit_s=self._limit_s)
+        except TakesLongError:
+            return None
         if replies is None:
             return None
         return [self._as_accepted(reply, asked, endpoint) for reply, asked in zip(replies, requests, strict=True)]
@@ -89,7 +100,7 @@ class Dispatcher:
         return self._admission.refusal(request) is None and self._quick_endpoint(request) is endpoint
 
     def _quick_endpoint(self, request: Request) -> Endpoint | None:
-        if request.head.method != "POST" or len(request.body) > self._limits.quick_bytes:
+        if request.head.method != "POST" or not is_small(request, quick_bytes=self._limits.quick_bytes):
             return None
         endpoint = self._endpoints.find(request.head.path)
         # A model that was never asked may be a slow one.

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from edgemm.bundle.manifest import DType
 from edgemm_runtime.http.memory_budget import hold
 from edgemm_runtime.tensors.named_arrays import Array
 
@@ -31,6 +32,11 @@ def hold_numbers(count: int, text: bytes) -> None:
     """Hold what parsing `count` numbers in one list takes at most; raises as `hold`."""
     if len(text) > _SMALL_BYTES:
         hold(count * _VALUE_BYTES + 2 * len(text))
+
+
+def hold_in_pieces(count: int, dtype: DType, text: bytes) -> None:
+    """Hold what parsing `count` numbers of an input in pieces takes at most; raises as `hold`."""
+    hold(count * np.dtype(dtype.value).itemsize + 4 * len(text))
 
 
 def hold_written(arrays: Iterable[Array]) -> None:

@@ -17,7 +17,8 @@ import numpy as np
 from edgemm.bundle.manifest import DType, TensorSpec
 from edgemm.errors import BadRequestError
 from edgemm_runtime.http import json_faults
-from edgemm_runtime.tensors.json_memory import hold_numbers, hold_parsed
+from edgemm_runtime.tensors import pieces
+from edgemm_runtime.tensors.json_memory import hold_in_pieces, hold_numbers, hold_parsed
 from edgemm_runtime.tensors.named_arrays import Array
 
 _KINDS = {"b": bool, "i": int, "u": int, "f": float}
@@ -32,6 +33,7 @@ _CODES: Mapping[DType, str] = {
 }  # fmt: skip
 _NARROW_INTEGERS = {DType.INT8, DType.INT16, DType.INT32, DType.UINT8, DType.UINT16, DType.UINT32}
 _IN_INTEGERS = b"-0123456789, \t\r\n"
+_MOST_CANONICAL_BYTES = 1024 * 1024
 _MOST_REMEMBERED = 200_000
 _NOT_STRUCTURE = bytes(set(range(256)) - set(b"[],"))
 
@@ -41,6 +43,7 @@ def read_numbers(raw: bytes, spec: TensorSpec, *, shape: tuple[int, ...]) -> Arr
 
     Raises:
         BadRequestError: not numbers of that kind, too many or few, ragged, or out of the dtype's range.
+        TooLargeError: the same, of a megabyte or more.
     """
     depth = _depth(raw)
     if depth == 0:
@@ -51,6 +54,7 @@ def read_numbers(raw: bytes, spec: TensorSpec, *, shape: tuple[int, ...]) -> Arr
     quick = _read_flat(raw, spec, shape=shape, depth=depth)
     if quick is not None:
         return quick
+    pieces.check_whole(raw, f"input {spec.name!r}")
     values = to_array(decode_nested(raw, spec, depth=depth), spec)
     if values.size != math.prod(shape) or (depth > 1 and values.shape != shape):
         expected = f"{math.prod(shape):,} values" if depth == 1 else f"shape {list(shape)}"
@@ -59,14 +63,19 @@ def read_numbers(raw: bytes, spec: TensorSpec, *, shape: tuple[int, ...]) -> Arr
     return values.reshape(shape)
 
 
-def read_nested(raw: bytes, spec: TensorSpec) -> Array | None:
-    """Return nested JSON `raw`, known to be valid, as `spec` takes it, a single sample as a batch of one.
+def read_nested(raw: bytes, spec: TensorSpec, *, batched: bool = False) -> Array | None:
+    """Return nested JSON `raw`, known to be valid, as `spec` takes it, a single sample as one unless it is `batched`.
 
     None where it is not quickly told that it is that: its lists are then to be looked at one by one.
     """
     depth, rest = _depth(raw), spec.shape[1:]
-    if not spec.shape or -1 in rest or depth not in {len(spec.shape), len(rest)} or depth == 0:
+    if not spec.shape or depth not in {len(spec.shape), len(rest)} or depth == 0 or (batched and depth == len(rest)):
         return None
+    if -1 in rest:
+        sizes = pieces.shape_of(pieces.without(raw, None, _NOT_STRUCTURE))
+        if len(sizes) != depth or any(n not in {m, -1} for n, m in zip(reversed(rest), reversed(sizes), strict=False)):
+            return None
+        rest = sizes[depth - len(rest) :]
     rows, left = divmod(raw.count(b",") + 1, math.prod(rest) or 1)
     if left or spec.shape[0] not in {-1, rows} or (depth == len(rest) and rows != 1):
         return None
@@ -81,20 +90,44 @@ def _read_flat(raw: bytes, spec: TensorSpec, *, shape: tuple[int, ...], depth: i
     Where brackets and commas stand as the shape says, the brackets can be cut out of valid JSON: a bracket in a text
     leaves a text behind, which is no number. `struct` refuses what its type does not hold.
     """
-    count = math.prod(shape)
-    if not 0 < count <= len(raw) or (depth > 1 and raw.translate(None, _NOT_STRUCTURE) != _structure_of(shape)):
+    count, large = math.prod(shape), len(raw) > pieces.PIECE_BYTES
+    cut = pieces.without if large else bytes.translate
+    if not 0 < count <= len(raw) or (depth > 1 and cut(raw, None, _NOT_STRUCTURE) != _structure_of(shape)):
         return None
+    if large:
+        hold_in_pieces(count, spec.dtype, raw)
+        return _read_in_pieces(cut(raw, None, b"[]") if depth > 1 else raw[1:-1], spec.dtype, shape=shape)
     hold_numbers(count, raw)
     inner = raw.translate(None, b"[]") if depth > 1 else raw[1:-1]
     if spec.dtype in _NARROW_INTEGERS and not inner.translate(None, _IN_INTEGERS):
         return _read_integers(inner, spec.dtype, shape=shape)
-    dtype = np.dtype(spec.dtype.value)
+    return _read_list(raw if depth == 1 else b"[" + inner + b"]", spec.dtype, shape=shape)
+
+
+def _read_list(flat: bytes, dtype: DType, *, shape: tuple[int, ...]) -> Array | None:
+    found = np.dtype(dtype.value)
     try:
-        values = _decoder(_KINDS[dtype.kind]).decode(raw if depth == 1 else b"[" + inner + b"]")
-        packed = struct.pack(f"={len(values)}{_CODES[spec.dtype]}", *values)
+        values = _decoder(_KINDS[found.kind]).decode(flat)
+        packed = struct.pack(f"={len(values)}{_CODES[dtype]}", *values)
     except (msgspec.DecodeError, UnicodeDecodeError, struct.error, OverflowError):
         return None
-    return np.frombuffer(packed, dtype).reshape(shape) if len(values) == count else None
+    return np.frombuffer(packed, found).reshape(shape) if len(values) == math.prod(shape) else None
+
+
+def _read_in_pieces(inner: bytes, dtype: DType, *, shape: tuple[int, ...]) -> Array | None:
+    """Return many values with commas between; None as `_read_flat`."""
+    found, done = np.empty(math.prod(shape), dtype.value), 0
+    for piece in pieces.pieces_at(inner, b","):
+        count = (piece.count(b",") + 1,)
+        if dtype in _NARROW_INTEGERS and not piece.translate(None, _IN_INTEGERS):
+            values = _read_integers(piece, dtype, shape=count)
+        else:
+            values = _read_list(b"[" + piece + b"]", dtype, shape=count)
+        if values is None or done + len(values) > len(found):
+            return None
+        found[done : done + len(values)] = values
+        done += len(values)
+    return found.reshape(shape) if done == len(found) else None
 
 
 def _read_integers(inner: bytes, dtype: DType, *, shape: tuple[int, ...]) -> Array | None:
@@ -109,10 +142,12 @@ def _read_integers(inner: bytes, dtype: DType, *, shape: tuple[int, ...]) -> Arr
 def read_canonical(inner: bytes, dtype: DType, *, shape: tuple[int, ...]) -> Array | None:
     """Return integers of 8 bits as they stand between the brackets of a JSON list that nobody has looked at before.
 
-    None for whatever is not that many integers in range with `,` or `, ` between them, each written in the one way that
-    has no needless sign or zero. NumPy reads more than that, and wraps at 16 bits; but whatever else it takes for such
-    a number is longer than that, or a sign alone.
+    None for more than a megabyte, and for whatever is not that many integers in range with `,` or `, ` between them,
+    each written in the one way that has no needless sign or zero. NumPy reads more than that, and wraps at 16 bits; but
+    whatever else it takes for such a number is longer than that, or a sign alone.
     """
+    if len(inner) > _MOST_CANONICAL_BYTES:
+        return None
     written = inner.replace(b", ", b",") if b" " in inner else inner
     try:
         values: Array = np.fromstring(written, np.int16, sep=",")

@@ -8,15 +8,24 @@ from collections.abc import Callable
 
 import msgspec
 
-from edgemm.errors import EdgemmError
+from edgemm.errors import EdgemmError, UnavailableError
 from edgemm.messages import Probation
 from edgemm_runtime.agent.state.documents import Installed
 from edgemm_runtime.agent.state.time_keeper import Clock
 from edgemm_runtime.agent.update import events
 from edgemm_runtime.agent.update.events import Event
 from edgemm_runtime.agent.update.host import ModelHost
-from edgemm_runtime.agent.update.probation import ProbationOutcome, ProbationTrial, hang_limit_s, judge
+from edgemm_runtime.agent.update.probation import (
+    ProbationOutcome,
+    ProbationTrial,
+    ProbationVerdict,
+    hang_limit_s,
+    judge,
+)
+from edgemm_runtime.board.thread_times import threads_seen
+from edgemm_runtime.engines import pool
 from edgemm_runtime.engines.bundle_source import BundleSource
+from edgemm_runtime.engines.patience import spent
 
 _LONGEST_PAUSE_S = 1.0
 _SHORTEST_PAUSE_S = 0.01
@@ -65,7 +74,7 @@ class Watch:
             due = self._clock.monotonic() - self._checked_s >= rules.selftest_interval_s
             if due or verdict.outcome is ProbationOutcome.COMMIT:
                 # Nothing commits without having answered its golden samples at the end of its trial.
-                verdict = judge(rules, self._checked(trial))
+                verdict = self._judged(rules, trial)
             if verdict.reason is not None:
                 return events.Trouble(verdict.reason, verdict.detail)
             if verdict.outcome is ProbationOutcome.COMMIT:
@@ -86,8 +95,14 @@ class Watch:
             uncomputable_before=self._old.uncomputable_share,
         )
 
+    def _judged(self, rules: Probation, trial: ProbationTrial) -> ProbationVerdict:
+        try:
+            return judge(rules, self._checked(trial))
+        except UnavailableError:  # clients have all of the model: that is no fault of its own
+            return ProbationVerdict(ProbationOutcome.GO_ON)
+
     def _checked(self, trial: ProbationTrial) -> ProbationTrial:
-        """Add what the golden samples say."""
+        """Add what the golden samples say; raises as `supervised`."""
         progress = Progress(slowest_s=self._slowest_s, first_s=self._hang_s)
         wrong, hang = supervised(
             lambda: self._host.check(self._name, self._source, answered=progress.answered), progress
@@ -124,33 +139,43 @@ class Progress:
         return hang_limit_s(self.slowest_s, first_s=self._first_s)
 
     @property
-    def left_s(self) -> float:
-        """How much of that is left; below 0 where it is over."""
-        return self._since_s + self.limit_s - time.monotonic()
+    def since_s(self) -> float:
+        """Since when the next one is awaited, by the monotonic clock."""
+        return self._since_s
 
 
 def supervised(call: Callable[[], None], progress: Progress) -> tuple[str | None, bool]:
     """Run `call` in a thread of its own; returns what went wrong, and whether it made no progress any more.
 
-    A thread that hangs in an engine cannot be ended: it is left behind and does not keep the process alive.
+    What counts is the time that the machine, and the requests that were first, left it. A thread that hangs in an
+    engine cannot be ended: it is left behind and does not keep the process alive.
+
+    Raises:
+        UnavailableError: requests of clients have all that could compute it.
     """
-    failed = ["the thread that ran the golden samples died"]
+    failed: list[EdgemmError] = [EdgemmError("the thread that ran the golden samples died")]
 
     def run() -> None:
         try:
             call()
             failed.clear()
         except EdgemmError as err:
-            failed[:] = [str(err)]
+            failed[:] = [err]
 
     thread = threading.Thread(target=run, name="edgemm-golden", daemon=True)
     thread.start()
-    looked = False
+    had_s, since_s, before = 0.0, progress.since_s, threads_seen(time.monotonic())
     while thread.is_alive():
-        late = progress.left_s <= 0
-        if late and looked:
+        thread.join(min(_LOOK_AGAIN_S, progress.limit_s))
+        seen, ident = threads_seen(time.monotonic()), thread.ident or 0
+        if progress.since_s != since_s:
+            had_s, since_s = 0.0, progress.since_s
+        elif not pool.waits(ident):
+            # A look that comes late fell into a pause of the whole machine.
+            had_s += min(spent(before, seen, ident).had_s, _LOOK_AGAIN_S)
+        before = seen
+        if had_s > progress.limit_s and thread.is_alive():
             return None, True
-        # Looked at again before it is given up: one look may fall into a pause of the whole machine.
-        looked = late
-        thread.join(_LOOK_AGAIN_S if late else progress.left_s)
-    return (failed[0] if failed else None), False
+    if failed and isinstance(failed[0], UnavailableError):
+        raise failed[0]
+    return (str(failed[0]) if failed else None), False

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
+from edgemm_runtime.http import hurry
 from edgemm_runtime.http.exchange import Reply, Request
 from edgemm_runtime.http.memory_budget import LARGE_BYTES, here, hold
 from edgemm_runtime.models.sequence_table import SequenceStep
@@ -55,6 +56,30 @@ class Endpoint(Protocol):
         """
 
 
+def answer_quickly(endpoint: Endpoint, request: Request, *, limit_s: float) -> Reply | None:
+    """Answer a request as `answer`; None where that may take longer than `limit_s`, by how many inputs there are.
+
+    None also where this thread, which is in a hurry, finds that it takes long, or would wait.
+
+    Raises:
+        RequestError: it cannot be answered.
+        EngineError: the engine failed.
+    """
+    holding = here.holding = request.holding
+    before = holding.held_bytes
+    hurry.here.hurried = True
+    try:
+        question = _read(endpoint, request)
+        if not question.served.is_long(question.inputs, limit_s):
+            return _reply(question, request)
+    except hurry.TakesLongError:
+        pass
+    finally:
+        hurry.here.hurried, here.holding = False, None
+    holding.shrink(max(0, holding.held_bytes - before))
+    return None
+
+
 def answer(endpoint: Endpoint, request: Request) -> Reply:
     """Answer a request.
 
@@ -64,19 +89,19 @@ def answer(endpoint: Endpoint, request: Request) -> Reply:
     """
     here.holding = request.holding
     try:
-        question = _read(endpoint, request)
-        outputs = question.served.predict(question.inputs, form=question.form, step=question.step)
-        return _told(question, outputs, request)
+        return _reply(_read(endpoint, request), request)
     finally:
         here.holding = None
 
 
-def answer_together(endpoint: Endpoint, requests: Sequence[Request]) -> list[Reply] | None:
-    """Answer requests as one batch; None where they are to be answered one by one.
+def answer_together(endpoint: Endpoint, requests: Sequence[Request], *, limit_s: float) -> list[Reply] | None:
+    """Answer requests as one batch; None where they are to be answered one by one, or may take longer than `limit_s`.
 
     Raises:
         RequestError: one of them cannot be answered.
+        TakesLongError: this thread, which is in a hurry, finds that it takes long, or would wait.
     """
+    hurry.here.hurried = True
     try:
         questions = []
         for request in requests:
@@ -85,6 +110,8 @@ def answer_together(endpoint: Endpoint, requests: Sequence[Request]) -> list[Rep
         served = questions[0].served
         if any(question.served is not served or question.form is not None for question in questions):
             return None  # swapped while they were read, or raw
+        if any(served.is_long(question.inputs, limit_s / len(questions)) for question in questions):
+            return None
         answers = served.predict_together([question.inputs for question in questions])
         if answers is None:
             return None
@@ -94,7 +121,7 @@ def answer_together(endpoint: Endpoint, requests: Sequence[Request]) -> list[Rep
             replies.append(_told(question, outputs, request))
         return replies
     finally:
-        here.holding = None
+        hurry.here.hurried, here.holding = False, None
 
 
 def _read(endpoint: Endpoint, request: Request) -> Question:
@@ -106,6 +133,11 @@ def _read(endpoint: Endpoint, request: Request) -> Question:
         inputs = sum(array.nbytes for array in question.inputs.values())
         holding.shrink(max(0, holding.held_bytes - before - inputs))
     return question
+
+
+def _reply(question: Question, request: Request) -> Reply:
+    outputs = question.served.predict(question.inputs, form=question.form, step=question.step)
+    return _told(question, outputs, request)
 
 
 def _told(question: Question, outputs: Arrays, request: Request) -> Reply:

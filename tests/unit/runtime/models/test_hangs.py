@@ -12,6 +12,7 @@ import pytest
 
 from edgemm_runtime.engines.litert import LiteRtSession
 from edgemm_runtime.http.limits import ServingLimits
+from edgemm_runtime.models.hangs import _turned_s
 from edgemm_runtime.models.registry import ModelRegistry
 from edgemm_runtime.serving.server import ModelServer
 from edgemm_runtime.tensors.named_arrays import Array, Arrays
@@ -84,6 +85,101 @@ def test_the_client_is_told_and_everybody_else_is_served(registry: ModelRegistry
         hanging.leave.set()
         eventually(lambda: not hanging.threads[0].is_alive(), "the thread ended itself")
         assert ask(other, ROW)[0] == 200
+
+
+class Computing(Hanging):
+    """Inferences on `HANG_ROW` compute until `leave` is set; with `always`, all others do so too."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__(monkeypatch)
+        self.always = threading.Event()
+        invoke, member = LiteRtSession.invoke, self
+
+        def compute(session: LiteRtSession, feeds: Arrays) -> dict[str, Array]:
+            if next(iter(feeds.values())).max() >= 9 or self.always.is_set():
+                member.threads.append(threading.current_thread())
+                taken = session._pool.take()
+                while not member.leave.is_set():
+                    sum(range(1000))
+                session._pool.give(taken)
+                feeds = {name: array * 0 for name, array in feeds.items()}
+            return invoke(session, feeds)
+
+        monkeypatch.setattr(LiteRtSession, "invoke", compute)
+
+
+@pytest.fixture
+def computing(monkeypatch: pytest.MonkeyPatch) -> Iterator[Computing]:
+    computing = Computing(monkeypatch)
+    yield computing
+    computing.leave.set()
+    for thread in computing.threads:
+        thread.join(60)
+
+
+def test_values_that_take_long_to_compute_are_no_hang_of_the_model(
+    registry: ModelRegistry, computing: Computing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgemm_runtime.serving.server._MOST_HANGS", 0)
+    with ModelServer(registry, limits=ONE) as server, client(server) as mine:
+        assert ask(mine, HANG_ROW)[0] == 504
+        assert ask(mine, ROW)[0] == 200
+        eventually(lambda: not inquiries(), "the model was asked")
+        [counters] = registry.snapshot()
+        assert (counters.hangs, counters.errors) == (0, 0)
+        assert server.healthy
+
+
+def test_a_model_that_computes_for_ever_whatever_it_is_asked_hangs(
+    registry: ModelRegistry, computing: Computing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgemm_runtime.models.hangs._ANSWER_S", 0.2)
+    with ModelServer(registry, limits=ONE) as server, client(server) as mine:
+        assert ask(mine, ROW)[0] == 200
+        computing.always.set()
+        assert ask(mine, ROW)[0] == 504
+        eventually(lambda: registry.snapshot()[0].hangs == 1, "it was counted")
+        assert server._hangs.hangs == 2, "the thread of the request, and the one that asked again"
+
+
+def test_requests_that_wait_for_others_do_not_hang(registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The members of a pool are taken for long: what waits for one is in no engine."""
+    monkeypatch.setattr("edgemm_runtime.engines.timed._HANG_S", 0.05)
+    monkeypatch.setattr("edgemm_runtime.engines.timed._HANG_RATIO", 0)
+    session = registry.get("tiny").model.loaded._session  # type: ignore[attr-defined]
+    session.narrow()
+    with (
+        ModelServer(registry, limits=ServingLimits(loops=1, threads=1, quick_s=10.0)) as server,
+        client(server) as mine,
+    ):
+        assert ask(mine, ROW)[0] == 200
+        taken = [session._pool.take() for _ in range(session._pool._size)]
+        mine.request("POST", "/predict", body=json.dumps(ROW))
+        eventually(lambda: session._pool._waiting == 1, "it waits, and not in the loop")
+        with client(server) as other:
+            other.request("GET", "/healthz")
+            assert other.getresponse().status == 200, "though the one thread is taken"
+        begun_s = server._hangs._turned_s
+        try:
+            eventually(lambda: server._hangs._turned_s > begun_s + 0.3, "it was looked at")
+        finally:
+            for member in taken:
+                session._pool.give(member)
+        answer = mine.getresponse()
+        assert (answer.status, answer.read()[:1]) == (200, b"{")
+    assert registry.snapshot()[0].hangs == 0
+
+
+def test_a_late_look_tells_that_the_process_stood_still() -> None:
+    assert _turned_s(0.1, 0.1, 0.0) == 0.1
+    assert _turned_s(0.05, 0.1, 0.0) == 0.05
+    assert round(_turned_s(0.13, 0.1, 0.0), 6) == 0.07
+    assert _turned_s(0.5, 0.1, 0.0) == _turned_s(3600.0, 0.1, 0.0) == 0.0
+    assert _turned_s(0.5, 0.1, 0.4) == 0.5, "it was the watch itself that had no CPU"
+
+
+def inquiries() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "edgemm-inquiry"]
 
 
 def test_each_thread_that_hangs_is_replaced(registry: ModelRegistry, hanging: Hanging) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -14,6 +14,8 @@ from edgemm.bundle import Bundle, open_bundle
 from edgemm.errors import EngineError, UnavailableError
 from edgemm_runtime.engines.interface import LoadedModel
 from edgemm_runtime.engines.pacing import Rest, no_rest
+from edgemm_runtime.engines.patience import Had, Look
+from edgemm_runtime.engines.pool import Pool
 from edgemm_runtime.models.model import Model
 from edgemm_runtime.models.registry import ModelRegistry
 from edgemm_runtime.service.keeper import keeping
@@ -38,10 +40,12 @@ class Stubborn:
         self.may_answer.set()
         self.error: Exception | None = None
         self.asked = 0
+        self.before: Callable[[], None] = lambda: None
         self.stuck = threading.Event()
 
     def run(self, inputs: Arrays) -> dict[str, Array]:
         self.asked += 1
+        self.before()
         if not self.may_answer.is_set():
             self.stuck.set()
         assert self.may_answer.wait(60)
@@ -72,8 +76,14 @@ class Stubborn:
     def as_stored(self, form: StoredForm) -> LoadedModel:
         raise AssertionError("nothing was asked for in the file's own integers")
 
-    def overdue(self, now_s: float) -> list[int]:
-        return []
+    def overdue(self, look: Look) -> dict[int, Had]:
+        return {}
+
+    def well(self) -> bool:
+        raise AssertionError("nothing was overdue")
+
+    def is_long(self, inputs: Arrays, limit_s: float) -> bool:
+        return False
 
     def give_up(self, thread: int) -> None:
         raise AssertionError("nothing was overdue")
@@ -160,6 +170,21 @@ def test_a_model_that_hangs_starves_the_watchdog_until_it_answers_again(
         model.may_answer.set()
         manager.wait_for("WATCHDOG=1", times=fed + 2)
     assert manager.count("READY=1") == 1
+
+
+def test_clients_that_have_all_of_a_model_starve_nobody(device: Device, manager: ServiceManager) -> None:
+    """The golden sample waits for an interpreter: whether those of clients hang is told elsewhere."""
+    model = device.serve()
+    pool = Pool("one", lambda: "another", size=1)
+    with kept(device, manager):
+        manager.wait_for("WATCHDOG=1", times=2)
+        member = pool.take()
+        model.before = lambda: pool.give(pool.take())
+        asked = model.asked
+        eventually(lambda: model.asked > asked, "it waits")
+        fed = manager.count("WATCHDOG=1")
+        manager.wait_for("WATCHDOG=1", times=fed + 2)
+        pool.give(member)
 
 
 def test_a_model_that_fails_starves_it_too_and_one_bad_round_is_forgiven(

@@ -20,6 +20,7 @@ from edgemm.errors import BadRequestError
 from edgemm_runtime.http import json_faults
 from edgemm_runtime.models.best_classes import Top, best_classes
 from edgemm_runtime.preprocessing import class_indices, encoded_images, image_inputs
+from edgemm_runtime.tensors import pieces
 from edgemm_runtime.tensors.comparison import score_labels
 from edgemm_runtime.tensors.inputs import check_array, describe
 from edgemm_runtime.tensors.json_memory import hold_parsed, hold_written
@@ -49,10 +50,12 @@ def decode_request(body: bytes, signature: Signature, *, declared: Declared | No
     Raises:
         BadRequestError: not JSON, or not those arrays.
     """
+    pieces.check_length(len(body))
     steps = declared or {}
     indexed = any(one.one_hot is not None for one in steps.values())
     if not indexed and (quick := _read_quickly(body, signature)) is not None:
         return quick
+    pieces.check_whole(body, "the request")
     values = values_of(parse(body))
     specs = {spec.name: spec for spec in signature.inputs}
     if not isinstance(values, dict) or encoded_images.is_encoded(values):
@@ -69,23 +72,29 @@ class _Inputs(Struct, frozen=True):
 
 
 def _read_quickly(body: bytes, signature: Signature) -> dict[str, Array] | None:
-    """Read nested numbers of the one input without making a list of them; None for everything else, right or wrong."""
-    if len(signature.inputs) != 1:
-        return None
-    [spec] = signature.inputs
+    """Read nested numbers without making lists of them; None for everything else, right or wrong."""
+    text = json_faults.without_mark(body)
     try:
-        if body.lstrip()[:1] == b"[":
-            raw = bytes(msgspec.json.decode(body, type=msgspec.Raw))
+        if text.lstrip()[:1] == b"[":
+            raw = bytes(msgspec.json.decode(text, type=msgspec.Raw))
         else:
-            found = msgspec.json.decode(body, type=_Inputs)
+            found = msgspec.json.decode(text, type=_Inputs)
             given = [one for one in (found.inputs, found.X) if not isinstance(one, UnsetType)]
             if len(given) != 1:
                 return None
             raw = bytes(given[0])
+        named = (
+            {signature.inputs[0].name: raw}
+            if raw[:1] == b"["
+            else msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
+        )
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    array = read_nested(raw, spec) if raw[:1] == b"[" else None
-    return None if array is None else {spec.name: array}
+    if len(named) != len(signature.inputs) or not all(spec.name in named for spec in signature.inputs):
+        return None
+    read = {spec.name: read_nested(bytes(named[spec.name]), spec) for spec in signature.inputs}
+    arrays = {name: array for name, array in read.items() if array is not None}
+    return arrays if len(arrays) == len(read) else None
 
 
 def parse(body: bytes) -> Any:
@@ -141,7 +150,7 @@ def batched(array: Array, spec: TensorSpec) -> Array:
 def make_answer(manifest: Manifest, outputs: Arrays, *, name: str, top: int = 1) -> Answer:
     """Return the answer to a request, with the `top` best classes of each sample."""
     hold_written(outputs.values())
-    lists = {output: array.tolist() for output, array in outputs.items()}
+    lists = {output: pieces.listed(array) for output, array in outputs.items()}
     best = best_classes(outputs, score_labels(manifest), count=top)
     shown = [one[0] for one in best] if top == 1 else best
     return Answer(name, manifest.version, lists, shown if best else UNSET)

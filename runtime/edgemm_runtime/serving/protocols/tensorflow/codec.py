@@ -18,13 +18,14 @@ from enum import StrEnum
 from typing import Any
 
 import msgspec
-import numpy as np
 
 from edgemm.bundle.manifest import DType, Manifest, Signature, TensorSpec
 from edgemm.errors import BadRequestError
 from edgemm.versions import Version
 from edgemm_runtime.http import json_faults
 from edgemm_runtime.serving.protocols.predict.codec import Declared, check_names, read_input
+from edgemm_runtime.serving.protocols.tensorflow import many_numbers
+from edgemm_runtime.tensors import pieces
 from edgemm_runtime.tensors.inputs import describe
 from edgemm_runtime.tensors.json_memory import hold_parsed, hold_written
 from edgemm_runtime.tensors.named_arrays import Array, Arrays
@@ -60,6 +61,10 @@ def decode(verb: Verb, body: bytes, signature: Signature, *, declared: Declared 
         BadRequestError: not JSON, or not what the verb and the signature take.
         TooLargeError: the images are too large together.
     """
+    pieces.check_length(len(body))
+    if verb is Verb.PREDICT and (quick := many_numbers.read(body, signature)) is not None:
+        return _quickly_read(quick[0], signature, by_sample=quick[1])
+    pieces.check_whole(body, "the request")
     found, steps = _parse(body), declared or {}
     name = found.get("signature_name") or _SIGNATURE
     if name != _SIGNATURE:
@@ -86,12 +91,21 @@ def encode_predictions(outputs: Arrays, *, samples: int | None) -> bytes:
     Raises:
         BadRequestError: by sample, where an output has not one row a sample.
     """
+    if samples is not None:
+        _check_answers(outputs, samples)
     hold_written(outputs.values())
-    lists = {name: array.tolist() for name, array in outputs.items()}
     if samples is None:
-        return _write({"outputs": _bare(lists)}, outputs)
-    rows = [_bare(dict(zip(lists, row, strict=True))) for row in zip(*_rows(outputs, samples), strict=True)]
-    return _write({"predictions": rows}, outputs)
+        return msgspec.json.encode(
+            {"outputs": _bare({name: many_numbers.listed(array) for name, array in outputs.items()})}
+        )
+    if len(outputs) == 1:
+        return msgspec.json.encode({"predictions": many_numbers.listed(next(iter(outputs.values())))})
+    step = max(1, pieces.MOST_WHOLE * samples // max(1, sum(array.size for array in outputs.values())))
+    rows = (
+        [dict(zip(outputs, row, strict=True)) for row in zip(*_cut(outputs, start, start + step), strict=True)]
+        for start in range(0, samples, step)
+    )
+    return msgspec.json.encode({"predictions": msgspec.Raw(pieces.joined(rows, many_numbers.encoder(outputs)))})
 
 
 def encode_classes(outputs: Arrays, labels: Sequence[str] | None, *, samples: int) -> bytes:
@@ -104,9 +118,12 @@ def encode_classes(outputs: Arrays, labels: Sequence[str] | None, *, samples: in
         if array.ndim == 2 and len(array) == samples and (labels is None or array.shape[1] == len(labels)):
             names = labels or [str(index) for index in range(array.shape[1])]
             hold_written([array])
-            return _write(
-                {"results": [list(map(list, zip(names, row, strict=True))) for row in array.tolist()]}, outputs
+            step = max(1, pieces.MOST_WHOLE // max(1, array.shape[1]))
+            rows = (
+                [list(map(list, zip(names, row, strict=True))) for row in array[start : start + step].tolist()]
+                for start in range(0, len(array), step)
             )
+            return msgspec.json.encode({"results": msgspec.Raw(pieces.joined(rows, many_numbers.encoder(outputs)))})
     raise BadRequestError("the model gives no scores by class: ask it by :predict")
 
 
@@ -119,7 +136,7 @@ def encode_values(outputs: Arrays, *, samples: int) -> bytes:
     for array in outputs.values():
         if array.ndim >= 1 and array.size == len(array) == samples:
             hold_written([array])
-            return _write({"results": array.reshape(-1).tolist()}, outputs)
+            return msgspec.json.encode({"results": many_numbers.listed(array.reshape(-1))})
     raise BadRequestError("the model gives no single value a sample: ask it by :predict")
 
 
@@ -201,6 +218,14 @@ def _samples(samples: list[Any], signature: Signature, steps: Declared) -> dict[
     return {names[0]: read_input(samples, signature.inputs[0], steps.get(names[0]))}
 
 
+def _quickly_read(inputs: dict[str, Array], signature: Signature, *, by_sample: bool) -> Decoded:
+    if not by_sample:
+        return Decoded(inputs)
+    count = len(next(iter(inputs.values())))
+    _check_rows(count, signature)
+    return Decoded(inputs, count)
+
+
 def _check_rows(count: int, signature: Signature) -> None:
     """Refuse samples where the signature knows that an output has not one row for each of them.
 
@@ -226,24 +251,20 @@ def _tensors(found: Any, signature: Signature, steps: Declared) -> dict[str, Arr
     return {name: read_input(value, specs[name], steps.get(name)) for name, value in found.items()}
 
 
-def _rows(outputs: Arrays, samples: int) -> list[list[Any]]:
+def _check_answers(outputs: Arrays, samples: int) -> None:
+    """Refuse outputs that have not one row for each of the samples."""
     for name, array in outputs.items():
         if array.ndim == 0 or len(array) != samples:
             found = f"{len(array)} rows" if array.ndim else "no rows"
             raise BadRequestError(_no_rows(f"{name} has {found} for {samples} of them"))
-    hold_written(outputs.values())
-    return [array.tolist() for array in outputs.values()]
+
+
+def _cut(outputs: Arrays, start: int, end: int) -> list[list[Any]]:
+    return [array[start:end].tolist() for array in outputs.values()]
 
 
 def _bare(values: dict[str, Any]) -> Any:
     return next(iter(values.values())) if len(values) == 1 else values
-
-
-def _write(answer: dict[str, Any], outputs: Arrays) -> bytes:
-    """Return JSON, with the tokens NaN and Infinity where an output has such values."""
-    if all(array.dtype.kind != "f" or np.isfinite(array).all() for array in outputs.values()):
-        return msgspec.json.encode(answer)
-    return json.dumps(answer).encode()
 
 
 def _tensor_info(spec: TensorSpec) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from edgemm_runtime.serving.protocols.v2.messages import (
     read_header_length,
 )
 from edgemm_runtime.serving.protocols.v2.raw_tensors import RawTensors
+from edgemm_runtime.tensors import pieces
 from edgemm_runtime.tensors.json_memory import hold_written
 from edgemm_runtime.tensors.named_arrays import Array, Arrays
 from edgemm_runtime.tensors.numbers import read_canonical
@@ -128,10 +129,10 @@ class Codec:
             if len(self._texts) < _MOST_REMEMBERED:
                 self._texts[form] = text
         hold_written(arrays)
-        pieces = [text[0]]
+        parts = [text[0]]
         for array, after in zip(arrays, text[1:], strict=True):
-            pieces += (msgspec.json.encode(array.ravel().tolist()), after)
-        return b"".join(pieces)
+            parts += (pieces.json_of(array.ravel()), after)
+        return b"".join(parts)
 
     def _decode_json(self, body: bytes) -> InferRequest:
         parts = _cut(body)

@@ -26,6 +26,7 @@ from edgemm_runtime.preprocessing import image_inputs
 from edgemm_runtime.serving.protocols.v2 import bytes_tensors
 from edgemm_runtime.serving.protocols.v2.raw_tensors import RawTensors, raw_parameters
 from edgemm_runtime.serving.protocols.v2.timeouts import timeout_s
+from edgemm_runtime.tensors import pieces
 from edgemm_runtime.tensors.inputs import check_names, describe, fits
 from edgemm_runtime.tensors.json_memory import hold_written
 from edgemm_runtime.tensors.named_arrays import Array, Arrays
@@ -153,7 +154,7 @@ class ResponseOutput(Struct, frozen=True, omit_defaults=True):
     datatype: str
     shape: tuple[int, ...]
     parameters: dict[str, int] = {}
-    data: list[Any] | UnsetType = UNSET
+    data: list[Any] | msgspec.Raw | UnsetType = UNSET
 
 
 class InferResponse(Struct, frozen=True, omit_defaults=True):
@@ -198,9 +199,10 @@ def decode_request(
 
     Raises:
         BadRequestError: malformed, or not tensors that the signature takes.
-        TooLargeError: it has images that are too large together.
+        TooLargeError: it has too much JSON, or images that are too large together.
     """
     split = len(body) if header_length is None else read_header_length(header_length, len(body))
+    pieces.check_length(split)
     hold(len(body))  # each tensor is a copy of its part
     header = _read_header(json_faults.without_mark(body[:split]))
     timeout_s(header.parameters)
@@ -254,7 +256,7 @@ def encode_response(request: InferRequest, outputs: Arrays, *, name: str, versio
             listed.append(ResponseOutput(output, datatype, array.shape, parameters))
         else:
             hold_written([array])
-            listed.append(ResponseOutput(output, datatype, array.shape, data=array.ravel().tolist()))
+            listed.append(ResponseOutput(output, datatype, array.shape, data=pieces.listed(array.ravel())))
     header = msgspec.json.encode(InferResponse(name, version, listed, request.id))
     return b"".join([header, *tensors]), len(header) if tensors else None
 

@@ -15,6 +15,7 @@ from edgemm.errors import BadRequestError, RequestError
 from edgemm_runtime.http import json_faults
 from edgemm_runtime.http.bodies import plain_body
 from edgemm_runtime.http.exchange import Request
+from edgemm_runtime.tensors import pieces
 
 _WORD = b'"timeout"'
 _HEADER_LENGTH = "inference-header-content-length"
@@ -55,6 +56,7 @@ def read_timeout_s(request: Request, *, max_bytes: int) -> float | None:
         body = plain_body(request, max_bytes=max_bytes)
         length = request.header(_HEADER_LENGTH)
         head = body[: int(length)] if length.isascii() and length.isdigit() else body
+        pieces.check_length(len(head))
         # Most requests have none, and are not parsed here.
         return timeout_s(msgspec.json.decode(head, type=_Header).parameters) if _WORD in head else None
     except (RequestError, msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError):
