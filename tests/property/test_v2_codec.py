@@ -16,7 +16,7 @@ from hypothesis.extra import numpy as hnp
 from edgemm.bundle.manifest import DType, Signature, TensorSpec
 from edgemm.errors import RequestError
 from edgemm_runtime.http.bodies import decompress
-from edgemm_runtime.http.memory_budget import UNBOUNDED
+from edgemm_runtime.memory.memory_budget import UNBOUNDED
 from edgemm_runtime.serving.protocols.predict import codec as predict_codec
 from edgemm_runtime.serving.protocols.v2 import codec as v2_codec
 from edgemm_runtime.serving.protocols.v2 import messages

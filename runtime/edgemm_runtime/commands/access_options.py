@@ -11,7 +11,7 @@ import click
 
 from edgemm import plain_text
 from edgemm.errors import InputError
-from edgemm_runtime.http.tls import ServerTls
+from edgemm_runtime.certificates.server_tls import ServerTls
 from edgemm_runtime.service.credentials import newest
 from edgemm_runtime.serving.access import Access
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from edgemm.errors import InputError
-from edgemm_runtime.http.certificate import SOON_S
+from edgemm_runtime.certificates.server_certificate import SOON_S
 from edgemm_runtime.serving.access import Access
 
 _log = logging.getLogger(__name__)

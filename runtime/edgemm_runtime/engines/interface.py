@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from edgemm_runtime.engines.hang_time import Had, Look
 from edgemm_runtime.engines.pacing import Rest, no_rest
-from edgemm_runtime.engines.patience import Had, Look
 from edgemm_runtime.tensors.named_arrays import Array, Arrays
 from edgemm_runtime.tensors.stored_integers import StoredForm
 

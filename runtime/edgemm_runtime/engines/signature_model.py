@@ -10,9 +10,9 @@ import numpy as np
 from edgemm.bundle.manifest import Signature, Variant
 from edgemm.errors import BadRequestError, EngineError
 from edgemm_runtime.engines.faults import CONVERT_AGAIN, Faults
+from edgemm_runtime.engines.hang_time import Had, Look
 from edgemm_runtime.engines.interface import Session
 from edgemm_runtime.engines.pacing import Rest, no_rest
-from edgemm_runtime.engines.patience import Had, Look
 from edgemm_runtime.engines.timed import TimedSession, answers_together
 from edgemm_runtime.tensors.affine import input_cast, output_cast
 from edgemm_runtime.tensors.batching import has_free_batch, join, rows_of, split

@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 from edgemm.bundle.manifest import Signature
 from edgemm.errors import BadRequestError
+from edgemm_runtime.engines.hang_time import Had, Look
 from edgemm_runtime.engines.interface import LoadedModel, Session
 from edgemm_runtime.engines.pacing import Rest, no_rest
-from edgemm_runtime.engines.patience import Had, Look
 from edgemm_runtime.engines.signature_model import SignatureModel
 from edgemm_runtime.tensors.named_arrays import Array, Arrays
 from edgemm_runtime.tensors.stored_integers import StoredForm

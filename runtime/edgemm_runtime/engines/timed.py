@@ -19,9 +19,9 @@ from typing import NamedTuple, TypeAlias
 from edgemm.errors import EngineError, UnavailableError
 from edgemm_runtime.board.thread_times import ThreadsSeen, waits_for_a_disk
 from edgemm_runtime.engines import pool
+from edgemm_runtime.engines.hang_time import Had, Look, spent
 from edgemm_runtime.engines.interface import Session
 from edgemm_runtime.engines.pacing import Rest
-from edgemm_runtime.engines.patience import Had, Look, spent
 from edgemm_runtime.tensors.batching import identical
 from edgemm_runtime.tensors.named_arrays import Array, Arrays
 

@@ -15,11 +15,11 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from edgemm_runtime.certificates.server_tls import ServerTls
 from edgemm_runtime.http.descriptors import connections_within
 from edgemm_runtime.http.limits import ServingLimits
 from edgemm_runtime.http.loop import EventLoop
 from edgemm_runtime.http.spreading import Spreader
-from edgemm_runtime.http.tls import ServerTls
 
 _log = logging.getLogger(__name__)
 _AT_ONCE = 64

@@ -8,7 +8,7 @@ from io import BytesIO
 from edgemm.errors import BadRequestError, TooLargeError
 from edgemm_runtime.http.exchange import Request
 from edgemm_runtime.http.json_faults import without_mark
-from edgemm_runtime.http.memory_budget import Holding
+from edgemm_runtime.memory.memory_budget import Holding
 
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 _IDENTITY = {"", "identity"}

@@ -9,8 +9,8 @@ import ssl
 from enum import Enum
 
 from edgemm_runtime.http.exchange import Head
-from edgemm_runtime.http.memory_budget import Holding
 from edgemm_runtime.http.receiver import GRANTED_BYTES, Receiver
+from edgemm_runtime.memory.memory_budget import Holding
 
 _NOTHING = memoryview(b"")
 _TLS_BYTES = 64 * 1024

@@ -21,7 +21,7 @@ from edgemm.errors import (
     TooLargeError,
     UnavailableError,
 )
-from edgemm_runtime.http.memory_budget import UNBOUNDED, Holding
+from edgemm_runtime.memory.memory_budget import UNBOUNDED, Holding
 from edgemm_runtime.request_id import GIVEN, is_id, make_id
 from edgemm_runtime.request_id import HEADER as ID_HEADER
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
-from edgemm_runtime.http.machine_memory import memory_bytes
+from edgemm_runtime.memory.machine_memory import memory_bytes
 
 _MIB = 1024 * 1024
 _MOST_MEMORY_BYTES = 256 * _MIB

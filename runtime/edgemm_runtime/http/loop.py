@@ -26,9 +26,9 @@ from edgemm_runtime.http.date import undated
 from edgemm_runtime.http.exchange import Head, Reply, Request, error_body, error_reply, identified
 from edgemm_runtime.http.heads import Refusal, encode_reply
 from edgemm_runtime.http.limits import ServingLimits
-from edgemm_runtime.http.memory_budget import MemoryBudget
 from edgemm_runtime.http.receiver import Receiver
 from edgemm_runtime.http.sweep import Ending, ending, expendable
+from edgemm_runtime.memory.memory_budget import MemoryBudget
 
 _log = logging.getLogger(__name__)
 _SWEEP_S = 0.5
@@ -278,7 +278,7 @@ class EventLoop:
                 self._close(connection)
         elif connection.phase is Phase.HANDSHAKE:
             self._watch(connection, connection.shake_hands() or _IN)
-        else:
+        elif not connection.watched:  # what is watched is answered in a moment: what it has sent ahead may wait
             self._close(connection)  # nothing was asked for, so this is the client's end
 
     def _not_a_connection(self, descriptor: int) -> None:

@@ -13,7 +13,7 @@ import httptools
 from edgemm_runtime.http import malformed
 from edgemm_runtime.http.exchange import Head, Request
 from edgemm_runtime.http.heads import Refusal, parse_head
-from edgemm_runtime.http.memory_budget import UNBOUNDED, Holding, MemoryBudget
+from edgemm_runtime.memory.memory_budget import UNBOUNDED, Holding, MemoryBudget
 
 _END = b"\r\n\r\n"
 _BEFORE_CHUNKS = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"

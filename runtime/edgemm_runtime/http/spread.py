@@ -22,7 +22,7 @@ _CHANGED = 1.5
 _SOON_S = 5.0
 
 
-class Window(NamedTuple):
+class LoopWindow(NamedTuple):
     """What all loops did in a span of time."""
 
     seconds: float
@@ -51,7 +51,7 @@ class Spread:
         self._since_s = _AGAIN_S
         self._usual_per_s = 0.0
 
-    def tell(self, window: Window) -> Way:
+    def tell(self, window: LoopWindow) -> Way:
         """Take note of a window in which connections were spread by `way`; return what the next one is to have."""
         self._since_s += window.seconds
         if self._settling:  # connections were still on their way to other loops

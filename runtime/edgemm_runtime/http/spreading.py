@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from edgemm_runtime.http.loop import EventLoop
-from edgemm_runtime.http.spread import WINDOW_S, Spread, Way, Window
+from edgemm_runtime.http.spread import WINDOW_S, LoopWindow, Spread, Way
 
 _log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class Spreader:
         self._looked_s, self._seen = now_s, counts
         busy = max(1.0 - waited_s / seconds for _, waited_s in changes)
         before = self.way
-        if self._spread.tell(Window(seconds, sum(answered for answered, _ in changes), busy)) is not before:
+        if self._spread.tell(LoopWindow(seconds, sum(answered for answered, _ in changes), busy)) is not before:
             _log.debug("connections are spread anew loops=%s", self.way.value)
             self._move()
 

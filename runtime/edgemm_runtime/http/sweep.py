@@ -37,7 +37,7 @@ def ending(connection: Connection, now_s: float, limits: ServingLimits) -> Endin
             return Ending.SLOW if age_s > allowed_s else None
 
 
-_SPARED_S = 0.5
+SPARED_S = 0.5
 """A connection that was made, or answered, so lately may just be about to be used."""
 _HURRIED_S = 1.0
 """How long a head or a handshake may take, and a body or an answer stand still, where others wait for connections."""
@@ -56,7 +56,7 @@ def expendable(connection: Connection, now_s: float, limits: ServingLimits) -> t
         case Phase.LINGERING:
             found = 0
         case Phase.READING if connection.receiver.idle:
-            found = 1 if age_s >= _SPARED_S else None
+            found = 1 if age_s >= SPARED_S else None
         case Phase.HANDSHAKE:
             found = 2 if slow else None
         case Phase.READING:

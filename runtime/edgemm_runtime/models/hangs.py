@@ -21,7 +21,7 @@ from functools import cache
 from edgemm.errors import EdgemmError
 from edgemm_runtime.board.thread_times import ThreadsSeen, own_waited_s, threads_seen
 from edgemm_runtime.engines import pool
-from edgemm_runtime.engines.patience import Had, spent
+from edgemm_runtime.engines.hang_time import Had, spent
 from edgemm_runtime.models.registry import ModelRegistry
 from edgemm_runtime.models.served_model import ServedModel
 

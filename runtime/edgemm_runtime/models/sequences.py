@@ -18,8 +18,8 @@ from contextlib import contextmanager
 
 from edgemm.errors import BadRequestError, EngineError, UnavailableError, UncomputableSizeError, UncomputableValueError
 from edgemm_runtime.board.sysfs import Sysfs
+from edgemm_runtime.engines.hang_time import Had, Look
 from edgemm_runtime.engines.interface import WatchedModel
-from edgemm_runtime.engines.patience import Had, Look
 from edgemm_runtime.models.model import Model
 from edgemm_runtime.models.sequence_limits import SequenceLimits
 from edgemm_runtime.models.sequence_table import Place, SequenceStep, SequenceTable, unknown_sequence

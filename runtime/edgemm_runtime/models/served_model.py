@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from edgemm.bundle.manifest import Manifest, Variant
 from edgemm.errors import EngineError, RequestError, UncomputableSizeError
+from edgemm_runtime.engines.hang_time import Had, Look
 from edgemm_runtime.engines.interface import WatchedModel
-from edgemm_runtime.engines.patience import Had, Look
 from edgemm_runtime.identity import ServedKey
 from edgemm_runtime.models.counters import Counters
 from edgemm_runtime.models.feedback import Feedback

@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from edgemm_runtime.http.exchange import Head, Reply, Request
-from edgemm_runtime.http.memory_budget import Holding
+from edgemm_runtime.memory.memory_budget import Holding
 from edgemm_runtime.request_id import GIVEN, is_id, make_id
 
 _LARGEST_READ_BYTES = 1024 * 1024

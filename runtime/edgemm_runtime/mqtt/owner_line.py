@@ -31,7 +31,7 @@ from edgemm.transport.backoff import Backoff
 from edgemm.transport.broker_line import QOS, BrokerClient, BrokerLine, LinePatience
 from edgemm.trust.enrolment import BrokerAccess
 from edgemm_runtime.http.exchange import Reply, Request, error_body, error_reply
-from edgemm_runtime.http.memory_budget import Holding, MemoryBudget
+from edgemm_runtime.memory.memory_budget import Holding, MemoryBudget
 from edgemm_runtime.mqtt.asking import MqttRequest, Topics, given_id, payload_of, read
 from edgemm_runtime.mqtt.owner_broker import OwnerBroker
 from edgemm_runtime.mqtt.room import Outcome, Room

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgemm.bundle.manifest import ChannelOrder, ImageFit, Layout, PadPlace, Preprocessing, Resize, ResizeKernel
-from edgemm_runtime.http.memory_budget import hold
+from edgemm_runtime.memory.memory_budget import hold
 from edgemm_runtime.preprocessing.image_decoding import MAX_PIXELS, decoded
 from edgemm_runtime.preprocessing.resampling import resampled
 from edgemm_runtime.tensors.named_arrays import Array

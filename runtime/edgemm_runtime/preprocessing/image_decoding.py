@@ -24,7 +24,7 @@ import numpy as np
 
 from edgemm.errors import BadRequestError
 from edgemm_runtime.http import hurry
-from edgemm_runtime.http.memory_budget import hold
+from edgemm_runtime.memory.memory_budget import hold
 from edgemm_runtime.preprocessing import image_kinds, pillow_library, tiff_directory
 from edgemm_runtime.preprocessing.image_kinds import ImageKind
 from edgemm_runtime.tensors.named_arrays import Array

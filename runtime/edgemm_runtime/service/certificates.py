@@ -9,8 +9,8 @@ from pathlib import Path
 from msgspec import Struct
 
 from edgemm.errors import InputError
-from edgemm_runtime.http.certificate import SOON_S
-from edgemm_runtime.http.tls import read_certificate_end
+from edgemm_runtime.certificates.server_certificate import SOON_S
+from edgemm_runtime.certificates.server_tls import read_certificate_end
 from edgemm_runtime.service.installation import places
 from edgemm_runtime.service.unit import Scope, certificate_of
 

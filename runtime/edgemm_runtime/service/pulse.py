@@ -21,7 +21,7 @@ from edgemm_runtime.board.thread_times import threads_seen
 from edgemm_runtime.engines import golden, pool
 from edgemm_runtime.engines.bundle_source import BundleSource
 from edgemm_runtime.engines.golden import Expectation
-from edgemm_runtime.engines.patience import spent
+from edgemm_runtime.engines.hang_time import spent
 from edgemm_runtime.identity import ServedKey
 from edgemm_runtime.models.model import Model
 from edgemm_runtime.models.registry import ModelRegistry

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from hmac import compare_digest
 from pathlib import Path
 
-from edgemm_runtime.http.tls import ServerTls
+from edgemm_runtime.certificates.server_tls import ServerTls
 
 
 class ApiKey:

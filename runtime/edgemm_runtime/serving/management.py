@@ -21,9 +21,9 @@ from edgemm_runtime.http.exchange import Reply, Request
 from edgemm_runtime.http.limits import ServingLimits
 from edgemm_runtime.http.listening import TcpOptions, listen_tcp, listen_unix
 from edgemm_runtime.http.loop import HANGING, Answer, EventLoop
-from edgemm_runtime.http.memory_budget import MemoryBudget
 from edgemm_runtime.http.workers import WorkerJob, WorkerPool
 from edgemm_runtime.http.wsgi import WsgiApplication, call
+from edgemm_runtime.memory.memory_budget import MemoryBudget
 from edgemm_runtime.models.loader import Loader
 from edgemm_runtime.models.registry import ModelRegistry
 from edgemm_runtime.serving.access import Access

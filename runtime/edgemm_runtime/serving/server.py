@@ -17,14 +17,14 @@ from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 from edgemm_runtime.http.acceptor import Acceptor
-from edgemm_runtime.http.allocator import give_large_memory_back
 from edgemm_runtime.http.date import DateLine
 from edgemm_runtime.http.exchange import Reply, Request
 from edgemm_runtime.http.limits import ServingLimits
 from edgemm_runtime.http.listening import listen_all, listen_unix
 from edgemm_runtime.http.loop import Answer, EventLoop
-from edgemm_runtime.http.memory_budget import MemoryBudget
 from edgemm_runtime.http.workers import WorkerPool
+from edgemm_runtime.memory.allocator import give_large_memory_back
+from edgemm_runtime.memory.memory_budget import MemoryBudget
 from edgemm_runtime.models.hangs import HangWatch
 from edgemm_runtime.models.registry import ModelRegistry
 from edgemm_runtime.serving.access import Access

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from edgemm.bundle.manifest import DType
-from edgemm_runtime.http.memory_budget import hold
+from edgemm_runtime.memory.memory_budget import hold
 from edgemm_runtime.tensors.named_arrays import Array
 
 _SMALL_BYTES = 16 * 1024

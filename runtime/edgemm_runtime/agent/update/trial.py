@@ -25,7 +25,7 @@ from edgemm_runtime.agent.update.probation import (
 from edgemm_runtime.board.thread_times import threads_seen
 from edgemm_runtime.engines import pool
 from edgemm_runtime.engines.bundle_source import BundleSource
-from edgemm_runtime.engines.patience import spent
+from edgemm_runtime.engines.hang_time import spent
 
 _LONGEST_PAUSE_S = 1.0
 _SHORTEST_PAUSE_S = 0.01

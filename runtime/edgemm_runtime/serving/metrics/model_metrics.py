@@ -17,7 +17,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
 from edgemm.messages import LATENCY_EDGES_S
-from edgemm_runtime.http.tls import ServerTls
+from edgemm_runtime.certificates.server_tls import ServerTls
 from edgemm_runtime.models.counters import CounterSnapshot
 from edgemm_runtime.models.registry import ModelRegistry
 from edgemm_runtime.serving.metrics.board_metrics import DeviceCollector

@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from edgemm_runtime.certificates.server_tls import ServerTls
 from edgemm_runtime.http.exchange import Reply, Request
 from edgemm_runtime.http.limits import ServingLimits
-from edgemm_runtime.http.tls import ServerTls
 from edgemm_runtime.models.loader import Loader
 from edgemm_runtime.models.registry import ModelRegistry
 from edgemm_runtime.serving.openapi.document import Operation

@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 
 from edgemm_runtime.http import hurry
 from edgemm_runtime.http.exchange import Reply, Request
-from edgemm_runtime.http.memory_budget import LARGE_BYTES, here, hold
+from edgemm_runtime.memory.memory_budget import LARGE_BYTES, here, hold
 from edgemm_runtime.models.sequence_table import SequenceStep
 from edgemm_runtime.models.served_model import ServedModel
 from edgemm_runtime.tensors.named_arrays import Arrays

@@ -11,7 +11,7 @@ import pytest
 from edgemm.errors import BadRequestError, RequestError, TooLargeError
 from edgemm_runtime.http.bodies import decompress, plain_body
 from edgemm_runtime.http.exchange import Head, Request
-from edgemm_runtime.http.memory_budget import UNBOUNDED
+from edgemm_runtime.memory.memory_budget import UNBOUNDED
 
 MAX = 100_000
 

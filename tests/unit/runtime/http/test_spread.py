@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from edgemm_runtime.http.spread import WINDOW_S, Spread, Way, Window
+from edgemm_runtime.http.spread import WINDOW_S, LoopWindow, Spread, Way
 
 Rates = Callable[[Way, float], float]
 
@@ -15,7 +15,7 @@ def run(rates: Rates, *, seconds: float, busy: float = 1.0, spread: Spread | Non
     for number in range(round(seconds / WINDOW_S)):
         ways.append(spread.way)
         per_s = rates(spread.way, number * WINDOW_S)
-        spread.tell(Window(WINDOW_S, round(per_s * WINDOW_S), busy))
+        spread.tell(LoopWindow(WINDOW_S, round(per_s * WINDOW_S), busy))
     return ways
 
 

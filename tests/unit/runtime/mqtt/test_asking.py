@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from edgemm_runtime.http.exchange import error_body, json_body
-from edgemm_runtime.http.memory_budget import UNBOUNDED
+from edgemm_runtime.memory.memory_budget import UNBOUNDED
 from edgemm_runtime.mqtt.asking import MqttRequest, Topics, given_id, payload_of, read
 from edgemm_runtime.mqtt.owner_broker import MqttLimits
 from edgemm_runtime.mqtt.room import Outcome, Room

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from edgemm_runtime.http.exchange import Reply, Request, json_body
-from edgemm_runtime.http.memory_budget import UNBOUNDED, MemoryBudget
+from edgemm_runtime.memory.memory_budget import UNBOUNDED, MemoryBudget
 from edgemm_runtime.models.registry import ModelRegistry
 from edgemm_runtime.mqtt.over_mqtt import over_mqtt
 from edgemm_runtime.mqtt.owner_broker import MqttLimits, OwnerBroker

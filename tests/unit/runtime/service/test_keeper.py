@@ -12,9 +12,9 @@ import pytest
 
 from edgemm.bundle import Bundle, open_bundle
 from edgemm.errors import EngineError, UnavailableError
+from edgemm_runtime.engines.hang_time import Had, Look
 from edgemm_runtime.engines.interface import LoadedModel
 from edgemm_runtime.engines.pacing import Rest, no_rest
-from edgemm_runtime.engines.patience import Had, Look
 from edgemm_runtime.engines.pool import Pool
 from edgemm_runtime.models.model import Model
 from edgemm_runtime.models.registry import ModelRegistry

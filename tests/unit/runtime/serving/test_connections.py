@@ -8,6 +8,7 @@ import resource
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 
 from edgemm_runtime.http.descriptors import allowed_connections
 from edgemm_runtime.http.limits import ServingLimits
+from edgemm_runtime.http.sweep import SPARED_S
 from edgemm_runtime.models.registry import ModelRegistry
 from edgemm_runtime.serving.server import ModelServer
 from simulators.models import INPUT, make_bundle
@@ -72,6 +74,7 @@ def test_those_that_were_idle_for_longest_are_closed_first(registry: ModelRegist
         first = [stack.enter_context(connect(server.port)) for _ in range(MANY)]
         for client in first:
             idle(client)
+        time.sleep(SPARED_S + 0.1)  # all may be closed by now
         used = first[:2]
         for client in used:
             idle(client)

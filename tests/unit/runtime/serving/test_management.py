@@ -21,12 +21,12 @@ from tritonclient.utils import InferenceServerException
 
 from edgemm.errors import ConflictError, EnvironmentFailure, InputError
 from edgemm_fleet.trust.certificate import create_certificate
+from edgemm_runtime.certificates.server_tls import ServerTls
 from edgemm_runtime.commands.access_options import read_access
 from edgemm_runtime.commands.managing import read_address
 from edgemm_runtime.engines import selftest
 from edgemm_runtime.engines.choice import AUTO
 from edgemm_runtime.engines.golden import Expectation
-from edgemm_runtime.http.tls import ServerTls
 from edgemm_runtime.models import loader as loading
 from edgemm_runtime.models.loader import Loader
 from edgemm_runtime.models.registry import ModelRegistry

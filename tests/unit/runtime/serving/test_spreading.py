@@ -12,7 +12,7 @@ import pytest
 from edgemm_runtime.http.client import Connection
 from edgemm_runtime.http.limits import ServingLimits
 from edgemm_runtime.http.loop import EventLoop
-from edgemm_runtime.http.spread import Spread, Way, Window
+from edgemm_runtime.http.spread import LoopWindow, Spread, Way
 from edgemm_runtime.models.registry import ModelRegistry
 from edgemm_runtime.serving.server import ModelServer
 
@@ -25,7 +25,7 @@ def ways(monkeypatch: pytest.MonkeyPatch) -> list[Way]:
     chosen: list[Way] = []
     turns = itertools.cycle((Way.ALL, Way.ONE))
 
-    def tell(spread: Spread, _window: Window) -> Way:
+    def tell(spread: Spread, _window: LoopWindow) -> Way:
         spread.way = next(turns)
         chosen.append(spread.way)
         return spread.way

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from edgemm.errors import TooLargeError
-from edgemm_runtime.http.memory_budget import MemoryBudget, here
+from edgemm_runtime.memory.memory_budget import MemoryBudget, here
 from edgemm_runtime.tensors.json_memory import hold_parsed, hold_written
 from edgemm_runtime.tensors.named_arrays import Array
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from edgemm.bundle.manifest import Manifest, Preprocessing, TensorSpec
 from edgemm.errors import BadRequestError
-from edgemm_runtime.http.memory_budget import hold
+from edgemm_runtime.memory.memory_budget import hold
 from edgemm_runtime.preprocessing import class_indices, encoded_images, image_inputs
 from edgemm_runtime.serving.protocols.predict import codec as predict_codec
 from edgemm_runtime.serving.protocols.predict import multipart, npy_body

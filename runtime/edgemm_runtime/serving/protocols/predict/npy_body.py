@@ -6,7 +6,7 @@ import numpy as np
 
 from edgemm.bundle.manifest import Preprocessing, TensorSpec
 from edgemm.errors import BadRequestError, BundleError
-from edgemm_runtime.http.memory_budget import hold
+from edgemm_runtime.memory.memory_budget import hold
 from edgemm_runtime.preprocessing import class_indices, image_inputs
 from edgemm_runtime.serving.protocols.predict import codec as predict_codec
 from edgemm_runtime.tensors import npy

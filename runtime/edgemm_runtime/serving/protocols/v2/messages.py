@@ -21,7 +21,7 @@ from edgemm.bundle.engine_facts import facts_of
 from edgemm.bundle.manifest import DType, Manifest, Preprocessing, Signature, TensorSpec, Variant, VariantTensor
 from edgemm.errors import BadRequestError
 from edgemm_runtime.http import json_faults
-from edgemm_runtime.http.memory_budget import hold
+from edgemm_runtime.memory.memory_budget import hold
 from edgemm_runtime.preprocessing import image_inputs
 from edgemm_runtime.serving.protocols.v2 import bytes_tensors
 from edgemm_runtime.serving.protocols.v2.raw_tensors import RawTensors, raw_parameters

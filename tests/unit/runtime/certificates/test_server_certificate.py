@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from edgemm_runtime.http.certificate import certificate_end
+from edgemm_runtime.certificates.server_certificate import certificate_end
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 EC, RSA = ec.generate_private_key(ec.SECP256R1()), rsa.generate_private_key(65537, 2048)

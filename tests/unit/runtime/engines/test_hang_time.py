@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgemm_runtime.board.thread_times import ThreadsSeen, ThreadTime
-from edgemm_runtime.engines.patience import Had, spent
+from edgemm_runtime.engines.hang_time import Had, spent
 
 ME, NATIVE, HELPER, OTHER = 1, 101, 900, 102
 PYTHON = {ME: NATIVE, 2: OTHER}

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from edgemm_runtime.http.limits import ServingLimits
-from edgemm_runtime.http.machine_memory import memory_bytes
+from edgemm_runtime.memory.machine_memory import memory_bytes
 
 MACHINE = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 MIB = 1024 * 1024

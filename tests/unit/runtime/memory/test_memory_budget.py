@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from edgemm.errors import TooLargeError, UnavailableError
-from edgemm_runtime.http.memory_budget import Holding, MemoryBudget
+from edgemm_runtime.memory.memory_budget import Holding, MemoryBudget
 
 
 def test_what_is_held_is_counted_until_nothing_refers_to_it() -> None:

@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 
 from edgemm.errors import InputError
-from edgemm_runtime.http.certificate import certificate_end
+from edgemm_runtime.certificates.server_certificate import certificate_end
 
 _MAX_BYTES = 1024 * 1024
 _MISMATCH = "KEY_VALUES_MISMATCH"

@@ -1,0 +1,1 @@
+"""The certificate that a device serves HTTPS with: read, renewed, and how long it is still good."""
