@@ -82,10 +82,10 @@ def check_lengths(name: str, shapes: Sequence[tuple[int, ...]]) -> None:
         raise depends_on_data(name, f"it has shape {list(shapes[0])} for one sample and {list(other)} for another")
 
 
-def depends_on_data(name: str, reason: str) -> InputError:
-    """Return what to tell of an output whose length depends on the data."""
+def depends_on_data(name: str, reason: str, *, advice: str = "") -> InputError:
+    """Return what to tell of an output whose length depends on the data; `advice` ends it."""
     return InputError(
         f"output {name!r}: its length depends on the data ({reason}), and a bundle's outputs have lengths that follow "
         "from their inputs: return it at a fixed length with a count beside it, as "
-        "tf.image.non_max_suppression_padded does, or end the model before that step"
+        f"tf.image.non_max_suppression_padded does, or end the model before that step{advice}"
     )

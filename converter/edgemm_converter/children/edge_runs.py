@@ -21,16 +21,18 @@ _ROUNDING = 1e-7
 """By how much rounding moves numbers around 1."""
 
 _TIE_RUNS = 6
+_NO_SHAPES: Mapping[str, tuple[int, ...]] = {}
 
 
-def answered(run: Run, given: InputSet, refusals: Refusals) -> tuple[InputSet, dict[str, Array]] | None:
+def answered(
+    run: Run, given: InputSet, refusals: Refusals, *, shapes: Mapping[str, tuple[int, ...]] = _NO_SHAPES
+) -> tuple[InputSet, dict[str, Array]] | None:
     """Run a source on its edge inputs; return those that it takes, with its outputs [runs, …], None without any.
 
-    Runs whose outputs have another shape than the first are left out. The extremes of integers are tried only where
-    the source took large ones: an index that is none, or a length, must not become 2³¹.
+    Runs whose outputs have other `shapes`, by default those of the first, are left out. The extremes of integers are
+    tried only where the source took large ones: an index that is none, or a length, must not become 2³¹.
     """
     found: dict[int, Mapping[str, Array]] = {}
-    shapes: dict[str, tuple[int, ...]] = {}
     order = sorted(range(given.runs), key=lambda i: given.families[i] == EXTREMES)
     for i in order:
         if given.families[i] == EXTREMES and not any(_is_large(given, k) for k in found):

@@ -18,7 +18,7 @@ from edgemm_converter.data.arrays import Array
 from edgemm_converter.drafting import bundle_documents, findings, lineage, minimum_runtime, saturation
 from edgemm_converter.job import source_artifact, targets, variant_plan
 from edgemm_converter.job.job import ConversionJob
-from edgemm_converter.judging import assembly, evaluation, golden_assembly
+from edgemm_converter.judging import assembly, evaluation, golden_assembly, joined
 from edgemm_converter.judging.assembly import BlobStore, Measured
 from edgemm_converter.judging.evaluation import MetricQuestion
 from edgemm_converter.verify.parent import EngineRun
@@ -80,7 +80,7 @@ def labelled(given: ConversionJob) -> tuple[str, ...]:
 
 def warnings(given: ConversionJob, manifest: Manifest, ran: EngineRun) -> tuple[str, ...]:
     """Return what a user should know before trusting the figures."""
-    by_sample = {m.set.kind: assembly.by_sample(m) for m in ran.measured}
+    by_sample = joined.of_data(map(assembly.by_sample, ran.measured))
     inputs = {kind: measured.inputs for kind, measured in by_sample.items()}
     calibration, calibrated = inputs.get(SetKind.CALIBRATION), _calibrated(given, manifest)
     data = {called: inputs[kind] for kind, called in _CALLED.items() if kind in inputs}
@@ -137,7 +137,8 @@ def _manifest(
         ran.variants, calibration or random, blobs, edge=by_kind.get(SetKind.EDGE), otherwise=random,
         sequence=given.stateful,
     )  # fmt: skip
-    profile = assembly.reference_profile(calibration, exported.signature, blobs) if calibration else None
+    profiled = joined.of_data(ran.measured).get(SetKind.CALIBRATION)
+    profile = assembly.reference_profile(profiled, exported.signature, blobs) if profiled else None
     return Manifest(
         format=FORMAT,
         name=given.name,

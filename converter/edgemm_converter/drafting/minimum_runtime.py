@@ -30,10 +30,19 @@ def _has_labels_of_something_else(manifest: Manifest) -> bool:
     return bool(manifest.labels_of) and any(spec.shape[-1:] == (count,) for spec in manifest.signature.outputs)
 
 
+def _has_lengths_of_data(manifest: Manifest) -> bool:
+    """An older runtime would take an answer without any entry for a failure of the engine."""
+    given = [spec.shape for spec in manifest.signature.inputs]
+    open_first, open_inside = any(s[:1] == (-1,) for s in given), any(-1 in s[1:] for s in given)
+    shapes = [spec.shape for spec in manifest.signature.outputs]
+    return any((s[:1] == (-1,) and not open_first) or (-1 in s[1:] and not open_inside) for s in shapes)
+
+
 _FEATURES: tuple[Feature, ...] = (
     ("0.2.0", _resizes_otherwise),
     ("0.2.0", _has_labels_of_something_else),
     ("0.2.0", lambda manifest: bool(manifest.stateful)),
+    ("0.2.0", _has_lengths_of_data),
     ("0.2.0", lambda manifest: bool(manifest.golden.sampled or manifest.golden.deflated)),
 )
 

@@ -24,6 +24,8 @@ from edgemm_converter.children.child import Progress
 from edgemm_converter.children.protocol import Exported, ExportedVariant, ExportRequest, SampleSet, SetKind
 from edgemm_converter.children.samples import InputSet
 from edgemm_converter.data.arrays import Array
+from edgemm_converter.export import varying_lengths
+from edgemm_converter.export.varying_lengths import Parted
 from edgemm_converter.job import targets
 from edgemm_converter.job.targets import FinishedFile
 from edgemm_converter.judging import batch_axis, parity
@@ -73,13 +75,19 @@ def export(request: ExportRequest, folder: Path, progress: Progress) -> Exported
     progress(f"running {variant.id} in its engine")
     try:
         signature, notes = (signature, ()) if request.stateful else _with_one_batch(variant, signature, data)
+        if file.varying:
+            varying_lengths.check(file.varying, signature, stateful=request.stateful)
+            signature = varying_lengths.of_requests(signature)
         model = engines.load(variant, signature, data, stateful=request.stateful)
         wanted = _sets(request, variant, signature)
-        if not request.stateful:
+        if not (request.stateful or file.varying):
             dependent = _dependent_output(model, signature, wanted[0])
             signature = msgspec.structs.replace(signature, row_by_row=not dependent)
         wanted = [_valid(given, wanted, bounded=file.bounded) for given in wanted]
-        sets = tuple(s for i, given in enumerate(wanted) for s in _run(model, given, folder, number=i))
+        parted = varying_lengths.parted(model.run, wanted) if file.varying else Parted(wanted, {})
+        sets = tuple(
+            s for i, given in enumerate(parted.sets) for s in _run(model, given, folder, number=i, golden=parted.golden)
+        )
     except InputError as err:
         raise InputError(f"{path}: {err}") from err
     except EdgemmError as err:
@@ -230,9 +238,11 @@ def _spread(array: Array, tensor: VariantTensor) -> Array:
     return values
 
 
-def _run(model: WatchedModel, given: InputSet, folder: Path, *, number: int) -> Iterable[SampleSet]:
+def _run(
+    model: WatchedModel, given: InputSet, folder: Path, *, number: int, golden: varying_lengths.Shapes
+) -> Iterable[SampleSet]:
     if given.kind is SetKind.EDGE:
-        yield from _edges(model, given, folder, number=number)
+        yield from _edges(model, given, folder, number=number, golden=golden)
         return
     fresh = model.fresh()
     outputs = array_files.answers(fresh.run, given.arrays)
@@ -254,9 +264,11 @@ def _check_repeats(outputs: Mapping[str, Array], again: Mapping[str, Array]) -> 
             )
 
 
-def _edges(model: engines.LoadedModel, wanted: InputSet, folder: Path, *, number: int) -> Iterable[SampleSet]:
-    """Run the file on edge inputs, some of which become golden samples."""
-    if (answered := edge_runs.answered(model.run, wanted, _REFUSALS)) is not None:
+def _edges(
+    model: engines.LoadedModel, wanted: InputSet, folder: Path, *, number: int, golden: varying_lengths.Shapes
+) -> Iterable[SampleSet]:
+    """Run the file on edge inputs, some of which become golden samples, which have the shapes `golden` if any."""
+    if (answered := edge_runs.answered(model.run, wanted, _REFUSALS, shapes=golden)) is not None:
         given, outputs = answered
         moved = edge_runs.moved(model.run, given, outputs, _REFUSALS, orders=True)
         yield array_files.stored(given, outputs, folder, number=number, moved=moved)

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
@@ -16,7 +17,6 @@ from google.protobuf.message import DecodeError
 from edgemm import library_errors
 from edgemm.bundle.manifest import DType, Precision, VariantTensor, known_dtype
 from edgemm.errors import InputError
-from edgemm_converter.children import array_files
 from edgemm_converter.formats import onnx_client_values, onnx_flow
 from edgemm_converter.job.targets import FinishedFile
 from edgemm_converter.judging import reachability
@@ -64,17 +64,18 @@ def read(path: Path, data: bytes, *, signature: str | None) -> FinishedFile:
         raise InputError(f"{path}: the file is cut short or damaged; export it again") from err
     _check(path, proto)
     reachability.check(onnx_flow.random_operations(proto), path=path)
-    for name, operation in _varying(proto).items():
-        raise array_files.depends_on_data(name, f"it comes from {operation}")
+    varying = _of_data(proto)
+    lengths = _open_when_fixed(proto) if varying else {}
+    varying = {name: operation for name, operation in varying.items() if name in lengths}
     constants = {t.name for t in proto.graph.initializer}
     guarded, notes = onnx_client_values.guarded(proto)
     return FinishedFile(
         _precision(proto),
         _minimum_engine(proto),
         _tensors(path, (v for v in proto.graph.input if v.name not in constants)),
-        _tensors(path, proto.graph.output),
+        tuple(_opened(t, lengths[t.name]) if t.name in varying else t for t in _tensors(path, proto.graph.output)),
         bounded=any(node.op_type in _OF_VALID_INTEGERS or node.domain for node in onnx_flow.all_nodes(proto)),
-        guarded=guarded, notes=notes,
+        guarded=guarded, notes=notes, varying=varying,
     )  # fmt: skip
 
 
@@ -120,10 +121,10 @@ def _without_shape(proto: Any) -> str:
     return next((value.name for value in asked), "")
 
 
-def _varying(proto: Any) -> dict[str, str]:
-    """Return the outputs whose length depends on the data, each with the operation that it comes from.
+def _of_data(proto: Any) -> dict[str, str]:
+    """Return the outputs that an operation of a length of data has a part in, each with it.
 
-    Their shape has an open axis even where all inputs' have none.
+    Their own length depends on the data where it is open even where all inputs' are fixed.
     """
     made = {name: node for node in proto.graph.node for name in node.output if name}
     found = {}
@@ -137,11 +138,17 @@ def _varying(proto: Any) -> dict[str, str]:
         kinds = (made[name].op_type for name in seen if made[name].op_type in _OF_DATA)
         if (operation := next(kinds, None)) is not None:
             found[value.name] = operation
-    return {name: operation for name, operation in found.items() if name in _open_when_fixed(proto)} if found else {}
+    return found
 
 
-def _open_when_fixed(proto: Any) -> set[str]:
-    """Return the outputs that have an open axis where the open axes of all inputs are fixed."""
+def _opened(tensor: VariantTensor, axes: frozenset[int] | None) -> VariantTensor:
+    """Return an output with open axes where its length depends on the data, whatever length the file says."""
+    shape = tuple(-1 if axes is None or axis in axes else d for axis, d in enumerate(tensor.shape))
+    return msgspec.structs.replace(tensor, shape=shape)
+
+
+def _open_when_fixed(proto: Any) -> dict[str, frozenset[int] | None]:
+    """Return the outputs that have open axes where those of all inputs are fixed; None where it is not known which."""
     fixed = onnx.ModelProto()
     fixed.CopyFrom(proto)
     for value in fixed.graph.input:
@@ -155,8 +162,13 @@ def _open_when_fixed(proto: Any) -> set[str]:
         onnx.helper.make_tensor_value_info(name, kind, None) for name, kind in zip(wanted, types, strict=True)
     )
     inferred = onnx.shape_inference.infer_shapes(fixed, data_prop=True)
-    shapes = {value.name: value.type.tensor_type.shape for value in inferred.graph.output}
-    return {name for name, shape in shapes.items() if not shape.dim or any(not d.dim_value for d in shape.dim)}
+    found: dict[str, frozenset[int] | None] = {}
+    for value in inferred.graph.output:
+        kind = value.type.tensor_type
+        axes = frozenset(axis for axis, dim in enumerate(kind.shape.dim) if not dim.HasField("dim_value"))
+        if axes or not kind.HasField("shape"):
+            found[value.name] = axes if kind.HasField("shape") else None
+    return found
 
 
 def _tensors(path: Path, values: Iterable[Any]) -> tuple[VariantTensor, ...]:

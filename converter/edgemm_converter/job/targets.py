@@ -67,6 +67,9 @@ class FinishedFile:
     notes: tuple[str, ...] = ()
     """What the user should know of it."""
 
+    varying: Mapping[str, str] = field(default_factory=dict)
+    """Outputs whose length depends on the data, each with the operation that it comes from."""
+
 
 class LoadedSource(Protocol):
     """A loaded source model: the `SourceFunction` of `edgemm_converter.sources`, which is above this folder."""

@@ -59,6 +59,8 @@ class SignatureModel:
         )
         self._batched = frozenset(spec.name for spec in signature.inputs if spec.shape[:1] == (-1,))
         self._sized = tuple(spec.name for spec in signature.inputs if -1 in spec.shape[1:])
+        # Where the lengths of outputs follow from the values of inputs, as of boxes that were found, there may be none.
+        self._shortest = 0 if not self._sized and not (self._batched and signature.row_by_row) else 1
         self._faults = Faults(self._sized, self._batched)
         self._told_s = 0.0
         self._anew: Callable[[], Session] | None = None
@@ -242,7 +244,7 @@ class SignatureModel:
 
     def _finish(self, values: Array, *, index: int) -> Array:
         spec = self._signature.outputs[index]
-        if not fits(spec.shape, values.shape):
+        if not fits(spec.shape, values.shape, least=self._shortest):
             raise EngineError(
                 f"output {spec.name!r}: the signature says shape {list(spec.shape)}, the engine gave "
                 f"{list(values.shape)}{CONVERT_AGAIN}"

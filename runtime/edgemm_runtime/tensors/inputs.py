@@ -54,10 +54,10 @@ def check_array(spec: TensorSpec, array: Array) -> None:
         raise BadRequestError(f"input {spec.name!r}: expected shape {list(spec.shape)}, found {list(array.shape)}")
 
 
-def fits(shape: tuple[int, ...], found: tuple[int, ...]) -> bool:
-    """Tell whether a concrete shape is one of `shape`, where −1 stands for any length from 1."""
+def fits(shape: tuple[int, ...], found: tuple[int, ...], *, least: int = 1) -> bool:
+    """Tell whether a concrete shape is one of `shape`, where −1 stands for any length from `least`."""
     same_rank = len(shape) == len(found)
-    return same_rank and all((n == m >= 0) or (n == -1 and m > 0) for n, m in zip(shape, found, strict=True))
+    return same_rank and all((n == m >= 0) or (n == -1 and m >= least) for n, m in zip(shape, found, strict=True))
 
 
 def describe(specs: tuple[TensorSpec, ...]) -> str:

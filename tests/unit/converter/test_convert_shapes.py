@@ -11,6 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgemm.bundle import open_bundle
 from edgemm_runtime import engines
+from edgemm_runtime.engines import golden
 from edgemm_runtime.models.registry import ModelRegistry
 from simulators.serving import activate
 from simulators.v2_client import encode_request
@@ -197,13 +198,38 @@ def test_a_length_that_depends_on_the_data_is_refused_with_the_output(
         (helper.make_node("Compress", ["x", "which"], ["hits"]), {"x": [6]}, {"hits": ["n"]}),
     ],
 )  # fmt: skip
-def test_so_it_is_in_a_finished_onnx_file(
-    node: onnx.NodeProto, inputs: Dims, outputs: Dims, conversions: Conversions, tmp_path: Path
+def test_in_a_finished_onnx_file_it_is_packaged_with_an_open_axis(
+    node: onnx.NodeProto, inputs: Dims, outputs: Dims, converted: Convert, tmp_path: Path
 ) -> None:
     to_bool = helper.make_node("Cast", ["x"], ["which"], to=TensorProto.BOOL)
     path = onnx_file(tmp_path / "m.onnx", [*([to_bool] if "which" in node.input else []), node], inputs, outputs)
-    said = conversions.refused(path, folder=tmp_path)
-    assert f"output {node.output[0]!r}: {VARYING} {node.op_type})" in said
+    found = converted(path)
+    (output,) = found.manifest.signature.outputs
+    assert output.shape == tuple(-1 if d == "n" else d for d in next(iter(outputs.values())))
+    assert found.manifest.signature.row_by_row == ("batch" not in inputs.get("x", []))
+    assert found.manifest.minimum_runtime == "0.2.0"
+
+
+def test_samples_of_several_lengths_are_verified_and_golden_ones_have_the_most_common(
+    converted: Convert, conversions: Conversions, tmp_path: Path
+) -> None:
+    node = helper.make_node("NonZero", ["x"], ["places"])
+    path = onnx_file(tmp_path / "m.onnx", [node], {"x": ["batch", 4]}, {"places": [2, 4]})
+    data = np.tile(np.array([[0, 0, 0, 0], [1, 2, 0, 0], [3, 0, 4, 0], [5, 0, 0, 6], [7, 8, 9, 1]], np.float32), (2, 1))
+    np.save(tmp_path / "x.npy", data + np.arange(10, dtype=np.float32)[:, np.newaxis] * (data > 0))
+    found = converted(path, "--calibration", tmp_path / "x.npy")
+    assert found.manifest.signature.outputs[0].shape == (2, -1)  # whatever length the file says
+    with open_bundle(found.path) as bundle:
+        samples = golden.read_samples(bundle)
+        assert samples.outputs["places"].shape[1:] == (2, 2)
+        assert samples.count >= 6
+    assert found.manifest.reference_profile is not None
+    assert found.manifest.reference_profile.samples == 10
+    for length, x in ((0, data[:1]), (4, data[4:5]), (0, data[:1])):
+        assert answers(found, x=x)["onnx:float32"]["places"].shape == (2, length)
+    np.savez(tmp_path / "eval.npz", x=data, labels=np.zeros(10, int))
+    said = conversions.refused(path, "--eval", tmp_path / "eval.npz", folder=tmp_path)
+    assert "--eval: output 'places' has shape [2, 0] for one sample and [2, 2] for another" in said
 
 
 def test_open_axes_of_finished_files_are_fixed_or_the_refusal_says_what_the_file_has(
