@@ -25,7 +25,7 @@ from edgemm_converter.children.protocol import Exported, ExportedVariant, Export
 from edgemm_converter.children.samples import InputSet
 from edgemm_converter.data.arrays import Array
 from edgemm_converter.export import varying_lengths
-from edgemm_converter.export.varying_lengths import Parted
+from edgemm_converter.export.varying_lengths import SamplesByShape
 from edgemm_converter.job import targets
 from edgemm_converter.job.targets import FinishedFile
 from edgemm_converter.judging import batch_axis, parity
@@ -84,7 +84,7 @@ def export(request: ExportRequest, folder: Path, progress: Progress) -> Exported
             dependent = _dependent_output(model, signature, wanted[0])
             signature = msgspec.structs.replace(signature, row_by_row=not dependent)
         wanted = [_valid(given, wanted, bounded=file.bounded) for given in wanted]
-        parted = varying_lengths.parted(model.run, wanted) if file.varying else Parted(wanted, {})
+        parted = varying_lengths.parted(model.run, wanted) if file.varying else SamplesByShape(wanted, {})
         sets = tuple(
             s for i, given in enumerate(parted.sets) for s in _run(model, given, folder, number=i, golden=parted.golden)
         )

@@ -23,7 +23,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
-class Parted:
+class SamplesByShape:
     """Sample sets each of which is answered in one shape, and the shapes of the golden samples."""
 
     sets: Sequence[InputSet]
@@ -43,7 +43,7 @@ def check(varying: Mapping[str, str], signature: Signature, *, stateful: bool) -
         raise array_files.depends_on_data(name, f"it comes from {operation}", advice=batch_axis.open_lengths(signature))
 
 
-def parted(run: Run, sets: Sequence[InputSet]) -> Parted:
+def parted(run: Run, sets: Sequence[InputSet]) -> SamplesByShape:
     """Part sets by the shapes of what `run` answers; sets of one kind begin with what most of their runs are.
 
     Where any run is answered with values in all outputs, the first are such: there would be nothing to compare in
@@ -63,7 +63,7 @@ def parted(run: Run, sets: Sequence[InputSet]) -> Parted:
             f"output {empty[0]!r} is empty for every sample, so that no device could verify the model: give "
             "--calibration with inputs of which it finds something"
         )
-    return Parted([*(one for one, _ in found), *(one for one in sets if one.kind is SetKind.EDGE)], calibrated)
+    return SamplesByShape([*(one for one, _ in found), *(one for one in sets if one.kind is SetKind.EDGE)], calibrated)
 
 
 def of_requests(signature: Signature) -> Signature:
