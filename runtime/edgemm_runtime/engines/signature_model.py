@@ -111,10 +111,14 @@ class SignatureModel:
 
     def is_long(self, inputs: Arrays, limit_s: float) -> bool:
         """Tell whether inputs may take longer than usual; see `WatchedModel`."""
-        if self._sized or max([len(inputs[name]) for name in self._batched], default=1) > 1:
-            work = self._work(inputs)
-            return self._timed.expected_s(work) + work * self._told_s > limit_s
-        return self._timed.row_s + self._told_s > limit_s
+        if not self._sized:
+            for name in self._batched:
+                if len(inputs[name]) > 1:
+                    break
+            else:  # hot: most requests are of one row
+                return self._timed.row_s + self._told_s > limit_s
+        work = self._work(inputs)
+        return self._timed.expected_s(work) + work * self._told_s > limit_s
 
     def give_up(self, thread: int) -> None:
         """Do without what a thread that hangs holds; see `WatchedModel`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left
+from collections import deque
 
 import msgspec
 
@@ -29,6 +30,10 @@ class CounterSnapshot(msgspec.Struct, frozen=True):
     uncomputable: int = 0
 
 
+_FRESH = 256
+"""So many answered requests are counted together."""
+
+
 class Counters:
     """Counters of one key; safe to use from many threads."""
 
@@ -36,17 +41,17 @@ class Counters:
         self.key = key
         self._lock = threading.Lock()
         self._requests = self._errors = self._hangs = self._uncomputable = 0
+        self._fresh: deque[float] = deque()
         self._latency_sum_s = 0.0
         self._latency_counts = [0] * (len(LATENCY_EDGES_S) + 1)
 
     def add(self, latency_s: float, *, failed: bool = False) -> None:
-        """Count one request that took `latency_s` in the model."""
-        bucket = bisect_left(LATENCY_EDGES_S, latency_s)
-        with self._lock:
-            self._requests += 1
-            self._errors += failed
-            self._latency_sum_s += latency_s
-            self._latency_counts[bucket] += 1
+        """Count one request that took `latency_s` in the model; hot: it is noted here, and counted with others."""
+        self._fresh.append(latency_s)
+        if failed or len(self._fresh) >= _FRESH:
+            with self._lock:
+                self._errors += failed
+                self._settle()
 
     def add_hang(self, waited_s: float) -> None:
         """Count one request that was given up after `waited_s`, because the model did not answer it."""
@@ -62,7 +67,16 @@ class Counters:
     def snapshot(self) -> CounterSnapshot:
         """Return the counters as they are now."""
         with self._lock:
+            self._settle()
             counts = tuple(self._latency_counts)
             return CounterSnapshot(
                 self.key, self._requests, self._errors, self._latency_sum_s, counts, self._hangs, self._uncomputable
             )
+
+    def _settle(self) -> None:
+        """Count what is fresh; the lock is held."""
+        fresh = [self._fresh.popleft() for _ in range(len(self._fresh))]
+        self._requests += len(fresh)
+        self._latency_sum_s += sum(fresh)
+        for latency_s in fresh:
+            self._latency_counts[bisect_left(LATENCY_EDGES_S, latency_s)] += 1

@@ -1,6 +1,6 @@
 """One served model under its name: it predicts, counts what it predicts, and shows it to a shadow.
 
-Alone or in a batch, a request is counted in one place (`_count`), and shown to the shadow in one (`_answered`). What a
+Alone or in a batch, a request is counted in one place (`_count`), and shown to the shadow in one (`_show`). What a
 client got wrong is not counted: it is no fault of the model. Nor is what a sequence had no room for.
 """
 
@@ -106,7 +106,9 @@ class ServedModel:
             if isinstance(err, EngineError | MemoryError):
                 raise EngineError(f"model {self.name} failed: {str(err) or 'out of memory'}") from err
             raise
-        self._answered((inputs,), (outputs,), begun_s=begun_s, shown=form is None)
+        self._count(time.perf_counter() - begun_s)
+        if self.shadow is not None and form is None:
+            self._show((inputs,), (outputs,))
         return outputs
 
     def predict_together(self, requests: Sequence[Arrays]) -> list[dict[str, Array]] | None:
@@ -114,7 +116,8 @@ class ServedModel:
         begun_s = time.perf_counter()
         answers = self.model.loaded.run_together(requests)
         if answers is not None:
-            self._answered(requests, answers, begun_s=begun_s)
+            self._count(time.perf_counter() - begun_s, requests=len(requests))
+            self._show(requests, answers)
         return answers
 
     def retire(self) -> None:
@@ -135,12 +138,9 @@ class ServedModel:
         self._counters.add_hang(waited_s)
         _log.error("inference hangs model=%s version=%s variant=%s", self.name, self.key.version, self.key.variant)
 
-    def _answered(
-        self, requests: Sequence[Arrays], answers: Sequence[Arrays], *, begun_s: float, shown: bool = True
-    ) -> None:
-        """Count requests that were answered by one inference, and show them to the shadow."""
-        self._count(time.perf_counter() - begun_s, requests=len(requests))
-        if shown and (shadow := self.shadow) is not None:
+    def _show(self, requests: Sequence[Arrays], answers: Sequence[Arrays]) -> None:
+        """Show requests that were answered by one inference to the shadow, where there is one."""
+        if (shadow := self.shadow) is not None:
             for inputs, outputs in zip(requests, answers, strict=True):
                 shadow.offer(self._counters.key, inputs, outputs)
 

@@ -70,8 +70,9 @@ def answer_quickly(endpoint: Endpoint, request: Request, *, limit_s: float) -> R
     hurry.here.hurried = True
     try:
         question = _read(endpoint, request)
-        if not question.served.is_long(question.inputs, limit_s):
-            return _reply(question, request)
+        served, inputs = question.served, question.inputs
+        if not served.is_long(inputs, limit_s):
+            return _told(question, served.predict(inputs, form=question.form, step=question.step), request)
     except hurry.TakesLongError:
         pass
     finally:
@@ -89,7 +90,9 @@ def answer(endpoint: Endpoint, request: Request) -> Reply:
     """
     here.holding = request.holding
     try:
-        return _reply(_read(endpoint, request), request)
+        question = _read(endpoint, request)
+        outputs = question.served.predict(question.inputs, form=question.form, step=question.step)
+        return _told(question, outputs, request)
     finally:
         here.holding = None
 
@@ -135,19 +138,10 @@ def _read(endpoint: Endpoint, request: Request) -> Question:
     return question
 
 
-def _reply(question: Question, request: Request) -> Reply:
-    outputs = question.served.predict(question.inputs, form=question.form, step=question.step)
-    return _told(question, outputs, request)
-
-
 def _told(question: Question, outputs: Arrays, request: Request) -> Reply:
-    _hold(outputs)
+    for array in outputs.values():
+        if (size := array.nbytes) > LARGE_BYTES:
+            hold(size)
     if (awaited := question.served.awaited) is not None and question.id:
         awaited.remember(question.id, outputs, made=question.id is request.made_id)
     return question.reply(outputs)
-
-
-def _hold(outputs: Arrays) -> None:
-    for array in outputs.values():
-        if array.nbytes > LARGE_BYTES:
-            hold(array.nbytes)

@@ -182,7 +182,8 @@ class Codec:
             return
         inputs, start = [], len(head)
         for name, array in arrays.items():
-            inputs.append((name, array.dtype, array.shape, start, array.size))
+            # The one object of its type, by which what computes knows that there is nothing to cast.
+            inputs.append((name, np.dtype(array.dtype.name), array.shape, start, array.size))
             start += array.nbytes
         if len(self._plans) >= _MOST_REMEMBERED:
             self._plans.clear()
