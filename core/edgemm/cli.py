@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -79,6 +80,8 @@ def _explained(err: ModuleNotFoundError, entry: LazyCommand | None) -> Exception
     return MissingExtraError(entry.extra, missing=f"the Python package {err.name}")
 
 
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
 COMMANDS = {
     "convert": LazyCommand(
         "edgemm_converter.cli:convert", "Turn a trained Keras model into a verified bundle.", "converter"
@@ -145,11 +148,21 @@ def run(argv: list[str]) -> int:
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted", err=True)
         return 130
-    except BrokenPipeError:
-        # The reader of a pipe went away (`edgemm … | head`); nothing more can be said on stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+    except OSError as err:
+        return _lost_output(err)
     except EdgemmError as err:
         click.echo(f"error: {plain_text.printable(str(err))}", err=True)
         return 2 if isinstance(err, InputError) else 1
     return status if isinstance(status, int) else 0
+
+
+def _lost_output(err: OSError) -> int:
+    """Return the status where stdout takes no more; any other error is raised again."""
+    gone, full = isinstance(err, BrokenPipeError), err.errno in _NO_ROOM and err.filename is None
+    if not (gone or full):
+        raise err
+    # What is left in the buffer would be tried again, and told by a traceback, when the process ends.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if full:  # of a pipe whose reader went away (`edgemm … | head`) nothing more is to be said
+        click.echo(f"error: cannot write what is to be printed: {os.strerror(err.errno or 0)}", err=True)
+    return 1

@@ -153,13 +153,21 @@ def _one(param: click.Parameter, value: object, ctx: click.Context, *, name: str
     if not fits(value):
         raise InputError(f"{name}: expected {wanted}, found {toml_file.written(value)}")
     if isinstance(param.type, click.Path):
-        value = folder.absolute() / str(value)
+        value = folder.absolute() / _past_home(str(value), name=name)
     try:
         return param.type.convert(value, param, ctx)
     except click.BadParameter as err:
         if isinstance(param.type, _BOUNDED):
             raise InputError(f"{name}: expected {wanted}, found {toml_file.written(value)}") from err
         raise InputError(f"{name}: {err.message.rstrip('.')}") from err
+
+
+def _past_home(path: str, *, name: str) -> Path:
+    """Return a path with the home folder in the place of a `~` that it begins with, as a shell has it."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as err:
+        raise InputError(f"{name}: no home folder is known for {toml_file.written(path)}: give the whole path") from err
 
 
 def _kind(param: click.Parameter) -> tuple[str, Callable[[object], bool]]:

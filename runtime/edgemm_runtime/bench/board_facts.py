@@ -52,9 +52,17 @@ class Board(Struct, frozen=True):
             yield f"since it was started there was: {', '.join(self.throttled_since_boot)}"
 
 
+def _here() -> Path:
+    """Return the folder that the command runs in; `/` where that was removed meanwhile."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        return Path("/")
+
+
 def read_board(root: Path = ROOT) -> Board:
     """Read the facts; `root` is where `/proc` and `/sys` lie."""
-    files, here = Sysfs(root), Path.cwd()
+    files, here = Sysfs(root), _here()
     bits = files.throttled_bits()
     return Board(
         model=files.text("proc/device-tree/model"),

@@ -71,7 +71,7 @@ def expanded(texts: Iterable[str]) -> list[Given]:
     """
     found: list[Given] = []
     for text in texts:
-        if text == STDIN or text.lstrip()[:1] in {"[", "{"} or not _is_folder(Path(text)):
+        if text in {STDIN, ""} or text.lstrip()[:1] in {"[", "{"} or not _is_folder(Path(text)):
             found.append(Given(text))
             continue
         files = sorted(path for path in Path(text).rglob("*") if _is_input(path, Path(text)))

@@ -31,10 +31,10 @@ def read_addresses(given: Sequence[str]) -> tuple[str, ...]:
     """Return the addresses, each once; brackets around one of IPv6 are taken off.
 
     Raises:
-        InputError: one is empty, or has a port.
+        InputError: there is none, one is empty, or has a port.
     """
     found = []
-    for text in given:
+    for text in given or ("",):
         host = text.strip()
         if not host:
             raise InputError("--listen: expected an address such as 127.0.0.1, found none: for the whole network, ::")

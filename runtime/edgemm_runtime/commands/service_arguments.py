@@ -17,6 +17,7 @@ import click
 
 from edgemm.configuration.options import path_words
 from edgemm.errors import InputError
+from edgemm.transport.address import check_url
 from edgemm_runtime.commands.access_options import read_access
 from edgemm_runtime.commands.configuration import read_configuration
 from edgemm_runtime.commands.cors_option import read_origins
@@ -65,6 +66,8 @@ def read_arguments(arguments: Sequence[str], scope: Scope, *, groups: Collection
     plain = [one for one in given if one.option != "--token"]
     context = run.make_context("edgemm run", [word for one in plain for word in one.words])
     params = context.params
+    if params["print_config"]:
+        raise click.UsageError("--print-config serves nothing: ask `edgemm run`, with the same options, for what holds")
     if bool(params["bundles"]) == (params["fleet"] is not None):
         raise click.UsageError("expected --fleet URL, or the BUNDLE files to serve")
     _check_files(params)
@@ -180,6 +183,8 @@ def _check_files(params: Mapping[str, Any]) -> None:
     """Read the files that `edgemm run` is to read, so that a mistake is told now and not in a log."""
     if params["config"] is not None:
         read_configuration(params["config"])
+    if params["fleet"] is not None:
+        check_url(params["fleet"])
     read_addresses(params["listen"])
     read_origins(params["cors"])
     read_mqtt(**{name: params[name] for name in MQTT_NAMES})

@@ -69,6 +69,8 @@ class OwnerLine(BrokerLine):
         self._sending = threading.Lock()
         self._unsent: deque[tuple[MQTTMessageInfo, int, Holding]] = deque()
         self._seen: deque[int] = deque(maxlen=_REMEMBERED)
+        self._online: MQTTMessageInfo | None = None
+        self._leaving = False
 
     def counts(self) -> Mapping[Outcome, int]:
         """Return what became of the messages since the start."""
@@ -76,6 +78,7 @@ class OwnerLine(BrokerLine):
 
     def stop(self, timeout_s: float = 5.0) -> None:
         """Say that the device goes offline, and disconnect."""
+        self._leaving = True
         said = self.send(self._topics.status, b"offline", retain=True)
         if said is not None:
             try:
@@ -112,16 +115,16 @@ class OwnerLine(BrokerLine):
         client.on_subscribe = lambda *args: self._subscribed(client, args[3])
         if self.protocol is _MQTT5:
             options = SubscribeOptions(qos=QOS, noLocal=True, retainHandling=SubscribeOptions.RETAIN_DO_NOT_SEND)
-            client.subscribe(self._topics.requests, options=options)
+            client.subscribe([(self._topics.requests, options), (self._topics.status, options)])
         else:
-            client.subscribe(self._topics.requests, QOS)
+            client.subscribe([(self._topics.requests, QOS), (self._topics.status, QOS)])
 
     def _subscribed(self, client: Client, answers: Sequence[ReasonCode]) -> None:
-        if any(answer.is_failure for answer in answers):
+        if answers[0].is_failure:  # without the status it answers all the same
             _log.error("mqtt: the broker lets this user not subscribe topics=%s", self._topics.requests)
             client.disconnect()
             return
-        client.publish(self._topics.status, b"online", qos=QOS, retain=True)
+        self._online = client.publish(self._topics.status, b"online", qos=QOS, retain=True)
         self.opened()
         _log.info("mqtt: connected host=%s topics=%s", self._broker.host, self._topics.requests)
 
@@ -133,7 +136,16 @@ class OwnerLine(BrokerLine):
         """Take a message; `came` does."""
 
     def came(self, message: MQTTMessage) -> None:
-        """Have a request answered."""
+        """Have a request answered; or hear that this device is offline, and say that it is not.
+
+        That is the last will of a connection before this one, as of a device that lost power: the broker holds that for
+        open until its keep-alive is over.
+        """
+        if message.topic == self._topics.status:
+            ours = message.payload == b"offline" and not message.retain and not self._leaving
+            if ours and (self._online is None or _is_over(self._online)):
+                self._online = self.send(self._topics.status, b"online", retain=True)
+            return
         repeated = message.dup and message.mid in self._seen
         if message.qos:
             self._seen.append(message.mid)

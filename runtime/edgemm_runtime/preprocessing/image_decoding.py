@@ -125,6 +125,19 @@ def eight_bits(image: Image, *, grey: bool) -> Image:
     return _converted(_levels(_upright(image), image), grey=grey)
 
 
+def of_picture(picture: Image, *, grey: bool) -> Image:
+    """Return what a program opened or made with Pillow, which reads a file's pixels only now, as `eight_bits` does.
+
+    Raises:
+        BadRequestError: it was closed, its file is damaged, or its values have no agreed white.
+    """
+    try:
+        picture.load()
+    except _DAMAGED as err:
+        raise BadRequestError("the PIL image was closed, or its file is damaged or cut short: open it anew") from err
+    return eight_bits(picture, grey=grey)
+
+
 def _upright(image: Image) -> Image:
     """Return an image as the camera was held; as it is where what says so is damaged."""
     from PIL import ImageOps

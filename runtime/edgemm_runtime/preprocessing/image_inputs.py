@@ -178,7 +178,7 @@ def _sample(frame: Any, steps: Preprocessing) -> Array:
     if isinstance(frame, bytes | bytearray | memoryview):
         return image.decode(bytes(frame), steps)
     if is_picture(frame):
-        upright = image_decoding.eight_bits(frame, grey=image.is_grey(steps))
+        upright = image_decoding.of_picture(frame, grey=image.is_grey(steps))
         return image.scaled(image.pixels(upright, steps), steps)
     raise BadRequestError(
         "expected an image: an array uint8 [height, width, 3], a PIL image, a path or bytes, found "

@@ -6,6 +6,7 @@ Nothing wraps or saturates silently.
 from __future__ import annotations
 
 import math
+import numbers
 import struct
 from collections.abc import Mapping
 from functools import cache, lru_cache
@@ -217,9 +218,15 @@ def to_array(values: Any, spec: TensorSpec) -> Array:
         found = _uneven(values)
         raise BadRequestError(f"input {spec.name!r}: expected {spec.dtype} values of one shape, found {found}") from err
     if array.dtype.kind not in _TAKES[dtype.kind] and array.size:
-        found = _FOUND.get(array.dtype.kind) or str(array.dtype)
+        found = _strange(array) or _FOUND.get(array.dtype.kind) or str(array.dtype)
         raise BadRequestError(f"input {spec.name!r}: expected {spec.dtype} values, found {found}")
     return _narrow(array, dtype, name=spec.name)
+
+
+def _strange(array: Array) -> str | None:
+    """Return the type of the first value that is no number at all, as of a file that was opened."""
+    others = (one for one in array.flat if not isinstance(one, numbers.Number)) if array.dtype.kind == "O" else ()
+    return next((f"a value of the type {type(one).__name__}" for one in others), None)
 
 
 def _uneven(values: Any) -> str:

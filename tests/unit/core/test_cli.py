@@ -154,3 +154,13 @@ def test_a_reader_that_goes_away_is_no_crash(packed: Path) -> None:
     )
     assert done.stdout == "{"
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_a_full_disk_under_stdout_is_told_in_one_line(packed: Path, more: list[str]) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "edgemm", "inspect", packed, *more],
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (1, "error: cannot write what is to be printed: No space left on device\n")

@@ -130,3 +130,15 @@ def test_what_is_printed_is_such_a_file_without_secrets(file: Path) -> None:
 )
 def test_a_value_is_written_as_it_is_read(value: object) -> None:
     assert tomllib.loads(f"a = {toml_file.written(value)}") == {"a": value}
+
+
+def test_a_path_may_begin_with_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    file = tmp_path / "c.toml"
+    file.write_text('key = "~/k"\nthings = ["~/a", "b"]\n')
+    given = told("--config", str(file))[0]
+    assert given["key"] == tmp_path / "home/k"
+    assert given["things"] == (tmp_path / "home/a", tmp_path / "b")
+    file.write_text('key = "~nobody-of-this-name/k"\n')
+    with pytest.raises(InputError, match="no home folder is known for .*: give the whole path"):
+        told("--config", str(file))

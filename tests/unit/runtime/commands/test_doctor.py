@@ -148,3 +148,11 @@ def test_the_probe_models_are_what_the_simulators_write(engine: Engine) -> None:
     assert np.array_equal(dense.predict(probe.X), probe.EXPECTED)
     file = Path(probe.__file__).with_name(f"probe.{engine}")
     assert file.read_bytes() == model_file(dense, f"{engine}:float32", batch=1)
+
+
+def test_a_folder_that_was_removed_meanwhile_is_no_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert read_board().disk_free_bytes

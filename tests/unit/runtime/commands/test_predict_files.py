@@ -204,3 +204,12 @@ def test_a_terminal_sees_how_far_it_is_while_a_file_gets_the_answers(camera: Pat
     assert len(json.loads(done.stdout)) == 4
     assert b"\r1 of 4" in said
     assert b"\r4 of 4" in said
+
+
+def test_an_empty_name_is_not_the_folder_one_is_in(
+    camera: Path, folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    assert run(["predict", str(camera), ""]) == 2
+    out, err = capfd.readouterr()
+    assert (out, err.count("\n")) == ("", 1)

@@ -172,3 +172,19 @@ def test_what_the_systems_service_could_not_read_is_refused(
 def test_options_are_checked_by_the_parser_of_run() -> None:
     with pytest.raises(click.UsageError):
         words("--nonsense", *FLEET)
+
+
+def test_what_only_prints_is_no_service(folder: Path) -> None:
+    with pytest.raises(click.UsageError, match="--print-config serves nothing"):
+        words("tiny.edgemm", "--print-config")
+
+
+def test_an_address_of_a_fleet_that_can_never_work_is_told_now(folder: Path) -> None:
+    with pytest.raises(InputError, match="use the https:// URL"):
+        words("--fleet", "http://fleet.example:8443")
+
+
+def test_an_empty_list_of_addresses_in_a_file_is_told_now(folder: Path) -> None:
+    (folder / "limits.toml").write_text("listen = []\n")
+    with pytest.raises(InputError, match="--listen: expected an address .*, found none"):
+        words("tiny.edgemm", "--config", "limits.toml")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 from collections.abc import Callable
@@ -109,3 +110,21 @@ def test_nothing_is_left_to_load_when_the_first_image_comes(camera: edgemm_runti
         [sys.executable, "-c", _PROGRAM, str(tmp_path)], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout == "[]\n"
+
+
+def test_a_picture_that_was_closed_or_is_cut_short_is_told(camera: edgemm_runtime.Model, tmp_path: Path) -> None:
+    whole = encoded("JPEG", np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))
+    (tmp_path / "cut.jpg").write_bytes(whole[: len(whole) * 2 // 3])
+    (tmp_path / "whole.jpg").write_bytes(whole)
+    closed = Image.open(tmp_path / "whole.jpg")
+    closed.close()
+    with Image.open(tmp_path / "cut.jpg") as cut:
+        for picture in (cut, closed):
+            with pytest.raises(BadRequestError, match="closed, or its file is damaged or cut short"):
+                camera.predict(picture)
+
+
+@pytest.mark.parametrize("given", [None, io.BytesIO(b"x"), iter(())])
+def test_what_is_no_number_is_named_by_its_type(camera: edgemm_runtime.Model, given: Any) -> None:
+    with pytest.raises(BadRequestError, match=f"found a value of the type {type(given).__name__}"):
+        camera.predict(given)

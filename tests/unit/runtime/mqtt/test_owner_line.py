@@ -340,3 +340,16 @@ def test_the_last_will_is_that_of_whoever_vanishes(port: int, server: ModelServe
         sock.shutdown(socket.SHUT_RDWR)
         eventually(lambda: (STATUS, b"offline", False) in home.messages, "its last will")
         eventually(lambda: home.messages[-1] == (STATUS, b"online", False), "it is back")
+
+
+def test_the_last_will_of_a_connection_before_does_not_stay(port: int, server: ModelServer) -> None:
+    before = MqttProbe(port, client_id="before", will=(STATUS, b"offline"))
+    before.connect()
+    with line(broker(port), server.ask), MqttProbe(port, client_id="home") as home:
+        home.subscribe(STATUS)
+        eventually(lambda: (STATUS, b"online") in [one[:2] for one in home.messages], "the device is online")
+        before.vanish()
+        eventually(lambda: [one[1] for one in home.messages][-2:] == [b"offline", b"online"], "it says so again")
+        with MqttProbe(port, client_id="later") as later:
+            later.subscribe(STATUS)
+            eventually(lambda: later.messages == [(STATUS, b"online", True)], "that stays")
