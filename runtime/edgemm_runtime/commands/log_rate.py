@@ -22,9 +22,12 @@ _LONGEST = 400
 
 def set_up_logging(*, level: str) -> None:
     """Write this process's log to stderr, at these rates."""
+    root = logging.getLogger()
+    before = list(root.handlers)  # of a program that runs this command in its own process
     logging.basicConfig(level=level.upper(), format=_FORMAT)
-    for handler in logging.getLogger().handlers:
-        handler.addFilter(LogRate(handler.emit))
+    for handler in root.handlers:
+        if handler not in before:
+            handler.addFilter(LogRate(handler.emit))
 
 
 @dataclass

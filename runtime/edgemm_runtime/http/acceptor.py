@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
+import select
 import socket
 import time
 from collections.abc import Sequence
@@ -65,7 +66,8 @@ class Acceptor:
     def _accept(self, listener: socket.socket) -> None:
         for _ in range(_AT_ONCE):
             if self._count() >= self._most:
-                self._wait_for_room()
+                if _has_client(listener):
+                    self._wait_for_room()
                 return
             try:
                 sock, _ = listener.accept()
@@ -131,3 +133,10 @@ class Acceptor:
         self._full = not on
         for listener in self._listeners:
             self._loops[0].hear(listener, on=on)
+
+
+def _has_client(listener: socket.socket) -> bool:
+    """Tell whether a client waits to be accepted: as long as none does, nobody has to make room."""
+    waiting = select.poll()
+    waiting.register(listener, select.POLLIN)
+    return bool(waiting.poll(0))

@@ -19,6 +19,7 @@ _KINDS: Mapping[str, str] = MappingProxyType(
 _OTHER_KIND = re.compile(r"Expected `(?P<expected>[^`]+)`, got `(?P<found>[^`]+)`(?: - at `\$(?P<place>[^`]*)`)?")
 _MISSING = re.compile(r"Object missing required field `(?P<field>[^`]+)`(?: - at `\$(?P<place>[^`]*)`)?")
 _PLACE = re.compile(r"\(byte (\d+)\)")
+_NOT_FINITE = re.compile(rb"[\[,:\s]?(-?(?:NaN|Infinity))")
 _WIDE = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _LONGEST = 100
 _LONGEST_VALUE = 40
@@ -51,16 +52,20 @@ def told(err: Exception, body: bytes) -> str:
         return "found UTF-16 or UTF-32: send UTF-8"
     if isinstance(err, RecursionError):
         return "found lists in lists beyond every model's"
-    return _malformed(err)
+    return _malformed(err, body)
 
 
-def _malformed(err: Exception) -> str:
+def _malformed(err: Exception, body: bytes) -> str:
     if isinstance(err, UnicodeDecodeError):
         return f"found bytes that are no UTF-8, from byte {err.start} on"
     if isinstance(err, json.JSONDecodeError):
         return f"found none from character {err.pos} on"
-    place = _PLACE.search(str(err))
-    return f"found none from byte {place[1]} on" if place else "found a body that is cut short"
+    if (place := _PLACE.search(str(err))) is None:
+        return "found a body that is cut short"
+    # A sign before it may have been read already.
+    if token := _NOT_FINITE.match(body, max(0, int(place[1]) - 1)):
+        return f"found {token[1].decode()} at byte {place[1]}, which JSON does not have: send CSV, or binary tensors"
+    return f"found none from byte {place[1]} on"
 
 
 def _of_form(said: str) -> str:

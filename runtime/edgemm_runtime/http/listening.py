@@ -126,5 +126,5 @@ def _reason(err: Exception, host: str, port: int, options: TcpOptions) -> str:
         return f"port {port} on {host} is taken by another program: {another}"
     if number == errno.EACCES:
         return f"port {port} on {host} needs root: choose one above 1023 with {options.port}"
-    said = (err.strerror if isinstance(err, OSError) else None) or err
+    said = str((err.strerror if isinstance(err, OSError) else None) or err).partition(" (while attempting")[0]
     return f"cannot listen on {host} port {port}: {said}: give an address of this machine to {options.host}"

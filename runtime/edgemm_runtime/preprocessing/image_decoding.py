@@ -25,7 +25,8 @@ import numpy as np
 from edgemm.errors import BadRequestError
 from edgemm_runtime.http import hurry
 from edgemm_runtime.memory.memory_budget import hold
-from edgemm_runtime.preprocessing import image_kinds, pillow_library, tiff_directory
+from edgemm_runtime.preprocessing import image_kinds, pillow_library, png_chunks, tiff_directory
+from edgemm_runtime.preprocessing.decoding_memory import decoding_bytes, stored_bytes
 from edgemm_runtime.preprocessing.image_kinds import ImageKind
 from edgemm_runtime.tensors.named_arrays import Array
 
@@ -55,13 +56,12 @@ def decoded(data: bytes, *, grey: bool, most_pixels: int = MAX_PIXELS) -> Image:
     from PIL import Image as Pillow
 
     try:
-        if kind is ImageKind.TIFF:
-            _check_tiff(data, most_pixels=most_pixels)
+        _check_before_opening(data, kind, most_pixels=most_pixels)
         with Pillow.open(io.BytesIO(data), formats=[kind]) as opened:
             _check_size(opened, most_pixels=most_pixels)
             if hurry.here.hurried and opened.width * opened.height > _FEW_PIXELS:
                 raise hurry.TakesLongError("the image is large: try again later")
-            hold(_decoding_bytes(opened, grey=grey))
+            hold(decoding_bytes(opened, mode=_mode(grey=grey)))
             opened.load()
             return eight_bits(opened, grey=grey)
     except (*_DAMAGED, Pillow.DecompressionBombError) as err:
@@ -81,8 +81,7 @@ def pixel_count(data: bytes) -> int:
     from PIL import Image as Pillow
 
     try:
-        if kind is ImageKind.TIFF:
-            _check_tiff(data, most_pixels=MAX_PIXELS)
+        _check_before_opening(data, kind, most_pixels=MAX_PIXELS)
         with Pillow.open(io.BytesIO(data), formats=[kind]) as opened:
             return int(opened.width * opened.height)
     except (*_DAMAGED, Pillow.DecompressionBombError) as err:
@@ -144,20 +143,9 @@ def _upright(image: Image) -> Image:
 
     with suppress(*_DAMAGED):
         if image.getexif().get(_ORIENTATION, 1) != 1:
-            hold(_stored_bytes(image))
+            hold(stored_bytes(image))
             ImageOps.exif_transpose(image, in_place=True)
     return image
-
-
-def _stored_bytes(image: Image) -> int:
-    """Return what Pillow keeps an image in: a byte a pixel, but 4 of colours."""
-    return int(image.width * image.height) * (1 if image.mode in {"1", "L", "P"} else 4)
-
-
-def _decoding_bytes(image: Image, *, grey: bool) -> int:
-    """Return what decoding an opened image takes at most, if it is not turned: as it is, and in other colours."""
-    converted = 0 if image.mode == _mode(grey=grey) else int(image.width * image.height) * (1 if grey else 4)
-    return _stored_bytes(image) + converted
 
 
 def _mode(*, grey: bool) -> str:
@@ -180,6 +168,21 @@ def _check_size(opened: Image, *, most_pixels: int) -> None:
             f"the image has {width} × {height} pixels, at most {most_pixels:,} are decoded, and {MAX_SIDE:,} a side: "
             "send a smaller one"
         )
+
+
+def _check_before_opening(data: bytes, kind: ImageKind, *, most_pixels: int) -> None:
+    """Refuse what is too much to open, and hold what opening it takes.
+
+    Raises:
+        BadRequestError, TakesLongError: as `decoded`.
+        ValueError: it is damaged.
+    """
+    if kind is ImageKind.TIFF:
+        _check_tiff(data, most_pixels=most_pixels)
+    elif kind is ImageKind.PNG and (count := png_chunks.inflated_count(data)) > 0:
+        if hurry.here.hurried and count > 1:
+            raise hurry.TakesLongError("the image has texts to inflate: try again later")
+        hold(count * png_chunks.INFLATED_BYTES)
 
 
 def _check_tiff(data: bytes, *, most_pixels: int) -> None:

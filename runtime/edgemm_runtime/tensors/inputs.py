@@ -51,7 +51,9 @@ def check_array(spec: TensorSpec, array: Array) -> None:
     if array.dtype != np.dtype(spec.dtype.value):
         raise BadRequestError(f"input {spec.name!r}: expected {spec.dtype}, found {array.dtype}")
     if not fits(spec.shape, array.shape):
-        raise BadRequestError(f"input {spec.name!r}: expected shape {list(spec.shape)}, found {list(array.shape)}")
+        empty = "" if array.size else ", which has no values: send at least one sample"
+        expected = f"expected shape {list(spec.shape)}"
+        raise BadRequestError(f"input {spec.name!r}: {expected}, found {list(array.shape)}{empty}")
 
 
 def fits(shape: tuple[int, ...], found: tuple[int, ...], *, least: int = 1) -> bool:

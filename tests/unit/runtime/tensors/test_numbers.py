@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from edgemm.bundle.manifest import DType, TensorSpec
 from edgemm.errors import BadRequestError
-from edgemm_runtime.tensors.numbers import read_canonical, read_numbers
+from edgemm_runtime.tensors.numbers import read_canonical, read_nested, read_numbers, to_array
 
 LARGE = TensorSpec(name="x", dtype=DType.UINT64, shape=(2,))
 
@@ -80,3 +81,25 @@ def test_what_is_read_as_canonical_is_json(text: str, dtype: DType) -> None:
     found = read_canonical(written, dtype, shape=(written.count(b",") + 1,))
     if found is not None:
         assert json.loads(b"[" + written + b"]") == found.tolist()
+
+
+def test_many_short_numbers_take_little_beside_what_they_are() -> None:
+    spec = TensorSpec(name="x", dtype=DType.FLOAT32, shape=(-1, -1))
+    raw = b"[[" + b"1," * 300_000 + b"1]]"
+    tracemalloc.start()
+    try:
+        found = read_nested(raw, spec)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert found is not None
+    assert found.shape == (1, 300_001)
+    assert peak <= found.nbytes + 4 * len(raw) + 4 * 2**20
+
+
+def test_integers_of_which_numpy_makes_floats_are_told_as_too_large() -> None:
+    spec = TensorSpec(name="x", dtype=DType.INT64, shape=(2,))
+    with pytest.raises(BadRequestError, match="numbers beyond 64 bits"):
+        read_numbers(b"[0, 9223372036854775808]", spec, shape=(2,))
+    with pytest.raises(BadRequestError, match="fractions"):
+        to_array([0, 1.5], spec)

@@ -296,8 +296,10 @@ def _check_input(tensor: RequestInput, spec: TensorSpec) -> int:
         raise BadRequestError(f"input {spec.name!r}: expected datatype {DATATYPES[spec.dtype]}, found {found}")
     if not fits(spec.shape, tensor.shape):
         found = str(list(tensor.shape))[:80]
-        negative = ", of which a length is negative: say how many there are" if min(tensor.shape, default=0) < 0 else ""
-        raise BadRequestError(f"input {spec.name!r}: expected shape {list(spec.shape)}, found {found}{negative}")
+        least = min(tensor.shape, default=1)
+        why = ", of which a length is negative: say how many there are" if least < 0 else ""
+        why = ", which has no values: send at least one sample" if least == 0 else why
+        raise BadRequestError(f"input {spec.name!r}: expected shape {list(spec.shape)}, found {found}{why}")
     _refuse_unsupported(tensor.parameters)
     size = tensor.parameters.get("binary_data_size")
     if size is None:

@@ -136,7 +136,7 @@ BAD_MESSAGES = {
     "a wrong shape": ({"inputs": [tensor(shape=[1, 5])]}, "expected shape [-1, 4], found [1, 5]"),
     "a wrong rank": ({"inputs": [tensor(shape=[4])]}, "expected shape [-1, 4], found [4]"),
     "a negative shape": ({"inputs": [tensor(shape=[-1, 4])]}, "found [-1, 4], of which a length is negative"),
-    "an empty batch": ({"inputs": [tensor(shape=[0, 4], data=[])]}, "found [0, 4]"),
+    "an empty batch": ({"inputs": [tensor(shape=[0, 4], data=[])]}, "found [0, 4], which has no values"),
     "a huge shape": ({"inputs": [tensor(shape=[10**12, 4])]}, "expected 4,000,000,000,000 values, found 4"),
     "too few values": ({"inputs": [tensor(data=[1, 2, 3])]}, "expected 4 values, found 3"),
     "words": ({"inputs": [tensor(data=["a", "b", "c", "d"])]}, "expected float32 values"),

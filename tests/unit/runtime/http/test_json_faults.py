@@ -1,0 +1,25 @@
+"""What is wrong with JSON of a stranger is told by name and place."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from edgemm_runtime.http import json_faults
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"[1, NaN]", "found NaN at byte 4, "),
+        (b"[NaN]", "found NaN at byte 1, "),
+        (b'{"a":-Infinity}', "found -Infinity at byte 6, "),
+        (b"Infinity", "found Infinity at byte 0, "),
+        (b"[1, Nothing]", "found none from byte 4 on"),
+        (b"[1,", "found a body that is cut short"),
+    ],
+)
+def test_numbers_that_json_has_not_are_named(body: bytes, said: str) -> None:
+    with pytest.raises(msgspec.DecodeError) as caught:
+        msgspec.json.decode(body)
+    assert json_faults.told(caught.value, body).startswith(said)
