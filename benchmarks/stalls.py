@@ -31,7 +31,7 @@ from typing import NamedTuple
 
 from simulators import needs
 
-with needs.imports(__name__, "runtime"):
+with needs.imports(__name__, "images,onnx,runtime"):
     import numpy as np
 
     from edgemm.bundle.manifest import Preprocessing, Resize
@@ -39,6 +39,7 @@ with needs.imports(__name__, "runtime"):
 
 _RATIO, _LEAST_S = 5.0, 0.02
 _JSON = {"Content-Type": "application/json"}
+_CLIENT = "from benchmarks.stalls_client import main; main()"
 
 
 class Heavy(NamedTuple):
@@ -149,7 +150,7 @@ def _percentile(found: list[float]) -> float:
 
 def _latencies(port: int, seconds: float) -> list[float]:
     """Ask in a process of its own, whose interpreter nobody else keeps; return sorted seconds."""
-    command = [sys.executable, "-m", "benchmarks.stalls_client", str(port), str(seconds)]
+    command = [sys.executable, "-c", _CLIENT, str(port), str(seconds)]
     done = subprocess.run(command, capture_output=True, check=True, timeout=seconds + 90)
     return sorted(np.frombuffer(done.stdout, np.float64).tolist())
 

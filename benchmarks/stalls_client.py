@@ -1,4 +1,4 @@
-"""The client of `benchmarks.stalls`: `python -m benchmarks.stalls_client PORT SECONDS` writes seconds as float64."""
+"""The client of `benchmarks.stalls`, in a process of its own: no lock of the benchmark's makes it late."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ _CONNECTIONS = 4
 _BODY = b'{"inputs":[[' + b",".join([b"0.5"] * 640) + b"]]}"
 
 
-def main(port: int, seconds: float) -> bytes:
+def main() -> None:
+    """Ask for `SECONDS` at `PORT`, both arguments; write what each request took, in seconds, as float64."""
+    sys.stdout.buffer.write(_taken(int(sys.argv[1]), float(sys.argv[2])))
+
+
+def _taken(port: int, seconds: float) -> bytes:
     """Ask one after another over some connections, so that each of the server's loops is met."""
     clients = [http.client.HTTPConnection("127.0.0.1", port, timeout=60) for _ in range(_CONNECTIONS)]
     taken: list[float] = []
@@ -24,7 +29,3 @@ def main(port: int, seconds: float) -> bytes:
     for client in clients:
         client.close()
     return struct.pack(f"={len(taken)}d", *taken)
-
-
-if __name__ == "__main__":
-    sys.stdout.buffer.write(main(int(sys.argv[1]), float(sys.argv[2])))

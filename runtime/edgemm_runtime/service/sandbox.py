@@ -86,7 +86,8 @@ def require_writable(path: Path, *, option: str) -> None:
 def _refuse_hidden(path: Path, hidden: Mapping[Path, str]) -> None:
     for folder, why in hidden.items():
         inside = path.is_relative_to(folder) or path.is_relative_to(folder.resolve())
-        if inside and not path.is_relative_to(_SHARED):
+        shared = path.is_relative_to(_SHARED) and _SHARED.is_relative_to(folder)
+        if inside and not shared:
             raise InputError(f"{path} {why}: install edgemm and put all files under {_PLACE}, or use --user")
 
 
