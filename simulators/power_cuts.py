@@ -38,7 +38,7 @@ _BELOW = re.compile(r"(/?\w+)/\S*")
 _VARIANTS = ("tflite:float32",)
 _TO_ACTIVATING = ("accepted", "downloading", "verified", "staged", "activating")
 _TRIES = 4
-_LATER_WINDOW = re.compile(r"telemetry ([2-9]|\d{2,})\b")
+_UNSURE = re.compile(r"telemetry ([2-9]|\d{2,})\b| feedback\b")
 _RUNS = 3
 
 
@@ -100,10 +100,10 @@ class UpdateStory:
         """Make the update a few times, undisturbed; return the points that every one of them had, in order.
 
         What is sent again, and how many windows of telemetry there are, hangs on how long a run takes: of windows only
-        the first is sure to come.
+        the first is sure to come. What awaits a label is written once a minute, and when the device stops.
         """
         runs = [self._points_of_a_run() for _ in range(_RUNS)]
-        return [p for p in runs[0] if all(p in run for run in runs) and not _LATER_WINDOW.search(p)]
+        return [p for p in runs[0] if all(p in run for run in runs) and not _UNSURE.search(p)]
 
     def _points_of_a_run(self) -> list[str]:
         folder, record = self._fresh(0), self._folder / "points"
