@@ -15,7 +15,6 @@ from typing import Any
 from edgemm import __version__
 from edgemm.bundle.manifest import Manifest
 from edgemm_runtime.request_id import HEADER as ID_HEADER
-from edgemm_runtime.request_id import LONGEST_ID
 from edgemm_runtime.serving.openapi.schemas import ANSWERS, ERROR, Body, request_body
 
 NAME = "{name}"
