@@ -7,7 +7,6 @@ The newest segment is written first, for what waits long is soon dropped anyway.
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import struct
@@ -17,7 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from edgemm import durable
-from edgemm.errors import EnvironmentFailure
+from edgemm_runtime.folder_lock import lock_folder
 from edgemm_runtime.models.prediction_log import PredictionLog, Segment, read_segment
 from edgemm_runtime.write_budget import WriteBudget
 
@@ -42,7 +41,7 @@ class PredictionFiles:
         self.damaged = 0
         self._writes, self._failing = 0, False
         self._budget = WriteBudget.full(day_bytes, now_s=now_s())
-        self._lock = _lock(folder)
+        self._lock = lock_folder(folder, holder="process")
 
     def close(self) -> None:
         """Let another process have the folder."""
@@ -176,22 +175,3 @@ def _write(path: Path, frame: bytes) -> None:
         os.close(descriptor)
     if not begun:
         durable.sync_folder(path.parent)
-
-
-def _lock(folder: Path) -> int:
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as err:
-        raise EnvironmentFailure(
-            f"state folder {folder}: {err.strerror}: expected a folder that this user may write; "
-            "choose one with --state-dir"
-        ) from err
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as err:
-        os.close(lock)
-        raise EnvironmentFailure(
-            f"state folder {folder} is in use by another process: stop it, or give this one its own --state-dir"
-        ) from err
-    return lock

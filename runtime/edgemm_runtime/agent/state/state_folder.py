@@ -5,7 +5,6 @@ One agent at a time holds the folder, by a lock that the kernel drops when the p
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from edgemm.errors import EnvironmentFailure, MessageError, NewerFormatError
 from edgemm_runtime.agent.state.documents import ModelFile
 from edgemm_runtime.agent.state.files import WhenNewer, state_file
 from edgemm_runtime.agent.state.reserve import Reserve
+from edgemm_runtime.folder_lock import lock_folder
 
 _log = logging.getLogger(__name__)
 _VERSION = 1
@@ -46,23 +46,7 @@ class StateFolder:
         self.reserve = Reserve(folder / "reserve", size_bytes=reserve_bytes)
         self.put_aside: dict[str, int] = {}
         """Files of a newer agent that were put aside since this folder was opened, and their major versions."""
-        try:
-            for path in (folder, *(folder / name for name in _FOLDERS)):
-                path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-        except OSError as err:
-            raise EnvironmentFailure(
-                f"state folder {folder}: {err.strerror}: expected a folder that this user may write; "
-                "choose one with --state-dir"
-            ) from err
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as err:
-            os.close(lock)
-            raise EnvironmentFailure(
-                f"state folder {folder} is in use by another agent: stop it, or give this one its own --state-dir"
-            ) from err
-        self._lock: int | None = lock
+        self._lock: int | None = lock_folder(folder, holder="agent", folders=_FOLDERS)
         for path in (folder, *(folder / name for name in _FOLDERS)):
             durable.remove_leftovers(path)
         self.reserve.fill()
