@@ -27,13 +27,13 @@ class MqttLimits:
     max_payload_bytes: int = 8 * MIB
     """Largest request; the broker of MQTT 5 is told and sends none that is larger."""
 
-    max_in_flight: int = 16
+    max_in_flight: int = 64
     """Requests that are computed or wait for it; beyond it they are dropped and counted."""
 
     max_in_flight_bytes: int = 16 * MIB
     """What these may hold together."""
 
-    max_unsent: int = 64
+    max_unsent: int = 1024
     """Answers that the broker has not taken; beyond it they are dropped and counted."""
 
     max_unsent_bytes: int = 8 * MIB

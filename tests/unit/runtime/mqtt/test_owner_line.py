@@ -229,6 +229,17 @@ def test_a_flood_is_dropped_and_counted_and_http_is_served_on(port: int) -> None
         eventually(lambda: len(waiting) == 5, "there is room again")
 
 
+def test_a_burst_of_a_house_is_answered_whole(port: int, server: ModelServer) -> None:
+    """A home's automations ask about all its rooms at once."""
+    with line(broker(port, limits=MqttLimits()), server.ask), Mqtt5Client(port) as home:
+        home.subscribe(ANSWER)
+        for number in range(60):
+            home.publish(ASK, body(id=number))
+        answers = [json.loads(one.payload) for one in home.answers(60)]
+    assert {one["id"] for one in answers} == set(range(60))
+    assert all("outputs" in one for one in answers)
+
+
 def test_requests_that_are_refused_give_their_room_back(port: int, server: ModelServer) -> None:
     with line(broker(port, limits=MqttLimits(max_in_flight=2)), server.ask) as found, Mqtt5Client(port) as home:
         home.subscribe(ANSWER)
