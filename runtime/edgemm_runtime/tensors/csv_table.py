@@ -73,7 +73,10 @@ def read(text: str) -> CsvTable:
                     rows.append(cells)
                     numbers.append(reader.line_num)
     except csv.Error as err:
-        raise BadRequestError(f"line {(numbers or [0])[-1] + 1}: expected a line of CSV: {err}") from err
+        raise BadRequestError(
+            f"line {(numbers or [0])[-1] + 1}: expected a line of CSV, its quotes closed and each cell of at most "
+            f"{csv.field_size_limit():,} characters"
+        ) from err
     if separator in {";", "\t"} and not any("." in cell for row in rows for cell in row if is_number(cell)):
         rows = [[_with_point(cell) for cell in row] for row in rows]
     header = rows[0] if rows and not any(is_number(cell) or _is_boolean(cell) for cell in rows[0]) else None

@@ -65,7 +65,11 @@ def test_integers_are_exact_and_booleans_have_their_words() -> None:
         ("a,b\n\n1,", "line 3, column 2: expected a number, found an empty cell"),
         ("1_0,2", "line 1, column 1"),
         ("1,true", "column 2: expected a number, found 'true'"),
-        ('1,2\n"3,4', "line 2: expected a line of CSV"),
+        ('1,2\n"3,4', "line 2: expected a line of CSV, its quotes closed and each cell"),
+        (
+            '"' + "1" * 200_000 + '"',
+            "line 1: expected a line of CSV, its quotes closed and each cell of at most 131,072 c",
+        ),
         ("1;0,5\n1.5;2", "line 1, column 2: expected a number, found '0,5'"),
     ],
 )
