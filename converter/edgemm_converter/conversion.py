@@ -21,7 +21,7 @@ from edgemm.bundle.manifest import Manifest
 from edgemm.errors import EnvironmentFailure, ParityError
 from edgemm_converter.cache import fingerprint
 from edgemm_converter.cache.cache import Cache, CachedConversion, ConversionOutcome
-from edgemm_converter.children.child import ChildLimits, Progress
+from edgemm_converter.children.child import ChildLimits, Progress, cannot_work_in
 from edgemm_converter.children.protocol import Exported, SetKind, TrialFacts
 from edgemm_converter.drafting import draft as drafting
 from edgemm_converter.drafting import predecessor
@@ -120,10 +120,7 @@ def _temporary_folder() -> Iterator[Path]:
         try:
             yield Path(name)
         except OSError as err:
-            raise EnvironmentFailure(
-                f"cannot work in the temporary folder {name}: {err.strerror or err}; make room there, or set TMPDIR to "
-                "another"
-            ) from err
+            raise EnvironmentFailure(cannot_work_in(name, err)) from err
 
 
 def _convert(given: ConversionJob, folder: Path, *, limits: ChildLimits, progress: Progress) -> CachedConversion:

@@ -122,6 +122,12 @@ class _Watch:
             )
 
 
+def cannot_work_in(folder: Path | str, err: OSError | str) -> str:
+    """Return what to say where a temporary folder cannot be written to, and what to do about it."""
+    reason = err if isinstance(err, str) else err.strerror or "a file could not be written whole"  # NumPy's has none
+    return f"cannot work in the temporary folder {folder}: {reason}; make room there, or set TMPDIR to another"
+
+
 def _resident_bytes(pid: int) -> int:
     try:
         return int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) * _PAGE_BYTES
@@ -134,10 +140,7 @@ def _answer(kind: type[A], folder: Path, *, status: int, stage: str) -> A:
     if not path.is_file():
         # Libraries report a full disk in their own ways, or write half a file and fail on reading it.
         if status == NO_ROOM or shutil.disk_usage(folder).free < LEAST_ROOM_BYTES:
-            raise EnvironmentFailure(
-                f"cannot work in the temporary folder {folder}: the disk is full; make room there, or set TMPDIR to "
-                "another"
-            )
+            raise EnvironmentFailure(cannot_work_in(folder, "the disk is full"))
         how = f"was killed by {signal_name(status)}" if status < 0 else f"ended with exit status {status}"
         raise ConversionError(
             f"{stage}: a library crashed on this model and took its process along, which {how}: leave out what that "

@@ -18,7 +18,7 @@ import msgspec
 from edgemm import library_errors
 from edgemm.child_process import own_stdout
 from edgemm.errors import EdgemmError
-from edgemm_converter.children.child import LEAST_ROOM_BYTES, NO_ROOM, Progress
+from edgemm_converter.children.child import LEAST_ROOM_BYTES, NO_ROOM, Progress, cannot_work_in
 from edgemm_converter.children.protocol import REQUEST, RESULT, Failed, Message
 
 R = TypeVar("R")
@@ -42,7 +42,7 @@ def serve(kind: type[R], work: Callable[[R, Path, Progress], Message]) -> None:
     except MemoryError:
         answer = Failed(error="ConversionError", message="out of memory: convert fewer variants at once")
     except OSError as err:
-        answer = Failed(error="EnvironmentFailure", message=f"cannot work in {folder}: {err.strerror or err}")
+        answer = Failed(error="EnvironmentFailure", message=cannot_work_in(folder, err))
     _write(answer, folder)
 
 

@@ -20,10 +20,14 @@ _NS = 1e-9
 
 
 class ThreadTime(NamedTuple):
-    """How long a thread has been on a CPU, and ready to run without one, since it began."""
+    """How long a thread has been on a CPU, and ready to run without one, since it began.
+
+    A wait that still goes on is not in `waited_s`: Linux counts it when it ends. `ready` tells that there may be one.
+    """
 
     ran_s: float
     waited_s: float
+    ready: bool = False
 
 
 class ThreadsSeen(NamedTuple):
@@ -50,7 +54,7 @@ def thread_times() -> dict[int, ThreadTime]:
     with suppress(OSError):
         for task in _TASKS.iterdir():
             if (time := _read(task)) is not None:
-                found[int(task.name)] = time
+                found[int(task.name)] = time._replace(ready=_state(task) == b"R")
     return found
 
 
@@ -70,7 +74,11 @@ def _read(task: Path) -> ThreadTime | None:
 
 def waits_for_a_disk(native_id: int) -> bool:
     """Tell whether a thread waits for a disk just now (state D), as where memory is short and pages come from there."""
+    return _state(_TASKS / str(native_id)) == b"D"
+
+
+def _state(task: Path) -> bytes:
     with suppress(OSError):
-        _, _, after = (_TASKS / str(native_id) / "stat").read_bytes().rpartition(b") ")
-        return after[:1] == b"D"
-    return False
+        _, _, after = (task / "stat").read_bytes().rpartition(b") ")
+        return after[:1]
+    return b""

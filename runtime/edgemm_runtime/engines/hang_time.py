@@ -51,4 +51,5 @@ def spent(before: ThreadsSeen, now: ThreadsSeen, thread: int) -> Had:
 def _times(before: ThreadsSeen, now: ThreadsSeen, native: int) -> tuple[float, float]:
     nothing = ThreadTime(0.0, 0.0)
     first, last = before.times.get(native, nothing), now.times.get(native, nothing)
-    return max(0.0, last.ran_s - first.ran_s), max(0.0, last.waited_s - first.waited_s)
+    ran_s, waited_s = max(0.0, last.ran_s - first.ran_s), max(0.0, last.waited_s - first.waited_s)
+    return ran_s, max(waited_s, now.now_s - before.now_s - ran_s) if last.ready else waited_s

@@ -34,6 +34,11 @@ def test_a_thread_that_was_ready_and_had_no_cpu_has_had_none() -> None:
     assert round(had(me=(5.02, 5.98)).had_s, 6) == 0.02
 
 
+def test_a_wait_for_a_cpu_that_goes_on_counts_before_linux_counts_it() -> None:
+    now = seen(1.0)._replace(times={NATIVE: ThreadTime(5.1, 5.0, ready=True)})
+    assert round(spent(seen(0.0, me=(5.0, 5.0)), now, ME).had_s, 6) == 0.1
+
+
 def test_a_thread_that_waits_for_the_engines_own_ones_has_had_what_they_had() -> None:
     assert round(had(me=(5.0, 5.0), helper=(5.1, 5.9)).had_s, 6) == 0.1
     assert had(me=(5.0, 5.0), helper=(5.9, 5.1)).computes

@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 
 import pytest
 
@@ -21,6 +22,7 @@ from simulators.waiting import eventually
 ROW = [[0.5, -0.5, 0.25, 1.0]]
 HANG_ROW = [[9.0, 9.0, 9.0, 9.0]]
 ONE = ServingLimits(loops=1, threads=1)
+_MUCH = bytes(4 * 2**20)
 
 
 class Hanging:
@@ -100,7 +102,7 @@ class Computing(Hanging):
                 member.threads.append(threading.current_thread())
                 taken = session._pool.take()
                 while not member.leave.is_set():
-                    sum(range(1000))
+                    sha256(_MUCH)  # as an engine does, it computes without the interpreter's lock
                 session._pool.give(taken)
                 feeds = {name: array * 0 for name, array in feeds.items()}
             return invoke(session, feeds)
