@@ -15,9 +15,9 @@ from pathlib import Path
 from edgemm import plain_text
 from edgemm.bundle.manifest import Manifest
 from edgemm.errors import BadRequestError, InputError, TooLargeError
-from edgemm_runtime.preprocessing import encoded_images, image_inputs, image_kinds
+from edgemm_runtime.preprocessing import array_inputs, encoded_images, image_inputs, image_kinds
 from edgemm_runtime.serving.protocols.predict import codec as predict_codec
-from edgemm_runtime.serving.protocols.predict import forms, multipart, npy_body
+from edgemm_runtime.serving.protocols.predict import forms, multipart
 from edgemm_runtime.tensors import npy
 from edgemm_runtime.tensors.inputs import describe
 from edgemm_runtime.tensors.named_arrays import Array
@@ -136,4 +136,4 @@ def _from_arrays(arrays: Mapping[str, Array], manifest: Manifest) -> dict[str, A
         names = ", ".join(sorted(arrays)) or "none"
         raise BadRequestError(f"expected the arrays {describe(signature.inputs)}, found {names}")
     steps = manifest.preprocessing or {}
-    return {spec.name: npy_body.of_array(named[spec.name], spec, steps.get(spec.name)) for spec in signature.inputs}
+    return {spec.name: array_inputs.of_array(named[spec.name], spec, steps.get(spec.name)) for spec in signature.inputs}

@@ -26,7 +26,7 @@ from edgemm_runtime.engines.choice import AUTO, choose, parse_policy
 from edgemm_runtime.engines.interface import WatchedModel
 from edgemm_runtime.engines.pacing import Rest, no_rest
 from edgemm_runtime.models.best_classes import Top, best_classes
-from edgemm_runtime.preprocessing import image_inputs, pillow_library
+from edgemm_runtime.preprocessing import array_inputs, image_inputs, pillow_library
 from edgemm_runtime.tensors.comparison import score_labels
 from edgemm_runtime.tensors.inputs import check_names, describe
 from edgemm_runtime.tensors.named_arrays import Array, Arrays
@@ -51,15 +51,16 @@ class Model:
         """How long a golden sample took once the engine was warm, in seconds."""
         inputs = manifest.signature.inputs
         self._only = inputs[0] if len(inputs) == 1 else None
-        steps = manifest.preprocessing or {}
-        self._steps = {name: one for name, one in steps.items() if image_inputs.takes_images(one)}
-        if self._steps:
+        self._steps = manifest.preprocessing or {}
+        if any(image_inputs.takes_images(one) for one in self._steps.values()):
             pillow_library.load_early()
 
     def predict(self, x: Given | Mapping[str, Given]) -> dict[str, Array]:
         """Return all outputs by name; `x` is the input where there is one, or the inputs by name.
 
-        Lists are converted to the input's dtype; arrays must have it, and every input the signature's shape.
+        Lists and arrays become the input's dtype where they are of the same kind and none is out of range. Every input
+        has the signature's shape; a single sample may lack the batch. Where the bundle declares `one_hot`, class
+        indices will do.
 
         Where the bundle declares how an input is made of an image (`edgemm convert --preprocess`), it may be one or a
         list of them, a sample each:
@@ -108,11 +109,12 @@ class Model:
         return {name: self._input(value, specs[name]) for name, value in inputs.items()}
 
     def _input(self, value: Given, spec: TensorSpec) -> Array:
-        if isinstance(value, np.ndarray) and not self._steps:
-            return value
-        if (frames := image_inputs.frames_in(value, spec, self._steps.get(spec.name))) is not None:
-            return image_inputs.of_frames(frames, spec, self._steps.get(spec.name))
-        return value if isinstance(value, np.ndarray) else to_array(value, spec)
+        steps = self._steps.get(spec.name)
+        if isinstance(value, np.ndarray):
+            return array_inputs.of_array(value, spec, steps)
+        if (frames := image_inputs.frames_in(value, spec, steps)) is not None:
+            return image_inputs.of_frames(frames, spec, steps)
+        return array_inputs.of_array(to_array(value, spec), spec, steps)
 
 
 def load(path: str | os.PathLike[str], *, variant: str = AUTO, threads: int = 1) -> Model:

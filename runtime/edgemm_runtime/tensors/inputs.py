@@ -56,6 +56,18 @@ def check_array(spec: TensorSpec, array: Array) -> None:
         raise BadRequestError(f"input {spec.name!r}: {expected}, found {list(array.shape)}{empty}")
 
 
+def batched(array: Array, spec: TensorSpec) -> Array:
+    """Return an array with the batch dimension that a single sample may leave out.
+
+    Raises:
+        BadRequestError: it is not of the signature's dtype and shape.
+    """
+    if array.ndim == len(spec.shape) - 1 and spec.shape[0] in {-1, 1}:
+        array = array[None]
+    check_array(spec, array)
+    return array
+
+
 def fits(shape: tuple[int, ...], found: tuple[int, ...], *, least: int = 1) -> bool:
     """Tell whether a concrete shape is one of `shape`, where −1 stands for any length from `least`."""
     same_rank = len(shape) == len(found)

@@ -104,7 +104,7 @@ def test_the_answer_is_all_that_it_prints(bundle_path: Path) -> None:
         ("objects.npy", 2, "expected a .npz or .npy file of numbers"),
         ("short.npz", 2, "expected a .npz or .npy file of numbers"),
         ("integers.npy", 0, ""),
-        ("complex.npy", 2, "expected float32, found complex128"),
+        ("complex.npy", 2, "expected float32 values, found complex128"),
         ("names.npz", 2, "expected the arrays x float32[-1, 4], found a, b"),
     ],
 )

@@ -73,13 +73,15 @@ def test_numbers_are_as_before_and_wrong_ones_too(tmp_path: Path, camera: edgemm
     make_bundle(tmp_path / "tiny.edgemm")
     tiny = edgemm_runtime.load(tmp_path / "tiny.edgemm", variant="tflite:float32")
     x = np.array([[0.5, -0.25, 0.125, 1]], np.float32)
-    for given in (x, x.tolist(), {"x": x}):
+    for given in (x, x.tolist(), {"x": x}, x.astype(np.float64), x.astype(np.float16), x[0], x[0].tolist()):
         assert np.allclose(tiny.predict(given)["scores"], Dense.random(0).predict(x), atol=1e-5)
     for model, wrong, said in (
-        (tiny, np.zeros((1, 4), np.uint8), "expected float32, found uint8"),
+        (tiny, np.full((1, 4), 1e300), "1e.300 is out of the range of float32"),
+        (tiny, np.zeros((1, 4), np.complex64), "expected float32 values, found complex64"),
+        (tiny, np.array([["a"] * 4]), "expected float32 values, found texts"),
         (tiny, "frame.png", "does not declare"),
         (camera, np.zeros((1, 31, 32, 3), np.float32), "expected shape"),
-        (camera, np.zeros((48, 64, 3), np.uint16), "expected float32, found uint16"),
+        (camera, np.zeros((48, 64, 3), np.uint16), "expected float32, or uint8 pixels, found uint16"),
         (camera, b"nothing", "expected an image"),
     ):
         with pytest.raises(BadRequestError, match=said):

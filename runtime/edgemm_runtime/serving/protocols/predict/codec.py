@@ -22,7 +22,7 @@ from edgemm_runtime.models.best_classes import Top, best_classes
 from edgemm_runtime.preprocessing import class_indices, encoded_images, image_inputs
 from edgemm_runtime.tensors import pieces
 from edgemm_runtime.tensors.comparison import score_labels
-from edgemm_runtime.tensors.inputs import check_array, describe
+from edgemm_runtime.tensors.inputs import batched, describe
 from edgemm_runtime.tensors.json_memory import hold_parsed, hold_written
 from edgemm_runtime.tensors.named_arrays import Array, Arrays
 from edgemm_runtime.tensors.named_inputs import are_names
@@ -133,18 +133,6 @@ def read_input(value: Any, spec: TensorSpec, steps: Preprocessing | None = None)
     if (files := encoded_images.in_json(value, texts=image_inputs.takes_images(steps))) is not None:
         return image_inputs.of_files(files, spec, steps)
     return batched(class_indices.rows(to_array(only_numbers(value, spec), spec), spec, steps), spec)
-
-
-def batched(array: Array, spec: TensorSpec) -> Array:
-    """Return an array with the batch dimension that a single sample may leave out.
-
-    Raises:
-        BadRequestError: it is not of the signature's dtype and shape.
-    """
-    if array.ndim == len(spec.shape) - 1 and spec.shape[0] in {-1, 1}:
-        array = array[None]
-    check_array(spec, array)
-    return array
 
 
 def make_answer(manifest: Manifest, outputs: Arrays, *, name: str, top: int = 1) -> Answer:
