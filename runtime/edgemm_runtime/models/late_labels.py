@@ -18,7 +18,9 @@ from edgemm_runtime.http import json_faults
 class Label(Struct, frozen=True):
     """The body of `POST /v2/feedback`; `row` is the place of the sample in a batch, from 0."""
 
-    id: str
+    id: str | int
+    """As in the request that it is about; a number is the text of its digits."""
+
     label: str | int
     model: str | None = None
     row: int | None = None

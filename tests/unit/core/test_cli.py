@@ -164,3 +164,12 @@ def test_a_full_disk_under_stdout_is_told_in_one_line(packed: Path, more: list[s
             stdout=full, stderr=subprocess.PIPE, text=True, check=False,
         )  # fmt: skip
     assert (done.returncode, done.stderr) == (1, "error: cannot write what is to be printed: No space left on device\n")
+
+
+def test_ctrl_c_while_the_command_line_is_loaded_is_one_line() -> None:
+    code = (
+        "import sys; sys.modules['click'] = type('Pressed', (), {'__getattr__': lambda *_: raised()})();"
+        "raised = lambda: (_ for _ in ()).throw(KeyboardInterrupt()); import edgemm.__main__ as entry; entry.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")

@@ -43,6 +43,7 @@ def _list(items: Schema, **limits: int) -> Schema:
 
 
 _TEXT: Schema = {"type": "string"}
+_NAME_OR_NUMBER: Schema = {"type": ["string", "integer"]}
 _FLAG: Schema = {"type": "boolean"}
 _COUNT: Schema = {"type": "integer", "minimum": 0}
 _ANY: Schema = {"type": "object"}
@@ -94,7 +95,7 @@ ANSWERS: Mapping[str, Schema] = {
     ),
     "Prediction": _object({"model": _TEXT, "version": _TEXT, "outputs": _ANY}, {"top": _list({})}),
     "Agreement": _object(
-        {"id": _TEXT, "model": _TEXT, "version": _TEXT, "predicted": {"type": ["string", "integer"]}, "agreed": _FLAG},
+        {"id": _NAME_OR_NUMBER, "model": _TEXT, "version": _TEXT, "predicted": _NAME_OR_NUMBER, "agreed": _FLAG},
         {"row": _COUNT},
     ),
     "ServingStatus": _object(

@@ -79,7 +79,7 @@ def feedback(asked: Asked) -> Reply:
     models, told = asked.device.models, decode_label(asked.request.body)
     name = told.model or models.only().name
     try:
-        found = models.feedback.label(name, told.id, told.label, row=told.row)
+        found = models.feedback.label(name, str(told.id), told.label, row=told.row)
     except NotFoundError as err:
         if any(served.name == name and served.awaited is None for served in models.active()):
             raise BadRequestError(

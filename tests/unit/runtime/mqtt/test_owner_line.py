@@ -88,10 +88,14 @@ def test_json_is_answered_at_the_fixed_topic_and_its_label_comes_over_http(port:
         assert answer["top"][0]["label"] == RIGHT
         with DeviceClient(server.address) as client:
             assert client.post("/v2/feedback", json={"id": "door-1", "label": RIGHT}).json["agreed"] is True
+            home.publish(ASK, body(id=7))
+            eventually(lambda: any(b'{"id":7,' in payload for _, payload, _ in home.messages), "an answer by a number")
+            labelled = client.post("/v2/feedback", json={"id": 7, "label": RIGHT}).json
+            assert (labelled["id"], labelled["agreed"]) == (7, True)
             direct = client.post("/predict/tiny", json={"inputs": [ROW]}).json
             assert direct == {key: value for key, value in answer.items() if key != "id"}
             metrics = client.get("/metrics").text
-            assert 'edgemm_mqtt_requests_total{outcome="answered"} 1.0' in metrics
+            assert 'edgemm_mqtt_requests_total{outcome="answered"} 2.0' in metrics
             assert "edgemm_mqtt_connected 1.0" in metrics
     with MqttProbe(port, client_id="later") as later:
         later.subscribe(STATUS)
