@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -10,7 +12,7 @@ from pathlib import Path
 import click
 
 from edgemm.bundle import Bundle, open_bundle
-from edgemm.errors import InputError
+from edgemm.errors import EnvironmentFailure, InputError
 from edgemm.sigterm import ended_by_sigterm
 from edgemm_runtime.commands.announcing import announce
 from edgemm_runtime.commands.being_device import default_state_dir
@@ -31,6 +33,9 @@ from edgemm_runtime.serving.access import Access
 from edgemm_runtime.serving.management import ManagementAddress, ManagementServer
 from edgemm_runtime.serving.server import ModelServer
 from edgemm_runtime.shadow.running import RunningShadows
+
+_log = logging.getLogger(__name__)
+_FAILING_DISK = frozenset({errno.EROFS, errno.EIO, errno.ENOSPC, errno.EDQUOT})
 
 
 def serve_bundles(
@@ -57,7 +62,7 @@ def serve_bundles(
     policy = parse_policy(variant)
     with ExitStack() as stack:
         wait_for_end = stack.enter_context(ended_by_sigterm())
-        feedback = Feedback() if state_dir is None else Feedback.kept_in(state_dir)
+        feedback = _feedback(state_dir)
         stack.callback(feedback.close)
         registry = ModelRegistry(RunningShadows(limits.shadow), feedback, sequences=limits.sequences)
         opened = _open_all(paths, stack)
@@ -90,6 +95,19 @@ def serve_bundles(
             server_turns=lambda: server.healthy,
         ):
             wait_for_end()
+
+
+def _feedback(state_dir: Path | None) -> Feedback:
+    """Return what late labels are compared with; a disk that fails is no reason not to serve."""
+    if state_dir is None:
+        return Feedback()
+    try:
+        return Feedback.kept_in(state_dir)
+    except EnvironmentFailure as err:
+        if not (isinstance(err.__cause__, OSError) and err.__cause__.errno in _FAILING_DISK):
+            raise
+        _log.error("late labels: a restart forgets what was predicted error=%s", err)
+        return Feedback()
 
 
 class OpenBundles:

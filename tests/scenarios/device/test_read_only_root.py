@@ -116,6 +116,16 @@ def test_a_bundle_is_served_without_a_fleet(tmp_path: Path) -> None:
         eventually(lambda: _answer(port) == "1.0.0", "it answers")
 
 
+def test_a_state_folder_on_a_disk_that_fails_is_no_reason_not_to_serve(tmp_path: Path) -> None:
+    state, port = tmp_path / "state", free_port()
+    state.mkdir()
+    make_bundle(tmp_path / "tiny", variants=("tflite:float32",))
+    given = [str(tmp_path / "tiny"), "--port", str(port), "--state-dir", str(tmp_path / "read-only")]
+    with running(state, tmp_path / "log", *given):
+        eventually(lambda: _answer(port) == "1.0.0", "it answers")
+    assert "a restart forgets what was predicted" in (tmp_path / "log").read_text()
+
+
 @pytest.mark.parametrize("words", ["predict tiny x.json", "doctor", "bench tiny --runs 3"])
 def test_a_command_needs_no_folder_to_write(tmp_path: Path, words: str) -> None:
     make_bundle(tmp_path / "tiny", variants=("tflite:float32",))
