@@ -36,8 +36,9 @@ class Refusal(Exception):  # noqa: N818 - an answer: the connection is closed af
 def parse_head(raw: bytes) -> Head:
     """Read a head with its empty line.
 
-    The path of an absolute target is told like any other, and its host replaces `Host` (RFC 9112, section 3.2.2). A
-    transfer coding below the chunks is told as a content coding: for who reads the body, it is one.
+    A slash at the end of the path means nothing. The path of an absolute target is told like any other, and its host
+    replaces `Host` (RFC 9112, section 3.2.2). A transfer coding below the chunks is told as a content coding: for who
+    reads the body, it is one.
 
     Raises:
         Refusal: 400, it is no HTTP/1 request; 501, its body has a coding that is not known here.
@@ -62,7 +63,7 @@ def parse_head(raw: bytes) -> Head:
     path, _, query = target.partition(b"#")[0].partition(b"?")
     return Head(
         method=method,
-        path=unquote_to_bytes(path).decode("utf-8", "replace"),
+        path=unquote_to_bytes(path).decode("utf-8", "replace").rstrip("/") or "/",
         query=query.decode("latin-1"),
         headers=MappingProxyType(headers),
         version=version,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from msgspec import Struct
 
+from edgemm.errors import BadRequestError
 from edgemm_runtime.tensors.named_arrays import Arrays
 
 
@@ -21,7 +22,12 @@ def best_classes(outputs: Arrays, labels: Sequence[str] | None, *, count: int) -
     """Return the best classes of each sample, best first, from the first output that has one value a label.
 
     Empty where there are no labels, or no such output.
+
+    Raises:
+        BadRequestError: fewer than one are wanted.
     """
+    if count < 1:
+        raise BadRequestError(f"expected the number of classes, at least 1, found {count}")
     for array in outputs.values():
         if labels and array.ndim == 2 and array.shape[1] == len(labels):
             best = np.argsort(-array.astype(np.float64), axis=1, kind="stable")[:, :count]

@@ -30,6 +30,14 @@ def test_an_absolute_target_is_a_path_and_its_host_is_the_host(target: str) -> N
     assert (found.path, found.query, found.headers["host"]) == TARGETS[target]
 
 
+ENDS = {"/": "/", "//": "/", "/a/": "/a", "/a/b//?c=/": "/a/b", "/%2F": "/"}
+
+
+@pytest.mark.parametrize("target", ENDS)
+def test_a_slash_at_the_end_means_nothing(target: str) -> None:
+    assert parse_head(head(f"GET {target} HTTP/1.1", "Host: pi")).path == ENDS[target]
+
+
 @pytest.mark.parametrize("target", ["*", "http://pi", "https://pi:8443"])
 def test_options_may_be_asked_of_the_whole_server(target: str) -> None:
     assert parse_head(head(f"OPTIONS {target} HTTP/1.1", "Host: pi")).path == "*"

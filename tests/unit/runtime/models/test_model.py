@@ -69,6 +69,12 @@ def test_without_labels_or_scores_there_is_no_best(tmp_path: Path) -> None:
     assert model.top(model.predict(FRAME)) == []
 
 
+@pytest.mark.parametrize("count", [0, -1])
+def test_at_least_one_class_is_asked_for(camera: edgemm_runtime.Model, count: int) -> None:
+    with pytest.raises(BadRequestError, match="at least 1"):
+        camera.top(camera.predict(FRAME), count)
+
+
 def test_numbers_are_as_before_and_wrong_ones_too(tmp_path: Path, camera: edgemm_runtime.Model) -> None:
     make_bundle(tmp_path / "tiny.edgemm")
     tiny = edgemm_runtime.load(tmp_path / "tiny.edgemm", variant="tflite:float32")
