@@ -8,7 +8,7 @@ import socket
 import ssl
 from enum import Enum
 
-from edgemm_runtime.http.exchange import Head
+from edgemm.transport.request_head import Head
 from edgemm_runtime.http.receiver import GRANTED_BYTES, Receiver
 from edgemm_runtime.memory.memory_budget import Holding
 

@@ -7,8 +7,6 @@ its threads, or through Flask. Every error is JSON, `{"error": str}`, with the c
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from types import MappingProxyType
 
 import msgspec
 from msgspec.structs import replace
@@ -21,6 +19,7 @@ from edgemm.errors import (
     TooLargeError,
     UnavailableError,
 )
+from edgemm.transport.request_head import Head
 from edgemm_runtime.memory.memory_budget import UNBOUNDED, Holding
 from edgemm_runtime.request_id import GIVEN, is_id, make_id
 from edgemm_runtime.request_id import HEADER as ID_HEADER
@@ -34,21 +33,6 @@ _STATUSES: tuple[tuple[type[EdgemmError], int], ...] = (
     (TooLargeError, 413),
     (UnavailableError, 503),
 )
-_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
-
-
-class Head(msgspec.Struct, frozen=True):
-    """The head of a request: `path` is percent-decoded, names of headers are lower-case, repeated ones joined."""
-
-    method: str
-    path: str
-    query: str = ""
-    headers: Mapping[str, str] = msgspec.field(default_factory=lambda: _NO_HEADERS)
-    version: str = "1.1"
-    keep_alive: bool = True
-    content_length: int = 0
-    chunked: bool = False
-    expects_continue: bool = False
 
 
 class Request(msgspec.Struct, frozen=True):

@@ -21,10 +21,11 @@ from functools import partial
 from typing import Protocol, TypeAlias
 
 from edgemm.errors import RequestError
+from edgemm.transport.request_head import Head, Refusal
 from edgemm_runtime.http.client import Connection, Phase
 from edgemm_runtime.http.date import undated
-from edgemm_runtime.http.exchange import Head, Reply, Request, error_body, error_reply, identified
-from edgemm_runtime.http.heads import Refusal, encode_reply
+from edgemm_runtime.http.exchange import Reply, Request, error_body, error_reply, identified
+from edgemm_runtime.http.heads import encode_reply
 from edgemm_runtime.http.limits import ServingLimits
 from edgemm_runtime.http.receiver import Receiver
 from edgemm_runtime.http.sweep import Ending, ending, expendable

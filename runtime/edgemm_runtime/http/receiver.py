@@ -10,9 +10,9 @@ from io import BytesIO
 
 import httptools
 
-from edgemm_runtime.http import malformed
-from edgemm_runtime.http.exchange import Head, Request
-from edgemm_runtime.http.heads import Refusal, parse_head
+from edgemm.transport import malformed
+from edgemm.transport.request_head import Head, Refusal, parse_head
+from edgemm_runtime.http.exchange import Request
 from edgemm_runtime.memory.memory_budget import UNBOUNDED, Holding, MemoryBudget
 
 _END = b"\r\n\r\n"

@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 import msgspec
 from msgspec import Struct
 
-from edgemm_runtime.http.exchange import Head, Reply, Request
+from edgemm.transport.request_head import Head
+from edgemm_runtime.http.exchange import Reply, Request
 from edgemm_runtime.memory.memory_budget import Holding
 from edgemm_runtime.request_id import GIVEN, is_id, make_id
 

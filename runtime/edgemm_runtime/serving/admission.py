@@ -17,7 +17,8 @@ from collections.abc import Collection
 
 from msgspec.structs import replace
 
-from edgemm_runtime.http.exchange import Head, Reply, Request, error_body
+from edgemm.transport.request_head import Head
+from edgemm_runtime.http.exchange import Reply, Request, error_body
 from edgemm_runtime.serving import web_origins
 from edgemm_runtime.serving.access import Access, ApiKey
 

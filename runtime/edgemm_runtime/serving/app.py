@@ -15,8 +15,9 @@ from werkzeug.exceptions import HTTPException, InternalServerError, MethodNotAll
 from werkzeug.routing import BaseConverter, Map, Rule
 
 from edgemm.errors import EdgemmError
+from edgemm.transport.request_head import Head
 from edgemm_runtime.http.bodies import plain_body
-from edgemm_runtime.http.exchange import FAULT, Head, Reply, Request, error_body, error_reply
+from edgemm_runtime.http.exchange import FAULT, Reply, Request, error_body, error_reply
 from edgemm_runtime.serving.pages.asked import Asked, ServedDevice
 from edgemm_runtime.serving.protocols.endpoints import Endpoint, answer
 from edgemm_runtime.serving.routes import DeviceRoute

@@ -9,8 +9,9 @@ import zlib
 import pytest
 
 from edgemm.errors import BadRequestError, RequestError, TooLargeError
+from edgemm.transport.request_head import Head
 from edgemm_runtime.http.bodies import decompress, plain_body
-from edgemm_runtime.http.exchange import Head, Request
+from edgemm_runtime.http.exchange import Request
 from edgemm_runtime.memory.memory_budget import UNBOUNDED
 
 MAX = 100_000

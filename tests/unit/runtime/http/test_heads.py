@@ -6,8 +6,9 @@ import re
 
 import pytest
 
-from edgemm_runtime.http.exchange import Head, Reply
-from edgemm_runtime.http.heads import Refusal, encode_reply, parse_head
+from edgemm.transport.request_head import Head, Refusal, parse_head
+from edgemm_runtime.http.exchange import Reply
+from edgemm_runtime.http.heads import encode_reply
 from edgemm_runtime.http.receiver import Receiver
 
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgemm.transport.request_head import Refusal
 from edgemm_runtime.http.exchange import Request
-from edgemm_runtime.http.heads import Refusal
 from edgemm_runtime.http.receiver import Receiver
 
 MAX_HEADER, MAX_BODY = 1000, 5000

@@ -8,8 +8,9 @@ import pytest
 from PIL import Image
 
 from edgemm.bundle.manifest import DType, Layout, Preprocessing, TensorSpec
+from edgemm.transport.request_head import Head
 from edgemm_runtime.http import hurry
-from edgemm_runtime.http.exchange import Head, Request
+from edgemm_runtime.http.exchange import Request
 from edgemm_runtime.preprocessing.image_inputs import of_files
 from edgemm_runtime.serving.protocols.decoded_size import is_small
 
