@@ -3,7 +3,7 @@
     app = create_app(state, routes())
 
 The edge finds out who calls, checks the right, decodes query and body into types, and turns errors into answers. The
-application has no state of its own and is served by `edgemm_fleet.server.http`.
+application has no state of its own and is served by `edgemm_fleet.http`, which also sends the files that it names.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ _READING = frozenset({"GET", "HEAD"})
 def create_app(state: FleetState, routes: Sequence[Route], *, page: Blueprint | None = None) -> Flask:
     """Make the application that answers `routes`, with a page for people where one is given."""
     app = Flask(__name__, static_folder=None)
+    app.config["USE_X_SENDFILE"] = True
     error_replies.register(app)
     for route in routes:
         app.add_url_rule(
@@ -65,7 +66,13 @@ def _view(state: FleetState, route: Route) -> Callable[..., Response]:
 def _caller(state: FleetState, route: Route, *, now: float) -> Caller:
     if route.access is Right.PUBLIC:
         return Caller()
-    caller = rights.authenticate(state.store, request.headers.get("Authorization"), now=now)
+    caller = rights.authenticate(
+        state.store,
+        request.headers.get("Authorization"),
+        now=now,
+        address=request.remote_addr or "",
+        wrong_tokens=state.wrong_tokens,
+    )
     rights.check(caller, route.access)
     return caller
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from edgemm.bundle.blobs import BlobFolder
 from edgemm_fleet.api.prometheus import Hearing
+from edgemm_fleet.api.wrong_tokens import WrongTokens
 from edgemm_fleet.broker.credentials import CredentialProvider
 from edgemm_fleet.director.action_requests import ActionRequests
 from edgemm_fleet.rollout.operations import RolloutOperations
@@ -49,6 +50,7 @@ class FleetState:
     actions: ActionRequests
     hearing: Hearing = field(default_factory=Hearing)
     limits: ApiLimits = ApiLimits()
+    wrong_tokens: WrongTokens = field(default_factory=WrongTokens)
     clock: Callable[[], float] = time.time
 
 

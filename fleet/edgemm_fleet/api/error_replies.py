@@ -49,6 +49,7 @@ _HINTS = {
     404: "GET /api/v1/openapi.json lists every address",
     405: "GET /api/v1/openapi.json lists every address and its methods",
     413: "send less; GET /api/v1/openapi.json names the limits",
+    429: "wait as long as Retry-After says",
     416: "ask for a range within the blob",
 }
 
@@ -85,6 +86,8 @@ def register(app: Flask) -> None:
         response = answer(status, code, error.description or error.name, hint=_HINTS.get(status, "see the message"))
         if status == 401:
             response.headers["WWW-Authenticate"] = "Bearer"
+        if status == 429:
+            response.headers.update({n: v for n, v in error.get_headers() if n == "Retry-After"})
         if status == 416:
             response.headers.update({n: v for n, v in error.get_headers() if n == "Content-Range"})
         return response

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import time
 from dataclasses import dataclass
 from enum import Enum
 
-from werkzeug.exceptions import Unauthorized
+from werkzeug.exceptions import TooManyRequests, Unauthorized
 
 from edgemm.errors import PermissionDeniedError
+from edgemm_fleet.api.wrong_tokens import WrongTokens
 from edgemm_fleet.records.records import Device, PersonToken, Role
 from edgemm_fleet.store import devices, person_tokens
 from edgemm_fleet.store.database import Store
@@ -59,22 +62,66 @@ class Caller:
         return self.person is not None and self.person.role is Role.ADMIN
 
 
-def authenticate(store: Store, header: str | None, *, now: float) -> Caller:
+@dataclass(frozen=True)
+class Shown:
+    """A token that somebody shows, and whence."""
+
+    token: str
+    """Its hash."""
+    address: str
+    wrong_tokens: WrongTokens
+
+    def admit(self) -> None:
+        """Refuse it unread where it has failed often.
+
+        Raises:
+            TooManyRequests: it has.
+        """
+        if wait_s := self.wrong_tokens.wait_s(self.token, now_s=time.monotonic()):
+            raise _too_many("this token was refused several times", wait_s)
+
+    def failed(self) -> None:
+        """Note that it is wrong.
+
+        Raises:
+            TooManyRequests: as were many of this address.
+        """
+        if wait_s := self.wrong_tokens.failed(self.address, self.token, now_s=time.monotonic()):
+            raise _too_many("too many wrong tokens come from your address", wait_s)
+
+
+def shown_token(header: str | None) -> str | None:
+    """Return the token of an `Authorization` header; None where it has none."""
+    scheme, _, bearer = (header or "").partition(" ")
+    return bearer.strip() or None if scheme.lower() == "bearer" else None
+
+
+def authenticate(store: Store, header: str | None, *, now: float, address: str, wrong_tokens: WrongTokens) -> Caller:
     """Find out whose token an `Authorization` header shows.
 
     Raises:
         Unauthorized: there is none, it is unknown, or it no longer holds.
+        TooManyRequests: so are many of this address, or this one was refused often.
     """
-    scheme, _, bearer = (header or "").partition(" ")
-    if scheme.lower() != "bearer" or not bearer.strip():
+    token = shown_token(header)
+    if token is None:
         raise Unauthorized("this needs a token: send Authorization: Bearer TOKEN")
-    hashed = token_hash(bearer.strip())
+    hashed = token_hash(token)
+    shown = Shown(hashed, address, wrong_tokens)
+    shown.admit()
     with store.read() as tx:
         person = person_tokens.find(tx, hashed, now=now)
         device = None if person else devices.find_by_bearer(tx, hashed)
     if person is None and device is None:
+        shown.failed()
         raise Unauthorized("this token is unknown here, has expired, or was revoked")
+    wrong_tokens.passed(hashed)
     return Caller(person, device)
+
+
+def _too_many(why: str, wait_s: float) -> TooManyRequests:
+    seconds = math.ceil(wait_s)
+    return TooManyRequests(f"{why}: try again in {seconds} s", retry_after=seconds)
 
 
 def check(caller: Caller, access: Right) -> None:

@@ -30,6 +30,7 @@ _BY_STATUS: Mapping[int, type[EdgemmError]] = {
     404: errors.NotFoundError,
     409: errors.ConflictError,
     413: errors.TooLargeError,
+    429: errors.UnavailableError,
     503: errors.UnavailableError,
 }
 

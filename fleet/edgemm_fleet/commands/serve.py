@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 import re
+import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -28,6 +31,7 @@ from edgemm_fleet.trust.founding import Founded, found
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
 RULES = FileRules(secrets={"device_login": "put it into a file, and name that by device_login_file"})
+_log = logging.getLogger(__name__)
 _DAY_S = 86_400.0
 _DAYS = click.IntRange(1, 36_500)
 _ADMIN_TTL_S = 365 * _DAY_S
@@ -122,7 +126,8 @@ def serve(
 ) -> None:
     """Run the fleet manager on FOLDER until it is told to stop (SIGTERM or Ctrl-C).
 
-    A database of an earlier edgemm is copied, beside it, and migrated first.
+    A database of an earlier edgemm is copied, beside it, and migrated first. SIGHUP has the API take the certificate
+    that lies in the folder by then, for new connections.
     """
     context = click.get_current_context()
     if origin(context, "broker") == "file" and hide_login(broker) != broker:
@@ -142,7 +147,7 @@ def serve(
     settings = ServeSettings(host=host, port=port, public_url=public_url, broker=chosen, page=page, retention=retention)
     server = FleetProcess(FleetFolder(folder), settings, migrated=_tell_migration)
     _set_up_logging(verbose=verbose)
-    with ended_by_sigterm() as wait_for_end, server:
+    with ended_by_sigterm() as wait_for_end, server, _renewed_by_sighup(server):
         if page:
             click.echo(f"page    {server.url}/")
         click.echo(f"API     {server.url}/api/v1")
@@ -150,6 +155,23 @@ def serve(
         click.echo(f"serving fleet {server.config.name}; stop with Ctrl-C")
         wait_for_end()
     click.echo("stopped")
+
+
+@contextmanager
+def _renewed_by_sighup(server: FleetProcess) -> Iterator[None]:
+    def renew(*_: object) -> None:
+        try:
+            server.renew_certificate()
+        except InputError as err:
+            _log.error("certificate not renewed error=%s", err)
+        else:
+            _log.info("certificate renewed")
+
+    before = signal.signal(signal.SIGHUP, renew)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def _tell_migration(migration: Migration) -> None:

@@ -26,10 +26,12 @@ from edgemm.trust import signing
 from edgemm_fleet.api.app import create_app
 from edgemm_fleet.api.context import FleetState, moment
 from edgemm_fleet.api.prometheus import Hearing
+from edgemm_fleet.api.request_lanes import RequestLanes
 from edgemm_fleet.api.table import routes
+from edgemm_fleet.api.wrong_tokens import WrongTokens
 from edgemm_fleet.broker.broker_settings import BrokerSettings, Provider, TlsFiles
 from edgemm_fleet.clock import check_clock
-from edgemm_fleet.server.http import HttpServer, HttpSettings, check_plain
+from edgemm_fleet.http.http_server import HttpServer, HttpSettings, check_plain
 from edgemm_fleet.server.retention import Retention
 from edgemm_fleet.server.services import FleetServices, ManagerSettings
 from edgemm_fleet.store import Migration, Store
@@ -89,6 +91,7 @@ class FleetProcess:
             check_plain(self._listen_host())
         self._stack = ExitStack()
         self.manager: FleetServices | None = None
+        self._http: HttpServer | None = None
 
     def __enter__(self) -> Self:
         """Start; a database of an earlier edgemm is migrated first.
@@ -111,6 +114,15 @@ class FleetProcess:
         assert self.manager is not None
         return self.manager.broker_settings.url
 
+    def renew_certificate(self) -> None:
+        """Have new connections of the API get the certificate that lies in the folder now; none that is open ends.
+
+        Raises:
+            InputError: it cannot be used, so the one before stays in use.
+        """
+        if self._http is not None:
+            self._http.renew_certificate()
+
     def _start(self, stack: ExitStack) -> None:
         now = time.time()
         check_clock(now)
@@ -126,12 +138,15 @@ class FleetProcess:
         manager = self.manager = FleetServices(self._manager_settings(), store=store, director_key=director_key)
         stack.callback(manager.stop)
         manager.start()
-        server = HttpServer(_unready, self._http_settings())
+        wrong_tokens = WrongTokens()
+        settings = replace(self._http_settings(), lane_of=RequestLanes(routes(), wrong_tokens))
+        server = self._http = HttpServer(_unready, settings)
         stack.callback(server.stop)
         server.bind()
         if self.settings.port == 0 and self.settings.public_url is None:
             self.url = urlsplit(self.url)._replace(netloc=_authority(self._public_host, server.port)).geturl()
-        server.start(self._app(self._state(store, repository, manager)))
+        state = replace(self._state(store, repository, manager), wrong_tokens=wrong_tokens)
+        server.start(self._app(state))
         refresher = Worker("edgemm-tuf", _refreshing(repository))
         refresher.start()
         stack.callback(refresher.stop)

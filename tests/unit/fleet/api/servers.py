@@ -16,16 +16,17 @@ from edgemm_fleet.api import person_tokens
 from edgemm_fleet.api.app import create_app
 from edgemm_fleet.api.context import ApiLimits, FleetState
 from edgemm_fleet.api.messages import PersonRequest
+from edgemm_fleet.api.request_lanes import RequestLanes
 from edgemm_fleet.api.table import routes
 from edgemm_fleet.broker import EmbeddedCredentials
 from edgemm_fleet.broker.broker_settings import BrokerSettings
 from edgemm_fleet.client.profile import Profile
 from edgemm_fleet.director.action_requests import ActionRequests
 from edgemm_fleet.director.director import Director
+from edgemm_fleet.http.http_server import HttpServer, HttpSettings
 from edgemm_fleet.records.records import Role
 from edgemm_fleet.rollout.operations import RolloutOperations
 from edgemm_fleet.rollout.runner import Runner
-from edgemm_fleet.server.http import HttpServer, HttpSettings
 from edgemm_fleet.shadows.operations import ShadowOperations
 from edgemm_fleet.store import Store, Transaction
 from edgemm_fleet.trust.fleet_folder import FleetConfig, FleetFolder
@@ -122,7 +123,9 @@ def serving(
     secure = scheme == "https"
     certificate, key = (folder.certificate, folder.certificate_key) if secure else (None, None)
     app = create_app(state, routes(), page=page("plant") if with_page else None)
-    server = HttpServer(app, HttpSettings("127.0.0.1", 0, certificate, key, threads=4, poll_s=0.02))
+    server = HttpServer(
+        app, HttpSettings("127.0.0.1", 0, certificate, key, lane_of=RequestLanes(routes(), state.wrong_tokens))
+    )
     server.start()
     try:
         yield RunningFleet(state, folder, f"{scheme}://127.0.0.1:{server.port}", clock, tokens)

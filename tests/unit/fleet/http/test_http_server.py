@@ -9,7 +9,7 @@ import urllib3
 
 from edgemm.errors import EnvironmentFailure, InputError
 from edgemm.transport.address import is_loopback
-from edgemm_fleet.server.http import HttpServer, HttpSettings
+from edgemm_fleet.http.http_server import HttpServer, HttpSettings
 from tests.unit.fleet.api.servers import RunningFleet, serving
 
 
@@ -75,4 +75,4 @@ def test_a_header_without_end_is_refused(fleet: RunningFleet) -> None:
     with socket.create_connection(address(fleet)) as connection:
         connection.sendall(b"GET /api/v1/health HTTP/1.1\r\nX: " + b"x" * 100_000 + b"\r\n\r\n")
         connection.settimeout(5)
-        assert b" 413 " in connection.recv(200)
+        assert b" 431 " in connection.recv(200)

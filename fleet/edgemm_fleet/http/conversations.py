@@ -1,0 +1,299 @@
+"""The conversations with clients: heads and bodies in, work to the lanes, answers and files out.
+
+All of it happens in the event loop's thread but the application's own work. A client that says nothing, or little, holds
+a socket and some memory until its time is over, and no thread.
+"""
+
+from __future__ import annotations
+
+import io
+import ssl
+import time
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+
+from edgemm.transport.request_head import Head, Refusal
+from edgemm_fleet.http.answers import Answer, refusal
+from edgemm_fleet.http.endings import Ending, ending
+from edgemm_fleet.http.held_memory import GatheredBody, HeldMemory
+from edgemm_fleet.http.http_limits import HttpLimits
+from edgemm_fleet.http.lanes import Lane, LaneThreads
+from edgemm_fleet.http.peer import Peer, Phase
+from edgemm_fleet.http.reactor import READABLE, Reactor
+from edgemm_fleet.http.sender import Sender, Told
+from edgemm_fleet.http.service import FAULT, Service
+from edgemm_fleet.http.upload import Upload
+
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_QUIET = {Ending.IDLE, Ending.LINGERED}
+_AT_A_REQUEST = {Phase.READING, Phase.GATHERING, Phase.STREAMING}
+_BUSY = {Phase.GATHERING, Phase.STREAMING, Phase.WORKING, Phase.SENDING}
+_OTHERS_SHARE = 0.5
+_RETRY_AFTER_S = 5
+
+
+class Conversations:
+    """All connections, each with what it is at."""
+
+    def __init__(self, reactor: Reactor, service: Service, limits: HttpLimits, *, lanes: LaneThreads) -> None:
+        self._reactor, self.service, self._limits, self._lanes = reactor, service, limits, lanes
+        self._memory = HeldMemory(limits.memory_bytes)
+        self.counts: Counter[str] = Counter()
+        """What was refused or given up, by why."""
+        self._sender = Sender(reactor, limits, lanes, self._memory, self.counts)
+        self._sender.told = Told(self._done, self.close)
+        self.peers: dict[int, Peer] = {}
+        self.on_close: Callable[[Peer], None] = lambda _: None
+        self._draining = False
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is under way."""
+        return any(peer.phase in _BUSY for peer in list(self.peers.values()))
+
+    def begin(self, peer: Peer) -> None:
+        """Hear a new client.
+
+        Raises:
+            OSError: its socket cannot be waited for.
+        """
+        self._reactor.register(peer.descriptor, partial(self._ready, peer))
+        self.peers[peer.descriptor] = peer
+
+    def close(self, peer: Peer) -> None:
+        """Close a connection, whatever it is at."""
+        if self.peers.pop(peer.descriptor, None) is not peer:
+            return
+        self._reactor.forget(peer.descriptor)
+        self._sender.release(peer)
+        if peer.body is not None:
+            peer.body.drop()
+        peer.close()
+        self.on_close(peer)
+
+    def drain(self) -> None:
+        """Take no further request, and close the connections that have none under way."""
+        self._draining = True
+        for peer in list(self.peers.values()):
+            peer.keep_alive = False
+            if peer.phase not in _BUSY:
+                self.close(peer)
+
+    def sweep(self, now_s: float) -> None:
+        """End what takes too long."""
+        for peer in list(self.peers.values()):
+            found = ending(peer, now_s, self._limits)
+            if found is None:
+                continue
+            if found not in _QUIET:
+                self.counts[found.value] += 1
+            if found is Ending.SLOW_BODY or (found is Ending.SLOW_HEAD and not peer.intake.idle):
+                self._refuse(peer, 408, "the request did not come in time")
+            elif found is Ending.UNANSWERED:
+                self._refuse(peer, 504, "the request was not answered in time")
+            else:
+                self.close(peer)
+
+    def _ready(self, peer: Peer) -> None:
+        try:
+            match peer.phase:
+                case Phase.HANDSHAKE:
+                    self._shake_hands(peer)
+                case Phase.SENDING if peer.watched:
+                    peer.send()
+                    self._sender.go_on(peer)
+                case Phase.LINGERING:
+                    if peer.read() == b"":
+                        self.close(peer)
+                case phase if phase in _AT_A_REQUEST:
+                    self._read(peer)
+                case _:
+                    self.close(peer)  # nothing was asked for, so this is the client's end
+        except OSError:
+            self.close(peer)
+
+    def _shake_hands(self, peer: Peer) -> None:
+        try:
+            events = peer.shake_hands()
+        except ssl.SSLError:
+            self._linger(peer)  # closed at once, TCP would reset what the client has yet to read
+            return
+        if events:
+            peer.watch(self._reactor, events)
+            return
+        peer.enter(Phase.READING, now_s=time.monotonic())
+        peer.watch(self._reactor, READABLE)
+        if peer.pending:
+            self._read(peer)
+
+    def _read(self, peer: Peer) -> None:
+        while (data := peer.read()) is not None:
+            if not data:
+                self.close(peer)
+                return
+            if peer.phase is Phase.READING and peer.intake.idle and peer.answered:
+                peer.since_s = time.monotonic()
+            peer.moved += len(data)
+            peer.intake.feed(data)
+            self._proceed(peer)
+            if peer.phase not in _AT_A_REQUEST or not peer.pending or not self._welcome(peer):
+                return
+
+    def _welcome(self, peer: Peer) -> bool:
+        """Tell whether more may come; where a thread has enough of a body, wait until it asks for more."""
+        if peer.upload is None or not peer.upload.full:
+            return True
+        peer.watch(self._reactor, 0)
+        return False
+
+    def _proceed(self, peer: Peer) -> None:
+        try:
+            if peer.phase is Phase.READING:
+                if (head := peer.intake.head()) is not None:
+                    self._begin_request(peer, head)
+            elif peer.intake.body():
+                self._whole(peer)
+            else:
+                self._welcome(peer)
+        except Refusal as err:
+            self.counts[f"refused_{err.status}"] += 1
+            self._refuse(peer, err.status, str(err))
+
+    def _begin_request(self, peer: Peer, head: Head) -> None:
+        now_s = time.monotonic()
+        peer.head, peer.keep_alive = head, head.keep_alive and not self._draining
+        address = self.service.address(head, peer.address)
+        lane = self.service.lane_of(head, address)
+        if lane is Lane.UPLOADS or (head.content_length > self._limits.gathered_bytes and not head.chunked):
+            upload = peer.upload = Upload(partial(self._reactor.call, partial(self._resume, peer, peer.answered)))
+            peer.intake.begin(head, upload.put)
+            peer.enter(Phase.STREAMING, now_s=now_s)
+            if not self._submit(peer, Lane.UPLOADS, address, head, upload):
+                self._refuse(peer, 503, "too many uploads at once", retry_after_s=_RETRY_AFTER_S)
+                return
+        else:
+            share = 1.0 if lane is Lane.PEOPLE else _OTHERS_SHARE
+            body = peer.body = GatheredBody(self._memory, most=self._limits.gathered_bytes, share=share)
+            peer.intake.begin(head, body.add)
+            peer.enter(Phase.GATHERING, now_s=now_s)
+            peer.lane, peer.asked_from = lane, address
+        if head.expects_continue and not peer.intake.waiting:
+            peer.send(_CONTINUE)
+        self._proceed(peer)
+
+    def _whole(self, peer: Peer) -> None:
+        """Have a request answered whose last byte has come."""
+        if peer.phase is Phase.STREAMING:
+            assert peer.upload is not None
+            peer.upload.end()
+            self._wait_for_answer(peer)
+            return
+        assert peer.head is not None
+        assert peer.body is not None
+        self._wait_for_answer(peer)
+        body, peer.body = peer.body, None
+        if not self._submit(peer, peer.lane, peer.asked_from, peer.head, body.stream(), gathered=body):
+            body.drop()
+            self._answer(peer, refusal(503, "too many requests wait already", retry_after_s=_RETRY_AFTER_S))
+
+    def _wait_for_answer(self, peer: Peer) -> None:
+        peer.enter(Phase.WORKING, now_s=time.monotonic())
+        peer.watch(self._reactor, 0)
+
+    def _submit(
+        self,
+        peer: Peer,
+        lane: Lane,
+        address: str,
+        head: Head,
+        body: io.IOBase,
+        *,
+        gathered: GatheredBody | None = None,
+    ) -> bool:
+        number = peer.answered
+
+        def work() -> None:
+            answer: Answer | None = None
+            try:
+                if not peer.closed:
+                    answer = self.service.ask(head, body, address)
+            finally:
+                self._reactor.call(partial(self._answered, peer, number, answer or FAULT, gathered))
+
+        taken = self._lanes.submit(lane, address, work)
+        if not taken:
+            self.counts[f"full_{lane.value}"] += 1
+        return taken
+
+    def _answered(self, peer: Peer, number: int, answer: Answer, gathered: GatheredBody | None) -> None:
+        """Send what a thread has answered, unless the client is gone or was told otherwise."""
+        if gathered is not None:
+            gathered.drop()
+        if peer.closed or peer.answered != number:
+            if answer.file is not None:
+                answer.file.close()
+            return
+        try:
+            self._answer(peer, answer)
+        except OSError:
+            self.close(peer)
+
+    def _answer(self, peer: Peer, answer: Answer) -> None:
+        peer.answered += 1
+        if peer.phase is not Phase.WORKING or self._draining:
+            peer.keep_alive = False
+        if peer.phase is not Phase.WORKING:
+            peer.forget_request()
+        self._sender.send(peer, answer)
+
+    def _refuse(self, peer: Peer, status: int, message: str, *, retry_after_s: int | None = None) -> None:
+        """Answer in the server's name, and close."""
+        peer.keep_alive = False
+        if status == 503 and retry_after_s is None:
+            retry_after_s = _RETRY_AFTER_S
+        hint = "send the request anew" if status == 408 else "see the message"
+        try:
+            self._answer(peer, refusal(status, message, retry_after_s=retry_after_s, hint=hint))
+        except OSError:
+            self.close(peer)
+
+    def _done(self, peer: Peer) -> None:
+        """Go on after an answer was taken."""
+        now_s = time.monotonic()
+        if not peer.keep_alive:
+            self._linger(peer)
+            return
+        peer.enter(Phase.READING, now_s=now_s)
+        peer.head = peer.upload = None
+        peer.watch(self._reactor, READABLE)
+        if not peer.intake.idle or peer.pending:
+            self._reactor.call(partial(self._next, peer))  # after others: a client may send a thousand ahead
+
+    def _linger(self, peer: Peer) -> None:
+        peer.enter(Phase.LINGERING, now_s=time.monotonic())
+        peer.close_sending()
+        peer.watch(self._reactor, READABLE)
+
+    def _next(self, peer: Peer) -> None:
+        if peer.closed or peer.phase is not Phase.READING:
+            return
+        try:
+            if not peer.intake.idle:
+                self._proceed(peer)
+            if peer.phase in _AT_A_REQUEST and peer.pending:
+                self._read(peer)
+        except OSError:
+            self.close(peer)
+
+    def _resume(self, peer: Peer, number: int) -> None:
+        """Read more of a body for which its thread has room again."""
+        if peer.closed or peer.answered != number or peer.phase is not Phase.STREAMING:
+            return
+        peer.enter(Phase.STREAMING, now_s=time.monotonic())
+        peer.watch(self._reactor, READABLE)
+        if peer.pending:
+            try:
+                self._read(peer)
+            except OSError:
+                self.close(peer)
