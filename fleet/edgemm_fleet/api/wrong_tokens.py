@@ -1,9 +1,9 @@
-"""The account of wrong tokens: how many an address may show, and how often the same one. Pure: the clock is an argument.
+"""The account of wrong tokens, by address and by token: only failures count. Pure: the clock is an argument.
 
-Only failures count. Ten thousand devices behind one address are let in as ever, also while somebody behind it guesses: a
-token that is right always passes, and one that was right before is not even doubted. What is refused beyond the budget is
-told 429, and read by the one thread of the lane for doubtful tokens. A secret has 192 bits or more, so that guessing
-costs this server's time and nothing else.
+Ten thousand devices behind one address are let in as ever, also while somebody behind it guesses: a token that is right
+always passes, and one that was right before is not even doubted. What is refused beyond the budget is told 429, and read
+by the one thread of the lane for doubtful tokens. A secret has 192 bits or more: guessing costs this server's time, and
+finds nothing.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class WrongTokenLimits:
 class _Failures(NamedTuple):
     """How many failures count, as of a time."""
 
-    count: float
+    number: float
     at_s: float
 
 
@@ -56,7 +56,7 @@ class WrongTokens:
         """Return for how long a token is refused unread: it has failed often of late; 0 where it is to be looked up."""
         with self._lock:
             failures = self._wrong.get(token)
-            if failures is None or failures.count < self._limits.of_token:
+            if failures is None or failures.number < self._limits.of_token:
                 return 0.0
             left_s = failures.at_s + self._limits.token_s - now_s
             if left_s <= 0:
@@ -68,7 +68,7 @@ class WrongTokens:
         limits = self._limits
         with self._lock:
             before = self._wrong.get(token, _Failures(0, now_s))
-            _remember(self._wrong, token, _Failures(before.count + 1, now_s), most=limits.tokens)
+            _remember(self._wrong, token, _Failures(before.number + 1, now_s), most=limits.tokens)
             self._right.pop(token, None)
             count = self._count(address, now_s) + 1
             _remember(
@@ -92,7 +92,7 @@ class WrongTokens:
         failures = self._addresses.get(address)
         if failures is None:
             return 0.0
-        return max(0.0, failures.count - (now_s - failures.at_s) * self._limits.per_s)
+        return max(0.0, failures.number - (now_s - failures.at_s) * self._limits.per_s)
 
 
 def _remember(

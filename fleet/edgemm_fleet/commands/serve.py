@@ -80,6 +80,11 @@ def init(folder: Path, *, name: str | None, public_url: str, as_json: bool) -> N
 )
 @click.option("--public-url", help="Where devices and people reach the server, if not as `init` was told.")
 @click.option(
+    "--behind-proxy",
+    is_flag=True,
+    help="A proxy of this machine asks, which has TLS, tells addresses and sends blobs: docs/nginx.md.",
+)
+@click.option(
     "--broker",
     default="embedded",
     show_default=True,
@@ -109,6 +114,7 @@ def serve(
     *,
     listen: str | None,
     public_url: str | None,
+    behind_proxy: bool,
     broker: str,
     broker_login_file: Path | None,
     device_login: str | None,
@@ -144,7 +150,15 @@ def serve(
         ca=broker_ca,
     )
     retention = Retention(telemetry_s=keep_telemetry * _DAY_S, events_s=keep_events * _DAY_S)
-    settings = ServeSettings(host=host, port=port, public_url=public_url, broker=chosen, page=page, retention=retention)
+    settings = ServeSettings(
+        host=host,
+        port=port,
+        public_url=public_url,
+        behind_proxy=behind_proxy,
+        broker=chosen,
+        page=page,
+        retention=retention,
+    )
     server = FleetProcess(FleetFolder(folder), settings, migrated=_tell_migration)
     _set_up_logging(verbose=verbose)
     with ended_by_sigterm() as wait_for_end, server, _renewed_by_sighup(server):

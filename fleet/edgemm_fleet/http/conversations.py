@@ -1,7 +1,7 @@
 """The conversations with clients: heads and bodies in, work to the lanes, answers and files out.
 
-All of it happens in the event loop's thread but the application's own work. A client that says nothing, or little, holds
-a socket and some memory until its time is over, and no thread.
+All of it happens in the event loop's thread but the application's own work. A client that says nothing, or little,
+holds a socket and some memory until its time is over, and no thread.
 """
 
 from __future__ import annotations

@@ -25,24 +25,25 @@ def ending(peer: Peer, now_s: float, limits: HttpLimits) -> Ending | None:
     age_s = now_s - peer.since_s
     match peer.phase:
         case Phase.LINGERING:
-            return Ending.LINGERED if age_s > limits.linger_s else None
+            over, found = age_s > limits.linger_s, Ending.LINGERED
         case Phase.HANDSHAKE:
-            return Ending.SLOW_HANDSHAKE if age_s > limits.handshake_s else None
+            over, found = age_s > limits.handshake_s, Ending.SLOW_HANDSHAKE
         case Phase.READING if peer.intake.idle and peer.answered:
-            return Ending.IDLE if age_s > limits.idle_s else None
+            over, found = age_s > limits.idle_s, Ending.IDLE
         case Phase.READING:
-            return Ending.SLOW_HEAD if age_s > limits.head_s else None
+            over, found = age_s > limits.head_s, Ending.SLOW_HEAD
         case Phase.GATHERING:
             size = 0 if peer.body is None else peer.body.size
-            return Ending.SLOW_BODY if age_s > limits.body_s + size / limits.min_bytes_per_s else None
+            over, found = age_s > limits.body_s + size / limits.min_bytes_per_s, Ending.SLOW_BODY
         case Phase.STREAMING:
             # Where the thread has enough to do, the client waits for it.
             waits = peer.upload is not None and peer.upload.full
-            return Ending.SLOW_BODY if not waits and _crawls(peer, now_s, limits) else None
+            over, found = not waits and _crawls(peer, now_s, limits), Ending.SLOW_BODY
         case Phase.WORKING:
-            return Ending.UNANSWERED if age_s > limits.answer_s else None
+            over, found = age_s > limits.answer_s, Ending.UNANSWERED
         case Phase.SENDING:
-            return Ending.SLOW_DOWNLOAD if _crawls(peer, now_s, limits) else None
+            over, found = _crawls(peer, now_s, limits), Ending.SLOW_DOWNLOAD
+    return found if over else None
 
 
 def _crawls(peer: Peer, now_s: float, limits: HttpLimits) -> bool:

@@ -48,7 +48,7 @@ class Entrance:
 
     def open(self) -> None:
         """Begin to take clients."""
-        self._listener.setblocking(False)
+        self._listener.settimeout(0)
         self._reactor.register(self._listener.fileno(), self._accept)
 
     def close(self) -> None:
@@ -86,7 +86,7 @@ class Entrance:
             return
         try:
             sock = socket.socket(fileno=moved_up(sock.detach()))
-            sock.setblocking(False)
+            sock.settimeout(0)
             with contextlib.suppress(OSError):
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)

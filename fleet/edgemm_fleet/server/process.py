@@ -21,6 +21,7 @@ from flask import Flask
 from edgemm import durable
 from edgemm.bundle.blobs import BlobFolder
 from edgemm.canonical import sha256
+from edgemm.errors import InputError
 from edgemm.transport.address import is_loopback
 from edgemm.trust import signing
 from edgemm_fleet.api.app import create_app
@@ -31,6 +32,7 @@ from edgemm_fleet.api.table import routes
 from edgemm_fleet.api.wrong_tokens import WrongTokens
 from edgemm_fleet.broker.broker_settings import BrokerSettings, Provider, TlsFiles
 from edgemm_fleet.clock import check_clock
+from edgemm_fleet.http.environ import ProxiedFiles
 from edgemm_fleet.http.http_server import HttpServer, HttpSettings, check_plain
 from edgemm_fleet.server.retention import Retention
 from edgemm_fleet.server.services import FleetServices, ManagerSettings
@@ -47,6 +49,8 @@ from edgemm_fleet.worker import Worker
 logger = logging.getLogger(__name__)
 _REFRESH_EVERY_S = 60.0
 _DEFAULT_PORTS = {"https": 443, "http": 80}
+PROXIED_BLOBS = "/edgemm-blobs/"
+"""Where a proxy in front finds the blobs that it is told to send; nobody else may ask it for them."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,9 @@ class ServeSettings:
     host: str | None = None
     port: int | None = None
     public_url: str | None = None
+    behind_proxy: bool = False
+    """A proxy on this machine has the public URL's TLS, with the folder's certificate, and sends the blobs."""
+
     broker: BrokerSettings = field(default_factory=BrokerSettings)
     page: bool = True
     retention: Retention = field(default_factory=Retention)
@@ -87,8 +94,10 @@ class FleetProcess:
         self.url = (settings.public_url or self.config.public_url).rstrip("/")
         self._public_host = check_public_url(self.url)
         self._tls = self.url.startswith("https:")
-        if not self._tls:
-            check_plain(self._listen_host())
+        if settings.behind_proxy and (settings.host is None or not settings.port):
+            raise InputError("--behind-proxy: give the address that the proxy asks, such as --listen 127.0.0.1:8080")
+        if not self._tls or settings.behind_proxy:
+            check_plain(self._http_host())
         self._stack = ExitStack()
         self.manager: FleetServices | None = None
         self._http: HttpServer | None = None
@@ -155,7 +164,7 @@ class FleetProcess:
         broker = self.settings.broker
         if broker.provider is Provider.EMBEDDED:
             files = TlsFiles(self.folder.certificate, self.folder.certificate_key) if self._tls else None
-            broker = replace(broker, host=self._listen_host(), device_host=self._public_host, files=files)
+            broker = replace(broker, host=self._broker_host(), device_host=self._public_host, files=files)
         return ManagerSettings(self.config.name, broker, retention=self.settings.retention)
 
     def _state(self, store: Store, repository: VersionRepository, manager: FleetServices) -> FleetState:
@@ -182,14 +191,22 @@ class FleetProcess:
         parts = urlsplit(self.url)
         given = self.settings.port
         port = given if given is not None else parts.port or _DEFAULT_PORTS[parts.scheme]
+        if self.settings.behind_proxy:
+            blobs = ProxiedFiles(self.folder.blobs, PROXIED_BLOBS)
+            return HttpSettings(self._http_host(), port, behind_proxy=True, proxied=blobs)
         if not self._tls:
-            return HttpSettings(self._listen_host(), port)
-        return HttpSettings(self._listen_host(), port, self.folder.certificate, self.folder.certificate_key)
+            return HttpSettings(self._http_host(), port)
+        return HttpSettings(self._http_host(), port, self.folder.certificate, self.folder.certificate_key)
 
-    def _listen_host(self) -> str:
+    def _http_host(self) -> str:
+        return self.settings.host if self.settings.host is not None else self._public_listen_host()
+
+    def _broker_host(self) -> str:
+        """The embedded broker listens where the API does; behind a proxy, which has no MQTT, where the proxy does."""
+        return self._public_listen_host() if self.settings.behind_proxy else self._http_host()
+
+    def _public_listen_host(self) -> str:
         """Listen to everybody unless the fleet's URL is for this machine alone."""
-        if self.settings.host is not None:
-            return self.settings.host
         return "127.0.0.1" if is_loopback(self._public_host) else "0.0.0.0"  # noqa: S104 - a fleet is to be reached
 
 
