@@ -46,9 +46,9 @@ class LaneSize(NamedTuple):
 SIZES: Mapping[Lane, LaneSize] = MappingProxyType(
     {
         Lane.PUBLIC: LaneSize(2, 64),
-        Lane.PEOPLE: LaneSize(4, 64),
-        Lane.DEVICES: LaneSize(4, 256),
-        Lane.ENROLMENT: LaneSize(2, 128),
+        Lane.PEOPLE: LaneSize(4, 128),
+        Lane.DEVICES: LaneSize(4, 1024),
+        Lane.ENROLMENT: LaneSize(2, 256),
         Lane.UPLOADS: LaneSize(4, 8),
         Lane.DOUBTFUL: LaneSize(1, 16),
         Lane.FILES: LaneSize(2, 4096),
