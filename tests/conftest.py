@@ -109,10 +109,16 @@ def chromium() -> Path:
     return installed("chromium")
 
 
-def installed(program: str) -> Path:
-    """Return a program of the system, or skip what needs it; Debian's package of it is called the same."""
+@pytest.fixture(scope="session")
+def nginx() -> Path:
+    """The web server's program."""
+    return installed("nginx", package="nginx-light")
+
+
+def installed(program: str, *, package: str | None = None) -> Path:
+    """Return a program of the system, or skip what needs it; Debian's package of it is called the same unless given."""
     found = which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
-    return Path(found) if found else missing(f"{program} is not installed: apt-get install {program}")
+    return Path(found) if found else missing(f"{program} is not installed: apt-get install {package or program}")
 
 
 def missing(reason: str) -> NoReturn:

@@ -1,6 +1,7 @@
 import logging
 import socket
 import ssl
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,9 @@ import urllib3
 from edgemm.errors import EnvironmentFailure, InputError
 from edgemm.transport.address import is_loopback
 from edgemm_fleet.http.http_server import HttpServer, HttpSettings
-from tests.unit.fleet.api.servers import RunningFleet, serving
+from edgemm_fleet.trust.certificate import create_certificate
+from tests.unit.fleet.api.servers import RunningFleet, now_utc, serving
+from tests.unit.fleet.http.raw_clients import Application, listening
 
 
 @pytest.fixture
@@ -76,3 +79,39 @@ def test_a_header_without_end_is_refused(fleet: RunningFleet) -> None:
         connection.sendall(b"GET /api/v1/health HTTP/1.1\r\nX: " + b"x" * 100_000 + b"\r\n\r\n")
         connection.settimeout(5)
         assert b" 431 " in connection.recv(200)
+
+
+def test_a_renewed_certificate_is_for_new_connections_and_ends_none(tmp_path: Path) -> None:
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    create_certificate(certificate, key, names=["127.0.0.1"], now=now_utc())
+    first = certificate.read_text().strip()
+    with listening(Application(), certificate=certificate, private_key=key) as server:
+        trust = ssl.create_default_context(cafile=certificate)
+        with (
+            socket.create_connection(("127.0.0.1", server.port)) as plain,
+            trust.wrap_socket(plain, server_hostname="127.0.0.1") as before,
+        ):
+            create_certificate(certificate, key, names=["127.0.0.1"], now=now_utc())
+            server.renew_certificate()
+            second = ssl.get_server_certificate(("127.0.0.1", server.port)).strip()
+            assert second == certificate.read_text().strip() != first
+            before.sendall(b"GET /still HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            answered = b""
+            while piece := before.recv(4096):
+                answered += piece
+            assert answered.endswith(b"/still")
+            key.write_text("no key")
+            with pytest.raises(InputError, match="cannot serve HTTPS with"):
+                server.renew_certificate()
+            assert ssl.get_server_certificate(("127.0.0.1", server.port)).strip() == second
+
+
+def test_an_older_tls_is_refused(secure: RunningFleet) -> None:
+    old = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    old.check_hostname, old.verify_mode = False, ssl.CERT_NONE
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        old.minimum_version = old.maximum_version = ssl.TLSVersion.TLSv1_1
+    old.set_ciphers("ALL:@SECLEVEL=0")
+    with socket.create_connection(address(secure)) as plain, pytest.raises(OSError, match=r"(?i)version|alert|reset"):
+        old.wrap_socket(plain)

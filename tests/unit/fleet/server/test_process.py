@@ -3,9 +3,11 @@
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from signal import Signals
 from typing import Any, TypeAlias
@@ -17,6 +19,7 @@ from securesystemslib.signer import CryptoSigner
 
 from edgemm.trust.enrolment import EnrolmentRequest, EnrolmentResponse, parse_token
 from edgemm.trust.signing import PayloadType, key_document, load_key, seal
+from edgemm_fleet.trust.certificate import create_certificate
 from simulators.device import MqttDevice, Outcome, SimulatedDevice
 from simulators.waiting import eventually
 from tests.unit.core.bundles import small_bundle
@@ -243,3 +246,27 @@ def test_help_loads_neither_flask_nor_a_database() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_sighup_takes_the_certificate_that_lies_in_the_folder(tmp_path: Path) -> None:
+    fleet = init(tmp_path / "fleet")
+    fleet.start()
+    assert fleet.process is not None
+    try:
+        certificate, key = fleet.folder / "tls" / "certificate.pem", fleet.folder / "tls" / "key.pem"
+        before = certificate.read_text()
+        create_certificate(certificate, key, names=["127.0.0.1"], now=datetime.now(UTC))
+        fleet.process.send_signal(signal.SIGHUP)
+        _, port = fleet.url.rpartition("/")[2].split(":")
+        eventually(
+            lambda: ssl.get_server_certificate(("127.0.0.1", int(port))).strip() == certificate.read_text().strip(),
+            "the new certificate is shown",
+        )
+        renewed = certificate.read_text().strip()
+        assert renewed != before.strip()
+        certificate.write_text("none")
+        fleet.process.send_signal(signal.SIGHUP)
+        assert ssl.get_server_certificate(("127.0.0.1", int(port))).strip() == renewed
+    finally:
+        assert fleet.stop(signal.SIGTERM) == 0
+    assert any("certificate not renewed" in line for line in fleet.said)
