@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import Self
 
+from simulators.door import Door
+
 _HEAD = b"HTTP/1.1 200 OK\r\n"
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _LONG = _HEAD + b"Content-Length: 400000\r\n\r\n"
@@ -57,61 +59,43 @@ NO_TLS = "a handshake that never ends"
 NO_TCP = "a connection that is never accepted"
 
 
-class HostileServer:
-    """Listens on a loopback port; a context manager. `tls` has it speak TLS before it is hostile."""
+class HostileServer(Door):
+    """Is hostile to each request; `tls` has it speak TLS before."""
 
     def __init__(self, manner: str, *, pause_s: float = 1.0, tls: ssl.SSLContext | None = None) -> None:
+        super().__init__(backlog=0 if manner == NO_TCP else 64)
         self._manner, self._pause_s, self._tls = manner, pause_s, tls
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=0 if manner == NO_TCP else 64)
-        self.port = int(self._listener.getsockname()[1])
         self.url = f"{'https' if tls or manner == NO_TLS else 'http'}://127.0.0.1:{self.port}"
         self.asked = threading.Event()
         self._over = threading.Event()
-        self._open: list[socket.socket] = []
 
     def __enter__(self) -> Self:
-        if self._manner == NO_TCP:
-            # The queue of the listener is full by these: the kernel drops whoever comes next.
-            for _ in range(3):
-                connection = socket.socket()
-                connection.settimeout(0)
-                with suppress(BlockingIOError):
-                    connection.connect(("127.0.0.1", self.port))
-                self._open.append(connection)
-            self.asked.set()
-        else:
-            threading.Thread(target=self._accept, daemon=True).start()
+        if self._manner != NO_TCP:
+            return super().__enter__()
+        # The queue of the listener is full by these: the kernel drops whoever comes next.
+        for _ in range(3):
+            connection = self.keep(socket.socket())
+            connection.settimeout(0)
+            with suppress(BlockingIOError):
+                connection.connect(("127.0.0.1", self.port))
+        self.asked.set()
         return self
 
     def __exit__(self, *exc: object) -> None:
         self._over.set()
-        with suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        for connection in self._open:
-            with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-            connection.close()
+        super().__exit__(*exc)
 
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                connection, _ = self._listener.accept()
-                self._open.append(connection)
-                threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
-
-    def _serve(self, connection: socket.socket) -> None:
-        with suppress(OSError):
-            if self._tls is not None:
-                connection = self._tls.wrap_socket(connection, server_side=True)
-                self._open.append(connection)
-            while connection.recv(65536):
-                self.asked.set()
-                if self._manner == NO_TLS:
-                    continue
-                for data, pause in MANNERS[self._manner]():
-                    connection.sendall(data)
-                    if pause and self._over.wait(self._pause_s):
-                        return
-                if self._manner == "silent":
-                    self._over.wait()
+    def serve(self, connection: socket.socket) -> None:
+        """Wait for requests, and answer none of them."""
+        if self._tls is not None:
+            connection = self.keep(self._tls.wrap_socket(connection, server_side=True))
+        while connection.recv(65536):
+            self.asked.set()
+            if self._manner == NO_TLS:
+                continue
+            for data, pause in MANNERS[self._manner]():
+                connection.sendall(data)
+                if pause and self._over.wait(self._pause_s):
+                    return
+            if self._manner == "silent":
+                self._over.wait()

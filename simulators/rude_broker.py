@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import socket
 import threading
-from typing import Self
+
+from simulators.door import Door
 
 _CONNACK = bytes([0x20, 2, 0, 0])
 _UNREADABLE_TOPIC = bytes([0x30, 5, 0, 2, 0xFF, 0xFE, 0x78])
@@ -18,40 +19,27 @@ _CUT_SHORT = bytes([0x30, 1, 0])
 """A PUBLISH without the length of its topic."""
 
 
-class RudeBroker:
-    """Listens on a loopback port; a context manager."""
+class RudeBroker(Door):
+    """Never hangs up by itself."""
 
     def __init__(self) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = int(self._listener.getsockname()[1])
-        self._connections: list[socket.socket] = []
+        super().__init__()
+        self._connections = 0
         self._changed = threading.Condition()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self._thread.join()
-        for connection in self._connections:
-            connection.close()
 
     def wait_for_connections(self, number: int, timeout_s: float = 60.0) -> bool:
         """Wait until so many connections were made."""
         with self._changed:
-            return self._changed.wait_for(lambda: len(self._connections) >= number, timeout_s)
+            return self._changed.wait_for(lambda: self._connections >= number, timeout_s)
 
-    def _run(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            connection.recv(4096)
-            connection.sendall(_CONNACK + (_UNREADABLE_TOPIC if len(self._connections) % 2 else _CUT_SHORT))
-            with self._changed:
-                self._connections.append(connection)
-                self._changed.notify_all()
+    def serve(self, connection: socket.socket) -> None:
+        """Let the client in, be rude, and wait for it to go."""
+        connection.recv(4096)
+        with self._changed:
+            rudeness = _UNREADABLE_TOPIC if self._connections % 2 else _CUT_SHORT
+        connection.sendall(_CONNACK + rudeness)
+        with self._changed:
+            self._connections += 1
+            self._changed.notify_all()
+        while connection.recv(4096):
+            pass

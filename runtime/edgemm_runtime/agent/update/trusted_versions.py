@@ -155,16 +155,17 @@ class TrustedVersions:
             raise TrustError(f"{path}: the manifest says it is {manifest.name} {manifest.version}; publish it anew")
         return manifest, data
 
-    def _target(self, path: str, *, max_bytes: int) -> tuple[bytes, TargetFile]:
+    @contextmanager
+    def look(self) -> Iterator[Updater]:
+        """Give python-tuf's client for one look at the repository; what goes wrong with it is told in our errors.
+
+        Raises:
+            As `director`, and ExpiredError.
+            EnvironmentFailure: what was found cannot be kept.
+        """
         with self._lock, self._room():
             try:
-                updater = self._updater()
-                target = updater.get_targetinfo(path)
-                if target is None:
-                    raise TrustError(f"{path}: expected a target of the repository, found none: publish it first")
-                if target.length > max_bytes:
-                    raise TrustError(f"{path}: {target.length:,} bytes, the limit is {max_bytes:,}")
-                return self._download(updater, target), target
+                yield self._updater()
             except ExpiredMetadataError as err:
                 raise ExpiredError(f"version repository: {err}; is the fleet manager's own clock right?") from err
             except RepositoryError as err:
@@ -175,6 +176,15 @@ class TrustedVersions:
                 raise UnreachableError(f"version repository: {err}") from err
             except OSError as err:
                 raise EnvironmentFailure(f"cannot keep TUF metadata in {self._folder}: {err.strerror or err}") from err
+
+    def _target(self, path: str, *, max_bytes: int) -> tuple[bytes, TargetFile]:
+        with self.look() as updater:
+            target = updater.get_targetinfo(path)
+            if target is None:
+                raise TrustError(f"{path}: expected a target of the repository, found none: publish it first")
+            if target.length > max_bytes:
+                raise TrustError(f"{path}: {target.length:,} bytes, the limit is {max_bytes:,}")
+            return self._download(updater, target), target
 
     def _updater(self) -> Updater:
         base = self._server.url
