@@ -2,7 +2,7 @@
 
 `python -m simulators.agent_process URL STATE_DIR PORT TOKEN MORE`, where TOKEN may be `-`, and MORE is JSON: `kill` is
 `-` or, for example, `after:probation`: right after the record with that state became durable; `limits` go over those
-here.
+here, and `name` is what people call it.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def main(url: str, state_dir: str, port: str, token: str, more: str) -> None:
             fleet_url=url,
             state_dir=Path(state_dir),
             token=None if token == "-" else token,
-            name="pi",
+            name=told.get("name", "pi"),
             port=int(port),
             limits=replace(LIMITS, **told["limits"]),
         )

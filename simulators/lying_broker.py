@@ -4,7 +4,7 @@
         broker.lie = lambda packet: [packet.raw, packet.raw]      # everything twice
         broker.withhold(lambda packet: packet.topic.endswith("/desired"))
         broker.let_go(last_first=True)
-        broker.say("cam-1", packets.publish(topic, payload))
+        broker.say("cam-1", published(topic, payload))
 
 MQTT 3.1.1 over plain TCP, which is what devices and managers speak on loopback.
 """
@@ -145,11 +145,11 @@ class LyingBroker(Door):
         return next(line for line in reversed(self._lines) if line.client.startswith(client))
 
 
-def publish(topic: str, payload: bytes) -> bytes:
+def published(topic: str, payload: bytes, *, retain: bool = False) -> bytes:
     """Return a PUBLISH of QoS 0."""
     name = topic.encode()
     body = len(name).to_bytes(2) + name + payload
-    return b"\x30" + _length(len(body)) + body
+    return bytes([0x30 | retain]) + _length(len(body)) + body
 
 
 def _length(number: int) -> bytes:

@@ -1,4 +1,4 @@
-"""Clients that ask a device without a pause and remember every answer."""
+"""Clients that ask a device, without a pause unless told otherwise, and remember every answer."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from tests.e2e.fleets import Device, X
 class Load:
     """One client on each device for as long as the block lasts."""
 
-    def __init__(self, devices: list[Device]) -> None:
+    def __init__(self, devices: list[Device], *, pause_s: float = 0.002) -> None:
         self.answers: dict[str, Counter[str]] = {device.name: Counter() for device in devices}
         self.failures: list[str] = []
-        self._over = threading.Event()
+        self._over, self._pause_s = threading.Event(), pause_s
         self._threads = [threading.Thread(target=self._ask, args=(d.name, d.address)) for d in devices]
 
     def __enter__(self) -> Self:
@@ -32,7 +32,7 @@ class Load:
 
     def _ask(self, name: str, address: str) -> None:
         with urllib3.PoolManager(retries=False, timeout=60.0) as pool:
-            while not self._over.wait(0.002):
+            while not self._over.wait(self._pause_s):
                 try:
                     answer = pool.request("POST", f"{address}/predict", json={"inputs": X})
                 except urllib3.exceptions.HTTPError as err:

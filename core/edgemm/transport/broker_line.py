@@ -29,12 +29,15 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from edgemm.errors import InputError
+from edgemm.messages import MAX_CONTROL_BYTES
 from edgemm.transport.address import is_loopback
 from edgemm.transport.backoff import Backoff, Connections
 from edgemm.trust.enrolment import BrokerAccess
 from edgemm.trust.tls import pinned_context
 
 _log = logging.getLogger(__name__)
+_HEADERS_BYTES = 64 * 1024 + 16
+"""What a packet has around its payload: a topic of any length, and a few numbers."""
 QOS = 1
 """Of every message: it comes at least once, and who hears it drops doubles."""
 
@@ -52,12 +55,12 @@ class BrokerClient(mqtt.Client):
     """A client that tells the end of its network thread, whatever ended it: a malformed packet makes paho raise."""
 
     on_end: Callable[[], None]
-    most_packet_bytes: int | None = None
+    most_packet_bytes: int = MAX_CONTROL_BYTES + _HEADERS_BYTES
     """A packet that is longer ends the connection before it is read."""
 
     def _sock_recv(self, bufsize: int) -> bytes:
         # paho asks for what is missing of a packet at once, and has no limit of its own.
-        if self.most_packet_bytes is not None and bufsize > self.most_packet_bytes:
+        if bufsize > self.most_packet_bytes:
             raise ConnectionError(
                 f"the broker sent a packet of {bufsize:,} bytes: expected at most {self.most_packet_bytes:,}"
             )
