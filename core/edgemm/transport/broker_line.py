@@ -29,15 +29,15 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from edgemm.errors import InputError
-from edgemm.messages import MAX_CONTROL_BYTES
 from edgemm.transport.address import is_loopback
 from edgemm.transport.backoff import Backoff, Connections
 from edgemm.trust.enrolment import BrokerAccess
 from edgemm.trust.tls import pinned_context
 
 _log = logging.getLogger(__name__)
-_HEADERS_BYTES = 64 * 1024 + 16
-"""What a packet has around its payload: a topic of any length, and a few numbers."""
+MOST_PACKET_BYTES = 1024 * 1024
+"""Far more than any message of a fleet. Who hears a message that is too long, and no longer than this, passes it over
+and goes on: one that was left as retained on a fair broker must not end each connection."""
 QOS = 1
 """Of every message: it comes at least once, and who hears it drops doubles."""
 
@@ -55,7 +55,7 @@ class BrokerClient(mqtt.Client):
     """A client that tells the end of its network thread, whatever ended it: a malformed packet makes paho raise."""
 
     on_end: Callable[[], None]
-    most_packet_bytes: int = MAX_CONTROL_BYTES + _HEADERS_BYTES
+    most_packet_bytes: int = MOST_PACKET_BYTES
     """A packet that is longer ends the connection before it is read."""
 
     def _sock_recv(self, bufsize: int) -> bytes:
