@@ -85,6 +85,8 @@ class BrokerLine(ABC):
     """
 
     plain_anywhere = False
+    most_unconfirmed = 0
+    """How many messages may await the broker's confirmation; beyond it the connection ends. 0: who sends sees to it."""
     protocol: MQTTProtocolVersion = MQTTProtocolVersion.MQTTv311
 
     def __init__(self, access: BrokerAccess, *, client_id: str, patience: LinePatience) -> None:
@@ -169,6 +171,10 @@ class BrokerLine(ABC):
         if client is None or not self.connected:
             return None
         sent = client.publish(topic, payload, qos=QOS, retain=retain)
+        if sent.rc == mqtt.MQTT_ERR_QUEUE_SIZE:
+            # Else what is said again and again, to a broker that takes all and confirms nothing, would fill the memory.
+            _log.warning("broker_confirms_nothing host=%s client=%s connection=%d", *self._facts())
+            client.disconnect()
         return sent if sent.rc == mqtt.MQTT_ERR_SUCCESS else None
 
     def _run(self) -> None:
@@ -236,6 +242,7 @@ class BrokerLine(ABC):
             reconnect_on_failure=False,
         )
         client.connect_timeout = self._patience.connect_timeout_s
+        client.max_queued_messages_set(self.most_unconfirmed)
         if self._access.username:
             client.username_pw_set(self._access.username, self._access.password)
         if self._access.tls:

@@ -13,6 +13,7 @@ reads what the server said. Needs urllib3 (the runtime or the fleet extra).
 from __future__ import annotations
 
 import math
+import ssl
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -161,6 +162,10 @@ class PinnedClient:
                 f"{self.url}: its certificate is not the one that the token pins; if the fleet was set up anew, use a "
                 "new token, else somebody is in between"
             )
+        if self._pinned:
+            return UnreachableError(
+                f"{self.url}: expected TLS 1.2 or later, the handshake failed ({_alert(cause)}); is it a fleet manager?"
+            )
         return CertificateError(f"{self.url}: {cause}; give --fingerprint, or a token that carries it")
 
 
@@ -174,6 +179,13 @@ def refusal(answer: HttpAnswer) -> ErrorDetail | None:
         if len(told) > _MAX_REFUSAL_BYTES:
             break
     return read_refusal(told[:_MAX_REFUSAL_BYTES])
+
+
+def _alert(err: SSLError) -> str:
+    """Return OpenSSL's name for what went wrong, in small letters."""
+    inner = err.args[0] if err.args else err
+    name = inner.reason if isinstance(inner, ssl.SSLError) else None
+    return name.replace("_", " ").lower() if name else "the other side hung up"
 
 
 def _reason(err: object) -> str:

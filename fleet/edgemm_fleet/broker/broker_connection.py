@@ -19,6 +19,8 @@ from edgemm.transport.broker_line import QOS, BrokerLine, LinePatience
 from edgemm.trust.enrolment import BrokerAccess
 
 _MAX_INFLIGHT = 1000
+_MOST_UNCONFIRMED = 20_000
+"""Acknowledgements and `desired` that the broker is still to confirm; MQTT has numbers for three times as many."""
 _PATIENCE = LinePatience(connect_timeout_s=10.0, keepalive_s=30, backoff=Backoff(first_s=0.2, max_s=30.0))
 _log = logging.getLogger(__name__)
 
@@ -36,6 +38,8 @@ class BrokerConnection(BrokerLine):
     Raises:
         InputError: the broker is on another machine and without TLS.
     """
+
+    most_unconfirmed = _MOST_UNCONFIRMED
 
     def __init__(
         self, access: BrokerAccess, *, fleet: str, client_id: str, receive: Callable[[str, bytes], None]

@@ -104,30 +104,44 @@ class Victim(Device):
 class AttackedFleet(Fleet):
     """Two devices that serve `SERVED`; a context manager."""
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
+    def __init__(self, folder: Path, *, scheme: str = "http") -> None:
+        super().__init__(folder, scheme=scheme)
+        self.victims: list[Victim] = []
         self._published = 0
 
     def up_with_liars(self, mosquitto: Path) -> Self:
         """Make and serve it, with Mosquitto and its liars, and roll the first version out."""
-        behind, files = free_port(), self.place.folder / "broker"
+        behind = free_port()
         self.liar = LyingBroker(behind)
         self.liar.__enter__()
         self.broker = f"mqtt://127.0.0.1:{self.liar.port}"
-        pid = files / "mosquitto.pid"
-        # As the manager will write them, but for the port, which is the liar's there.
-        place = MosquittoFolder(files, pid_file=pid)
-        settings = BrokerSettings(Provider.MOSQUITTO, port=behind, mosquitto=place).with_login()
-        MosquittoFiles(settings, self.name).write([])
-        written = (files / "mosquitto.conf").rename(files / "behind.conf")
-        self.mosquitto = self.programs.start("mosquitto", "-v", "-c", written, program=mosquitto)
-        self.mosquitto.wait_for("(mosquitto version .* running|Opening ipv4 listen socket)")
-        pid.write_text(str(self.mosquitto.pid))
-        self.init().serve("--mosquitto", str(files), "--mosquitto-pid", str(pid), "-v")
+        self.start_mosquitto(mosquitto, port=behind)
+        self.init().serve(*self.mosquitto_options(), "-v")
         self.login()
         self.repository = LyingRepository(self.url)
         self.repository.__enter__()
         self.device_url = self.repository.url
+        return self.joined()
+
+    def start_mosquitto(self, program: Path, *, port: int, more: str = "") -> None:
+        """Start Mosquitto with what the manager will write, but for the port, and with more lines."""
+        files = self.place.folder / "broker"
+        place = MosquittoFolder(files, pid_file=files / "mosquitto.pid")
+        settings = BrokerSettings(Provider.MOSQUITTO, port=port, mosquitto=place).with_login()
+        MosquittoFiles(settings, self.name).write([])
+        own = (files / "mosquitto.conf").rename(files / "behind.conf")
+        own.write_text(own.read_text() + more)
+        self.mosquitto = self.programs.start("mosquitto", "-v", "-c", own, program=program)
+        self.mosquitto.wait_for("(mosquitto version .* running|Opening ipv4 listen socket)")
+        (files / "mosquitto.pid").write_text(str(self.mosquitto.pid))
+
+    def mosquitto_options(self) -> tuple[str, ...]:
+        """Return how the manager is told of its files."""
+        files = self.place.folder / "broker"
+        return ("--mosquitto", str(files), "--mosquitto-pid", str(files / "mosquitto.pid"))
+
+    def joined(self) -> Self:
+        """Have two devices join, and roll the first version out."""
         self.victims = [self.victim("one"), self.victim("two")]
         self.publish(SERVED)
         self.rollout(SERVED, "--group", "100%")

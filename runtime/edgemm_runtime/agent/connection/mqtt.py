@@ -31,6 +31,8 @@ class MqttConnection(BrokerLine):
         InputError: the broker is on another machine and without TLS.
     """
 
+    most_unconfirmed = 256
+
     def __init__(
         self,
         access: BrokerAccess,

@@ -17,7 +17,7 @@ from edgemm_fleet.broker.broker_settings import BrokerSettings
 from edgemm_fleet.broker.embedded import EmbeddedBroker
 from edgemm_fleet.broker.topic_rights import MANAGER, BrokerRules
 from simulators.mosquitto import free_port
-from simulators.rude_broker import RudeBroker
+from simulators.rude_broker import DeafBroker, LongWindedBroker, RudeBroker
 from simulators.waiting import eventually
 
 
@@ -90,6 +90,26 @@ def test_a_broker_that_drops_everybody_at_once_is_called_upon_less_and_less() ->
     with RudeBroker() as broker, _kept(_Line(broker.port)) as line:
         eventually(lambda: len(line.pauses) >= 4, "it tried again and again")
     assert line.pauses[:4] == [1, 2, 3, 4]
+
+
+def test_a_packet_of_256_mb_ends_the_connection_before_it_is_read() -> None:
+    with LongWindedBroker() as broker, _kept(_Line(broker.port)) as line:
+        eventually(lambda: line.losses >= 1, "it hung up")
+    assert broker.sent_bytes < 32 * 1024 * 1024
+
+
+def test_a_broker_that_confirms_nothing_is_left_before_its_share_of_memory_is_full() -> None:
+    class Bounded(_Line):
+        most_unconfirmed = 10
+
+    with DeafBroker() as broker, _kept(Bounded(broker.port)) as line:
+        eventually(lambda: line.connected, "it is let in")
+        taken = 0
+        while line.send("edgemm/v1/lab/ab/cam-1/event", b"x", retain=False) is not None:
+            taken += 1
+        assert taken == Bounded.most_unconfirmed
+        eventually(lambda: line.losses == 1, "the connection ends")
+        assert broker.wait_for_connections(2), "and another one begins"
 
 
 def test_plain_mqtt_stays_on_this_machine() -> None:
