@@ -1,11 +1,11 @@
 """A loopback port behind which a test puts whatever it likes: each connection is served in a thread of its own.
 
-    class Rude(Door):
-        def serve(self, connection):
-            connection.sendall(b"no")
+class Rude(Door):
+    def serve(self, connection):
+        connection.sendall(b"no")
 
-    with Rude() as door:
-        …                           # door.port
+with Rude() as door:
+    …                           # door.port
 """
 
 from __future__ import annotations

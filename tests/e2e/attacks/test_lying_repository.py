@@ -86,9 +86,7 @@ def test_extraneous_dependencies(attacked: AttackedFleet) -> None:
     version = attacked.publish_next()
     targets = Metadata[Targets].from_bytes(newest(attacked, "targets"))
     now = datetime.now(UTC)
-    more = roles.authorise(
-        targets, "parasite", thief.public_key, signer=thief, now=now, lifetimes=DEFAULT_LIFETIMES
-    )
+    more = roles.authorise(targets, "parasite", thief.public_key, signer=thief, now=now, lifetimes=DEFAULT_LIFETIMES)
     attacked.repository.lie(r"/tuf/metadata/\d+\.targets", lambda _: serialize(more))
     following = Metadata[Timestamp].from_bytes(newest(attacked, "timestamp"))
     following.signed.version += 1
