@@ -22,6 +22,10 @@ class Hearing:
     """Messages since the process started, by what became of them: `received_event`, `refused_untrusted`, …"""
     connected: Callable[[], bool] = bool
     """Whether the manager has its connection to the broker."""
+    refused: Callable[[], Mapping[str, int]] = dict
+    """What the API's server has refused or given up since it started, by why: `slow_body`, `full_devices`, …"""
+    connections: Callable[[], int] = int
+    """Open connections of the API."""
 
 
 class FleetCollector(Collector):
@@ -40,6 +44,10 @@ class FleetCollector(Collector):
             "edgemm_fleet_broker_connected", "Whether the manager hears the broker.", value=self._hearing.connected()
         )
         yield _heard(self._hearing.counts())
+        yield GaugeMetricFamily(
+            "edgemm_fleet_http_connections", "Open connections of the API.", value=self._hearing.connections()
+        )
+        yield _refused(self._hearing.refused())
         with self._store.read() as tx:
             yield _devices(tx)
             yield _last_seen(tx)
@@ -59,6 +67,14 @@ def _heard(counts: Mapping[str, int]) -> Metric:
     family = CounterMetricFamily("edgemm_fleet_messages", help_text, labels=["result"])
     for result, number in sorted(counts.items()):
         family.add_metric([result], number)
+    return family
+
+
+def _refused(counts: Mapping[str, int]) -> Metric:
+    help_text = "What the API has refused or given up since the manager started, by why."
+    family = CounterMetricFamily("edgemm_fleet_http_refused", help_text, labels=["reason"])
+    for reason, number in sorted(counts.items()):
+        family.add_metric([reason], number)
     return family
 
 

@@ -1,8 +1,8 @@
 """The account of wrong tokens, by address and by token: only failures count. Pure: the clock is an argument.
 
-Ten thousand devices behind one address are let in as ever, also while somebody behind it guesses: a right token
-always passes, and one that was right before is not even doubted. What is refused beyond the budget is told 429, and read
-by the one thread of the lane for doubtful tokens. A secret has 192 bits or more: guessing costs this server's time, and
+Ten thousand devices behind one address are let in as ever, also while somebody behind it guesses: a right token always
+passes, and one that was right before is not even doubted. What is refused beyond the budget is told 429, and read by
+the one thread of the lane for doubtful tokens. A secret has 192 bits or more: guessing costs this server's time, and
 finds nothing.
 """
 

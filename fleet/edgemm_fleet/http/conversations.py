@@ -6,43 +6,36 @@ holds a socket and some memory until its time is over, and no thread.
 
 from __future__ import annotations
 
-import io
 import ssl
 import time
-from collections import Counter
 from collections.abc import Callable
 from functools import partial
 
 from edgemm.transport.request_head import Head, Refusal
 from edgemm_fleet.http.answers import Answer, refusal
 from edgemm_fleet.http.endings import Ending, ending
-from edgemm_fleet.http.held_memory import GatheredBody, HeldMemory
-from edgemm_fleet.http.http_limits import HttpLimits
-from edgemm_fleet.http.lanes import Lane, LaneThreads
+from edgemm_fleet.http.handover import RETRY_AFTER_S, Answered, Handover
+from edgemm_fleet.http.means import Means
 from edgemm_fleet.http.peer import Peer, Phase
-from edgemm_fleet.http.reactor import READABLE, Reactor
+from edgemm_fleet.http.reactor import READABLE
 from edgemm_fleet.http.sender import Sender, Told
-from edgemm_fleet.http.service import FAULT, Service
-from edgemm_fleet.http.upload import Upload
+from edgemm_fleet.http.service import Service
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _QUIET = {Ending.IDLE, Ending.LINGERED}
 _AT_A_REQUEST = {Phase.READING, Phase.GATHERING, Phase.STREAMING}
 _BUSY = {Phase.GATHERING, Phase.STREAMING, Phase.WORKING, Phase.SENDING}
-_OTHERS_SHARE = 0.5
-_RETRY_AFTER_S = 5
 
 
 class Conversations:
     """All connections, each with what it is at."""
 
-    def __init__(self, reactor: Reactor, service: Service, limits: HttpLimits, *, lanes: LaneThreads) -> None:
-        self._reactor, self.service, self._limits, self._lanes = reactor, service, limits, lanes
-        self._memory = HeldMemory(limits.memory_bytes)
-        self.counts: Counter[str] = Counter()
-        """What was refused or given up, by why."""
-        self._sender = Sender(reactor, limits, lanes, self._memory, self.counts)
+    def __init__(self, means: Means, service: Service) -> None:
+        self._reactor, self._limits, self._counts = means.reactor, means.limits, means.counts
+        self._sender = Sender(means)
         self._sender.told = Told(self._done, self.close)
+        self._handover = Handover(means, service)
+        self._handover.told = Answered(self._answer, self._resume)
         self.peers: dict[int, Peer] = {}
         self.on_close: Callable[[Peer], None] = lambda _: None
         self._draining = False
@@ -87,7 +80,7 @@ class Conversations:
             if found is None:
                 continue
             if found not in _QUIET:
-                self.counts[found.value] += 1
+                self._counts[found.value] += 1
             if found is Ending.SLOW_BODY or (found is Ending.SLOW_HEAD and not peer.intake.idle):
                 self._refuse(peer, 408, "the request did not come in time")
             elif found is Ending.UNANSWERED:
@@ -153,93 +146,27 @@ class Conversations:
                 if (head := peer.intake.head()) is not None:
                     self._begin_request(peer, head)
             elif peer.intake.body():
-                self._whole(peer)
+                self._handover.whole(peer)
             else:
                 self._welcome(peer)
         except Refusal as err:
-            self.counts[f"refused_{err.status}"] += 1
+            self._counts[f"refused_{err.status}"] += 1
             self._refuse(peer, err.status, str(err))
 
     def _begin_request(self, peer: Peer, head: Head) -> None:
-        now_s = time.monotonic()
-        peer.head, peer.keep_alive = head, head.keep_alive and not self._draining
-        address = self.service.address(head, peer.address)
-        lane = self.service.lane_of(head, address)
-        if lane is Lane.UPLOADS or (head.content_length > self._limits.gathered_bytes and not head.chunked):
-            upload = peer.upload = Upload(partial(self._reactor.call, partial(self._resume, peer, peer.answered)))
-            peer.intake.begin(head, upload.put)
-            peer.enter(Phase.STREAMING, now_s=now_s)
-            if not self._submit(peer, Lane.UPLOADS, address, head, upload):
-                self._refuse(peer, 503, "too many uploads at once", retry_after_s=_RETRY_AFTER_S)
-                return
-        else:
-            share = 1.0 if lane is Lane.PEOPLE else _OTHERS_SHARE
-            body = peer.body = GatheredBody(self._memory, most=self._limits.gathered_bytes, share=share)
-            peer.intake.begin(head, body.add)
-            peer.enter(Phase.GATHERING, now_s=now_s)
-            peer.lane, peer.asked_from = lane, address
+        peer.keep_alive = head.keep_alive and not self._draining
+        self._handover.begin(peer, head)
         if head.expects_continue and not peer.intake.waiting:
             peer.send(_CONTINUE)
         self._proceed(peer)
 
-    def _whole(self, peer: Peer) -> None:
-        """Have a request answered whose last byte has come."""
-        if peer.phase is Phase.STREAMING:
-            assert peer.upload is not None
-            peer.upload.end()
-            self._wait_for_answer(peer)
-            return
-        assert peer.head is not None
-        assert peer.body is not None
-        self._wait_for_answer(peer)
-        body, peer.body = peer.body, None
-        if not self._submit(peer, peer.lane, peer.asked_from, peer.head, body.stream(), gathered=body):
-            body.drop()
-            self._answer(peer, refusal(503, "too many requests wait already", retry_after_s=_RETRY_AFTER_S))
-
-    def _wait_for_answer(self, peer: Peer) -> None:
-        peer.enter(Phase.WORKING, now_s=time.monotonic())
-        peer.watch(self._reactor, 0)
-
-    def _submit(
-        self,
-        peer: Peer,
-        lane: Lane,
-        address: str,
-        head: Head,
-        body: io.IOBase,
-        *,
-        gathered: GatheredBody | None = None,
-    ) -> bool:
-        number = peer.answered
-
-        def work() -> None:
-            answer: Answer | None = None
-            try:
-                if not peer.closed:
-                    answer = self.service.ask(head, body, address)
-            finally:
-                self._reactor.call(partial(self._answered, peer, number, answer or FAULT, gathered))
-
-        taken = self._lanes.submit(lane, address, work)
-        if not taken:
-            self.counts[f"full_{lane.value}"] += 1
-        return taken
-
-    def _answered(self, peer: Peer, number: int, answer: Answer, gathered: GatheredBody | None) -> None:
-        """Send what a thread has answered, unless the client is gone or was told otherwise."""
-        if gathered is not None:
-            gathered.drop()
-        if peer.closed or peer.answered != number:
-            if answer.file is not None:
-                answer.file.close()
-            return
+    def _answer(self, peer: Peer, answer: Answer) -> None:
         try:
-            self._answer(peer, answer)
+            self._send(peer, answer)
         except OSError:
             self.close(peer)
 
-    def _answer(self, peer: Peer, answer: Answer) -> None:
+    def _send(self, peer: Peer, answer: Answer) -> None:
         peer.answered += 1
         if peer.phase is not Phase.WORKING or self._draining:
             peer.keep_alive = False
@@ -247,16 +174,12 @@ class Conversations:
             peer.forget_request()
         self._sender.send(peer, answer)
 
-    def _refuse(self, peer: Peer, status: int, message: str, *, retry_after_s: int | None = None) -> None:
+    def _refuse(self, peer: Peer, status: int, message: str) -> None:
         """Answer in the server's name, and close."""
         peer.keep_alive = False
-        if status == 503 and retry_after_s is None:
-            retry_after_s = _RETRY_AFTER_S
         hint = "send the request anew" if status == 408 else "see the message"
-        try:
-            self._answer(peer, refusal(status, message, retry_after_s=retry_after_s, hint=hint))
-        except OSError:
-            self.close(peer)
+        retry_after_s = RETRY_AFTER_S if status == 503 else None
+        self._answer(peer, refusal(status, message, retry_after_s=retry_after_s, hint=hint))
 
     def _done(self, peer: Peer) -> None:
         """Go on after an answer was taken."""
@@ -286,10 +209,8 @@ class Conversations:
         except OSError:
             self.close(peer)
 
-    def _resume(self, peer: Peer, number: int) -> None:
+    def _resume(self, peer: Peer) -> None:
         """Read more of a body for which its thread has room again."""
-        if peer.closed or peer.answered != number or peer.phase is not Phase.STREAMING:
-            return
         peer.enter(Phase.STREAMING, now_s=time.monotonic())
         peer.watch(self._reactor, READABLE)
         if peer.pending:

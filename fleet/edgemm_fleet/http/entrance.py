@@ -9,12 +9,12 @@ import ssl
 import time
 
 from edgemm_fleet.http.conversations import Conversations
-from edgemm_fleet.http.http_limits import HttpLimits
 from edgemm_fleet.http.intake import Intake
+from edgemm_fleet.http.means import Means
 from edgemm_fleet.http.open_files import connections_within, moved_up
 from edgemm_fleet.http.peer import Peer
 from edgemm_fleet.http.places import Places, address_of, giving_way
-from edgemm_fleet.http.reactor import READABLE, Reactor
+from edgemm_fleet.http.reactor import READABLE
 
 _AT_ONCE = 32
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
@@ -28,14 +28,14 @@ class Entrance:
     def __init__(
         self,
         listener: socket.socket,
-        reactor: Reactor,
+        means: Means,
         conversations: Conversations,
-        limits: HttpLimits,
         *,
         tls: ssl.SSLContext | None,
         proxied: bool,
     ) -> None:
-        self._listener, self._reactor, self._conversations, self.tls = listener, reactor, conversations, tls
+        self._listener, self._conversations, self.tls = listener, conversations, tls
+        self._reactor, self._counts, limits = means.reactor, means.counts, means.limits
         most = connections_within(limits.connections, files=limits.downloads)
         share = min(most, limits.address_connections * most // limits.connections)
         self._places = Places(most=most, most_of_one=most if proxied else max(1, share))
@@ -72,7 +72,7 @@ class Entrance:
             except OSError as err:
                 if err.errno not in _EXHAUSTED:
                     continue  # the client is gone again: accept(2) tells of it so
-                self._conversations.counts["no_descriptor"] += 1
+                self._counts["no_descriptor"] += 1
                 self._full = True  # until the next sweep: it would be told again at once
                 self._reactor.watch(self._listener.fileno(), 0)
                 return
@@ -81,7 +81,7 @@ class Entrance:
     def _welcome(self, sock: socket.socket, host: str) -> None:
         address = address_of(host)
         if not self._make_room(address):
-            self._conversations.counts["no_place"] += 1
+            self._counts["no_place"] += 1
             sock.close()
             return
         try:
@@ -107,6 +107,6 @@ class Entrance:
             return True
         for peer in giving_way(self._conversations.peers.values(), crowd, now_s=time.monotonic()):
             assert isinstance(peer, Peer)
-            self._conversations.counts["gave_way"] += 1
+            self._counts["gave_way"] += 1
             self._conversations.close(peer)
         return self._places.crowded_by(address) is None

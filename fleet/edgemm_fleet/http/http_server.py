@@ -14,6 +14,7 @@ import os
 import socket
 import ssl
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,9 +24,12 @@ from edgemm.transport.address import is_loopback
 from edgemm_fleet.http.conversations import Conversations
 from edgemm_fleet.http.entrance import Entrance
 from edgemm_fleet.http.environ import ProxiedFiles, WsgiApplication
+from edgemm_fleet.http.held_memory import HeldMemory
 from edgemm_fleet.http.http_limits import HttpLimits
 from edgemm_fleet.http.lanes import LaneThreads
+from edgemm_fleet.http.means import Means
 from edgemm_fleet.http.reactor import Reactor
+from edgemm_fleet.http.refusal_log import RefusalLog
 from edgemm_fleet.http.service import LaneOf, Service, people
 
 _BACKLOG = 1024
@@ -64,7 +68,7 @@ class HttpServer:
             check_plain(settings.host)
         self._app, self._settings = app, settings
         self._listener: socket.socket | None = None
-        self._lanes = LaneThreads()
+        self._lanes, self._counts, self._log = LaneThreads(), Counter[str](), RefusalLog()
         self._reactor: Reactor | None = None
         self._conversations: Conversations | None = None
         self._entrance: Entrance | None = None
@@ -113,10 +117,10 @@ class HttpServer:
             proxied=settings.proxied,
         )
         self._reactor = reactor = Reactor("edgemm-http", self._sweep)
-        self._conversations = Conversations(reactor, service, settings.limits, lanes=self._lanes)
-        self._entrance = Entrance(
-            self._listener, reactor, self._conversations, settings.limits, tls=tls, proxied=settings.behind_proxy
-        )
+        memory = HeldMemory(settings.limits.memory_bytes)
+        means = Means(reactor, settings.limits, self._lanes, memory, self._counts)
+        self._conversations = Conversations(means, service)
+        self._entrance = Entrance(self._listener, means, self._conversations, tls=tls, proxied=settings.behind_proxy)
         self._entrance.open()
         reactor.start()
 
@@ -132,7 +136,7 @@ class HttpServer:
 
     def counts(self) -> Mapping[str, int]:
         """Return what was refused or given up since the start, by why."""
-        return {} if self._conversations is None else dict(self._conversations.counts)
+        return dict(self._counts)
 
     def connections(self) -> int:
         """Return how many connections are open."""
@@ -161,6 +165,7 @@ class HttpServer:
         assert self._entrance is not None
         self._conversations.sweep(now_s)
         self._entrance.sweep()
+        self._log.look(self._counts, connections=len(self._entrance), now_s=now_s)
 
     def _context(self) -> ssl.SSLContext | None:
         certificate, key = self._settings.certificate, self._settings.private_key

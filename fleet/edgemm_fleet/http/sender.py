@@ -7,18 +7,16 @@ thread of the lane for files.
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
 from edgemm_fleet.http.answers import Answer, encode_head, has_body, refusal
-from edgemm_fleet.http.held_memory import HeldMemory
-from edgemm_fleet.http.http_limits import HttpLimits
-from edgemm_fleet.http.lanes import Lane, LaneThreads
+from edgemm_fleet.http.lanes import Lane
+from edgemm_fleet.http.means import Means
 from edgemm_fleet.http.peer import Peer, Phase
 from edgemm_fleet.http.places import Places
-from edgemm_fleet.http.reactor import WRITABLE, Reactor
+from edgemm_fleet.http.reactor import WRITABLE
 
 _CHUNK_BYTES = 64 * 1024
 _SMALL = 16 * 1024
@@ -36,18 +34,11 @@ class Told:
 class Sender:
     """What is on its way to clients; used in the event loop's thread alone."""
 
-    def __init__(
-        self, reactor: Reactor, limits: HttpLimits, lanes: LaneThreads, memory: HeldMemory, counts: Counter[str]
-    ) -> None:
-        self._reactor, self._lanes, self._memory, self._counts = reactor, lanes, memory, counts
-        self._downloads = Places(most=limits.downloads, most_of_one=limits.token_downloads)
+    def __init__(self, means: Means) -> None:
+        self._reactor, self._lanes, self._memory, self._counts = means.reactor, means.lanes, means.memory, means.counts
+        self._downloads = Places(most=means.limits.downloads, most_of_one=means.limits.token_downloads)
         self._to: dict[int, Peer] = {}
         self.told = Told(lambda _: None, lambda _: None)
-
-    @property
-    def downloads(self) -> int:
-        """How many files are on their way."""
-        return len(self._downloads)
 
     def send(self, peer: Peer, answer: Answer) -> None:
         """Send an answer.

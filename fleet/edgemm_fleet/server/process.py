@@ -154,7 +154,7 @@ class FleetProcess:
         server.bind()
         if self.settings.port == 0 and self.settings.public_url is None:
             self.url = urlsplit(self.url)._replace(netloc=_authority(self._public_host, server.port)).geturl()
-        state = replace(self._state(store, repository, manager), wrong_tokens=wrong_tokens)
+        state = replace(self._state(store, repository, manager, server), wrong_tokens=wrong_tokens)
         server.start(self._app(state))
         refresher = Worker("edgemm-tuf", _refreshing(repository))
         refresher.start()
@@ -167,7 +167,9 @@ class FleetProcess:
             broker = replace(broker, host=self._broker_host(), device_host=self._public_host, files=files)
         return ManagerSettings(self.config.name, broker, retention=self.settings.retention)
 
-    def _state(self, store: Store, repository: VersionRepository, manager: FleetServices) -> FleetState:
+    def _state(
+        self, store: Store, repository: VersionRepository, manager: FleetServices, http: HttpServer
+    ) -> FleetState:
         return FleetState(
             fleet=self.config.name,
             public_url=self.url,
@@ -181,7 +183,12 @@ class FleetProcess:
             rollouts=manager.operations,
             shadows=manager.shadows,
             actions=manager.actions,
-            hearing=Hearing(manager.ingest.counters.snapshot, lambda: manager.connected),
+            hearing=Hearing(
+                manager.ingest.counters.snapshot,
+                lambda: manager.connected,
+                refused=http.counts,
+                connections=http.connections,
+            ),
         )
 
     def _app(self, state: FleetState) -> Flask:
