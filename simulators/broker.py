@@ -22,6 +22,7 @@ from edgemm.messages import encode_control
 from edgemm.topics import Channel
 from edgemm.trust import signing
 from edgemm_fleet.broker.passwords import hash_password
+from edgemm_fleet.director.answering import Answering
 from edgemm_fleet.director.director import Director
 from edgemm_fleet.ingest.batch import Ingest
 from edgemm_fleet.ingest.reading import Incoming
@@ -173,6 +174,7 @@ class LocalFleet:
         self.now += seconds
         with self.store.write() as tx:
             self.runner.tick(tx, now=self.now)
+            Answering(self.director).again(tx, now=self.now)
         self.settle()
 
     def rollout(self, rollout: str) -> Rollout:

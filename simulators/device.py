@@ -17,6 +17,7 @@ from enum import Enum
 from typing import Any
 
 import paho.mqtt.client as mqtt
+from msgspec import UNSET
 from msgspec.structs import replace
 from paho.mqtt.enums import CallbackAPIVersion
 from securesystemslib.signer import CryptoSigner, Key
@@ -29,6 +30,7 @@ from edgemm.messages import (
     DesiredModel,
     Event,
     ModelCounters,
+    RefusedDesired,
     Reported,
     ReportedModel,
     SpoolGauges,
@@ -106,6 +108,13 @@ class SimulatedDevice:
     action_faults: dict[str, str] = field(default_factory=dict)
     """What it says of actions of a kind that fail here; the others succeed."""
     silent: bool = False
+    old: bool = False
+    """Whether it is of a version that echoes no hash and tells refusals by events alone."""
+    refuses: str | None = None
+    """The cause for which it refuses every new generation."""
+    refused: RefusedDesired | None = None
+    insistent: bool = False
+    """Whether it tells the same refusal each time, as devices did before they remembered it."""
     now: float = 1_800_000_000.0
     generation: int = 0
     connection: int = 0
@@ -173,6 +182,8 @@ class SimulatedDevice:
             engines={"tflite": "2.3.0"},
             models=tuple(self.reported[name] for name in sorted(self.reported)),
             actions=tuple(self._results),
+            desired_hash=UNSET if self._desired is None or self.old else self._desired.content_hash(),
+            refused=UNSET if self.refused is None or self.old else self.refused,
         )
         return self._publish(Channel.REPORTED, signing.seal(message, PayloadType.REPORTED, self.signer))
 
@@ -211,10 +222,13 @@ class SimulatedDevice:
         if wanted.generation < self.generation:
             return []
         if wanted.generation == self.generation:
-            assert self._desired is None or wanted.content() == self._desired.content()
+            if self._desired is not None and wanted.content() != self._desired.content():
+                return self._refuse(RefusedDesired(cause="desired_conflict", generation=wanted.generation))
             self._desired = wanted
             return [self.report()]
-        self.generation, self._desired = wanted.generation, wanted
+        if self.refuses is not None:
+            return self._refuse(RefusedDesired(cause=self.refuses, generation=wanted.generation))
+        self.generation, self._desired, self.refused = wanted.generation, wanted, None
         self.generations.append(wanted.generation)
         for name in set(self.reported) - {model.name for model in wanted.models}:
             self.reported.pop(name)
@@ -227,6 +241,13 @@ class SimulatedDevice:
         for model in wanted.models:
             sent += self._update(model)
         return sent
+
+    def _refuse(self, refused: RefusedDesired) -> list[Outgoing]:
+        """Tell a refusal: in each report, and in an event as earlier versions do."""
+        known, self.refused = self.refused, refused
+        if known == refused and not self.insistent:
+            return []
+        return [self._event(refused.cause), self.report()]
 
     def _cancel_others(self, wanted: Desired) -> list[Outgoing]:
         """End updates that are no longer wanted and have not begun to activate."""
@@ -251,7 +272,7 @@ class SimulatedDevice:
         for state in states:
             before = self.reported[model.name].state if model.name in self.reported else None
             self._enter(model, state, reason=reason if state is states[-1] else None)
-            sent += [self._event(model, before, state), self.report()]
+            sent += [self._transition(model, before, state), self.report()]
         return sent
 
     def _enter(self, model: DesiredModel, state: UpdateState, *, reason: str | None) -> None:
@@ -292,7 +313,7 @@ class SimulatedDevice:
         self.reported[name] = replace(entry, state=_U.ROLLED_BACK, reason=reason)
         return self.report()
 
-    def _event(self, model: DesiredModel, before: UpdateState | None, state: UpdateState) -> Outgoing:
+    def _event(self, cause: str, **fields: Any) -> Outgoing:
         event = Event(
             fleet=self.fleet,
             device=self.id,
@@ -302,7 +323,15 @@ class SimulatedDevice:
             floor=1,
             time=times.to_text(self.now),
             uptime_s=1.0,
-            cause="update",
+            cause=cause,
+            **fields,
+        )
+        self._spool[Stream.EVENT, event.sequence] = event
+        return self._spooled(event)
+
+    def _transition(self, model: DesiredModel, before: UpdateState | None, state: UpdateState) -> Outgoing:
+        return self._event(
+            "update",
             model=model.name,
             digest=model.digest,
             version=model.version,
@@ -311,8 +340,6 @@ class SimulatedDevice:
             from_state=before,
             to_state=state,
         )
-        self._spool[Stream.EVENT, event.sequence] = event
-        return self._spooled(event)
 
     def _next(self, stream: Stream) -> int:
         self._numbers[stream] += 1

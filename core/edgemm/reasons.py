@@ -82,6 +82,8 @@ class Reason(OpenEnum):
     """A `desired` is not valid yet: see to the clocks."""
     DESIRED_UNTRUSTED = "desired_untrusted"
     """A `desired` cannot be read, or the director did not sign it: upgrade the device, or see who publishes there."""
+    DESIRED_IMPLAUSIBLE = "desired_implausible"
+    """A generation that no fleet manager's clock can have made: rotate the director's key; who else has it?"""
     STATE_PUT_ASIDE = "state_put_aside"
     """A state file of a newer agent was put aside and begun anew: upgrade the agent again, or leave it so."""
 
@@ -92,5 +94,9 @@ class Reason(OpenEnum):
     """The device reported and did not begin to activate in time: see to its network."""
     SILENT = "silent"
     """The device was not heard of after it began to activate: see whether it is alive."""
+    DESIRED_TOO_LARGE = "desired_too_large"
+    """What is wanted of the device fits into no message: want fewer models of it, or shorter lists of variants."""
+    GENERATION_UNBELIEVABLE = "generation_unbelievable"
+    """The device reports a generation that no manager's clock can have made: enrol it anew; who else has its key?"""
     REMOVED = "removed"
     """The device was removed from the fleet: nothing to do."""

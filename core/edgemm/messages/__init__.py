@@ -21,9 +21,19 @@ from edgemm.messages.desired import (
     Probation,
     VariantPolicy,
     Variants,
+    hash_of_payload,
     unknown_items,
 )
-from edgemm.messages.reported import ActionResult, Event, Reported, ReportedModel, ReportedShadow, ShadowPhase, Status
+from edgemm.messages.reported import (
+    ActionResult,
+    Event,
+    RefusedDesired,
+    Reported,
+    ReportedModel,
+    ReportedShadow,
+    ShadowPhase,
+    Status,
+)
 from edgemm.messages.scalars import (
     MAX_CONTROL_BYTES,
     MAX_TELEMETRY_BYTES,
@@ -75,6 +85,7 @@ __all__ = [
     "Positive",
     "Probation",
     "Ratio",
+    "RefusedDesired",
     "Reported",
     "ReportedModel",
     "ReportedShadow",
@@ -95,5 +106,6 @@ __all__ = [
     "decode_telemetry",
     "encode_control",
     "encode_telemetry",
+    "hash_of_payload",
     "unknown_items",
 ]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from edgemm import canonical
 from edgemm.bundle.manifest import Digest, ModelName, VersionText
+from edgemm.errors import MessageError
 from edgemm.messages.scalars import Natural, Positive, Ratio, Seconds, Short
 from edgemm.open_enum import OpenEnum
 from edgemm.requirements import RequiredNames, unknown
@@ -126,6 +127,23 @@ class Desired(Struct, frozen=True, kw_only=True):
     def content(self) -> bytes:
         """Return canonical bytes of everything but the validity; equal for a renewal."""
         return canonical.encode(msgspec.structs.replace(self, not_before="", expires=""))
+
+    def content_hash(self) -> str:
+        """Return the SHA-256 of `content`, which a device that acts on this echoes in `reported`."""
+        return canonical.sha256(self.content())
+
+
+def hash_of_payload(payload: bytes) -> str:
+    """Return the `content_hash` of a `desired` as it came, with the fields of it that are not known here.
+
+    Raises:
+        MessageError: it is not the JSON of an object, or holds a number that canonical JSON has no room for.
+    """
+    try:
+        document = msgspec.json.decode(payload, type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
+        raise MessageError(f"desired: {err}") from err
+    return canonical.sha256(canonical.encode({**document, "not_before": "", "expires": ""}))
 
 
 def unknown_items(requires: RequiredNames | UnsetType, variants: Variants) -> tuple[str, ...]:

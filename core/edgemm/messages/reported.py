@@ -65,8 +65,19 @@ class ActionResult(Struct, frozen=True, kw_only=True):
     detail: Detail = ""
 
 
+class RefusedDesired(Struct, frozen=True, kw_only=True):
+    """The `desired` that a device refused last, and took none since; `generation` None: it could not be read."""
+
+    cause: Short
+    generation: Natural | None = None
+    detail: Detail = ""
+
+
 class Reported(Struct, frozen=True, kw_only=True):
-    """The whole state of one device. The newer one has the higher (boot_count, sequence)."""
+    """The whole state of one device. The newer one has the higher (boot_count, sequence).
+
+    `desired_hash` is the `Desired.content_hash` of what the device acts on; earlier versions leave it out.
+    """
 
     v: Literal[1] = 1
     fleet: FleetName
@@ -81,6 +92,8 @@ class Reported(Struct, frozen=True, kw_only=True):
     engines: dict[str, Short] = {}
     models: Annotated[tuple[ReportedModel, ...], Meta(max_length=64)] = ()
     actions: Annotated[tuple[ActionResult, ...], Meta(max_length=64)] = ()
+    desired_hash: Digest | UnsetType = UNSET
+    refused: RefusedDesired | UnsetType = UNSET
 
     @property
     def order(self) -> tuple[int, int]:

@@ -22,10 +22,16 @@ from securesystemslib.signer import CryptoSigner, Key, SSlibKey
 
 from edgemm import durable
 from edgemm.errors import InputError, MessageError, TrustError
-from edgemm.messages import MAX_CONTROL_BYTES, decode_control, encode_control
+from edgemm.messages import MAX_CONTROL_BYTES, Natural, decode_control, encode_control
 from edgemm.trust.enrolment import EnrolmentRequest
 
 Message = TypeVar("Message", bound=Struct)
+
+
+class _Numbered(Struct):
+    """What of a `desired` tells it apart in words about it."""
+
+    generation: Natural
 
 
 class PayloadType(StrEnum):
@@ -99,9 +105,23 @@ def unseal(data: bytes, kind: PayloadType, message: type[Message], *, keys: Sequ
         MessageError: it is not an envelope, or holds another kind of message.
         TrustError: none of the keys signed it.
     """
+    return decode_control(open_envelope(data, kind, keys=keys), message)
+
+
+def open_envelope(data: bytes, kind: PayloadType, *, keys: Sequence[Key]) -> bytes:
+    """Check an envelope's signature by one of `keys`; return the message in it as it came. Raises as `unseal`."""
     envelope = _open(data, kind)
     _verify(envelope, kind, keys=keys)
-    return decode_control(envelope.payload, message)
+    payload: bytes = envelope.payload
+    return payload
+
+
+def claimed_generation(data: bytes) -> int | None:
+    """Return the generation that an envelope claims for its `desired`, whoever signed it; None where it has none."""
+    try:
+        return decode_control(_open(data, PayloadType.DESIRED).payload, _Numbered).generation
+    except MessageError:
+        return None
 
 
 def unseal_enrolment(data: bytes) -> tuple[EnrolmentRequest, Key]:

@@ -1,8 +1,8 @@
 """The composition of a device's next `desired`: a higher generation, a renewal of the same one, or no change.
 
-* The generation becomes max(sent, reported) + 1 if the content differs from what was sent last, or if the device
-  reported a higher generation than was ever sent (the database is an older backup). One that no fleet can have reached
-  is not believed: no number would be left above it.
+* There is a new generation (`edgemm.messages.generations`) if the content differs from what was sent last, or if the
+  device knows other things than were ever sent: a higher generation that is believed, or the same with other content.
+  Then the database is an older backup.
 * The same content near its expiry is renewed: same generation, later expiry.
 * Otherwise nothing changes.
 """
@@ -16,9 +16,7 @@ from msgspec.structs import replace
 
 from edgemm import times
 from edgemm.messages import Action, Desired, DesiredModel
-
-_HIGHEST_BELIEVED = 2**52
-"""Half of the numbers that a message can hold; nobody writes so many generations."""
+from edgemm.messages.generations import next_generation, plausible
 
 
 @dataclass(frozen=True)
@@ -45,26 +43,44 @@ class WantedState:
     actions: Sequence[Action] = ()
 
 
+@dataclass(frozen=True)
+class Numbering:
+    """What a new generation is made of: the manager's time (seconds since the epoch) and the nonce of its start."""
+
+    time_s: float
+    nonce: int
+
+
 def compose(
-    wanted: WantedState, *, current: Desired | None, highest_reported: int, validity: Validity, now: float
+    wanted: WantedState,
+    *,
+    current: Desired | None,
+    highest_reported: int,
+    numbering: Numbering,
+    validity: Validity,
+    now: float,
+    anew: bool = False,
 ) -> Desired | None:
-    """Return the `desired` to write, or None if the current one still says it."""
-    if highest_reported > _HIGHEST_BELIEVED:
-        highest_reported = 0
-    generation = max(current.generation if current else 0, highest_reported)
+    """Return the `desired` to write, or None if the current one still says it.
+
+    `current` was written last, and `anew` says that the device holds other content under its generation: it takes
+    nothing more under that.
+    """
+    last = current.generation if current else 0
+    believed = highest_reported if plausible(highest_reported, last=last, now_s=now) else 0
     draft = Desired(
         fleet=wanted.fleet,
         device=wanted.device,
-        generation=generation + 1,
+        generation=next_generation(last=last, reported=believed, now_s=numbering.time_s, nonce=numbering.nonce),
         not_before=times.to_text(now - validity.slack_s),
         expires=times.to_text(now + validity.validity_s),
         models=tuple(sorted(wanted.models, key=lambda model: model.name)),
         actions=tuple(wanted.actions),
     )
     if current is None:
-        return draft if draft.models or draft.actions or highest_reported else None
+        return draft if draft.models or draft.actions or believed else None
     same = replace(draft, generation=current.generation)
-    if highest_reported > current.generation or same.content() != current.content():
+    if anew or believed > current.generation or same.content() != current.content():
         return draft
     expires_soon = times.from_text(current.expires) - now < validity.renew_before_s
     return same if expires_soon else None

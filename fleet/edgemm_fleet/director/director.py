@@ -6,33 +6,51 @@ stored together. `edgemm_fleet.director.outbox` sends the stored `desired`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import secrets
+from collections.abc import Collection, Mapping, Sequence
 
 from msgspec.structs import replace
 from securesystemslib.signer import CryptoSigner
 
-from edgemm.errors import ConflictError
-from edgemm.messages import MAX_MODELS, MAX_PENDING_ACTIONS, Desired, DesiredModel, DesiredShadow
+from edgemm import canonical
+from edgemm.errors import ConflictError, MessageError
+from edgemm.messages import (
+    MAX_CONTROL_BYTES,
+    MAX_MODELS,
+    MAX_PENDING_ACTIONS,
+    Desired,
+    DesiredModel,
+    DesiredShadow,
+)
+from edgemm.messages.generations import NONCES
+from edgemm.reasons import Reason
 from edgemm.trust import signing
 from edgemm.trust.signing import PayloadType
-from edgemm_fleet.director.composition import Validity, WantedState, compose
-from edgemm_fleet.store import Transaction, actions, assignments, desired, reported, shadows
+from edgemm_fleet.director.composition import Numbering, Validity, WantedState, compose
+from edgemm_fleet.records.records import DesiredRecord, Refusal
+from edgemm_fleet.store import Transaction, actions, assignments, desired, manager_time, reported, rollouts, shadows
 
 _RENEWALS_AT_ONCE = 1000
+_ENVELOPE_BYTES = 1024
+"""More than what an envelope and the validity add to the content."""
 
 
 class Director:
     """Composes and signs `desired`."""
 
-    def __init__(self, fleet: str, signer: CryptoSigner, *, validity: Validity | None = None) -> None:
+    def __init__(
+        self, fleet: str, signer: CryptoSigner, *, validity: Validity | None = None, nonce: int | None = None
+    ) -> None:
         self.fleet = fleet
         self._signer = signer
         self._validity = validity or Validity()
+        self._nonce = secrets.randbelow(NONCES) if nonce is None else nonce
 
-    def write(self, tx: Transaction, ids: Sequence[str], *, now: float) -> dict[str, int]:
+    def write(self, tx: Transaction, ids: Sequence[str], *, now: float, anew: Collection[str] = ()) -> dict[str, int]:
         """Bring the `desired` of devices in line with their assignments; return device → its generation.
 
-        Devices that were never told anything, and of which nothing is wanted, are missing.
+        Devices that were never told anything, and of which nothing is wanted, are missing. Those in `anew` hold other
+        content under their generation, and get a new one.
 
         Raises:
             ConflictError: more models are wanted of a device than a `desired` has room for.
@@ -40,29 +58,72 @@ class Director:
         current, reports = desired.of(tx, ids), reported.of(tx, ids)
         beside = shadows.of(tx, ids)
         assigned, waiting = assignments.of(tx, ids), actions.waiting(tx, ids)
+        numbering = Numbering(manager_time.latest(tx, now=now), self._nonce)
         generations: dict[str, int] = {}
-        changed: list[Desired] = []
+        changed: list[DesiredRecord] = []
+        raised: dict[str, int] = {}
         for device in ids:
             if (models := len(assigned.get(device, {}))) > MAX_MODELS:
                 raise ConflictError(
                     f"device {device}: {models} models would be wanted of it, the limit is {MAX_MODELS}: "
                     "roll back the first rollout of one that it can do without"
                 )
-            told = current[device].desired if device in current else None
+            told = current.get(device)
             wanted = WantedState(
                 fleet=self.fleet,
                 device=device,
                 models=_with_shadows(assigned.get(device, {}), beside.get(device, {})),
                 actions=[record.action for record in waiting.get(device, ())[:MAX_PENDING_ACTIONS]],
             )
-            highest = reports[device].highest_generation if device in reports else 0
-            new = compose(wanted, current=told, highest_reported=highest, validity=self._validity, now=now)
+            new = compose(
+                wanted,
+                current=told.desired if told else None,
+                highest_reported=reports[device].highest_generation if device in reports else 0,
+                numbering=numbering,
+                validity=self._validity,
+                now=now,
+                anew=device in anew,
+            )
             if new is not None:
-                changed.append(new)
-            if (standing := new or told) is not None:
+                record = self._record(new, told, now=now)
+                changed.append(record)
+                if record.tries:
+                    raised[device] = new.generation
+            if (standing := new or (told.desired if told else None)) is not None:
                 generations[device] = standing.generation
-        desired.put(tx, changed)
+        if changed:
+            desired.put(tx, changed)
+            manager_time.keep(tx, numbering.time_s)
+            rollouts.raise_generations(tx, raised)
         return generations
+
+    def _record(self, new: Desired, told: DesiredRecord | None, *, now: float) -> DesiredRecord:
+        """Return what is to be stored; where it says what was told already, under another number, the tries go on."""
+        content = new.content()
+        before = told.desired if told is not None else None
+        renumbered = (
+            before is not None
+            and before.generation != new.generation
+            and (before.models, before.actions) == (new.models, new.actions)
+        )
+        refusal = self._too_large(new, len(content), now=now)
+        return DesiredRecord(
+            desired=new,
+            unsent=refusal is None,
+            content_hash=canonical.sha256(content),
+            tries=told.tries + 1 if told is not None and renumbered else 0,
+            refusal=refusal,
+        )
+
+    def _too_large(self, new: Desired, content_bytes: int, *, now: float) -> Refusal | None:
+        """Tell why a `desired` cannot be sent; where it comes near the limit, it is signed to know."""
+        if content_bytes * 4 < (MAX_CONTROL_BYTES - _ENVELOPE_BYTES) * 3:
+            return None
+        try:
+            self.seal(new)
+        except MessageError as err:
+            return Refusal(cause=Reason.DESIRED_TOO_LARGE, generation=new.generation, detail=str(err), at=now)
+        return None
 
     def renew(self, tx: Transaction, *, now: float) -> int:
         """Renew what expires soon, at most 1,000 devices at once; return how many were renewed."""

@@ -1,7 +1,8 @@
 """The outbox: sends every `desired` that is `unsent` in the store, and notes which ones the broker has.
 
-A `desired` counts as sent when the broker acknowledged it, and as answered when the device reports its generation. One
-that a connected device does not answer is sent again, since a broker may lose what it acknowledged.
+A `desired` counts as sent when the broker acknowledged it, and as answered when the device reports that it acts on it.
+One that a connected device does not answer is sent again, after ever longer pauses, since a broker may lose what it
+acknowledged (`answering`).
 """
 
 from __future__ import annotations
@@ -29,8 +30,17 @@ _log = logging.getLogger(__name__)
 class Outbox:
     """Publishes `desired`, retained, with QoS 1."""
 
-    def __init__(self, store: Store, *, director: Director, link: BrokerConnection, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        director: Director,
+        link: BrokerConnection,
+        clock: Callable[[], float],
+        first_pause_s: float = desired.FIRST_PAUSE_S,
+    ) -> None:
         self._store, self._director, self._link, self._clock = store, director, link, clock
+        self._first_pause_s = first_pause_s
         self._in_flight: dict[Receipt, Desired] = {}
         self._connection = 0
         self._given: dict[str, tuple[Desired, float]] = {}
@@ -78,7 +88,7 @@ class Outbox:
         if sent:
             now = self._clock()
             with self._store.write() as tx:
-                desired.mark_sent(tx, sent, now=now)
+                desired.mark_sent(tx, sent, now=now, first_pause_s=self._first_pause_s)
             for wanted in sent:
                 self._given.pop(wanted.device, None)
 

@@ -16,6 +16,7 @@ from securesystemslib.signer import Key
 from edgemm.errors import MessageError, TrustError
 from edgemm.messages import Ack, Event, Reported, Status, Stream, StreamAck, Telemetry
 from edgemm.trust import signing
+from edgemm_fleet.director.answering import Answering
 from edgemm_fleet.director.director import Director
 from edgemm_fleet.ingest.contiguity import contiguous
 from edgemm_fleet.ingest.ingest_counters import IngestCounters
@@ -23,7 +24,7 @@ from edgemm_fleet.ingest.presence import observe
 from edgemm_fleet.ingest.reading import Heard, Incoming, read
 from edgemm_fleet.records.records import Device
 from edgemm_fleet.rollout.runner import Runner
-from edgemm_fleet.store import Store, Transaction, actions, desired, devices, reported, streams
+from edgemm_fleet.store import Store, Transaction, actions, devices, reported, streams
 
 _MAX_ACKS = 64
 _log = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ class Ingest:
 
     def __init__(self, store: Store, *, fleet: str, director: Director, runner: Runner) -> None:
         self._store, self._fleet, self._director, self._runner = store, fleet, director, runner
+        self._answering = Answering(director)
         self._keys: dict[str, Key] = {}
         self.counters = IngestCounters()
 
@@ -54,7 +56,9 @@ class Ingest:
         with self._store.write() as tx:
             messages = self._read(tx, batch)
             self._statuses(tx, messages, now=now)
-            self._reports(tx, messages, now=now)
+            changed = self._reports(tx, messages, now=now) | self._answers(tx, messages, now=now)
+            if changed:
+                self._runner.react(tx, sorted(changed), now=now)
             acks = self._streams(tx, messages, now=now)
             devices.seen(tx, {heard.device for heard in messages}, now=now)
         return acks
@@ -106,29 +110,26 @@ class Ingest:
             if after.duplicate_at != before.duplicate_at:
                 _log.warning("duplicate_identity device=%s boots=%s,%s", device, after.boot, status.boot)
             elif status.online:
-                self._answer(tx, device, now=now)
+                self._answering.heard(tx, device, now=now, connected=True)
 
-    def _reports(self, tx: Transaction, messages: Sequence[Heard], *, now: float) -> None:
-        changed = []
+    def _reports(self, tx: Transaction, messages: Sequence[Heard], *, now: float) -> set[str]:
+        """Keep the reports; return the devices of which one was new."""
+        changed = set()
         for device, report in _of(messages, Reported):
             if reported.put(tx, report, now=now):
-                changed.append(device)
+                changed.add(device)
                 finished = [actions.finish(tx, device, result, now=now) for result in report.actions]
                 if any(finished):
                     self._director.write(tx, [device], now=now)
-        if changed:
-            self._runner.react(tx, sorted(set(changed)), now=now)
-        for device in {device for device, _ in _of(messages, Reported)}:
-            self._answer(tx, device, now=now)
+        return changed
 
-    def _answer(self, tx: Transaction, device: str, *, now: float) -> None:
-        """Tell a device again if it acts on another generation than the current one."""
-        current, report = desired.find(tx, device), reported.find(tx, device)
-        if current is None:
-            return
-        if report is None or report.reported.generation != current.desired.generation:
-            self._director.write(tx, [device], now=now)
-            desired.mark_unsent(tx, [device])
+    def _answers(self, tx: Transaction, messages: Sequence[Heard], *, now: float) -> set[str]:
+        """Answer what devices say that they act on; return those that refuse what they are told, or no longer do."""
+        told = {device for device, _ in _of(messages, Reported)}
+        changed = {device for device in told if self._answering.heard(tx, device, now=now)}
+        return changed | {
+            device for device, event in _of(messages, Event) if self._answering.refused(tx, event, now=now)
+        }
 
     def _streams(self, tx: Transaction, messages: Sequence[Heard], *, now: float) -> dict[str, tuple[Ack, ...]]:
         streams.add_events(tx, [event for _, event in _of(messages, Event)], now=now)

@@ -14,6 +14,8 @@ class MemberState(OpenEnum):
 
     PENDING = "pending"
     """`desired` is written; the device has not reported its generation."""
+    REFUSED = "refused"
+    """The device refuses what it is told, which is no fault of the version: `reason` says why; it is told again."""
     REACHED = "reached"
     """The device reported the generation and has not begun to activate."""
     ACTIVATING = "activating"
@@ -32,9 +34,9 @@ class MemberState(OpenEnum):
 
 
 _M = MemberState
-UNFINISHED = frozenset({_M.PENDING, _M.REACHED, _M.ACTIVATING})
+UNFINISHED = frozenset({_M.PENDING, _M.REFUSED, _M.REACHED, _M.ACTIVATING})
 """States of an update that still has to end, each with a deadline."""
-BEFORE_ACTIVATING = frozenset({_M.PENDING, _M.REACHED})
+BEFORE_ACTIVATING = frozenset({_M.PENDING, _M.REFUSED, _M.REACHED})
 """States in which a halt takes the new version back."""
 
 

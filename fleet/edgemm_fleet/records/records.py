@@ -105,11 +105,30 @@ class VersionRecord(Struct, frozen=True, kw_only=True):
     published_at: float
 
 
+class Refusal(Struct, frozen=True, kw_only=True):
+    """Why a device does not act on the `desired` of this generation, in its own words or the manager's."""
+
+    cause: str
+    generation: int
+    detail: str = ""
+    at: float
+
+
 class DesiredRecord(Struct, frozen=True, kw_only=True):
-    """What the fleet wants of a device now, and whether the broker has yet to be told."""
+    """What the fleet wants of a device now, and whether the broker has yet to be told.
+
+    `content_hash` is what a device that acts on it echoes; `tries` how often it was sent since the device last acted
+    on what it was told, `again_at` when it is sent again without an answer (None: the device is asked for nothing, or
+    is away).
+    """
 
     desired: Desired
     unsent: bool
+    content_hash: str
+    sent_at: float | None = None
+    tries: int = 0
+    again_at: float | None = None
+    refusal: Refusal | None = None
 
 
 class ReportedRecord(Struct, frozen=True, kw_only=True):

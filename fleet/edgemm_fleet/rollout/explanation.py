@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from edgemm.reasons import Reason
 from edgemm_fleet.records.members import Member, MemberState
 
 _MAX_REASONS = 3
@@ -16,10 +17,16 @@ _MAX_DETAIL = 240
 
 
 def explain(members: Sequence[Member]) -> str:
-    """Return what to add to a halt's reason; nothing where no member failed or was excused."""
+    """Return what to add to a halt's reason; nothing where no member failed, was excused or refused."""
     failed = _reasons(m for m in members if m.state is MemberState.FAILED)
     excused = _reasons(m for m in members if m.state is MemberState.EXCUSED)
-    return (f": {failed}" if failed else "") + (f"; excused: {excused}" if excused else "")
+    refusing = _reasons(m for m in members if m.state is MemberState.REFUSED or _refused_until_the_end(m))
+    told = [f": {failed}" if failed else "", f"; excused: {excused}" if excused else ""]
+    return "".join([*told, f"; refused what they were told: {refusing}" if refusing else ""])
+
+
+def _refused_until_the_end(member: Member) -> bool:
+    return member.state is MemberState.TIMED_OUT and member.reason not in {None, Reason.UNREACHED}
 
 
 def in_short(reason: str | None, detail: str | None) -> str:

@@ -13,6 +13,7 @@ from edgemm.messages import Reported, ReportedModel
 from edgemm.reasons import Reason
 from edgemm.states import BEFORE_ACTIVATION, UpdateState
 from edgemm_fleet.records.members import Member, MemberState
+from edgemm_fleet.records.records import Refusal
 from edgemm_fleet.records.rollout_plan import RolloutPlan
 
 _FLEETS_DOING = frozenset({Reason.SUPERSEDED, Reason.STOPPED})
@@ -21,7 +22,7 @@ _OVERDUE = frozenset({Reason.UNREACHED, Reason.DEADLINE, Reason.SILENT})
 
 _M, _U = MemberState, UpdateState
 _ENDED_UNDECIDED = frozenset({_M.TIMED_OUT, _M.WITHDRAWN})
-_LISTENING = frozenset({_M.PENDING, _M.REACHED, _M.ACTIVATING}) | _ENDED_UNDECIDED
+_LISTENING = frozenset({_M.PENDING, _M.REFUSED, _M.REACHED, _M.ACTIVATING}) | _ENDED_UNDECIDED
 
 
 def judge(member: Member, reported: Reported, *, plan: RolloutPlan, now: float) -> Member:
@@ -54,6 +55,19 @@ def judge(member: Member, reported: Reported, *, plan: RolloutPlan, now: float) 
     )
 
 
+def refused(member: Member, refusal: Refusal | None, *, now: float) -> Member:
+    """Return the member as one whose device refuses what it is told, or (None) does not; the same value if it was so.
+
+    That is no fault of the version: at its deadline, the device counts as one that was never reached.
+    """
+    if member.state not in {_M.PENDING, _M.REFUSED, _M.REVERTING}:
+        return member
+    going_on = member.state if member.state is _M.REVERTING else _M.PENDING if refusal is None else _M.REFUSED
+    reason, detail = (refusal.cause, refusal.detail or None) if refusal is not None else (None, None)
+    changed = replace(member, state=going_on, reason=reason, detail=detail)
+    return member if changed == member else replace(changed, changed_at=now)
+
+
 def overdue(member: Member, *, now: float) -> Member:
     """Return the member as it stands once its deadline has come; the same value before that."""
     if member.deadline_at is None or member.deadline_at > now:
@@ -63,6 +77,8 @@ def overdue(member: Member, *, now: float) -> Member:
         _M.REACHED: (_M.FAILED, Reason.DEADLINE),
         _M.ACTIVATING: (_M.FAILED, Reason.SILENT),
     }.get(member.state, (member.state, Reason.UNREACHED))
+    if member.state is _M.REFUSED:
+        return replace(member, state=_M.TIMED_OUT, changed_at=now, deadline_at=None)
     return replace(member, state=state, reason=reason, detail=None, changed_at=now, deadline_at=None)
 
 

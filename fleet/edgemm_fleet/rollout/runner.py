@@ -15,19 +15,20 @@ from contextlib import contextmanager
 from msgspec.structs import replace
 from sqlalchemy.exc import OperationalError
 
+from edgemm.messages import Reported
 from edgemm.reasons import Reason
 from edgemm.states import FAILURES, RolloutState, UpdateState
 from edgemm_fleet.director.director import Director
 from edgemm_fleet.records.members import BEFORE_ACTIVATING, UNFINISHED, Member, MemberState
 from edgemm_fleet.records.progress import Rollout
-from edgemm_fleet.records.records import ReportedRecord
+from edgemm_fleet.records.records import Refusal
 from edgemm_fleet.rollout import judgement, machine
 from edgemm_fleet.rollout.assigner import Assigner
 from edgemm_fleet.rollout.explanation import explain
 from edgemm_fleet.rollout.group_tally import tally
 from edgemm_fleet.rollout.machine import Decision, Effect
 from edgemm_fleet.rollout.selection import MatchedDevice, select_members
-from edgemm_fleet.store import Transaction, devices, reported, rollouts
+from edgemm_fleet.store import Transaction, desired, devices, reported, rollouts
 
 _DUE_AT_ONCE = 1000
 _UNSUCCESSFUL = FAILURES | {UpdateState.CANCELED}
@@ -41,14 +42,14 @@ class Runner:
         self._assigner = Assigner(director)
 
     def react(self, tx: Transaction, ids: Sequence[str], *, now: float) -> None:
-        """Judge devices by their newest reports, and let the rollouts that this concerns decide."""
-        reports = reported.of(tx, ids)
+        """Judge devices by their newest reports and refusals, and let the rollouts that this concerns decide."""
+        said = _said(tx, ids)
         by_rollout: dict[str, list[Member]] = {}
-        for member in rollouts.current_memberships(tx, sorted(reports)):
+        for member in rollouts.current_memberships(tx, ids):
             by_rollout.setdefault(member.rollout, []).append(member)
         for rollout_id, members in by_rollout.items():
             with _apart(tx, rollout_id):
-                self._judge(tx, members, reports, rollouts.get(tx, rollout_id), now=now)
+                self._judge(tx, members, said, rollouts.get(tx, rollout_id), now=now)
 
     def tick(self, tx: Transaction, *, now: float) -> None:
         """End what is past its deadline, and let every open rollout decide; try again what met an error."""
@@ -94,12 +95,12 @@ class Runner:
         self,
         tx: Transaction,
         members: Sequence[Member],
-        reports: Mapping[str, ReportedRecord],
+        said: Mapping[str, _Said],
         rollout: Rollout,
         *,
         now: float,
     ) -> None:
-        judged = [judgement.judge(m, reports[m.device].reported, plan=rollout.plan, now=now) for m in members]
+        judged = [_judged(member, said[member.device], rollout, now=now) for member in members]
         changed = [after for before, after in zip(members, judged, strict=True) if after is not before]
         if changed:
             ended = {member.device: member.attempt for member in changed if member.update_state in _UNSUCCESSFUL}
@@ -110,9 +111,8 @@ class Runner:
     def _judge_again(self, tx: Transaction, rollout: Rollout, *, now: float) -> None:
         """Judge all members by what they said last: nobody says again what an error kept from being taken in."""
         ids = [member.device for member in rollouts.members_of(tx, rollout.id)]
-        reports = reported.of(tx, ids)
-        members = rollouts.current_memberships(tx, sorted(reports), model=rollout.plan.model)
-        self._judge(tx, [m for m in members if m.rollout == rollout.id], reports, rollout, now=now)
+        members = rollouts.current_memberships(tx, ids, model=rollout.plan.model)
+        self._judge(tx, [m for m in members if m.rollout == rollout.id], _said(tx, ids), rollout, now=now)
 
     def _end_overdue(self, tx: Transaction, rollout: Rollout, *, now: float) -> None:
         members = rollouts.due_members(tx, rollout.id, now=now, limit=_DUE_AT_ONCE)
@@ -138,12 +138,8 @@ class Runner:
         self._leave_earlier(tx, chosen, rollout, now=now)
         entered = self._assigner.give(tx, chosen, rollout, group=group, now=now)
         # A device that runs the version already is told nothing new, and counts at once.
-        reports = {device: record.reported for device, record in reported.of(tx, chosen).items()}
-        judged = [
-            judgement.judge(m, reports[m.device], plan=rollout.plan, now=now) if m.device in reports else m
-            for m in entered
-        ]
-        rollouts.put_members(tx, judged)
+        said = _said(tx, chosen)
+        rollouts.put_members(tx, [_judged(member, said[member.device], rollout, now=now) for member in entered])
 
     def _leave_earlier(self, tx: Transaction, ids: Sequence[str], rollout: Rollout, *, now: float) -> None:
         """End what these devices had to do for an earlier rollout of the same model."""
@@ -166,6 +162,26 @@ class Runner:
         """Take the version back from devices that were activating when the rollout broke off, and failed since."""
         if rollout.state in machine.BROKEN_OFF_STATES:
             self._assigner.take_back(tx, list(filter(judgement.gave_up, changed)), rollout, now=now)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Said:
+    """What is known of a device: its newest report, and why it refuses what it is told."""
+
+    report: Reported | None
+    refusal: Refusal | None
+
+
+def _said(tx: Transaction, ids: Sequence[str]) -> dict[str, _Said]:
+    reports, refusals = reported.of(tx, ids), desired.refusals(tx, ids)
+    return {
+        device: _Said(reports[device].reported if device in reports else None, refusals.get(device)) for device in ids
+    }
+
+
+def _judged(member: Member, said: _Said, rollout: Rollout, *, now: float) -> Member:
+    member = judgement.refused(member, said.refusal, now=now)
+    return member if said.report is None else judgement.judge(member, said.report, plan=rollout.plan, now=now)
 
 
 @contextmanager

@@ -31,6 +31,7 @@ from edgemm_fleet.broker.passwords import matches
 from edgemm_fleet.broker.topic_rights import BrokerRules
 from edgemm_fleet.clock import check_clock
 from edgemm_fleet.director.action_requests import ActionRequests
+from edgemm_fleet.director.answering import Answering
 from edgemm_fleet.director.composition import Validity
 from edgemm_fleet.director.director import Director
 from edgemm_fleet.director.outbox import Outbox
@@ -40,11 +41,10 @@ from edgemm_fleet.rollout.operations import RolloutOperations
 from edgemm_fleet.rollout.runner import Runner
 from edgemm_fleet.server.retention import Pruner, Retention
 from edgemm_fleet.shadows.operations import ShadowOperations
-from edgemm_fleet.store import Store, desired, devices
+from edgemm_fleet.store import Store, devices
 from edgemm_fleet.worker import Worker
 
 _log = logging.getLogger(__name__)
-_RESENDS_AT_ONCE = 500
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class ManagerSettings:
     tick_s: float = 0.5
     """How often deadlines and soak times are looked at."""
     resend_after_s: float = 30.0
-    """After this long without an answer a connected device is sent its `desired` again."""
+    """After this long without an answer a connected device is sent its `desired` again; it doubles each time."""
 
 
 class FleetServices:
@@ -77,6 +77,7 @@ class FleetServices:
         self.settings, self.store, self._clock = settings, store, clock
         self.director = Director(settings.fleet, director_key, validity=settings.validity)
         self._runner = Runner(self.director)
+        self._answering = Answering(self.director)
         self.ingest = Ingest(store, fleet=settings.fleet, director=self.director, runner=self._runner)
         self.broker: EmbeddedBroker | None = None
         self._broker_settings = settings.broker.with_login()
@@ -137,7 +138,13 @@ class FleetServices:
         access = self.broker_settings.manager_access()
         link = BrokerConnection(access, fleet=settings.fleet, client_id=client_id, receive=self._receive)
         self._link = link
-        self._outbox = Outbox(self.store, director=self.director, link=link, clock=self._clock)
+        self._outbox = Outbox(
+            self.store,
+            director=self.director,
+            link=link,
+            clock=self._clock,
+            first_pause_s=settings.resend_after_s,
+        )
         self._consumer = Consumer(
             self.ingest, fleet=settings.fleet, clock=self._clock, publish=link.publish, committed=self.wake
         )
@@ -172,8 +179,7 @@ class FleetServices:
             self._runner.tick(tx, now=now)
         with self.store.write() as tx:
             self.director.renew(tx, now=now)
-            unanswered = desired.unanswered(tx, sent_before=now - self.settings.resend_after_s, limit=_RESENDS_AT_ONCE)
-            desired.mark_unsent(tx, unanswered)
+            self._answering.again(tx, now=now)
         self.wake()
 
     def _dependable(self, now: float) -> bool:

@@ -10,6 +10,7 @@ from sqlalchemy import select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from edgemm.messages import Reported
+from edgemm.messages.generations import plausible
 from edgemm_fleet.records.records import ReportedRecord
 from edgemm_fleet.store.database import Transaction
 from edgemm_fleet.store.schema import reported as table
@@ -18,10 +19,12 @@ from edgemm_fleet.store.schema import reported as table
 def put(tx: Transaction, reported: Reported, *, now: float) -> bool:
     """Keep a report if it is newer than the one that is here; tell whether it was.
 
-    The highest generation is raised by an older report too: a new generation must lie above all of them.
+    The highest generation is raised by an older report too: a new generation must lie above all of them that are
+    believed.
     """
     found = find(tx, reported.device)
-    highest = max(reported.generation, found.highest_generation if found else 0)
+    believed = reported.generation if plausible(reported.generation, last=0, now_s=now) else 0
+    highest = max(believed, found.highest_generation if found else 0)
     if found is not None and reported.order <= found.reported.order:
         tx.execute(update(table).where(table.c.device == reported.device).values(highest_generation=highest))
         return False

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import case, func, select, update
+from sqlalchemy import bindparam, case, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from edgemm.errors import NotFoundError
 from edgemm.messages import DesiredModel
 from edgemm.states import RolloutState, UpdateState
-from edgemm_fleet.records.members import Member, MemberState
+from edgemm_fleet.records.members import UNFINISHED, Member, MemberState
 from edgemm_fleet.records.progress import GroupProgress, Rollout
 from edgemm_fleet.records.records import Page
 from edgemm_fleet.records.rollout_plan import RolloutPlan
@@ -105,6 +105,15 @@ def put_members(tx: Transaction, items: Sequence[Member]) -> None:
     keys = {"rollout", "device"}
     changed = {name: query.excluded[name] for name in rows[0] if name not in keys}
     tx.execute(query.on_conflict_do_update(index_elements=["rollout", "device"], set_=changed), rows)
+
+
+def raise_generations(tx: Transaction, generations: Mapping[str, int]) -> None:
+    """Have members of open updates wait for these generations (by device): what they were told has a new number."""
+    waiting = [state.value for state in UNFINISHED | {MemberState.REVERTING}]
+    query = update(members).where(members.c.device == bindparam("d"), members.c.state.in_(waiting))
+    if generations:
+        rows = [{"d": device, "g": number} for device, number in generations.items()]
+        tx.execute(query.values(generation=bindparam("g")), rows)
 
 
 def members_of(

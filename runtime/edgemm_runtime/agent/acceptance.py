@@ -8,6 +8,7 @@ import msgspec
 
 from edgemm import times
 from edgemm.messages import Desired
+from edgemm.messages.generations import acceptable
 from edgemm.reasons import Reason
 from edgemm_runtime.agent.state.trusted_time import TrustedTime, expired, too_early
 
@@ -23,6 +24,7 @@ class Acceptance(StrEnum):
     FOREIGN = Reason.DESIRED_FOREIGN.value
     EXPIRED = Reason.DESIRED_EXPIRED.value
     TOO_EARLY = Reason.DESIRED_TOO_EARLY.value
+    IMPLAUSIBLE = Reason.DESIRED_IMPLAUSIBLE.value
 
     @property
     def taken(self) -> bool:
@@ -32,7 +34,12 @@ class Acceptance(StrEnum):
     @property
     def refused(self) -> bool:
         """Tell whether it is an error, rather than something old or known that arrived again."""
-        return self in {Acceptance.CONFLICT, Acceptance.FOREIGN, Acceptance.EXPIRED, Acceptance.TOO_EARLY}
+        return self in _REFUSED
+
+
+_REFUSED = frozenset(
+    {Acceptance.CONFLICT, Acceptance.FOREIGN, Acceptance.EXPIRED, Acceptance.TOO_EARLY, Acceptance.IMPLAUSIBLE}
+)
 
 
 class Whom(msgspec.Struct, frozen=True):
@@ -46,7 +53,8 @@ def judge(new: Desired, current: Desired | None, *, whom: Whom, now: TrustedTime
     """Compare a new `desired` with the current one.
 
     An older generation is ignored; the same with the same content renews if it expires later; the same with other
-    content is a conflict. A newer one must be within its validity, for it may start an install.
+    content is a conflict. A newer one must be within its validity, for it may start an install, and its generation
+    must leave room for later ones: after the highest that there is, nothing could be told any more.
     """
     if (new.fleet, new.device) != (whom.fleet, whom.device):
         return Acceptance.FOREIGN
@@ -58,6 +66,8 @@ def judge(new: Desired, current: Desired | None, *, whom: Whom, now: TrustedTime
             return Acceptance.CONFLICT
         if times.from_text(new.expires) <= times.from_text(current.expires):
             return Acceptance.UNCHANGED
+    if new.generation > known and not acceptable(new.generation, now_s=now.seconds):
+        return Acceptance.IMPLAUSIBLE
     if expired(times.from_text(new.expires), now):
         return Acceptance.EXPIRED
     if too_early(times.from_text(new.not_before), now):

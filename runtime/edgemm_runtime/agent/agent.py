@@ -17,11 +17,11 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from edgemm.errors import EnvironmentFailure, MessageError, TrustError
-from edgemm.messages import Ack, Desired, DesiredModel, DesiredShadow, ReportedShadow, decode_control
+from edgemm.messages import Ack, Desired, DesiredModel, DesiredShadow, RefusedDesired, ReportedShadow, decode_control
 from edgemm.reasons import Reason
 from edgemm.topics import Channel
 from edgemm.trust.enrolment import DIRECTOR_TARGET
-from edgemm.trust.signing import load_key
+from edgemm.trust.signing import claimed_generation, load_key
 from edgemm_runtime.agent.acceptance import Acceptance, Whom, may_install
 from edgemm_runtime.agent.actions.actions import Actions
 from edgemm_runtime.agent.actions.diagnosis import Diagnosis
@@ -30,6 +30,7 @@ from edgemm_runtime.agent.connection.fleet_connection import FleetConnection
 from edgemm_runtime.agent.connection.mqtt import MqttConnection
 from edgemm_runtime.agent.director_keys import KeyFetch
 from edgemm_runtime.agent.inbox import Inbox, Received, Signal
+from edgemm_runtime.agent.repeats import Repeats
 from edgemm_runtime.agent.reporting import gauges
 from edgemm_runtime.agent.reporting.reporter import Reporter, Situation
 from edgemm_runtime.agent.shadows.shadow_keeper import ShadowKeeper
@@ -57,7 +58,10 @@ from edgemm_runtime.identity import ServedKey
 
 _log = logging.getLogger(__name__)
 _LONGEST_WAIT_S = 1.0
-_REFUSAL_PAUSE_S = 60.0
+_ANSWER_PAUSE_S = (5.0, 300.0)
+"""Before a known `desired` is answered again: the first pause, and the longest."""
+_REFUSAL_PAUSE_S = (60.0, 3600.0)
+"""Before a refusal is told again: the first pause, and the longest."""
 _SPOOL = "spool.sqlite"
 _SPOOL_OPENING_BYTES = 64 * 1024
 """SQLite's index of its log is 32 KiB, and there at once."""
@@ -89,7 +93,9 @@ class Agent:
         self._folder, self._host, self._limits, self._clock = folder, host, limits, clock
         self._inbox = Inbox()
         self._changing = threading.RLock()
-        self._refusals: dict[str, float] = {}
+        self._known = Repeats(first_s=_ANSWER_PAUSE_S[0], longest_s=_ANSWER_PAUSE_S[1])
+        self._refusals = Repeats(first_s=_REFUSAL_PAUSE_S[0], longest_s=_REFUSAL_PAUSE_S[1])
+        self._refused: RefusedDesired | None = None
         self.came_round_s: float | None = None
         """When the loop came round last, by the monotonic clock; None before `run`."""
         self._time = TimeKeeper(folder, clock, persist_s=limits.time_persist_s)
@@ -226,28 +232,49 @@ class Agent:
         try:
             answer = self._wishes.receive(payload, again=again)
         except (MessageError, TrustError) as err:
-            self._refuse(Reason.DESIRED_UNTRUSTED, str(err))
+            self._refuse(
+                RefusedDesired(
+                    cause=Reason.DESIRED_UNTRUSTED, generation=claimed_generation(payload), detail=str(err)[:1000]
+                ),
+                of_fleet=False,
+            )
             return
         if answer is None:
             return
-        current = self._wishes.current
-        _log.info("desired answer=%s generation=%s", answer, current.generation if current else 0)
         if answer.refused:
-            self._refuse(Reason(answer.value))
-        elif current is not None:
+            self._refuse(
+                RefusedDesired(cause=answer.value, generation=claimed_generation(payload)),
+                of_fleet=answer is not Acceptance.FOREIGN,
+            )
+            return
+        current = self._wishes.current
+        if answer.taken:
+            self._known.clear()
+            self._refusals.clear()
+            self._refused = None
+        elif not self._known.due(answer, self._clock.monotonic()):
+            return
+        _log.info("desired answer=%s generation=%s", answer, current.generation if current else 0)
+        if current is not None:
             # Also when it is known already: what a fault kept from being done is done now.
             self._obey(current)
-        if answer is not Acceptance.CONFLICT:
-            # A manager that sent what was known already has not heard which generation this device is at.
-            self._changed()
+        # A manager that sent what was known already has not heard which generation this device is at.
+        self._changed()
 
-    def _refuse(self, cause: Reason, detail: str = "") -> None:
-        """Tell a refusal, each kind once in a while: a hostile broker must not fill the spool."""
-        _log.error("desired refused cause=%s detail=%s", cause, detail)
-        now_s = self._clock.monotonic()
-        if now_s >= self._refusals.get(cause, now_s):
-            self._refusals[cause] = now_s + _REFUSAL_PAUSE_S
-            self._reporter.note(cause, detail)
+    def _refuse(self, refused: RefusedDesired, *, of_fleet: bool) -> None:
+        """Tell a refusal, and the same again only after a pause: neither fleet nor broker is to be drawn into a loop.
+
+        Of what the director signed for this device, each generation is told of; of the rest, each cause.
+        """
+        key = (refused.cause, refused.generation if of_fleet else None)
+        if not self._refusals.due(key, self._clock.monotonic()):
+            return
+        _log.error(
+            "desired refused cause=%s generation=%s detail=%s", refused.cause, refused.generation, refused.detail
+        )
+        self._refused = refused
+        self._reporter.note(Reason(refused.cause), refused.detail)
+        self._changed()
 
     def _obey(self, desired: Desired) -> None:
         if not may_install(desired, self._time.now()):
@@ -276,6 +303,8 @@ class Agent:
         return Situation(
             records=tuple(self._records()),
             generation=current.generation if current else 0,
+            desired_hash=self._wishes.current_hash,
+            refused=self._refused,
             wanted=frozenset(model.name for model in current.models) if current else frozenset(),
             engines=available(),
             actions=self._actions.results,

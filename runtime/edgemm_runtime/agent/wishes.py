@@ -14,9 +14,9 @@ from collections.abc import Callable
 from securesystemslib.signer import Key
 
 from edgemm.errors import EnvironmentFailure, MessageError, TrustError
-from edgemm.messages import Desired
+from edgemm.messages import MAX_CONTROL_BYTES, Desired, decode_control, hash_of_payload
 from edgemm.trust.enrolment import DIRECTOR_TARGET
-from edgemm.trust.signing import PayloadType, key_from_document, unseal
+from edgemm.trust.signing import PayloadType, key_from_document, open_envelope
 from edgemm_runtime.agent.acceptance import Acceptance, Whom, judge
 from edgemm_runtime.agent.director_keys import KeyFetch
 from edgemm_runtime.agent.state.state_folder import StateFolder
@@ -43,7 +43,10 @@ class Wishes:
         self._folder, self._fetch, self._whom, self._now = folder, fetch, whom, now
         self._waiting: deque[bytes] = deque(maxlen=_MAX_WAITING)
         self._keys = self._cached_keys()
+        self._outlived = False
         self.current: Desired | None = None
+        self.current_hash: str | None = None
+        """The `content_hash` of the current one, of its bytes as they came."""
 
     def restore(self) -> Desired | None:
         """Return the desired state of before the start, if there is one that can be trusted.
@@ -54,14 +57,14 @@ class Wishes:
         if data is None or self.current is not None:
             return self.current
         try:
-            kept = self._unseal(data)
+            kept, digest = self._unseal(data)
         except (MessageError, TrustError) as err:
             _log.warning("kept desired state not used error=%s", err)
             if isinstance(err, TrustError):
                 self.ask_for_keys()
             return None
         if (kept.fleet, kept.device) == (self._whom.fleet, self._whom.device):
-            self.current = kept
+            self.current, self.current_hash = kept, digest
         return self.current
 
     def receive(self, data: bytes, *, again: bool = False) -> Acceptance | None:
@@ -73,8 +76,10 @@ class Wishes:
             MessageError: it is not a `desired` of this version.
             TrustError: the director did not sign it.
         """
+        if len(data) > MAX_CONTROL_BYTES:
+            raise MessageError(f"desired: more than {MAX_CONTROL_BYTES} bytes, which is the limit")
         try:
-            new = self._unseal(data)
+            new, digest = self._unseal(data)
         except TrustError:
             if again or not self.ask_for_keys():
                 raise
@@ -82,12 +87,13 @@ class Wishes:
                 self._waiting.append(data)
             return None
         try:
-            answer = judge(new, self.current, whom=self._whom, now=self._now())
+            known = None if self._outlived else self.current
+            answer = judge(new, known, whom=self._whom, now=self._now())
         except ValueError as err:
             raise MessageError(f"desired: a date that is none: {err}") from err
         if answer.taken:
             self._keep(data)
-            self.current = new
+            self.current, self.current_hash, self._outlived = new, digest, False
         return answer
 
     def ask_for_keys(self) -> bool:
@@ -106,7 +112,21 @@ class Wishes:
         if data is not None and keys is not None:
             self._keys = keys
             self._keep_keys(data)
+            self._outlived = self.current is not None and not self._still_signed()
         return waiting
+
+    def _still_signed(self) -> bool:
+        """Tell whether the keys of today signed the current one; else its generation is none to compare with.
+
+        A key that was stolen can have signed the highest generation that there is. Its successor begins anew.
+        """
+        data = self._folder.read_bytes(_NAME)
+        try:
+            return data is not None and self._unseal(data)[0] == self.current
+        except TrustError:
+            return False
+        except MessageError:
+            return True
 
     def _keep_keys(self, data: bytes) -> None:
         if data == self._folder.read_bytes(DIRECTOR_TARGET):
@@ -116,8 +136,9 @@ class Wishes:
         except EnvironmentFailure as err:
             _log.warning("director's keys not kept error=%s", err)
 
-    def _unseal(self, data: bytes) -> Desired:
-        return unseal(data, PayloadType.DESIRED, Desired, keys=self._keys)
+    def _unseal(self, data: bytes) -> tuple[Desired, str]:
+        payload = open_envelope(data, PayloadType.DESIRED, keys=self._keys)
+        return decode_control(payload, Desired), hash_of_payload(payload)
 
     def _keep(self, data: bytes) -> None:
         try:

@@ -103,7 +103,7 @@ def test_a_reason_that_is_not_known_is_an_error_unless_the_rollout_tolerates_it(
 def test_an_event_of_a_later_state_is_stored_as_any_other(fleet: LocalFleet) -> None:
     device = fleet.devices["cam-0"]
     (wanted,) = device._desired.models if device._desired else ()
-    sent = device._event(wanted, UpdateState("checked"), UpdateState("held"))
+    sent = device._transition(wanted, UpdateState("checked"), UpdateState("held"))
     fleet.deliver([sent])
     with fleet.store.read() as tx:
         (newest, *_) = streams.page_events(tx, "cam-0").items

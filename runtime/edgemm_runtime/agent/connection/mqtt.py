@@ -73,11 +73,9 @@ class MqttConnection(BrokerLine):
         self._on_connected()
 
     def received(self, topic: str, payload: bytes) -> None:
-        """Pass on what the fleet says."""
-        if len(payload) > MAX_CONTROL_BYTES:
-            _log.warning("message ignored topic=%s bytes=%d", topic, len(payload))
-        elif (channel := self._heard.get(topic)) is not None:
-            self._on_message(channel, payload)
+        """Pass on what the fleet says; of what is too large to be read, no more than shows that."""
+        if (channel := self._heard.get(topic)) is not None:
+            self._on_message(channel, payload[: MAX_CONTROL_BYTES + 1])
 
     def _topic(self, channel: Channel) -> str:
         return topic(self._who.fleet, self._who.device, channel)

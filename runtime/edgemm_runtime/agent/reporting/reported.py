@@ -8,7 +8,15 @@ from types import MappingProxyType
 from msgspec import UNSET
 
 from edgemm import __version__, times
-from edgemm.messages import ActionResult, DesiredModel, Event, Reported, ReportedModel, ReportedShadow
+from edgemm.messages import (
+    ActionResult,
+    DesiredModel,
+    Event,
+    RefusedDesired,
+    Reported,
+    ReportedModel,
+    ReportedShadow,
+)
 from edgemm_runtime.agent.state.documents import ModelFile, Transition
 from edgemm_runtime.agent.state.speaker import Speaker
 from edgemm_runtime.agent.state.trusted_time import TrustedTime
@@ -29,6 +37,8 @@ def reported(
     now: TrustedTime,
     engines: Mapping[str, str],
     actions: Sequence[ActionResult] = (),
+    desired_hash: str | None = None,
+    refused: RefusedDesired | None = None,
 ) -> Reported:
     """Compose the whole state; models that are wanted come first where there are too many to tell."""
     known = sorted((r for r in records if r.update is not None), key=lambda r: (r.name not in wanted, r.name))
@@ -45,6 +55,8 @@ def reported(
         engines=dict(engines),
         models=tuple(_model(record, shadows.get(record.name)) for record in known[:MAX_MODELS]),
         actions=tuple(actions[-MAX_ACTIONS:]),
+        desired_hash=UNSET if desired_hash is None else desired_hash,
+        refused=UNSET if refused is None else refused,
     )
 
 

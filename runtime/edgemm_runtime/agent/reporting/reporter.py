@@ -22,6 +22,7 @@ from edgemm.errors import MessageError
 from edgemm.messages import (
     ActionResult,
     Event,
+    RefusedDesired,
     Reported,
     ReportedShadow,
     Stream,
@@ -70,6 +71,8 @@ class Situation:
     engines: dict[str, str]
     actions: tuple[ActionResult, ...]
     shadows: Mapping[str, ReportedShadow] = field(default_factory=dict)
+    desired_hash: str | None = None
+    refused: RefusedDesired | None = None
 
 
 class Reporter:
@@ -188,6 +191,8 @@ class Reporter:
             now=self._now(),
             engines=situation.engines,
             actions=situation.actions,
+            desired_hash=situation.desired_hash,
+            refused=situation.refused,
         )
         return self._seal_report(message)
 

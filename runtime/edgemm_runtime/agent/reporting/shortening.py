@@ -48,7 +48,8 @@ def _size(message: Reported) -> int:
 def _without_words(message: Reported) -> Reported:
     models = tuple(replace(model, detail=None, shadow=_without_detail(model.shadow)) for model in message.models)
     actions = tuple(replace(action, detail=action.detail[:_MAX_DETAIL]) for action in message.actions)
-    return replace(message, models=models, actions=actions)
+    refused = UNSET if message.refused is UNSET else replace(message.refused, detail="")
+    return replace(message, models=models, actions=actions, refused=refused)
 
 
 def _without_detail(shadow: ReportedShadow | UnsetType) -> ReportedShadow | UnsetType:

@@ -18,6 +18,11 @@ OF_REVISION_0003 = (
     "UPDATE meta SET value = '1'",
     "DROP TABLE shadows",
     "ALTER TABLE rollouts DROP COLUMN trouble",
+    "DROP INDEX desired_again",
+    "ALTER TABLE desired DROP COLUMN content_hash",
+    "ALTER TABLE desired DROP COLUMN tries",
+    "ALTER TABLE desired DROP COLUMN again_at",
+    "ALTER TABLE desired DROP COLUMN refusal_json",
 )
 
 

@@ -1,0 +1,85 @@
+"""The answers to what devices say they act on: told again, told anew, or left alone for a while.
+
+It is the shell around `standing`. Everything happens in the caller's transaction.
+"""
+
+from __future__ import annotations
+
+from edgemm.messages import Event
+from edgemm.reasons import Reason
+from edgemm_fleet.director.director import Director
+from edgemm_fleet.director.standing import REFUSALS, Standing, may_answer, refusal_in, same_refusal, standing
+from edgemm_fleet.records.records import DesiredRecord, Refusal, ReportedRecord
+from edgemm_fleet.store import Transaction, desired, reported
+
+_AT_ONCE = 500
+
+
+class Answering:
+    """Answers devices; each method tells whether it found that a device refuses, or no longer does."""
+
+    def __init__(self, director: Director) -> None:
+        self._director = director
+
+    def heard(self, tx: Transaction, device: str, *, now: float, connected: bool = False) -> bool:
+        """Look at what a device says that it acts on; `connected`: it has just come."""
+        current, report = desired.find(tx, device), reported.find(tx, device)
+        if current is None:
+            return False
+        found = _standing(current, report, now=now)
+        if found is Standing.ANSWERED:
+            if current.tries or current.again_at is not None or current.refusal is not None:
+                desired.note_answered(tx, device)
+            return current.refusal is not None
+        refusal = refusal_in(current, report.reported if report else None, found, now=now)
+        changed = refusal is not None and not same_refusal(refusal, current.refusal)
+        if refusal is not None and changed:
+            desired.note_refusal(tx, device, refusal)
+        if may_answer(current, found, connected=connected, now=now):
+            self._tell(tx, device, current, found, now=now)
+        return changed
+
+    def refused(self, tx: Transaction, event: Event, *, now: float) -> bool:
+        """Look at an event by which a device tells of a refusal: those of earlier versions say it in no report."""
+        current, report = desired.find(tx, event.device), reported.find(tx, event.device)
+        if event.cause not in REFUSALS or current is None:
+            return False
+        found = _standing(current, report, now=now)
+        if found is Standing.ANSWERED and event.cause == Reason.DESIRED_CONFLICT and _tells_no_hash(report):
+            found = Standing.BEYOND
+        if found is Standing.ANSWERED:
+            return False
+        if found is Standing.BEYOND and may_answer(current, found, connected=False, now=now):
+            self._tell(tx, event.device, current, found, now=now)
+            return False
+        if current.refusal is not None:
+            return False
+        told = Refusal(cause=event.cause, generation=current.desired.generation, detail=event.detail, at=now)
+        desired.note_refusal(tx, event.device, told)
+        return True
+
+    def again(self, tx: Transaction, *, now: float) -> None:
+        """Tell those again whose answer was waited for long enough; those that are away when they are back."""
+        found = desired.due(tx, now=now, limit=_AT_ONCE)
+        desired.note_away(tx, [device for device, online in found.items() if not online])
+        for device, online in found.items():
+            if online:
+                self.heard(tx, device, now=now)
+
+    def _tell(self, tx: Transaction, device: str, current: DesiredRecord, found: Standing, *, now: float) -> None:
+        self._director.write(tx, [device], now=now, anew=[device] if found is Standing.BEYOND else [])
+        if found is not Standing.BEYOND and not _too_large(current):
+            desired.mark_unsent(tx, [device])
+
+
+def _standing(current: DesiredRecord, report: ReportedRecord | None, *, now: float) -> Standing:
+    highest = report.highest_generation if report is not None else 0
+    return standing(current, report.reported if report else None, highest_reported=highest, now=now)
+
+
+def _tells_no_hash(report: ReportedRecord | None) -> bool:
+    return report is not None and not report.reported.desired_hash
+
+
+def _too_large(record: DesiredRecord) -> bool:
+    return record.refusal is not None and record.refusal.cause == Reason.DESIRED_TOO_LARGE

@@ -1,0 +1,88 @@
+"""Where a device stands with what it is told, by its newest report, and when it is told again. Pure.
+
+An answer to a report draws a report. So a device that does not act on what it is told is told again after pauses that
+double, and only a new generation is sent at once. A device that has just connected, or holds what this manager never
+wrote, is answered at once too, as long as that has not been for nothing several times.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from msgspec import UNSET
+
+from edgemm.messages import Reported
+from edgemm.messages.generations import plausible
+from edgemm.reasons import Reason
+from edgemm_fleet.records.records import DesiredRecord, Refusal
+
+_TRIES_AT_ONCE = 5
+"""How often a device that connects, or holds other things, is answered without a pause."""
+_PAUSE_S = 60.0
+"""After that many, how long a device that connects waits at most."""
+
+REFUSALS = frozenset(
+    {
+        Reason.DESIRED_CONFLICT,
+        Reason.DESIRED_FOREIGN,
+        Reason.DESIRED_EXPIRED,
+        Reason.DESIRED_TOO_EARLY,
+        Reason.DESIRED_UNTRUSTED,
+        Reason.DESIRED_IMPLAUSIBLE,
+    }
+)
+"""Causes of events by which a device tells of a refusal."""
+
+
+class Standing(Enum):
+    """What a device acts on, beside what it is told."""
+
+    ANSWERED = "answered"
+    """It acts on what it is told."""
+    BEHIND = "behind"
+    """It has not heard of it, or refuses it."""
+    BEYOND = "beyond"
+    """It holds what this manager never wrote: a higher generation, or other content under the same one."""
+    UNBELIEVABLE = "unbelievable"
+    """It reports a generation that no manager can have written."""
+
+
+def standing(current: DesiredRecord, report: Reported | None, *, highest_reported: int, now: float) -> Standing:
+    """Tell where a device stands; `highest_reported` is the highest generation of all its reports."""
+    told = current.desired.generation
+    said = report.generation if report is not None else 0
+    if said > told:
+        return Standing.BEYOND if plausible(said, last=told, now_s=now) else Standing.UNBELIEVABLE
+    if report is not None and said == told:
+        return Standing.ANSWERED if report.desired_hash in {UNSET, current.content_hash} else Standing.BEYOND
+    beyond = highest_reported > told and plausible(highest_reported, last=told, now_s=now)
+    return Standing.BEYOND if beyond else Standing.BEHIND
+
+
+def may_answer(current: DesiredRecord, found: Standing, *, connected: bool, now: float) -> bool:
+    """Tell whether a device is told again now; `connected`: it has just come."""
+    if current.again_at is None or now >= current.again_at:
+        return True
+    if not connected and found is not Standing.BEYOND:
+        return False
+    return current.tries <= _TRIES_AT_ONCE or (connected and now >= (current.sent_at or 0.0) + _PAUSE_S)
+
+
+def refusal_in(current: DesiredRecord, report: Reported | None, found: Standing, *, now: float) -> Refusal | None:
+    """Return why a device does not act on what it is told, as its report shows it; None where it says nothing of it."""
+    told = current.desired.generation
+    if report is None or found is Standing.ANSWERED:
+        return None
+    if found is Standing.UNBELIEVABLE:
+        said = f"it reports the generation {report.generation}"
+        return Refusal(cause=Reason.GENERATION_UNBELIEVABLE, generation=told, detail=said, at=now)
+    if report.refused is UNSET or report.refused.generation not in {None, told}:
+        return None
+    return Refusal(cause=report.refused.cause, generation=told, detail=report.refused.detail, at=now)
+
+
+def same_refusal(one: Refusal | None, other: Refusal | None) -> bool:
+    """Tell whether two refusals differ in nothing but the time."""
+    if one is None or other is None:
+        return one is other
+    return (one.cause, one.generation, one.detail) == (other.cause, other.generation, other.detail)
