@@ -20,12 +20,15 @@ def list_devices(state: FleetState, call: Call[Nothing, PageQuery]) -> Page[Devi
     """List the devices by id, each with the models that it reported."""
     with state.store.read() as tx:
         page = devices.page(tx, after=call.query.after, limit=call.query.limit)
-        reports = reported.of(tx, [device.id for device in page.items])
+        ids = [device.id for device in page.items]
+        reports, refusals = reported.of(tx, ids), desired.refusals(tx, ids)
     items = []
     for device in page.items:
         report = reports.get(device.id)
         models = report.reported.models if report else ()
-        items.append(DeviceSummary(device=device, models=models, reported_at=report.received_at if report else None))
+        reported_at = report.received_at if report else None
+        refusal = refusals.get(device.id)
+        items.append(DeviceSummary(device=device, models=models, reported_at=reported_at, refusal=refusal))
     return Page(items=tuple(items), next=page.next)
 
 
@@ -38,6 +41,7 @@ def get_device(state: FleetState, call: Call[Nothing, Nothing]) -> DeviceDetail:
         return DeviceDetail(
             device=device,
             desired=wanted.desired if wanted else None,
+            refusal=wanted.refusal if wanted else None,
             reported=report.reported if report else None,
             reported_at=report.received_at if report else None,
             actions=tuple(actions.recent(tx, device.id, limit=_RECENT)),

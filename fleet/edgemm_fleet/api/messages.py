@@ -29,6 +29,7 @@ from edgemm_fleet.records.records import (
     EventRecord,
     ModelRecord,
     PersonToken,
+    Refusal,
     Role,
     VersionRecord,
 )
@@ -112,18 +113,23 @@ class CreatedPerson(Struct, frozen=True, kw_only=True):
 
 
 class DeviceSummary(Struct, frozen=True, kw_only=True):
-    """A device in a list: who it is, and what it last said of its models."""
+    """A device in a list: who it is, what it last said of its models, and why it refuses what it is told."""
 
     device: Device
     models: tuple[ReportedModel, ...] = ()
     reported_at: float | None = None
+    refusal: Refusal | None = None
 
 
 class DeviceDetail(Struct, frozen=True, kw_only=True):
-    """Everything about one device; events and telemetry are the newest few, newest first."""
+    """Everything about one device; events and telemetry are the newest few, newest first.
+
+    `refusal` says why the device does not act on `desired`.
+    """
 
     device: Device
     desired: Desired | None
+    refusal: Refusal | None
     reported: Reported | None
     reported_at: float | None
     actions: tuple[ActionRecord, ...]

@@ -16,6 +16,7 @@ from edgemm_fleet.client import FleetClient
 from edgemm_fleet.commands.output import age, as_json_option, moment, pairs, print_json, print_table, report, span
 from edgemm_fleet.commands.parameters import DURATION, connect, labels
 from edgemm_fleet.records.records import ActionRecord, EventRecord
+from edgemm_fleet.rollout.explanation import in_short
 
 _POLL_S = 0.5
 
@@ -150,6 +151,8 @@ def _row(item: DeviceSummary) -> tuple[str, ...]:
     presence = item.device.presence
     models = ", ".join(map(_model, item.models)) or "–"
     connection = "online" if presence.online else "offline"
+    if item.refusal is not None:
+        connection += f", refuses: {item.refusal.cause}"
     return (item.device.id, connection, age(presence.last_seen_at), models, pairs(item.device.labels))
 
 
@@ -184,6 +187,8 @@ def _facts(detail: DeviceDetail) -> list[tuple[str, str]]:
     if detail.desired is not None:
         wanted = ", ".join(f"{model.name} {model.version}" for model in detail.desired.models) or "nothing"
         facts.append(("wanted", f"{wanted} (generation {detail.desired.generation})"))
+    if (refusal := detail.refusal) is not None:
+        facts.append(("REFUSES", f"what is wanted: {in_short(refusal.cause, refusal.detail)} ({age(refusal.at)})"))
     if detail.reported is not None:
         models = ", ".join(map(_model, detail.reported.models)) or "nothing"
         facts.append(("reported", f"{models} (generation {detail.reported.generation}, {age(detail.reported_at)})"))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from edgemm.messages import Reported, ReportedModel
+from edgemm.messages.generations import plausible
 from edgemm.reasons import Reason
 from edgemm.states import BEFORE_ACTIVATION, UpdateState
 from edgemm_fleet.records.members import Member, MemberState
@@ -30,7 +31,8 @@ def judge(member: Member, reported: Reported, *, plan: RolloutPlan, now: float) 
 
     A device that reports after its deadline is taken at its word: what it runs is what counts for a roll-back.
     """
-    if reported.generation < member.generation:
+    said = reported.generation
+    if said < member.generation or not plausible(said, last=member.generation, now_s=now):
         return member
     entry = next((model for model in reported.models if model.name == plan.model), None)
     if member.state is _M.REVERTING:

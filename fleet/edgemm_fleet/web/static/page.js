@@ -6,11 +6,11 @@ const DEVICES_SHOWN = 200;
 const ROLLOUTS_SHOWN = 10;
 const KINDS = {
   good: ["committed", "finished", "reverted"],
-  bad: ["failed", "halted", "rolled_back", "rejected", "timed_out"],
+  bad: ["failed", "halted", "rolled_back", "rejected", "timed_out", "refused"],
   wait: ["running", "rolling_back", "accepted", "downloading", "verified", "staged", "activating", "probation",
     "pending", "reached", "reverting", "paused"],
 };
-const BAD_MEMBERS = ["failed", "timed_out"];
+const BAD_MEMBERS = ["failed", "timed_out", "refused"];
 const byId = (id) => document.getElementById(id);
 let generation = 0;
 
@@ -118,10 +118,10 @@ function showModel(model) {
 }
 
 function showDevices(items, more, now) {
-  const rows = items.map(({ device, models }) => [
+  const rows = items.map(({ device, models, refusal }) => [
     element("b", {}, device.id),
     element("span", { className: device.presence.online ? "pill good" : "pill" },
-      device.presence.online ? "online" : "offline"),
+      (device.presence.online ? "online" : "offline") + (refusal ? `, refuses: ${refusal.cause}` : "")),
     age(device.presence.last_seen_at, now),
     models.length ? models.map(showModel) : ["–"],
     [Object.entries(device.labels).map(([name, value]) => `${name}=${value}`).join("  ") || "–"],
