@@ -16,6 +16,7 @@ from edgemm.errors import EdgemmError
 
 _log = logging.getLogger(__name__)
 _PAUSE_S = 10.0
+_LONGEST_PAUSE_S = 600.0
 
 
 class DirectorSource(Protocol):
@@ -35,7 +36,8 @@ class KeyFetch:
         self, director: DirectorSource, *, fetched: Callable[[], None], monotonic: Callable[[], float]
     ) -> None:
         self._director, self._fetched, self._monotonic = director, fetched, monotonic
-        self._after_s = -math.inf
+        self._after_s, self._pause_s = -math.inf, _PAUSE_S
+        self._known: bytes | None = None
         self._thread: threading.Thread | None = None
         self._document: bytes | None = None
 
@@ -63,8 +65,12 @@ class KeyFetch:
         """Return the document, which waits for the end of the fetch; None where it could not be had."""
         if self._thread is not None:
             self._thread.join()
-        self._thread, self._after_s = None, self._monotonic() + _PAUSE_S
         document, self._document = self._document, None
+        if document is not None:
+            # The same again shows that nothing was replaced: whoever sends what it does not fit may go on for long.
+            self._pause_s = min(_LONGEST_PAUSE_S, 2 * self._pause_s) if document == self._known else _PAUSE_S
+            self._known = document
+        self._thread, self._after_s = None, self._monotonic() + self._pause_s
         return document
 
     def _run(self) -> None:

@@ -5,6 +5,7 @@ from msgspec.structs import replace
 
 from edgemm import times
 from edgemm.messages import Desired
+from edgemm.messages.generations import of_time
 from edgemm_runtime.agent.acceptance import Acceptance, Whom, judge, may_install
 from edgemm_runtime.agent.state.trusted_time import TrustedTime
 from simulators.device_records import wanted
@@ -29,6 +30,9 @@ OTHER = (wanted("2.0.0"),)
             {"generation": 6, "expires": "2099-01-01T00:00:00Z"},
             Acceptance.OLDER,
         ),
+        ("a generation of its time", {"generation": of_time(NOW.seconds, nonce=5)}, Acceptance.ACCEPTED),
+        ("the highest generation that there is", {"generation": 2**53 - 1}, Acceptance.IMPLAUSIBLE),
+        ("one that no clock can have made", {"generation": of_time(NOW.seconds + 1e9)}, Acceptance.IMPLAUSIBLE),
         ("the same again", {}, Acceptance.UNCHANGED),
         ("the same with a later expiry", {"expires": "2027-01-15T00:00:00Z"}, Acceptance.RENEWED),
         ("the same with an earlier expiry", {"expires": "2027-01-06T00:00:00Z"}, Acceptance.UNCHANGED),

@@ -11,6 +11,7 @@ from securesystemslib.signer import CryptoSigner
 from edgemm import canonical, durable, times
 from edgemm.errors import EnvironmentFailure, MessageError, TrustError, UnreachableError
 from edgemm.messages import Action, Desired, VariantPolicy
+from edgemm.messages.generations import of_time
 from edgemm.trust.signing import PayloadType, key_document, seal
 from edgemm_runtime.agent.acceptance import Acceptance, Whom
 from edgemm_runtime.agent.director_keys import KeyFetch
@@ -21,6 +22,7 @@ from edgemm_runtime.agent.wishes import Wishes
 from simulators.device_records import wanted
 
 NOW = TrustedTime(times.from_text("2027-01-05T00:00:00Z"), clock_synced=True)
+DAY_S = 86400
 DESIRED = Desired(
     fleet="home", device="pi", generation=7, not_before="2027-01-01T00:00:00Z", expires="2027-01-08T00:00:00Z",
     models=(wanted("1.0.0"),),
@@ -106,6 +108,58 @@ def test_the_director_may_change_its_key(bench: _Bench) -> None:
     bench.receive(wishes, bench.sealed())
     bench.signer, bench.elapsed_s = CryptoSigner.generate_ed25519(), 60.0
     assert bench.receive(wishes, bench.sealed(replace(DESIRED, generation=8))) is Acceptance.ACCEPTED
+
+
+def test_what_a_key_that_was_replaced_signed_is_no_number_to_compare_with(bench: _Bench) -> None:
+    wishes, stolen = bench.start(), of_time(NOW.seconds + 600 * DAY_S)
+    bench.receive(wishes, bench.sealed(replace(DESIRED, generation=stolen)))
+    assert bench.receive(wishes, bench.sealed(replace(DESIRED, generation=8))) is Acceptance.OLDER
+    bench.signer, bench.elapsed_s = CryptoSigner.generate_ed25519(), 60.0
+    assert bench.receive(wishes, bench.sealed(replace(DESIRED, generation=8))) is Acceptance.ACCEPTED
+    assert bench.receive(wishes, bench.sealed(replace(DESIRED, generation=7))) is Acceptance.OLDER
+
+
+def test_a_second_key_of_the_director_changes_no_order(bench: _Bench) -> None:
+    wishes, first = bench.start(), bench.signer
+    bench.receive(wishes, bench.sealed())
+    bench.signer, bench.elapsed_s = CryptoSigner.generate_ed25519(), 60.0
+    bench.later_keys = [key_document(first.public_key)]
+    assert bench.receive(wishes, bench.sealed(replace(DESIRED, generation=6))) is Acceptance.OLDER
+
+
+def test_what_is_echoed_is_the_hash_of_what_came_with_fields_of_a_later_version(bench: _Bench) -> None:
+    wishes = bench.start()
+    assert wishes.current_hash is None
+    bench.receive(wishes, bench.sealed())
+    assert wishes.current_hash == DESIRED.content_hash()
+    bench.receive(wishes, bench.sealed(replace(DESIRED, expires="2027-02-01T00:00:00Z")))
+    assert wishes.current_hash == DESIRED.content_hash(), "a renewal says the same"
+    later = _LaterDesired(**{name: getattr(DESIRED, name) for name in DESIRED.__struct_fields__}, window="at night")
+    later = replace(later, generation=8)
+    assert bench.receive(wishes, seal(later, PayloadType.DESIRED, bench.signer)) is Acceptance.ACCEPTED
+    assert wishes.current_hash == later.content_hash()
+    assert bench.start().restore() == wishes.current
+
+
+class _LaterDesired(Desired, frozen=True, kw_only=True):
+    window: str
+
+
+@pytest.mark.parametrize("data", [b"", b"{}", b"x" * 40_000])
+def test_what_cannot_be_read_is_one_clear_line(bench: _Bench, data: bytes) -> None:
+    with pytest.raises(MessageError, match="desired|envelope"):
+        bench.start().receive(data)
+
+
+def test_keys_that_are_the_same_again_are_asked_for_ever_less_often(bench: _Bench) -> None:
+    wishes, stranger = bench.start(), CryptoSigner.generate_ed25519()
+    bench.receive(wishes, bench.sealed())
+    for number in range(3600):  # a broker that sends what nobody signed, each second of an hour
+        bench.elapsed_s += 1.0
+        data = seal(replace(DESIRED, generation=100 + number), PayloadType.DESIRED, stranger)
+        with pytest.raises(TrustError):
+            bench.receive(wishes, data)
+    assert bench.fetched <= 12
 
 
 LATER_KEY: dict[str, object] = {"keytype": "ml-dsa", "scheme": "ml-dsa-65", "keyval": {"public": "00"}}
