@@ -228,5 +228,6 @@ VECTORS = [
     Vector("fleet/profile.json", PROFILE, _write_line, _read_profile),
     Vector("fleet/database.sql", True, None, _read_database),
     Vector("fleet/database-with-shadows.sql", True, None, _read_database),
-    Vector("fleet/database-with-history.sql", True, _write_database, _read_database),
+    Vector("fleet/database-with-history.sql", True, None, _read_database),
+    Vector("fleet/database-with-generations.sql", True, _write_database, _read_database),
 ]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from tests.golden import later, state, trust, unknown, wire
+from tests.golden import generations, later, state, trust, unknown, wire
 
-VECTORS = [*wire.VECTORS, *trust.VECTORS, *state.VECTORS, *later.VECTORS, *unknown.VECTORS]
+VECTORS = [
+    *wire.VECTORS, *generations.VECTORS, *trust.VECTORS, *state.VECTORS, *later.VECTORS, *unknown.VECTORS,
+]  # fmt: skip
 
 
 def main() -> None:
