@@ -25,13 +25,14 @@ def write_open_configuration(folder: Path, *, port: int) -> None:
 class MosquittoProcess:
     """Runs Mosquitto while the block lasts; its log is in `log`."""
 
-    def __init__(self, program: Path, folder: Path, *, port: int) -> None:
-        self._program, self._folder, self._port = program, folder, port
+    def __init__(self, program: Path, folder: Path, *, port: int, verbose: bool = True) -> None:
+        self._program, self._folder, self._port, self._verbose = program, folder, port, verbose
         self.log = folder / "mosquitto.log"
 
     def __enter__(self) -> Self:
         with self.log.open("ab") as log:
-            command = [str(self._program), "-v", "-c", str(self._folder / "mosquitto.conf")]
+            options = ("-v",) if self._verbose else ()
+            command = [str(self._program), *options, "-c", str(self._folder / "mosquitto.conf")]
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
         try:
             eventually(self._answers, "Mosquitto listens")

@@ -35,6 +35,7 @@ class Channel(StrEnum):
 
 FROM_FLEET = frozenset({Channel.DESIRED, Channel.ACK})
 FROM_DEVICE = frozenset(Channel) - FROM_FLEET
+_LEVELS = 6
 RETAINED = frozenset({Channel.DESIRED, Channel.REPORTED, Channel.STATUS})
 
 
@@ -69,6 +70,12 @@ def parse(text: str) -> Address:
             if found == shard(device):
                 return Address(fleet, device, Channel(channel))
     raise MessageError(f"topic {text[:120]!r}: expected {ROOT}/FLEET/SHARD/DEVICE/CHANNEL")
+
+
+def claimed(text: str) -> str:
+    """Return whose topic it is, at whichever shard: that is what a broker's access rules look at; "" for nobody's."""
+    levels = text.split("/", 5)
+    return levels[4] if len(levels) == _LEVELS and re.search(NAME_PATTERN, levels[4]) else ""
 
 
 def ingest_filters(fleet: str, channels: Iterable[Channel] = tuple(FROM_DEVICE)) -> list[str]:

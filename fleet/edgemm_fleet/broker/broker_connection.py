@@ -50,6 +50,8 @@ class BrokerConnection(BrokerLine):
         """Called when the connection comes or goes, and when `delivered` has something new."""
         self.delivered: queue.SimpleQueue[Receipt] = queue.SimpleQueue()
         """What the broker acknowledged."""
+        self.refusals = 0
+        """How often a broker was reached that did not let the manager in."""
 
     def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> Receipt | None:
         """Publish with QoS 1; return what `delivered` will name, None when not connected."""
@@ -72,14 +74,30 @@ class BrokerConnection(BrokerLine):
         """Pass on what a device says."""
         self._receive(topic, payload)
 
+    def clear(self, topic: str) -> None:
+        """Have the broker forget what it retains at a topic."""
+        self.publish(topic, b"", retain=True)
+
+    def hear_again(self, filter_: str) -> None:
+        """Have the broker send what it retains under a filter."""
+        if (client := self._client) is not None and self.connected:
+            client.subscribe(filter_, QOS)
+            client.unsubscribe(filter_)
+
     def lost(self) -> None:
         """Tell that the connection is gone."""
         self.on_change()
+
+    def refused(self) -> None:
+        """Count it."""
+        self.refusals += 1
 
     def _subscribed(self, client: Client, _data: Any, _mid: int, reasons: Any, _properties: Any) -> None:
         if any(reason.is_failure for reason in reasons):
             _log.error("broker_subscription_refused reasons=%s", [str(reason) for reason in reasons])
             client.disconnect()
+            return
+        if self.connected:
             return
         self.opened()
         _log.info("broker_connected connection=%d", self.connection)

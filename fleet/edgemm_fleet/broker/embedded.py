@@ -171,10 +171,14 @@ class FleetBroker(Broker):  # type: ignore[misc]
         session.parent = 0
         return handler, session
 
-    async def close_all_but(self, usernames: Collection[str]) -> None:
-        """Close the connections of everybody else but the manager."""
+    def usernames(self) -> set[str]:
+        """Return who is connected, without the manager."""
+        return {session.username for session, _ in list(self._sessions.values())} - {MANAGER}
+
+    async def close_connections(self, usernames: Collection[str]) -> None:
+        """Close the connections of these users."""
         for client_id, (session, _) in list(self._sessions.items()):
-            if session.username != MANAGER and session.username not in usernames:
+            if session.username in usernames:
                 await self._take_over(client_id)
 
     async def _take_over(self, client_id: str) -> None:
@@ -229,10 +233,14 @@ class EmbeddedBroker:
             self._thread.join(_START_TIMEOUT_S)
             self._loop = self._stopping = self._thread = self._broker = None
 
-    def close_all_but(self, usernames: Collection[str]) -> None:
-        """Close the connections of everybody else but the manager: those who were removed since they connected."""
-        if self._loop is not None and self._broker is not None:
-            closing = asyncio.run_coroutine_threadsafe(self._broker.close_all_but(usernames), self._loop)
+    def usernames(self) -> set[str]:
+        """Return who is connected, without the manager."""
+        return set() if self._broker is None else self._broker.usernames()
+
+    def close_connections(self, usernames: Collection[str]) -> None:
+        """Close the connections of these users: those who were removed since they connected."""
+        if self._loop is not None and self._broker is not None and usernames:
+            closing = asyncio.run_coroutine_threadsafe(self._broker.close_connections(usernames), self._loop)
             closing.result(_CLOSE_TIMEOUT_S)
 
     def _run(self, ready: Future[int]) -> None:

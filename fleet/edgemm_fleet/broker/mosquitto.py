@@ -3,28 +3,47 @@
     mosquitto -c FOLDER/mosquitto.conf
 
 The files are written whole and renamed into place, so that Mosquitto never reads half of one. Mosquitto has to be
-able to read the folder: it runs as the manager's user.
+able to read the folder: it runs as the manager's user. Each password file has a login of its own that nobody else
+knows: once the broker lets that in, it has read this file.
 """
 
 from __future__ import annotations
 
 import os
 import pwd
+import secrets
 import signal
+import socket
 import subprocess
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from edgemm import durable, topics
 from edgemm.errors import EnvironmentFailure
 from edgemm.messages import MAX_CONTROL_BYTES
 from edgemm.trust.enrolment import BrokerAccess
-from edgemm_fleet.broker.broker_settings import BrokerSettings, MosquittoFolder
+from edgemm_fleet.broker.broker_settings import BrokerSettings, Login, MosquittoFolder
+from edgemm_fleet.broker.gathered_write import GatheredWrite
+from edgemm_fleet.broker.login_probe import ProbeAnswer, probe_login
 from edgemm_fleet.broker.passwords import hash_password
 
 _MODE = 0o640
 _RELOAD_TIMEOUT_S = 10
+_PROBE = "@probe"
+"""The user name of the login by which a password file is known; no device id can be like it."""
+_PROBE_TIMEOUT_S = 2.0
+_PROBE_PAUSE_S = 0.01
+_MIB = 1024 * 1024
+_MAX_QUEUED_MESSAGES = 4000
+_MAX_QUEUED_BYTES = 32 * _MIB
+_MAX_INFLIGHT_BYTES = 8 * _MIB
+_MAX_TOPIC_BYTES = 1024
+_MEMORY_BYTES, _DEVICE_BYTES = 256 * _MIB, 32 * 1024
+_NAMES = ("passwords", "acl", "mosquitto.conf")
+_READ = {ProbeAnswer.LET_IN, ProbeAnswer.ABSENT}
 
 
 @dataclass(frozen=True)
@@ -40,21 +59,49 @@ class MosquittoFiles:
         assert self.broker.mosquitto is not None, "the mosquitto provider needs its folder"
         return self.broker.mosquitto
 
-    def write(self, devices: Sequence[tuple[str, str]]) -> None:
-        """Write all three files for (device, password hash) pairs.
+    def write(self, devices: Sequence[tuple[str, str]]) -> Login | None:
+        """Write all three files for (device, password hash) pairs; return the login by which a broker knows them.
+
+        None: none runs that could be told, and it reads them when it starts.
 
         Raises:
             EnvironmentFailure: the folder cannot be written.
         """
         assert self.broker.login is not None, "Mosquitto's files name the manager's login"
         username, password = self.broker.login
-        folder, logins = self.place.folder, [(username, hash_password(password)), *devices]
-        passwords = "".join(f"{username}:{hashed}\n" for username, hashed in logins)
+        folder, own = self.place.folder, [(username, password)]
+        probe = (_PROBE, secrets.token_urlsafe(24)) if self._is_told() else None
+        if probe is not None:
+            own.append(probe)
+        logins = [*((name, hash_password(text)) for name, text in own), *devices]
+        passwords = "".join(f"{name}:{hashed}\n" for name, hashed in logins)
         with suppress(OSError):  # what is wrong with the folder, the next line says
             folder.mkdir(parents=True, exist_ok=True)
         durable.write(folder / "passwords", passwords.encode(), mode=_MODE)
         durable.write(folder / "acl", acl(self.fleet, manager=username).encode(), mode=_MODE)
-        durable.write(folder / "mosquitto.conf", self._configuration().encode(), mode=_MODE)
+        durable.write(folder / "mosquitto.conf", self._configuration(len(devices)).encode(), mode=_MODE)
+        return probe
+
+    def stamps(self) -> tuple[object, ...]:
+        """Return what changes when somebody else writes, removes or takes over one of the files."""
+        return tuple(map(_stamp, (self.place.folder / name for name in _NAMES)))
+
+    def confirm(self, probe: Login) -> None:
+        """Wait until a running Mosquitto has read the files that `write` returned this login for.
+
+        Raises:
+            EnvironmentFailure: it listens, and goes by other files.
+        """
+        access = replace(self.broker, login=probe).manager_access()
+        deadline_s = time.monotonic() + _RELOAD_TIMEOUT_S
+        while (answer := probe_login(access, timeout_s=_PROBE_TIMEOUT_S)) not in _READ:
+            if time.monotonic() >= deadline_s:
+                raise EnvironmentFailure(
+                    f"Mosquitto at {access.host}:{access.port} has not read its new password file within "
+                    f"{_RELOAD_TIMEOUT_S} s ({answer.value}); devices that were enrolled since cannot log in: check "
+                    f"that it runs with {self.place.folder / 'mosquitto.conf'}, and the pid file or the reload command"
+                )
+            time.sleep(_PROBE_PAUSE_S)
 
     def reload(self) -> None:
         """Make a running Mosquitto read its files again; nothing happens if none is configured or running.
@@ -76,7 +123,18 @@ class MosquittoFiles:
                 "check the pid file or the reload command"
             ) from err
 
-    def _configuration(self) -> str:
+    def _is_told(self) -> bool:
+        """Tell whether there is somebody to reload: a broker listens, and there is a way to tell it."""
+        if self.place.reload_command is None and self.place.pid_file is None:
+            return False
+        access = self.broker.manager_access()
+        try:
+            socket.create_connection((access.host, access.port), timeout=_PROBE_TIMEOUT_S).close()
+        except OSError:
+            return False
+        return True
+
+    def _configuration(self, devices: int) -> str:
         place = self.place
         lines = [
             "per_listener_settings false",
@@ -84,11 +142,21 @@ class MosquittoFiles:
             f"password_file {place.folder / 'passwords'}",
             f"acl_file {place.folder / 'acl'}",
             # A device that queues or holds back messages keeps its own spool; the defaults of 20 and 1,000 lose
-            # some of a manager's burst to itself.
+            # some of a manager's burst to itself. What is queued beyond these is dropped: devices send it again, as
+            # nothing of it was acknowledged. The number alone bounds messages of QoS 0, so it is no larger.
             "max_inflight_messages 1000",
-            "max_queued_messages 100000",
-            # No message of this fleet is larger; without it Mosquitto would take 256 MB from whoever has logged in.
+            f"max_inflight_bytes {_MAX_INFLIGHT_BYTES}",
+            f"max_queued_messages {_MAX_QUEUED_MESSAGES}",
+            f"max_queued_bytes {_MAX_QUEUED_BYTES}",
+            # No message of this fleet is larger; without it Mosquitto would take 256 MB from whoever has logged in,
+            # and without the other one it would read them first.
             f"message_size_limit {MAX_CONTROL_BYTES}",
+            f"max_packet_size {MAX_CONTROL_BYTES + _MAX_TOPIC_BYTES}",
+            # Subscriptions and retained messages have no bound of their own: who asks for more is disconnected.
+            f"memory_limit {_MEMORY_BYTES + devices * _DEVICE_BYTES}",
+            "persistent_client_expiration 1d",
+            # Small messages are not held back to be sent with others.
+            "set_tcp_nodelay true",
             "persistence false",
             # Started by root, it becomes this user, who can read the files; otherwise the line has no effect.
             f"user {pwd.getpwuid(os.geteuid()).pw_name}",
@@ -101,25 +169,42 @@ class MosquittoFiles:
         return "\n".join(lines) + "\n"
 
 
-@dataclass(frozen=True)
 class MosquittoCredentials:
-    """Each device has its own login in Mosquitto's password file; `logins` reads all of them from the store."""
+    """Each device has its own login in Mosquitto's password file; `logins` reads all of them from the store.
 
-    files: MosquittoFiles
-    logins: Callable[[], Sequence[tuple[str, str]]]
+    There is one of it for a folder: whoever changes the store asks it, and it writes for all of them together.
+    """
+
+    def __init__(self, files: MosquittoFiles, logins: Callable[[], Sequence[tuple[str, str]]]) -> None:
+        self.files, self._logins = files, logins
+        self._gathered = GatheredWrite(self._write)
+        self._stamps: tuple[object, ...] = ()
 
     def access(self, device: str, password: str) -> BrokerAccess:
         """Return the device's own user name and password."""
         return self.files.broker.device_access(device, password)
 
     def refresh(self) -> None:
-        """Write the files anew and make Mosquitto read them.
+        """Return once the files have what is in the store now, and a running Mosquitto has read them.
+
+        Mosquitto ends the connections of whoever may no longer log in.
 
         Raises:
             EnvironmentFailure: either failed.
         """
-        self.files.write(self.logins())
+        self._gathered.ask()
+
+    @property
+    def intact(self) -> bool:
+        """Whether the files are as they were written last."""
+        return self.files.stamps() == self._stamps
+
+    def _write(self) -> None:
+        probe = self.files.write(self._logins())
+        self._stamps = self.files.stamps()
         self.files.reload()
+        if probe is not None:
+            self.files.confirm(probe)
 
 
 def acl(fleet: str, *, manager: str) -> str:
@@ -129,3 +214,11 @@ def acl(fleet: str, *, manager: str) -> str:
     for access, channels in (("write", topics.FROM_DEVICE), ("read", topics.FROM_FLEET)):
         lines += [f"pattern {access} {base}/+/%u/{channel}" for channel in sorted(channels)]
     return "\n".join(lines) + "\n"
+
+
+def _stamp(path: Path) -> object:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_uid, found.st_gid, found.st_mode

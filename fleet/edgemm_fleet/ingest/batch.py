@@ -22,6 +22,8 @@ from edgemm_fleet.ingest.contiguity import contiguous
 from edgemm_fleet.ingest.ingest_counters import IngestCounters
 from edgemm_fleet.ingest.presence import observe
 from edgemm_fleet.ingest.reading import Heard, Incoming, read
+from edgemm_fleet.ingest.shedding import Misdeed, Shedding
+from edgemm_fleet.quiet_log import QuietLog
 from edgemm_fleet.records.records import Device
 from edgemm_fleet.rollout.runner import Runner
 from edgemm_fleet.store import Store, Transaction, actions, devices, reported, streams
@@ -41,10 +43,14 @@ class _Numbers:
 class Ingest:
     """Stores batches of messages of one fleet."""
 
-    def __init__(self, store: Store, *, fleet: str, director: Director, runner: Runner) -> None:
+    def __init__(
+        self, store: Store, *, fleet: str, director: Director, runner: Runner, shedding: Shedding | None = None
+    ) -> None:
         self._store, self._fleet, self._director, self._runner = store, fleet, director, runner
         self._answering = Answering(director)
         self._keys: dict[str, Key] = {}
+        self._quiet = QuietLog(_log)
+        self.shedding = shedding or Shedding()
         self.counters = IngestCounters()
 
     def process(self, batch: Sequence[Incoming], *, now: float) -> dict[str, tuple[Ack, ...]]:
@@ -93,7 +99,9 @@ class Ingest:
 
     def _refuse(self, why: str, device: str | None, detail: str) -> None:
         self.counters.add(f"refused_{why}")
-        _log.warning("ingest_refused why=%s device=%s detail=%r", why, device, detail)
+        self._quiet.warning(device or "", "ingest_refused why=%s device=%s detail=%r", why, device, detail)
+        if device is not None:
+            self.shedding.note(device, Misdeed.REFUSED)
 
     def _key(self, device: Device) -> Key:
         if device.key_id not in self._keys:

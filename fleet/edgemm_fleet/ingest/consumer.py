@@ -1,10 +1,15 @@
-"""The thread between the broker and the store: gathers messages into batches, and acknowledges what is durable."""
+"""The thread between the broker and the store: gathers messages into batches, and acknowledges what is durable.
+
+What waits is bounded, in all and for each device (`fair_queue`). What a device sends beyond its share is thrown away,
+unacknowledged and counted (`shedding`). Where all together send more than the store can follow, the broker's thread
+waits.
+"""
 
 from __future__ import annotations
 
 import logging
-import queue
 import threading
+import time
 from collections.abc import Callable
 
 from edgemm import topics
@@ -13,12 +18,16 @@ from edgemm.messages import MAX_CONTROL_BYTES, Ack, encode_control
 from edgemm.topics import Channel
 from edgemm_fleet.clock import check_clock
 from edgemm_fleet.ingest.batch import Ingest
+from edgemm_fleet.ingest.fair_queue import FairQueue, Offer, ShareLimits
+from edgemm_fleet.ingest.garbage import Garbage
 from edgemm_fleet.ingest.reading import Incoming
+from edgemm_fleet.ingest.shedding import Misdeed
+from edgemm_fleet.quiet_log import QuietLog
 from edgemm_fleet.worker import Worker
 
 _log = logging.getLogger(__name__)
 _MAX_BATCH = 1000
-_MAX_WAITING = 50_000
+_MAX_BATCH_BYTES = 2 * 1024 * 1024
 _POLL_S = 0.5
 Publish = Callable[[str, bytes], object]
 
@@ -34,10 +43,17 @@ class Consumer:
         clock: Callable[[], float],
         publish: Publish,
         committed: Callable[[], None],
+        limits: ShareLimits | None = None,
+        clear: Callable[[str], None] | None = None,
     ) -> None:
         self._ingest, self._fleet, self._clock = ingest, fleet, clock
         self._publish, self._committed = publish, committed
-        self._waiting: queue.Queue[Incoming] = queue.Queue(_MAX_WAITING)
+        self._shedding = ingest.shedding
+        self._garbage = Garbage(clear)
+        self._waiting: FairQueue[Incoming] = FairQueue(limits)
+        self._changed = threading.Condition()
+        self._ended = False
+        self._quiet = QuietLog(_log)
         self._unstored: list[Incoming] = []
         self._worker = Worker("edgemm-ingest", self._step)
 
@@ -47,15 +63,37 @@ class Consumer:
 
     def stop(self) -> None:
         """End; what is not stored is not acknowledged, and devices send it again."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
         self._worker.stop()
 
     def receive(self, topic: str, payload: bytes) -> None:
         """Take one message of the broker; one that is too large to be read is not kept waiting."""
+        device = topics.claimed(topic)
         if len(payload) > MAX_CONTROL_BYTES:
             self._ingest.counters.add("refused_too_large")
-            _log.warning("ingest_refused why=too_large topic=%r bytes=%d", topic[:200], len(payload))
+            self._quiet.warning(device, "ingest_refused why=too_large topic=%r bytes=%d", topic[:200], len(payload))
             return
-        self._waiting.put(Incoming(topic, payload))
+        if self._garbage.was_ours(topic, payload):
+            return
+        if self._garbage.is_garbage(topic, payload):
+            self._ingest.counters.add("refused_malformed")
+            self._quiet.warning(device, "ingest_refused why=malformed topic=%r", topic[:200])
+            if device:
+                self._shedding.note(device, Misdeed.GARBAGE, size=len(payload))
+            return
+        incoming = Incoming(topic, payload)
+        with self._changed:
+            self._waiting.begin_span(time.monotonic())
+            while (answer := self._waiting.offer(device, incoming, size=len(payload))) is Offer.WAIT:
+                if self._ended:
+                    return
+                self._changed.wait(_POLL_S)
+            self._changed.notify_all()
+        if answer is Offer.SHED:
+            self._ingest.counters.add("shed_over_share")
+            self._shedding.note(device, Misdeed.OVER_SHARE, size=len(payload))
 
     def _step(self, _stopping: threading.Event) -> None:
         if not self._unstored:
@@ -87,13 +125,11 @@ class Consumer:
         return [(device, ack) for device, messages in acks.items() for ack in messages]
 
     def _gather(self) -> list[Incoming]:
-        batch: list[Incoming] = []
-        try:
-            batch.append(self._waiting.get(timeout=_POLL_S))
-            while len(batch) < _MAX_BATCH:
-                batch.append(self._waiting.get_nowait())
-        except queue.Empty:
-            pass
+        with self._changed:
+            if not self._waiting.held_bytes:
+                self._changed.wait(_POLL_S)
+            batch = self._waiting.take(most=_MAX_BATCH, most_bytes=_MAX_BATCH_BYTES)
+            self._changed.notify_all()
         return batch
 
     def _acknowledge(self, device: str, ack: Ack) -> None:

@@ -21,11 +21,13 @@ from dataclasses import dataclass, field, replace
 
 from securesystemslib.signer import CryptoSigner
 
-from edgemm import times
+from edgemm import times, topics
+from edgemm.errors import EnvironmentFailure
 from edgemm_fleet.broker.broker_connection import BrokerConnection
 from edgemm_fleet.broker.broker_settings import BrokerSettings, Provider
 from edgemm_fleet.broker.credentials import CredentialProvider, EmbeddedCredentials, StaticCredentials
 from edgemm_fleet.broker.embedded import EmbeddedBroker
+from edgemm_fleet.broker.login_keeper import LoginKeeper
 from edgemm_fleet.broker.mosquitto import MosquittoCredentials, MosquittoFiles
 from edgemm_fleet.broker.passwords import matches
 from edgemm_fleet.broker.topic_rights import BrokerRules
@@ -37,6 +39,7 @@ from edgemm_fleet.director.director import Director
 from edgemm_fleet.director.outbox import Outbox
 from edgemm_fleet.ingest.batch import Ingest
 from edgemm_fleet.ingest.consumer import Consumer
+from edgemm_fleet.ingest.shedding import Shedding
 from edgemm_fleet.rollout.operations import RolloutOperations
 from edgemm_fleet.rollout.runner import Runner
 from edgemm_fleet.server.retention import Pruner, Retention
@@ -78,11 +81,20 @@ class FleetServices:
         self.director = Director(settings.fleet, director_key, validity=settings.validity)
         self._runner = Runner(self.director)
         self._answering = Answering(self.director)
-        self.ingest = Ingest(store, fleet=settings.fleet, director=self.director, runner=self._runner)
+        self.shedding = Shedding(clock=clock)
+        """What was thrown away of devices that sent more than their share."""
+        self.ingest = Ingest(
+            store, fleet=settings.fleet, director=self.director, runner=self._runner, shedding=self.shedding
+        )
         self.broker: EmbeddedBroker | None = None
         self._broker_settings = settings.broker.with_login()
         if settings.broker.provider is Provider.EMBEDDED:
             self.broker = EmbeddedBroker(BrokerRules(settings.fleet, self._verify), self._broker_settings)
+        self._mosquitto: MosquittoCredentials | None = None
+        self._keeper: LoginKeeper | None = None
+        if settings.broker.provider is Provider.MOSQUITTO:
+            files = MosquittoFiles(self._broker_settings, settings.fleet)
+            self._mosquitto = MosquittoCredentials(files, self._logins)
         self._link: BrokerConnection | None = None
         self._consumer: Consumer | None = None
         self._outbox: Outbox | None = None
@@ -118,7 +130,8 @@ class FleetServices:
             case Provider.STATIC:
                 return StaticCredentials(broker)
             case Provider.MOSQUITTO:
-                return MosquittoCredentials(MosquittoFiles(broker, self.settings.fleet), self._logins)
+                assert self._mosquitto is not None
+                return self._mosquitto
 
     def start(self) -> None:
         """Start everything; a broker that is not there yet is waited for in the background.
@@ -133,7 +146,7 @@ class FleetServices:
             self.broker.start()
             with self.store.write() as tx:
                 devices.all_offline(tx)  # the wills of its last life died with it
-        self.credentials.refresh()
+        self._tell_broker()
         client_id = f"edgemm-manager-{hashlib.sha256(settings.fleet.encode()).hexdigest()[:8]}"
         access = self.broker_settings.manager_access()
         link = BrokerConnection(access, fleet=settings.fleet, client_id=client_id, receive=self._receive)
@@ -146,8 +159,19 @@ class FleetServices:
             first_pause_s=settings.resend_after_s,
         )
         self._consumer = Consumer(
-            self.ingest, fleet=settings.fleet, clock=self._clock, publish=link.publish, committed=self.wake
+            self.ingest,
+            fleet=settings.fleet,
+            clock=self._clock,
+            publish=link.publish,
+            committed=self.wake,
+            clear=link.clear,
         )
+        if self._mosquitto is not None:
+            self._keeper = LoginKeeper(
+                self._mosquitto, cut_off=self.shedding.cut_off, refusals=lambda: link.refusals, told=self._swept
+            )
+            self.shedding.cut = self._keeper.wake
+            self._keeper.start()
         for part in (self._consumer, link, self._outbox, self._ticker, self._pruner):
             part.start()
         if not link.wait_until_connected(settings.connect_timeout_s):
@@ -157,7 +181,7 @@ class FleetServices:
         """Stop everything, in the order that loses nothing; what is unsent is sent after the next start."""
         self._ticker.stop()
         self._pruner.stop()
-        for part in (self._link, self._consumer, self._outbox, self.broker):
+        for part in (self._keeper, self._link, self._consumer, self._outbox, self.broker):
             if part is not None:
                 part.stop()
 
@@ -198,10 +222,28 @@ class FleetServices:
             stored = devices.broker_hash(tx, username)
         return stored is not None and matches(password, stored)
 
+    def _tell_broker(self) -> None:
+        try:
+            self.credentials.refresh()
+        except EnvironmentFailure as err:
+            if self._mosquitto is None or not self._mosquitto.intact:
+                raise
+            _log.error("broker_not_told error=%s", err)  # the files are there, and it is told again when it refuses
+
     def _logins(self) -> list[tuple[str, str]]:
+        shut_out = self.shedding.cut_off()
         with self.store.read() as tx:
-            return devices.broker_hashes(tx)
+            return [login for login in devices.broker_hashes(tx) if login[0] not in shut_out]
+
+    def _swept(self, shut_out: frozenset[str]) -> None:
+        """Hear what the broker retains of devices that were shut out: what is none of theirs is cleared."""
+        for device in shut_out:
+            if self._link is not None:
+                self._link.hear_again(f"{topics.ROOT}/{self.settings.fleet}/+/{device}/#")
 
     def _drop_removed(self) -> None:
         if self.broker is not None:
-            self.broker.close_all_but({device for device, _ in self._logins()})
+            connected = self.broker.usernames()  # first: whoever is let in meanwhile is not among them
+            with self.store.read() as tx:
+                enrolled = devices.live(tx, connected)
+            self.broker.close_connections(connected - enrolled.keys())

@@ -1,0 +1,40 @@
+"""Messages on topics that no device has: under a device's name, but at the shard of another one.
+
+A broker's access rules know no shards, so that one device could have it retain as many messages as it likes. No honest
+device sends any. What the broker may retain of them is cleared, so many at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from edgemm import topics
+from edgemm.errors import MessageError
+
+_MOST = 1000
+
+
+class Garbage:
+    """Tells garbage from messages, and has it cleared; for one thread."""
+
+    def __init__(self, clear: Callable[[str], None] | None) -> None:
+        self._clear = clear
+        self._clearing: set[str] = set()
+
+    def is_garbage(self, topic: str, payload: bytes) -> bool:
+        """Tell whether nobody can have meant a message, and clear what the broker keeps of it."""
+        try:
+            topics.parse(topic)
+        except MessageError:
+            if self._clear is not None and payload and topic not in self._clearing and len(self._clearing) < _MOST:
+                self._clearing.add(topic)
+                self._clear(topic)
+            return True
+        return False
+
+    def was_ours(self, topic: str, payload: bytes) -> bool:
+        """Tell whether it is what this process published to clear a topic, which the broker sends back."""
+        if payload or topic not in self._clearing:
+            return False
+        self._clearing.discard(topic)
+        return True

@@ -1,0 +1,48 @@
+"""A log that a peer cannot fill: lines about what strangers do, so many a minute and no more.
+
+What is left out is counted, and told with the next line that is written. How often each thing happened is on
+`/metrics`, whatever the log says.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+
+_SPAN_S = 60.0
+
+
+class QuietLog:
+    """Writes warnings, at most `most_of_one` a minute about one peer and `most` in all; for any thread."""
+
+    def __init__(
+        self,
+        log: logging.Logger,
+        *,
+        most_of_one: int = 5,
+        most: int = 100,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._log, self._most_of_one, self._most, self._monotonic = log, most_of_one, most, monotonic
+        self._lock = threading.Lock()
+        self._written: Counter[str] = Counter()
+        self._left_out = 0
+        self._begun_s = -_SPAN_S
+
+    def warning(self, peer: str, text: str, *facts: object) -> None:
+        """Write a line about a peer, or count it as left out."""
+        with self._lock:
+            now_s = self._monotonic()
+            if now_s - self._begun_s >= _SPAN_S:
+                self._written, self._begun_s = Counter(), now_s
+            if self._written.total() >= self._most or self._written[peer] >= self._most_of_one:
+                self._left_out += 1
+                return
+            self._written[peer] += 1
+            left_out, self._left_out = self._left_out, 0
+        if left_out:
+            text, facts = text + " left_out=%d", (*facts, left_out)
+        self._log.warning(text, *facts)
