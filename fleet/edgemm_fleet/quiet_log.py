@@ -46,3 +46,19 @@ class QuietLog:
         if left_out:
             text, facts = text + " left_out=%d", (*facts, left_out)
         self._log.warning(text, *facts)
+
+
+class QuietFilter(logging.Filter):
+    """Lets so many records of a library's logger pass a minute."""
+
+    def __init__(self, *, most: int = 100, monotonic: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._most, self._monotonic = most, monotonic
+        self._passed, self._begun_s = 0, -_SPAN_S
+
+    def filter(self, record: logging.LogRecord) -> bool:  # noqa: ARG002 - logging's signature
+        """Tell whether a record is written."""
+        if (now_s := self._monotonic()) - self._begun_s >= _SPAN_S:
+            self._passed, self._begun_s = 0, now_s
+        self._passed += 1
+        return self._passed <= self._most

@@ -1,7 +1,7 @@
 """The embedded broker: amqtt in a thread of its own, with this fleet's rules.
 
 It is meant for newcomers and small fleets. It keeps nothing over a restart, which is why nothing relies on retained
-messages. `FleetBroker` corrects the behaviour of amqtt 0.12 that a fleet cannot live with, and gives each reason.
+messages. `fleet_broker` corrects the behaviour of amqtt 0.12 that a fleet cannot live with, and gives each reason.
 """
 
 from __future__ import annotations
@@ -12,189 +12,25 @@ import socket
 import threading
 from collections.abc import Collection
 from concurrent.futures import Future
-from dataclasses import dataclass
-from typing import Any, TypeVar
 
-from amqtt.adapters import StreamReaderAdapter, StreamWriterAdapter
-from amqtt.broker import Broker
-from amqtt.contexts import Action, BaseContext, BrokerConfig, ListenerConfig
-from amqtt.errors import AMQTTError, BrokerError, MQTTError, NoDataError
-from amqtt.mqtt.connack import NOT_AUTHORIZED, ConnackPacket
-from amqtt.mqtt.protocol.broker_handler import BrokerProtocolHandler
-from amqtt.plugins.base import BaseAuthPlugin, BaseTopicPlugin
-from amqtt.session import Session
+from amqtt.contexts import BrokerConfig, ListenerConfig
+from amqtt.errors import BrokerError
 
 from edgemm.errors import EnvironmentFailure
+from edgemm_fleet.broker import broker_plugins
+from edgemm_fleet.broker.broker_plugins import FleetLogin, FleetTopics
 from edgemm_fleet.broker.broker_settings import BrokerSettings
-from edgemm_fleet.broker.topic_rights import MANAGER, BrokerRules, TopicRight
+from edgemm_fleet.broker.fleet_broker import FleetBroker
+from edgemm_fleet.broker.topic_rights import BrokerRules
+from edgemm_fleet.quiet_log import QuietFilter
 
-_CONNECT_TIMEOUT_S = 10
 _START_TIMEOUT_S = 30
 _STOP_TIMEOUT_S = 3
 _CLOSE_TIMEOUT_S = 5
-_MAX_READ_BYTES = 64 * 1024
+_TALKATIVE = ("amqtt.broker", "amqtt.mqtt.protocol.handler", "amqtt.mqtt.protocol.broker_handler")
+"""Loggers of amqtt that tell what a client does."""
 _log = logging.getLogger(__name__)
-_Key = TypeVar("_Key")
-_Value = TypeVar("_Value")
-
-
-class FleetLogin(BaseAuthPlugin):  # type: ignore[misc]  # amqtt ships no types
-    """Lets in whom the rules admit; also refuses a will that speaks for somebody else."""
-
-    @dataclass
-    class Config:
-        """What amqtt hands to the plugin: `BrokerRules`."""
-
-        rules: Any
-
-    def __init__(self, context: BaseContext) -> None:
-        super().__init__(context)
-        self._rules: BrokerRules = self.config.rules
-
-    async def authenticate(self, *, session: Session) -> bool:
-        """Tell whether a client may connect; amqtt checks no topic of a will itself."""
-        if session.will_flag and not self._rules.allows(session.username, TopicRight.PUBLISH, session.will_topic):
-            return False
-        return self._rules.admits(session.client_id, session.username, session.password)
-
-
-class FleetTopics(BaseTopicPlugin):  # type: ignore[misc]
-    """Keeps every client to its own topics."""
-
-    @dataclass
-    class Config:
-        """What amqtt hands to the plugin: `BrokerRules`."""
-
-        rules: Any
-
-    def __init__(self, context: BaseContext) -> None:
-        super().__init__(context)
-        self._rules: BrokerRules = self.config.rules
-
-    async def topic_filtering(self, *, session: Session, topic: str, action: Action) -> bool:
-        """Tell whether a client may do this with a topic."""
-        return self._rules.allows(session.username, TopicRight(str(action.value)), topic)
-
-
-class _LimitedReader(StreamReaderAdapter):  # type: ignore[misc]
-    """Takes no payload that is larger than any message; amqtt would hold 256 MiB for whoever it has let in."""
-
-    _over = False
-
-    async def read(self, n: int = -1) -> bytes:
-        """Read `n` bytes; after a request for too many the connection is as if it had broken off."""
-        self._over = self._over or n > _MAX_READ_BYTES
-        if self._over:
-            raise ConnectionResetError(f"{n} bytes, the limit is {_MAX_READ_BYTES}")
-        return bytes(await super().read(n))
-
-
-class _Snapshots(dict[_Key, _Value]):
-    """A dictionary whose items may be walked while others change it."""
-
-    def items(self) -> Any:
-        """Return the items as they are now."""
-        return list(super().items())
-
-
-class _Handler(BrokerProtocolHandler):  # type: ignore[misc]
-    """Tells of a client's end when all that it said before is passed on; amqtt drops what it has acknowledged."""
-
-    def __init__(self, *settings: Any, **more: Any) -> None:
-        super().__init__(*settings, **more)
-        self._caught_up = asyncio.Event()
-
-    async def mqtt_deliver_next_message(self) -> Any:
-        """Return what the client published next; whoever asks has passed on everything before it."""
-        if self.session is None or self.session.delivered_message_queue.empty():
-            self._caught_up.set()
-        try:
-            return await super().mqtt_deliver_next_message()
-        finally:
-            self._caught_up.clear()
-
-    async def wait_disconnect(self) -> Any:
-        """Wait for the client's end."""
-        end = await super().wait_disconnect()
-        await self._caught_up.wait()
-        return end
-
-
-class FleetBroker(Broker):  # type: ignore[misc]
-    """amqtt's broker without what would hurt a fleet."""
-
-    def __init__(self, config: BrokerConfig, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(config, loop)
-        # A message is lost if a client subscribes while amqtt walks the subscriptions to deliver it.
-        self._subscriptions = _Snapshots[str, Any]()
-        self._writers: set[asyncio.StreamWriter] = set()
-
-    async def stream_connected(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, listener_name: str
-    ) -> None:
-        """Serve one connection and close it in every case; amqtt leaves some open when it stops."""
-        self._writers.add(writer)
-        try:
-            await self.external_connected(_LimitedReader(reader), StreamWriterAdapter(writer), listener_name)
-        finally:
-            self._writers.discard(writer)
-            writer.close()
-
-    async def shutdown(self) -> None:
-        """Stop, and wait until every connection is closed."""
-        await super().shutdown()
-        open_writers = list(self._writers)
-        for writer in open_writers:
-            writer.close()
-        closing = asyncio.gather(*(writer.wait_closed() for writer in open_writers), return_exceptions=True)
-        await asyncio.wait_for(closing, _CLOSE_TIMEOUT_S)
-
-    async def _initialize_client_session(
-        self, reader: Any, writer: Any, remote_address: str, remote_port: int
-    ) -> tuple[BrokerProtocolHandler, Session]:
-        """Authenticate before anything else: amqtt ends the session of whatever client id is claimed, unproven.
-
-        Sessions are clean ones, for a kept session would queue without limit; a silent connection is closed.
-        """
-        try:
-            async with asyncio.timeout(_CONNECT_TIMEOUT_S):
-                handler, session = await _Handler.init_from_connect(reader, writer, self.plugins_manager)
-        except (AMQTTError, MQTTError, NoDataError, TimeoutError) as err:
-            await writer.close()
-            raise AMQTTError(f"{remote_address}:{remote_port}: no valid CONNECT: {err}") from err
-        if not session.clean_session or not await self._authenticate(session, self.listeners_config["default"]):
-            _log.warning("broker_refused client=%r address=%s", session.client_id, remote_address)
-            await ConnackPacket.build(0, NOT_AUTHORIZED).to_stream(writer)
-            await writer.close()
-            raise AMQTTError(f"{remote_address}:{remote_port}: not authorised")
-        await self._take_over(session.client_id)
-        session.parent = 0
-        return handler, session
-
-    def usernames(self) -> set[str]:
-        """Return who is connected, without the manager."""
-        return {session.username for session, _ in list(self._sessions.values())} - {MANAGER}
-
-    async def close_connections(self, usernames: Collection[str]) -> None:
-        """Close the connections of these users."""
-        for client_id, (session, _) in list(self._sessions.items()):
-            if session.username in usernames:
-                await self._take_over(client_id)
-
-    async def _take_over(self, client_id: str) -> None:
-        """Close an older connection of this client, without its will: the client is not gone."""
-        old, handler = self._sessions.get(client_id, (None, None))
-        if old is not None and handler is not None:
-            old.will_flag = False
-            await handler.handle_connection_closed()
-        await self._delete_session(client_id)
-
-    async def _publish_retained_messages_for_subscription(
-        self, subscription: tuple[str, int], session: Session
-    ) -> None:
-        """Send retained messages to subscribers only; amqtt sends every new client those of all subscriptions."""
-        if any(subscriber is session for subscriber, _ in self._subscriptions.get(subscription[0], ())):
-            await super()._publish_retained_messages_for_subscription(subscription, session)
+_quiet_amqtt = QuietFilter()
 
 
 class EmbeddedBroker:
@@ -244,6 +80,8 @@ class EmbeddedBroker:
             closing.result(_CLOSE_TIMEOUT_S)
 
     def _run(self, ready: Future[int]) -> None:
+        for name in _TALKATIVE:
+            logging.getLogger(name).addFilter(_quiet_amqtt)
         try:
             # amqtt would log a traceback for a port that is taken.
             socket.create_server((self.host, self.port), reuse_port=False).close()
@@ -278,7 +116,7 @@ class EmbeddedBroker:
                 certfile=self._files.certificate,
                 keyfile=self._files.private_key,
             )
-        here = f"{__name__}."
+        here = f"{broker_plugins.__name__}."
         plugins = {here + cls.__name__: {"rules": self._rules} for cls in (FleetLogin, FleetTopics)}
         return BrokerConfig(listeners={"default": listener}, plugins=plugins)
 
