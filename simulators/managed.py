@@ -31,6 +31,7 @@ class ManagedFleet:
         self.key = CryptoSigner.generate_ed25519()
         self.manager = FleetServices(self.settings, store=self.store, director_key=self.key)
         self.devices: dict[str, MqttDevice] = {}
+        self._signers: dict[str, CryptoSigner] = {}
         with self.store.write() as tx:
             publish(tx, "1.0.0", "2.0.0")
 
@@ -45,21 +46,31 @@ class ManagedFleet:
         self.store.close()
 
     def add(self, *names: str) -> None:
-        """Enrol devices and wait until they are online."""
+        """Start devices, which enrol unless they did before, and wait until they are online."""
         for name in names:
-            signer = CryptoSigner.generate_ed25519()
-            with self.store.write() as tx:
-                enrol(tx, name, signer, labels={}, password=PASSWORD)
-            self.manager.credentials.refresh()
-            device = SimulatedDevice(FLEET, name, signer=signer, director=[self.key.public_key])
+            if name not in self._signers:
+                self.enrol(name)
+            device = SimulatedDevice(FLEET, name, signer=self._signers[name], director=[self.key.public_key])
             self.devices[name] = MqttDevice(device, self.manager.credentials.access(name, PASSWORD))
             self.devices[name].start()
         eventually(lambda: self.online() >= set(names), f"{names} are online")
+
+    def enrol(self, name: str) -> None:
+        """Enrol a device, and let the broker know."""
+        self._signers[name] = CryptoSigner.generate_ed25519()
+        with self.store.write() as tx:
+            enrol(tx, name, self._signers[name], labels={}, password=PASSWORD)
+        self.manager.credentials.refresh()
 
     def online(self) -> set[str]:
         """Return the devices that the manager takes for connected."""
         with self.store.read() as tx:
             return {device.id for device in devices.page(tx, limit=1000).items if device.presence.online}
+
+    @property
+    def refusals(self) -> int:
+        """How often the broker did not let the manager in."""
+        return self.manager.refusals
 
     def start(self, version: str, *groups: Group) -> str:
         """Start a rollout; return its id."""

@@ -26,9 +26,15 @@ def list_devices(state: FleetState, call: Call[Nothing, PageQuery]) -> Page[Devi
     for device in page.items:
         report = reports.get(device.id)
         models = report.reported.models if report else ()
-        reported_at = report.received_at if report else None
-        refusal = refusals.get(device.id)
-        items.append(DeviceSummary(device=device, models=models, reported_at=reported_at, refusal=refusal))
+        items.append(
+            DeviceSummary(
+                device=device,
+                models=models,
+                reported_at=report.received_at if report else None,
+                refusal=refusals.get(device.id),
+                shed=state.hearing.shed_of(device.id),
+            )
+        )
     return Page(items=tuple(items), next=page.next)
 
 
@@ -47,6 +53,7 @@ def get_device(state: FleetState, call: Call[Nothing, Nothing]) -> DeviceDetail:
             actions=tuple(actions.recent(tx, device.id, limit=_RECENT)),
             events=streams.page_events(tx, device.id, limit=_RECENT).items,
             telemetry=tuple(map(window, streams.page_telemetry(tx, device.id, limit=1).items)),
+            shed=state.hearing.shed_of(device.id),
         )
 
 

@@ -34,6 +34,7 @@ from edgemm_fleet.records.records import (
     VersionRecord,
 )
 from edgemm_fleet.records.rollout_plan import TOLERATED_REJECTIONS, DeadlineSeconds, Group, RolloutPlan, Selector
+from edgemm_fleet.records.shedding import Shed
 
 DEFAULT_GROUPS = (Group(count=1), Group(percent=10), Group(percent=100))
 """A canary of one device, then a tenth, then everybody."""
@@ -119,6 +120,8 @@ class DeviceSummary(Struct, frozen=True, kw_only=True):
     models: tuple[ReportedModel, ...] = ()
     reported_at: float | None = None
     refusal: Refusal | None = None
+    shed: Shed | None = None
+    """What was thrown away of it since the manager started; None: nothing."""
 
 
 class DeviceDetail(Struct, frozen=True, kw_only=True):
@@ -135,6 +138,8 @@ class DeviceDetail(Struct, frozen=True, kw_only=True):
     actions: tuple[ActionRecord, ...]
     events: tuple[EventRecord, ...]
     telemetry: tuple[TelemetryWindow, ...]
+    shed: Shed | None = None
+    """As in `DeviceSummary`."""
 
 
 class LabelsRequest(RequestBody, frozen=True):

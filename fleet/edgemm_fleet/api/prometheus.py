@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -10,8 +10,12 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.registry import Collector
 
 from edgemm import __version__
+from edgemm_fleet.records.shedding import Shed
 from edgemm_fleet.store import devices, paging, rollouts, streams
 from edgemm_fleet.store.database import Store, Transaction
+
+_MOST_SHED = 100
+_MOST_DUPLICATES = 1000
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,10 @@ class Hearing:
     """What the API's server has refused or given up since it started, by why: `slow_body`, `full_devices`, …"""
     connections: Callable[[], int] = int
     """Open connections of the API."""
+    shed: Callable[[], Sequence[Shed]] = list
+    """What was thrown away of devices that sent more than their share, the latest last."""
+    shed_of: Callable[[str], Shed | None] = lambda _: None
+    """The same of one device."""
 
 
 class FleetCollector(Collector):
@@ -48,9 +56,11 @@ class FleetCollector(Collector):
             "edgemm_fleet_http_connections", "Open connections of the API.", value=self._hearing.connections()
         )
         yield _refused(self._hearing.refused())
+        yield from _shed(self._hearing.shed())
         with self._store.read() as tx:
             yield _devices(tx)
             yield _last_seen(tx)
+            yield _duplicates(tx)
             yield _rollouts(tx)
             yield _ingested(tx)
 
@@ -75,6 +85,40 @@ def _refused(counts: Mapping[str, int]) -> Metric:
     family = CounterMetricFamily("edgemm_fleet_http_refused", help_text, labels=["reason"])
     for reason, number in sorted(counts.items()):
         family.add_metric([reason], number)
+    return family
+
+
+def _shed(found: Sequence[Shed]) -> Iterator[Metric]:
+    """Tell of devices that were shed: those that it happened to last, by name."""
+    messages = CounterMetricFamily(
+        "edgemm_fleet_shed_messages",
+        "Messages of a device beyond its share, which were thrown away.",
+        labels=["device"],
+    )
+    size = CounterMetricFamily(
+        "edgemm_fleet_shed_bytes", "Bytes of a device beyond its share, which were thrown away.", labels=["device"]
+    )
+    cut = GaugeMetricFamily(
+        "edgemm_fleet_device_cut_off_until_timestamp_seconds",
+        "Until when the broker does not let a device in that sent many times its share.",
+        labels=["device"],
+    )
+    for shed in found[-_MOST_SHED:]:
+        messages.add_metric([shed.device], shed.messages)
+        size.add_metric([shed.device], shed.bytes)
+        if shed.cut_until is not None:
+            cut.add_metric([shed.device], shed.cut_until)
+    yield from (messages, size, cut)
+
+
+def _duplicates(tx: Transaction) -> Metric:
+    family = GaugeMetricFamily(
+        "edgemm_fleet_device_duplicate_timestamp_seconds",
+        "When two live devices last had one identity, as those of a cloned card have.",
+        labels=["device"],
+    )
+    for device, at in devices.duplicates(tx, limit=_MOST_DUPLICATES):
+        family.add_metric([device], at)
     return family
 
 

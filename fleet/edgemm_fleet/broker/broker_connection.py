@@ -11,7 +11,7 @@ import queue
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from paho.mqtt.client import Client
+from paho.mqtt.client import Client, MQTTMessage
 
 from edgemm import topics
 from edgemm.transport.backoff import Backoff
@@ -42,7 +42,7 @@ class BrokerConnection(BrokerLine):
     most_unconfirmed = _MOST_UNCONFIRMED
 
     def __init__(
-        self, access: BrokerAccess, *, fleet: str, client_id: str, receive: Callable[[str, bytes], None]
+        self, access: BrokerAccess, *, fleet: str, client_id: str, receive: Callable[[str, bytes, bool], None]
     ) -> None:
         super().__init__(access, client_id=client_id, patience=_PATIENCE)
         self._fleet, self._receive = fleet, receive
@@ -70,9 +70,13 @@ class BrokerConnection(BrokerLine):
         """Subscribe; the connection is open once the broker has granted that."""
         client.subscribe([(filter_, QOS) for filter_ in topics.ingest_filters(self._fleet)])
 
+    def came(self, message: MQTTMessage) -> None:
+        """Pass on what a device says, and whether the broker had retained it."""
+        self._receive(message.topic, bytes(message.payload), message.retain)
+
     def received(self, topic: str, payload: bytes) -> None:
-        """Pass on what a device says."""
-        self._receive(topic, payload)
+        """Pass on what a device says now."""
+        self._receive(topic, payload, False)  # noqa: FBT003 - what the broker tells of a message
 
     def clear(self, topic: str) -> None:
         """Have the broker forget what it retains at a topic."""

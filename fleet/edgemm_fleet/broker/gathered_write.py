@@ -25,6 +25,8 @@ class GatheredWrite:
         self._changed = threading.Condition()
         self._asked = self._done = 0
         self._busy = False
+        self.waiting = 0
+        """How many callers wait for others."""
         self._failed: tuple[int, EnvironmentFailure] | None = None
         self._rested_s = 0.0
 
@@ -37,8 +39,10 @@ class GatheredWrite:
         with self._changed:
             self._asked += 1
             mine = self._asked
+            self.waiting += 1
             while self._busy and not self._is_settled(mine):
                 self._changed.wait()
+            self.waiting -= 1
             if self._is_settled(mine):
                 self._tell(mine)
                 return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Iterator
 
 import click
 from msgspec import UNSET
@@ -13,12 +14,14 @@ from edgemm.messages import ActionKind, ReportedModel
 from edgemm.terminal import plain_console
 from edgemm_fleet.api.messages import ActionRequest, DeviceDetail, DeviceSummary, LabelsRequest
 from edgemm_fleet.client import FleetClient
-from edgemm_fleet.commands.output import age, as_json_option, moment, pairs, print_json, print_table, report, span
+from edgemm_fleet.commands.output import age, as_json_option, moment, pairs, print_json, print_table, report, size, span
 from edgemm_fleet.commands.parameters import DURATION, connect, labels
 from edgemm_fleet.records.records import ActionRecord, EventRecord
 from edgemm_fleet.rollout.explanation import in_short
 
 _POLL_S = 0.5
+_RECENTLY_S = 86_400.0
+"""For so long a list shows what befell a device."""
 
 
 @click.group(invoke_without_command=True)
@@ -150,10 +153,21 @@ def _outcome(record: ActionRecord) -> str:
 def _row(item: DeviceSummary) -> tuple[str, ...]:
     presence = item.device.presence
     models = ", ".join(map(_model, item.models)) or "–"
-    connection = "online" if presence.online else "offline"
-    if item.refusal is not None:
-        connection += f", refuses: {item.refusal.cause}"
+    connection = "; ".join(("online" if presence.online else "offline", *_marks(item)))
     return (item.device.id, connection, age(presence.last_seen_at), models, pairs(item.device.labels))
+
+
+def _marks(item: DeviceSummary) -> Iterator[str]:
+    """Yield what an operator is to look at in `devices show`."""
+    shed, noticed_at, now = item.shed, item.device.presence.duplicate_at, time.time()
+    if noticed_at is not None and now - noticed_at < _RECENTLY_S:
+        yield "TWO WITH ITS IDENTITY"
+    if shed is not None and shed.cut_until is not None and shed.cut_until > now:
+        yield "CUT OFF: floods"
+    elif shed is not None and shed.messages and now - shed.last_at < _RECENTLY_S:
+        yield "floods"
+    if item.refusal is not None:
+        yield f"refuses: {item.refusal.cause}"
 
 
 def _event(record: EventRecord) -> tuple[str, ...]:
@@ -184,6 +198,14 @@ def _facts(detail: DeviceDetail) -> list[tuple[str, str]]:
     ]
     if presence.duplicate_at is not None:
         facts.append(("WARNING", f"two live devices had this identity {age(presence.duplicate_at)}"))
+    if (shed := detail.shed) is not None and shed.messages:
+        lost = (
+            f"{shed.messages} messages ({size(shed.bytes)}) beyond its share were thrown away, last {age(shed.last_at)}"
+        )
+        until = "" if shed.cut_until is None else f"; shut out at the broker until {moment(shed.cut_until)}"
+        facts.append(("WARNING", f"{lost}{until}"))
+    if shed is not None and shed.refused:
+        facts.append(("WARNING", f"{shed.refused} of its messages were refused since the manager started"))
     if detail.desired is not None:
         wanted = ", ".join(f"{model.name} {model.version}" for model in detail.desired.models) or "nothing"
         facts.append(("wanted", f"{wanted} (generation {detail.desired.generation})"))

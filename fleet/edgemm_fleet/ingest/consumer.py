@@ -68,7 +68,7 @@ class Consumer:
             self._changed.notify_all()
         self._worker.stop()
 
-    def receive(self, topic: str, payload: bytes) -> None:
+    def receive(self, topic: str, payload: bytes, *, retained: bool = False) -> None:
         """Take one message of the broker; one that is too large to be read is not kept waiting."""
         device = topics.claimed(topic)
         if len(payload) > MAX_CONTROL_BYTES:
@@ -80,7 +80,7 @@ class Consumer:
         if self._garbage.is_garbage(topic, payload):
             self._ingest.counters.add("refused_malformed")
             self._quiet.warning(device, "ingest_refused why=malformed topic=%r", topic[:200])
-            if device:
+            if device and not retained:
                 self._shedding.note(device, Misdeed.GARBAGE, size=len(payload))
             return
         incoming = Incoming(topic, payload)

@@ -188,6 +188,8 @@ class FleetProcess:
                 lambda: manager.connected,
                 refused=http.counts,
                 connections=http.connections,
+                shed=manager.shedding.all,
+                shed_of=manager.shedding.of,
             ),
         )
 

@@ -121,6 +121,11 @@ class FleetServices:
         return self._link is not None and self._link.connected
 
     @property
+    def refusals(self) -> int:
+        """How often the broker was reached and did not let the manager in."""
+        return 0 if self._link is None else self._link.refusals
+
+    @property
     def credentials(self) -> CredentialProvider:
         """How devices get to the broker."""
         broker = self.broker_settings
@@ -168,7 +173,7 @@ class FleetServices:
         )
         if self._mosquitto is not None:
             self._keeper = LoginKeeper(
-                self._mosquitto, cut_off=self.shedding.cut_off, refusals=lambda: link.refusals, told=self._swept
+                self._mosquitto, cut_off=self.shedding.cut_off, refusals=lambda: self.refusals, told=self._swept
             )
             self.shedding.cut = self._keeper.wake
             self._keeper.start()
@@ -190,9 +195,9 @@ class FleetServices:
         if self._outbox is not None:
             self._outbox.wake()
 
-    def _receive(self, topic: str, payload: bytes) -> None:
+    def _receive(self, topic: str, payload: bytes, retained: bool) -> None:  # noqa: FBT001 - what the line passes on
         assert self._consumer is not None
-        self._consumer.receive(topic, payload)
+        self._consumer.receive(topic, payload, retained=retained)
 
     def _tick(self, stopping: threading.Event) -> None:
         stopping.wait(self.settings.tick_s)

@@ -121,6 +121,13 @@ def counts(tx: Transaction) -> dict[bool, int]:
     return {True: 0, False: 0} | {bool(online): number for online, number in tx.execute(query)}
 
 
+def duplicates(tx: Transaction, *, limit: int) -> list[tuple[str, float]]:
+    """Return the devices of which two were alive at one time, and when that was noticed last; the latest first."""
+    noticed = table.c.duplicate_at
+    query = select(table.c.id, noticed).where(noticed.is_not(None), table.c.removed_at.is_(None))
+    return [(row.id, row.duplicate_at) for row in tx.execute(query.order_by(noticed.desc()).limit(limit))]
+
+
 def broker_hashes(tx: Transaction) -> list[tuple[str, str]]:
     """Return (id, hash of the broker password) of every device that may log in, by id."""
     query = select(table.c.id, table.c.broker_hash).where(table.c.removed_at.is_(None)).order_by(table.c.id)
