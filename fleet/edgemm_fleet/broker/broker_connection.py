@@ -21,7 +21,7 @@ from edgemm.trust.enrolment import BrokerAccess
 _MAX_INFLIGHT = 1000
 _MOST_UNCONFIRMED = 20_000
 """Acknowledgements and `desired` that the broker is still to confirm; MQTT has numbers for three times as many."""
-_PATIENCE = LinePatience(connect_timeout_s=10.0, keepalive_s=30, backoff=Backoff(first_s=0.2, max_s=30.0))
+_PATIENCE = LinePatience(connect_timeout_s=10.0, keepalive_s=30, backoff=Backoff(first_s=0.2, max_s=5.0))
 _log = logging.getLogger(__name__)
 
 

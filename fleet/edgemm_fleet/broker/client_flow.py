@@ -121,6 +121,10 @@ class PacketReader(StreamReaderAdapter):  # type: ignore[misc]  # amqtt ships no
             raise ConnectionResetError("a packet that is shorter than what is in it")
         return piece
 
+    async def prefetch(self) -> None:
+        """Read the first packet whole, so that whoever looks at it waits for nobody."""
+        await self._next_packet()
+
     async def _next_packet(self) -> None:
         await self.flow.turn()
         head = await self._source.readexactly(1)

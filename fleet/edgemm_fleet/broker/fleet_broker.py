@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Collection
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from amqtt.adapters import StreamWriterAdapter
@@ -32,6 +33,7 @@ _SOON_S = 1.0
 """A client that comes back sooner waits for so long."""
 _REFUSAL_S = 0.2
 _MOST_REFUSED = 64
+_LARGEST_CROWD = 256
 _MOST_REMEMBERED = 10_000
 _MOST_NAME = 80
 _log = logging.getLogger(__name__)
@@ -59,7 +61,8 @@ class FleetBroker(Broker):  # type: ignore[misc]
         self._flow = WholeFlow()
         self._came: OrderedDict[str, float] = OrderedDict()
         """When a client last asked to be let in, by the loop's clock."""
-        self._refused = 0
+        self._waiting: dict[str, asyncio.Event] = {}
+        self._door, self._crowd, self._refused = asyncio.Semaphore(), 0, 0
 
     async def stream_connected(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, listener_name: str
@@ -92,11 +95,12 @@ class FleetBroker(Broker):  # type: ignore[misc]
         """
         try:
             async with asyncio.timeout(_CONNECT_TIMEOUT_S):
-                handler, session = await ClientHandler.init_from_connect(reader, writer, self.plugins_manager)
-        except (AMQTTError, MQTTError, NoDataError, TimeoutError) as err:
+                await reader.prefetch()
+                handler, session, welcome = await self._at_the_door(reader, writer)
+        except (AMQTTError, MQTTError, NoDataError, OSError, EOFError) as err:  # a TimeoutError is an OSError
             await writer.close()
             raise AMQTTError(f"{remote_address}:{remote_port}: no valid CONNECT: {err}") from err
-        if not session.clean_session or not await self._authenticate(session, self.listeners_config["default"]):
+        if not welcome:
             await self._refuse(session, writer, remote_address)
             raise AMQTTError(f"{remote_address}:{remote_port}: not authorised")
         if session.username == MANAGER:
@@ -106,6 +110,20 @@ class FleetBroker(Broker):  # type: ignore[misc]
         await self._take_over(session.client_id)
         session.parent = 0
         return handler, session
+
+    async def _at_the_door(self, reader: PacketReader, writer: Any) -> tuple[BrokerProtocolHandler, Session, bool]:
+        """Look at one client after another: a crowd that wants in does not hold up those who are in."""
+        if self._crowd >= _LARGEST_CROWD:
+            raise AMQTTError("too many clients want in at one time")
+        self._crowd += 1
+        try:
+            async with self._door:
+                handler, session = await ClientHandler.init_from_connect(reader, writer, self.plugins_manager)
+                welcome = session.clean_session and await self._authenticate(session, self.listeners_config["default"])
+                await asyncio.sleep(0)  # those who are in have their turn
+                return handler, session, welcome
+        finally:
+            self._crowd -= 1
 
     async def _refuse(self, session: Session, writer: Any, address: str) -> None:
         """Tell a client that it may not come in; not at once, so that who tries again and again takes longer."""
@@ -130,11 +148,18 @@ class FleetBroker(Broker):  # type: ignore[misc]
         self._came[name] = now_s
         if len(self._came) > _MOST_REMEMBERED:
             self._came.popitem(last=False)
-        if soon:
-            await asyncio.sleep(_SOON_S)
-            if self._came.get(name) != now_s:
-                await writer.close()
-                raise AMQTTError(f"{name}: another connection of it came meanwhile")
+        if (other := self._waiting.pop(name, None)) is not None:
+            other.set()
+        if not soon:
+            return
+        gone = self._waiting[name] = asyncio.Event()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_SOON_S):
+                await gone.wait()
+        if gone.is_set():
+            await writer.close()
+            raise AMQTTError(f"{name}: another connection of it came meanwhile")
+        self._waiting.pop(name, None)
 
     def usernames(self) -> set[str]:
         """Return who is connected, without the manager."""

@@ -155,6 +155,8 @@ class MosquittoFiles:
             # Subscriptions and retained messages have no bound of their own: who asks for more is disconnected.
             f"memory_limit {_MEMORY_BYTES + devices * _DEVICE_BYTES}",
             "persistent_client_expiration 1d",
+            # Who comes and goes would fill the log; refused logins and thrown out clients are told with them.
+            "connection_messages false",
             # Small messages are not held back to be sent with others.
             "set_tcp_nodelay true",
             "persistence false",
