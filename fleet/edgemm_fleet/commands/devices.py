@@ -164,8 +164,8 @@ def _marks(item: DeviceSummary) -> Iterator[str]:
         yield "TWO WITH ITS IDENTITY"
     if shed is not None and shed.cut_until is not None and shed.cut_until > now:
         yield "CUT OFF: floods"
-    elif shed is not None and shed.messages and now - shed.last_at < _RECENTLY_S:
-        yield "floods"
+    elif shed is not None and now - shed.last_at < _RECENTLY_S:
+        yield "floods" if shed.messages else f"{shed.refused} messages refused"
     if item.refusal is not None:
         yield f"refuses: {item.refusal.cause}"
 
