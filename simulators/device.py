@@ -25,6 +25,7 @@ from securesystemslib.signer import CryptoSigner, Key
 from edgemm import times, topics
 from edgemm.messages import (
     Ack,
+    ActionOrder,
     ActionResult,
     Desired,
     DesiredModel,
@@ -163,6 +164,8 @@ class SimulatedDevice:
                 return []
             case Channel.DESIRED:
                 return self._obey(signing.unseal(payload, PayloadType.DESIRED, Desired, keys=self.director))
+            case Channel.ACTION:
+                return self._do(signing.unseal(payload, PayloadType.ACTION, ActionOrder, keys=self.director))
             case other:
                 raise AssertionError(f"{self.id} received {other}")
 
@@ -248,6 +251,15 @@ class SimulatedDevice:
         if known == refused and not self.insistent:
             return []
         return [self._event(refused.cause), self.report()]
+
+    def _do(self, order: ActionOrder) -> list[Outgoing]:
+        """Do what came in a message of its own, once; one for another start is ignored."""
+        assert order.device == self.id, f"{self.id} was sent the order of {order.device}"
+        if order.boot != self.boot or order.action.id in {result.id for result in self._results}:
+            return []
+        fault = self.action_faults.get(order.action.kind)
+        self._results.append(ActionResult(id=order.action.id, ok=fault is None, detail=fault or ""))
+        return [self.report()]
 
     def _cancel_others(self, wanted: Desired) -> list[Outgoing]:
         """End updates that are no longer wanted and have not begun to activate."""

@@ -32,6 +32,7 @@ from edgemm.canonical import sha256
 from edgemm.messages import (
     Ack,
     Action,
+    ActionOrder,
     Desired,
     DesiredModel,
     Event,
@@ -180,6 +181,16 @@ class SimulatedFleet:
         self._desired[device] = Desired(**wanted | fields)
         self.send_desired(device)
         return self._desired[device]
+
+    def state_time(self, *, ahead_s: float = 0.0) -> None:
+        """Answer questions for the time from now on, by a clock that is so far ahead."""
+        self.http.state_time = lambda body: self.tuf.state_time(self.name, body, now_s=time.time() + ahead_s)
+
+    def order(self, device: str, action: Action, *, boot: str | None = None) -> None:
+        """Send an action in a message of its own, to the start that the device reported unless another is named."""
+        boot = boot or self.reported[device].boot
+        order = ActionOrder(fleet=self.name, device=device, boot=boot, action=action)
+        self.send(device, Channel.ACTION, seal(order, PayloadType.ACTION, self.director))
 
     def send_desired(self, device: str) -> None:
         self.send(device, Channel.DESIRED, seal(self._desired[device], PayloadType.DESIRED, self.director))

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from edgemm.trust.enrolment import BLOB_PATH, ENROL_PATH
+from edgemm.trust.time_statement import TIME_PATH
 
 _PIECE = 4096
 _TRICKLE_S = 0.02
@@ -60,8 +61,12 @@ class FleetHttp:
         blobs: dict[str, bytes],
         enrol: Callable[[bytes], bytes],
         bearers: Callable[[str], bool],
+        state_time: Callable[[bytes], bytes] | None = None,
         port: int = 0,
     ) -> None:
+        self.state_time = state_time
+        """How a question for the time is answered; None: as by a manager that knows no such question."""
+        self.times_asked = 0
         self.files, self.blobs, self.enrol, self.bearers = files, blobs, enrol, bearers
         self.faults = Faults()
         outer = self
@@ -100,7 +105,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        self._answer(lambda: self._enrol(body))
+        self._answer(lambda: self._post(body))
 
     def do_GET(self) -> None:
         self._answer(self._get)
@@ -114,15 +119,23 @@ class _Handler(BaseHTTPRequestHandler):
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True
 
-    def _enrol(self, body: bytes) -> None:
+    def _post(self, body: bytes) -> None:
+        if self.path == TIME_PATH and self.fleet.state_time is not None:
+            self._check_bearer()
+            self.fleet.times_asked += 1
+            self._send(200, self.fleet.state_time(body))
+            return
         if self.path != ENROL_PATH:
             raise Answer(404, "not_found", self.path)
         self._send(200, self.fleet.enrol(body))
 
-    def _get(self) -> None:
+    def _check_bearer(self) -> None:
         scheme, _, bearer = self.headers.get("Authorization", "").partition(" ")
         if scheme != "Bearer" or not self.fleet.bearers(bearer):
             raise Answer(401, "unauthorised", "unknown bearer")
+
+    def _get(self) -> None:
+        self._check_bearer()
         if self.path.startswith(BLOB_PATH):
             self._blob(self.path.removeprefix(BLOB_PATH))
         elif self.path in self.fleet.files:

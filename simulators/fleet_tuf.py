@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
+import msgspec
 from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Metadata, Snapshot, TargetFile, Targets, Timestamp
 
+from edgemm import times
 from edgemm.bundle.manifest import Manifest
 from edgemm.canonical import sha256
 from edgemm.trust.enrolment import DIRECTOR_TARGET, TUF_METADATA_PATH, TUF_TARGETS_PATH
+from edgemm.trust.signing import PayloadType, seal
+from edgemm.trust.time_statement import TimeQuestion, TimeStatement
 from edgemm_fleet.trust import roles
 from edgemm_fleet.trust.roles import DEFAULT_LIFETIMES
 
@@ -82,6 +86,12 @@ class TufInMemory:
             self._timestamp, version, signer=self._keys["timestamp"], now=self._now(), lifetimes=DEFAULT_LIFETIMES
         )
         self.files[f"{TUF_METADATA_PATH}timestamp.json"] = self._timestamp.to_bytes()
+
+    def state_time(self, fleet: str, question: bytes, *, now_s: float) -> bytes:
+        """Answer a question for the time, as a fleet manager does."""
+        nonce = msgspec.json.decode(question, type=TimeQuestion).nonce
+        statement = TimeStatement(fleet=fleet, nonce=nonce, time=times.to_text(now_s))
+        return seal(statement, PayloadType.TIME, self._keys["timestamp"])
 
     def _put(self, role: str, metadata: Metadata[Targets] | Metadata[Snapshot]) -> int:
         version = metadata.signed.version

@@ -25,11 +25,17 @@ PASSWORD = "a password of 128 random bits"
 class ManagedFleet:
     """A manager on a folder, and its devices; a context manager that stops both."""
 
-    def __init__(self, folder: Path, settings: ManagerSettings | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        settings: ManagerSettings | None = None,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self.settings = settings or ManagerSettings(FLEET, BrokerSettings(port=0))
         self.store = Store.open(folder / "fleet.db")
         self.key = CryptoSigner.generate_ed25519()
-        self.manager = FleetServices(self.settings, store=self.store, director_key=self.key)
+        self.manager = FleetServices(self.settings, store=self.store, director_key=self.key, clock=clock)
         self.devices: dict[str, MqttDevice] = {}
         self._signers: dict[str, CryptoSigner] = {}
         with self.store.write() as tx:

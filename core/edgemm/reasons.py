@@ -86,6 +86,18 @@ class Reason(OpenEnum):
     """A generation that no fleet manager's clock can have made: rotate the director's key; who else has it?"""
     STATE_PUT_ASIDE = "state_put_aside"
     """A state file of a newer agent was put aside and begun anew: upgrade the agent again, or leave it so."""
+    TIME_LOWERED = "time_lowered"
+    """By a statement of the fleet's time the device took its trusted time back: see to the device's clock."""
+
+    # What makes a device doubt its time, beside `expired`, `desired_expired` and `desired_too_early`.
+    CLOCK_AHEAD = "clock_ahead"
+    """The system clock is ahead of the fleet's time: set it (timedatectl set-ntp true); the device works meanwhile."""
+    CLOCK_BEHIND = "clock_behind"
+    """The system clock is behind the trusted time: set it, or fit a battery; the device works meanwhile."""
+    CLOCK_LEAPT = "clock_leapt"
+    """The system clock went ahead by more than a day at once: see what sets it."""
+    TIME_ASKED = "time_asked"
+    """An operator had the device ask for the time: nothing to do."""
 
     # What the fleet manager notes of a device in a rollout.
     UNREACHED = "unreached"

@@ -1,4 +1,4 @@
-"""Times on the wire: RFC 3339 in UTC, whole seconds, `2026-11-20T19:00:00Z`."""
+"""Times on the wire: RFC 3339 in UTC, whole seconds, `2026-11-20T19:00:00Z`; and durations for people."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from msgspec import Meta
 TIME_PATTERN = r"\A\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ\Z"
 TimeText = Annotated[str, Meta(pattern=TIME_PATTERN)]
 _FORMAT = "%Y-%m-%dT%H:%M:%SZ"
+_UNITS = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
 BUILD_TIME_S = 1_793_491_200
@@ -35,3 +36,11 @@ def from_text(text: str) -> int:
         ValueError: it has the form of a time but is none, such as a 31st of February.
     """
     return int(datetime.strptime(text, _FORMAT).replace(tzinfo=UTC).timestamp())
+
+
+def span(seconds: float) -> str:
+    """Return a duration for people, in its largest whole unit: `3 min`."""
+    for size, name in _UNITS:
+        if seconds >= size:
+            return f"{int(seconds // size)} {name}"
+    return "0 s"

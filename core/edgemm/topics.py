@@ -31,9 +31,10 @@ class Channel(StrEnum):
     TELEMETRY = "telemetry"
     EVENT = "event"
     ACK = "ack"
+    ACTION = "action"
 
 
-FROM_FLEET = frozenset({Channel.DESIRED, Channel.ACK})
+FROM_FLEET = frozenset({Channel.DESIRED, Channel.ACK, Channel.ACTION})
 FROM_DEVICE = frozenset(Channel) - FROM_FLEET
 _LEVELS = 6
 RETAINED = frozenset({Channel.DESIRED, Channel.REPORTED, Channel.STATUS})

@@ -37,7 +37,7 @@ def test_a_state_is_called_terminal_and_a_failure_where_it_is_one() -> None:
 
 
 def test_the_tables_of_reasons_are_the_enum() -> None:
-    said = [word for heading in ("Reasons", "Causes", "Reasons of members") for word in _words(heading)]
+    said = [word for heading in ("Reasons", "Causes", "Doubts", "Reasons of members") for word in _words(heading)]
     assert sorted(said) == sorted(Reason)
 
 

@@ -11,7 +11,7 @@ from edgemm import messages, topics
 from edgemm.messages import MAX_CONTROL_BYTES, MAX_TELEMETRY_BYTES, ShadowPhase, Stream, VariantPolicy
 from edgemm.states import UpdateState
 from edgemm.topics import Channel
-from edgemm.trust import enrolment
+from edgemm.trust import enrolment, time_statement
 from edgemm.trust.signing import PayloadType
 from edgemm_fleet.ingest.contiguity import contiguous
 from tests.docs.pages import DOCS, Block, blocks, headings, tables
@@ -20,7 +20,8 @@ from tests.golden.vector import FOLDER
 from tests.golden.wire import BOOT, DESIRED, TOKEN
 
 PAGE = DOCS / "topics.md"
-ON_PAGE = [kind for kind in [*structs(messages), *structs(enrolment)] if kind is not enrolment.EnrolmentToken]
+SPOKEN = [*structs(messages), *structs(enrolment), *structs(time_statement)]
+ON_PAGE = [kind for kind in SPOKEN if kind is not enrolment.EnrolmentToken]
 GOLDEN = [block for block in blocks(PAGE, "json") if (block.marker or "").startswith("golden ")]
 
 
@@ -96,7 +97,7 @@ def _channel(channel: Channel) -> list[str]:
     retained = "yes" if channel in topics.RETAINED else "no"
     telemetry, sealed = channel is Channel.TELEMETRY, channel.name in PayloadType.__members__
     form = "msgpack" if telemetry else "JSON in an envelope" if sealed else "JSON"
-    signed = "director key" if channel is Channel.DESIRED else "device key" if sealed else "–"
+    signed = "director key" if sealed and channel in topics.FROM_FLEET else "device key" if sealed else "–"
     limit = MAX_TELEMETRY_BYTES if telemetry else MAX_CONTROL_BYTES
     return [direction, "1", retained, form, signed, f"{limit:,} bytes"]
 

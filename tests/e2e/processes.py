@@ -149,9 +149,12 @@ class Programs:
 
     place: Place
     started: list[tuple[str, Program]] = field(default_factory=list)
+    edgemm: Path = EDGEMM
+    """What is started unless a program is named."""
 
-    def start(self, name: str, *arguments: str | Path, program: Path = EDGEMM) -> Program:
+    def start(self, name: str, *arguments: str | Path, program: Path | None = None) -> Program:
         """Start a program; `name` is for its log files."""
+        program = program or self.edgemm
         logs = self.place.folder / "logs"
         logs.mkdir(exist_ok=True)
         found = Program(

@@ -1,4 +1,4 @@
-"""Generations: which number follows what was told and reported, at what time and with what nonce, and what is echoed."""
+"""Generations: which number follows what was told and reported, by which time and nonce, and what is echoed."""
 
 from __future__ import annotations
 

@@ -80,8 +80,9 @@ LABELLED = [("door-17", [2], {0}), ("schöne Tür", [0, 1, 2], {1}), ("9", [1], 
 """Predictions by their ids: the class of each row, and the rows that have their label."""
 
 
-def _document(name: str, value: msgspec.Struct) -> Vector:
-    """A document of a device's state folder, read as the agent reads it."""
+def _document(golden: str, value: msgspec.Struct, *, name: str | None = None) -> Vector:
+    """A document of a device's state folder, read as the agent reads it under its name there."""
+    name = name or golden
 
     def read(data: bytes) -> Any:
         with tempfile.TemporaryDirectory() as folder:
@@ -92,7 +93,7 @@ def _document(name: str, value: msgspec.Struct) -> Vector:
             finally:
                 state.close()
 
-    return Vector(f"device/{name}", value, canonical.encode, read)
+    return Vector(f"device/{golden}", value, canonical.encode, read)
 
 
 def _write_spool(messages: Iterable[tuple[Stream, int, bytes]]) -> bytes:
@@ -218,6 +219,11 @@ VECTORS = [
     _document("identity.json", IDENTITY),
     _document("boot.json", BootFile(count=4)),
     _document("time.json", TimeFile(trusted="2026-01-02T03:04:05Z")),
+    _document(
+        "time-1.1.json",
+        TimeFile(trusted="2026-01-02T03:04:05Z", ahead_s=157_680_000, since="2026-01-02T03:00:00Z"),
+        name="time.json",
+    ),
     _document("director.json", DirectorFile(fleet="home", keys=(key_document(DIRECTOR.public_key),))),
     _document("actions.json", ActionsFile(results=(ActionResult(id="a-1", ok=True),))),
     _document("models/wake-word.json", MODEL),

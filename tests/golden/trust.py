@@ -9,6 +9,7 @@ from tuf.api.metadata import Metadata
 
 from edgemm import canonical
 from edgemm.trust.signing import key_from_document
+from edgemm.trust.time_statement import ISSUED
 from edgemm_fleet.trust import publication, roles
 from edgemm_fleet.trust.roles import DEFAULT_LIFETIMES
 from edgemm_fleet.trust.version_repository import serialize
@@ -30,8 +31,20 @@ ROLES: dict[str, Metadata[Any]] = {
 }
 
 
+_ISSUED = {"root": ROOT, "targets": TARGETS}
+"""Roles that say when they were signed, which earlier versions did not write, and who signs them."""
+
+
 def _metadata(role: str) -> Vector:
-    return Vector(f"tuf/{role}.json", ROLES[role], serialize, Metadata.from_bytes)
+    name = f"tuf/{role}-issued.json" if role in _ISSUED else f"tuf/{role}.json"
+    return Vector(name, ROLES[role], serialize, Metadata.from_bytes)
+
+
+def _earlier(role: str) -> Vector:
+    metadata: Metadata[Any] = Metadata.from_bytes(serialize(ROLES[role]))
+    del metadata.signed.unrecognized_fields[ISSUED]
+    metadata.sign(_ISSUED[role])
+    return Vector(f"tuf/{role}.json", metadata, None, Metadata.from_bytes)
 
 
 def _read_director(data: bytes) -> Any:
@@ -46,5 +59,6 @@ def _write_director(value: Any) -> bytes:
 
 VECTORS = [
     *(_metadata(role) for role in ROLES),
+    *(_earlier(role) for role in _ISSUED),
     Vector("tuf/director.json", ("home", [DIRECTOR.public_key]), _write_director, _read_director),
 ]

@@ -16,6 +16,7 @@ from edgemm.bundle.manifest import decode_manifest
 from edgemm.messages import (
     Ack,
     Action,
+    ActionOrder,
     ActionResult,
     Desired,
     DesiredModel,
@@ -26,6 +27,7 @@ from edgemm.messages import (
     ModelCounters,
     Probation,
     Reported,
+    ReportedClock,
     ReportedModel,
     ReportedShadow,
     ShadowCounters,
@@ -41,7 +43,8 @@ from edgemm.messages import (
 from edgemm.states import UpdateState
 from edgemm.trust.enrolment import BrokerAccess, EnrolmentRequest, EnrolmentResponse, EnrolmentToken, parse_token
 from edgemm.trust.signing import PayloadType, key_document, seal, unseal, unseal_enrolment
-from tests.golden.vector import DEVICE, DIRECTOR, Vector
+from edgemm.trust.time_statement import TimeQuestion, TimeStatement
+from tests.golden.vector import DEVICE, DIRECTOR, TIMESTAMP, Vector
 from tests.unit.core.bundles import small_bundle, small_manifest
 
 BOOT = "0123456789abcdef"
@@ -189,6 +192,13 @@ TELEMETRY_SHADOW = replace(
     ),
     unmatched_labels=3,
 )
+ORDER = ActionOrder(fleet="home", device="pi-kitchen-1a2b3c", boot=BOOT, action=Action(id="a-3", kind="sync-time"))
+REPORTED_CLOCK = replace(
+    REPORTED,
+    clock=ReportedClock(reason="clock_ahead", ahead_s=157_680_000, for_s=90, detail="HTTP 429: ask again later"),
+)
+QUESTION = TimeQuestion(nonce="00112233445566778899aabbccddeeff")
+STATEMENT = TimeStatement(fleet="home", nonce=QUESTION.nonce, time="2026-01-02T03:04:05Z")
 TOKEN = EnrolmentToken(secret=bytes(range(16)), root_digest="ab" * 32, tls_fingerprint="cd" * 32)
 PLAIN_TOKEN = EnrolmentToken(secret=bytes(range(16)), root_digest="ab" * 32)
 ENROLMENT_REQUEST = EnrolmentRequest(
@@ -251,6 +261,12 @@ VECTORS = [
     _control("messages/event.json", EVENT),
     _control("messages/status.json", STATUS),
     _control("messages/ack.json", ACK),
+    _control("messages/action.json", ORDER),
+    _control("time/reported.json", REPORTED_CLOCK),
+    _control("time/question.json", QUESTION),
+    _control("time/statement.json", STATEMENT),
+    _sealed("envelopes/action.json", ORDER, PayloadType.ACTION, DIRECTOR),
+    _sealed("envelopes/time.json", STATEMENT, PayloadType.TIME, TIMESTAMP),
     Vector("messages/telemetry.msgpack", TELEMETRY, messages.encode_telemetry, messages.decode_telemetry),
     Vector("messages/telemetry-writes.msgpack", TELEMETRY_WRITES, messages.encode_telemetry, messages.decode_telemetry),
     _control("shadows/desired.json", DESIRED_SHADOW),

@@ -2,8 +2,8 @@
 
 Control is JSON, telemetry msgpack. Unknown fields are ignored, unknown words of an enum kept (`edgemm.open_enum`), what
 must not be ignored is named in `requires` (`edgemm.requirements`); another major version (`v`) is refused by name.
-Duplicates, reordering and loss are normal: nothing here relies on their absence. `desired`, `reported` and `event`
-travel inside a DSSE envelope (`edgemm.trust.signing`); `status`, `ack` and `telemetry` as they are.
+Duplicates, reordering and loss are normal: nothing here relies on their absence. `desired`, `action`, `reported` and
+`event` travel inside a DSSE envelope (`edgemm.trust.signing`); `status`, `ack` and `telemetry` as they are.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from edgemm.messages.ack import Ack, Stream, StreamAck
 from edgemm.messages.desired import (
     MAX_MODELS,
     MAX_PENDING_ACTIONS,
+    ORDERED_KINDS,
     Action,
     ActionKind,
+    ActionOrder,
     Desired,
     DesiredModel,
     DesiredShadow,
@@ -29,6 +31,7 @@ from edgemm.messages.reported import (
     Event,
     RefusedDesired,
     Reported,
+    ReportedClock,
     ReportedModel,
     ReportedShadow,
     ShadowPhase,
@@ -65,10 +68,12 @@ __all__ = [
     "MAX_MODELS",
     "MAX_PENDING_ACTIONS",
     "MAX_TELEMETRY_BYTES",
+    "ORDERED_KINDS",
     "VERSION",
     "Ack",
     "Action",
     "ActionKind",
+    "ActionOrder",
     "ActionResult",
     "Boot",
     "ClassCounts",
@@ -87,6 +92,7 @@ __all__ = [
     "Ratio",
     "RefusedDesired",
     "Reported",
+    "ReportedClock",
     "ReportedModel",
     "ReportedShadow",
     "Seconds",

@@ -11,7 +11,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from edgemm import canonical
 from edgemm.bundle.manifest import Digest, ModelName, VersionText
 from edgemm.errors import MessageError
-from edgemm.messages.scalars import Natural, Positive, Ratio, Seconds, Short
+from edgemm.messages.scalars import Boot, Natural, Positive, Ratio, Seconds, Short
 from edgemm.open_enum import OpenEnum
 from edgemm.requirements import RequiredNames, unknown
 from edgemm.times import TimeText
@@ -92,7 +92,11 @@ class ActionKind(StrEnum):
     PRUNE = "prune"
     RESTART = "restart"
     SELFTEST = "selftest"
+    SYNC_TIME = "sync-time"
 
+
+ORDERED_KINDS = frozenset({ActionKind.SYNC_TIME.value})
+"""Kinds that travel in a message of their own: a device whose clock leapt refuses the `desired` with the others."""
 
 MAX_MODELS = 64
 """Of one device: as many as a `desired` has room for."""
@@ -102,11 +106,21 @@ MAX_PENDING_ACTIONS = 32
 
 
 class Action(Struct, frozen=True, kw_only=True):
-    """Something to do once: `diagnose`, `prune`, `restart` or `selftest`; a device reports others as unsupported."""
+    """Something to do once: a kind of `ActionKind`; a device reports others as unsupported."""
 
     id: Short
     kind: Short
     model: ModelName | None = None
+
+
+class ActionOrder(Struct, frozen=True, kw_only=True):
+    """An action of a kind in `ORDERED_KINDS`; good for the named start of the device alone, and dated by nothing."""
+
+    v: Literal[1] = 1
+    fleet: FleetName
+    device: DeviceId
+    boot: Boot
+    action: Action
 
 
 class Desired(Struct, frozen=True, kw_only=True):

@@ -73,6 +73,19 @@ class RefusedDesired(Struct, frozen=True, kw_only=True):
     detail: Detail = ""
 
 
+class ReportedClock(Struct, frozen=True, kw_only=True):
+    """What makes a device doubt its time, while it does.
+
+    `ahead_s` is the system clock less the fleet's time, by the last statement of time (None: none came); `for_s` is for
+    how long this has been so. `detail` says what became of the last question.
+    """
+
+    reason: Short
+    ahead_s: Annotated[int, Meta(ge=-(2**53 - 1), le=2**53 - 1)] | None = None
+    for_s: Seconds
+    detail: Detail | None = None
+
+
 class Reported(Struct, frozen=True, kw_only=True):
     """The whole state of one device. The newer one has the higher (boot_count, sequence).
 
@@ -94,6 +107,7 @@ class Reported(Struct, frozen=True, kw_only=True):
     actions: Annotated[tuple[ActionResult, ...], Meta(max_length=64)] = ()
     desired_hash: Digest | UnsetType = UNSET
     refused: RefusedDesired | UnsetType = UNSET
+    clock: ReportedClock | UnsetType = UNSET
 
     @property
     def order(self) -> tuple[int, int]:

@@ -41,6 +41,8 @@ class PayloadType(StrEnum):
     REPORTED = "application/vnd.edgemm.reported.v1+json"
     EVENT = "application/vnd.edgemm.event.v1+json"
     ENROLMENT = "application/vnd.edgemm.enrolment.v1+json"
+    ACTION = "application/vnd.edgemm.action.v1+json"
+    TIME = "application/vnd.edgemm.time.v1+json"
 
 
 def create_key(path: Path) -> CryptoSigner:
@@ -98,20 +100,22 @@ def seal(message: Struct, kind: PayloadType, signer: CryptoSigner) -> bytes:
     return data
 
 
-def unseal(data: bytes, kind: PayloadType, message: type[Message], *, keys: Sequence[Key]) -> Message:
-    """Check an envelope's signature by one of `keys`, then read the message in it.
+def unseal(
+    data: bytes, kind: PayloadType, message: type[Message], *, keys: Sequence[Key], threshold: int = 1
+) -> Message:
+    """Check an envelope's signatures by `threshold` of `keys`, then read the message in it.
 
     Raises:
         MessageError: it is not an envelope, or holds another kind of message.
-        TrustError: none of the keys signed it.
+        TrustError: too few of the keys signed it.
     """
-    return decode_control(open_envelope(data, kind, keys=keys), message)
+    return decode_control(open_envelope(data, kind, keys=keys, threshold=threshold), message)
 
 
-def open_envelope(data: bytes, kind: PayloadType, *, keys: Sequence[Key]) -> bytes:
-    """Check an envelope's signature by one of `keys`; return the message in it as it came. Raises as `unseal`."""
+def open_envelope(data: bytes, kind: PayloadType, *, keys: Sequence[Key], threshold: int = 1) -> bytes:
+    """Check an envelope's signatures; return the message in it as it came. Raises as `unseal`."""
     envelope = _open(data, kind)
-    _verify(envelope, kind, keys=keys)
+    _verify(envelope, kind, keys=keys, threshold=threshold)
     payload: bytes = envelope.payload
     return payload
 
@@ -151,8 +155,8 @@ def _open(data: bytes, kind: PayloadType) -> Envelope:
     return envelope
 
 
-def _verify(envelope: Envelope, kind: PayloadType, *, keys: Sequence[Key]) -> None:
+def _verify(envelope: Envelope, kind: PayloadType, *, keys: Sequence[Key], threshold: int = 1) -> None:
     try:
-        envelope.verify(list(keys), 1)
+        envelope.verify(list(keys), threshold)
     except (VerificationError, ValueError) as err:
         raise TrustError(f"{kind.name.lower()}: not signed by the key that is trusted for it") from err

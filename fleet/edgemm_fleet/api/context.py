@@ -15,6 +15,7 @@ from edgemm_fleet.director.action_requests import ActionRequests
 from edgemm_fleet.rollout.operations import RolloutOperations
 from edgemm_fleet.shadows.operations import ShadowOperations
 from edgemm_fleet.store.database import Store
+from edgemm_fleet.trust.time_statements import TimeStatements
 from edgemm_fleet.trust.version_repository import VersionRepository
 
 
@@ -48,6 +49,7 @@ class FleetState:
     rollouts: RolloutOperations
     shadows: ShadowOperations
     actions: ActionRequests
+    time_statements: TimeStatements
     hearing: Hearing = field(default_factory=Hearing)
     limits: ApiLimits = ApiLimits()
     wrong_tokens: WrongTokens = field(default_factory=WrongTokens)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec import UNSET
+
 from edgemm.errors import BadRequestError, NotFoundError
 from edgemm.messages import Desired
 from edgemm_fleet.api.context import FleetState
@@ -25,12 +27,18 @@ def list_devices(state: FleetState, call: Call[Nothing, PageQuery]) -> Page[Devi
     items = []
     for device in page.items:
         report = reports.get(device.id)
-        models = report.reported.models if report else ()
+        if report is None:
+            items.append(
+                DeviceSummary(device=device, refusal=refusals.get(device.id), shed=state.hearing.shed_of(device.id))
+            )
+            continue
+        told, clock = report.reported, report.reported.clock
         items.append(
             DeviceSummary(
                 device=device,
-                models=models,
-                reported_at=report.received_at if report else None,
+                models=told.models,
+                clock=None if clock is UNSET else clock,
+                reported_at=report.received_at,
                 refusal=refusals.get(device.id),
                 shed=state.hearing.shed_of(device.id),
             )

@@ -13,6 +13,7 @@ from edgemm.messages import (
     DesiredShadow,
     ModelConfig,
     Reported,
+    ReportedClock,
     ReportedModel,
     ReportedShadow,
     Short,
@@ -114,10 +115,11 @@ class CreatedPerson(Struct, frozen=True, kw_only=True):
 
 
 class DeviceSummary(Struct, frozen=True, kw_only=True):
-    """A device in a list: who it is, what it last said of its models, and why it refuses what it is told."""
+    """A device in a list: who it is, what it last said of its models and its clock, and why it refuses."""
 
     device: Device
     models: tuple[ReportedModel, ...] = ()
+    clock: ReportedClock | None = None
     reported_at: float | None = None
     refusal: Refusal | None = None
     shed: Shed | None = None

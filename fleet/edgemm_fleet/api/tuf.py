@@ -1,4 +1,4 @@
-"""The routes for the files of the TUF repository, under the names that python-tuf's client asks for."""
+"""The routes for the TUF repository: its files under the names that python-tuf's client asks for, and the time."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import re
 from pathlib import Path
 
 from flask import Response, send_file
+from werkzeug.exceptions import TooManyRequests
 
 from edgemm.errors import NotFoundError
+from edgemm.trust.time_statement import TIME_PATH, TimeQuestion
 from edgemm_fleet.api.context import FleetState
 from edgemm_fleet.api.messages import Nothing
 from edgemm_fleet.api.rights import Right
@@ -28,6 +30,17 @@ def get_target(state: FleetState, call: Call[Nothing, Nothing]) -> Response:
     return _send(state.repository.folder.targets, call.path["name"], _TARGET)
 
 
+def state_time(state: FleetState, call: Call[TimeQuestion, Nothing]) -> Response:
+    """State the fleet's time over a device's nonce, signed by the key of the timestamp role."""
+    address = call.request.remote_addr or ""
+    answer = state.time_statements.answer(call.body, asker=call.caller.actor, address=address, now=call.now)
+    if answer is None:
+        raise TooManyRequests("too many questions for the time: ask again later")
+    response = Response(answer, mimetype=_MEDIA_TYPE)
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
 def _send(folder: Path, name: str, allowed: re.Pattern[str]) -> Response:
     try:
         if allowed.fullmatch(name) is None:
@@ -42,4 +55,5 @@ def _send(folder: Path, name: str, allowed: re.Pattern[str]) -> Response:
 ROUTES = (
     Route("GET", "/tuf/metadata/<name>", get_metadata, Right.FETCH, _MEDIA_TYPE),
     Route("GET", "/tuf/targets/<path:name>", get_target, Right.FETCH, _MEDIA_TYPE),
+    Route("POST", TIME_PATH, state_time, Right.FETCH, _MEDIA_TYPE, body=TimeQuestion),
 )

@@ -10,11 +10,12 @@ import click
 from msgspec import UNSET
 
 from edgemm.errors import UnreachableError
-from edgemm.messages import ActionKind, ReportedModel
+from edgemm.messages import ActionKind, ReportedClock, ReportedModel
 from edgemm.terminal import plain_console
+from edgemm.times import span
 from edgemm_fleet.api.messages import ActionRequest, DeviceDetail, DeviceSummary, LabelsRequest
 from edgemm_fleet.client import FleetClient
-from edgemm_fleet.commands.output import age, as_json_option, moment, pairs, print_json, print_table, report, size, span
+from edgemm_fleet.commands.output import age, as_json_option, moment, pairs, print_json, print_table, report, size
 from edgemm_fleet.commands.parameters import DURATION, connect, labels
 from edgemm_fleet.records.records import ActionRecord, EventRecord
 from edgemm_fleet.rollout.explanation import in_short
@@ -22,6 +23,8 @@ from edgemm_fleet.rollout.explanation import in_short
 _POLL_S = 0.5
 _RECENTLY_S = 86_400.0
 """For so long a list shows what befell a device."""
+_RIGHT_S = 300
+"""A clock that is off by less is not what is wrong."""
 
 
 @click.group(invoke_without_command=True)
@@ -89,8 +92,9 @@ def label(device: str, *, given: dict[str, str], drop: tuple[str, ...], as_json:
 def act(device: str, kind: str, *, model: str | None, wait: bool, timeout: float, as_json: bool) -> None:
     """Ask a device to do something once.
 
-    `diagnose` tells how it is, `selftest` runs the golden samples of what is active, `prune` frees disk space, and
-    `restart` starts the agent anew. A device that is offline does it when it is back.
+    `diagnose` tells how it is, `selftest` runs the golden samples of what is active, `prune` frees disk space,
+    `restart` starts the agent anew, and `sync-time` has it ask the fleet for the time, also where its clock leapt so
+    that it takes nothing else. A device that is offline does it when it is back.
     """
     with connect() as client:
         # With an id of its own the request may be repeated over a connection that broke, and is still one action.
@@ -168,6 +172,21 @@ def _marks(item: DeviceSummary) -> Iterator[str]:
         yield "floods" if shed.messages else f"{shed.refused} messages refused"
     if item.refusal is not None:
         yield f"refuses: {item.refusal.cause}"
+    if item.clock is not None:
+        yield f"clock {_off(item.clock)}"
+
+
+def _off(clock: ReportedClock) -> str:
+    """Return how far a device's clock is off, as it said."""
+    if clock.ahead_s is None or abs(clock.ahead_s) < _RIGHT_S:
+        return "in doubt"
+    return f"{span(abs(clock.ahead_s))} {'ahead' if clock.ahead_s > 0 else 'behind'}"
+
+
+def _clock(clock: ReportedClock, *, told_at: float | None) -> str:
+    """Return what is wrong with a device's clock, by how much and since when, and what its last question came to."""
+    since = "" if told_at is None else f", since {age(told_at - clock.for_s)}"
+    return f"{clock.reason}: {_off(clock)}{since}{f'; {clock.detail}' if clock.detail else ''}"
 
 
 def _event(record: EventRecord) -> tuple[str, ...]:
@@ -214,4 +233,6 @@ def _facts(detail: DeviceDetail) -> list[tuple[str, str]]:
     if detail.reported is not None:
         models = ", ".join(map(_model, detail.reported.models)) or "nothing"
         facts.append(("reported", f"{models} (generation {detail.reported.generation}, {age(detail.reported_at)})"))
+        if detail.reported.clock is not UNSET:
+            facts.append(("clock", _clock(detail.reported.clock, told_at=detail.reported_at)))
     return facts

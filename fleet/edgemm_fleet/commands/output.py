@@ -11,9 +11,9 @@ import click
 import msgspec
 
 from edgemm.terminal import plain_console, plain_table
+from edgemm.times import span
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
-_UNITS = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
 def print_json(value: Any) -> None:
@@ -47,14 +47,6 @@ def age(then: float | None, *, now: float | None = None) -> str:
     passed = (time.time() if now is None else now) - then
     text = span(abs(passed))
     return f"{text} ago" if passed >= 0 else f"in {text}"
-
-
-def span(seconds: float) -> str:
-    """Return a duration in its largest whole unit."""
-    for size, name in _UNITS:
-        if seconds >= size:
-            return f"{int(seconds // size)} {name}"
-    return "0 s"
 
 
 def moment(then: float) -> str:

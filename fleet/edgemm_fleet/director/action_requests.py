@@ -1,21 +1,34 @@
-"""The requests for one-off actions of a device; each is one transaction and one line of the audit log."""
+"""The requests for one-off actions of a device; each is one transaction and one line of the audit log.
+
+Most kinds travel in the device's `desired`; those of `ORDERED_KINDS` in messages of their own (`director.orders`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from edgemm.errors import BadRequestError, ConflictError
-from edgemm.messages import MAX_PENDING_ACTIONS, Action, ActionKind
+from edgemm.messages import MAX_PENDING_ACTIONS, ORDERED_KINDS, Action, ActionKind
 from edgemm_fleet.director.director import Director
 from edgemm_fleet.records.records import ActionRecord
 from edgemm_fleet.store import Store, Transaction, actions, audit, devices
 
 
 class ActionRequests:
-    """Puts actions into the store; `wake` is called after each, for it changes what a device is told."""
+    """Puts actions into the store; `wake` is called after each, for it changes what a device is told.
 
-    def __init__(self, store: Store, director: Director, *, wake: Callable[[], None]) -> None:
-        self._store, self._director, self._wake = store, director, wake
+    `order` is called with the device of one that is ordered.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        director: Director,
+        *,
+        wake: Callable[[], None],
+        order: Callable[[list[str]], None] = lambda _: None,
+    ) -> None:
+        self._store, self._director, self._wake, self._order = store, director, wake, order
 
     def add(self, device: str, action: Action, *, actor: str, now: float) -> ActionRecord:
         """Want something done once on a device that is enrolled; the same request again changes nothing.
@@ -39,7 +52,10 @@ class ActionRequests:
             audit.add(tx, at=now, actor=actor, action="device.act", subject=device, detail=detail)
             added = actions.find(tx, action.id)
         assert added is not None
-        self._wake()
+        if action.kind in ORDERED_KINDS:
+            self._order([device])
+        else:
+            self._wake()
         return added
 
     def _check_room(self, tx: Transaction, device: str) -> None:

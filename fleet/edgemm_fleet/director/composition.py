@@ -3,7 +3,8 @@
 * There is a new generation (`edgemm.messages.generations`) if the content differs from what was sent last, or if the
   device knows other things than were ever sent: a higher generation that is believed, or the same with other content.
   Then the database is an older backup.
-* The same content near its expiry is renewed: same generation, later expiry.
+* The same content near its expiry is renewed: same generation, later expiry. So is what expires later than anything
+  that is written now: the clock was ahead, and a device may take it for too early.
 * Otherwise nothing changes.
 """
 
@@ -31,6 +32,15 @@ class Validity:
 
     slack_s: float = 3600.0
     """How far `not_before` lies in the past, for clocks that are behind."""
+
+    def dates_hold(self, expires_s: float, *, now: float) -> bool:
+        """Tell whether a `desired` that expires then needs no renewal yet."""
+        return self.renew_before_s <= expires_s - now <= self.latest_s
+
+    @property
+    def latest_s(self) -> float:
+        """How far ahead an expiry can be at most."""
+        return self.validity_s + self.slack_s
 
 
 @dataclass(frozen=True)
@@ -82,5 +92,4 @@ def compose(
     same = replace(draft, generation=current.generation)
     if anew or believed > current.generation or same.content() != current.content():
         return draft
-    expires_soon = times.from_text(current.expires) - now < validity.renew_before_s
-    return same if expires_soon else None
+    return None if validity.dates_hold(times.from_text(current.expires), now=now) else same

@@ -18,6 +18,9 @@ from edgemm.messages import (
     MAX_CONTROL_BYTES,
     MAX_MODELS,
     MAX_PENDING_ACTIONS,
+    ORDERED_KINDS,
+    Action,
+    ActionOrder,
     Desired,
     DesiredModel,
     DesiredShadow,
@@ -73,7 +76,7 @@ class Director:
                 fleet=self.fleet,
                 device=device,
                 models=_with_shadows(assigned.get(device, {}), beside.get(device, {})),
-                actions=[record.action for record in waiting.get(device, ())[:MAX_PENDING_ACTIONS]],
+                actions=_not_ordered([record.action for record in waiting.get(device, ())]),
             )
             new = compose(
                 wanted,
@@ -126,14 +129,23 @@ class Director:
         return None
 
     def renew(self, tx: Transaction, *, now: float) -> int:
-        """Renew what expires soon, at most 1,000 devices at once; return how many were renewed."""
-        due = desired.expiring(tx, before=now + self._validity.renew_before_s, limit=_RENEWALS_AT_ONCE)
+        """Renew what expires soon or was dated by a clock that was ahead, 1,000 at most; return how many that were."""
+        before, after = now + self._validity.renew_before_s, now + self._validity.latest_s
+        due = desired.badly_dated(tx, before=before, after=after, limit=_RENEWALS_AT_ONCE)
         self.write(tx, due, now=now)
         return len(due)
 
     def seal(self, wanted: Desired) -> bytes:
         """Sign a `desired` for the wire."""
         return signing.seal(wanted, PayloadType.DESIRED, self._signer)
+
+    def seal_order(self, order: ActionOrder) -> bytes:
+        """Sign an order for the wire."""
+        return signing.seal(order, PayloadType.ACTION, self._signer)
+
+
+def _not_ordered(actions: Sequence[Action]) -> list[Action]:
+    return [action for action in actions if action.kind not in ORDERED_KINDS][:MAX_PENDING_ACTIONS]
 
 
 def _with_shadows(models: Mapping[str, DesiredModel], beside: Mapping[str, DesiredShadow]) -> list[DesiredModel]:

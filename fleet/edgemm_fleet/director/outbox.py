@@ -98,7 +98,7 @@ class Outbox:
         now = self._clock()
         for wanted in waiting:
             given, at = self._given.get(wanted.device, (None, 0.0))
-            if given == wanted and now - at < _AGAIN_AFTER_S:
+            if given == wanted and 0 <= now - at < _AGAIN_AFTER_S:
                 continue
             self._given[wanted.device] = (wanted, now)
             self._publish(wanted)

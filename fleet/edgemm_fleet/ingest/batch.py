@@ -7,7 +7,7 @@ failure, and devices may send everything twice.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,9 +44,16 @@ class Ingest:
     """Stores batches of messages of one fleet."""
 
     def __init__(
-        self, store: Store, *, fleet: str, director: Director, runner: Runner, shedding: Shedding | None = None
+        self,
+        store: Store,
+        *,
+        fleet: str,
+        director: Director,
+        runner: Runner,
+        order: Callable[[list[str]], None] = lambda _: None,
+        shedding: Shedding | None = None,
     ) -> None:
-        self._store, self._fleet, self._director, self._runner = store, fleet, director, runner
+        self._store, self._fleet, self._director, self._runner, self._order = store, fleet, director, runner, order
         self._answering = Answering(director)
         self._keys: dict[str, Key] = {}
         self._quiet = QuietLog(_log)
@@ -67,6 +74,9 @@ class Ingest:
                 self._runner.react(tx, sorted(changed), now=now)
             acks = self._streams(tx, messages, now=now)
             devices.seen(tx, {heard.device for heard in messages}, now=now)
+            ordered = list(actions.ordered(tx, sorted({device for device, _ in _of(messages, Reported)})))
+        if ordered:
+            self._order(ordered)  # after the commit: an order names the start that was reported
         return acks
 
     def _read(self, tx: Transaction, batch: Sequence[Incoming]) -> list[Heard]:

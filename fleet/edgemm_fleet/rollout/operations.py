@@ -19,10 +19,10 @@ from edgemm_fleet.records.progress import GroupProgress, Rollout
 from edgemm_fleet.records.rollout_plan import RolloutPlan
 from edgemm_fleet.rollout import machine
 from edgemm_fleet.rollout.machine import Decision, Effect
+from edgemm_fleet.rollout.redating import DRAFT_LIFETIME_S
 from edgemm_fleet.rollout.runner import Runner
 from edgemm_fleet.store import Store, Transaction, audit, models, rollouts
 
-_DRAFT_LIFETIME_S = 30 * 86400.0
 _R = RolloutState
 
 
@@ -50,7 +50,7 @@ class RolloutOperations:
             created_by=actor,
             created_at=now,
             changed_at=now,
-            deadline_at=now + _DRAFT_LIFETIME_S,
+            deadline_at=now + DRAFT_LIFETIME_S,
             groups=(GroupProgress(),) * len(plan.groups),
         )
         with self._store.write() as tx:

@@ -27,6 +27,7 @@ from edgemm_fleet.rollout.assigner import Assigner
 from edgemm_fleet.rollout.explanation import explain
 from edgemm_fleet.rollout.group_tally import tally
 from edgemm_fleet.rollout.machine import Decision, Effect
+from edgemm_fleet.rollout.redating import SLACK_S, longest_s, redated, redated_member
 from edgemm_fleet.rollout.selection import MatchedDevice, select_members
 from edgemm_fleet.store import Transaction, desired, devices, reported, rollouts
 
@@ -61,6 +62,7 @@ class Runner:
                     continue
                 if rollout.trouble is not None:
                     self._judge_again(tx, rollout, now=now)
+                self._redate(tx, rollout, now=now)
                 self._end_overdue(tx, rollout, now=now)
                 self.advance(tx, rollout_id, now=now)
                 rollouts.note_trouble(tx, rollout_id, None)
@@ -113,6 +115,16 @@ class Runner:
         ids = [member.device for member in rollouts.members_of(tx, rollout.id)]
         members = rollouts.current_memberships(tx, ids, model=rollout.plan.model)
         self._judge(tx, [m for m in members if m.rollout == rollout.id], _said(tx, ids), rollout, now=now)
+
+    def _redate(self, tx: Transaction, rollout: Rollout, *, now: float) -> None:
+        """Bring dates back that a clock wrote which was ahead."""
+        changed, latest = redated(rollout, now=now), now + longest_s(rollout.plan) + SLACK_S
+        members = rollouts.members_due_after(tx, rollout.id, after=latest, limit=_DUE_AT_ONCE)
+        if changed is rollout and not members:
+            return
+        _log.warning("rollout=%s dated by a clock that was ahead, dated anew members=%d", rollout.id, len(members))
+        rollouts.save(tx, changed)
+        rollouts.put_members(tx, [redated_member(member, rollout.plan, now=now) for member in members])
 
     def _end_overdue(self, tx: Transaction, rollout: Rollout, *, now: float) -> None:
         members = rollouts.due_members(tx, rollout.id, now=now, limit=_DUE_AT_ONCE)

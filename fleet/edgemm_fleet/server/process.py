@@ -31,7 +31,7 @@ from edgemm_fleet.api.request_lanes import RequestLanes
 from edgemm_fleet.api.table import routes
 from edgemm_fleet.api.wrong_tokens import WrongTokens
 from edgemm_fleet.broker.broker_settings import BrokerSettings, Provider, TlsFiles
-from edgemm_fleet.clock import check_clock
+from edgemm_fleet.clock import PROVEN_S, ManagerClock, check_clock
 from edgemm_fleet.http.environ import ProxiedFiles
 from edgemm_fleet.http.http_server import HttpServer, HttpSettings, check_plain
 from edgemm_fleet.server.retention import Retention
@@ -42,6 +42,7 @@ from edgemm_fleet.trust.certificate import fingerprint
 from edgemm_fleet.trust.fleet_folder import FleetFolder, FolderLock
 from edgemm_fleet.trust.founding import check_public_url
 from edgemm_fleet.trust.keys import read_secret
+from edgemm_fleet.trust.time_statements import TimeStatements
 from edgemm_fleet.trust.version_repository import VersionRepository
 from edgemm_fleet.web import page
 from edgemm_fleet.worker import Worker
@@ -144,7 +145,10 @@ class FleetProcess:
         repository.resume(now=moment(now))
         catch_up(store, repository, now=now)
         director_key = signing.load_key(self.folder.online_key("director"))
-        manager = self.manager = FleetServices(self._manager_settings(), store=store, director_key=director_key)
+        clock = ManagerClock()
+        manager = self.manager = FleetServices(
+            self._manager_settings(), store=store, director_key=director_key, clock=clock
+        )
         stack.callback(manager.stop)
         manager.start()
         wrong_tokens = WrongTokens()
@@ -154,9 +158,9 @@ class FleetProcess:
         server.bind()
         if self.settings.port == 0 and self.settings.public_url is None:
             self.url = urlsplit(self.url)._replace(netloc=_authority(self._public_host, server.port)).geturl()
-        state = replace(self._state(store, repository, manager, server), wrong_tokens=wrong_tokens)
+        state = replace(self._state(store, repository, manager, server, clock), wrong_tokens=wrong_tokens)
         server.start(self._app(state))
-        refresher = Worker("edgemm-tuf", _refreshing(repository))
+        refresher = Worker("edgemm-tuf", _refreshing(repository, clock))
         refresher.start()
         stack.callback(refresher.stop)
 
@@ -168,7 +172,12 @@ class FleetProcess:
         return ManagerSettings(self.config.name, broker, retention=self.settings.retention)
 
     def _state(
-        self, store: Store, repository: VersionRepository, manager: FleetServices, http: HttpServer
+        self,
+        store: Store,
+        repository: VersionRepository,
+        manager: FleetServices,
+        http: HttpServer,
+        clock: ManagerClock,
     ) -> FleetState:
         return FleetState(
             fleet=self.config.name,
@@ -183,6 +192,8 @@ class FleetProcess:
             rollouts=manager.operations,
             shadows=manager.shadows,
             actions=manager.actions,
+            time_statements=TimeStatements(self.config.name, repository.time_signer, settled=lambda: clock.settled),
+            clock=clock,
             hearing=Hearing(
                 manager.ingest.counters.snapshot,
                 lambda: manager.connected,
@@ -227,11 +238,11 @@ def _unready(_environ: object, _start_response: object) -> list[bytes]:
     raise AssertionError("the port is bound and nobody is answered yet")
 
 
-def _refreshing(repository: VersionRepository) -> Callable[[threading.Event], None]:
+def _refreshing(repository: VersionRepository, clock: ManagerClock) -> Callable[[threading.Event], None]:
     def step(stopping: threading.Event) -> None:
         stopping.wait(_REFRESH_EVERY_S)
-        now = time.time()
+        now = clock()
         check_clock(now)
-        repository.refresh(now=moment(now))
+        repository.refresh(now=moment(now), reissue=clock.lasted_s() >= PROVEN_S)
 
     return step

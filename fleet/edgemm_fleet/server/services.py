@@ -23,6 +23,7 @@ from securesystemslib.signer import CryptoSigner
 
 from edgemm import times, topics
 from edgemm.errors import EnvironmentFailure
+from edgemm.states import RolloutState
 from edgemm_fleet.broker.broker_connection import BrokerConnection
 from edgemm_fleet.broker.broker_settings import BrokerSettings, Provider
 from edgemm_fleet.broker.credentials import CredentialProvider, EmbeddedCredentials, StaticCredentials
@@ -31,20 +32,22 @@ from edgemm_fleet.broker.login_keeper import LoginKeeper
 from edgemm_fleet.broker.mosquitto import MosquittoCredentials, MosquittoFiles
 from edgemm_fleet.broker.passwords import matches
 from edgemm_fleet.broker.topic_rights import BrokerRules
-from edgemm_fleet.clock import check_clock
+from edgemm_fleet.clock import PROVEN_S, ManagerClock, check_clock
 from edgemm_fleet.director.action_requests import ActionRequests
 from edgemm_fleet.director.answering import Answering
 from edgemm_fleet.director.composition import Validity
 from edgemm_fleet.director.director import Director
+from edgemm_fleet.director.orders import Orders
 from edgemm_fleet.director.outbox import Outbox
 from edgemm_fleet.ingest.batch import Ingest
 from edgemm_fleet.ingest.consumer import Consumer
 from edgemm_fleet.ingest.shedding import Shedding
+from edgemm_fleet.rollout.machine import OPEN_STATES
 from edgemm_fleet.rollout.operations import RolloutOperations
 from edgemm_fleet.rollout.runner import Runner
 from edgemm_fleet.server.retention import Pruner, Retention
 from edgemm_fleet.shadows.operations import ShadowOperations
-from edgemm_fleet.store import Store, devices
+from edgemm_fleet.store import Store, dates, devices
 from edgemm_fleet.worker import Worker
 
 _log = logging.getLogger(__name__)
@@ -77,14 +80,22 @@ class FleetServices:
         director_key: CryptoSigner,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.settings, self.store, self._clock = settings, store, clock
+        self._leaps = clock if isinstance(clock, ManagerClock) else ManagerClock(clock)
+        self.settings, self.store = settings, store
+        self._clock: Callable[[], float] = self._leaps
         self.director = Director(settings.fleet, director_key, validity=settings.validity)
         self._runner = Runner(self.director)
         self._answering = Answering(self.director)
+        self._orders = Orders(store, director=self.director, publish=self._publish)
         self.shedding = Shedding(clock=clock)
         """What was thrown away of devices that sent more than their share."""
         self.ingest = Ingest(
-            store, fleet=settings.fleet, director=self.director, runner=self._runner, shedding=self.shedding
+            store,
+            fleet=settings.fleet,
+            director=self.director,
+            runner=self._runner,
+            order=self._orders.due,
+            shedding=self.shedding,
         )
         self.broker: EmbeddedBroker | None = None
         self._broker_settings = settings.broker.with_login()
@@ -99,11 +110,12 @@ class FleetServices:
         self._consumer: Consumer | None = None
         self._outbox: Outbox | None = None
         self._clock_good = True
-        self._pruner = Pruner(store, settings.retention, clock=clock)
+        self._redated = False
+        self._pruner = Pruner(store, settings.retention, clock=self._leaps)
         self._ticker = Worker("edgemm-clock", self._tick)
         self.operations = RolloutOperations(store, self._runner, wake=self.wake)
         self.shadows = ShadowOperations(store, self.director, wake=self.wake)
-        self.actions = ActionRequests(store, self.director, wake=self.wake)
+        self.actions = ActionRequests(store, self.director, wake=self.wake, order=self._orders.due)
 
     @property
     def broker_settings(self) -> BrokerSettings:
@@ -177,7 +189,7 @@ class FleetServices:
             )
             self.shedding.cut = self._keeper.wake
             self._keeper.start()
-        for part in (self._consumer, link, self._outbox, self._ticker, self._pruner):
+        for part in (self._consumer, link, self._outbox, self._orders, self._ticker, self._pruner):
             part.start()
         if not link.wait_until_connected(settings.connect_timeout_s):
             _log.warning("broker_unreachable host=%s port=%d; goes on trying", access.host, access.port)
@@ -186,6 +198,7 @@ class FleetServices:
         """Stop everything, in the order that loses nothing; what is unsent is sent after the next start."""
         self._ticker.stop()
         self._pruner.stop()
+        self._orders.stop()
         for part in (self._keeper, self._link, self._consumer, self._outbox, self.broker):
             if part is not None:
                 part.stop()
@@ -195,12 +208,16 @@ class FleetServices:
         if self._outbox is not None:
             self._outbox.wake()
 
+    def _publish(self, topic: str, payload: bytes) -> object:
+        return None if self._link is None else self._link.publish(topic, payload)
+
     def _receive(self, topic: str, payload: bytes, retained: bool) -> None:  # noqa: FBT001 - what the line passes on
         assert self._consumer is not None
         self._consumer.receive(topic, payload, retained=retained)
 
     def _tick(self, stopping: threading.Event) -> None:
         stopping.wait(self.settings.tick_s)
+        self._go_along()
         now = self._clock()
         if not self._dependable(now):
             return
@@ -210,6 +227,20 @@ class FleetServices:
             self.director.renew(tx, now=now)
             self._answering.again(tx, now=now)
         self.wake()
+
+    def _go_along(self) -> None:
+        """Believe a leap of the clock that has lasted, and move by as much what runs by a deadline."""
+        if not self._redated and self._leaps.lasted_s() >= PROVEN_S:
+            with self.store.write() as tx:
+                dates.redate(tx, now=self._clock())
+            self._redated = True
+        if not (leap_s := self._leaps.confirmed()):
+            return
+        with self.store.write() as tx:
+            dates.shift(tx, [*OPEN_STATES, RolloutState.PAUSED, RolloutState.DRAFT, RolloutState.READY], by_s=leap_s)
+        self._leaps.adopt()
+        self._redated = False
+        _log.warning("clock believed by=%.0f s; deadlines moved", leap_s)
 
     def _dependable(self, now: float) -> bool:
         """Tell whether to act by this time: one leap of the clock must not end every deadline, nor renew with it."""

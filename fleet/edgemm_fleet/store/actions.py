@@ -1,4 +1,4 @@
-"""The store's table of one-off actions (`diagnose`, `prune`, `restart`, `selftest`) and their results.
+"""The store's table of one-off actions, of a kind of `ActionKind` each, and their results.
 
 Of each device the latest 256 with a result are kept.
 """
@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Integer, delete, func, insert, literal_column, select, update
 
-from edgemm.messages import Action, ActionResult
+from edgemm.messages import ORDERED_KINDS, Action, ActionResult
 from edgemm_fleet.records.records import ActionRecord, Page
 from edgemm_fleet.store import paging
 from edgemm_fleet.store.database import Transaction
@@ -37,6 +37,13 @@ def waiting(tx: Transaction, devices: Sequence[str]) -> dict[str, list[ActionRec
     for row in tx.execute(query.order_by(table.c.created_at, table.c.id)):
         found.setdefault(row.device, []).append(_read(row))
     return found
+
+
+def ordered(tx: Transaction, devices: Sequence[str]) -> dict[str, list[ActionRecord]]:
+    """Return device → its actions without a result that travel in messages of their own (`ORDERED_KINDS`)."""
+    found = waiting(tx, devices)
+    kept = {device: [one for one in items if one.action.kind in ORDERED_KINDS] for device, items in found.items()}
+    return {device: items for device, items in kept.items() if items}
 
 
 def find(tx: Transaction, action: str) -> ActionRecord | None:

@@ -137,15 +137,14 @@ def due(tx: Transaction, *, now: float, limit: int) -> dict[str, bool]:
     return {device: bool(online) for device, online in tx.execute(query.limit(limit))}
 
 
-def expiring(tx: Transaction, *, before: float, limit: int) -> list[str]:
-    """Return the devices, without those removed, whose `desired` expires before a time, the earliest first."""
-    query = (
-        select(desired.c.device)
-        .join(devices, devices.c.id == desired.c.device)
-        .where(desired.c.expires_at < before, devices.c.removed_at.is_(None))
-        .order_by(desired.c.expires_at)
-    )
-    return list(tx.execute(query.limit(limit)).scalars())
+def badly_dated(tx: Transaction, *, before: float, after: float, limit: int) -> list[str]:
+    """Return the devices, without those removed, whose `desired` expires before a time or after another one."""
+    query = select(desired.c.device).join(devices, devices.c.id == desired.c.device)
+    found = list[str]()
+    for wrong in (desired.c.expires_at < before, desired.c.expires_at > after):
+        live = query.where(wrong, devices.c.removed_at.is_(None)).order_by(desired.c.expires_at)
+        found += tx.execute(live.limit(limit - len(found))).scalars()
+    return found
 
 
 def _read(row: Any) -> DesiredRecord:

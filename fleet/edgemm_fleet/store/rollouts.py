@@ -176,6 +176,13 @@ def due_members(tx: Transaction, rollout: str, *, now: float, limit: int) -> lis
     return [_member(row) for row in tx.execute(query.order_by(members.c.deadline_at).limit(limit))]
 
 
+def members_due_after(tx: Transaction, rollout: str, *, after: float, limit: int) -> list[Member]:
+    """Return a rollout's members whose deadline lies beyond a time; those in a known state."""
+    known = members.c.state.in_(_KNOWN)
+    query = select(members).where(members.c.rollout == rollout, members.c.deadline_at > after, known)
+    return [_member(row) for row in tx.execute(query.limit(limit))]
+
+
 def tallies(tx: Transaction, rollout: str) -> list[tuple[int, MemberState, bool, int]]:
     """Return (group, state, has reported the generation, number) of a rollout's members."""
     met = members.c.update_state.is_not(None)

@@ -6,7 +6,7 @@ The store also notes the position in each stream up to which nothing is missing.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from sqlalchemy import delete, func, select
@@ -100,14 +100,38 @@ def page_telemetry(
     return paging.newest_first(tx, query, key=telemetry.c.id, after=after, limit=limit, read=_telemetry)
 
 
-def prune(tx: Transaction, stream: Stream, *, before: float, limit: int) -> int:
-    """Delete what was received before a time, the oldest `limit` of it at most; return how many items that were.
+class Pruning(NamedTuple):
+    """How far a pruning is: what it deleted, the last id that it looked at, and the last that was too old."""
 
-    They are looked for among the first by id, in which order they came, and no index on the time is needed.
+    deleted: int = 0
+    after: int = 0
+    last_old: int = 0
+    over: bool = False
+
+
+def prune(tx: Transaction, stream: Stream, done: Pruning, *, before: float, ahead: float, limit: int) -> Pruning:
+    """Delete some of what was received before a time, and go on from `done`; call it until that is `over`.
+
+    Items are looked at by id, in which order they came, and no index on the time is needed. What bears a time later
+    than `ahead` came while the clock was ahead: it holds up nothing, and is too old if it came before one that is.
     """
     table = _TABLES[stream]
-    oldest = select(table.c.id).order_by(table.c.id).limit(limit)
-    return tx.execute(delete(table).where(table.c.id.in_(oldest), table.c.received_at < before)).rowcount
+    query = select(table.c.id, table.c.received_at).where(table.c.id > done.after).order_by(table.c.id).limit(limit)
+    found = tx.execute(query).all()
+    last_old = max((id_ for id_, at in found if at < before), default=done.last_old)
+    too_old = (table.c.received_at < before) | (table.c.received_at > ahead)
+    ids = select(table.c.id).where(table.c.id <= last_old, too_old).order_by(table.c.id).limit(limit)
+    deleted = tx.execute(delete(table).where(table.c.id.in_(ids))).rowcount
+    more = len(found) == limit and (last_old > done.last_old or all(at > ahead for _, at in found))
+    left = done.after > 0 and deleted == limit
+    return Pruning(done.deleted + deleted, found[-1][0] if found else done.after, last_old, not more and not left)
+
+
+def newest_at(tx: Transaction) -> float | None:
+    """Return when the item of any stream was received that came last; None where there is none."""
+    last = [select(t.c.received_at).order_by(t.c.id.desc()).limit(1) for t in _TABLES.values()]
+    found = [at for query in last if (at := tx.execute(query).scalar()) is not None]
+    return max(found, default=None)
 
 
 def received(tx: Transaction) -> dict[Stream, int]:

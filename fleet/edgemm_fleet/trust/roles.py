@@ -1,6 +1,7 @@
 """The TUF roles of a version repository: makes the next version of each role's metadata.
 
-Pure: time is an argument, keys are signers, nothing is read or written. Names and lifetimes:
+Pure: time is an argument, keys are signers, nothing is read or written. Root and targets say when they were signed
+(`issued`): no statement takes a device's time back behind that. Names and lifetimes:
 
     root, targets          made to be taken offline     10 years
     model-NAME             the publisher's              5 years
@@ -27,9 +28,10 @@ from tuf.api.metadata import (
     Timestamp,
 )
 
-from edgemm import canonical
+from edgemm import canonical, times
 from edgemm.trust.enrolment import DIRECTOR_TARGET
 from edgemm.trust.signing import key_document
+from edgemm.trust.time_statement import ISSUED, issue_time_s
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,8 @@ class Lifetimes:
 
 
 DEFAULT_LIFETIMES = Lifetimes()
+SLACK = timedelta(minutes=10)
+"""How far apart two clocks may be that are both right."""
 
 
 def role_name(model: str) -> str:
@@ -69,7 +73,7 @@ def director_document(fleet: str, keys: tuple[Key, ...]) -> bytes:
 
 def first_root(signers: Mapping[str, CryptoSigner], *, now: datetime, lifetimes: Lifetimes) -> Metadata[Root]:
     """Return version 1 of the root role, signed; `signers` by role name."""
-    root = Root(expires=_whole(now + lifetimes.offline), consistent_snapshot=True)
+    root = Root(expires=_whole(now + lifetimes.offline), consistent_snapshot=True, unrecognized_fields=issued(now))
     for role in ("root", "targets", "snapshot", "timestamp"):
         root.add_key(signers[role].public_key, role)
     metadata = Metadata(root)
@@ -84,6 +88,7 @@ def first_targets(director: bytes, signer: CryptoSigner, *, now: datetime, lifet
         expires=_whole(now + lifetimes.offline),
         targets={DIRECTOR_TARGET: target},
         delegations=Delegations(keys={}, roles={}),
+        unrecognized_fields=issued(now),
     )
     metadata = Metadata(targets)
     metadata.sign(signer)
@@ -104,10 +109,34 @@ def authorise(
         )
     following.signed.delegations = delegations
     following.signed.add_key(key, role)
+    return _signed_anew(following, signer=signer, now=now, lifetimes=lifetimes)
+
+
+def reissued(
+    current: Metadata[Targets], *, signer: CryptoSigner, now: datetime, lifetimes: Lifetimes
+) -> Metadata[Targets]:
+    """Return the next targets role, which says the same and is issued now."""
+    return _signed_anew(Metadata[Targets].from_bytes(current.to_bytes()), signer=signer, now=now, lifetimes=lifetimes)
+
+
+def _signed_anew(
+    following: Metadata[Targets], *, signer: CryptoSigner, now: datetime, lifetimes: Lifetimes
+) -> Metadata[Targets]:
     following.signed.version += 1
     following.signed.expires = _whole(now + lifetimes.offline)
+    following.signed.unrecognized_fields.update(issued(now))
     following.sign(signer)
     return following
+
+
+def issued(now: datetime) -> dict[str, str]:
+    """Return the signed field of root and targets that says when they were signed."""
+    return {ISSUED: times.to_text(now.timestamp())}
+
+
+def issued_in_future(signed: Root | Targets, *, now: datetime) -> bool:
+    """Tell whether metadata was signed by a clock that was ahead of this one."""
+    return issue_time_s(signed.unrecognized_fields) > (now + SLACK).timestamp()
 
 
 def model_keys(targets: Targets, model: str) -> tuple[str, ...]:
@@ -157,8 +186,12 @@ def next_timestamp(
 
 
 def is_due(expires: datetime, *, lifetime: timedelta, now: datetime) -> bool:
-    """Tell whether a short-lived role is to be re-signed: less than half of its life is left."""
-    return expires - now < lifetime / 2
+    """Tell whether a short-lived role is to be re-signed.
+
+    Less than half of its life is left, or more than the whole: it was signed while the clock was ahead, and would for
+    so long not be signed again, nor a frozen repository be noticed.
+    """
+    return not lifetime / 2 <= expires - now <= lifetime + SLACK
 
 
 def _following(version: int, now: datetime) -> int:

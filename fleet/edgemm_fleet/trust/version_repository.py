@@ -61,6 +61,7 @@ class VersionRepository:
         self.folder = folder
         self.lifetimes = lifetimes
         self._lock = threading.Lock()
+        self._told = set[str]()
         self._snapshot_key = signing.load_key(folder.online_key("snapshot"))
         self._timestamp_key = signing.load_key(folder.online_key("timestamp"))
         self._root = self._read("root", _ROOT_VERSION, Root)
@@ -70,6 +71,10 @@ class VersionRepository:
     def root_bytes(self) -> bytes:
         """The root document, byte for byte as served; its SHA-256 is in every token."""
         return self._path("root", _ROOT_VERSION).read_bytes()
+
+    def time_signer(self) -> CryptoSigner:
+        """Return the key that states the time: that of the timestamp role."""
+        return self._timestamp_key
 
     @property
     def targets(self) -> Targets:
@@ -162,14 +167,25 @@ class VersionRepository:
                 raise ConflictError(
                     f"targets role: expected version {expected}, found {following.signed.version}; fetch it again"
                 )
+            if roles.issued_in_future(following.signed, now=now):
+                raise BadRequestError(
+                    "targets role: it says that it was signed later than now: set the clock where it was signed, or "
+                    "here, and sign it again"
+                )
             if following.signed.is_expired(now) or following.signed.targets != self.targets.targets:
                 raise BadRequestError("targets role: expected one that has not expired, with the same targets")
             self._replace_targets(following, now=now)
         logger.info("accepted targets role version=%d", following.signed.version)
 
-    def refresh(self, *, now: datetime) -> bool:
-        """Re-sign snapshot and timestamp where less than half of their life is left; tell whether anything was."""
+    def refresh(self, *, now: datetime, reissue: bool = False) -> bool:
+        """Re-sign snapshot and timestamp where less than half of their life is left; tell whether anything was.
+
+        With `reissue`, so are targets that were signed by a clock ahead of this one, if their key is here: devices'
+        times cannot be lowered behind that. This clock has to be one to go by.
+        """
         with self._lock:
+            if reissue:
+                self._reissue(now=now)
             state = self._state
             lives = self.lifetimes
             if roles.is_due(state.snapshot.signed.expires, lifetime=lives.snapshot, now=now):
@@ -185,6 +201,25 @@ class VersionRepository:
         """Re-sign snapshot and timestamp whatever is left of their life: the folder may be a restored backup."""
         with self._lock:
             self._advance({}, self._state.targets, now=now)
+
+    def _reissue(self, *, now: datetime) -> None:
+        if roles.issued_in_future(self._root.signed, now=now):
+            self._tell_once("root: it was signed by a clock that was ahead; a new root has a time of its own")
+        if not roles.issued_in_future(self._state.targets.signed, now=now):
+            return
+        path = self.folder.offline_key("targets")
+        if not path.exists():
+            self._tell_once("targets: signed by a clock that was ahead; authorise a publisher again, where its key is")
+            return
+        signer = signing.load_key(path)
+        following = roles.reissued(self._state.targets, signer=signer, now=now, lifetimes=self.lifetimes)
+        self._replace_targets(following, now=now)
+        logger.warning("targets signed anew, for the clock was ahead version=%d", following.signed.version)
+
+    def _tell_once(self, text: str) -> None:
+        if text not in self._told:
+            self._told.add(text)
+            logger.error("devices whose clock leaps are not helped back behind the time of signing of %s", text)
 
     def _offline_targets_key(self, model: str) -> CryptoSigner:
         path = self.folder.offline_key("targets")

@@ -17,9 +17,20 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from edgemm.errors import EnvironmentFailure, MessageError, TrustError
-from edgemm.messages import Ack, Desired, DesiredModel, DesiredShadow, RefusedDesired, ReportedShadow, decode_control
+from edgemm.messages import (
+    ORDERED_KINDS,
+    Ack,
+    ActionKind,
+    Desired,
+    DesiredModel,
+    DesiredShadow,
+    RefusedDesired,
+    ReportedShadow,
+    decode_control,
+)
 from edgemm.reasons import Reason
 from edgemm.topics import Channel
+from edgemm.transport.backoff import Backoff
 from edgemm.trust.enrolment import DIRECTOR_TARGET
 from edgemm.trust.signing import claimed_generation, load_key
 from edgemm_runtime.agent.acceptance import Acceptance, Whom, may_install
@@ -44,6 +55,7 @@ from edgemm_runtime.agent.state.shelf import Shelf
 from edgemm_runtime.agent.state.speaker import Speaker
 from edgemm_runtime.agent.state.state_folder import StateFolder
 from edgemm_runtime.agent.state.time_keeper import Clock, TimeKeeper
+from edgemm_runtime.agent.time_sync import TimeSync
 from edgemm_runtime.agent.update import machine
 from edgemm_runtime.agent.update.download import BlobDownloader
 from edgemm_runtime.agent.update.host import RegistryHost
@@ -115,7 +127,18 @@ class Agent:
             root=identity.root.encode(),
             now=self._time.now,
             room=lambda: folder.room_for(_METADATA_BYTES),
+            found_expired=lambda: self._time_sync.doubt(Reason.EXPIRED),
         )
+        self._time_sync = TimeSync(
+            self._time,
+            server,
+            repository,
+            fleet=identity.fleet,
+            backoff=Backoff(limits.backoff_first_s, limits.backoff_max_s),
+            monotonic=clock.monotonic,
+            answered=lambda: self._inbox.put(Signal.TIME),
+        )
+        self._refused_by_date: bytes | None = None
         self._shelf = Shelf(folder)
         self._wishes = Wishes(
             folder,
@@ -136,7 +159,7 @@ class Agent:
         diagnosis = Diagnosis(folder, self._shelf, self._records, self._selftest, self._prune)
         self._actions = Actions(
             folder,
-            diagnosis.handlers(),
+            {**diagnosis.handlers(), ActionKind.SYNC_TIME: self._time_sync.sync},
             restart=lambda: self._inbox.put(Signal.RESTART),
             changed=self._changed,
         )
@@ -196,7 +219,7 @@ class Agent:
                 if self._clock.monotonic() >= next_window_s:
                     next_window_s = self._clock.monotonic() + self._limits.telemetry_interval_s
                     self._measure()
-                if self._shadows_told != self._keeper.reported():
+                if self._time_sync.look() or self._shadows_told != self._keeper.reported():
                     self._reporter.changed()
                 self._reporter.pump(self._link, self._situation)
             except Exception:  # noqa: BLE001 - the loop's boundary: whatever one message does, the device goes on
@@ -210,8 +233,12 @@ class Agent:
             self._reporter.connected()
         elif item is Signal.KEYS:
             self._take_keys()
+        elif item is Signal.TIME:
+            self._take_time()
         elif isinstance(item, Received) and item.channel is Channel.ACK:
             self._acknowledge(item.payload)
+        elif isinstance(item, Received) and item.channel is Channel.ACTION:
+            self._order(item.payload)
         elif isinstance(item, Received) and item.channel is Channel.DESIRED:
             self._receive(item.payload)
 
@@ -220,6 +247,29 @@ class Agent:
             self._reporter.acknowledge(decode_control(payload, Ack).acks)
         except MessageError as err:
             _log.warning("ack ignored error=%s", err)
+
+    def _order(self, payload: bytes) -> None:
+        try:
+            order = self._wishes.read_order(payload)
+        except (MessageError, TrustError) as err:
+            _log.warning("order ignored error=%s", err)
+            return
+        if order is None or order.boot != self._reporter.who.boot or order.action.kind not in ORDERED_KINDS:
+            _log.warning("order ignored, it is not for this start of this device, or of a kind that is not ordered")
+            return
+        self._actions.order(order.action)
+
+    def _take_time(self) -> None:
+        """Go on after a question for the time was answered, or was not: what was refused by its date may hold now."""
+        self._changed()
+        if not (lowered := self._time_sync.take()):
+            return
+        self._reporter.note(Reason.TIME_LOWERED, lowered)
+        refused, self._refused_by_date = self._refused_by_date, None
+        if refused is not None:
+            self._receive(refused, again=True)
+        elif (current := self._wishes.current) is not None:
+            self._obey(current)
 
     def _take_keys(self) -> None:
         waiting = self._wishes.take_keys()
@@ -242,6 +292,9 @@ class Agent:
         if answer is None:
             return
         if answer.refused:
+            if answer in {Acceptance.EXPIRED, Acceptance.TOO_EARLY}:
+                self._refused_by_date = payload
+                self._time_sync.doubt(Reason(answer.value))
             self._refuse(
                 RefusedDesired(cause=answer.value, generation=claimed_generation(payload)),
                 of_fleet=answer is not Acceptance.FOREIGN,
@@ -279,6 +332,7 @@ class Agent:
     def _obey(self, desired: Desired) -> None:
         if not may_install(desired, self._time.now()):
             _log.warning("desired expired generation=%d: nothing new is installed", desired.generation)
+            self._time_sync.doubt(Reason.DESIRED_EXPIRED)
             return
         wanted = {model.name: model for model in desired.models}
         for name in wanted.keys() - self._updaters.keys():
@@ -309,6 +363,7 @@ class Agent:
             engines=available(),
             actions=self._actions.results,
             shadows=self._shadows_told,
+            clock=self._time_sync.reported(),
         )
 
     def _records(self) -> list[ModelFile]:

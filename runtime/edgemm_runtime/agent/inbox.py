@@ -29,6 +29,7 @@ class Signal(StrEnum):
     WAKE = "wake"
     CONNECTED = "connected"
     KEYS = "keys"
+    TIME = "time"
     STOP = "stop"
     RESTART = "restart"
 

@@ -14,9 +14,9 @@ from collections.abc import Callable
 from securesystemslib.signer import Key
 
 from edgemm.errors import EnvironmentFailure, MessageError, TrustError
-from edgemm.messages import MAX_CONTROL_BYTES, Desired, decode_control, hash_of_payload
+from edgemm.messages import MAX_CONTROL_BYTES, ActionOrder, Desired, decode_control, hash_of_payload
 from edgemm.trust.enrolment import DIRECTOR_TARGET
-from edgemm.trust.signing import PayloadType, key_from_document, open_envelope
+from edgemm.trust.signing import PayloadType, key_from_document, open_envelope, unseal
 from edgemm_runtime.agent.acceptance import Acceptance, Whom, judge
 from edgemm_runtime.agent.director_keys import KeyFetch
 from edgemm_runtime.agent.state.state_folder import StateFolder
@@ -95,6 +95,20 @@ class Wishes:
             self._keep(data)
             self.current, self.current_hash, self._outlived = new, digest, False
         return answer
+
+    def read_order(self, data: bytes) -> ActionOrder | None:
+        """Verify an order of one action; None where it is another device's.
+
+        Raises:
+            MessageError: it is no order of this version.
+            TrustError: the director did not sign it.
+        """
+        try:
+            order = unseal(data, PayloadType.ACTION, ActionOrder, keys=self._keys)
+        except TrustError:
+            self.ask_for_keys()  # the fleet sends it again when this device reports
+            raise
+        return order if (order.fleet, order.device) == (self._whom.fleet, self._whom.device) else None
 
     def ask_for_keys(self) -> bool:
         """Have the director's keys fetched, unless that was done a moment ago; tells whether they are on their way."""

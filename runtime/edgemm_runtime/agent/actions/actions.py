@@ -1,4 +1,4 @@
-"""One-off actions, each done once by its id: `selftest`, `prune`, `restart`, `diagnose`; others are unsupported.
+"""One-off actions, each done once by its id: those of `ActionKind`; others are unsupported.
 
 Results are remembered on disk. A restart is noted before it happens, and does not happen if it cannot be noted;
 otherwise the restarts would never end. The other actions can be repeated without harm, and are noted when they are
@@ -81,9 +81,14 @@ class Actions:
     def want(self, actions: tuple[Action, ...]) -> None:
         """Do what was not done yet."""
         self._wanted = actions
-        for action in due(actions, self._results, self._begun):
-            self._begun.add(action.id)
-            self._waiting.put(action)
+        for action in actions:
+            self.order(action)
+
+    def order(self, action: Action) -> None:
+        """Do one thing that came in a message of its own, unless it was done."""
+        for one in due((action,), self._results, self._begun):
+            self._begun.add(one.id)
+            self._waiting.put(one)
 
     def _run(self) -> None:
         while (action := self._waiting.get()) is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from edgemm import __version__, times
 from edgemm.messages import (
@@ -14,6 +14,7 @@ from edgemm.messages import (
     Event,
     RefusedDesired,
     Reported,
+    ReportedClock,
     ReportedModel,
     ReportedShadow,
 )
@@ -39,6 +40,7 @@ def reported(
     actions: Sequence[ActionResult] = (),
     desired_hash: str | None = None,
     refused: RefusedDesired | None = None,
+    clock: ReportedClock | UnsetType = UNSET,
 ) -> Reported:
     """Compose the whole state; models that are wanted come first where there are too many to tell."""
     known = sorted((r for r in records if r.update is not None), key=lambda r: (r.name not in wanted, r.name))
@@ -57,6 +59,7 @@ def reported(
         actions=tuple(actions[-MAX_ACTIONS:]),
         desired_hash=UNSET if desired_hash is None else desired_hash,
         refused=UNSET if refused is None else refused,
+        clock=clock,
     )
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import msgspec
+from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 from securesystemslib.signer import CryptoSigner
 
@@ -24,6 +25,7 @@ from edgemm.messages import (
     Event,
     RefusedDesired,
     Reported,
+    ReportedClock,
     ReportedShadow,
     Stream,
     StreamAck,
@@ -73,6 +75,7 @@ class Situation:
     shadows: Mapping[str, ReportedShadow] = field(default_factory=dict)
     desired_hash: str | None = None
     refused: RefusedDesired | None = None
+    clock: ReportedClock | UnsetType = UNSET
 
 
 class Reporter:
@@ -193,6 +196,7 @@ class Reporter:
             actions=situation.actions,
             desired_hash=situation.desired_hash,
             refused=situation.refused,
+            clock=situation.clock,
         )
         return self._seal_report(message)
 

@@ -3,7 +3,7 @@
     identity.json       IdentityFile    who this device is: written once, after enrolment (mode 0600)
     device.key          PEM             its own Ed25519 key: made first, before it is sent anywhere (mode 0600)
     boot.json           BootFile        the number of the last start
-    time.json           TimeFile        the last trusted time; only rises
+    time.json           TimeFile        the last trusted time, and how far the system clock is known to be ahead
     director.json       DirectorFile    who may sign `desired`: the TUF target as it was last fetched
     desired.json        –               the last accepted DSSE envelope, byte for byte as received
     actions.json        ActionsFile     results of one-off actions, by id
@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from edgemm.bundle.manifest import Digest, ModelName, VersionText
 from edgemm.messages import ActionResult, DesiredModel, Detail, Natural, Positive, Short
@@ -56,10 +56,12 @@ class BootFile(Struct, frozen=True, kw_only=True):
 
 
 class TimeFile(Struct, frozen=True, kw_only=True):
-    """The last trusted time that was worth a write."""
+    """The last trusted time that was worth a write; `ahead_s` and `since` as in `trusted_time.TimeMemory`."""
 
     v: Literal[1] = 1
     trusted: TimeText
+    ahead_s: Positive | UnsetType = UNSET
+    since: TimeText | UnsetType = UNSET
 
 
 class DirectorFile(Struct, frozen=True, kw_only=True):

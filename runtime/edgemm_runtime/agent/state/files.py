@@ -52,7 +52,7 @@ STATE_FILES = {
     # Its number is then taken from the trusted time, as where storage lost it: no start is numbered twice.
     "boot.json": StateFile(BootFile, "1.0", WhenNewer.PUT_ASIDE),
     # The system clock and the time of the build are believed, as on a first start, and the fleet is told.
-    "time.json": StateFile(TimeFile, "1.0", WhenNewer.PUT_ASIDE),
+    "time.json": StateFile(TimeFile, "1.1", WhenNewer.PUT_ASIDE),
     "director.json": StateFile(DirectorFile, "1.0", WhenNewer.FETCH),
     # What the fleet still asks for is done again: each action can be repeated.
     "actions.json": StateFile(ActionsFile, "1.0", WhenNewer.PUT_ASIDE),

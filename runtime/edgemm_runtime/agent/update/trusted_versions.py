@@ -10,6 +10,7 @@ digest of `desired` must agree with the TUF target.
 from __future__ import annotations
 
 import io
+import logging
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -54,8 +55,11 @@ from edgemm.versions import Version
 from edgemm_runtime.agent.connection.fleet_connection import FleetConnection
 from edgemm_runtime.agent.state.documents import DirectorFile
 from edgemm_runtime.agent.state.trusted_time import TrustedTime
+from edgemm_runtime.agent.update.time_authority import TimeAuthority, time_authority
 
 _MAX_DIRECTOR_BYTES = 64 * 1024
+_BEFORE_ALL_EXPIRY = TrustedTime(0.0, clock_synced=False)
+_log = logging.getLogger(__name__)
 
 
 class _Custom(msgspec.Struct):
@@ -103,7 +107,7 @@ class TrustedVersions:
     """One device's view of the repository; metadata that was seen once can never be rolled back.
 
     One call at a time reaches python-tuf's cache folder, whichever thread it comes from; `room` is entered around it,
-    to have some on a full disk.
+    to have some on a full disk. `found_expired` is called where metadata is past its expiry: the time may be wrong.
     """
 
     def __init__(
@@ -114,8 +118,10 @@ class TrustedVersions:
         root: bytes,
         now: Callable[[], TrustedTime],
         room: Callable[[], AbstractContextManager[None]] = nullcontext,
+        found_expired: Callable[[], object] = bool,
     ) -> None:
         self._folder, self._server, self._root, self._now, self._room = folder, server, root, now, room
+        self._found_expired = found_expired
         self._lock = threading.Lock()
         # python-tuf writes through `tempfile`, and a process that is killed leaves those behind.
         for left in folder.glob(f"{tempfile.gettempprefix()}????????"):
@@ -155,6 +161,32 @@ class TrustedVersions:
             raise TrustError(f"{path}: the manifest says it is {manifest.name} {manifest.version}; publish it anew")
         return manifest, data
 
+    def time_authority(self) -> TimeAuthority:
+        """Return who may state the fleet's time, by the newest root and targets that can be had or are here.
+
+        Nothing of them is too old for that: they only bound how far a statement may lower the time.
+
+        Raises:
+            UnreachableError: the server is out of reach.
+            EnvironmentFailure: the cache folder cannot be written.
+        """
+        with self._lock, self._room():
+            try:
+                updater = self._updater(_BEFORE_ALL_EXPIRY)
+                try:
+                    updater.refresh()
+                except RepositoryError as err:
+                    _log.warning("newest metadata not had, going by what is here error=%s", err)
+                except DownloadError as err:
+                    raise UnreachableError(f"version repository: {err}") from err
+                path = self._folder / "targets.json"
+                return time_authority(
+                    updater._trusted_set.root,  # noqa: SLF001 - python-tuf tells its root in no other way
+                    path.read_bytes() if path.exists() else None,
+                )
+            except OSError as err:
+                raise EnvironmentFailure(f"cannot keep TUF metadata in {self._folder}: {err.strerror or err}") from err
+
     @contextmanager
     def look(self) -> Iterator[Updater]:
         """Give python-tuf's client for one look at the repository; what goes wrong with it is told in our errors.
@@ -165,8 +197,9 @@ class TrustedVersions:
         """
         with self._lock, self._room():
             try:
-                yield self._updater()
+                yield self._updater(self._now())
             except ExpiredMetadataError as err:
+                self._found_expired()
                 raise ExpiredError(f"version repository: {err}; is the fleet manager's own clock right?") from err
             except RepositoryError as err:
                 raise TrustError(f"version repository: {err}") from err
@@ -186,7 +219,7 @@ class TrustedVersions:
                 raise TrustError(f"{path}: {target.length:,} bytes, the limit is {max_bytes:,}")
             return self._download(updater, target), target
 
-    def _updater(self) -> Updater:
+    def _updater(self, now: TrustedTime) -> Updater:
         base = self._server.url
         updater = Updater(
             metadata_dir=str(self._folder),
@@ -198,7 +231,7 @@ class TrustedVersions:
         )
         # The system clock may be years off; python-tuf offers no public way to give it another time.
         trusted = updater._trusted_set  # noqa: SLF001
-        trusted.reference_time = datetime.fromtimestamp(self._now().seconds, tz=UTC)
+        trusted.reference_time = datetime.fromtimestamp(now.seconds, tz=UTC)
         return updater
 
     def _download(self, updater: Updater, target: TargetFile) -> bytes:

@@ -32,6 +32,7 @@ from edgemm_fleet.store import Store, Transaction
 from edgemm_fleet.trust.fleet_folder import FleetConfig, FleetFolder
 from edgemm_fleet.trust.founding import found
 from edgemm_fleet.trust.keys import read_secret
+from edgemm_fleet.trust.time_statements import TimeStatements
 from edgemm_fleet.trust.version_repository import VersionRepository
 from edgemm_fleet.web import page
 
@@ -104,19 +105,21 @@ def serving(
     folder = founded.folder
     store = Store.open(folder.database)
     director = Director("plant", signing.load_key(folder.online_key("director")))
+    repository = VersionRepository(folder)
     state = FleetState(
         fleet="plant",
         public_url=founded.config.public_url,
         tls_fingerprint=founded.tls_fingerprint,
         root_digest=founded.root_digest,
         store=store,
-        repository=VersionRepository(folder),
+        repository=repository,
         blobs=BlobFolder(folder.blobs),
         credentials=EmbeddedCredentials(BrokerSettings(), lambda: None),
         secret=read_secret(folder.credentials_key),
         rollouts=RolloutOperations(store, Runner(director), wake=lambda: None),
         shadows=ShadowOperations(store, director, wake=lambda: None),
         actions=ActionRequests(store, director, wake=lambda: None),
+        time_statements=TimeStatements("plant", repository.time_signer),
         limits=limits or ApiLimits(),
         clock=clock,
     )

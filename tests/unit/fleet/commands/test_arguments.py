@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from edgemm.cli import run
-from edgemm_fleet.commands.output import age, size, span
+from edgemm.times import span
+from edgemm_fleet.commands.output import age, size
 from edgemm_fleet.records.rollout_plan import Group
 
 

@@ -108,3 +108,41 @@ def test_the_counter_of_what_came_in_never_falls(fleet: LocalFleet) -> None:
     assert totals(fleet)[Stream.TELEMETRY] == 2
     with fleet.store.read() as tx:
         assert streams.received(tx)[Stream.TELEMETRY] == 5
+
+
+class _Clocks:
+    """The wall clock and the steady one of a manager."""
+
+    def __init__(self, now: float) -> None:
+        self.now, self.steady_s = now, 0.0
+
+    def pass_s(self, seconds: float, *, leap_s: float = 0.0) -> None:
+        self.now, self.steady_s = self.now + seconds + leap_s, self.steady_s + seconds
+
+
+def _watchful(fleet: LocalFleet, clocks: _Clocks) -> Pruner:
+    return Pruner(fleet.store, Retention(), clock=lambda: clocks.now, monotonic=lambda: clocks.steady_s)
+
+
+def test_a_clock_that_went_ahead_by_more_than_a_day_deletes_nothing_for_a_day(fleet: LocalFleet) -> None:
+    clocks = _Clocks(fleet.now)
+    watchful = _watchful(fleet, clocks)
+    assert watchful.may_prune()
+    clocks.pass_s(3600)
+    assert watchful.may_prune()
+    clocks.pass_s(3600, leap_s=5 * 366 * DAY_S)
+    assert not watchful.may_prune()
+    clocks.pass_s(3600, leap_s=-5 * 366 * DAY_S)
+    assert not watchful.may_prune()
+    clocks.pass_s(DAY_S)
+    assert watchful.may_prune()
+
+
+def test_a_start_long_after_the_last_item_came_deletes_nothing_for_a_day(fleet: LocalFleet) -> None:
+    fleet.add("cam-0")
+    fleet.deliver([fleet.devices["cam-0"].measure()])
+    clocks = _Clocks(fleet.now + 40 * DAY_S)
+    watchful = _watchful(fleet, clocks)
+    assert not watchful.may_prune()
+    clocks.pass_s(DAY_S)
+    assert watchful.may_prune()
