@@ -116,6 +116,8 @@ class SimulatedDevice:
     refused: RefusedDesired | None = None
     insistent: bool = False
     """Whether it tells the same refusal each time, as devices did before they remembered it."""
+    tells_connection: bool = True
+    """False: it reports as a device of an earlier version does."""
     now: float = 1_800_000_000.0
     generation: int = 0
     connection: int = 0
@@ -187,6 +189,7 @@ class SimulatedDevice:
             actions=tuple(self._results),
             desired_hash=UNSET if self._desired is None or self.old else self._desired.content_hash(),
             refused=UNSET if self.refused is None or self.old else self.refused,
+            connection=max(1, self.connection) if self.tells_connection else UNSET,
         )
         return self._publish(Channel.REPORTED, signing.seal(message, PayloadType.REPORTED, self.signer))
 

@@ -110,5 +110,7 @@ class Reason(OpenEnum):
     """What is wanted of the device fits into no message: want fewer models of it, or shorter lists of variants."""
     GENERATION_UNBELIEVABLE = "generation_unbelievable"
     """The device reports a generation that no manager's clock can have made: enrol it anew; who else has its key?"""
+    UNREADABLE = "unreadable"
+    """The fleet database's row of the device's part cannot be read: the log names the cause; roll out to it again."""
     REMOVED = "removed"
     """The device was removed from the fleet: nothing to do."""

@@ -235,5 +235,6 @@ VECTORS = [
     Vector("fleet/database.sql", True, None, _read_database),
     Vector("fleet/database-with-shadows.sql", True, None, _read_database),
     Vector("fleet/database-with-history.sql", True, None, _read_database),
+    Vector("fleet/database-with-doubts.sql", True, None, _read_database),
     Vector("fleet/database-with-generations.sql", True, _write_database, _read_database),
 ]

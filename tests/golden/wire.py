@@ -269,6 +269,7 @@ VECTORS = [
     _sealed("envelopes/time.json", STATEMENT, PayloadType.TIME, TIMESTAMP),
     Vector("messages/telemetry.msgpack", TELEMETRY, messages.encode_telemetry, messages.decode_telemetry),
     Vector("messages/telemetry-writes.msgpack", TELEMETRY_WRITES, messages.encode_telemetry, messages.decode_telemetry),
+    _control("presence/reported.json", replace(REPORTED, connection=2)),
     _control("shadows/desired.json", DESIRED_SHADOW),
     _control("shadows/reported.json", REPORTED_SHADOW),
     Vector("shadows/telemetry.msgpack", TELEMETRY_SHADOW, messages.encode_telemetry, messages.decode_telemetry),

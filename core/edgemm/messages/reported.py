@@ -89,7 +89,8 @@ class ReportedClock(Struct, frozen=True, kw_only=True):
 class Reported(Struct, frozen=True, kw_only=True):
     """The whole state of one device. The newer one has the higher (boot_count, sequence).
 
-    `desired_hash` is the `Desired.content_hash` of what the device acts on; earlier versions leave it out.
+    `connection` is the number of the connection by which it is sent, as in `Status`, and `desired_hash` the
+    `Desired.content_hash` of what the device acts on; earlier versions leave both out.
     """
 
     v: Literal[1] = 1
@@ -108,6 +109,7 @@ class Reported(Struct, frozen=True, kw_only=True):
     desired_hash: Digest | UnsetType = UNSET
     refused: RefusedDesired | UnsetType = UNSET
     clock: ReportedClock | UnsetType = UNSET
+    connection: Positive | UnsetType = UNSET
 
     @property
     def order(self) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from edgemm.errors import BadRequestError, NotFoundError
 from edgemm.messages import Desired
@@ -12,7 +13,7 @@ from edgemm_fleet.api.rights import Right
 from edgemm_fleet.api.routes import Call, Route
 from edgemm_fleet.api.telemetry import TelemetryWindow, window
 from edgemm_fleet.records.records import Device, EventRecord, Page
-from edgemm_fleet.store import actions, audit, desired, devices, reported, streams
+from edgemm_fleet.store import actions, assignments, audit, desired, devices, reported, shadows, streams
 
 MAX_LABELS = 32
 _RECENT = 20
@@ -23,26 +24,26 @@ def list_devices(state: FleetState, call: Call[Nothing, PageQuery]) -> Page[Devi
     with state.store.read() as tx:
         page = devices.page(tx, after=call.query.after, limit=call.query.limit)
         ids = [device.id for device in page.items]
-        reports, refusals = reported.of(tx, ids), desired.refusals(tx, ids)
+        reports, refusals = reported.of(tx, ids), desired.refusals(tx, ids)  # what cannot be read is noted, and shown
+        assignments.of(tx, ids)
     items = []
     for device in page.items:
         report = reports.get(device.id)
-        if report is None:
-            items.append(
-                DeviceSummary(device=device, refusal=refusals.get(device.id), shed=state.hearing.shed_of(device.id))
-            )
-            continue
-        told, clock = report.reported, report.reported.clock
-        items.append(
-            DeviceSummary(
-                device=device,
+        item = DeviceSummary(
+            device=device,
+            refusal=refusals.get(device.id),
+            shed=state.hearing.shed_of(device.id),
+            unreadable=state.store.quarantine.of(device.id),
+        )
+        if report is not None:
+            told, clock = report.reported, report.reported.clock
+            item = replace(
+                item,
                 models=told.models,
                 clock=None if clock is UNSET else clock,
                 reported_at=report.received_at,
-                refusal=refusals.get(device.id),
-                shed=state.hearing.shed_of(device.id),
             )
-        )
+        items.append(item)
     return Page(items=tuple(items), next=page.next)
 
 
@@ -52,7 +53,9 @@ def get_device(state: FleetState, call: Call[Nothing, Nothing]) -> DeviceDetail:
         device = devices.get_live(tx, call.path["device"])
         report = reported.find(tx, device.id)
         wanted = desired.find(tx, device.id)
-        return DeviceDetail(
+        assignments.of(tx, [device.id])  # as in `list_devices`
+        shadows.of(tx, [device.id])
+        detail = DeviceDetail(
             device=device,
             desired=wanted.desired if wanted else None,
             refusal=wanted.refusal if wanted else None,
@@ -63,6 +66,7 @@ def get_device(state: FleetState, call: Call[Nothing, Nothing]) -> DeviceDetail:
             telemetry=tuple(map(window, streams.page_telemetry(tx, device.id, limit=1).items)),
             shed=state.hearing.shed_of(device.id),
         )
+    return replace(detail, unreadable=state.store.quarantine.of(device.id))
 
 
 def get_desired(state: FleetState, call: Call[Nothing, Nothing]) -> Desired:

@@ -124,6 +124,8 @@ class DeviceSummary(Struct, frozen=True, kw_only=True):
     refusal: Refusal | None = None
     shed: Shed | None = None
     """What was thrown away of it since the manager started; None: nothing."""
+    unreadable: dict[str, str] = {}
+    """Part of what the database has of it → why that cannot be read; it is passed over, and costs this device alone."""
 
 
 class DeviceDetail(Struct, frozen=True, kw_only=True):
@@ -141,6 +143,8 @@ class DeviceDetail(Struct, frozen=True, kw_only=True):
     events: tuple[EventRecord, ...]
     telemetry: tuple[TelemetryWindow, ...]
     shed: Shed | None = None
+    """As in `DeviceSummary`."""
+    unreadable: dict[str, str] = {}
     """As in `DeviceSummary`."""
 
 

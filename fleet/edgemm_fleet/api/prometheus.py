@@ -10,9 +10,11 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.registry import Collector
 
 from edgemm import __version__
+from edgemm_fleet.records.refused_messages import REFUSED
 from edgemm_fleet.records.shedding import Shed
 from edgemm_fleet.store import devices, paging, rollouts, streams
 from edgemm_fleet.store.database import Store, Transaction
+from edgemm_fleet.store.quarantine import Quarantine
 
 _MOST_SHED = 100
 _MOST_DUPLICATES = 1000
@@ -55,14 +57,16 @@ class FleetCollector(Collector):
         yield GaugeMetricFamily(
             "edgemm_fleet_http_connections", "Open connections of the API.", value=self._hearing.connections()
         )
-        yield _refused(self._hearing.refused())
+        yield _refused_requests(self._hearing.refused())
         yield from _shed(self._hearing.shed())
+        yield _refused(self._hearing.counts())
         with self._store.read() as tx:
             yield _devices(tx)
             yield _last_seen(tx)
             yield _duplicates(tx)
             yield _rollouts(tx)
             yield _ingested(tx)
+        yield _unreadable(self._store.quarantine)
 
 
 def expose(store: Store, *, fleet: str, hearing: Hearing) -> bytes:
@@ -80,7 +84,7 @@ def _heard(counts: Mapping[str, int]) -> Metric:
     return family
 
 
-def _refused(counts: Mapping[str, int]) -> Metric:
+def _refused_requests(counts: Mapping[str, int]) -> Metric:
     help_text = "What the API has refused or given up since the manager started, by why."
     family = CounterMetricFamily("edgemm_fleet_http_refused", help_text, labels=["reason"])
     for reason, number in sorted(counts.items()):
@@ -122,6 +126,23 @@ def _duplicates(tx: Transaction) -> Metric:
     return family
 
 
+def _refused(counts: Mapping[str, int]) -> Metric:
+    help_text = "Messages of devices that were not taken since the manager started, by reason."
+    family = CounterMetricFamily("edgemm_fleet_refused_messages", help_text, labels=["reason"])
+    for name, number in sorted(counts.items()):
+        if (reason := name.removeprefix(REFUSED)) != name:
+            family.add_metric([reason], number)
+    return family
+
+
+def _unreadable(quarantine: Quarantine) -> Metric:
+    help_text = "What the database has of a device, or as a rollout, and cannot be read: it is passed over."
+    family = GaugeMetricFamily("edgemm_fleet_unreadable", help_text, labels=["of", "part"])
+    for name, part in quarantine.parts():
+        family.add_metric([name, part], 1)
+    return family
+
+
 def _devices(tx: Transaction) -> Metric:
     family = GaugeMetricFamily("edgemm_fleet_devices", "Devices that are enrolled.", labels=["state"])
     for online, number in devices.counts(tx).items():
@@ -133,15 +154,14 @@ def _last_seen(tx: Transaction) -> Metric:
     family = GaugeMetricFamily(
         "edgemm_fleet_device_last_seen_timestamp_seconds", "When a device was last heard of.", labels=["device"]
     )
-    after: str | None = None
-    while True:
-        part = devices.page(tx, after=after, limit=paging.MAX_LIMIT)
-        for device in part.items:
-            if device.presence.last_seen_at is not None:
-                family.add_metric([device.id], device.presence.last_seen_at)
-        if part.next is None:
-            return family
-        after = part.next
+    after, more = "", True
+    while more:
+        part = devices.last_seen(tx, after=after, limit=paging.MAX_LIMIT)
+        for device, at in part:
+            if at is not None:
+                family.add_metric([device], at)
+        after, more = (part[-1][0], len(part) == paging.MAX_LIMIT) if part else ("", False)
+    return family
 
 
 def _rollouts(tx: Transaction) -> Metric:

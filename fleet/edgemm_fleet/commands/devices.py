@@ -174,6 +174,8 @@ def _marks(item: DeviceSummary) -> Iterator[str]:
         yield f"refuses: {item.refusal.cause}"
     if item.clock is not None:
         yield f"clock {_off(item.clock)}"
+    if item.unreadable:
+        yield f"database unreadable: {', '.join(item.unreadable)}"
 
 
 def _off(clock: ReportedClock) -> str:
@@ -225,6 +227,10 @@ def _facts(detail: DeviceDetail) -> list[tuple[str, str]]:
         facts.append(("WARNING", f"{lost}{until}"))
     if shed is not None and shed.refused:
         facts.append(("WARNING", f"{shed.refused} of its messages were refused since the manager started"))
+    facts += [
+        ("WARNING", f"{part} of it in the database cannot be read and is passed over: {cause}")
+        for part, cause in detail.unreadable.items()
+    ]
     if detail.desired is not None:
         wanted = ", ".join(f"{model.name} {model.version}" for model in detail.desired.models) or "nothing"
         facts.append(("wanted", f"{wanted} (generation {detail.desired.generation})"))

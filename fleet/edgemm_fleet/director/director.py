@@ -52,20 +52,24 @@ class Director:
     def write(self, tx: Transaction, ids: Sequence[str], *, now: float, anew: Collection[str] = ()) -> dict[str, int]:
         """Bring the `desired` of devices in line with their assignments; return device → its generation.
 
-        Devices that were never told anything, and of which nothing is wanted, are missing. Those in `anew` hold other
-        content under their generation, and get a new one.
+        Devices that were never told anything, and of which nothing is wanted, are missing. So are those of which the
+        database has something that cannot be read, or would not be readable: they keep what they were told. Those in
+        `anew` hold other content under their generation, and get a new one.
 
         Raises:
             ConflictError: more models are wanted of a device than a `desired` has room for.
         """
         current, reports = desired.of(tx, ids), reported.of(tx, ids)
         beside = shadows.of(tx, ids)
-        assigned, waiting = assignments.of(tx, ids), actions.waiting(tx, ids)
+        incomplete = set[str]()
+        assigned, waiting = assignments.of(tx, ids, incomplete=incomplete), actions.waiting(tx, ids)
         numbering = Numbering(manager_time.latest(tx, now=now), self._nonce)
         generations: dict[str, int] = {}
         changed: list[DesiredRecord] = []
         raised: dict[str, int] = {}
         for device in ids:
+            if device in incomplete:
+                continue
             if (models := len(assigned.get(device, {}))) > MAX_MODELS:
                 raise ConflictError(
                     f"device {device}: {models} models would be wanted of it, the limit is {MAX_MODELS}: "
@@ -95,7 +99,9 @@ class Director:
             if (standing := new or (told.desired if told else None)) is not None:
                 generations[device] = standing.generation
         if changed:
-            desired.put(tx, changed)
+            for device in desired.put(tx, changed):
+                del generations[device]
+                raised.pop(device, None)
             manager_time.keep(tx, numbering.time_s)
             rollouts.raise_generations(tx, raised)
         return generations

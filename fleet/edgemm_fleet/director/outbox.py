@@ -44,6 +44,9 @@ class Outbox:
         self._in_flight: dict[Receipt, Desired] = {}
         self._connection = 0
         self._given: dict[str, tuple[Desired, float]] = {}
+        self._after = ""
+        """The device that was looked at last: whoever cannot be sent to must not keep others from their turn."""
+        self._composed: dict[str, float] = {}
         self._wake = threading.Event()
         self._worker = Worker("edgemm-outbox", self._step)
         link.on_change = self.wake
@@ -93,15 +96,32 @@ class Outbox:
                 self._given.pop(wanted.device, None)
 
     def _send(self) -> None:
+        if len(self._in_flight) >= _AT_ONCE:
+            return  # a delivery wakes it
         with self._store.read() as tx:
-            waiting = desired.unsent(tx, limit=_AT_ONCE)
+            ids = desired.unsent_devices(tx, limit=_AT_ONCE, after=self._after)
+            waiting = [record.desired for record in desired.of(tx, ids).values()]
+        self._after = ids[-1] if len(ids) == _AT_ONCE else ""
         now = self._clock()
+        self._compose_anew(set(ids) - {wanted.device for wanted in waiting}, now=now)
         for wanted in waiting:
             given, at = self._given.get(wanted.device, (None, 0.0))
             if given == wanted and 0 <= now - at < _AGAIN_AFTER_S:
                 continue
             self._given[wanted.device] = (wanted, now)
             self._publish(wanted)
+        if self._after:
+            self._wake.set()
+
+    def _compose_anew(self, lost: set[str], *, now: float) -> None:
+        """Write what cannot be read once more; whose assignments cannot be read either stays in the quarantine."""
+        due = sorted(device for device in lost if now - self._composed.get(device, 0.0) >= _AGAIN_AFTER_S)
+        if due:
+            self._composed = {device: at for device, at in self._composed.items() if device in lost}
+            self._composed |= dict.fromkeys(due, now)
+            with self._store.write() as tx:
+                self._director.write(tx, due, now=now)
+            self._wake.set()
 
     def _publish(self, wanted: Desired) -> None:
         try:

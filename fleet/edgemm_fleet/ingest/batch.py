@@ -7,9 +7,8 @@ failure, and devices may send everything twice.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from securesystemslib.signer import Key
 
@@ -20,16 +19,32 @@ from edgemm_fleet.director.answering import Answering
 from edgemm_fleet.director.director import Director
 from edgemm_fleet.ingest.contiguity import contiguous
 from edgemm_fleet.ingest.ingest_counters import IngestCounters
-from edgemm_fleet.ingest.presence import observe
+from edgemm_fleet.ingest.plausibility import implausible
+from edgemm_fleet.ingest.presence import attest, observe, spoke
 from edgemm_fleet.ingest.reading import Heard, Incoming, read
 from edgemm_fleet.ingest.shedding import Misdeed, Shedding
 from edgemm_fleet.quiet_log import QuietLog
 from edgemm_fleet.records.records import Device
+from edgemm_fleet.records.refused_messages import RefusedMessage
 from edgemm_fleet.rollout.runner import Runner
 from edgemm_fleet.store import Store, Transaction, actions, devices, reported, streams
 
 _MAX_ACKS = 64
+_LOOKED_AT = 1000
+"""Sequences that are read at a time."""
 _log = logging.getLogger(__name__)
+
+
+@dataclass
+class _News:
+    """What a batch brought that is to be acted on."""
+
+    reports: list[Reported] = field(default_factory=list)
+    """Those that are newer than all before, in the order in which they came."""
+    told: set[str] = field(default_factory=set)
+    """Devices that said what they act on."""
+    connected: set[str] = field(default_factory=set)
+    """Devices that have just come."""
 
 
 @dataclass
@@ -67,19 +82,17 @@ class Ingest:
             EnvironmentFailure: it could not be stored; nothing of it was, and it may be given again.
         """
         with self._store.write() as tx:
-            messages = self._read(tx, batch)
-            self._statuses(tx, messages, now=now)
-            changed = self._reports(tx, messages, now=now) | self._answers(tx, messages, now=now)
-            if changed:
-                self._runner.react(tx, sorted(changed), now=now)
+            known, messages = self._read(tx, batch)
+            news = self._hear(tx, messages, known, now=now)
+            self._act(tx, news, messages, now=now)
             acks = self._streams(tx, messages, now=now)
             devices.seen(tx, {heard.device for heard in messages}, now=now)
-            ordered = list(actions.ordered(tx, sorted({device for device, _ in _of(messages, Reported)})))
+            ordered = list(actions.ordered(tx, sorted(news.told)))
         if ordered:
             self._order(ordered)  # after the commit: an order names the start that was reported
         return acks
 
-    def _read(self, tx: Transaction, batch: Sequence[Incoming]) -> list[Heard]:
+    def _read(self, tx: Transaction, batch: Sequence[Incoming]) -> tuple[dict[str, Device], list[Heard]]:
         claimed = [(self._claimed(incoming), incoming) for incoming in batch if incoming.payload]
         known = devices.live(tx, {device for device, _ in claimed if device})
         messages = []
@@ -87,29 +100,37 @@ class Ingest:
             if device is None:
                 continue
             if device not in known:
-                self._refuse("unknown_device", device, "not enrolled here")
+                self._refuse(RefusedMessage.UNKNOWN_DEVICE, device, "not enrolled here")
+                continue
+            if not known[device].key:
+                self._refuse(RefusedMessage.QUARANTINED, device, "its key in the database is unreadable: enrol it anew")
                 continue
             try:
                 message = read(incoming, fleet=self._fleet, device=device, key=self._key(known[device]))
             except MessageError as err:
-                self._refuse("malformed", device, str(err))
+                self._refuse(RefusedMessage.MALFORMED, device, str(err))
+                continue
             except TrustError as err:
-                self._refuse("untrusted", device, str(err))
-            else:
-                self.counters.add(f"received_{type(message).__name__.lower()}")
-                messages.append(Heard(device, message, incoming.payload))
-        return messages
+                self._refuse(RefusedMessage.UNTRUSTED, device, str(err))
+                continue
+            if (found := implausible(message)) is not None:
+                self._refuse(RefusedMessage.IMPLAUSIBLE, device, f"{type(message).__name__.lower()}: {found}")
+                continue
+            self.counters.add(f"received_{type(message).__name__.lower()}")
+            messages.append(Heard(device, message, incoming.payload, live=not incoming.retained))
+        return known, messages
 
     def _claimed(self, incoming: Incoming) -> str | None:
         try:
             return incoming.device(self._fleet)
         except MessageError as err:
-            self._refuse("malformed", None, str(err))
+            self._refuse(RefusedMessage.MALFORMED, None, str(err))
             return None
 
-    def _refuse(self, why: str, device: str | None, detail: str) -> None:
-        self.counters.add(f"refused_{why}")
-        self._quiet.warning(device or "", "ingest_refused why=%s device=%s detail=%r", why, device, detail)
+    def _refuse(self, why: RefusedMessage, device: str | None, detail: str) -> None:
+        self.counters.refuse(why)
+        said = "ingest_refused why=%s device=%s detail=%r"
+        self._quiet.warning(device or "", said, why, device, detail)
         if device is not None:
             self.shedding.note(device, Misdeed.REFUSED)
 
@@ -118,43 +139,61 @@ class Ingest:
             self._keys[device.key_id] = signing.key_from_document(device.key)
         return self._keys[device.key_id]
 
-    def _statuses(self, tx: Transaction, messages: Sequence[Heard], *, now: float) -> None:
-        for device, status in _of(messages, Status):
-            before = devices.get(tx, device).presence
-            after = observe(before, status, now=now)
-            if after is before:
-                continue
-            devices.set_presence(tx, device, after)
-            if after.duplicate_at != before.duplicate_at:
-                _log.warning("duplicate_identity device=%s boots=%s,%s", device, after.boot, status.boot)
-            elif status.online:
-                self._answering.heard(tx, device, now=now, connected=True)
+    def _hear(self, tx: Transaction, messages: Sequence[Heard], known: Mapping[str, Device], *, now: float) -> _News:
+        """Keep reports, and what messages say of their devices' presence, in the order in which they came."""
+        news = _News()
+        before = {device: found.presence for device, found in known.items()}
+        presences = dict(before)
+        for heard in messages:
+            device, message, presence = heard.device, heard.message, presences[heard.device]
+            match message:
+                case Status():
+                    presences[device] = after = observe(presence, message, now=now)
+                    if after.duplicate_at != presence.duplicate_at:
+                        said = "duplicate_identity device=%s boots=%s,%s"
+                        self._quiet.warning(device, said, device, after.boot, message.boot)
+                    elif after is not presence and message.online:
+                        news.connected.add(device)
+                case Reported():
+                    news.told.add(device)
+                    if reported.put(tx, message, now=now):
+                        news.reports.append(message)
+                        presences[device] = attest(presence, message, live=heard.live, now=now)
+                    else:
+                        presences[device] = spoke(presence, live=heard.live, now=now)
+                case _:
+                    presences[device] = spoke(presence, live=heard.live, now=now)
+        for device, presence in presences.items():
+            if presence is not before[device]:
+                devices.set_presence(tx, device, presence)
+        return news
 
-    def _reports(self, tx: Transaction, messages: Sequence[Heard], *, now: float) -> set[str]:
-        """Keep the reports; return the devices of which one was new."""
-        changed = set()
-        for device, report in _of(messages, Reported):
-            if reported.put(tx, report, now=now):
-                changed.add(device)
-                finished = [actions.finish(tx, device, result, now=now) for result in report.actions]
-                if any(finished):
-                    self._director.write(tx, [device], now=now)
-        return changed
+    def _act(self, tx: Transaction, news: _News, messages: Sequence[Heard], *, now: float) -> None:
+        for report in news.reports:
+            finished = [actions.finish(tx, report.device, result, now=now) for result in report.actions]
+            if any(finished):
+                self._director.write(tx, [report.device], now=now)
+        changed = {report.device for report in news.reports} | self._answers(tx, news, messages, now=now)
+        if changed:
+            self._runner.react(tx, sorted(changed), now=now)
 
-    def _answers(self, tx: Transaction, messages: Sequence[Heard], *, now: float) -> set[str]:
+    def _answers(self, tx: Transaction, news: _News, messages: Sequence[Heard], *, now: float) -> set[str]:
         """Answer what devices say that they act on; return those that refuse what they are told, or no longer do."""
-        told = {device for device, _ in _of(messages, Reported)}
-        changed = {device for device in told if self._answering.heard(tx, device, now=now)}
-        return changed | {
-            device for device, event in _of(messages, Event) if self._answering.refused(tx, event, now=now)
+        answered = sorted(news.told | news.connected)
+        changed = {
+            device
+            for device in answered
+            if self._answering.heard(tx, device, now=now, connected=device in news.connected)
         }
+        events = [(heard.device, heard.message) for heard in messages if isinstance(heard.message, Event)]
+        return changed | {device for device, event in events if self._answering.refused(tx, event, now=now)}
 
     def _streams(self, tx: Transaction, messages: Sequence[Heard], *, now: float) -> dict[str, tuple[Ack, ...]]:
-        streams.add_events(tx, [event for _, event in _of(messages, Event)], now=now)
+        streams.add_events(tx, [one.message for one in messages if isinstance(one.message, Event)], now=now)
         windows = [(one.device, one.message, one.payload) for one in messages if isinstance(one.message, Telemetry)]
         streams.add_telemetry(tx, windows, now=now)
         found: dict[tuple[str, str, Stream], _Numbers] = {}
-        for device, message, _ in messages:
+        for device, message, _, _ in messages:
             match message:
                 case Event():
                     key = (device, message.boot, Stream.EVENT)
@@ -175,19 +214,23 @@ class Ingest:
 def _advance(tx: Transaction, device: str, boot: str, stream: Stream, numbers: _Numbers) -> int:
     before, highest = streams.position(tx, device, boot, stream)
     new_highest = max(highest, *numbers.sequences)
-    if highest <= before:
-        stored = sorted(numbers.sequences)  # nothing waits above the position: what is there came just now
+    if highest <= before:  # nothing waits above the position: what is there came just now
+        position = contiguous(before, floor=numbers.floor, stored=sorted(numbers.sequences))
     else:
-        stored = streams.sequences_above(tx, device, boot, stream, above=before)
-    position = contiguous(before, floor=numbers.floor, stored=stored)
+        position = _followed(tx, device, boot, stream, position=contiguous(before, floor=numbers.floor, stored=()))
     if (position, new_highest) != (before, highest):
         streams.set_position(tx, device, boot, stream, contiguous=position, highest=new_highest)
     return position
 
 
+def _followed(tx: Transaction, device: str, boot: str, stream: Stream, *, position: int) -> int:
+    """Return the position after what is stored; behind a gap no more is looked at, however much of it there is."""
+    while True:
+        stored = streams.sequences_above(tx, device, boot, stream, above=position, limit=_LOOKED_AT)
+        before, position = position, contiguous(position, floor=1, stored=stored)
+        if position - before < _LOOKED_AT:
+            return position
+
+
 def _acks(items: list[StreamAck]) -> tuple[Ack, ...]:
     return tuple(Ack(acks=tuple(items[i : i + _MAX_ACKS])) for i in range(0, len(items), _MAX_ACKS))
-
-
-def _of(messages: Sequence[Heard], kind: type[Any]) -> list[tuple[str, Any]]:
-    return [(one.device, one.message) for one in messages if isinstance(one.message, kind)]

@@ -10,6 +10,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import traceback
+from collections import Counter
 from collections.abc import Callable
 
 from edgemm import topics
@@ -23,12 +25,15 @@ from edgemm_fleet.ingest.garbage import Garbage
 from edgemm_fleet.ingest.reading import Incoming
 from edgemm_fleet.ingest.shedding import Misdeed
 from edgemm_fleet.quiet_log import QuietLog
+from edgemm_fleet.records.refused_messages import RefusedMessage
 from edgemm_fleet.worker import Worker
 
 _log = logging.getLogger(__name__)
 _MAX_BATCH = 1000
 _MAX_BATCH_BYTES = 2 * 1024 * 1024
 _POLL_S = 0.5
+_MOST_FAILED = 3
+"""Messages of a device in a batch that are tried one by one."""
 Publish = Callable[[str, bytes], object]
 
 
@@ -72,18 +77,18 @@ class Consumer:
         """Take one message of the broker; one that is too large to be read is not kept waiting."""
         device = topics.claimed(topic)
         if len(payload) > MAX_CONTROL_BYTES:
-            self._ingest.counters.add("refused_too_large")
+            self._ingest.counters.refuse(RefusedMessage.TOO_LARGE)
             self._quiet.warning(device, "ingest_refused why=too_large topic=%r bytes=%d", topic[:200], len(payload))
             return
         if self._garbage.was_ours(topic, payload):
             return
         if self._garbage.is_garbage(topic, payload):
-            self._ingest.counters.add("refused_malformed")
+            self._ingest.counters.refuse(RefusedMessage.MALFORMED)
             self._quiet.warning(device, "ingest_refused why=malformed topic=%r", topic[:200])
             if device and not retained:
                 self._shedding.note(device, Misdeed.GARBAGE, size=len(payload))
             return
-        incoming = Incoming(topic, payload)
+        incoming = Incoming(topic, payload, retained)
         with self._changed:
             self._waiting.begin_span(time.monotonic())
             while (answer := self._waiting.offer(device, incoming, size=len(payload))) is Offer.WAIT:
@@ -108,21 +113,31 @@ class Consumer:
         for device, ack in acks:
             self._acknowledge(device, ack)
 
-    def _store(self, batch: list[Incoming]) -> list[tuple[str, Ack]]:
-        """Store a batch; a message that cannot be handled is dropped and told, and holds up none of the others."""
+    def _store(self, batch: list[Incoming], *, failed: Counter[str] | None = None) -> list[tuple[str, Ack]]:
+        """Store a batch; a message that cannot be handled is dropped and told, and holds up none of the others.
+
+        A batch that fails is parted: by devices, then that of one device by its messages. After a few of one device
+        the rest of its messages goes too: each try is a transaction, for which everybody else waits.
+        """
         try:
             acks = self._ingest.process(batch, now=self._clock())
         except EnvironmentFailure:
             self._ingest.counters.add("store_failures")
             raise  # the worker logs it and comes back; the batch is kept
-        except Exception:  # noqa: BLE001 - the boundary of what devices say: one of them must not stop the ingest of all
-            if len(batch) == 1:
-                self._ingest.counters.add("refused_unforeseen")
-                _log.exception("ingest_refused why=unforeseen topic=%r", batch[0].topic[:200])
-                return []
-            half = len(batch) // 2
-            return self._store(batch[:half]) + self._store(batch[half:])
+        except Exception as err:  # noqa: BLE001 - the boundary of what devices say: one of them must not stop the ingest of all
+            failed = Counter() if failed is None else failed
+            if (parts := _parted(batch, failed)) is not None:
+                return [ack for part in parts for ack in self._store(part, failed=failed)]
+            self._drop(batch, err, failed)
+            return []
         return [(device, ack) for device, messages in acks.items() for ack in messages]
+
+    def _drop(self, batch: list[Incoming], err: Exception, failed: Counter[str]) -> None:
+        speaker = _speaker(batch[0].topic)
+        failed[speaker] += 1
+        self._ingest.counters.refuse(RefusedMessage.UNFORESEEN, len(batch))
+        said, how = "ingest_refused why=unforeseen topic=%r messages=%d\n%s", "".join(traceback.format_exception(err))
+        self._quiet.warning(speaker, said, batch[0].topic[:200], len(batch), how)
 
     def _gather(self) -> list[Incoming]:
         with self._changed:
@@ -134,3 +149,23 @@ class Consumer:
 
     def _acknowledge(self, device: str, ack: Ack) -> None:
         self._publish(topics.topic(self._fleet, device, Channel.ACK), encode_control(ack))
+
+
+def _speaker(topic: str) -> str:
+    """Return whose message it is, by its topic alone."""
+    return topic[:200].rpartition("/")[0]
+
+
+def _parted(batch: list[Incoming], failed: Counter[str]) -> tuple[list[Incoming], list[Incoming]] | None:
+    """Return two parts of a batch, each in order, with all messages of a device in one; None where it is not parted."""
+    speakers = sorted({_speaker(incoming.topic) for incoming in batch})
+    if len(speakers) > 1:
+        first = set(speakers[: len(speakers) // 2])
+        return (
+            [incoming for incoming in batch if _speaker(incoming.topic) in first],
+            [incoming for incoming in batch if _speaker(incoming.topic) not in first],
+        )
+    if len(batch) == 1 or failed[speakers[0]] >= _MOST_FAILED:
+        return None
+    half = len(batch) // 2
+    return batch[:half], batch[half:]

@@ -6,20 +6,26 @@ import threading
 from collections import Counter
 from collections.abc import Mapping
 
+from edgemm_fleet.records.refused_messages import REFUSED, RefusedMessage
+
 
 class IngestCounters:
     """Counts by name since the start of the process; safe to use from several threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._counts: Counter[str] = Counter()
+        self._counts: Counter[str] = Counter({f"{REFUSED}{why}": 0 for why in RefusedMessage})
 
     def add(self, name: str, number: int = 1) -> None:
-        """Count something, for example `received_event` or `refused_untrusted`."""
+        """Count something, for example `received_event`."""
         with self._lock:
             self._counts[name] += number
 
+    def refuse(self, why: RefusedMessage, number: int = 1) -> None:
+        """Count messages that are not taken."""
+        self.add(f"{REFUSED}{why}", number)
+
     def snapshot(self) -> Mapping[str, int]:
-        """Return all counts."""
+        """Return all counts; those of refusals are there from the start."""
         with self._lock:
             return dict(self._counts)

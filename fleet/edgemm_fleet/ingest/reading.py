@@ -22,6 +22,8 @@ class Incoming:
 
     topic: str
     payload: bytes
+    retained: bool = False
+    """The broker had kept it, and it is sent because the manager subscribed: it may be of long ago."""
 
     def device(self, fleet: str) -> str:
         """Return whose message it claims to be.
@@ -41,6 +43,8 @@ class Heard(NamedTuple):
     device: str
     message: Message
     payload: bytes
+    live: bool
+    """It came as it was published; what the broker had retained is not."""
 
 
 def read(incoming: Incoming, *, fleet: str, device: str, key: Key) -> Message:

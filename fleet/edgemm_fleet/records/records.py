@@ -32,7 +32,8 @@ class Presence(Struct, frozen=True, kw_only=True):
     """Whether a device is connected, and by which connection of which boot that is known.
 
     `previous_boot` and its last connection tell a late message of an ended boot from a second device;
-    `duplicate_at` is when two boots of one identity were last seen alive at once.
+    `duplicate_at` is when two boots of one identity were last seen alive at once. `doubted_at` is since when something
+    that nobody signed was said of it that no report bears out; None: nothing was.
     """
 
     online: bool = False
@@ -43,6 +44,7 @@ class Presence(Struct, frozen=True, kw_only=True):
     duplicate_at: float | None = None
     previous_boot: str | None = None
     previous_connection: int = 0
+    doubted_at: float | None = None
 
 
 class Device(Struct, frozen=True, kw_only=True):

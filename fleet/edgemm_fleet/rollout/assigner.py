@@ -10,9 +10,11 @@ from collections.abc import Mapping, Sequence
 from msgspec.structs import replace
 
 from edgemm.messages import DesiredModel
+from edgemm.reasons import Reason
 from edgemm_fleet.director.director import Director
 from edgemm_fleet.records.members import Member, MemberState
 from edgemm_fleet.records.progress import Rollout
+from edgemm_fleet.rollout import judgement
 from edgemm_fleet.rollout.reversal import active_model
 from edgemm_fleet.store import Transaction, assignments, reported
 
@@ -24,7 +26,10 @@ class Assigner:
         self._director = director
 
     def give(self, tx: Transaction, ids: Sequence[str], rollout: Rollout, *, group: int, now: float) -> list[Member]:
-        """Want a rollout's version on devices; return them as members of a group that has started."""
+        """Want a rollout's version on devices; return them as members of a group that has started.
+
+        A device that cannot be told, for what the database has of it cannot be read, is a member that is excused.
+        """
         plan = rollout.plan
         before, reports = assignments.of(tx, ids), reported.of(tx, ids)
         given = assignments.next_attempts(tx, dict.fromkeys(ids, plan.digest), model=plan.model)
@@ -38,14 +43,14 @@ class Assigner:
         )
         assignments.assign(tx, {device: replace(wanted, attempt=given[device]) for device in ids})
         generations = self._director.write(tx, ids, now=now)
-        return [
+        entered = [
             Member(
                 rollout=rollout.id,
                 device=device,
                 group=group,
                 state=MemberState.PENDING,
                 attempt=given[device],
-                generation=generations[device],
+                generation=generations.get(device, 0),
                 previous=active_model(
                     plan.model,
                     reports[device].reported if device in reports else None,
@@ -56,6 +61,10 @@ class Assigner:
                 deadline_at=rollout.groups[group].deadline_at,
             )
             for device in ids
+        ]
+        return [
+            member if member.device in generations else judgement.excused(member, reason=Reason.UNREADABLE, now=now)
+            for member in entered
         ]
 
     def take_back(self, tx: Transaction, members: Sequence[Member], rollout: Rollout, *, now: float) -> None:
@@ -92,6 +101,7 @@ class Assigner:
                 deadline_at=rollout.deadline_at,
             )
             for device, member in mine.items()
+            if device in generations
         ]
 
     def spend(self, tx: Transaction, attempts: Mapping[str, int], rollout: Rollout) -> None:

@@ -39,6 +39,7 @@ from edgemm_fleet.director.composition import Validity
 from edgemm_fleet.director.director import Director
 from edgemm_fleet.director.orders import Orders
 from edgemm_fleet.director.outbox import Outbox
+from edgemm_fleet.ingest import doubts
 from edgemm_fleet.ingest.batch import Ingest
 from edgemm_fleet.ingest.consumer import Consumer
 from edgemm_fleet.ingest.shedding import Shedding
@@ -226,6 +227,8 @@ class FleetServices:
         with self.store.write() as tx:
             self.director.renew(tx, now=now)
             self._answering.again(tx, now=now)
+            if self.connected:
+                doubts.settle(tx, now=now)
         self.wake()
 
     def _go_along(self) -> None:

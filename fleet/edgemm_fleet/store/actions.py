@@ -5,15 +5,17 @@ Of each device the latest 256 with a result are kept.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from msgspec import convert
 from sqlalchemy import ColumnElement, Integer, delete, func, insert, literal_column, select, update
 
 from edgemm.messages import ORDERED_KINDS, Action, ActionResult
 from edgemm_fleet.records.records import ActionRecord, Page
 from edgemm_fleet.store import paging
 from edgemm_fleet.store.database import Transaction
+from edgemm_fleet.store.quarantine import quarantine
 from edgemm_fleet.store.schema import actions as table
 
 _KEPT = 256
@@ -33,9 +35,11 @@ def add(tx: Transaction, device: str, action: Action, *, now: float) -> None:
 def waiting(tx: Transaction, devices: Sequence[str]) -> dict[str, list[ActionRecord]]:
     """Return device → its actions without a result, oldest first; devices without any are missing."""
     query = select(table).where(table.c.device.in_(devices), table.c.done_at.is_(None))
+    read = _reader(tx)
     found: dict[str, list[ActionRecord]] = {}
     for row in tx.execute(query.order_by(table.c.created_at, table.c.id)):
-        found.setdefault(row.device, []).append(_read(row))
+        if (record := read(row)) is not None:
+            found.setdefault(row.device, []).append(record)
     return found
 
 
@@ -49,7 +53,7 @@ def ordered(tx: Transaction, devices: Sequence[str]) -> dict[str, list[ActionRec
 def find(tx: Transaction, action: str) -> ActionRecord | None:
     """Return an action, or None."""
     row = tx.execute(select(table).where(table.c.id == action)).one_or_none()
-    return None if row is None else _read(row)
+    return None if row is None else _reader(tx)(row)
 
 
 def count_waiting(tx: Transaction, device: str) -> int:
@@ -63,13 +67,14 @@ def page(
 ) -> Page[ActionRecord]:
     """List a device's actions, newest first."""
     query = select(table, _ORDER).where(table.c.device == device)
-    return paging.newest_first(tx, query, key=_ORDER, after=after, limit=limit, read=_read)
+    return paging.newest_first(tx, query, key=_ORDER, after=after, limit=limit, read=_reader(tx))
 
 
 def recent(tx: Transaction, device: str, *, limit: int) -> list[ActionRecord]:
     """Return a device's latest actions, newest first."""
     query = select(table).where(table.c.device == device).order_by(table.c.created_at.desc(), table.c.id)
-    return [_read(row) for row in tx.execute(query.limit(limit))]
+    read = _reader(tx)
+    return [found for row in tx.execute(query.limit(limit)) if (found := read(row)) is not None]
 
 
 def finish(tx: Transaction, device: str, result: ActionResult, *, now: float) -> bool:
@@ -85,12 +90,10 @@ def end_waiting(tx: Transaction, device: str, *, detail: str, now: float) -> Non
     tx.execute(update(table).where(mine).values(done_at=now, ok=False, detail=detail))
 
 
+def _reader(tx: Transaction) -> Callable[[Any], ActionRecord | None]:
+    return quarantine(tx).reader("actions", _read, device=lambda row: str(row.device), lasting=True)
+
+
 def _read(row: Any) -> ActionRecord:
-    return ActionRecord(
-        device=row.device,
-        action=Action(id=row.id, kind=row.kind, model=row.model),
-        created_at=row.created_at,
-        done_at=row.done_at,
-        ok=row.ok,
-        detail=row.detail,
-    )
+    values = {name: getattr(row, name) for name in ("device", "created_at", "done_at", "ok", "detail")}
+    return convert(values | {"action": {"id": row.id, "kind": row.kind, "model": row.model}}, ActionRecord)

@@ -9,22 +9,39 @@ All functions take many devices at once, since a group starts, or halts, for all
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-import msgspec
 from sqlalchemy import delete, select
 from sqlalchemy.dialects.sqlite import insert
 
 from edgemm.messages import DesiredModel
+from edgemm_fleet.records import json_text
 from edgemm_fleet.store.database import Transaction
+from edgemm_fleet.store.quarantine import quarantine
 from edgemm_fleet.store.schema import assignments, attempts
 
+_PART = "assignment of "
+_MOST_ATTEMPTS = 2**52
+"""No fleet makes so many; above it there would soon be no number left for the next one."""
 
-def of(tx: Transaction, devices: Sequence[str]) -> dict[str, dict[str, DesiredModel]]:
-    """Return device → model name → what is wanted of it; devices of which nothing is wanted are missing."""
+
+def of(
+    tx: Transaction, devices: Sequence[str], *, incomplete: set[str] | None = None
+) -> dict[str, dict[str, DesiredModel]]:
+    """Return device → model name → what is wanted of it; devices of which nothing is wanted are missing.
+
+    What cannot be read is missing as well; `incomplete` gets the devices of which that is so: to tell one the rest
+    would be to stop a model there.
+    """
+    unreadable = quarantine(tx)
     query = select(assignments).where(assignments.c.device.in_(devices))
     found: dict[str, dict[str, DesiredModel]] = {}
     for row in tx.execute(query.order_by(assignments.c.device, assignments.c.model)):
-        found.setdefault(row.device, {})[row.model] = msgspec.json.decode(row.desired_json, type=DesiredModel)
+        read = unreadable.reader(f"{_PART}{row.model}", _read, device=lambda row: str(row.device))
+        if (model := read(row)) is not None:
+            found.setdefault(row.device, {})[row.model] = model
+        elif incomplete is not None:
+            incomplete.add(row.device)
     return found
 
 
@@ -33,12 +50,14 @@ def assign(tx: Transaction, wanted: Mapping[str, DesiredModel]) -> None:
     if not wanted:
         return
     rows = [
-        {"device": device, "model": model.name, "desired_json": msgspec.json.encode(model).decode()}
+        {"device": device, "model": model.name, "desired_json": json_text.written(model)}
         for device, model in wanted.items()
     ]
     query = insert(assignments)
     changed = {"desired_json": query.excluded.desired_json}
     tx.execute(query.on_conflict_do_update(index_elements=["device", "model"], set_=changed), rows)
+    for device, model in wanted.items():
+        quarantine(tx).clear(device, f"{_PART}{model.name}")
     given = [
         {"device": device, "model": model.name, "digest": model.digest, "attempt": model.attempt, "spent": False}
         for device, model in wanted.items()
@@ -54,7 +73,10 @@ def assign(tx: Transaction, wanted: Mapping[str, DesiredModel]) -> None:
 
 def unassign(tx: Transaction, devices: Iterable[str], model: str) -> None:
     """Want this model no longer on these devices."""
-    tx.execute(delete(assignments).where(assignments.c.device.in_(sorted(devices)), assignments.c.model == model))
+    ids = sorted(devices)
+    tx.execute(delete(assignments).where(assignments.c.device.in_(ids), assignments.c.model == model))
+    for device in ids:
+        quarantine(tx).clear(device, f"{_PART}{model}")
 
 
 def next_attempts(tx: Transaction, digests: Mapping[str, str], *, model: str) -> dict[str, int]:
@@ -62,8 +84,12 @@ def next_attempts(tx: Transaction, digests: Mapping[str, str], *, model: str) ->
     query = select(attempts).where(attempts.c.device.in_(sorted(digests)), attempts.c.model == model)
     result = dict.fromkeys(digests, 1)
     for row in tx.execute(query):
-        if digests[row.device] == row.digest:
-            result[row.device] = row.attempt + 1 if row.spent else row.attempt
+        if digests[row.device] != row.digest:
+            continue
+        if not isinstance(row.attempt, int) or not 0 < row.attempt < _MOST_ATTEMPTS:
+            quarantine(tx).note(row.device, f"attempts at {model}", f"attempt {row.attempt!r:.40}")
+            continue
+        result[row.device] = row.attempt + 1 if row.spent else row.attempt
     return result
 
 
@@ -82,3 +108,8 @@ def spend(tx: Transaction, spent: Mapping[str, int], *, model: str, digest: str)
         where=attempts.c.attempt <= query.excluded.attempt,
     )
     tx.execute(up_to, rows)
+
+
+def _read(row: Any) -> DesiredModel:
+    found: DesiredModel = json_text.read(row.desired_json, DesiredModel)
+    return found

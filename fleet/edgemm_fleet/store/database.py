@@ -22,6 +22,7 @@ from typing import Any, Self
 from sqlalchemy import Connection, Engine, func, select
 
 from edgemm_fleet.store.migration import Migration, bring_up_to_date
+from edgemm_fleet.store.quarantine import Quarantine
 from edgemm_fleet.store.sqlite import WRITING, described, writable
 
 _log = logging.getLogger(__name__)
@@ -34,7 +35,9 @@ class Store:
     """The fleet manager's database."""
 
     def __init__(self, engine: Engine, path: Path) -> None:
-        self._engine = engine
+        self.quarantine = Quarantine()
+        """What could not be read so far."""
+        self._engine = engine.execution_options(**self.quarantine.options())
         self._writer = threading.Lock()
         self.path = path
 

@@ -9,14 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import msgspec
+from msgspec import convert
 from sqlalchemy import bindparam, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from edgemm import times
+from edgemm.errors import MessageError
 from edgemm.messages import Desired
+from edgemm_fleet.records import json_text
 from edgemm_fleet.records.records import DesiredRecord, Refusal
 from edgemm_fleet.store.database import Transaction
+from edgemm_fleet.store.quarantine import quarantine
 from edgemm_fleet.store.schema import desired, devices
 
 FIRST_PAUSE_S = 30.0
@@ -25,46 +28,52 @@ LONGEST_PAUSE_S = 3600.0
 """For how long at most, before a `desired` is sent again."""
 _MAX_DOUBLINGS = 16
 
+_PART = "desired"
+
 
 def find(tx: Transaction, device: str) -> DesiredRecord | None:
-    """Return what a device was told last, or is about to be told."""
-    row = tx.execute(select(desired).where(desired.c.device == device)).one_or_none()
-    return None if row is None else _read(row)
+    """Return what a device was told last, or is about to be told; None too where that cannot be read."""
+    return of(tx, [device]).get(device)
 
 
 def of(tx: Transaction, ids: Sequence[str]) -> dict[str, DesiredRecord]:
-    """Return what several devices were told last; those never told anything are missing."""
+    """Return what several devices were told last; those never told anything readable are missing."""
     query = select(desired).where(desired.c.device.in_(ids))
-    return {row.device: _read(row) for row in tx.execute(query)}
+    read = quarantine(tx).reader(_PART, _read, device=_device)
+    return {row.device: found for row in tx.execute(query) if (found := read(row)) is not None}
 
 
-def put(tx: Transaction, wanted: Sequence[DesiredRecord]) -> None:
-    """Make each of these its device's `desired`."""
-    rows = [
-        {
-            "device": one.desired.device,
-            "generation": one.desired.generation,
-            "desired_json": msgspec.json.encode(one.desired).decode(),
-            "expires_at": float(times.from_text(one.desired.expires)),
-            "unsent": one.unsent,
-            "content_hash": one.content_hash,
-            "tries": one.tries,
-            "again_at": one.again_at,
-            "refusal_json": _refusal_json(one.refusal),
-        }
-        for one in wanted
-    ]
+def put(tx: Transaction, wanted: Sequence[DesiredRecord]) -> frozenset[str]:
+    """Make each of these its device's `desired`; return the devices whose one could not be read back.
+
+    Those keep what they had, and are named in the quarantine.
+    """
+    rows, refused = [], set()
+    for one in wanted:
+        try:
+            rows.append(_row(one))
+        except (MessageError, ValueError) as err:
+            quarantine(tx).note(one.desired.device, _PART, err)
+            refused.add(one.desired.device)
     if rows:
         query = insert(desired)
         changed = {name: query.excluded[name] for name in rows[0] if name != "device"}
         tx.execute(query.on_conflict_do_update(index_elements=["device"], set_=changed), rows)
+        for row in rows:
+            quarantine(tx).clear(row["device"], _PART)
+    return frozenset(refused)
 
 
 def unsent(tx: Transaction, *, limit: int) -> list[Desired]:
-    """Return what the broker has yet to be told, at most `limit` of it."""
-    joined = select(desired).join(devices, devices.c.id == desired.c.device).where(devices.c.removed_at.is_(None))
-    query = joined.where(desired.c.unsent).order_by(desired.c.device).limit(limit)
-    return [_read(row).desired for row in tx.execute(query)]
+    """Return what the broker has yet to be told, at most `limit` of it; what cannot be read is passed over."""
+    return [found.desired for found in of(tx, unsent_devices(tx, limit=limit)).values()]
+
+
+def unsent_devices(tx: Transaction, *, limit: int, after: str = "") -> list[str]:
+    """Return the devices that the broker has yet to be given something for, by id, those behind `after`."""
+    joined = select(desired.c.device).join(devices, devices.c.id == desired.c.device)
+    waiting = joined.where(devices.c.removed_at.is_(None), desired.c.unsent, desired.c.device > after)
+    return list(tx.execute(waiting.order_by(desired.c.device).limit(limit)).scalars())
 
 
 def mark_sent(tx: Transaction, sent: Iterable[Desired], *, now: float, first_pause_s: float = FIRST_PAUSE_S) -> None:
@@ -121,17 +130,18 @@ def note_away(tx: Transaction, away: Iterable[str]) -> None:
 
 def refusals(tx: Transaction, ids: Sequence[str]) -> dict[str, Refusal]:
     """Return why devices do not act on what they are told; those of which no refusal is known are missing."""
-    query = select(desired.c.device, desired.c.refusal_json)
-    rows = tx.execute(query.where(desired.c.device.in_(ids), desired.c.refusal_json.is_not(None)))
-    return {device: msgspec.json.decode(text, type=Refusal) for device, text in rows}
+    return {device: found.refusal for device, found in of(tx, ids).items() if found.refusal is not None}
 
 
 def due(tx: Transaction, *, now: float, limit: int) -> dict[str, bool]:
-    """Return the devices whose answer was waited for long enough, the longest first, and whether they are connected."""
+    """Return the devices whose answer was waited for long enough, the longest first, and whether they are connected.
+
+    A pause that ends later than any was noted by a clock that was ahead, and is over.
+    """
     query = (
         select(desired.c.device, devices.c.online & devices.c.removed_at.is_(None))
         .join(devices, devices.c.id == desired.c.device)
-        .where(desired.c.again_at <= now)
+        .where((desired.c.again_at <= now) | (desired.c.again_at > now + LONGEST_PAUSE_S))
         .order_by(desired.c.again_at)
     )
     return {device: bool(online) for device, online in tx.execute(query.limit(limit))}
@@ -147,18 +157,47 @@ def badly_dated(tx: Transaction, *, before: float, after: float, limit: int) -> 
     return found
 
 
+def ask_doubted(tx: Transaction, *, doubted_before: float, sent_before: float) -> None:
+    """Have devices told again what they know, to which they answer with a report: those whose presence is in doubt."""
+    whom = select(devices.c.id).where(devices.c.doubted_at < doubted_before)
+    due = desired.c.device.in_(whom) & desired.c.unsent.is_(False) & (desired.c.sent_at < sent_before)
+    tx.execute(update(desired).where(due).values(unsent=True))
+
+
+def _row(one: DesiredRecord) -> dict[str, Any]:
+    wanted = one.desired
+    return {
+        "device": wanted.device,
+        "generation": wanted.generation,
+        "desired_json": json_text.written(wanted),
+        "expires_at": float(times.from_text(wanted.expires)),
+        "unsent": one.unsent,
+        "content_hash": one.content_hash,
+        "tries": one.tries,
+        "again_at": one.again_at,
+        "refusal_json": _refusal_json(one.refusal),
+    }
+
+
 def _read(row: Any) -> DesiredRecord:
-    wanted = msgspec.json.decode(row.desired_json, type=Desired)
-    return DesiredRecord(
-        desired=wanted,
-        unsent=row.unsent,
-        content_hash=row.content_hash or wanted.content_hash(),
-        sent_at=row.sent_at,
-        tries=row.tries,
-        again_at=row.again_at,
-        refusal=msgspec.json.decode(row.refusal_json, type=Refusal) if row.refusal_json else None,
-    )
+    wanted = json_text.read(row.desired_json, Desired)
+    times.from_text(wanted.expires)  # a pattern alone lets a 31st of February pass
+    times.from_text(wanted.not_before)
+    values = {
+        "desired": wanted,
+        "unsent": row.unsent,
+        "content_hash": row.content_hash or wanted.content_hash(),
+        "sent_at": row.sent_at,
+        "tries": row.tries,
+        "again_at": row.again_at,
+        "refusal": json_text.read(row.refusal_json, Refusal) if row.refusal_json else None,
+    }
+    return convert(values, DesiredRecord)
 
 
 def _refusal_json(refusal: Refusal | None) -> str | None:
-    return None if refusal is None else msgspec.json.encode(refusal).decode()
+    return None if refusal is None else json_text.written(refusal)
+
+
+def _device(row: Any) -> str:
+    return str(row.device)

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
 
 import msgspec
+from msgspec import convert
 from sqlalchemy import ColumnElement, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from edgemm.errors import ConflictError, NotFoundError
+from edgemm_fleet.records import json_text
 from edgemm_fleet.records.records import Device, Page, Presence
 from edgemm_fleet.records.rollout_plan import Selector
 from edgemm_fleet.store import paging
 from edgemm_fleet.store.database import Transaction
+from edgemm_fleet.store.quarantine import quarantine
+from edgemm_fleet.store.schema import desired
 from edgemm_fleet.store.schema import devices as table
 
 _PRESENCE = Presence.__struct_fields__
+_LABELS = "labels"
+Value = TypeVar("Value")
 
 
 def add(tx: Transaction, device: Device, *, bearer_hash: str, broker_hash: str) -> None:
@@ -42,7 +48,7 @@ def get(tx: Transaction, device: str) -> Device:
     row = tx.execute(select(table).where(table.c.id == device)).one_or_none()
     if row is None:
         raise _unknown(device)
-    return _read(row)
+    return _read(tx, row)
 
 
 def get_live(tx: Transaction, device: str) -> Device:
@@ -60,34 +66,34 @@ def get_live(tx: Transaction, device: str) -> Device:
 def find(tx: Transaction, device: str) -> Device | None:
     """Return a device that is enrolled and not removed, or None."""
     row = tx.execute(select(table).where(table.c.id == device, table.c.removed_at.is_(None))).one_or_none()
-    return None if row is None else _read(row)
+    return None if row is None else _read(tx, row)
 
 
 def live(tx: Transaction, ids: Iterable[str]) -> dict[str, Device]:
     """Return those of these devices that are enrolled and not removed, by id."""
     query = select(table).where(table.c.id.in_(sorted(set(ids))), table.c.removed_at.is_(None))
-    return {row.id: _read(row) for row in tx.execute(query)}
+    return {row.id: _read(tx, row) for row in tx.execute(query)}
 
 
 def find_by_bearer(tx: Transaction, bearer_hash: str) -> Device | None:
     """Return the device with this HTTP bearer if it is not removed."""
     query = select(table).where(table.c.bearer_hash == bearer_hash, table.c.removed_at.is_(None))
     row = tx.execute(query).one_or_none()
-    return None if row is None else _read(row)
+    return None if row is None else _read(tx, row)
 
 
 def find_by_enrolment(tx: Transaction, *, token_id: str, key_id: str) -> Device | None:
     """Return the device that enrolled with this token and key, removed or not."""
     query = select(table).where(table.c.token_id == token_id, table.c.key_id == key_id)
     row = tx.execute(query.order_by(table.c.enrolled_at.desc()).limit(1)).one_or_none()
-    return None if row is None else _read(row)
+    return None if row is None else _read(tx, row)
 
 
 def find_by_key(tx: Transaction, key_id: str) -> Device | None:
     """Return the device that holds this key, removed or not."""
     query = select(table).where(table.c.key_id == key_id).order_by(table.c.enrolled_at.desc()).limit(1)
     row = tx.execute(query).one_or_none()
-    return None if row is None else _read(row)
+    return None if row is None else _read(tx, row)
 
 
 def readmit(tx: Transaction, device: Device, *, bearer_hash: str, broker_hash: str) -> None:
@@ -101,18 +107,18 @@ def readmit(tx: Transaction, device: Device, *, bearer_hash: str, broker_hash: s
 def page(tx: Transaction, *, after: str | None = None, limit: int = paging.DEFAULT_LIMIT) -> Page[Device]:
     """List the devices that are not removed, by id."""
     query = select(table).where(table.c.removed_at.is_(None))
-    return paging.ascending(tx, query, key=table.c.id, after=after, limit=limit, read=_read)
+    return paging.ascending(tx, query, key=table.c.id, after=after, limit=limit, read=lambda row: _read(tx, row))
 
 
 def matching(tx: Transaction, selector: Selector) -> Iterator[Device]:
-    """Yield the devices that a selector means, by id; those removed are never meant."""
+    """Yield the devices that a selector means, by id; those removed, or of labels that cannot be read, never are."""
     query = select(table).where(table.c.removed_at.is_(None))
     if selector.devices is not None:
         query = query.where(table.c.id.in_(selector.devices))
     for row in tx.execute(query.order_by(table.c.id)):
-        device = _read(row)
-        if selector.matches(device.id, device.labels):
-            yield device
+        labels = _part(tx, row, _LABELS, _labels)
+        if labels is not None and selector.matches(row.id, labels):
+            yield _read(tx, row)
 
 
 def counts(tx: Transaction) -> dict[bool, int]:
@@ -147,6 +153,7 @@ def set_labels(tx: Transaction, device: str, labels: dict[str, str]) -> None:
         NotFoundError: there is no such device.
     """
     _change(tx, device, labels_json=_json(labels))
+    quarantine(tx).clear(device, _LABELS)
 
 
 def remove(tx: Transaction, device: str, *, now: float) -> None:
@@ -165,7 +172,26 @@ def set_presence(tx: Transaction, device: str, presence: Presence) -> None:
 
 def all_offline(tx: Transaction) -> None:
     """Note that no device is connected, as after a start of the embedded broker."""
-    tx.execute(update(table).where(table.c.online).values(online=False))
+    said = table.c.online | table.c.doubted_at.is_not(None)
+    tx.execute(update(table).where(said).values(online=False, doubted_at=None))
+
+
+def silent_in_doubt(tx: Transaction, *, doubted_before: float, told_before: float, limit: int) -> list[Device]:
+    """Return devices whose presence is in doubt since before a time, and that were told something since; or never are.
+
+    What they were told last was before another time, so that their answer would be here.
+    """
+    told = desired.c.unsent.is_(False) & (desired.c.sent_at >= table.c.doubted_at) & (desired.c.sent_at < told_before)
+    joined = select(table).outerjoin(desired, desired.c.device == table.c.id)
+    query = joined.where(table.c.doubted_at < doubted_before, desired.c.device.is_(None) | told)
+    return [_read(tx, row) for row in tx.execute(query.order_by(table.c.doubted_at).limit(limit))]
+
+
+def last_seen(tx: Transaction, *, after: str = "", limit: int) -> list[tuple[str, float | None]]:
+    """Return (id, when it was last heard of) of the devices that are not removed, by id, those behind `after`."""
+    query = select(table.c.id, table.c.last_seen_at).where(table.c.removed_at.is_(None), table.c.id > after)
+    found = tx.execute(query.order_by(table.c.id).limit(limit))
+    return [(row.id, row.last_seen_at if isinstance(row.last_seen_at, float) else None) for row in found]
 
 
 def seen(tx: Transaction, ids: Iterable[str], *, now: float) -> None:
@@ -185,20 +211,34 @@ def _json(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
 
-def _read(row: Any) -> Device:
+def _read(tx: Transaction, row: Any) -> Device:
+    """Return a device; what of it cannot be read is noted, and left empty, so that the device is seen all the same."""
     return Device(
         id=row.id,
-        name=row.name,
-        labels=msgspec.json.decode(row.labels_json, type=dict[str, str]),
-        key=msgspec.json.decode(row.key_json, type=dict[str, Any]),
-        key_id=row.key_id,
-        token_id=row.token_id,
-        runtime=row.runtime,
-        platform=row.platform,
-        enrolled_at=row.enrolled_at,
+        name=str(row.name),
+        labels=_part(tx, row, _LABELS, _labels) or {},
+        key=_part(tx, row, "key", lambda row: json_text.read(row.key_json, dict[str, Any])) or {},
+        key_id=str(row.key_id),
+        token_id=str(row.token_id),
+        runtime=str(row.runtime),
+        platform=str(row.platform),
+        enrolled_at=_part(tx, row, "times", lambda row: convert(row.enrolled_at, float)) or 0.0,
         removed_at=row.removed_at,
-        presence=Presence(**{name: getattr(row, name) for name in _PRESENCE}),
+        presence=_part(tx, row, "presence", _presence) or Presence(),
     )
+
+
+def _labels(row: Any) -> dict[str, str]:
+    found: dict[str, str] = json_text.read(row.labels_json, dict[str, str])
+    return found
+
+
+def _presence(row: Any) -> Presence:
+    return convert({name: getattr(row, name) for name in _PRESENCE}, Presence)
+
+
+def _part(tx: Transaction, row: Any, part: str, read: Callable[[Any], Value]) -> Value | None:
+    return quarantine(tx).reader(part, read, device=lambda row: str(row.id))(row)
 
 
 def _unknown(device: str) -> NotFoundError:

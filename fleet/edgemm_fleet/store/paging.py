@@ -1,4 +1,7 @@
-"""Paging of lists by key: `after` is the last key seen, so that every page costs the same."""
+"""Paging of lists by key: `after` is the last key seen, so that every page costs the same.
+
+What `read` returns None for is passed over; a page may then have fewer items than asked for.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ def ascending(
     key: ColumnElement[str],
     after: str | None,
     limit: int,
-    read: Callable[[Any], Item],
+    read: Callable[[Any], Item | None],
 ) -> Page[Item]:
     """Return one page in rising order of a text key."""
     if after is not None:
@@ -38,7 +41,7 @@ def newest_first(
     key: ColumnElement[int],
     after: str | None,
     limit: int,
-    read: Callable[[Any], Item],
+    read: Callable[[Any], Item | None],
 ) -> Page[Item]:
     """Return one page in falling order of a number that grows with each row."""
     if after is not None:
@@ -52,7 +55,7 @@ def _clamp(limit: int) -> int:
     return max(1, min(limit, MAX_LIMIT))
 
 
-def _page(rows: Sequence[Any], limit: int, *, key: str, read: Callable[[Any], Item]) -> Page[Item]:
-    items = tuple(read(row) for row in rows[:limit])
+def _page(rows: Sequence[Any], limit: int, *, key: str, read: Callable[[Any], Item | None]) -> Page[Item]:
+    items = tuple(item for row in rows[:limit] if (item := read(row)) is not None)
     more = len(rows) > limit
     return Page(items=items, next=str(rows[limit - 1]._mapping[key]) if more else None)  # noqa: SLF001 - public by its documentation

@@ -5,27 +5,39 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
+from msgspec import convert
 from sqlalchemy import select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from edgemm.messages import Reported
 from edgemm.messages.generations import plausible
+from edgemm_fleet.records import json_text
 from edgemm_fleet.records.records import ReportedRecord
 from edgemm_fleet.store.database import Transaction
+from edgemm_fleet.store.quarantine import quarantine
 from edgemm_fleet.store.schema import reported as table
+
+_PART = "reported"
 
 
 def put(tx: Transaction, reported: Reported, *, now: float) -> bool:
     """Keep a report if it is newer than the one that is here; tell whether it was.
 
-    The highest generation is raised by an older report too: a new generation must lie above all of them that are
-    believed.
+    The highest generation is raised by an older report too: a new generation must lie above all of them. It is raised
+    by those alone that a manager can have told a device: no number would be left above the others.
+
+    Raises:
+        MessageError: it could not be read back.
     """
-    found = find(tx, reported.device)
-    believed = reported.generation if plausible(reported.generation, last=0, now_s=now) else 0
-    highest = max(believed, found.highest_generation if found else 0)
-    if found is not None and reported.order <= found.reported.order:
+    columns = (table.c.boot_count, table.c.sequence, table.c.highest_generation)
+    row = tx.execute(select(*columns).where(table.c.device == reported.device)).one_or_none()
+    numbers = [reported.generation, row.highest_generation if row else 0]
+    highest = max((n for n in numbers if isinstance(n, int) and plausible(n, last=0, now_s=now)), default=0)
+    if (
+        row is not None
+        and _is_number(row.boot_count, row.sequence)
+        and reported.order <= (row.boot_count, row.sequence)
+    ):
         tx.execute(update(table).where(table.c.device == reported.device).values(highest_generation=highest))
         return False
     values = {
@@ -34,28 +46,31 @@ def put(tx: Transaction, reported: Reported, *, now: float) -> bool:
         "sequence": reported.sequence,
         "generation": reported.generation,
         "highest_generation": highest,
-        "reported_json": msgspec.json.encode(reported).decode(),
+        "reported_json": json_text.written(reported),
         "received_at": now,
     }
     tx.execute(insert(table).values(**values).on_conflict_do_update(index_elements=["device"], set_=values))
+    quarantine(tx).clear(reported.device, _PART)
     return True
 
 
 def find(tx: Transaction, device: str) -> ReportedRecord | None:
-    """Return a device's newest report, or None."""
-    row = tx.execute(select(table).where(table.c.device == device)).one_or_none()
-    return None if row is None else _read(row)
+    """Return a device's newest report; None where there is none, or none that can be read."""
+    return of(tx, [device]).get(device)
 
 
 def of(tx: Transaction, devices: Sequence[str]) -> dict[str, ReportedRecord]:
-    """Return the newest reports of several devices; those without one are missing."""
+    """Return the newest reports of several devices; those without one that can be read are missing."""
     query = select(table).where(table.c.device.in_(devices))
-    return {row.device: _read(row) for row in tx.execute(query)}
+    read = quarantine(tx).reader(_PART, _read, device=lambda row: str(row.device))
+    return {row.device: found for row in tx.execute(query) if (found := read(row)) is not None}
 
 
 def _read(row: Any) -> ReportedRecord:
-    return ReportedRecord(
-        reported=msgspec.json.decode(row.reported_json, type=Reported),
-        highest_generation=row.highest_generation,
-        received_at=row.received_at,
-    )
+    values = {"reported": json_text.read(row.reported_json, Reported)}
+    values |= {"highest_generation": row.highest_generation, "received_at": row.received_at}
+    return convert(values, ReportedRecord)
+
+
+def _is_number(*values: Any) -> bool:
+    return all(isinstance(value, int) for value in values)

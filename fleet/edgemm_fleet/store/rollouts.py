@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
-import msgspec
-from sqlalchemy import bindparam, case, func, select, update
+from msgspec import convert
+from sqlalchemy import Select, bindparam, case, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
-from edgemm.errors import NotFoundError
+from edgemm.errors import ConflictError, NotFoundError
 from edgemm.messages import DesiredModel
-from edgemm.states import RolloutState, UpdateState
+from edgemm.reasons import Reason
+from edgemm.states import RolloutState
+from edgemm_fleet.records import json_text
 from edgemm_fleet.records.members import UNFINISHED, Member, MemberState
 from edgemm_fleet.records.progress import GroupProgress, Rollout
 from edgemm_fleet.records.records import Page
 from edgemm_fleet.records.rollout_plan import RolloutPlan
 from edgemm_fleet.store import paging
 from edgemm_fleet.store.database import Transaction
+from edgemm_fleet.store.quarantine import quarantine
 from edgemm_fleet.store.schema import members, rollouts
 
+Value = TypeVar("Value")
 _BEFORE_ALL_OTHERS = 2**40
 """More than any rollout's number."""
 _KNOWN = [state.value for state in MemberState]
@@ -30,7 +34,7 @@ def add(tx: Transaction, rollout: Rollout) -> None:
     fixed = {
         "id": rollout.id,
         "model": rollout.plan.model,
-        "plan_json": msgspec.json.encode(rollout.plan).decode(),
+        "plan_json": json_text.written(rollout.plan),
         "created_by": rollout.created_by,
         "created_at": rollout.created_at,
     }
@@ -47,11 +51,16 @@ def get(tx: Transaction, rollout: str) -> Rollout:
 
     Raises:
         NotFoundError: there is none of this id.
+        ConflictError: it is there, and cannot be read.
     """
     row = tx.execute(select(rollouts).where(rollouts.c.id == rollout)).one_or_none()
     if row is None:
         raise NotFoundError(f"no rollout {rollout[:80]!r}: `edgemm fleet rollout list` shows them")
-    return _rollout(row)
+    found = _rollouts(tx)(row)
+    if found is None:
+        cause = "; ".join(quarantine(tx).of(_subject(row)).values())
+        raise ConflictError(f"rollout {rollout}: its row in the database cannot be read, so it does not go on: {cause}")
+    return found
 
 
 def in_states(tx: Transaction, states: Iterable[RolloutState], *, model: str | None = None) -> list[Rollout]:
@@ -59,13 +68,13 @@ def in_states(tx: Transaction, states: Iterable[RolloutState], *, model: str | N
     query = select(rollouts).where(rollouts.c.state.in_([state.value for state in states]))
     if model is not None:
         query = query.where(rollouts.c.model == model)
-    return [_rollout(row) for row in tx.execute(query.order_by(rollouts.c.number))]
+    return _readable(tx, query.order_by(rollouts.c.number), _rollouts(tx))
 
 
 def in_unknown_states(tx: Transaction) -> list[Rollout]:
     """Return the rollouts that a later manager left in a state which is not known here, oldest first."""
     query = select(rollouts).where(rollouts.c.state.not_in([state.value for state in RolloutState]))
-    return [_rollout(row) for row in tx.execute(query.order_by(rollouts.c.number))]
+    return _readable(tx, query.order_by(rollouts.c.number), _rollouts(tx))
 
 
 def ids_to_look_at(tx: Transaction, states: Iterable[RolloutState], *, now: float) -> list[str]:
@@ -87,7 +96,8 @@ def note_trouble(tx: Transaction, rollout: str, trouble: str | None) -> bool:
 
 def page(tx: Transaction, *, after: str | None = None, limit: int = paging.DEFAULT_LIMIT) -> Page[Rollout]:
     """List the rollouts, newest first."""
-    return paging.newest_first(tx, select(rollouts), key=rollouts.c.number, after=after, limit=limit, read=_rollout)
+    query, key = select(rollouts), rollouts.c.number
+    return paging.newest_first(tx, query, key=key, after=after, limit=limit, read=_rollouts(tx))
 
 
 def state_counts(tx: Transaction) -> dict[RolloutState, int]:
@@ -125,13 +135,13 @@ def members_of(
         query = query.where(members.c.group == group)
     if states is not None:
         query = query.where(members.c.state.in_([state.value for state in states]))
-    return [_member(row) for row in tx.execute(query.order_by(members.c.group, members.c.device))]
+    return _readable(tx, query.order_by(members.c.group, members.c.device), _members(tx))
 
 
 def members_in_unknown_states(tx: Transaction, rollout: str) -> list[Member]:
     """Return a rollout's members that a later manager left in a state which is not known here."""
     query = select(members).where(members.c.rollout == rollout, members.c.state.not_in(_KNOWN))
-    return [_member(row) for row in tx.execute(query.order_by(members.c.device))]
+    return _readable(tx, query.order_by(members.c.device), _members(tx))
 
 
 def page_members(
@@ -143,7 +153,7 @@ def page_members(
 ) -> Page[Member]:
     """List a rollout's members by device."""
     query = select(members).where(members.c.rollout == rollout)
-    return paging.ascending(tx, query, key=members.c.device, after=after, limit=limit, read=_member)
+    return paging.ascending(tx, query, key=members.c.device, after=after, limit=limit, read=_members(tx))
 
 
 def current_memberships(tx: Transaction, devices: Sequence[str], *, model: str | None = None) -> list[Member]:
@@ -166,21 +176,30 @@ def current_memberships(tx: Transaction, devices: Sequence[str], *, model: str |
     query = select(members).select_from(joined.join(newest, same))
     if model is not None:
         query = query.where(rollouts.c.model == model)
-    return [_member(row) for row in tx.execute(query.order_by(rollouts.c.number, members.c.device))]
+    return _readable(tx, query.order_by(rollouts.c.number, members.c.device), _members(tx))
 
 
 def due_members(tx: Transaction, rollout: str, *, now: float, limit: int) -> list[Member]:
-    """Return a rollout's members whose deadline has come, the earliest first; those in a known state."""
+    """Return a rollout's members whose deadline has come, the earliest first; those in a known state.
+
+    One that cannot be read is excused here: nobody could end it else, and the rollout would wait for it for ever.
+    """
     known = members.c.state.in_(_KNOWN)
     query = select(members).where(members.c.rollout == rollout, members.c.deadline_at <= now, known)
-    return [_member(row) for row in tx.execute(query.order_by(members.c.deadline_at).limit(limit))]
+    rows = tx.execute(query.order_by(members.c.deadline_at).limit(limit)).all()
+    read = _members(tx)
+    if lost := [row.device for row in rows if read(row) is None]:
+        ended = {"state": MemberState.EXCUSED.value, "reason": Reason.UNREADABLE.value, "deadline_at": None}
+        those = update(members).where(members.c.rollout == rollout, members.c.device.in_(lost))
+        tx.execute(those.values(ended | {"changed_at": now}))
+    return [member for row in rows if (member := read(row)) is not None]
 
 
 def members_due_after(tx: Transaction, rollout: str, *, after: float, limit: int) -> list[Member]:
     """Return a rollout's members whose deadline lies beyond a time; those in a known state."""
     known = members.c.state.in_(_KNOWN)
     query = select(members).where(members.c.rollout == rollout, members.c.deadline_at > after, known)
-    return [_member(row) for row in tx.execute(query.limit(limit))]
+    return _readable(tx, query.limit(limit), _members(tx))
 
 
 def tallies(tx: Transaction, rollout: str) -> list[tuple[int, MemberState, bool, int]]:
@@ -197,21 +216,37 @@ def _changing(rollout: Rollout) -> dict[str, Any]:
         "reason": rollout.reason,
         "changed_at": rollout.changed_at,
         "deadline_at": rollout.deadline_at,
-        "groups_json": msgspec.json.encode(rollout.groups).decode(),
+        "groups_json": json_text.written(rollout.groups, tuple[GroupProgress, ...]),
     }
+
+
+def _readable(tx: Transaction, query: Select[Any], read: Callable[[Any], Value | None]) -> list[Value]:
+    return [found for row in tx.execute(query) if (found := read(row)) is not None]
+
+
+def _rollouts(tx: Transaction) -> Callable[[Any], Rollout | None]:
+    return quarantine(tx).reader("plan", _rollout, device=_subject)
+
+
+def _subject(row: Any) -> str:
+    return f"rollout {row.id}"
+
+
+def _members(tx: Transaction) -> Callable[[Any], Member | None]:
+    return quarantine(tx).reader("member of a rollout", _member, device=lambda row: str(row.device), lasting=True)
 
 
 def _rollout(row: Any) -> Rollout:
     return Rollout(
         id=row.id,
-        plan=msgspec.json.decode(row.plan_json, type=RolloutPlan),
+        plan=json_text.read(row.plan_json, RolloutPlan),
         state=RolloutState(row.state),
         reason=row.reason,
         created_by=row.created_by,
         created_at=row.created_at,
         changed_at=row.changed_at,
         deadline_at=row.deadline_at,
-        groups=msgspec.json.decode(row.groups_json, type=tuple[GroupProgress, ...]),
+        groups=json_text.read(row.groups_json, tuple[GroupProgress, ...]),
         trouble=row.trouble,
     )
 
@@ -220,22 +255,9 @@ def _member_values(member: Member) -> dict[str, Any]:
     plain = {name: getattr(member, name) for name in member.__struct_fields__ if name != "previous"}
     plain["state"] = member.state.value
     plain["update_state"] = member.update_state.value if member.update_state else None
-    return plain | {"previous_json": msgspec.json.encode(member.previous).decode()}
+    return plain | {"previous_json": json_text.written(member.previous, DesiredModel | None)}
 
 
 def _member(row: Any) -> Member:
-    return Member(
-        rollout=row.rollout,
-        device=row.device,
-        group=row.group,
-        state=MemberState(row.state),
-        attempt=row.attempt,
-        generation=row.generation,
-        previous=msgspec.json.decode(row.previous_json, type=DesiredModel | None),
-        started_at=row.started_at,
-        changed_at=row.changed_at,
-        deadline_at=row.deadline_at,
-        update_state=UpdateState(row.update_state) if row.update_state else None,
-        reason=row.reason,
-        detail=row.detail,
-    )
+    plain = {name: getattr(row, name) for name in Member.__struct_fields__ if name != "previous"}
+    return convert(plain | {"previous": json_text.read(row.previous_json, DesiredModel | None)}, Member)

@@ -52,7 +52,9 @@ devices = Table(
     Column("duplicate_at", Float),
     Column("previous_boot", String),
     Column("previous_connection", Integer, nullable=False, default=0),
+    Column("doubted_at", Float),
     Index("devices_by_key", "key_id"),
+    Index("devices_doubted", "doubted_at", sqlite_where=text("doubted_at IS NOT NULL")),
 )
 
 enrolment_tokens = Table(

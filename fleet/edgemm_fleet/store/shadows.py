@@ -5,29 +5,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
 from sqlalchemy import delete, select
 from sqlalchemy.dialects.sqlite import insert
 
 from edgemm.messages import DesiredShadow
+from edgemm_fleet.records import json_text
 from edgemm_fleet.records.records import Page
 from edgemm_fleet.store import paging
 from edgemm_fleet.store.database import Transaction
+from edgemm_fleet.store.quarantine import quarantine
 from edgemm_fleet.store.schema import devices as enrolled
 from edgemm_fleet.store.schema import shadows as table
 
 
 def of(tx: Transaction, devices: Sequence[str]) -> dict[str, dict[str, DesiredShadow]]:
-    """Return device → model → the shadow that is wanted there; devices without any are missing."""
+    """Return device → model → the shadow that is wanted there; devices without any that can be read are missing."""
     found: dict[str, dict[str, DesiredShadow]] = {}
     for row in tx.execute(select(table).where(table.c.device.in_(devices))):
-        found.setdefault(row.device, {})[row.model] = _read(row)
+        if (shadow := _read(tx, row)) is not None:
+            found.setdefault(row.device, {})[row.model] = shadow
     return found
 
 
 def put(tx: Transaction, devices: Sequence[str], model: str, wanted: DesiredShadow) -> None:
     """Want a shadow beside a model of each device, in place of what was wanted there."""
-    text = msgspec.json.encode(wanted).decode()
+    text = json_text.written(wanted)
     rows = [{"device": device, "model": model, "shadow_json": text} for device in devices]
     if rows:
         query = insert(table)
@@ -49,10 +51,17 @@ def page(
     """List (device, shadow) of a model by device, without devices that were removed."""
     joined = select(table).join(enrolled, enrolled.c.id == table.c.device)
     query = joined.where(table.c.model == model, enrolled.c.removed_at.is_(None))
-    return paging.ascending(
-        tx, query, key=table.c.device, after=after, limit=limit, read=lambda row: (row.device, _read(row))
-    )
+
+    def read(row: Any) -> tuple[str, DesiredShadow] | None:
+        shadow = _read(tx, row)
+        return None if shadow is None else (row.device, shadow)
+
+    return paging.ascending(tx, query, key=table.c.device, after=after, limit=limit, read=read)
 
 
-def _read(row: Any) -> DesiredShadow:
-    return msgspec.json.decode(row.shadow_json, type=DesiredShadow)
+def _read(tx: Transaction, row: Any) -> DesiredShadow | None:
+    def shadow(row: Any) -> DesiredShadow:
+        found: DesiredShadow = json_text.read(row.shadow_json, DesiredShadow)
+        return found
+
+    return quarantine(tx).reader(f"shadow of {row.model}", shadow, device=lambda row: str(row.device))(row)

@@ -10,13 +10,15 @@ from typing import Any
 from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import DatabaseError, DataError, IntegrityError, NotSupportedError, ProgrammingError
 
 from edgemm.errors import EnvironmentFailure
 
 _BUSY_TIMEOUT_MS = 10_000
 WRITING = {"edgemm_write": True}
 """Execution options of a connection whose transactions write."""
+_OURS = (DataError, IntegrityError, NotSupportedError, ProgrammingError)
+"""What SQLite says of a statement and its values, not of its file: trying it again changes nothing."""
 
 
 def writable(path: Path, *, foreign_keys: bool = True) -> Engine:
@@ -29,6 +31,7 @@ def writable(path: Path, *, foreign_keys: bool = True) -> Engine:
 
     def prepare(connection: Any, record: object) -> None:  # noqa: ARG001 - SQLAlchemy's signature
         connection.isolation_level = None  # transactions begin where `_begin` says, not where sqlite3 guesses
+        connection.text_factory = _text
         for pragma in (
             "journal_mode=WAL",
             "synchronous=FULL",
@@ -73,11 +76,18 @@ def described(path: Path) -> Iterator[None]:
     """
     try:
         yield
+    except _OURS:
+        raise
     except DatabaseError as err:
         cause = str(err.orig or err)
         raise EnvironmentFailure(f"fleet database {path}: {cause}; nothing of this step was kept") from err
     except UnicodeDecodeError as err:  # of an error's text that quotes the damage
         raise EnvironmentFailure(f"fleet database {path}: it is damaged; nothing of this step was kept") from err
+
+
+def _text(data: bytes) -> str:
+    """Return a text; bytes of it that are none make that one text wrong, where sqlite3 would give the query up."""
+    return data.decode(errors="replace")
 
 
 def _begin(connection: Connection) -> None:

@@ -5,17 +5,20 @@ The store also notes the position in each stream up to which nothing is missing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
+from msgspec import convert
 from sqlalchemy import delete, func, select
 from sqlalchemy.dialects.sqlite import insert
 
 from edgemm.messages import Event, Stream, Telemetry
-from edgemm_fleet.records.records import EventRecord, Page, TelemetryRecord
+from edgemm_fleet.records import json_text
+from edgemm_fleet.records.records import EventRecord, Item, Page, TelemetryRecord
 from edgemm_fleet.store import paging
 from edgemm_fleet.store.database import Transaction
+from edgemm_fleet.store.quarantine import quarantine
 from edgemm_fleet.store.schema import events, positions, telemetry
 
 _TABLES = {Stream.EVENT: events, Stream.TELEMETRY: telemetry}
@@ -30,7 +33,7 @@ def add_events(tx: Transaction, items: Sequence[Event], *, now: float) -> None:
             "sequence": event.sequence,
             "model": event.model,
             "rollout": event.rollout,
-            "event_json": msgspec.json.encode(event).decode(),
+            "event_json": json_text.written(event),
             "received_at": now,
         }
         for event in items
@@ -69,11 +72,11 @@ def set_position(tx: Transaction, device: str, boot: str, stream: Stream, *, con
     tx.execute(query.on_conflict_do_update(index_elements=["device", "boot", "stream"], set_=changed))
 
 
-def sequences_above(tx: Transaction, device: str, boot: str, stream: Stream, *, above: int) -> list[int]:
-    """Return the stored sequences above a number, rising."""
+def sequences_above(tx: Transaction, device: str, boot: str, stream: Stream, *, above: int, limit: int) -> list[int]:
+    """Return the lowest stored sequences above a number, rising."""
     table = _TABLES[stream]
     query = select(table.c.sequence).where(table.c.device == device, table.c.boot == boot, table.c.sequence > above)
-    return list(tx.execute(query.order_by(table.c.sequence)).scalars())
+    return list(tx.execute(query.order_by(table.c.sequence).limit(limit)).scalars())
 
 
 def page_events(
@@ -85,7 +88,8 @@ def page_events(
 ) -> Page[EventRecord]:
     """List a device's events, newest stored first."""
     query = select(events).where(events.c.device == device)
-    return paging.newest_first(tx, query, key=events.c.id, after=after, limit=limit, read=_event)
+    read = _reader(tx, "events", _event)
+    return paging.newest_first(tx, query, key=events.c.id, after=after, limit=limit, read=read)
 
 
 def page_telemetry(
@@ -97,7 +101,8 @@ def page_telemetry(
 ) -> Page[TelemetryRecord]:
     """List a device's telemetry windows, newest stored first."""
     query = select(telemetry).where(telemetry.c.device == device)
-    return paging.newest_first(tx, query, key=telemetry.c.id, after=after, limit=limit, read=_telemetry)
+    read = _reader(tx, "telemetry", _telemetry)
+    return paging.newest_first(tx, query, key=telemetry.c.id, after=after, limit=limit, read=read)
 
 
 class Pruning(NamedTuple):
@@ -139,11 +144,16 @@ def received(tx: Transaction) -> dict[Stream, int]:
     return {s: int(tx.execute(select(func.coalesce(func.max(t.c.id), 0))).scalar_one()) for s, t in _TABLES.items()}
 
 
+def _reader(tx: Transaction, part: str, read: Callable[[Any], Item]) -> Callable[[Any], Item | None]:
+    return quarantine(tx).reader(part, read, device=lambda row: str(row.device), lasting=True)
+
+
 def _event(row: Any) -> EventRecord:
-    event = msgspec.json.decode(row.event_json, type=Event)
-    return EventRecord(id=row.id, event=event, received_at=row.received_at)
+    event = json_text.read(row.event_json, Event)
+    return convert({"id": row.id, "event": event, "received_at": row.received_at}, EventRecord)
 
 
 def _telemetry(row: Any) -> TelemetryRecord:
     window = msgspec.msgpack.decode(row.window, type=Telemetry)
-    return TelemetryRecord(id=row.id, device=row.device, telemetry=window, received_at=row.received_at)
+    values = {"id": row.id, "device": row.device, "telemetry": window, "received_at": row.received_at}
+    return convert(values, TelemetryRecord)

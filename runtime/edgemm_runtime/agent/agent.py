@@ -364,6 +364,7 @@ class Agent:
             actions=self._actions.results,
             shadows=self._shadows_told,
             clock=self._time_sync.reported(),
+            connection=max(1, self._link.connection),
         )
 
     def _records(self) -> list[ModelFile]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from edgemm.errors import BadRequestError, ConflictError, NotFoundError
 from edgemm.messages import MAX_MODELS, DesiredModel
@@ -321,9 +321,21 @@ def test_rollouts_for_different_sites_run_side_by_side(fleet: LocalFleet) -> Non
     assert (list(fleet.states(north)), list(fleet.states(south))) == (["n-1"], ["s-1"])
 
 
-def _write_over(fleet: LocalFleet, rollout: str, text: str) -> None:
+def _write_over(fleet: LocalFleet, rollout: str, text: str) -> str:
+    """Write over a rollout's plan, as a disk does that has lost a page; return what was there."""
+    mine = schema.rollouts.c.id == rollout
     with fleet.store.write() as tx:
-        tx.execute(update(schema.members).where(schema.members.c.rollout == rollout).values(previous_json=text))
+        before: str = tx.execute(select(schema.rollouts.c.plan_json).where(mine)).scalar_one()
+        tx.execute(update(schema.rollouts).where(mine).values(plan_json=text))
+    return before
+
+
+def _trouble(fleet: LocalFleet, rollout: str) -> str | None:
+    with fleet.store.read() as tx:
+        found: str | None = tx.execute(
+            select(schema.rollouts.c.trouble).where(schema.rollouts.c.id == rollout)
+        ).scalar_one()
+    return found
 
 
 def test_a_rollout_that_meets_an_error_says_so_and_holds_up_no_other(
@@ -335,15 +347,17 @@ def test_a_rollout_that_meets_an_error_says_so_and_holds_up_no_other(
     north = fleet.run("1.0.0", *groups, selector=Selector(labels={"site": ("north",)}))
     south = fleet.run("2.0.0", *groups, selector=Selector(labels={"site": ("south",)}))
     before = fleet.rollout(north)
-    _write_over(fleet, north, "{")  # as a disk does that has lost a page
+    plan = _write_over(fleet, north, "{")
     fleet.wait(61)
     fleet.wait(1)
     assert fleet.rollout(south).state is RolloutState.FINISHED
+    assert str(_trouble(fleet, north)).endswith("Input data was truncated")
+    assert caplog.text.count(f"rollout={north} cannot go on; it is tried again") == 1, "each error is told once"
+    fleet.run("3.0.0", EVERYBODY, selector=Selector(labels={"site": ("south",)}))  # nor does it keep others from it
+    assert fleet.running("s-1") == "3.0.0"
+    _write_over(fleet, north, plan)
     found = fleet.rollout(north)
     assert found == replace(before, trouble=found.trouble), "nothing is half done"
-    assert str(found.trouble).startswith("DecodeError: Input data was truncated")
-    assert caplog.text.count(f"rollout={north} cannot go on; it is tried again") == 1, "each error is told once"
-    _write_over(fleet, north, "null")
     fleet.wait(1)
     assert (fleet.rollout(north).state, fleet.rollout(north).trouble) == (RolloutState.FINISHED, None)
 

@@ -41,6 +41,7 @@ def reported(
     desired_hash: str | None = None,
     refused: RefusedDesired | None = None,
     clock: ReportedClock | UnsetType = UNSET,
+    connection: int | None = None,
 ) -> Reported:
     """Compose the whole state; models that are wanted come first where there are too many to tell."""
     known = sorted((r for r in records if r.update is not None), key=lambda r: (r.name not in wanted, r.name))
@@ -60,6 +61,7 @@ def reported(
         desired_hash=UNSET if desired_hash is None else desired_hash,
         refused=UNSET if refused is None else refused,
         clock=clock,
+        connection=UNSET if connection is None else connection,
     )
 
 

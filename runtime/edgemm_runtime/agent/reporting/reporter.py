@@ -76,6 +76,8 @@ class Situation:
     desired_hash: str | None = None
     refused: RefusedDesired | None = None
     clock: ReportedClock | UnsetType = UNSET
+    connection: int | None = None
+    """Number of the connection by which it is told, as the last will of that says."""
 
 
 class Reporter:
@@ -197,6 +199,7 @@ class Reporter:
             desired_hash=situation.desired_hash,
             refused=situation.refused,
             clock=situation.clock,
+            connection=situation.connection,
         )
         return self._seal_report(message)
 

@@ -23,6 +23,8 @@ OF_REVISION_0003 = (
     "ALTER TABLE desired DROP COLUMN tries",
     "ALTER TABLE desired DROP COLUMN again_at",
     "ALTER TABLE desired DROP COLUMN refusal_json",
+    "DROP INDEX devices_doubted",
+    "ALTER TABLE devices DROP COLUMN doubted_at",
 )
 
 

@@ -6,7 +6,7 @@ from alembic import op
 from sqlalchemy import BigInteger, Column, Float, Integer, String, Text, text
 
 revision = "0008"
-down_revision = "0006"
+down_revision = "0007"
 
 
 def upgrade() -> None:
