@@ -21,10 +21,10 @@ PIECE_BYTES = 65536
 
 
 class Door(ABC):
-    """Listens on a free port while the block lasts; all connections are closed at its end, or by `hang_up`."""
+    """Listens on a port (0: a free one) during the block; all connections are closed at its end, or by `hang_up`."""
 
-    def __init__(self, *, backlog: int = 64) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=backlog)
+    def __init__(self, port: int = 0, *, backlog: int = 64) -> None:
+        self._listener = socket.create_server(("127.0.0.1", port), backlog=backlog)
         self.port = int(self._listener.getsockname()[1])
         self._ends: list[socket.socket] = []
         self._threads: list[threading.Thread] = []

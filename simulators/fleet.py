@@ -51,6 +51,7 @@ from edgemm.messages import (
 )
 from edgemm.topics import Channel
 from edgemm.trust.enrolment import (
+    DIRECTOR_TARGET,
     BrokerAccess,
     EnrolmentResponse,
     create_token,
@@ -59,6 +60,7 @@ from edgemm.trust.signing import PayloadType, seal, unseal, unseal_enrolment
 from edgemm_fleet.broker.broker_settings import BrokerSettings
 from edgemm_fleet.broker.embedded import EmbeddedBroker
 from edgemm_fleet.broker.topic_rights import MANAGER, BrokerRules
+from edgemm_fleet.trust import roles
 from simulators.fleet_http import Answer, FleetHttp
 from simulators.fleet_tuf import TufInMemory
 
@@ -148,6 +150,13 @@ class SimulatedFleet:
         token = create_token(root_digest=root_digest or sha256(self.tuf.root), tls_fingerprint=None)
         self._secrets[token.secret.hex()] = None
         return str(token)
+
+    def replace_director(self) -> CryptoSigner:
+        """Give the director another key, signed by the targets key; return the one of before."""
+        before, self.director = self.director, CryptoSigner.generate_ed25519()
+        document = roles.director_document(self.name, (self.director.public_key,))
+        self.tuf.replace_document(DIRECTOR_TARGET, document)
+        return before
 
     def publish(self, path: Path, *, minimum: str = "0.0.0", custom: dict[str, object] | None = None) -> Manifest:
         """Publish a bundle file."""

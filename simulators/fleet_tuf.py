@@ -7,7 +7,7 @@ from datetime import datetime
 
 import msgspec
 from securesystemslib.signer import CryptoSigner
-from tuf.api.metadata import Metadata, Snapshot, TargetFile, Targets, Timestamp
+from tuf.api.metadata import Metadata, Root, Snapshot, TargetFile, Targets, Timestamp
 
 from edgemm import times
 from edgemm.bundle.manifest import Manifest
@@ -17,6 +17,7 @@ from edgemm.trust.signing import PayloadType, seal
 from edgemm.trust.time_statement import TimeQuestion, TimeStatement
 from edgemm_fleet.trust import roles
 from edgemm_fleet.trust.roles import DEFAULT_LIFETIMES
+from edgemm_fleet.trust.rotation import Exchange, next_root, next_targets
 
 _ROLES = ("root", "targets", "snapshot", "timestamp")
 
@@ -30,7 +31,7 @@ class TufInMemory:
         self._keys = {role: CryptoSigner.generate_ed25519() for role in _ROLES}
         self._publisher = CryptoSigner.generate_ed25519()
         root = roles.first_root(self._keys, now=now(), lifetimes=DEFAULT_LIFETIMES)
-        self.root = root.to_bytes()
+        self.root = self.newest_root = root.to_bytes()
         self.files[f"{TUF_METADATA_PATH}1.root.json"] = self.root
         document = roles.director_document(fleet, (director.public_key,))
         self._put_target(DIRECTOR_TARGET, document)
@@ -71,6 +72,26 @@ class TufInMemory:
         self._put_target(path, data)
         changed[role] = self._put(role, model)
         self._advance(changed)
+
+    def replace_document(self, path: str, document: bytes) -> None:
+        """Sign another `director.json` or `addresses.json`, as the targets key does."""
+        self._put_target(path, document)
+        self._targets = next_targets(self._targets, {path: document}, now=self._now(), lifetimes=DEFAULT_LIFETIMES)
+        self._targets.sign(self._keys["targets"])
+        self._advance({"targets": self._put("targets", self._targets)})
+
+    def replace_root_key(self) -> bytes:
+        """Give the root role another key; return the root document that follows."""
+        current: Metadata[Root] = Metadata.from_bytes(self.newest_root)
+        key = CryptoSigner.generate_ed25519()
+        exchange = Exchange((self._keys["root"].public_key.keyid,), (key.public_key,))
+        root = next_root(current, {"root": exchange}, now=self._now(), lifetimes=DEFAULT_LIFETIMES)
+        root.sign(self._keys["root"])
+        root.sign(key, append=True)
+        self._keys["root"] = key
+        self.newest_root = root.to_bytes()
+        self.files[f"{TUF_METADATA_PATH}{root.signed.version}.root.json"] = self.newest_root
+        return self.newest_root
 
     def renew(self, now: datetime) -> None:
         """Sign snapshot and timestamp anew, as a fleet manager does at `now`."""

@@ -25,8 +25,8 @@ _TOO_LONG = b"\x30\xff\xff\xff\x7f"
 class _Welcoming(Door):
     """Counts its clients, and never hangs up by itself."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, port: int = 0) -> None:
+        super().__init__(port)
         self._connections = 0
         self._changed = threading.Condition()
 

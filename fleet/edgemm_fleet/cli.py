@@ -14,6 +14,7 @@ COMMANDS = {
     "init": LazyCommand(f"{_HERE}.serve:init", "Make a fleet: keys, certificate, database, administrator.", "fleet"),
     "serve": LazyCommand(f"{_HERE}.serve:serve", "Run the fleet manager.", "fleet"),
     "login": LazyCommand(f"{_HERE}.people:login", "Work with a fleet from this machine.", "fleet"),
+    "status": LazyCommand(f"{_HERE}.fleet_status:status", "How the fleet is, and what ends soon.", "fleet"),
     "token": LazyCommand(f"{_HERE}.people:token", "Tokens by which devices join.", "fleet"),
     "people": LazyCommand(f"{_HERE}.people:people", "Tokens of people.", "fleet"),
     "publish": LazyCommand(f"{_HERE}.publish:publish", "Sign a bundle and publish it as a version.", "fleet"),
@@ -21,6 +22,9 @@ COMMANDS = {
     "devices": LazyCommand(f"{_HERE}.devices:devices", "Devices: list, show, label, ask to act, remove.", "fleet"),
     "rollout": LazyCommand(f"{_HERE}.rollout:rollout", "Bring a version to devices, group after group.", "fleet"),
     "shadow": LazyCommand(f"{_HERE}.shadow:shadow", "Run a version beside the active one.", "fleet"),
+    "keys": LazyCommand(f"{_HERE}.fleet_keys:keys", "Keys that devices trust: list, replace, sign elsewhere.", "fleet"),
+    "cert": LazyCommand(f"{_HERE}.fleet_certificate:cert", "The server's certificate: renew it.", "fleet"),
+    "addresses": LazyCommand(f"{_HERE}.fleet_addresses:addresses", "Where devices look for their fleet.", "fleet"),
     "audit": LazyCommand(f"{_HERE}.people:audit", "Who did what, newest first.", "fleet"),
 }
 

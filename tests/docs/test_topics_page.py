@@ -11,7 +11,7 @@ from edgemm import messages, topics
 from edgemm.messages import MAX_CONTROL_BYTES, MAX_TELEMETRY_BYTES, ShadowPhase, Stream, VariantPolicy
 from edgemm.states import UpdateState
 from edgemm.topics import Channel
-from edgemm.trust import enrolment, time_statement
+from edgemm.trust import addresses, enrolment, time_statement
 from edgemm.trust.signing import PayloadType
 from edgemm_fleet.ingest.contiguity import contiguous
 from tests.docs.pages import DOCS, Block, blocks, headings, tables
@@ -20,7 +20,7 @@ from tests.golden.vector import FOLDER
 from tests.golden.wire import BOOT, DESIRED, TOKEN
 
 PAGE = DOCS / "topics.md"
-SPOKEN = [*structs(messages), *structs(enrolment), *structs(time_statement)]
+SPOKEN = [*structs(messages), *structs(enrolment), *structs(addresses), *structs(time_statement)]
 ON_PAGE = [kind for kind in SPOKEN if kind is not enrolment.EnrolmentToken]
 GOLDEN = [block for block in blocks(PAGE, "json") if (block.marker or "").startswith("golden ")]
 

@@ -30,7 +30,7 @@ from edgemm_fleet.records.members import MemberState
 from edgemm_fleet.records.records import Role
 from edgemm_fleet.records.rollout_plan import Group, RolloutPlan
 from edgemm_fleet.store import Store, person_tokens, rollouts
-from edgemm_fleet.trust.version_repository import serialize
+from edgemm_fleet.trust.metadata_files import serialize
 from edgemm_runtime.agent.state.documents import DirectorFile
 from tests.golden import state, trust
 from tests.golden.vector import DIRECTOR, PUBLISHER, Vector

@@ -13,6 +13,7 @@ import msgspec
 from edgemm import canonical
 from edgemm.messages import ActionResult, Stream
 from edgemm.states import UpdateState
+from edgemm.trust.addresses import BrokerAddress, FleetAddresses, ServerAddress
 from edgemm.trust.signing import key_document
 from edgemm_fleet.client.profile import Profile, read_profile
 from edgemm_fleet.store import Store
@@ -49,6 +50,15 @@ IDENTITY = IdentityFile(
     bearer=ENROLMENT_RESPONSE.bearer,
     broker=ENROLMENT_RESPONSE.broker,
     root=ENROLMENT_RESPONSE.root,
+)
+ADDRESSES = FleetAddresses(
+    fleet="home",
+    servers=(
+        ServerAddress(url="https://new.example:8443", pins=("ef" * 32, "cd" * 32)),
+        ServerAddress(url="https://fleet.example:8443", pins=("cd" * 32,)),
+    ),
+    brokers=(BrokerAddress(host="new.example", port=8883, ca="PEM"),),
+    revoked=("ab" * 32,),
 )
 FAILED = Failure(digest="d" * 64, attempt=1, state=UpdateState.FAILED, reason="selftest_failed", detail="sample 0")
 MODEL = ModelFile(
@@ -225,6 +235,7 @@ VECTORS = [
         name="time.json",
     ),
     _document("director.json", DirectorFile(fleet="home", keys=(key_document(DIRECTOR.public_key),))),
+    _document("addresses-1.0.json", ADDRESSES),
     _document("actions.json", ActionsFile(results=(ActionResult(id="a-1", ok=True),))),
     _document("models/wake-word.json", MODEL),
     Vector("device/spool.sql", SPOOLED, _write_spool, _read_spool),
@@ -236,5 +247,6 @@ VECTORS = [
     Vector("fleet/database-with-shadows.sql", True, None, _read_database),
     Vector("fleet/database-with-history.sql", True, None, _read_database),
     Vector("fleet/database-with-doubts.sql", True, None, _read_database),
-    Vector("fleet/database-with-generations.sql", True, _write_database, _read_database),
+    Vector("fleet/database-with-generations.sql", True, None, _read_database),
+    Vector("fleet/database-with-token-roots.sql", True, _write_database, _read_database),
 ]

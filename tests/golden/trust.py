@@ -11,8 +11,8 @@ from edgemm import canonical
 from edgemm.trust.signing import key_from_document
 from edgemm.trust.time_statement import ISSUED
 from edgemm_fleet.trust import publication, roles
+from edgemm_fleet.trust.metadata_files import serialize
 from edgemm_fleet.trust.roles import DEFAULT_LIFETIMES
-from edgemm_fleet.trust.version_repository import serialize
 from edgemm_runtime.agent.state.documents import DirectorFile
 from tests.golden.vector import DIRECTOR, PUBLISHER, ROOT, SNAPSHOT, TARGETS, TIMESTAMP, Vector
 from tests.unit.core.bundles import small_manifest

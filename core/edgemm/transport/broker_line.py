@@ -125,6 +125,9 @@ class BrokerLine(ABC):
         """Return what MQTT 5 says of the connection."""
         return None
 
+    def missed(self) -> None:  # noqa: B027 - a line may have nothing to change
+        """Note that an attempt did not get in, whatever kept it; the next one may go elsewhere."""
+
     def refused(self) -> None:  # noqa: B027 - a line may have nothing to change
         """Note that a broker was reached and did not let the client in."""
 
@@ -165,6 +168,12 @@ class BrokerLine(ABC):
         self._up.set()
         self._settled.set()
 
+    def go_to(self, access: BrokerAccess, *, now: bool) -> None:
+        """Connect to this broker next time; `now` ends the present connection for it."""
+        self._access = access
+        if now and (client := self._client) is not None:
+            client.disconnect()
+
     def send(self, topic: str, payload: bytes, *, retain: bool) -> mqtt.MQTTMessageInfo | None:
         """Hand a message to the broker; None where it cannot be sent now."""
         client = self._client
@@ -186,6 +195,7 @@ class BrokerLine(ABC):
                 connections = connections.ended(held_s, lasting_s=self._patience.keepalive_s)
             else:
                 connections = connections.failed()
+                self.missed()
             pause = self._backoff.delay_s(connections.failures, draw=random.random())  # noqa: S311 - spreads load only
             self._stop.wait(pause)
 

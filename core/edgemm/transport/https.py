@@ -159,8 +159,8 @@ class PinnedClient:
             return UnreachableError(f"cannot reach {self.url}: {_reason(cause)}; is `edgemm fleet serve` running?")
         if self._pinned and "ingerprint" in str(cause):
             return CertificateError(
-                f"{self.url}: its certificate is not the one that the token pins; if the fleet was set up anew, use a "
-                "new token, else somebody is in between"
+                f"{self.url}: its certificate is not the one that the token pins; if it was renewed, log in again with "
+                "--fingerprint, or use a new token, else somebody is in between"
             )
         if self._pinned:
             return UnreachableError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -15,6 +15,8 @@ from edgemm_fleet.director.action_requests import ActionRequests
 from edgemm_fleet.rollout.operations import RolloutOperations
 from edgemm_fleet.shadows.operations import ShadowOperations
 from edgemm_fleet.store.database import Store
+from edgemm_fleet.trust.certificate import fingerprint
+from edgemm_fleet.trust.fleet_expiries import FleetExpiries
 from edgemm_fleet.trust.time_statements import TimeStatements
 from edgemm_fleet.trust.version_repository import VersionRepository
 
@@ -39,8 +41,6 @@ class FleetState:
 
     fleet: str
     public_url: str
-    tls_fingerprint: str | None
-    root_digest: str
     store: Store
     repository: VersionRepository
     blobs: BlobFolder
@@ -51,9 +51,24 @@ class FleetState:
     actions: ActionRequests
     time_statements: TimeStatements
     hearing: Hearing = field(default_factory=Hearing)
+    foreign_certificates: Mapping[str, str] = field(default_factory=dict)
+    """Certificates of others that the fleet relies on, in PEM, by whose they are."""
     limits: ApiLimits = ApiLimits()
     wrong_tokens: WrongTokens = field(default_factory=WrongTokens)
     clock: Callable[[], float] = time.time
+
+    @property
+    def tls_fingerprint(self) -> str | None:
+        """The SHA-256 of the certificate in use, None on plain loopback."""
+        if not self.public_url.startswith("https:"):
+            return None
+        return fingerprint(self.repository.folder.certificate)
+
+    @property
+    def expiries(self) -> FleetExpiries:
+        """What of this fleet ends."""
+        tls = self.tls_fingerprint is not None
+        return FleetExpiries(self.store, self.repository, tls=tls, foreign=self.foreign_certificates)
 
 
 def moment(now: float) -> datetime:

@@ -50,7 +50,7 @@ def enrol(state: FleetState, call: Call[SealedEnrolment, Nothing]) -> EnrolmentR
         device=device.id,
         bearer=secrets.bearer,
         broker=state.credentials.access(device.id, secrets.broker_password),
-        root=state.repository.root_bytes.decode(),
+        root=state.repository.root_document(token.root_version).decode(),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from edgemm.canonical import sha256
 from edgemm.trust.enrolment import create_token
 from edgemm_fleet.api.context import FleetState
 from edgemm_fleet.api.messages import CreatedToken, Nothing, PageQuery, TokenRequest
@@ -14,7 +15,9 @@ from edgemm_fleet.trust.person_tokens import token_hash
 
 def add_token(state: FleetState, call: Call[TokenRequest, Nothing]) -> CreatedToken:
     """Make an enrolment token; its text is in this answer and nowhere else."""
-    token = create_token(root_digest=state.root_digest, tls_fingerprint=state.tls_fingerprint)
+    root_version = state.repository.root.signed.version
+    root = state.repository.root_document(root_version)
+    token = create_token(root_digest=sha256(root), tls_fingerprint=state.tls_fingerprint)
     record = EnrolmentTokenRecord(
         id=token.id,
         labels=call.body.labels,
@@ -23,6 +26,7 @@ def add_token(state: FleetState, call: Call[TokenRequest, Nothing]) -> CreatedTo
         created_by=call.caller.actor,
         created_at=call.now,
         expires_at=call.now + call.body.ttl_s,
+        root_version=root_version,
     )
     with state.store.write() as tx:
         enrolment_tokens.add(tx, record, secret_hash=token_hash(token.secret.hex()))

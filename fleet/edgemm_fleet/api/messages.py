@@ -36,6 +36,7 @@ from edgemm_fleet.records.records import (
 )
 from edgemm_fleet.records.rollout_plan import TOLERATED_REJECTIONS, DeadlineSeconds, Group, RolloutPlan, Selector
 from edgemm_fleet.records.shedding import Shed
+from edgemm_fleet.trust.expiries import Expiry
 
 DEFAULT_GROUPS = (Group(count=1), Group(percent=10), Group(percent=100))
 """A canary of one device, then a tenth, then everybody."""
@@ -76,6 +77,21 @@ class Me(Struct, frozen=True, kw_only=True):
     role: Role
     expires_at: float
     version: str
+    root_version: int = 1
+    """Of the newest TUF root: what a login trusts first."""
+
+
+class FleetStatus(Struct, frozen=True, kw_only=True):
+    """How a fleet is: its devices, its rollouts by state, and what ended or ends within 30 days."""
+
+    fleet: str
+    version: str
+    public_url: str
+    broker_connected: bool
+    online: int
+    offline: int
+    rollouts: dict[str, int]
+    ending: tuple[Expiry, ...]
 
 
 class TokenRequest(RequestBody, frozen=True):
@@ -196,6 +212,12 @@ class PublishRequest(RequestBody, frozen=True):
 
     manifest: str
     role: str
+
+
+class RoleRequest(RequestBody, frozen=True):
+    """A model's role as TUF metadata that its publisher signed anew."""
+
+    role: Annotated[str, Meta(max_length=5_000_000)]
 
 
 class TargetsRequest(RequestBody, frozen=True):

@@ -19,6 +19,7 @@ from edgemm_fleet.api.messages import (
     Nothing,
     PageQuery,
     PublishRequest,
+    RoleRequest,
     TargetsRequest,
 )
 from edgemm_fleet.api.rights import Right
@@ -78,6 +79,25 @@ def authorise_publisher(state: FleetState, call: Call[AuthorisationRequest, Noth
         actor = call.caller.actor
         audit.add(tx, at=call.now, actor=actor, action="model.authorise", subject=name, detail=f"key {key.keyid}")
     return Authorisation(model=name, key_ids=roles.model_keys(state.repository.targets, name))
+
+
+def deprive_publisher(state: FleetState, call: Call[Nothing, Nothing]) -> None:
+    """Let a key publish a model no more, by the targets key on the server."""
+    name, key_id = call.path["model"], call.path["key"]
+    state.repository.deprive(name, key_id, now=moment(call.now))
+    with state.store.write() as tx:
+        actor = call.caller.actor
+        audit.add(tx, at=call.now, actor=actor, action="model.deprive", subject=name, detail=f"key {key_id}")
+
+
+def renew_role(state: FleetState, call: Call[RoleRequest, Nothing]) -> None:
+    """Take over a model's role that a publisher signed anew, with the same versions."""
+    name = call.path["model"]
+    following = read_role(call.body.role.encode())
+    state.repository.renew(name, following, now=moment(call.now))
+    with state.store.write() as tx:
+        detail = f"role version {following.signed.version}"
+        audit.add(tx, at=call.now, actor=call.caller.actor, action="model.renew", subject=name, detail=detail)
 
 
 def put_targets(state: FleetState, call: Call[TargetsRequest, Nothing]) -> None:
@@ -145,6 +165,8 @@ ROUTES = (
         Authorisation,
         body=AuthorisationRequest,
     ),
+    Route("DELETE", f"{_MODEL}/authorization/<key>", deprive_publisher, Right.ADMIN, Nothing, status=204),
+    Route("PUT", f"{_MODEL}/role", renew_role, Right.PUBLISH, Nothing, body=RoleRequest, status=204, large_body=True),
     Route(
         "PUT",
         f"{_MODEL}/versions/<version>",

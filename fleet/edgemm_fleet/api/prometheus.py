@@ -15,6 +15,7 @@ from edgemm_fleet.records.shedding import Shed
 from edgemm_fleet.store import devices, paging, rollouts, streams
 from edgemm_fleet.store.database import Store, Transaction
 from edgemm_fleet.store.quarantine import Quarantine
+from edgemm_fleet.trust.expiries import Expiry
 
 _MOST_SHED = 100
 _MOST_DUPLICATES = 1000
@@ -41,10 +42,13 @@ class Hearing:
 class FleetCollector(Collector):
     """Reads the database and yields what Prometheus asks for."""
 
-    def __init__(self, store: Store, *, fleet: str, hearing: Hearing) -> None:
+    def __init__(
+        self, store: Store, *, fleet: str, hearing: Hearing, ending: Sequence[Expiry] = (), now: float = 0.0
+    ) -> None:
         self._store = store
         self._fleet = fleet
         self._hearing = hearing
+        self._ending, self._now = ending, now
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric as it is now."""
@@ -60,6 +64,12 @@ class FleetCollector(Collector):
         yield _refused_requests(self._hearing.refused())
         yield from _shed(self._hearing.shed())
         yield _refused(self._hearing.counts())
+        yield _ends(self._ending)
+        yield GaugeMetricFamily(
+            "edgemm_fleet_ending_soon",
+            "What ended or ends within 30 days: signatures, certificates, tokens.",
+            value=sum(one.is_near(self._now) for one in self._ending),
+        )
         with self._store.read() as tx:
             yield _devices(tx)
             yield _last_seen(tx)
@@ -69,11 +79,22 @@ class FleetCollector(Collector):
         yield _unreadable(self._store.quarantine)
 
 
-def expose(store: Store, *, fleet: str, hearing: Hearing) -> bytes:
-    """Return all metrics as text."""
+def expose(store: Store, *, fleet: str, hearing: Hearing, ending: Sequence[Expiry] = (), now: float = 0.0) -> bytes:
+    """Return all metrics as text; `ending` is what ends, as of `now`."""
     registry = CollectorRegistry()
-    registry.register(FleetCollector(store, fleet=fleet, hearing=hearing))
+    registry.register(FleetCollector(store, fleet=fleet, hearing=hearing, ending=ending, now=now))
     return generate_latest(registry)
+
+
+def _ends(endings: Sequence[Expiry]) -> Metric:
+    family = GaugeMetricFamily(
+        "edgemm_fleet_ends_timestamp_seconds",
+        "When a signature or certificate ends; a token, where that is within 30 days.",
+        labels=["kind", "name"],
+    )
+    for one in endings:
+        family.add_metric([one.kind, one.name], one.ends_at)
+    return family
 
 
 def _heard(counts: Mapping[str, int]) -> Metric:

@@ -8,11 +8,11 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from edgemm import __version__
 from edgemm_fleet.api import prometheus
 from edgemm_fleet.api.context import FleetState
-from edgemm_fleet.api.messages import Health, Me, Nothing, PageQuery
+from edgemm_fleet.api.messages import FleetStatus, Health, Me, Nothing, PageQuery
 from edgemm_fleet.api.rights import Right
 from edgemm_fleet.api.routes import Call, Route
 from edgemm_fleet.records.records import AuditRecord, Page
-from edgemm_fleet.store import audit
+from edgemm_fleet.store import audit, devices, rollouts
 
 
 def get_health(state: FleetState, call: Call[Nothing, Nothing]) -> Health:  # noqa: ARG001 - every handler is called alike
@@ -31,13 +31,32 @@ def get_me(state: FleetState, call: Call[Nothing, Nothing]) -> Me:
         role=person.role,
         expires_at=person.expires_at,
         version=__version__,
+        root_version=state.repository.root.signed.version,
     )
 
 
-def get_metrics(state: FleetState, call: Call[Nothing, Nothing]) -> Response:  # noqa: ARG001 - as above
+def get_status(state: FleetState, call: Call[Nothing, Nothing]) -> FleetStatus:
+    """Tell how the fleet is, and what ends soon."""
+    with state.store.read() as tx:
+        present, rolling = devices.counts(tx), rollouts.state_counts(tx)
+    return FleetStatus(
+        fleet=state.fleet,
+        version=__version__,
+        public_url=state.public_url,
+        broker_connected=state.hearing.connected(),
+        online=present.get(True, 0),
+        offline=present.get(False, 0),
+        rollouts={one.value: number for one, number in rolling.items() if number},
+        ending=tuple(state.expiries.near(now=call.now)),
+    )
+
+
+def get_metrics(state: FleetState, call: Call[Nothing, Nothing]) -> Response:
     """Return what the fleet looks like now, in the text format of Prometheus."""
+    ending = state.expiries.all(now=call.now)
     return Response(
-        prometheus.expose(state.store, fleet=state.fleet, hearing=state.hearing), content_type=CONTENT_TYPE_LATEST
+        prometheus.expose(state.store, fleet=state.fleet, hearing=state.hearing, ending=ending, now=call.now),
+        content_type=CONTENT_TYPE_LATEST,
     )
 
 
@@ -50,6 +69,7 @@ def list_audit(state: FleetState, call: Call[Nothing, PageQuery]) -> Page[AuditR
 ROUTES = (
     Route("GET", "/api/v1/health", get_health, Right.PUBLIC, Health),
     Route("GET", "/api/v1/me", get_me, Right.READ, Me),
+    Route("GET", "/api/v1/status", get_status, Right.READ, FleetStatus),
     Route("GET", "/metrics", get_metrics, Right.READ, "text/plain"),
     Route("GET", "/api/v1/audit", list_audit, Right.ADMIN, Page[AuditRecord], query=PageQuery),
 )

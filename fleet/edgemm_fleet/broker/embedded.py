@@ -69,6 +69,31 @@ class EmbeddedBroker:
             self._thread.join(_START_TIMEOUT_S)
             self._loop = self._stopping = self._thread = self._broker = None
 
+    def renew_certificate(self) -> None:
+        """Show the certificate that lies in the folder now to whoever connects from now on; none that is open ends.
+
+        Raises:
+            EnvironmentFailure: it cannot be used, so the one before stays in use.
+        """
+        if self._loop is None or self._broker is None or self._files is None:
+            return
+        used: Future[None] = Future()
+
+        def use() -> None:
+            try:
+                assert self._broker is not None
+                assert self._files is not None
+                self._broker.use_certificate(self._files)
+                used.set_result(None)
+            except (OSError, AssertionError) as err:  # an SSLError is an OSError
+                used.set_exception(err)
+
+        self._loop.call_soon_threadsafe(use)
+        try:
+            used.result(_CLOSE_TIMEOUT_S)
+        except (OSError, AssertionError, TimeoutError) as err:
+            raise EnvironmentFailure(f"the broker cannot use {self._files.certificate}: {_cause(err)}") from err
+
     def usernames(self) -> set[str]:
         """Return who is connected, without the manager."""
         return set() if self._broker is None else self._broker.usernames()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from collections import OrderedDict
 from collections.abc import Collection
 from contextlib import suppress
@@ -15,13 +16,14 @@ from typing import Any, TypeVar
 
 from amqtt.adapters import StreamWriterAdapter
 from amqtt.broker import Broker
-from amqtt.contexts import Action, BrokerConfig
+from amqtt.contexts import Action, BrokerConfig, ListenerConfig
 from amqtt.errors import AMQTTError, MQTTError, NoDataError
 from amqtt.mqtt.connack import NOT_AUTHORIZED, ConnackPacket
 from amqtt.mqtt.protocol.broker_handler import BrokerProtocolHandler
 from amqtt.session import Session
 
 from edgemm import topics
+from edgemm_fleet.broker.broker_settings import TlsFiles
 from edgemm_fleet.broker.client_flow import ClientFlow, PacketReader, WholeFlow
 from edgemm_fleet.broker.client_handler import ClientHandler
 from edgemm_fleet.broker.topic_rights import MANAGER
@@ -57,6 +59,7 @@ class FleetBroker(Broker):  # type: ignore[misc]
         super().__init__(config, loop)
         # A message is lost if a client subscribes while amqtt walks the subscriptions to deliver it.
         self._subscriptions = _Snapshots[str, Any]()
+        self._context: ssl.SSLContext | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._flow = WholeFlow()
         self._came: OrderedDict[str, float] = OrderedDict()
@@ -76,6 +79,17 @@ class FleetBroker(Broker):  # type: ignore[misc]
             flow.close()
             self._writers.discard(writer)
             writer.close()
+
+    def _create_ssl_context(self, listener: ListenerConfig) -> ssl.SSLContext:
+        """Keep the context, to give it another certificate."""
+        context: ssl.SSLContext = super()._create_ssl_context(listener)
+        self._context = context
+        return context
+
+    def use_certificate(self, files: TlsFiles) -> None:
+        """Show another certificate to whoever connects from now on; called in the loop's thread, as are handshakes."""
+        if self._context is not None:
+            self._context.load_cert_chain(files.certificate, files.private_key)
 
     async def shutdown(self) -> None:
         """Stop, and wait until every connection is closed."""

@@ -23,6 +23,7 @@ from edgemm_fleet.api.messages import (
     DeviceDetail,
     DeviceShadow,
     DeviceSummary,
+    FleetStatus,
     LabelsRequest,
     Me,
     MissingBlobs,
@@ -32,6 +33,7 @@ from edgemm_fleet.api.messages import (
     Preview,
     PublishRequest,
     ReasonRequest,
+    RoleRequest,
     RolloutDetail,
     RolloutRequest,
     ShadowChange,
@@ -74,6 +76,10 @@ class FleetClient:
     def me(self) -> Me:
         """Return whose token this is."""
         return self.connection.call("GET", f"{_API}/me", Me)
+
+    def status(self) -> FleetStatus:
+        """Return how the fleet is, and what ends soon."""
+        return self.connection.call("GET", f"{_API}/status", FleetStatus)
 
     def create_token(self, request: TokenRequest) -> CreatedToken:
         """Make an enrolment token."""
@@ -150,6 +156,14 @@ class FleetClient:
     def authorise(self, model: str, request: AuthorisationRequest) -> Authorisation:
         """Let a key publish a model, by the targets key on the server."""
         return self.connection.call("POST", f"{_API}/models/{_part(model)}/authorization", Authorisation, body=request)
+
+    def deprive(self, model: str, key_id: str) -> None:
+        """Let a key publish a model no more, by the targets key on the server."""
+        self._delete(f"/models/{_part(model)}/authorization/{_part(key_id)}")
+
+    def renew_role(self, model: str, request: RoleRequest) -> None:
+        """Hand in a model's role that was signed anew."""
+        self.connection.call("PUT", f"{_API}/models/{_part(model)}/role", Nothing, body=request)
 
     def put_targets(self, request: TargetsRequest) -> None:
         """Hand in a targets role that was signed offline."""

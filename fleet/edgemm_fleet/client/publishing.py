@@ -5,7 +5,7 @@ The key is made at first use and never leaves this machine.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,15 +18,15 @@ from edgemm import durable, plain_text
 from edgemm.bundle import Bundle, open_bundle
 from edgemm.errors import ConflictError, InputError
 from edgemm.trust import signing
-from edgemm_fleet.api.messages import AuthorisationRequest, PublishRequest, TargetsRequest
+from edgemm_fleet.api.messages import AuthorisationRequest, PublishRequest, RoleRequest, TargetsRequest
 from edgemm_fleet.client.fleet import FleetClient
 from edgemm_fleet.client.profile import make_config_folder
 from edgemm_fleet.client.trusted_versions import PublishedRoles
 from edgemm_fleet.records.records import VersionRecord
 from edgemm_fleet.trust import roles
-from edgemm_fleet.trust.publication import extend, minimum_version, published_digest
+from edgemm_fleet.trust.metadata_files import serialize
+from edgemm_fleet.trust.publication import extend, minimum_version, published_digest, renewed_role
 from edgemm_fleet.trust.roles import DEFAULT_LIFETIMES, target_path
-from edgemm_fleet.trust.version_repository import serialize
 
 _KEY = "publisher.pem"
 _PUBLIC_KEY = "publisher.pub.json"
@@ -106,14 +106,41 @@ def publish(client: FleetClient, path: Path, *, minimum: str | None, progress: C
     return Published(record, uploaded, existed=False)
 
 
-def authorise_offline(client: FleetClient, model: str, key: Key, targets_key: Path) -> None:
-    """Let a key publish a model, by the targets key on this machine.
+def renew(client: FleetClient, model: str) -> None:
+    """Sign a model's role anew with this user's key: the same versions, with a later expiry.
 
     Raises:
-        InputError: the file holds no key.
+        InputError: nothing of the model is published.
+        PermissionDeniedError: this key may not publish it.
         TrustError, RequestError, EnvironmentFailure: as `FleetClient`.
     """
-    signer = signing.load_key(targets_key)
+    current = PublishedRoles(client.connection, client.profile.root).model(model)
+    if current is None:
+        raise InputError(f"model {model}: nothing of it is published")
+    following = renewed_role(current, publisher_key(), now=datetime.now(UTC), lifetimes=DEFAULT_LIFETIMES)
+    client.renew_role(model, RoleRequest(role=serialize(following).decode()))
+
+
+def deprive_offline(client: FleetClient, model: str, key_id: str, targets_keys: Sequence[Path]) -> None:
+    """Let a key publish a model no more, by the targets keys on this machine; raises as `authorise_offline`."""
+    signers = [signing.load_key(path) for path in targets_keys]
+    current = PublishedRoles(client.connection, client.profile.root).targets()
+    if key_id not in roles.model_keys(current.signed, model):
+        raise InputError(f"model {model}: no key {key_id[:12]}… may publish it")
+    following = roles.deprive(current, model, key_id, now=datetime.now(UTC), lifetimes=DEFAULT_LIFETIMES)
+    for signer in signers:
+        following.sign(signer, append=True)
+    client.put_targets(TargetsRequest(targets=serialize(following).decode()))
+
+
+def authorise_offline(client: FleetClient, model: str, key: Key, targets_keys: Sequence[Path]) -> None:
+    """Let a key publish a model, by the targets keys on this machine.
+
+    Raises:
+        InputError: a file holds no key.
+        TrustError, RequestError, EnvironmentFailure: as `FleetClient`.
+    """
+    signer, *others = [signing.load_key(path) for path in targets_keys]
     current = PublishedRoles(client.connection, client.profile.root).targets()
     if key.keyid in roles.model_keys(current.signed, model):
         return
@@ -121,6 +148,8 @@ def authorise_offline(client: FleetClient, model: str, key: Key, targets_key: Pa
     following: Metadata[Targets] = roles.authorise(
         current, model, key, signer=signer, now=now, lifetimes=DEFAULT_LIFETIMES
     )
+    for other in others:
+        following.sign(other, append=True)
     client.put_targets(TargetsRequest(targets=serialize(following).decode()))
 
 

@@ -6,14 +6,24 @@ from pathlib import Path
 
 import click
 
+from edgemm.errors import InputError
 from edgemm.trust.signing import key_document
 from edgemm_fleet.api.messages import AuthorisationRequest
-from edgemm_fleet.client import publishing
+from edgemm_fleet.client import FleetClient, publishing
 from edgemm_fleet.client.publishing import authorise_offline, read_public_key
 from edgemm_fleet.commands.output import age, as_json_option, print_json, print_table, report, size
 from edgemm_fleet.commands.parameters import connect
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+_targets_key_option = click.option(
+    "--targets-key",
+    "targets_keys",
+    type=_FILE,
+    multiple=True,
+    help="The offline targets key, where it is not on the server any more.",
+)
 
 
 @click.group(invoke_without_command=True)
@@ -47,14 +57,55 @@ def list_models(*, as_json: bool) -> None:
 @models.command("authorize")
 @click.argument("name")
 @click.option("--publisher-key", type=_FILE, help="The publisher's publisher.pub.json; your own by default.")
-@click.option("--targets-key", type=_FILE, help="The offline targets key, where it is not on the server any more.")
+@_targets_key_option
 @as_json_option
-def authorize(name: str, *, publisher_key: Path | None, targets_key: Path | None, as_json: bool) -> None:
+def authorize(name: str, *, publisher_key: Path | None, targets_keys: tuple[Path, ...], as_json: bool) -> None:
     """Let a key publish versions of the model NAME."""
     key = read_public_key(publisher_key) if publisher_key else publishing.publisher_key().public_key
     with connect() as client:
-        if targets_key is None:
-            client.authorise(name, AuthorisationRequest(public_key=key_document(key)))
+        if targets_keys:
+            authorise_offline(client, name, key, targets_keys)
         else:
-            authorise_offline(client, name, key, targets_key)
+            client.authorise(name, AuthorisationRequest(public_key=key_document(key)))
     report(f"key {key.keyid[:12]}… may publish {name}", as_json=as_json, model=name, key_id=key.keyid)
+
+
+@models.command("renew")
+@click.argument("name")
+@as_json_option
+def renew(name: str, *, as_json: bool) -> None:
+    """Sign the published versions of the model NAME anew, by your key: another's is to go, or its signature ends."""
+    with connect() as client:
+        publishing.renew(client, name)
+    report(f"{name} is signed by your key", as_json=as_json, model=name)
+
+
+@models.command("revoke")
+@click.argument("name")
+@click.option("--publisher-key", type=_FILE, help="The publisher's publisher.pub.json.")
+@click.option("--key-id", help="The id of the key, as `edgemm fleet keys show` tells it, or its beginning.")
+@_targets_key_option
+@as_json_option
+def revoke(
+    name: str, *, publisher_key: Path | None, key_id: str | None, targets_keys: tuple[Path, ...], as_json: bool
+) -> None:
+    """Let a key publish versions of the model NAME no more: it was lost or stolen.
+
+    First another key is authorised, and its publisher signs what is published: edgemm fleet models renew NAME.
+    """
+    if (publisher_key is None) == (key_id is None):
+        raise InputError("expected either --publisher-key PUB or --key-id ID")
+    with connect() as client:
+        found = read_public_key(publisher_key).keyid if publisher_key else _key_id(client, name, key_id or "")
+        if targets_keys:
+            publishing.deprive_offline(client, name, found, targets_keys)
+        else:
+            client.deprive(name, found)
+    report(f"key {found[:12]}… may publish {name} no more", as_json=as_json, model=name, key_id=found)
+
+
+def _key_id(client: FleetClient, model: str, text: str) -> str:
+    found = [key_id for key_id in client.model(model).key_ids if text and key_id.startswith(text.rstrip("…"))]
+    if len(found) != 1:
+        raise InputError(f"--key-id {text!r}: expected the beginning of one key's id that may publish {model}")
+    return found[0]

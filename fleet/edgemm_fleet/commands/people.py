@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import sys
+import time
 from itertools import islice
+from pathlib import Path
 
 import click
+import msgspec
 
 from edgemm.errors import InputError
-from edgemm_fleet.api.messages import PersonRequest, TokenRequest
+from edgemm_fleet.api.messages import CreatedPerson, PersonRequest, TokenRequest
+from edgemm_fleet.api.person_tokens import issue
 from edgemm_fleet.client import FleetClient, Profile
 from edgemm_fleet.client.profile import write_profile
+from edgemm_fleet.commands.on_server import FOLDER, open_folder, user
 from edgemm_fleet.commands.output import age, as_json_option, moment, pairs, print_json, print_table, report
 from edgemm_fleet.commands.parameters import DURATION, MOST_LISTED, connect, labels
 from edgemm_fleet.records.records import EnrolmentTokenRecord, PersonToken, Role
+from edgemm_fleet.store import Store
+from edgemm_fleet.store import audit as store_audit
+from edgemm_fleet.trust.certificate import fingerprint
+from edgemm_fleet.trust.fleet_folder import FleetFolder
 from edgemm_fleet.trust.person_tokens import parse_access_token
 
 
@@ -33,7 +42,7 @@ def login(url: str, *, token: str | None, fingerprint: str | None, as_json: bool
     with FleetClient(profile) as client:
         me = client.me()
         # First trust, over the connection that the token pins; whatever is signed later follows from this root.
-        root = b"".join(client.connection.stream("/tuf/metadata/1.root.json")).decode()
+        root = b"".join(client.connection.stream(f"/tuf/metadata/{me.root_version}.root.json")).decode()
     path = write_profile(Profile(url=profile.url, token=profile.token, tls_fingerprint=pin, root=root))
     if as_json:
         print_json(me)
@@ -103,11 +112,16 @@ def people() -> None:
 @click.argument("person")
 @click.option("--role", type=click.Choice([role.value for role in Role]), required=True, help="What they may do.")
 @click.option("--ttl", type=DURATION, default="365d", show_default=True, help="How long it holds: 12h, 90d.")
+@click.option("--folder", type=FOLDER, help="The fleet folder: on the server, this needs no token of an administrator.")
 @as_json_option
-def add_person(person: str, *, role: str, ttl: float, as_json: bool) -> None:
+def add_person(person: str, *, role: str, ttl: float, folder: Path | None, as_json: bool) -> None:
     """Make a token for a person and print the line by which they log in."""
-    with connect() as client:
-        created = client.add_person(PersonRequest(person=person, role=Role(role), ttl_s=ttl))
+    request = _person_request(person, role, ttl)
+    if folder is not None:
+        created = _add_on_server(open_folder(folder), request)
+    else:
+        with connect() as client:
+            created = client.add_person(request)
     if as_json:
         print_json(created)
         return
@@ -150,6 +164,29 @@ def audit(*, limit: int, as_json: bool) -> None:
         return
     rows = [(moment(one.at), one.actor, one.action, one.subject, one.detail) for one in found]
     print_table(("when", "who", "did", "to", "detail"), rows, empty="nothing yet")
+
+
+def _person_request(person: str, role: str, ttl: float) -> PersonRequest:
+    try:
+        return msgspec.convert({"person": person, "role": role, "ttl_s": ttl}, PersonRequest)
+    except msgspec.ValidationError as err:
+        raise InputError(f"person {person[:80]!r}: {err}") from err
+
+
+def _add_on_server(folder: FleetFolder, request: PersonRequest) -> CreatedPerson:
+    config, now = folder.read_config(), time.time()
+    pin = fingerprint(folder.certificate) if config.public_url.startswith("https:") else None
+    store = Store.join(folder.database)
+    try:
+        with store.write() as tx:
+            record, text = issue(tx, request, tls_fingerprint=pin, now=now)
+            detail = f"role {record.role}, token {record.id}"
+            store_audit.add(
+                tx, at=now, actor=f"server:{user()}", action="people.add", subject=record.person, detail=detail
+            )
+    finally:
+        store.close()
+    return CreatedPerson(token=text, url=config.public_url, record=record)
 
 
 def _validity(one: EnrolmentTokenRecord | PersonToken) -> str:

@@ -46,8 +46,16 @@ _ADMIN_TTL_S = 365 * _DAY_S
     show_default=True,
     help="Where devices and people reach the server. Plain http:// works on loopback only.",
 )
+@click.option(
+    "--root-keys", type=click.IntRange(1), default=1, show_default=True, help="How many root keys; 3 is a good number."
+)
+@click.option(
+    "--root-threshold", type=click.IntRange(1), help="How many of them must sign: the larger half unless given."
+)
 @as_json_option
-def init(folder: Path, *, name: str | None, public_url: str, as_json: bool) -> None:
+def init(
+    folder: Path, *, name: str | None, public_url: str, root_keys: int, root_threshold: int | None, as_json: bool
+) -> None:
     """Make a fleet in FOLDER: all keys, the TLS certificate, the database and the administrator's token.
 
     The token is printed this once.
@@ -65,7 +73,8 @@ def init(folder: Path, *, name: str | None, public_url: str, as_json: bool) -> N
         texts.append(text)
 
     config = FleetConfig(name=name, public_url=public_url.rstrip("/"))
-    founded = found(folder, config, now=now, furnish=furnish)
+    threshold = root_threshold or root_keys // 2 + 1
+    founded = found(folder, config, now=now, furnish=furnish, root_keys=root_keys, root_threshold=threshold)
     if as_json:
         print_json(_facts(founded, texts[0]))
     else:
@@ -210,9 +219,10 @@ def _report(founded: Founded, token: str) -> str:
 fleet        {founded.config.name} in {root}
 public URL   {url}{pin}
 
-Take {root}/offline-keys offline once your models are authorised: root.pem and targets.pem in it can
+Take {root}/offline-keys offline once your models are authorised: the root and targets keys in it can
 make every device run anything. Copy them to a medium that you lock away, then delete them here.
 The server goes on without them; README.txt there says how to authorise a publisher then.
+A lone root key that is lost cannot be replaced: `init --root-keys 3` makes three, of which two sign.
 
 The administrator's token, shown this once:
 

@@ -49,6 +49,10 @@ class Director:
         self._validity = validity or Validity()
         self._nonce = secrets.randbelow(NONCES) if nonce is None else nonce
 
+    def use(self, signer: CryptoSigner) -> None:
+        """Sign with another key from now on."""
+        self._signer = signer
+
     def write(self, tx: Transaction, ids: Sequence[str], *, now: float, anew: Collection[str] = ()) -> dict[str, int]:
         """Bring the `desired` of devices in line with their assignments; return device → its generation.
 

@@ -64,7 +64,7 @@ class Device(Struct, frozen=True, kw_only=True):
 
 
 class EnrolmentTokenRecord(Struct, frozen=True, kw_only=True):
-    """A token that lets devices in; `uses_allowed` None means any number."""
+    """A token that lets devices in; `uses_allowed` None: any number; `root_version` is of the root that it pins."""
 
     id: str
     labels: dict[str, str]
@@ -74,6 +74,7 @@ class EnrolmentTokenRecord(Struct, frozen=True, kw_only=True):
     created_at: float
     expires_at: float
     revoked_at: float | None = None
+    root_version: int = 1
 
 
 class PersonToken(Struct, frozen=True, kw_only=True):

@@ -8,7 +8,6 @@ with FleetProcess(folder, settings) as server:
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -18,12 +17,12 @@ from urllib.parse import urlsplit
 
 from flask import Flask
 
-from edgemm import durable
+from edgemm import canonical, durable
 from edgemm.bundle.blobs import BlobFolder
-from edgemm.canonical import sha256
 from edgemm.errors import InputError
 from edgemm.transport.address import is_loopback
 from edgemm.trust import signing
+from edgemm.trust.addresses import BrokerAddress
 from edgemm_fleet.api.app import create_app
 from edgemm_fleet.api.context import FleetState, moment
 from edgemm_fleet.api.prometheus import Hearing
@@ -31,24 +30,24 @@ from edgemm_fleet.api.request_lanes import RequestLanes
 from edgemm_fleet.api.table import routes
 from edgemm_fleet.api.wrong_tokens import WrongTokens
 from edgemm_fleet.broker.broker_settings import BrokerSettings, Provider, TlsFiles
-from edgemm_fleet.clock import PROVEN_S, ManagerClock, check_clock
+from edgemm_fleet.clock import ManagerClock, check_clock
 from edgemm_fleet.http.environ import ProxiedFiles
 from edgemm_fleet.http.http_server import HttpServer, HttpSettings, check_plain
 from edgemm_fleet.server.retention import Retention
 from edgemm_fleet.server.services import FleetServices, ManagerSettings
+from edgemm_fleet.server.upkeep import Upkeep, Watched
 from edgemm_fleet.store import Migration, Store
 from edgemm_fleet.trust.catalogue import catch_up
-from edgemm_fleet.trust.certificate import fingerprint
 from edgemm_fleet.trust.fleet_folder import FleetFolder, FolderLock
 from edgemm_fleet.trust.founding import check_public_url
 from edgemm_fleet.trust.keys import read_secret
+from edgemm_fleet.trust.next_certificate import finish_switch
 from edgemm_fleet.trust.time_statements import TimeStatements
 from edgemm_fleet.trust.version_repository import VersionRepository
 from edgemm_fleet.web import page
 from edgemm_fleet.worker import Worker
 
 logger = logging.getLogger(__name__)
-_REFRESH_EVERY_S = 60.0
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 PROXIED_BLOBS = "/edgemm-blobs/"
 """Where a proxy in front finds the blobs that it is told to send; nobody else may ask it for them."""
@@ -125,13 +124,17 @@ class FleetProcess:
         return self.manager.broker_settings.url
 
     def renew_certificate(self) -> None:
-        """Have new connections of the API get the certificate that lies in the folder now; none that is open ends.
+        """Have new connections get the certificate that lies in the folder now; none that is open ends.
 
         Raises:
-            InputError: it cannot be used, so the one before stays in use.
+            InputError: it cannot be used by the API, so the one before stays in use.
+            EnvironmentFailure: it cannot be used by the broker.
         """
         if self._http is not None:
             self._http.renew_certificate()
+        if self.manager is not None:
+            self.manager.renew_certificate()
+            self._note_broker(self.manager.broker_settings)
 
     def _start(self, stack: ExitStack) -> None:
         now = time.time()
@@ -139,18 +142,20 @@ class FleetProcess:
         stack.enter_context(FolderLock(self.folder))
         for directory in (self.folder.blobs, self.folder.metadata, self.folder.targets):
             durable.remove_leftovers(directory)
+        finish_switch(self.folder)
         store = Store.open(self.folder.database, migrated=self._migrated)
         stack.callback(store.close)
         repository = VersionRepository(self.folder)
         repository.resume(now=moment(now))
         catch_up(store, repository, now=now)
-        director_key = signing.load_key(self.folder.online_key("director"))
+        director_key = repository.keys.online("director")
         clock = ManagerClock()
         manager = self.manager = FleetServices(
             self._manager_settings(), store=store, director_key=director_key, clock=clock
         )
         stack.callback(manager.stop)
         manager.start()
+        self._note_broker(manager.broker_settings)
         wrong_tokens = WrongTokens()
         settings = replace(self._http_settings(), lane_of=RequestLanes(routes(), wrong_tokens))
         server = self._http = HttpServer(_unready, settings)
@@ -160,9 +165,9 @@ class FleetProcess:
             self.url = urlsplit(self.url)._replace(netloc=_authority(self._public_host, server.port)).geturl()
         state = replace(self._state(store, repository, manager, server, clock), wrong_tokens=wrong_tokens)
         server.start(self._app(state))
-        refresher = Worker("edgemm-tuf", _refreshing(repository, clock))
-        refresher.start()
-        stack.callback(refresher.stop)
+        upkeep = Worker("edgemm-upkeep", self._upkeep(state, manager, clock).step)
+        upkeep.start()
+        stack.callback(upkeep.stop)
 
     def _manager_settings(self) -> ManagerSettings:
         broker = self.settings.broker
@@ -182,8 +187,6 @@ class FleetProcess:
         return FleetState(
             fleet=self.config.name,
             public_url=self.url,
-            tls_fingerprint=fingerprint(self.folder.certificate) if self._tls else None,
-            root_digest=sha256(repository.root_bytes),
             store=store,
             repository=repository,
             blobs=BlobFolder(self.folder.blobs),
@@ -202,7 +205,23 @@ class FleetProcess:
                 shed=manager.shedding.all,
                 shed_of=manager.shedding.of,
             ),
+            foreign_certificates={"broker": ca} if (ca := self.settings.broker.ca) else {},
         )
+
+    def _upkeep(self, state: FleetState, manager: FleetServices, clock: ManagerClock) -> Upkeep:
+        key = self.folder.online_key("director")
+        director = Watched([key], lambda: manager.use_director(signing.load_key(key)))
+        certificate = Watched([self.folder.certificate], self.renew_certificate)
+        return Upkeep(state.repository, state.expiries, [director, *([certificate] if self._tls else [])], clock)
+
+    def _note_broker(self, broker: BrokerSettings) -> None:
+        """Note where devices find the broker, for commands that announce it."""
+        access = broker.device_access("", "")
+        note = BrokerAddress(host=access.host, port=access.port, tls=access.tls, ca=access.ca)
+        data = canonical.encode(note)
+        path = self.folder.broker_note
+        if not path.exists() or path.read_bytes() != data:
+            durable.write(path, data)
 
     def _app(self, state: FleetState) -> Flask:
         return create_app(state, routes(), page=page(self.config.name) if self.settings.page else None)
@@ -236,13 +255,3 @@ def _authority(host: str, port: int) -> str:
 
 def _unready(_environ: object, _start_response: object) -> list[bytes]:
     raise AssertionError("the port is bound and nobody is answered yet")
-
-
-def _refreshing(repository: VersionRepository, clock: ManagerClock) -> Callable[[threading.Event], None]:
-    def step(stopping: threading.Event) -> None:
-        stopping.wait(_REFRESH_EVERY_S)
-        now = clock()
-        check_clock(now)
-        repository.refresh(now=moment(now), reissue=clock.lasted_s() >= PROVEN_S)
-
-    return step

@@ -48,10 +48,11 @@ from edgemm_fleet.rollout.operations import RolloutOperations
 from edgemm_fleet.rollout.runner import Runner
 from edgemm_fleet.server.retention import Pruner, Retention
 from edgemm_fleet.shadows.operations import ShadowOperations
-from edgemm_fleet.store import Store, dates, devices
+from edgemm_fleet.store import Store, dates, desired, devices, notes
 from edgemm_fleet.worker import Worker
 
 _log = logging.getLogger(__name__)
+_TOLD_AT_ONCE = 500
 
 
 @dataclass(frozen=True)
@@ -203,6 +204,33 @@ class FleetServices:
         for part in (self._keeper, self._link, self._consumer, self._outbox, self.broker):
             if part is not None:
                 part.stop()
+
+    def use_director(self, key: CryptoSigner) -> None:
+        """Sign with another key from now on, and tell every device anew: none believes the old one any more."""
+        self.director.use(key)
+        key_id, after = key.public_key.keyid, ""
+        with self.store.read() as tx:
+            before = notes.get(tx, notes.DIRECTOR_KEY)
+        if before == key_id:
+            return
+        while before is not None:
+            with self.store.write() as tx:
+                told = desired.told_after(tx, after, limit=_TOLD_AT_ONCE)
+                desired.mark_unsent(tx, told)
+            if not told:
+                break
+            after = told[-1]
+        with self.store.write() as tx:
+            notes.put(tx, notes.DIRECTOR_KEY, key_id)
+        _log.info("director_key key=%s before=%s", key_id, before)
+        self.wake()
+
+    def renew_certificate(self) -> None:
+        """Have the embedded broker show the certificate that lies in the folder now; raises as it does."""
+        if self.broker is not None:
+            self.broker.renew_certificate()
+        if self._link is not None:
+            self._link.go_to(self.broker_settings.manager_access(), now=False)
 
     def wake(self) -> None:
         """Send what was just written; called after a commit that may have changed what devices are told."""

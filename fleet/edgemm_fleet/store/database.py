@@ -21,7 +21,8 @@ from typing import Any, Self
 
 from sqlalchemy import Connection, Engine, func, select
 
-from edgemm_fleet.store.migration import Migration, bring_up_to_date
+from edgemm.errors import EnvironmentFailure
+from edgemm_fleet.store.migration import Migration, bring_up_to_date, is_up_to_date
 from edgemm_fleet.store.quarantine import Quarantine
 from edgemm_fleet.store.sqlite import WRITING, described, writable
 
@@ -63,6 +64,22 @@ class Store:
             store.close()
             raise
         return store
+
+    @classmethod
+    def join(cls, path: Path) -> Self:
+        """Open the database beside a manager that may be using it: it is neither made nor migrated.
+
+        Raises:
+            EnvironmentFailure: it is older than this edgemm, missing, or cannot be read.
+            InputError: it is a database, and none that edgemm wrote.
+            NewerFormatError: it was written by a later edgemm.
+        """
+        if not is_up_to_date(path):
+            raise EnvironmentFailure(
+                f"fleet database {path}: missing, or of an earlier edgemm; start the manager with this edgemm once, "
+                f"which migrates it: edgemm fleet serve {path.parent}"
+            )
+        return cls(writable(path), path)
 
     @contextmanager
     def read(self) -> Iterator[Transaction]:

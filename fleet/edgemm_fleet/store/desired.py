@@ -113,6 +113,12 @@ def mark_unsent(tx: Transaction, devices_to_tell: Iterable[str]) -> None:
         tx.execute(update(desired).where(desired.c.device.in_(wanted)).values(unsent=True))
 
 
+def told_after(tx: Transaction, device: str, *, limit: int) -> list[str]:
+    """Return devices that were ever told something, by id, those after `device`."""
+    query = select(desired.c.device).where(desired.c.device > device).order_by(desired.c.device)
+    return list(tx.execute(query.limit(limit)).scalars())
+
+
 def note_answered(tx: Transaction, device: str) -> None:
     """Note that a device acts on what it is told: it is not told again, and refuses nothing."""
     tx.execute(update(desired).where(desired.c.device == device).values(tries=0, again_at=None, refusal_json=None))

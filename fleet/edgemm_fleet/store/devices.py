@@ -140,6 +140,13 @@ def broker_hashes(tx: Transaction) -> list[tuple[str, str]]:
     return [(row.id, row.broker_hash) for row in tx.execute(query)]
 
 
+def silent_since(tx: Transaction, moment: float, *, limit: int) -> list[str]:
+    """Return devices, without those removed, that were not heard of since a time."""
+    heard = func.coalesce(table.c.last_seen_at, 0.0)
+    query = select(table.c.id).where(table.c.removed_at.is_(None), heard < moment).order_by(table.c.id)
+    return list(tx.execute(query.limit(limit)).scalars())
+
+
 def broker_hash(tx: Transaction, device: str) -> str | None:
     """Return the hash of one device's broker password; None if it may not log in."""
     query = select(table.c.broker_hash).where(table.c.id == device, table.c.removed_at.is_(None))

@@ -63,6 +63,17 @@ def page(tx: Transaction, *, after: str | None = None, limit: int = paging.DEFAU
     return paging.ascending(tx, select(table), key=table.c.id, after=after, limit=limit, read=_read)
 
 
+def ending(tx: Transaction, *, now: float, before: float, lasted_s: float, limit: int) -> list[EnrolmentTokenRecord]:
+    """Return tokens that hold and end before a time, of those made to last longer than `lasted_s`, the next first."""
+    query = (
+        select(table)
+        .where(table.c.revoked_at.is_(None), table.c.expires_at > now, table.c.expires_at < before)
+        .where(table.c.expires_at - table.c.created_at > lasted_s)
+        .order_by(table.c.expires_at)
+    )
+    return [_read(row) for row in tx.execute(query.limit(limit))]
+
+
 def _read(row: Any) -> EnrolmentTokenRecord:
     return EnrolmentTokenRecord(
         id=row.id,
@@ -73,4 +84,5 @@ def _read(row: Any) -> EnrolmentTokenRecord:
         created_at=row.created_at,
         expires_at=row.expires_at,
         revoked_at=row.revoked_at,
+        root_version=row.root_version,
     )

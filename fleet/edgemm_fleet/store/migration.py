@@ -50,17 +50,28 @@ def bring_up_to_date(path: Path) -> Migration | None:
         EnvironmentFailure: the disk is full, the folder cannot be written, or the database is damaged or in use;
             it is as it was.
     """
+    if is_up_to_date(path):
+        return None
     with described(path):
-        if path.exists() and not _recovers(path):
-            with looking(path) as connection:
-                if revision_of(take_inventory(connection), str(path)) == NEWEST:
-                    return None
         engine = writable(path, foreign_keys=False)
         try:
             with engine.connect() as connection:
                 return _migrate(connection.execution_options(**WRITING), path)
         finally:
             engine.dispose()
+
+
+def is_up_to_date(path: Path) -> bool:
+    """Tell whether the database at `path` is of today's tables; it is only looked at.
+
+    Raises:
+        As `bring_up_to_date`, where it is refused.
+    """
+    with described(path):
+        if not path.exists() or _recovers(path):
+            return False
+        with looking(path) as connection:
+            return revision_of(take_inventory(connection), str(path)) == NEWEST
 
 
 def take_inventory(connection: Connection) -> Inventory:

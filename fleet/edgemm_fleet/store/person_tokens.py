@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import func, insert, select, update
 
-from edgemm.errors import NotFoundError
+from edgemm.errors import ConflictError, NotFoundError
 from edgemm_fleet.records.records import Page, PersonToken, Role
 from edgemm_fleet.store import paging
 from edgemm_fleet.store.database import Transaction
@@ -29,13 +29,39 @@ def find(tx: Transaction, token_hash: str, *, now: float) -> PersonToken | None:
 
 
 def revoke(tx: Transaction, token: str, *, now: float) -> None:
-    """End one token.
+    """End one token, unless nobody could administer the fleet then.
 
     Raises:
         NotFoundError: there is no such token.
+        ConflictError: it is the last one of an administrator that holds.
     """
-    if not tx.execute(update(table).where(table.c.id == token).values(revoked_at=now)).rowcount:
+    row = tx.execute(select(table).where(table.c.id == token)).one_or_none()
+    if row is None:
         raise NotFoundError(f"no person's token {token[:80]!r}: `edgemm fleet people list` shows them")
+    holds = row.revoked_at is None and row.expires_at > now
+    if holds and row.role == Role.ADMIN.value and administrators(tx, now=now) == 1:
+        raise ConflictError(
+            f"token {token} is the last one of an administrator: make another one first: "
+            "edgemm fleet people add NAME --role admin"
+        )
+    tx.execute(update(table).where(table.c.id == token).values(revoked_at=now))
+
+
+def administrators(tx: Transaction, *, now: float) -> int:
+    """Return how many tokens of administrators hold."""
+    holding = (table.c.role == Role.ADMIN.value, table.c.revoked_at.is_(None), table.c.expires_at > now)
+    return int(tx.execute(select(func.count()).select_from(table).where(*holding)).scalar_one())
+
+
+def ending(tx: Transaction, *, now: float, before: float, lasted_s: float, limit: int) -> list[PersonToken]:
+    """Return tokens that hold and end before a time, of those made to last longer than `lasted_s`, the next first."""
+    query = (
+        select(table)
+        .where(table.c.revoked_at.is_(None), table.c.expires_at > now, table.c.expires_at < before)
+        .where(table.c.expires_at - table.c.created_at > lasted_s)
+        .order_by(table.c.expires_at)
+    )
+    return [_read(row) for row in tx.execute(query.limit(limit))]
 
 
 def page(tx: Transaction, *, after: str | None = None, limit: int = paging.DEFAULT_LIMIT) -> Page[PersonToken]:

@@ -69,6 +69,7 @@ enrolment_tokens = Table(
     Column("created_at", Float, nullable=False),
     Column("expires_at", Float, nullable=False),
     Column("revoked_at", Float),
+    Column("root_version", Integer, nullable=False, server_default="1"),
 )
 
 person_tokens = Table(

@@ -71,6 +71,18 @@ def fingerprint(certificate: Path) -> str:
         raise InputError(f"{certificate}: expected a TLS certificate in PEM: {err}") from err
 
 
+def end_of(pem: str) -> float:
+    """Return when the first certificate in a PEM text ends, in seconds since the Unix epoch.
+
+    Raises:
+        InputError: there is none in it.
+    """
+    try:
+        return x509.load_pem_x509_certificate(pem.encode()).not_valid_after_utc.timestamp()
+    except ValueError as err:
+        raise InputError(f"expected a TLS certificate in PEM: {err}") from err
+
+
 def _general_name(name: str) -> x509.GeneralName:
     try:
         return x509.IPAddress(ipaddress.ip_address(name))

@@ -4,9 +4,12 @@
 * `fleet.db`: the database; beside it `fleet-REVISION-TIME.db`, copies made before a migration
 * `blobs/`: bundles' blobs by digest
 * `tuf/metadata/`, `tuf/targets/`: the TUF repository that devices read
+* `trust-change.json`: a change of root and targets that is under way; `.trust.lock` keeps others out meanwhile
 * `keys/`: the secrets of the running server: snapshot, timestamp and director key, the secret of devices' credentials
-* `offline-keys/`: root and targets key, which the server does not need once models are authorised
-* `tls/`: the certificate that tokens pin, and its key
+  (`key_files.py` has the rest)
+* `offline-keys/`: root and targets keys, which the server does not need once models are authorised
+* `tls/`: the certificate that tokens pin, and its key; the next and the previous one (`next_certificate.py`)
+* `broker.json`: where devices find the broker, noted by the manager when it starts
 """
 
 from __future__ import annotations
@@ -85,6 +88,16 @@ class FleetFolder:
     def credentials_key(self) -> Path:
         """The secret from which devices' credentials are derived."""
         return self.root / "keys" / "credentials.key"
+
+    @property
+    def trust_change(self) -> Path:
+        """A change of root and targets that is under way, or was cut short."""
+        return self.root / "trust-change.json"
+
+    @property
+    def broker_note(self) -> Path:
+        """Where devices find the broker, as the manager noted it at its last start."""
+        return self.root / "broker.json"
 
     def online_key(self, role: str) -> Path:
         """Where the key of `snapshot`, `timestamp` or `director` lies."""

@@ -21,8 +21,8 @@ from edgemm_fleet.clock import check_clock
 from edgemm_fleet.store.database import Store, Transaction
 from edgemm_fleet.trust.certificate import create_certificate, fingerprint
 from edgemm_fleet.trust.fleet_folder import FleetConfig, FleetFolder
-from edgemm_fleet.trust.keys import create_keys
-from edgemm_fleet.trust.version_repository import create_repository
+from edgemm_fleet.trust.keys import MOST_ROOT_KEYS, create_keys
+from edgemm_fleet.trust.metadata_files import create_repository
 
 
 @dataclass(frozen=True)
@@ -41,24 +41,33 @@ def found(
     *,
     now: float,
     furnish: Callable[[Transaction, str | None], None],
+    root_keys: int = 1,
+    root_threshold: int = 1,
 ) -> Founded:
     """Make a fleet folder at `path`, which is absent or empty.
+
+    Of `root_keys` keys, `root_threshold` must sign who holds the others.
 
     `furnish` writes the first rows of the database; it is given the fingerprint that tokens carry.
 
     Raises:
-        InputError: something is there already, or the URL cannot be a fleet's.
+        InputError: something is there already, the URL cannot be a fleet's, or the threshold cannot be reached.
         EnvironmentFailure: the disk is full or the place not writable.
     """
     host = check_public_url(config.public_url)
     check_clock(now)
+    if not 1 <= root_threshold <= root_keys <= MOST_ROOT_KEYS:
+        raise InputError(
+            f"root keys: {root_threshold} of {root_keys} cannot be: expected at most {MOST_ROOT_KEYS} keys, and no "
+            "more that must sign"
+        )
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise InputError(f"{path}: expected an empty or absent folder, found something in it; choose another place")
     temporary = path.with_name(f"{durable.TEMPORARY_PREFIX}{secrets.token_hex(8)}")
     folder = FleetFolder(temporary)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _fill(folder, config, host=host, now=now)
+        _fill(folder, config, host=host, now=now, roots=(root_keys, root_threshold))
         pin = fingerprint(folder.certificate) if config.public_url.startswith("https:") else None
         _create_database(folder, pin, furnish)
         folder.write_config(config)
@@ -86,14 +95,17 @@ def check_public_url(url: str) -> str:
     return parts.hostname
 
 
-def _fill(folder: FleetFolder, config: FleetConfig, *, host: str, now: float) -> None:
+def _fill(folder: FleetFolder, config: FleetConfig, *, host: str, now: float, roots: tuple[int, int]) -> None:
     moment = datetime.fromtimestamp(now, tz=UTC)
     folder.root.mkdir(mode=0o700)
     for directory in (folder.blobs, folder.certificate.parent):
         directory.mkdir()
-    signers = create_keys(folder)
+    signers = create_keys(folder, root_keys=roots[0])
+    more = tuple(signers[f"root-{number}"] for number in range(2, roots[0] + 1))
     create_certificate(folder.certificate, folder.certificate_key, names=[host], now=moment)
-    create_repository(folder, signers.__getitem__, fleet=config.name, now=moment)
+    create_repository(
+        folder, signers.__getitem__, fleet=config.name, now=moment, more_roots=more, root_threshold=roots[1]
+    )
 
 
 def _create_database(folder: FleetFolder, pin: str | None, furnish: Callable[[Transaction, str | None], None]) -> None:

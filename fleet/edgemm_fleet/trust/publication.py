@@ -8,6 +8,7 @@ it with any of them. The minimum version never goes down.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -92,6 +93,14 @@ def extend(
     return metadata
 
 
+def renewed_role(current: Targets, signer: CryptoSigner, *, now: datetime, lifetimes: Lifetimes) -> Metadata[Targets]:
+    """Return the next version of a model's role with the same targets, signed by a publisher."""
+    expires = (now + lifetimes.model).replace(microsecond=0)
+    metadata = Metadata(Targets(version=current.version + 1, expires=expires, targets=dict(current.targets)))
+    metadata.sign(signer)
+    return metadata
+
+
 def read_role(data: bytes) -> Metadata[Targets]:
     """Read a targets role that somebody sent.
 
@@ -139,6 +148,45 @@ def check_extension(top: Targets, current: Targets | None, publication: Publicat
         _check_minimum(minimum_version(role.signed), current, published=manifest.version)
     except InputError as err:
         raise BadRequestError(str(err)) from err
+
+
+def check_renewal(
+    top: Targets, model: str, current: Targets | None, following: Metadata[Targets], *, now: datetime
+) -> None:
+    """Check a model's role that was signed anew: the version that follows, with the same targets.
+
+    Raises:
+        PermissionDeniedError: no key that may publish this model signed it.
+        ConflictError: it is not the version that follows.
+        BadRequestError: it has expired, or names other targets than the current one.
+    """
+    name = role_name(model)
+    check_signature(top, model, following)
+    if current is None or following.signed.version != current.version + 1:
+        expected = f"version {current.version + 1}" if current else "none, for nothing is published"
+        raise ConflictError(f"role {name}: expected {expected}, found {following.signed.version}; fetch it again")
+    if following.signed.is_expired(now) or following.signed.targets != current.targets:
+        raise BadRequestError(f"role {name}: expected one that has not expired, with the same targets")
+    if following.signed.delegations is not None:
+        raise BadRequestError(f"role {name}: expected no delegations in it")
+
+
+def check_published(top: Targets, published: Iterable[tuple[str, Metadata[Targets]]]) -> None:
+    """Check that all that is published, as (model, role), has a good signature by a coming targets role.
+
+    Raises:
+        ConflictError: a model has none.
+    """
+    for model, role in published:
+        try:
+            good = bool(top.get_verification_result(role_name(model), role.signed_bytes, role.signatures))
+        except ValueError:
+            good = False
+        if not good:
+            raise ConflictError(
+                f"model {model}: its versions are signed by none of the keys that would be left, and no device would "
+                f"believe them; first a publisher with one of these keys signs them: edgemm fleet models renew {model}"
+            )
 
 
 def check_signature(top: Targets, model: str, role: Metadata[Targets]) -> None:

@@ -11,7 +11,7 @@ Pure: time is an argument, keys are signers, nothing is read or written. Root an
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -23,6 +23,7 @@ from tuf.api.metadata import (
     MetaFile,
     Root,
     Snapshot,
+    T,
     TargetFile,
     Targets,
     Timestamp,
@@ -71,13 +72,27 @@ def director_document(fleet: str, keys: tuple[Key, ...]) -> bytes:
     return canonical.encode({"v": 1, "fleet": fleet, "keys": [key_document(key) for key in keys]})
 
 
-def first_root(signers: Mapping[str, CryptoSigner], *, now: datetime, lifetimes: Lifetimes) -> Metadata[Root]:
-    """Return version 1 of the root role, signed; `signers` by role name."""
+def first_root(
+    signers: Mapping[str, CryptoSigner],
+    *,
+    more_roots: Sequence[CryptoSigner] = (),
+    threshold: int = 1,
+    now: datetime,
+    lifetimes: Lifetimes,
+) -> Metadata[Root]:
+    """Return version 1 of the root role, signed by all root keys; `signers` by role name.
+
+    A later version of it needs the signatures of `threshold` of them.
+    """
     root = Root(expires=_whole(now + lifetimes.offline), consistent_snapshot=True, unrecognized_fields=issued(now))
     for role in ("root", "targets", "snapshot", "timestamp"):
         root.add_key(signers[role].public_key, role)
+    for signer in more_roots:
+        root.add_key(signer.public_key, "root")
+    root.roles["root"].threshold = threshold
     metadata = Metadata(root)
-    metadata.sign(signers["root"])
+    for signer in (signers["root"], *more_roots):
+        metadata.sign(signer, append=True)
     return metadata
 
 
@@ -99,7 +114,7 @@ def authorise(
     current: Metadata[Targets], model: str, key: Key, *, signer: CryptoSigner, now: datetime, lifetimes: Lifetimes
 ) -> Metadata[Targets]:
     """Return the next targets role, in which `key` may sign versions of `model` (beside keys that already may)."""
-    following = Metadata[Targets].from_bytes(current.to_bytes())
+    following = renewed(current, now=now, lifetimes=lifetimes)
     delegations = following.signed.delegations or Delegations(keys={}, roles={})
     assert delegations.roles is not None
     role = role_name(model)
@@ -109,23 +124,26 @@ def authorise(
         )
     following.signed.delegations = delegations
     following.signed.add_key(key, role)
-    return _signed_anew(following, signer=signer, now=now, lifetimes=lifetimes)
+    following.sign(signer)
+    return following
 
 
-def reissued(
-    current: Metadata[Targets], *, signer: CryptoSigner, now: datetime, lifetimes: Lifetimes
+def deprive(
+    current: Metadata[Targets], model: str, key_id: str, *, now: datetime, lifetimes: Lifetimes
 ) -> Metadata[Targets]:
-    """Return the next targets role, which says the same and is issued now."""
-    return _signed_anew(Metadata[Targets].from_bytes(current.to_bytes()), signer=signer, now=now, lifetimes=lifetimes)
+    """Return the next targets role, unsigned, in which a key may no longer sign versions of `model`."""
+    following = renewed(current, now=now, lifetimes=lifetimes)
+    following.signed.revoke_key(key_id, role_name(model))
+    return following
 
 
-def _signed_anew(
-    following: Metadata[Targets], *, signer: CryptoSigner, now: datetime, lifetimes: Lifetimes
-) -> Metadata[Targets]:
+def renewed(current: Metadata[T], *, now: datetime, lifetimes: Lifetimes) -> Metadata[T]:
+    """Return the next version of root or targets, as it is but for its version and expiry, without signatures."""
+    following: Metadata[T] = Metadata.from_bytes(current.to_bytes())
+    following.signatures.clear()
     following.signed.version += 1
     following.signed.expires = _whole(now + lifetimes.offline)
     following.signed.unrecognized_fields.update(issued(now))
-    following.sign(signer)
     return following
 
 

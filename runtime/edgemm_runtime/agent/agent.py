@@ -16,7 +16,8 @@ from enum import StrEnum
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from edgemm.errors import EnvironmentFailure, MessageError, TrustError
+from edgemm.bundle.manifest import Manifest
+from edgemm.errors import EnvironmentFailure, MessageError, TrustError, UnreachableError
 from edgemm.messages import (
     ORDERED_KINDS,
     Ack,
@@ -38,6 +39,7 @@ from edgemm_runtime.agent.actions.actions import Actions
 from edgemm_runtime.agent.actions.diagnosis import Diagnosis
 from edgemm_runtime.agent.connection.enrolment import KEY_NAME
 from edgemm_runtime.agent.connection.fleet_connection import FleetConnection
+from edgemm_runtime.agent.connection.known_addresses import KnownAddresses
 from edgemm_runtime.agent.connection.mqtt import MqttConnection
 from edgemm_runtime.agent.director_keys import KeyFetch
 from edgemm_runtime.agent.inbox import Inbox, Received, Signal
@@ -111,16 +113,9 @@ class Agent:
         self.came_round_s: float | None = None
         """When the loop came round last, by the monotonic clock; None before `run`."""
         self._time = TimeKeeper(folder, clock, persist_s=limits.time_persist_s)
-        self._server = server = FleetConnection(
-            identity.url,
-            tls_fingerprint=identity.tls_fingerprint,
-            connect_timeout_s=limits.connect_timeout_s,
-            read_timeout_s=limits.read_timeout_s,
-            bearer=identity.bearer,
-            slow_s=limits.slow_s,
-            min_bytes_per_s=limits.min_bytes_per_s,
-            document_s=limits.document_s,
-        )
+        self._server = server = _fleet_connection(identity, limits)
+        self._addresses = KnownAddresses(folder, identity)
+        server.use(self._addresses.servers())
         repository = TrustedVersions(
             folder.path("tuf"),
             server,
@@ -128,6 +123,14 @@ class Agent:
             now=self._time.now,
             room=lambda: folder.room_for(_METADATA_BYTES),
             found_expired=lambda: self._time_sync.doubt(Reason.EXPIRED),
+            director=lambda: self._wishes.director,
+            director_changed=lambda: self._inbox.put(Signal.KEYS_CHANGED),
+        )
+        self._fetch = KeyFetch(
+            repository,
+            fetched=lambda: self._inbox.put(Signal.KEYS),
+            monotonic=clock.monotonic,
+            every_s=limits.trust_refresh_s,
         )
         self._time_sync = TimeSync(
             self._time,
@@ -142,7 +145,7 @@ class Agent:
         self._shelf = Shelf(folder)
         self._wishes = Wishes(
             folder,
-            KeyFetch(repository, fetched=lambda: self._inbox.put(Signal.KEYS), monotonic=clock.monotonic),
+            self._fetch,
             Whom(identity.fleet, identity.device),
             now=self._time.now,
         )
@@ -170,6 +173,7 @@ class Agent:
             on_connected=lambda: self._inbox.put(Signal.CONNECTED),
             on_message=self._inbox.receive,
         )
+        self._link.use(self._addresses.brokers())
 
     def recover(self) -> None:
         """Serve what was committed before; an update that was cut short goes on once `run` is called."""
@@ -219,6 +223,8 @@ class Agent:
                 if self._clock.monotonic() >= next_window_s:
                     next_window_s = self._clock.monotonic() + self._limits.telemetry_interval_s
                     self._measure()
+                if self._fetch.due():
+                    self._fetch.begin()
                 if self._time_sync.look() or self._shadows_told != self._keeper.reported():
                     self._reporter.changed()
                 self._reporter.pump(self._link, self._situation)
@@ -235,6 +241,8 @@ class Agent:
             self._take_keys()
         elif item is Signal.TIME:
             self._take_time()
+        elif item is Signal.KEYS_CHANGED:
+            self._fetch.begin()
         elif isinstance(item, Received) and item.channel is Channel.ACK:
             self._acknowledge(item.payload)
         elif isinstance(item, Received) and item.channel is Channel.ACTION:
@@ -272,8 +280,15 @@ class Agent:
             self._obey(current)
 
     def _take_keys(self) -> None:
-        waiting = self._wishes.take_keys()
-        if self._wishes.current is None and (kept := self._wishes.restore()) is not None:
+        documents, before = self._fetch.take(), self._wishes.current
+        if documents is not None:
+            self._addresses.take(documents.addresses)
+            self._server.use(self._addresses.servers())
+            self._link.use(self._addresses.brokers())
+        waiting = self._wishes.take_keys(documents.director if documents else None)
+        if before is not None and self._wishes.current is None:
+            self._changed()  # a manager that hears of no generation tells the device anew
+        elif self._wishes.current is None and (kept := self._wishes.restore()) is not None:
             self._obey(kept)
         for payload in waiting:
             self._receive(payload, again=True)
@@ -406,7 +421,7 @@ class Agent:
     def _tools(self, server: FleetConnection, repository: TrustedVersions) -> Tools:
         folder, limits = self._folder, self._limits
         return Tools(
-            manifests=repository,
+            manifests=_Asked(repository, self._wishes),
             blobs=BlobDownloader(server, self._shelf.blobs, self._shelf.partial, sync_bytes=limits.partial_sync_bytes),
             shelf=self._shelf,
             selftest=self._selftest,
@@ -435,6 +450,32 @@ class Agent:
         self._actions.stop()
         self._reporter.pump(self._link, self._situation)
         self._link.stop(self._limits.stop_timeout_s)
+
+
+def _fleet_connection(identity: IdentityFile, limits: AgentLimits) -> FleetConnection:
+    return FleetConnection(
+        identity.url,
+        tls_fingerprint=identity.tls_fingerprint,
+        connect_timeout_s=limits.connect_timeout_s,
+        read_timeout_s=limits.read_timeout_s,
+        bearer=identity.bearer,
+        slow_s=limits.slow_s,
+        min_bytes_per_s=limits.min_bytes_per_s,
+        document_s=limits.document_s,
+    )
+
+
+class _Asked:
+    """Manifests of what the director still asks for: nothing new is installed for a key that was replaced."""
+
+    def __init__(self, versions: TrustedVersions, wishes: Wishes) -> None:
+        self._versions, self._wishes = versions, wishes
+
+    def manifest(self, wanted: DesiredModel) -> tuple[Manifest, bytes]:
+        """Return the manifest that `wanted` names and its bytes; raises as `TrustedVersions.manifest`."""
+        if self._wishes.current is None:
+            raise UnreachableError("the director's key was replaced, and what it wants now is not heard yet")
+        return self._versions.manifest(wanted)
 
 
 def _open_spool(folder: StateFolder, who: Speaker, limits: AgentLimits, *, monotonic: Callable[[], float]) -> Spool:

@@ -30,6 +30,7 @@ class Signal(StrEnum):
     CONNECTED = "connected"
     KEYS = "keys"
     TIME = "time"
+    KEYS_CHANGED = "keys_changed"
     STOP = "stop"
     RESTART = "restart"
 

@@ -42,8 +42,10 @@ class Wishes:
     ) -> None:
         self._folder, self._fetch, self._whom, self._now = folder, fetch, whom, now
         self._waiting: deque[bytes] = deque(maxlen=_MAX_WAITING)
+        self.director: bytes | None = None
+        """The director's document that is believed; None where none was fetched."""
         self._keys = self._cached_keys()
-        self._outlived = False
+        self._envelope = b""
         self.current: Desired | None = None
         self.current_hash: str | None = None
         """The `content_hash` of the current one, of its bytes as they came."""
@@ -64,7 +66,7 @@ class Wishes:
                 self.ask_for_keys()
             return None
         if (kept.fleet, kept.device) == (self._whom.fleet, self._whom.device):
-            self.current, self.current_hash = kept, digest
+            self.current, self.current_hash, self._envelope = kept, digest, data
         return self.current
 
     def receive(self, data: bytes, *, again: bool = False) -> Acceptance | None:
@@ -87,13 +89,12 @@ class Wishes:
                 self._waiting.append(data)
             return None
         try:
-            known = None if self._outlived else self.current
-            answer = judge(new, known, whom=self._whom, now=self._now())
+            answer = judge(new, self.current, whom=self._whom, now=self._now())
         except ValueError as err:
             raise MessageError(f"desired: a date that is none: {err}") from err
         if answer.taken:
             self._keep(data)
-            self.current, self.current_hash, self._outlived = new, digest, False
+            self.current, self.current_hash, self._envelope = new, digest, data
         return answer
 
     def read_order(self, data: bytes) -> ActionOrder | None:
@@ -114,9 +115,13 @@ class Wishes:
         """Have the director's keys fetched, unless that was done a moment ago; tells whether they are on their way."""
         return self._fetch.begin()
 
-    def take_keys(self) -> list[bytes]:
-        """Take the keys that were fetched, and return the envelopes that waited for them, to be received again."""
-        data, waiting = self._fetch.take(), list(self._waiting)
+    def take_keys(self, data: bytes | None) -> list[bytes]:
+        """Take the director's document, None where none came; return the envelopes that waited, to be received again.
+
+        What the device works towards is given up where none of the keys signed it: the director's key was replaced,
+        and whoever has the old one may have said it, under any generation. What runs goes on.
+        """
+        waiting = list(self._waiting)
         self._waiting.clear()
         try:
             keys = self._read_keys(data) if data is not None else None
@@ -124,23 +129,19 @@ class Wishes:
             _log.warning("director's keys not used error=%s", err)
             keys = None
         if data is not None and keys is not None:
-            self._keys = keys
+            self._keys, self.director = keys, data
             self._keep_keys(data)
-            self._outlived = self.current is not None and not self._still_signed()
+            self._give_up_unsigned()
         return waiting
 
-    def _still_signed(self) -> bool:
-        """Tell whether the keys of today signed the current one; else its generation is none to compare with.
-
-        A key that was stolen can have signed the highest generation that there is. Its successor begins anew.
-        """
-        data = self._folder.read_bytes(_NAME)
+    def _give_up_unsigned(self) -> None:
+        if self.current is None:
+            return
         try:
-            return data is not None and self._unseal(data)[0] == self.current
-        except TrustError:
-            return False
-        except MessageError:
-            return True
+            self._unseal(self._envelope)
+        except (MessageError, TrustError):
+            _log.warning("desired given up, its key was replaced generation=%d", self.current.generation)
+            self.current, self.current_hash, self._envelope = None, None, b""
 
     def _keep_keys(self, data: bytes) -> None:
         if data == self._folder.read_bytes(DIRECTOR_TARGET):
@@ -166,10 +167,12 @@ class Wishes:
         if data is None:
             return []
         try:
-            return self._read_keys(data)
+            keys = self._read_keys(data)
         except TrustError as err:
             _log.warning("cached director's keys not used error=%s", err)
             return []
+        self.director = data
+        return keys
 
     def _read_keys(self, data: bytes) -> list[Key]:
         document = director_document(data, fleet=self._whom.fleet)

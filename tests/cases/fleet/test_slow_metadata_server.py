@@ -30,7 +30,7 @@ def test_metadata_is_given_up_by_a_total_time(tmp_path: Path) -> None:
 
         def ask() -> None:
             try:
-                versions.director()
+                versions.documents()
             except UnreachableError as err:
                 failed.append(err)
 

@@ -13,8 +13,8 @@ from tuf.api.metadata import Metadata, MetaFile, Snapshot, TargetFile, Targets, 
 
 from edgemm.trust import signing
 from edgemm_fleet.trust import roles
+from edgemm_fleet.trust.metadata_files import serialize
 from edgemm_fleet.trust.roles import DEFAULT_LIFETIMES
-from edgemm_fleet.trust.version_repository import serialize
 from simulators.lying_repository import endless
 from simulators.models import make_bundle
 from simulators.waiting import eventually

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -353,3 +354,39 @@ def _predict(device: AgentInThread) -> int:
 def _ready(device: AgentInThread) -> int:
     with urllib3.PoolManager() as pool:
         return pool.request("GET", f"{device.server.address}/v2/health/ready").status
+
+
+def test_a_stolen_director_key_is_worth_nothing_once_it_was_replaced(
+    bundles: dict[str, Path], fleet: SimulatedFleet, tmp_path: Path
+) -> None:
+    limits = dataclasses.replace(QUICK_LIMITS, trust_refresh_s=0.2)
+    with AgentInThread(fleet, tmp_path / "device", limits=limits) as agent:
+        _reach(fleet, agent, "1.0.0", "committed")
+        stolen = fleet.director
+        by_thief = replace(fleet.desire(agent.device, fleet.model("tiny", "1.0.0")), generation=500, models=())
+        fleet.send(agent.device, Channel.DESIRED, seal(by_thief, PayloadType.DESIRED, stolen))
+        eventually(lambda: agent.version is None, "until then the thief is obeyed")
+        fleet.replace_director()
+        eventually(lambda: agent.agent._wishes.current is None, "what the old key said is given up")
+        fleet.desire(agent.device, fleet.model("tiny", "2.0.0"), generation=7)
+        _await_state(fleet, agent, "2.0.0", "committed")
+        again = replace(by_thief, generation=10**6)
+        fleet.send(agent.device, Channel.DESIRED, seal(again, PayloadType.DESIRED, stolen))
+        fleet.wait_for(lambda: any(event.cause == "desired_untrusted" for event in fleet.events.values()))
+        assert agent.version == "2.0.0"
+        assert fleet.reported[agent.device].generation == 7
+
+
+def test_nothing_is_installed_for_a_key_that_was_replaced(
+    bundles: dict[str, Path], fleet: SimulatedFleet, tmp_path: Path
+) -> None:
+    with AgentInThread(fleet, tmp_path / "device") as agent:  # which does not look by itself for an hour
+        _reach(fleet, agent, "1.0.0", "committed")
+        stolen = fleet.replace_director()
+        by_thief = replace(fleet._desired[agent.device], generation=500, models=(fleet.model("tiny", "2.0.0"),))
+        fleet.send(agent.device, Channel.DESIRED, seal(by_thief, PayloadType.DESIRED, stolen))
+        eventually(lambda: agent.agent._wishes.current is None, "the install looks at who may ask for it")
+        assert agent.version == "1.0.0"
+        fleet.desire(agent.device, fleet.model("tiny", "1.0.0"), generation=9)
+        fleet.wait_for(lambda: fleet.reported[agent.device].generation == 9)
+        assert agent.version == "1.0.0"

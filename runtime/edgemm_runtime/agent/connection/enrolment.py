@@ -27,6 +27,7 @@ from edgemm.trust.enrolment import (
 )
 from edgemm.trust.signing import PayloadType, create_key, key_document, load_key, seal
 from edgemm_runtime.agent.connection.fleet_connection import FleetConnection
+from edgemm_runtime.agent.connection.root_chain import follows
 from edgemm_runtime.agent.state.agent_options import AgentOptions
 from edgemm_runtime.agent.state.documents import IdentityFile
 from edgemm_runtime.agent.state.state_folder import StateFolder
@@ -69,25 +70,13 @@ def identify(folder: StateFolder, options: AgentOptions) -> IdentityFile:
         return _moved(folder, known, url)
     if token is None:
         raise _no_token()
-    if known is not None and sha256(known.root.encode()) != token.root_digest:
-        raise InputError(
-            f"state folder {folder.folder} belongs to a device of another fleet ({known.fleet}): "
-            "give this device its own --state-dir"
-        )
     return _enrol(folder, options, url=url, token=token, known=known)
 
 
 def _enrol(
     folder: StateFolder, options: AgentOptions, *, url: str, token: EnrolmentToken, known: IdentityFile | None
 ) -> IdentityFile:
-    server = FleetConnection(
-        url,
-        tls_fingerprint=token.tls_fingerprint,
-        connect_timeout_s=options.limits.connect_timeout_s,
-        read_timeout_s=options.limits.read_timeout_s,
-        slow_s=options.limits.slow_s,
-        document_s=options.limits.document_s,
-    )
+    server = _connection(url, token, options)
     request = _request(folder, options, token)
     try:
         answer = server.post(ENROL_PATH, request)
@@ -102,6 +91,13 @@ def _enrol(
             f"{url}: the token pins the TUF root sha256 {token.root_digest[:12]}…, found {found[:12]}…: "
             "this is not the server that made the token; ask its operator for a new one"
         )
+    if known is not None and not follows(
+        known.root.encode(), token.root_digest, _connection(url, token, options, bearer=response.bearer)
+    ):
+        raise InputError(
+            f"state folder {folder.folder} belongs to a device of another fleet ({known.fleet}): "
+            "give this device its own --state-dir"
+        )
     identity = IdentityFile(
         url=url,
         tls_fingerprint=token.tls_fingerprint,
@@ -115,6 +111,20 @@ def _enrol(
     folder.write(_NAME, identity, mode=0o600)
     _log.info("enrolled device=%s fleet=%s url=%s", identity.device, identity.fleet, url)
     return identity
+
+
+def _connection(
+    url: str, token: EnrolmentToken, options: AgentOptions, *, bearer: str | None = None
+) -> FleetConnection:
+    return FleetConnection(
+        url,
+        tls_fingerprint=token.tls_fingerprint,
+        connect_timeout_s=options.limits.connect_timeout_s,
+        read_timeout_s=options.limits.read_timeout_s,
+        bearer=bearer,
+        slow_s=options.limits.slow_s,
+        document_s=options.limits.document_s,
+    )
 
 
 def _request(folder: StateFolder, options: AgentOptions, token: EnrolmentToken) -> bytes:

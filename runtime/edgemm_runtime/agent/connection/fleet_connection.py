@@ -4,14 +4,15 @@
     with server.open("GET", "/tuf/metadata/timestamp.json") as answer:
         answer.read(max_bytes=65536)
 
-The client is that of operators too (`edgemm.transport.https`).
+A fleet manager may have several addresses (`use`): where one cannot be reached, or has another certificate than the
+one that is meant, the next is tried. The client is that of operators too (`edgemm.transport.https`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 from edgemm.errors import EnvironmentFailure, NotFoundError, PermissionDeniedError, UnreachableError
 from edgemm.transport.https import CertificateError, HttpAnswer, PinnedClient, refusal
@@ -49,12 +50,25 @@ class FleetConnection:
             min_bytes_per_s=min_bytes_per_s,
             document_s=document_s,
         )
-        self._client = PinnedClient(url, tls_fingerprint=tls_fingerprint, patience=patience, bearer=bearer)
+        self._patience, self._bearer = patience, bearer
+        self._interrupted = False
+        self._clients = {(url, tls_fingerprint): self._client(url, tls_fingerprint)}
 
     @property
     def url(self) -> str:
-        """The base URL, without a slash at its end."""
-        return self._client.url
+        """The base URL that is tried first, without a slash at its end."""
+        return next(iter(self._clients.values())).url
+
+    def use(self, places: Sequence[tuple[str, str | None]]) -> None:
+        """Try these from now on in their order, each a URL and the SHA-256 of its certificate; none changes nothing."""
+        if places:
+            known = self._clients
+            self._clients = {place: known.get(place) or self._client(*place) for place in places}
+        if self._interrupted:
+            self.interrupt()
+
+    def _client(self, url: str, tls_fingerprint: str | None) -> PinnedClient:
+        return PinnedClient(url, tls_fingerprint=tls_fingerprint, patience=self._patience, bearer=self._bearer)
 
     def post(self, path: str, body: bytes) -> bytes:
         """Send JSON and return the JSON answer.
@@ -69,11 +83,13 @@ class FleetConnection:
 
     def document_until_s(self) -> float:
         """Return until when, by the monotonic clock, documents that are asked for now have to be whole."""
-        return self._client.document_until_s()
+        return next(iter(self._clients.values())).document_until_s()
 
     def interrupt(self) -> None:
         """End all requests that are under way, within a second, and every later one."""
-        self._client.interrupt()
+        self._interrupted = True
+        for client in list(self._clients.values()):
+            client.interrupt()
 
     @contextmanager
     def open(
@@ -93,14 +109,32 @@ class FleetConnection:
         """
         # Blobs are compared byte by byte with their digest, and resumed at an offset.
         sent = {**(headers or {}), "Accept-Encoding": "identity"}
-        try:
-            with self._client.open(method, path, body=body, headers=sent, blob=blob, until_s=until_s) as answer:
-                if (refused := refusal(answer)) is not None:
-                    raise _refused(f"{self.url}{path}", answer.status, refused)
-                yield answer
-        except CertificateError as err:
-            # It may be the true server again by the next try: who is in between must not make a device give up.
-            raise UnreachableError(str(err)) from err
+        with ExitStack() as stack:
+            url, answer = self._reach(
+                stack, lambda client: client.open(method, path, body=body, headers=sent, blob=blob, until_s=until_s)
+            )
+            if (refused := refusal(answer)) is not None:
+                raise _refused(f"{url}{path}", answer.status, refused)
+            yield answer
+
+    def _reach(
+        self, stack: ExitStack, opened: Callable[[PinnedClient], AbstractContextManager[HttpAnswer]]
+    ) -> tuple[str, HttpAnswer]:
+        """Return the answer of the first server that gives one, and its URL; it is tried first from then on."""
+        failures: list[str] = []
+        for place, client in list(self._clients.items()):
+            try:
+                answer = stack.enter_context(opened(client))
+            except (UnreachableError, CertificateError) as err:
+                # It may be the true server again by the next try: who is in between must not make a device give up.
+                failures.append(str(err))
+                if self._interrupted:
+                    break
+                continue
+            if failures:
+                self._clients = {place: client, **self._clients}
+            return client.url, answer
+        raise UnreachableError("; ".join(dict.fromkeys(failures)))
 
 
 def _refused(address: str, status: int, told: ErrorDetail) -> Exception:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from paho.mqtt.client import Client, MQTTMessageInfo
 
@@ -46,7 +46,26 @@ class MqttConnection(BrokerLine):
         patience = LinePatience(limits.connect_timeout_s, limits.keepalive_s, backoff)
         super().__init__(access, client_id=who.device, patience=patience)
         self._who, self._on_connected, self._on_message = who, on_connected, on_message
+        self._brokers = [access]
         self._heard = {self._topic(channel): channel for channel in FROM_FLEET}
+
+    def use(self, brokers: Sequence[BrokerAccess]) -> None:
+        """Try these from now on, in their order, each with this device's login; none changes nothing.
+
+        A connection to one that is not the first choice ends, for the first may be there again.
+        """
+        if brokers:
+            self._brokers = list(brokers)
+            first, present = self._brokers[0], self._access
+            if first != present:
+                elsewhere = (first.host, first.port) != (present.host, present.port)
+                self.go_to(first, now=elsewhere and self.connected)
+
+    def missed(self) -> None:
+        """Try the next broker."""
+        brokers = self._brokers
+        at = brokers.index(self._access) if self._access in brokers else -1
+        self.go_to(brokers[(at + 1) % len(brokers)], now=False)
 
     def stop(self, timeout_s: float = 30.0) -> None:
         """Say that the device goes offline, and disconnect, in no more than this time."""

@@ -80,6 +80,9 @@ class AgentLimits:
     document_s: float = HttpPatience.document_s
     """Time for all the metadata that one look at the version repository takes."""
 
+    trust_refresh_s: float = 3600.0
+    """At least so often the director's keys and the fleet's addresses are looked for; sooner where they are needed."""
+
     selftest_timeout_s: float = 120.0
     """A self-test child that runs longer is killed and fails the update."""
 

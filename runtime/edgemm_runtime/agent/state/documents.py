@@ -5,6 +5,7 @@
     boot.json           BootFile        the number of the last start
     time.json           TimeFile        the last trusted time, and how far the system clock is known to be ahead
     director.json       DirectorFile    who may sign `desired`: the TUF target as it was last fetched
+    addresses.json      FleetAddresses  where the fleet is: the TUF target as it was last fetched
     desired.json        –               the last accepted DSSE envelope, byte for byte as received
     actions.json        ActionsFile     results of one-off actions, by id
     models/NAME.json    ModelFile       where one model stands; written before it is acted on
@@ -70,6 +71,13 @@ class DirectorFile(Struct, frozen=True, kw_only=True):
     v: Literal[1] = 1
     fleet: FleetName
     keys: Annotated[tuple[dict[str, Any], ...], Meta(min_length=1, max_length=8)]
+
+
+class FleetDocuments(Struct, frozen=True):
+    """What the fleet says of itself, signed by its targets key: the director's keys, and addresses if it names any."""
+
+    director: bytes
+    addresses: bytes | None = None
 
 
 class ActionsFile(Struct, frozen=True, kw_only=True):

@@ -17,6 +17,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from edgemm.trust.addresses import FleetAddresses
 from edgemm_runtime.agent.state.documents import (
     ActionsFile,
     BootFile,
@@ -54,6 +55,7 @@ STATE_FILES = {
     # The system clock and the time of the build are believed, as on a first start, and the fleet is told.
     "time.json": StateFile(TimeFile, "1.1", WhenNewer.PUT_ASIDE),
     "director.json": StateFile(DirectorFile, "1.0", WhenNewer.FETCH),
+    "addresses.json": StateFile(FleetAddresses, "1.0", WhenNewer.FETCH),
     # What the fleet still asks for is done again: each action can be repeated.
     "actions.json": StateFile(ActionsFile, "1.0", WhenNewer.PUT_ASIDE),
     # The model is installed anew, as where storage lost the record; what the newer agent began is not gone on with.

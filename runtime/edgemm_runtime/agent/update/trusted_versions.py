@@ -1,7 +1,7 @@
 """The device's view of the fleet's version repository: python-tuf's client, the pinned connection, trusted time.
 
     repository.manifest(desired_model)     the manifest that a publisher signed, or a TrustError
-    repository.director()                  the document that names the signers of `desired`
+    repository.documents()                 who signs `desired`, and where the fleet is
 
 Neither the broker nor a stolen director key can make a device run a model that no publisher signed: name, version and
 digest of `desired` must agree with the TUF target.
@@ -50,11 +50,13 @@ from edgemm.errors import (
 )
 from edgemm.messages import DesiredModel
 from edgemm.requirements import RequiredNames
+from edgemm.trust.addresses import ADDRESSES_TARGET, MAX_ADDRESSES_BYTES
 from edgemm.trust.enrolment import DIRECTOR_TARGET, TUF_METADATA_PATH, TUF_TARGETS_PATH
 from edgemm.versions import Version
 from edgemm_runtime.agent.connection.fleet_connection import FleetConnection
-from edgemm_runtime.agent.state.documents import DirectorFile
+from edgemm_runtime.agent.state.documents import DirectorFile, FleetDocuments
 from edgemm_runtime.agent.state.trusted_time import TrustedTime
+from edgemm_runtime.agent.update.sparing_updater import SparingUpdater
 from edgemm_runtime.agent.update.time_authority import TimeAuthority, time_authority
 
 _MAX_DIRECTOR_BYTES = 64 * 1024
@@ -118,24 +120,34 @@ class TrustedVersions:
         root: bytes,
         now: Callable[[], TrustedTime],
         room: Callable[[], AbstractContextManager[None]] = nullcontext,
+        director: Callable[[], bytes | None] = lambda: None,
+        director_changed: Callable[[], None] = lambda: None,
         found_expired: Callable[[], object] = bool,
     ) -> None:
+        """`director` gives the director's document as it is known; `director_changed` is told of another one."""
         self._folder, self._server, self._root, self._now, self._room = folder, server, root, now, room
+        self._director, self._director_changed = director, director_changed
         self._found_expired = found_expired
         self._lock = threading.Lock()
         # python-tuf writes through `tempfile`, and a process that is killed leaves those behind.
         for left in folder.glob(f"{tempfile.gettempprefix()}????????"):
             left.unlink(missing_ok=True)
 
-    def director(self) -> bytes:
-        """Return the document that names the director's keys, as `director_document` reads it.
+    def documents(self) -> FleetDocuments:
+        """Return the documents that name the director's keys and the fleet's addresses, by one look.
 
         Raises:
             UnreachableError: the server is out of reach.
             TrustError: its metadata cannot be trusted, or there is no such target.
         """
-        data, _ = self._target(DIRECTOR_TARGET, max_bytes=_MAX_DIRECTOR_BYTES)
-        return data
+        with self.look() as updater:
+            director = self._known_director(updater)
+            if director is None:
+                director, _ = self._fetched(updater, DIRECTOR_TARGET, max_bytes=_MAX_DIRECTOR_BYTES)
+            if updater.get_targetinfo(ADDRESSES_TARGET) is None:
+                return FleetDocuments(director)
+            addresses, _ = self._fetched(updater, ADDRESSES_TARGET, max_bytes=MAX_ADDRESSES_BYTES)
+            return FleetDocuments(director, addresses)
 
     def manifest(self, wanted: DesiredModel) -> tuple[Manifest, bytes]:
         """Return the manifest that `wanted` names and its bytes.
@@ -149,7 +161,9 @@ class TrustedVersions:
             BundleError: the target is no manifest.
         """
         path = f"models/{wanted.name}/{wanted.version}.json"
-        data, target = self._target(path, max_bytes=DEFAULT_LIMITS.max_manifest_bytes)
+        with self.look() as updater:
+            self._check_director(updater)
+            data, target = self._fetched(updater, path, max_bytes=DEFAULT_LIMITS.max_manifest_bytes)
         if (found := sha256(data)) != wanted.digest:
             raise TrustError(
                 f"{path}: desired names sha256 {wanted.digest[:12]}…, the publisher signed {found[:12]}…; "
@@ -160,6 +174,22 @@ class TrustedVersions:
         if (manifest.name, manifest.version) != (wanted.name, wanted.version):
             raise TrustError(f"{path}: the manifest says it is {manifest.name} {manifest.version}; publish it anew")
         return manifest, data
+
+    def _check_director(self, updater: Updater) -> None:
+        """Hold what a key asked for that was replaced since.
+
+        Raises:
+            UnreachableError: the director's keys are others now; they are asked for.
+        """
+        if self._director() is not None and self._known_director(updater) is None:
+            self._director_changed()
+            raise UnreachableError("the director's key was replaced: what it asked for waits for the new one")
+
+    def _known_director(self, updater: Updater) -> bytes | None:
+        """Return the director's document as it is known, None where the repository has another one."""
+        known, target = self._director(), updater.get_targetinfo(DIRECTOR_TARGET)
+        same = known is not None and target is not None and target.hashes.get("sha256") == sha256(known)
+        return known if same else None
 
     def time_authority(self) -> TimeAuthority:
         """Return who may state the fleet's time, by the newest root and targets that can be had or are here.
@@ -192,7 +222,7 @@ class TrustedVersions:
         """Give python-tuf's client for one look at the repository; what goes wrong with it is told in our errors.
 
         Raises:
-            As `director`, and ExpiredError.
+            As `documents`, and ExpiredError.
             EnvironmentFailure: what was found cannot be kept.
         """
         with self._lock, self._room():
@@ -210,18 +240,17 @@ class TrustedVersions:
             except OSError as err:
                 raise EnvironmentFailure(f"cannot keep TUF metadata in {self._folder}: {err.strerror or err}") from err
 
-    def _target(self, path: str, *, max_bytes: int) -> tuple[bytes, TargetFile]:
-        with self.look() as updater:
-            target = updater.get_targetinfo(path)
-            if target is None:
-                raise TrustError(f"{path}: expected a target of the repository, found none: publish it first")
-            if target.length > max_bytes:
-                raise TrustError(f"{path}: {target.length:,} bytes, the limit is {max_bytes:,}")
-            return self._download(updater, target), target
+    def _fetched(self, updater: Updater, path: str, *, max_bytes: int) -> tuple[bytes, TargetFile]:
+        target = updater.get_targetinfo(path)
+        if target is None:
+            raise TrustError(f"{path}: expected a target of the repository, found none: publish it first")
+        if target.length > max_bytes:
+            raise TrustError(f"{path}: {target.length:,} bytes, the limit is {max_bytes:,}")
+        return self._download(updater, target), target
 
     def _updater(self, now: TrustedTime) -> Updater:
         base = self._server.url
-        updater = Updater(
+        updater = SparingUpdater(
             metadata_dir=str(self._folder),
             metadata_base_url=f"{base}{TUF_METADATA_PATH}",
             target_dir=str(self._folder),

@@ -109,8 +109,6 @@ def serving(
     state = FleetState(
         fleet="plant",
         public_url=founded.config.public_url,
-        tls_fingerprint=founded.tls_fingerprint,
-        root_digest=founded.root_digest,
         store=store,
         repository=repository,
         blobs=BlobFolder(folder.blobs),

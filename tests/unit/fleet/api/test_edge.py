@@ -21,6 +21,9 @@ RIGHTS = {
     "get_health": "nobody admin operator publisher viewer",
     "enrol": "nobody admin operator publisher viewer",
     "get_me": "admin operator publisher viewer",
+    "get_status": "admin operator publisher viewer",
+    "deprive_publisher": "admin",
+    "renew_role": "admin publisher",
     "get_metrics": "admin operator publisher viewer",
     "get_openapi": "admin operator publisher viewer",
     "list_audit": "admin",
@@ -169,6 +172,19 @@ def test_a_persons_token_expires_and_can_be_revoked(fleet: RunningFleet) -> None
     identifier = json.loads(made.data)["record"]["id"]
     assert fleet.request("DELETE", f"/api/v1/people/{identifier}").status == 204
     assert fleet.request("GET", "/api/v1/me", token=token).status == 401
+
+
+def test_the_last_administrator_cannot_be_revoked(fleet: RunningFleet) -> None:
+    people = {one["role"]: one["id"] for one in json.loads(fleet.request("GET", "/api/v1/people").data)["items"]}
+    refused_one = fleet.request("DELETE", f"/api/v1/people/{people['admin']}")
+    assert refused_one.status == 409
+    assert "edgemm fleet people add NAME --role admin" in json.loads(refused_one.data)["error"]["message"]
+    assert fleet.request("DELETE", f"/api/v1/people/{people['viewer']}").status == 204
+    made = json.loads(fleet.request("POST", "/api/v1/people", body=b'{"person": "bob", "role": "admin"}').data)
+    assert fleet.request("DELETE", f"/api/v1/people/{people['admin']}", token=made["token"]).status == 204
+    assert fleet.request("DELETE", f"/api/v1/people/{made['record']['id']}", token=made["token"]).status == 409
+    fleet.clock.ahead_s = 400 * 86400
+    assert fleet.request("GET", "/api/v1/me", token=made["token"]).status == 401
 
 
 def test_tokens_are_in_the_database_only_as_hashes(fleet: RunningFleet) -> None:

@@ -1,4 +1,5 @@
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec.structs
@@ -10,6 +11,7 @@ from edgemm.canonical import sha256
 from edgemm.trust.enrolment import EnrolmentToken, parse_token
 from edgemm.trust.signing import PayloadType, key_document
 from edgemm_fleet.api.enrolment import device_id
+from edgemm_fleet.trust.ceremony import Replacement, propose, sign_here
 from tests.unit.fleet.api.servers import RunningFleet
 
 
@@ -62,6 +64,20 @@ def test_a_device_joins_with_a_readable_id_and_all_that_it_needs(fleet: RunningF
     assert shown["labels"] == {"room": "kitchen", "site": "north"}
     assert fleet.request("GET", "/tuf/metadata/timestamp.json", token=answer["bearer"]).status == 200
     assert fleet.request("GET", "/api/v1/devices", token=answer["bearer"]).status == 403
+
+
+def test_a_token_of_before_the_keys_were_replaced_lets_in_by_the_root_that_it_pins(
+    fleet: RunningFleet, signer: CryptoSigner
+) -> None:
+    before, now, repository = make_token(fleet), datetime.now(UTC), fleet.state.repository
+    made = sign_here(repository, propose(repository, {"root": Replacement()}, now=now), keys=())
+    repository.apply(made, now=now)
+    after = make_token(fleet)
+    assert after.root_digest != before.root_digest
+    for token, key in ((before, signer), (after, CryptoSigner.generate_ed25519())):
+        status, answer = enrol(fleet, token, key)
+        assert status == 200
+        assert sha256(answer["root"].encode()) == token.root_digest
 
 
 def test_the_same_token_and_key_get_the_same_answer_after_the_token_is_used_up_and_expired(

@@ -19,7 +19,8 @@ from edgemm.errors import (
     PermissionDeniedError,
     TrustError,
 )
-from edgemm_fleet.api.messages import PublishRequest
+from edgemm.trust.signing import key_document
+from edgemm_fleet.api.messages import AuthorisationRequest, PublishRequest
 from edgemm_fleet.client import FleetClient, publishing
 from edgemm_fleet.client.profile import config_folder
 from edgemm_fleet.client.publishing import authorise_offline, publish, publisher_key, read_public_key
@@ -184,8 +185,46 @@ def test_with_the_targets_key_offline_the_command_that_helps_is_named_and_works(
     named = re.search(r"your public key: (\S+)\)", str(caught.value))
     assert named is not None
     public = Path(named[1])
-    authorise_offline(admin, "digits", read_public_key(public), key)
+    authorise_offline(admin, "digits", read_public_key(public), [key])
     assert not publish(publisher, path, minimum=None, progress=quiet).existed
+
+
+@pytest.mark.parametrize("offline", [False, True], ids=["targets key here", "targets key elsewhere"])
+def test_a_lost_publishing_key_is_replaced_by_another_publishers(
+    fleet: RunningFleet,
+    publisher: FleetClient,
+    admin: FleetClient,
+    *,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    offline: bool,
+) -> None:
+    publish(publisher, bundle(tmp_path), minimum=None, progress=quiet)
+    lost = publisher_key().public_key.keyid
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "second"))
+    new = publisher_key().public_key
+    with pytest.raises(PermissionDeniedError, match="not signed by a key that may publish it"):
+        publishing.renew(publisher, "digits")
+    admin.authorise("digits", AuthorisationRequest(public_key=key_document(new)))
+    key = tmp_path / "usb-stick.pem"
+    if offline:
+        fleet.folder.offline_key("targets").rename(key)
+
+    def deprive() -> None:
+        if offline:
+            publishing.deprive_offline(admin, "digits", lost, [key])
+        else:
+            admin.deprive("digits", lost)
+
+    with pytest.raises(ConflictError, match="edgemm fleet models renew digits"):
+        deprive()
+    publishing.renew(publisher, "digits")
+    deprive()
+    assert publisher.model("digits").key_ids == (new.keyid,)
+    assert device(publisher, tmp_path / "device").get_targetinfo("models/digits/1.0.0.json") is not None
+    publish(publisher, bundle(tmp_path, version="2.0.0"), minimum=None, progress=quiet)
+    with pytest.raises(InputError, match="nothing of it is published"):
+        publishing.renew(publisher, "other")
 
 
 def test_a_publishing_key_is_the_users_alone(publisher: FleetClient, tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ OF_REVISION_0003 = (
     "ALTER TABLE desired DROP COLUMN refusal_json",
     "DROP INDEX devices_doubted",
     "ALTER TABLE devices DROP COLUMN doubted_at",
+    "ALTER TABLE enrolment_tokens DROP COLUMN root_version",
 )
 
 

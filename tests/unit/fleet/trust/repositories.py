@@ -13,9 +13,10 @@ from edgemm.bundle import open_bundle
 from edgemm.canonical import sha256
 from edgemm_fleet.trust.fleet_folder import FleetFolder
 from edgemm_fleet.trust.keys import create_keys
+from edgemm_fleet.trust.metadata_files import create_repository
 from edgemm_fleet.trust.publication import Publication, extend
 from edgemm_fleet.trust.roles import DEFAULT_LIFETIMES
-from edgemm_fleet.trust.version_repository import VersionRepository, create_repository
+from edgemm_fleet.trust.version_repository import VersionRepository
 from tests.unit.core.bundles import small_bundle
 
 NOW = datetime.now(UTC)

@@ -7,8 +7,9 @@ from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Metadata, TargetFile, Targets
 
 from edgemm.errors import BadRequestError
+from edgemm_fleet.trust.metadata_files import serialize
 from edgemm_fleet.trust.publication import Publication
-from edgemm_fleet.trust.version_repository import VersionRepository, serialize
+from edgemm_fleet.trust.version_repository import VersionRepository
 from tests.unit.fleet.trust.repositories import NOW, publication
 
 LATER: dict[str, object] = {"minimum_version": "0.5.0", "requires": ["boards"], "boards": ["pi-5"]}

@@ -37,7 +37,7 @@ def test_snapshot_and_timestamp_are_signed_anew_once_the_clock_is_right(
 
 def test_root_and_targets_say_when_they_were_signed(repository: VersionRepository) -> None:
     said = f"{NOW:%Y-%m-%dT%H:%M:%SZ}"
-    assert repository._root.signed.unrecognized_fields == {ISSUED: said}
+    assert repository.root.signed.unrecognized_fields == {ISSUED: said}
     assert repository.targets.unrecognized_fields == {ISSUED: said}
     later = NOW + timedelta(days=3)
     repository.authorise("words", load_key(repository.folder.online_key("snapshot")).public_key, now=later)

@@ -14,9 +14,10 @@ from edgemm.canonical import sha256
 from edgemm.errors import BadRequestError, ConflictError, InputError, PermissionDeniedError
 from edgemm.trust.signing import key_from_document, load_key
 from edgemm_fleet.trust import roles
+from edgemm_fleet.trust.metadata_files import serialize
 from edgemm_fleet.trust.publication import Publication, extend, read_role
 from edgemm_fleet.trust.roles import DEFAULT_LIFETIMES
-from edgemm_fleet.trust.version_repository import VersionRepository, serialize
+from edgemm_fleet.trust.version_repository import VersionRepository
 from tests.unit.fleet.trust.repositories import NOW, device, publication
 
 

@@ -188,9 +188,8 @@ def test_metadata_without_a_time_of_signing_sets_no_bound(device: _Device, fleet
 def test_metadata_signed_by_a_clock_ahead_bounds_it_and_is_named(device: _Device, fleet: SimulatedFleet) -> None:
     ahead = datetime.fromtimestamp(time.time() + YEAR_S, tz=UTC)
     tuf = fleet.tuf
-    tuf._targets = roles.reissued(
-        tuf._targets, signer=tuf._keys["targets"], now=ahead, lifetimes=roles.DEFAULT_LIFETIMES
-    )
+    tuf._targets = roles.renewed(tuf._targets, now=ahead, lifetimes=roles.DEFAULT_LIFETIMES)
+    tuf._targets.sign(tuf._keys["targets"])
     tuf._advance({"targets": tuf._put("targets", tuf._targets)})
     device.leap(5 * YEAR_S)
     assert device.ask()

@@ -15,7 +15,7 @@ from edgemm.messages.generations import of_time
 from edgemm.trust.signing import PayloadType, key_document, seal
 from edgemm_runtime.agent.acceptance import Acceptance, Whom
 from edgemm_runtime.agent.director_keys import KeyFetch
-from edgemm_runtime.agent.state.documents import DirectorFile
+from edgemm_runtime.agent.state.documents import DirectorFile, FleetDocuments
 from edgemm_runtime.agent.state.state_folder import StateFolder
 from edgemm_runtime.agent.state.trusted_time import TrustedTime
 from edgemm_runtime.agent.wishes import Wishes
@@ -41,11 +41,11 @@ class _Bench:
         self.elapsed_s = 0.0
         self.signals = threading.Event()
 
-    def director(self) -> bytes:
+    def documents(self) -> FleetDocuments:
         if self.away:
             raise UnreachableError("no answer")
         self.fetched += 1
-        return canonical.encode(DirectorFile(fleet="home", keys=(*self.later_keys, *self.own_keys())))
+        return FleetDocuments(canonical.encode(DirectorFile(fleet="home", keys=(*self.later_keys, *self.own_keys()))))
 
     def own_keys(self) -> list[dict[str, object]]:
         return [key_document(self.signer.public_key)]
@@ -61,7 +61,8 @@ class _Bench:
         if answer is None:
             assert self.signals.wait(60)
             self.signals.clear()
-            assert wishes.take_keys() == [data]
+            documents = self.fetch.take()
+            assert wishes.take_keys(documents.director if documents else None) == [data]
             answer = wishes.receive(data, again=True)
         return answer
 
@@ -110,13 +111,40 @@ def test_the_director_may_change_its_key(bench: _Bench) -> None:
     assert bench.receive(wishes, bench.sealed(replace(DESIRED, generation=8))) is Acceptance.ACCEPTED
 
 
-def test_what_a_key_that_was_replaced_signed_is_no_number_to_compare_with(bench: _Bench) -> None:
-    wishes, stolen = bench.start(), of_time(NOW.seconds + 600 * DAY_S)
-    bench.receive(wishes, bench.sealed(replace(DESIRED, generation=stolen)))
-    assert bench.receive(wishes, bench.sealed(replace(DESIRED, generation=8))) is Acceptance.OLDER
-    bench.signer, bench.elapsed_s = CryptoSigner.generate_ed25519(), 60.0
+def test_what_a_replaced_key_said_is_given_up_whatever_its_generation(bench: _Bench) -> None:
+    wishes = bench.start()
+    bench.receive(wishes, bench.sealed(replace(DESIRED, generation=of_time(NOW.seconds + 600 * DAY_S))))
+    stolen, bench.signer, bench.elapsed_s = bench.signer, CryptoSigner.generate_ed25519(), 60.0
+    assert bench.fetch.begin()
+    documents = bench.fetch.take()
+    assert documents is not None
+    assert wishes.take_keys(documents.director) == []
+    assert wishes.current is None
     assert bench.receive(wishes, bench.sealed(replace(DESIRED, generation=8))) is Acceptance.ACCEPTED
-    assert bench.receive(wishes, bench.sealed(replace(DESIRED, generation=7))) is Acceptance.OLDER
+    forged = seal(replace(DESIRED, generation=9), PayloadType.DESIRED, stolen)
+    with pytest.raises(TrustError):
+        bench.receive(wishes, forged)
+    assert bench.start().restore() == replace(DESIRED, generation=8)
+
+
+def test_the_keys_are_looked_for_now_and_then(bench: _Bench) -> None:
+    bench.start()
+    fetch = KeyFetch(bench, fetched=bench.signals.set, monotonic=lambda: bench.elapsed_s, every_s=3600.0)
+    assert not fetch.due()
+    bench.elapsed_s = 300.0
+    assert fetch.due()
+    bench.away = True
+    fetch.begin()
+    assert fetch.take() is None
+    bench.elapsed_s += 300.0
+    assert fetch.due()
+    bench.away = False
+    fetch.begin()
+    assert fetch.take() is not None
+    bench.elapsed_s += 1799.0
+    assert not fetch.due()
+    bench.elapsed_s += 1801.0
+    assert fetch.due()
 
 
 def test_a_second_key_of_the_director_changes_no_order(bench: _Bench) -> None:

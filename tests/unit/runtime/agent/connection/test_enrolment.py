@@ -121,6 +121,26 @@ def test_a_folder_of_another_fleet(fleet: SimulatedFleet, tmp_path: Path) -> Non
         _start(tmp_path, other.url, other.token())
 
 
+def test_a_token_that_pins_a_later_root_of_the_same_fleet(fleet: SimulatedFleet, tmp_path: Path) -> None:
+    first = _start(tmp_path, fleet.url, fleet.token())
+    for _ in range(2):
+        newest = fleet.tuf.replace_root_key()
+    fleet.tuf.root = newest
+    second = _start(tmp_path, fleet.url, fleet.token())
+    assert (second.device, second.root) == (first.device, newest.decode())
+
+
+def test_a_token_that_pins_a_root_which_does_not_follow(fleet: SimulatedFleet, tmp_path: Path) -> None:
+    first = _start(tmp_path, fleet.url, fleet.token())
+    with SimulatedFleet(broker=False) as other:
+        forged = other.tuf.replace_root_key()
+        fleet.tuf.root = forged
+        fleet.http.files["/tuf/metadata/2.root.json"] = forged
+        with pytest.raises(InputError, match=r"another fleet \(home\)"):
+            _start(tmp_path, fleet.url, fleet.token())
+    assert _start(tmp_path, fleet.url) == first
+
+
 def test_the_fleet_manager_may_move(fleet: SimulatedFleet, tmp_path: Path) -> None:
     identity = _start(tmp_path, fleet.url, fleet.token())
     moved = _start(tmp_path, "http://localhost:1")

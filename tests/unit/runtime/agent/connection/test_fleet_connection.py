@@ -95,3 +95,24 @@ def test_nobody_there() -> None:
         port = taken.getsockname()[1]
     with pytest.raises(UnreachableError, match="Connection refused"):
         _server(f"http://127.0.0.1:{port}", None).post("/", b"")
+
+
+def test_where_the_first_address_is_away_or_somebody_elses_the_next_is_asked(tls_server: tuple[str, str]) -> None:
+    url, pin = tls_server
+    connection = FleetConnection(url, tls_fingerprint=pin, connect_timeout_s=5, read_timeout_s=5)
+    away = "https://127.0.0.1:1"
+    connection.use([(away, pin), (url, "0" * 64), (url, pin)])
+    for _ in range(2):
+        with connection.open("GET", "/hello") as answer:
+            assert answer.read(max_bytes=10) == b"hello"
+    assert connection.url == url
+    connection.use([(away, pin), (url, "0" * 64)])
+    with pytest.raises(UnreachableError, match="cannot reach .*certificate is not the one"):
+        connection.post("/hello", b"{}")
+    connection.use([])
+    assert connection.url == away
+    connection.use([(url, pin)])
+    connection.interrupt()
+    connection.use([(url, pin)])
+    with pytest.raises(UnreachableError):
+        connection.post("/hello", b"{}")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from edgemm.transport.backoff import Backoff
 from edgemm.trust.enrolment import BrokerAccess
@@ -60,3 +61,16 @@ def test_a_broker_that_drops_everybody_at_once_is_called_upon_less_and_less() ->
     with RudeBroker() as broker:
         pauses = _pauses(_link(broker.port), 4)
     assert [failures for failures, _ in pauses] == [1, 2, 3, 4]
+
+
+def test_where_the_first_broker_is_away_the_next_is_tried_and_the_first_again() -> None:
+    with RudeBroker() as old:
+        link = _link(old.port)
+        away = free_port()
+        link.use([replace(link._access, port=away), link._access])
+        link.start()
+        assert old.wait_for_connections(2), "the old one is the fall-back"
+        with RudeBroker(away) as new:
+            link.use(link._brokers)
+            assert new.wait_for_connections(1), "the new one is tried again"
+        link.stop(60)

@@ -79,10 +79,10 @@ def test_a_published_manifest_is_trusted(fleet: SimulatedFleet, device: _Device)
 
 
 def test_the_director_is_named_by_the_repository(fleet: SimulatedFleet, device: _Device) -> None:
-    document = director_document(device.repository().director(), fleet="home")
+    document = director_document(device.repository().documents().director, fleet="home")
     assert document.keys[0]["keyval"] == fleet.director.public_key.keyval
     with pytest.raises(TrustError, match="expected fleet 'away', found 'home'"):
-        director_document(device.repository().director(), fleet="away")
+        director_document(device.repository().documents().director, fleet="away")
 
 
 def test_desired_names_another_digest(fleet: SimulatedFleet, device: _Device) -> None:
@@ -195,7 +195,7 @@ def test_a_bearer_that_is_refused_says_nothing_about_the_metadata(fleet: Simulat
 def test_a_server_that_is_away(fleet: SimulatedFleet, device: _Device) -> None:
     fleet.http.stop()
     with pytest.raises(UnreachableError, match="cannot reach"):
-        device.repository().director()
+        device.repository().documents()
 
 
 def test_a_target_that_is_no_manifest(fleet: SimulatedFleet, device: _Device) -> None:

@@ -1,0 +1,155 @@
+"""The commands `edgemm fleet cert`: the server's certificate, renewed without losing a device."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import click
+
+from edgemm.errors import ConflictError, InputError
+from edgemm.times import span
+from edgemm.trust.addresses import ADDRESSES_TARGET
+from edgemm_fleet.commands.fleet_keys import key_option, propose_option, settle
+from edgemm_fleet.commands.on_server import folder_option, load_keys, moment_now, note, open_folder
+from edgemm_fleet.commands.output import as_json_option, moment, print_json, report
+from edgemm_fleet.store import Store, devices
+from edgemm_fleet.trust import announcement, next_certificate
+from edgemm_fleet.trust.ceremony import propose_documents
+from edgemm_fleet.trust.certificate import end_of, fingerprint
+from edgemm_fleet.trust.fleet_folder import FleetFolder
+from edgemm_fleet.trust.version_repository import VersionRepository
+
+LOOK_S = 2 * 3600.0
+"""Within so long after an announcement a device that is online has looked, with a margin."""
+_MOST_SHOWN = 10
+
+
+@click.group()
+def cert() -> None:
+    """The server's certificate: show, renew, switch to the new one, revoke the old one."""
+
+
+@cert.command("show")
+@folder_option
+@as_json_option
+def show_certificate(folder: Path, *, as_json: bool) -> None:
+    """Show the certificate in use, and the one that is prepared."""
+    own = open_folder(folder)
+    next_certificate.finish_switch(own)
+    found = {
+        "in use": own.certificate,
+        "prepared": next_certificate.next_certificate(own),
+        "previous": next_certificate.previous_certificate(own),
+    }
+    shown = {what: (fingerprint(path), end_of(path.read_text())) for what, path in found.items() if path.exists()}
+    if as_json:
+        print_json({what: {"fingerprint": pin, "until": until} for what, (pin, until) in shown.items()})
+        return
+    for what, (pin, until) in shown.items():
+        click.echo(f"{what:<9} sha256 {pin}  until {moment(until)}")
+
+
+@cert.command("renew")
+@folder_option
+@key_option
+@propose_option
+@as_json_option
+def renew(folder: Path, *, keys: tuple[Path, ...], propose: Path | None, as_json: bool) -> None:
+    """Prepare a new certificate and announce it to devices, beside the one in use; the targets key signs.
+
+    The server goes on with the old one until `edgemm fleet cert switch`.
+    """
+    repository = VersionRepository(open_folder(folder))
+    repository.catch_up(now=moment_now())
+    own = repository.folder
+    host = urlsplit(own.read_config().public_url).hostname
+    addresses = announcement.standing(repository)
+    names = [host or "", *(urlsplit(one.url).hostname or "" for one in addresses.servers)]
+    path = next_certificate.prepare(own, names=[name for name in names if name], now=moment_now())
+    wanted = announcement.with_certificate(addresses, old=own.certificate.read_text(), new=path.read_text())
+    if wanted == addresses:
+        if announcement.pin(path.read_text()) not in {one for server in addresses.servers for one in server.pins}:
+            raise InputError("devices are told of no server with the certificate in use: edgemm fleet addresses show")
+        report("it is announced already; next: edgemm fleet cert switch", as_json=as_json, state="announced")
+        return
+    made = propose_documents(repository, {ADDRESSES_TARGET: announcement.document(wanted)}, now=moment_now())
+    settle(repository, made, load_keys(keys), propose, as_json=as_json)
+    if not as_json and propose is None:
+        click.echo("devices that are online know it within the hour; then: edgemm fleet cert switch", err=True)
+
+
+@cert.command("switch")
+@folder_option
+@click.option("--anyway", is_flag=True, help="Though some devices cannot have heard of it.")
+@click.option("--back", is_flag=True, help="Put the one of before into use again, for devices that missed the change.")
+@as_json_option
+def switch(folder: Path, *, anyway: bool, back: bool, as_json: bool) -> None:
+    """Put the prepared certificate into use, if every device can have heard of it; a running manager follows.
+
+    Tokens that were made before, and people's logins, pin the old one: people log in again with --fingerprint.
+    """
+    repository = VersionRepository(open_folder(folder))
+    repository.catch_up(now=moment_now())
+    own = repository.folder
+    path = next_certificate.next_certificate(own)
+    if back:
+        next_certificate.prepare_previous(own)
+    if path.exists():
+        _check_announced(repository, announcement.pin(path.read_text()), anyway=anyway)
+    pin = next_certificate.switch(own)
+    note(own, "cert.switch", pin[:12], "")
+    report(f"in use from now on: sha256 {pin}", as_json=as_json, fingerprint=pin)
+
+
+@cert.command("revoke")
+@folder_option
+@key_option
+@propose_option
+@as_json_option
+def revoke(folder: Path, *, keys: tuple[Path, ...], propose: Path | None, as_json: bool) -> None:
+    """Have devices trust the certificate in use alone, and none of before: the key of an old one was stolen.
+
+    A device that never heard of the one in use is locked out by the switch, not by this.
+    """
+    repository = VersionRepository(open_folder(folder))
+    repository.catch_up(now=moment_now())
+    addresses = announcement.standing(repository)
+    wanted = announcement.without_others(addresses, certificate=repository.folder.certificate.read_text())
+    if wanted == addresses:
+        raise ConflictError("devices are told of no other certificate; nothing is to be revoked")
+    made = propose_documents(repository, {ADDRESSES_TARGET: announcement.document(wanted)}, now=moment_now())
+    settle(repository, made, load_keys(keys), propose, as_json=as_json)
+    if propose is None:
+        next_certificate.forget_previous(repository.folder)
+
+
+def _check_announced(repository: VersionRepository, pin: str, *, anyway: bool) -> None:
+    addresses = announcement.announced(repository)
+    if addresses is None or pin not in {one for server in addresses.servers for one in server.pins}:
+        raise ConflictError("the prepared certificate is not announced yet: edgemm fleet cert renew")
+    if anyway:
+        return
+    since = repository.written_at(ADDRESSES_TARGET)
+    if (left := since + LOOK_S - time.time()) > 0:
+        raise ConflictError(
+            f"it was announced only {span(time.time() - since)} ago, and devices look once an hour; wait {span(left)}, "
+            "or say --anyway"
+        )
+    unaware = _unaware(repository.folder, since + LOOK_S)
+    if unaware:
+        shown = ", ".join(unaware[:_MOST_SHOWN]) + (", …" if len(unaware) > _MOST_SHOWN else "")
+        raise ConflictError(
+            f"{len(unaware)} devices were not heard of since it was announced, and would find no server that they know "
+            f"({shown}); wait for them, or say --anyway: they then need a new token"
+        )
+
+
+def _unaware(folder: FleetFolder, since: float) -> list[str]:
+    store = Store.join(folder.database)
+    try:
+        with store.read() as tx:
+            return devices.silent_since(tx, since, limit=_MOST_SHOWN + 1)
+    finally:
+        store.close()

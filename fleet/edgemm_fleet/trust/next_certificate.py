@@ -1,0 +1,106 @@
+"""The certificate that a server is about to have: made, announced to devices, and put into use later.
+
+    tls/next.pem, tls/next-key.pem             the new certificate and its key
+    tls/previous.pem, tls/previous-key.pem     the one before, for a device that missed the change
+    tls/switch                                 the new one is being put into use; whoever finds this mark ends it
+
+Two files cannot be replaced at once. So the mark is written first, then the key, then the certificate, and the mark
+goes last: a process that is killed in between leaves what the next one ends. A manager that runs looks at the
+certificate alone, which is written when its key is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+
+from edgemm import durable
+from edgemm.errors import ConflictError
+from edgemm_fleet.trust.certificate import create_certificate, fingerprint
+from edgemm_fleet.trust.fleet_folder import FleetFolder
+
+
+def next_certificate(folder: FleetFolder) -> Path:
+    """Return where the certificate lies that is to be used next."""
+    return _beside(folder, "next.pem")
+
+
+def previous_certificate(folder: FleetFolder) -> Path:
+    """Return where the certificate lies that was used before."""
+    return _beside(folder, "previous.pem")
+
+
+def prepare(folder: FleetFolder, *, names: Iterable[str], now: datetime) -> Path:
+    """Make the certificate that is to be used next, unless it is there, and return where it lies."""
+    path, key = next_certificate(folder), _next_key(folder)
+    finish_switch(folder)
+    if not (path.exists() and key.exists()):
+        create_certificate(path, key, names=names, now=now)
+    return path
+
+
+def switch(folder: FleetFolder) -> str:
+    """Put the prepared certificate into use, and return its fingerprint.
+
+    Raises:
+        ConflictError: none is prepared.
+    """
+    finish_switch(folder)
+    if not (next_certificate(folder).exists() and _next_key(folder).exists()):
+        raise ConflictError("no certificate is prepared: edgemm fleet cert renew")
+    old = folder.certificate.read_bytes(), folder.certificate_key.read_bytes()
+    durable.write(_beside(folder, "previous-key.pem"), old[1], mode=0o600)
+    durable.write(previous_certificate(folder), old[0])
+    durable.write(_mark(folder), b"")
+    finish_switch(folder)
+    return fingerprint(folder.certificate)
+
+
+def prepare_previous(folder: FleetFolder) -> None:
+    """Have the certificate of before the last switch be the one that is used next.
+
+    Raises:
+        ConflictError: it is not here any more.
+    """
+    finish_switch(folder)
+    certificate, key = previous_certificate(folder), _beside(folder, "previous-key.pem")
+    if not (certificate.exists() and key.exists()):
+        raise ConflictError("the certificate of before is not here any more")
+    path = next_certificate(folder)
+    if path.exists() and fingerprint(path) != fingerprint(certificate):
+        raise ConflictError("another certificate is prepared: edgemm fleet cert switch puts that into use")
+    durable.write(_next_key(folder), key.read_bytes(), mode=0o600)
+    durable.write(next_certificate(folder), certificate.read_bytes())
+
+
+def forget_previous(folder: FleetFolder) -> None:
+    """Delete the certificate of before the last switch, and its key."""
+    for path in (previous_certificate(folder), _beside(folder, "previous-key.pem")):
+        path.unlink(missing_ok=True)
+
+
+def finish_switch(folder: FleetFolder) -> None:
+    """End a switch that was cut short; each step may be repeated."""
+    if not _mark(folder).exists():
+        return
+    certificate, key = next_certificate(folder), _next_key(folder)
+    if certificate.exists() and key.exists():  # else it was at its end
+        durable.write(folder.certificate_key, key.read_bytes(), mode=0o600)
+        durable.write(folder.certificate, certificate.read_bytes())
+        certificate.unlink()
+    key.unlink(missing_ok=True)
+    _mark(folder).unlink()
+    durable.sync_folder(folder.certificate.parent)
+
+
+def _next_key(folder: FleetFolder) -> Path:
+    return _beside(folder, "next-key.pem")
+
+
+def _mark(folder: FleetFolder) -> Path:
+    return _beside(folder, "switch")
+
+
+def _beside(folder: FleetFolder, name: str) -> Path:
+    return folder.certificate.with_name(name)
