@@ -18,8 +18,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from benchmarks.fleet_http.load import KINDS, Clients, connect
-from benchmarks.fleet_http.target import Target
+from simulators import needs
+
+with needs.imports(__name__, "fleet"):
+    import edgemm_fleet.http.http_server  # noqa: F401 - the served process needs it
+    from benchmarks.fleet_http.load import KINDS, Clients, connect
+    from benchmarks.fleet_http.target import Target
+    from edgemm.bundle.blobs import BlobFolder
 
 _LONGEST_S = 10.0
 _WANTED_P99_MS, _WANTED_MIB = 100.0, 250.0
@@ -149,8 +154,6 @@ def serving(folder: Path, *, blob_bytes: int) -> Iterator[Target]:
 
 
 def _blob_path(folder: Path, digest: str) -> Path:
-    from edgemm.bundle.blobs import BlobFolder
-
     path = BlobFolder(folder).path(digest)
     path.parent.mkdir(parents=True, exist_ok=True)
     return path

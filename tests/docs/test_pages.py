@@ -35,7 +35,7 @@ def test_lines_are_short_outside_of_tables(page: Path) -> None:
 
 @EVERY
 def test_every_block_says_its_language(page: Path) -> None:
-    allowed = {"bash", "console", "python", "json", "ini", "toml", "yaml", ""}
+    allowed = {"bash", "console", "python", "json", "ini", "toml", "yaml", "nginx", ""}
     assert {block.language for block in blocks(page)} <= allowed
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,6 +33,8 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
 RULES = FileRules(secrets={"device_login": "put it into a file, and name that by device_login_file"})
 _log = logging.getLogger(__name__)
+_SWITCH_S = 0.001
+"""How long a thread that computes keeps others waiting: the one that reads all requests waits often, and briefly."""
 _DAY_S = 86_400.0
 _DAYS = click.IntRange(1, 36_500)
 _ADMIN_TTL_S = 365 * _DAY_S
@@ -170,6 +173,7 @@ def serve(
     )
     server = FleetProcess(FleetFolder(folder), settings, migrated=_tell_migration)
     _set_up_logging(verbose=verbose)
+    sys.setswitchinterval(_SWITCH_S)
     with ended_by_sigterm() as wait_for_end, server, _renewed_by_sighup(server):
         if page:
             click.echo(f"page    {server.url}/")

@@ -50,7 +50,7 @@ class HttpLimits:
     answer_s: float = 120.0
     """A request that is not answered by then is answered 504."""
 
-    idle_s: float = 120.0
+    idle_s: float = 300.0
     """A connection without a request for so long is closed."""
 
     linger_s: float = 5.0
