@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 
 from edgemm.bundle.blobs import BlobFolder
 from edgemm_fleet.api.prometheus import Hearing
-from edgemm_fleet.api.wrong_tokens import WrongTokens
 from edgemm_fleet.broker.credentials import CredentialProvider
 from edgemm_fleet.director.action_requests import ActionRequests
 from edgemm_fleet.rollout.operations import RolloutOperations
@@ -19,6 +18,7 @@ from edgemm_fleet.trust.certificate import fingerprint
 from edgemm_fleet.trust.fleet_expiries import FleetExpiries
 from edgemm_fleet.trust.time_statements import TimeStatements
 from edgemm_fleet.trust.version_repository import VersionRepository
+from edgemm_fleet.trust.wrong_tokens import WrongTokens
 
 
 @dataclass(frozen=True)

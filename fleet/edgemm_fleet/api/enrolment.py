@@ -18,7 +18,7 @@ from edgemm.trust.enrolment import ENROL_PATH, EnrolmentRequest, EnrolmentRespon
 from edgemm.trust.signing import key_document, unseal_enrolment
 from edgemm_fleet.api.context import FleetState
 from edgemm_fleet.api.messages import Nothing
-from edgemm_fleet.api.rights import Right, Shown
+from edgemm_fleet.api.rights import Right, ShownToken
 from edgemm_fleet.api.routes import Call, Route
 from edgemm_fleet.broker.passwords import hash_password
 from edgemm_fleet.records.records import Device, EnrolmentTokenRecord
@@ -34,7 +34,7 @@ _KEY_CHARACTERS = 8
 def enrol(state: FleetState, call: Call[SealedEnrolment, Nothing]) -> EnrolmentResponse:
     """Let a device in by an enrolment token; the same token and key get the same answer."""
     request, key = unseal_enrolment(canonical.encode(call.body))
-    shown = Shown(token_hash(request.secret), call.request.remote_addr or "", state.wrong_tokens)
+    shown = ShownToken(token_hash(request.secret), call.request.remote_addr or "", state.wrong_tokens)
     shown.admit()
     secrets = DeviceSecrets.derive(state.secret, token_secret=bytes.fromhex(request.secret), key_id=key.keyid)
     with state.store.read() as tx:  # anybody may ask: a stranger must not make the writers wait

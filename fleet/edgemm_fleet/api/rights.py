@@ -10,11 +10,11 @@ from enum import Enum
 from werkzeug.exceptions import TooManyRequests, Unauthorized
 
 from edgemm.errors import PermissionDeniedError
-from edgemm_fleet.api.wrong_tokens import WrongTokens
 from edgemm_fleet.records.records import Device, PersonToken, Role
 from edgemm_fleet.store import devices, person_tokens
 from edgemm_fleet.store.database import Store
 from edgemm_fleet.trust.person_tokens import token_hash
+from edgemm_fleet.trust.wrong_tokens import WrongTokens
 
 _EVERYBODY = frozenset(Role)
 
@@ -63,7 +63,7 @@ class Caller:
 
 
 @dataclass(frozen=True)
-class Shown:
+class ShownToken:
     """A token that somebody shows, and whence."""
 
     token: str
@@ -107,7 +107,7 @@ def authenticate(store: Store, header: str | None, *, now: float, address: str, 
     if token is None:
         raise Unauthorized("this needs a token: send Authorization: Bearer TOKEN")
     hashed = token_hash(token)
-    shown = Shown(hashed, address, wrong_tokens)
+    shown = ShownToken(hashed, address, wrong_tokens)
     shown.admit()
     with store.read() as tx:
         person = person_tokens.find(tx, hashed, now=now)

@@ -64,7 +64,7 @@ class FilePart:
             self._descriptor = -1
 
 
-class Answer(msgspec.Struct, frozen=True):
+class ServedAnswer(msgspec.Struct, frozen=True):
     """What is answered; the server adds length and date."""
 
     status: int
@@ -83,17 +83,17 @@ class Answer(msgspec.Struct, frozen=True):
         return len(self.body) if self.file is None else self.file.left
 
 
-def refusal(status: int, message: str, *, retry_after_s: int | None = None, hint: str = _LATER) -> Answer:
+def refusal(status: int, message: str, *, retry_after_s: int | None = None, hint: str = _LATER) -> ServedAnswer:
     """Return an error of the server itself, in the form that all errors of the API have."""
     code = HTTPStatus(status).phrase.lower().replace(" ", "_")
     body = msgspec.json.encode(ErrorAnswer(error=ErrorDetail(code=code, message=message, hint=hint)))
     headers = [("Content-Type", "application/json")]
     if retry_after_s is not None:
         headers.append(("Retry-After", str(retry_after_s)))
-    return Answer(status, tuple(headers), body)
+    return ServedAnswer(status, tuple(headers), body)
 
 
-def encode_head(answer: Answer, *, asked: Head | None, keep_alive: bool, now_s: float) -> bytes:
+def encode_head(answer: ServedAnswer, *, asked: Head | None, keep_alive: bool, now_s: float) -> bytes:
     """Return the head of an answer to a request, None where its head was never whole."""
     lines = [f"HTTP/1.1 {answer.status} {_PHRASES.get(answer.status, 'Unknown')}", f"Server: {_SERVER}"]
     lines.append(f"Date: {formatdate(now_s, usegmt=True)}")
@@ -107,6 +107,6 @@ def encode_head(answer: Answer, *, asked: Head | None, keep_alive: bool, now_s: 
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
 
 
-def has_body(answer: Answer, asked: Head | None) -> bool:
+def has_body(answer: ServedAnswer, asked: Head | None) -> bool:
     """Tell whether a body follows the head of an answer."""
     return answer.status not in _BODILESS and not (asked is not None and asked.method == "HEAD")

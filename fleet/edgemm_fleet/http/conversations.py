@@ -12,29 +12,29 @@ from collections.abc import Callable
 from functools import partial
 
 from edgemm.transport.request_head import Head, Refusal
-from edgemm_fleet.http.answers import Answer, refusal
-from edgemm_fleet.http.endings import Ending, ending
+from edgemm_fleet.http.answers import ServedAnswer, refusal
+from edgemm_fleet.http.backend import Backend
+from edgemm_fleet.http.endings import PeerEnding, ending
 from edgemm_fleet.http.handover import RETRY_AFTER_S, Answered, Handover
 from edgemm_fleet.http.means import Means
-from edgemm_fleet.http.peer import Peer, Phase
+from edgemm_fleet.http.peer import Peer, PeerPhase
 from edgemm_fleet.http.reactor import READABLE
 from edgemm_fleet.http.sender import Sender, Told
-from edgemm_fleet.http.service import Service
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-_QUIET = {Ending.IDLE, Ending.LINGERED}
-_AT_A_REQUEST = {Phase.READING, Phase.GATHERING, Phase.STREAMING}
-_BUSY = {Phase.GATHERING, Phase.STREAMING, Phase.WORKING, Phase.SENDING}
+_QUIET = {PeerEnding.IDLE, PeerEnding.LINGERED}
+_AT_A_REQUEST = {PeerPhase.READING, PeerPhase.GATHERING, PeerPhase.STREAMING}
+_BUSY = {PeerPhase.GATHERING, PeerPhase.STREAMING, PeerPhase.WORKING, PeerPhase.SENDING}
 
 
 class Conversations:
     """All connections, each with what it is at."""
 
-    def __init__(self, means: Means, service: Service) -> None:
+    def __init__(self, means: Means, backend: Backend) -> None:
         self._reactor, self._limits, self._counts = means.reactor, means.limits, means.counts
         self._sender = Sender(means)
         self._sender.told = Told(self._done, self.close)
-        self._handover = Handover(means, service)
+        self._handover = Handover(means, backend)
         self._handover.told = Answered(self._answer, self._resume)
         self.peers: dict[int, Peer] = {}
         self.on_close: Callable[[Peer], None] = lambda _: None
@@ -81,9 +81,9 @@ class Conversations:
                 continue
             if found not in _QUIET:
                 self._counts[found.value] += 1
-            if found is Ending.SLOW_BODY or (found is Ending.SLOW_HEAD and not peer.intake.idle):
+            if found is PeerEnding.SLOW_BODY or (found is PeerEnding.SLOW_HEAD and not peer.intake.idle):
                 self._refuse(peer, 408, "the request did not come in time")
-            elif found is Ending.UNANSWERED:
+            elif found is PeerEnding.UNANSWERED:
                 self._refuse(peer, 504, "the request was not answered in time")
             else:
                 self.close(peer)
@@ -91,12 +91,12 @@ class Conversations:
     def _ready(self, peer: Peer) -> None:
         try:
             match peer.phase:
-                case Phase.HANDSHAKE:
+                case PeerPhase.HANDSHAKE:
                     self._shake_hands(peer)
-                case Phase.SENDING if peer.watched:
+                case PeerPhase.SENDING if peer.watched:
                     peer.send()
                     self._sender.go_on(peer)
-                case Phase.LINGERING:
+                case PeerPhase.LINGERING:
                     if peer.read() == b"":
                         self.close(peer)
                 case phase if phase in _AT_A_REQUEST:
@@ -115,7 +115,7 @@ class Conversations:
         if events:
             peer.watch(self._reactor, events)
             return
-        peer.enter(Phase.READING, now_s=time.monotonic())
+        peer.enter(PeerPhase.READING, now_s=time.monotonic())
         peer.watch(self._reactor, READABLE)
         if peer.pending:
             self._read(peer)
@@ -125,7 +125,7 @@ class Conversations:
             if not data:
                 self.close(peer)
                 return
-            if peer.phase is Phase.READING and peer.intake.idle and peer.answered:
+            if peer.phase is PeerPhase.READING and peer.intake.idle and peer.answered:
                 peer.since_s = time.monotonic()
             peer.moved += len(data)
             peer.intake.feed(data)
@@ -142,7 +142,7 @@ class Conversations:
 
     def _proceed(self, peer: Peer) -> None:
         try:
-            if peer.phase is Phase.READING:
+            if peer.phase is PeerPhase.READING:
                 if (head := peer.intake.head()) is not None:
                     self._begin_request(peer, head)
             elif peer.intake.body():
@@ -160,22 +160,22 @@ class Conversations:
             peer.send(_CONTINUE)
         self._proceed(peer)
 
-    def _answer(self, peer: Peer, answer: Answer) -> None:
+    def _answer(self, peer: Peer, answer: ServedAnswer) -> None:
         try:
             self._send(peer, answer)
         except OSError:
             self.close(peer)
 
-    def _send(self, peer: Peer, answer: Answer) -> None:
+    def _send(self, peer: Peer, answer: ServedAnswer) -> None:
         peer.answered += 1
-        if peer.phase is not Phase.WORKING or self._draining:
+        if peer.phase is not PeerPhase.WORKING or self._draining:
             peer.keep_alive = False
-        if peer.phase is not Phase.WORKING:
+        if peer.phase is not PeerPhase.WORKING:
             peer.forget_request()
         self._sender.send(peer, answer)
 
     def _refuse(self, peer: Peer, status: int, message: str) -> None:
-        """Answer in the server's name, and close."""
+        """ServedAnswer in the server's name, and close."""
         peer.keep_alive = False
         hint = "send the request anew" if status == 408 else "see the message"
         retry_after_s = RETRY_AFTER_S if status == 503 else None
@@ -187,19 +187,19 @@ class Conversations:
         if not peer.keep_alive:
             self._linger(peer)
             return
-        peer.enter(Phase.READING, now_s=now_s)
+        peer.enter(PeerPhase.READING, now_s=now_s)
         peer.head = peer.upload = None
         peer.watch(self._reactor, READABLE)
         if not peer.intake.idle or peer.pending:
             self._reactor.call(partial(self._next, peer))  # after others: a client may send a thousand ahead
 
     def _linger(self, peer: Peer) -> None:
-        peer.enter(Phase.LINGERING, now_s=time.monotonic())
+        peer.enter(PeerPhase.LINGERING, now_s=time.monotonic())
         peer.close_sending()
         peer.watch(self._reactor, READABLE)
 
     def _next(self, peer: Peer) -> None:
-        if peer.closed or peer.phase is not Phase.READING:
+        if peer.closed or peer.phase is not PeerPhase.READING:
             return
         try:
             if not peer.intake.idle:
@@ -211,7 +211,7 @@ class Conversations:
 
     def _resume(self, peer: Peer) -> None:
         """Read more of a body for which its thread has room again."""
-        peer.enter(Phase.STREAMING, now_s=time.monotonic())
+        peer.enter(PeerPhase.STREAMING, now_s=time.monotonic())
         peer.watch(self._reactor, READABLE)
         if peer.pending:
             try:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from enum import Enum
 
 from edgemm_fleet.http.http_limits import HttpLimits
-from edgemm_fleet.http.peer import Peer, Phase
+from edgemm_fleet.http.peer import Peer, PeerPhase
 
 
-class Ending(Enum):
+class PeerEnding(Enum):
     """What is to become of a connection; the value is how that is counted."""
 
     IDLE = "idle"
@@ -20,29 +20,29 @@ class Ending(Enum):
     LINGERED = "lingered"
 
 
-def ending(peer: Peer, now_s: float, limits: HttpLimits) -> Ending | None:
+def ending(peer: Peer, now_s: float, limits: HttpLimits) -> PeerEnding | None:
     """Return how a connection ends now, None where it goes on."""
     age_s = now_s - peer.since_s
     match peer.phase:
-        case Phase.LINGERING:
-            over, found = age_s > limits.linger_s, Ending.LINGERED
-        case Phase.HANDSHAKE:
-            over, found = age_s > limits.handshake_s, Ending.SLOW_HANDSHAKE
-        case Phase.READING if peer.intake.idle and peer.answered:
-            over, found = age_s > limits.idle_s, Ending.IDLE
-        case Phase.READING:
-            over, found = age_s > limits.head_s, Ending.SLOW_HEAD
-        case Phase.GATHERING:
+        case PeerPhase.LINGERING:
+            over, found = age_s > limits.linger_s, PeerEnding.LINGERED
+        case PeerPhase.HANDSHAKE:
+            over, found = age_s > limits.handshake_s, PeerEnding.SLOW_HANDSHAKE
+        case PeerPhase.READING if peer.intake.idle and peer.answered:
+            over, found = age_s > limits.idle_s, PeerEnding.IDLE
+        case PeerPhase.READING:
+            over, found = age_s > limits.head_s, PeerEnding.SLOW_HEAD
+        case PeerPhase.GATHERING:
             size = 0 if peer.body is None else peer.body.size
-            over, found = age_s > limits.body_s + size / limits.min_bytes_per_s, Ending.SLOW_BODY
-        case Phase.STREAMING:
+            over, found = age_s > limits.body_s + size / limits.min_bytes_per_s, PeerEnding.SLOW_BODY
+        case PeerPhase.STREAMING:
             # Where the thread has enough to do, the client waits for it.
             waits = peer.upload is not None and peer.upload.full
-            over, found = not waits and _crawls(peer, now_s, limits), Ending.SLOW_BODY
-        case Phase.WORKING:
-            over, found = age_s > limits.answer_s, Ending.UNANSWERED
-        case Phase.SENDING:
-            over, found = _crawls(peer, now_s, limits), Ending.SLOW_DOWNLOAD
+            over, found = not waits and _crawls(peer, now_s, limits), PeerEnding.SLOW_BODY
+        case PeerPhase.WORKING:
+            over, found = age_s > limits.answer_s, PeerEnding.UNANSWERED
+        case PeerPhase.SENDING:
+            over, found = _crawls(peer, now_s, limits), PeerEnding.SLOW_DOWNLOAD
     return found if over else None
 
 

@@ -13,7 +13,7 @@ from edgemm_fleet.http.intake import Intake
 from edgemm_fleet.http.means import Means
 from edgemm_fleet.http.open_files import connections_within, moved_up
 from edgemm_fleet.http.peer import Peer
-from edgemm_fleet.http.places import Places, address_of, giving_way
+from edgemm_fleet.http.places import OwnerPlaces, address_of, giving_way
 from edgemm_fleet.http.reactor import READABLE
 
 _AT_ONCE = 32
@@ -38,7 +38,7 @@ class Entrance:
         self._reactor, self._counts, limits = means.reactor, means.counts, means.limits
         most = connections_within(limits.connections, files=limits.downloads)
         share = min(most, limits.address_connections * most // limits.connections)
-        self._places = Places(most=most, most_of_one=most if proxied else max(1, share))
+        self._places = OwnerPlaces(most=most, most_of_one=most if proxied else max(1, share))
         self._head_bytes = limits.head_bytes
         self._full = False
         conversations.on_close = lambda peer: self._places.give_back(peer.address)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from edgemm.transport.request_head import Head
-from edgemm_fleet.http.answers import Answer, FilePart
+from edgemm_fleet.http.answers import FilePart, ServedAnswer
 
 WsgiApplication: TypeAlias = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 _OF_THE_CONNECTION = {
@@ -44,7 +44,7 @@ class ProxiedFiles(NamedTuple):
 
 def call(
     application: WsgiApplication, head: Head, body: io.IOBase, origin: Origin, *, proxied: ProxiedFiles | None = None
-) -> Answer:
+) -> ServedAnswer:
     """Ask an application; what it raises is passed on.
 
     Raises:
@@ -97,7 +97,7 @@ def environ(head: Head, body: io.IOBase, origin: Origin) -> dict[str, Any]:
 
 def _answer(
     status: int, headers: list[tuple[str, str]], content: bytes, *, asked: Head, proxied: ProxiedFiles | None
-) -> Answer:
+) -> ServedAnswer:
     named = {name.lower(): value for name, value in headers}
     sent = tuple(
         (name, value) for name, value in headers if name.lower() not in _OF_THE_CONNECTION | {_SENDFILE.lower()}
@@ -105,15 +105,15 @@ def _answer(
     length = int(named["content-length"]) if "content-length" in named else None
     path = named.get(_SENDFILE.lower())
     if path is None or length is None or asked.method == "HEAD":
-        return Answer(status, sent, content, length=length if asked.method == "HEAD" else None)
+        return ServedAnswer(status, sent, content, length=length if asked.method == "HEAD" else None)
     if proxied is not None and Path(path).is_relative_to(proxied.folder):
         address = proxied.prefix + Path(path).relative_to(proxied.folder).as_posix()
-        return Answer(status, (*sent, (_ACCEL, address)))
+        return ServedAnswer(status, (*sent, (_ACCEL, address)))
     found = _CONTENT_RANGE.fullmatch(named.get("content-range", ""))
     file = FilePart(Path(path), start=int(found[1]) if found else 0, size=length)
     if length > _SMALL_FILE_BYTES:
-        return Answer(status, sent, file=file)
+        return ServedAnswer(status, sent, file=file)
     try:
-        return Answer(status, sent, file.read(length, waiting=True) or b"")
+        return ServedAnswer(status, sent, file.read(length, waiting=True) or b"")
     finally:
         file.close()

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from functools import partial
 
 from edgemm.transport.request_head import Head, Refusal
-from edgemm_fleet.http.answers import Answer, refusal
+from edgemm_fleet.http.answers import ServedAnswer, refusal
+from edgemm_fleet.http.backend import FAULT, Backend
 from edgemm_fleet.http.held_memory import GatheredBody
 from edgemm_fleet.http.lanes import Lane
 from edgemm_fleet.http.means import Means
-from edgemm_fleet.http.peer import Peer, Phase
-from edgemm_fleet.http.service import FAULT, Service
+from edgemm_fleet.http.peer import Peer, PeerPhase
 from edgemm_fleet.http.upload import Upload
 
 _OTHERS_SHARE = 0.5
@@ -25,15 +25,15 @@ RETRY_AFTER_S = 5
 class Answered:
     """Whom the threads' answers are told, and that a thread wants more of a body; in the event loop's thread."""
 
-    answer: Callable[[Peer, Answer], None]
+    answer: Callable[[Peer, ServedAnswer], None]
     resume: Callable[[Peer], None]
 
 
 class Handover:
     """Used in the event loop's thread alone, but for the work itself."""
 
-    def __init__(self, means: Means, service: Service) -> None:
-        self._means, self._service = means, service
+    def __init__(self, means: Means, backend: Backend) -> None:
+        self._means, self._backend = means, backend
         self.told = Answered(lambda _peer, _answer: None, lambda _: None)
 
     def begin(self, peer: Peer, head: Head) -> None:
@@ -43,8 +43,8 @@ class Handover:
             Refusal: nobody has room for it.
         """
         peer.head = head
-        peer.asked_from = self._service.address(head, peer.address)
-        peer.lane = self._service.lane_of(head, peer.asked_from)
+        peer.asked_from = self._backend.address(head, peer.address)
+        peer.lane = self._backend.lane_of(head, peer.asked_from)
         large = head.content_length > self._means.limits.gathered_bytes and not head.chunked
         if peer.lane is Lane.UPLOADS or large:
             self._stream(peer, head)
@@ -52,12 +52,12 @@ class Handover:
         share = 1.0 if peer.lane is Lane.PEOPLE else _OTHERS_SHARE
         body = peer.body = GatheredBody(self._means.memory, most=self._means.limits.gathered_bytes, share=share)
         peer.intake.begin(head, body.add)
-        peer.enter(Phase.GATHERING, now_s=time.monotonic())
+        peer.enter(PeerPhase.GATHERING, now_s=time.monotonic())
 
     def whole(self, peer: Peer) -> None:
         """Have a request answered whose last byte has come."""
-        streaming = peer.phase is Phase.STREAMING
-        peer.enter(Phase.WORKING, now_s=time.monotonic())
+        streaming = peer.phase is PeerPhase.STREAMING
+        peer.enter(PeerPhase.WORKING, now_s=time.monotonic())
         peer.watch(self._means.reactor, 0)
         if streaming:
             assert peer.upload is not None
@@ -74,13 +74,13 @@ class Handover:
     def _stream(self, peer: Peer, head: Head) -> None:
         upload = peer.upload = Upload(partial(self._means.reactor.call, partial(self._wanted, peer, peer.answered)))
         peer.intake.begin(head, upload.put)
-        peer.enter(Phase.STREAMING, now_s=time.monotonic())
+        peer.enter(PeerPhase.STREAMING, now_s=time.monotonic())
         lane = Lane.DOUBTFUL if peer.lane is Lane.DOUBTFUL else Lane.UPLOADS
         if not self._submit(peer, lane, head, upload):
             raise Refusal(503, "too many uploads at once")
 
     def _wanted(self, peer: Peer, number: int) -> None:
-        if not peer.closed and peer.answered == number and peer.phase is Phase.STREAMING:
+        if not peer.closed and peer.answered == number and peer.phase is PeerPhase.STREAMING:
             self.told.resume(peer)
 
     def _submit(
@@ -89,10 +89,10 @@ class Handover:
         number, address = peer.answered, peer.asked_from
 
         def work() -> None:
-            answer: Answer | None = None
+            answer: ServedAnswer | None = None
             try:
                 if not peer.closed:
-                    answer = self._service.ask(head, body, address)
+                    answer = self._backend.ask(head, body, address)
             finally:
                 self._means.reactor.call(partial(self._answered, peer, number, answer or FAULT, gathered))
 
@@ -101,7 +101,7 @@ class Handover:
             self._means.counts[f"full_{lane.value}"] += 1
         return taken
 
-    def _answered(self, peer: Peer, number: int, answer: Answer, gathered: GatheredBody | None) -> None:
+    def _answered(self, peer: Peer, number: int, answer: ServedAnswer, gathered: GatheredBody | None) -> None:
         """Pass on what a thread has answered, unless the client is gone or was told otherwise."""
         if gathered is not None:
             gathered.drop()

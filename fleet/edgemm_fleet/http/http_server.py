@@ -21,6 +21,7 @@ from pathlib import Path
 
 from edgemm.errors import EnvironmentFailure, InputError
 from edgemm.transport.address import is_loopback
+from edgemm_fleet.http.backend import Backend, LaneOf, people
 from edgemm_fleet.http.conversations import Conversations
 from edgemm_fleet.http.entrance import Entrance
 from edgemm_fleet.http.environ import ProxiedFiles, WsgiApplication
@@ -30,7 +31,6 @@ from edgemm_fleet.http.lanes import LaneThreads
 from edgemm_fleet.http.means import Means
 from edgemm_fleet.http.reactor import Reactor
 from edgemm_fleet.http.refusal_log import RefusalLog
-from edgemm_fleet.http.service import LaneOf, Service, people
 
 _BACKLOG = 1024
 _LOOK_S = 0.02
@@ -107,7 +107,7 @@ class HttpServer:
         if self._listener is None:
             self.bind()
         assert self._listener is not None
-        service = Service(
+        backend = Backend(
             app or self._app,
             settings.host,
             self.port,
@@ -119,7 +119,7 @@ class HttpServer:
         self._reactor = reactor = Reactor("edgemm-http", self._sweep)
         memory = HeldMemory(settings.limits.memory_bytes)
         means = Means(reactor, settings.limits, self._lanes, memory, self._counts)
-        self._conversations = Conversations(means, service)
+        self._conversations = Conversations(means, backend)
         self._entrance = Entrance(self._listener, means, self._conversations, tls=tls, proxied=settings.behind_proxy)
         self._entrance.open()
         reactor.start()

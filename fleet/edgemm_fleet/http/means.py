@@ -1,4 +1,4 @@
-"""What the parts of the server share: its loop, limits, lanes, memory and counts."""
+"""The means that the parts of the server share: its loop, limits, lanes, memory and counts."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ _HURRIED_S = 1.0
 _WAIT = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
-class Phase(Enum):
+class PeerPhase(Enum):
     """What a connection is at."""
 
     HANDSHAKE = "handshake"
@@ -47,7 +47,7 @@ class Peer:
     def __init__(self, sock: socket.socket, *, host: str, address: str, intake: Intake, now_s: float) -> None:
         self.sock, self.host, self.address, self.intake = sock, host, address, intake
         self.descriptor = sock.fileno()
-        self.phase = Phase.HANDSHAKE if isinstance(sock, ssl.SSLSocket) else Phase.READING
+        self.phase = PeerPhase.HANDSHAKE if isinstance(sock, ssl.SSLSocket) else PeerPhase.READING
         self.since_s = now_s
         """When the phase, or the head that is being read, began."""
         self.answered = 0
@@ -71,7 +71,7 @@ class Peer:
         """When the pace was looked at, and what had been moved by then."""
         self._unsent = _NOTHING
 
-    def enter(self, phase: Phase, *, now_s: float) -> None:
+    def enter(self, phase: PeerPhase, *, now_s: float) -> None:
         """Begin a phase."""
         self.phase, self.since_s = phase, now_s
         self.marked_s, self.marked = now_s, self.moved
@@ -93,15 +93,15 @@ class Peer:
 
     def turn(self, now_s: float) -> tuple[int, float] | None:
         """When this connection gives way to others, the least first; None for never."""
-        idle = self.phase is Phase.READING and self.answered > 0
+        idle = self.phase is PeerPhase.READING and self.answered > 0
         match self.phase:
-            case Phase.LINGERING:
+            case PeerPhase.LINGERING:
                 rank = 0
-            case Phase.HANDSHAKE | Phase.READING if not idle:
+            case PeerPhase.HANDSHAKE | PeerPhase.READING if not idle:
                 rank = 1
-            case Phase.READING if now_s - self.since_s > _SPARED_S:
+            case PeerPhase.READING if now_s - self.since_s > _SPARED_S:
                 rank = 2
-            case Phase.GATHERING if now_s - self.since_s > _HURRIED_S:
+            case PeerPhase.GATHERING if now_s - self.since_s > _HURRIED_S:
                 rank = 3
             case _:
                 return None
@@ -175,6 +175,6 @@ class Peer:
         if self.file is not None:
             self.file.close()
         with contextlib.suppress(OSError, ValueError):
-            if isinstance(self.sock, ssl.SSLSocket) and self.phase is not Phase.HANDSHAKE:
+            if isinstance(self.sock, ssl.SSLSocket) and self.phase is not PeerPhase.HANDSHAKE:
                 self.sock.unwrap()  # tells the client that this is the end and no attack
         self.sock.close()

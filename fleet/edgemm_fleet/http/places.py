@@ -36,7 +36,7 @@ def address_of(host: str) -> str:
     return str(found)
 
 
-class Places:
+class OwnerPlaces:
     """How many places each owner has."""
 
     def __init__(self, *, most: int, most_of_one: int) -> None:

@@ -11,11 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from edgemm_fleet.http.answers import Answer, encode_head, has_body, refusal
+from edgemm_fleet.http.answers import ServedAnswer, encode_head, has_body, refusal
 from edgemm_fleet.http.lanes import Lane
 from edgemm_fleet.http.means import Means
-from edgemm_fleet.http.peer import Peer, Phase
-from edgemm_fleet.http.places import Places
+from edgemm_fleet.http.peer import Peer, PeerPhase
+from edgemm_fleet.http.places import OwnerPlaces
 from edgemm_fleet.http.reactor import WRITABLE
 
 _CHUNK_BYTES = 64 * 1024
@@ -36,11 +36,11 @@ class Sender:
 
     def __init__(self, means: Means) -> None:
         self._reactor, self._lanes, self._memory, self._counts = means.reactor, means.lanes, means.memory, means.counts
-        self._downloads = Places(most=means.limits.downloads, most_of_one=means.limits.token_downloads)
+        self._downloads = OwnerPlaces(most=means.limits.downloads, most_of_one=means.limits.token_downloads)
         self._to: dict[int, Peer] = {}
         self.told = Told(lambda _: None, lambda _: None)
 
-    def send(self, peer: Peer, answer: Answer) -> None:
+    def send(self, peer: Peer, answer: ServedAnswer) -> None:
         """Send an answer.
 
         Raises:
@@ -49,7 +49,7 @@ class Sender:
         answer = self._admitted(peer, answer)
         asked = peer.head
         head = encode_head(answer, asked=asked, keep_alive=peer.keep_alive, now_s=time.time())
-        peer.enter(Phase.SENDING, now_s=time.monotonic())
+        peer.enter(PeerPhase.SENDING, now_s=time.monotonic())
         body = answer.body if has_body(answer, asked) else b""
         peer.send(head + body)
         self.go_on(peer)
@@ -79,7 +79,7 @@ class Sender:
             self._downloads.give_back(peer.owner)
             del self._to[peer.descriptor]
 
-    def _admitted(self, peer: Peer, answer: Answer) -> Answer:
+    def _admitted(self, peer: Peer, answer: ServedAnswer) -> ServedAnswer:
         """Return what is answered: that there is no room for it now, where so."""
         if answer.file is not None:
             return self._admitted_file(peer, answer)
@@ -90,7 +90,7 @@ class Sender:
             peer.held = len(answer.body)
         return answer
 
-    def _admitted_file(self, peer: Peer, answer: Answer) -> Answer:
+    def _admitted_file(self, peer: Peer, answer: ServedAnswer) -> ServedAnswer:
         assert answer.file is not None
         owner = self._owner(peer)
         crowd = self._downloads.crowded_by(owner)

@@ -16,7 +16,6 @@ from edgemm_fleet.api import person_tokens
 from edgemm_fleet.api.app import create_app
 from edgemm_fleet.api.context import ApiLimits, FleetState
 from edgemm_fleet.api.messages import PersonRequest
-from edgemm_fleet.api.request_lanes import RequestLanes
 from edgemm_fleet.api.table import routes
 from edgemm_fleet.broker import EmbeddedCredentials
 from edgemm_fleet.broker.broker_settings import BrokerSettings
@@ -27,6 +26,7 @@ from edgemm_fleet.http.http_server import HttpServer, HttpSettings
 from edgemm_fleet.records.records import Role
 from edgemm_fleet.rollout.operations import RolloutOperations
 from edgemm_fleet.rollout.runner import Runner
+from edgemm_fleet.server.request_lanes import RequestLanes
 from edgemm_fleet.shadows.operations import ShadowOperations
 from edgemm_fleet.store import Store, Transaction
 from edgemm_fleet.trust.fleet_folder import FleetConfig, FleetFolder

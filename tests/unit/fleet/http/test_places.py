@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from edgemm_fleet.http.open_files import allowed_connections
-from edgemm_fleet.http.places import Places, address_of, giving_way
+from edgemm_fleet.http.places import OwnerPlaces, address_of, giving_way
 
 
 @dataclass
@@ -36,7 +36,7 @@ def test_what_counts_as_one_address(host: str, address: str) -> None:
 
 
 def test_an_owner_beyond_its_share_gives_way_to_itself_and_the_largest_to_others() -> None:
-    places = Places(most=4, most_of_one=3)
+    places = OwnerPlaces(most=4, most_of_one=3)
     for owner in ("large", "large", "small"):
         places.take(owner)
     assert places.crowded_by("large") is None

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from edgemm.transport.request_head import Head
-from edgemm_fleet.http.answers import Answer, refusal
+from edgemm_fleet.http.answers import ServedAnswer, refusal
 from edgemm_fleet.http.environ import Origin, ProxiedFiles, WsgiApplication, call
 from edgemm_fleet.http.lanes import Lane
 from edgemm_fleet.http.places import address_of
@@ -26,7 +26,7 @@ def people(_head: Head, _address: str) -> Lane:
 
 
 @dataclass(frozen=True)
-class Service:
+class Backend:
     """What answers requests, in a lane's thread."""
 
     application: WsgiApplication
@@ -43,8 +43,8 @@ class Service:
         told = head.headers.get(_FORWARDED, "").rpartition(",")[2].strip()
         return address_of(told) if self.behind_proxy and told else host
 
-    def ask(self, head: Head, body: io.IOBase, address: str) -> Answer:
-        """Answer a request."""
+    def ask(self, head: Head, body: io.IOBase, address: str) -> ServedAnswer:
+        """ServedAnswer a request."""
         origin = Origin(self.scheme, self.host, self.port, address)
         try:
             return call(self.application, head, body, origin, proxied=self.proxied)
