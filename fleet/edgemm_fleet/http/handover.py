@@ -17,7 +17,6 @@ from edgemm_fleet.http.means import Means
 from edgemm_fleet.http.peer import Peer, PeerPhase
 from edgemm_fleet.http.upload import Upload
 
-_OTHERS_SHARE = 0.5
 RETRY_AFTER_S = 5
 
 
@@ -49,8 +48,8 @@ class Handover:
         if peer.lane is Lane.UPLOADS or large:
             self._stream(peer, head)
             return
-        share = 1.0 if peer.lane is Lane.PEOPLE else _OTHERS_SHARE
-        body = peer.body = GatheredBody(self._means.memory, most=self._means.limits.gathered_bytes, share=share)
+        most, share = self._means.limits.gathered_bytes, peer.lane.memory_share
+        body = peer.body = GatheredBody(self._means.memory, most=most, share=share)
         peer.intake.begin(head, body.add)
         peer.enter(PeerPhase.GATHERING, now_s=time.monotonic())
 
@@ -75,7 +74,8 @@ class Handover:
         upload = peer.upload = Upload(partial(self._means.reactor.call, partial(self._wanted, peer, peer.answered)))
         peer.intake.begin(head, upload.put)
         peer.enter(PeerPhase.STREAMING, now_s=time.monotonic())
-        lane = Lane.DOUBTFUL if peer.lane is Lane.DOUBTFUL else Lane.UPLOADS
+        # Of others the application reads no such body: it refuses them, and that must not take the uploads' places.
+        lane = Lane.UPLOADS if peer.lane is Lane.PEOPLE else peer.lane
         if not self._submit(peer, lane, head, upload):
             raise Refusal(503, "too many uploads at once")
 

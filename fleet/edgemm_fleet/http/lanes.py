@@ -35,6 +35,11 @@ class Lane(Enum):
     FILES = "files"
     """Reading from a disk what it has not in memory."""
 
+    @property
+    def memory_share(self) -> float:
+        """How much of the server's memory requests and answers of this lane may fill."""
+        return 1.0 if self is Lane.PEOPLE else 0.5
+
 
 class LaneSize(NamedTuple):
     """How many requests are answered at once, and how many may wait."""

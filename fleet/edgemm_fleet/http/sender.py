@@ -84,7 +84,7 @@ class Sender:
         if answer.file is not None:
             return self._admitted_file(peer, answer)
         if len(answer.body) > _SMALL:
-            if not self._memory.take(len(answer.body)):
+            if not self._memory.take(len(answer.body), share=peer.lane.memory_share):
                 self._counts["full_memory"] += 1
                 return refusal(503, "this server holds too many answers now", retry_after_s=_RETRY_AFTER_S)
             peer.held = len(answer.body)

@@ -13,6 +13,7 @@ from edgemm.errors import BadRequestError
 from edgemm_fleet.http.http_limits import HttpLimits
 from edgemm_fleet.http.http_server import HttpServer, HttpSettings
 
+_LARGE = 2 << 20
 HURRIED = HttpLimits(
     connections=16,
     address_connections=16,
@@ -51,8 +52,9 @@ class Application:
                 self.read = environ["wsgi.input"].read()
             except BadRequestError as err:
                 self.fault = err
-        start("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(path)))])
-        return [path.encode()]
+        body = path.encode() if not path.startswith("/large/") else bytes(_LARGE)
+        start("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
+        return [body]
 
 
 def _size(path: str) -> int:

@@ -136,6 +136,31 @@ def test_people_do_not_wait_behind_devices() -> None:
             assert other.answer().endswith(b"/quick")
 
 
+def test_large_bodies_of_strangers_take_no_place_of_uploads() -> None:
+    def lane_of(head: Head, _: str) -> Lane:
+        return Lane.UPLOADS if head.method == "PUT" else Lane.PUBLIC
+
+    app = Application()
+    with listening(app, lane_of=lane_of) as server, ExitStack() as stack:
+        for _ in range(MANY):
+            stack.enter_context(RawClient(server)).ask("/wait", "Content-Length: 1000000", method="PUT")
+        with RawClient(server).ask("/unread", "Content-Length: 1000000", method="POST") as other:
+            assert other.answer().endswith(b"/unread")
+
+
+def test_answers_that_nobody_takes_leave_memory_for_people() -> None:
+    def lane_of(head: Head, _: str) -> Lane:
+        return Lane.PEOPLE if head.path == "/large/people" else Lane.DEVICES
+
+    limits = replace(HttpLimits(), memory_bytes=16 << 20)
+    with listening(Application(), limits, lane_of=lane_of) as server, ExitStack() as stack:
+        for _ in range(10):
+            stack.enter_context(RawClient(server, receive_bytes=4096)).ask("/large/device")
+        eventually(lambda: server.counts().get("full_memory", 0) > 0, "devices' answers have their share")
+        with RawClient(server).ask("/large/people") as other:
+            assert b" 200 " in other.answer()[:20]
+
+
 def test_what_finds_no_place_to_wait_is_told_to_come_again() -> None:
     app = Application()
     with listening(app) as server, ExitStack() as stack:
