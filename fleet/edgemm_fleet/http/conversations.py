@@ -122,6 +122,9 @@ class Conversations:
 
     def _read(self, peer: Peer) -> None:
         while (data := peer.read()) is not None:
+            if not data and peer.phase is PeerPhase.STREAMING:
+                self._handover.broken_off(peer)
+                return
             if not data:
                 self.close(peer)
                 return

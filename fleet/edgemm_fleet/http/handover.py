@@ -70,6 +70,14 @@ class Handover:
             busy = refusal(503, "too many requests wait already", retry_after_s=RETRY_AFTER_S)
             self.told.answer(peer, busy)
 
+    def broken_off(self, peer: Peer) -> None:
+        """Tell the thread that reads a body that no more comes; the client may still read its answer."""
+        assert peer.upload is not None
+        peer.upload.fail()
+        peer.keep_alive = False
+        peer.enter(PeerPhase.WORKING, now_s=time.monotonic())
+        peer.watch(self._means.reactor, 0)
+
     def _stream(self, peer: Peer, head: Head) -> None:
         upload = peer.upload = Upload(partial(self._means.reactor.call, partial(self._wanted, peer, peer.answered)))
         peer.intake.begin(head, upload.put)

@@ -81,6 +81,17 @@ def test_a_large_body_that_breaks_off_ends_the_threads_wait() -> None:
         eventually(lambda: app.fault is not None, "the thread is told")
 
 
+def test_a_client_that_ends_its_side_within_a_body_is_answered_once_the_thread_is_done() -> None:
+    app = Application()
+    with (
+        listening(app, lane_of=uploads) as server,
+        RawClient(server).ask("/a", f"Content-Length: {LARGE}", method="PUT", body=b"1" * 1000) as client,
+    ):
+        client.sock.shutdown(socket.SHUT_WR)
+        assert client.rest().endswith(b"/a")
+        assert app.fault is not None
+
+
 def test_a_large_body_that_trickles_ends_the_threads_wait() -> None:
     app = Application()
     with listening(app, HURRIED, lane_of=uploads) as server:
