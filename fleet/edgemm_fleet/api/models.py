@@ -9,7 +9,7 @@ from __future__ import annotations
 from edgemm.bundle.bundle_limits import DEFAULT_LIMITS
 from edgemm.bundle.manifest import Manifest, check_model_name, decode_manifest
 from edgemm.canonical import sha256
-from edgemm.errors import BadRequestError, ConflictError, NotFoundError, PermissionDeniedError, TooLargeError
+from edgemm.errors import BadRequestError, ConflictError, NotFoundError, TooLargeError
 from edgemm.trust.signing import key_document, key_from_document
 from edgemm_fleet.api.context import FleetState, moment
 from edgemm_fleet.api.messages import (
@@ -65,13 +65,7 @@ def authorise_publisher(state: FleetState, call: Call[AuthorisationRequest, Noth
     """Let a key publish a model: the first one of a new model by any publisher, others by an administrator."""
     name = check_model_name(call.path["model"])
     key = key_from_document(call.body.public_key)
-    known = roles.model_keys(state.repository.targets, name)
-    if known and key.keyid not in known and not call.caller.is_admin:
-        raise PermissionDeniedError(
-            f"model {name}: another key publishes it; an administrator may add yours: "
-            f"edgemm fleet models authorize {name} --publisher-key PUB"
-        )
-    state.repository.authorise(name, key, now=moment(call.now))
+    state.repository.authorise(name, key, now=moment(call.now), first=not call.caller.is_admin)
     with state.store.write() as tx:
         if models.find_model(tx, name) is None:
             record = ModelRecord(name=name, publisher=key_document(key), minimum_version=None, created_at=call.now)

@@ -20,7 +20,7 @@ from edgemm.errors import ConflictError, InputError
 from edgemm.trust import signing
 from edgemm_fleet.api.messages import AuthorisationRequest, PublishRequest, RoleRequest, TargetsRequest
 from edgemm_fleet.client.fleet import FleetClient
-from edgemm_fleet.client.profile import make_config_folder
+from edgemm_fleet.client.profile import locked, make_config_folder
 from edgemm_fleet.client.trusted_versions import PublishedRoles
 from edgemm_fleet.records.records import VersionRecord
 from edgemm_fleet.trust import roles
@@ -28,6 +28,7 @@ from edgemm_fleet.trust.metadata_files import serialize
 from edgemm_fleet.trust.publication import extend, minimum_version, published_digest, renewed_role
 from edgemm_fleet.trust.roles import DEFAULT_LIFETIMES, target_path
 
+_TRIES = 10
 _KEY = "publisher.pem"
 _PUBLIC_KEY = "publisher.pub.json"
 
@@ -45,9 +46,10 @@ def publisher_key() -> CryptoSigner:
     """Return this user's publishing key, made at first use; its public half lies beside it."""
     folder = make_config_folder()
     path = folder / _KEY
-    signer = signing.load_key(path) if path.exists() else signing.create_key(path)
-    document = msgspec.json.encode(signing.key_document(signer.public_key))
-    durable.write(folder / _PUBLIC_KEY, document + b"\n")
+    with locked(folder):  # two commands at once would else make two keys, of which one is lost
+        signer = signing.load_key(path) if path.exists() else signing.create_key(path)
+        document = msgspec.json.encode(signing.key_document(signer.public_key))
+        durable.write(folder / _PUBLIC_KEY, document + b"\n")
     return signer
 
 
@@ -87,23 +89,28 @@ def publish(client: FleetClient, path: Path, *, minimum: str | None, progress: C
         signer = publisher_key()
         published = PublishedRoles(client.connection, client.profile.root)
         _authorise(client, published, manifest.name, signer.public_key)
-        role = published.model(manifest.name)
-        if _is_there(role, bundle, minimum):
-            record = _existing(client, bundle)
-            if record is not None:
-                return Published(record, 0, existed=True)
-        following = extend(
-            role,
-            bundle.manifest_bytes,
-            minimum=minimum,
-            signer=signer,
-            now=datetime.now(UTC),
-            lifetimes=DEFAULT_LIFETIMES,
-        )
-        uploaded = _upload(client, bundle, progress)
-        request = PublishRequest(manifest=bundle.manifest_bytes.decode(), role=serialize(following).decode())
-        record = client.publish(manifest.name, manifest.version, request)
-    return Published(record, uploaded, existed=False)
+        role, uploaded, tries = published.model(manifest.name), 0, 0
+        while True:
+            if _is_there(role, bundle, minimum) and (record := _existing(client, bundle)) is not None:
+                return Published(record, uploaded, existed=not uploaded)
+            following = extend(
+                role,
+                bundle.manifest_bytes,
+                minimum=minimum,
+                signer=signer,
+                now=datetime.now(UTC),
+                lifetimes=DEFAULT_LIFETIMES,
+            )
+            uploaded += _upload(client, bundle, progress)
+            request = PublishRequest(manifest=bundle.manifest_bytes.decode(), role=serialize(following).decode())
+            try:
+                record = client.publish(manifest.name, manifest.version, request)
+            except ConflictError:
+                before, role, tries = role, published.model(manifest.name), tries + 1
+                if role == before or tries == _TRIES:
+                    raise
+                continue  # another version was published meanwhile: this one follows it
+            return Published(record, uploaded, existed=False)
 
 
 def renew(client: FleetClient, model: str) -> None:

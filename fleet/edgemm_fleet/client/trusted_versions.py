@@ -7,6 +7,7 @@ a publisher of this model, and is never older than one that was seen before.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from edgemm.canonical import sha256
 from edgemm.errors import EdgemmError, EnvironmentFailure, NotFoundError, TrustError
 from edgemm.trust.enrolment import TUF_METADATA_PATH, TUF_TARGETS_PATH
 from edgemm_fleet.client.api_connection import ApiConnection
-from edgemm_fleet.client.profile import make_config_folder
+from edgemm_fleet.client.profile import locked, make_config_folder
 from edgemm_fleet.trust.roles import role_name, target_path
 
 
@@ -55,8 +56,9 @@ class PublishedRoles:
             TrustError: the server's metadata does not follow from the pinned root.
             EnvironmentFailure: the server cannot be reached.
         """
-        self._refreshed()
-        return self._read("targets")
+        with self._locked():
+            self._refreshed()
+            return self._read("targets")
 
     def model(self, model: str) -> Targets | None:
         """Return the role of a model, or None where no version is published.
@@ -64,17 +66,22 @@ class PublishedRoles:
         Raises:
             TrustError, EnvironmentFailure: as `targets`.
         """
-        updater = self._refreshed()
-        snapshot: Metadata[Snapshot] = self._read("snapshot")
-        if f"{role_name(model)}.json" not in snapshot.signed.meta:
-            return None
-        with _Explained(self._connection, None):
-            updater.get_targetinfo(target_path(model, "0.0.0"))
-        role: Metadata[Targets] = self._read(role_name(model))
-        return role.signed
+        with self._locked():
+            updater = self._refreshed()
+            snapshot: Metadata[Snapshot] = self._read("snapshot")
+            if f"{role_name(model)}.json" not in snapshot.signed.meta:
+                return None
+            with _Explained(self._connection, None):
+                updater.get_targetinfo(target_path(model, "0.0.0"))
+            role: Metadata[Targets] = self._read(role_name(model))
+            return role.signed
+
+    def _locked(self) -> AbstractContextManager[None]:
+        """Keep out another command: what is read belongs to what was fetched."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        return locked(self._folder)
 
     def _refreshed(self) -> Updater:
-        self._folder.mkdir(parents=True, exist_ok=True)
         fetcher = _Fetcher(self._connection)
         with _Explained(self._connection, fetcher):
             updater = Updater(

@@ -66,7 +66,8 @@ def _record(
         key = delegations.keys[roles.model_keys(repository.targets, manifest.name)[0]]
         model = ModelRecord(name=manifest.name, publisher=key_document(key), minimum_version=None, created_at=now)
         models.add_model(tx, model)
-    models.set_minimum_version(tx, manifest.name, minimum_version(role))
+    latest = repository.role(manifest.name)  # of two that were published at once, the later one may be recorded first
+    models.set_minimum_version(tx, manifest.name, minimum_version(latest.signed if latest else role))
     for blob, facts in manifest.blobs.items():
         models.add_blob(tx, blob, size_bytes=facts.size, now=now)
     record = VersionRecord(

@@ -85,21 +85,27 @@ class VersionRepository(RepositoryView):
             self._advance({roles.role_name(model): role.signed.version}, self._state.targets, now=now)
         logger.info("renewed model=%s", model)
 
-    def authorise(self, model: str, key: Key, *, now: datetime) -> None:
-        """Let `key` publish a model, with the targets keys that lie in `offline-keys/`.
+    def authorise(self, model: str, key: Key, *, now: datetime, first: bool = False) -> None:
+        """Let `key` publish a model, with the targets keys that lie in `offline-keys/`; `first`: if no other key may.
 
         Raises:
+            PermissionDeniedError: another key may.
             ConflictError: the targets key was taken offline.
         """
         with self._changing(now):
-            if key.keyid in roles.model_keys(self.targets, model):
+            if key.keyid in (known := roles.model_keys(self.targets, model)):
                 return
-            first, *others = self._targets_signers(model)
+            if first and known:
+                raise PermissionDeniedError(
+                    f"model {model}: another key publishes it; an administrator may add yours: "
+                    f"edgemm fleet models authorize {model} --publisher-key PUB"
+                )
+            signer, *others = self._targets_signers(model)
             following = roles.authorise(
-                self._state.targets, model, key, signer=first, now=now, lifetimes=self.lifetimes
+                self._state.targets, model, key, signer=signer, now=now, lifetimes=self.lifetimes
             )
-            for signer in others:
-                following.sign(signer, append=True)
+            for one in others:
+                following.sign(one, append=True)
             self._replace_targets(following, now=now)
         logger.info("authorised model=%s key=%s", model, key.keyid)
 
