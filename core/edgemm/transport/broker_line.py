@@ -57,6 +57,8 @@ class BrokerClient(mqtt.Client):
     on_end: Callable[[], None]
     most_packet_bytes: int = MOST_PACKET_BYTES
     """A packet that is longer ends the connection before it is read."""
+    most_kept_bytes: int | None = None
+    """What of a longer packet is beyond this is thrown away as it comes: who sent it must not end the connection."""
 
     def _sock_recv(self, bufsize: int) -> bytes:
         # paho asks for what is missing of a packet at once, and has no limit of its own.
@@ -64,6 +66,9 @@ class BrokerClient(mqtt.Client):
             raise ConnectionError(
                 f"the broker sent a packet of {bufsize:,} bytes: expected at most {self.most_packet_bytes:,}"
             )
+        if self.most_kept_bytes is not None:
+            del self._in_packet["packet"][self.most_kept_bytes :]
+            bufsize = min(bufsize, self.most_kept_bytes)
         return super()._sock_recv(bufsize)
 
     def loop_forever(self, timeout: float = 1.0, retry_first_connection: bool = False) -> MQTTErrorCode:  # noqa: FBT001, FBT002 - paho's signature

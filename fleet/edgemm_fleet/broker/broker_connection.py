@@ -15,12 +15,16 @@ from paho.mqtt.client import Client, MQTTMessage
 
 from edgemm import topics
 from edgemm.transport.backoff import Backoff
-from edgemm.transport.broker_line import QOS, BrokerLine, LinePatience
+from edgemm.transport.broker_line import QOS, BrokerClient, BrokerLine, LinePatience
 from edgemm.trust.enrolment import BrokerAccess
 
 _MAX_INFLIGHT = 1000
 _MOST_UNCONFIRMED = 20_000
 """Acknowledgements and `desired` that the broker is still to confirm; MQTT has numbers for three times as many."""
+_LARGEST_PACKET_BYTES = 2**28
+"""Of MQTT. A broker that passes on what one device sends must not have the manager hang up on all."""
+_MAX_KEPT_BYTES = 128 * 1024
+"""Of one packet: more than any message, and than the longest topic that MQTT has."""
 _PATIENCE = LinePatience(connect_timeout_s=10.0, keepalive_s=30, backoff=Backoff(first_s=0.2, max_s=5.0))
 _log = logging.getLogger(__name__)
 
@@ -62,7 +66,9 @@ class BrokerConnection(BrokerLine):
     def prepare(self, client: Client) -> None:
         """Have subscriptions and deliveries told."""
         connection = self.connection
+        assert isinstance(client, BrokerClient)
         client.max_inflight_messages_set(_MAX_INFLIGHT)
+        client.most_packet_bytes, client.most_kept_bytes = _LARGEST_PACKET_BYTES, _MAX_KEPT_BYTES
         client.on_subscribe = self._subscribed
         client.on_publish = lambda _client, _data, mid, *_: self._delivered(Receipt(connection, mid))
 

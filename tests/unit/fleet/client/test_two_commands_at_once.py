@@ -100,5 +100,5 @@ def test_of_rollouts_that_are_started_at_once_one_runs(tmp_path: Path) -> None:
         assert sum(isinstance(outcome, str) for outcome in outcomes) == 1, outcomes
         with managed.store.read() as tx:
             states = list(rollouts.state_counts(tx).items())
-        started = sum(number for state, number in states if state not in {RolloutState.DRAFT})
+        started = sum(number for state, number in states if state is not RolloutState.DRAFT)
     assert started == 1
