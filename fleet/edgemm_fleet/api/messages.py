@@ -35,7 +35,7 @@ from edgemm_fleet.records.records import (
     VersionRecord,
 )
 from edgemm_fleet.records.rollout_plan import TOLERATED_REJECTIONS, DeadlineSeconds, Group, RolloutPlan, Selector
-from edgemm_fleet.records.shedding import Shed
+from edgemm_fleet.records.shed import Shed
 from edgemm_fleet.trust.expiries import Expiry
 
 DEFAULT_GROUPS = (Group(count=1), Group(percent=10), Group(percent=100))

@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 
 from edgemm import __version__
 from edgemm_fleet.records.refused_messages import REFUSED
-from edgemm_fleet.records.shedding import Shed
+from edgemm_fleet.records.shed import Shed
 from edgemm_fleet.store import devices, paging, rollouts, streams
 from edgemm_fleet.store.database import Store, Transaction
 from edgemm_fleet.store.quarantine import Quarantine

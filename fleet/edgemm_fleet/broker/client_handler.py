@@ -62,7 +62,7 @@ class ClientHandler(BrokerProtocolHandler):  # type: ignore[misc]
             if not self._puback_waiters[puback.variable_header.packet_id].done():
                 await super().handle_puback(puback)
 
-    async def handle_pubrec(self, pubrec: Any) -> None:
+    async def handle_pubrec(self, _packet: Any) -> None:
         """Ignore it: nothing is sent by QoS 2."""
 
     handle_pubcomp = handle_pubrel = handle_pubrec

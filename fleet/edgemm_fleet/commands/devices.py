@@ -220,9 +220,8 @@ def _facts(detail: DeviceDetail) -> list[tuple[str, str]]:
     if presence.duplicate_at is not None:
         facts.append(("WARNING", f"two live devices had this identity {age(presence.duplicate_at)}"))
     if (shed := detail.shed) is not None and shed.messages:
-        lost = (
-            f"{shed.messages} messages ({size(shed.bytes)}) beyond its share were thrown away, last {age(shed.last_at)}"
-        )
+        when = f"since {moment(shed.first_at)}, last {age(shed.last_at)}"
+        lost = f"{shed.messages} messages ({size(shed.bytes)}) beyond its share were thrown away {when}"
         until = "" if shed.cut_until is None else f"; shut out at the broker until {moment(shed.cut_until)}"
         facts.append(("WARNING", f"{lost}{until}"))
     if shed is not None and shed.refused:

@@ -18,7 +18,7 @@ from enum import Enum
 from msgspec import structs
 
 from edgemm_fleet.quiet_log import QuietLog
-from edgemm_fleet.records.shedding import Shed
+from edgemm_fleet.records.shed import Shed
 
 _log = logging.getLogger(__name__)
 _MIB = 1024 * 1024

@@ -34,7 +34,8 @@ def test_what_was_changed_before_a_call_is_written_when_it_returns() -> None:
 
 
 def test_who_asks_while_a_write_runs_is_served_by_the_next_one_together() -> None:
-    go, writes = threading.Semaphore(0), list[None]()
+    go = threading.Semaphore(0)
+    writes: list[None] = []
 
     def write() -> None:
         writes.append(None)

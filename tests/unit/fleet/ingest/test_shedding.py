@@ -26,7 +26,8 @@ def shedding(clock: Clock, cuts: list[str] | None = None, *, kept: int = 1000) -
     [(Misdeed.OVER_SHARE, 300, 4), (Misdeed.OVER_SHARE, 1, 6), (Misdeed.REFUSED, 0, 4), (Misdeed.GARBAGE, 1, 1)],
 )
 def test_a_device_that_goes_on_is_cut_off_and_let_in_again(misdeed: Misdeed, size: int, until_cut: int) -> None:
-    clock, cuts = Clock(), list[str]()
+    clock = Clock()
+    cuts: list[str] = []
     account = shedding(clock, cuts)
     for number in range(1, until_cut + 1):
         assert account.cut_off() == frozenset()
@@ -60,7 +61,8 @@ def test_each_flood_costs_twice_as_long_as_the_one_before_up_to_a_limit_and_a_ca
 
 
 def test_what_is_spread_over_time_cuts_nobody_off() -> None:
-    clock, cuts = Clock(), list[str]()
+    clock = Clock()
+    cuts: list[str] = []
     account = shedding(clock, cuts)
     for _ in range(100):
         account.note("slow", Misdeed.OVER_SHARE, size=300)

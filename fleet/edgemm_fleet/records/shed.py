@@ -1,4 +1,4 @@
-"""What the manager threw away of a device that sent more than its share, or what no honest device sends."""
+"""The record of what the manager threw away of a device that sent more than its share, or what no honest one does."""
 
 from __future__ import annotations
 
