@@ -75,18 +75,16 @@ class Consumer:
 
     def receive(self, topic: str, payload: bytes, *, retained: bool = False) -> None:
         """Take one message of the broker; one that is too large to be read is not kept waiting."""
-        device = topics.claimed(topic)
+        if self._garbage.was_ours(topic, payload):
+            return
+        device = self._garbage.speaker(topic, payload)
+        if device is None:
+            self._refuse_garbage(topic, len(payload), retained=retained)
+            return
         if len(payload) > MAX_CONTROL_BYTES:
             self._ingest.counters.refuse(RefusedMessage.TOO_LARGE)
             self._quiet.warning(device, "ingest_refused why=too_large topic=%r bytes=%d", topic[:200], len(payload))
-            return
-        if self._garbage.was_ours(topic, payload):
-            return
-        if self._garbage.is_garbage(topic, payload):
-            self._ingest.counters.refuse(RefusedMessage.MALFORMED)
-            self._quiet.warning(device, "ingest_refused why=malformed topic=%r", topic[:200])
-            if device and not retained:
-                self._shedding.note(device, Misdeed.GARBAGE, size=len(payload))
+            self._shedding.note(device, Misdeed.REFUSED)
             return
         incoming = Incoming(topic, payload, retained)
         with self._changed:
@@ -99,6 +97,13 @@ class Consumer:
         if answer is Offer.SHED:
             self._ingest.counters.add("shed_over_share")
             self._shedding.note(device, Misdeed.OVER_SHARE, size=len(payload))
+
+    def _refuse_garbage(self, topic: str, size: int, *, retained: bool) -> None:
+        device = topics.claimed(topic)
+        self._ingest.counters.refuse(RefusedMessage.MALFORMED)
+        self._quiet.warning(device, "ingest_refused why=malformed topic=%r", topic[:200])
+        if device and not retained:  # what is retained may be of long ago
+            self._shedding.note(device, Misdeed.GARBAGE, size=size)
 
     def _step(self, _stopping: threading.Event) -> None:
         if not self._unstored:

@@ -21,16 +21,15 @@ class Garbage:
         self._clear = clear
         self._clearing: set[str] = set()
 
-    def is_garbage(self, topic: str, payload: bytes) -> bool:
-        """Tell whether nobody can have meant a message, and clear what the broker keeps of it."""
+    def speaker(self, topic: str, payload: bytes) -> str | None:
+        """Return whose message it is; None: nobody can have meant it, and what the broker keeps of it is cleared."""
         try:
-            topics.parse(topic)
+            return topics.parse(topic).device
         except MessageError:
             if self._clear is not None and payload and topic not in self._clearing and len(self._clearing) < _MOST:
                 self._clearing.add(topic)
                 self._clear(topic)
-            return True
-        return False
+            return None
 
     def was_ours(self, topic: str, payload: bytes) -> bool:
         """Tell whether it is what this process published to clear a topic, which the broker sends back."""

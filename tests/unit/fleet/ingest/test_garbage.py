@@ -8,15 +8,15 @@ from edgemm_fleet.ingest.garbage import Garbage
 def test_a_topic_at_another_shard_is_garbage_and_cleared_once() -> None:
     cleared: list[str] = []
     garbage = Garbage(cleared.append)
-    assert not garbage.is_garbage(topics.topic("lab", "cam-1", Channel.STATUS), b"x")
+    assert garbage.speaker(topics.topic("lab", "cam-1", Channel.STATUS), b"x") == "cam-1"
     for _ in range(3):
-        assert garbage.is_garbage("edgemm/v1/lab/zz/cam-1/status", b"x")
+        assert garbage.speaker("edgemm/v1/lab/zz/cam-1/status", b"x") is None
     assert cleared == ["edgemm/v1/lab/zz/cam-1/status"]
 
 
 def test_what_the_broker_sends_back_of_a_clearing_is_known() -> None:
     garbage = Garbage(lambda _: None)
-    garbage.is_garbage("edgemm/v1/lab/zz/cam-1/status", b"x")
+    garbage.speaker("edgemm/v1/lab/zz/cam-1/status", b"x")
     assert garbage.was_ours("edgemm/v1/lab/zz/cam-1/status", b"")
     assert not garbage.was_ours("edgemm/v1/lab/zz/cam-1/status", b"")
 
@@ -25,5 +25,5 @@ def test_so_many_are_cleared_at_a_time() -> None:
     cleared: list[str] = []
     garbage = Garbage(cleared.append)
     for number in range(5000):
-        assert garbage.is_garbage(f"edgemm/v1/lab/{number}/cam-1/status", b"x")
+        assert garbage.speaker(f"edgemm/v1/lab/{number}/cam-1/status", b"x") is None
     assert len(cleared) == 1000
