@@ -1,4 +1,4 @@
-"""A hostile client of a broker, in a process of its own: `python -m simulators.flooder` reads what to do from stdin.
+"""A hostile client of a broker, in a process of its own.
 
     with Flooder(Flood.QOS1, port=port, login=("cam-1", "secret"), topic="edgemm/v1/lab/2e/cam-1/event"):
         …
@@ -55,7 +55,7 @@ class Flooder:
         self._asked = json.dumps([kind, port, *login, topic, size, rate])
 
     def __enter__(self) -> Self:
-        command = [sys.executable, "-m", "simulators.flooder"]
+        command = [sys.executable, "-c", f"from {__name__} import flood; flood()"]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, text=True)
         assert self.process.stdin is not None
         self.process.stdin.write(self._asked + "\n")
@@ -169,11 +169,7 @@ def _flood(kind: Flood, port: int, login: tuple[str, str], make: Callable[[int],
                 _pour(client, make, rate)
 
 
-def main() -> None:
-    """Do what stdin says."""
+def flood() -> None:
+    """Do what stdin says, for ever."""
     kind, port, user, password, topic, size, rate = json.loads(sys.stdin.readline())
     _flood(Flood(kind), port, (user, password), _makers(topic, size).get(Flood(kind)), rate)
-
-
-if __name__ == "__main__":
-    main()
