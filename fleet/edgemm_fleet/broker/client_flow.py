@@ -106,6 +106,11 @@ class PacketReader(StreamReaderAdapter):  # type: ignore[misc]  # amqtt ships no
         self._packet, self._at = b"", 0
         self._over = False
 
+    @property
+    def is_at_end(self) -> bool:
+        """Whether the client is gone and has left nothing to read."""
+        return bool(self._source.at_eof())
+
     async def read(self, n: int = -1) -> bytes:
         """Read `n` bytes of a packet; after one that is too large the connection is as if it had broken off."""
         if n == 0:

@@ -32,7 +32,7 @@ from edgemm_fleet.quiet_log import QuietLog
 _CONNECT_TIMEOUT_S = 10
 _CLOSE_TIMEOUT_S = 5
 _SOON_S = 1.0
-"""A client that comes back sooner waits for so long."""
+"""A client is let in once in this time."""
 _REFUSAL_S = 0.2
 _MOST_REFUSED = 64
 _LARGEST_CROWD = 256
@@ -62,8 +62,8 @@ class FleetBroker(Broker):  # type: ignore[misc]
         self._context: ssl.SSLContext | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._flow = WholeFlow()
-        self._came: OrderedDict[str, float] = OrderedDict()
-        """When a client last asked to be let in, by the loop's clock."""
+        self._let_in: OrderedDict[str, float] = OrderedDict()
+        """When a client was let in last, by the loop's clock."""
         self._waiting: dict[str, asyncio.Event] = {}
         self._door, self._crowd, self._refused = asyncio.Semaphore(), 0, 0
 
@@ -120,7 +120,7 @@ class FleetBroker(Broker):  # type: ignore[misc]
         if session.username == MANAGER:
             reader.flow.unlimited()
         else:
-            await self._wait_its_turn(str(session.username), writer)
+            await self._wait_its_turn(str(session.username), reader, writer)
         await self._take_over(session.client_id)
         session.parent = 0
         return handler, session
@@ -152,28 +152,28 @@ class FleetBroker(Broker):  # type: ignore[misc]
         await ConnackPacket.build(0, NOT_AUTHORIZED).to_stream(writer)
         await writer.close()
 
-    async def _wait_its_turn(self, name: str, writer: Any) -> None:
+    async def _wait_its_turn(self, name: str, reader: PacketReader, writer: Any) -> None:
         """Hold up whoever comes again at once: two devices with one identity would throw each other out for ever.
 
         Of those who wait under one name, the latest alone is let in.
         """
-        now_s = self._loop.time()
-        soon = now_s - self._came.pop(name, -_SOON_S) < _SOON_S
-        self._came[name] = now_s
-        if len(self._came) > _MOST_REMEMBERED:
-            self._came.popitem(last=False)
         if (other := self._waiting.pop(name, None)) is not None:
             other.set()
-        if not soon:
-            return
-        gone = self._waiting[name] = asyncio.Event()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_SOON_S):
-                await gone.wait()
-        if gone.is_set():
-            await writer.close()
-            raise AMQTTError(f"{name}: another connection of it came meanwhile")
-        self._waiting.pop(name, None)
+        wait_s = self._let_in.get(name, -_SOON_S) + _SOON_S - self._loop.time()
+        if wait_s > 0:
+            gone = self._waiting[name] = asyncio.Event()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await gone.wait()
+            if not gone.is_set():
+                del self._waiting[name]
+            if gone.is_set() or reader.is_at_end:
+                await writer.close()
+                raise AMQTTError(f"{name}: it went, or another connection of it came meanwhile")
+        self._let_in.pop(name, None)
+        self._let_in[name] = self._loop.time()
+        if len(self._let_in) > _MOST_REMEMBERED:
+            self._let_in.popitem(last=False)
 
     def usernames(self) -> set[str]:
         """Return who is connected, without the manager."""

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import socket
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -10,6 +13,7 @@ from edgemm.topics import Channel, topic
 from edgemm_fleet.broker.broker_settings import BrokerSettings
 from edgemm_fleet.broker.embedded import EmbeddedBroker
 from edgemm_fleet.broker.topic_rights import MANAGER, BrokerRules
+from simulators.flooder import connect_packet
 from simulators.mqtt import MqttProbe
 from simulators.waiting import eventually
 
@@ -174,3 +178,21 @@ def test_what_a_client_said_before_it_went_is_passed_on_in_order(broker: Embedde
         wanted = said if how == "disconnect" else [*said, b"gone"]
         eventually(lambda: len(fleet.messages) >= len(wanted), "the manager hears all of it")
         assert [payload for _, payload, _ in fleet.messages] == wanted
+
+
+@pytest.mark.parametrize("pause_s", [0.0, 0.9])
+def test_a_client_that_comes_back_at_once_is_let_in_once_a_second_however_impatient_it_is(
+    broker: EmbeddedBroker, pause_s: float
+) -> None:
+    with device(broker):
+        pass
+    tries = 0
+    answer = b""
+    while not answer:
+        tries += 1
+        with socket.create_connection(("127.0.0.1", broker.port), timeout=0.2) as client, suppress(TimeoutError):
+            client.sendall(connect_packet("cam-1", ("cam-1", PASSWORDS["cam-1"])))
+            answer = client.recv(4)
+        threading.Event().wait(pause_s)
+    assert answer == b"\x20\x02\0\0"
+    assert tries > 1, "it was held up"
