@@ -10,9 +10,11 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from msgspec import UNSET
+from securesystemslib.signer import CryptoSigner
 
 from edgemm import times
-from edgemm.messages import Stream, Telemetry
+from edgemm.messages import Action, Stream, Telemetry
 from edgemm_runtime.agent.spool.spool import Spool
 from edgemm_runtime.agent.state.time_keeper import Clock
 from simulators.agent import AgentInThread
@@ -158,3 +160,42 @@ def _wait_for_a_window(fleet: SimulatedFleet) -> None:
 def _windows(fleet: SimulatedFleet) -> list[Telemetry]:
     """Return what was heard of the one device, in order."""
     return sorted(fleet.telemetry.values(), key=lambda window: window.sequence)
+
+
+@pytest.mark.parametrize("shown", [pytest.param([5 * 365 * DAY], id="ahead"), pytest.param([DAY * 30, 0.0], id="back")])
+def test_a_device_that_is_told_the_time_takes_what_it_refused(
+    fleet: SimulatedFleet, device: AgentInThread, wall: WallClock, shown: list[float]
+) -> None:
+    _show(fleet, wall, *shown)
+    fleet.desire(device.device, fleet.model("tiny", "2.0.0"))
+    fleet.wait_for(lambda: "desired_expired" in {event.cause for event in fleet.events.values()})
+    assert device.version == "1.0.0"
+    fleet.state_time()
+    # Nothing is sent again: what was refused is judged anew.
+    fleet.wait_for(lambda: fleet.state(device.device, "tiny", "2.0.0") == "committed")
+    assert "time_lowered" in {event.cause for event in fleet.events.values()}
+    now = time.time()
+    fleet.wait_for(lambda: abs(_windows(fleet)[-1].time_s - now) < HOUR)
+
+
+def test_an_order_is_obeyed_by_a_device_that_refuses_all_else(
+    fleet: SimulatedFleet, device: AgentInThread, wall: WallClock
+) -> None:
+    """And once; one by another key, for another start, or of another kind is not."""
+    _show(fleet, wall, 5 * 365 * DAY)
+    before = fleet.reported[device.device].actions
+    director, fleet.director = fleet.director, CryptoSigner.generate_ed25519()
+    fleet.order(device.device, Action(id="forged", kind="sync-time"))
+    fleet.director = director
+    fleet.order(device.device, Action(id="replayed", kind="sync-time"), boot="0" * 16)
+    fleet.order(device.device, Action(id="restart", kind="restart"))
+    fleet.state_time()
+    for _ in range(3):
+        fleet.order(device.device, Action(id="real", kind="sync-time"))
+    fleet.wait_for(lambda: fleet.reported[device.device].actions != before)
+    (result,) = fleet.reported[device.device].actions
+    assert (result.id, result.ok) == ("real", True)
+    assert "1825 d ahead of the fleet's" in result.detail
+    told = fleet.reported[device.device].clock
+    assert told is not UNSET
+    assert told.reason == "clock_ahead"
