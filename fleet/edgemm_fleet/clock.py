@@ -27,6 +27,8 @@ from edgemm import times
 from edgemm.errors import EnvironmentFailure
 
 _log = logging.getLogger(__name__)
+SLACK_S = 600.0
+"""How far ahead of now a date may lie that was written by a right clock as the present."""
 LEAP_S = 60.0
 """A clock that is off by more than this from what it should show has leapt."""
 CONFIRM_S = 60.0

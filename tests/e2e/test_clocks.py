@@ -49,12 +49,11 @@ def clocked(tmp_path: Path) -> Iterator[_Clocked]:
         fleet.init()
         clocked.serve()
         fleet.login()
-        for version in ("1.0.0", "2.0.0", "3.0.0", "4.0.0"):
-            fleet.publish(version)
         yield clocked
 
 
 def _roll_out(fleet: Fleet, device: Device, version: str) -> None:
+    fleet.publish(version)
     fleet.rollout(version, "--group", "100%", "--deadline", "90s")
     assert device.version() == version
 
@@ -105,31 +104,31 @@ def test_a_device_that_leapt_while_nobody_could_tell_it_the_time(clocked: _Clock
     assert '"trusted":"2031' not in (device.state / "time.json").read_text()
 
 
-@pytest.mark.parametrize("ahead_s", [HOUR_S, DAY_S, 5 * YEAR_S], ids=["an hour", "a day", "five years"])
-def test_a_manager_that_leaps_and_comes_back(clocked: _Clocked, ahead_s: float) -> None:
+def test_a_manager_that_leaps_and_comes_back(clocked: _Clocked) -> None:
     fleet = clocked.fleet
     device = clocked.start(Device(fleet, "cam"), token=fleet.token())
     eventually(device.online, "it is online")
-    _roll_out(fleet, device, "1.0.0")
-    clocked.of_manager.ahead(ahead_s)  # over before it is believed, and nothing comes of it
-    expires = fleet.json("token", "create")["record"]["expires_at"]
-    assert expires < time.time() + DAY_S + 60
+    clocked.of_manager.ahead(5 * YEAR_S)  # over before it is believed, and nothing comes of it
+    assert fleet.json("token", "create")["record"]["expires_at"] < time.time() + DAY_S + 60
     clocked.of_manager.ahead(0.0)
 
-    connections, rollout = device.program.text.count("connected device="), ""
-    clocked.serve(ahead_s)
-    eventually(lambda: device.program.text.count("connected device=") > connections, "it came back to the manager")
-    if ahead_s < YEAR_S:  # else no token holds meanwhile
-        rollout = fleet.api("/rollouts", "POST", json=_rollout("2.0.0"))["id"]
-        fleet.api(f"/rollouts/{rollout}/start", "POST")
+    for number, ahead_s in enumerate((HOUR_S, DAY_S, 5 * YEAR_S)):
+        version, rollout, connections = f"{number + 1}.0.0", "", device.program.text.count("connected device=")
+        fleet.publish(version)
+        clocked.serve(ahead_s)
+        eventually(lambda: device.program.text.count("connected device=") > connections, "it came back to the manager")  # noqa: B023 - called at once
+        if ahead_s < YEAR_S:  # else no token holds meanwhile
+            rollout = fleet.api("/rollouts", "POST", json=_rollout(version))["id"]
+            fleet.api(f"/rollouts/{rollout}/start", "POST")
+        clocked.serve()
+        eventually(device.online, "it came back again")
+        if rollout:
+            eventually(lambda: fleet.rollout_state(rollout) == "finished", "what a wrong clock began ends")  # noqa: B023 - as above
+        else:
+            fleet.rollout(version, "--group", "100%", "--deadline", "90s")
+        assert device.version() == version
 
-    clocked.serve()
-    eventually(device.online, "it came back again")
-    if rollout:
-        eventually(lambda: fleet.rollout_state(rollout) == "finished", "what was begun with a wrong clock ends")
-    _roll_out(fleet, device, "3.0.0")
-    report = device.report()
-    assert times.from_text(report["desired"]["expires"]) < time.time() + 8 * DAY_S
+    assert times.from_text(device.report()["desired"]["expires"]) < time.time() + 8 * DAY_S
     eventually(lambda: _clock(device) is None, "it doubts nothing any more")
     timestamp = (fleet.folder / "tuf" / "metadata" / "timestamp.json").read_text()
     assert f'"expires":"{times.to_text(time.time() + DAY_S)[:10]}' in timestamp.replace(" ", "")

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from edgemm_fleet.clock import SLACK_S
 from edgemm_fleet.records.members import Member, MemberState
 from edgemm_fleet.records.progress import GroupProgress, Rollout
 from edgemm_fleet.records.rollout_plan import Group, RolloutPlan
 
-SLACK_S = 600.0
-"""How far ahead a date may lie that is right."""
 DRAFT_LIFETIME_S = 30 * 86400.0
 """After so long a draft that was never started is canceled."""
 

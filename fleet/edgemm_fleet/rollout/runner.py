@@ -18,6 +18,7 @@ from sqlalchemy.exc import OperationalError
 from edgemm.messages import Reported
 from edgemm.reasons import Reason
 from edgemm.states import FAILURES, RolloutState, UpdateState
+from edgemm_fleet.clock import SLACK_S
 from edgemm_fleet.director.director import Director
 from edgemm_fleet.records.members import BEFORE_ACTIVATING, UNFINISHED, Member, MemberState
 from edgemm_fleet.records.progress import Rollout
@@ -27,7 +28,7 @@ from edgemm_fleet.rollout.assigner import Assigner
 from edgemm_fleet.rollout.explanation import explain
 from edgemm_fleet.rollout.group_tally import tally
 from edgemm_fleet.rollout.machine import Decision, Effect
-from edgemm_fleet.rollout.redating import SLACK_S, longest_s, redated, redated_member
+from edgemm_fleet.rollout.redating import longest_s, redated, redated_member
 from edgemm_fleet.rollout.selection import MatchedDevice, select_members
 from edgemm_fleet.store import Transaction, desired, devices, reported, rollouts
 

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 
 from edgemm import times
 from edgemm.messages import Stream
-from edgemm_fleet.store import Store, dates, streams
+from edgemm_fleet.clock import SLACK_S
+from edgemm_fleet.store import Store, streams
 from edgemm_fleet.worker import Worker
 
 _AT_ONCE = 1000
@@ -66,7 +67,7 @@ class Pruner:
         now, done = self._clock(), streams.Pruning()
         if not times.plausible(now):
             return 0  # by a clock of 2040 all would be too old
-        before, ahead = now - kept_s, now + dates.SLACK_S
+        before, ahead = now - kept_s, now + SLACK_S
         while not done.over and (stopping is None or not stopping.is_set()):
             with self._store.write() as tx:
                 done = streams.prune(tx, stream, done, before=before, ahead=ahead, limit=_AT_ONCE)

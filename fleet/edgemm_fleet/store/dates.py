@@ -12,13 +12,11 @@ from msgspec.structs import replace
 from sqlalchemy import update
 
 from edgemm.states import RolloutState
+from edgemm_fleet.clock import SLACK_S
 from edgemm_fleet.records.progress import GroupProgress
 from edgemm_fleet.store import rollouts
 from edgemm_fleet.store.database import Transaction
 from edgemm_fleet.store.schema import desired, enrolment_tokens, members, person_tokens
-
-SLACK_S = 600.0
-"""How far ahead a date may lie that is right."""
 
 
 def shift(tx: Transaction, states: Iterable[RolloutState], *, by_s: float) -> None:

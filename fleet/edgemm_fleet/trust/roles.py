@@ -33,6 +33,7 @@ from edgemm import canonical, times
 from edgemm.trust.enrolment import DIRECTOR_TARGET
 from edgemm.trust.signing import key_document
 from edgemm.trust.time_statement import ISSUED, issue_time_s
+from edgemm_fleet.clock import SLACK_S
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,6 @@ class Lifetimes:
 
 
 DEFAULT_LIFETIMES = Lifetimes()
-SLACK = timedelta(minutes=10)
-"""How far apart two clocks may be that are both right."""
 
 
 def role_name(model: str) -> str:
@@ -154,7 +153,7 @@ def issued(now: datetime) -> dict[str, str]:
 
 def issued_in_future(signed: Root | Targets, *, now: datetime) -> bool:
     """Tell whether metadata was signed by a clock that was ahead of this one."""
-    return issue_time_s(signed.unrecognized_fields) > (now + SLACK).timestamp()
+    return issue_time_s(signed.unrecognized_fields) > now.timestamp() + SLACK_S
 
 
 def model_keys(targets: Targets, model: str) -> tuple[str, ...]:
@@ -209,7 +208,7 @@ def is_due(expires: datetime, *, lifetime: timedelta, now: datetime) -> bool:
     Less than half of its life is left, or more than the whole: it was signed while the clock was ahead, and would for
     so long not be signed again, nor a frozen repository be noticed.
     """
-    return not lifetime / 2 <= expires - now <= lifetime + SLACK
+    return not lifetime / 2 <= expires - now <= lifetime + timedelta(seconds=SLACK_S)
 
 
 def _following(version: int, now: datetime) -> int:

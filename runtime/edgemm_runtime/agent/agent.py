@@ -19,7 +19,6 @@ from msgspec.structs import replace
 from edgemm.bundle.manifest import Manifest
 from edgemm.errors import EnvironmentFailure, MessageError, TrustError, UnreachableError
 from edgemm.messages import (
-    ORDERED_KINDS,
     Ack,
     ActionKind,
     Desired,
@@ -132,15 +131,7 @@ class Agent:
             monotonic=clock.monotonic,
             every_s=limits.trust_refresh_s,
         )
-        self._time_sync = TimeSync(
-            self._time,
-            server,
-            repository,
-            fleet=identity.fleet,
-            backoff=Backoff(limits.backoff_first_s, limits.backoff_max_s),
-            monotonic=clock.monotonic,
-            answered=lambda: self._inbox.put(Signal.TIME),
-        )
+        self._time_sync = self._sync_of(identity.fleet, repository)
         self._refused_by_date: bytes | None = None
         self._shelf = Shelf(folder)
         self._wishes = Wishes(
@@ -258,14 +249,9 @@ class Agent:
 
     def _order(self, payload: bytes) -> None:
         try:
-            order = self._wishes.read_order(payload)
+            self._actions.order(self._wishes.ordered(payload, boot=self._reporter.who.boot))
         except (MessageError, TrustError) as err:
             _log.warning("order ignored error=%s", err)
-            return
-        if order is None or order.boot != self._reporter.who.boot or order.action.kind not in ORDERED_KINDS:
-            _log.warning("order ignored, it is not for this start of this device, or of a kind that is not ordered")
-            return
-        self._actions.order(order.action)
 
     def _take_time(self) -> None:
         """Go on after a question for the time was answered, or was not: what was refused by its date may hold now."""
@@ -416,6 +402,18 @@ class Agent:
             installed.variant,
             timeout_s=self._limits.selftest_timeout_s,
             threads=installed.threads,
+        )
+
+    def _sync_of(self, fleet: str, repository: TrustedVersions) -> TimeSync:
+        limits, clock = self._limits, self._clock
+        return TimeSync(
+            self._time,
+            self._server,
+            repository,
+            fleet=fleet,
+            backoff=Backoff(limits.backoff_first_s, limits.backoff_max_s),
+            monotonic=clock.monotonic,
+            answered=lambda: self._inbox.put(Signal.TIME),
         )
 
     def _tools(self, server: FleetConnection, repository: TrustedVersions) -> Tools:

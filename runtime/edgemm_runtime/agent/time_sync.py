@@ -119,7 +119,7 @@ class TimeSync:
             self._changed.wait_for(lambda: self._answers > before or self._doubt.failures > tried, _ORDER_S)
             if self._answers == before:
                 raise UnreachableError(self._detail or f"no answer within {_ORDER_S:.0f} s; it is asked again")
-            return self._told()
+        return self._told()
 
     def _told(self) -> str:
         ahead_s, now_s = self._ahead_s or 0.0, self._keeper.now().seconds

@@ -14,7 +14,15 @@ from collections.abc import Callable
 from securesystemslib.signer import Key
 
 from edgemm.errors import EnvironmentFailure, MessageError, TrustError
-from edgemm.messages import MAX_CONTROL_BYTES, ActionOrder, Desired, decode_control, hash_of_payload
+from edgemm.messages import (
+    MAX_CONTROL_BYTES,
+    ORDERED_KINDS,
+    Action,
+    ActionOrder,
+    Desired,
+    decode_control,
+    hash_of_payload,
+)
 from edgemm.trust.enrolment import DIRECTOR_TARGET
 from edgemm.trust.signing import PayloadType, key_from_document, open_envelope, unseal
 from edgemm_runtime.agent.acceptance import Acceptance, Whom, judge
@@ -97,19 +105,23 @@ class Wishes:
             self.current, self.current_hash, self._envelope = new, digest, data
         return answer
 
-    def read_order(self, data: bytes) -> ActionOrder | None:
-        """Verify an order of one action; None where it is another device's.
+    def ordered(self, data: bytes, *, boot: str) -> Action:
+        """Verify a message with one action, for this start of this device, and return the action.
 
         Raises:
-            MessageError: it is no order of this version.
-            TrustError: the director did not sign it.
+            MessageError: it is no order of this version, or of a kind that does not come this way.
+            TrustError: the director did not sign it, or it is for another device, or another start.
         """
         try:
             order = unseal(data, PayloadType.ACTION, ActionOrder, keys=self._keys)
         except TrustError:
             self.ask_for_keys()  # the fleet sends it again when this device reports
             raise
-        return order if (order.fleet, order.device) == (self._whom.fleet, self._whom.device) else None
+        if (order.fleet, order.device, order.boot) != (self._whom.fleet, self._whom.device, boot):
+            raise TrustError(f"action: expected one for start {boot} of this device, found {order.device} {order.boot}")
+        if order.action.kind not in ORDERED_KINDS:
+            raise MessageError(f"action: expected one of {', '.join(ORDERED_KINDS)}, found {order.action.kind!r}")
+        return order.action
 
     def ask_for_keys(self) -> bool:
         """Have the director's keys fetched, unless that was done a moment ago; tells whether they are on their way."""

@@ -55,6 +55,7 @@ RIGHTS = {
     "list_missing_blobs": "admin publisher",
     "get_metadata": "admin operator publisher viewer",
     "get_target": "admin operator publisher viewer",
+    "state_time": "admin operator publisher viewer",
     "set_shadow": "admin operator",
     "clear_shadow": "admin operator",
     "list_shadows": "admin operator publisher viewer",
