@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -22,6 +23,11 @@ PLAUSIBLE_S = 10 * 366 * 86400
 def plausible(seconds: float) -> bool:
     """Tell whether a system clock that shows this time, in seconds since the Unix epoch, may be right."""
     return BUILD_TIME_S <= seconds <= BUILD_TIME_S + PLAUSIBLE_S
+
+
+def boot_time_s() -> float:
+    """Return for how long this machine has run, in seconds: its steady clock, which also counts while it sleeps."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 def to_text(seconds: float) -> str:

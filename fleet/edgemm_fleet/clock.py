@@ -63,15 +63,12 @@ class SteadyTime(Struct, frozen=True):
         return self.leap_s if monotonic_s - self.since_s >= CONFIRM_S else 0.0
 
 
-def boot_time_s() -> float:
-    """Return the machine's steady clock, in seconds, which also counts while it sleeps."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
 class ManagerClock:
     """The system clock without its leaps; safe to use from many threads."""
 
-    def __init__(self, wall: Callable[[], float] = time.time, monotonic: Callable[[], float] = boot_time_s) -> None:
+    def __init__(
+        self, wall: Callable[[], float] = time.time, monotonic: Callable[[], float] = times.boot_time_s
+    ) -> None:
         self._wall, self._monotonic, self._lock = wall, monotonic, threading.Lock()
         self._state, self._begun_s = SteadyTime(wall(), monotonic()), monotonic()
 

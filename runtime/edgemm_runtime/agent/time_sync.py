@@ -159,11 +159,12 @@ class TimeSync:
     def _ask(self) -> tuple[float, float]:
         """Return the fleet's time and how low it may be; raises an `EdgemmError` where no answer counts."""
         authority, nonce = self._authority.time_authority(), new_nonce()
-        question, begun_s = canonical.encode(TimeQuestion(nonce=nonce)), self._monotonic()
+        question, begun = canonical.encode(TimeQuestion(nonce=nonce)), (self._monotonic(), times.boot_time_s())
         headers, until_s = {"Content-Type": "application/json"}, time.monotonic() + VALID_S
         with self._server.open("POST", TIME_PATH, body=question, headers=headers, until_s=until_s) as answer:
             data = answer.read(max_bytes=MAX_STATEMENT_BYTES)
-        if (took_s := self._monotonic() - begun_s) > VALID_S:
+        # Also a machine that slept meanwhile must not take an old answer for a new one.
+        if (took_s := max(self._monotonic() - begun[0], times.boot_time_s() - begun[1])) > VALID_S:
             raise UnreachableError(
                 f"statement of time: it took {took_s:.0f} s, at most {VALID_S:.0f} count; asks again"
             )
