@@ -20,3 +20,10 @@ Seconds = Annotated[float, Meta(ge=0, le=1e9)]
 Ratio = Annotated[float, Meta(ge=0, le=1)]
 Short = Annotated[str, Meta(max_length=128)]
 Detail = Annotated[str, Meta(max_length=1024)]
+
+MOST_BOOTS = 2**36
+"""The highest number of a start that is believed; as a time in seconds (ADR 0005) the year 4147."""
+MOST_CONNECTIONS = 2**40
+"""Of one start, believed."""
+MOST_REPORTS = 2**48
+"""Of one start, believed."""

@@ -30,6 +30,8 @@ from edgemm_fleet.rollout.runner import Runner
 from edgemm_fleet.store import Store, Transaction, actions, devices, reported, streams
 
 _MAX_ACKS = 64
+_MOST_STREAMS = 1000
+"""Of one device, of which positions are kept; each start has two."""
 _LOOKED_AT = 1000
 """Sequences that are read at a time."""
 _log = logging.getLogger(__name__)
@@ -205,14 +207,22 @@ class Ingest:
             numbers.sequences.add(message.sequence)
             numbers.floor = max(numbers.floor, message.floor)
         acks: dict[str, list[StreamAck]] = {}
+        new = set[str]()
         for (device, boot, stream), numbers in found.items():
-            position = _advance(tx, device, boot, stream, numbers)
+            before = streams.position(tx, device, boot, stream)
+            if before == (0, 0):
+                new.add(device)
+            position = _advance(tx, device, boot, stream, numbers=numbers, known=before)
             acks.setdefault(device, []).append(StreamAck(boot=boot, stream=stream, sequence=position))
+        for device in new:
+            streams.forget_boots(tx, device, most=_MOST_STREAMS)
         return {device: _acks(items) for device, items in acks.items()}
 
 
-def _advance(tx: Transaction, device: str, boot: str, stream: Stream, numbers: _Numbers) -> int:
-    before, highest = streams.position(tx, device, boot, stream)
+def _advance(
+    tx: Transaction, device: str, boot: str, stream: Stream, *, numbers: _Numbers, known: tuple[int, int]
+) -> int:
+    before, highest = known
     new_highest = max(highest, *numbers.sequences)
     if highest <= before:  # nothing waits above the position: what is there came just now
         position = contiguous(before, floor=numbers.floor, stored=sorted(numbers.sequences))

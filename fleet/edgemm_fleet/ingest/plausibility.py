@@ -10,13 +10,7 @@ from __future__ import annotations
 
 from msgspec import UNSET
 
-from edgemm.messages import Event, Reported, Status, Telemetry
-
-MOST_BOOTS = 2**36
-"""As a time in seconds this is the year 4147."""
-MOST_CONNECTIONS = 2**40
-MOST_REPORTS = 2**48
-"""Of one start."""
+from edgemm.messages import MOST_BOOTS, MOST_CONNECTIONS, MOST_REPORTS, Event, Reported, Status, Telemetry
 
 
 def implausible(message: Reported | Status | Event | Telemetry) -> str | None:

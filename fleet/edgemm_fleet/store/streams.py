@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import convert
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, literal_column, select
 from sqlalchemy.dialects.sqlite import insert
 
 from edgemm.messages import Event, Stream, Telemetry
@@ -70,6 +70,13 @@ def set_position(tx: Transaction, device: str, boot: str, stream: Stream, *, con
     changed = {"contiguous": contiguous, "highest": highest}
     query = insert(positions).values(device=device, boot=boot, stream=stream.value, **changed)
     tx.execute(query.on_conflict_do_update(index_elements=["device", "boot", "stream"], set_=changed))
+
+
+def forget_boots(tx: Transaction, device: str, *, most: int) -> None:
+    """Forget the positions of all but the latest streams of a device: what comes of others again is found stored."""
+    mine, order = positions.c.device == device, literal_column("rowid")
+    latest = select(order).select_from(positions).where(mine).order_by(order.desc()).limit(most)
+    tx.execute(delete(positions).where(mine, order.not_in(latest)))
 
 
 def sequences_above(tx: Transaction, device: str, boot: str, stream: Stream, *, above: int, limit: int) -> list[int]:

@@ -19,6 +19,7 @@ from msgspec.structs import replace
 from edgemm.bundle.manifest import Manifest
 from edgemm.errors import EnvironmentFailure, MessageError, TrustError, UnreachableError
 from edgemm.messages import (
+    MOST_BOOTS,
     Ack,
     ActionKind,
     Desired,
@@ -496,6 +497,8 @@ def _count_boot(folder: StateFolder, time: TimeKeeper) -> int:
     seconds, which rises faster than anybody restarts a device. Else the fleet would take what the device says for old.
     """
     kept, again = folder.read("boot.json", BootFile), time.known
+    if kept is not None and kept.count >= MOST_BOOTS:
+        kept = None  # damaged: the fleet believes no such number, and there would be none above it
     least = int(time.keep().seconds)
     if kept is None and again:
         # The time may be what it was at the start before: a machine without a clock of its own comes up with that.

@@ -12,6 +12,8 @@ from sqlalchemy import select
 from edgemm import topics
 from edgemm.messages import MAX_TELEMETRY_BYTES, Ack, Action, encode_control
 from edgemm.topics import Channel
+from edgemm.trust.signing import PayloadType
+from edgemm_fleet.ingest import batch
 from edgemm_fleet.ingest.reading import Incoming
 from edgemm_fleet.records.rollout_plan import Group
 from edgemm_fleet.store import actions, desired, devices, reported, schema, streams
@@ -179,6 +181,80 @@ def test_an_action_is_asked_for_once_and_its_result_kept(fleet: LocalFleet) -> N
         record = desired.find(tx, "cam-1")
     assert record is not None
     assert record.desired.actions == ()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[]",
+        b"1" * 5000,
+        b'{"payload": 5, "payloadType": "x", "signatures": []}',
+        b'{"payload": "", "payloadType": "\\ud800", "signatures": [{}]}',
+        b'{"payload": "", "payloadType": "TYPE", "signatures": 5}',
+        b'{"payload": "", "payloadType": "TYPE", "signatures": [{"keyid": [], "sig": ""}]}',
+        b'{"payload": "", "payloadType": "TYPE", "signatures": [{"keyid": "KEY", "sig": 7}]}',
+        b'{"payload": "", "payloadType": "TYPE", "signatures": [{"keyid": "KEY", "sig": "AA=="}]}',
+        b'{"payload": "", "payloadType": "TYPE", "signatures": [{"keyid": "KEY", "sig": "AA==", "x": 1e400}]}',
+        b"[" * 20_000,
+    ],
+)
+def test_an_envelope_of_whatever_shape_is_refused_and_holds_up_nobody(fleet: LocalFleet, body: bytes) -> None:
+    key = fleet.devices["cam-1"].signer.public_key.keyid.encode()
+    said = body.replace(b"TYPE", PayloadType.REPORTED.value.encode()).replace(b"KEY", key)
+    bad = Incoming(topics.topic(FLEET, "cam-1", Channel.REPORTED), said)
+    assert acked(process(fleet, bad, fleet.devices["cam-2"].measure()), "cam-2") == [1]
+    counts = fleet.ingest.counters.snapshot()
+    assert counts["refused_malformed"] + counts["refused_untrusted"] == 1
+
+
+def test_behind_a_gap_no_more_is_read_however_much_is_stored(
+    fleet: LocalFleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch, "_LOOKED_AT", 4)
+    read: list[int] = []
+    sequences_above = streams.sequences_above
+
+    def counting(*args: Any, **options: Any) -> list[int]:
+        found = sequences_above(*args, **options)
+        read.append(len(found))
+        return found
+
+    monkeypatch.setattr(streams, "sequences_above", counting)
+    windows = [fleet.devices["cam-1"].measure() for _ in range(30)]
+    for window in windows[1:]:
+        assert acked(process(fleet, window), "cam-1") == [0]
+    assert max(read) == 4
+    assert acked(process(fleet, windows[0]), "cam-1") == [30]
+
+
+def test_of_one_device_so_many_starts_are_remembered_and_no_more(
+    fleet: LocalFleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch, "_MOST_STREAMS", 4)
+    device = fleet.devices["cam-1"]
+    first = device.measure()
+    process(fleet, first, fleet.devices["cam-2"].measure())
+    for _ in range(9):
+        device.restart()
+        assert acked(process(fleet, device.measure()), "cam-1") == [1]
+    with fleet.store.read() as tx:
+        kept = tx.execute(select(schema.positions.c.device)).scalars().all()
+    assert sorted(kept) == ["cam-1"] * 4 + ["cam-2"]
+    assert acked(process(fleet, first), "cam-1") == [1], "what comes again of a start that was forgotten"
+    assert len(stored_windows(fleet, "cam-1")) == 10
+
+
+def test_a_report_with_a_number_without_room_above_it_changes_nothing(fleet: LocalFleet) -> None:
+    device = fleet.devices["cam-1"]
+    device.boot_count = 2**53 - 1
+    process(fleet, device.report())
+    assert fleet.ingest.counters.snapshot()["refused_implausible"] == 1
+    device.boot_count = 1
+    process(fleet, device.report())
+    with fleet.store.read() as tx:
+        record = reported.find(tx, "cam-1")
+    assert record is not None
+    assert record.reported.sequence == device._sequence, "what it says next counts"
 
 
 def test_two_devices_with_one_identity_are_flagged(fleet: LocalFleet) -> None:

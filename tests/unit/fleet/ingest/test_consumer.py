@@ -125,3 +125,47 @@ def test_a_message_that_cannot_be_handled_holds_up_nobody(tmp_path: Path, caplog
     assert (counts["refused_unforeseen"], counts["refused_too_large"]) == (1, 1)
     assert "why=unforeseen" in caplog.text
     fleet.store.close()
+
+
+class Allergic(Ingest):
+    """Cannot handle anything of one device."""
+
+    tried = 0
+
+    def process(self, batch: Sequence[Incoming], *, now: float) -> dict[str, tuple[Ack, ...]]:
+        self.tried += 1
+        if any("/cam-1/" in incoming.topic for incoming in batch):
+            raise KeyError("unforeseen")
+        return super().process(batch, now=now)
+
+
+def test_a_device_whose_messages_cannot_be_handled_costs_the_others_a_few_tries(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    fleet = LocalFleet(tmp_path)
+    fleet.add(*(f"cam-{number}" for number in range(20)))
+    ingest = Allergic(fleet.store, fleet=FLEET, director=fleet.director, runner=fleet.runner)
+    acked: list[str] = []
+    consumer = Consumer(
+        ingest,
+        fleet=FLEET,
+        clock=lambda: fleet.now,
+        publish=lambda topic, _payload: acked.append(topics.parse(topic).device),
+        committed=lambda: None,
+    )
+    bad = fleet.devices.pop("cam-1").measure()
+    for number in range(400):
+        consumer.receive(bad.topic, bad.payload)
+        if number % 20 == 0:
+            for device in fleet.devices.values():
+                window = device.measure()
+                consumer.receive(window.topic, window.payload)
+    consumer.start()
+    eventually(lambda: set(acked) == set(fleet.devices), "all others are acknowledged")
+    consumer.stop()
+    assert ingest.counters.snapshot()["refused_unforeseen"] == 400
+    assert ingest.tried < 60, "each is a transaction"
+    assert caplog.text.count("why=unforeseen") <= 5
+    with fleet.store.read() as tx:
+        assert all(len(streams.page_telemetry(tx, name).items) == 20 for name in fleet.devices)
+    fleet.store.close()
