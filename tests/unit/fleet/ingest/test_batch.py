@@ -13,8 +13,10 @@ from edgemm import topics
 from edgemm.messages import MAX_TELEMETRY_BYTES, Ack, Action, encode_control
 from edgemm.topics import Channel
 from edgemm.trust.signing import PayloadType
+from edgemm_fleet.api import prometheus
 from edgemm_fleet.ingest import batch
 from edgemm_fleet.ingest.reading import Incoming
+from edgemm_fleet.records.refused_messages import RefusedMessage
 from edgemm_fleet.records.rollout_plan import Group
 from edgemm_fleet.store import actions, desired, devices, reported, schema, streams
 from simulators.broker import FLEET, LocalFleet
@@ -255,6 +257,17 @@ def test_a_report_with_a_number_without_room_above_it_changes_nothing(fleet: Loc
         record = reported.find(tx, "cam-1")
     assert record is not None
     assert record.reported.sequence == device._sequence, "what it says next counts"
+
+
+def test_refusals_are_counted_by_reason_from_the_start(fleet: LocalFleet) -> None:
+    def shown() -> str:
+        hearing = prometheus.Hearing(fleet.ingest.counters.snapshot)
+        return prometheus.expose(fleet.store, fleet=FLEET, hearing=hearing).decode()
+
+    for reason in RefusedMessage:
+        assert f'edgemm_fleet_refused_messages_total{{reason="{reason}"}} 0.0' in shown()
+    process(fleet, forged(fleet, "cam-1", topic_of="cam-2"))
+    assert 'edgemm_fleet_refused_messages_total{reason="untrusted"} 1.0' in shown()
 
 
 def test_two_devices_with_one_identity_are_flagged(fleet: LocalFleet) -> None:

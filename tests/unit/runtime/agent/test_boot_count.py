@@ -1,0 +1,33 @@
+"""The number of a start: above the last one, no less than the time, and one that the fleet believes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edgemm.messages import MOST_BOOTS
+from edgemm.times import BUILD_TIME_S
+from edgemm_runtime.agent.agent import _count_boot
+from edgemm_runtime.agent.state.documents import BootFile
+from edgemm_runtime.agent.state.state_folder import StateFolder
+from edgemm_runtime.agent.state.time_keeper import Clock, TimeKeeper
+
+NOW_S = BUILD_TIME_S + 100 * 86400
+
+
+def count(folder: StateFolder) -> int:
+    return _count_boot(folder, TimeKeeper(folder, Clock(wall=lambda: NOW_S), persist_s=60))
+
+
+@pytest.mark.parametrize("kept", [2**53 - 1, MOST_BOOTS, MOST_BOOTS - 1])
+def test_a_number_that_the_fleet_would_not_believe_is_taken_for_lost(tmp_path: Path, kept: int) -> None:
+    folder = StateFolder(tmp_path)
+    first = count(folder)
+    assert first >= NOW_S
+    folder.write("boot.json", BootFile(count=kept))
+    second = count(folder)
+    assert first < second <= MOST_BOOTS
+    assert (second == MOST_BOOTS) is (kept == MOST_BOOTS - 1)
+    assert count(folder) > first
+    folder.close()
