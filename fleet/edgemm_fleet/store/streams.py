@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import convert
-from sqlalchemy import delete, func, literal_column, select
+from sqlalchemy import ColumnElement, Integer, delete, func, literal_column, select
 from sqlalchemy.dialects.sqlite import insert
 
 from edgemm.messages import Event, Stream, Telemetry
@@ -74,7 +74,8 @@ def set_position(tx: Transaction, device: str, boot: str, stream: Stream, *, con
 
 def forget_boots(tx: Transaction, device: str, *, most: int) -> None:
     """Forget the positions of all but the latest streams of a device: what comes of others again is found stored."""
-    mine, order = positions.c.device == device, literal_column("rowid")
+    mine = positions.c.device == device
+    order: ColumnElement[int] = literal_column("rowid", Integer)
     latest = select(order).select_from(positions).where(mine).order_by(order.desc()).limit(most)
     tx.execute(delete(positions).where(mine, order.not_in(latest)))
 
