@@ -1,4 +1,4 @@
-"""Generations: which number follows what was told and reported, by which time and nonce, and what is echoed."""
+"""Generations: the number that follows what was told and reported at a time, with a nonce; and what is echoed."""
 
 from __future__ import annotations
 

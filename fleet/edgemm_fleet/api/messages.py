@@ -25,12 +25,12 @@ from edgemm_fleet.api.telemetry import ShadowWindow, TelemetryWindow
 from edgemm_fleet.records.progress import Rollout
 from edgemm_fleet.records.records import (
     ActionRecord,
+    DesiredRefusal,
     Device,
     EnrolmentTokenRecord,
     EventRecord,
     ModelRecord,
     PersonToken,
-    Refusal,
     Role,
     VersionRecord,
 )
@@ -137,7 +137,7 @@ class DeviceSummary(Struct, frozen=True, kw_only=True):
     models: tuple[ReportedModel, ...] = ()
     clock: ReportedClock | None = None
     reported_at: float | None = None
-    refusal: Refusal | None = None
+    refusal: DesiredRefusal | None = None
     shed: Shed | None = None
     """What was thrown away of it since the manager started; None: nothing."""
     unreadable: dict[str, str] = {}
@@ -152,7 +152,7 @@ class DeviceDetail(Struct, frozen=True, kw_only=True):
 
     device: Device
     desired: Desired | None
-    refusal: Refusal | None
+    refusal: DesiredRefusal | None
     reported: Reported | None
     reported_at: float | None
     actions: tuple[ActionRecord, ...]

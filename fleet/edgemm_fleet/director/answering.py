@@ -9,7 +9,7 @@ from edgemm.messages import Event
 from edgemm.reasons import Reason
 from edgemm_fleet.director.director import Director
 from edgemm_fleet.director.standing import REFUSALS, Standing, may_answer, refusal_in, same_refusal, standing
-from edgemm_fleet.records.records import DesiredRecord, Refusal, ReportedRecord
+from edgemm_fleet.records.records import DesiredRecord, DesiredRefusal, ReportedRecord
 from edgemm_fleet.store import Transaction, desired, reported
 
 _AT_ONCE = 500
@@ -54,7 +54,7 @@ class Answering:
             return False
         if current.refusal is not None:
             return False
-        told = Refusal(cause=event.cause, generation=current.desired.generation, detail=event.detail, at=now)
+        told = DesiredRefusal(cause=event.cause, generation=current.desired.generation, detail=event.detail, at=now)
         desired.note_refusal(tx, event.device, told)
         return True
 

@@ -30,7 +30,7 @@ from edgemm.reasons import Reason
 from edgemm.trust import signing
 from edgemm.trust.signing import PayloadType
 from edgemm_fleet.director.composition import Numbering, Validity, WantedState, compose
-from edgemm_fleet.records.records import DesiredRecord, Refusal
+from edgemm_fleet.records.records import DesiredRecord, DesiredRefusal
 from edgemm_fleet.store import Transaction, actions, assignments, desired, manager_time, reported, rollouts, shadows
 
 _RENEWALS_AT_ONCE = 1000
@@ -128,14 +128,14 @@ class Director:
             refusal=refusal,
         )
 
-    def _too_large(self, new: Desired, content_bytes: int, *, now: float) -> Refusal | None:
+    def _too_large(self, new: Desired, content_bytes: int, *, now: float) -> DesiredRefusal | None:
         """Tell why a `desired` cannot be sent; where it comes near the limit, it is signed to know."""
         if content_bytes * 4 < (MAX_CONTROL_BYTES - _ENVELOPE_BYTES) * 3:
             return None
         try:
             self.seal(new)
         except MessageError as err:
-            return Refusal(cause=Reason.DESIRED_TOO_LARGE, generation=new.generation, detail=str(err), at=now)
+            return DesiredRefusal(cause=Reason.DESIRED_TOO_LARGE, generation=new.generation, detail=str(err), at=now)
         return None
 
     def renew(self, tx: Transaction, *, now: float) -> int:

@@ -1,4 +1,4 @@
-"""Where a device stands with what it is told, by its newest report, and when it is told again. Pure.
+"""The standing of a device beside what it is told, by its newest report, and the time when it is told again. Pure.
 
 An answer to a report draws a report. So a device that does not act on what it is told is told again after pauses that
 double, and only a new generation is sent at once. A device that has just connected, or holds what this manager never
@@ -14,7 +14,7 @@ from msgspec import UNSET
 from edgemm.messages import Reported
 from edgemm.messages.generations import plausible
 from edgemm.reasons import Reason
-from edgemm_fleet.records.records import DesiredRecord, Refusal
+from edgemm_fleet.records.records import DesiredRecord, DesiredRefusal
 
 _TRIES_AT_ONCE = 5
 """How often a device that connects, or holds other things, is answered without a pause."""
@@ -68,20 +68,22 @@ def may_answer(current: DesiredRecord, found: Standing, *, connected: bool, now:
     return current.tries <= _TRIES_AT_ONCE or (connected and now >= (current.sent_at or 0.0) + _PAUSE_S)
 
 
-def refusal_in(current: DesiredRecord, report: Reported | None, found: Standing, *, now: float) -> Refusal | None:
+def refusal_in(
+    current: DesiredRecord, report: Reported | None, found: Standing, *, now: float
+) -> DesiredRefusal | None:
     """Return why a device does not act on what it is told, as its report shows it; None where it says nothing of it."""
     told = current.desired.generation
     if report is None or found is Standing.ANSWERED:
         return None
     if found is Standing.UNBELIEVABLE:
         said = f"it reports the generation {report.generation}"
-        return Refusal(cause=Reason.GENERATION_UNBELIEVABLE, generation=told, detail=said, at=now)
+        return DesiredRefusal(cause=Reason.GENERATION_UNBELIEVABLE, generation=told, detail=said, at=now)
     if report.refused is UNSET or report.refused.generation not in {None, told}:
         return None
-    return Refusal(cause=report.refused.cause, generation=told, detail=report.refused.detail, at=now)
+    return DesiredRefusal(cause=report.refused.cause, generation=told, detail=report.refused.detail, at=now)
 
 
-def same_refusal(one: Refusal | None, other: Refusal | None) -> bool:
+def same_refusal(one: DesiredRefusal | None, other: DesiredRefusal | None) -> bool:
     """Tell whether two refusals differ in nothing but the time."""
     if one is None or other is None:
         return one is other

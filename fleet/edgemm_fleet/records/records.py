@@ -108,7 +108,7 @@ class VersionRecord(Struct, frozen=True, kw_only=True):
     published_at: float
 
 
-class Refusal(Struct, frozen=True, kw_only=True):
+class DesiredRefusal(Struct, frozen=True, kw_only=True):
     """Why a device does not act on the `desired` of this generation, in its own words or the manager's."""
 
     cause: str
@@ -131,7 +131,7 @@ class DesiredRecord(Struct, frozen=True, kw_only=True):
     sent_at: float | None = None
     tries: int = 0
     again_at: float | None = None
-    refusal: Refusal | None = None
+    refusal: DesiredRefusal | None = None
 
 
 class ReportedRecord(Struct, frozen=True, kw_only=True):

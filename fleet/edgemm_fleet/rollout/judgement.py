@@ -14,7 +14,7 @@ from edgemm.messages.generations import plausible
 from edgemm.reasons import Reason
 from edgemm.states import BEFORE_ACTIVATION, UpdateState
 from edgemm_fleet.records.members import Member, MemberState
-from edgemm_fleet.records.records import Refusal
+from edgemm_fleet.records.records import DesiredRefusal
 from edgemm_fleet.records.rollout_plan import RolloutPlan
 
 _FLEETS_DOING = frozenset({Reason.SUPERSEDED, Reason.STOPPED})
@@ -57,7 +57,7 @@ def judge(member: Member, reported: Reported, *, plan: RolloutPlan, now: float) 
     )
 
 
-def refused(member: Member, refusal: Refusal | None, *, now: float) -> Member:
+def refused(member: Member, refusal: DesiredRefusal | None, *, now: float) -> Member:
     """Return the member as one whose device refuses what it is told, or (None) does not; the same value if it was so.
 
     That is no fault of the version: at its deadline, the device counts as one that was never reached.

@@ -22,7 +22,7 @@ from edgemm_fleet.clock import SLACK_S
 from edgemm_fleet.director.director import Director
 from edgemm_fleet.records.members import BEFORE_ACTIVATING, UNFINISHED, Member, MemberState
 from edgemm_fleet.records.progress import Rollout
-from edgemm_fleet.records.records import Refusal
+from edgemm_fleet.records.records import DesiredRefusal
 from edgemm_fleet.rollout import judgement, machine
 from edgemm_fleet.rollout.assigner import Assigner
 from edgemm_fleet.rollout.explanation import explain
@@ -182,7 +182,7 @@ class _Said:
     """What is known of a device: its newest report, and why it refuses what it is told."""
 
     report: Reported | None
-    refusal: Refusal | None
+    refusal: DesiredRefusal | None
 
 
 def _said(tx: Transaction, ids: Sequence[str]) -> dict[str, _Said]:

@@ -17,7 +17,7 @@ from edgemm import times
 from edgemm.errors import MessageError
 from edgemm.messages import Desired
 from edgemm_fleet.records import json_text
-from edgemm_fleet.records.records import DesiredRecord, Refusal
+from edgemm_fleet.records.records import DesiredRecord, DesiredRefusal
 from edgemm_fleet.store.database import Transaction
 from edgemm_fleet.store.quarantine import quarantine
 from edgemm_fleet.store.schema import desired, devices
@@ -124,7 +124,7 @@ def note_answered(tx: Transaction, device: str) -> None:
     tx.execute(update(desired).where(desired.c.device == device).values(tries=0, again_at=None, refusal_json=None))
 
 
-def note_refusal(tx: Transaction, device: str, refusal: Refusal) -> None:
+def note_refusal(tx: Transaction, device: str, refusal: DesiredRefusal) -> None:
     """Note that a device does not act on what it is told, and why."""
     tx.execute(update(desired).where(desired.c.device == device).values(refusal_json=_refusal_json(refusal)))
 
@@ -134,7 +134,7 @@ def note_away(tx: Transaction, away: Iterable[str]) -> None:
     tx.execute(update(desired).where(desired.c.device.in_(sorted(away))).values(again_at=None))
 
 
-def refusals(tx: Transaction, ids: Sequence[str]) -> dict[str, Refusal]:
+def refusals(tx: Transaction, ids: Sequence[str]) -> dict[str, DesiredRefusal]:
     """Return why devices do not act on what they are told; those of which no refusal is known are missing."""
     return {device: found.refusal for device, found in of(tx, ids).items() if found.refusal is not None}
 
@@ -196,12 +196,12 @@ def _read(row: Any) -> DesiredRecord:
         "sent_at": row.sent_at,
         "tries": row.tries,
         "again_at": row.again_at,
-        "refusal": json_text.read(row.refusal_json, Refusal) if row.refusal_json else None,
+        "refusal": json_text.read(row.refusal_json, DesiredRefusal) if row.refusal_json else None,
     }
     return convert(values, DesiredRecord)
 
 
-def _refusal_json(refusal: Refusal | None) -> str | None:
+def _refusal_json(refusal: DesiredRefusal | None) -> str | None:
     return None if refusal is None else json_text.written(refusal)
 
 
