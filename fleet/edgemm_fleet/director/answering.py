@@ -28,8 +28,10 @@ class Answering:
             return False
         found = _standing(current, report, now=now)
         if found is Standing.ANSWERED:
-            if current.tries or current.again_at is not None or current.refusal is not None:
-                desired.note_answered(tx, device)
+            # The tries are forgotten later: one that says now this and now that must not draw an answer each time.
+            quiet = current.again_at is None or now >= current.again_at
+            if current.refusal is not None or (quiet and (current.tries or current.again_at is not None)):
+                desired.note_answered(tx, device, forget=quiet)
             return current.refusal is not None
         refusal = refusal_in(current, report.reported if report else None, found, now=now)
         changed = refusal is not None and not same_refusal(refusal, current.refusal)

@@ -120,9 +120,9 @@ class DesiredRefusal(Struct, frozen=True, kw_only=True):
 class DesiredRecord(Struct, frozen=True, kw_only=True):
     """What the fleet wants of a device now, and whether the broker has yet to be told.
 
-    `content_hash` is what a device that acts on it echoes; `tries` how often it was sent since the device last acted
-    on what it was told, `again_at` when it is sent again without an answer (None: the device is asked for nothing, or
-    is away).
+    `content_hash` is what a device that acts on it echoes; `tries` how often it was sent of late, `again_at` when it
+    is looked at again: without an answer it is then sent once more, else the tries are forgotten (None: the device acts
+    on it for long, or is away).
     """
 
     desired: Desired

@@ -119,9 +119,10 @@ def told_after(tx: Transaction, device: str, *, limit: int) -> list[str]:
     return list(tx.execute(query.limit(limit)).scalars())
 
 
-def note_answered(tx: Transaction, device: str) -> None:
-    """Note that a device acts on what it is told: it is not told again, and refuses nothing."""
-    tx.execute(update(desired).where(desired.c.device == device).values(tries=0, again_at=None, refusal_json=None))
+def note_answered(tx: Transaction, device: str, *, forget: bool) -> None:
+    """Note that a device acts on what it is told and refuses nothing; `forget` how often it was told, too."""
+    values: dict[str, Any] = {"refusal_json": None} | ({"tries": 0, "again_at": None} if forget else {})
+    tx.execute(update(desired).where(desired.c.device == device).values(**values))
 
 
 def note_refusal(tx: Transaction, device: str, refusal: DesiredRefusal) -> None:

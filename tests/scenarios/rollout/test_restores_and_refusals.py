@@ -205,7 +205,9 @@ def test_a_device_that_refuses_is_told_again_ever_less_often_and_at_once_of_some
     fleet.operations.halt(first, actor="person:ann", reason="x", now=fleet.now)
     fleet.run("3.0.0", EVERYBODY)
     assert fleet.running("cam-1") == "3.0.0"
-    assert (told(fleet).refusal, told(fleet).tries) == (None, 0)
+    assert told(fleet).refusal is None
+    fleet.wait(HOUR)
+    assert (told(fleet).tries, told(fleet).again_at) == (0, None)
 
 
 def test_a_refusal_of_an_earlier_version_is_known_by_its_event(fleet: LocalFleet) -> None:
@@ -245,11 +247,16 @@ def _none(device: SimulatedDevice) -> None:
     device.generation = 0
 
 
+def _now_this_now_that(device: SimulatedDevice) -> None:
+    assert device._desired is not None
+    device.generation = 0 if device.generation else device._desired.generation
+
+
 def _beyond_belief(device: SimulatedDevice) -> None:
     device.generation = 2**53 - 1
 
 
-@pytest.mark.parametrize("lie", [_higher, _other_content, _none, _beyond_belief])
+@pytest.mark.parametrize("lie", [_higher, _other_content, _none, _now_this_now_that, _beyond_belief])
 def test_a_device_that_reports_what_it_does_not_act_on_draws_no_loop(
     fleet: LocalFleet, lie: Callable[[SimulatedDevice], object]
 ) -> None:
