@@ -158,6 +158,8 @@ class Ingest:
                         news.connected.add(device)
                 case Reported():
                     news.told.add(device)
+                    if message.sequence == 1:  # it comes with a connection, whose status may have come before
+                        news.connected.add(device)
                     if reported.put(tx, message, now=now):
                         news.reports.append(message)
                         presences[device] = attest(presence, message, live=heard.live, now=now)
