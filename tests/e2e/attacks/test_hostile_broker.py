@@ -105,7 +105,8 @@ def test_forged_telemetry(attacked: AttackedFleet) -> None:
     attacked.api(f"/devices/{one.id}/telemetry")
     attacked.api("/devices")
     attacked.metric("edgemm_fleet_broker_connected")
-    attacked.heals(one)
+    version = attacked.heals(one)
+    eventually(lambda: "committed" in one.causes(version), "what the device sends is stored and acknowledged")
 
 
 def test_retained_garbage(attacked: AttackedFleet) -> None:

@@ -98,18 +98,17 @@ def test_extraneous_dependencies(attacked: AttackedFleet) -> None:
 
 
 def test_indefinite_freeze(attacked: AttackedFleet) -> None:
-    device = attacked.victims[0]
-    key = signing.load_key(attacked.folder / "keys" / "timestamp.pem")
-    recorded = Metadata[Timestamp].from_bytes(newest(attacked, "timestamp"))
-    # As the manager signed it, but for the day that it holds: three seconds of it are left.
-    recorded.signed.version += 1
-    recorded.signed.expires = (datetime.now(UTC) + timedelta(seconds=4)).replace(microsecond=0)
-    recorded.sign(key)
-    frozen, snapshot = serialize(recorded), newest(attacked, "snapshot")
-    attacked.repository.lie(TIMESTAMP, lambda _: frozen)
+    device, key = attacked.victims[0], signing.load_key(attacked.folder / "keys" / "timestamp.pem")
+    yesterday, snapshot = newest(attacked, "timestamp"), newest(attacked, "snapshot")
+    attacked.repository.lie(TIMESTAMP, lambda _: yesterday)
     attacked.repository.lie(SNAPSHOT, lambda _: snapshot)
-    attacked.holds(device, attacked.publish_next(), "untrusted", "expired")
-    eventually(lambda: datetime.now(UTC) > recorded.signed.expires, "what was recorded is past its expiry")
+    attacked.holds(device, attacked.publish_next(), "untrusted")
+    # A day later: as the manager signed it, but for the day until which it holds.
+    recorded = Metadata[Timestamp].from_bytes(yesterday)
+    recorded.signed.version += 1
+    recorded.signed.expires = (datetime.now(UTC) - timedelta(seconds=1)).replace(microsecond=0)
+    recorded.sign(key)
+    attacked.repository.lie(TIMESTAMP, lambda _: serialize(recorded))
     version, before = attacked.publish_next(), device.version()
     attacked.begin(version, device)
     device.program.wait_for("(step failed reason=expired failures=3)")

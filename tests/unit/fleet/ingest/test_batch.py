@@ -10,7 +10,7 @@ from securesystemslib.signer import CryptoSigner
 from sqlalchemy import select
 
 from edgemm import topics
-from edgemm.messages import MAX_TELEMETRY_BYTES, Ack, Action, encode_control
+from edgemm.messages import MAX_TELEMETRY_BYTES, Ack, Action, decode_telemetry, encode_control
 from edgemm.topics import Channel
 from edgemm.trust.signing import PayloadType
 from edgemm_fleet.api import prometheus
@@ -48,7 +48,7 @@ def test_only_what_is_stored_without_a_gap_is_acknowledged(fleet: LocalFleet) ->
     windows = [fleet.devices["cam-1"].measure() for _ in range(5)]
     assert acked(process(fleet, windows[0], windows[1]), "cam-1") == [2]
     assert acked(process(fleet, windows[3], windows[4]), "cam-1") == [2], "the third is missing"
-    assert acked(process(fleet, windows[2]), "cam-1") == [5]
+    assert acked(process(fleet, windows[2]), "cam-1") == [3, 5], "what came, and all that it completes"
     assert stored_windows(fleet, "cam-1") == [1, 2, 3, 4, 5]
 
 
@@ -84,6 +84,19 @@ def test_an_ack_makes_the_device_drop_exactly_what_is_stored(fleet: LocalFleet) 
     for ack in process(fleet, windows[0], windows[2])["cam-1"]:
         device.receive(topics.topic(FLEET, "cam-1", Channel.ACK), encode_control(ack))
     assert device.unacknowledged() == windows[1:]
+
+
+@pytest.mark.parametrize("number", [1000, 2**53 - 1])
+def test_a_made_up_number_in_telemetry_does_not_keep_the_devices_own_from_being_acknowledged(
+    fleet: LocalFleet, number: int
+) -> None:
+    device = fleet.devices["cam-1"]
+    true = device.measure()
+    window = msgspec.msgpack.decode(true.payload) | {"n": number, "f": number}
+    process(fleet, Incoming(true.topic, msgspec.msgpack.encode(window)))
+    for message in (true, device.measure()):
+        sequence = decode_telemetry(message.payload).sequence
+        assert sequence in acked(process(fleet, message), "cam-1"), "which it believes, having sent so many"
 
 
 def forged(fleet: LocalFleet, device: str, *, topic_of: str) -> Outgoing:
