@@ -179,6 +179,11 @@ class AttackedFleet(Fleet):
         self.publish(version, *options, seed=self._published, **made)
         return version
 
+    def digest_of(self, version: str, model: str = "tiny") -> str:
+        """Return the digest of a published version."""
+        records = [record for found in self.json("models") for record in found["versions"]]
+        return str(next(r["digest"] for r in records if (r["model"], r["version"]) == (model, version)))
+
     def begin(self, version: str, *devices: Victim) -> str:
         """Start a rollout of a version to some devices; return its id."""
         asked = {

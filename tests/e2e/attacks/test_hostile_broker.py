@@ -65,7 +65,7 @@ def test_forged_status_heals(attacked: AttackedFleet) -> None:
     attacked.forge(device, Channel.STATUS, encode_control(status))
     eventually(lambda: not device.report()["device"]["presence"]["online"], "it is taken to be offline")
     attacked.heals(device)
-    eventually(device.online, "it is online again", timeout_s=10)
+    eventually(device.online, "it is online again", timeout_s=20)
 
 
 def test_forged_statuses(attacked: AttackedFleet) -> None:

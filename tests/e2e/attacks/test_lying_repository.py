@@ -11,14 +11,17 @@ import pytest
 from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Metadata, MetaFile, Snapshot, TargetFile, Targets, Timestamp
 
+from edgemm.messages import Desired, DesiredModel
+from edgemm.topics import Channel
 from edgemm.trust import signing
+from edgemm.trust.signing import PayloadType
 from edgemm_fleet.trust import roles
 from edgemm_fleet.trust.metadata_files import serialize
 from edgemm_fleet.trust.roles import DEFAULT_LIFETIMES
 from simulators.lying_repository import endless
 from simulators.models import make_bundle
 from simulators.waiting import eventually
-from tests.e2e.attacks.attacked import AttackedFleet
+from tests.e2e.attacks.attacked import SERVED, AttackedFleet
 
 pytestmark = [pytest.mark.fleet, pytest.mark.slow, pytest.mark.service]
 MIB = 1024 * 1024
@@ -66,6 +69,24 @@ def test_arbitrary_package(attacked: AttackedFleet, tmp_path: Path) -> None:
     repository.lie(MODEL_ROLE, lambda _: role.to_bytes())
     repository.lie(TARGET, lambda _: own)
     attacked.holds(device, version, "untrusted")
+    attacked.heals(device)
+
+
+def test_arbitrary_director(attacked: AttackedFleet) -> None:
+    """A new device is told of a director who is none: it obeys nobody until it hears of the true one."""
+    thief = CryptoSigner.generate_ed25519()
+    own = roles.director_document(attacked.name, (thief.public_key,))
+    attacked.repository.lie(r"/tuf/targets/\w+\.director\.json", lambda _: own)
+    device = attacked.victim("newcomer")
+    digest = attacked.digest_of(SERVED)
+    wish = Desired(
+        fleet=attacked.name, device=device.id, generation=5, not_before="2020-01-01T00:00:00Z",
+        expires="2040-01-01T00:00:00Z", models=(DesiredModel(name="tiny", version=SERVED, digest=digest),),
+    )  # fmt: skip
+    attacked.forge(device, Channel.DESIRED, signing.seal(wish, PayloadType.DESIRED, thief))
+    device.program.wait_for("(director's keys not fetched)")
+    eventually(lambda: "desired_untrusted" in device.refusals(), "it tells that nobody it knows signed this")
+    assert device.report()["reported"]["models"] == []
     attacked.heals(device)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -43,25 +44,19 @@ def serving(attacked: AttackedFleet) -> Iterator[None]:
     attacked.liar.be_honest()
 
 
-def signed(fleet: AttackedFleet, device: Victim, *models: DesiredModel, by: CryptoSigner | None = None) -> bytes:
-    """Return the next `desired` of a device, signed by the director's stolen key unless another is given."""
-    reported, now = device.report()["reported"], int(times.from_text(device.report()["reported"]["time"]))
+def signed(fleet: AttackedFleet, device: Victim, *models: DesiredModel, holds_s: int = 86_400) -> bytes:
+    """Return the next `desired` of a device, signed by the director's stolen key."""
+    reported, now = device.report()["reported"], int(time.time())
     wish = Desired(
         fleet=fleet.name, device=device.id, generation=reported["generation"] + 1, models=models,
-        not_before=times.to_text(now - 3600), expires=times.to_text(now + 86400),
+        not_before=times.to_text(now - 86_400), expires=times.to_text(now + holds_s),
     )  # fmt: skip
-    return signing.seal(wish, PayloadType.DESIRED, by or signing.load_key(fleet.folder / "keys" / "director.pem"))
+    return signing.seal(wish, PayloadType.DESIRED, signing.load_key(fleet.folder / "keys" / "director.pem"))
 
 
 def wanted(version: str, digest: str, attempt: int = 7) -> DesiredModel:
     """Return what a `desired` says of the model; the attempt is above all that the manager made."""
     return DesiredModel(name="tiny", version=version, digest=digest, attempt=attempt)
-
-
-def digest_of(fleet: AttackedFleet, version: str, model: str = "tiny") -> str:
-    """Return the digest of a published version."""
-    records = [record for found in fleet.json("models") for record in found["versions"]]
-    return str(next(r["digest"] for r in records if (r["model"], r["version"]) == (model, version)))
 
 
 def listening(fleet: AttackedFleet, channel: Channel) -> list[bytes]:
@@ -91,6 +86,9 @@ def test_replay_of_desired(attacked: AttackedFleet) -> None:
     device.program.wait_for("(connected)")
     attacked.forge(device, Channel.DESIRED, old)
     device.program.wait_for("(desired answer=desired_older)")
+    # One that was kept from it until it no longer holds.
+    attacked.forge(device, Channel.DESIRED, signed(attacked, device, holds_s=-60))
+    eventually(lambda: "desired_expired" in device.refusals(), "it tells that this came too late")
     assert device.version() == version
     assert device.report()["reported"]["generation"] == generation
 
@@ -113,7 +111,7 @@ def test_wrong_device(attacked: AttackedFleet, tmp_path: Path) -> None:
     attacked.ok("publish", bundle)
     # The director's signature makes no model out of another one: the publisher signed this digest as `gate`.
     attacked.liar.withhold(lambda packet: packet.client == one.id and packet.topic.endswith("/desired"))
-    attacked.forge(one, Channel.DESIRED, signed(attacked, one, wanted(before, digest_of(attacked, "1.0.0", "gate"))))
+    attacked.forge(one, Channel.DESIRED, signed(attacked, one, wanted(before, attacked.digest_of("1.0.0", "gate"))))
     one.program.wait_for("(failures=3 error=models/tiny/.*the publisher signed)")
     assert one.version() == before
     attacked.heals(one)
@@ -128,7 +126,7 @@ def test_stolen_director_key(attacked: AttackedFleet) -> None:
     for model, reason in (
         (wanted("6.6.6", "6" * 64), "untrusted"),
         (wanted(version, "7" * 64), "untrusted"),
-        (wanted(old, digest_of(attacked, old)), "below_minimum_version"),
+        (wanted(old, attacked.digest_of(old)), "below_minimum_version"),
     ):
         # The thief rules the broker too: alone, each forgery is countermanded before it is tried a second time.
         attacked.liar.withhold(lambda packet: packet.client == device.id and packet.topic.endswith("/desired"))

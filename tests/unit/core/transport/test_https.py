@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
+import warnings
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +17,8 @@ from edgemm.errors import EnvironmentFailure, UnreachableError
 from edgemm.transport.https import PinnedClient, refusal
 from edgemm.transport.patience import HttpPatience
 from edgemm.transport.refusal import NOT_OURS, ErrorDetail
+from edgemm_fleet.trust.certificate import create_certificate, fingerprint
+from simulators.hostile_server import HostileServer
 
 PATIENCE = HttpPatience(connect_timeout_s=5, read_timeout_s=5, repeat=True)
 REFUSED = b'{"error":{"code":"conflict","message":"twice","hint":"once"}}'
@@ -93,3 +99,20 @@ def test_an_answer_that_breaks_off_may_come_whole_later(client: PinnedClient) ->
 def test_an_answer_that_is_too_long_is_not_kept(client: PinnedClient) -> None:
     with pytest.raises(EnvironmentFailure, match="more than 4 bytes"), client.open("GET", "/hello") as response:
         response.read(max_bytes=4)
+
+
+def test_a_server_that_speaks_no_tls_of_today_is_told_in_words(tmp_path: Path) -> None:
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    create_certificate(certificate, key, names=["localhost"], now=datetime.now(UTC))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    with HostileServer("silent", tls=context) as server:
+        client = PinnedClient(server.url, tls_fingerprint=fingerprint(certificate), patience=PATIENCE)
+        said = r"expected TLS 1\.2 or later, the handshake failed \([a-z0-9 ]+\); is it a fleet manager\?$"
+        with pytest.raises(UnreachableError, match=said), client.open("GET", "/"):
+            pass
+        assert not server.asked.is_set()
