@@ -21,9 +21,9 @@ PIECE_BYTES = 65536
 
 
 class Door(ABC):
-    """Listens on a port (0: a free one) during the block; all connections are closed at its end, or by `hang_up`."""
+    """Listens on a port, a free one by default, while the block lasts; its end, or `hang_up`, ends all connections."""
 
-    def __init__(self, port: int = 0, *, backlog: int = 64) -> None:
+    def __init__(self, *, port: int = 0, backlog: int = 64) -> None:
         self._listener = socket.create_server(("127.0.0.1", port), backlog=backlog)
         self.port = int(self._listener.getsockname()[1])
         self._ends: list[socket.socket] = []

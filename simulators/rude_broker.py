@@ -26,7 +26,7 @@ class _Welcoming(Door):
     """Counts its clients, and never hangs up by itself."""
 
     def __init__(self, port: int = 0) -> None:
-        super().__init__(port)
+        super().__init__(port=port)
         self._connections = 0
         self._changed = threading.Condition()
 
