@@ -176,7 +176,7 @@ class AttackedFleet(Fleet):
         """Publish another version, above all that were published; return it."""
         self._published += 1
         version = f"2.0.{self._published}"
-        self.publish(version, *options, seed=self._published, **made)
+        self.publish(version, *options, seed=100 + self._published, **made)  # other blobs than any before
         return version
 
     def digest_of(self, version: str, model: str = "tiny") -> str:
