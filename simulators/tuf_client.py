@@ -23,7 +23,6 @@ from simulators import needs
 
 with needs.imports(__name__, "runtime"):
     from tuf.api.exceptions import DownloadError, RepositoryError
-    from tuf.ngclient import Updater
 
     from edgemm.errors import EdgemmError, TrustError
     from edgemm.transport.https import HttpAnswer
@@ -49,18 +48,10 @@ class _Repository(FleetConnection):
             yield answer
 
 
-class _Versions(TrustedVersions):
-    """The device's view, of which the suite asks for more than a device does."""
-
-    def look(self) -> Updater:
-        """Return python-tuf's client as a device sets it up for each look at the repository."""
-        return self._updater()
-
-
-def _versions(asked: argparse.Namespace) -> _Versions:
+def _versions(asked: argparse.Namespace) -> TrustedVersions:
     url = asked.metadata_url.removesuffix("/").removesuffix("/metadata")
     server = _Repository(url, tls_fingerprint=None, connect_timeout_s=10.0, read_timeout_s=30.0)
-    return _Versions(
+    return TrustedVersions(
         asked.metadata_dir,
         server,
         root=_pinned(asked.metadata_dir).read_bytes(),
@@ -79,18 +70,19 @@ def _init(asked: argparse.Namespace) -> None:
 
 
 def _refresh(asked: argparse.Namespace) -> None:
-    _versions(asked).look().refresh()
+    with _versions(asked).look() as updater:
+        updater.refresh()
 
 
 def _download(asked: argparse.Namespace) -> None:
-    updater = _versions(asked).look()
-    for name in asked.target_name:
-        target = updater.get_targetinfo(name)
-        if target is None:
-            raise TrustError(f"{name}: expected a target of the repository, found none")
-        path = str(asked.target_dir / quote(name, safe=""))
-        if updater.find_cached_target(target, path) is None:
-            updater.download_target(target, path)
+    with _versions(asked).look() as updater:
+        for name in asked.target_name:
+            target = updater.get_targetinfo(name)
+            if target is None:
+                raise TrustError(f"{name}: expected a target of the repository, found none")
+            path = str(asked.target_dir / quote(name, safe=""))
+            if updater.find_cached_target(target, path) is None:
+                updater.download_target(target, path)
 
 
 def main() -> int:

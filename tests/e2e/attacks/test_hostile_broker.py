@@ -21,7 +21,6 @@ pytestmark = [pytest.mark.fleet, pytest.mark.slow, pytest.mark.service]
 MIB = 1024 * 1024
 LAST = 2**53 - 1
 """The largest number that a message may hold."""
-HEALS = pytest.mark.xfail(reason="a forged status outlives the signed report that contradicts it", strict=False)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +53,6 @@ def test_forged_acks(attacked: AttackedFleet) -> None:
     assert device.version() == version
 
 
-@HEALS
 def test_forged_status_heals(attacked: AttackedFleet) -> None:
     """A forged last will is contradicted by the device's next signed report."""
     device = attacked.victim("called-offline")

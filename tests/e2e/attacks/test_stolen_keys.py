@@ -27,7 +27,6 @@ from tests.e2e.attacks.attacked import AttackedFleet, Victim
 from tests.e2e.processes import Place, refuses
 
 pytestmark = [pytest.mark.fleet, pytest.mark.slow, pytest.mark.service]
-LIMITER = pytest.mark.xfail(reason="the HTTP server has no limit of attempts per address and token yet", strict=False)
 
 
 @pytest.fixture(scope="module")
@@ -210,7 +209,6 @@ def test_replayed_enrolment(attacked: AttackedFleet) -> None:
     assert len(attacked.json("devices")) == number - 1
 
 
-@LIMITER
 def test_brute_force_of_tokens(attacked: AttackedFleet) -> None:
     """Somebody at one address guesses: soon nobody there is listened to, and elsewhere everybody is."""
     with urllib3.PoolManager(source_address=("127.0.0.66", 0), retries=False) as thief:
