@@ -22,10 +22,10 @@ from edgemm_fleet.api.rights import Right, ShownToken
 from edgemm_fleet.api.routes import Call, Route
 from edgemm_fleet.broker.passwords import hash_password
 from edgemm_fleet.records.records import Device, EnrolmentTokenRecord
+from edgemm_fleet.secrets.device_secrets import DeviceSecrets
+from edgemm_fleet.secrets.person_tokens import token_hash
 from edgemm_fleet.store import audit, devices, enrolment_tokens
 from edgemm_fleet.store.database import Transaction
-from edgemm_fleet.trust.device_secrets import DeviceSecrets
-from edgemm_fleet.trust.person_tokens import token_hash
 
 _SLUG_CHARACTERS = 40
 _KEY_CHARACTERS = 8

@@ -9,8 +9,8 @@ from edgemm_fleet.api.messages import CreatedToken, Nothing, PageQuery, TokenReq
 from edgemm_fleet.api.rights import Right
 from edgemm_fleet.api.routes import Call, Route
 from edgemm_fleet.records.records import EnrolmentTokenRecord, Page
+from edgemm_fleet.secrets.person_tokens import token_hash
 from edgemm_fleet.store import audit, enrolment_tokens
-from edgemm_fleet.trust.person_tokens import token_hash
 
 
 def add_token(state: FleetState, call: Call[TokenRequest, Nothing]) -> CreatedToken:

@@ -9,9 +9,9 @@ from edgemm_fleet.api.messages import CreatedPerson, Nothing, PageQuery, PersonR
 from edgemm_fleet.api.rights import Right
 from edgemm_fleet.api.routes import Call, Route
 from edgemm_fleet.records.records import Page, PersonToken
+from edgemm_fleet.secrets.person_tokens import create_access_token, token_hash
 from edgemm_fleet.store import audit, person_tokens
 from edgemm_fleet.store.database import Transaction
-from edgemm_fleet.trust.person_tokens import create_access_token, token_hash
 
 
 def add_person(state: FleetState, call: Call[PersonRequest, Nothing]) -> CreatedPerson:

@@ -11,10 +11,10 @@ from werkzeug.exceptions import TooManyRequests, Unauthorized
 
 from edgemm.errors import PermissionDeniedError
 from edgemm_fleet.records.records import Device, PersonToken, Role
+from edgemm_fleet.secrets.person_tokens import token_hash
+from edgemm_fleet.secrets.wrong_tokens import WrongTokens
 from edgemm_fleet.store import devices, person_tokens
 from edgemm_fleet.store.database import Store
-from edgemm_fleet.trust.person_tokens import token_hash
-from edgemm_fleet.trust.wrong_tokens import WrongTokens
 
 _EVERYBODY = frozenset(Role)
 

@@ -19,11 +19,11 @@ from edgemm_fleet.commands.on_server import FOLDER, open_folder, user
 from edgemm_fleet.commands.output import age, as_json_option, moment, pairs, print_json, print_table, report
 from edgemm_fleet.commands.parameters import DURATION, MOST_LISTED, connect, labels
 from edgemm_fleet.records.records import EnrolmentTokenRecord, PersonToken, Role
+from edgemm_fleet.secrets.person_tokens import parse_access_token
 from edgemm_fleet.store import Store
 from edgemm_fleet.store import audit as store_audit
 from edgemm_fleet.trust.certificate import fingerprint
 from edgemm_fleet.trust.fleet_folder import FleetFolder
-from edgemm_fleet.trust.person_tokens import parse_access_token
 
 
 @click.command()

@@ -31,7 +31,7 @@ from edgemm.trust import signing
 from edgemm.trust.signing import PayloadType
 from edgemm_fleet.director.composition import Numbering, Validity, WantedState, compose
 from edgemm_fleet.records.records import DesiredRecord, DesiredRefusal
-from edgemm_fleet.store import Transaction, actions, assignments, desired, manager_time, reported, rollouts, shadows
+from edgemm_fleet.store import Transaction, actions, assignments, desired, notes, reported, rollouts, shadows
 
 _RENEWALS_AT_ONCE = 1000
 _ENVELOPE_BYTES = 1024
@@ -67,7 +67,7 @@ class Director:
         beside = shadows.of(tx, ids)
         incomplete = set[str]()
         assigned, waiting = assignments.of(tx, ids, incomplete=incomplete), actions.waiting(tx, ids)
-        numbering = Numbering(manager_time.latest(tx, now=now), self._nonce)
+        numbering = Numbering(notes.latest_time(tx, now=now), self._nonce)
         generations: dict[str, int] = {}
         changed: list[DesiredRecord] = []
         raised: dict[str, int] = {}
@@ -106,7 +106,7 @@ class Director:
             for device in desired.put(tx, changed):
                 del generations[device]
                 raised.pop(device, None)
-            manager_time.keep(tx, numbering.time_s)
+            notes.keep_time(tx, numbering.time_s)
             rollouts.raise_generations(tx, raised)
         return generations
 

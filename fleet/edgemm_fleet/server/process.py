@@ -31,6 +31,7 @@ from edgemm_fleet.broker.broker_settings import BrokerSettings, Provider, TlsFil
 from edgemm_fleet.clock import ManagerClock, check_clock
 from edgemm_fleet.http.environ import ProxiedFiles
 from edgemm_fleet.http.http_server import HttpServer, HttpSettings, check_plain
+from edgemm_fleet.secrets.wrong_tokens import WrongTokens
 from edgemm_fleet.server.request_lanes import RequestLanes
 from edgemm_fleet.server.retention import Retention
 from edgemm_fleet.server.services import FleetServices, ManagerSettings
@@ -43,7 +44,6 @@ from edgemm_fleet.trust.keys import read_secret
 from edgemm_fleet.trust.next_certificate import finish_switch
 from edgemm_fleet.trust.time_statements import TimeStatements
 from edgemm_fleet.trust.version_repository import VersionRepository
-from edgemm_fleet.trust.wrong_tokens import WrongTokens
 from edgemm_fleet.web import page
 from edgemm_fleet.worker import Worker
 

@@ -10,8 +10,8 @@ from edgemm.transport.request_head import Head
 from edgemm_fleet.api.rights import Right, shown_token
 from edgemm_fleet.api.routes import Route
 from edgemm_fleet.http.lanes import Lane
-from edgemm_fleet.trust.person_tokens import token_hash
-from edgemm_fleet.trust.wrong_tokens import WrongTokens
+from edgemm_fleet.secrets.person_tokens import token_hash
+from edgemm_fleet.secrets.wrong_tokens import WrongTokens
 
 _PLACE = re.compile(r"<(path:)?[a-z_]+>")
 

@@ -1,15 +1,18 @@
-"""The store's notes: single values by name, in the table `meta`."""
+"""The store's notes: single values by name, in the table `meta`; the manager's time is one of them."""
 
 from __future__ import annotations
 
 from sqlalchemy import select
 from sqlalchemy.dialects.sqlite import insert
 
+from edgemm.messages.generations import ACCEPTED_AHEAD_S
 from edgemm_fleet.store.database import Transaction
 from edgemm_fleet.store.schema import meta as table
 
 DIRECTOR_KEY = "director_key"
 """The id of the director's key by which every device was told last."""
+
+_LAST_NOW = "last_now"
 
 
 def get(tx: Transaction, name: str) -> str | None:
@@ -22,3 +25,19 @@ def put(tx: Transaction, name: str, value: str) -> None:
     """Note a value, in place of what was noted before."""
     query = insert(table).values(key=name, value=value)
     tx.execute(query.on_conflict_do_update(index_elements=["key"], set_={"value": value}))
+
+
+def latest_time(tx: Transaction, *, now: float) -> float:
+    """Return the clock, or the latest time that was kept where the clock was put back since.
+
+    A generation is made by it: a later one does not fall behind. One that is decades ahead was never a time: what is
+    made of it would be taken by no device.
+    """
+    kept = get(tx, _LAST_NOW)
+    last = float(kept) if kept is not None else now
+    return max(now, last) if last <= now + ACCEPTED_AHEAD_S else now
+
+
+def keep_time(tx: Transaction, time_s: float) -> None:
+    """Keep the time by which a generation was made."""
+    put(tx, _LAST_NOW, repr(time_s))

@@ -16,10 +16,8 @@ from enum import StrEnum
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from edgemm.bundle.manifest import Manifest
-from edgemm.errors import EnvironmentFailure, MessageError, TrustError, UnreachableError
+from edgemm.errors import MessageError, TrustError
 from edgemm.messages import (
-    MOST_BOOTS,
     Ack,
     ActionKind,
     Desired,
@@ -52,7 +50,8 @@ from edgemm_runtime.agent.spool.budget import SpoolRules
 from edgemm_runtime.agent.spool.settings import SpoolSettings
 from edgemm_runtime.agent.spool.spool import Spool, open_spool
 from edgemm_runtime.agent.state.agent_options import AgentLimits
-from edgemm_runtime.agent.state.documents import BootFile, IdentityFile, Installed, ModelFile
+from edgemm_runtime.agent.state.boot_count import count_boot
+from edgemm_runtime.agent.state.documents import IdentityFile, Installed, ModelFile
 from edgemm_runtime.agent.state.shelf import Shelf
 from edgemm_runtime.agent.state.speaker import Speaker
 from edgemm_runtime.agent.state.state_folder import StateFolder
@@ -65,7 +64,7 @@ from edgemm_runtime.agent.update.journal import Journal
 from edgemm_runtime.agent.update.steps import Box, Steps, Tools
 from edgemm_runtime.agent.update.trusted_versions import TrustedVersions
 from edgemm_runtime.agent.update.updater import Updater
-from edgemm_runtime.agent.wishes import Wishes
+from edgemm_runtime.agent.wishes import AskedManifests, Wishes
 from edgemm_runtime.engines import available, selftest
 from edgemm_runtime.engines.bundle_source import BundleSource
 from edgemm_runtime.identity import ServedKey
@@ -81,8 +80,6 @@ _SPOOL_OPENING_BYTES = 64 * 1024
 """SQLite's index of its log is 32 KiB, and there at once."""
 _METADATA_BYTES = 256 * 1024
 """What of TUF's metadata may be new at a time: without it, not even what an update needs can be told."""
-_LOST_COUNT_S = 86400
-"""By how much a lost number of starts is taken to be ahead of the trusted time in seconds."""
 
 
 class AgentEnding(StrEnum):
@@ -135,13 +132,8 @@ class Agent:
         self._time_sync = self._sync_of(identity.fleet, repository)
         self._refused_by_date: bytes | None = None
         self._shelf = Shelf(folder)
-        self._wishes = Wishes(
-            folder,
-            self._fetch,
-            Whom(identity.fleet, identity.device),
-            now=self._time.now,
-        )
-        who = Speaker(identity.fleet, identity.device, secrets.token_hex(8), _count_boot(folder, self._time))
+        self._wishes = Wishes(folder, self._fetch, Whom(identity.fleet, identity.device), now=self._time.now)
+        who = Speaker(identity.fleet, identity.device, secrets.token_hex(8), count_boot(folder, self._time))
         self._spool = _open_spool(folder, who, limits, monotonic=clock.monotonic)
         self._reporter = Reporter(
             who, load_key(folder.path(KEY_NAME)), self._spool, now=self._time.now, clock=clock, limits=limits
@@ -420,7 +412,7 @@ class Agent:
     def _tools(self, server: FleetConnection, repository: TrustedVersions) -> Tools:
         folder, limits = self._folder, self._limits
         return Tools(
-            manifests=_Asked(repository, self._wishes),
+            manifests=AskedManifests(repository, self._wishes),
             blobs=BlobDownloader(server, self._shelf.blobs, self._shelf.partial, sync_bytes=limits.partial_sync_bytes),
             shelf=self._shelf,
             selftest=self._selftest,
@@ -464,19 +456,6 @@ def _fleet_connection(identity: IdentityFile, limits: AgentLimits) -> FleetConne
     )
 
 
-class _Asked:
-    """Manifests of what the director still asks for: nothing new is installed for a key that was replaced."""
-
-    def __init__(self, versions: TrustedVersions, wishes: Wishes) -> None:
-        self._versions, self._wishes = versions, wishes
-
-    def manifest(self, wanted: DesiredModel) -> tuple[Manifest, bytes]:
-        """Return the manifest that `wanted` names and its bytes; raises as `TrustedVersions.manifest`."""
-        if self._wishes.current is None:
-            raise UnreachableError("the director's key was replaced, and what it wants now is not heard yet")
-        return self._versions.manifest(wanted)
-
-
 def _open_spool(folder: StateFolder, who: Speaker, limits: AgentLimits, *, monotonic: Callable[[], float]) -> Spool:
     with folder.room_for(_SPOOL_OPENING_BYTES):
         settings = SpoolSettings(
@@ -488,27 +467,6 @@ def _open_spool(folder: StateFolder, who: Speaker, limits: AgentLimits, *, monot
             monotonic=monotonic,
         )
         return open_spool(folder.path(_SPOOL), settings)
-
-
-def _count_boot(folder: StateFolder, time: TimeKeeper) -> int:
-    """Return the number of this start, durable before anything is said under it.
-
-    It is above that of every start before, also where storage has lost that: it is no less than the trusted time in
-    seconds, which rises faster than anybody restarts a device. Else the fleet would take what the device says for old.
-    """
-    kept, again = folder.read("boot.json", BootFile), time.known
-    if kept is not None and kept.count >= MOST_BOOTS:
-        kept = None  # damaged: the fleet believes no such number, and there would be none above it
-    least = int(time.keep().seconds)
-    if kept is None and again:
-        # The time may be what it was at the start before: a machine without a clock of its own comes up with that.
-        least += _LOST_COUNT_S
-    count = max(kept.count + 1 if kept else 1, least)
-    try:
-        folder.write("boot.json", BootFile(count=count))
-    except EnvironmentFailure as err:
-        _log.error("boot counter not kept error=%s", err)
-    return count
 
 
 def _shadows(desired: Desired) -> dict[str, DesiredShadow]:

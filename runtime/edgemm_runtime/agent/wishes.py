@@ -13,13 +13,15 @@ from collections.abc import Callable
 
 from securesystemslib.signer import Key
 
-from edgemm.errors import EnvironmentFailure, MessageError, TrustError
+from edgemm.bundle.manifest import Manifest
+from edgemm.errors import EnvironmentFailure, MessageError, TrustError, UnreachableError
 from edgemm.messages import (
     MAX_CONTROL_BYTES,
     ORDERED_KINDS,
     Action,
     ActionOrder,
     Desired,
+    DesiredModel,
     decode_control,
     hash_of_payload,
 )
@@ -29,7 +31,7 @@ from edgemm_runtime.agent.acceptance import Acceptance, Whom, judge
 from edgemm_runtime.agent.director_keys import KeyFetch
 from edgemm_runtime.agent.state.state_folder import StateFolder
 from edgemm_runtime.agent.state.trusted_time import TrustedTime
-from edgemm_runtime.agent.update.trusted_versions import director_document
+from edgemm_runtime.agent.update.trusted_versions import TrustedVersions, director_document
 
 _log = logging.getLogger(__name__)
 _NAME = "desired.json"
@@ -199,3 +201,16 @@ class Wishes:
         if refused:
             _log.warning("director's keys passed over error=%s", "; ".join(refused))
         return found
+
+
+class AskedManifests:
+    """Manifests of what the director still asks for: nothing new is installed for a key that was replaced."""
+
+    def __init__(self, versions: TrustedVersions, wishes: Wishes) -> None:
+        self._versions, self._wishes = versions, wishes
+
+    def manifest(self, wanted: DesiredModel) -> tuple[Manifest, bytes]:
+        """Return the manifest that `wanted` names and its bytes; raises as `TrustedVersions.manifest`."""
+        if self._wishes.current is None:
+            raise UnreachableError("the director's key was replaced, and what it wants now is not heard yet")
+        return self._versions.manifest(wanted)

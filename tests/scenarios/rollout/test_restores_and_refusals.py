@@ -15,7 +15,7 @@ from edgemm.messages.generations import of_time
 from edgemm_fleet.director.director import Director
 from edgemm_fleet.records.records import DesiredRecord
 from edgemm_fleet.records.rollout_plan import Group
-from edgemm_fleet.store import actions, assignments, desired, manager_time
+from edgemm_fleet.store import actions, assignments, desired, notes
 from simulators.broker import FLEET, LocalFleet
 from simulators.device import SimulatedDevice
 
@@ -129,8 +129,8 @@ def test_the_managers_time_does_not_go_backwards(fleet: LocalFleet) -> None:
 
 def test_a_time_that_no_clock_can_have_shown_is_let_go(fleet: LocalFleet) -> None:
     with fleet.store.write() as tx:
-        manager_time.keep(tx, fleet.now + 40 * 366 * 86400)
-        assert manager_time.latest(tx, now=fleet.now) == fleet.now
+        notes.keep_time(tx, fleet.now + 40 * 366 * 86400)
+        assert notes.latest_time(tx, now=fleet.now) == fleet.now
 
 
 @pytest.mark.parametrize("seed", range(12))

@@ -11,10 +11,10 @@ import pytest
 from edgemm.errors import EnvironmentFailure, InputError
 from edgemm_fleet.api import rights
 from edgemm_fleet.commands.on_server import open_folder
+from edgemm_fleet.secrets.wrong_tokens import WrongTokens
 from edgemm_fleet.store import Store, audit
 from edgemm_fleet.trust.fleet_folder import FleetFolder, FolderLock
 from edgemm_fleet.trust.version_repository import VersionRepository
-from edgemm_fleet.trust.wrong_tokens import WrongTokens
 from tests.unit.fleet.commands.fleets import Person, Served, init
 from tests.unit.fleet.store.golden_databases import golden
 

@@ -10,9 +10,9 @@ from edgemm.trust.enrolment import ENROL_PATH, EnrolmentRequest, parse_token
 from edgemm.trust.signing import PayloadType, key_document, seal
 from edgemm_fleet.api.table import routes
 from edgemm_fleet.http.lanes import Lane
+from edgemm_fleet.secrets.person_tokens import token_hash
+from edgemm_fleet.secrets.wrong_tokens import WrongTokenLimits, WrongTokens
 from edgemm_fleet.server.request_lanes import RequestLanes
-from edgemm_fleet.trust.person_tokens import token_hash
-from edgemm_fleet.trust.wrong_tokens import WrongTokenLimits, WrongTokens
 from tests.unit.fleet.api.servers import RunningFleet
 
 LIMITS = WrongTokenLimits(of_address=4, per_s=0.5, of_token=2, token_s=60, addresses=3, tokens=10)

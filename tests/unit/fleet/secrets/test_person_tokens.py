@@ -3,8 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgemm.errors import InputError
-from edgemm_fleet.trust.device_secrets import DeviceSecrets
-from edgemm_fleet.trust.person_tokens import AccessToken, create_access_token, parse_access_token
+from edgemm_fleet.secrets.device_secrets import DeviceSecrets
+from edgemm_fleet.secrets.person_tokens import AccessToken, create_access_token, parse_access_token
 
 
 @given(secret=st.binary(min_size=24, max_size=24), pin=st.none() | st.binary(min_size=32, max_size=32))

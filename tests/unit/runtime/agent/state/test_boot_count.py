@@ -8,7 +8,7 @@ import pytest
 
 from edgemm.messages import MOST_BOOTS
 from edgemm.times import BUILD_TIME_S
-from edgemm_runtime.agent.agent import _count_boot
+from edgemm_runtime.agent.state.boot_count import count_boot
 from edgemm_runtime.agent.state.documents import BootFile
 from edgemm_runtime.agent.state.state_folder import StateFolder
 from edgemm_runtime.agent.state.time_keeper import Clock, TimeKeeper
@@ -17,7 +17,7 @@ NOW_S = BUILD_TIME_S + 100 * 86400
 
 
 def count(folder: StateFolder) -> int:
-    return _count_boot(folder, TimeKeeper(folder, Clock(wall=lambda: NOW_S), persist_s=60))
+    return count_boot(folder, TimeKeeper(folder, Clock(wall=lambda: NOW_S), persist_s=60))
 
 
 @pytest.mark.parametrize("kept", [2**53 - 1, MOST_BOOTS, MOST_BOOTS - 1])
