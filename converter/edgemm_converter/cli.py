@@ -10,10 +10,12 @@ from typing import NoReturn, Unpack
 
 import click
 import msgspec
-from rich.console import Console
+from rich.text import Text
 
-from edgemm import figures, library_errors, plain_text
+from edgemm import figures, library_errors
 from edgemm.finite_range import FiniteRange, seconds
+from edgemm.outlet import escaping, say, say_json
+from edgemm.terminal import PlainConsole, plain_console
 from edgemm_converter.children.child import ChildLimits
 from edgemm_converter.conversion import ConversionResult
 from edgemm_converter.conversion import convert as convert_model
@@ -126,19 +128,19 @@ def convert(
     """
     signal.signal(signal.SIGTERM, _stop)
     limits = ChildLimits(timeout_s=timeout, max_memory_bytes=int(max_memory * _GIB))
-    console = Console(stderr=True, highlight=False)
+    console = plain_console(stderr=True)
     with console.status("starting") as status:
 
         def progress(stage: str) -> None:
-            console.print(f"• {stage}", markup=False)
-            status.update(stage)
+            console.print(f"• {stage}")
+            status.update(Text(escaping.one_line(stage)))
 
         result = convert_model(source, limits=limits, progress=progress, cache=cache, **options)
     if as_json:
-        click.echo(json.dumps(_summary(result)))
+        say_json(json.dumps(_summary(result)).encode())
         return
     _tell(console, result)
-    click.echo(result.path)
+    say(result.path)
 
 
 def _summary(result: ConversionResult) -> dict[str, object]:
@@ -159,26 +161,26 @@ def _summary(result: ConversionResult) -> dict[str, object]:
     }
 
 
-def _tell(console: Console, result: ConversionResult) -> None:
+def _tell(console: PlainConsole, result: ConversionResult) -> None:
     manifest = result.manifest
     for line in result.from_file:
-        console.print(f"  {plain_text.printable(line)}", markup=False, soft_wrap=True)
+        console.print(f"  {line}")
     for variant in manifest.variants:
         judged = [run for run in manifest.parity if run.variant == variant.id and run.limit is not None]
         errors = [output.relative for run in judged for output in run.outputs]
         parity = f"largest error ÷ range {max(errors):.2g}" if errors else "held to its own answers"
         size = manifest.blobs[variant.blob].size
-        console.print(f"  {variant.id:<20} {size:>12,} bytes   {parity}", markup=False, soft_wrap=True)
+        console.print(f"  {variant.id:<20} {size:>12,} bytes   {parity}")
     if manifest.evaluation:
         for variant_id, drop in manifest.evaluation.drops.items():
             value = figures.score(manifest.evaluation.variants[variant_id])
             interval = f"drop {figures.interval(drop.value, drop.low, drop.high)}"
-            console.print(f"  {variant_id:<20} {manifest.evaluation.metric} {value}   {interval}", soft_wrap=True)
+            console.print(f"  {variant_id:<20} {manifest.evaluation.metric} {value}   {interval}")
     for trial in result.trials:
         said = trial.refused or f"{trial.size:>12,} bytes   drop {figures.score(trial.drop or 0.0)}"
-        console.print(f"  tried {trial.precision:<14} {said}", markup=False, soft_wrap=True)
+        console.print(f"  tried {trial.precision:<14} {said}")
     for warning in result.warnings:
-        console.print(f"warning: {plain_text.printable(warning)}", markup=False, soft_wrap=True)
+        console.print(f"warning: {warning}")
     for variant_id, reason in result.left_out.items():
-        console.print(f"  {variant_id:<20} left out: {plain_text.printable(reason)}", markup=False, soft_wrap=True)
-    console.print(f"next: edgemm inspect {result.path}   or   edgemm run {result.path}", markup=False, soft_wrap=True)
+        console.print(f"  {variant_id:<20} left out: {reason}")
+    console.print(f"next: edgemm inspect {result.path}   or   edgemm run {result.path}")

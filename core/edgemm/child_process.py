@@ -32,7 +32,7 @@ from typing import Self, TypeVar
 
 import msgspec
 
-from edgemm import errors, lifeline, plain_text
+from edgemm import errors, lifeline
 from edgemm.errors import EdgemmError, EnvironmentFailure
 
 _log = logging.getLogger(__name__)
@@ -225,7 +225,8 @@ class ChildProcess:
         """Kill it and wait until it is gone; nothing of it is left."""
         self.kill()
         if self._said and _log.isEnabledFor(logging.DEBUG):
-            _log.debug("%s said on stderr:\n%s", self._module, plain_text.printable(self.said))
+            for line in self.said.splitlines():
+                _log.debug("%s said: %s", self._module, line)
         if self._status is None:
             self._look_for_its_end()
         with self._lock:

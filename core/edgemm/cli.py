@@ -15,8 +15,10 @@ from typing import Any, NoReturn
 
 import click
 
-from edgemm import __version__, plain_text
+from edgemm import __version__
 from edgemm.errors import EdgemmError, InputError, MissingExtraError
+from edgemm.outlet import say
+from edgemm.outlet.log_lines import plain_last_resort
 
 
 @dataclass(frozen=True)
@@ -138,22 +140,31 @@ def main() -> NoReturn:
 
 def run(argv: list[str]) -> int:
     """Run one command and return its exit status; errors are one line on stderr."""
+    plain_last_resort()
     try:
         status = edgemm.main(argv, prog_name="edgemm", standalone_mode=False)
     except click.exceptions.Exit as err:
         return err.exit_code
     except click.ClickException as err:
-        err.show()
+        _show(err)
         return err.exit_code
     except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted", err=True)
+        say("interrupted", err=True)
         return 130
     except OSError as err:
         return _lost_output(err)
     except EdgemmError as err:
-        click.echo(f"error: {plain_text.printable(str(err))}", err=True)
+        say(f"error: {err}", err=True)
         return 2 if isinstance(err, InputError) else 1
     return status if isinstance(status, int) else 0
+
+
+def _show(err: click.ClickException) -> None:
+    """Print wrong usage as click does, with what was given escaped."""
+    if isinstance(err, click.UsageError) and err.ctx is not None:
+        say(*err.ctx.get_usage().splitlines(), err=True)
+        say(f"Try '{err.ctx.command_path} {err.ctx.help_option_names[0]}' for help.", "", err=True)
+    say(*f"Error: {err.format_message()}".split("\n"), err=True)
 
 
 def _lost_output(err: OSError) -> int:
@@ -164,5 +175,5 @@ def _lost_output(err: OSError) -> int:
     # What is left in the buffer would be tried again, and told by a traceback, when the process ends.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if full:  # of a pipe whose reader went away (`edgemm … | head`) nothing more is to be said
-        click.echo(f"error: cannot write what is to be printed: {os.strerror(err.errno or 0)}", err=True)
+        say(f"error: cannot write what is to be printed: {os.strerror(err.errno or 0)}", err=True)
     return 1

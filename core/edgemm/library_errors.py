@@ -20,6 +20,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
+from edgemm.outlet.log_lines import LogLine
+
 if TYPE_CHECKING:
     import click
 
@@ -246,6 +248,6 @@ def _begin(_context: click.Context, _parameter: click.Parameter, wanted: bool) -
 
 def _log_to_stderr() -> None:
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
+    handler.setFormatter(LogLine("%(name)s: %(message)s"))
     handler.addFilter(lambda record: record.name.startswith("edgemm"))
-    logging.basicConfig(level=logging.DEBUG, handlers=[handler], force=True)
+    logging.basicConfig(level=logging.DEBUG, handlers=[handler], force=True)  # noqa: TID251 - with the handler above

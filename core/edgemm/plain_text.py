@@ -46,8 +46,3 @@ def read(data: bytes, *, name: str) -> str:
         raise InputError(
             f"{name}, line {line}: expected text in UTF-8, found the byte 0x{plain[err.start]:02x}: {_SAVE_AGAIN}"
         ) from err
-
-
-def printable(text: str) -> str:
-    """Return a text with escapes in the place of what would move a terminal's cursor or change its colours."""
-    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)

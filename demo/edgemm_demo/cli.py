@@ -11,9 +11,10 @@ from pathlib import Path
 from types import FrameType
 
 import click
-from rich.console import Console
+from rich.console import Console  # noqa: TID251 - the story has colours
 
 from edgemm.errors import EdgemmError
+from edgemm.outlet import say
 from edgemm_demo.narration import Narrator
 from edgemm_demo.processes import Processes
 from edgemm_demo.story import Story
@@ -50,7 +51,7 @@ def _scratch() -> Iterator[Path]:
         yield folder
     except EdgemmError:
         keep = True
-        click.echo(f"the logs are in {folder}", err=True)
+        say(f"the logs are in {folder}", err=True)
         raise
     finally:
         if not keep:

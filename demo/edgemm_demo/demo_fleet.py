@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from edgemm import durable
 from edgemm.reasons import Reason
 from edgemm.states import RolloutState
 from edgemm_demo.narration import Narrator
@@ -82,8 +83,9 @@ class DemoFleet:
 
     def enrol(self, token_line: str) -> None:
         """Start the devices, each with a state folder of its own and one token for all three."""
+        token = self._in_file("device-token", token_line)
         for device in self.devices:
-            command = edgemm("run", "--fleet", self.url, "--token", token_line, "--name", device.name)
+            command = edgemm("run", "--fleet", self.url, "--token-file", token, "--name", device.name)
             self._narrator.command(command)
             state = ["--state-dir", str(self._folder / device.name), "--port", str(device.port)]
             self._processes.start(device.name, [*command, *state])
@@ -91,8 +93,14 @@ class DemoFleet:
     def log_in(self, token: str) -> None:
         """Wait until the manager answers, then log in as the admin."""
         self.wait_for("the fleet manager", self._listening)
-        self.run("fleet", "login", self.url, "--token", token)
+        self.run("fleet", "login", self.url, "--token-file", self._in_file("admin-token", token))
         self._profile = read_profile(self._folder / "edgemm" / "fleet.json")
+
+    def _in_file(self, name: str, secret: str) -> Path:
+        """Keep a secret where no command line shows it to others."""
+        path = self._folder / name
+        durable.write(path, secret.encode(), mode=0o600)
+        return path
 
     def _listening(self) -> bool:
         host, port = self.url.removeprefix("https://").split(":")

@@ -33,7 +33,11 @@ class Device:
         options: tuple[str, ...] = (),
     ) -> Self:  # fmt: skip
         """Start it; without a token it has to know who it is."""
-        more = [] if token is None else ["--token", token, "--name", self.name]
+        more: list[str] = []
+        if token is not None:  # in a file, for every user of a machine sees its command lines
+            file = self._fleet.place.folder / f"{self.name}.token"
+            file.write_text(token)
+            more = ["--token-file", str(file), "--name", self.name]
         for label in labels:
             more += ["--label", label]
         self.program: Program = self._fleet.programs.start(
@@ -177,7 +181,8 @@ class Fleet:
 
     def login(self) -> Self:
         """Log the administrator in."""
-        self.ok("login", self.url, "--token", str(self.made["token"]))
+        done = self.run("login", self.url, "--token-file", "-", stdin=str(self.made["token"]))
+        assert done.status == 0, done
         return self
 
     def up(self, *options: str) -> Self:

@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from edgemm import figures
 from edgemm.bundle.column_figures import ColumnParity
 from edgemm.bundle.manifest import Drop, Manifest, OutputParity, Precision, Statistic
+from edgemm.outlet import escaping
 from edgemm_converter.children.protocol import LayerFacts
 from edgemm_converter.judging.search import SLACK
 from edgemm_converter.report import ranking
@@ -110,11 +111,16 @@ class Chart:
         return 100.0 * min(1.0, layer.error / self.largest) if math.isfinite(layer.error) else 100.0
 
 
+def _plain(value: object) -> object:
+    """Return text of others without what would hide in it or turn it around; markup of ours stays."""
+    return escaping.printable(value) if type(value) is str else value
+
+
 def page(facts: Facts) -> str:
     """Return the page."""
     environment = Environment(
         loader=PackageLoader("edgemm_converter"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
+        lstrip_blocks=True, finalize=_plain,
     )  # fmt: skip
     environment.filters |= {
         "bytes": _bytes, "anchor": anchor, "figure": _figure, "score": figures.score, "share": _share,

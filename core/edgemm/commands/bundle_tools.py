@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 from msgspec import UNSET
-from rich.table import Table
 
 from edgemm import durable, figures
 from edgemm.bundle import open_bundle, unknowns
 from edgemm.bundle.manifest import Evaluation, Manifest, Parity, TensorSpec
-from edgemm.terminal import plain_console, plain_table
+from edgemm.outlet import say, say_json
+from edgemm.terminal import PlainTable, plain_console, plain_table
 
 BUNDLE = click.Path(path_type=Path)
 
@@ -28,7 +28,7 @@ def inspect(bundle: Path, *, as_json: bool) -> None:
     with open_bundle(bundle) as opened:
         manifest, encoded, digest = opened.manifest, opened.manifest_bytes, opened.digest
     if as_json:
-        click.echo(encoded)
+        say_json(encoded)
         return
     console = plain_console()
     console.print(f"{manifest.name} {manifest.version}", style="bold")
@@ -60,17 +60,17 @@ def extract(bundle: Path, *, variant: str, output: Path) -> None:
     with open_bundle(bundle) as opened:
         data = opened.read(opened.manifest.variant(variant).blob)
     durable.write(output, data)
-    click.echo(f"{output}: {len(data):,} bytes")
+    say(f"{output}: {len(data):,} bytes")
 
 
 def _describe(tensor: TensorSpec) -> str:
     return f"{tensor.name} {tensor.dtype}{list(tensor.shape)}"
 
 
-def _variants(manifest: Manifest) -> Table:
+def _variants(manifest: Manifest) -> PlainTable:
     scored = [manifest.evaluation.metric, "drop, 95 % interval"] if manifest.evaluation else []
     headings = ["variant", "bytes", "file inputs", "file outputs", *scored]
-    table = plain_table(*headings, title="\nvariants, in order of preference", right=["bytes", *scored])
+    table = plain_table(*headings, title="variants, in order of preference", right=["bytes", *scored])
     for variant in manifest.variants:
         row = [
             variant.id,
@@ -91,10 +91,10 @@ def _score(evaluation: Evaluation, variant: str) -> tuple[str, str]:
     return told, f"{value}, {low} to {high}"
 
 
-def _parity(manifest: Manifest) -> Table:
+def _parity(manifest: Manifest) -> PlainTable:
     """Show the worst of each variant's outputs over the runs that were judged; `--json` has every run."""
     figures = ["samples", "max ÷ range", "mean ÷ range", "limit", "arg-max"]
-    title = "\nparity with the source, run in the device's engine"
+    title = "parity with the source, run in the device's engine"
     table = plain_table("variant", "output", *figures, title=title, right=figures)
     for variant in manifest.variants:
         runs = [run for run in manifest.parity if run.variant == variant.id]

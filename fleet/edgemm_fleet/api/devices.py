@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from msgspec import UNSET
 from msgspec.structs import replace
 
 from edgemm.errors import BadRequestError, NotFoundError
 from edgemm.messages import Desired
+from edgemm.states import FAILURES
 from edgemm_fleet.api.context import FleetState
-from edgemm_fleet.api.messages import DeviceDetail, DeviceSummary, LabelsRequest, Nothing, PageQuery
+from edgemm_fleet.api.messages import DeviceDetail, DeviceSummary, FailedUpdate, LabelsRequest, Nothing, PageQuery
 from edgemm_fleet.api.rights import Right
 from edgemm_fleet.api.routes import Call, Route
 from edgemm_fleet.api.telemetry import TelemetryWindow, window
-from edgemm_fleet.records.records import Device, EventRecord, Page
-from edgemm_fleet.store import actions, assignments, audit, desired, devices, reported, shadows, streams
+from edgemm_fleet.records.members import Member, MemberState
+from edgemm_fleet.records.records import Device, EventRecord, Page, ReportedRecord
+from edgemm_fleet.store import actions, assignments, audit, desired, devices, reported, rollouts, shadows, streams
+from edgemm_fleet.store.database import Transaction
 
 MAX_LABELS = 32
 _RECENT = 20
@@ -26,12 +31,14 @@ def list_devices(state: FleetState, call: Call[Nothing, PageQuery]) -> Page[Devi
         ids = [device.id for device in page.items]
         reports, refusals = reported.of(tx, ids), desired.refusals(tx, ids)  # what cannot be read is noted, and shown
         assignments.of(tx, ids)
+        failed = _failed(tx, reports)
     items = []
     for device in page.items:
         report = reports.get(device.id)
         item = DeviceSummary(
             device=device,
             refusal=refusals.get(device.id),
+            failed=failed.get(device.id, ()),
             shed=state.hearing.shed_of(device.id),
             unreadable=state.store.quarantine.of(device.id),
         )
@@ -61,6 +68,7 @@ def get_device(state: FleetState, call: Call[Nothing, Nothing]) -> DeviceDetail:
             refusal=wanted.refusal if wanted else None,
             reported=report.reported if report else None,
             reported_at=report.received_at if report else None,
+            failed=_failed(tx, {device.id: report} if report else {}).get(device.id, ()),
             actions=tuple(actions.recent(tx, device.id, limit=_RECENT)),
             events=streams.page_events(tx, device.id, limit=_RECENT).items,
             telemetry=tuple(map(window, streams.page_telemetry(tx, device.id, limit=1).items)),
@@ -109,13 +117,46 @@ def label_device(state: FleetState, call: Call[LabelsRequest, Nothing]) -> Devic
 
 
 def remove_device(state: FleetState, call: Call[Nothing, Nothing]) -> None:
-    """End all rights of a device: its key, its bearer and its login at the broker."""
+    """End all rights of a device: its key, its bearer and its login at the broker; rollouts wait for it no longer."""
     with state.store.write() as tx:
         device = devices.get_live(tx, call.path["device"])
         devices.remove(tx, device.id, now=call.now)
         actions.end_waiting(tx, device.id, detail="the device was removed", now=call.now)
+        state.rollouts.leave(tx, device.id, now=call.now)
         audit.add(tx, at=call.now, actor=call.caller.actor, action="device.remove", subject=device.id)
     state.credentials.refresh()
+    state.rollouts.wake()
+
+
+def _failed(tx: Transaction, reports: Mapping[str, ReportedRecord]) -> dict[str, tuple[FailedUpdate, ...]]:
+    """Return device → the last update of each of its models that failed, where it does not run that version now."""
+    ended = [m for m in rollouts.current_memberships(tx, sorted(reports)) if _has_failed(m)]
+    plans = rollouts.plans(tx, [member.rollout for member in ended])
+    found: dict[str, tuple[FailedUpdate, ...]] = {}
+    for member in ended:
+        plan = plans.get(member.rollout)
+        if plan is None:  # it cannot be read
+            continue
+        models = reports[member.device].reported.models
+        if any(one.name == plan.model and one.active_digest == plan.digest for one in models):
+            continue
+        one = FailedUpdate(
+            model=plan.model,
+            version=plan.version,
+            rollout=member.rollout,
+            state=(member.update_state if member.update_state in FAILURES else member.state).value,
+            reason=member.reason,
+            detail=member.detail,
+            at=member.changed_at,
+        )
+        found[member.device] = (*found.get(member.device, ()), one)
+    return found
+
+
+def _has_failed(member: Member) -> bool:
+    return member.state is MemberState.FAILED or (
+        member.state is MemberState.EXCUSED and member.update_state in FAILURES
+    )
 
 
 ROUTES = (

@@ -22,6 +22,7 @@ from edgemm.messages import (
 )
 from edgemm.trust.enrolment import Labels
 from edgemm_fleet.api.telemetry import ShadowWindow, TelemetryWindow
+from edgemm_fleet.records.members import MemberState
 from edgemm_fleet.records.progress import Rollout
 from edgemm_fleet.records.records import (
     ActionRecord,
@@ -36,6 +37,7 @@ from edgemm_fleet.records.records import (
 )
 from edgemm_fleet.records.rollout_plan import TOLERATED_REJECTIONS, DeadlineSeconds, Group, RolloutPlan, Selector
 from edgemm_fleet.records.shed import Shed
+from edgemm_fleet.rollout.explanation import in_short
 from edgemm_fleet.trust.expiries import Expiry
 
 DEFAULT_GROUPS = (Group(count=1), Group(percent=10), Group(percent=100))
@@ -61,6 +63,27 @@ class PageQuery(RequestBody, frozen=True):
 
     after: Annotated[str, Meta(max_length=256)] | None = None
     limit: PageLimit = 100
+
+
+class MembersQuery(PageQuery, frozen=True):
+    """Which part of a rollout's members; `state` leaves those of others out."""
+
+    state: MemberState | None = None
+
+    def __post_init__(self) -> None:
+        if self.state is not None and not self.state.known:
+            raise ValueError(f"state {self.state!s:.40}: expected one of {', '.join(MemberState)}")
+
+
+class Overview(Struct, frozen=True, kw_only=True):
+    """Numbers of the whole fleet, and the time at the server, by which ages are told (seconds since the epoch)."""
+
+    now: float
+    devices_online: int
+    devices_offline: int
+    models: int
+    versions: int
+    rollouts: dict[str, int]
 
 
 class Health(Struct, frozen=True, kw_only=True):
@@ -130,6 +153,26 @@ class CreatedPerson(Struct, frozen=True, kw_only=True):
     record: PersonToken
 
 
+class FailedUpdate(Struct, frozen=True, kw_only=True):
+    """The last update of one model of a device, where that failed: what was tried, and what the device said.
+
+    A halted rollout takes its version back, and then the device reports what it runs and no failure any more.
+    """
+
+    model: str
+    version: str
+    rollout: str
+    state: str
+    reason: str | None
+    detail: str | None
+    at: float
+
+    @property
+    def said(self) -> str:
+        """What became of it, in a few words."""
+        return ": ".join(filter(None, (self.state, in_short(self.reason, self.detail))))
+
+
 class DeviceSummary(Struct, frozen=True, kw_only=True):
     """A device in a list: who it is, what it last said of its models and its clock, and why it refuses."""
 
@@ -138,6 +181,7 @@ class DeviceSummary(Struct, frozen=True, kw_only=True):
     clock: ReportedClock | None = None
     reported_at: float | None = None
     refusal: DesiredRefusal | None = None
+    failed: tuple[FailedUpdate, ...] = ()
     shed: Shed | None = None
     """What was thrown away of it since the manager started; None: nothing."""
     unreadable: dict[str, str] = {}
@@ -155,6 +199,7 @@ class DeviceDetail(Struct, frozen=True, kw_only=True):
     refusal: DesiredRefusal | None
     reported: Reported | None
     reported_at: float | None
+    failed: tuple[FailedUpdate, ...] = ()
     actions: tuple[ActionRecord, ...]
     events: tuple[EventRecord, ...]
     telemetry: tuple[TelemetryWindow, ...]
@@ -226,8 +271,14 @@ class TargetsRequest(RequestBody, frozen=True):
     targets: str
 
 
+class Tidied(Struct, frozen=True, kw_only=True):
+    """The models that nobody may publish any more."""
+
+    models: tuple[str, ...]
+
+
 class ModelDetail(Struct, frozen=True, kw_only=True):
-    """A model with its newest versions by publication."""
+    """A model with its hundred highest versions, the highest first."""
 
     model: ModelRecord
     key_ids: tuple[str, ...]
@@ -258,6 +309,7 @@ class RolloutRequest(RequestBody, frozen=True):
     tolerated_rejections: Annotated[tuple[Short, ...], Meta(max_length=32)] = TOLERATED_REJECTIONS
     activation_deadline_s: DeadlineSeconds | None = None
     supersedes: Short | None = None
+    allow_empty: bool = False
 
     def plan(self, digest: str) -> RolloutPlan:
         """Return the plan for a published digest.
@@ -286,18 +338,23 @@ class Preview(Struct, frozen=True, kw_only=True):
 
 
 class ShadowRequest(RequestBody, frozen=True):
-    """A published version to run as a shadow beside a model, on the devices of a selector that are enrolled now."""
+    """A published version to run as a shadow beside a model, on the devices of a selector that are enrolled now.
+
+    With `allow_empty` these may be none.
+    """
 
     version: VersionText
     share: Annotated[float, Meta(gt=0, le=1)] = 0.05
     variants: Literal["auto"] | Annotated[tuple[Short, ...], Meta(min_length=1, max_length=32)] = "auto"
     selector: Selector = Selector()
+    allow_empty: bool = False
 
 
 class ClearShadowRequest(RequestBody, frozen=True):
-    """Devices on which no shadow is to run any more beside a model."""
+    """Devices on which no shadow is to run any more beside a model; with `allow_empty` these may be none."""
 
     selector: Selector = Selector()
+    allow_empty: bool = False
 
 
 class ShadowChange(Struct, frozen=True, kw_only=True):

@@ -21,6 +21,7 @@ from edgemm_fleet.api.messages import (
     PublishRequest,
     RoleRequest,
     TargetsRequest,
+    Tidied,
 )
 from edgemm_fleet.api.rights import Right
 from edgemm_fleet.api.routes import Call, Route
@@ -38,7 +39,7 @@ def list_models(state: FleetState, call: Call[Nothing, PageQuery]) -> Page[Model
 
 
 def get_model(state: FleetState, call: Call[Nothing, Nothing]) -> ModelDetail:
-    """Show one model, who may publish it, and its first hundred versions."""
+    """Show one model, who may publish it, and its hundred highest versions."""
     name = call.path["model"]
     with state.store.read() as tx:
         model = models.find_model(tx, name)
@@ -50,7 +51,7 @@ def get_model(state: FleetState, call: Call[Nothing, Nothing]) -> ModelDetail:
 
 
 def list_versions(state: FleetState, call: Call[Nothing, PageQuery]) -> Page[VersionRecord]:
-    """List the versions of a model by name."""
+    """List the versions of a model, the highest first."""
     with state.store.read() as tx:
         return models.page_versions(tx, call.path["model"], after=call.query.after, limit=call.query.limit)
 
@@ -65,7 +66,7 @@ def authorise_publisher(state: FleetState, call: Call[AuthorisationRequest, Noth
     """Let a key publish a model: the first one of a new model by any publisher, others by an administrator."""
     name = check_model_name(call.path["model"])
     key = key_from_document(call.body.public_key)
-    state.repository.authorise(name, key, now=moment(call.now), first=not call.caller.is_admin)
+    state.repository.authorise(name, key, now=moment(call.now), by_admin=call.caller.is_admin)
     with state.store.write() as tx:
         if models.find_model(tx, name) is None:
             record = ModelRecord(name=name, publisher=key_document(key), minimum_version=None, created_at=call.now)
@@ -94,11 +95,23 @@ def renew_role(state: FleetState, call: Call[RoleRequest, Nothing]) -> None:
         audit.add(tx, at=call.now, actor=call.caller.actor, action="model.renew", subject=name, detail=detail)
 
 
+def tidy_models(state: FleetState, call: Call[Nothing, Nothing]) -> Tidied:
+    """Have nobody publish the models any more that were authorised and never published; their names are free again."""
+    names = state.repository.withdraw_unused(now=moment(call.now))
+    with state.store.write() as tx:
+        models.drop_unpublished(tx)
+        detail = f"{len(names)} models"
+        audit.add(tx, at=call.now, actor=call.caller.actor, action="model.tidy", subject="models", detail=detail)
+    return Tidied(models=tuple(names))
+
+
 def put_targets(state: FleetState, call: Call[TargetsRequest, Nothing]) -> None:
     """Take over a top-level targets role that was signed with the offline key."""
     following = read_role(call.body.targets.encode())
     state.repository.accept_targets(following, now=moment(call.now))
+    known = frozenset(roles.models(following.signed))
     with state.store.write() as tx:
+        models.drop_unpublished(tx, but=known)
         detail = f"version {following.signed.version}"
         audit.add(tx, at=call.now, actor=call.caller.actor, action="trust.targets", subject="targets", detail=detail)
 
@@ -170,6 +183,7 @@ ROUTES = (
         body=PublishRequest,
         large_body=True,
     ),
+    Route("POST", "/api/v1/trust/tidy", tidy_models, Right.ADMIN, Tidied),
     Route(
         "PUT",
         "/api/v1/trust/targets",

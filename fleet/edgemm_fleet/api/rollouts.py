@@ -7,6 +7,7 @@ from collections import Counter
 from edgemm.errors import BadRequestError
 from edgemm_fleet.api.context import FleetState
 from edgemm_fleet.api.messages import (
+    MembersQuery,
     Nothing,
     PageQuery,
     Preview,
@@ -17,7 +18,7 @@ from edgemm_fleet.api.messages import (
 from edgemm_fleet.api.preview import check_installable, preview
 from edgemm_fleet.api.rights import Right
 from edgemm_fleet.api.routes import Call, Route
-from edgemm_fleet.records.members import Member
+from edgemm_fleet.records.members import Member, MemberState
 from edgemm_fleet.records.progress import Rollout
 from edgemm_fleet.records.records import Page
 from edgemm_fleet.rollout.selection import MatchedDevice
@@ -57,11 +58,13 @@ def get_rollout(state: FleetState, call: Call[Nothing, Nothing]) -> RolloutDetai
         return _detail(tx, rollouts.get(tx, call.path["rollout"]))
 
 
-def list_members(state: FleetState, call: Call[Nothing, PageQuery]) -> Page[Member]:
-    """List a rollout's members by device."""
+def list_members(state: FleetState, call: Call[Nothing, MembersQuery]) -> Page[Member]:
+    """List a rollout's members by device; those in one state."""
     with state.store.read() as tx:
         rollout = rollouts.get(tx, call.path["rollout"])
-        return rollouts.page_members(tx, rollout.id, after=call.query.after, limit=call.query.limit)
+        return rollouts.page_members(
+            tx, rollout.id, state=call.query.state, after=call.query.after, limit=call.query.limit
+        )
 
 
 def preview_rollout(state: FleetState, call: Call[Nothing, Nothing]) -> Preview:
@@ -100,6 +103,8 @@ def _detail(tx: Transaction, rollout: Rollout) -> RolloutDetail:
     counts = [Counter[str]() for _ in rollout.plan.groups]
     for group, member_state, _, number in rollouts.tallies(tx, rollout.id):
         counts[group][member_state.value] += number
+    for group, number in rollouts.removed(tx, rollout.id).items():
+        counts[group][MemberState.EXCUSED.value] += number
     return RolloutDetail(rollout=rollout, groups=tuple(map(dict, counts)))
 
 
@@ -108,7 +113,7 @@ ROUTES = (
     Route("POST", "/api/v1/rollouts", create_rollout, Right.OPERATE, Rollout, body=RolloutRequest, status=201),
     Route("GET", "/api/v1/rollouts", list_rollouts, Right.READ, Page[Rollout], query=PageQuery),
     Route("GET", _ROLLOUT, get_rollout, Right.READ, RolloutDetail),
-    Route("GET", f"{_ROLLOUT}/members", list_members, Right.READ, Page[Member], query=PageQuery),
+    Route("GET", f"{_ROLLOUT}/members", list_members, Right.READ, Page[Member], query=MembersQuery),
     Route("GET", f"{_ROLLOUT}/preview", preview_rollout, Right.READ, Preview),
     Route("POST", f"{_ROLLOUT}/start", start_rollout, Right.OPERATE, Rollout),
     Route("POST", f"{_ROLLOUT}/halt", halt_rollout, Right.OPERATE, Rollout, body=ReasonRequest),

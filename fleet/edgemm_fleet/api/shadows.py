@@ -32,6 +32,7 @@ def set_shadow(state: FleetState, call: Call[ShadowRequest, Nothing]) -> ShadowC
         selector=asked.selector,
         actor=call.caller.actor,
         now=call.now,
+        allow_empty=asked.allow_empty,
     )
     return ShadowChange(model=model, devices=ids)
 
@@ -39,7 +40,8 @@ def set_shadow(state: FleetState, call: Call[ShadowRequest, Nothing]) -> ShadowC
 def clear_shadow(state: FleetState, call: Call[ClearShadowRequest, Nothing]) -> ShadowChange:
     """Want no shadow beside a model any more, on all devices of a selector."""
     model = call.path["model"]
-    had = state.shadows.clear(model, selector=call.body.selector, actor=call.caller.actor, now=call.now)
+    asked, actor = call.body, call.caller.actor
+    had = state.shadows.clear(model, selector=asked.selector, actor=actor, now=call.now, allow_empty=asked.allow_empty)
     return ShadowChange(model=model, devices=had)
 
 

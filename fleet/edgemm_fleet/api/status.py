@@ -8,11 +8,11 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from edgemm import __version__
 from edgemm_fleet.api import prometheus
 from edgemm_fleet.api.context import FleetState
-from edgemm_fleet.api.messages import FleetStatus, Health, Me, Nothing, PageQuery
+from edgemm_fleet.api.messages import FleetStatus, Health, Me, Nothing, Overview, PageQuery
 from edgemm_fleet.api.rights import Right
 from edgemm_fleet.api.routes import Call, Route
 from edgemm_fleet.records.records import AuditRecord, Page
-from edgemm_fleet.store import audit, devices, rollouts
+from edgemm_fleet.store import audit, devices, models, rollouts
 
 
 def get_health(state: FleetState, call: Call[Nothing, Nothing]) -> Health:  # noqa: ARG001 - every handler is called alike
@@ -51,6 +51,22 @@ def get_status(state: FleetState, call: Call[Nothing, Nothing]) -> FleetStatus:
     )
 
 
+def get_overview(state: FleetState, call: Call[Nothing, Nothing]) -> Overview:
+    """Return the numbers of the whole fleet, and the time here."""
+    with state.store.read() as tx:
+        online = devices.counts(tx)
+        known_models, versions = models.counts(tx)
+        by_state = rollouts.state_counts(tx)
+    return Overview(
+        now=call.now,
+        devices_online=online[True],
+        devices_offline=online[False],
+        models=known_models,
+        versions=versions,
+        rollouts={state.value: number for state, number in by_state.items()},
+    )
+
+
 def get_metrics(state: FleetState, call: Call[Nothing, Nothing]) -> Response:
     """Return what the fleet looks like now, in the text format of Prometheus."""
     ending = state.expiries.all(now=call.now)
@@ -70,6 +86,7 @@ ROUTES = (
     Route("GET", "/api/v1/health", get_health, Right.PUBLIC, Health),
     Route("GET", "/api/v1/me", get_me, Right.READ, Me),
     Route("GET", "/api/v1/status", get_status, Right.READ, FleetStatus),
+    Route("GET", "/api/v1/overview", get_overview, Right.READ, Overview),
     Route("GET", "/metrics", get_metrics, Right.READ, "text/plain"),
     Route("GET", "/api/v1/audit", list_audit, Right.ADMIN, Page[AuditRecord], query=PageQuery),
 )

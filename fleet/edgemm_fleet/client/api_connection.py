@@ -6,8 +6,10 @@ The client is that of devices too (`edgemm.transport.https`).
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from email.utils import parsedate_to_datetime
 from typing import TypeVar
 from urllib.parse import urlencode
 
@@ -21,6 +23,9 @@ from edgemm.transport.patience import HttpPatience
 from edgemm.transport.refusal import NOT_OURS, ErrorDetail
 
 AnswerT = TypeVar("AnswerT")
+_SAME_S = 2.0
+"""Times that differ by less are the same: a `Date` has whole seconds, and an answer takes its time."""
+_UNKNOWN_ADDRESS = frozenset({404, 405})
 _PATIENCE = HttpPatience(connect_timeout_s=10.0, read_timeout_s=60.0, repeat=True)
 _MAX_ANSWER_BYTES = 64 * 1024 * 1024
 _BY_STATUS: Mapping[int, type[EdgemmError]] = {
@@ -44,11 +49,16 @@ class ApiConnection:
 
     def __init__(self, url: str, *, token: str, tls_fingerprint: str | None) -> None:
         self._client = PinnedClient(url, tls_fingerprint=tls_fingerprint, patience=_PATIENCE, bearer=token)
+        self._ahead_s = 0.0
 
     @property
     def url(self) -> str:
         """The base URL, without a slash at its end."""
         return self._client.url
+
+    def now(self) -> float:
+        """Return the time at the server by its last answer; this machine's where that is the same to the second."""
+        return time.time() + self._ahead_s
 
     def call(
         self, method: str, path: str, answer: type[AnswerT], *, body: Struct | None = None, **query: str | int | None
@@ -97,13 +107,28 @@ class ApiConnection:
         blob: bool = False,
     ) -> Iterator[HttpAnswer]:
         with self._client.open(method, address, body=body, headers=headers, blob=blob) as response:
+            self._compare_clocks(response)
             if (refused := refusal(response)) is not None:
-                raise _refused(response, refused)
+                raise _refused(response, refused, asked=f"{method} {address.partition('?')[0]}")
             yield response
 
+    def _compare_clocks(self, response: HttpAnswer) -> None:
+        try:
+            told = parsedate_to_datetime(response.headers.get("Date", "")).timestamp()
+        except (TypeError, ValueError, OverflowError):
+            return
+        ahead_s = told - time.time()
+        self._ahead_s = ahead_s if abs(ahead_s) > _SAME_S else 0.0
 
-def _refused(response: HttpAnswer, told: ErrorDetail) -> EdgemmError:
+
+def _refused(response: HttpAnswer, told: ErrorDetail, *, asked: str) -> EdgemmError:
     kind = _BY_STATUS.get(response.status, RequestError)
+    if response.status in _UNKNOWN_ADDRESS and (told is NOT_OURS or told.hint.startswith("GET /api/v1/openapi.json")):
+        # A manager that has the address answers by the name of what it misses.
+        return kind(
+            f"the server does not know `{asked}` ({response.status}): it is no fleet manager, or an earlier one than "
+            f"edgemm {__version__}: upgrade it"
+        )
     if told is NOT_OURS:
         return kind(f"the server answered {response.status} {response.reason}; is this URL a fleet's?")
     return kind(f"{told.message}; {told.hint}" if response.status == 401 else told.message)

@@ -39,6 +39,7 @@ from edgemm_fleet.api.messages import (
     ShadowChange,
     ShadowRequest,
     TargetsRequest,
+    Tidied,
     TokenRequest,
 )
 from edgemm_fleet.client.api_connection import ApiConnection
@@ -72,6 +73,10 @@ class FleetClient:
     def __init__(self, profile: Profile) -> None:
         self.profile = profile
         self.connection = ApiConnection(profile.url, token=profile.token, tls_fingerprint=profile.tls_fingerprint)
+
+    def now(self) -> float:
+        """Return the time at the server, by its last answer."""
+        return self.connection.now()
 
     def me(self) -> Me:
         """Return whose token this is."""
@@ -150,8 +155,13 @@ class FleetClient:
         return self.connection.call("GET", f"{_API}/models/{_part(model)}", ModelDetail)
 
     def versions(self, model: str) -> Iterator[VersionRecord]:
-        """Yield all versions of a model."""
+        """Yield all versions of a model, the highest first."""
         return self._all(f"/models/{_part(model)}/versions", Page[VersionRecord])
+
+    def version(self, model: str, version: str) -> VersionRecord:
+        """Return one version of a model."""
+        path = f"{_API}/models/{_part(model)}/versions/{_part(version)}"
+        return self.connection.call("GET", path, VersionRecord)
 
     def authorise(self, model: str, request: AuthorisationRequest) -> Authorisation:
         """Let a key publish a model, by the targets key on the server."""
@@ -164,6 +174,10 @@ class FleetClient:
     def renew_role(self, model: str, request: RoleRequest) -> None:
         """Hand in a model's role that was signed anew."""
         self.connection.call("PUT", f"{_API}/models/{_part(model)}/role", Nothing, body=request)
+
+    def tidy_models(self) -> Tidied:
+        """Withdraw the authorisations that were never used, by the targets key on the server."""
+        return self.connection.call("POST", f"{_API}/trust/tidy", Tidied)
 
     def put_targets(self, request: TargetsRequest) -> None:
         """Hand in a targets role that was signed offline."""
@@ -208,9 +222,9 @@ class FleetClient:
         """Return a rollout and how far its groups are."""
         return self.connection.call("GET", f"{_API}/rollouts/{_part(rollout)}", RolloutDetail)
 
-    def members(self, rollout: str) -> Iterator[Member]:
-        """Yield a rollout's members by device."""
-        return self._all(f"/rollouts/{_part(rollout)}/members", Page[Member])
+    def members(self, rollout: str, *, state: str | None = None) -> Iterator[Member]:
+        """Yield a rollout's members by device; those in one state."""
+        return self._all(f"/rollouts/{_part(rollout)}/members", Page[Member], state=state)
 
     def preview(self, rollout: str) -> Preview:
         """Return what a rollout would do if it started now."""
@@ -253,10 +267,10 @@ class FleetClient:
     def _delete(self, path: str) -> None:
         self.connection.call("DELETE", _API + path, Nothing)
 
-    def _all(self, path: str, kind: type[Page[Item]]) -> Iterator[Item]:
+    def _all(self, path: str, kind: type[Page[Item]], state: str | None = None) -> Iterator[Item]:
         after: str | None = None
         while True:
-            page = self.connection.call("GET", _API + path, kind, after=after, limit=_PAGE)
+            page = self.connection.call("GET", _API + path, kind, after=after, limit=_PAGE, state=state)
             yield from page.items
             if page.next is None:
                 return

@@ -16,7 +16,7 @@ from tuf.api.metadata import Metadata, Targets
 
 from edgemm import durable, plain_text
 from edgemm.bundle import Bundle, open_bundle
-from edgemm.errors import ConflictError, InputError
+from edgemm.errors import ConflictError, InputError, NotFoundError
 from edgemm.trust import signing
 from edgemm_fleet.api.messages import AuthorisationRequest, PublishRequest, RoleRequest, TargetsRequest
 from edgemm_fleet.client.fleet import FleetClient
@@ -160,6 +160,24 @@ def authorise_offline(client: FleetClient, model: str, key: Key, targets_keys: S
     client.put_targets(TargetsRequest(targets=serialize(following).decode()))
 
 
+def tidy_offline(client: FleetClient, targets_keys: Sequence[Path]) -> list[str]:
+    """Withdraw the authorisations that were never used, by the targets keys on this machine; return the models.
+
+    Raises:
+        InputError, TrustError, RequestError, EnvironmentFailure: as `authorise_offline`.
+    """
+    signers = [signing.load_key(path) for path in targets_keys]
+    published = PublishedRoles(client.connection, client.profile.root)
+    current = published.targets()
+    names = published.unused()
+    if names:
+        following = roles.withdrawn(current, names, now=datetime.now(UTC), lifetimes=DEFAULT_LIFETIMES)
+        for signer in signers:
+            following.sign(signer, append=True)
+        client.put_targets(TargetsRequest(targets=serialize(following).decode()))
+    return names
+
+
 def _authorise(client: FleetClient, published: PublishedRoles, model: str, key: Key) -> None:
     if key.keyid in roles.model_keys(published.targets().signed, model):
         return
@@ -176,10 +194,10 @@ def _is_there(role: Targets | None, bundle: Bundle, minimum: str | None) -> bool
 
 
 def _existing(client: FleetClient, bundle: Bundle) -> VersionRecord | None:
-    for record in client.versions(bundle.manifest.name):
-        if record.version == bundle.manifest.version:
-            return record
-    return None
+    try:
+        return client.version(bundle.manifest.name, bundle.manifest.version)
+    except NotFoundError:
+        return None
 
 
 def _upload(client: FleetClient, bundle: Bundle, progress: Callable[[int, int], None]) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 
 from tuf.api.exceptions import DownloadError, DownloadHTTPError, RepositoryError
 from tuf.api.metadata import Metadata, Snapshot, Targets
-from tuf.ngclient import Updater
+from tuf.ngclient import Updater, UpdaterConfig
 from tuf.ngclient.fetcher import FetcherInterface
 
 from edgemm.canonical import sha256
@@ -21,7 +21,9 @@ from edgemm.errors import EdgemmError, EnvironmentFailure, NotFoundError, TrustE
 from edgemm.trust.enrolment import TUF_METADATA_PATH, TUF_TARGETS_PATH
 from edgemm_fleet.client.api_connection import ApiConnection
 from edgemm_fleet.client.profile import locked, make_config_folder
-from edgemm_fleet.trust.roles import role_name, target_path
+from edgemm_fleet.trust.roles import models, role_name, target_path
+
+_LARGEST_TARGETS_BYTES = 32_000_000
 
 
 class _Fetcher(FetcherInterface):
@@ -60,6 +62,12 @@ class PublishedRoles:
             self._refreshed()
             return self._read("targets")
 
+    def unused(self) -> list[str]:
+        """Return the models that somebody may publish and nobody did, by what `targets` read."""
+        targets: Metadata[Targets] = self._read("targets")
+        snapshot: Metadata[Snapshot] = self._read("snapshot")
+        return [n for n in models(targets.signed) if f"{role_name(n)}.json" not in snapshot.signed.meta]
+
     def model(self, model: str) -> Targets | None:
         """Return the role of a model, or None where no version is published.
 
@@ -90,6 +98,8 @@ class PublishedRoles:
                 target_base_url=self._connection.url + TUF_TARGETS_PATH,
                 fetcher=fetcher,
                 bootstrap=self._root,
+                # An operator reads what has outgrown devices, to make it small again.
+                config=UpdaterConfig(targets_max_length=_LARGEST_TARGETS_BYTES),
             )
             updater.refresh()
         return updater

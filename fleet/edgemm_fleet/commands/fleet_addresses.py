@@ -9,6 +9,7 @@ import click
 from msgspec.structs import replace
 
 from edgemm.errors import InputError
+from edgemm.outlet import say
 from edgemm.transport.address import is_loopback
 from edgemm.trust.addresses import ADDRESSES_TARGET, BrokerAddress, ServerAddress, described
 from edgemm_fleet.commands.fleet_keys import key_option, propose_option, settle
@@ -37,8 +38,7 @@ def show_addresses(folder: Path, *, as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
-    for line in described(found) if found else ["nothing is announced; devices go by their enrolment"]:
-        click.echo(line)
+    say(*(described(found) if found else ["nothing is announced; devices go by their enrolment"]))
 
 
 @addresses.command("announce")
@@ -80,7 +80,7 @@ def announce(
     settle(repository, made, load_keys(keys), propose, as_json=as_json)
     if urls and propose is None:
         repository.folder.write_config(replace(repository.folder.read_config(), public_url=urls[0].rstrip("/")))
-        click.echo(f"new tokens name {urls[0]} from the manager's next start on", err=True)
+        say(f"new tokens name {urls[0]} from the manager's next start on", err=True)
 
 
 def _server(url: str, pins: tuple[str, ...]) -> ServerAddress:

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import click
 
 from edgemm.errors import ConflictError, InputError
+from edgemm.outlet import say
 from edgemm.times import span
 from edgemm.trust.addresses import ADDRESSES_TARGET
 from edgemm_fleet.commands.fleet_keys import key_option, propose_option, settle
@@ -48,7 +49,7 @@ def show_certificate(folder: Path, *, as_json: bool) -> None:
         print_json({what: {"fingerprint": pin, "until": until} for what, (pin, until) in shown.items()})
         return
     for what, (pin, until) in shown.items():
-        click.echo(f"{what:<9} sha256 {pin}  until {moment(until)}")
+        say(f"{what:<9} sha256 {pin}  until {moment(until)}")
 
 
 @cert.command("renew")
@@ -77,7 +78,7 @@ def renew(folder: Path, *, keys: tuple[Path, ...], propose: Path | None, as_json
     made = propose_documents(repository, {ADDRESSES_TARGET: announcement.document(wanted)}, now=moment_now())
     settle(repository, made, load_keys(keys), propose, as_json=as_json)
     if not as_json and propose is None:
-        click.echo("devices that are online know it within the hour; then: edgemm fleet cert switch", err=True)
+        say("devices that are online know it within the hour; then: edgemm fleet cert switch", err=True)
 
 
 @cert.command("switch")

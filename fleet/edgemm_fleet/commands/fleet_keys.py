@@ -11,6 +11,7 @@ from securesystemslib.signer import CryptoSigner, Key
 
 from edgemm import durable
 from edgemm.errors import InputError, PermissionDeniedError
+from edgemm.outlet import say
 from edgemm.trust import signing
 from edgemm_fleet.client.publishing import read_public_key
 from edgemm_fleet.commands.on_server import folder_option, load_keys, moment_now, note, open_folder
@@ -65,7 +66,7 @@ def show_keys(role: str, folder: Path, *, as_json: bool) -> None:
     if as_json:
         print_json(found[0])
         return
-    click.echo(_described(found[0]))
+    say(*_described(found[0]))
 
 
 @keys.command("create")
@@ -82,7 +83,7 @@ def create_key(file: Path, *, as_json: bool) -> None:
     if as_json:
         print_json({"key_id": signer.public_key.keyid, "private": str(file), "public": str(public)})
         return
-    click.echo(f"key {signer.public_key.keyid[:12]}… in {file}, which stays here; bring {public} to the server")
+    say(f"key {signer.public_key.keyid[:12]}… in {file}, which stays here; bring {public} to the server")
 
 
 @keys.command("rotate")
@@ -142,9 +143,8 @@ def sign(file: Path, *, key: Path, as_json: bool) -> None:
     signer = signing.load_key(key)
     proposal = proposals.sign(_read(file), signer)
     if not as_json and (everything := unvouched(proposal, signer.public_key.keyid)):
-        click.echo("this key did not sign what was before; compare all that would hold with what you know:", err=True)
-        for line in everything:
-            click.echo(f"  {line}", err=True)
+        say("this key did not sign what was before; compare all that would hold with what you know:", err=True)
+        say(*(f"  {line}" for line in everything), err=True)
     durable.write(file, proposals.encode(proposal))
     _tell(proposal, as_json=as_json, done=f"signed {file}")
 
@@ -216,11 +216,7 @@ def _tell(proposal: Proposal, *, as_json: bool, done: str) -> None:
     if as_json:
         print_json({"changes": changed, "lacks": lacking})
         return
-    for line in changed:
-        click.echo(line)
-    for line in lacking:
-        click.echo(f"lacks {line}")
-    click.echo(done)
+    say(*changed, *(f"lacks {line}" for line in lacking), done)
 
 
 def _read(file: Path) -> Proposal:
@@ -232,12 +228,11 @@ def _read(file: Path) -> Proposal:
     return proposals.decode(data, name=str(file))
 
 
-def _described(one: RoleKeys) -> str:
-    lines = [
+def _described(one: RoleKeys) -> list[str]:
+    return [
         f"role          {one.role}",
         f"signs         {one.what}",
         f"signatures    {one.threshold} of {len(one.keys)} keys",
         f"signed until  {one.until}",
+        *(f"key           {key.id}  {key.where}" for key in one.keys),
     ]
-    lines += [f"key           {key.id}  {key.where}" for key in one.keys]
-    return "\n".join(lines)

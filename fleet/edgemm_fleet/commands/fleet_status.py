@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from edgemm.terminal import plain_console
+from edgemm.outlet import say
 from edgemm_fleet.commands.output import age, as_json_option, print_json, print_table
 from edgemm_fleet.commands.parameters import connect
 
@@ -15,10 +15,10 @@ def status(*, as_json: bool) -> None:
     """Show how the fleet is, and which signatures, certificates and tokens end within 30 days."""
     with connect() as client:
         found = client.status()
+        now = client.now()
     if as_json:
         print_json(found)
         return
-    console = plain_console()
     rollouts = ", ".join(f"{number} {state}" for state, number in sorted(found.rollouts.items())) or "none"
     facts = {
         "fleet": f"{found.fleet} at {found.public_url}, edgemm {found.version}",
@@ -27,7 +27,7 @@ def status(*, as_json: bool) -> None:
         "rollouts": rollouts,
     }
     for name, value in facts.items():
-        console.print(f"{name:<10} {value}")
+        say(f"{name:<10} {value}")
     if found.ending:
-        rows = [(one.kind, one.name, age(one.ends_at), one.advice) for one in found.ending]
+        rows = [(one.kind, one.name, age(one.ends_at, now=now), one.advice) for one in found.ending]
         print_table(("ends", "which", "when", "what to do"), rows, empty="")

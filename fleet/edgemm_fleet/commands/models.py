@@ -7,11 +7,12 @@ from pathlib import Path
 import click
 
 from edgemm.errors import InputError
+from edgemm.outlet import say
 from edgemm.trust.signing import key_document
 from edgemm_fleet.api.messages import AuthorisationRequest
 from edgemm_fleet.client import FleetClient, publishing
-from edgemm_fleet.client.publishing import authorise_offline, read_public_key
-from edgemm_fleet.commands.output import age, as_json_option, print_json, print_table, report, size
+from edgemm_fleet.client.publishing import authorise_offline, read_public_key, tidy_offline
+from edgemm_fleet.commands.output import age, as_json_option, listed, print_json, print_table, report, size
 from edgemm_fleet.commands.parameters import connect
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -38,20 +39,42 @@ def models(ctx: click.Context, *, as_json: bool) -> None:
 @models.command("list")
 @as_json_option
 def list_models(*, as_json: bool) -> None:
-    """List every version of every model, newest first."""
+    """List every version of every model, the highest version first."""
     with connect() as client:
         details = [client.model(model.name) for model in client.models()]
         versions = [version for detail in details for version in client.versions(detail.model.name)]
+        now = client.now()
     if as_json:
         print_json(details)
         return
     minimum = {detail.model.name: detail.model.minimum_version or "–" for detail in details}
     rows = [
-        (v.model, v.version, size(v.size_bytes), v.digest[:12], v.published_by, age(v.published_at), minimum[v.model])
-        for v in sorted(versions, key=lambda v: (v.model, -v.published_at))
+        (
+            v.model,
+            v.version,
+            size(v.size_bytes),
+            v.digest[:12],
+            v.published_by,
+            age(v.published_at, now=now),
+            minimum[v.model],
+        )
+        for v in versions
     ]
     headings = ("model", "version", "size", "sha256", "published by", "when", "minimum")
     print_table(headings, rows, empty="nothing is published yet: edgemm fleet publish BUNDLE")
+
+
+@models.command("tidy")
+@_targets_key_option
+@as_json_option
+def tidy(*, targets_keys: tuple[Path, ...], as_json: bool) -> None:
+    """Withdraw the authorisations of models that were never published; publishing one authorises it again."""
+    with connect() as client:
+        found = tidy_offline(client, targets_keys) if targets_keys else list(client.tidy_models().models)
+    if as_json:
+        print_json({"models": found})
+    else:
+        say(f"{len(found):,} authorisations are withdrawn: {listed(found)}" if found else "every model has a version")
 
 
 @models.command("authorize")

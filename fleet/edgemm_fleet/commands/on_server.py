@@ -15,6 +15,7 @@ import click
 from securesystemslib.signer import CryptoSigner
 
 from edgemm.errors import EdgemmError, InputError
+from edgemm.outlet import say
 from edgemm.trust import signing
 from edgemm_fleet.clock import check_clock
 from edgemm_fleet.store import Store, audit
@@ -74,7 +75,7 @@ def note(folder: FleetFolder, action: str, subject: str, detail: str) -> None:
         finally:
             store.close()
     except EdgemmError as err:
-        click.echo(f"not in the audit log: {err}", err=True)
+        say(f"not in the audit log: {err}", err=True)
 
 
 def user() -> str:

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
 import click
 import msgspec
 
+from edgemm.outlet import say, say_json
 from edgemm.terminal import plain_console, plain_table
 from edgemm.times import span
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
+INTERRUPTED = 130
+"""The exit status of Ctrl-C."""
+_SHOWN = 8
 
 
 def print_json(value: Any) -> None:
     """Print one of our messages as JSON."""
-    click.echo(msgspec.json.encode(value))
+    say_json(msgspec.json.encode(value))
 
 
 def report(text: str, *, as_json: bool, **facts: str) -> None:
@@ -26,7 +30,7 @@ def report(text: str, *, as_json: bool, **facts: str) -> None:
     if as_json:
         print_json(facts)
     else:
-        click.echo(text)
+        say(text)
 
 
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str) -> None:
@@ -35,16 +39,32 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, empty
     for row in rows:
         table.add_row(*row)
     if table.row_count == 0:
-        click.echo(empty)
+        say(empty)
     else:
         plain_console().print(table)
 
 
-def age(then: float | None, *, now: float | None = None) -> str:
-    """Return how long ago a time was, or how far ahead it is: `3 min ago`, `in 2 d`."""
+@contextmanager
+def goes_on(what: str) -> Iterator[None]:
+    """Wait for something that does not depend on the waiting: Ctrl-C ends the wait alone, and says `what`."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        say(f"interrupted: {what}", err=True)
+        raise click.exceptions.Exit(INTERRUPTED) from None
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return the first few names, and how many more there are."""
+    more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
+    return f"{', '.join(names[:_SHOWN])}{more}"
+
+
+def age(then: float | None, *, now: float) -> str:
+    """Return how long before `now`, the time at the server, something was, or how far ahead it is: `3 min ago`."""
     if then is None:
         return "never"
-    passed = (time.time() if now is None else now) - then
+    passed = now - then
     text = span(abs(passed))
     return f"{text} ago" if passed >= 0 else f"in {text}"
 

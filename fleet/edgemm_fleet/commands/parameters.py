@@ -34,6 +34,7 @@ DURATION = Duration()
 MOST_LISTED = 1_000_000
 """What `--limit` takes at most."""
 GROUP_SIZE = GroupSize()
+allow_empty_option = click.option("--allow-empty", is_flag=True, help="It is no error if it reaches no device.")
 
 
 def labels(ctx: click.Context, param: click.Parameter, values: Sequence[str]) -> dict[str, str]:

@@ -10,7 +10,9 @@ from pathlib import Path
 import click
 import msgspec
 
+from edgemm.configuration.secret_file import read_secret
 from edgemm.errors import InputError
+from edgemm.outlet import say
 from edgemm_fleet.api.messages import CreatedPerson, PersonRequest, TokenRequest
 from edgemm_fleet.api.person_tokens import issue
 from edgemm_fleet.client import FleetClient, Profile
@@ -28,14 +30,27 @@ from edgemm_fleet.trust.fleet_folder import FleetFolder
 
 @click.command()
 @click.argument("url")
-@click.option("--token", help="Your token, as `init` or `people add` printed it; asked for on a terminal.")
+@click.option(
+    "--token",
+    envvar="EDGEMM_FLEET_TOKEN",
+    show_envvar=True,
+    help="Your token, as `init` or `people add` printed it; `ps` shows it to all users of this machine. Asked for on a "
+    "terminal.",
+)
+@click.option(
+    "--token-file",
+    type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+    help="A file with your token; -: stdin.",
+)
 @click.option("--fingerprint", help="SHA-256 of the server's certificate, if it is not the one in the token.")
 @as_json_option
-def login(url: str, *, token: str | None, fingerprint: str | None, as_json: bool) -> None:
+def login(url: str, *, token: str | None, token_file: Path | None, fingerprint: str | None, as_json: bool) -> None:
     """Work with the fleet at URL from this machine, as the person of a token."""
+    if token_file is not None:
+        token = read_secret(token_file, option="--token-file")
     if token is None:
         if not sys.stdin.isatty():
-            raise InputError("expected --token emp1_…: `edgemm fleet init` or `edgemm fleet people add` printed it")
+            raise InputError("expected --token emp1_…, or --token-file: `edgemm fleet init` or `people add` printed it")
         token = str(click.prompt("Token", hide_input=True))
     pin = _fingerprint(fingerprint) if fingerprint else parse_access_token(token).tls_fingerprint
     profile = Profile(url=url.rstrip("/"), token=token.strip(), tls_fingerprint=pin, root="")
@@ -47,7 +62,7 @@ def login(url: str, *, token: str | None, fingerprint: str | None, as_json: bool
     if as_json:
         print_json(me)
     else:
-        click.echo(f"logged in to fleet {me.fleet} as {me.person} ({me.role}) until {moment(me.expires_at)}; {path}")
+        say(f"logged in to fleet {me.fleet} as {me.person} ({me.role}) until {moment(me.expires_at)}; {path}")
 
 
 @click.group()
@@ -71,9 +86,10 @@ def create_token(*, uses: int, ttl: float, given: dict[str, str], as_json: bool)
         print_json(created)
         return
     record = created.record
-    click.echo(f"edgemm run --fleet {created.url or url} --token {created.token}")
+    say(f"edgemm run --fleet {created.url or url} --token {created.token}")
     devices = "1 device" if record.uses_allowed == 1 else f"{record.uses_allowed} devices"
-    click.echo(f"good for {devices} until {moment(record.expires_at)}; id {record.id}", err=True)
+    say(f"good for {devices} until {moment(record.expires_at)}; id {record.id}", err=True)
+    say("where others use that machine, who see command lines: --token-file FILE there, or EDGEMM_TOKEN", err=True)
 
 
 @token.command("list")
@@ -82,11 +98,18 @@ def list_tokens(*, as_json: bool) -> None:
     """List all tokens, also those that ended."""
     with connect() as client:
         found = list(client.tokens())
+        now = client.now()
     if as_json:
         print_json(found)
         return
     rows = [
-        (one.id, f"{one.uses} of {one.uses_allowed or 'any'}", _validity(one), pairs(one.labels), one.created_by)
+        (
+            one.id,
+            f"{one.uses} of {one.uses_allowed or 'any'}",
+            _validity(one, now=now),
+            pairs(one.labels),
+            one.created_by,
+        )
         for one in found
     ]
     headings = ("token", "used", "holds", "labels", "made by")
@@ -125,8 +148,9 @@ def add_person(person: str, *, role: str, ttl: float, folder: Path | None, as_js
     if as_json:
         print_json(created)
         return
-    click.echo(f"edgemm fleet login {created.url} --token {created.token}")
-    click.echo(f"the page, logged in: {created.url}/#token={created.token}", err=True)
+    say(f"edgemm fleet login {created.url} --token {created.token}")
+    say(f"the page, logged in: {created.url}/#token={created.token}", err=True)
+    say("without --token it is asked for, where others see command lines", err=True)
 
 
 @people.command("list")
@@ -135,10 +159,11 @@ def list_people(*, as_json: bool) -> None:
     """List all tokens of people, also those that ended."""
     with connect() as client:
         found = list(client.people())
+        now = client.now()
     if as_json:
         print_json(found)
         return
-    rows = [(one.id, one.person, one.role.value, _validity(one)) for one in found]
+    rows = [(one.id, one.person, one.role.value, _validity(one, now=now)) for one in found]
     print_table(("token", "person", "role", "holds"), rows, empty="nobody")
 
 
@@ -189,10 +214,10 @@ def _add_on_server(folder: FleetFolder, request: PersonRequest) -> CreatedPerson
     return CreatedPerson(token=text, url=config.public_url, record=record)
 
 
-def _validity(one: EnrolmentTokenRecord | PersonToken) -> str:
+def _validity(one: EnrolmentTokenRecord | PersonToken, *, now: float) -> str:
     if one.revoked_at is not None:
-        return f"revoked {age(one.revoked_at)}"
-    ends = age(one.expires_at)
+        return f"revoked {age(one.revoked_at, now=now)}"
+    ends = age(one.expires_at, now=now)
     return f"ends {ends}" if ends.startswith("in ") else f"ended {ends}"
 
 

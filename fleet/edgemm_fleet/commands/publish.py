@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
+from edgemm.outlet import say
+from edgemm.terminal import plain_console
 from edgemm_fleet.client import publishing
 from edgemm_fleet.commands.output import as_json_option, print_json, size
 from edgemm_fleet.commands.parameters import connect
@@ -25,7 +26,7 @@ from edgemm_fleet.commands.parameters import connect
 def publish(bundle: Path, *, minimum: str | None, as_json: bool) -> None:
     """Verify BUNDLE, upload what the server lacks, and sign it as a version of its model on this machine."""
     columns = (TextColumn("uploading"), BarColumn(), DownloadColumn())
-    console = Console(stderr=True)
+    console = plain_console(stderr=True)
     bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
     with connect() as client, bar as progress:
         task = progress.add_task("upload", total=None)
@@ -40,5 +41,5 @@ def publish(bundle: Path, *, minimum: str | None, as_json: bool) -> None:
         print_json(published)
         return
     did = "was published before" if published.existed else f"published, {size(published.uploaded_bytes)} uploaded"
-    click.echo(f"{record.model} {record.version} {did}; sha256 {record.digest}")
-    click.echo(f"next: edgemm fleet rollout create {record.model} {record.version}", err=True)
+    say(f"{record.model} {record.version} {did}; sha256 {record.digest}")
+    say(f"next: edgemm fleet rollout create {record.model} {record.version}", err=True)

@@ -16,6 +16,8 @@ import click
 from edgemm.configuration.options import FileArgument, FileRules, configured, origin
 from edgemm.configuration.shown import configuration_text, hide_login
 from edgemm.errors import InputError
+from edgemm.outlet import say, say_document
+from edgemm.outlet.log_lines import log_to_stderr
 from edgemm.sigterm import ended_by_sigterm
 from edgemm.topics import NAME_PATTERN
 from edgemm_fleet.api import person_tokens
@@ -81,7 +83,7 @@ def init(
     if as_json:
         print_json(_facts(founded, texts[0]))
     else:
-        click.echo(_report(founded, texts[0]))
+        say(*_report(founded, texts[0]).splitlines())
 
 
 @click.command()
@@ -100,10 +102,12 @@ def init(
     "--broker",
     default="embedded",
     show_default=True,
-    help="embedded, embedded:PORT, or mqtt(s)://[USER:PASSWORD@]HOST[:PORT] of another one.",
+    help="embedded, embedded:PORT, or mqtt(s)://[USER:PASSWORD@]HOST[:PORT] of another one; `ps` shows a password.",
 )
 @click.option("--broker-login-file", type=FILE, help="A file with the manager's USER:PASSWORD at another broker.")
-@click.option("--device-login", help="USER:PASSWORD of all devices at another broker, where there is no --mosquitto.")
+@click.option(
+    "--device-login", help="USER:PASSWORD of all devices at another broker, without --mosquitto; `ps` shows it."
+)
 @click.option("--device-login-file", type=FILE, help="A file with what --device-login gives.")
 @click.option(
     "--mosquitto",
@@ -151,7 +155,7 @@ def serve(
     if origin(context, "broker") == "file" and hide_login(broker) != broker:
         raise InputError(f"{config}: broker: not with a login: put that into a file, and name it by broker_login_file")
     if print_config:
-        click.echo(configuration_text(context, RULES), nl=False)
+        say_document(configuration_text(context, RULES))
         return
     host, port = _listen(listen)
     chosen = read_broker(
@@ -176,12 +180,12 @@ def serve(
     sys.setswitchinterval(_SWITCH_S)
     with ended_by_sigterm() as wait_for_end, server, _renewed_by_sighup(server):
         if page:
-            click.echo(f"page    {server.url}/")
-        click.echo(f"API     {server.url}/api/v1")
-        click.echo(f"broker  {server.broker_address}")
-        click.echo(f"serving fleet {server.config.name}; stop with Ctrl-C")
+            say(f"page    {server.url}/")
+        say(f"API     {server.url}/api/v1")
+        say(f"broker  {server.broker_address}")
+        say(f"serving fleet {server.config.name}; stop with Ctrl-C")
         wait_for_end()
-    click.echo("stopped")
+    say("stopped")
 
 
 @contextmanager
@@ -202,7 +206,7 @@ def _renewed_by_sighup(server: FleetProcess) -> Iterator[None]:
 
 
 def _tell_migration(migration: Migration) -> None:
-    click.echo(f"database migrated from {migration.old} to {migration.new}; a copy of before is {migration.copy}")
+    say(f"database migrated from {migration.old} to {migration.new}; a copy of before is {migration.copy}")
 
 
 def _facts(founded: Founded, token: str) -> dict[str, object]:
@@ -250,9 +254,7 @@ def _listen(text: str | None) -> tuple[str | None, int | None]:
 
 
 def _set_up_logging(*, verbose: bool) -> None:
-    logging.basicConfig(
-        level=logging.INFO if verbose else logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s"
-    )
+    log_to_stderr(level="info" if verbose else "warning")
     # amqtt and its state machine tell every packet at INFO.
     for name in ("amqtt", "transitions"):
         logging.getLogger(name).setLevel(logging.ERROR)

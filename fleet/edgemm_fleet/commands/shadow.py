@@ -5,9 +5,10 @@ from __future__ import annotations
 import click
 
 from edgemm.finite_range import FiniteRange
+from edgemm.outlet import say
 from edgemm_fleet.api.messages import ClearShadowRequest, DeviceShadow, ShadowBeside, ShadowChange, ShadowRequest
-from edgemm_fleet.commands.output import age, as_json_option, print_json, print_table
-from edgemm_fleet.commands.parameters import choices, connect
+from edgemm_fleet.commands.output import age, as_json_option, listed, print_json, print_table
+from edgemm_fleet.commands.parameters import allow_empty_option, choices, connect
 from edgemm_fleet.records.rollout_plan import Selector
 
 where_option = click.option(
@@ -30,6 +31,7 @@ def shadow() -> None:
 @click.option("--variant", "variants", multiple=True, metavar="ID", help="In this order of preference; default: auto.")
 @where_option
 @device_option
+@allow_empty_option
 @as_json_option
 def set_shadow(
     model: str,
@@ -39,11 +41,16 @@ def set_shadow(
     variants: tuple[str, ...],
     where: dict[str, tuple[str, ...]],
     devices: tuple[str, ...],
+    allow_empty: bool,
     as_json: bool,
 ) -> None:
     """Have VERSION run beside MODEL, on the devices that match now."""
     request = ShadowRequest(
-        version=version, share=share, variants=variants or "auto", selector=_selector(where, devices)
+        version=version,
+        share=share,
+        variants=variants or "auto",
+        selector=_selector(where, devices),
+        allow_empty=allow_empty,
     )
     with connect() as client:
         _print(client.set_shadow(model, request), as_json=as_json)
@@ -53,11 +60,17 @@ def set_shadow(
 @click.argument("model")
 @where_option
 @device_option
+@allow_empty_option
 @as_json_option
-def clear(model: str, *, where: dict[str, tuple[str, ...]], devices: tuple[str, ...], as_json: bool) -> None:
+def clear(
+    model: str, *, where: dict[str, tuple[str, ...]], devices: tuple[str, ...], allow_empty: bool, as_json: bool
+) -> None:
     """Have no shadow run beside MODEL any more."""
     with connect() as client:
-        _print(client.clear_shadow(model, ClearShadowRequest(selector=_selector(where, devices))), as_json=as_json)
+        _print(
+            client.clear_shadow(model, ClearShadowRequest(selector=_selector(where, devices), allow_empty=allow_empty)),
+            as_json=as_json,
+        )
 
 
 @shadow.command("show")
@@ -67,11 +80,12 @@ def show(model: str, *, as_json: bool) -> None:
     """Show the shadows beside MODEL, and how they agree with what is active."""
     with connect() as client:
         found = list(client.shadows(model))
+        now = client.now()
     if as_json:
         print_json(found)
         return
     headings = ("device", "shadow", "phase", "compared", "errors", "agreement", "counted")
-    print_table(headings, [_row(one) for one in found], empty=f"none: edgemm fleet shadow set {model} VERSION")
+    print_table(headings, [_row(one, now=now) for one in found], empty=f"none: edgemm fleet shadow set {model} VERSION")
 
 
 def _selector(where: dict[str, tuple[str, ...]], devices: tuple[str, ...]) -> Selector:
@@ -82,10 +96,10 @@ def _print(change: ShadowChange, *, as_json: bool) -> None:
     if as_json:
         print_json(change)
     else:
-        click.echo(f"{change.model}: {len(change.devices)} devices are told: {', '.join(change.devices) or '–'}")
+        say(f"{change.model}: {len(change.devices)} devices are told: {listed(change.devices) or '–'}")
 
 
-def _row(one: DeviceShadow) -> tuple[str, ...]:
+def _row(one: DeviceShadow, *, now: float) -> tuple[str, ...]:
     told = one.reported
     phase = "not told yet" if told is None else told.phase.value
     if told is not None and told.reason:
@@ -98,7 +112,7 @@ def _row(one: DeviceShadow) -> tuple[str, ...]:
         str(sum(c.compared for c in counters)),
         str(sum(c.errors for c in counters)),
         "; ".join(filter(None, map(_agreement, one.beside))) or "–",
-        age(one.received_at),
+        age(one.received_at, now=now),
     )
 
 

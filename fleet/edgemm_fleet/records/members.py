@@ -23,7 +23,10 @@ class MemberState(OpenEnum):
     COMMITTED = "committed"
     FAILED = "failed"
     EXCUSED = "excused"
-    """It ended in a way that counts neither as a success nor as an error."""
+    """It ended in a way that counts neither as a success nor as an error.
+
+    With the reason `removed` and no state of an update, its device was removed: it is no member of its group any more.
+    """
     TIMED_OUT = "timed_out"
     """Never reached within the group's deadline."""
     WITHDRAWN = "withdrawn"
@@ -36,6 +39,8 @@ class MemberState(OpenEnum):
 _M = MemberState
 UNFINISHED = frozenset({_M.PENDING, _M.REFUSED, _M.REACHED, _M.ACTIVATING})
 """States of an update that still has to end, each with a deadline."""
+UNDECIDED = UNFINISHED | {_M.TIMED_OUT, _M.REVERTING}
+"""States of a member of which something is still to come; one that ended counts even where its device is removed."""
 BEFORE_ACTIVATING = frozenset({_M.PENDING, _M.REFUSED, _M.REACHED})
 """States in which a halt takes the new version back."""
 

@@ -9,12 +9,16 @@ from edgemm_fleet.records.rollout_plan import RolloutPlan
 
 
 class GroupProgress(Struct, frozen=True, kw_only=True):
-    """How far a group is: when it started, since when its thresholds hold, and when it was through."""
+    """How far a group is: when it started, since when its thresholds hold, and when it was through.
+
+    `matching` is how many devices the selector meant when it started, members already among them; None: not noted.
+    """
 
     started_at: float | None = None
     deadline_at: float | None = None
     met_at: float | None = None
     passed_at: float | None = None
+    matching: int | None = None
 
 
 class Rollout(Struct, frozen=True, kw_only=True):

@@ -15,10 +15,11 @@ from collections.abc import Mapping
 from typing import Annotated
 
 from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec.structs import replace
 
 from edgemm import requirements
 from edgemm.bundle.manifest import Digest, ModelName, VersionText
-from edgemm.messages import ModelConfig, Ratio, Seconds, Short, VariantPolicy, unknown_items
+from edgemm.messages import DesiredModel, ModelConfig, Ratio, Seconds, Short, VariantPolicy, unknown_items
 from edgemm.reasons import Reason
 from edgemm.requirements import RequiredNames
 from edgemm.topics import DeviceId
@@ -39,6 +40,15 @@ class Selector(Struct, frozen=True, kw_only=True):
         if self.devices is not None and device not in self.devices:
             return False
         return all(labels.get(key) in values for key, values in self.labels.items())
+
+    def nobody(self) -> str:
+        """Return what to say where it means no device that is enrolled."""
+        return f"no device matches {self}" if self.labels or self.devices else "no device is enrolled in this fleet"
+
+    def __str__(self) -> str:
+        """Return it as the command line has it."""
+        labels = [f"{key}={value}" for key, values in self.labels.items() for value in values]
+        return ", ".join([*labels, *(self.devices or ())]) or "all devices"
 
     def may_overlap(self, other: Selector) -> bool:
         """Tell whether some device could match both; False only where that is impossible."""
@@ -94,7 +104,7 @@ class RolloutPlan(Struct, frozen=True, kw_only=True):
 
     `tolerated_rejections` are reasons of `rejected` that excuse a device: it counts neither as a success nor as an
     error. A device that is silent after `activating` fails `activation_deadline_s` later; the default is the longest
-    probation and ten minutes.
+    probation and ten minutes. With `allow_empty`, a rollout and a group of it may reach nobody and count as through.
     """
 
     model: ModelName
@@ -107,6 +117,7 @@ class RolloutPlan(Struct, frozen=True, kw_only=True):
     tolerated_rejections: tuple[Short, ...] = TOLERATED_REJECTIONS
     activation_deadline_s: DeadlineSeconds | None = None
     supersedes: Short | None = None
+    allow_empty: bool = False
     requires: RequiredNames | UnsetType = UNSET
 
     def __post_init__(self) -> None:
@@ -126,6 +137,14 @@ class RolloutPlan(Struct, frozen=True, kw_only=True):
     def activation_s(self) -> float:
         """How long a device may stay between `activating` and an end, in seconds."""
         return self.activation_deadline_s or self.config.probation.max_duration_s + 600
+
+    def tells_nothing_new(self, wanted: DesiredModel | None, active_digest: str | None) -> bool:
+        """Tell whether a device that is to have `wanted`, and runs `active_digest`, would have nothing to do."""
+        if wanted is None or not wanted.digest == active_digest == self.digest:
+            return False
+        # A trial is of a version that is new: one that stays has had it.
+        config = replace(wanted.config, probation=self.config.probation)
+        return (wanted.variants, config) == (self.variants, self.config)
 
     @property
     def last_group(self) -> int:

@@ -10,7 +10,7 @@ no further report could make up for them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -32,7 +32,7 @@ class GroupVerdict(Enum):
 
 @dataclass(frozen=True)
 class GroupTally:
-    """Numbers of one group's members; `reported` have reported the generation."""
+    """Numbers of one group's members; `reported` have reported the generation. Removed devices are no members."""
 
     members: int = 0
     reported: int = 0
@@ -42,6 +42,7 @@ class GroupTally:
     excused: int = 0
     """Excused after they reported, or in a state that is not known here."""
     reverting: int = 0
+    removed: int = 0
 
     @property
     def judged(self) -> int:
@@ -64,15 +65,18 @@ class GroupTally:
         return GroupVerdict.TOO_FEW_SUCCESSES if enough_reported else GroupVerdict.TOO_FEW_REACHED
 
 
-def tally(counts: Iterable[tuple[int, MemberState, bool, int]]) -> dict[int, GroupTally]:
-    """Add up (group, state, has reported, number) to one tally a group."""
+def tally(
+    counts: Iterable[tuple[int, MemberState, bool, int]], removed: Mapping[int, int] | None = None
+) -> dict[int, GroupTally]:
+    """Add up (group, state, has reported, number) to one tally a group; `removed` is group → number."""
+    gone = removed or {}
     groups: dict[int, list[tuple[MemberState, bool, int]]] = {}
     for group, state, reported, number in counts:
         groups.setdefault(group, []).append((state, reported, number))
-    return {group: _add_up(rows) for group, rows in groups.items()}
+    return {group: _add_up(groups.get(group, []), gone.get(group, 0)) for group in groups.keys() | gone.keys()}
 
 
-def _add_up(rows: list[tuple[MemberState, bool, int]]) -> GroupTally:
+def _add_up(rows: list[tuple[MemberState, bool, int]], removed: int) -> GroupTally:
     def total(*states: MemberState, only_reported: bool = False) -> int:
         return sum(n for state, reported, n in rows if state in states and (reported or not only_reported))
 
@@ -84,4 +88,5 @@ def _add_up(rows: list[tuple[MemberState, bool, int]]) -> GroupTally:
         failed=total(MemberState.FAILED),
         excused=total(MemberState.EXCUSED, *(state for state, _, _ in rows if not state.known), only_reported=True),
         reverting=total(MemberState.REVERTING),
+        removed=removed,
     )

@@ -85,8 +85,13 @@ def overdue(member: Member, *, now: float) -> Member:
 
 
 def excused(member: Member, *, reason: Reason, detail: str | None = None, now: float) -> Member:
-    """Return the member as one that counts neither way, such as a device that was removed from the fleet."""
+    """Return the member as one that counts neither way, such as a device that another rollout took."""
     return replace(member, state=_M.EXCUSED, reason=reason, detail=detail, changed_at=now, deadline_at=None)
+
+
+def removed(member: Member, *, now: float) -> Member:
+    """Return the member as one whose device was removed from the fleet: it is in its group no longer."""
+    return replace(excused(member, reason=Reason.REMOVED, now=now), update_state=None)
 
 
 def gave_up(member: Member) -> bool:

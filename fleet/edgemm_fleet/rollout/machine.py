@@ -4,6 +4,7 @@ A rollout advances group by group:
 
 * a group starts only when the one before it reached its success threshold and soaked;
 * one group above its error threshold, whichever of those that started, halts the whole rollout, once;
+* one that reaches nobody at all halts it too, unless the plan allows that: what nobody ran is not proven;
 * everything unfinished has a deadline: members have their own, a draft and a roll-back have the rollout's.
 
 `decide` is called with the numbers after each change, again and again until it has nothing more to say. Time and
@@ -88,6 +89,13 @@ def move(rollout: Rollout, state: RolloutState, *, now: float, reason: str | Non
     return replace(rollout, state=state, reason=reason, changed_at=now, deadline_at=None)
 
 
+def with_matching(rollout: Rollout, group: int, matching: int) -> Rollout:
+    """Return the rollout with the number of devices that matched when a group started."""
+    groups = list(rollout.groups)
+    groups[group] = replace(groups[group], matching=matching)
+    return replace(rollout, groups=tuple(groups))
+
+
 def check_overlap(plan: RolloutPlan, running: Mapping[str, RolloutPlan]) -> None:
     """Refuse a plan whose devices and model another running rollout has.
 
@@ -110,7 +118,8 @@ def _run(rollout: Rollout, tallies: Mapping[int, GroupTally], *, now: float) -> 
     started = [index for index, progress in enumerate(rollout.groups) if progress.started_at is not None]
     verdicts = {index: tallies.get(index, GroupTally()).verdict(rollout.plan.groups[index]) for index in started}
     for index in started:
-        if reason := _failure(verdicts[index], tallies.get(index, GroupTally()), index):
+        tally = tallies.get(index, GroupTally())
+        if reason := _failure(verdicts[index], tally, index) or _emptiness(rollout, tally, index):
             return Decision(move(rollout, _R.HALTED, reason=reason, now=now), Effect.WITHDRAW, index)
     for index in started:
         if changed := _progress(rollout, index, verdict=verdicts[index], now=now):
@@ -163,6 +172,16 @@ def _failure(verdict: GroupVerdict, tally: GroupTally, group: int) -> str | None
             return f"group {group + 1}: too few successes; {numbers}"
         case _:
             return None
+
+
+def _emptiness(rollout: Rollout, tally: GroupTally, group: int) -> str | None:
+    """Tell why a group proves nothing: nobody is in it, and not because all that match are in an earlier one."""
+    progress = rollout.groups[group]
+    if rollout.plan.allow_empty or progress.passed_at is not None or tally.members:
+        return None
+    if tally.removed:
+        return f"group {group + 1}: each of its devices was removed from the fleet"
+    return f"group {group + 1}: {rollout.plan.selector.nobody()}" if progress.matching == 0 else None
 
 
 def _roll_back(rollout: Rollout, tallies: Mapping[int, GroupTally], *, now: float) -> Decision | None:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
+from itertools import islice
 
 from msgspec.structs import replace
 
-from edgemm.errors import BadRequestError, ConflictError
+from edgemm.errors import BadRequestError, ConflictError, NotFoundError
 from edgemm.requirements import refusal
 from edgemm.states import RolloutState
 from edgemm.versions import Version
@@ -20,9 +21,11 @@ from edgemm_fleet.records.rollout_plan import RolloutPlan
 from edgemm_fleet.rollout import machine
 from edgemm_fleet.rollout.machine import Decision, Effect
 from edgemm_fleet.rollout.redating import DRAFT_LIFETIME_S
+from edgemm_fleet.rollout.reversal import active_model
 from edgemm_fleet.rollout.runner import Runner
-from edgemm_fleet.store import Store, Transaction, audit, models, rollouts
+from edgemm_fleet.store import Store, Transaction, assignments, audit, devices, models, reported, rollouts
 
+_LOOKED_AT_ONCE = 500
 _R = RolloutState
 
 
@@ -65,8 +68,8 @@ class RolloutOperations:
 
         Raises:
             NotFoundError: there is no such rollout.
-            ConflictError: it was started before, its plan needs what is not known here, another rollout has the same
-                model and devices, or a device of the first group has no room for another model.
+            ConflictError: it was started before, its plan needs what is not known here, it would reach nobody, another
+                rollout has the same model and devices, or a device of the first group has no room for another model.
             BadRequestError: the signed minimum version was raised above this version since.
         """
         with self._store.write() as tx:
@@ -74,6 +77,7 @@ class RolloutOperations:
             if unknown := rollout.plan.unknown:
                 raise ConflictError(f"rollout {rollout_id}: it {refusal(unknown)}")
             _check_minimum(tx, rollout.plan)
+            _check_reach(tx, rollout)
             started = machine.move(machine.move(rollout, _R.READY, now=now), _R.RUNNING, now=now)
             self._make_way(tx, rollout, actor=actor, now=now)
             rollouts.save(tx, started)
@@ -114,11 +118,21 @@ class RolloutOperations:
             deadline_s = max(group.deadline_s for group in rollout.plan.groups)
             moved = replace(moved, deadline_at=now + max(deadline_s, rollout.plan.activation_s))
             rollouts.save(tx, moved)
-            self._runner.revert(tx, moved, now=now)
+            if not self._runner.revert(tx, moved, now=now):
+                moved = replace(moved, reason="nothing to bring back: no device has this rollout's version any more")
+                rollouts.save(tx, moved)
             _note(tx, "roll_back", moved, actor=actor, now=now, detail=reason)
             moved = self._runner.advance(tx, rollout_id, now=now)
         self._wake()
         return moved
+
+    def leave(self, tx: Transaction, device: str, *, now: float) -> None:
+        """Take a device that was just removed out of the groups that wait for it; `wake` after the commit."""
+        self._runner.leave(tx, device, now=now)
+
+    def wake(self) -> None:
+        """Have what devices are told sent, after a commit."""
+        self._wake()
 
     def _withdraw(
         self, rollout_id: str, state: RolloutState, *, actor: str, reason: str, now: float, act: str
@@ -168,6 +182,36 @@ def _check_minimum(tx: Transaction, plan: RolloutPlan) -> None:
             f"{plan.model} {plan.version}: below {minimum}, the signed minimum version, so every device would refuse "
             f"it; roll out {minimum} or a later one"
         )
+
+
+def _check_reach(tx: Transaction, rollout: Rollout) -> None:
+    """Refuse to start what would reach nobody, unless its plan says that it may.
+
+    Raises:
+        NotFoundError: a device that it names is not enrolled.
+        ConflictError: no device matches, or all that do have this version already.
+    """
+    plan = rollout.plan
+    if plan.allow_empty:
+        return
+    what = f"rollout {rollout.id} of {plan.model} {plan.version}"
+    if unknown := devices.unknown(tx, plan.selector):
+        raise NotFoundError(f"{what}: no device {unknown[0]!r} in this fleet: `edgemm fleet devices` lists them")
+    found, matching = 0, (device.id for device in devices.matching(tx, plan.selector))
+    while ids := list(islice(matching, _LOOKED_AT_ONCE)):
+        found += len(ids)
+        wanted, reports = assignments.of(tx, ids), reported.of(tx, ids)
+        for device in ids:
+            report = reports[device].reported if device in reports else None
+            running = active_model(plan.model, report, None)
+            active = running.digest if running is not None else None
+            if not plan.tells_nothing_new(wanted.get(device, {}).get(plan.model), active):
+                return
+    why = f"all {found} devices that match have it already" if found else plan.selector.nobody()
+    raise ConflictError(
+        f"{what}: {why}, so there is nothing to do and it was not started; to have that count as done, create it with "
+        "--allow-empty (`allow_empty`)"
+    )
 
 
 def _note(tx: Transaction, act: str, rollout: Rollout, *, actor: str, now: float, detail: str = "") -> None:

@@ -39,7 +39,8 @@ def redated_member(member: Member, plan: RolloutPlan, *, now: float) -> Member:
 
 
 def _group(progress: GroupProgress, group: Group, *, now: float) -> GroupProgress:
-    return GroupProgress(
+    return replace(
+        progress,
         started_at=_at_most(progress.started_at, now),
         deadline_at=_at_most(progress.deadline_at, now + group.deadline_s),
         met_at=_at_most(progress.met_at, now),

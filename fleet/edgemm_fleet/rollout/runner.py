@@ -20,7 +20,7 @@ from edgemm.reasons import Reason
 from edgemm.states import FAILURES, RolloutState, UpdateState
 from edgemm_fleet.clock import SLACK_S
 from edgemm_fleet.director.director import Director
-from edgemm_fleet.records.members import BEFORE_ACTIVATING, UNFINISHED, Member, MemberState
+from edgemm_fleet.records.members import BEFORE_ACTIVATING, UNDECIDED, UNFINISHED, Member, MemberState
 from edgemm_fleet.records.progress import Rollout
 from edgemm_fleet.records.records import DesiredRefusal
 from edgemm_fleet.rollout import judgement, machine
@@ -72,7 +72,9 @@ class Runner:
         """Let a rollout decide until it has nothing more to do now; return it."""
         while True:
             rollout = rollouts.get(tx, rollout_id)
-            decision = machine.decide(rollout, tally(rollouts.tallies(tx, rollout_id)), now=now)
+            decision = machine.decide(
+                rollout, tally(rollouts.tallies(tx, rollout_id), rollouts.removed(tx, rollout_id)), now=now
+            )
             if decision is None:
                 return rollout
             if decision.effect is Effect.WITHDRAW:
@@ -89,10 +91,22 @@ class Runner:
         elif decision.effect is Effect.WITHDRAW:
             self._withdraw(tx, rollout, now=now)
 
-    def revert(self, tx: Transaction, rollout: Rollout, *, now: float) -> None:
-        """Write the earlier version for every member that was told this rollout's."""
+    def revert(self, tx: Transaction, rollout: Rollout, *, now: float) -> int:
+        """Write the earlier version for every member that was told this rollout's; return how many there are."""
         members = rollouts.members_of(tx, rollout.id)
-        rollouts.put_members(tx, self._assigner.revert(tx, members, rollout, now=now))
+        live = devices.live(tx, [member.device for member in members])
+        reverting = self._assigner.revert(tx, [m for m in members if m.device in live], rollout, now=now)
+        rollouts.put_members(tx, reverting)
+        return len(reverting)
+
+    def leave(self, tx: Transaction, device: str, *, now: float) -> None:
+        """Take a device that was removed out of every group where something was to come of it."""
+        for member in rollouts.memberships_of(tx, device, states=UNDECIDED):
+            with _apart(tx, member.rollout):
+                is_open = rollouts.get(tx, member.rollout).state in machine.OPEN_STATES
+                if is_open or member.state is not MemberState.TIMED_OUT:  # of a rollout that is over that was the end
+                    rollouts.put_members(tx, [judgement.removed(member, now=now)])
+                    self.advance(tx, member.rollout, now=now)
 
     def _judge(
         self,
@@ -132,8 +146,8 @@ class Runner:
         live = devices.live(tx, [member.device for member in members])
         ended = [
             judgement.overdue(member, now=now)
-            if member.device in live or member.state not in UNFINISHED
-            else judgement.excused(member, reason=Reason.REMOVED, now=now)
+            if member.device in live or member.state not in UNDECIDED
+            else judgement.removed(member, now=now)
             for member in members
         ]
         for member in ended:
@@ -145,7 +159,10 @@ class Runner:
 
     def _start_group(self, tx: Transaction, rollout: Rollout, group: int, *, now: float) -> None:
         candidates = [MatchedDevice(d.id, d.presence.online) for d in devices.matching(tx, rollout.plan.selector)]
-        present = {member.device: member.state for member in rollouts.members_of(tx, rollout.id)}
+        rollouts.save(tx, machine.with_matching(rollout, group, len(candidates)))
+        # A device that was removed and let in again is a new one.
+        members = [member for member in rollouts.members_of(tx, rollout.id) if member.reason != Reason.REMOVED]
+        present = {member.device: member.state for member in members}
         chosen = select_members(rollout.id, rollout.plan, group, candidates=candidates, members=present)
         _log.info("rollout=%s group=%d devices=%d", rollout.id, group + 1, len(chosen))
         self._leave_earlier(tx, chosen, rollout, now=now)

@@ -147,6 +147,7 @@ class FleetProcess:
         stack.callback(store.close)
         repository = VersionRepository(self.folder)
         repository.resume(now=moment(now))
+        repository.shrink(now=moment(now))
         catch_up(store, repository, now=now)
         director_key = repository.keys.online("director")
         clock = ManagerClock()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from edgemm.errors import BadRequestError
+from edgemm.errors import BadRequestError, ConflictError, NotFoundError
 from edgemm.messages import DesiredShadow, Variants
 from edgemm.versions import Version
 from edgemm_fleet.director.director import Director
@@ -20,19 +20,20 @@ class ShadowOperations:
 
     def put(
         self, model: str, version: str, *, share: float, variants: Variants, selector: Selector,
-        actor: str, now: float,
+        actor: str, now: float, allow_empty: bool = False,
     ) -> tuple[str, ...]:  # fmt: skip
         """Want a version as a shadow beside a model on the devices that match now; return those.
 
         Raises:
-            NotFoundError: the version is not published.
+            NotFoundError: the version is not published, or a device that the selector names is not enrolled.
             BadRequestError: it is below the signed minimum.
+            ConflictError: no device matches, and that is not allowed.
         """
         with self._store.write() as tx:
             found = models.get_version(tx, model, version)
             _check_minimum(tx, model, version)
             wanted = DesiredShadow(version=version, digest=found.digest, share=share, variants=variants)
-            ids = tuple(device.id for device in devices.matching(tx, selector))
+            ids = _matching(tx, selector, allow_empty=allow_empty)
             shadows.put(tx, ids, model, wanted)
             self._director.write(tx, ids, now=now)
             detail = f"{version} on {len(ids)} devices, share {share:g}"
@@ -40,14 +41,32 @@ class ShadowOperations:
         self._wake()
         return ids
 
-    def clear(self, model: str, *, selector: Selector, actor: str, now: float) -> tuple[str, ...]:
-        """Want no shadow beside a model on the devices that match now; return those that had one."""
+    def clear(
+        self, model: str, *, selector: Selector, actor: str, now: float, allow_empty: bool = False
+    ) -> tuple[str, ...]:
+        """Want no shadow beside a model on the devices that match now; return those that had one.
+
+        Raises:
+            NotFoundError: a device that the selector names is not enrolled.
+            ConflictError: no device matches, and that is not allowed.
+        """
         with self._store.write() as tx:
-            had = shadows.drop(tx, [device.id for device in devices.matching(tx, selector)], model)
+            had = shadows.drop(tx, _matching(tx, selector, allow_empty=allow_empty), model)
             self._director.write(tx, had, now=now)
             audit.add(tx, at=now, actor=actor, action="shadow.clear", subject=model, detail=f"{len(had)} devices")
         self._wake()
         return had
+
+
+def _matching(tx: Transaction, selector: Selector, *, allow_empty: bool) -> tuple[str, ...]:
+    if not allow_empty and (unknown := devices.unknown(tx, selector)):
+        raise NotFoundError(f"no device {unknown[0]!r} in this fleet: `edgemm fleet devices` lists them")
+    ids = tuple(device.id for device in devices.matching(tx, selector))
+    if not ids and not allow_empty:
+        raise ConflictError(
+            f"{selector.nobody()}, so nothing would be done; if that is meant: --allow-empty (`allow_empty`)"
+        )
+    return ids
 
 
 def _check_minimum(tx: Transaction, name: str, version: str) -> None:

@@ -41,7 +41,13 @@ def redate(tx: Transaction, *, now: float) -> int:
 
 
 def _shifted(group: GroupProgress, by_s: float) -> GroupProgress:
-    return GroupProgress(**{name: _later(getattr(group, name), by_s) for name in group.__struct_fields__})
+    return replace(
+        group,
+        started_at=_later(group.started_at, by_s),
+        deadline_at=_later(group.deadline_at, by_s),
+        met_at=_later(group.met_at, by_s),
+        passed_at=_later(group.passed_at, by_s),
+    )
 
 
 def _later(then: float | None, by_s: float) -> float | None:

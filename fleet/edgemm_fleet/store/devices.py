@@ -121,6 +121,12 @@ def matching(tx: Transaction, selector: Selector) -> Iterator[Device]:
             yield _read(tx, row)
 
 
+def unknown(tx: Transaction, selector: Selector) -> list[str]:
+    """Return the devices that a selector names and that are not enrolled here, by id."""
+    named = set(selector.devices or ())
+    return sorted(named - live(tx, named).keys())
+
+
 def counts(tx: Transaction) -> dict[bool, int]:
     """Return how many devices are online (True) and offline (False), without those removed."""
     query = select(table.c.online, func.count()).where(table.c.removed_at.is_(None)).group_by(table.c.online)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from sqlalchemy import insert, select, update
+from sqlalchemy import func, insert, select, update
 
 from edgemm.errors import NotFoundError, PermissionDeniedError
 from edgemm_fleet.records.records import EnrolmentTokenRecord, Page
@@ -48,12 +48,12 @@ def spend(tx: Transaction, token: str, *, now: float) -> None:
 
 
 def revoke(tx: Transaction, token: str, *, now: float) -> None:
-    """Let no further device in by this token; those that are in stay.
+    """Let no further device in by this token; those that are in stay. Again changes nothing.
 
     Raises:
         NotFoundError: there is no such token.
     """
-    query = update(table).where(table.c.id == token).values(revoked_at=now)
+    query = update(table).where(table.c.id == token).values(revoked_at=func.coalesce(table.c.revoked_at, now))
     if not tx.execute(query).rowcount:
         raise NotFoundError(f"no enrolment token {token[:80]!r}: `edgemm fleet token list` shows them")
 

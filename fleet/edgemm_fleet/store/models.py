@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import msgspec
-from sqlalchemy import insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as insert_or
 from sqlalchemy.exc import IntegrityError
 
 from edgemm.errors import ConflictError, NotFoundError
+from edgemm.versions import Version
 from edgemm_fleet.records.records import ModelRecord, Page, VersionRecord
 from edgemm_fleet.store import paging
 from edgemm_fleet.store.database import Transaction
@@ -44,6 +45,14 @@ def find_model(tx: Transaction, name: str) -> ModelRecord | None:
 def set_minimum_version(tx: Transaction, name: str, version: str | None) -> None:
     """Note the signed minimum version of a model."""
     tx.execute(update(models).where(models.c.name == name).values(minimum_version=version))
+
+
+def drop_unpublished(tx: Transaction, *, but: Collection[str] = ()) -> None:
+    """Forget the models that have no version, but for some."""
+    published = select(versions.c.model)
+    gone = tx.execute(select(models.c.name).where(models.c.name.not_in(published))).scalars().all()
+    for name in set(gone) - set(but):
+        tx.execute(delete(models).where(models.c.name == name))
 
 
 def page_models(tx: Transaction, *, after: str | None = None, limit: int = paging.DEFAULT_LIMIT) -> Page[ModelRecord]:
@@ -99,9 +108,25 @@ def get_version(tx: Transaction, model: str, version: str) -> VersionRecord:
 def page_versions(
     tx: Transaction, model: str, *, after: str | None = None, limit: int = paging.DEFAULT_LIMIT
 ) -> Page[VersionRecord]:
-    """List the versions of a model by the text of the version."""
-    query = select(versions).where(versions.c.model == model)
-    return paging.ascending(tx, query, key=versions.c.version, after=after, limit=limit, read=_version)
+    """List the versions of a model, the highest first; `after` is one of them.
+
+    The order of versions is none that a database knows. Their number is bounded by the size of their model's role.
+    """
+    texts = tx.execute(select(versions.c.version).where(versions.c.model == model)).scalars()
+    ordered = sorted(texts, key=Version, reverse=True)
+    if after is not None:
+        ordered = [text for text in ordered if Version(text) < Version(after)]
+    wanted = paging.clamp(limit)
+    part = ordered[:wanted]
+    query = select(versions).where(versions.c.model == model, versions.c.version.in_(part))
+    found = {row.version: _version(row) for row in tx.execute(query)}
+    return Page(items=tuple(found[text] for text in part), next=part[-1] if len(ordered) > wanted else None)
+
+
+def counts(tx: Transaction) -> tuple[int, int]:
+    """Return how many models there are, and how many versions of all of them."""
+    found = [tx.execute(select(func.count()).select_from(table)).scalar_one() for table in (models, versions)]
+    return found[0], found[1]
 
 
 def _model(row: Any) -> ModelRecord:

@@ -29,7 +29,7 @@ def ascending(
     """Return one page in rising order of a text key."""
     if after is not None:
         query = query.where(key > after)
-    wanted = _clamp(limit)
+    wanted = clamp(limit)
     rows = tx.execute(query.order_by(key).limit(wanted + 1)).all()
     return _page(rows, wanted, key=key.key or "id", read=read)
 
@@ -46,12 +46,13 @@ def newest_first(
     """Return one page in falling order of a number that grows with each row."""
     if after is not None:
         query = query.where(key < (int(after) if after.isdecimal() else 0))
-    wanted = _clamp(limit)
+    wanted = clamp(limit)
     rows = tx.execute(query.order_by(key.desc()).limit(wanted + 1)).all()
     return _page(rows, wanted, key=key.key or "id", read=read)
 
 
-def _clamp(limit: int) -> int:
+def clamp(limit: int) -> int:
+    """Return how many items a page has where `limit` were asked for."""
     return max(1, min(limit, MAX_LIMIT))
 
 

@@ -26,6 +26,11 @@ from edgemm_fleet.store.schema import members, rollouts
 Value = TypeVar("Value")
 _BEFORE_ALL_OTHERS = 2**40
 """More than any rollout's number."""
+_GONE = (
+    (members.c.state == MemberState.EXCUSED.value)
+    & (func.coalesce(members.c.reason, "") == Reason.REMOVED.value)
+    & members.c.update_state.is_(None)
+)
 _KNOWN = [state.value for state in MemberState]
 
 
@@ -61,6 +66,12 @@ def get(tx: Transaction, rollout: str) -> Rollout:
         cause = "; ".join(quarantine(tx).of(_subject(row)).values())
         raise ConflictError(f"rollout {rollout}: its row in the database cannot be read, so it does not go on: {cause}")
     return found
+
+
+def plans(tx: Transaction, ids: Iterable[str]) -> dict[str, RolloutPlan]:
+    """Return the plans of rollouts, by id; of those that can be read."""
+    query = select(rollouts).where(rollouts.c.id.in_(sorted(set(ids))))
+    return {rollout.id: rollout.plan for rollout in _readable(tx, query, _rollouts(tx))}
 
 
 def in_states(tx: Transaction, states: Iterable[RolloutState], *, model: str | None = None) -> list[Rollout]:
@@ -148,11 +159,14 @@ def page_members(
     tx: Transaction,
     rollout: str,
     *,
+    state: MemberState | None = None,
     after: str | None = None,
     limit: int = paging.DEFAULT_LIMIT,
 ) -> Page[Member]:
-    """List a rollout's members by device."""
+    """List a rollout's members by device; those in one state."""
     query = select(members).where(members.c.rollout == rollout)
+    if state is not None:
+        query = query.where(members.c.state == state.value)
     return paging.ascending(tx, query, key=members.c.device, after=after, limit=limit, read=_members(tx))
 
 
@@ -179,6 +193,13 @@ def current_memberships(tx: Transaction, devices: Sequence[str], *, model: str |
     return _readable(tx, query.order_by(rollouts.c.number, members.c.device), _members(tx))
 
 
+def memberships_of(tx: Transaction, device: str, *, states: Iterable[MemberState]) -> list[Member]:
+    """Return a device's memberships in some states, in whichever rollouts."""
+    wanted = members.c.state.in_([state.value for state in states])
+    query = select(members).where(members.c.device == device, wanted)
+    return _readable(tx, query.order_by(members.c.rollout), _members(tx))
+
+
 def due_members(tx: Transaction, rollout: str, *, now: float, limit: int) -> list[Member]:
     """Return a rollout's members whose deadline has come, the earliest first; those in a known state.
 
@@ -203,11 +224,18 @@ def members_due_after(tx: Transaction, rollout: str, *, after: float, limit: int
 
 
 def tallies(tx: Transaction, rollout: str) -> list[tuple[int, MemberState, bool, int]]:
-    """Return (group, state, has reported the generation, number) of a rollout's members."""
+    """Return (group, state, has reported the generation, number) of a rollout's members, without those removed."""
     met = members.c.update_state.is_not(None)
-    query = select(members.c.group, members.c.state, met, func.count()).where(members.c.rollout == rollout)
+    mine = (members.c.rollout == rollout) & ~_GONE
+    query = select(members.c.group, members.c.state, met, func.count()).where(mine)
     rows = tx.execute(query.group_by(members.c.group, members.c.state, met))
     return [(group, MemberState(state), bool(reached), number) for group, state, reached, number in rows]
+
+
+def removed(tx: Transaction, rollout: str) -> dict[int, int]:
+    """Return group → how many of its members were removed from the fleet before anything came of them."""
+    query = select(members.c.group, func.count().label("number")).where(members.c.rollout == rollout, _GONE)
+    return {row.group: row.number for row in tx.execute(query.group_by(members.c.group))}
 
 
 def _changing(rollout: Rollout) -> dict[str, Any]:

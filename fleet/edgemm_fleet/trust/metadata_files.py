@@ -2,11 +2,16 @@
 
 Each version of a role has a file of its own, which never changes; `timestamp.json` alone is replaced. All versions of
 the root stay for ever: a device that was away follows them one by one.
+
+Every device reads the targets role and the snapshot whole, and refuses either above a size: one that grew beyond would
+end the updates of all models. So neither is signed beyond what devices take. Publishers fill a part of the targets role
+with authorisations, and administrators the rest; what was authorised and never published can be withdrawn.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import count
 from pathlib import Path
@@ -18,7 +23,7 @@ from tuf.api.serialization.json import JSONSerializer
 
 from edgemm import durable
 from edgemm.canonical import sha256
-from edgemm.errors import InputError
+from edgemm.errors import ConflictError, InputError
 from edgemm.trust.enrolment import DIRECTOR_TARGET
 from edgemm_fleet.trust import roles
 from edgemm_fleet.trust.fleet_folder import FleetFolder
@@ -26,6 +31,23 @@ from edgemm_fleet.trust.roles import DEFAULT_LIFETIMES, Lifetimes
 
 COMPACT = JSONSerializer(compact=True)
 """JSON without needless bytes."""
+
+
+@dataclass(frozen=True)
+class MetadataLimits:
+    """The sizes of what devices read of all models."""
+
+    targets_bytes: int = 4_000_000
+    """Of the top-level targets role; devices take 5,000,000 bytes, python-tuf's own limit."""
+
+    publishers_bytes: int = 1_000_000
+    """Of the same role where no administrator asks: some 3,700 models."""
+
+    snapshot_bytes: int = 1_800_000
+    """Of the snapshot, which grows with each model that is published; devices take 2,000,000 bytes."""
+
+
+DEFAULT_LIMITS = MetadataLimits()
 
 
 class MetadataFiles:
@@ -90,6 +112,34 @@ class MetadataFiles:
 def serialize(metadata: Metadata[T]) -> bytes:
     """Return metadata as it is stored and served."""
     return metadata.to_bytes(COMPACT)
+
+
+def check_targets_size(size: int, *, by_admin: bool, limits: MetadataLimits = DEFAULT_LIMITS) -> None:
+    """Refuse a top-level targets role of this many bytes.
+
+    Raises:
+        ConflictError: it is larger than the caller may make it.
+    """
+    most = limits.targets_bytes if by_admin else limits.publishers_bytes
+    if size > most:
+        who = "" if by_admin else ", or ask an administrator to authorise this model"
+        raise ConflictError(
+            f"authorisations of models: {size:,} bytes with this one, the limit is {most:,}, for every device reads "
+            f"them all; withdraw those that were never used: edgemm fleet models tidy{who}"
+        )
+
+
+def check_snapshot_size(size: int, *, limits: MetadataLimits = DEFAULT_LIMITS) -> None:
+    """Refuse a snapshot of this many bytes.
+
+    Raises:
+        ConflictError: it is larger than is left for one more model.
+    """
+    if size > limits.snapshot_bytes:
+        raise ConflictError(
+            f"published models: {size:,} bytes of their snapshot, the limit is {limits.snapshot_bytes:,}, for every "
+            "device reads it: publish this as a version of a model that is there"
+        )
 
 
 def create_repository(

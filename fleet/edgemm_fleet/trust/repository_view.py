@@ -82,6 +82,11 @@ class RepositoryView:
         self._expiries = found
         return [("root", state.root.signed.expires.timestamp()), *((role, at) for (role, _), at in found.items())]
 
+    def unused(self) -> list[str]:
+        """Return the models that somebody may publish and nobody did."""
+        published = self._state.snapshot.signed.meta
+        return [name for name in roles.models(self.targets) if f"{roles.role_name(name)}.json" not in published]
+
     def published_roles(self) -> Iterator[tuple[str, Metadata[Targets]]]:
         """Yield the models of which something is published, each with its role."""
         for model in roles.models(self.targets):

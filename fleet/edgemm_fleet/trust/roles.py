@@ -11,7 +11,7 @@ Pure: time is an argument, keys are signers, nothing is read or written. Root an
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -133,6 +133,20 @@ def deprive(
     """Return the next targets role, unsigned, in which a key may no longer sign versions of `model`."""
     following = renewed(current, now=now, lifetimes=lifetimes)
     following.signed.revoke_key(key_id, role_name(model))
+    return following
+
+
+def withdrawn(
+    current: Metadata[Targets], models: Collection[str], *, now: datetime, lifetimes: Lifetimes
+) -> Metadata[Targets]:
+    """Return the next targets role, unsigned, in which nobody may sign versions of these models."""
+    following = renewed(current, now=now, lifetimes=lifetimes)
+    delegations = following.signed.delegations
+    if delegations is not None and delegations.roles is not None:
+        for model in models:
+            delegations.roles.pop(role_name(model), None)
+        used = {keyid for role in delegations.roles.values() for keyid in role.keyids}
+        delegations.keys = {keyid: key for keyid, key in delegations.keys.items() if keyid in used}
     return following
 
 

@@ -31,6 +31,7 @@ from edgemm.errors import BadRequestError, ConflictError, NotFoundError, Permiss
 from edgemm_fleet.trust import proposal as proposals
 from edgemm_fleet.trust import roles
 from edgemm_fleet.trust.fleet_folder import FleetFolder
+from edgemm_fleet.trust.metadata_files import DEFAULT_LIMITS, check_snapshot_size, check_targets_size, serialize
 from edgemm_fleet.trust.proposal import Proposal
 from edgemm_fleet.trust.proposal_changes import changes
 from edgemm_fleet.trust.publication import Publication, check_extension, check_published, check_renewal
@@ -68,6 +69,8 @@ class VersionRepository(RepositoryView):
             if current is not None and current == publication.role:
                 return False
             check_extension(self.targets, current.signed if current else None, publication, now=now)
+            if current is None:
+                check_snapshot_size(len(serialize(self._state.snapshot)))
             self._files.write_target(publication.path, publication.manifest_bytes)
             self._files.write(name, publication.role)
             self._advance({name: publication.role.signed.version}, self._state.targets, now=now)
@@ -85,17 +88,17 @@ class VersionRepository(RepositoryView):
             self._advance({roles.role_name(model): role.signed.version}, self._state.targets, now=now)
         logger.info("renewed model=%s", model)
 
-    def authorise(self, model: str, key: Key, *, now: datetime, first: bool = False) -> None:
-        """Let `key` publish a model, with the targets keys that lie in `offline-keys/`; `first`: if no other key may.
+    def authorise(self, model: str, key: Key, *, now: datetime, by_admin: bool = True) -> None:
+        """Let `key` publish a model, with the targets keys that lie in `offline-keys/`; others only where no key may.
 
         Raises:
-            PermissionDeniedError: another key may.
-            ConflictError: the targets key was taken offline.
+            PermissionDeniedError: another key may, and no administrator asks.
+            ConflictError: the targets key was taken offline, or devices would not take so many authorisations.
         """
         with self._changing(now):
             if key.keyid in (known := roles.model_keys(self.targets, model)):
                 return
-            if first and known:
+            if known and not by_admin:
                 raise PermissionDeniedError(
                     f"model {model}: another key publishes it; an administrator may add yours: "
                     f"edgemm fleet models authorize {model} --publisher-key PUB"
@@ -106,6 +109,7 @@ class VersionRepository(RepositoryView):
             )
             for one in others:
                 following.sign(one, append=True)
+            check_targets_size(len(serialize(following)), by_admin=by_admin)
             self._replace_targets(following, now=now)
         logger.info("authorised model=%s key=%s", model, key.keyid)
 
@@ -125,6 +129,31 @@ class VersionRepository(RepositoryView):
                 following.sign(signer, append=True)
             self._replace_targets(following, now=now)
         logger.info("deprived model=%s key=%s", model, key_id)
+
+    def withdraw_unused(self, *, now: datetime) -> list[str]:
+        """Have nobody publish the models any more that were never published; return them.
+
+        Raises:
+            ConflictError: the targets key was taken offline.
+        """
+        with self._changing(now):
+            if names := self.unused():
+                following = roles.withdrawn(self._state.targets, names, now=now, lifetimes=self.lifetimes)
+                for signer in self._targets_signers(names[0]):
+                    following.sign(signer, append=True)
+                self._replace_targets(following, now=now)
+        logger.info("withdrew unused authorisations models=%d", len(names))
+        return names
+
+    def shrink(self, *, now: datetime) -> None:
+        """Make a targets role that has outgrown what devices take small again, where its key is here; else say so."""
+        if (size := len(serialize(self._state.targets))) <= DEFAULT_LIMITS.targets_bytes:
+            return
+        logger.error("targets role has %d bytes, more than devices take: unused authorisations are withdrawn", size)
+        try:
+            self.withdraw_unused(now=now)
+        except ConflictError as err:
+            logger.error("%s; withdraw them: edgemm fleet models tidy --targets-key FILE", err)  # noqa: TRY400
 
     def accept_targets(self, following: Metadata[Targets], *, now: datetime) -> None:
         """Take over a top-level targets role that was signed elsewhere, with an offline key.

@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
+from edgemm.configuration.secret_file import STDIN, read_secret
+from edgemm.errors import InputError
 from edgemm_runtime.commands.configuration import DeviceConfiguration
 from edgemm_runtime.mqtt.owner_broker import OwnerBroker
 from edgemm_runtime.serving.access import Access
@@ -24,6 +27,7 @@ def be_a_device(
     limits: DeviceConfiguration,
     mqtt: OwnerBroker | None,
     token: str | None,
+    token_file: Path | None,
     name: str | None,
     labels: tuple[str, ...],
     state_dir: Path | None,
@@ -42,7 +46,7 @@ def be_a_device(
         AgentOptions(
             fleet_url=fleet,
             state_dir=state_dir or default_state_dir(),
-            token=token,
+            token=_token(token, token_file, state_dir=state_dir or default_state_dir()),
             name=name,
             labels=dict(_label(text) for text in labels),
             listen=tuple(hosts),
@@ -55,6 +59,17 @@ def be_a_device(
             mqtt=mqtt,
         )
     )
+
+
+def _token(typed: str | None, file: Path | None, *, state_dir: Path) -> str | None:
+    """Return the token that was given; a device that has joined needs the file no longer."""
+    if file is None:
+        return typed
+    if click.get_current_context().get_parameter_source("token") is ParameterSource.COMMANDLINE:
+        raise InputError("--token and --token-file give the same: give one")
+    if file != STDIN and not file.exists() and (state_dir / "identity.json").exists():
+        return None
+    return read_secret(file, option="--token-file")
 
 
 def default_state_dir() -> Path:

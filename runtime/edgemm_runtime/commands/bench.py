@@ -11,14 +11,15 @@ import click
 import msgspec
 from msgspec import Struct
 from rich.status import Status
-from rich.table import Table
+from rich.text import Text
 
 from edgemm.bundle import open_bundle
 from edgemm.bundle.engine_facts import with_suffix
 from edgemm.bundle.manifest import Manifest
 from edgemm.errors import EngineUnavailableError, InputError
 from edgemm.finite_range import seconds
-from edgemm.terminal import plain_console, plain_table
+from edgemm.outlet import escaping, say, say_json
+from edgemm.terminal import PlainTable, plain_console, plain_table
 from edgemm_runtime.bench.conditions import Conditions, read_conditions, told
 from edgemm_runtime.bench.measuring import PLAIN, Measurement, measure_in_child
 from edgemm_runtime.engines import available
@@ -82,17 +83,17 @@ def bench(model: Path, *, runs: int, threads: tuple[int, ...], timeout_s: float,
     plan = _plan_of_file(model) if with_suffix(model.suffix.lower()) else _plan_of_bundle(model)
     cases = [(variant, count) for variant in plan.variants for count in threads or _threads_to_try()]
     before, measured = read_conditions(), list[Measurement]()
-    with _progress() as say:
+    with _progress() as status:
         for number, (variant, count) in enumerate(cases, start=1):
             name = model.name if variant == PLAIN else variant
-            say.update(f"{number} of {len(cases)}: {name}, {_threads(count)}")
+            status.update(Text(escaping.one_line(f"{number} of {len(cases)}: {name}, {_threads(count)}")))
             measured.append(measure_in_child(model, variant, runs=runs, threads=count, timeout_s=timeout_s))
     done = Benchmark(
         plan.model, plan.version, os.cpu_count() or 1, _engines(measured), tuple(measured), plan.skipped, plan.chosen,
         before, read_conditions(),
     )  # fmt: skip
     if as_json:
-        click.echo(msgspec.json.encode(done))
+        say_json(msgspec.json.encode(done))
     else:
         _print(done)
 
@@ -154,19 +155,19 @@ def _threads(count: int) -> str:
 def _print(done: Benchmark) -> None:
     plain_console().print(_table(done))
     for name, reason in done.skipped.items():
-        click.echo(f"{name} was not run: {reason}")
+        say(f"{name} was not run: {reason}")
     quickest = min(done.variants, key=lambda m: m.p50_ms)
     most = max(done.variants, key=lambda m: m.per_second)
-    click.echo(f"quickest: {quickest.variant} with {_threads(quickest.threads)}, {quickest.p50_ms:.3f} ms")
+    say(f"quickest: {quickest.variant} with {_threads(quickest.threads)}, {quickest.p50_ms:.3f} ms")
     at_once = f"{most.at_once} at once" if most.at_once > 1 else "one at a time"
-    click.echo(f"most a second: {most.variant} with {_threads(most.threads)}, {most.per_second:,.0f}, {at_once}")
+    say(f"most a second: {most.variant} with {_threads(most.threads)}, {most.per_second:,.0f}, {at_once}")
     if done.chosen:
-        click.echo(f"edgemm run takes {done.chosen} here; --variant names another one")
+        say(f"edgemm run takes {done.chosen} here; --variant names another one")
     for line in told(done.before, done.after):
-        click.echo(line)
+        say(line)
 
 
-def _table(done: Benchmark) -> Table:
+def _table(done: Benchmark) -> PlainTable:
     figures = ["threads", "p50 ms", "p99 ms", "a second", "PSS MB", "peak RSS MB", "load ms", "file bytes"]
     title = f"{done.model} {done.version or ''}".rstrip() + f" here, on {done.cpus} CPUs"
     table = plain_table("variant", "engine", *figures, title=title, right=figures)

@@ -98,7 +98,7 @@ class DeviceConfiguration:
 
 TABLES = tuple(one.name for one in dataclasses.fields(DeviceConfiguration))
 RULES = FileRules(
-    secrets={"token": "set EDGEMM_TOKEN, or give --token at the first start"},
+    secrets={"token": "put it into a file, and name that by token_file; or set EDGEMM_TOKEN"},
     elsewhere={
         "telemetry_interval": "it is called telemetry_interval_s in a file",
         **{

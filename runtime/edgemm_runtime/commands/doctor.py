@@ -17,6 +17,7 @@ from edgemm import __version__
 from edgemm.bundle.engine_facts import all_engines
 from edgemm.child_process import ChildAnswerError, ChildCrashError, ChildTimeoutError, ChildWorkError, ask
 from edgemm.errors import EngineError, EnvironmentFailure
+from edgemm.outlet import say_json
 from edgemm.terminal import plain_console, plain_table
 from edgemm_runtime.bench.board_facts import Board, read_board
 from edgemm_runtime.commands.extras import Extra, read_extras
@@ -71,7 +72,7 @@ def doctor(*, as_json: bool, given: tuple[Path, ...]) -> None:
         __version__, platform.python_version(), machine, read_board(), engines, read_extras(), certificates
     )
     if as_json:
-        click.echo(msgspec.json.encode(found))
+        say_json(msgspec.json.encode(found))
     else:
         _print(found)
     if broken := [e for e in engines if e.version and e.problem]:
@@ -107,16 +108,16 @@ def _print(found: DoctorReport) -> None:
     console.print(f"edgemm {found.edgemm}, Python {found.python}, {found.machine}")
     for line in found.board.lines():
         console.print(line)
-    table = plain_table("engine", "version", "runs here", title="\nengines")
+    table = plain_table("engine", "version", "runs here", title="engines")
     for engine in found.engines:
         table.add_row(engine.distribution, engine.version or "–", engine.problem or "yes")
     console.print(table)
-    table = plain_table("extra", "state", title="\nextras")
+    table = plain_table("extra", "state", title="extras")
     for extra in found.extras:
         table.add_row(extra.name, extra.advice)
     console.print(table)
     if found.certificates:
-        table = plain_table("certificate", "ends", "days", "state", title="\ncertificates")
+        table = plain_table("certificate", "ends", "days", "state", title="certificates")
         for one in found.certificates:
             table.add_row(
                 one.file, one.ends or "–", "–" if one.days is None else f"{one.days:.1f}", one.problem or "ok"

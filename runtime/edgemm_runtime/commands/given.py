@@ -15,6 +15,7 @@ from pathlib import Path
 from edgemm import plain_text
 from edgemm.bundle.manifest import Manifest
 from edgemm.errors import BadRequestError, InputError, TooLargeError
+from edgemm.outlet import escaping
 from edgemm_runtime.preprocessing import array_inputs, encoded_images, image_inputs, image_kinds
 from edgemm_runtime.serving.protocols.predict import codec as predict_codec
 from edgemm_runtime.serving.protocols.predict import forms, multipart
@@ -39,7 +40,7 @@ class Given:
     @property
     def name(self) -> str:
         """What messages and lists call it, in one line."""
-        return plain_text.printable(self.text[:_SHOWN] if self._is_json else self.text).replace("\n", " ")
+        return escaping.printable(self.text[:_SHOWN] if self._is_json else self.text).replace("\n", " ")
 
     @property
     def _is_json(self) -> bool:

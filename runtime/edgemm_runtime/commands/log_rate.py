@@ -13,7 +13,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
+from edgemm.outlet.log_lines import log_to_stderr
+
 _MOST = 10
 _PER_S = 60.0
 _MOST_KINDS = 1024
@@ -22,12 +23,8 @@ _LONGEST = 400
 
 def set_up_logging(*, level: str) -> None:
     """Write this process's log to stderr, at these rates."""
-    root = logging.getLogger()
-    before = list(root.handlers)  # of a program that runs this command in its own process
-    logging.basicConfig(level=level.upper(), format=_FORMAT)
-    for handler in root.handlers:
-        if handler not in before:
-            handler.addFilter(LogRate(handler.emit))
+    for handler in log_to_stderr(level=level):
+        handler.addFilter(LogRate(handler.emit))
 
 
 @dataclass

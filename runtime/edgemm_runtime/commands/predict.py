@@ -10,8 +10,9 @@ import click
 import msgspec
 from msgspec import UNSET
 
-from edgemm import figures, library_errors, plain_text
+from edgemm import figures, library_errors
 from edgemm.errors import BadRequestError, EdgemmError, EngineError, InputError
+from edgemm.outlet import progress, say, say_json
 from edgemm_runtime.commands.given import Given, expanded
 from edgemm_runtime.models.model import Model, load
 from edgemm_runtime.serving.protocols.predict import codec as predict_codec
@@ -49,7 +50,10 @@ def predict(bundle: Path, inputs: tuple[str, ...], *, variant: str, as_json: boo
 def _answer_one(model: Model, given: Given, *, as_json: bool) -> None:
     outputs = _outputs(model, given)
     answer = _answer(model, outputs)
-    click.echo(msgspec.json.encode(answer) if as_json else "\n".join(_lines(answer)))
+    if as_json:
+        say_json(msgspec.json.encode(answer))
+    else:
+        say(*_lines(answer))
     if problem := _not_finite(model, given, outputs):
         raise EngineError(problem)
 
@@ -94,7 +98,7 @@ class _Listed:
             fields = {key: value for key, value in msgspec.structs.asdict(answer).items() if value is not UNSET}
             self._element({"input": given.name, **fields})
         else:
-            click.echo(f"{given.name}  {'; '.join(_lines(answer))}")
+            say(f"{given.name}  {'; '.join(_lines(answer))}")
         self._step()
 
     def failed(self, given: Given, err: EdgemmError) -> None:
@@ -102,24 +106,24 @@ class _Listed:
         if self._as_json:
             self._element({"input": given.name, "error": str(err)})
         if self._shows_progress:
-            click.echo("\r", err=True, nl=False)
-        click.echo(plain_text.printable(str(err)), err=True)
+            progress("")
+        say(err, err=True)
         self._step()
 
     def end(self) -> None:
         """Print what comes behind the last one."""
         if self._as_json:
-            click.echo("[]" if not self._done else "]")
+            say("[]" if not self._done else "]")
         if self._shows_progress and self._done:
-            click.echo(err=True)
+            say("", err=True)
 
     def _element(self, fields: dict[str, Any]) -> None:
-        click.echo(("," if self._done else "[") + msgspec.json.encode(fields).decode())
+        say_json((b"," if self._done else b"[") + msgspec.json.encode(fields))
 
     def _step(self) -> None:
         self._done += 1
         if self._shows_progress:
-            click.echo(f"\r{self._done:,} of {self._total:,}", err=True, nl=False)
+            progress(f"{self._done:,} of {self._total:,}")
 
 
 def _outputs(model: Model, given: Given) -> Arrays:

@@ -12,6 +12,7 @@ from click.core import ParameterSource
 from edgemm.configuration.options import FileArgument, configured, rest
 from edgemm.durations import Duration
 from edgemm.finite_range import FiniteRange
+from edgemm.outlet import say_document
 from edgemm_runtime.commands.access_options import access_options, read_access
 from edgemm_runtime.commands.being_device import be_a_device, state_dir_of_service
 from edgemm_runtime.commands.configuration import RULES, read_limits
@@ -66,7 +67,17 @@ from edgemm_runtime.shadow.shadow_limits import DEFAULT_SHARE
 )
 @click.option("--quiet", is_flag=True, help="Print and log nothing but errors.")
 @click.option("--fleet", metavar="URL", help="Be a device of this fleet, which says what to serve.")
-@click.option("--token", help="The enrolment token, at the first start.", envvar="EDGEMM_TOKEN", show_envvar=True)
+@click.option(
+    "--token",
+    help="The enrolment token, at the first start; `ps` shows it to all users of this machine, unlike --token-file.",
+    envvar="EDGEMM_TOKEN",
+    show_envvar=True,
+)
+@click.option(
+    "--token-file",
+    type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+    help="A file with the enrolment token; -: stdin.",
+)
 @click.option("--name", help="What people call this device; the host's name by default.")
 @click.option("--label", "labels", multiple=True, metavar="K=V", help="A label of this device; repeatable.")
 @click.option(
@@ -115,7 +126,7 @@ def run(
     context = click.get_current_context()
     limits = read_limits(rest(context), name=str(config))
     if print_config:
-        click.echo(shown_configuration(context, limits), nl=False)
+        say_document(shown_configuration(context, limits))
         return
     set_up_logging(level="error" if quiet else log_level)
     read = partial(read_access, tls_cert=tls_cert, tls_key=tls_key, api_key_file=api_key_file, unix_socket=unix_socket)

@@ -16,6 +16,7 @@ from msgspec import Struct
 
 import edgemm_runtime
 from edgemm.errors import EnvironmentFailure, InputError
+from edgemm.outlet import say, say_document, say_json
 from edgemm_runtime.commands.access_options import API_KEY, read_access
 from edgemm_runtime.commands.service_arguments import RunArguments, read_arguments
 from edgemm_runtime.service import installation
@@ -62,7 +63,10 @@ def _arguments(command: Command) -> Command:
     command = click.option(
         "--group", metavar="GROUP", help="Members of this group may connect to the service's Unix sockets."
     )(command)
-    return click.option("--token", help="The enrolment token; kept in a file that only its owner reads.")(command)
+    return click.option(
+        "--token",
+        help="The enrolment token; kept in a file that only its owner reads. See also --token-file of `edgemm run`.",
+    )(command)
 
 
 @service.command(context_settings=_RUN_ARGUMENTS)
@@ -72,7 +76,7 @@ def show(*, scope: Scope, arguments: tuple[str, ...], token: str | None, group: 
     """Print the unit that `install` would write, with the options of `edgemm run`; change nothing."""
     _ = token  # the unit does not hold it
     given = read_arguments(arguments, scope, groups=_groups(scope, group))
-    click.echo(unit_text(_settings(scope, given, installation.places(scope), group)), nl=False)
+    say_document(unit_text(_settings(scope, given, installation.places(scope), group)))
 
 
 @service.command(context_settings=_RUN_ARGUMENTS)
@@ -95,13 +99,13 @@ def install(*, scope: Scope, arguments: tuple[str, ...], token: str | None, grou
     loses_key = not given.has_key and installation.asks_for_key(where)
     installation.install(systemd, where, unit=unit, token=token or given.token)
     user = " --user" if scope is Scope.USER else ""
-    click.echo(f"{where.unit}: enabled, and is being started; follow it with: journalctl{user} --unit {NAME} --follow")
+    say(f"{where.unit}: enabled, and is being started; follow it with: journalctl{user} --unit {NAME} --follow")
     if loses_key:
-        click.echo("the service asked for an API key until now, and asks for none any more: --api-key-file FILE")
+        say("the service asked for an API key until now, and asks for none any more: --api-key-file FILE")
     if given.sockets and scope is Scope.SYSTEM and group is None:
-        click.echo(f"only root may connect to {given.sockets[0]}: --group GROUP lets its members")
+        say(f"only root may connect to {given.sockets[0]}: --group GROUP lets its members")
     if user:
-        click.echo("to have it run while you are not logged in: loginctl enable-linger")
+        say("to have it run while you are not logged in: loginctl enable-linger")
 
 
 @service.command()
@@ -110,7 +114,7 @@ def uninstall(*, scope: Scope) -> None:
     """Stop the service and remove its unit; the state folder, an API key and drop-ins of yours stay."""
     found = installation.uninstall(Systemd(scope), installation.places(scope))
     said = [*(f"removed {path}" for path in found.removed), *(f"kept {path}: it is yours" for path in found.kept)]
-    click.echo("\n".join(said) or "nothing was installed")
+    say(*(said or ["nothing was installed"]))
 
 
 @service.command()
@@ -121,13 +125,13 @@ def status(*, scope: Scope, as_json: bool) -> int:
     where = installation.places(scope)
     found = _state(Systemd(scope).state(), where.unit)
     if as_json:
-        click.echo(msgspec.json.encode(found))
+        say_json(msgspec.json.encode(found))
     elif not found.installed:
-        click.echo(f"{where.unit} is not there: edgemm service install")
+        say(f"{where.unit} is not there: edgemm service install")
     else:
-        click.echo(f"{found.active} ({found.detail}) since {found.since or '–'}, {found.enabled}")
-        click.echo(f"{found.status or 'it has said nothing of itself'}")
-        click.echo(f"pid {found.pid or '–'}, restarted {found.restarts} times, {found.unit}")
+        say(f"{found.active} ({found.detail}) since {found.since or '–'}, {found.enabled}")
+        say(f"{found.status or 'it has said nothing of itself'}")
+        say(f"pid {found.pid or '–'}, restarted {found.restarts} times, {found.unit}")
     return int(found.active != "active")
 
 

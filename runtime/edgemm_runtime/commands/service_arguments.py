@@ -16,6 +16,7 @@ from typing import Any
 import click
 
 from edgemm.configuration.options import path_words
+from edgemm.configuration.secret_file import STDIN, read_secret
 from edgemm.errors import InputError
 from edgemm.transport.address import check_url
 from edgemm_runtime.commands.access_options import read_access
@@ -30,6 +31,7 @@ from edgemm_runtime.service.unit import STATE, STATE_FOLDER, Credential, Scope
 from edgemm_runtime.serving.management import LoopbackAddress
 
 _MANAGE = "--manage"
+_TOKEN_FILE = "--token-file"  # noqa: S105 - the name of an option
 _SOCKETS = frozenset({_MANAGE, "--unix-socket"})
 _STATE_DIR = "--state-dir"
 _SECRET = re.compile(r"--(tls-cert|(.*-)?(key|key-file|login-file|password-file|token-file))")
@@ -63,7 +65,7 @@ def read_arguments(arguments: Sequence[str], scope: Scope, *, groups: Collection
     from edgemm_runtime.commands.run import run
 
     given = list(_given(arguments, run))
-    plain = [one for one in given if one.option != "--token"]
+    plain = [one for one in given if one.option not in {"--token", _TOKEN_FILE}]
     context = run.make_context("edgemm run", [word for one in plain for word in one.words])
     params = context.params
     if params["print_config"]:
@@ -84,9 +86,17 @@ def read_arguments(arguments: Sequence[str], scope: Scope, *, groups: Collection
         credentials={one.credential: one.path for one in plain if system and one.is_secret},
         low_ports=_low_ports(params, system=system),
         has_key=params["api_key_file"] is not None,
-        token=next((one.value for one in reversed(given) if one.option == "--token"), None),
+        token=_token(given),
         sockets=[one.path for one in plain if one.is_socket],
     )
+
+
+def _token(given: Sequence[_Given]) -> str | None:
+    """Return the enrolment token that was given last; it is kept with the service's secrets, also that of a file."""
+    last = next((one for one in reversed(given) if one.option in {"--token", _TOKEN_FILE}), None)
+    if last is None or last.option == "--token":
+        return last.value if last else None
+    return read_secret(STDIN if last.value == "-" else last.path, option=_TOKEN_FILE)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from edgemm.bundle import open_bundle
 from edgemm.bundle.manifest import Manifest, Variant
 from edgemm.errors import EngineError, EngineUnavailableError, SelfTestError
 from edgemm.finite_range import seconds
+from edgemm.outlet import say, say_json
 from edgemm_runtime.engines import available, selftest
 from edgemm_runtime.engines.bundle_source import BundleFile
 from edgemm_runtime.installed import unavailable_reason
@@ -55,7 +56,10 @@ def verify(bundle: Path, *, timeout_s: float, as_json: bool) -> None:
         manifest, digest = opened.manifest, opened.digest
     checks = tuple(_check(bundle, variant, timeout_s=timeout_s) for variant in manifest.variants)
     done = Verification(manifest.name, manifest.version, digest, manifest.golden.samples, checks)
-    click.echo(msgspec.json.encode(done) if as_json else _describe(done, manifest))
+    if as_json:
+        say_json(msgspec.json.encode(done))
+    else:
+        say(*_describe(done, manifest))
     if failed := [check for check in checks if check.result == "failed"]:
         names = ", ".join(check.variant for check in failed)
         raise SelfTestError(f"{bundle}: {names} failed: do not use this bundle; convert the model again")
@@ -76,11 +80,10 @@ def _check(path: Path, variant: Variant, *, timeout_s: float) -> VariantCheck:
     return VariantCheck(variant.id, "passed")
 
 
-def _describe(done: Verification, manifest: Manifest) -> str:
+def _describe(done: Verification, manifest: Manifest) -> list[str]:
     lines = [
         f"{done.model} {done.version}: {len(manifest.blobs)} blobs and the container hold, sha256 {done.digest}",
         f"{done.samples} golden samples:",
     ]
     width = max(len(check.variant) for check in done.variants)
-    lines += [f"  {c.variant:<{width}}  {c.result}  {c.detail}".rstrip() for c in done.variants]
-    return "\n".join(lines)
+    return [*lines, *(f"  {c.variant:<{width}}  {c.result}  {c.detail}".rstrip() for c in done.variants)]

@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from edgemm.outlet import escaping
+
 _log = logging.getLogger(__name__)
 _MAX_STATUS = 200
 
@@ -53,7 +55,7 @@ class Notifier:
             return False
         lines = [word.value for word in words]
         if status is not None:
-            lines.append(f"STATUS={' '.join(status.split())[:_MAX_STATUS]}")
+            lines.append(f"STATUS={escaping.one_line(' '.join(status.split()))[:_MAX_STATUS]}")
         name = f"\0{self.address[1:]}" if self.address.startswith("@") else self.address
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:

@@ -8,7 +8,6 @@ kills it, even when native code hangs.
 from __future__ import annotations
 
 import argparse
-import logging
 import math
 import resource
 import signal
@@ -20,6 +19,7 @@ from typing import BinaryIO
 import msgspec
 
 from edgemm.errors import BadRequestError, EdgemmError, EngineError, SelfTestError
+from edgemm.outlet.log_lines import log_to_stderr
 from edgemm_runtime.engines import LoadedModel, golden, load
 from edgemm_runtime.engines.bundle_source import BundleSource, opened
 from edgemm_runtime.engines.location_arguments import add_location, read_location
@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     if options.data_bytes is not None:
         resource.setrlimit(resource.RLIMIT_DATA, (options.data_bytes, options.data_bytes))
-    logging.basicConfig(level=logging.WARNING)
+    log_to_stderr(level="warning")
     alarm_s = math.ceil(options.timeout_s) + 1
     load_alarm_s = math.ceil(options.load_timeout_s) + 1
     location = read_location(options)

@@ -24,7 +24,3 @@ def test_utf_16_and_32_are_named(encoding: str) -> None:
 def test_bytes_of_another_encoding_are_named_with_their_line() -> None:
     with pytest.raises(InputError, match=r"l.txt, line 2: expected text in UTF-8, found the byte 0xf6: save it as"):
         plain_text.read("cat\nlöwe\n".encode("latin-1"), name="l.txt")
-
-
-def test_what_would_steer_a_terminal_is_shown_as_escapes() -> None:
-    assert plain_text.printable("löwe\x1b[2J 猫\x07\u202e\n\tdog") == "löwe\\x1b[2J 猫\\x07\\u202e\n\tdog"

@@ -1,27 +1,42 @@
-// Reads the fleet's API again and again and shows what it says. Text only ever becomes text nodes.
+// Reads the fleet's API again and again and shows what it says. Text only ever becomes text nodes, and what would hide in
+// it or turn a line around is shown by its number.
 "use strict";
 
 const REFRESH_MS = 2000;
 const DEVICES_SHOWN = 200;
 const ROLLOUTS_SHOWN = 10;
 const KINDS = {
-  good: ["committed", "finished", "reverted"],
+  good: ["committed", "finished", "reverted", "serving"],
   bad: ["failed", "halted", "rolled_back", "rejected", "timed_out", "refused"],
   wait: ["running", "rolling_back", "accepted", "downloading", "verified", "staged", "activating", "probation",
     "pending", "reached", "reverting", "paused"],
 };
-const BAD_MEMBERS = ["failed", "timed_out", "refused"];
+// The parts of a group's bar, in this order, and the states of members that each takes together.
+const PARTS = [
+  ["good", ["committed"]], ["bad", ["failed"]], ["late", ["timed_out", "refused"]],
+  ["wait", ["activating", "reached", "pending", "reverting"]], ["idle", []],
+];
+const UNSEEN = new RegExp("[\\p{Cc}\\p{Cf}\\p{Cs}\\p{Co}\\p{Cn}\\p{Zl}\\p{Zp}\\u034f\\u115f\\u1160\\u17b4\\u17b5\\u180b-"
+  + "\\u180d\\u180f\\u3164\\ufe00-\\ufe0f\\uffa0\\u{e0100}-\\u{e01ef}]", "gu");
 const byId = (id) => document.getElementById(id);
 let generation = 0;
 
 class Refused extends Error {}
 
+function plain(text) {
+  return text.replace(UNSEEN, (found) => {
+    const number = found.codePointAt(0).toString(16);
+    if (number.length <= 2) return `\\x${number.padStart(2, "0")}`;
+    return number.length <= 4 ? `\\u${number.padStart(4, "0")}` : `\\U${number.padStart(8, "0")}`;
+  });
+}
+
 function element(tag, options = {}, ...children) {
   const made = document.createElement(tag);
   const { data = {}, ...properties } = options;
-  Object.assign(made, properties);
+  for (const [name, value] of Object.entries(properties)) made[name] = typeof value === "string" ? plain(value) : value;
   Object.assign(made.dataset, data);
-  made.append(...children.filter((child) => child !== null));
+  made.append(...children.filter((child) => child !== null).map((one) => (typeof one === "string" ? plain(one) : one)));
   return made;
 }
 
@@ -68,12 +83,13 @@ function tile(value, name) {
   return element("div", { className: "tile" }, element("b", {}, String(value)), element("span", {}, name));
 }
 
-function showSummary(devices, more, models, rollouts) {
-  const online = devices.filter((item) => item.device.presence.online).length;
-  const running = rollouts.filter((item) => ["running", "rolling_back"].includes(item.rollout.state)).length;
+function showSummary(overview) {
+  const devices = overview.devices_online + overview.devices_offline;
+  const running = (overview.rollouts.running || 0) + (overview.rollouts.rolling_back || 0);
   byId("summary").replaceChildren(
-    tile(`${online} / ${devices.length}${more ? "+" : ""}`, "devices online"),
-    tile(models.length, models.length === 1 ? "model" : "models"),
+    tile(`${overview.devices_online} / ${devices}`, "devices online"),
+    tile(overview.models, overview.models === 1 ? "model" : "models"),
+    tile(overview.versions, overview.versions === 1 ? "version" : "versions"),
     tile(running, running === 1 ? "rollout running" : "rollouts running"),
   );
 }
@@ -84,14 +100,26 @@ function groupSize(group) {
 
 function showGroup(group, counts, progress, index) {
   const members = Object.values(counts).reduce((sum, number) => sum + number, 0);
-  const committed = counts.committed || 0;
-  const bad = BAD_MEMBERS.some((state) => counts[state]);
-  const states = Object.entries(counts).map(([state, number]) => `${number} ${state.replaceAll("_", " ")}`).join(", ");
-  const text = progress.started_at === null ? "not started" : states || "no device matches";
-  return element("div", { className: bad ? "group bad" : "group" },
-    element("div", {}, `Group ${index + 1}: ${groupSize(group)}`),
-    element("progress", { max: Math.max(1, members), value: bad ? members : committed, ariaLabel: text }),
-    element("span", { className: "quiet" }, text));
+  const of = (state) => (PARTS.find(([, states]) => states.includes(state)) || PARTS.at(-1))[0];
+  const order = (state) => PARTS.findIndex(([kind]) => kind === of(state));
+  const states = Object.entries(counts).filter(([, number]) => number).sort(([one], [other]) => order(one) - order(other));
+  const nobody = progress.matching ? "no further device" : "no device matches";
+  const spelled = states.map(([state, number]) => `${number} ${state.replaceAll("_", " ")}`);
+  const text = progress.started_at === null ? "not started" : spelled.join(", ") || nobody;
+  const bar = element("div", { className: "bar", role: "img", ariaLabel: text });
+  for (const [kind] of PARTS) {
+    const number = states.reduce((sum, [state, many]) => sum + (of(state) === kind ? many : 0), 0);
+    if (number) {
+      const part = element("div", { className: `part ${kind}`, title: `${number} of ${members}` });
+      part.style.flexGrow = number;
+      bar.append(part);
+    }
+  }
+  const legend = states.map(([state], place) => element("span", { className: "state" },
+    element("i", { className: `dot ${of(state)}` }), spelled[place]));
+  return element("div", { className: "group" },
+    element("div", {}, `Group ${index + 1}: ${groupSize(group)}`), bar,
+    element("div", { className: "quiet legend" }, ...(legend.length ? legend : [text])));
 }
 
 function showRollouts(details, now) {
@@ -110,31 +138,49 @@ function showRollouts(details, now) {
 }
 
 function showModel(model) {
-  const active = model.active_version ? `${model.name} ${model.active_version}` : model.name;
-  const variant = model.variant ? ` · ${model.variant}` : "";
-  const moving = model.active_digest !== model.digest ? ` (${model.version}${model.reason ? `: ${model.reason}` : ""})` : "";
-  const shadow = model.shadow ? ` · shadow ${model.shadow.version} ${model.shadow.phase}` : "";
-  return element("div", { className: "model" }, `${active}${variant} `, pill(model.state), moving + shadow);
+  const active = `${model.name} ${model.active_version || "–"}${model.variant ? ` · ${model.variant}` : ""} `;
+  const shadow = model.shadow ? `shadow ${model.shadow.version} ${model.shadow.phase}` : null;
+  const quiet = (text) => (text ? element("span", { className: "quiet" }, ` ${text}`) : null);
+  if (model.active_digest === model.digest) {
+    return element("div", { className: "model" }, active, pill(model.state), quiet(shadow));
+  }
+  // What an update does, or failed by, stands below what serves meanwhile.
+  const serving = model.active_digest ? element("div", {}, active, pill("serving")) : null;
+  return element("div", { className: "model" }, serving,
+    element("div", {}, `${model.name} ${model.version} `, pill(model.state), quiet(model.reason)), quiet(shadow));
 }
 
-function showDevices(items, more, now) {
-  const rows = items.map(({ device, models, refusal }) => [
+function showFailed(failed) {
+  return element("div", { className: "model failed" },
+    `${failed.model} ${failed.version} `, pill(failed.state),
+    element("span", { className: "quiet" }, ` ${[failed.reason, failed.detail].filter(Boolean).join(": ")}`));
+}
+
+function showUpdates(models, failed) {
+  // What failed and was taken back stands beside what serves; what a device reports itself is not told twice.
+  const told = models.filter((one) => one.active_digest !== one.digest).map((one) => `${one.name} ${one.version}`);
+  const ended = failed.filter((one) => !told.includes(`${one.model} ${one.version}`));
+  return [...models.map(showModel), ...ended.map(showFailed)];
+}
+
+function showDevices(items, total, now) {
+  const rows = items.map(({ device, models, failed, refusal }) => [
     element("b", {}, device.id),
     element("span", { className: device.presence.online ? "pill good" : "pill" },
       (device.presence.online ? "online" : "offline") + (refusal ? `, refuses: ${refusal.cause}` : "")),
     age(device.presence.last_seen_at, now),
-    models.length ? models.map(showModel) : ["–"],
+    models.length + failed.length ? showUpdates(models, failed) : ["–"],
     [Object.entries(device.labels).map(([name, value]) => `${name}=${value}`).join("  ") || "–"],
   ]);
   const shown = table(["device", "connection", "heard of", "models", "labels"], rows,
     "None yet: edgemm fleet token create prints the line to run on a device");
-  const note = more ? element("p", { className: "quiet" }, `The first ${DEVICES_SHOWN}; all of them: edgemm fleet devices`) : null;
+  const note = total > items.length ? element("p", { className: "quiet" },
+    `The first ${items.length} of ${total}; all of them: edgemm fleet devices`) : null;
   byId("devices").replaceChildren(...[shown, note].filter((part) => part !== null));
 }
 
 function showModels(models, now) {
-  const rows = models.flatMap(({ model, versions }) => [...versions]
-    .sort((one, other) => other.published_at - one.published_at)
+  const rows = models.flatMap(({ model, versions }) => versions
     .map((version) => [
       element("b", {}, `${version.model} ${version.version}`), bytes(version.size_bytes),
       element("code", { title: version.digest }, version.digest.slice(0, 12)),
@@ -146,22 +192,22 @@ function showModels(models, now) {
 }
 
 async function show() {
-  const [me, devices, models, rollouts] = await Promise.all([
-    read("/api/v1/me"), read(`/api/v1/devices?limit=${DEVICES_SHOWN}`), read("/api/v1/models?limit=100"),
+  const [me, overview, devices, models, rollouts] = await Promise.all([
+    read("/api/v1/me"), read("/api/v1/overview"), read(`/api/v1/devices?limit=${DEVICES_SHOWN}`), read("/api/v1/models?limit=100"),
     read(`/api/v1/rollouts?limit=${ROLLOUTS_SHOWN}`),
   ]);
   const modelDetails = await Promise.all(models.items.map((model) => read(`/api/v1/models/${model.name}`)));
   const rolloutDetails = await Promise.all(rollouts.items.map((rollout) => read(`/api/v1/rollouts/${rollout.id}`)));
-  const now = Date.now() / 1000;
-  showSummary(devices.items, devices.next !== null, models.items, rolloutDetails);
+  const now = overview.now; // the server's: that of this machine may be another
+  showSummary(overview);
   showRollouts(rolloutDetails, now);
-  showDevices(devices.items, devices.next !== null, now);
+  showDevices(devices.items, overview.devices_online + overview.devices_offline, now);
   showModels(modelDetails, now);
-  return `${me.person} (${me.role}) · ${new Date().toLocaleTimeString()}`;
+  return `${me.person} (${me.role}) · ${new Date(now * 1000).toLocaleTimeString()}`;
 }
 
 function say(text, bad = false) {
-  byId("status").textContent = text;
+  byId("status").textContent = plain(text);
   byId("status").className = bad ? "bad" : "";
 }
 

@@ -20,7 +20,8 @@ from edgemm_runtime.agent.state.state_folder import StateFolder
 _log = logging.getLogger(__name__)
 _NAME = "actions.json"
 _REMEMBERED = 64
-_MAX_DETAIL = 1000
+MAX_DETAIL = 1000
+"""Characters of a result; what is longer is cut."""
 Handler = Callable[[Action], str]
 
 
@@ -135,4 +136,4 @@ class Actions:
 
 
 def _result(action: Action, *, ok: bool, detail: str) -> ActionResult:
-    return ActionResult(id=action.id, ok=ok, detail=detail[:_MAX_DETAIL])
+    return ActionResult(id=action.id, ok=ok, detail=detail[:MAX_DETAIL])

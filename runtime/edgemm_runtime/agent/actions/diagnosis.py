@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections import Counter
 from collections.abc import Callable, Mapping
 
 import msgspec
@@ -10,7 +11,7 @@ import msgspec
 from edgemm import __version__
 from edgemm.errors import NotFoundError
 from edgemm.messages import Action, ActionKind
-from edgemm_runtime.agent.actions.actions import Handler
+from edgemm_runtime.agent.actions.actions import MAX_DETAIL, Handler
 from edgemm_runtime.agent.reporting import gauges
 from edgemm_runtime.agent.state.documents import Installed, ModelFile
 from edgemm_runtime.agent.state.shelf import Shelf
@@ -63,8 +64,8 @@ class Diagnosis:
         return f"{self._prune():,} bytes freed"
 
     def diagnose(self, action: Action) -> str:  # noqa: ARG002 - every handler takes the action
-        """Tell how the device is."""
-        facts = {
+        """Tell how the device is, in JSON that fits into a result: of many models, how many are in which state."""
+        facts: dict[str, object] = {
             "runtime": __version__,
             "python": platform.python_version(),
             "platform": platform.platform(),
@@ -72,4 +73,7 @@ class Diagnosis:
             "blobs": len(list(self._shelf.blobs.digests())),
             "models": {record.name: machine.state(record) for record in self._records()},
         }
-        return msgspec.json.encode(facts).decode()
+        if len(told := msgspec.json.encode(facts).decode()) > MAX_DETAIL:
+            facts["models"] = Counter(machine.state(record).value for record in self._records())
+            told = msgspec.json.encode(facts).decode()
+        return told

@@ -19,6 +19,7 @@ ROLES = ("admin", "operator", "publisher", "viewer")
 # Written out here, apart from the code's own table: who may call what.
 RIGHTS = {
     "get_health": "nobody admin operator publisher viewer",
+    "get_overview": "admin operator publisher viewer",
     "enrol": "nobody admin operator publisher viewer",
     "get_me": "admin operator publisher viewer",
     "get_status": "admin operator publisher viewer",
@@ -48,6 +49,7 @@ RIGHTS = {
     "list_versions": "admin operator publisher viewer",
     "get_version": "admin operator publisher viewer",
     "authorise_publisher": "admin publisher",
+    "tidy_models": "admin",
     "publish_version": "admin publisher",
     "put_targets": "admin",
     "get_blob": "admin operator publisher viewer",

@@ -1,6 +1,7 @@
 import json
 import socket
 import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import msgspec
 import pytest
@@ -15,7 +16,8 @@ from edgemm.errors import (
     RequestError,
     TrustError,
 )
-from edgemm_fleet.api.messages import PersonRequest, TokenRequest
+from edgemm.messages import ActionKind
+from edgemm_fleet.api.messages import ActionRequest, PersonRequest, TokenRequest
 from edgemm_fleet.client import FleetClient, Profile, read_profile
 from edgemm_fleet.client.api_connection import ApiConnection
 from edgemm_fleet.client.profile import config_folder, write_profile
@@ -164,3 +166,25 @@ def test_without_a_profile_the_next_step_is_named(fleet: RunningFleet) -> None:
 def test_a_relative_config_home_is_ignored_as_the_specification_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", "relative")
     assert config_folder().is_absolute()
+
+
+class _EarlierManager(BaseHTTPRequestHandler):
+    """Knows no address, and has nothing of ours to say about it."""
+
+    def do_POST(self) -> None:
+        self.send_error(404)
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+def test_a_manager_that_does_not_know_a_request_is_named_so() -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _EarlierManager) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        profile = Profile(url=f"http://127.0.0.1:{server.server_port}", token="t", tls_fingerprint=None, root="")
+        request = ActionRequest(kind=ActionKind.PRUNE)
+        with FleetClient(profile) as client, pytest.raises(RequestError) as caught:
+            client.act("cam-1", request)
+        server.shutdown()
+    assert "does not know `POST /api/v1/devices/cam-1/actions` (404)" in str(caught.value)
+    assert "upgrade it" in str(caught.value)

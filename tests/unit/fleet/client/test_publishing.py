@@ -106,7 +106,7 @@ def test_the_next_version_uploads_only_what_is_new(publisher: FleetClient, tmp_p
     publish(publisher, bundle(tmp_path), minimum=None, progress=quiet)
     second = publish(publisher, bundle(tmp_path, version="1.1.0"), minimum="1.0.0", progress=quiet)
     assert second.uploaded_bytes == 0
-    assert [v.version for v in publisher.versions("digits")] == ["1.0.0", "1.1.0"]
+    assert [v.version for v in publisher.versions("digits")] == ["1.1.0", "1.0.0"]
     assert publisher.model("digits").model.minimum_version == "1.0.0"
 
 

@@ -140,7 +140,7 @@ def test_durations(text: int | str, seconds: int) -> None:
 
 
 def test_ages_and_sizes_read_as_people_say_them() -> None:
-    assert [age(None), age(100, now=100), age(100, now=161), age(200_000, now=100)] == [
+    assert [age(None, now=0), age(100, now=100), age(100, now=161), age(200_000, now=100)] == [
         "never",
         "0 s ago",
         "1 min ago",

@@ -4,7 +4,7 @@ from typing import Any
 
 from edgemm.states import RolloutState
 from edgemm_fleet.api.messages import RolloutDetail
-from edgemm_fleet.commands.rollout import _line
+from edgemm_fleet.commands import following
 from edgemm_fleet.records.progress import GroupProgress, Rollout
 from edgemm_fleet.records.rollout_plan import Group, RolloutPlan
 
@@ -27,10 +27,10 @@ def rollout(**changes: Any) -> Rollout:
 
 
 def test_groups_that_began_are_told() -> None:
-    line = _line(RolloutDetail(rollout=rollout(), groups=({"pending": 1}, {})))
+    line = following.line(RolloutDetail(rollout=rollout(), groups=({"pending": 1}, {})))
     assert line == "r-1 digits 1.0.0 running; group 1: 1 pending"
 
 
 def test_a_rollout_that_cannot_go_on_says_why() -> None:
-    line = _line(RolloutDetail(rollout=rollout(trouble="ValueError: no such thing"), groups=({}, {})))
+    line = following.line(RolloutDetail(rollout=rollout(trouble="ValueError: no such thing"), groups=({}, {})))
     assert line.endswith("; it cannot go on and tries again: ValueError: no such thing; the server's log says more")

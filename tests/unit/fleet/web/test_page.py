@@ -73,7 +73,7 @@ def test_the_script_reads_addresses_that_the_api_has(browser: FlaskClient) -> No
     matches = [re.match(r"/api/v1/[a-z.]+|/.*", route.template) for route in routes() if route.method == "GET"]
     assert all(matches)
     known = {match[0] for match in matches if match}
-    assert read == {"/api/v1/me", "/api/v1/devices", "/api/v1/models", "/api/v1/rollouts"}
+    assert read == {"/api/v1/me", "/api/v1/overview", "/api/v1/devices", "/api/v1/models", "/api/v1/rollouts"}
     assert read <= known
 
 

@@ -188,3 +188,14 @@ def test_an_empty_list_of_addresses_in_a_file_is_told_now(folder: Path) -> None:
     (folder / "limits.toml").write_text("listen = []\n")
     with pytest.raises(InputError, match="--listen: expected an address .*, found none"):
         words("tiny.edgemm", "--config", "limits.toml")
+
+
+def test_a_token_in_a_file_is_read_now_and_stands_in_no_unit(folder: Path) -> None:
+    (folder / "token").write_text("emt1_abc\n")
+    for scope in Scope:
+        found = read_arguments((*FLEET, "--token-file", "token"), scope)
+        assert (found.token, found.credentials) == ("emt1_abc", {})
+        assert not [word for word in found.words if "token" in str(word)]
+    (folder / "token").write_text("two words")
+    with pytest.raises(InputError, match="expected one word"):
+        read_arguments((*FLEET, "--token-file", "token"), Scope.USER)

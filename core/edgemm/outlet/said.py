@@ -1,0 +1,31 @@
+"""Text on the terminal: `say` for people, `say_json` for programs."""
+
+from __future__ import annotations
+
+import click
+
+from edgemm.outlet import escaping
+
+
+def say(*lines: object, err: bool = False) -> None:
+    """Print lines on stdout, or on stderr; what would begin another line within one is escaped."""
+    for line in lines:
+        click.echo(escaping.one_line(str(line)), err=err)
+
+
+def say_json(encoded: bytes) -> None:
+    r"""Print JSON as a document of the same meaning.
+
+    What a terminal would obey stands there by its number (`\u202e`), as JSON has it for control characters.
+    """
+    click.echo(escaping.json_printable(encoded.decode()))
+
+
+def say_document(text: str) -> None:
+    """Print a file of several lines that we wrote, such as a configuration or a unit, without a line end of our own."""
+    click.echo(escaping.printable(text), nl=False)
+
+
+def progress(text: str) -> None:
+    """Write over the last line of a terminal, on stderr; nothing ends a line of progress."""
+    click.echo(f"\r{escaping.one_line(text)}", err=True, nl=False)
