@@ -1,11 +1,9 @@
 """A loopback port behind which a test puts whatever it likes: each connection is served in a thread of its own.
 
-class Rude(Door):
-    def serve(self, connection):
-        connection.sendall(b"no")
+A subclass says what it does with a connection (`serve`), such as `RudeBroker`:
 
-with Rude() as door:
-    …                           # door.port
+    with RudeBroker() as door:
+        …                       # door.port
 """
 
 from __future__ import annotations

@@ -149,7 +149,7 @@ def everybody_goes_on(fleet: LocalFleet) -> None:
 
 
 def read_lists(fleet: LocalFleet) -> None:
-    state: Any = SimpleNamespace(store=fleet.store)
+    state: Any = SimpleNamespace(store=fleet.store, hearing=prometheus.Hearing())
 
     def call(**path: str) -> Call[Any, Any]:
         return Call(caller=None, path=path, query=PageQuery(), body=None, now=fleet.now, request=None)  # type: ignore[arg-type]

@@ -80,6 +80,7 @@ CREATE TABLE devices (
 	duplicate_at FLOAT, 
 	previous_boot VARCHAR, 
 	previous_connection INTEGER NOT NULL, 
+	doubted_at FLOAT, 
 	PRIMARY KEY (id), 
 	UNIQUE (bearer_hash)
 );
@@ -221,6 +222,7 @@ CREATE INDEX desired_again ON desired (again_at) WHERE again_at IS NOT NULL;
 CREATE INDEX desired_by_expiry ON desired (expires_at);
 CREATE INDEX desired_unsent ON desired (device) WHERE unsent;
 CREATE INDEX devices_by_key ON devices (key_id);
+CREATE INDEX devices_doubted ON devices (doubted_at) WHERE doubted_at IS NOT NULL;
 CREATE INDEX events_by_device ON events (device, id);
 CREATE INDEX members_by_device ON members (device);
 CREATE INDEX members_by_group ON members (rollout, "group", state);

@@ -47,11 +47,15 @@ CREATE TABLE blobs (
 );
 CREATE TABLE desired (
 	device VARCHAR NOT NULL, 
-	generation INTEGER NOT NULL, 
+	generation BIGINT NOT NULL, 
 	desired_json TEXT NOT NULL, 
 	expires_at FLOAT NOT NULL, 
 	unsent BOOLEAN NOT NULL, 
 	sent_at FLOAT, 
+	content_hash VARCHAR, 
+	tries INTEGER DEFAULT '0' NOT NULL, 
+	again_at FLOAT, 
+	refusal_json TEXT, 
 	PRIMARY KEY (device), 
 	FOREIGN KEY(device) REFERENCES devices (id)
 );
@@ -76,6 +80,7 @@ CREATE TABLE devices (
 	duplicate_at FLOAT, 
 	previous_boot VARCHAR, 
 	previous_connection INTEGER NOT NULL, 
+	doubted_at FLOAT, 
 	PRIMARY KEY (id), 
 	UNIQUE (bearer_hash)
 );
@@ -110,7 +115,7 @@ CREATE TABLE members (
 	"group" INTEGER NOT NULL, 
 	state VARCHAR NOT NULL, 
 	attempt INTEGER NOT NULL, 
-	generation INTEGER NOT NULL, 
+	generation BIGINT NOT NULL, 
 	previous_json TEXT NOT NULL, 
 	started_at FLOAT NOT NULL, 
 	changed_at FLOAT NOT NULL, 
@@ -157,8 +162,8 @@ CREATE TABLE reported (
 	device VARCHAR NOT NULL, 
 	boot_count BIGINT NOT NULL, 
 	sequence INTEGER NOT NULL, 
-	generation INTEGER NOT NULL, 
-	highest_generation INTEGER NOT NULL, 
+	generation BIGINT NOT NULL, 
+	highest_generation BIGINT NOT NULL, 
 	reported_json TEXT NOT NULL, 
 	received_at FLOAT NOT NULL, 
 	PRIMARY KEY (device), 
@@ -214,9 +219,11 @@ CREATE TABLE versions (
 	FOREIGN KEY(model) REFERENCES models (name)
 );
 CREATE INDEX actions_open ON actions (device) WHERE done_at IS NULL;
+CREATE INDEX desired_again ON desired (again_at) WHERE again_at IS NOT NULL;
 CREATE INDEX desired_by_expiry ON desired (expires_at);
 CREATE INDEX desired_unsent ON desired (device) WHERE unsent;
 CREATE INDEX devices_by_key ON devices (key_id);
+CREATE INDEX devices_doubted ON devices (doubted_at) WHERE doubted_at IS NOT NULL;
 CREATE INDEX events_by_device ON events (device, id);
 CREATE INDEX members_by_device ON members (device);
 CREATE INDEX members_by_group ON members (rollout, "group", state);

@@ -34,7 +34,7 @@ def test_the_public_names_are_these() -> None:
 
 
 @pytest.mark.parametrize("variant", ["auto", *VARIANTS])
-@pytest.mark.parametrize("x", [X, X.tolist(), {"x": X}, {"x": X.tolist()}])
+@pytest.mark.parametrize("x", [X, X.tolist(), {"x": X}, {"x": X.tolist()}, X.astype(np.float64)])
 def test_load_and_predict(bundle_path: Path, variant: str, x: Inputs) -> None:
     model = edgemm_runtime.load(str(bundle_path), variant=variant)
     dense = Dense.random(0)
@@ -46,12 +46,12 @@ def test_load_and_predict(bundle_path: Path, variant: str, x: Inputs) -> None:
 @pytest.mark.parametrize(
     ("x", "message"),
     [
-        (X.astype(np.float64), "expected float32, found float64"),
+        (X.astype(np.complex64), "expected float32 values, found complex64"),
         ([["1", "2", "3", "4"]], "expected float32 values, found texts"),
         ([[1, 2], [3]], "expected float32"),
         ([[1e39, 0, 0, 0]], r"1e\+39 is out of the range of float32"),
         ({"y": [[1], [2, 3]]}, "unknown input 'y'"),
-        (X[0], r"expected shape \[-1, 4\], found \[4\]"),
+        (X[0][:3], r"expected shape \[-1, 4\], found \[1, 3\]"),
         ({"y": X}, "unknown input 'y'"),
         ({}, "'x' is missing"),
     ],

@@ -50,10 +50,10 @@ def test_the_command_line_shows_it(fleet: RunningFleet) -> None:
     with FleetClient(fleet.profile("viewer")) as client:
         summaries: list[DeviceSummary] = list(client.devices())
         detail: DeviceDetail = client.device("cam-1")
-    rows = [" ".join(_row(item)) for item in summaries]
+    rows = [" ".join(_row(item, now=0.0)) for item in summaries]
     assert "offline; database unreadable: desired, labels" in rows[0]
     assert "unreadable" not in rows[1]
-    warnings = [text for name, text in _facts(detail) if name == "WARNING"]
+    warnings = [text for name, text in _facts(detail, now=0.0) if name == "WARNING"]
     assert warnings[0].startswith("desired of it in the database cannot be read and is passed over: ")
 
 

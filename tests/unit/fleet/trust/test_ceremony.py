@@ -138,7 +138,7 @@ def test_root_and_targets_are_signed_anew_with_a_later_expiry(repository: Versio
     later = NOW + timedelta(days=3000)
     before = dict(repository.expiries())
     made = sign_here(repository, propose_renewal(repository, ("root", "targets"), now=later), keys=())
-    repository.apply(made, now=NOW)
+    repository.apply(made, now=later)
     after = dict(repository.expiries())
     assert after["root"] > before["root"]
     assert after["targets"] > before["targets"]
