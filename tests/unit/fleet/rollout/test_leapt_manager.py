@@ -9,6 +9,7 @@ import pytest
 
 from edgemm import times
 from edgemm.messages import Desired
+from edgemm.states import RolloutState
 from edgemm_fleet.records.records import EnrolmentTokenRecord, PersonToken, Role
 from edgemm_fleet.records.rollout_plan import Group
 from edgemm_fleet.store import dates, desired, enrolment_tokens, person_tokens, rollouts
@@ -94,3 +95,15 @@ def test_what_was_sent_in_the_future_and_not_answered_is_sent_again(fleet: Local
         assert list(desired.due(tx, now=fleet.now, limit=10)) == ["cam-0"]
         desired.mark_sent(tx, told, now=fleet.now)
         assert desired.due(tx, now=fleet.now, limit=10) == {}
+
+
+def test_a_leap_moves_the_dates_of_a_group_and_nothing_else(fleet: LocalFleet) -> None:
+    fleet.add("cam-0", "cam-1")
+    fleet.devices["cam-1"].silent = True
+    rollout = fleet.run("1.0.0", Group(percent=100, deadline_s=60))
+    with fleet.store.write() as tx:
+        before = rollouts.get(tx, rollout).groups[0]
+        dates.shift(tx, [RolloutState.RUNNING], by_s=DAY_S)
+        after = rollouts.get(tx, rollout).groups[0]
+    assert before.deadline_at is not None
+    assert (after.deadline_at, after.matching) == (before.deadline_at + DAY_S, 2)

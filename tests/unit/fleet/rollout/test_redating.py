@@ -30,10 +30,10 @@ def test_what_a_right_clock_wrote_stays() -> None:
 @pytest.mark.parametrize("ahead_s", [3600.0, 86400.0, 5 * YEAR_S])
 def test_a_soak_and_deadlines_of_a_wrong_one_end(ahead_s: float) -> None:
     then = NOW + ahead_s
-    leapt = GroupProgress(started_at=then, deadline_at=then + 100, met_at=then, passed_at=then)
+    leapt = GroupProgress(started_at=then, deadline_at=then + 100, met_at=then, passed_at=then, matching=3)
     found = redated(replace(ROLLOUT, groups=(leapt, GroupProgress()), deadline_at=then + 2 * DRAFT_LIFETIME_S), now=NOW)
     assert found.groups == (
-        GroupProgress(started_at=NOW, deadline_at=NOW + 100, met_at=NOW, passed_at=NOW),
+        GroupProgress(started_at=NOW, deadline_at=NOW + 100, met_at=NOW, passed_at=NOW, matching=3),
         GroupProgress(),
     )
     assert found.deadline_at == NOW + DRAFT_LIFETIME_S

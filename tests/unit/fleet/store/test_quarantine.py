@@ -237,3 +237,13 @@ def test_the_quarantine_is_one_for_all_transactions_of_a_store(tmp_path: Path) -
     with store.write() as writing:
         assert quarantine(writing) is store.quarantine
     store.close()
+
+
+def test_a_plan_that_cannot_be_read_is_left_out_of_plans(fleet: LocalFleet) -> None:
+    with fleet.store.write() as tx:
+        (good,) = (one.id for one in rollouts.page(tx).items)
+    bad = fleet.run("2.0.0", ALL)
+    with fleet.store.write() as tx:
+        tx.execute(text("UPDATE rollouts SET plan_json = '{' WHERE id = :id"), {"id": bad})
+        assert list(rollouts.plans(tx, [good, bad])) == [good]
+    assert fleet.store.quarantine.of(f"rollout {bad}")
