@@ -8,7 +8,7 @@ from __future__ import annotations
 from edgemm.messages import Event
 from edgemm.reasons import Reason
 from edgemm_fleet.director.director import Director
-from edgemm_fleet.director.standing import REFUSALS, Standing, may_answer, refusal_in, same_refusal, standing
+from edgemm_fleet.director.standing import REFUSALS, Standing, may_answer, may_forget, refusal_in, same_refusal, standing
 from edgemm_fleet.records.records import DesiredRecord, DesiredRefusal, ReportedRecord
 from edgemm_fleet.store import Transaction, desired, reported
 
@@ -28,10 +28,9 @@ class Answering:
             return False
         found = _standing(current, report, now=now)
         if found is Standing.ANSWERED:
-            # The tries are forgotten later: one that says now this and now that must not draw an answer each time.
-            quiet = current.again_at is None or now >= current.again_at
-            if current.refusal is not None or (quiet and (current.tries or current.again_at is not None)):
-                desired.note_answered(tx, device, forget=quiet)
+            forget = may_forget(current, now=now)
+            if current.refusal is not None or (forget and (current.tries or current.again_at is not None)):
+                desired.note_answered(tx, device, forget=forget)
             return current.refusal is not None
         refusal = refusal_in(current, report.reported if report else None, found, now=now)
         changed = refusal is not None and not same_refusal(refusal, current.refusal)

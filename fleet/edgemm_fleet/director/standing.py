@@ -61,11 +61,21 @@ def standing(current: DesiredRecord, report: Reported | None, *, highest_reporte
 
 def may_answer(current: DesiredRecord, found: Standing, *, connected: bool, now: float) -> bool:
     """Tell whether a device is told again now; `connected`: it has just come."""
-    if current.again_at is None or now >= current.again_at:
+    if current.again_at is not None and now >= current.again_at:
         return True
-    if not connected and found is not Standing.BEYOND:
+    if current.again_at is not None and not connected and found is not Standing.BEYOND:
         return False
-    return current.tries <= _TRIES_AT_ONCE or (connected and now >= (current.sent_at or 0.0) + _PAUSE_S)
+    # Nobody knows when it is told again before the broker has it: however often it reports until then, few are answered.
+    may_come = connected or current.again_at is None
+    return current.tries <= _TRIES_AT_ONCE or (may_come and now >= (current.sent_at or 0.0) + _PAUSE_S)
+
+
+def may_forget(current: DesiredRecord, *, now: float) -> bool:
+    """Tell whether it is forgotten how often a device was told, now that it acts on it.
+
+    That is later: a device that says now this and now that must not draw an answer each time.
+    """
+    return not current.unsent and (current.again_at is None or now >= current.again_at)
 
 
 def refusal_in(
