@@ -47,10 +47,11 @@ def ending(peer: Peer, now_s: float, limits: HttpLimits) -> PeerEnding | None:
 
 
 def _crawls(peer: Peer, now_s: float, limits: HttpLimits) -> bool:
-    """Tell whether too little has moved since the last look, which was `pace_s` ago; then look from now on."""
+    """Tell whether too little was exchanged since the last look, which was `pace_s` ago; then look from now on."""
     if (passed_s := now_s - peer.marked_s) < limits.pace_s:
         return False
-    if peer.moved - peer.marked < passed_s * limits.min_bytes_per_s:
+    exchanged = peer.exchanged
+    if exchanged - peer.marked < passed_s * limits.min_bytes_per_s:
         return True
-    peer.marked_s, peer.marked = now_s, peer.moved
+    peer.marked_s, peer.marked = now_s, exchanged
     return False

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import socket
 import ssl
+import termios
+from array import array
 from enum import Enum
 
 from edgemm.transport.request_head import Head
@@ -66,15 +69,15 @@ class Peer:
         self.held = 0
         """What the answer holds of the server's memory."""
         self.moved = 0
-        """Bytes that the client has taken or sent, of what `pace` is kept of."""
+        """Bytes that came from the client, or were given to the kernel for it."""
         self.marked_s, self.marked = now_s, 0
-        """When the pace was looked at, and what had been moved by then."""
+        """When the pace was looked at, and what had been `exchanged` by then."""
         self._unsent = _NOTHING
 
     def enter(self, phase: PeerPhase, *, now_s: float) -> None:
         """Begin a phase."""
         self.phase, self.since_s = phase, now_s
-        self.marked_s, self.marked = now_s, self.moved
+        self.marked_s, self.marked = now_s, self.exchanged
 
     def watch(self, reactor: Reactor, events: int) -> None:
         """Wait for these events of the socket."""
@@ -142,6 +145,14 @@ class Peer:
     def sending(self) -> bool:
         """Whether the kernel has not yet taken what it was given."""
         return bool(self._unsent)
+
+    @property
+    def exchanged(self) -> int:
+        """Bytes that the client has sent or taken: megabytes of an answer may yet wait in the kernel, for minutes."""
+        waiting = array("i", [0])
+        with contextlib.suppress(OSError, ValueError):
+            fcntl.ioctl(self.sock, termios.TIOCOUTQ, waiting)
+        return self.moved - waiting[0]
 
     def send(self, data: bytes | memoryview = b"") -> None:
         """Send, as much as goes now, what is left and then `data`, which is given only where nothing is left.
