@@ -8,7 +8,15 @@ from __future__ import annotations
 from edgemm.messages import Event
 from edgemm.reasons import Reason
 from edgemm_fleet.director.director import Director
-from edgemm_fleet.director.standing import REFUSALS, Standing, may_answer, may_forget, refusal_in, same_refusal, standing
+from edgemm_fleet.director.standing import (
+    REFUSALS,
+    Standing,
+    may_answer,
+    may_forget,
+    refusal_in,
+    same_refusal,
+    standing,
+)
 from edgemm_fleet.records.records import DesiredRecord, DesiredRefusal, ReportedRecord
 from edgemm_fleet.store import Transaction, desired, reported
 

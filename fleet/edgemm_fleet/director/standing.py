@@ -65,7 +65,7 @@ def may_answer(current: DesiredRecord, found: Standing, *, connected: bool, now:
         return True
     if current.again_at is not None and not connected and found is not Standing.BEYOND:
         return False
-    # Nobody knows when it is told again before the broker has it: however often it reports until then, few are answered.
+    # Nobody knows when it is told again before the broker has it: of its reports until then, few are answered.
     may_come = connected or current.again_at is None
     return current.tries <= _TRIES_AT_ONCE or (may_come and now >= (current.sent_at or 0.0) + _PAUSE_S)
 

@@ -12,13 +12,15 @@ from edgemm import topics
 from edgemm.errors import MessageError
 
 _MOST = 1000
+_LONGEST_TOPIC = 65_535
+"""Bytes: MQTT 3.1.1, section 1.5.3."""
 
 
 class Garbage:
     """Tells garbage from messages, and has it cleared; for one thread."""
 
     def __init__(self, clear: Callable[[str], None] | None) -> None:
-        self._clear = clear
+        self._clear = clear or (lambda _: None)
         self._clearing: set[str] = set()
 
     def speaker(self, topic: str, payload: bytes) -> str | None:
@@ -26,7 +28,7 @@ class Garbage:
         try:
             return topics.parse(topic).device
         except MessageError:
-            if self._clear is not None and payload and topic not in self._clearing and len(self._clearing) < _MOST:
+            if payload and _can_be_kept(topic) and topic not in self._clearing and len(self._clearing) < _MOST:
                 self._clearing.add(topic)
                 self._clear(topic)
             return None
@@ -37,3 +39,8 @@ class Garbage:
             return False
         self._clearing.discard(topic)
         return True
+
+
+def _can_be_kept(topic: str) -> bool:
+    """Tell whether a broker can retain something there: one that lies sends what nobody may publish to."""
+    return bool(topic) and not any(char in topic for char in "+#\0") and len(topic.encode()) <= _LONGEST_TOPIC

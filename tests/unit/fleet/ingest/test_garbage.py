@@ -27,3 +27,11 @@ def test_so_many_are_cleared_at_a_time() -> None:
     for number in range(5000):
         assert garbage.speaker(f"edgemm/v1/lab/{number}/cam-1/status", b"x") is None
     assert len(cleared) == 1000
+
+
+def test_a_topic_that_nobody_may_publish_to_is_not_cleared() -> None:
+    cleared: list[str] = []
+    garbage = Garbage(cleared.append)
+    for topic in ("edgemm/v1/lab/+/x/desired", "edgemm/#", "a\0b", "", "a/" * 40_000):
+        assert garbage.speaker(topic, b"x") is None
+    assert cleared == []
