@@ -31,7 +31,8 @@ def test_a_refusal_is_told_and_not_repeated(tmp_path: Path) -> None:
         device.program.terminate()
         _start_ahead(fleet, device, tmp_path / "edgemm-ahead")
         eventually(device.online, "it is online again")
-        rollout = fleet.json("rollout", "create", "tiny", "2.0.0", "--group", "100%", "--start")["rollout"]["id"]
+        options = ("--group", "100%", "--probation", "0s", "--start")
+        rollout = fleet.json("rollout", "create", "tiny", "2.0.0", *options)["rollout"]["id"]
 
         def healed() -> bool:
             return "activated model=tiny version=2.0.0" in device.program.text  # its time was put right meanwhile
