@@ -54,7 +54,7 @@ class Consumer:
         self._ingest, self._fleet, self._clock = ingest, fleet, clock
         self._publish, self._committed = publish, committed
         self._shedding = ingest.shedding
-        self._garbage = Garbage(clear)
+        self._garbage = Garbage(fleet, clear)
         self._waiting: FairQueue[Incoming] = FairQueue(limits)
         self._changed = threading.Condition()
         self._ended = False

@@ -14,13 +14,16 @@ from edgemm.errors import MessageError
 _MOST = 1000
 _LONGEST_TOPIC = 65_535
 """Bytes: MQTT 3.1.1, section 1.5.3."""
+_MOST_LEVELS = 200
+"""Of a topic. Mosquitto hangs up on who publishes to a deeper one."""
 
 
 class Garbage:
     """Tells garbage from messages, and has it cleared; for one thread."""
 
-    def __init__(self, clear: Callable[[str], None] | None) -> None:
+    def __init__(self, fleet: str, clear: Callable[[str], None] | None) -> None:
         self._clear = clear or (lambda _: None)
+        self._below = f"{topics.ROOT}/{fleet}/"
         self._clearing: set[str] = set()
 
     def speaker(self, topic: str, payload: bytes) -> str | None:
@@ -28,7 +31,7 @@ class Garbage:
         try:
             return topics.parse(topic).device
         except MessageError:
-            if payload and _can_be_kept(topic) and topic not in self._clearing and len(self._clearing) < _MOST:
+            if payload and self._can_be_kept(topic) and topic not in self._clearing and len(self._clearing) < _MOST:
                 self._clearing.add(topic)
                 self._clear(topic)
             return None
@@ -40,7 +43,8 @@ class Garbage:
         self._clearing.discard(topic)
         return True
 
-
-def _can_be_kept(topic: str) -> bool:
-    """Tell whether a broker can retain something there: one that lies sends what nobody may publish to."""
-    return bool(topic) and not any(char in topic for char in "+#\0") and len(topic.encode()) <= _LONGEST_TOPIC
+    def _can_be_kept(self, topic: str) -> bool:
+        """Tell whether devices can have the broker retain it: one that lies sends what nobody may publish to."""
+        if any(char in topic for char in "+#\0") or topic.count("/") >= _MOST_LEVELS:
+            return False
+        return topic.startswith(self._below) and len(topic.encode()) <= _LONGEST_TOPIC
