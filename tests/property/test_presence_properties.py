@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec import UNSET
 
@@ -168,6 +168,7 @@ def test_a_report_alone_is_enough(seed: int, steps: int) -> None:
     assert manager.presence.doubted_at is None
 
 
+@example(seed=2264, steps=20, tells=False)  # its own start under a forged count, which a report puts right
 @given(seed=st.integers(0, 2**32), steps=st.integers(0, 25), tells=st.booleans())
 def test_what_was_claimed_of_a_device_is_settled_by_asking_it(seed: int, steps: int, tells: bool) -> None:
     manager, device = Manager(), Device(tells_connection=tells)

@@ -43,6 +43,8 @@ def attest(presence: Presence, report: Reported, *, live: bool, now: float) -> P
     A report of an earlier version does not tell its connection: whatever status comes next is then newer.
     """
     same = report.boot == presence.boot
+    if same and report.boot_count != presence.boot_count:  # whatever a status claimed of it
+        presence = replace(presence, boot_count=report.boot_count)
     number = presence.connection if same and presence.online else 0
     number = number if report.connection is UNSET else report.connection
     if same and number == presence.connection and presence.online:
