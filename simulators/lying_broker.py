@@ -102,13 +102,14 @@ class LyingBroker(Door):
 
     def flood(self, client: str, topic: str) -> int:
         """Send a client the longest packet there is; return how many bytes of it it took before it hung up."""
-        line, sent = self._line(client), 0
-        piece = b"\0" * 65536
+        line, sent, name = self._line(client), 0, topic.encode()
+        head, piece = b"\x30\xff\xff\xff\x7f" + len(name).to_bytes(2) + name, b"\0" * 65536
+        last = LARGEST_BYTES + 5
         with line.near_lock, suppress(OSError):
-            name = topic.encode()
-            line.near.sendall(b"\x30\xff\xff\xff\x7f" + len(name).to_bytes(2) + name)
-            while sent < LARGEST_BYTES - 2 - len(name):
-                sent += line.near.send(piece[: LARGEST_BYTES - 2 - len(name) - sent])
+            line.near.sendall(head)
+            sent = len(head)
+            while sent < last:
+                sent += line.near.send(piece[: last - sent])
         shut(line.near)
         return sent
 

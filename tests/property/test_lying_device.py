@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import tempfile
 import threading
+from copy import deepcopy
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -94,7 +95,7 @@ def changed(document: dict[str, Any], changes: list[tuple[int, Any]]) -> dict[st
         ways = places(document)
         alike = [way for way in ways if number % 4 and isinstance(at(document, way), _kinds(value))]
         *way, last = (alike or ways)[number % len(alike or ways)]
-        at(document, tuple(way))[last] = value
+        at(document, tuple(way))[last] = deepcopy(value)  # a list must not come to lie in itself
     return document
 
 

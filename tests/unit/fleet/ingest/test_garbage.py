@@ -33,7 +33,14 @@ def test_a_topic_that_nobody_may_publish_to_is_not_cleared() -> None:
     cleared: list[str] = []
     garbage = Garbage("lab", cleared.append)
     below = "edgemm/v1/lab/zz/cam-1"
-    lies = ("edgemm/v1/lab/+/x/desired", "edgemm/#", f"{below}/a\0b", "", f"{below}{'a' * 70_000}", f"{below}{'/a' * 200}")
+    lies = (
+        "edgemm/v1/lab/+/x/desired",
+        "edgemm/#",
+        f"{below}/a\0b",
+        "",
+        f"{below}{'a' * 70_000}",
+        f"{below}{'/a' * 200}",
+    )
     for topic in (*lies, "edgemm/v1", "edgemm/v1/other/zz/cam-1/status", "$SYS/broker", "homeassistant/status"):
         assert garbage.speaker(topic, b"x") is None
     assert cleared == []
