@@ -94,8 +94,7 @@ class FleetBroker(Broker):  # type: ignore[misc]
     async def shutdown(self) -> None:
         """Stop, and wait until every connection is closed."""
         await super().shutdown()
-        open_writers = list(self._writers)
-        for writer in open_writers:
+        for writer in (open_writers := list(self._writers)):
             writer.close()
         closing = asyncio.gather(*(writer.wait_closed() for writer in open_writers), return_exceptions=True)
         await asyncio.wait_for(closing, _CLOSE_TIMEOUT_S)
@@ -207,6 +206,10 @@ class FleetBroker(Broker):  # type: ignore[misc]
                 await self._retain(client_session, message)
         handler.flow.passed_on(len(message.data), tasks)
         return True
+
+    async def _broadcast_loop(self) -> None:
+        """Wait for the end: nothing is queued, and amqtt's own would log a traceback where it is cut off."""
+        await self._broadcast_shutdown_waiter
 
     async def _broadcast_message(
         self, session: Session | None, topic: str | None, data: Any, force_qos: int | None = None

@@ -10,6 +10,7 @@ import pytest
 
 from edgemm.errors import EnvironmentFailure
 from edgemm.topics import Channel, topic
+from edgemm_fleet.broker import embedded
 from edgemm_fleet.broker.broker_settings import BrokerSettings
 from edgemm_fleet.broker.embedded import EmbeddedBroker
 from edgemm_fleet.broker.topic_rights import MANAGER, BrokerRules
@@ -150,6 +151,14 @@ def test_a_port_that_is_taken_is_one_clear_line(broker: EmbeddedBroker) -> None:
         EnvironmentFailure, match=rf"cannot listen on 127\.0\.0\.1:{broker.port}: .*; choose another port"
     ):
         second.start()
+
+
+def test_a_stop_that_is_cut_short_is_silent(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded, "_STOP_TIMEOUT_S", 0)
+    broker = EmbeddedBroker(BrokerRules("lab", lambda *_: True), BrokerSettings(port=0))
+    broker.start()
+    broker.stop()
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 def test_the_port_is_free_again_after_a_stop() -> None:
