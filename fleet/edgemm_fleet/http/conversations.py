@@ -18,7 +18,7 @@ from edgemm_fleet.http.endings import PeerEnding, ending
 from edgemm_fleet.http.handover import RETRY_AFTER_S, Answered, Handover
 from edgemm_fleet.http.means import Means
 from edgemm_fleet.http.peer import Peer, PeerPhase
-from edgemm_fleet.http.reactor import READABLE
+from edgemm_fleet.http.reactor import GONE, READABLE
 from edgemm_fleet.http.sender import Sender, Told
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -88,7 +88,7 @@ class Conversations:
             else:
                 self.close(peer)
 
-    def _ready(self, peer: Peer) -> None:
+    def _ready(self, peer: Peer, events: int) -> None:
         try:
             match peer.phase:
                 case PeerPhase.HANDSHAKE:
@@ -101,8 +101,10 @@ class Conversations:
                         self.close(peer)
                 case phase if phase in _AT_A_REQUEST:
                     self._read(peer)
-                case _:
+                case _ if events & GONE:
                     self.close(peer)  # nothing was asked for, so this is the client's end
+                case _:
+                    pass  # it could be read a moment ago, before a request that was sent ahead was begun
         except OSError:
             self.close(peer)
 

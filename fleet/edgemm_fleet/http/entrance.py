@@ -63,7 +63,7 @@ class Entrance:
             self._full = False
             self._reactor.watch(self._listener.fileno(), READABLE)
 
-    def _accept(self) -> None:
+    def _accept(self, _events: int) -> None:
         for _ in range(_AT_ONCE):
             try:
                 sock, (host, *_) = self._listener.accept()

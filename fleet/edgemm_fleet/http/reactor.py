@@ -10,9 +10,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 _log = logging.getLogger(__name__)
 READABLE, WRITABLE = select.EPOLLIN, select.EPOLLOUT
+GONE = select.EPOLLHUP | select.EPOLLERR
+"""What epoll tells though nobody waits for it: the other side is gone."""
 _SWEEP_S = 0.5
 _EVENTS_AT_ONCE = 128
 """So many are handled before the loop looks again who else waits."""
@@ -26,7 +29,7 @@ class Reactor:
         self._poll = select.epoll()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._poll.register(self._wake, READABLE)
-        self._handlers: dict[int, Callable[[], None]] = {self._wake: self._woken}
+        self._handlers: dict[int, Callable[[int], None]] = {self._wake: self._woken}
         self._calls: deque[Callable[[], None]] = deque()
         self._sweep = sweep
         self._ended = False
@@ -37,8 +40,10 @@ class Reactor:
         """Start the thread."""
         self._thread.start()
 
-    def register(self, descriptor: int, handler: Callable[[], None], events: int = READABLE) -> None:
-        """Have a handler called when one of these events comes, or the other side is gone.
+    def register(self, descriptor: int, handler: Callable[[int], None], events: int = READABLE) -> None:
+        """Have a handler called with the events that came: of these, or that the other side is gone.
+
+        They may be of a moment ago: what another handler did since may have changed what is waited for.
 
         Raises:
             OSError: it cannot be waited for.
@@ -77,15 +82,15 @@ class Reactor:
     def _run(self) -> None:
         swept_s = time.monotonic()
         while not self._ended:
-            for descriptor, _ in self._poll.poll(_SWEEP_S, _EVENTS_AT_ONCE):
+            for descriptor, events in self._poll.poll(_SWEEP_S, _EVENTS_AT_ONCE):
                 if (handler := self._handlers.get(descriptor)) is not None:
-                    self._guarded(handler)
+                    self._guarded(partial(handler, events))
             now_s = time.monotonic()
             if now_s - swept_s >= _SWEEP_S:
                 swept_s = now_s
                 self._guarded(lambda: self._sweep(now_s))  # noqa: B023 - called at once
 
-    def _woken(self) -> None:
+    def _woken(self, _events: int) -> None:
         with contextlib.suppress(BlockingIOError):
             os.eventfd_read(self._wake)
         for _ in range(len(self._calls)):  # those that they make are for the next turn, after others

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 import threading
 import time
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from edgemm.transport.request_head import Head
 from edgemm_fleet.http.environ import ProxiedFiles
 from edgemm_fleet.http.lanes import Lane
+from edgemm_fleet.http.reactor import READABLE
 from simulators.waiting import eventually
 from tests.unit.fleet.http.raw_clients import HURRIED, Application, RawClient, listening
 
@@ -28,6 +30,33 @@ def test_requests_sent_ahead_are_answered_in_their_order() -> None:
         for path in ("/a", "/b", "/c"):
             client.ask(path)
         assert [client.answer()[-2:] for _ in range(3)] == [b"/a", b"/b", b"/c"]
+
+
+def test_an_event_of_a_moment_ago_ends_no_request() -> None:
+    """A request that was sent ahead may begin before the loop comes to the event that told of it."""
+    app = Application()
+    with listening(app) as server, RawClient(server) as client:
+        client.ask("/wait")
+        assert app.asked.acquire(timeout=60)
+        reactor, conversations = server._reactor, server._conversations
+        assert reactor is not None
+        assert conversations is not None
+        [peer] = conversations.peers.values()
+        reactor.call(lambda: conversations._ready(peer, READABLE))
+        reactor.call(app.go.set)
+        assert client.answer().endswith(b"/wait")
+
+
+def test_a_client_that_is_gone_is_given_up_while_a_thread_works() -> None:
+    app = Application()
+    with listening(app) as server:
+        with RawClient(server) as client:
+            client.ask("/wait")
+            assert app.asked.acquire(timeout=60)
+            client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        conversations = server._conversations
+        assert conversations is not None
+        eventually(lambda: not conversations.peers, "the connection is closed")
 
 
 def test_a_thousand_requests_ahead_are_no_recursion() -> None:
