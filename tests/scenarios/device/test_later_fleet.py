@@ -39,7 +39,7 @@ from edgemm_runtime.agent.update.events import (
 from simulators.agent import AgentInThread
 from simulators.device_records import VARIANT, digest, fresh, run, told, wanted, way_to_commit, with_committed
 from simulators.device_world import DeviceWorld, Versions
-from simulators.fleet import SimulatedFleet
+from simulators.fleet import QUICK, SimulatedFleet
 from simulators.models import make_bundle
 
 LATER = ModelConfig(requires=("capture", "window"))
@@ -143,9 +143,10 @@ def test_a_state_that_a_later_agent_left_costs_the_update_and_nothing_else(
     world: Callable[[], DeviceWorld], tmp_path: Path
 ) -> None:
     first = world()
-    first.updater.tell(first.versions.wanted("1.0.0"))
+    quick = ModelConfig(probation=QUICK)
+    first.updater.tell(first.versions.wanted("1.0.0", config=quick))
     first.settle()
-    target = first.versions.wanted("2.0.0")
+    target = first.versions.wanted("2.0.0", config=quick)
     left = replace(first.record, update=Update(target=target, state=UpdateState("checked"), variant=VARIANT))
     (tmp_path / "models" / "tiny.json").write_bytes(encode(left))
     again = world()
