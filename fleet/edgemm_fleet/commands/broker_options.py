@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from edgemm import plain_text
 from edgemm.configuration.shown import hide_login
 from edgemm.errors import InputError
-from edgemm.transport.address import is_loopback
+from edgemm.transport.address import BROKER, split_address
 from edgemm.trust.tls import pinned_context
 from edgemm_fleet.broker.broker_settings import BrokerSettings, Login, MosquittoFolder, Provider
 
 _MAX_LOGIN_BYTES = 64 * 1024
+_LARGEST_PORT = 65_535
+_ANY_BROKER = replace(BROKER, expected="embedded, or mqtt(s)://[USER:PASSWORD@]HOST[:PORT]")
 
 
 def read_mosquitto(folder: Path | None, pid_file: Path | None, reload_command: str | None) -> MosquittoFolder | None:
@@ -48,26 +51,19 @@ def read_broker(
     Raises:
         InputError: the options do not go together, or can never work.
     """
-    if match := re.fullmatch(r"embedded(?::(\d{1,5}))?", text):
+    if (match := re.fullmatch(r"embedded(?::([0-9]{1,5}))?", text)) and int(match[1] or 0) <= _LARGEST_PORT:
         if login or device_login or mosquitto or ca:
             raise InputError(
                 "--broker-login-file, --device-login, --mosquitto and --broker-ca are for another broker: name it with "
                 "--broker"
             )
         return BrokerSettings(port=int(match[1]) if match[1] else None)
-    try:
-        parts = urlsplit(text)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host, port = None, None
-    if host is None or parts.scheme not in {"mqtt", "mqtts"} or parts.path.strip("/"):
-        raise InputError(f"--broker {hide_login(text)!r}: expected embedded, or mqtt(s)://[USER:PASSWORD@]HOST[:PORT]")
-    if parts.scheme == "mqtt" and not is_loopback(host):
-        raise InputError(f"--broker mqtt://{host}: plain mqtt:// is for loopback only; use mqtts://")
-    if parts.username:
+    parts = split_address(hide_login(text), _ANY_BROKER, what="--broker")
+    host, given = parts.hostname or "", urlsplit(text)
+    if given.username:
         if login is not None:
             raise InputError(f"--broker {parts.scheme}://{host}: its login is in --broker-login-file too: give one")
-        login = unquote(parts.username), unquote(parts.password or "")
+        login = unquote(given.username), unquote(given.password or "")
     if login is None and mosquitto is None:
         raise InputError(
             f"--broker {parts.scheme}://{host}: expected a login, by --broker-login-file or as "
@@ -83,7 +79,7 @@ def read_broker(
     return BrokerSettings(
         provider=Provider.STATIC if mosquitto is None else Provider.MOSQUITTO,
         host=host,
-        port=port,
+        port=parts.port,
         tls=parts.scheme == "mqtts",
         ca=None if ca is None else _certificate(ca),
         login=login,

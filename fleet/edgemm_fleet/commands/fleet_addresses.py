@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import click
 from msgspec.structs import replace
 
 from edgemm.errors import InputError
 from edgemm.outlet import say
-from edgemm.transport.address import is_loopback
+from edgemm.transport.address import BROKER, split_address
 from edgemm.trust.addresses import ADDRESSES_TARGET, BrokerAddress, ServerAddress, described
 from edgemm_fleet.commands.fleet_keys import key_option, propose_option, settle
 from edgemm_fleet.commands.on_server import folder_option, load_keys, moment_now, open_folder
@@ -67,10 +66,14 @@ def announce(
 
     Announce an address before it is used: devices that are online know it within the hour.
     """
+    for url in urls:
+        check_public_url(url, what="--url")
+    for url in brokers:
+        split_address(url, BROKER, what="--broker")
     repository = VersionRepository(open_folder(folder))
     repository.catch_up(now=moment_now())
     own = announcement.standing(repository)
-    pins = (fingerprint(repository.folder.certificate),)
+    pins = announcement.pins_beside(own, fingerprint(repository.folder.certificate))
     ca = None if broker_ca is None else _read_ca(broker_ca)
     wanted = announcement.with_servers(own, [_server(url, pins) for url in urls])
     wanted = announcement.with_brokers(wanted, [_broker(url, ca, own.brokers) for url in brokers])
@@ -84,25 +87,17 @@ def announce(
 
 
 def _server(url: str, pins: tuple[str, ...]) -> ServerAddress:
-    check_public_url(url)
     return ServerAddress(url=url.rstrip("/"), pins=pins if url.startswith("https:") else ())
 
 
 def _broker(url: str, ca: str | None, known: tuple[BrokerAddress, ...]) -> BrokerAddress:
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host, port = None, None
-    if host is None or parts.scheme not in {"mqtt", "mqtts"} or parts.username or parts.path.strip("/"):
-        raise InputError(f"--broker {url!r}: expected mqtt(s)://HOST[:PORT], without a login: each device has its own")
+    parts = split_address(url, BROKER, what="--broker")
     tls = parts.scheme == "mqtts"
-    if not tls and not is_loopback(host):
-        raise InputError(f"--broker mqtt://{host}: plain mqtt:// is for loopback only; use mqtts://")
     if tls and ca is None:
         # The broker that devices know, under another name or port.
         ca = next((one.ca for one in known if one.ca is not None), None)
-    return BrokerAddress(host=host, port=port or (8883 if tls else 1883), tls=tls, ca=ca if tls else None)
+    port = parts.port or (8883 if tls else 1883)
+    return BrokerAddress(host=parts.hostname or "", port=port, tls=tls, ca=ca if tls else None)
 
 
 def _read_ca(path: Path) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import click
 
@@ -20,6 +21,7 @@ from edgemm_fleet.trust import announcement, next_certificate
 from edgemm_fleet.trust.ceremony import propose_documents
 from edgemm_fleet.trust.certificate import end_of, fingerprint
 from edgemm_fleet.trust.fleet_folder import FleetFolder
+from edgemm_fleet.trust.founding import check_public_url
 from edgemm_fleet.trust.version_repository import VersionRepository
 
 LOOK_S = 2 * 3600.0
@@ -65,10 +67,9 @@ def renew(folder: Path, *, keys: tuple[Path, ...], propose: Path | None, as_json
     repository = VersionRepository(open_folder(folder))
     repository.catch_up(now=moment_now())
     own = repository.folder
-    host = urlsplit(own.read_config().public_url).hostname
     addresses = announcement.standing(repository)
-    names = [host or "", *(urlsplit(one.url).hostname or "" for one in addresses.servers)]
-    path = next_certificate.prepare(own, names=[name for name in names if name], now=moment_now())
+    urls = [own.read_config().public_url, *(one.url for one in addresses.servers)]
+    path = next_certificate.prepare(own, names=_hosts(urls), now=moment_now())
     wanted = announcement.with_certificate(addresses, old=own.certificate.read_text(), new=path.read_text())
     if wanted == addresses:
         if announcement.pin(path.read_text()) not in {one for server in addresses.servers for one in server.pins}:
@@ -124,6 +125,15 @@ def revoke(folder: Path, *, keys: tuple[Path, ...], propose: Path | None, as_jso
     settle(repository, made, load_keys(keys), propose, as_json=as_json)
     if propose is None:
         next_certificate.forget_previous(repository.folder)
+
+
+def _hosts(urls: Iterable[str]) -> list[str]:
+    """Return the hosts of URLs; what was announced by a mistake of before, and is none, is left out."""
+    found = []
+    for url in urls:
+        with suppress(InputError):
+            found.append(check_public_url(url))
+    return found
 
 
 def _check_announced(repository: VersionRepository, pin: str, *, anyway: bool) -> None:

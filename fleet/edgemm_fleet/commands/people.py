@@ -13,6 +13,7 @@ import msgspec
 from edgemm.configuration.secret_file import read_secret
 from edgemm.errors import InputError
 from edgemm.outlet import say
+from edgemm.transport.address import check_url
 from edgemm_fleet.api.messages import CreatedPerson, PersonRequest, TokenRequest
 from edgemm_fleet.api.person_tokens import issue
 from edgemm_fleet.client import FleetClient, Profile
@@ -46,6 +47,7 @@ from edgemm_fleet.trust.fleet_folder import FleetFolder
 @as_json_option
 def login(url: str, *, token: str | None, token_file: Path | None, fingerprint: str | None, as_json: bool) -> None:
     """Work with the fleet at URL from this machine, as the person of a token."""
+    url = check_url(url)
     if token_file is not None:
         token = read_secret(token_file, option="--token-file")
     if token is None:
@@ -53,7 +55,7 @@ def login(url: str, *, token: str | None, token_file: Path | None, fingerprint: 
             raise InputError("expected --token emp1_…, or --token-file: `edgemm fleet init` or `people add` printed it")
         token = str(click.prompt("Token", hide_input=True))
     pin = _fingerprint(fingerprint) if fingerprint else parse_access_token(token).tls_fingerprint
-    profile = Profile(url=url.rstrip("/"), token=token.strip(), tls_fingerprint=pin, root="")
+    profile = Profile(url=url, token=token.strip(), tls_fingerprint=pin, root="")
     with FleetClient(profile) as client:
         me = client.me()
         # First trust, over the connection that the token pins; whatever is signed later follows from this root.

@@ -20,6 +20,7 @@ from edgemm.outlet import say, say_document
 from edgemm.outlet.log_lines import log_to_stderr
 from edgemm.sigterm import ended_by_sigterm
 from edgemm.topics import NAME_PATTERN
+from edgemm.transport.address import is_host
 from edgemm_fleet.api import person_tokens
 from edgemm_fleet.api.messages import PersonRequest
 from edgemm_fleet.commands.broker_options import read_broker, read_login, read_mosquitto
@@ -248,7 +249,7 @@ def _listen(text: str | None) -> tuple[str | None, int | None]:
     if text is None:
         return None, None
     match = re.fullmatch(r"(?:\[?([^\[\]]*?)\]?:)?(\d{1,5})", text)
-    if match is None or not int(match[2]) < 65536:
+    if match is None or not int(match[2]) < 65536 or (match[1] and not is_host(match[1], listens=True)):
         raise InputError(f"--listen {text!r}: expected HOST:PORT or PORT")
     return match[1] or None, int(match[2])
 

@@ -70,7 +70,7 @@ def read_broker(folder: FleetFolder) -> BrokerAddress:
 def with_servers(addresses: FleetAddresses, servers: Sequence[ServerAddress]) -> FleetAddresses:
     """Return addresses with these servers first; one with the same URL takes the other's place, with both's pins."""
     known = {server.url: server for server in addresses.servers}
-    first = [replace(one, pins=_together(one.pins, known[one.url].pins if one.url in known else ())) for one in servers]
+    first = [_with_pins_of(one, known.get(one.url)) for one in servers]
     urls = {one.url for one in first}
     return replace(addresses, servers=(*first, *(one for one in addresses.servers if one.url not in urls)))
 
@@ -80,6 +80,11 @@ def with_brokers(addresses: FleetAddresses, brokers: Sequence[BrokerAddress]) ->
     places = {(one.host, one.port) for one in brokers}
     others = (one for one in addresses.brokers if (one.host, one.port) not in places)
     return replace(addresses, brokers=(*brokers, *others))
+
+
+def pins_beside(addresses: FleetAddresses, own: str) -> tuple[str, ...]:
+    """Return the certificates that a server with this one may have by what is announced: so has it another name."""
+    return next((one.pins for one in addresses.servers if own in one.pins), (own,))
 
 
 def with_certificate(addresses: FleetAddresses, *, old: str, new: str) -> FleetAddresses:
@@ -146,6 +151,13 @@ def pin(pem: str) -> str:
         return hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest()
     except ValueError as err:
         raise InputError(f"expected a TLS certificate in PEM: {err}") from err
+
+
+def _with_pins_of(server: ServerAddress, known: ServerAddress | None) -> ServerAddress:
+    if known is None:
+        return server
+    # The order of before tells which certificate is the newer one.
+    return known if set(server.pins) <= set(known.pins) else replace(server, pins=_together(server.pins, known.pins))
 
 
 def _together(first: Iterable[str], second: Iterable[str], *, most: int = 4) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from edgemm import durable
 from edgemm.canonical import sha256
 from edgemm.errors import EnvironmentFailure, InputError
-from edgemm.transport.address import split_url
+from edgemm.transport.address import FLEET, split_address
 from edgemm_fleet.clock import check_clock
 from edgemm_fleet.store.database import Store, Transaction
 from edgemm_fleet.trust.certificate import create_certificate, fingerprint
@@ -82,15 +82,15 @@ def found(
     return Founded(final, config, pin, root_digest)
 
 
-def check_public_url(url: str) -> str:
-    """Return the host of a fleet's public URL.
+def check_public_url(url: str, *, what: str = "public URL") -> str:
+    """Return the host of a fleet's public URL; `what` names it in errors.
 
     Raises:
         InputError: it is not `https://HOST[:PORT]`, nor `http://` with a loopback host.
     """
-    parts = split_url(url, what="public URL")
+    parts = split_address(url, FLEET, what=what)
     if parts.path.strip("/"):
-        raise InputError(f"public URL {url!r}: expected https://HOST[:PORT] without a path")
+        raise InputError(f"{what} {url!r}: expected https://HOST[:PORT] without a path")
     assert parts.hostname is not None
     return parts.hostname
 

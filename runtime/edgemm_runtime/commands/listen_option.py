@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import click
 
 from edgemm.errors import InputError
+from edgemm.transport.address import is_host
 from edgemm_runtime.serving.server import LOOPBACK
 
 _HOST_AND_PORT = re.compile(r"[^:]+:[0-9]+|\[.*\]:[0-9]+")
@@ -47,9 +47,6 @@ def read_addresses(given: Sequence[str]) -> tuple[str, ...]:
 
 
 def _checked(host: str, text: str) -> str:
-    if ":" in host or not host.strip("0123456789."):
-        try:
-            ipaddress.ip_address(host)
-        except ValueError:
-            raise InputError(f"--listen: expected an IPv4 or IPv6 address or a name, found {text!r}") from None
+    if not is_host(host, listens=True):
+        raise InputError(f"--listen: expected an IPv4 or IPv6 address or a name, found {text!r}")
     return host

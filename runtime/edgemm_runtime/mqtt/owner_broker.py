@@ -9,10 +9,9 @@ URL that may hold one.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
 
 from edgemm.errors import InputError
-from edgemm.transport.address import is_loopback
+from edgemm.transport.address import OWN_BROKER, is_loopback, split_address
 
 DEFAULT_PREFIX = "edgemm"
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
@@ -85,14 +84,8 @@ def split_broker_url(url: str) -> tuple[str, int, bool]:
             "--mqtt: expected mqtt[s]://HOST[:PORT], found a user or password in it: give them by --mqtt-login-file, "
             "or in EDGEMM_MQTT_USER and EDGEMM_MQTT_PASSWORD"
         )
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port
-    except ValueError as err:
-        raise InputError(f"--mqtt {url!r}: {err}; expected mqtt[s]://HOST[:PORT]") from err
-    if parts.scheme not in _PORTS or not host or parts.path.strip("/") or parts.query or parts.fragment or port == 0:
-        raise InputError(f"--mqtt {url!r}: expected mqtt[s]://HOST[:PORT]; topics begin with --mqtt-topic PREFIX")
-    return host, port or _PORTS[parts.scheme], parts.scheme == "mqtts"
+    parts = split_address(url, OWN_BROKER, what="--mqtt")
+    return parts.hostname or "", parts.port or _PORTS[parts.scheme], parts.scheme == "mqtts"
 
 
 def check_prefix(prefix: str) -> str:

@@ -14,7 +14,7 @@ import ssl
 from collections.abc import Iterator
 
 from edgemm.errors import EnvironmentFailure, InputError, TrustError
-from edgemm.transport.address import check_url, is_loopback
+from edgemm.transport.address import check_url, is_host, is_loopback
 from edgemm.trust.addresses import ADDRESSES_TARGET, FleetAddresses, read_addresses
 from edgemm.trust.enrolment import BrokerAccess
 from edgemm_runtime.agent.state.documents import IdentityFile
@@ -67,7 +67,7 @@ def servers(announced: FleetAddresses | None, identity: IdentityFile) -> list[Pl
     for server in announced.servers if announced else ():
         try:
             url = check_url(server.url)
-        except InputError as err:  # of a later kind
+        except InputError as err:  # of a later kind, or signed by a mistake
             _log.warning("announced server passed over error=%s", err)
             continue
         found += [(url, pin) for pin in server.pins] or [(url, None)]
@@ -84,7 +84,7 @@ def brokers(announced: FleetAddresses | None, identity: IdentityFile) -> list[Br
             host=one.host, port=one.port, tls=one.tls, username=login.username, password=login.password, ca=one.ca
         )
         for one in (announced.brokers if announced else ())
-        if one.tls or is_loopback(one.host)
+        if is_host(one.host) and (one.tls or is_loopback(one.host))
     ]
     found = [*(one for one in found if one != login), login]
     return [one for one in found if one.ca is None or not revoked & set(_fingerprints(one.ca))]

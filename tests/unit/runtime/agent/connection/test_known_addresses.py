@@ -12,6 +12,7 @@ from edgemm import canonical
 from edgemm.trust.addresses import BrokerAddress, FleetAddresses, ServerAddress
 from edgemm.trust.enrolment import BrokerAccess
 from edgemm_fleet.trust.certificate import create_certificate, fingerprint
+from edgemm_runtime.agent.connection.fleet_connection import FleetConnection
 from edgemm_runtime.agent.connection.known_addresses import KnownAddresses, brokers, servers
 from edgemm_runtime.agent.state.documents import IdentityFile
 from edgemm_runtime.agent.state.state_folder import StateFolder
@@ -55,6 +56,26 @@ def test_a_revoked_certificate_is_trusted_nowhere(tmp_path: Path) -> None:
     revoked = replace(ANNOUNCED, revoked=(OLD, fingerprint(path)))
     assert servers(revoked, identity) == [("https://new.example:8443", NEW), ("https://public.example", None)]
     assert [one.host for one in brokers(revoked, identity)] == ["new.example"]
+
+
+@pytest.mark.parametrize(
+    "host", ["x y", "u:p@h", "a..b", "a" * 64, "256.1.1.1", "k\u00fcche", "0.0.0.0", "[::", "a\x00b", "[ff02::1]", "-"]
+)
+def test_an_address_that_cannot_be_and_is_signed_all_the_same_leaves_those_of_before(host: str, tmp_path: Path) -> None:
+    signed = replace(
+        ANNOUNCED,
+        servers=(ServerAddress(url=f"https://{host}:1", pins=(NEW,)), ANNOUNCED.servers[0]),
+        brokers=(BrokerAddress(host=host, port=1), ANNOUNCED.brokers[0]),
+    )
+    folder = StateFolder(tmp_path)
+    KnownAddresses(folder, IDENTITY).take(canonical.encode(signed))
+    known = KnownAddresses(folder, IDENTITY)  # as after a start
+    assert known.servers() == [(ANNOUNCED.servers[0].url, NEW), (ANNOUNCED.servers[0].url, OLD), (IDENTITY.url, OLD)]
+    assert [one.host for one in known.brokers()] == ["new.example", "old.example"]
+    server = FleetConnection(IDENTITY.url, tls_fingerprint=OLD, connect_timeout_s=1, read_timeout_s=1)
+    server.use(known.servers())
+    assert server.url == ANNOUNCED.servers[0].url
+    folder.close()
 
 
 def test_it_is_kept_over_a_start(tmp_path: Path) -> None:
