@@ -74,7 +74,7 @@ def test_a_new_certificate_and_a_new_address_reach_a_device_before_the_old_ones_
     told = served.ok("cert", "renew", "--folder", str(folder))
     assert "addresses: server" in told
     eventually(addresses.exists, "the device heard of the new certificate")
-    refuses(served.run("cert", "switch", "--folder", str(folder)), 1, "announced only", "wait")
+    refuses(served.run("cert", "switch", "--folder", str(folder)), 1, "once an hour", "wait until")
     served.ok("cert", "switch", "--folder", str(folder), "--anyway")
     new = fingerprint(folder / "tls" / "certificate.pem")
     assert new != old

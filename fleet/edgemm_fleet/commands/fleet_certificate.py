@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -11,7 +12,7 @@ import click
 
 from edgemm.errors import ConflictError, InputError
 from edgemm.outlet import say
-from edgemm.times import span
+from edgemm.times import to_text
 from edgemm.trust.addresses import ADDRESSES_TARGET
 from edgemm_fleet.commands.fleet_keys import key_option, propose_option, settle
 from edgemm_fleet.commands.on_server import folder_option, load_keys, moment_now, note, open_folder
@@ -27,6 +28,8 @@ from edgemm_fleet.trust.version_repository import VersionRepository
 LOOK_S = 2 * 3600.0
 """Within so long after an announcement a device that is online has looked, with a margin."""
 _MOST_SHOWN = 10
+_MOST_COUNTED = 1000
+_WAY_BACK = "for devices that are cut off: edgemm fleet cert switch --back"
 
 
 @click.group()
@@ -99,10 +102,12 @@ def switch(folder: Path, *, anyway: bool, back: bool, as_json: bool) -> None:
     if back:
         next_certificate.prepare_previous(own)
     if path.exists():
-        _check_announced(repository, announcement.pin(path.read_text()), anyway=anyway)
+        _check_announced(repository, path, anyway=anyway)
     pin = next_certificate.switch(own)
     note(own, "cert.switch", pin[:12], "")
     report(f"in use from now on: sha256 {pin}", as_json=as_json, fingerprint=pin)
+    if not as_json:
+        say(f"people log in again: edgemm fleet login URL --token TOKEN --fingerprint {pin}", err=True)
 
 
 @cert.command("revoke")
@@ -136,31 +141,40 @@ def _hosts(urls: Iterable[str]) -> list[str]:
     return found
 
 
-def _check_announced(repository: VersionRepository, pin: str, *, anyway: bool) -> None:
+def _check_announced(repository: VersionRepository, path: Path, *, anyway: bool) -> None:
     addresses = announcement.announced(repository)
+    pin = announcement.pin(path.read_text())
     if addresses is None or pin not in {one for server in addresses.servers for one in server.pins}:
         raise ConflictError("the prepared certificate is not announced yet: edgemm fleet cert renew")
+    previous = next_certificate.previous_certificate(repository.folder)
+    if previous.exists() and fingerprint(previous) == pin:
+        return  # it was in use: whoever missed the one of now knows this one
+    known_from = math.ceil(repository.written_at(ADDRESSES_TARGET) + LOOK_S)
+    unaware = _unaware(repository.folder, known_from)
     if anyway:
+        if unaware:
+            say(f"{_unheard(unaware)}; {_WAY_BACK}", err=True)
         return
-    since = repository.written_at(ADDRESSES_TARGET)
-    if (left := since + LOOK_S - time.time()) > 0:
+    if time.time() < known_from:
         raise ConflictError(
-            f"it was announced only {span(time.time() - since)} ago, and devices look once an hour; wait {span(left)}, "
-            "or say --anyway"
+            f"devices look once an hour, and all that are online know it from {to_text(known_from)} on: wait until "
+            f"then, or say --anyway; {_unheard(unaware) if unaware else 'no device is cut off'}; {_WAY_BACK}"
         )
-    unaware = _unaware(repository.folder, since + LOOK_S)
     if unaware:
-        shown = ", ".join(unaware[:_MOST_SHOWN]) + (", …" if len(unaware) > _MOST_SHOWN else "")
-        raise ConflictError(
-            f"{len(unaware)} devices were not heard of since it was announced, and would find no server that they know "
-            f"({shown}); wait for them, or say --anyway: they then need a new token"
-        )
+        raise ConflictError(f"{_unheard(unaware)}; wait for them, or say --anyway: {_WAY_BACK}")
+
+
+def _unheard(names: list[str]) -> str:
+    """Say which devices may not know the new certificate; nobody knows that they do not."""
+    shown = ", ".join(names[:_MOST_SHOWN]) + (", …" if len(names) > _MOST_SHOWN else "")
+    count = f"{len(names)}" if len(names) <= _MOST_COUNTED else f"more than {_MOST_COUNTED}"
+    return f"nothing shows yet that these devices know more than the old certificate: {count} ({shown})"
 
 
 def _unaware(folder: FleetFolder, since: float) -> list[str]:
     store = Store.join(folder.database)
     try:
         with store.read() as tx:
-            return devices.silent_since(tx, since, limit=_MOST_SHOWN + 1)
+            return devices.silent_since(tx, since, limit=_MOST_COUNTED + 1)
     finally:
         store.close()
