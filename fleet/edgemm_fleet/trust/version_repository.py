@@ -160,7 +160,8 @@ class VersionRepository(RepositoryView):
 
         Raises:
             PermissionDeniedError: the root does not trust its signature.
-            ConflictError: it is not the version that follows, or what is published would lose its last good signature.
+            ConflictError: it is not the version that follows, or what is published would lose its last good signature,
+                or it is larger than devices take.
             BadRequestError: it has expired, or names other targets than the current one.
         """
         with self._changing(now):
@@ -177,6 +178,7 @@ class VersionRepository(RepositoryView):
             if following.signed.is_expired(now) or following.signed.targets != self.targets.targets:
                 raise BadRequestError("targets role: expected one that has not expired, with the same targets")
             check_published(following.signed, self.published_roles())
+            check_targets_size(len(serialize(following)), by_admin=True)
             self._replace_targets(following, now=now)
         logger.info("accepted targets role version=%d", following.signed.version)
 
@@ -253,6 +255,7 @@ class VersionRepository(RepositoryView):
         if (targets := proposal.new_targets) is not None:
             _check_issued(targets.signed, now=now)
             check_published(targets.signed, self.published_roles())
+            check_targets_size(len(serialize(targets)), by_admin=True)
 
     def _finish(self, now: datetime) -> None:
         """Make the change that is written down; each step may be repeated.

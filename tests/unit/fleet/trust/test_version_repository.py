@@ -1,3 +1,4 @@
+import copy
 import json
 import shutil
 from collections.abc import Iterator
@@ -223,6 +224,15 @@ def test_a_targets_role_by_another_key_or_of_another_version_is_refused(reposito
     following.signed.version = 7
     following.sign(signer)
     with pytest.raises(ConflictError, match="expected version 2, found 7"):
+        repository.accept_targets(following, now=NOW)
+
+
+def test_a_targets_role_larger_than_devices_take_is_refused(repository: VersionRepository) -> None:
+    following = Metadata(copy.deepcopy(repository.targets))
+    following.signed.version += 1
+    following.signed.unrecognized_fields["x-much"] = "a" * 4_000_000
+    following.sign(load_key(repository.folder.offline_key("targets")))
+    with pytest.raises(ConflictError, match="the limit is 4,000,000"):
         repository.accept_targets(following, now=NOW)
 
 
