@@ -116,8 +116,9 @@ def rotate(
     wanted = _replacements(roles, [read_public_key(path) for path in new_keys], replaced, threshold)
     repository = VersionRepository(open_folder(folder))
     repository.catch_up(now=moment_now())
+    signers = load_keys(keys)  # before any key is made
     made = _propose(repository, wanted)
-    settle(repository, made, load_keys(keys), propose, as_json=as_json)
+    settle(repository, made, signers, propose, as_json=as_json)
 
 
 @keys.command("renew")

@@ -11,7 +11,7 @@ folder, there.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -47,8 +47,12 @@ def propose(repository: VersionRepository, wanted: Mapping[str, Replacement], *,
     Raises:
         InputError: it is not clear which keys, the threshold cannot be reached, or the new key is made elsewhere.
     """
+    _check_exchanges(repository, wanted, now=now)
     online = {role: repository.keys.prepare().public_key for role in wanted if role not in OFFLINE_ROLES}
-    exchanges = {role: _exchange(repository, role, wanted[role], online) for role in wanted if role in IN_ROOT}
+    make = repository.keys.create_offline
+    exchanges = {
+        role: _exchange(repository, role, wanted[role], online, make=make) for role in wanted if role in IN_ROOT
+    }
     documents: dict[str, bytes] = {}
     if "director" in wanted:
         fleet = repository.folder.read_config().name
@@ -89,7 +93,27 @@ def sign_here(repository: VersionRepository, proposal: Proposal, *, keys: Iterab
     return proposal
 
 
-def _exchange(repository: VersionRepository, role: str, wanted: Replacement, online: Mapping[str, Key]) -> Exchange:
+def _check_exchanges(repository: VersionRepository, wanted: Mapping[str, Replacement], *, now: datetime) -> None:
+    """Raise as the change itself would, with keys that are kept nowhere, so that a refused one leaves no key behind."""
+    make = CryptoSigner.generate_ed25519
+    online = {role: make().public_key for role in wanted if role not in OFFLINE_ROLES}
+    exchanges = {}
+    for role in wanted.keys() & set(IN_ROOT):
+        if role in OFFLINE_ROLES and not wanted[role].new_keys:
+            repository.keys.check_offline(role)
+        exchanges[role] = _exchange(repository, role, wanted[role], online, make=lambda _: make())
+    if exchanges:
+        next_root(repository.root, exchanges, now=now, lifetimes=repository.lifetimes)
+
+
+def _exchange(
+    repository: VersionRepository,
+    role: str,
+    wanted: Replacement,
+    online: Mapping[str, Key],
+    *,
+    make: Callable[[str], CryptoSigner],
+) -> Exchange:
     before = tuple(repository.root.signed.roles[role].keyids)
     if role in online:
         return Exchange(remove=before, add=(online[role],), threshold=1)
@@ -97,7 +121,7 @@ def _exchange(repository: VersionRepository, role: str, wanted: Replacement, onl
         listed = ", ".join(key_id[:12] for key_id in before)
         raise InputError(f"{role} has {len(before)} keys ({listed}): say by --replace which of them go")
     remove = tuple(_full_id(role, before, text) for text in wanted.replaced) or before
-    add = wanted.new_keys or tuple(repository.keys.create_offline(role).public_key for _ in remove)
+    add = wanted.new_keys or tuple(make(role).public_key for _ in remove)
     return Exchange(remove, add, wanted.threshold)
 
 

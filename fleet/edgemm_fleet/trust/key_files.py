@@ -106,15 +106,20 @@ class KeyFiles:
         Raises:
             InputError: that folder was taken offline; a key for it is not made on a server.
         """
+        self.check_offline(role)
+        signer = CryptoSigner.generate_ed25519()
+        path = self._folder.root / "offline-keys" / f"{role}-{signer.public_key.keyid[:8]}.pem"
+        durable.write(path, signer.private_bytes, mode=0o600)
+        return signer
+
+    def check_offline(self, role: str) -> None:
+        """Refuse to make a root or targets key where none are kept; raises as `create_offline`."""
         folder = self._folder.root / "offline-keys"
         if not any(folder.glob("*.pem")):
             raise InputError(
                 f"{folder}: the offline keys are elsewhere, as they should be; make the new one there, and bring its "
                 f"public half: edgemm fleet keys create {role}.pem, then --new-key {role}.pub.json here"
             )
-        signer = CryptoSigner.generate_ed25519()
-        durable.write(folder / f"{role}-{signer.public_key.keyid[:8]}.pem", signer.private_bytes, mode=0o600)
-        return signer
 
     def retire_offline(self, gone: Collection[str]) -> None:
         """Set aside the keys in `offline-keys/` that nothing trusts any more."""
