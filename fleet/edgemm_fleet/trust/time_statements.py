@@ -1,7 +1,7 @@
 """Statements of time: a device that doubts its clock asks, and the key of the timestamp role signs the answer.
 
     statements = TimeStatements("home", signer, settled=clock.settled)
-    statements.answer(question, device="cam-1", address="192.0.2.7", now=now)
+    statements.answer(question, asker="cam-1", address="192.0.2.7", now=now)
 
 Nobody gets many: a device a few, an address and all together more, refilled as time passes (`Allowance`). While the
 manager's own clock has just leapt nothing is stated, for whoever believed it would be led astray.
