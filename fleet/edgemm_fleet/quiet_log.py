@@ -1,7 +1,7 @@
 """A log that a peer cannot fill: lines about what strangers do, so many a minute and no more.
 
-What is left out is counted, and told with the next line that is written. How often each thing happened is on
-`/metrics`, whatever the log says.
+What a `QuietLog` leaves out is counted, and told with the next line that is written; a `QuietFilter` leaves out without
+a count.
 """
 
 from __future__ import annotations
