@@ -24,8 +24,11 @@ class Backoff:
 
         Never less than a tenth of the ceiling, so that a refused connection does not become a busy loop.
         """
-        ceiling = min(self.max_s, self.first_s * 2.0 ** min(failures - 1, _MAX_DOUBLINGS))
-        return ceiling * max(draw, _LEAST_SHARE)
+        return self.ceiling_s(failures) * max(draw, _LEAST_SHARE)
+
+    def ceiling_s(self, failures: int) -> float:
+        """Return the longest pause after `failures` (≥ 1) in a row: twice as long each time, at most `max_s`."""
+        return min(self.max_s, self.first_s * 2.0 ** min(failures - 1, _MAX_DOUBLINGS))
 
 
 @dataclass(frozen=True)

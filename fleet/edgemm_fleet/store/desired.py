@@ -16,6 +16,7 @@ from sqlalchemy.dialects.sqlite import insert
 from edgemm import times
 from edgemm.errors import MessageError
 from edgemm.messages import Desired
+from edgemm.transport.backoff import Backoff
 from edgemm_fleet.records import json_text
 from edgemm_fleet.records.records import DesiredRecord, DesiredRefusal
 from edgemm_fleet.store.database import Transaction
@@ -26,7 +27,6 @@ FIRST_PAUSE_S = 30.0
 """For how long an answer is waited for at first."""
 LONGEST_PAUSE_S = 3600.0
 """For how long at most, before a `desired` is sent again."""
-_MAX_DOUBLINGS = 16
 
 _PART = "desired"
 
@@ -103,7 +103,7 @@ def mark_sent(tx: Transaction, sent: Iterable[Desired], *, now: float, first_pau
 
 def pause_s(tries: int, *, first_s: float = FIRST_PAUSE_S) -> float:
     """Return how long an answer is waited for after a `desired` was sent this many times (≥ 1)."""
-    return min(LONGEST_PAUSE_S, first_s * 2.0 ** min(tries - 1, _MAX_DOUBLINGS))
+    return Backoff(first_s, LONGEST_PAUSE_S).ceiling_s(tries)
 
 
 def mark_unsent(tx: Transaction, devices_to_tell: Iterable[str]) -> None:
