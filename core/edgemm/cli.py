@@ -143,14 +143,16 @@ def run(argv: list[str]) -> int:
     plain_last_resort()
     try:
         status = edgemm.main(argv, prog_name="edgemm", standalone_mode=False)
-    except click.exceptions.Exit as err:
-        return err.exit_code
-    except click.ClickException as err:
-        _show(err)
+    except (click.exceptions.Exit, click.ClickException) as err:
+        if isinstance(err, click.ClickException):
+            _show(err)
         return err.exit_code
     except (KeyboardInterrupt, click.Abort):
         say("interrupted", err=True)
         return 130
+    except UnicodeEncodeError as err:  # of what Python makes of bytes in an argument that are no UTF-8
+        say(f"error: {err.object!r}: expected text in UTF-8, found other bytes in it", err=True)
+        return 2
     except OSError as err:
         return _lost_output(err)
     except EdgemmError as err:

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
 from edgemm.bundle.manifest import VersionText
-from edgemm.errors import InputError
+from edgemm.errors import BadRequestError, InputError
 from edgemm.messages import Short
+from edgemm.outlet.escaping import one_line
 from edgemm.topics import DeviceId, FleetName
 from edgemm.trust import token_text
 
@@ -31,6 +33,19 @@ _PREFIX = "emt1_"
 _SECRET_BYTES = 16
 _DIGEST_BYTES = 32
 Labels = Annotated[dict[Annotated[str, Meta(max_length=64)], Short], Meta(max_length=32)]
+
+
+def check_labels(labels: Mapping[str, str]) -> None:
+    """Refuse labels of people that hide something; what devices say of themselves is shown escaped.
+
+    Raises:
+        BadRequestError: a name is empty, or one has control characters, direction marks or what has no width.
+    """
+    for text in (*labels, *labels.values()):
+        if one_line(text) != text:
+            raise BadRequestError(f"label '{one_line(text)}': expected letters that can be seen, found others too")
+    if "" in labels:
+        raise BadRequestError("label: expected NAME=VALUE, found no name")
 
 
 class EnrolmentToken(Struct, frozen=True, kw_only=True):

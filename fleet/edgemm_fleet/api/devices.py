@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from edgemm.errors import BadRequestError, NotFoundError
 from edgemm.messages import Desired
 from edgemm.states import FAILURES
+from edgemm.trust.enrolment import check_labels
 from edgemm_fleet.api.context import FleetState
 from edgemm_fleet.api.messages import DeviceDetail, DeviceSummary, FailedUpdate, LabelsRequest, Nothing, PageQuery
 from edgemm_fleet.api.rights import Right
@@ -104,6 +105,7 @@ def list_telemetry(state: FleetState, call: Call[Nothing, PageQuery]) -> Page[Te
 
 def label_device(state: FleetState, call: Call[LabelsRequest, Nothing]) -> Device:
     """Set and take off labels of a device; those not named stay."""
+    check_labels(call.body.put)
     with state.store.write() as tx:
         device = devices.get_live(tx, call.path["device"])
         kept = {name: value for name, value in device.labels.items() if name not in call.body.drop}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgemm.canonical import sha256
-from edgemm.trust.enrolment import create_token
+from edgemm.trust.enrolment import check_labels, create_token
 from edgemm_fleet.api.context import FleetState
 from edgemm_fleet.api.messages import CreatedToken, Nothing, PageQuery, TokenRequest
 from edgemm_fleet.api.rights import Right
@@ -15,6 +15,7 @@ from edgemm_fleet.store import audit, enrolment_tokens
 
 def add_token(state: FleetState, call: Call[TokenRequest, Nothing]) -> CreatedToken:
     """Make an enrolment token; its text is in this answer and nowhere else."""
+    check_labels(call.body.labels)
     root_version = state.repository.root.signed.version
     root = state.repository.root_document(root_version)
     token = create_token(root_digest=sha256(root), tls_fingerprint=state.tls_fingerprint)

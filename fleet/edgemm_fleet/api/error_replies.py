@@ -45,7 +45,7 @@ OUTCOMES: tuple[tuple[type[EdgemmError], ErrorReply], ...] = (
     (errors.EnvironmentFailure, ErrorReply(503, "environment", "the server's log says more; its disk may be full")),
 )
 _HINTS = {
-    401: "log in again: edgemm fleet login URL --token TOKEN",
+    401: "log in again: edgemm fleet login URL",
     404: "GET /api/v1/openapi.json lists every address",
     405: "GET /api/v1/openapi.json lists every address and its methods",
     413: "send less; GET /api/v1/openapi.json names the limits",

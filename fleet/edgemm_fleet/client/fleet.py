@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Self, TypeVar
 from urllib.parse import quote
 
-from edgemm.errors import InputError
+from edgemm.errors import InputError, NotFoundError
 from edgemm.messages import Desired
 from edgemm.trust.enrolment import BLOB_PATH
 from edgemm_fleet.api.messages import (
@@ -281,8 +281,11 @@ def _part(text: str) -> str:
     """Write a name as one part of a path.
 
     Raises:
-        InputError: there is none: the path would be that of something else.
+        InputError: there is none, or it is text that is no UTF-8: the path would be that of something else.
+        NotFoundError: nothing can be called so.
     """
     if not text:
         raise InputError("expected a name or an id, found none: give the one that `list` shows")
+    if "/" in text or text in {".", ".."}:
+        raise NotFoundError(f"nothing in a fleet is called {text!r}: give a name or an id that `list` shows")
     return quote(text, safe="")

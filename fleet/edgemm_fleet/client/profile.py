@@ -66,7 +66,7 @@ def read_profile(path: Path | None = None) -> Profile:
     try:
         return msgspec.json.decode(path.read_bytes(), type=Profile)
     except OSError as err:
-        raise InputError("not logged in to a fleet: edgemm fleet login URL --token TOKEN") from err
+        raise InputError("not logged in to a fleet: edgemm fleet login URL") from err
     except (msgspec.DecodeError, UnicodeDecodeError) as err:
         raise InputError(f"{path}: expected a profile ({err}); log in again: edgemm fleet login URL") from err
 

@@ -156,8 +156,8 @@ def _results(
 ) -> list[ActionRecord | Unasked]:
     """Return what came of each within the time, printed as it comes."""
     results = {one.device: one for one in asked}
-    first = next((one.device for one in asked if isinstance(one, ActionRecord)), "DEVICE")
-    with goes_on(f"it is done all the same; see what came of it: edgemm fleet devices actions {first}"):
+    which = asked[0].device if len(asked) == 1 else "DEVICE"
+    with goes_on(f"it is done all the same; see what came of it: edgemm fleet devices actions {which}"):
         deadline_s = time.monotonic() + timeout_s
         while waiting := [one for one in results.values() if isinstance(one, ActionRecord) and one.done_at is None]:
             if time.monotonic() >= deadline_s:
@@ -185,5 +185,5 @@ def _check_answered(done: Sequence[ActionRecord | Unasked], *, timeout_s: float)
         there = "the device is" if len(waiting) == 1 else "they are"
         raise UnreachableError(
             f"device {names}: no result of {kind} within {span(timeout_s)}; it is done when {there} there, and then "
-            f"told by: edgemm fleet devices actions {waiting[0].device}"
+            f"told by: edgemm fleet devices actions {waiting[0].device if len(waiting) == 1 else 'DEVICE'}"
         )

@@ -107,7 +107,7 @@ def switch(folder: Path, *, anyway: bool, back: bool, as_json: bool) -> None:
     note(own, "cert.switch", pin[:12], "")
     report(f"in use from now on: sha256 {pin}", as_json=as_json, fingerprint=pin)
     if not as_json:
-        say(f"people log in again: edgemm fleet login URL --token TOKEN --fingerprint {pin}", err=True)
+        say(f"people log in again: edgemm fleet login URL --fingerprint {pin}", err=True)
 
 
 @cert.command("revoke")

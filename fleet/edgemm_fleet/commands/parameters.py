@@ -11,8 +11,12 @@ from collections.abc import Sequence
 import click
 
 from edgemm.durations import Duration
+from edgemm.errors import BadRequestError
+from edgemm.trust.enrolment import check_labels
 from edgemm_fleet.client import FleetClient, read_profile
 from edgemm_fleet.records.rollout_plan import Group
+
+_MOST_DEVICES = 100_000_000
 
 
 class GroupSize(click.ParamType[Group]):
@@ -25,9 +29,10 @@ class GroupSize(click.ParamType[Group]):
         match = re.fullmatch(r"(\d+(?:\.\d+)?)(%?)", str(value))
         if match is not None and match[2] and 0 < float(match[1]) <= 100:
             return Group(percent=float(match[1]))
-        if match is not None and not match[2] and match[1].isdigit() and int(match[1]) > 0:
+        if match is not None and not match[2] and match[1].isdigit() and 0 < int(match[1]) <= _MOST_DEVICES:
             return Group(count=int(match[1]))
-        return self.fail(f"{value!r}: expected a number of devices such as 5, or a share such as 10%", param, ctx)
+        expected = f"a number of devices such as 5, at most {_MOST_DEVICES:,}, or a share such as 10%"
+        return self.fail(f"{value!r}: expected {expected}", param, ctx)
 
 
 DURATION = Duration()
@@ -39,7 +44,12 @@ allow_empty_option = click.option("--allow-empty", is_flag=True, help="It is no 
 
 def labels(ctx: click.Context, param: click.Parameter, values: Sequence[str]) -> dict[str, str]:
     """Read `K=V` labels; a click callback."""
-    return dict(_split(ctx, param, values))
+    found = dict(_split(ctx, param, values))
+    try:
+        check_labels(found)
+    except BadRequestError as err:
+        raise click.BadParameter(str(err), ctx=ctx, param=param) from err
+    return found
 
 
 def choices(ctx: click.Context, param: click.Parameter, values: Sequence[str]) -> dict[str, tuple[str, ...]]:

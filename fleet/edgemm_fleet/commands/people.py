@@ -140,7 +140,7 @@ def people() -> None:
 @click.option("--folder", type=FOLDER, help="The fleet folder: on the server, this needs no token of an administrator.")
 @as_json_option
 def add_person(person: str, *, role: str, ttl: float, folder: Path | None, as_json: bool) -> None:
-    """Make a token for a person and print the line by which they log in."""
+    """Make a token for a person and print it: `edgemm fleet login` asks for it."""
     request = _person_request(person, role, ttl)
     if folder is not None:
         created = _add_on_server(open_folder(folder), request)
@@ -150,9 +150,9 @@ def add_person(person: str, *, role: str, ttl: float, folder: Path | None, as_js
     if as_json:
         print_json(created)
         return
-    say(f"edgemm fleet login {created.url} --token {created.token}")
+    say(created.token)
+    say(f"they log in with it: edgemm fleet login {created.url}   asks for it, or reads it by --token-file", err=True)
     say(f"the page, logged in: {created.url}/#token={created.token}", err=True)
-    say("without --token it is asked for, where others see command lines", err=True)
 
 
 @people.command("list")

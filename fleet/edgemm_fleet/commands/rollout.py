@@ -191,6 +191,4 @@ def _show_draft(drafted: Rollout, preview: Preview, *, as_json: bool) -> None:
         say(f"  group {index + 1}: {names}; {size(group.download_bytes)}")
     if preview.without_engine:
         say(f"  {len(preview.without_engine)} of them have no engine for it: {listed(preview.without_engine)}")
-    if not preview.matching:
-        say(f"{drafted.plan.selector.nobody()}: it does not start as it is", err=True)
     say(f"nothing has happened yet; start it: edgemm fleet rollout start {drafted.id} --wait")

@@ -240,7 +240,7 @@ The administrator's token, shown this once:
 Next:
 
     edgemm fleet serve {root}
-    edgemm fleet login {url} --token {token}
+    edgemm fleet login {url}   # asks for the token
 
 The page, logged in: {url}/#token={token}"""
 

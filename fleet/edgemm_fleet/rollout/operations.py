@@ -39,7 +39,8 @@ class RolloutOperations:
         """Store a plan as a draft, which is canceled by itself when it is not started within 30 days.
 
         Raises:
-            NotFoundError: the version is not published.
+            NotFoundError: the version is not published, or a device that the plan names is not enrolled.
+            ConflictError: no device matches, and the plan does not say that there may be none.
             BadRequestError: the plan's digest is not that version's, the version is below the signed minimum, or the
                 plan needs what is not known here.
         """
@@ -59,6 +60,8 @@ class RolloutOperations:
         with self._store.write() as tx:
             _check_published(tx, plan)
             _check_minimum(tx, plan)
+            if not plan.allow_empty:
+                _check_matches(tx, plan, what=f"rollout of {plan.model} {plan.version}")
             rollouts.add(tx, rollout)
             _note(tx, "create", rollout, actor=actor, now=now, detail=f"{plan.model} {plan.version}")
         return rollout
@@ -195,8 +198,7 @@ def _check_reach(tx: Transaction, rollout: Rollout) -> None:
     if plan.allow_empty:
         return
     what = f"rollout {rollout.id} of {plan.model} {plan.version}"
-    if unknown := devices.unknown(tx, plan.selector):
-        raise NotFoundError(f"{what}: no device {unknown[0]!r} in this fleet: `edgemm fleet devices` lists them")
+    _check_matches(tx, plan, what=what)
     found, matching = 0, (device.id for device in devices.matching(tx, plan.selector))
     while ids := list(islice(matching, _LOOKED_AT_ONCE)):
         found += len(ids)
@@ -207,9 +209,20 @@ def _check_reach(tx: Transaction, rollout: Rollout) -> None:
             active = running.digest if running is not None else None
             if not plan.tells_nothing_new(wanted.get(device, {}).get(plan.model), active):
                 return
-    why = f"all {found} devices that match have it already" if found else plan.selector.nobody()
-    raise ConflictError(
-        f"{what}: {why}, so there is nothing to do and it was not started; to have that count as done, create it with "
+    raise _nothing_to_do(what, f"all {found} devices that match have it already")
+
+
+def _check_matches(tx: Transaction, plan: RolloutPlan, *, what: str) -> None:
+    """Refuse a plan for devices that are not there; raises as `RolloutOperations.create`."""
+    if unknown := devices.unknown(tx, plan.selector):
+        raise NotFoundError(f"{what}: no device {unknown[0]!r} in this fleet: `edgemm fleet devices` lists them")
+    if next(iter(devices.matching(tx, plan.selector)), None) is None:
+        raise _nothing_to_do(what, plan.selector.nobody())
+
+
+def _nothing_to_do(what: str, why: str) -> ConflictError:
+    return ConflictError(
+        f"{what}: {why}, so there is nothing to do and nothing was begun; to have that count as done, create it with "
         "--allow-empty (`allow_empty`)"
     )
 

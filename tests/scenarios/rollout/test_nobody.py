@@ -10,7 +10,7 @@ from edgemm.errors import ConflictError, NotFoundError
 from edgemm.messages import ModelConfig, Probation
 from edgemm.states import RolloutState
 from edgemm_fleet.records.rollout_plan import Group, Selector
-from edgemm_fleet.store import devices
+from edgemm_fleet.store import devices, rollouts
 from simulators.broker import MODEL, LocalFleet, digest_of
 from simulators.device import Outcome
 
@@ -56,14 +56,17 @@ def end(fleet: LocalFleet, rollout: str) -> tuple[str, str | None]:
 def test_what_matches_nobody_is_not_started(fleet: LocalFleet, selector: Selector, why: str) -> None:
     if selector == HERE:
         fleet.add("cam-0", site="there")
-    with pytest.raises(ConflictError, match=f"{why}, so there is nothing to do and it was not started"):
+    with pytest.raises(ConflictError, match=f"{why}, so there is nothing to do and nothing was begun"):
         fleet.run("1.0.0", EVERYBODY, selector=selector)
+    with fleet.store.read() as tx:
+        assert not list(rollouts.page(tx).items), "no draft of it is left"
     allowed = fleet.run("1.0.0", EVERYBODY, selector=selector, allow_empty=True)
     assert end(fleet, allowed) == ("finished", None)
 
 
 def test_a_draft_may_be_of_devices_that_are_still_to_come(fleet: LocalFleet) -> None:
-    draft = fleet.operations.create(fleet.plan("1.0.0", EVERYBODY), actor="person:ann", now=fleet.now).id
+    plan = fleet.plan("1.0.0", EVERYBODY, allow_empty=True)
+    draft = fleet.operations.create(plan, actor="person:ann", now=fleet.now).id
     fleet.add("cam-0")
     fleet.operations.start(draft, actor="person:ann", now=fleet.now)
     fleet.settle()

@@ -510,6 +510,7 @@ def test_what_was_taken_back_is_rolled_out_again_as_a_new_attempt(fleet: LocalFl
 
 
 def test_a_draft_that_nobody_starts_ends(fleet: LocalFleet) -> None:
+    fleet.add("cam-0")
     rollout = fleet.operations.create(fleet.plan("1.0.0", EVERYBODY), actor="person:ann", now=fleet.now).id
     fleet.wait(29 * 86400)
     assert fleet.rollout(rollout).state is RolloutState.DRAFT

@@ -1,5 +1,6 @@
 """From `init` to a rolled-out version, with real processes and simulated devices over the real broker."""
 
+import os
 import re
 import signal
 import socket
@@ -123,7 +124,8 @@ def test_a_killed_server_goes_on_with_everything_it_had(logged_in: Served, tmp_p
 def test_each_command_has_a_json_form_of_one_document(logged_in: Served, tmp_path: Path) -> None:
     admin = logged_in.admin
     admin.json("publish", bundle(tmp_path, "1.0.0"))
-    draft = admin.json("rollout", "create", "digits", "1.0.0", "--group", "1", "--group", "50%", "--where", "a=b")
+    plan = ("digits", "1.0.0", "--group", "1", "--group", "50%", "--where", "a=b", "--allow-empty")
+    draft = admin.json("rollout", "create", *plan)
     assert [group["count"] for group in draft["rollout"]["plan"]["groups"]] == [1, None]
     assert draft["rollout"]["plan"]["selector"]["labels"] == {"a": ["b"]}
     rollout = draft["rollout"]["id"]
@@ -132,6 +134,24 @@ def test_each_command_has_a_json_form_of_one_document(logged_in: Served, tmp_pat
     for command in (["devices"], ["devices", "list"], ["models"], ["models", "list"], ["people", "list"]):
         assert isinstance(admin.json(*command), list)
     assert admin.json("audit")[0]["action"] == "rollout.cancel"
+
+
+@pytest.mark.parametrize("name", ["a/b", "..", "."])
+def test_what_nothing_can_be_called_is_not_found(logged_in: Served, name: str) -> None:
+    assert "nothing in a fleet is called" in logged_in.admin.run("devices", "show", name, status=1)
+
+
+def test_an_argument_that_is_no_text_is_one_line(logged_in: Served) -> None:
+    said = logged_in.admin.run("rollout", "status", os.fsdecode(b"caf\xe9"), status=2)
+    assert said == "error: 'caf\\udce9': expected text in UTF-8, found other bytes in it\n"
+
+
+def test_labels_that_hide_something_are_refused(logged_in: Served) -> None:
+    headers = {"Authorization": f"Bearer {logged_in.token}"}
+    path = f"{logged_in.url}/api/v1/devices/gate/labels"
+    response = urllib3.request("PATCH", path, json={"put": {"site": "a\u202eb"}}, headers=headers)
+    assert response.status == 400
+    assert "expected letters that can be seen" in response.json()["error"]["message"]
 
 
 def test_a_device_is_asked_to_act_and_its_answer_waited_for(logged_in: Served, join: Join) -> None:
