@@ -12,11 +12,13 @@ from edgemm_converter.judging.search import MAX_EVALUATIONS
 
 pytestmark = [pytest.mark.converter, pytest.mark.tensorflow]
 
+QUICK = [name for name in CASES if name != "digits-mobilenet"]
+"""The benchmark alone trains the other for a minute."""
 SMALL = {Precision.INT8, Precision.INT8_DYNAMIC, Precision.INT8_WEIGHTS, Precision.INT16X8, Precision.MIXED}
 
 
 @pytest.mark.filterwarnings("default::DeprecationWarning:keras")  # Keras, while it trains, with NumPy 2
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", QUICK)
 def test_integers_lose_no_more_than_the_budget(name: str, shared: Path, tmp_path: Path) -> None:
     found = search(made(name, tmp_path, shared=shared), tmp_path)
     best, floats = found.manifest.variants
