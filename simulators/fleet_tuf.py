@@ -7,7 +7,7 @@ from datetime import datetime
 
 import msgspec
 from securesystemslib.signer import CryptoSigner
-from tuf.api.metadata import Metadata, Root, Snapshot, TargetFile, Targets, Timestamp
+from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
 
 from edgemm import times
 from edgemm.bundle.manifest import Manifest
@@ -99,8 +99,10 @@ class TufInMemory:
         self._advance({})
 
     def _advance(self, changed: dict[str, int]) -> None:
+        written = {role: self.files[f"{TUF_METADATA_PATH}{version}.{role}.json"] for role, version in changed.items()}
+        files = {role: MetaFile(changed[role], hashes={"sha256": sha256(data)}) for role, data in written.items()}
         self._snapshot = roles.next_snapshot(
-            self._snapshot, changed, signer=self._keys["snapshot"], now=self._now(), lifetimes=DEFAULT_LIFETIMES
+            self._snapshot, files, signer=self._keys["snapshot"], now=self._now(), lifetimes=DEFAULT_LIFETIMES
         )
         version = self._put("snapshot", self._snapshot)
         self._timestamp = roles.next_timestamp(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from tuf.api.metadata import Metadata
+from tuf.api.metadata import Metadata, MetaFile
 
 from edgemm import canonical
 from edgemm.trust.signing import key_from_document
@@ -20,13 +20,14 @@ from tests.unit.core.bundles import small_manifest
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 _WHEN: dict[str, Any] = {"now": NOW, "lifetimes": DEFAULT_LIFETIMES}
 
+_FILES = {"targets": MetaFile(2), "model-digits": MetaFile(1)}
 DIRECTOR_DOCUMENT = roles.director_document("home", (DIRECTOR.public_key,))
 _FIRST = roles.first_targets(DIRECTOR_DOCUMENT, TARGETS, **_WHEN)
 ROLES: dict[str, Metadata[Any]] = {
     "root": roles.first_root({"root": ROOT, "targets": TARGETS, "snapshot": SNAPSHOT, "timestamp": TIMESTAMP}, **_WHEN),
     "targets": roles.authorise(_FIRST, "digits", PUBLISHER.public_key, signer=TARGETS, **_WHEN),
     "model-digits": publication.extend(None, small_manifest().encode(), minimum="1.0.0", signer=PUBLISHER, **_WHEN),
-    "snapshot": roles.next_snapshot(None, {"targets": 2, "model-digits": 1}, signer=SNAPSHOT, **_WHEN),
+    "snapshot": roles.next_snapshot(None, _FILES, signer=SNAPSHOT, **_WHEN),
     "timestamp": roles.next_timestamp(None, 1, signer=TIMESTAMP, **_WHEN),
 }
 

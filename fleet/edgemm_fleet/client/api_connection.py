@@ -16,8 +16,8 @@ from urllib.parse import urlencode
 import msgspec
 from msgspec import Struct
 
-from edgemm import __version__, errors
-from edgemm.errors import EdgemmError, RequestError
+from edgemm import __version__, errors, times
+from edgemm.errors import EdgemmError, EnvironmentFailure, RequestError
 from edgemm.transport.https import HttpAnswer, PinnedClient, refusal
 from edgemm.transport.patience import HttpPatience
 from edgemm.transport.refusal import NOT_OURS, ErrorDetail
@@ -25,6 +25,7 @@ from edgemm.transport.refusal import NOT_OURS, ErrorDetail
 AnswerT = TypeVar("AnswerT")
 _SAME_S = 2.0
 """Times that differ by less are the same: a `Date` has whole seconds, and an answer takes its time."""
+_CLOCKS_APART_S = 300.0
 _UNKNOWN_ADDRESS = frozenset({404, 405})
 _PATIENCE = HttpPatience(connect_timeout_s=10.0, read_timeout_s=60.0, repeat=True)
 _MAX_ANSWER_BYTES = 64 * 1024 * 1024
@@ -59,6 +60,19 @@ class ApiConnection:
     def now(self) -> float:
         """Return the time at the server by its last answer; this machine's where that is the same to the second."""
         return time.time() + self._ahead_s
+
+    def check_clocks(self) -> None:
+        """Refuse to go on where this machine and the server are in other times: what is signed would end too early.
+
+        Raises:
+            EnvironmentFailure: they differ by more than five minutes.
+        """
+        here, there = time.time(), self.now()
+        if abs(there - here) > _CLOCKS_APART_S:
+            raise EnvironmentFailure(
+                f"the clock of this machine shows {times.to_text(here)}, that of {self.url} {times.to_text(there)}: "
+                "set the wrong one (timedatectl set-ntp true), for what is signed with a wrong time ends too early"
+            )
 
     def call(
         self, method: str, path: str, answer: type[AnswerT], *, body: Struct | None = None, **query: str | int | None

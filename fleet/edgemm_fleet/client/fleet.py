@@ -6,6 +6,7 @@ Lists are iterators that fetch page after page as they are read.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
 from typing import Self, TypeVar
 from urllib.parse import quote
 
@@ -77,6 +78,15 @@ class FleetClient:
     def now(self) -> float:
         """Return the time at the server, by its last answer."""
         return self.connection.now()
+
+    def moment(self) -> datetime:
+        """Return the time of something that is signed now.
+
+        Raises:
+            EnvironmentFailure: the clocks here and at the server show other times.
+        """
+        self.connection.check_clocks()
+        return datetime.now(UTC)
 
     def me(self) -> Me:
         """Return whose token this is."""

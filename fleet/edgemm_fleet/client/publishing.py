@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -98,7 +97,7 @@ def publish(client: FleetClient, path: Path, *, minimum: str | None, progress: C
                 bundle.manifest_bytes,
                 minimum=minimum,
                 signer=signer,
-                now=datetime.now(UTC),
+                now=client.moment(),
                 lifetimes=DEFAULT_LIFETIMES,
             )
             uploaded += _upload(client, bundle, progress)
@@ -124,7 +123,7 @@ def renew(client: FleetClient, model: str) -> None:
     current = PublishedRoles(client.connection, client.profile.root).model(model)
     if current is None:
         raise InputError(f"model {model}: nothing of it is published")
-    following = renewed_role(current, publisher_key(), now=datetime.now(UTC), lifetimes=DEFAULT_LIFETIMES)
+    following = renewed_role(current, publisher_key(), now=client.moment(), lifetimes=DEFAULT_LIFETIMES)
     client.renew_role(model, RoleRequest(role=serialize(following).decode()))
 
 
@@ -134,7 +133,7 @@ def deprive_offline(client: FleetClient, model: str, key_id: str, targets_keys: 
     current = PublishedRoles(client.connection, client.profile.root).targets()
     if key_id not in roles.model_keys(current.signed, model):
         raise InputError(f"model {model}: no key {key_id[:12]}… may publish it")
-    following = roles.deprive(current, model, key_id, now=datetime.now(UTC), lifetimes=DEFAULT_LIFETIMES)
+    following = roles.deprive(current, model, key_id, now=client.moment(), lifetimes=DEFAULT_LIFETIMES)
     for signer in signers:
         following.sign(signer, append=True)
     client.put_targets(TargetsRequest(targets=serialize(following).decode()))
@@ -151,7 +150,7 @@ def authorise_offline(client: FleetClient, model: str, key: Key, targets_keys: S
     current = PublishedRoles(client.connection, client.profile.root).targets()
     if key.keyid in roles.model_keys(current.signed, model):
         return
-    now = datetime.now(UTC)
+    now = client.moment()
     following: Metadata[Targets] = roles.authorise(
         current, model, key, signer=signer, now=now, lifetimes=DEFAULT_LIFETIMES
     )
@@ -171,7 +170,7 @@ def tidy_offline(client: FleetClient, targets_keys: Sequence[Path]) -> list[str]
     current = published.targets()
     names = published.unused()
     if names:
-        following = roles.withdrawn(current, names, now=datetime.now(UTC), lifetimes=DEFAULT_LIFETIMES)
+        following = roles.withdrawn(current, names, now=client.moment(), lifetimes=DEFAULT_LIFETIMES)
         for signer in signers:
             following.sign(signer, append=True)
         client.put_targets(TargetsRequest(targets=serialize(following).decode()))

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from tuf.api.exceptions import DownloadError, DownloadHTTPError, RepositoryError
+from tuf.api.exceptions import DownloadError, DownloadHTTPError, ExpiredMetadataError, RepositoryError
 from tuf.api.metadata import Metadata, Snapshot, Targets
 from tuf.ngclient import Updater, UpdaterConfig
 from tuf.ngclient.fetcher import FetcherInterface
@@ -122,6 +122,8 @@ class _Explained:
     def __exit__(self, kind: object, err: BaseException | None, traceback: object) -> None:
         if self._fetcher is not None and self._fetcher.failure is not None:
             raise self._fetcher.failure from err
+        if isinstance(err, ExpiredMetadataError):
+            self._connection.check_clocks()
         if isinstance(err, RepositoryError):
             raise TrustError(
                 f"{self._connection.url}: its version repository does not follow from the root that was pinned at "

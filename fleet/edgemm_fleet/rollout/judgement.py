@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from edgemm.messages import Reported, ReportedModel
 from edgemm.messages.generations import plausible
 from edgemm.reasons import Reason
-from edgemm.states import BEFORE_ACTIVATION, UpdateState
+from edgemm.states import BEFORE_ACTIVATION, FAILURES, UpdateState
 from edgemm_fleet.records.members import Member, MemberState
 from edgemm_fleet.records.records import DesiredRefusal
 from edgemm_fleet.records.rollout_plan import RolloutPlan
@@ -142,5 +142,8 @@ def _deadline(member: Member, state: MemberState, *, plan: RolloutPlan, now: flo
 def _reverting(member: Member, entry: ReportedModel | None, *, now: float) -> Member:
     wanted = member.previous.digest if member.previous else None
     if (entry.active_digest if entry else None) != wanted:
-        return member
+        if entry is None or entry.digest != wanted or entry.state not in FAILURES:
+            return member
+        said = {"update_state": entry.state, "reason": entry.reason, "detail": entry.detail}
+        return replace(member, state=_M.FAILED, changed_at=now, deadline_at=None, **said)
     return replace(member, state=_M.REVERTED, reason=None, detail=None, changed_at=now, deadline_at=None)

@@ -7,7 +7,7 @@ operations.start(rollout.id, actor="person:ann")
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import islice
 
 from msgspec.structs import replace
@@ -16,6 +16,7 @@ from edgemm.errors import BadRequestError, ConflictError, NotFoundError
 from edgemm.requirements import refusal
 from edgemm.states import RolloutState
 from edgemm.versions import Version
+from edgemm_fleet.records.members import Member
 from edgemm_fleet.records.progress import GroupProgress, Rollout
 from edgemm_fleet.records.rollout_plan import RolloutPlan
 from edgemm_fleet.rollout import machine
@@ -113,6 +114,7 @@ class RolloutOperations:
         Raises:
             NotFoundError: there is no such rollout.
             ConflictError: it is a draft, or over for another reason, or another rollout has its devices.
+            BadRequestError: what its devices ran before is below the signed minimum version.
         """
         with self._store.write() as tx:
             rollout = rollouts.get(tx, rollout_id)
@@ -121,7 +123,9 @@ class RolloutOperations:
             deadline_s = max(group.deadline_s for group in rollout.plan.groups)
             moved = replace(moved, deadline_at=now + max(deadline_s, rollout.plan.activation_s))
             rollouts.save(tx, moved)
-            if not self._runner.revert(tx, moved, now=now):
+            reverting = self._runner.revert(tx, moved, now=now)
+            _check_way_back(tx, rollout, reverting)
+            if not reverting:
                 moved = replace(moved, reason="nothing to bring back: no device has this rollout's version any more")
                 rollouts.save(tx, moved)
             _note(tx, "roll_back", moved, actor=actor, now=now, detail=reason)
@@ -178,13 +182,30 @@ def _check_published(tx: Transaction, plan: RolloutPlan) -> None:
 
 
 def _check_minimum(tx: Transaction, plan: RolloutPlan) -> None:
-    model = models.find_model(tx, plan.model)
-    minimum = model.minimum_version if model is not None else None
-    if minimum is not None and Version(plan.version) < Version(minimum):
+    minimum = _minimum(tx, plan)
+    if minimum is not None and Version(plan.version) < minimum:
         raise BadRequestError(
             f"{plan.model} {plan.version}: below {minimum}, the signed minimum version, so every device would refuse "
             f"it; roll out {minimum} or a later one"
         )
+
+
+def _check_way_back(tx: Transaction, rollout: Rollout, reverting: Sequence[Member]) -> None:
+    """Refuse a roll-back that every device would refuse; one that a few refuse ends for them as failed."""
+    plan, minimum = rollout.plan, _minimum(tx, rollout.plan)
+    before = [member.previous for member in reverting]
+    if minimum is None or not before or not all(one and Version(one.version) < minimum for one in before):
+        return
+    versions = ", ".join(sorted({one.version for one in before if one}, key=Version))
+    raise BadRequestError(
+        f"rollout {rollout.id} of {plan.model} {plan.version}: its devices ran {versions} before, below {minimum}, the "
+        f"signed minimum version, so every device would refuse it; roll out {minimum} or a later one"
+    )
+
+
+def _minimum(tx: Transaction, plan: RolloutPlan) -> Version | None:
+    model = models.find_model(tx, plan.model)
+    return Version(model.minimum_version) if model is not None and model.minimum_version is not None else None
 
 
 def _check_reach(tx: Transaction, rollout: Rollout) -> None:

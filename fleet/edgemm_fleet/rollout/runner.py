@@ -91,13 +91,13 @@ class Runner:
         elif decision.effect is Effect.WITHDRAW:
             self._withdraw(tx, rollout, now=now)
 
-    def revert(self, tx: Transaction, rollout: Rollout, *, now: float) -> int:
-        """Write the earlier version for every member that was told this rollout's; return how many there are."""
+    def revert(self, tx: Transaction, rollout: Rollout, *, now: float) -> list[Member]:
+        """Write the earlier version for every member that was told this rollout's; return those."""
         members = rollouts.members_of(tx, rollout.id)
         live = devices.live(tx, [member.device for member in members])
         reverting = self._assigner.revert(tx, [m for m in members if m.device in live], rollout, now=now)
         rollouts.put_members(tx, reverting)
-        return len(reverting)
+        return reverting
 
     def leave(self, tx: Transaction, device: str, *, now: float) -> None:
         """Take a device that was removed out of every group where something was to come of it."""

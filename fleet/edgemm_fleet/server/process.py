@@ -143,6 +143,7 @@ class FleetProcess:
         for directory in (self.folder.blobs, self.folder.metadata, self.folder.targets):
             durable.remove_leftovers(directory)
         finish_switch(self.folder)
+        self.folder.check_whole(tls=self._tls and not self.settings.behind_proxy)
         store = Store.open(self.folder.database, migrated=self._migrated)
         stack.callback(store.close)
         repository = VersionRepository(self.folder)

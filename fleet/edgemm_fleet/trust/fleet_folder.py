@@ -130,6 +130,20 @@ class FleetFolder:
         except (msgspec.DecodeError, UnicodeDecodeError) as err:
             raise InputError(f"{self.config}: expected what `edgemm fleet init` writes: {err}") from err
 
+    def check_whole(self, *, tls: bool) -> None:
+        """Refuse a folder of which a part is lost: nothing is made anew in silence that devices and people know.
+
+        Raises:
+            InputError: a file that `init` made is missing.
+        """
+        needed = [self.database, self.credentials_key, self.metadata / "timestamp.json"]
+        needed += [self.certificate, self.certificate_key] if tls else []
+        if missing := [str(path.relative_to(self.root)) for path in needed if not path.exists()]:
+            raise InputError(
+                f"{self.root}: expected all that `edgemm fleet init` made, found no {', '.join(missing)}: a disk may "
+                "not be mounted, or a backup was restored in part; put the whole folder back"
+            )
+
     def write_config(self, config: FleetConfig) -> None:
         """Write `fleet.json`, which makes the folder a fleet's."""
         durable.write(self.config, canonical.encode(config) + b"\n")

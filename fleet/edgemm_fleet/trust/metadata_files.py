@@ -17,7 +17,7 @@ from itertools import count
 from pathlib import Path
 
 from securesystemslib.signer import CryptoSigner
-from tuf.api.metadata import Metadata, T, TargetFile, Timestamp
+from tuf.api.metadata import Metadata, MetaFile, T, TargetFile, Timestamp
 from tuf.api.serialization import DeserializationError
 from tuf.api.serialization.json import JSONSerializer
 
@@ -76,6 +76,27 @@ class MetadataFiles:
     def read_timestamp(self) -> Metadata[Timestamp]:
         """Read what says which snapshot is current; raises as `read`."""
         return _read(self.timestamp_path, Timestamp)
+
+    def timestamp_mark(self) -> tuple[int, int]:
+        """Return what tells whether `timestamp.json` was replaced; raises as `read`."""
+        try:
+            found = self.timestamp_path.stat()
+        except OSError as err:
+            raise _unreadable(self.timestamp_path, err) from err
+        return found.st_ino, found.st_mtime_ns
+
+    def described(self, role: str, version: int) -> MetaFile:
+        """Return what a snapshot says of a version of a role: no length, which devices would take for their limit.
+
+        Raises:
+            As `read`.
+        """
+        path = self.path(role, version)
+        try:
+            data = path.read_bytes()
+        except OSError as err:
+            raise _unreadable(path, err) from err
+        return MetaFile(version, hashes={"sha256": sha256(data)})
 
     def write(self, role: str, metadata: Metadata[T]) -> None:
         """Write a version of a role.
@@ -159,11 +180,12 @@ def create_repository(
     director = roles.director_document(fleet, (by_role["director"].public_key,))
     files.write_target(DIRECTOR_TARGET, director)
     targets = roles.first_targets(director, by_role["targets"], now=now, lifetimes=lifetimes)
-    snapshot = roles.next_snapshot(None, {"targets": 1}, signer=by_role["snapshot"], now=now, lifetimes=lifetimes)
+    files.write("targets", targets)
+    first = {"targets": files.described("targets", 1)}
+    snapshot = roles.next_snapshot(None, first, signer=by_role["snapshot"], now=now, lifetimes=lifetimes)
     timestamp = roles.next_timestamp(None, 1, signer=by_role["timestamp"], now=now, lifetimes=lifetimes)
     root = roles.first_root(by_role, more_roots=more_roots, threshold=root_threshold, now=now, lifetimes=lifetimes)
     files.write("root", root)
-    files.write("targets", targets)
     files.write("snapshot", snapshot)
     files.write_timestamp(timestamp)
 
@@ -172,7 +194,11 @@ def _read(path: Path, kind: type[T]) -> Metadata[T]:
     try:
         metadata: Metadata[T] = Metadata.from_bytes(path.read_bytes())
     except (OSError, DeserializationError) as err:
-        raise InputError(f"{path}: expected TUF metadata of the fleet's version repository: {err}") from err
+        raise _unreadable(path, err) from err
     if not isinstance(metadata.signed, kind):
         raise InputError(f"{path}: expected {kind.__name__} metadata, found {metadata.signed.type}")
     return metadata
+
+
+def _unreadable(path: Path, err: Exception) -> InputError:
+    return InputError(f"{path}: expected TUF metadata of the fleet: {err}; put the whole folder back from a backup")

@@ -128,17 +128,15 @@ class RepositoryView:
 
     def is_stale(self) -> bool:
         """Tell whether another process changed something, or could not end a change."""
-        found = self._files.timestamp_path.stat()
         version = self._state.root.signed.version
         return (
-            (found.st_ino, found.st_mtime_ns) != self._seen
+            self._files.timestamp_mark() != self._seen
             or self._files.root_version(known=version) != version
             or self.folder.trust_change.exists()
         )
 
     def _see(self) -> None:
-        found = self._files.timestamp_path.stat()
-        self._seen = (found.st_ino, found.st_mtime_ns)
+        self._seen = self._files.timestamp_mark()
 
     def _load(self) -> RepositoryState:
         self._see()

@@ -185,15 +185,19 @@ def models(targets: Targets) -> tuple[str, ...]:
 
 def next_snapshot(
     current: Metadata[Snapshot] | None,
-    versions: Mapping[str, int],
+    files: Mapping[str, MetaFile],
     *,
     signer: CryptoSigner,
     now: datetime,
     lifetimes: Lifetimes,
 ) -> Metadata[Snapshot]:
-    """Return the snapshot that follows `current`, with `versions` (by role name) put in."""
+    """Return the snapshot that follows `current`, with `files` (by role name) put in.
+
+    They are named by their hashes too: after a restore a version may be written again with another content, and a
+    device that holds the one before would take it for this one.
+    """
     meta = dict(current.signed.meta) if current else {}
-    meta |= {f"{role}.json": MetaFile(version) for role, version in versions.items()}
+    meta |= {f"{role}.json": file for role, file in files.items()}
     version = _following(current.signed.version, now) if current else 1
     metadata = Metadata(Snapshot(version=version, expires=_whole(now + lifetimes.snapshot), meta=meta))
     metadata.sign(signer)

@@ -316,8 +316,11 @@ class VersionRepository(RepositoryView):
         self._advance({"targets": following.signed.version}, following, now=now)
 
     def _advance(self, versions: dict[str, int], targets: Metadata[Targets], *, now: datetime) -> None:
+        known = {name.removesuffix(".json"): file for name, file in self._state.snapshot.signed.meta.items()}
+        bare = {role: file.version for role, file in known.items() if not file.hashes}  # of before there were any
+        files = {role: self._files.described(role, version) for role, version in (bare | versions).items()}
         snapshot = roles.next_snapshot(
-            self._state.snapshot, versions, signer=self.keys.online("snapshot"), now=now, lifetimes=self.lifetimes
+            self._state.snapshot, files, signer=self.keys.online("snapshot"), now=now, lifetimes=self.lifetimes
         )
         if (before := self.keys.signing_too("snapshot")) is not None:
             snapshot.sign(before, append=True)

@@ -17,7 +17,7 @@ from edgemm_fleet.records.members import Member
 from edgemm_fleet.records.rollout_plan import Group, Selector
 from edgemm_fleet.rollout import judgement, machine
 from edgemm_fleet.store import assignments, devices, models, reported, schema
-from simulators.broker import LocalFleet, digest_of
+from simulators.broker import MODEL, LocalFleet, digest_of
 from simulators.device import Outcome
 
 CANARY = Group(count=1)
@@ -435,6 +435,16 @@ def test_a_halted_rollout_is_rolled_back_to_what_each_device_ran(fleet: LocalFle
     assert fleet.rollout(rollout).state is RolloutState.ROLLED_BACK
     assert [fleet.running(name) for name in names] == ["1.0.0"] * 5
     assert list(fleet.states(rollout).values()) == ["reverted"] * 3 + ["failed"] * 2
+
+
+def test_a_roll_back_that_every_device_would_refuse_is_refused(fleet: LocalFleet) -> None:
+    five_on_version_1(fleet)
+    rollout = fleet.run("2.0.0", EVERYBODY)
+    with fleet.store.write() as tx:
+        models.set_minimum_version(tx, MODEL, "2.0.0")
+    with pytest.raises(BadRequestError, match=r"ran 1\.0\.0 before, below 2\.0\.0, the signed minimum version"):
+        fleet.operations.roll_back(rollout, actor="person:ann", now=fleet.now)
+    assert fleet.rollout(rollout).state is RolloutState.FINISHED
 
 
 def test_rolling_back_the_first_version_leaves_nothing_running(fleet: LocalFleet) -> None:

@@ -20,6 +20,7 @@ from edgemm.transport.patience import HttpPatience
 from edgemm.transport.refusal import ErrorDetail
 
 _MAX_ANSWER_BYTES = 1024 * 1024
+_ENROL = "if it was removed from its fleet, enrol it anew with a new token: edgemm run --fleet URL --token-file FILE"
 _BUSY = frozenset({408, 425, 429})
 """Refusals that say nothing about the request: the same may work later."""
 
@@ -138,7 +139,8 @@ class FleetConnection:
 
 
 def _refused(address: str, status: int, told: ErrorDetail) -> Exception:
-    words = " ".join(part for part in (told.message, told.hint) if part)
+    hint = _ENROL if status == 401 else told.hint  # the server's is for people
+    words = "; ".join(part for part in (told.message, hint) if part)
     text = f"{address}: HTTP {status}{': ' + words[:500] if words else ''}"
     if status in {401, 403}:
         return PermissionDeniedError(text)

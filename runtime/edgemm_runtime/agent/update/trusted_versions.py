@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 from tuf.api.exceptions import (
+    BadVersionNumberError,
     DownloadError,
     DownloadHTTPError,
     DownloadLengthMismatchError,
@@ -60,6 +61,8 @@ from edgemm_runtime.agent.update.sparing_updater import SparingUpdater
 from edgemm_runtime.agent.update.time_authority import TimeAuthority, time_authority
 
 _MAX_DIRECTOR_BYTES = 64 * 1024
+_MAX_DOCUMENT_BYTES = 5_000_000
+"""Of anything in the repository: python-tuf's own limit, which it forgets where a snapshot announces a length."""
 _BEFORE_ALL_EXPIRY = TrustedTime(0.0, clock_synced=False)
 _log = logging.getLogger(__name__)
 
@@ -96,6 +99,7 @@ class _Fetcher(FetcherInterface):
 
         On a read-only system there may be none, and on a card each of its bytes is one more that wears it.
         """
+        max_length = min(max_length, _MAX_DOCUMENT_BYTES)
         received = io.BytesIO()
         for piece in self.fetch(url):
             if received.tell() + len(piece) > max_length:
@@ -232,7 +236,7 @@ class TrustedVersions:
                 self._found_expired()
                 raise ExpiredError(f"version repository: {err}; is the fleet manager's own clock right?") from err
             except RepositoryError as err:
-                raise TrustError(f"version repository: {err}") from err
+                raise TrustError(f"version repository: {err}{_advice(err)}") from err
             except DownloadLengthMismatchError as err:
                 raise TrustError(f"version repository: {err}") from err
             except DownloadError as err:
@@ -243,7 +247,7 @@ class TrustedVersions:
     def _fetched(self, updater: Updater, path: str, *, max_bytes: int) -> tuple[bytes, TargetFile]:
         target = updater.get_targetinfo(path)
         if target is None:
-            raise TrustError(f"{path}: expected a target of the repository, found none: publish it first")
+            raise TrustError(f"{path}: expected a target of the repository, found none: it is not published there")
         if target.length > max_bytes:
             raise TrustError(f"{path}: {target.length:,} bytes, the limit is {max_bytes:,}")
         return self._download(updater, target), target
@@ -285,6 +289,16 @@ def director_document(data: bytes, *, fleet: str) -> DirectorFile:
     if document.fleet != fleet:
         raise TrustError(f"{DIRECTOR_TARGET}: expected fleet {fleet!r}, found {document.fleet!r}")
     return document
+
+
+def _advice(err: RepositoryError) -> str:
+    """Return what to do about metadata that is older than what was seen: python-tuf tells both in words of its own."""
+    if not isinstance(err, BadVersionNumberError) and "missing info" not in str(err):
+        return ""
+    return (
+        "; this device has seen newer metadata: old one is played back, or the server is a restored backup, and then "
+        "`edgemm fleet keys rotate snapshot timestamp` has all devices begin anew"
+    )
 
 
 def _check_custom(target: TargetFile, wanted: DesiredModel) -> None:

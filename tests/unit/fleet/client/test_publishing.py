@@ -1,6 +1,7 @@
 """Publishing over the real API, and devices that see it through python-tuf's own client."""
 
 import re
+import time
 from datetime import timedelta
 from pathlib import Path
 from typing import NoReturn
@@ -15,6 +16,7 @@ from edgemm.errors import (
     BadRequestError,
     ConflictError,
     DamagedBundleError,
+    EnvironmentFailure,
     InputError,
     PermissionDeniedError,
     TrustError,
@@ -31,6 +33,16 @@ from edgemm_fleet.trust.version_repository import VersionRepository
 from tests.golden.unknown import BUNDLES, path_of
 from tests.unit.core.bundles import CONTENT, small_bundle
 from tests.unit.fleet.api.servers import RunningFleet, now_utc, serving
+
+
+class _Clock:
+    """Stands for the module `time`, so far ahead."""
+
+    def __init__(self, ahead_s: float) -> None:
+        self._ahead_s = ahead_s
+
+    def time(self) -> float:
+        return time.time() + self._ahead_s
 
 
 def quiet(done: int, total: int) -> None:
@@ -54,6 +66,17 @@ def device(client: FleetClient, state: Path) -> Updater:
         fetcher=_Fetcher(client.connection),
         bootstrap=client.profile.root.encode(),
     )
+
+
+@pytest.mark.parametrize("days", [-700, 1])
+def test_a_publisher_with_another_clock_signs_nothing(
+    publisher: FleetClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, days: int
+) -> None:
+    there = _Clock(days * 86400)
+    monkeypatch.setattr("edgemm_fleet.client.api_connection.time", there)
+    with pytest.raises(EnvironmentFailure, match="the clock of this machine shows .*: set the wrong one"):
+        publish(publisher, bundle(tmp_path), minimum=None, progress=quiet)
+    assert PublishedRoles(publisher.connection, publisher.profile.root).model("digits") is None
 
 
 @pytest.mark.parametrize("name", BUNDLES)

@@ -105,6 +105,25 @@ def test_a_folder_of_a_later_version_is_one_clear_line(tmp_path: Path, capsys: p
 
 
 @pytest.mark.parametrize(
+    ("lost", "named"),
+    [
+        ("fleet.db", "fleet.db"),
+        ("tls/certificate.pem", "tls/certificate.pem"),
+        ("tuf/metadata/timestamp.json", "tuf/metadata/timestamp.json"),
+        ("keys/credentials.key", "keys/credentials.key"),
+    ],
+)
+def test_a_folder_of_which_a_part_is_lost_is_not_served(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], lost: str, named: str
+) -> None:
+    assert run(["fleet", "init", "f", "--public-url", "https://127.0.0.1:8443"]) == 0
+    (tmp_path / "f" / lost).unlink()
+    assert run(["fleet", "serve", "f", "--broker", "embedded:0"]) == 2
+    assert f"found no {named}: a disk may not be mounted" in capsys.readouterr().err
+    assert not (tmp_path / "f" / lost).exists()
+
+
+@pytest.mark.parametrize(
     "command",
     [
         ["init"],

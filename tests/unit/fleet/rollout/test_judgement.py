@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from edgemm.messages import Reported, ReportedModel
+from edgemm.messages import DesiredModel, Reported, ReportedModel
 from edgemm.states import UpdateState
 from edgemm_fleet.records.members import Member, MemberState
 from edgemm_fleet.records.rollout_plan import Group, RolloutPlan
@@ -144,6 +144,15 @@ def test_a_roll_back_is_over_when_the_earlier_version_is_active() -> None:
     assert judge(reverting, report(_U.COMMITTED, active_digest=NEW, generation=8), plan=PLAN, now=NOW) is reverting
     gone = judge(reverting, report(None, generation=8), plan=PLAN, now=NOW)
     assert (gone.state, gone.deadline_at) == (_M.REVERTED, None)
+
+
+def test_a_roll_back_to_what_the_device_refuses_has_failed() -> None:
+    reverting = member(_M.REVERTING, generation=8, previous=DesiredModel(name="m", version="1.0.0", digest=OLD))
+    said: dict[str, Any] = {"digest": OLD, "active_digest": NEW, "generation": 8}
+    going_on = report(_U.DOWNLOADING, **said)
+    assert judge(reverting, going_on, plan=PLAN, now=NOW) is reverting
+    refused = judge(reverting, report(_U.REJECTED, reason="below_minimum_version", **said), plan=PLAN, now=NOW)
+    assert (refused.state, refused.reason, refused.deadline_at) == (_M.FAILED, "below_minimum_version", None)
 
 
 @pytest.mark.parametrize("said", [report(_U.DOWNLOADING), report(_U.STAGED), report(None)])

@@ -280,6 +280,33 @@ def test_devices_go_on_with_a_manager_that_was_restored_from_a_backup(
     assert after.get_targetinfo("models/digits/1.0.0.json") is not None
 
 
+def test_a_version_of_a_role_that_was_lost_and_made_again_is_not_taken_for_the_first(
+    repository: VersionRepository, publisher: CryptoSigner, tmp_path: Path
+) -> None:
+    repository.publish(publication(repository, tmp_path, publisher), now=NOW)
+    backup = type(repository.folder)(tmp_path / "backup")
+    shutil.copytree(repository.folder.root, backup.root)
+    repository.publish(publication(repository, tmp_path, publisher, version="2.0.0"), now=NOW)
+    assert device(repository.folder, tmp_path / "device").get_targetinfo("models/digits/2.0.0.json") is not None
+    restored = VersionRepository(backup)
+    restored.publish(publication(restored, tmp_path, publisher, version="3.0.0"), now=NOW + timedelta(hours=1))
+    for name in ("snapshot", "timestamp"):  # which devices forget when their keys were rotated
+        (tmp_path / "device" / f"{name}.json").unlink()
+    assert device(backup, tmp_path / "device").get_targetinfo("models/digits/3.0.0.json") is not None
+
+
+def test_a_snapshot_of_before_names_all_files_by_their_hashes_at_the_next_change(
+    repository: VersionRepository, publisher: CryptoSigner, tmp_path: Path
+) -> None:
+    repository.publish(publication(repository, tmp_path, publisher), now=NOW)
+    for file in repository._state.snapshot.signed.meta.values():
+        file.hashes = None
+    repository.resume(now=NOW)
+    meta = repository._state.snapshot.signed.meta
+    assert {name: bool(file.hashes) for name, file in meta.items()} == {"targets.json": True, "model-digits.json": True}
+    assert all(file.length is None for file in meta.values()), "a length would be devices' limit"
+
+
 class Killed(BaseException):
     """Stands for SIGKILL: nothing after it runs."""
 

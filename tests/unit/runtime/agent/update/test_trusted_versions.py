@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -91,10 +92,31 @@ def test_desired_names_another_digest(fleet: SimulatedFleet, device: _Device) ->
 
 
 def test_desired_names_what_nobody_published(fleet: SimulatedFleet, device: _Device) -> None:
-    with pytest.raises(TrustError, match="found none: publish it first"):
+    with pytest.raises(TrustError, match="found none: it is not published"):
         device.repository().manifest(replace(_wanted(fleet), version="9.0.0"))
-    with pytest.raises(TrustError, match="found none: publish it first"):
+    with pytest.raises(TrustError, match="found none: it is not published"):
         device.repository().manifest(replace(_wanted(fleet), name="other"))
+
+
+def test_a_server_that_lost_what_the_device_has_seen(fleet: SimulatedFleet, device: _Device, tmp_path: Path) -> None:
+    before = fleet.tuf._snapshot
+    make_bundle(tmp_path / "3", version="3.0.0", seed=3, variants=("tflite:float32",))
+    fleet.publish(tmp_path / "3")
+    device.repository().manifest(_wanted(fleet, "3.0.0"))
+    fleet.tuf._snapshot = before
+    fleet.tuf.renew(datetime.now(UTC) + timedelta(minutes=1))
+    with pytest.raises(TrustError, match="this device has seen newer metadata.*keys rotate snapshot timestamp"):
+        device.repository().manifest(_wanted(fleet, "2.0.0"))
+
+
+def test_a_length_that_a_snapshot_announces_is_no_limit(fleet: SimulatedFleet, device: _Device) -> None:
+    assert fleet.tuf._snapshot is not None
+    fleet.tuf._snapshot.signed.meta["targets.json"].length = 10**10
+    fleet.tuf.renew(datetime.now(UTC) + timedelta(minutes=1))
+    version = fleet.tuf._snapshot.signed.meta["targets.json"].version
+    fleet.tuf.files[f"{TUF_METADATA_PATH}{version}.targets.json"] += bytes(6_000_000)
+    with pytest.raises(TrustError, match="more than 5,000,000 bytes"):
+        device.repository().manifest(_wanted(fleet))
 
 
 def test_a_version_below_the_signed_minimum(fleet: SimulatedFleet, device: _Device, tmp_path: Path) -> None:
