@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import http.client
 import json as jsons
+import socket
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -30,6 +32,18 @@ class DeviceAnswer:
     @property
     def json(self) -> Any:
         return jsons.loads(self.data)
+
+
+class LocalConnection(http.client.HTTPConnection):
+    """HTTP over a Unix socket."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=60)
+        self._path = str(path)
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.connect(self._path)
 
 
 class DeviceClient:

@@ -11,6 +11,7 @@ import errno
 import logging
 import select
 import socket
+import threading
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -55,13 +56,26 @@ class Acceptor:
         for listener in listeners:
             loops[0].listen(listener, lambda listener=listener: self._accept(listener))  # type: ignore[misc]
 
-    def close(self) -> None:
-        """Close the listening sockets; the file of a Unix socket goes with it."""
-        for listener in self._listeners:
-            path = listener.getsockname() if listener.family == socket.AF_UNIX else None
-            listener.close()
-            if path:
-                Path(path).unlink(missing_ok=True)
+    def close(self, *, timeout_s: float) -> None:
+        """Take the clients that wait, and close the listening sockets, so that others are refused at once.
+
+        The loop that listens does it; where it hangs for longer than `timeout_s`, nobody is taken. The file of a Unix
+        socket goes with its socket. Called once, before that loop ends, from a thread that is not its own.
+        """
+        done = threading.Event()
+
+        def leave() -> None:
+            for listener in self._listeners:
+                while not self._full and listener.fileno() >= 0 and _has_client(listener):
+                    self._accept(listener)
+                self._loops[0].unlisten(listener)
+                _close(listener)
+            done.set()
+
+        self._loops[0].call(leave)
+        if not done.wait(timeout_s):
+            for listener in self._listeners:
+                _close(listener)
 
     def _accept(self, listener: socket.socket) -> None:
         for _ in range(_AT_ONCE):
@@ -133,6 +147,13 @@ class Acceptor:
         self._full = not on
         for listener in self._listeners:
             self._loops[0].hear(listener, on=on)
+
+
+def _close(listener: socket.socket) -> None:
+    path = listener.getsockname() if listener.family == socket.AF_UNIX and listener.fileno() >= 0 else None
+    listener.close()
+    if path:
+        Path(path).unlink(missing_ok=True)
 
 
 def _has_client(listener: socket.socket) -> bool:

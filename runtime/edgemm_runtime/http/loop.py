@@ -33,6 +33,8 @@ from edgemm_runtime.memory.memory_budget import MemoryBudget
 
 _log = logging.getLogger(__name__)
 _SWEEP_S = 0.5
+_PARTING_S = 0.2
+"""For how long a server that stops takes a request on a connection that has none under way."""
 _IN, _OUT = select.EPOLLIN, select.EPOLLOUT
 _SMALL = 16 * 1024
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -92,7 +94,8 @@ class EventLoop:
         self._leaving: dict[int, EventLoop] = {}
         self._swept_s = self.beat_s = time.monotonic()
         self._asked_s = 0.0
-        self._draining = self._ended = False
+        self._keeps, self._draining, self._ended = True, False, False
+        self._parting_s = math.inf
         self._statuses: dict[int, int] = {}
         self._thread = self._new_thread()
 
@@ -129,6 +132,11 @@ class EventLoop:
         """Call `accept` when a client waits; before `start`."""
         self._listeners[listener.fileno()] = accept
         self._poll.register(listener.fileno(), _IN)
+
+    def unlisten(self, listener: socket.socket) -> None:
+        """Leave a listener to whoever closes it; in this loop's thread."""
+        if self._listeners.pop(listener.fileno(), None) is not None:
+            self._poll.unregister(listener.fileno())
 
     def hear(self, listener: socket.socket, *, on: bool) -> None:
         """Take clients, or leave them in the kernel's queue; in this loop's thread."""
@@ -208,8 +216,13 @@ class EventLoop:
         self._thread.start()
         return True
 
+    def keep_none(self) -> None:
+        """Let each answer from now on be the last on its connection; from any thread."""
+        self._keeps = False
+
     def drain(self) -> None:
-        """Take no more clients and end once every request in flight is answered; from any thread."""
+        """Answer what was asked, or is in a moment, and end; from any thread."""
+        self.keep_none()
         self.call(self._begin_draining)
 
     def end(self, timeout_s: float) -> None:
@@ -228,7 +241,7 @@ class EventLoop:
         return threading.Thread(target=self._run, name=self._name, daemon=True)
 
     def _run(self) -> None:
-        while not self._ended and not (self._draining and self._is_idle()):
+        while not self._ended and not (self._draining and self._have_parted()):
             events = self._poll.poll(0) or ([] if self._asked else self._wait())
             for descriptor, _ in events:
                 try:
@@ -262,7 +275,7 @@ class EventLoop:
             os.sched_yield()
             events = self._poll.poll(0)
             now_s = time.monotonic()
-        events = events or self._poll.poll(_SWEEP_S)
+        events = events or self._poll.poll(_PARTING_S if self._draining else _SWEEP_S)
         self._waited_s, self._waiting_since_s = self.waited_s(time.monotonic()), 0.0
         return events
 
@@ -318,7 +331,7 @@ class EventLoop:
             return
         if request is not None:
             connection.phase, connection.asked = Phase.ANSWERING, request.head
-            connection.keep_alive = request.head.keep_alive and not self._draining
+            connection.keep_alive = request.head.keep_alive
             self._asked.append((connection, request))
         elif receiver.waits_for_continue:
             receiver.waits_for_continue = False
@@ -375,7 +388,7 @@ class EventLoop:
         """Answer what a thread has computed, unless it was answered meanwhile."""
         if connection.phase is Phase.ANSWERING and connection.since_s == since_s:
             try:
-                self._answer(connection, reply, keep_alive=connection.keep_alive and not self._draining)
+                self._answer(connection, reply, keep_alive=connection.keep_alive)
             except OSError:
                 self._close(connection)
 
@@ -383,7 +396,7 @@ class EventLoop:
         if len(reply.body) > _SMALL:
             reply = self._hold(connection, reply)
         self._statuses[reply.status] = self._statuses.get(reply.status, 0) + 1
-        connection.keep_alive = keep_alive
+        connection.keep_alive = keep_alive = keep_alive and self._keeps
         if not keep_alive:
             connection.receiver.forget()
         asked = connection.asked
@@ -454,16 +467,19 @@ class EventLoop:
             self._close(connection)
 
     def _begin_draining(self) -> None:
-        self._draining = True
-        for descriptor in self._listeners:
-            self._poll.unregister(descriptor)
-        self._listeners.clear()
-        for connection in list(self._connections.values()):
-            if connection.phase is not Phase.ANSWERING and connection.receiver.idle:
-                self._close(connection)
+        self._draining, self._parting_s = True, time.monotonic() + _PARTING_S
 
-    def _is_idle(self) -> bool:
-        return not any(c.phase is Phase.ANSWERING or not c.receiver.idle for c in self._connections.values())
+    def _have_parted(self) -> bool:
+        """Tell whether no connection is left; those with nothing under way are closed after `_PARTING_S`.
+
+        To close one at once would take its next request from a client that asks without pause: it may be on its way.
+        """
+        if time.monotonic() >= self._parting_s:
+            for connection in self.connections():
+                asks = connection.phase is Phase.READING and not (connection.receiver.idle and connection.quiet())
+                if connection.phase is not Phase.ANSWERING and not asks:
+                    self._close(connection)
+        return not self._connections
 
     def _drop(self, descriptor: int) -> None:
         connection = self._connections.get(descriptor)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -108,10 +109,11 @@ class ManagementServer:
         if self._stopping.is_set():
             return
         self._stopping.set()
+        deadline_s = time.monotonic() + _LIMITS.drain_s
+        self._acceptor.close(timeout_s=_LIMITS.drain_s)
         self._loop.drain()
-        self._loop.end(_LIMITS.drain_s)
+        self._loop.end(max(0.0, deadline_s - time.monotonic()))
         self._workers.stop()
-        self._acceptor.close()
 
     def __enter__(self) -> Self:
         return self

@@ -96,18 +96,20 @@ class ModelServer:
         return self._hangs.hangs <= _MOST_HANGS and all(now_s - loop.beat_s < _LOOP_DEAD_S for loop in self._loops)
 
     def stop(self) -> None:
-        """Stop accepting, let requests in flight end (at most `drain_s`), close; may be called twice."""
+        """Stop accepting, let requests that have come end (at most `drain_s`), close; may be called twice."""
         if self._stopping.is_set():
             return
         self._stopping.set()
         deadline_s = time.monotonic() + self._limits.drain_s
+        for loop in self._loops:
+            loop.keep_none()
+        self._acceptor.close(timeout_s=self._limits.drain_s)
         for loop in self._loops:
             loop.drain()
         for loop in self._loops:
             loop.end(max(0.0, deadline_s - time.monotonic()))
         self._hangs.stop()
         self._workers.stop()
-        self._acceptor.close()
 
     def __enter__(self) -> Self:
         return self

@@ -27,22 +27,11 @@ from edgemm_runtime.http.limits import ServingLimits
 from edgemm_runtime.models.registry import ModelRegistry
 from edgemm_runtime.serving.access import Access
 from edgemm_runtime.serving.server import ModelServer
+from simulators.device_client import LocalConnection
 
 ROW = json.dumps([[0.5, -0.5, 0.25, 1.0]])
 KEY = "0123456789abcdef"
 NOTHING = {"tls_cert": None, "tls_key": None, "api_key_file": None, "unix_socket": None}
-
-
-class UnixConnection(http.client.HTTPConnection):
-    """HTTP over a Unix socket."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost")
-        self._path = str(path)
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.connect(self._path)
 
 
 def ask(connection: http.client.HTTPConnection, path: str = "/predict", **headers: str) -> int:
@@ -107,7 +96,7 @@ def test_a_key_is_asked_for_but_by_health(registry: ModelRegistry) -> None:
 def test_a_unix_socket_answers_beside_the_port_and_goes_with_it(registry: ModelRegistry, tmp_path: Path) -> None:
     path = tmp_path / "edgemm.sock"
     with ModelServer(registry, access=Access(unix_socket=path)) as server:
-        connection = UnixConnection(path)
+        connection = LocalConnection(path)
         assert ask(connection) == 200
         connection.close()
         port = http.client.HTTPConnection(server.host, server.port)
@@ -126,7 +115,7 @@ def test_the_socket_of_a_process_that_is_gone_is_replaced_and_a_file_is_not(
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as gone:
         gone.bind(str(path))
     with ModelServer(registry, access=Access(unix_socket=path)):
-        connection = UnixConnection(path)
+        connection = LocalConnection(path)
         assert ask(connection) == 200
         connection.close()
     path.write_text("mine")

@@ -33,10 +33,11 @@ from edgemm_runtime.models.registry import ModelRegistry
 from edgemm_runtime.serving.access import Access
 from edgemm_runtime.serving.management import LoopbackAddress, ManagementServer
 from edgemm_runtime.serving.server import ModelServer
+from simulators.device_client import LocalConnection
 from simulators.models import Dense, make_bundle
 from simulators.serving import activate
 from simulators.v2_client import encode_request
-from tests.unit.runtime.serving.test_access import NOTHING, UnixConnection
+from tests.unit.runtime.serving.test_access import NOTHING
 
 X = np.array([[0.5, -0.5, 0.25, 1.0]], np.float32)
 LOOPBACK = LoopbackAddress("127.0.0.1", 0)
@@ -284,7 +285,7 @@ def test_a_unix_socket_asks_for_the_key_and_stays_plain(
     path = tmp_path / "manage.sock"
     with ManagementServer(registry, loader, path, access=Access(api_key=KEY, tls=tls)):
         for headers, status in (({}, 401), ({"X-API-Key": KEY}, 200)):
-            connection = UnixConnection(path)
+            connection = LocalConnection(path)
             connection.request("POST", "/v2/repository/models/tiny/unload", headers=headers)
             assert connection.getresponse().status == status
             connection.close()
@@ -297,7 +298,7 @@ def test_a_unix_socket_manages_and_goes_with_the_server(
     with ManagementServer(registry, loader, path, access=Access()) as management:
         assert management.address == str(path)
         assert path.stat().st_mode & 0o007 == 0
-        connection = UnixConnection(path)
+        connection = LocalConnection(path)
         connection.request("POST", "/v2/repository/models/tiny/unload")
         assert connection.getresponse().status == 200
         connection.close()

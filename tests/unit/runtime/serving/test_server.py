@@ -16,10 +16,13 @@ from edgemm.errors import EnvironmentFailure
 from edgemm_runtime.engines.litert import LiteRtSession
 from edgemm_runtime.http.limits import ServingLimits
 from edgemm_runtime.models.registry import ModelRegistry
+from edgemm_runtime.serving.access import Access
 from edgemm_runtime.serving.server import ModelServer
 from edgemm_runtime.tensors.named_arrays import Array, Arrays
+from simulators.device_client import LocalConnection
 from simulators.models import Dense, make_bundle
 from simulators.serving import activate
+from simulators.waiting import eventually
 
 ROW = [[0.5, -0.5, 0.25, 1.0]]
 
@@ -80,6 +83,42 @@ def test_stop_lets_a_request_in_flight_end(registry: ModelRegistry, monkeypatch:
     [(status, answer)] = answers
     assert status == 200
     assert np.allclose(answer["outputs"]["scores"], Dense.random(0).predict(np.array(ROW, np.float32)), atol=1e-5)
+
+
+def test_stop_answers_what_was_sent_before_its_clients_could_know(
+    registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    entered, leave = threading.Event(), threading.Event()
+    invoke = LiteRtSession.invoke
+
+    def slow(session: LiteRtSession, feeds: Arrays) -> dict[str, Array]:
+        entered.set()
+        assert leave.wait(60)
+        return invoke(session, feeds)
+
+    path = tmp_path / "device.sock"
+    server = ModelServer(registry, limits=ServingLimits(drain_s=60, loops=1), access=Access(unix_socket=path))
+    kept, first = (http.client.HTTPConnection(server.host, server.port, timeout=60) for _ in range(2))
+    assert post(server, connection=kept)[0] == 200
+    monkeypatch.setattr(LiteRtSession, "invoke", slow)
+    first.request("POST", "/predict", body=json.dumps(ROW))
+    assert entered.wait(60)
+    stopping = threading.Thread(target=server.stop)
+    stopping.start()
+    eventually(lambda: len(server._loops[0]._calls) > 0, "the loop is told to end while it computes")
+    new, local = http.client.HTTPConnection(server.host, server.port, timeout=60), LocalConnection(path)
+    asking = (kept, new, local)
+    for connection in asking:
+        connection.request("POST", "/predict", body=json.dumps(ROW))
+    leave.set()
+    replies = [connection.getresponse() for connection in (first, *asking)]
+    assert [(reply.status, reply.getheader("Connection")) for reply in replies] == [(200, "close")] * 4
+    stopping.join(60)
+    for connection in (first, *asking):
+        connection.close()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((server.host, server.port))
+    assert not path.exists()
 
 
 def test_swaps_under_http_load_fail_no_request(tmp_path: Path) -> None:
