@@ -173,3 +173,14 @@ def test_ctrl_c_while_the_command_line_is_loaded_is_one_line() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
+
+
+def test_the_first_process_of_a_container_ends_by_sigterm_while_it_loads() -> None:
+    code = (
+        "import os, signal; os.getpid = lambda: 1; signal.signal(signal.SIGTERM, signal.SIG_IGN);"  # as the kernel does
+        "import sys; sys.modules['click'] = type('Loaded', (), {'__getattr__': lambda *_: ended()})();"
+        "ended = lambda: signal.raise_signal(signal.SIGTERM) or sys.exit('it goes on');"
+        "import edgemm.__main__ as entry; entry.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (143, "", "")
