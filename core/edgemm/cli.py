@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import errno
 import importlib
 import os
 import sys
@@ -17,7 +16,7 @@ import click
 
 from edgemm import __version__
 from edgemm.errors import EdgemmError, InputError, MissingExtraError
-from edgemm.outlet import say
+from edgemm.outlet import say, stdout
 from edgemm.outlet.log_lines import plain_last_resort
 
 
@@ -82,8 +81,6 @@ def _explained(err: ModuleNotFoundError, entry: LazyCommand | None) -> Exception
     return MissingExtraError(entry.extra, missing=f"the Python package {err.name}")
 
 
-_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-
 COMMANDS = {
     "convert": LazyCommand(
         "edgemm_converter.cli:convert", "Turn a trained Keras model into a verified bundle.", "converter"
@@ -135,6 +132,7 @@ def edgemm() -> None:
 
 def main() -> NoReturn:
     """Run the command line and exit with its status."""
+    stdout.take_any_character()
     sys.exit(run(sys.argv[1:]))
 
 
@@ -171,11 +169,9 @@ def _show(err: click.ClickException) -> None:
 
 def _lost_output(err: OSError) -> int:
     """Return the status where stdout takes no more; any other error is raised again."""
-    gone, full = isinstance(err, BrokenPipeError), err.errno in _NO_ROOM and err.filename is None
-    if not (gone or full):
+    if not (stdout.reader_is_gone(err) or stdout.is_full(err)):
         raise err
-    # What is left in the buffer would be tried again, and told by a traceback, when the process ends.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    if full:  # of a pipe whose reader went away (`edgemm … | head`) nothing more is to be said
+    stdout.leave()
+    if not stdout.reader_is_gone(err):  # to a reader that went away nothing more is to be said
         say(f"error: cannot write what is to be printed: {os.strerror(err.errno or 0)}", err=True)
     return 1

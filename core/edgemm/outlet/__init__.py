@@ -6,6 +6,6 @@ Names, labels, reasons and errors come from devices, files and libraries. On the
 cursor, turn the direction of a line, hide, or begin another line. A linter keeps every other way closed.
 """
 
-from edgemm.outlet.said import progress, say, say_document, say_json
+from edgemm.outlet.said import call_out, progress, say, say_document, say_json
 
-__all__ = ["progress", "say", "say_document", "say_json"]
+__all__ = ["call_out", "progress", "say", "say_document", "say_json"]

@@ -38,6 +38,20 @@ def json_printable(text: str) -> str:
     return "".join(c if c in "\n\t" or not _is_unseen(c) else _by_number(c) for c in text)
 
 
+def json_encodable(text: str, encoding: str) -> str:
+    """Return JSON of the same meaning in which what an encoding lacks stands by its number."""
+    lacking = {c for c in set(text) if not c.isascii() and not _has(encoding, c)}
+    return text.translate({ord(c): _by_number(c) for c in lacking}) if lacking else text
+
+
+def _has(encoding: str, c: str) -> bool:
+    try:
+        c.encode(encoding)
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _shown(c: str) -> str:
     if not _is_unseen(c):
         return c if c.isprintable() else " "

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+
 import click
 
-from edgemm.outlet import escaping
+from edgemm.outlet import escaping, stdout
+
+_log = logging.getLogger(__name__)
 
 
 def say(*lines: object, err: bool = False) -> None:
@@ -13,12 +17,24 @@ def say(*lines: object, err: bool = False) -> None:
         click.echo(escaping.one_line(str(line)), err=err)
 
 
+def call_out(*lines: object) -> None:
+    """Print lines of a server, which serves on where stdout takes none: its disk is full, or nobody reads any more."""
+    try:
+        say(*lines)
+    except OSError as err:
+        if not (stdout.reader_is_gone(err) or stdout.is_full(err)):
+            raise
+        stdout.leave()
+        _log.warning("stdout takes no more: nothing is printed from here on error=%s", err.strerror)
+
+
 def say_json(encoded: bytes) -> None:
     r"""Print JSON as a document of the same meaning.
 
-    What a terminal would obey stands there by its number (`\u202e`), as JSON has it for control characters.
+    What a terminal would obey stands there by its number (`\u202e`), as JSON has it for control characters, and so
+    does what the encoding of stdout lacks.
     """
-    click.echo(escaping.json_printable(encoded.decode()))
+    click.echo(escaping.json_encodable(escaping.json_printable(encoded.decode()), stdout.encoding()))
 
 
 def say_document(text: str) -> None:

@@ -16,7 +16,7 @@ import click
 from edgemm.configuration.options import FileArgument, FileRules, configured, origin
 from edgemm.configuration.shown import configuration_text, hide_login
 from edgemm.errors import InputError
-from edgemm.outlet import say, say_document
+from edgemm.outlet import call_out, say, say_document
 from edgemm.outlet.log_lines import log_to_stderr
 from edgemm.sigterm import ended_by_sigterm
 from edgemm.topics import NAME_PATTERN
@@ -181,12 +181,12 @@ def serve(
     sys.setswitchinterval(_SWITCH_S)
     with ended_by_sigterm() as wait_for_end, server, _renewed_by_sighup(server):
         if page:
-            say(f"page    {server.url}/")
-        say(f"API     {server.url}/api/v1")
-        say(f"broker  {server.broker_address}")
-        say(f"serving fleet {server.config.name}; stop with Ctrl-C")
+            call_out(f"page    {server.url}/")
+        call_out(f"API     {server.url}/api/v1")
+        call_out(f"broker  {server.broker_address}")
+        call_out(f"serving fleet {server.config.name}; stop with Ctrl-C")
         wait_for_end()
-    say("stopped")
+    call_out("stopped")
 
 
 @contextmanager
@@ -207,7 +207,7 @@ def _renewed_by_sighup(server: FleetProcess) -> Iterator[None]:
 
 
 def _tell_migration(migration: Migration) -> None:
-    say(f"database migrated from {migration.old} to {migration.new}; a copy of before is {migration.copy}")
+    call_out(f"database migrated from {migration.old} to {migration.new}; a copy of before is {migration.copy}")
 
 
 def _facts(founded: Founded, token: str) -> dict[str, object]:

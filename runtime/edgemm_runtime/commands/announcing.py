@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 
 from edgemm.bundle import Bundle
-from edgemm.outlet import say
+from edgemm.outlet import call_out
 from edgemm_runtime.engines import golden
 from edgemm_runtime.serving.server import ModelServer
 from edgemm_runtime.tensors.named_arrays import Array
@@ -18,8 +18,8 @@ _BEGIN_A_SEQUENCE = "-H 'X-Sequence-Id: me' -H 'X-Sequence-Start: true'"
 def announce(server: ModelServer, bundle: Bundle, *, variant_id: str) -> None:
     """Print where a bundle is served, and a command that works."""
     manifest = bundle.manifest
-    say(f"{manifest.name} {manifest.version} ({variant_id}) is served at {server.address}")
-    say(f"  try: {curl_line(server, bundle)}")
+    call_out(f"{manifest.name} {manifest.version} ({variant_id}) is served at {server.address}")
+    call_out(f"  try: {curl_line(server, bundle)}")
 
 
 def curl_line(server: ModelServer, bundle: Bundle) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from edgemm.bundle import Bundle, open_bundle
 from edgemm.errors import EnvironmentFailure, InputError
-from edgemm.outlet import say
+from edgemm.outlet import call_out
 from edgemm.sigterm import ended_by_sigterm
 from edgemm_runtime.commands.announcing import announce
 from edgemm_runtime.commands.being_device import default_state_dir
@@ -79,12 +79,12 @@ def serve_bundles(
             loader = Loader(registry, lie, policy=policy)
             managed = stack.enter_context(ManagementServer(registry, loader, manage, access=access))
             if not quiet:
-                say(f"models are loaded and unloaded at {managed.address}")
+                call_out(f"models are loaded and unloaded at {managed.address}")
         stack.callback(end, registry)
         for candidate in beside:
             registry.add_shadow(candidate)
             if not quiet:
-                say(f"{candidate} is loaded as a shadow beside it: curl -s {server.address}/shadow")
+                call_out(f"{candidate} is loaded as a shadow beside it: curl -s {server.address}/shadow")
         fleets = enrolled_at((state_dir, default_state_dir())) if mqtt is not None else None
         stack.enter_context(over_mqtt(mqtt, server, fleets=fleets))
         with keeping(

@@ -35,7 +35,7 @@ def installed_certificates(environment: Mapping[str, str]) -> Iterator[Path]:
     """Yield the certificates of the services that are installed for the system and for this user."""
     for scope in Scope:
         try:
-            unit = places(scope, environment).unit.read_text()
+            unit = places(scope, environment).unit.read_text("utf-8")
         except (OSError, RuntimeError, UnicodeDecodeError):  # none, or of no home folder
             continue
         if (found := certificate_of(unit)) is not None:

@@ -51,3 +51,11 @@ def test_json_says_the_same_by_numbers(value: object) -> None:
     if all(not 0xD800 <= ord(c) < 0xE000 for c in encoded):
         assert json.loads(shown) == value
     assert not [c for c in shown if unicodedata.category(c) in HIDDEN]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "ascii", "cp1251"])
+def test_json_that_an_encoding_cannot_write_means_the_same(encoding: str) -> None:
+    text = '{"label":"Stra\u00dfe \u65e5\u672c \U0001f431","score":1.5}'
+    shown = escaping.json_encodable(text, encoding)
+    assert json.loads(shown.encode(encoding).decode(encoding)) == json.loads(text)
+    assert (shown == text) == (encoding == "utf-8")

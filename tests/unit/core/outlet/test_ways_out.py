@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -84,3 +87,28 @@ def test_what_a_library_warns_of_is_a_plain_line() -> None:
     program = f"from edgemm import cli; import logging; cli.run(['--help']); logging.getLogger('tuf').warning({EVIL!r})"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stderr == f"{SHOWN}\n"
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii:strict", "utf-8"])
+def test_what_an_encoding_lacks_is_printed_as_its_escape(encoding: str) -> None:
+    code = (
+        "from edgemm.outlet import say, say_document, say_json, stdout; stdout.take_any_character();"
+        "say('\\u65e5'); say_document('\\u65e5\\n'); say_json('[\"\\u65e5\\U0001f431\"]'.encode())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, env=os.environ | {"PYTHONIOENCODING": encoding}, check=True
+    )
+    lines = done.stdout.decode("utf-8").splitlines()
+    assert [line for line in lines[:2] if line not in {"\u65e5", r"\u65e5"}] == []
+    assert json.loads(lines[2]) == ["\u65e5\U0001f431"]
+
+
+def test_a_server_goes_on_where_stdout_takes_nothing() -> None:
+    code = "from edgemm.outlet import call_out; call_out('a', 'b'); call_out('c'); print('d')"
+    reader, unread = os.pipe()
+    os.close(reader)
+    with Path("/dev/full").open("wb") as full, os.fdopen(unread, "wb") as pipe:
+        for stdout in (full, pipe):
+            done = subprocess.run([sys.executable, "-c", code], stdout=stdout, stderr=subprocess.PIPE, check=True)
+            [told] = done.stderr.decode().splitlines()
+            assert told.startswith("stdout takes no more")
