@@ -13,6 +13,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import math
 import re
 from dataclasses import dataclass
 
@@ -118,10 +119,19 @@ def _values(row: list[str], line: int, *, kind: str) -> list[float | int]:
         what = repr(cell[:40]) if cell else "an empty cell"
         expected = "true or false" if kind == "b" else "a number"
         raise BadRequestError(f"line {line}, column {column}: expected {expected}, found {what}")
+    if any(map(math.isinf, found)):
+        _check_range(row, found, line)
     if kind in "iu":
         # By way of a float, integers from 2**53 on would be other ones.
         return [_integer(cell, value) for cell, value in zip(row, found, strict=True)]
     return list(found)
+
+
+def _check_range(row: list[str], found: list[float], line: int) -> None:
+    """Refuse numbers such as 1e400, which no float holds: infinity is spelled."""
+    for column, (cell, value) in enumerate(zip(row, found, strict=True), start=1):
+        if math.isinf(value) and any(map(str.isdigit, cell)):
+            raise BadRequestError(f"line {line}, column {column}: {cell[:40]!r} is out of the range of numbers")
 
 
 def _integer(cell: str, value: float) -> float | int:

@@ -216,6 +216,8 @@ def to_array(values: Any, spec: TensorSpec) -> Array:
         array = np.asarray(values)
         if dtype == np.uint64 and array.dtype.kind in "fO":
             array = _unsigned(values, otherwise=array)
+        elif dtype.kind == "f" and array.dtype.kind == "O" and all(type(one) in {int, float} for one in array.flat):
+            array = array.astype(np.float64)  # JavaScript spells 1e20 as an integer, which is one beyond 64 bits
     except (ValueError, TypeError, OverflowError) as err:
         found = _uneven(values)
         raise BadRequestError(f"input {spec.name!r}: expected {spec.dtype} values of one shape, found {found}") from err

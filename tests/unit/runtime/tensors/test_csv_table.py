@@ -44,6 +44,12 @@ def test_values_that_are_no_finite_numbers_have_their_names() -> None:
     assert row[2:] == [math.inf, -math.inf, 1]
 
 
+@pytest.mark.parametrize("kind", ["f", "i", "u"])
+def test_a_number_that_no_float_holds_is_no_infinity(kind: str) -> None:
+    with pytest.raises(BadRequestError, match="line 2, column 2: '-1e400' is out of the range of numbers"):
+        values(b"a,b\n1,-1e400", kind)
+
+
 def test_a_header_is_a_line_without_any_value() -> None:
     assert csv_table.read("a,b\n1,2").header == ["a", "b"]
     assert csv_table.read("nan,nan\n1,2").header is None

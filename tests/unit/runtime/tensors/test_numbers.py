@@ -103,3 +103,19 @@ def test_integers_of_which_numpy_makes_floats_are_told_as_too_large() -> None:
         read_numbers(b"[0, 9223372036854775808]", spec, shape=(2,))
     with pytest.raises(BadRequestError, match="fractions"):
         to_array([0, 1.5], spec)
+
+
+@pytest.mark.parametrize("dtype", [DType.FLOAT32, DType.FLOAT64])
+def test_large_numbers_may_be_spelled_as_integers(dtype: DType) -> None:
+    spec = TensorSpec(name="x", dtype=dtype, shape=(1, 2))
+    assert np.array_equal(to_array([[10**20, -0.5]], spec), np.array([[1e20, -0.5]], dtype.value))
+    for strange in (True, None, "1"):
+        with pytest.raises(BadRequestError, match=f"expected {dtype} values"):
+            to_array([[10**20, strange]], spec)
+    with pytest.raises(BadRequestError, match="out of its range|out of the range"):
+        to_array([[10**400, 1]], spec)
+
+
+def test_an_integer_beyond_a_narrow_float_is_out_of_its_range() -> None:
+    with pytest.raises(BadRequestError, match=r"1e\+20 is out of the range of float16"):
+        to_array([10**20], TensorSpec(name="x", dtype=DType.FLOAT16, shape=(1,)))

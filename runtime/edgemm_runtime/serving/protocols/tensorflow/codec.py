@@ -13,6 +13,7 @@ Source: the REST API page of TensorFlow Serving, and the behaviour of `ovmsclien
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any
@@ -32,6 +33,7 @@ from edgemm_runtime.tensors.named_arrays import Array, Arrays
 from edgemm_runtime.tensors.named_inputs import are_names
 
 _SIGNATURE = "serving_default"
+_EXPECTED = 'expected JSON such as {"instances": [[…]]}'
 _TYPES: Mapping[DType, str] = {
     DType.BOOL: "DT_BOOL", DType.INT8: "DT_INT8", DType.INT16: "DT_INT16", DType.INT32: "DT_INT32",
     DType.INT64: "DT_INT64", DType.UINT8: "DT_UINT8", DType.UINT16: "DT_UINT16", DType.UINT32: "DT_UINT32",
@@ -180,11 +182,18 @@ def _parse(body: bytes) -> dict[str, Any]:
 
 
 def _parse_with_tokens(body: bytes) -> Any:
-    """Read JSON that may have NaN and Infinity."""
+    """Read JSON that may have NaN and Infinity, but as these words alone: 1e400 is none."""
     try:
-        return json.loads(body)
+        return json.loads(body, parse_float=_finite)
     except (ValueError, RecursionError) as err:
-        raise BadRequestError(f'expected JSON such as {{"instances": [[…]]}}: {json_faults.told(err, body)}') from err
+        raise BadRequestError(f"{_EXPECTED}: {json_faults.told(err, body)}") from err
+
+
+def _finite(spelled: str) -> float:
+    value = float(spelled)
+    if math.isinf(value):
+        raise BadRequestError(f"{_EXPECTED}: a number is out of range")
+    return value
 
 
 def _examples(found: dict[str, Any]) -> list[dict[str, Any]]:

@@ -209,6 +209,17 @@ def test_nan_and_infinity_are_tokens_both_ways() -> None:
     assert b"NaN" in encode_predictions({"y": np.array([[math.nan]])}, samples=1)
 
 
+@pytest.mark.parametrize("beside", ["1", "NaN"])
+def test_a_number_that_no_float_holds_is_no_infinity(beside: str) -> None:
+    with pytest.raises(BadRequestError, match="a number is out of range"):
+        decode(Verb.PREDICT, f'{{"instances": [[1e400, {beside}, 2, 3]]}}'.encode(), ONE)
+
+
+def test_numbers_as_javascript_spells_them_are_numbers() -> None:
+    found = decode(Verb.PREDICT, b'{"instances": [[100000000000000000000, 1, -0, 1e-7]]}', ONE).inputs
+    assert np.array_equal(found["x"], np.array([[1e20, 1, 0, 1e-7]], np.float32))
+
+
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.binary(max_size=60)
