@@ -192,8 +192,8 @@ class ModelRegistry:
         served = self._models.get(name)
         return served is not None and served.together
 
-    def only(self) -> ServedModel:
-        """Return the one model that is served.
+    def only(self, *, otherwise: str = "in the path") -> ServedModel:
+        """Return the one model that is served; `otherwise` says where a client has to name one.
 
         Raises:
             NotFoundError: there are several, or none.
@@ -201,7 +201,7 @@ class ModelRegistry:
         names = self.names()
         if len(names) != 1:
             known = ", ".join(names) or "none"
-            raise NotFoundError(f"expected the name of a model in the path; served: {known}")
+            raise NotFoundError(f"expected the name of a model {otherwise}; served: {known}")
         return self.get(names[0])
 
     def names(self) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
-from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
 from edgemm.messages import LATENCY_EDGES_S
@@ -23,8 +23,8 @@ from edgemm_runtime.models.registry import ModelRegistry
 from edgemm_runtime.serving.metrics.board_metrics import DeviceCollector
 from edgemm_runtime.serving.metrics.shadow_metrics import ShadowCollector
 
-CONTENT_TYPE = CONTENT_TYPE_LATEST
-"""The media type of `exposition`."""
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+"""The media type of `exposition`: the version that every scraper reads; later ones are for those that ask for them."""
 _LABELS = ("model", "version", "variant")
 
 

@@ -77,7 +77,7 @@ def index(asked: Asked) -> Reply:
 def feedback(asked: Asked) -> Reply:
     """Take the right class of an earlier request, and tell whether the model named it."""
     models, told = asked.device.models, decode_label(asked.request.body)
-    name = told.model or models.only().name
+    name = told.model or models.only(otherwise="as `model`").name
     try:
         found = models.feedback.label(name, str(told.id), told.label, row=told.row)
     except NotFoundError as err:

@@ -106,3 +106,22 @@ def test_metrics_count_requests_errors_and_latency(client: DeviceClient) -> None
     buckets = [value for name, value in found.items() if name.startswith("edgemm_latency_seconds_bucket")]
     assert buckets == sorted(buckets)
     assert buckets[-1] == 3
+
+
+@pytest.mark.parametrize("accepted", [None, "text/plain;version=0.0.4", "application/openmetrics-text;version=1.0.0"])
+def test_metrics_are_of_the_version_that_every_scraper_reads(client: DeviceClient, accepted: str | None) -> None:
+    answer = client.get("/metrics", headers={} if accepted is None else {"Accept": accepted})
+    assert answer.content_type == "text/plain; version=0.0.4; charset=utf-8"
+    assert list(text_string_to_metric_families(answer.text))
+
+
+def test_a_label_for_one_of_several_models_says_where_to_name_it(
+    tmp_path: Path, registry: ModelRegistry, client: DeviceClient
+) -> None:
+    make_bundle(tmp_path / "b.edgemm", name="other")
+    activate(registry, tmp_path / "b.edgemm")
+    assert client.post("/predict/tiny", json=ROWS[0], headers={"X-Request-Id": "door"}).status_code == 200
+    answer = client.post("/v2/feedback", json={"id": "door", "label": "bee"})
+    assert answer.status_code == 404
+    assert answer.json["error"] == "expected the name of a model as `model`; served: other, tiny"
+    assert client.post("/v2/feedback", json={"id": "door", "label": "bee", "model": "tiny"}).status_code == 200
