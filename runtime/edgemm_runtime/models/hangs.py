@@ -70,7 +70,6 @@ class HangWatch:
 
     def _leave(self, served: ServedModel, thread: int, had: Had) -> None:
         left = [one for one in threading.enumerate() if one.ident == thread]
-        served.give_up(thread)
         if had.computes:
             _log.warning("an inference takes too long and is given up model=%s after_s=%.1f", served.name, had.had_s)
             known = next((one for one in self._inquiries if one.served is served), None)
@@ -79,7 +78,8 @@ class HangWatch:
             known.about.append((left, had.had_s))
         else:
             self._blame(served, left, had.had_s)
-        self._give_up(thread)
+        self._give_up(thread)  # before the engine, which may come back with an error of its own at once
+        served.give_up(thread)
 
     def _blame(self, served: ServedModel, left: list[threading.Thread], waited_s: float) -> None:
         served.count_hang(waited_s)

@@ -11,6 +11,7 @@ from hashlib import sha256
 
 import pytest
 
+from edgemm.errors import EngineError
 from edgemm_runtime.engines.litert import LiteRtSession
 from edgemm_runtime.http.limits import ServingLimits
 from edgemm_runtime.models.hangs import _turned_s
@@ -203,6 +204,32 @@ def test_stop_does_not_wait_for_what_hangs(registry: ModelRegistry, hanging: Han
         assert ask(mine, HANG_ROW)[0] == 504
         server.stop()
     assert hanging.threads[0].is_alive()
+
+
+@pytest.mark.parametrize("quick_s", [0.0, 10.0])
+def test_an_engine_that_ends_when_it_is_given_up_does_not_answer_in_its_own_words(
+    registry: ModelRegistry, hanging: Hanging, monkeypatch: pytest.MonkeyPatch, quick_s: float
+) -> None:
+    answered, hang = threading.Event(), LiteRtSession.invoke
+
+    def failing(session: LiteRtSession, feeds: Arrays) -> dict[str, Array]:
+        found = hang(session, feeds)
+        if next(iter(feeds.values())).max() < 9:
+            return found
+        raise EngineError("it was told to end")
+
+    def end(_session: LiteRtSession, _thread: int) -> None:
+        hanging.leave.set()
+        answered.wait(60)
+
+    monkeypatch.setattr(LiteRtSession, "invoke", failing)
+    monkeypatch.setattr(LiteRtSession, "give_up", end)
+    with ModelServer(registry, limits=ServingLimits(loops=1, threads=1, quick_s=quick_s)) as server:
+        with client(server) as mine:
+            assert ask(mine, ROW)[0] == 200
+            status, answer = ask(mine, HANG_ROW)
+            answered.set()
+        assert (status, answer["error"]) == (504, "the model did not answer in time: it was given up")
 
 
 def test_many_threads_left_behind_ask_for_a_restart(
