@@ -77,8 +77,13 @@ class OwnerLine(BrokerLine):
         return self._room.counts()
 
     def stop(self, timeout_s: float = 5.0) -> None:
-        """Say that the device goes offline, and disconnect."""
+        """Hear no more requests, answer those in flight (at most `timeout_s`), say "offline", and disconnect."""
         self._leaving = True
+        client = self._client
+        if client is not None and self.connected:
+            client.unsubscribe(self._topics.requests)
+            if not self._room.wait_until_told(timeout_s):
+                _log.warning("mqtt: the device ends before all requests are answered")
         said = self.send(self._topics.status, b"offline", retain=True)
         if said is not None:
             try:
@@ -173,7 +178,10 @@ class OwnerLine(BrokerLine):
 
         def done(reply: Reply) -> None:
             if self._room.leave(message):
-                tell(reply)
+                try:
+                    tell(reply)
+                finally:
+                    self._room.told()
 
         if len(message.payload) > self._limits.max_payload_bytes:
             most, found = self._limits.max_payload_bytes, len(message.payload)

@@ -29,8 +29,9 @@ class Room:
     """Requests in flight, at most so many and so many bytes."""
 
     def __init__(self, limits: MqttLimits) -> None:
-        self._limits, self._lock = limits, threading.Lock()
+        self._limits, self._lock = limits, threading.Condition()
         self._taken: list[MqttRequest] = []
+        self._untold = 0
         self._counts: Counter[Outcome] = Counter()
 
     def take(self, message: MqttRequest) -> Outcome | None:
@@ -46,6 +47,7 @@ class Room:
             if full or held + len(message.payload) > self._limits.max_in_flight_bytes:
                 return Outcome.DROPPED
             self._taken.append(message)
+            self._untold += 1
             return None
 
     def leave(self, message: MqttRequest) -> bool:
@@ -54,6 +56,17 @@ class Room:
             before = len(self._taken)
             self._taken = [one for one in self._taken if one is not message]
             return len(self._taken) < before
+
+    def told(self) -> None:
+        """Note that the answer to a message that left has been handed to the broker's client, or dropped."""
+        with self._lock:
+            self._untold -= 1
+            self._lock.notify_all()
+
+    def wait_until_told(self, timeout_s: float) -> bool:
+        """Wait until no message is in flight; False where one still is."""
+        with self._lock:
+            return self._lock.wait_for(lambda: self._untold == 0, timeout_s)
 
     def count(self, outcome: Outcome) -> int:
         """Count one message; return how many had this outcome."""

@@ -6,7 +6,7 @@ import io
 import json
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -368,3 +368,21 @@ def test_the_last_will_of_a_connection_before_does_not_stay(port: int, server: M
         with MqttProbe(port, client_id="later") as later:
             later.subscribe(STATUS)
             eventually(lambda: later.messages == [(STATUS, b"online", True)], "that stays")
+
+
+def test_requests_in_flight_are_answered_before_the_device_goes(port: int) -> None:
+    asked: list[Callable[[Reply], None]] = []
+    found = OwnerLine(broker(port), lambda _, answer: asked.append(answer), UNBOUNDED)
+    found.start()
+    assert found.wait_until_connected(30)
+    with MqttProbe(port, client_id="home") as home:
+        home.subscribe(f"{PREFIX}/#")
+        home.publish(ASK, body(id="door"))
+        eventually(lambda: len(asked) == 1, "it is asked")
+        stopping = threading.Thread(target=found.stop, args=(60.0,))
+        stopping.start()
+        eventually(lambda: found._leaving, "it is told to end")
+        asked[0](json_body({"model": "tiny", "version": "1.0.0", "outputs": {}}))
+        stopping.join(60)
+        eventually(lambda: any(topic == STATUS and p == b"offline" for topic, p, _ in home.messages), "it has gone")
+        assert [topic for topic, _, _ in home.messages if topic in {ANSWER, STATUS}][-2:] == [ANSWER, STATUS]
