@@ -2,6 +2,7 @@
 
 make_doubling(tmp_path / "rows-1.0.0.edgemm", "rows", (-1, 640))    # y = 2 x, of any shape
 make_dividing(tmp_path / "shares-1.0.0.edgemm")                      # y = table[index] / divisor, of integers
+make_lasting(tmp_path / "lasting-1.0.0.edgemm")                      # y = x, after so many products of matrices
 """
 
 from __future__ import annotations
@@ -58,6 +59,40 @@ def make_dividing(path: Path) -> None:
     ]
     golden = {"index": np.array([[1], [9]]), "divisor": np.array([[3], [5]]), OUTPUT: np.array([[3], [18]])}
     _write(path, "shares", nodes, {"table": np.arange(10) * 10}, specs=(specs[:2], specs[2:]), golden=golden)
+
+
+def make_lasting(path: Path) -> None:
+    """Write a bundle `lasting` whose input and output are one integer, int64[1]: so much work is done for it."""
+    size = 64
+    spec = [TensorSpec(name=tensor, dtype=DType.INT64, shape=(1,)) for tensor in (INPUT, OUTPUT)]
+    scalar = [helper.make_tensor_value_info(name, kind, []) for name, kind in (("i", TensorProto.INT64), ("go", 9))]
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", ["go"], ["goes"]),
+            helper.make_node("MatMul", ["matrix", "factor"], ["product"]),
+            helper.make_node("Tanh", ["product"], ["next"]),
+        ],
+        "step",
+        [*scalar, helper.make_tensor_value_info("matrix", TensorProto.FLOAT, None)],
+        [
+            helper.make_tensor_value_info("goes", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("next", TensorProto.FLOAT, None),
+        ],
+    )
+    nodes = [
+        helper.make_node("ReduceMax", [INPUT], ["times"], keepdims=0),
+        helper.make_node("Loop", ["times", "", "first"], ["last"], body=body),
+        helper.make_node("ReduceMax", ["last"], ["most"], keepdims=0),
+        helper.make_node("Mul", ["most", "nothing"], ["zero"]),
+        helper.make_node("Cast", ["zero"], ["none"], to=TensorProto.INT64),
+        helper.make_node("Add", [INPUT, "none"], [OUTPUT]),
+    ]
+    weights = {
+        "factor": np.eye(size, dtype=np.float32), "first": np.ones((size, size), np.float32),
+        "nothing": np.zeros((), np.float32),
+    }  # fmt: skip
+    few = np.array([[1], [2]])
+    _write(path, "lasting", nodes, weights, specs=(spec[:1], spec[1:]), golden={INPUT: few, OUTPUT: few})
 
 
 def _write(

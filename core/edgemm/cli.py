@@ -6,9 +6,12 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import importlib
 import os
 import sys
+import threading
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -133,7 +136,7 @@ def edgemm() -> None:
 def main() -> NoReturn:
     """Run the command line and exit with its status."""
     stdout.take_any_character()
-    sys.exit(run(sys.argv[1:]))
+    _end(run(sys.argv[1:]))
 
 
 def run(argv: list[str]) -> int:
@@ -175,3 +178,19 @@ def _lost_output(err: OSError) -> int:
     if not stdout.reader_is_gone(err):  # to a reader that went away nothing more is to be said
         say(f"error: cannot write what is to be printed: {os.strerror(err.errno or 0)}", err=True)
     return 1
+
+
+def _end(status: int) -> NoReturn:
+    """Exit with a status; at once after what `atexit` has to do where nothing but daemon threads are left.
+
+    The interpreter does not wait for those. One that is in an engine would meet the engine's destructors, which abort
+    the process, or come back into an interpreter that is being taken down: an ordered stop would end as a crash.
+    """
+    left = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
+    if left and all(thread.daemon for thread in left):
+        atexit._run_exitfuncs()  # noqa: SLF001 - nothing else runs them before the interpreter is taken down
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError, AttributeError):
+                stream.flush()
+        os._exit(status)
+    sys.exit(status)

@@ -1,4 +1,4 @@
-"""What stdout cannot take: characters that its encoding lacks, and anything at all where its disk or reader is gone."""
+"""The limits of stdout: characters that its encoding lacks, and anything at all where its disk or reader is gone."""
 
 from __future__ import annotations
 
