@@ -22,6 +22,7 @@ _PLACE = re.compile(r"\(byte (\d+)\)")
 _NOT_FINITE = re.compile(rb"[\[,:\s]?(-?(?:NaN|Infinity))")
 _WIDE = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _LONGEST = 100
+_PIECE_BYTES = 64 * 1024
 _LONGEST_VALUE = 40
 FAULTS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What decoding JSON of a stranger may raise."""
@@ -57,7 +58,7 @@ def told(err: Exception, body: bytes) -> str:
 
 def _malformed(err: Exception, body: bytes) -> str:
     if isinstance(err, UnicodeDecodeError):
-        return f"found bytes that are no UTF-8, from byte {err.start} on"
+        return f"found bytes that are no UTF-8, from byte {_first_foreign(body)} on"
     if isinstance(err, json.JSONDecodeError):
         return f"found none from character {err.pos} on"
     if (place := _PLACE.search(str(err))) is None:
@@ -66,6 +67,18 @@ def _malformed(err: Exception, body: bytes) -> str:
     if token := _NOT_FINITE.match(body, max(0, int(place[1]) - 1)):
         return f"found {token[1].decode()} at byte {place[1]}, which JSON does not have: send CSV, or binary tensors"
     return f"found none from byte {place[1]} on"
+
+
+def _first_foreign(body: bytes) -> int:
+    """Return where a body is no UTF-8 any more; the parser counts from the beginning of the text that it was at."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    for start in range(0, len(body), _PIECE_BYTES):
+        kept = len(decoder.getstate()[0])
+        try:
+            decoder.decode(body[start : start + _PIECE_BYTES], final=start + _PIECE_BYTES >= len(body))
+        except UnicodeDecodeError as err:
+            return start - kept + err.start
+    return len(body)
 
 
 def _of_form(said: str) -> str:
