@@ -52,6 +52,14 @@ class _Snapshots(dict[_Key, _Value]):
         return list(super().items())
 
 
+class _Writer(StreamWriterAdapter):  # type: ignore[misc]
+    """Closes a connection whatever its client does meanwhile: who sends on while TLS says goodbye is an error there."""
+
+    async def close(self) -> None:
+        with suppress(OSError):
+            await super().close()
+
+
 class FleetBroker(Broker):  # type: ignore[misc]
     """amqtt's broker without what would hurt a fleet."""
 
@@ -74,7 +82,7 @@ class FleetBroker(Broker):  # type: ignore[misc]
         self._writers.add(writer)
         flow = ClientFlow(self._flow)
         try:
-            await self.external_connected(PacketReader(reader, flow), StreamWriterAdapter(writer), listener_name)
+            await self.external_connected(PacketReader(reader, flow), _Writer(writer), listener_name)
         finally:
             flow.close()
             self._writers.discard(writer)
@@ -148,7 +156,8 @@ class FleetBroker(Broker):  # type: ignore[misc]
                 await asyncio.sleep(_REFUSAL_S)
             finally:
                 self._refused -= 1
-        await ConnackPacket.build(0, NOT_AUTHORIZED).to_stream(writer)
+        with suppress(OSError):  # it went without waiting for the answer
+            await ConnackPacket.build(0, NOT_AUTHORIZED).to_stream(writer)
         await writer.close()
 
     async def _wait_its_turn(self, name: str, reader: PacketReader, writer: Any) -> None:

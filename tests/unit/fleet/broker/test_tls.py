@@ -3,6 +3,7 @@ from __future__ import annotations
 import gc
 import socket
 import ssl
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -99,3 +100,28 @@ def test_a_key_that_is_missing_is_one_clear_line(tls: TlsFiles) -> None:
     with pytest.raises(EnvironmentFailure, match=r"the embedded broker cannot listen on .*server\.key"):
         broker.start()
     broker.stop()
+
+
+_STRANGER = b"\x10\x10\x00\x04MQTT\x04\x02\x00\x3c\x00\x04abcd"
+
+
+@pytest.mark.parametrize("packet", [b"\x10\xc0\x80\x04", _STRANGER], ids=["too large", "no login"])
+def test_who_sends_on_after_a_refusal_leaves_no_traceback(
+    tmp_path: Path, tls: TlsFiles, caplog: pytest.LogCaptureFixture, packet: bytes
+) -> None:
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with ManagedFleet(tmp_path, ManagerSettings(FLEET, BrokerSettings(port=0, files=tls))) as fleet:
+
+        def connect() -> ssl.SSLSocket:
+            return context.wrap_socket(socket.create_connection(("127.0.0.1", fleet.manager.port)))
+
+        for _ in range(10):
+            with connect() as line, suppress(OSError):
+                line.sendall(packet)
+                line.sendall(bytes(65_600))
+        with connect() as patient:  # told last, so all are over
+            patient.sendall(_STRANGER)
+            assert patient.recv(4) == b"\x20\x02\x00\x05"
+        said = [record.getMessage() for record in caplog.records if record.name == "asyncio"]
+    assert not said
