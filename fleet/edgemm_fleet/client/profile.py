@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from edgemm import canonical, durable
-from edgemm.errors import InputError
+from edgemm.errors import EnvironmentFailure, InputError
 
 _FILE = "fleet.json"
 
@@ -38,10 +38,19 @@ def config_folder() -> Path:
 
 
 def make_config_folder() -> Path:
-    """Return the folder, made if it is missing and closed to other users."""
+    """Return the folder, made if it is missing and closed to other users.
+
+    Raises:
+        EnvironmentFailure: it cannot be made.
+    """
     folder = config_folder()
-    folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o700)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o700)
+    except OSError as err:
+        raise EnvironmentFailure(
+            f"{folder}: cannot keep a login here: {err.strerror}; name a folder of yours by XDG_CONFIG_HOME"
+        ) from err
     return folder
 
 

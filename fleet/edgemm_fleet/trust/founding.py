@@ -63,6 +63,8 @@ def found(
         )
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise InputError(f"{path}: expected an empty or absent folder, found something in it; choose another place")
+    if not path.name:
+        raise InputError(f"{path}: expected a folder by its name, which is put there whole; give it from the one above")
     temporary = path.with_name(f"{durable.TEMPORARY_PREFIX}{secrets.token_hex(8)}")
     folder = FleetFolder(temporary)
     try:

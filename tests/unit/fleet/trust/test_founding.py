@@ -65,6 +65,13 @@ def test_nothing_is_touched_where_something_is(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "fleet"]
 
 
+def test_the_folder_that_one_is_in_cannot_be_put_there_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="from the one above"):
+        new(Path())
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_failure_half_way_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     writes = iter(range(7))
     write = durable.write
