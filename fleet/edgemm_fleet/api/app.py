@@ -33,6 +33,7 @@ def create_app(state: FleetState, routes: Sequence[Route], *, page: Blueprint | 
     """Make the application that answers `routes`, with a page for people where one is given."""
     app = Flask(__name__, static_folder=None)
     app.config["USE_X_SENDFILE"] = True
+    app.url_map.merge_slashes = False  # it would lead anybody to wherever the Host header says
     error_replies.register(app)
     for route in routes:
         app.add_url_rule(

@@ -15,6 +15,8 @@ from edgemm_fleet.store.database import Transaction
 
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 1000
+_LARGEST_KEY = 2**63 - 1
+"""The largest number that the database can hold."""
 
 
 def ascending(
@@ -45,7 +47,7 @@ def newest_first(
 ) -> Page[Item]:
     """Return one page in falling order of a number that grows with each row."""
     if after is not None:
-        query = query.where(key < (int(after) if after.isdecimal() else 0))
+        query = query.where(key < (min(int(after), _LARGEST_KEY) if after.isdecimal() else 0))
     wanted = clamp(limit)
     rows = tx.execute(query.order_by(key.desc()).limit(wanted + 1)).all()
     return _page(rows, wanted, key=key.key or "id", read=read)

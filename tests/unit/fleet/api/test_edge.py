@@ -136,6 +136,14 @@ def test_what_is_not_there_is_404_with_a_next_step(fleet: RunningFleet, path: st
     assert json.loads(response.data)["error"]["hint"]
 
 
+@pytest.mark.parametrize("path", ["/api/v1/models//versions", "//evil.example/api/v1/models//versions"])
+def test_a_doubled_slash_leads_nowhere(fleet: RunningFleet, path: str) -> None:
+    response = fleet.request("GET", path, token=None, headers={"Host": "evil.example"})
+    assert response.status == 404
+    assert "Location" not in response.headers
+    assert json.loads(response.data)["error"]["code"] == "not_found"
+
+
 def test_a_wrong_method_is_405(fleet: RunningFleet) -> None:
     response = fleet.request("POST", "/api/v1/health")
     assert response.status == 405
@@ -147,6 +155,15 @@ def test_a_query_that_cannot_be_is_400(fleet: RunningFleet, query: str) -> None:
     response = fleet.request("GET", f"/api/v1/devices?{query}")
     assert response.status == 400
     assert json.loads(response.data)["error"]["message"].startswith("query of list_devices: ")
+
+
+@pytest.mark.parametrize("after", [2**63 - 1, 2**63, 10**200])
+@pytest.mark.parametrize("address", ["audit", "rollouts"])
+def test_a_number_above_all_of_a_list_gives_its_first_page(fleet: RunningFleet, address: str, after: int) -> None:
+    response = fleet.request("GET", f"/api/v1/{address}?after={after}")
+    assert response.status == 200
+    first = fleet.request("GET", f"/api/v1/{address}")
+    assert json.loads(response.data) == json.loads(first.data)
 
 
 def test_a_body_over_the_limit_is_413(tmp_path: Path) -> None:
