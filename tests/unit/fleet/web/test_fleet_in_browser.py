@@ -34,6 +34,7 @@ def fleet(tmp_path: Path) -> Iterator[RunningFleet]:
         local.devices["cam-002"].detail = f"output probs: expected 0.25 {EVIL}"
         with local.store.write() as tx:
             devices.set_labels(tx, "cam-001", {"site": EVIL})
+            devices.set_labels(tx, "cam-003", {"L" * 64: "v" * 128})
         local.run("1.10.0", Group(count=8, deadline_s=100), Group(percent=100, deadline_s=100))
         for name in ("cam-004", "cam-005"):
             local.devices[name].silent = True
@@ -56,6 +57,11 @@ def test_the_page_shows_the_fleet_as_it_is(
         if folder := os.environ.get("EDGEMM_PICTURES"):
             Path(folder, f"fleet-{width}.png").write_bytes(browser.picture())
         assert "210 / 210" in text
+        sizes = browser.run(
+            "[...document.querySelectorAll('#devices td')].map(one => one.scrollWidth - one.clientWidth)"
+        )
+        assert max(sizes) <= 0, "a long label is cut"
+        assert browser.run("document.querySelector('#devices table').offsetWidth") <= width
         assert "The first 200 of 210" in text
         order = browser.run("[...document.querySelectorAll('#models tbody b')].map(one => one.innerText)")
         assert order == [f"{MODEL} {version}" for version in ("2.0.0", "1.10.0", "1.9.0", "1.0.0")]
