@@ -261,10 +261,13 @@ class VersionRepository(RepositoryView):
         """Make the change that is written down; each step may be repeated.
 
         Keys that go sign too, where they are here, so that at every moment what is there can be verified by a device
-        that knows the old root, and by one that knows the new.
+        that knows the old root, and by one that knows the new. The director's key comes last: a device that hears of
+        it finds it in the metadata.
         """
         proposal = proposals.decode(self.folder.trust_change.read_bytes(), name=str(self.folder.trust_change))
-        for role, key_id in proposal.online_keys.items():
+        online = dict(proposal.online_keys)
+        director = online.pop("director", None)
+        for role, key_id in online.items():
             self.keys.take_up(role, key_id)
         for path, document in proposal.documents.items():
             self._files.write_target(path, document.encode())
@@ -274,6 +277,8 @@ class VersionRepository(RepositoryView):
             self._advance({}, self._state.targets, now=now)
         if (root := proposal.new_root) is not None:
             self._files.write("root", root)
+        if director is not None:
+            self.keys.take_up("director", director)
         self._state = self._load()
         self.keys.retire_offline(_offline_keys(proposal.old_root) - _offline_keys(self.root))
         self.folder.trust_change.unlink()

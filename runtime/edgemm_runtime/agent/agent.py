@@ -269,8 +269,8 @@ class Agent:
             self._changed()  # a manager that hears of no generation tells the device anew
         elif self._wishes.current is None and (kept := self._wishes.restore()) is not None:
             self._obey(kept)
-        for payload in waiting:
-            self._receive(payload, again=True)
+        for one in waiting:
+            self._receive(one.data, again=not one.late)
 
     def _receive(self, payload: bytes, *, again: bool = False) -> None:
         try:

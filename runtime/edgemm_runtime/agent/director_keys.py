@@ -18,11 +18,17 @@ from collections.abc import Callable
 from typing import Protocol
 
 from edgemm.errors import EdgemmError
+from edgemm.transport.backoff import Backoff
 from edgemm_runtime.agent.state.documents import FleetDocuments
 
 _log = logging.getLogger(__name__)
-_PAUSE_S = 10.0
-_LONGEST_PAUSE_S = 600.0
+_AT_ONCE = 3
+"""So many looks that bring nothing new may follow upon each other."""
+_FURTHER = Backoff(30.0, 600.0)
+"""How long it takes until one more may, at first, and at most: from the third in a row on it doubles each time."""
+_FAILED = Backoff(10.0, 300.0)
+"""The pauses after looks that failed: whoever asks waits for the first, and what was asked for is asked again."""
+_LOOK_EVERY_S = 1.0
 _SOON_S = 300.0
 """The first look after a start, and the next after one that failed, come within so long."""
 
@@ -34,8 +40,45 @@ class DocumentSource(Protocol):
         """Return them; raises as `TrustedVersions.documents`."""
 
 
+class _Tokens:
+    """What may be spent on looks: `_AT_ONCE` at first, and one more after each pause of `_FURTHER`.
+
+    Once all are there again, the pauses begin anew. Times are arguments, in seconds.
+    """
+
+    def __init__(self) -> None:
+        self._left, self._fruitless, self._as_of_s = float(_AT_ONCE), 0, -math.inf
+
+    def spend(self, now_s: float) -> bool:
+        """Take one; False where there is none."""
+        passed_s, self._as_of_s = now_s - self._as_of_s, now_s
+        self._left = min(_AT_ONCE, self._left + passed_s / _FURTHER.ceiling_s(max(1, self._fruitless - 1)))
+        if self._left >= _AT_ONCE:
+            self._fruitless = 0
+        if self._left < 1.0:
+            return False
+        self._left -= 1.0
+        return True
+
+    def note_same(self) -> None:
+        """Note that one was spent on what was known."""
+        self._fruitless += 1
+
+    def note_new(self) -> None:
+        """Put one back, for it brought something new, and let the pauses begin anew."""
+        self.give_back()
+        self._fruitless = 0
+
+    def give_back(self) -> None:
+        """Put one back, for nothing was had."""
+        self._left = min(_AT_ONCE, self._left + 1.0)
+
+
 class KeyFetch:
-    """One fetch at a time, and not more often than once in a while, whatever a broker sends.
+    """One fetch at a time, and few that bring nothing new, whatever a broker sends.
+
+    One that brings something new costs nothing: keys may be replaced several times within a minute. What was asked for
+    and could not be done, or failed, is `due` as soon as it may be.
 
     Used by one thread; `fetched` is called in another one.
     """
@@ -49,7 +92,8 @@ class KeyFetch:
         every_s: float = math.inf,
     ) -> None:
         self._source, self._fetched, self._monotonic, self._every_s = source, fetched, monotonic, every_s
-        self._after_s, self._pause_s = -math.inf, _PAUSE_S
+        self._tokens, self._asked, self._failures = _Tokens(), False, 0
+        self._after_s = self._again_s = -math.inf
         self._known: FleetDocuments | None = None
         self._due_s = monotonic() + _spread(min(every_s, _SOON_S)) if every_s < math.inf else math.inf
         self._thread: threading.Thread | None = None
@@ -61,10 +105,13 @@ class KeyFetch:
         return self._thread is not None
 
     def begin(self) -> bool:
-        """Fetch, unless that was done a moment ago; tells whether a fetch is under way."""
+        """Fetch, unless too many were for nothing; tells whether a fetch is under way."""
         if self.under_way:
             return True
-        if self._monotonic() < self._after_s and not self.due():
+        overdue, now_s = self._overdue(), self._monotonic()
+        self._asked = self._asked or not overdue
+        if not overdue and (now_s < self._after_s or not self._tokens.spend(now_s)):
+            self._again_s = max(self._again_s, now_s + _LOOK_EVERY_S)
             return False
         thread = threading.Thread(target=self._run, name="edgemm-keys", daemon=True)
         try:
@@ -76,23 +123,33 @@ class KeyFetch:
         return True
 
     def due(self) -> bool:
-        """Tell whether the last look was so long ago that another one is due."""
-        return self._monotonic() >= self._due_s
+        """Tell whether the last look was so long ago that another is due, or one that was asked for may be made."""
+        return self._overdue() or (self._asked and not self.under_way and self._monotonic() >= self._again_s)
 
     def take(self) -> FleetDocuments | None:
         """Return the documents, which waits for the end of the fetch; None where they could not be had."""
         if self._thread is not None:
             self._thread.join()
         documents, self._documents = self._documents, None
-        if documents is not None:
+        self._thread, now_s = None, self._monotonic()
+        if documents is None:
+            self._failures += 1
+            self._after_s, self._again_s = now_s + _FAILED.ceiling_s(1), now_s + _FAILED.ceiling_s(self._failures)
+            self._tokens.give_back()
+        else:
+            self._failures, self._asked = 0, False
             # The same again shows that nothing was replaced: whoever sends what it does not fit may go on for long.
-            self._pause_s = min(_LONGEST_PAUSE_S, 2 * self._pause_s) if documents == self._known else _PAUSE_S
+            if documents == self._known:
+                self._tokens.note_same()
+            else:
+                self._tokens.note_new()
             self._known = documents
-        now_s = self._monotonic()
-        self._thread, self._after_s = None, now_s + self._pause_s
         if self._every_s < math.inf:
             self._due_s = now_s + _spread(self._every_s if documents else min(self._every_s, _SOON_S))
         return documents
+
+    def _overdue(self) -> bool:
+        return self._monotonic() >= self._due_s
 
     def _run(self) -> None:
         try:

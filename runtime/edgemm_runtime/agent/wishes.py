@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from securesystemslib.signer import Key
 
@@ -39,6 +40,14 @@ _MAX_WAITING = 16
 """Envelopes that may wait for keys, each of at most 32 KiB."""
 
 
+@dataclass(frozen=True)
+class Waiting:
+    """An envelope that waited for keys; `late` where it came while they were being fetched: they may be older."""
+
+    data: bytes
+    late: bool
+
+
 class Wishes:
     """The desired state that this device works towards; used by one thread."""
 
@@ -51,7 +60,9 @@ class Wishes:
         now: Callable[[], TrustedTime],
     ) -> None:
         self._folder, self._fetch, self._whom, self._now = folder, fetch, whom, now
-        self._waiting: deque[bytes] = deque(maxlen=_MAX_WAITING)
+        self._waiting: deque[Waiting] = deque(maxlen=_MAX_WAITING)
+        self._refused: bytes | None = None
+        """The latest that no key at hand fitted: it is looked at again once there are others."""
         self.director: bytes | None = None
         """The director's document that is believed; None where none was fetched."""
         self._keys = self._cached_keys()
@@ -82,7 +93,8 @@ class Wishes:
     def receive(self, data: bytes, *, again: bool = False) -> Acceptance | None:
         """Verify and judge an envelope; one that is taken is kept as it came.
 
-        None: the keys at hand do not fit it, and it waits for others (`take_keys`); not so where it comes `again`.
+        None: the keys at hand do not fit it, and it waits for others (`take_keys`); not so where it comes `again`, after
+        a look for keys that began later than it came.
 
         Raises:
             MessageError: it is not a `desired` of this version.
@@ -93,15 +105,18 @@ class Wishes:
         try:
             new, digest = self._unseal(data)
         except TrustError:
+            late = self._fetch.under_way
             if again or not self.ask_for_keys():
+                self._refused = data
                 raise
-            if data not in self._waiting:
-                self._waiting.append(data)
+            if all(one.data != data for one in self._waiting):
+                self._waiting.append(Waiting(data, late=late))
             return None
         try:
             answer = judge(new, self.current, whom=self._whom, now=self._now())
         except ValueError as err:
             raise MessageError(f"desired: a date that is none: {err}") from err
+        self._refused = None
         if answer.taken:
             self._keep(data)
             self.current, self.current_hash, self._envelope = new, digest, data
@@ -129,11 +144,12 @@ class Wishes:
         """Have the director's keys fetched, unless that was done a moment ago; tells whether they are on their way."""
         return self._fetch.begin()
 
-    def take_keys(self, data: bytes | None) -> list[bytes]:
+    def take_keys(self, data: bytes | None) -> list[Waiting]:
         """Take the director's document, None where none came; return the envelopes that waited, to be received again.
 
         What the device works towards is given up where none of the keys signed it: the director's key was replaced,
-        and whoever has the old one may have said it, under any generation. What runs goes on.
+        and whoever has the old one may have said it, under any generation. What runs goes on. Other keys than before
+        may fit what was refused last.
         """
         waiting = list(self._waiting)
         self._waiting.clear()
@@ -143,6 +159,9 @@ class Wishes:
             _log.warning("director's keys not used error=%s", err)
             keys = None
         if data is not None and keys is not None:
+            if data != self.director and self._refused is not None:
+                waiting.append(Waiting(self._refused, late=False))
+                self._refused = None
             self._keys, self.director = keys, data
             self._keep_keys(data)
             self._give_up_unsigned()

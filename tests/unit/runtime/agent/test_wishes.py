@@ -18,7 +18,7 @@ from edgemm_runtime.agent.director_keys import KeyFetch
 from edgemm_runtime.agent.state.documents import DirectorFile, FleetDocuments
 from edgemm_runtime.agent.state.state_folder import StateFolder
 from edgemm_runtime.agent.state.trusted_time import TrustedTime
-from edgemm_runtime.agent.wishes import Wishes
+from edgemm_runtime.agent.wishes import Waiting, Wishes
 from simulators.device_records import wanted
 
 NOW = TrustedTime(times.from_text("2027-01-05T00:00:00Z"), clock_synced=True)
@@ -62,7 +62,7 @@ class _Bench:
             assert self.signals.wait(60)
             self.signals.clear()
             documents = self.fetch.take()
-            assert wishes.take_keys(documents.director if documents else None) == [data]
+            assert [one.data for one in wishes.take_keys(documents.director if documents else None)] == [data]
             answer = wishes.receive(data, again=True)
         return answer
 
@@ -147,6 +147,69 @@ def test_the_keys_are_looked_for_now_and_then(bench: _Bench) -> None:
     assert fetch.due()
 
 
+def test_keys_that_are_replaced_one_after_the_other_are_each_believed_at_once(bench: _Bench) -> None:
+    wishes = bench.start()
+    for number in range(12):  # and no time passes
+        bench.signer = CryptoSigner.generate_ed25519()
+        sealed = bench.sealed(replace(DESIRED, generation=7 + number))
+        assert bench.receive(wishes, sealed) is Acceptance.ACCEPTED
+    assert bench.fetched == 12
+
+
+def test_what_came_while_keys_were_fetched_has_them_fetched_once_more(bench: _Bench) -> None:
+    wishes, first = bench.start(), bench.sealed()
+    assert wishes.receive(first) is None
+    assert bench.signals.wait(60)
+    bench.signer = CryptoSigner.generate_ed25519()  # replaced again, after the fetch was answered
+    second = bench.sealed(replace(DESIRED, generation=8))
+    assert wishes.receive(second) is None
+    waiting = _take(bench, wishes)
+    assert [(one.data, one.late) for one in waiting] == [(first, False), (second, True)]
+    assert wishes.receive(first, again=True) is Acceptance.ACCEPTED
+    assert wishes.receive(second) is None
+    assert bench.signals.wait(60)
+    assert [(one.data, one.late) for one in _take(bench, wishes)] == [(second, False)]
+    assert wishes.receive(second, again=True) is Acceptance.ACCEPTED
+
+
+def test_what_was_refused_is_obeyed_once_its_key_is_heard_of(bench: _Bench) -> None:
+    wishes = bench.start()
+    bench.receive(wishes, bench.sealed())
+    for number in range(20):
+        forged = seal(replace(DESIRED, generation=50 + number), PayloadType.DESIRED, CryptoSigner.generate_ed25519())
+        with pytest.raises(TrustError):
+            bench.receive(wishes, forged)
+    bench.signer = CryptoSigner.generate_ed25519()
+    honest = bench.sealed(replace(DESIRED, generation=8))
+    with pytest.raises(TrustError):
+        wishes.receive(honest)  # there were too many looks for nothing
+    assert not bench.fetch.due()
+    bench.elapsed_s = 61.0
+    assert bench.fetch.due(), "nobody has to send it again"
+    assert bench.fetch.begin()
+    assert [one.data for one in _take(bench, wishes)] == [honest]
+    assert wishes.receive(honest, again=True) is Acceptance.ACCEPTED
+
+
+def test_keys_that_could_not_be_fetched_are_asked_for_again(bench: _Bench) -> None:
+    bench.away = True
+    wishes = bench.start()
+    with pytest.raises(TrustError):
+        bench.receive(wishes, bench.sealed())
+    assert not bench.fetch.begin()
+    bench.away, bench.elapsed_s = False, 10.0
+    assert bench.fetch.due()
+    assert bench.fetch.begin()
+    assert [one.data for one in _take(bench, wishes)] == [bench.sealed()]
+
+
+def _take(bench: _Bench, wishes: Wishes) -> list[Waiting]:
+    """Take what was fetched, as the agent's loop does."""
+    documents = bench.fetch.take()
+    bench.signals.clear()
+    return wishes.take_keys(documents.director if documents else None)
+
+
 def test_a_second_key_of_the_director_changes_no_order(bench: _Bench) -> None:
     wishes, first = bench.start(), bench.signer
     bench.receive(wishes, bench.sealed())
@@ -221,7 +284,7 @@ def test_a_stranger_is_not_believed_and_does_not_make_the_device_ask_all_the_tim
     for _ in range(20):
         with pytest.raises(TrustError, match="not signed by the key that is trusted for it"):
             bench.receive(wishes, forged)
-    assert bench.fetched <= 2
+    assert bench.fetched <= 4
 
 
 @pytest.mark.parametrize("data", [b"", b"{}", b"\xff", b"[]", b"x" * 40_000])
