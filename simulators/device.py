@@ -23,6 +23,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from securesystemslib.signer import CryptoSigner, Key
 
 from edgemm import times, topics
+from edgemm.errors import TrustError
 from edgemm.messages import (
     Ack,
     ActionOrder,
@@ -43,6 +44,7 @@ from edgemm.messages import (
     encode_control,
     encode_telemetry,
 )
+from edgemm.reasons import Reason
 from edgemm.states import BEFORE_ACTIVATION, FAILURES, UpdateState
 from edgemm.topics import Channel
 from edgemm.trust import signing
@@ -165,7 +167,7 @@ class SimulatedDevice:
                     self._drop(ack)
                 return []
             case Channel.DESIRED:
-                return self._obey(signing.unseal(payload, PayloadType.DESIRED, Desired, keys=self.director))
+                return self._judge(payload)
             case Channel.ACTION:
                 return self._do(signing.unseal(payload, PayloadType.ACTION, ActionOrder, keys=self.director))
             case other:
@@ -223,6 +225,18 @@ class SimulatedDevice:
         self._spool[Stream.TELEMETRY, window.sequence] = window
         return self._spooled(window)
 
+    def _judge(self, payload: bytes) -> list[Outgoing]:
+        try:
+            wanted = signing.unseal(payload, PayloadType.DESIRED, Desired, keys=self.director)
+        except TrustError as err:
+            generation = signing.claimed_generation(payload)
+            if self.refused is not None and self.refused.cause == Reason.DESIRED_UNTRUSTED:
+                return []  # of what nobody signed, a device tells once in a while
+            return self._refuse(
+                RefusedDesired(cause=Reason.DESIRED_UNTRUSTED, generation=generation, detail=str(err)[:1000])
+            )
+        return self._obey(wanted)
+
     def _obey(self, wanted: Desired) -> list[Outgoing]:
         assert wanted.device == self.id, f"{self.id} was sent the desired of {wanted.device}"
         if wanted.generation < self.generation:
@@ -230,7 +244,7 @@ class SimulatedDevice:
         if wanted.generation == self.generation:
             if self._desired is not None and wanted.content() != self._desired.content():
                 return self._refuse(RefusedDesired(cause="desired_conflict", generation=wanted.generation))
-            self._desired = wanted
+            self._desired, self.refused = wanted, None
             return [self.report()]
         if self.refuses is not None:
             return self._refuse(RefusedDesired(cause=self.refuses, generation=wanted.generation))

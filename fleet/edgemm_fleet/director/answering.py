@@ -35,12 +35,12 @@ class Answering:
         if current is None:
             return False
         found = _standing(current, report, now=now)
-        if found is Standing.ANSWERED:
+        refusal = refusal_in(current, report.reported if report else None, found, now=now)
+        if found is Standing.ANSWERED and refusal is None:
             forget = may_forget(current, now=now)
             if current.refusal is not None or (forget and (current.tries or current.again_at is not None)):
                 desired.note_answered(tx, device, forget=forget)
             return current.refusal is not None
-        refusal = refusal_in(current, report.reported if report else None, found, now=now)
         changed = refusal is not None and not same_refusal(refusal, current.refusal)
         if refusal is not None and changed:
             desired.note_refusal(tx, device, refusal)

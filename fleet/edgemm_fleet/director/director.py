@@ -119,13 +119,13 @@ class Director:
             and before.generation != new.generation
             and (before.models, before.actions) == (new.models, new.actions)
         )
-        refusal = self._too_large(new, len(content), now=now)
+        too_large = self._too_large(new, len(content), now=now)
         return DesiredRecord(
             desired=new,
-            unsent=refusal is None,
+            unsent=too_large is None,
             content_hash=canonical.sha256(content),
             tries=told.tries + 1 if told is not None and renumbered else 0,
-            refusal=refusal,
+            refusal=too_large or _distrust(told, new),
         )
 
     def _too_large(self, new: Desired, content_bytes: int, *, now: float) -> DesiredRefusal | None:
@@ -152,6 +152,13 @@ class Director:
     def seal_order(self, order: ActionOrder) -> bytes:
         """Sign an order for the wire."""
         return signing.seal(order, PayloadType.ACTION, self._signer)
+
+
+def _distrust(told: DesiredRecord | None, new: Desired) -> DesiredRefusal | None:
+    """Return that a device does not trust the director's key: whatever it is told, until it takes something."""
+    if told is None or told.refusal is None or told.refusal.cause != Reason.DESIRED_UNTRUSTED:
+        return None
+    return replace(told.refusal, generation=new.generation)
 
 
 def _not_ordered(actions: Sequence[Action]) -> list[Action]:

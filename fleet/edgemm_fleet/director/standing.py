@@ -81,14 +81,24 @@ def may_forget(current: DesiredRecord, *, now: float) -> bool:
 def refusal_in(
     current: DesiredRecord, report: Reported | None, found: Standing, *, now: float
 ) -> DesiredRefusal | None:
-    """Return why a device does not act on what it is told, as its report shows it; None where it says nothing of it."""
+    """Return why a device does not act on what it is told, as its report shows it; None where it says nothing of it.
+
+    What it does not trust may say the very thing that it acts on, under a key that it does not know: it is told of no
+    change any more. Nobody vouches for the generation of that, and it says not of each that it refuses it.
+    """
     told = current.desired.generation
-    if report is None or found is Standing.ANSWERED:
+    if report is None:
+        return None
+    untrusted = report.refused is not UNSET and report.refused.cause == Reason.DESIRED_UNTRUSTED
+    if found is Standing.ANSWERED and not (untrusted and report.refused.generation == told):
         return None
     if found is Standing.UNBELIEVABLE:
         said = f"it reports the generation {report.generation}"
         return DesiredRefusal(cause=Reason.GENERATION_UNBELIEVABLE, generation=told, detail=said, at=now)
-    if report.refused is UNSET or report.refused.generation not in {None, told}:
+    if report.refused is UNSET:
+        return None
+    refused = report.refused.generation
+    if refused not in {None, told} and not (untrusted and refused < told):
         return None
     return DesiredRefusal(cause=report.refused.cause, generation=told, detail=report.refused.detail, at=now)
 

@@ -298,9 +298,10 @@ class Agent:
         if answer.taken:
             self._known.clear()
             self._refusals.clear()
-            self._refused = None
         elif not self._known.due(answer, self._clock.monotonic()):
             return
+        if answer is not Acceptance.OLDER:
+            self._refused = None
         _log.info("desired answer=%s generation=%s", answer, current.generation if current else 0)
         if current is not None:
             # Also when it is known already: what a fault kept from being done is done now.

@@ -93,8 +93,8 @@ class Wishes:
     def receive(self, data: bytes, *, again: bool = False) -> Acceptance | None:
         """Verify and judge an envelope; one that is taken is kept as it came.
 
-        None: the keys at hand do not fit it, and it waits for others (`take_keys`); not so where it comes `again`, after
-        a look for keys that began later than it came.
+        None: the keys at hand do not fit it, and it waits for others (`take_keys`); not so where it comes `again`,
+        after a look for keys that began later than it came.
 
         Raises:
             MessageError: it is not a `desired` of this version.

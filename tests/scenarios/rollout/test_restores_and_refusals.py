@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
+from securesystemslib.signer import CryptoSigner
 
 from edgemm.messages import Action, Desired, DesiredModel
 from edgemm.messages.generations import of_time
@@ -227,6 +228,57 @@ def test_a_refusal_ends_when_the_device_takes_it_after_all(fleet: LocalFleet) ->
     fleet.wait(60)
     assert fleet.states(rollout) == {"cam-1": "committed"}
     assert told(fleet).refusal is None
+
+
+def _replace_directors_key(fleet: LocalFleet) -> None:
+    """Sign with another key, and tell every device anew, as a manager does whose director's key was replaced."""
+    fleet.signer = CryptoSigner.generate_ed25519()
+    fleet.director.use(fleet.signer)
+    with fleet.store.write() as tx:
+        desired.mark_unsent(tx, list(fleet.devices))
+    fleet.settle()
+
+
+def test_a_device_that_does_not_know_the_key_is_shown_to_refuse_though_it_acts_on_the_same(fleet: LocalFleet) -> None:
+    device = fleet.devices["cam-1"]
+    _replace_directors_key(fleet)
+    refusal = told(fleet).refusal
+    assert refusal is not None
+    assert (refusal.cause, refusal.generation) == ("desired_untrusted", device.generation)
+    assert "not signed by the key that is trusted for it" in refusal.detail
+    rollout = fleet.run("2.0.0", EVERYBODY)  # which it refuses too, and does not tell anew
+    member = fleet.members(rollout)["cam-1"]
+    assert (member.state, member.reason) == ("refused", "desired_untrusted")
+    fleet.deliver(device.connect())
+    assert fleet.states(rollout) == {"cam-1": "refused"}
+    device.director = [fleet.signer.public_key]
+    fleet.wait(60)
+    assert fleet.states(rollout) == {"cam-1": "committed"}
+    assert told(fleet).refusal is None
+
+
+def test_a_device_that_hears_of_the_key_refuses_no_longer_though_nothing_else_is_wanted(fleet: LocalFleet) -> None:
+    device = fleet.devices["cam-1"]
+    _replace_directors_key(fleet)
+    device.director = [fleet.signer.public_key]
+    fleet.wait(HOUR)
+    assert told(fleet).refusal is None
+    fleet.wait(HOUR)
+    assert (told(fleet).tries, told(fleet).again_at) == (0, None)
+
+
+def test_a_device_that_refuses_for_ever_what_it_acts_on_is_told_ever_less_often(fleet: LocalFleet) -> None:
+    _replace_directors_key(fleet)
+    fleet.sent.clear()
+    counts = []
+    for _ in range(4):
+        for _ in range(60):
+            fleet.deliver([fleet.devices["cam-1"].report()])
+            fleet.wait(60)
+        counts.append(len(fleet.sent))
+        fleet.sent.clear()
+    assert counts[0] <= 8
+    assert counts[-1] <= 1, counts
 
 
 def _higher(device: SimulatedDevice) -> None:

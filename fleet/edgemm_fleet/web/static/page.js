@@ -166,7 +166,10 @@ function showUpdates(models, failed) {
 function showDevices(items, total, now) {
   const rows = items.map(({ device, models, failed, refusal }) => [
     element("b", {}, device.id),
-    element("span", { className: device.presence.online ? "pill good" : "pill" },
+    element("span", {
+      className: refusal ? "pill bad" : device.presence.online ? "pill good" : "pill",
+      title: refusal ? refusal.detail : "",
+    },
       (device.presence.online ? "online" : "offline") + (refusal ? `, refuses: ${refusal.cause}` : "")),
     age(device.presence.last_seen_at, now),
     models.length + failed.length ? showUpdates(models, failed) : ["–"],
