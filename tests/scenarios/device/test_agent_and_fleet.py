@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import urllib3
+from msgspec import UNSET
 from msgspec.structs import replace
 from securesystemslib.signer import CryptoSigner
 
@@ -237,8 +238,16 @@ def test_a_desired_that_is_refused_changes_nothing_and_is_told(
     }
     fleet.send(device.device, Channel.DESIRED, payloads[story]())
     fleet.wait_for(lambda: cause in {e.cause for e in fleet.events.values()})
+    fleet.wait_for(lambda: _refused_cause(fleet, device) == cause)
     assert fleet.reported[device.device].generation == current.generation
     assert device.version == "1.0.0"
+    fleet.send(device.device, Channel.DESIRED, seal(current, PayloadType.DESIRED, fleet.director))
+    fleet.wait_for(lambda: _refused_cause(fleet, device) is None)
+
+
+def _refused_cause(fleet: SimulatedFleet, device: AgentInThread) -> str | None:
+    refused = fleet.reported[device.device].refused
+    return None if refused is UNSET else refused.cause
 
 
 def test_each_connection_has_its_own_will(fleet: SimulatedFleet, device: AgentInThread) -> None:
@@ -387,10 +396,11 @@ def test_nothing_is_installed_for_a_key_that_was_replaced(
 ) -> None:
     with AgentInThread(fleet, tmp_path / "device") as agent:  # which does not look by itself for an hour
         _reach(fleet, agent, "1.0.0", "committed")
-        stolen = fleet.replace_director()
+        known, stolen = agent.agent._wishes.director, fleet.replace_director()
         by_thief = replace(fleet._desired[agent.device], generation=500, models=(fleet.model("tiny", "2.0.0"),))
         fleet.send(agent.device, Channel.DESIRED, seal(by_thief, PayloadType.DESIRED, stolen))
-        eventually(lambda: agent.agent._wishes.current is None, "the install looks at who may ask for it")
+        eventually(lambda: agent.agent._wishes.director != known, "the install looks at who may ask for it")
+        eventually(lambda: _generation(agent) != 500, "and what the old key said is given up")
         assert agent.version == "1.0.0"
         fleet.desire(agent.device, fleet.model("tiny", "1.0.0"), generation=9)
         fleet.wait_for(lambda: fleet.reported[agent.device].generation == 9)
