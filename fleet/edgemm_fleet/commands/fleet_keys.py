@@ -17,8 +17,10 @@ from edgemm_fleet.client.publishing import read_public_key
 from edgemm_fleet.commands.on_server import folder_option, load_keys, moment_now, note, open_folder
 from edgemm_fleet.commands.output import as_json_option, print_json, print_table
 from edgemm_fleet.trust import proposal as proposals
-from edgemm_fleet.trust.ceremony import OFFLINE_ROLES, Replacement, propose, propose_renewal, sign_here
-from edgemm_fleet.trust.key_overview import RoleKeys, overview
+from edgemm_fleet.trust.ceremony import OFFLINE_ROLES, Replacement, propose, propose_renewal, rehearse, sign_here
+from edgemm_fleet.trust.fleet_folder import FleetFolder
+from edgemm_fleet.trust.key_overview import HeldKey, RoleKeys, overview
+from edgemm_fleet.trust.leftover_keys import LeftoverKey, discard, leftovers
 from edgemm_fleet.trust.proposal import Proposal
 from edgemm_fleet.trust.proposal_changes import changes, unvouched
 from edgemm_fleet.trust.rotation import ROLES
@@ -42,16 +44,52 @@ def keys() -> None:
 @folder_option
 @as_json_option
 def list_keys(folder: Path, *, as_json: bool) -> None:
-    """List all roles: their keys, how many must sign, until when, and where the private halves are."""
-    found = overview(VersionRepository(open_folder(folder)))
+    """List all roles: their keys, how many must sign, until when, and where the private halves are.
+
+    Private keys that sign nothing follow: of a change that was not made, or is over.
+    """
+    repository = VersionRepository(open_folder(folder))
+    found, left = overview(repository), leftovers(repository.folder, repository.root.signed)
     if as_json:
-        print_json(found)
+        print_json([*found, *(_as_role(one, repository.folder) for one in left)])
         return
     rows = [
         (one.role, f"{one.threshold} of {len(one.keys)}", " ".join(k.id[:12] for k in one.keys), one.until, one.where)
         for one in found
     ]
     print_table(("role", "signs", "keys", "signed until", "private keys"), rows, empty="nothing")
+    if repository.folder.trust_change.exists():
+        say("a change was cut short; whatever changes keys next, or the manager, ends it: edgemm fleet keys discard")
+    if left:
+        say("private keys that sign nothing here:")
+    for one in left:
+        say(f"  {one.place(repository.folder)}", f"    {one.what} ({one.key_id[:12] or 'no whole key'}): {one.advice}")
+
+
+@keys.command("discard")
+@click.argument("which", nargs=-1, metavar="[KEYID|PATH]...")
+@click.option("--all", "everything", is_flag=True, help="All that `keys list` names.")
+@folder_option
+@as_json_option
+def discard_keys(which: tuple[str, ...], folder: Path, *, everything: bool, as_json: bool) -> None:
+    """Delete private keys that sign nothing, as `edgemm fleet keys list` names them below its table.
+
+    A change that was cut short is ended first. One that was proposed, and needs such a key, cannot be applied any more.
+    """
+    if bool(which) == everything:
+        raise InputError(
+            "which keys? give the beginnings of their ids, or their paths, or --all: edgemm fleet keys list"
+        )
+    repository = VersionRepository(open_folder(folder))
+    repository.catch_up(now=moment_now())
+    gone = discard(repository.folder, repository.root.signed, which)
+    places = [one.place(repository.folder) for one in gone]
+    if gone:
+        note(repository.folder, "keys.discard", "keys", "; ".join(places))
+    if as_json:
+        print_json({"discarded": places})
+        return
+    say(*(f"discarded {place}" for place in places), *([] if places else ["nothing is left over"]))
 
 
 @keys.command("show")
@@ -116,7 +154,10 @@ def rotate(
     wanted = _replacements(roles, [read_public_key(path) for path in new_keys], replaced, threshold)
     repository = VersionRepository(open_folder(folder))
     repository.catch_up(now=moment_now())
-    signers = load_keys(keys)  # before any key is made
+    signers = load_keys(keys)
+    rehearsed = rehearse(repository, wanted, keys=signers, now=moment_now())  # before any key is made
+    if propose is None and (lacking := proposals.missing(rehearsed)):
+        raise _lacks(lacking)
     made = _propose(repository, wanted)
     settle(repository, made, signers, propose, as_json=as_json)
 
@@ -198,12 +239,16 @@ def settle(
         durable.write(target, proposals.encode(proposal))
         _tell(proposal, as_json=as_json, done=f"proposed in {target}")
     elif lacking:
-        raise PermissionDeniedError(
-            f"it lacks signatures: {'; '.join(lacking)}; give the keys by --key, or write a proposal by "
-            "--propose FILE, and sign that where they are: edgemm fleet keys sign FILE --key KEY"
-        )
+        raise _lacks(lacking)
     else:
         _apply(repository, proposal, as_json=as_json)
+
+
+def _lacks(lacking: Sequence[str]) -> PermissionDeniedError:
+    return PermissionDeniedError(
+        f"it lacks signatures: {'; '.join(lacking)}; give the keys by --key, or write a proposal by "
+        "--propose FILE, and sign that where they are: edgemm fleet keys sign FILE --key KEY"
+    )
 
 
 def _apply(repository: VersionRepository, proposal: Proposal, *, as_json: bool) -> None:
@@ -227,6 +272,12 @@ def _read(file: Path) -> Proposal:
     except OSError as err:
         raise InputError(f"{file}: cannot be read: {err.strerror or err}") from err
     return proposals.decode(data, name=str(file))
+
+
+def _as_role(one: LeftoverKey, folder: FleetFolder) -> RoleKeys:
+    """Return a key that signs nothing in the form of the others."""
+    keys = (HeldKey(id=one.key_id, where=one.place(folder)),)
+    return RoleKeys(role="left over", what=f"{one.what}: {one.advice}", keys=keys, threshold=0, until="")
 
 
 def _described(one: RoleKeys) -> list[str]:

@@ -47,9 +47,39 @@ def propose(repository: VersionRepository, wanted: Mapping[str, Replacement], *,
     Raises:
         InputError: it is not clear which keys, the threshold cannot be reached, or the new key is made elsewhere.
     """
-    _check_exchanges(repository, wanted, now=now)
-    online = {role: repository.keys.prepare().public_key for role in wanted if role not in OFFLINE_ROLES}
-    make = repository.keys.create_offline
+    rehearse(repository, wanted, keys=(), now=now)
+    keys = repository.keys
+    return _replacing(repository, wanted, prepare=keys.prepare, make=keys.create_offline, now=now)
+
+
+def rehearse(
+    repository: VersionRepository, wanted: Mapping[str, Replacement], *, keys: Iterable[CryptoSigner], now: datetime
+) -> Proposal:
+    """Return what `propose` and `sign_here` would, with new keys that are kept nowhere: one refused leaves none behind.
+
+    Raises:
+        InputError: as they do.
+    """
+    made = []
+
+    def make(role: str) -> CryptoSigner:
+        repository.keys.check_offline(role)
+        made.append(CryptoSigner.generate_ed25519())
+        return made[-1]
+
+    proposal = _replacing(repository, wanted, prepare=lambda _: CryptoSigner.generate_ed25519(), make=make, now=now)
+    return sign_here(repository, proposal, keys=(*keys, *made))
+
+
+def _replacing(
+    repository: VersionRepository,
+    wanted: Mapping[str, Replacement],
+    *,
+    prepare: Callable[[str], CryptoSigner],
+    make: Callable[[str], CryptoSigner],
+    now: datetime,
+) -> Proposal:
+    online = {role: prepare(role).public_key for role in wanted if role not in OFFLINE_ROLES}
     exchanges = {
         role: _exchange(repository, role, wanted[role], online, make=make) for role in wanted if role in IN_ROOT
     }
@@ -91,19 +121,6 @@ def sign_here(repository: VersionRepository, proposal: Proposal, *, keys: Iterab
     for signer in (*repository.keys.offline(wanted), *keys):
         proposal = proposals.sign(proposal, signer)
     return proposal
-
-
-def _check_exchanges(repository: VersionRepository, wanted: Mapping[str, Replacement], *, now: datetime) -> None:
-    """Raise as the change itself would, with keys that are kept nowhere, so that a refused one leaves no key behind."""
-    make = CryptoSigner.generate_ed25519
-    online = {role: make().public_key for role in wanted if role not in OFFLINE_ROLES}
-    exchanges = {}
-    for role in wanted.keys() & set(IN_ROOT):
-        if role in OFFLINE_ROLES and not wanted[role].new_keys:
-            repository.keys.check_offline(role)
-        exchanges[role] = _exchange(repository, role, wanted[role], online, make=lambda _: make())
-    if exchanges:
-        next_root(repository.root, exchanges, now=now, lifetimes=repository.lifetimes)
 
 
 def _exchange(

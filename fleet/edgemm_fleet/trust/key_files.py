@@ -2,7 +2,7 @@
 
 keys/ROLE.pem              the key of snapshot, timestamp or director
 keys/ROLE.previous.pem     the one before, which signs too for a while, for devices in the middle of a look
-keys/next/KEYID.pem        made for a change that is still to be signed elsewhere
+keys/next/ROLE-KEYID.pem   made for a change that is still to be signed elsewhere
 offline-keys/*.pem         root and targets keys, as long as they are here
 offline-keys/*.retired     those that nothing trusts any more
 """
@@ -10,7 +10,7 @@ offline-keys/*.retired     those that nothing trusts any more
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from securesystemslib.signer import CryptoSigner
@@ -20,7 +20,7 @@ from edgemm.errors import InputError
 from edgemm.trust import signing
 from edgemm_fleet.trust.fleet_folder import FleetFolder
 
-_OVERLAP_S = 600.0
+OVERLAP_S = 600.0
 """For how long a replaced key signs too: longer than a device's look at the repository may take."""
 _MOST_FILES = 100
 
@@ -49,24 +49,24 @@ class KeyFiles:
         """Return the key before the one in use, while that still signs; it is deleted after that."""
         path = self._previous(role)
         try:
-            if 0 <= time.time() - path.stat().st_mtime < _OVERLAP_S:
+            if 0 <= time.time() - path.stat().st_mtime < OVERLAP_S:
                 return signing.load_key(path)
             path.unlink()
         except (FileNotFoundError, InputError):
             pass
         return None
 
-    def prepare(self) -> CryptoSigner:
-        """Make a key for a change that is to come, durably."""
+    def prepare(self, role: str) -> CryptoSigner:
+        """Make a role's key for a change that is to come, durably."""
         signer = CryptoSigner.generate_ed25519()
-        path = self._next(signer.public_key.keyid)
+        path = self._prepared / f"{role}-{signer.public_key.keyid}.pem"
         path.parent.mkdir(mode=0o700, exist_ok=True)
         durable.write(path, signer.private_bytes, mode=0o600)
         return signer
 
     def has(self, role: str, key_id: str) -> bool:
         """Tell whether the private half of an online role's new key is here, in use or prepared."""
-        return self._next(key_id).exists() or self._is(self._folder.online_key(role), key_id)
+        return self._is(self._next(role, key_id), key_id) or self._is(self._folder.online_key(role), key_id)
 
     def take_up(self, role: str, key_id: str) -> None:
         """Use a prepared key for an online role from now on; again changes nothing.
@@ -80,13 +80,13 @@ class KeyFiles:
         # Nothing that a director signed before is to be believed: it alone has no overlap.
         if role != "director" and (data := _readable(path)) is not None:
             durable.write(self._previous(role), data, mode=0o600)
-        following = signing.load_key(self._next(key_id))
+        following = signing.load_key(self._next(role, key_id))
         durable.write(path, following.private_bytes, mode=0o600)
 
-    def forget_prepared(self, key_ids: Iterable[str]) -> None:
-        """Delete prepared keys that are in use by now."""
-        for key_id in key_ids:
-            self._next(key_id).unlink(missing_ok=True)
+    def forget_prepared(self, keys: Mapping[str, str]) -> None:
+        """Delete prepared keys, given as role → key id, that are in use by now, or are not to be used."""
+        for role, key_id in keys.items():
+            self._next(role, key_id).unlink(missing_ok=True)
 
     def offline(self, key_ids: Iterable[str]) -> list[CryptoSigner]:
         """Return those of some root or targets keys whose private halves lie in the folder."""
@@ -133,8 +133,13 @@ class KeyFiles:
     def _previous(self, role: str) -> Path:
         return self._folder.root / "keys" / f"{role}.previous.pem"
 
-    def _next(self, key_id: str) -> Path:
-        return self._folder.root / "keys" / "next" / f"{key_id}.pem"
+    @property
+    def _prepared(self) -> Path:
+        return self._folder.root / "keys" / "next"
+
+    def _next(self, role: str, key_id: str) -> Path:
+        bare = self._prepared / f"{key_id}.pem"  # as an earlier version named it
+        return bare if bare.exists() else self._prepared / f"{role}-{key_id}.pem"
 
     @staticmethod
     def _is(path: Path, key_id: str) -> bool:

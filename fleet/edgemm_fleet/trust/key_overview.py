@@ -7,10 +7,9 @@ from datetime import datetime
 from msgspec import Struct
 from tuf.api.metadata import Role
 
-from edgemm import canonical
 from edgemm.errors import InputError
 from edgemm.trust.enrolment import DIRECTOR_TARGET
-from edgemm.trust.signing import key_from_document
+from edgemm_fleet.trust.roles import key_ids_of_director
 from edgemm_fleet.trust.version_repository import VersionRepository
 
 _WHAT = {
@@ -88,9 +87,7 @@ def _online(repository: VersionRepository, role: str) -> set[str]:
 
 def _director_keys(repository: VersionRepository) -> list[str]:
     data = repository.manifest_bytes(repository.targets.targets[DIRECTOR_TARGET])
-    documents = canonical.decode(data, dict[str, object], name=DIRECTOR_TARGET)["keys"]
-    assert isinstance(documents, list)
-    return [str(key_from_document(document).keyid) for document in documents]
+    return key_ids_of_director(data)
 
 
 def _day(moment: datetime) -> str:

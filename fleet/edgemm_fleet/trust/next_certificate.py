@@ -75,9 +75,10 @@ def prepare_previous(folder: FleetFolder) -> None:
 
 
 def forget_previous(folder: FleetFolder) -> None:
-    """Delete the certificate of before the last switch, and its key."""
-    for path in (previous_certificate(folder), _beside(folder, "previous-key.pem")):
+    """Delete the certificate of before the last switch, its key first: no key is left that nobody sees."""
+    for path in (_beside(folder, "previous-key.pem"), previous_certificate(folder)):
         path.unlink(missing_ok=True)
+    durable.sync_folder(folder.certificate.parent)
 
 
 def finish_switch(folder: FleetFolder) -> None:

@@ -18,10 +18,14 @@ from tuf.api.metadata import Metadata, Root, T, TargetFile, Targets, Verificatio
 from tuf.api.serialization import DeserializationError
 
 from edgemm.errors import InputError
+from edgemm.trust.enrolment import DIRECTOR_TARGET
 from edgemm_fleet.trust.metadata_files import COMPACT, serialize
+from edgemm_fleet.trust.roles import key_ids_of_director
 
 MAX_PROPOSAL_BYTES = 16_000_000
 _Document = Annotated[str, Meta(max_length=5_000_000)]
+_KeyId = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+_OnlineRole = Literal["snapshot", "timestamp", "director"]
 
 
 class Proposal(Struct, frozen=True, kw_only=True):
@@ -37,7 +41,7 @@ class Proposal(Struct, frozen=True, kw_only=True):
     root: _Document | None = None
     targets: _Document | None = None
     documents: dict[str, _Document] = {}
-    online_keys: dict[str, str] = {}
+    online_keys: dict[_OnlineRole, _KeyId] = {}
 
     @property
     def old_root(self) -> Metadata[Root]:
@@ -192,6 +196,10 @@ def check(proposal: Proposal, *, now: datetime) -> None:
             continue
         if document is None or TargetFile.from_data(path, document.encode(), ["sha256"]).hashes != target.hashes:
             raise InputError(f"targets: {path} is signed, and not what the proposal brings; propose it anew")
+    if (told := proposal.online_keys.get("director")) is not None:
+        document = proposal.documents.get(DIRECTOR_TARGET)
+        if document is None or key_ids_of_director(document.encode()) != [told]:
+            raise InputError("director: the proposal brings another key than the signed one; propose it anew")
     for role in ("snapshot", "timestamp"):
         told, named = proposal.online_keys.get(role), root.signed.roles[role].keyids
         changed = named != proposal.old_root.signed.roles[role].keyids

@@ -14,7 +14,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
+from msgspec import Struct
 from securesystemslib.signer import CryptoSigner, Key
 from tuf.api.metadata import (
     DelegatedRole,
@@ -31,7 +33,7 @@ from tuf.api.metadata import (
 
 from edgemm import canonical, times
 from edgemm.trust.enrolment import DIRECTOR_TARGET
-from edgemm.trust.signing import key_document
+from edgemm.trust.signing import key_document, key_from_document
 from edgemm.trust.time_statement import ISSUED, issue_time_s
 from edgemm_fleet.clock import SLACK_S
 
@@ -56,6 +58,10 @@ class Lifetimes:
 DEFAULT_LIFETIMES = Lifetimes()
 
 
+class _DirectorKeys(Struct):
+    keys: list[dict[str, Any]]
+
+
 def role_name(model: str) -> str:
     """Return the delegated role of a model; never the bare name, for python-tuf accepts a delegate `targets`."""
     return f"model-{model}"
@@ -69,6 +75,17 @@ def target_path(model: str, version: str) -> str:
 def director_document(fleet: str, keys: tuple[Key, ...]) -> bytes:
     """Return `director.json`: who may sign `desired` for this fleet."""
     return canonical.encode({"v": 1, "fleet": fleet, "keys": [key_document(key) for key in keys]})
+
+
+def key_ids_of_director(document: bytes) -> list[str]:
+    """Return the ids of the keys that `director.json` names.
+
+    Raises:
+        MessageError: it is none.
+        TrustError: one of them is no key of a kind that is known here.
+    """
+    keys = canonical.decode(document, _DirectorKeys, name=DIRECTOR_TARGET).keys
+    return [str(key_from_document(key).keyid) for key in keys]
 
 
 def first_root(

@@ -281,9 +281,9 @@ class VersionRepository(RepositoryView):
             self.keys.take_up("director", director)
         self._state = self._load()
         self.keys.retire_offline(_offline_keys(proposal.old_root) - _offline_keys(self.root))
+        self.keys.forget_prepared(proposal.online_keys)
         self.folder.trust_change.unlink()
         durable.sync_folder(self.folder.root)
-        self.keys.forget_prepared(proposal.online_keys.values())
 
     def _reissue(self, *, now: datetime) -> None:
         if roles.issued_in_future(self.root.signed, now=now):

@@ -244,7 +244,7 @@ def test_what_cannot_be_is_refused(repository: VersionRepository) -> None:
 def test_a_proposal_that_was_tampered_with_is_refused(repository: VersionRepository) -> None:
     made = sign_here(repository, propose(repository, dict.fromkeys(ROLES, Replacement()), now=NOW), keys=())
     other = {OLD_TARGET: made.documents[OLD_TARGET].replace("plant", "plent")}
-    strange = KeyFiles(repository.folder).prepare().public_key.keyid
+    strange = KeyFiles(repository.folder).prepare("timestamp").public_key.keyid
     for changed, error in (
         (replace(made, documents=other), "is signed, and not what the proposal brings"),
         (replace(made, online_keys=made.online_keys | {"timestamp": strange}), "root names another key"),
