@@ -23,6 +23,7 @@ from edgemm_fleet.trust.key_overview import HeldKey, RoleKeys, overview
 from edgemm_fleet.trust.leftover_keys import LeftoverKey, discard, leftovers
 from edgemm_fleet.trust.proposal import Proposal
 from edgemm_fleet.trust.proposal_changes import changes, unvouched
+from edgemm_fleet.trust.proposal_checks import check_fits
 from edgemm_fleet.trust.rotation import ROLES
 from edgemm_fleet.trust.version_repository import VersionRepository
 
@@ -271,7 +272,12 @@ def _read(file: Path) -> Proposal:
             data = opened.read(proposals.MAX_PROPOSAL_BYTES + 1)
     except OSError as err:
         raise InputError(f"{file}: cannot be read: {err.strerror or err}") from err
-    return proposals.decode(data, name=str(file))
+    proposal = proposals.decode(data, name=str(file))
+    try:
+        check_fits(proposal)
+    except InputError as err:
+        raise InputError(f"{file}: {err}") from err
+    return proposal
 
 
 def _as_role(one: LeftoverKey, folder: FleetFolder) -> RoleKeys:

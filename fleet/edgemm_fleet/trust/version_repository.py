@@ -34,6 +34,7 @@ from edgemm_fleet.trust.fleet_folder import FleetFolder
 from edgemm_fleet.trust.metadata_files import DEFAULT_LIMITS, check_snapshot_size, check_targets_size, serialize
 from edgemm_fleet.trust.proposal import Proposal
 from edgemm_fleet.trust.proposal_changes import changes
+from edgemm_fleet.trust.proposal_checks import check
 from edgemm_fleet.trust.publication import Publication, check_extension, check_published, check_renewal
 from edgemm_fleet.trust.repository_view import RepositoryState, RepositoryView
 from edgemm_fleet.trust.roles import DEFAULT_LIFETIMES, Lifetimes
@@ -242,11 +243,17 @@ class VersionRepository(RepositoryView):
     def _check_change(self, proposal: Proposal, now: datetime) -> None:
         if proposal.fleet != self.folder.read_config().name:
             raise ConflictError(f"the proposal is for fleet {proposal.fleet!r}; this is another one")
-        if proposal.old_root != self.root or proposal.old_targets != self._state.targets:
-            raise ConflictError("root or targets changed since this was proposed; propose it anew")
+        now_held = (self.root, self._state.targets)
+        if now_held == (proposal.new_root or proposal.old_root, proposal.new_targets or proposal.old_targets):
+            raise ConflictError("root or targets changed since this was proposed, to just that; nothing is to be done")
+        if now_held != (proposal.old_root, proposal.old_targets):
+            raise ConflictError(
+                "root or targets changed since this was proposed; propose it anew, and discard its keys: "
+                "edgemm fleet keys list"
+            )
         if lacking := proposals.missing(proposal):
             raise PermissionDeniedError(f"not wholly signed: {'; '.join(lacking)}; edgemm fleet keys sign")
-        proposals.check(proposal, now=now)
+        check(proposal, now=now)
         for role, key_id in proposal.online_keys.items():
             if not self.keys.has(role, key_id):
                 raise ConflictError(f"{role}: its new key {key_id[:12]}… is not in {self.folder.root}; propose it anew")

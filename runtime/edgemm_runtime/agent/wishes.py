@@ -41,7 +41,7 @@ _MAX_WAITING = 16
 
 
 @dataclass(frozen=True)
-class Waiting:
+class WaitingEnvelope:
     """An envelope that waited for keys; `late` where it came while they were being fetched: they may be older."""
 
     data: bytes
@@ -60,7 +60,7 @@ class Wishes:
         now: Callable[[], TrustedTime],
     ) -> None:
         self._folder, self._fetch, self._whom, self._now = folder, fetch, whom, now
-        self._waiting: deque[Waiting] = deque(maxlen=_MAX_WAITING)
+        self._waiting: deque[WaitingEnvelope] = deque(maxlen=_MAX_WAITING)
         self._refused: bytes | None = None
         """The latest that no key at hand fitted: it is looked at again once there are others."""
         self.director: bytes | None = None
@@ -110,7 +110,7 @@ class Wishes:
                 self._refused = data
                 raise
             if all(one.data != data for one in self._waiting):
-                self._waiting.append(Waiting(data, late=late))
+                self._waiting.append(WaitingEnvelope(data, late=late))
             return None
         try:
             answer = judge(new, self.current, whom=self._whom, now=self._now())
@@ -144,7 +144,7 @@ class Wishes:
         """Have the director's keys fetched, unless that was done a moment ago; tells whether they are on their way."""
         return self._fetch.begin()
 
-    def take_keys(self, data: bytes | None) -> list[Waiting]:
+    def take_keys(self, data: bytes | None) -> list[WaitingEnvelope]:
         """Take the director's document, None where none came; return the envelopes that waited, to be received again.
 
         What the device works towards is given up where none of the keys signed it: the director's key was replaced,
@@ -160,7 +160,7 @@ class Wishes:
             keys = None
         if data is not None and keys is not None:
             if data != self.director and self._refused is not None:
-                waiting.append(Waiting(self._refused, late=False))
+                waiting.append(WaitingEnvelope(self._refused, late=False))
                 self._refused = None
             self._keys, self.director = keys, data
             self._keep_keys(data)

@@ -18,7 +18,7 @@ from edgemm_runtime.agent.director_keys import KeyFetch
 from edgemm_runtime.agent.state.documents import DirectorFile, FleetDocuments
 from edgemm_runtime.agent.state.state_folder import StateFolder
 from edgemm_runtime.agent.state.trusted_time import TrustedTime
-from edgemm_runtime.agent.wishes import Waiting, Wishes
+from edgemm_runtime.agent.wishes import WaitingEnvelope, Wishes
 from simulators.device_records import wanted
 
 NOW = TrustedTime(times.from_text("2027-01-05T00:00:00Z"), clock_synced=True)
@@ -203,7 +203,7 @@ def test_keys_that_could_not_be_fetched_are_asked_for_again(bench: _Bench) -> No
     assert [one.data for one in _take(bench, wishes)] == [bench.sealed()]
 
 
-def _take(bench: _Bench, wishes: Wishes) -> list[Waiting]:
+def _take(bench: _Bench, wishes: Wishes) -> list[WaitingEnvelope]:
     """Take what was fetched, as the agent's loop does."""
     documents = bench.fetch.take()
     bench.signals.clear()
