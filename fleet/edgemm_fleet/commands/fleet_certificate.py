@@ -125,7 +125,11 @@ def revoke(folder: Path, *, keys: tuple[Path, ...], propose: Path | None, as_jso
     addresses = announcement.standing(repository)
     wanted = announcement.without_others(addresses, certificate=repository.folder.certificate.read_text())
     if wanted == addresses:
-        raise ConflictError("devices are told of no other certificate; nothing is to be revoked")
+        if not next_certificate.is_previous_among(repository.folder, addresses.revoked):
+            raise ConflictError("devices are told of no other certificate; nothing is to be revoked")
+        next_certificate.forget_previous(repository.folder)  # a revocation that was killed left it behind
+        report("it is revoked already, and its key is deleted now", as_json=as_json, state="revoked")
+        return
     made = propose_documents(repository, {ADDRESSES_TARGET: announcement.document(wanted)}, now=moment_now())
     settle(repository, made, load_keys(keys), propose, as_json=as_json)
     if propose is None:

@@ -101,7 +101,7 @@ def test_a_change_of_all_keys_is_made_or_not_and_a_device_follows_at_every_momen
 
 
 def _unnamed(folder: FleetFolder) -> list[str]:
-    """Return the files with a private key, or a part of one, that are neither in their places nor named as left over."""
+    """Return the files with a private key that are neither in their places nor named as left over."""
     root = VersionRepository(folder).root.signed
     named = {one.path for one in leftovers(folder, root)}
     trusted = {key_id for role in ("root", "targets") for key_id in root.roles[role].keyids}
