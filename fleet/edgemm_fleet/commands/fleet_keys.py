@@ -22,8 +22,7 @@ from edgemm_fleet.trust.fleet_folder import FleetFolder
 from edgemm_fleet.trust.key_overview import HeldKey, RoleKeys, overview
 from edgemm_fleet.trust.leftover_keys import LeftoverKey, discard, leftovers
 from edgemm_fleet.trust.proposal import Proposal
-from edgemm_fleet.trust.proposal_changes import changes, unvouched
-from edgemm_fleet.trust.proposal_checks import check_fits
+from edgemm_fleet.trust.proposal_changes import changes, check_fits, unvouched
 from edgemm_fleet.trust.rotation import ROLES
 from edgemm_fleet.trust.version_repository import VersionRepository
 

@@ -89,18 +89,18 @@ def refusal_in(
     told = current.desired.generation
     if report is None:
         return None
-    untrusted = report.refused is not UNSET and report.refused.cause == Reason.DESIRED_UNTRUSTED
-    if found is Standing.ANSWERED and not (untrusted and report.refused.generation == told):
-        return None
     if found is Standing.UNBELIEVABLE:
         said = f"it reports the generation {report.generation}"
         return DesiredRefusal(cause=Reason.GENERATION_UNBELIEVABLE, generation=told, detail=said, at=now)
-    if report.refused is UNSET:
+    if (refused := report.refused) is UNSET:
         return None
-    refused = report.refused.generation
-    if refused not in {None, told} and not (untrusted and refused < told):
+    untrusted = refused.cause == Reason.DESIRED_UNTRUSTED
+    if found is Standing.ANSWERED and not (untrusted and refused.generation == told):
         return None
-    return DesiredRefusal(cause=report.refused.cause, generation=told, detail=report.refused.detail, at=now)
+    generation = told if refused.generation is None else refused.generation
+    if generation != told and not (untrusted and generation < told):
+        return None
+    return DesiredRefusal(cause=refused.cause, generation=told, detail=refused.detail, at=now)
 
 
 def same_refusal(one: DesiredRefusal | None, other: DesiredRefusal | None) -> bool:

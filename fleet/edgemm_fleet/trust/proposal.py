@@ -22,7 +22,7 @@ from edgemm_fleet.trust.metadata_files import COMPACT, serialize
 MAX_PROPOSAL_BYTES = 16_000_000
 _Document = Annotated[str, Meta(max_length=5_000_000)]
 _KeyId = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
-_OnlineRole = Literal["snapshot", "timestamp", "director"]
+_OnlineRole = Annotated[str, Meta(pattern=r"^(snapshot|timestamp|director)\Z")]
 
 
 class Proposal(Struct, frozen=True, kw_only=True):

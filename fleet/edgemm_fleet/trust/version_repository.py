@@ -33,8 +33,7 @@ from edgemm_fleet.trust import roles
 from edgemm_fleet.trust.fleet_folder import FleetFolder
 from edgemm_fleet.trust.metadata_files import DEFAULT_LIMITS, check_snapshot_size, check_targets_size, serialize
 from edgemm_fleet.trust.proposal import Proposal
-from edgemm_fleet.trust.proposal_changes import changes
-from edgemm_fleet.trust.proposal_checks import check
+from edgemm_fleet.trust.proposal_changes import changes, check
 from edgemm_fleet.trust.publication import Publication, check_extension, check_published, check_renewal
 from edgemm_fleet.trust.repository_view import RepositoryState, RepositoryView
 from edgemm_fleet.trust.roles import DEFAULT_LIFETIMES, Lifetimes
