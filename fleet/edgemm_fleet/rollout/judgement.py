@@ -19,7 +19,8 @@ from edgemm_fleet.records.rollout_plan import RolloutPlan
 
 _FLEETS_DOING = frozenset({Reason.SUPERSEDED, Reason.STOPPED})
 """Reasons of an end in probation that the fleet itself gave, by wanting something else."""
-_OVERDUE = frozenset({Reason.UNREACHED, Reason.DEADLINE, Reason.SILENT})
+_MAY_COME_BACK = frozenset({Reason.UNREACHED, Reason.DEADLINE, Reason.SILENT, Reason.ACTIVE_LOST})
+"""Reasons of a failure that a later report makes up for."""
 
 _M, _U = MemberState, UpdateState
 _ENDED_UNDECIDED = frozenset({_M.TIMED_OUT, _M.WITHDRAWN})
@@ -37,7 +38,7 @@ def judge(member: Member, reported: Reported, *, plan: RolloutPlan, now: float) 
     entry = next((model for model in reported.models if model.name == plan.model), None)
     if member.state is _M.REVERTING:
         return _reverting(member, entry, now=now)
-    late = member.state is _M.FAILED and member.reason in _OVERDUE
+    late = member.state is _M.FAILED and member.reason in _MAY_COME_BACK
     if member.state not in _LISTENING and not late:
         return member
     state, update_state = _seen(member, entry, plan)
@@ -54,6 +55,28 @@ def judge(member: Member, reported: Reported, *, plan: RolloutPlan, now: float) 
         detail=unsuccessful.detail if unsuccessful else None,
         changed_at=now,
         deadline_at=_deadline(member, state, plan=plan, now=now),
+    )
+
+
+def held(member: Member, reported: Reported, *, plan: RolloutPlan, now: float) -> Member:
+    """Return a committed member as failed where its device says that the version is no longer active there.
+
+    Groups soak for that: what is lost after the commit counts as what fails before it, while the rollout runs.
+    """
+    if member.state is not _M.COMMITTED or reported.generation < member.generation:
+        return member
+    entry = next((model for model in reported.models if model.name == plan.model), None)
+    if entry is not None and entry.active_digest == plan.digest:
+        return member
+    failed = entry if entry is not None and entry.digest == plan.digest and entry.state in FAILURES else None
+    return replace(
+        member,
+        state=_M.FAILED,
+        update_state=failed.state if failed else member.update_state,
+        reason=failed.reason if failed else Reason.ACTIVE_LOST,
+        detail=failed.detail if failed else "it was committed, and is not active any more",
+        changed_at=now,
+        deadline_at=None,
     )
 
 

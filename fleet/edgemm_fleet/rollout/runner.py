@@ -211,7 +211,12 @@ def _said(tx: Transaction, ids: Sequence[str]) -> dict[str, _Said]:
 
 def _judged(member: Member, said: _Said, rollout: Rollout, *, now: float) -> Member:
     member = judgement.refused(member, said.refusal, now=now)
-    return member if said.report is None else judgement.judge(member, said.report, plan=rollout.plan, now=now)
+    if said.report is None:
+        return member
+    member = judgement.judge(member, said.report, plan=rollout.plan, now=now)
+    if rollout.state is not RolloutState.RUNNING:
+        return member
+    return judgement.held(member, said.report, plan=rollout.plan, now=now)
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from edgemm_fleet.records.rollout_plan import Group, Selector
 from edgemm_fleet.rollout import judgement, machine
 from edgemm_fleet.store import assignments, devices, models, reported, schema
 from simulators.broker import MODEL, LocalFleet, digest_of
-from simulators.device import Outcome
+from simulators.device import Outcome, SimulatedDevice
 
 CANARY = Group(count=1)
 EVERYBODY = Group(percent=100)
@@ -193,6 +193,78 @@ def test_a_group_just_below_its_success_threshold_halts(fleet: LocalFleet) -> No
     rollout = fleet.run("2.0.0", Group(percent=100, success_threshold=0.81, error_threshold=0.2))
     assert fleet.rollout(rollout).state is RolloutState.HALTED
     assert "too few successes" in str(fleet.rollout(rollout).reason)
+
+
+def _runs(device: SimulatedDevice, version: str | None) -> None:
+    active = {"active_digest": digest_of(version) if version else None, "active_version": version}
+    device.reported[MODEL] = replace(device.reported[MODEL], **active)
+
+
+def _turned_back(device: SimulatedDevice) -> None:
+    device.turn_back(MODEL, reason="errors")
+    _runs(device, "1.0.0")
+
+
+def _replaced(device: SimulatedDevice) -> None:
+    _runs(device, "1.0.0")
+
+
+def _with_nothing(device: SimulatedDevice) -> None:
+    _runs(device, None)
+
+
+def _forgotten(device: SimulatedDevice) -> None:
+    del device.reported[MODEL]
+
+
+@pytest.mark.parametrize("lose", [_turned_back, _replaced, _with_nothing, _forgotten])
+def test_a_version_that_is_lost_while_its_group_soaks_halts(
+    fleet: LocalFleet, lose: Callable[[SimulatedDevice], None]
+) -> None:
+    names = five_on_version_1(fleet)
+    rollout = fleet.run("2.0.0", Group(count=1, soak_s=60), EVERYBODY)
+    [canary] = fleet.states(rollout)
+    assert fleet.states(rollout) == {canary: "committed"}
+    lose(fleet.devices[canary])
+    fleet.deliver([fleet.devices[canary].report()])
+    assert fleet.rollout(rollout).state is RolloutState.HALTED
+    assert str(fleet.rollout(rollout).reason).startswith("group 1: too many errors")
+    assert fleet.members(rollout)[canary].reason in {"errors", "active_lost"}
+    fleet.wait(100)
+    assert [fleet.running(name) for name in names if name != canary] == ["1.0.0"] * 4
+
+
+def test_a_version_that_is_lost_after_its_group_counts_while_the_rollout_runs(fleet: LocalFleet) -> None:
+    five_on_version_1(fleet)
+    rollout = fleet.run("2.0.0", CANARY, Group(count=2, soak_s=60), EVERYBODY)
+    canary = next(name for name, member in fleet.members(rollout).items() if member.group == 0)
+    _with_nothing(fleet.devices[canary])
+    fleet.deliver([fleet.devices[canary].report()])
+    assert str(fleet.rollout(rollout).reason).startswith("group 1: too many errors")
+
+
+def test_a_version_that_comes_back_while_its_group_soaks_counts_again(fleet: LocalFleet) -> None:
+    five_on_version_1(fleet)
+    tolerant = Group(count=2, soak_s=60, error_threshold=0.5, success_threshold=0.5)
+    rollout = fleet.run("2.0.0", tolerant, EVERYBODY)
+    name = next(iter(fleet.states(rollout)))
+    device = fleet.devices[name]
+    _with_nothing(device)
+    fleet.deliver([device.report()])
+    assert fleet.states(rollout)[name] == "failed"
+    _runs(device, "2.0.0")
+    fleet.deliver([device.report()])
+    assert fleet.states(rollout)[name] == "committed"
+    fleet.wait(100)
+    assert fleet.rollout(rollout).state is RolloutState.FINISHED
+
+
+def test_what_a_device_loses_after_the_end_of_the_rollout_is_no_part_of_it(fleet: LocalFleet) -> None:
+    fleet.add("cam-0")
+    rollout = fleet.run("1.0.0", EVERYBODY)
+    _with_nothing(fleet.devices["cam-0"])
+    fleet.deliver([fleet.devices["cam-0"].report()])
+    assert fleet.states(rollout) == {"cam-0": "committed"}
 
 
 def test_a_group_soaks_before_the_next_begins(fleet: LocalFleet) -> None:
