@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
-from amqtt.adapters import StreamReaderAdapter
+from amqtt.adapters import StreamReaderAdapter, StreamWriterAdapter
 
 _KIB = 1024
 _MAX_PACKET_BYTES = 64 * _KIB
@@ -145,3 +146,12 @@ class PacketReader(StreamReaderAdapter):  # type: ignore[misc]  # amqtt ships no
         self._packet, self._at = head + await self._source.readexactly(length), 0
         self.flow.came(head[0] >> 4)
         self._over = False
+
+
+class ClientWriter(StreamWriterAdapter):  # type: ignore[misc]
+    """Closes without a word where the client has reset the connection; amqtt passes on what asyncio says of it."""
+
+    async def close(self) -> None:
+        """Close; a client that is gone is no failure."""
+        with suppress(OSError):
+            await super().close()

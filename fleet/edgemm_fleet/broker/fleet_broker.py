@@ -14,7 +14,6 @@ from collections.abc import Collection
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from amqtt.adapters import StreamWriterAdapter
 from amqtt.broker import Broker
 from amqtt.contexts import Action, BrokerConfig, ListenerConfig
 from amqtt.errors import AMQTTError, MQTTError, NoDataError
@@ -24,7 +23,7 @@ from amqtt.session import Session
 
 from edgemm import topics
 from edgemm_fleet.broker.broker_settings import TlsFiles
-from edgemm_fleet.broker.client_flow import ClientFlow, PacketReader, WholeFlow
+from edgemm_fleet.broker.client_flow import ClientFlow, ClientWriter, PacketReader, WholeFlow
 from edgemm_fleet.broker.client_handler import ClientHandler
 from edgemm_fleet.broker.topic_rights import MANAGER
 from edgemm_fleet.quiet_log import QuietLog
@@ -52,14 +51,6 @@ class _Snapshots(dict[_Key, _Value]):
         return list(super().items())
 
 
-class _Writer(StreamWriterAdapter):  # type: ignore[misc]
-    """Closes a connection whatever its client does meanwhile: who sends on while TLS says goodbye is an error there."""
-
-    async def close(self) -> None:
-        with suppress(OSError):
-            await super().close()
-
-
 class FleetBroker(Broker):  # type: ignore[misc]
     """amqtt's broker without what would hurt a fleet."""
 
@@ -82,7 +73,9 @@ class FleetBroker(Broker):  # type: ignore[misc]
         self._writers.add(writer)
         flow = ClientFlow(self._flow)
         try:
-            await self.external_connected(PacketReader(reader, flow), _Writer(writer), listener_name)
+            await self.external_connected(PacketReader(reader, flow), ClientWriter(writer), listener_name)
+        except OSError as err:  # it was reset while it was answered
+            _quiet.warning("", "broker_client_gone error=%s", str(err)[:200])
         finally:
             flow.close()
             self._writers.discard(writer)

@@ -91,6 +91,7 @@ class Entrance:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
             if self.tls is not None:
+                sock.getpeername()  # of one that was reset, `ssl` would leave the descriptor to the garbage collector
                 sock = self.tls.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
             intake = Intake(max_head_bytes=self._head_bytes)
             peer = Peer(sock, host=host, address=address, intake=intake, now_s=time.monotonic())
