@@ -44,6 +44,7 @@ from edgemm.messages import (
     encode_control,
     encode_telemetry,
 )
+from edgemm.messages.generations import acceptable
 from edgemm.reasons import Reason
 from edgemm.states import BEFORE_ACTIVATION, FAILURES, UpdateState
 from edgemm.topics import Channel
@@ -246,6 +247,8 @@ class SimulatedDevice:
                 return self._refuse(RefusedDesired(cause="desired_conflict", generation=wanted.generation))
             self._desired, self.refused = wanted, None
             return [self.report()]
+        if not acceptable(wanted.generation, now_s=self.now):
+            return self._refuse(RefusedDesired(cause="desired_implausible", generation=wanted.generation))
         if self.refuses is not None:
             return self._refuse(RefusedDesired(cause=self.refuses, generation=wanted.generation))
         self.generation, self._desired, self.refused = wanted.generation, wanted, None

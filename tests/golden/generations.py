@@ -22,6 +22,7 @@ ECHOED = replace(
     desired_hash=LATER_DESIRED.content_hash(),
     refused=RefusedDesired(cause="desired_expired", generation=MADE + 1024, detail=""),
 )
+_YEAR_S = 366 * 86400
 _ASKED = [
     # last, reported, milliseconds of the clock after NOW_S, nonce
     (0, 0, 0, 0),
@@ -37,6 +38,10 @@ _ASKED = [
     (MADE, 2**52, 1, 5),
     (2**53 - 1, 2**53 - 1, 1, 5),
     (CEILING, 0, 1, 5),
+    (MADE, of_time(NOW_S + 9 * _YEAR_S), 1, 5),
+    (MADE, of_time(NOW_S + 11 * _YEAR_S), 1, 5),
+    (of_time(NOW_S + 11 * _YEAR_S), 0, 1, 5),
+    (of_time(NOW_S + 25 * _YEAR_S), of_time(NOW_S + 25 * _YEAR_S), 1, 5),
 ]
 
 

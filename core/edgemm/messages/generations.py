@@ -9,22 +9,26 @@ does not write a number a second time with other contents: the time is another, 
 the nonce is. All numbers stay below 2⁵³ until the year 2248.
 
 A number from outside has to leave room above it. One that no manager's clock can have made is not believed, neither by
-the manager that a device tells it nor by the device that a `desired` with it comes to. The one step from the counters
-of earlier versions (1, 2, 3, …) into the numbers made from the time is as good as any other.
+the manager that a device tells it nor by the device that a `desired` with it comes to. What a manager believes is well
+below what a device accepts: else a report could have it write what its device refuses from then on. The one step from
+the counters of earlier versions (1, 2, 3, …) into the numbers made from the time is as good as any other.
 """
 
 from __future__ import annotations
+
+from edgemm.times import PLAUSIBLE_S
 
 NONCE_BITS = 10
 NONCES = 1 << NONCE_BITS
 """How many nonces there are."""
 CEILING = 2**53 - 2**43
 """The highest generation that is believed from anybody: 2⁴³ numbers are left above it."""
-_YEAR_S = 366 * 86400
-BELIEVED_AHEAD_S = 30 * _YEAR_S
-"""How far ahead of the manager's clock the time inside a reported generation may be; more than what devices accept."""
-ACCEPTED_AHEAD_S = 20 * _YEAR_S
-"""How far ahead of a device's trusted time the time inside a new generation may be: its clock may be years behind."""
+BELIEVED_AHEAD_S = PLAUSIBLE_S
+"""How far ahead of the manager's clock the time inside a reported generation may be: no manager works by a clock that
+is further ahead of its own build."""
+ACCEPTED_AHEAD_S = 2 * PLAUSIBLE_S
+"""How far ahead of a device's trusted time the time inside a new generation may be. That time may be behind by as much
+as a manager believes: it is no earlier than the device's build."""
 
 
 def of_time(now_s: float, *, nonce: int = 0) -> int:
@@ -48,6 +52,14 @@ def acceptable(new: int, *, now_s: float) -> bool:
     return new <= min(CEILING, of_time(now_s + ACCEPTED_AHEAD_S))
 
 
+def counted(last: int, *, now_s: float) -> int:
+    """Return what a manager told a device last, or 0 where no device whose time is right takes one above it.
+
+    Such a number is of an earlier version, which believed more than devices accept. Its device refuses it as well.
+    """
+    return last if acceptable(last + NONCES, now_s=now_s) else 0
+
+
 def next_generation(*, last: int, reported: int, now_s: float, nonce: int) -> int:
     """Return the generation for new contents; what is not believed of `last` and `reported` counts for nothing.
 
@@ -57,7 +69,7 @@ def next_generation(*, last: int, reported: int, now_s: float, nonce: int) -> in
         now_s: the manager's time, seconds since the Unix epoch.
         nonce: of this start of the manager, below `NONCES`.
     """
-    told = last if last <= CEILING else 0
+    told = counted(last, now_s=now_s)
     floor = max(told, reported if plausible(reported, last=told, now_s=now_s) else 0)
     made = max(of_time(now_s, nonce=nonce), (floor >> NONCE_BITS << NONCE_BITS) | nonce)
     return made if made > floor else made + NONCES

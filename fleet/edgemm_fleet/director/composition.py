@@ -2,7 +2,7 @@
 
 * There is a new generation (`edgemm.messages.generations`) if the content differs from what was sent last, or if the
   device knows other things than were ever sent: a higher generation that is believed, or the same with other content.
-  Then the database is an older backup.
+  Then the database is an older backup. So there is where the last one is so high that no device takes it.
 * The same content near its expiry is renewed: same generation, later expiry. So is what expires later than anything
   that is written now: the clock was ahead, and a device may take it for too early.
 * Otherwise nothing changes.
@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from edgemm import times
 from edgemm.messages import Action, Desired, DesiredModel
-from edgemm.messages.generations import next_generation, plausible
+from edgemm.messages.generations import counted, next_generation, plausible
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def compose(
     `current` was written last, and `anew` says that the device holds other content under its generation: it takes
     nothing more under that.
     """
-    last = current.generation if current else 0
+    last = counted(current.generation, now_s=numbering.time_s) if current else 0
     believed = highest_reported if plausible(highest_reported, last=last, now_s=now) else 0
     draft = Desired(
         fleet=wanted.fleet,
@@ -90,6 +90,6 @@ def compose(
     if current is None:
         return draft if draft.models or draft.actions or believed else None
     same = replace(draft, generation=current.generation)
-    if anew or believed > current.generation or same.content() != current.content():
+    if anew or not last or believed > last or same.content() != current.content():
         return draft
     return None if validity.dates_hold(times.from_text(current.expires), now=now) else same
