@@ -19,7 +19,7 @@ pytestmark = pytest.mark.fleet
 NOW = 1_800_000_000.0
 BOOTS = [f"{number:016x}" for number in range(4)]
 STRANGE = "f" * 16
-HIGH = [1, 2, 3, 5, 2**31, 2**36]
+HIGH = [1, 2, 3, 5, 2**31, 2**32]
 
 
 @dataclass

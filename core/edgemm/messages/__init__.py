@@ -40,7 +40,6 @@ from edgemm.messages.reported import (
 from edgemm.messages.scalars import (
     MAX_CONTROL_BYTES,
     MAX_TELEMETRY_BYTES,
-    MOST_BOOTS,
     MOST_CONNECTIONS,
     MOST_REPORTS,
     VERSION,
@@ -51,6 +50,7 @@ from edgemm.messages.scalars import (
     Ratio,
     Seconds,
     Short,
+    most_boots,
 )
 from edgemm.messages.telemetry import (
     LATENCY_EDGES_S,
@@ -71,7 +71,6 @@ __all__ = [
     "MAX_MODELS",
     "MAX_PENDING_ACTIONS",
     "MAX_TELEMETRY_BYTES",
-    "MOST_BOOTS",
     "MOST_CONNECTIONS",
     "MOST_REPORTS",
     "ORDERED_KINDS",
@@ -119,5 +118,6 @@ __all__ = [
     "encode_control",
     "encode_telemetry",
     "hash_of_payload",
+    "most_boots",
     "unknown_items",
 ]

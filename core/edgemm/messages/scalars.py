@@ -6,6 +6,8 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from edgemm.times import PLAUSIBLE_S
+
 VERSION = 1
 MAX_CONTROL_BYTES = 32 * 1024
 """Largest control message, envelope and all."""
@@ -21,9 +23,16 @@ Ratio = Annotated[float, Meta(ge=0, le=1)]
 Short = Annotated[str, Meta(max_length=128)]
 Detail = Annotated[str, Meta(max_length=1024)]
 
-MOST_BOOTS = 2**36
-"""The highest number of a start that is believed; as a time in seconds (ADR 0005) the year 4147."""
-MOST_CONNECTIONS = 2**40
-"""Of one start, believed."""
-MOST_REPORTS = 2**48
-"""Of one start, believed."""
+MOST_CONNECTIONS = 2**28
+"""Of one start, believed: eight years of one each second."""
+MOST_REPORTS = 2**32
+"""Of one start, believed: ten years of a dozen each second."""
+_STARTS = 2**24
+
+
+def most_boots(now_s: float) -> int:
+    """Return the highest number of a start that is believed at a time, in seconds since the Unix epoch.
+
+    A number of a start is a time in seconds by a clock that was believed, and rises by one with each start (ADR 0005).
+    """
+    return int(now_s) + PLAUSIBLE_S + _STARTS

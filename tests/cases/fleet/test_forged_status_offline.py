@@ -15,7 +15,8 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
 from edgemm import topics
-from edgemm.messages import Status, encode_control
+from edgemm.messages import MOST_CONNECTIONS, Status, encode_control
+from edgemm.times import BUILD_TIME_S, PLAUSIBLE_S
 from edgemm.topics import Channel
 from edgemm_fleet.broker.broker_settings import BrokerSettings, Provider
 from edgemm_fleet.ingest import doubts
@@ -31,6 +32,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.service]
 
 LARGEST = 2**53 - 1
 CAM = "cam"
+HIGH = BUILD_TIME_S + PLAUSIBLE_S
 
 
 @pytest.fixture
@@ -63,7 +65,7 @@ def put_offline(fleet: ManagedFleet, **fields: Any) -> None:
     fleet.wait(lambda: not fleet.online(), "the manager believes it, at first")
 
 
-@pytest.mark.parametrize("numbers", [(LARGEST, LARGEST), (2**36, 2**40), (2, 1), (2**35, 1)])
+@pytest.mark.parametrize("numbers", [(LARGEST, LARGEST), (HIGH, MOST_CONNECTIONS), (2, 1), (HIGH - 1, 1)])
 def test_a_new_connection_and_a_report_bring_it_back(fleet: ManagedFleet, numbers: tuple[int, int]) -> None:
     forge(fleet, boot_count=numbers[0], connection=numbers[1])
     if numbers[0] < LARGEST:  # which is not even believed
@@ -80,7 +82,7 @@ def test_a_new_connection_and_a_report_bring_it_back(fleet: ManagedFleet, number
 
 
 def test_a_report_alone_brings_it_back(fleet: ManagedFleet) -> None:
-    put_offline(fleet, boot_count=2**36, connection=2**40)
+    put_offline(fleet, boot_count=HIGH, connection=MOST_CONNECTIONS)
     device = fleet.devices[CAM]
     device.publish([device.device.report()])
     fleet.wait(fleet.online, "it is online")
@@ -90,7 +92,7 @@ def test_it_is_asked_where_it_says_nothing_by_itself(fleet: ManagedFleet, monkey
     monkeypatch.setattr(doubts, "_ASK_AGAIN_AFTER_S", 0.5)
     rollout = fleet.start("1.0.0", Group(percent=100))
     fleet.wait(lambda: fleet.rollout(rollout).state == "finished", "it was told something")
-    put_offline(fleet, boot_count=2**36, connection=2**40)
+    put_offline(fleet, boot_count=HIGH, connection=MOST_CONNECTIONS)
     fleet.wait(fleet.online, "it is online, for it answered")
 
 
@@ -100,7 +102,7 @@ def test_a_status_that_the_broker_retains_does_not_outlive_a_start_of_the_manage
     monkeypatch.setattr(doubts, "_ASK_AGAIN_AFTER_S", 0.5)
     rollout = fleet.start("1.0.0", Group(percent=100))
     fleet.wait(lambda: fleet.rollout(rollout).state == "finished", "it was told something")
-    put_offline(fleet, boot_count=2**36, connection=2**40, retain=True)
+    put_offline(fleet, boot_count=HIGH, connection=MOST_CONNECTIONS, retain=True)
     fleet.wait(fleet.online, "it is online")
     fleet.manager.stop()
     fleet.start_again()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from edgemm.errors import EnvironmentFailure
-from edgemm.messages import MOST_BOOTS
+from edgemm.messages import most_boots
 from edgemm_runtime.agent.state.documents import BootFile
 from edgemm_runtime.agent.state.state_folder import StateFolder
 from edgemm_runtime.agent.state.time_keeper import TimeKeeper
@@ -22,9 +22,9 @@ def count_boot(folder: StateFolder, time: TimeKeeper) -> int:
     seconds, which rises faster than anybody restarts a device. Else the fleet would take what the device says for old.
     """
     kept, again = folder.read("boot.json", BootFile), time.known
-    if kept is not None and kept.count >= MOST_BOOTS:
-        kept = None  # damaged: the fleet believes no such number, and there would be none above it
     least = int(time.keep().seconds)
+    if kept is not None and kept.count >= most_boots(least):
+        kept = None  # damaged: the fleet believes no such number
     if kept is None and again:
         # The time may be what it was at the start before: a machine without a clock of its own comes up with that.
         least += _LOST_COUNT_S

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from edgemm import topics
-from edgemm.messages import Status, encode_control
+from edgemm.messages import MOST_CONNECTIONS, Status, encode_control, most_boots
 from edgemm.topics import Channel
 from edgemm_fleet.ingest.doubts import settle
 from edgemm_fleet.ingest.reading import Incoming
 from edgemm_fleet.records.records import Presence
 from edgemm_fleet.records.rollout_plan import Group
 from edgemm_fleet.store import desired, devices
-from simulators.broker import FLEET, LocalFleet
+from simulators.broker import FLEET, START, LocalFleet
 
 CAM, OTHER = "cam-1", "cam-2"
 STRANGE = "f" * 16
@@ -38,7 +38,8 @@ def presence(fleet: LocalFleet, device: str = CAM) -> Presence:
 
 
 def forge(fleet: LocalFleet, *, retained: bool = False, **fields: Any) -> None:
-    numbers: dict[str, Any] = {"online": False, "boot": STRANGE, "boot_count": 2**36, "connection": 2**40}
+    numbers: dict[str, Any] = {"online": False, "boot": STRANGE, "boot_count": most_boots(START)}
+    numbers |= {"connection": MOST_CONNECTIONS}
     status = Status(**numbers | fields)
     topic = topics.topic(FLEET, CAM, Channel.STATUS)
     fleet.ingest.process([Incoming(topic, encode_control(status), retained)], now=fleet.now)
@@ -56,7 +57,7 @@ def pass_time(fleet: LocalFleet, seconds: float) -> None:
 FORGERIES = [
     {},
     {"boot_count": 2},
-    {"boot": "own", "connection": 2**40},
+    {"boot": "own", "connection": MOST_CONNECTIONS},
     {"boot": "own", "boot_count": 1, "connection": 1},
     {"online": True},
 ]
