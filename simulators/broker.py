@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
 from securesystemslib.signer import CryptoSigner
 
 from edgemm import topics
@@ -24,6 +25,7 @@ from edgemm.trust import signing
 from edgemm_fleet.broker.passwords import hash_password
 from edgemm_fleet.director.answering import Answering
 from edgemm_fleet.director.director import Director
+from edgemm_fleet.director.readmission import readmit
 from edgemm_fleet.ingest.batch import Ingest
 from edgemm_fleet.ingest.reading import Incoming
 from edgemm_fleet.records.members import Member
@@ -117,6 +119,24 @@ class LocalFleet:
             self.devices[name] = SimulatedDevice(FLEET, name, signer=signer, director=[self.signer.public_key])
             self.devices[name].silent = not online
             self.deliver(self.devices[name].connect())
+
+    def readmit(self, name: str, *, says: Callable[[], None] = lambda: None, **changes: Any) -> None:
+        """Let a device in anew: removed and enrolled again with its key, on an empty card; it connects.
+
+        `says`: what reaches the manager before.
+        """
+        old = self.devices[name]
+        with self.store.write() as tx:
+            devices.remove(tx, name, now=self.now)
+            self.runner.leave(tx, name, now=self.now)
+        with self.store.write() as tx:
+            back = replace(devices.get(tx, name), enrolled_at=self.now)
+            readmit(tx, back, bearer_hash=f"again {name} {self.now}", broker_hash="again")
+        fresh = SimulatedDevice(FLEET, name, signer=old.signer, director=old.director, **changes)
+        self.devices[name] = fresh
+        says()
+        self.deliver(fresh.connect())
+        self.settle()
 
     def connect(self, name: str) -> None:
         """Bring a device back that was silent."""

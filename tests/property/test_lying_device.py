@@ -1,6 +1,7 @@
 """Whatever one enrolled device signs and sends, the others go on: numbers at the ends of their types, and beyond.
 
 One device says it all with its own key; the other gets its rollout, and the lists and metrics of the fleet are read.
+Then the liar is enrolled anew, and is as healthy as any other: what was said in its name before counts no longer.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from hypothesis import strategies as st
 from securesystemslib.dsse import Envelope
 
 from edgemm import topics
-from edgemm.messages import Ack, decode_control, encode_control
+from edgemm.messages import MOST_CONNECTIONS, MOST_REPORTS, Ack, decode_control, encode_control, most_boots
+from edgemm.messages.generations import of_time
 from edgemm.states import RolloutState
 from edgemm.topics import Channel
 from edgemm.trust.signing import PayloadType
@@ -30,17 +32,21 @@ from edgemm_fleet.api.messages import DeviceDetail, DeviceSummary, PageQuery
 from edgemm_fleet.api.routes import Call
 from edgemm_fleet.ingest.doubts import settle
 from edgemm_fleet.ingest.reading import Incoming
-from edgemm_fleet.records.records import Page
+from edgemm_fleet.records.records import Page, Presence
 from edgemm_fleet.records.rollout_plan import Group
 from edgemm_fleet.server.retention import Pruner, Retention
-from edgemm_fleet.store import desired
-from simulators.broker import FLEET, LocalFleet
+from edgemm_fleet.store import desired, devices, streams
+from simulators.broker import FLEET, START, LocalFleet
+from simulators.device import Outcome
 
 pytestmark = pytest.mark.fleet
 
 LARGEST = 2**53 - 1
 LIAR, HONEST = "aaa-liar", "honest"
 NUMBERS = [-(2**63), -1, 0, 1, 7, 2**31, 2**32, 2**43, 2**52, LARGEST - 1, LARGEST, 2**53, 2**63 - 1, 2**63, 2**64]
+YEAR_S = 366 * 86400
+JUST_BELIEVED = [of_time(START + 10 * YEAR_S), most_boots(START), MOST_CONNECTIONS, MOST_REPORTS]
+NUMBERS += [*JUST_BELIEVED, *(of_time(START + years * YEAR_S) for years in (15, 25))]
 FRACTIONS = [0.0, -0.0, 5e-324, 0.5, 1.0, 1e9, 1e308, -1e308, float("inf"), float("-inf"), float("nan")]
 TIMES = ["1970-01-01T00:00:00Z", "9999-12-31T23:59:59Z", "0000-00-00T00:00:00Z", "2026-02-31T99:99:99Z"]
 TEXTS = ["", "\0", "x" * 128, "x" * 1024, "\u202e", "committed", "desired", "0" * 64, "1.0.0", "999999999.0.0-999"]
@@ -132,6 +138,12 @@ def hear(fleet: LocalFleet, batch: list[Incoming]) -> None:
             decode_control(encode_control(ack), Ack)
 
 
+def retained_of(said: list[Incoming]) -> list[Incoming]:
+    """Return what a broker keeps of what was said: the last on each topic that is retained."""
+    kept = {one.topic: one for one in said if topics.parse(one.topic).channel in topics.RETAINED}
+    return [Incoming(one.topic, one.payload, retained=True) for one in kept.values()]
+
+
 def everybody_goes_on(fleet: LocalFleet) -> None:
     """The honest device gets what is rolled out to all, and people see the fleet."""
     fleet.devices[LIAR].silent = True
@@ -147,6 +159,44 @@ def everybody_goes_on(fleet: LocalFleet) -> None:
     assert fleet.store.quarantine.parts() == [], "nothing was written that cannot be read"
     read_lists(fleet)
     Pruner(fleet.store, Retention(), clock=lambda: fleet.now).prune(threading.Event())
+
+
+def the_liar_recovers(fleet: LocalFleet, retained: list[Incoming], **honest: Any) -> None:
+    """Enrolled anew, the liar is online and offline as it says, is heard, and gets what is rolled out."""
+    fleet.readmit(LIAR, says=lambda: hear(fleet, retained), now=fleet.now, **honest)
+    liar = fleet.devices[LIAR]
+    assert presence(fleet).online
+    assert presence(fleet).boot == liar.boot
+    assert presence(fleet).doubted_at is None
+    fleet.deliver([liar.measure(), liar.measure()])
+    assert liar.unacknowledged() == []
+    rollout = fleet.run("2.0.0", Group(percent=100, deadline_s=60))
+    assert fleet.states(rollout) == {LIAR: "committed", HONEST: "committed"}
+    assert fleet.running(LIAR) == "2.0.0"
+    fleet.wait(1)
+    assert fleet.rollout(rollout).state is RolloutState.FINISHED
+    assert liar.unacknowledged() == []
+    with fleet.store.read() as tx:
+        told = [one.event.to_state for one in streams.page_events(tx, LIAR).items if one.event.rollout == rollout]
+        windows = {
+            one.telemetry.sequence: one.telemetry.time_s
+            for one in streams.page_telemetry(tx, LIAR).items
+            if one.telemetry.boot.hex() == liar.boot
+        }
+        refusals = desired.refusals(tx, [LIAR])
+    assert sorted(map(str, told)) == sorted(Outcome.COMMIT.value[0]), "its own events, and none in their place"
+    assert windows[1] == windows[2] == int(liar.now), "so are its windows"
+    assert refusals == {}
+    liar.connection -= 1
+    fleet.deliver([liar.will()])
+    assert not presence(fleet).online
+    fleet.deliver(liar.connect())
+    assert presence(fleet).online
+
+
+def presence(fleet: LocalFleet) -> Presence:
+    with fleet.store.read() as tx:
+        return devices.get(tx, LIAR).presence
 
 
 def read_lists(fleet: LocalFleet) -> None:
@@ -179,11 +229,12 @@ def test_whatever_a_device_says_the_others_go_on(memory: Path, lies: list[Any], 
             for begin in range(0, len(said), batch):
                 hear(fleet, said[begin : begin + batch])
             everybody_goes_on(fleet)
+            the_liar_recovers(fleet, retained_of(said))
         finally:
             fleet.store.close()
 
 
-@pytest.mark.parametrize("value", [LARGEST, LARGEST - 1, 2**52, 2**53 - 2**43, 2**53 - 2**43 + 1, 2**43, 0])
+@pytest.mark.parametrize("value", [LARGEST, 2**53 - 2**43, 0, *JUST_BELIEVED])
 @pytest.mark.parametrize(
     "field", ["generation", "boot_count", "sequence", "connection", "attempt", "every number at once"]
 )
@@ -191,6 +242,7 @@ def test_a_number_at_the_end_of_its_type_is_its_devices_own(tmp_path: Path, fiel
     fleet = LocalFleet(tmp_path)
     fleet.add(LIAR, HONEST)
     numbers = ("generation", "boot_count", "sequence", "connection")
+    said = list[Incoming]()
     for channel in (Channel.REPORTED, Channel.EVENT, Channel.STATUS):
         document = honest_words(fleet, channel)
         for name in numbers if field == "every number at once" else [field]:
@@ -198,10 +250,49 @@ def test_a_number_at_the_end_of_its_type_is_its_devices_own(tmp_path: Path, fiel
                 document[name] = value
         if field == "attempt" and channel is Channel.REPORTED:
             document["models"][0]["attempt"] = value
-        hear(fleet, [message(fleet, channel, document, retained=False)])
+        said.append(message(fleet, channel, document, retained=False))
+        hear(fleet, said[-1:])
         fleet.settle()
     everybody_goes_on(fleet)
     fleet.restart()
-    fleet.run("2.0.0", Group(percent=100, success_threshold=0.5, error_threshold=1))
+    the_liar_recovers(fleet, retained_of(said))
+    assert fleet.running(HONEST) == "2.0.0"
+    fleet.store.close()
+
+
+@pytest.mark.parametrize("years", [9, 15, 19, 25, 29])
+def test_a_generation_years_ahead_holds_nobody_up(tmp_path: Path, years: int) -> None:
+    """The device goes on to be honest, is not enrolled anew, and is told what it takes."""
+    fleet = LocalFleet(tmp_path)
+    fleet.add(LIAR, HONEST)
+    fleet.run("1.0.0", Group(percent=100))
+    document = honest_words(fleet, Channel.REPORTED) | {"generation": of_time(START + years * YEAR_S)}
+    hear(fleet, [message(fleet, Channel.REPORTED, document, retained=False)])
+    fleet.settle()
+    second = fleet.run("2.0.0", Group(percent=100, deadline_s=60, success_threshold=0.5, error_threshold=1))
+    fleet.wait(100)
+    assert fleet.rollout(second).state is RolloutState.FINISHED
+    fleet.deliver([fleet.devices[LIAR].report()])
+    fleet.wait(100)
+    third = fleet.run("3.0.0", Group(percent=100, deadline_s=60))
+    assert fleet.states(third) == {LIAR: "committed", HONEST: "committed"}
+    fleet.store.close()
+
+
+def test_a_member_that_cannot_be_told_ends_at_its_deadline(tmp_path: Path) -> None:
+    fleet = LocalFleet(tmp_path)
+    fleet.add(LIAR, HONEST)
+    fleet.run("1.0.0", Group(percent=100))
+    fleet.devices[LIAR].refuses = "desired_implausible"
+    half = Group(percent=100, deadline_s=60, success_threshold=0.5, error_threshold=1)
+    for version in ("2.0.0", "3.0.0"):
+        rollout = fleet.run(version, half)
+        assert fleet.states(rollout) == {LIAR: "refused", HONEST: "committed"}
+        fleet.wait(61)
+        assert fleet.rollout(rollout).state is RolloutState.FINISHED
+    fleet.operations.roll_back(rollout, actor="person:ann", now=fleet.now)
+    fleet.settle()
+    fleet.wait(30 * 86400)
+    assert fleet.rollout(rollout).state is RolloutState.ROLLED_BACK
     assert fleet.running(HONEST) == "2.0.0"
     fleet.store.close()

@@ -21,6 +21,7 @@ from edgemm_fleet.api.messages import Nothing
 from edgemm_fleet.api.rights import Right, ShownToken
 from edgemm_fleet.api.routes import Call, Route
 from edgemm_fleet.broker.passwords import hash_password
+from edgemm_fleet.director.readmission import readmit
 from edgemm_fleet.records.records import Device, EnrolmentTokenRecord
 from edgemm_fleet.secrets.device_secrets import DeviceSecrets
 from edgemm_fleet.secrets.person_tokens import token_hash
@@ -42,8 +43,13 @@ def enrol(state: FleetState, call: Call[SealedEnrolment, Nothing]) -> EnrolmentR
     if token is None:
         shown.failed()
         raise PermissionDeniedError("enrolment token: unknown to this fleet; make one: edgemm fleet token create")
+    enrolment = _Enrolment(request, key, secrets, token, call.now)
     with state.store.write() as tx:
-        device = _Enrolment(request, key, secrets, token, call.now).run(tx)
+        known = enrolment.shut_out(tx)
+    if known:
+        state.credentials.refresh()
+    with state.store.write() as tx:
+        device = enrolment.run(tx)
     state.credentials.refresh()
     return EnrolmentResponse(
         fleet=state.fleet,
@@ -70,6 +76,19 @@ class _Enrolment:
     token: EnrolmentTokenRecord
     now: float
 
+    def shut_out(self, tx: Transaction) -> bool:
+        """End the rights of a device that is in and is to come in anew; tell whether there was one.
+
+        Whoever is connected under its name must be gone before it is let in as one that has said nothing yet. Where
+        the rest fails, the same request lets it in.
+        """
+        known = devices.find_by_key(tx, self.key.keyid)
+        if known is None or known.removed_at is not None or known.token_id == self.token.id:
+            return False
+        enrolment_tokens.check(tx, self.token.id, now=self.now)
+        devices.remove(tx, known.id, now=self.now)
+        return True
+
     def run(self, tx: Transaction) -> Device:
         """Find or record the device.
 
@@ -94,7 +113,7 @@ class _Enrolment:
         if known is None:
             devices.add(tx, device, **hashes)
         else:
-            devices.readmit(tx, device, **hashes)
+            readmit(tx, device, **hashes)
         audit.add(tx, at=self.now, actor=f"token:{self.token.id}", action="device.enrol", subject=device.id)
         return device
 
@@ -111,7 +130,7 @@ class _Enrolment:
             platform=self.request.platform,
             enrolled_at=self.now,
         )
-        return fresh if known is None else msgspec.structs.replace(fresh, id=known.id, presence=known.presence)
+        return fresh if known is None else msgspec.structs.replace(fresh, id=known.id)
 
 
 ROUTES = (Route("POST", ENROL_PATH, enrol, Right.PUBLIC, EnrolmentResponse, body=SealedEnrolment),)

@@ -20,7 +20,7 @@ from edgemm_fleet.director.director import Director
 from edgemm_fleet.ingest.contiguity import contiguous
 from edgemm_fleet.ingest.ingest_counters import IngestCounters
 from edgemm_fleet.ingest.plausibility import implausible
-from edgemm_fleet.ingest.presence import attest, observe, spoke
+from edgemm_fleet.ingest.presence import attest, awaited, observe, spoke
 from edgemm_fleet.ingest.reading import Heard, Incoming, read
 from edgemm_fleet.ingest.shedding import Misdeed, Shedding
 from edgemm_fleet.quiet_log import QuietLog
@@ -84,7 +84,7 @@ class Ingest:
             EnvironmentFailure: it could not be stored; nothing of it was, and it may be given again.
         """
         with self._store.write() as tx:
-            known, messages = self._read(tx, batch)
+            known, messages = self._read(tx, batch, now=now)
             news = self._hear(tx, messages, known, now=now)
             self._act(tx, news, messages, now=now)
             acks = self._streams(tx, messages, now=now)
@@ -94,7 +94,7 @@ class Ingest:
             self._order(ordered)  # after the commit: an order names the start that was reported
         return acks
 
-    def _read(self, tx: Transaction, batch: Sequence[Incoming]) -> tuple[dict[str, Device], list[Heard]]:
+    def _read(self, tx: Transaction, batch: Sequence[Incoming], *, now: float) -> tuple[dict[str, Device], list[Heard]]:
         claimed = [(self._claimed(incoming), incoming) for incoming in batch if incoming.payload]
         known = devices.live(tx, {device for device, _ in claimed if device})
         messages = []
@@ -115,7 +115,7 @@ class Ingest:
             except TrustError as err:
                 self._refuse(RefusedMessage.UNTRUSTED, device, str(err))
                 continue
-            if (found := implausible(message)) is not None:
+            if (found := implausible(message, now=now)) is not None:
                 self._refuse(RefusedMessage.IMPLAUSIBLE, device, f"{type(message).__name__.lower()}: {found}")
                 continue
             self.counters.add(f"received_{type(message).__name__.lower()}")
@@ -148,6 +148,9 @@ class Ingest:
         presences = dict(before)
         for heard in messages:
             device, message, presence = heard.device, heard.message, presences[heard.device]
+            if not heard.live and awaited(presence):  # it may be of before the enrolment; an answer will be live
+                news.connected.add(device)
+                continue
             match message:
                 case Status():
                     presences[device] = after = observe(presence, message, now=now)

@@ -61,6 +61,11 @@ def spoke(presence: Presence, *, live: bool, now: float) -> Presence:
     return doubted(presence, now=now) if live and not presence.online and presence.boot is not None else presence
 
 
+def awaited(presence: Presence) -> bool:
+    """Tell whether a device was let in anew and not heard since: what a broker retains of it may be of before."""
+    return presence.boot is None and presence.doubted_at is not None
+
+
 def doubted(presence: Presence, *, now: float) -> Presence:
     """Return a presence that waits for a report to bear it out; how long it has waited already stays."""
     return presence if presence.doubted_at is not None else replace(presence, doubted_at=now)

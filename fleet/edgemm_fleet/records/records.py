@@ -33,7 +33,8 @@ class Presence(Struct, frozen=True, kw_only=True):
 
     `previous_boot` and its last connection tell a late message of an ended boot from a second device;
     `duplicate_at` is when two boots of one identity were last seen alive at once. `doubted_at` is since when something
-    that nobody signed was said of it that no report bears out; None: nothing was.
+    that nobody signed was said of it that no report bears out; None: nothing was. Without a boot, it is since when
+    a device that was let in anew is waited for.
     """
 
     online: bool = False

@@ -125,6 +125,12 @@ def note_answered(tx: Transaction, device: str, *, forget: bool) -> None:
     tx.execute(update(desired).where(desired.c.device == device).values(**values))
 
 
+def forget_answers(tx: Transaction, device: str) -> None:
+    """Forget how a device took what it was told, and have it told again; the generation stays the last one."""
+    values = {"unsent": True, "tries": 0, "again_at": None, "refusal_json": None}
+    tx.execute(update(desired).where(desired.c.device == device).values(**values))
+
+
 def note_refusal(tx: Transaction, device: str, refusal: DesiredRefusal) -> None:
     """Note that a device does not act on what it is told, and why."""
     tx.execute(update(desired).where(desired.c.device == device).values(refusal_json=_refusal_json(refusal)))
@@ -166,7 +172,7 @@ def badly_dated(tx: Transaction, *, before: float, after: float, limit: int) -> 
 
 def ask_doubted(tx: Transaction, *, doubted_before: float, sent_before: float) -> None:
     """Have devices told again what they know, to which they answer with a report: those whose presence is in doubt."""
-    whom = select(devices.c.id).where(devices.c.doubted_at < doubted_before)
+    whom = select(devices.c.id).where(devices.c.doubted_at < doubted_before, devices.c.boot.is_not(None))
     due = desired.c.device.in_(whom) & desired.c.unsent.is_(False) & (desired.c.sent_at < sent_before)
     tx.execute(update(desired).where(due).values(unsent=True))
 

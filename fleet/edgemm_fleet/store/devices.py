@@ -21,7 +21,7 @@ from edgemm_fleet.store.schema import desired
 from edgemm_fleet.store.schema import devices as table
 
 _PRESENCE = Presence.__struct_fields__
-_LABELS = "labels"
+_PARTS = _LABELS, _KEY, _TIMES, _OF_PRESENCE = ("labels", "key", "times", "presence")
 Value = TypeVar("Value")
 
 
@@ -97,11 +97,18 @@ def find_by_key(tx: Transaction, key_id: str) -> Device | None:
 
 
 def readmit(tx: Transaction, device: Device, *, bearer_hash: str, broker_hash: str) -> None:
-    """Let a device that is known by its id and key in again, with new rights; the old ones end."""
+    """Let a device that is known by its id and key in again, with new rights; the old ones end.
+
+    Its presence is forgotten: only what it says from now on counts (`edgemm_fleet.ingest.presence.awaited`).
+    """
     values = {name: getattr(device, name) for name in ("name", "token_id", "runtime", "platform", "enrolled_at")}
-    values |= {"labels_json": _json(device.labels), "removed_at": None}
+    values |= {"labels_json": _json(device.labels), "key_json": _json(device.key), "removed_at": None}
     values |= {"bearer_hash": bearer_hash, "broker_hash": broker_hash}
+    presence = Presence(doubted_at=device.enrolled_at)
+    values |= {name: getattr(presence, name) for name in _PRESENCE}
     tx.execute(update(table).where(table.c.id == device.id, table.c.key_id == device.key_id).values(**values))
+    for part in _PARTS:
+        quarantine(tx).clear(device.id, part)
 
 
 def page(tx: Transaction, *, after: str | None = None, limit: int = paging.DEFAULT_LIMIT) -> Page[Device]:
@@ -196,7 +203,8 @@ def silent_in_doubt(tx: Transaction, *, doubted_before: float, told_before: floa
     """
     told = desired.c.unsent.is_(False) & (desired.c.sent_at >= table.c.doubted_at) & (desired.c.sent_at < told_before)
     joined = select(table).outerjoin(desired, desired.c.device == table.c.id)
-    query = joined.where(table.c.doubted_at < doubted_before, desired.c.device.is_(None) | told)
+    heard = table.c.boot.is_not(None)
+    query = joined.where(heard, table.c.doubted_at < doubted_before, desired.c.device.is_(None) | told)
     return [_read(tx, row) for row in tx.execute(query.order_by(table.c.doubted_at).limit(limit))]
 
 
@@ -230,14 +238,14 @@ def _read(tx: Transaction, row: Any) -> Device:
         id=row.id,
         name=str(row.name),
         labels=_part(tx, row, _LABELS, _labels) or {},
-        key=_part(tx, row, "key", lambda row: json_text.read(row.key_json, dict[str, Any])) or {},
+        key=_part(tx, row, _KEY, lambda row: json_text.read(row.key_json, dict[str, Any])) or {},
         key_id=str(row.key_id),
         token_id=str(row.token_id),
         runtime=str(row.runtime),
         platform=str(row.platform),
-        enrolled_at=_part(tx, row, "times", lambda row: convert(row.enrolled_at, float)) or 0.0,
+        enrolled_at=_part(tx, row, _TIMES, lambda row: convert(row.enrolled_at, float)) or 0.0,
         removed_at=row.removed_at,
-        presence=_part(tx, row, "presence", _presence) or Presence(),
+        presence=_part(tx, row, _OF_PRESENCE, _presence) or Presence(),
     )
 
 

@@ -27,8 +27,8 @@ def find(tx: Transaction, secret_hash: str) -> EnrolmentTokenRecord | None:
     return None if row is None else _read(row)
 
 
-def spend(tx: Transaction, token: str, *, now: float) -> None:
-    """Use a token once.
+def check(tx: Transaction, token: str, *, now: float) -> None:
+    """Refuse a token that lets nobody in any more.
 
     Raises:
         PermissionDeniedError: it is unknown, expired, revoked, or used up; the message says which.
@@ -44,6 +44,11 @@ def spend(tx: Transaction, token: str, *, now: float) -> None:
         raise PermissionDeniedError(
             f"enrolment token {token}: good for {row.uses_allowed} devices and used by as many; create another one"
         )
+
+
+def spend(tx: Transaction, token: str, *, now: float) -> None:
+    """Use a token once; raises as `check` does."""
+    check(tx, token, now=now)
     tx.execute(update(table).where(table.c.id == token).values(uses=table.c.uses + 1))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from msgspec import convert
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from edgemm.messages import Reported
@@ -52,6 +52,12 @@ def put(tx: Transaction, reported: Reported, *, now: float) -> bool:
     tx.execute(insert(table).values(**values).on_conflict_do_update(index_elements=["device"], set_=values))
     quarantine(tx).clear(reported.device, _PART)
     return True
+
+
+def forget(tx: Transaction, device: str) -> None:
+    """Forget what a device reported, and every generation that it told of."""
+    tx.execute(delete(table).where(table.c.device == device))
+    quarantine(tx).clear(device, _PART)
 
 
 def find(tx: Transaction, device: str) -> ReportedRecord | None:

@@ -5,13 +5,13 @@ The store also notes the position in each stream up to which nothing is missing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import convert
-from sqlalchemy import ColumnElement, Integer, delete, func, literal_column, select
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import ColumnElement, Integer, Table, delete, func, literal_column, select
+from sqlalchemy.dialects.sqlite import Insert, insert
 
 from edgemm.messages import Event, Stream, Telemetry
 from edgemm_fleet.records import json_text
@@ -19,13 +19,16 @@ from edgemm_fleet.records.records import EventRecord, Item, Page, TelemetryRecor
 from edgemm_fleet.store import paging
 from edgemm_fleet.store.database import Transaction
 from edgemm_fleet.store.quarantine import quarantine
-from edgemm_fleet.store.schema import events, positions, telemetry
+from edgemm_fleet.store.schema import devices, events, positions, telemetry
 
 _TABLES = {Stream.EVENT: events, Stream.TELEMETRY: telemetry}
 
 
 def add_events(tx: Transaction, items: Sequence[Event], *, now: float) -> None:
-    """Store events; one that is here already (device, boot, sequence) changes nothing."""
+    """Store events; one that is here already (device, boot, sequence) changes nothing.
+
+    One of before the device was enrolled anew is superseded.
+    """
     rows = [
         {
             "device": event.device,
@@ -39,11 +42,11 @@ def add_events(tx: Transaction, items: Sequence[Event], *, now: float) -> None:
         for event in items
     ]
     if rows:
-        tx.execute(insert(events).on_conflict_do_nothing(), rows)
+        tx.execute(_unless_here(events, rows[0]), rows)
 
 
 def add_telemetry(tx: Transaction, items: Sequence[tuple[str, Telemetry, bytes]], *, now: float) -> None:
-    """Store windows of (device, window, its bytes as they came); one that is here already changes nothing."""
+    """Store windows of (device, window, its bytes as they came); one that is here already is kept as events are."""
     rows = [
         {
             "device": device,
@@ -55,7 +58,7 @@ def add_telemetry(tx: Transaction, items: Sequence[tuple[str, Telemetry, bytes]]
         for device, window, sent in items
     ]
     if rows:
-        tx.execute(insert(telemetry).on_conflict_do_nothing(), rows)
+        tx.execute(_unless_here(telemetry, rows[0]), rows)
 
 
 def position(tx: Transaction, device: str, boot: str, stream: Stream) -> tuple[int, int]:
@@ -78,6 +81,11 @@ def forget_boots(tx: Transaction, device: str, *, most: int) -> None:
     order: ColumnElement[int] = literal_column("rowid", Integer)
     latest = select(order).select_from(positions).where(mine).order_by(order.desc()).limit(most)
     tx.execute(delete(positions).where(mine, order.not_in(latest)))
+
+
+def forget_positions(tx: Transaction, device: str) -> None:
+    """Forget how far the streams of a device are; what it sent stays, and is superseded where it comes anew."""
+    tx.execute(delete(positions).where(positions.c.device == device))
 
 
 def sequences_above(tx: Transaction, device: str, boot: str, stream: Stream, *, above: int, limit: int) -> list[int]:
@@ -150,6 +158,16 @@ def newest_at(tx: Transaction) -> float | None:
 def received(tx: Transaction) -> dict[Stream, int]:
     """Return how many items of each stream came in; what was deleted since is among them, unless all of it was."""
     return {s: int(tx.execute(select(func.coalesce(func.max(t.c.id), 0))).scalar_one()) for s, t in _TABLES.items()}
+
+
+def _unless_here(table: Table, columns: Collection[str]) -> Insert:
+    query = insert(table)
+    enrolled = select(devices.c.enrolled_at).where(devices.c.id == query.excluded.device).scalar_subquery()
+    return query.on_conflict_do_update(
+        index_elements=["device", "boot", "sequence"],
+        set_={name: query.excluded[name] for name in columns},
+        where=table.c.received_at <= enrolled,
+    )
 
 
 def _reader(tx: Transaction, part: str, read: Callable[[Any], Item]) -> Callable[[Any], Item | None]:

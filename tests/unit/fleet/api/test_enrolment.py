@@ -4,13 +4,18 @@ from typing import Any
 
 import msgspec.structs
 import pytest
+from msgspec.structs import replace
 from securesystemslib.dsse import Envelope
 from securesystemslib.signer import CryptoSigner
 
 from edgemm.canonical import sha256
+from edgemm.messages import Reported, most_boots
 from edgemm.trust.enrolment import EnrolmentToken, parse_token
 from edgemm.trust.signing import PayloadType, key_document
 from edgemm_fleet.api.enrolment import device_id
+from edgemm_fleet.broker import EmbeddedCredentials
+from edgemm_fleet.records.records import Presence
+from edgemm_fleet.store import devices, reported
 from edgemm_fleet.trust.ceremony import Replacement, propose, sign_here
 from tests.unit.fleet.api.servers import RunningFleet
 
@@ -213,3 +218,66 @@ def test_a_stranger_with_an_unknown_token_waits_for_no_writer_and_holds_up_none(
         status, answer = enrol(fleet, unknown, signer)
     assert (status, error(answer)[:40]) == (403, "enrolment token: unknown to this fleet; ")
     assert enrol(fleet, known, signer)[0] == 200
+
+
+@pytest.mark.parametrize("removed", [True, False])
+def test_an_enrolment_anew_shuts_out_who_is_in_and_forgets_what_was_said(
+    fleet: RunningFleet, signer: CryptoSigner, monkeypatch: pytest.MonkeyPatch, removed: bool
+) -> None:
+    device = enrol(fleet, make_token(fleet), signer)[1]["device"]
+    now, boot = fleet.clock(), "f" * 16
+    said = Reported(
+        fleet="plant",
+        device=device,
+        boot=boot,
+        boot_count=most_boots(now),
+        sequence=1,
+        time="2026-12-01T00:00:00Z",
+        clock_synced=True,
+        generation=1,
+        runtime="0.1.0",
+    )
+    with fleet.state.store.write() as tx:
+        devices.set_presence(tx, device, Presence(online=True, boot=boot, boot_count=most_boots(now), connection=7))
+        assert reported.put(tx, said, now=now)
+    if removed:
+        fleet.request("DELETE", f"/api/v1/devices/{device}", token="operator")
+    allowed: list[bool] = []
+
+    def refresh(_: EmbeddedCredentials) -> None:
+        with fleet.state.store.read() as tx:
+            allowed.append(devices.broker_hash(tx, device) is not None)
+
+    monkeypatch.setattr(EmbeddedCredentials, "refresh", refresh)
+    token = make_token(fleet)
+    status, again = enrol(fleet, token, signer)
+    assert (status, again["device"]) == (200, device)
+    assert allowed == ([True] if removed else [False, True])
+    with fleet.state.store.write() as tx:
+        presence = devices.get(tx, device).presence
+        assert replace(presence, doubted_at=None) == Presence()
+        assert reported.find(tx, device) is None
+        devices.set_presence(tx, device, Presence(online=True, boot=boot))
+    assert enrol(fleet, token, signer)[1] == again
+    with fleet.state.store.read() as tx:
+        assert devices.get(tx, device).presence.boot == boot, "the same token and key are the same enrolment"
+    assert allowed[-1:] == [True]
+
+
+def test_a_token_that_no_longer_holds_shuts_nobody_out(fleet: RunningFleet, signer: CryptoSigner) -> None:
+    _, first = enrol(fleet, make_token(fleet), signer)
+    revoked = make_token(fleet)
+    fleet.request("DELETE", f"/api/v1/tokens/{revoked.id}")
+    assert enrol(fleet, revoked, signer)[0] == 403
+    assert fleet.request("GET", "/tuf/metadata/timestamp.json", token=first["bearer"]).status == 200
+
+
+def test_an_unreadable_key_is_written_anew(fleet: RunningFleet, signer: CryptoSigner) -> None:
+    device = enrol(fleet, make_token(fleet), signer)[1]["device"]
+    with fleet.state.store.write() as tx:
+        tx.exec_driver_sql("UPDATE devices SET key_json = '}'")
+    assert "key" in json.loads(fleet.request("GET", f"/api/v1/devices/{device}").data)["unreadable"]
+    assert enrol(fleet, make_token(fleet), signer)[0] == 200
+    shown = json.loads(fleet.request("GET", f"/api/v1/devices/{device}").data)
+    assert shown["device"]["key"] == key_document(signer.public_key)
+    assert not shown["unreadable"]
