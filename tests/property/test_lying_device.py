@@ -214,7 +214,7 @@ def read_lists(fleet: LocalFleet) -> None:
     assert b"edgemm_fleet_device_last_seen" in prometheus.expose(fleet.store, fleet=FLEET, hearing=hearing)
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(lies=LIES, batch=st.integers(1, 5))
 def test_whatever_a_device_says_the_others_go_on(memory: Path, lies: list[Any], batch: int) -> None:
     with tempfile.TemporaryDirectory(dir=memory) as folder:
