@@ -113,7 +113,7 @@ class SimulatedDevice:
     """What it says of actions of a kind that fail here; the others succeed."""
     silent: bool = False
     old: bool = False
-    """Whether it is of a version that echoes no hash and tells refusals by events alone."""
+    """Whether it is of a version that echoes no hash, tells refusals by events alone and takes every generation."""
     refuses: str | None = None
     """The cause for which it refuses every new generation."""
     refused: RefusedDesired | None = None
@@ -247,7 +247,7 @@ class SimulatedDevice:
                 return self._refuse(RefusedDesired(cause="desired_conflict", generation=wanted.generation))
             self._desired, self.refused = wanted, None
             return [self.report()]
-        if not acceptable(wanted.generation, now_s=self.now):
+        if not self.old and not acceptable(wanted.generation, now_s=self.now):
             return self._refuse(RefusedDesired(cause="desired_implausible", generation=wanted.generation))
         if self.refuses is not None:
             return self._refuse(RefusedDesired(cause=self.refuses, generation=wanted.generation))

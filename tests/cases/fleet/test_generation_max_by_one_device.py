@@ -79,6 +79,7 @@ def test_a_device_that_obeys_who_stole_the_directors_key_is_alone_with_it(
         with fleet.store.read() as tx:
             told = desired.of(tx, [LIAR])[LIAR].desired
         robbed = fleet.devices[LIAR]
+        robbed.device.old = True
         stolen = seal(replace(told, generation=LARGEST, models=()), PayloadType.DESIRED, fleet.key)
         robbed.publish(robbed.device.receive(topics.topic(FLEET, LIAR, Channel.DESIRED), stolen))
         assert robbed.device.generation == LARGEST
