@@ -61,10 +61,13 @@ class ServingLimits:
     """Threads that read and write, and answer what is quick: one, until several answer more requests a second."""
 
     threads: int = field(default_factory=lambda: max(4, 2 * (os.cpu_count() or 1)))
-    """Requests that take longer and are answered at once; engines release the GIL while they compute."""
+    """Requests that take longer and are answered at once; engines release the GIL while they compute.
+
+    Where all are taken, a model that has none of them gets one more.
+    """
 
     max_waiting: int = 64
-    """Requests that wait for one of `threads`; beyond it 429 with Retry-After."""
+    """Requests for one model that wait for one of `threads`; beyond it 429 with Retry-After."""
 
     quick_s: float = 0.002
     """A model whose requests take less is asked where its request is read, without a change of threads."""

@@ -1,7 +1,10 @@
-"""A pool of threads for requests that take long, behind a bounded queue.
+"""A pool of threads for requests that take long, behind bounded queues: a lane for each model.
 
     pool = WorkerPool(threads=4, max_waiting=64)
-    if not pool.submit(job): ...  # full
+    if not pool.submit(WorkerJob(work, given_up, lane="digits")): ...  # full
+
+Lanes take turns. Where all threads are taken, a lane of which no job is under way has one more thread: no model waits
+for requests of another one, however many they are and however long each takes.
 
 A thread that hangs in native code cannot be ended. It is given up: another thread takes its place, its job is told, and
 it ends itself if it ever comes back.
@@ -17,42 +20,58 @@ from collections.abc import Callable
 import msgspec
 
 _log = logging.getLogger(__name__)
+_MOST_BESIDE = 16
+"""Threads beyond `threads`, for lanes of which nothing is under way."""
 
 
 class WorkerJob(msgspec.Struct, frozen=True):
-    """What is to be done, and what instead of its end where it hangs."""
+    """What is to be done, and what instead of its end where it hangs; of the jobs of a lane it is one."""
 
     work: Callable[[], None]
     given_up: Callable[[], None]
+    lane: str = ""
+
+
+class _Lane:
+    """The jobs of one lane that wait, and how many are under way."""
+
+    def __init__(self) -> None:
+        self.jobs: deque[WorkerJob] = deque()
+        self.running = 0
 
 
 class WorkerPool:
-    """At most `threads` jobs at once and `max_waiting` that wait; threads are made when they are needed."""
+    """At most `threads` jobs at once, or one of each lane, and `max_waiting` of each lane that wait.
+
+    Threads are made when they are needed.
+    """
 
     def __init__(self, *, threads: int, max_waiting: int) -> None:
         self._max_threads, self._max_waiting = threads, max_waiting
-        self._jobs: deque[WorkerJob] = deque()
+        self._lanes: dict[str, _Lane] = {}
+        """Those with jobs, the one first whose turn it is."""
         self._changed = threading.Condition()
         self._threads: dict[int, WorkerJob | None] = {}
-        self._idle = 0
+        self._idle = self._running = 0
         self._stopping = False
 
     @property
     def waiting(self) -> int:
         """How many jobs no thread has taken yet."""
-        return len(self._jobs)
+        with self._changed:
+            return sum(len(lane.jobs) for lane in self._lanes.values())
 
     def submit(self, job: WorkerJob) -> bool:
-        """Have a job done soon; False where too many wait already."""
+        """Have a job done soon; False where too many of its lane wait already."""
         with self._changed:
-            busy = sum(job is not None for job in self._threads.values())
-            if len(self._jobs) - (self._max_threads - busy) >= self._max_waiting or self._stopping:
+            lane = self._lanes.get(job.lane) or _Lane()
+            others = sum(len(one.jobs) for one in self._lanes.values()) - len(lane.jobs)
+            begins = max(self._max_threads - self._running - others, int(not lane.running))
+            if len(lane.jobs) - begins >= self._max_waiting or self._stopping:
                 return False
-            self._jobs.append(job)
-            if self._idle >= len(self._jobs):
-                self._changed.notify()
-            elif len(self._threads) < self._max_threads:
-                self._start()
+            lane.jobs.append(job)
+            self._lanes[job.lane] = lane
+            self._rouse()
             return True
 
     def give_up(self, thread: int) -> bool:
@@ -61,8 +80,9 @@ class WorkerPool:
             if thread not in self._threads:
                 return False
             job = self._threads.pop(thread)
-            if self._jobs and not self._stopping:
-                self._start()
+            if job is not None:
+                self._end(job)
+            self._rouse()
         if job is not None:
             job.given_up()
         return True
@@ -71,8 +91,39 @@ class WorkerPool:
         """Start nothing more; threads end after the job that they are at."""
         with self._changed:
             self._stopping = True
-            self._jobs.clear()
+            self._lanes.clear()
             self._changed.notify_all()
+
+    def _rouse(self) -> None:
+        """Wake as many threads as there are jobs that may begin, or make one."""
+        free = self._max_threads - self._running
+        waiting = sum(len(lane.jobs) for lane in self._lanes.values())
+        alone = sum(bool(lane.jobs) and not lane.running for lane in self._lanes.values())
+        due = 0 if self._stopping else max(min(free, waiting), alone)
+        if due > 0:
+            self._changed.notify(due)
+            # Who is awake looks for more when it has taken a job, so that one is enough.
+            if due > self._idle and len(self._threads) < self._max_threads + _MOST_BESIDE:
+                self._start()
+
+    def _next(self) -> WorkerJob | None:
+        """Take the job whose turn it is out of its lane; None where none may begin."""
+        for name, lane in self._lanes.items():
+            if lane.jobs and (self._running < self._max_threads or not lane.running):
+                self._lanes[name] = self._lanes.pop(name)  # the last by now
+                lane.running += 1
+                self._running += 1
+                job = lane.jobs.popleft()
+                self._rouse()
+                return job
+        return None
+
+    def _end(self, job: WorkerJob) -> None:
+        self._running -= 1
+        if (lane := self._lanes.get(job.lane)) is not None:
+            lane.running -= 1
+            if not lane.jobs and not lane.running:
+                del self._lanes[job.lane]
 
     def _start(self) -> None:
         thread = threading.Thread(target=self._work, name="edgemm-worker", daemon=True)
@@ -84,18 +135,19 @@ class WorkerPool:
         me = threading.get_ident()
         while True:
             with self._changed:
-                if me not in self._threads:
-                    return
-                self._threads[me] = None
-                while not self._jobs and not self._stopping:
+                while me in self._threads and not self._stopping and (job := self._next()) is None:
                     self._idle += 1
                     self._changed.wait()
                     self._idle -= 1
-                if self._stopping:
+                if me not in self._threads or self._stopping:
                     return
-                job = self._threads[me] = self._jobs.popleft()
+                self._threads[me] = job
             try:
                 job.work()
             except Exception:  # noqa: BLE001 - the thread's boundary: one job's fault ends no thread
                 _log.exception("a request's thread failed")
+            with self._changed:
+                if me in self._threads:
+                    self._threads[me] = None
+                    self._end(job)
             del job  # and with it the request, while this thread waits for another

@@ -179,6 +179,10 @@ class ModelRegistry:
             raise NotFoundError(f"model {name!r} serves version {served.manifest.version}, not {version[:80]!r}")
         return served
 
+    def known(self, name: str) -> str:
+        """Return a name where a model of that name is served or expected, "" for what clients made up."""
+        return name if name in self._models else ""
+
     def usual_s(self, name: str) -> float:
         """Return how long a model's requests take lately; 0 where it has not been asked, or is not active.
 

@@ -115,17 +115,18 @@ class Dispatcher:
         return refusal if refusal is None else identified(refusal, request)
 
     def _submit(self, request: Request, done: Answer) -> Reply | None:
-        job = WorkerJob(lambda: done(self._answer(request)), lambda: done(HANGING))
         endpoint = self._endpoint(request)
+        lane = "" if endpoint is None else endpoint.model
+        job = WorkerJob(lambda: done(self._answer(request)), lambda: done(HANGING), lane)
         if endpoint is not None and endpoint.timed:
             if not is_read_quickly(request, quick_bytes=self._limits.quick_bytes):
                 since_s = time.monotonic()
-                job = WorkerJob(lambda: done(self._answer_read_late(request, since_s)), job.given_up)
+                job = WorkerJob(lambda: done(self._answer_read_late(request, since_s)), job.given_up, lane)
             elif timeout_s := read_timeout_s(request, max_bytes=self._limits.max_body_bytes):
-                return self._submit_timed(request, done, timeout_s)
+                return self._submit_timed(request, done, timeout_s, lane)
         return None if self._workers.submit(job) else BUSY
 
-    def _submit_timed(self, request: Request, done: Answer, timeout_s: float) -> Reply | None:
+    def _submit_timed(self, request: Request, done: Answer, timeout_s: float, lane: str) -> Reply | None:
         # No longer than the server's own: a deadline of years is not waited for.
         at_s = time.monotonic() + min(timeout_s, self._limits.request_s)
         once = OnceAnswered(self._deadlines, at_s, done, late=_LATE)
@@ -134,7 +135,7 @@ class Dispatcher:
             if not once.answered:
                 once.answer(self._answer(request))
 
-        if self._workers.submit(WorkerJob(work, lambda: once.answer(HANGING))):
+        if self._workers.submit(WorkerJob(work, lambda: once.answer(HANGING), lane)):
             return None
         once.withdraw()
         return BUSY

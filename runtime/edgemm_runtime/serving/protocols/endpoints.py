@@ -39,6 +39,10 @@ class Endpoint(Protocol):
     def timed(self) -> bool:
         """Whether a request may say how long its client waits (`read_timeout_s`)."""
 
+    @property
+    def model(self) -> str:
+        """The name of the model that it asks, "" where there is none; never raises."""
+
     def usual_s(self) -> float:
         """Return how long the model takes lately; 0 where it has not been asked, or there is none.
 

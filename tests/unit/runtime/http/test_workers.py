@@ -74,3 +74,67 @@ def test_a_thread_that_is_given_up_is_replaced_and_ends_when_it_comes_back() -> 
     entered[0].join(60)
     assert not entered[0].is_alive()
     pool.stop()
+
+
+def test_a_lane_does_not_wait_for_the_jobs_of_another() -> None:
+    pool, leave, done = WorkerPool(threads=2, max_waiting=20), threading.Event(), threading.Event()
+
+    def heavy() -> None:
+        leave.wait(60)
+
+    assert all(pool.submit(WorkerJob(heavy, unexpected, "heavy")) for _ in range(20))
+    eventually(lambda: pool.waiting == 18, "both threads are at heavy jobs")
+    for _ in range(3):
+        done.clear()
+        assert pool.submit(WorkerJob(done.set, unexpected, "light"))
+        assert done.wait(60)
+    assert pool.waiting == 18, "no more than its two threads are at heavy jobs"
+    leave.set()
+    eventually(lambda: pool.waiting == 0, "all others are done too")
+    pool.stop()
+
+
+def test_a_full_lane_fills_no_other_and_lanes_take_turns() -> None:
+    pool, leave, order = WorkerPool(threads=1, max_waiting=2), threading.Event(), []
+    pool.submit(WorkerJob(lambda: bool(leave.wait(60)) and None, unexpected, "a"))
+    eventually(lambda: pool.waiting == 0, "the thread is at a job")
+    for _ in range(2):
+        assert pool.submit(WorkerJob(lambda: order.append("a"), unexpected, "a"))
+    assert not pool.submit(WorkerJob(lambda: order.append("a"), unexpected, "a"))
+    both = threading.Event()
+    assert pool.submit(WorkerJob(lambda: bool(both.wait(60)) and None, unexpected, "b"))
+    eventually(lambda: pool.waiting == 2, "the other lane has a thread of its own")
+    for _ in range(2):
+        assert pool.submit(WorkerJob(lambda: order.append("b"), unexpected, "b"))
+    assert not pool.submit(WorkerJob(lambda: order.append("b"), unexpected, "b"))
+    both.set()
+    eventually(lambda: order == ["b", "b"], "the lane goes on beside the one that is held up")
+    leave.set()
+    eventually(lambda: len(order) == 4, "all are done")
+    pool.stop()
+
+
+def test_jobs_of_many_lanes_at_once_all_end() -> None:
+    pool, done = WorkerPool(threads=2, max_waiting=100), []
+    for number in range(600):
+        assert pool.submit(WorkerJob(lambda number=number: done.append(number), unexpected, f"lane {number % 7}"))
+    eventually(lambda: len(done) == 600, "all are done")
+    pool.stop()
+
+
+def test_a_thread_that_hangs_leaves_its_lane() -> None:
+    pool, leave, entered, done = WorkerPool(threads=1, max_waiting=5), threading.Event(), [], threading.Event()
+
+    def hang() -> None:
+        entered.append(threading.get_ident())
+        leave.wait(60)
+
+    assert pool.submit(WorkerJob(hang, lambda: None, "a"))
+    eventually(lambda: len(entered) == 1, "it hangs")
+    assert pool.give_up(entered[0])
+    for lane in ("a", "b"):
+        done.clear()
+        assert pool.submit(WorkerJob(done.set, unexpected, lane))
+        assert done.wait(60)
+    leave.set()
+    pool.stop()

@@ -37,6 +37,10 @@ class ThreadEndpoint:
     def __init__(self, models: ModelRegistry, _limits: ServingLimits, name: str) -> None:
         self._models, self._name = models, name
 
+    @property
+    def model(self) -> str:
+        return self._name
+
     def usual_s(self) -> float:
         return self._models.usual_s(self._name)
 

@@ -21,15 +21,20 @@ class PredictEndpoint:
     def __init__(self, models: ModelRegistry, limits: ServingLimits, name: str | None = None) -> None:
         self._models, self._max_bytes, self._name = models, limits.max_body_bytes, name
 
+    @property
+    def model(self) -> str:
+        """The name of the model, "" where there is none; see `Endpoint`."""
+        if self._name is not None:
+            return self._models.known(self._name)
+        return next(iter(self._models.names()), "")
+
     def usual_s(self) -> float:
         """Return how long the model takes lately; see `Endpoint`."""
-        names = self._models.names() if self._name is None else (self._name,)
-        return self._models.usual_s(names[0]) if names else 0.0
+        return self._models.usual_s(name) if (name := self.model) else 0.0
 
     def together(self) -> bool:
         """Tell whether requests may be answered as one batch; see `Endpoint`."""
-        names = self._models.names() if self._name is None else (self._name,)
-        return bool(names) and self._models.together(names[0])
+        return bool(name := self.model) and self._models.together(name)
 
     def read(self, request: Request) -> Question:
         """Read a request; see `Endpoint`."""

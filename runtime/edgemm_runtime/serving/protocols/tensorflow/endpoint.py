@@ -33,6 +33,11 @@ class ServingEndpoint:
         self._models, self._max_bytes = models, limits.max_body_bytes
         self._name, self._verb, self._number = name, verb, number
 
+    @property
+    def model(self) -> str:
+        """The name of the model, "" where there is none; see `Endpoint`."""
+        return self._models.known(self._name)
+
     def usual_s(self) -> float:
         """Return how long the model takes lately; see `Endpoint`."""
         return self._models.usual_s(self._name)

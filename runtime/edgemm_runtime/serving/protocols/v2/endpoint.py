@@ -31,6 +31,11 @@ class InferEndpoint:
         self._name, self._version = name, version
         self._codec: tuple[object, v2_codec.Codec] | None = None
 
+    @property
+    def model(self) -> str:
+        """The name of the model, "" where there is none; see `Endpoint`."""
+        return self._models.known(self._name)
+
     def usual_s(self) -> float:
         """Return how long the model takes lately; see `Endpoint`."""
         return self._models.usual_s(self._name)
