@@ -5,8 +5,9 @@
 
 A server process of its own has models that double their input: rows of 640 and of 4, pictures of 224 × 224 × 3, and
 images of any size that are made smaller. One thread posts a heavy request again and again, a process of its own asks
-the model of rows for one row, over four connections, one at a time. Goal: the 99th percentile beside each kind is at
-most 5 times that alone, or 20 ms. Exit status 1: it is missed.
+a light model, over four connections, one at a time. That is the model of rows for one row, which the event loop
+answers; beside other models' requests also one that takes some milliseconds, in a thread. Goal: the 99th percentile
+beside each kind is at most 5 times that alone, or 20 ms. Exit status 1: it is missed.
 """
 
 from __future__ import annotations
@@ -39,16 +40,19 @@ with needs.imports(__name__, "images,onnx,runtime"):
 
 _RATIO, _LEAST_S = 5.0, 0.02
 _JSON = {"Content-Type": "application/json"}
+_FOUR = b'{"inputs":[[0.5,0.5,0.5,0.5]]}'
+_QUICK, _STEADY = "/predict/rows", "/predict/steady"
 _CLIENT = "from benchmarks.stalls_client import main; main()"
 
 
 class Heavy(NamedTuple):
-    """A request that is a lot of work; `chunk` bytes are sent at a time where it comes in chunks."""
+    """A request that is a lot of work, `clients` times at once; `chunk` bytes of it are sent at a time, where given."""
 
     path: str
     body: bytes
     headers: Mapping[str, str] = _JSON
     chunk: int = 0
+    clients: int = 1
 
 
 def kinds() -> dict[str, Callable[[], Heavy]]:
@@ -67,6 +71,9 @@ def kinds() -> dict[str, Callable[[], Heavy]]:
         ),
         "deeply nested json": lambda: Heavy("/predict/rows", b"[" * 4_000_000 + b"]" * 4_000_000),
         "v1, 100,000 rows": _v1_rows,
+        "a slow model": lambda: Heavy("/predict/slow", _FOUR),
+        "a slow model, 20 times": lambda: Heavy("/predict/slow", _FOUR, clients=20),
+        "json of 9.6 MB, 20 times": lambda: Heavy("/predict/rows", _rows_json(1250, "0.123456789"), clients=20),
         "chunks of 1 byte": lambda: Heavy("/predict/rows", _rows_json(32, "0.123456789"), chunk=1),
     }  # fmt: skip
 
@@ -79,29 +86,44 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     wanted = options.kinds.split(",")
     chosen = {name: make for name, make in kinds().items() if any(part in name for part in wanted)}
+    missed = []
     with serving() as port:
-        alone_s = _p99_s(port, options.seconds)
-        limit_s = max(_RATIO * alone_s, _LEAST_S)
-        print(f"alone: p99 {alone_s * 1e3:.2f} ms; goal beside another: {limit_s * 1e3:.1f} ms\n")
-        print(f"{'beside':<24}{'p99':>10}{'ratio':>8}{'slowest':>10}{'answers':>9}  status")
-        missed = [name for name, make in chosen.items() if not _beside(port, name, make(), options.seconds, alone_s)]
+        alone_s = {path: _p99_s(port, path, options.seconds) for path in (_QUICK, _STEADY)}
+        for path, p99_s in alone_s.items():
+            print(f"{path} alone: p99 {p99_s * 1e3:.2f} ms; goal beside another: {_goal_s(p99_s) * 1e3:.1f} ms")
+        print(f"\n{'beside':<26}{'light':<16}{'p99':>10}{'ratio':>8}{'slowest':>10}{'answers':>9}  status")
+        for name, make in chosen.items():
+            heavy = make()
+            missed += [
+                f"{name} ({path})"
+                for path in ((_QUICK,) if heavy.path == _QUICK and heavy.clients == 1 else (_QUICK, _STEADY))
+                if not _beside(port, name, heavy, path, seconds=options.seconds, alone_s=alone_s[path])
+            ]
     print(f"\nmissed by {', '.join(missed)}" if missed else "\nall within the goal")
     return int(bool(missed))
 
 
-def _beside(port: int, name: str, heavy: Heavy, seconds: float, alone_s: float) -> bool:
+def _goal_s(alone_s: float) -> float:
+    return max(_RATIO * alone_s, _LEAST_S)
+
+
+def _beside(port: int, name: str, heavy: Heavy, path: str, *, seconds: float, alone_s: float) -> bool:
     statuses: list[object] = []
     over = threading.Event()
-    thread = threading.Thread(target=_post_on, args=(port, heavy, over, statuses), daemon=True)
-    thread.start()
-    found = _latencies(port, seconds)
+    threads = [
+        threading.Thread(target=_post_on, args=(port, heavy, over, statuses), daemon=True) for _ in range(heavy.clients)
+    ]
+    for thread in threads:
+        thread.start()
+    found = _latencies(port, path, seconds)
     over.set()
-    thread.join(90)
+    for thread in threads:
+        thread.join(90)
     p99_s = _percentile(found)
     counted = ", ".join(sorted({str(status) for status in statuses}))
-    told = f"{name:<24}{p99_s * 1e3:>7.2f} ms{p99_s / alone_s:>8.1f}{found[-1] * 1e3:>7.0f} ms"
+    told = f"{name:<26}{path:<16}{p99_s * 1e3:>7.2f} ms{p99_s / alone_s:>8.1f}{found[-1] * 1e3:>7.0f} ms"
     print(f"{told}{len(statuses):>9}  {counted}", flush=True)
-    return p99_s <= max(_RATIO * alone_s, _LEAST_S)
+    return p99_s <= _goal_s(alone_s)
 
 
 @contextmanager
@@ -114,9 +136,11 @@ def serving() -> Iterator[int]:
         onnx_bundles.make_doubling(folder / "few", "few", (-1, 4))
         onnx_bundles.make_doubling(folder / "picture", "picture", (-1, 224, 224, 3))
         onnx_bundles.make_doubling(folder / "image", "image", (-1, 32, 32, 3), preprocessing=steps)
+        onnx_bundles.make_slow(folder / "slow", "slow", steps=60)
+        onnx_bundles.make_slow(folder / "steady", "steady", steps=1)
         with socket.create_server(("127.0.0.1", 0)) as probe:
             port = int(probe.getsockname()[1])
-        bundles = [str(folder / name) for name in ("rows", "few", "picture", "image")]
+        bundles = [str(folder / name) for name in ("rows", "few", "picture", "image", "slow", "steady")]
         command = [sys.executable, "-m", "edgemm", "run", *bundles, "--port", str(port), "--quiet"]
         server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         stack.callback(server.wait)
@@ -140,17 +164,17 @@ def _is_ready(port: int) -> bool:
         client.close()
 
 
-def _p99_s(port: int, seconds: float) -> float:
-    return _percentile(_latencies(port, seconds))
+def _p99_s(port: int, path: str, seconds: float) -> float:
+    return _percentile(_latencies(port, path, seconds))
 
 
 def _percentile(found: list[float]) -> float:
     return found[min(len(found) - 1, len(found) * 99 // 100)]
 
 
-def _latencies(port: int, seconds: float) -> list[float]:
+def _latencies(port: int, path: str, seconds: float) -> list[float]:
     """Ask in a process of its own, whose interpreter nobody else keeps; return sorted seconds."""
-    command = [sys.executable, "-c", _CLIENT, str(port), str(seconds)]
+    command = [sys.executable, "-c", _CLIENT, str(port), str(seconds), path]
     done = subprocess.run(command, capture_output=True, check=True, timeout=seconds + 90)
     return sorted(np.frombuffer(done.stdout, np.float64).tolist())
 

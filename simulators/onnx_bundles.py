@@ -50,6 +50,25 @@ def make_doubling(path: Path, name: str, shape: tuple[int, ...], *, preprocessin
     _write(path, name, nodes, weights, specs=both, golden=golden, preprocessing=preprocessing)
 
 
+def make_slow(path: Path, name: str, *, steps: int) -> None:
+    """Write a bundle whose output y is its input x [batch, 4], after so many products of 512 × 512 matrices."""
+    side, shape = 512, (-1, 4)
+    specs = [TensorSpec(name=tensor, dtype=DType.FLOAT32, shape=shape) for tensor in (INPUT, OUTPUT)]
+    nodes = [
+        helper.make_node("ReduceMax", [INPUT], ["most"], keepdims=0),
+        helper.make_node("Mul", ["w", "most"], ["0"]),
+    ]
+    nodes += [helper.make_node("MatMul", [str(step), "w"], [str(step + 1)]) for step in range(steps)]
+    nodes += [
+        helper.make_node("ReduceMax", [str(steps)], ["found"], keepdims=0),
+        helper.make_node("Mul", ["found", "zero"], ["nothing"]),
+        helper.make_node("Add", [INPUT, "nothing"], [OUTPUT]),
+    ]
+    weights = {"w": np.eye(side, dtype=np.float32), "zero": np.array(0, np.float32)}
+    x = np.random.default_rng(4).uniform(size=(2, 1, 4)).astype("float32")
+    _write(path, name, nodes, weights, specs=(specs[:1], specs[1:]), golden={INPUT: x, OUTPUT: x})
+
+
 def make_dividing(path: Path) -> None:
     """Write a bundle `shares` whose inputs `index` (0 to 9) and `divisor` (no zero) have a value a row, int64."""
     specs = [TensorSpec(name=tensor, dtype=DType.INT64, shape=(-1,)) for tensor in ("index", "divisor", OUTPUT)]

@@ -4,7 +4,8 @@
     if not pool.submit(WorkerJob(work, given_up, lane="digits")): ...  # full
 
 Lanes take turns. Where all threads are taken, a lane of which no job is under way has one more thread: no model waits
-for requests of another one, however many they are and however long each takes.
+for requests of another one, however many they are and however long each takes. While several lanes are asked, or
+something beside them (`asked_elsewhere`), none computes on all CPUs: those of the others share what it leaves.
 
 A thread that hangs in native code cannot be ended. It is given up: another thread takes its place, its job is told, and
 it ends itself if it ever comes back.
@@ -13,7 +14,9 @@ it ends itself if it ever comes back.
 from __future__ import annotations
 
 import logging
+import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 
@@ -22,6 +25,8 @@ import msgspec
 _log = logging.getLogger(__name__)
 _MOST_BESIDE = 16
 """Threads beyond `threads`, for lanes of which nothing is under way."""
+_SHARED_S = 5.0
+"""For how long after a request for another lane a lane leaves room."""
 
 
 class WorkerJob(msgspec.Struct, frozen=True):
@@ -54,6 +59,10 @@ class WorkerPool:
         self._threads: dict[int, WorkerJob | None] = {}
         self._idle = self._running = 0
         self._stopping = False
+        self.asked_elsewhere = False
+        """Set where a request was answered without a job; threads that answer many set it, so it is no call."""
+        self._shared_threads = min(threads, max(1, (os.cpu_count() or 1) - 1))
+        self._latest, self._shared_s = "", -_SHARED_S
 
     @property
     def waiting(self) -> int:
@@ -65,9 +74,11 @@ class WorkerPool:
         """Have a job done soon; False where too many of its lane wait already."""
         with self._changed:
             lane = self._lanes.get(job.lane) or _Lane()
-            others = sum(len(one.jobs) for one in self._lanes.values()) - len(lane.jobs)
-            begins = max(self._max_threads - self._running - others, int(not lane.running))
-            if len(lane.jobs) - begins >= self._max_waiting or self._stopping:
+            if job.lane and job.lane != self._latest:
+                if self._latest:
+                    self._shared_s = time.monotonic()
+                self._latest = job.lane
+            if len(lane.jobs) - self._may_begin(lane) >= self._max_waiting or self._stopping:
                 return False
             lane.jobs.append(job)
             self._lanes[job.lane] = lane
@@ -94,13 +105,23 @@ class WorkerPool:
             self._lanes.clear()
             self._changed.notify_all()
 
+    def _may_begin(self, lane: _Lane) -> int:
+        """Return how many more jobs of a lane may begin, as far as the lane goes."""
+        free = min(self._max_threads - self._running, self._most_of_one() - lane.running)
+        return max(free, 0 if lane.running else 1)
+
+    def _most_of_one(self) -> int:
+        """Return how many jobs of one lane may be under way."""
+        if self.asked_elsewhere:
+            self.asked_elsewhere, self._shared_s = False, time.monotonic()
+        return self._shared_threads if time.monotonic() - self._shared_s < _SHARED_S else self._max_threads
+
     def _rouse(self) -> None:
         """Wake as many threads as there are jobs that may begin, or make one."""
-        free = self._max_threads - self._running
-        waiting = sum(len(lane.jobs) for lane in self._lanes.values())
-        alone = sum(bool(lane.jobs) and not lane.running for lane in self._lanes.values())
-        due = 0 if self._stopping else max(min(free, waiting), alone)
-        if due > 0:
+        lanes = [lane for lane in self._lanes.values() if lane.jobs]
+        due = sum(min(len(lane.jobs), self._may_begin(lane)) for lane in lanes)
+        due = min(due, max(self._max_threads - self._running, sum(not lane.running for lane in lanes)))
+        if due and not self._stopping:
             self._changed.notify(due)
             # Who is awake looks for more when it has taken a job, so that one is enough.
             if due > self._idle and len(self._threads) < self._max_threads + _MOST_BESIDE:
@@ -109,7 +130,7 @@ class WorkerPool:
     def _next(self) -> WorkerJob | None:
         """Take the job whose turn it is out of its lane; None where none may begin."""
         for name, lane in self._lanes.items():
-            if lane.jobs and (self._running < self._max_threads or not lane.running):
+            if lane.jobs and self._may_begin(lane):
                 self._lanes[name] = self._lanes.pop(name)  # the last by now
                 lane.running += 1
                 self._running += 1

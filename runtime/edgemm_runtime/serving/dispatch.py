@@ -74,6 +74,7 @@ class Dispatcher:
 
     def _batch(self, requests: Sequence[Request]) -> list[Reply] | None:
         """Answer requests as one batch; None where one of them cannot be answered, or not so."""
+        self._workers.asked_elsewhere = True
         endpoint = self._quick_endpoint(requests[0])
         if endpoint is None or endpoint in self._large or not all(self._may_join(r, endpoint) for r in requests):
             return None
@@ -84,6 +85,7 @@ class Dispatcher:
         return self._as_accepted(answer(endpoint, request), request, endpoint)
 
     def _ask_quickly(self, endpoint: Endpoint, request: Request) -> Reply | None:
+        self._workers.asked_elsewhere = True
         reply = answer_quickly(endpoint, request, limit_s=self._limit_s)
         return None if reply is None else self._as_accepted(reply, request, endpoint)
 
