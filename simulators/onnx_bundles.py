@@ -69,6 +69,20 @@ def make_slow(path: Path, name: str, *, steps: int) -> None:
     _write(path, name, nodes, weights, specs=(specs[:1], specs[1:]), golden={INPUT: x, OUTPUT: x})
 
 
+def make_counting(path: Path, name: str) -> None:
+    """Write a bundle whose output y is 0, 1, … up to its input n (int64 [1]), as float32: as long as a value says."""
+    inputs = [TensorSpec(name="n", dtype=DType.INT64, shape=(1,))]
+    outputs = [TensorSpec(name=OUTPUT, dtype=DType.FLOAT32, shape=(-1,))]
+    nodes = [
+        helper.make_node("ReduceMax", ["n"], ["most"], keepdims=0),
+        helper.make_node("Range", ["zero", "most", "one"], ["numbers"]),
+        helper.make_node("Cast", ["numbers"], [OUTPUT], to=TensorProto.FLOAT),
+    ]
+    weights = {"zero": np.array(0), "one": np.array(1)}
+    golden = {"n": np.full((2, 1), 3), OUTPUT: np.array([[0, 1, 2]] * 2, np.float32)}
+    _write(path, name, nodes, weights, specs=(inputs, outputs), golden=golden)
+
+
 def make_dividing(path: Path) -> None:
     """Write a bundle `shares` whose inputs `index` (0 to 9) and `divisor` (no zero) have a value a row, int64."""
     specs = [TensorSpec(name=tensor, dtype=DType.INT64, shape=(-1,)) for tensor in ("index", "divisor", OUTPUT)]

@@ -150,6 +150,10 @@ class UncomputableValueError(BadRequestError):
     """A request's tensors have values that the signature allows and that the model cannot compute."""
 
 
+class UncomputableLengthError(UncomputableValueError, EngineError):
+    """A request's values ask for tensors that are longer than the memory for one request; no fault of the engine."""
+
+
 class TooLargeError(RequestError):
     """A request is over a limit."""
 

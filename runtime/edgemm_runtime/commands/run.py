@@ -27,6 +27,7 @@ from edgemm_runtime.commands.serving_bundles import serve_bundles
 from edgemm_runtime.commands.shadowing import Shadows
 from edgemm_runtime.commands.shown_configuration import shown_configuration
 from edgemm_runtime.engines.choice import AUTO
+from edgemm_runtime.memory import request_memory
 from edgemm_runtime.shadow.shadow_limits import DEFAULT_SHARE
 
 
@@ -125,6 +126,7 @@ def run(
     """
     context = click.get_current_context()
     limits = read_limits(rest(context), name=str(config))
+    request_memory.allow(limits.serving.memory_bytes)
     if print_config:
         say_document(shown_configuration(context, limits))
         return

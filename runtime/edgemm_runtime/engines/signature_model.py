@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from edgemm.bundle.manifest import Signature, Variant
-from edgemm.errors import BadRequestError, EngineError
+from edgemm.errors import BadRequestError, EngineError, UncomputableLengthError
 from edgemm_runtime.engines.faults import CONVERT_AGAIN, Faults
 from edgemm_runtime.engines.hang_time import Had, Look
 from edgemm_runtime.engines.interface import Session
@@ -76,6 +76,8 @@ class SignatureModel:
             if rows is None:
                 return self._first(inputs, form)
             return self._told(self._timed.invoke(self._feeds(inputs), rows))
+        except UncomputableLengthError:
+            raise
         except EngineError as err:
             error = self._faults.of(self._cast(inputs), err, self._computes)
             if error is None:

@@ -5,15 +5,9 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
-from edgemm_runtime.memory.machine_memory import memory_bytes
+from edgemm_runtime.memory.request_memory import usual_bytes
 
 _MIB = 1024 * 1024
-_MOST_MEMORY_BYTES = 256 * _MIB
-_MEMORY_SHARE = 4
-
-
-def _default_memory_bytes() -> int:
-    return min(_MOST_MEMORY_BYTES, memory_bytes() // _MEMORY_SHARE)
 
 
 @dataclass(frozen=True)
@@ -23,7 +17,7 @@ class ServingLimits:
     max_body_bytes: int = 32 * _MIB
     """Largest request body, counted after decompression."""
 
-    memory_bytes: int = field(default_factory=_default_memory_bytes)
+    memory_bytes: int = field(default_factory=usual_bytes)
     """What all requests may hold at a time, from the first byte of each to the last byte of its answer.
 
     That is what was received of it, decompressed and decoded, and the answer. One that could never fit gets 413, one
