@@ -70,3 +70,40 @@ def greedy(kernel: Floats, bias: Floats, *, rows: int) -> bytes:
     builder = flatbuffers.Builder(4096)
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
+
+
+def filled(kind: str = "FILL") -> bytes:
+    """Return a model whose output y is as long as its input n (int32 [1]) says: ones, by an operation of this kind.
+
+    FILL, TILE and BROADCAST_TO make it at once; OUTER makes a row of so many, and adds it to itself as a column.
+    """
+    graph = Graph([schema.BufferT()], [])
+    n, y = graph.tensor("n", (1,), kind="INT32"), graph.tensor("y", (1,))
+    graph.tensors[y].shapeSignature = [-1]
+    one, row = graph.tensor("one", (), data=np.array(1, np.float32)), graph.constant("row", [1])
+    match kind:
+        case "FILL":
+            graph.add(_OP.FILL, [n, one], y, schema.FillOptionsT())
+        case "TILE":
+            graph.add(_OP.TILE, [row, n], y, schema.TileOptionsT())
+        case "BROADCAST_TO":
+            graph.add(_OP.BROADCAST_TO, [row, n], y, schema.BroadcastToOptionsT())
+        case _:
+            long, column = graph.tensor("long", (1,)), graph.tensor("column", (1, 1))
+            axis = graph.tensor("axis", (), kind="INT32", data=np.array(1, np.int32))
+            graph.add(_OP.FILL, [n, one], long, schema.FillOptionsT())
+            graph.add(_OP.EXPAND_DIMS, [long, axis], column, schema.ExpandDimsOptionsT())
+            graph.add(_OP.MUL, [long, column], y, schema.MulOptionsT())
+            graph.tensors[y].shape, graph.tensors[y].shapeSignature = [1, 1], [-1, -1]
+    codes = [
+        schema.OperatorCodeT(
+            deprecatedBuiltinCode=min(code, 127), builtinCode=code, version=2 if code == _OP.BROADCAST_TO else 1
+        )
+        for code in graph.codes
+    ]
+    model = schema.ModelT(
+        version=3, operatorCodes=codes, subgraphs=[graph.finish("main", [n], [y])], buffers=graph.buffers
+    )
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())

@@ -25,6 +25,7 @@ class MqttProbe:
         password: str | None = None,
         clean_session: bool = True,
         will: tuple[str, bytes] | None = None,
+        unconfirmed: int = 20,
     ) -> None:
         self.messages: list[tuple[str, bytes, bool]] = []
         self._port = port
@@ -37,6 +38,7 @@ class MqttProbe:
             clean_session=clean_session,
             reconnect_on_failure=False,
         )
+        self._client.max_inflight_messages_set(unconfirmed)
         if username is not None:
             self._client.username_pw_set(username, password)
         if will is not None:
@@ -63,9 +65,9 @@ class MqttProbe:
         """Publish with QoS 1 and wait until the broker has it."""
         self._client.publish(topic, payload, qos=1, retain=retain).wait_for_publish(_TIMEOUT_S)
 
-    def send(self, topic: str, payload: bytes) -> mqtt.MQTTMessageInfo:
+    def send(self, topic: str, payload: bytes, *, qos: int = 1) -> mqtt.MQTTMessageInfo:
         """Publish without waiting for the broker."""
-        return self._client.publish(topic, payload, qos=1)
+        return self._client.publish(topic, payload, qos=qos)
 
     def wait_until_disconnected(self) -> None:
         """Wait until the broker closes the connection."""

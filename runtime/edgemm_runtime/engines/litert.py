@@ -7,6 +7,9 @@ has one more, with several CPU threads, for requests that have the machine to th
 Variable dimensions are resized when a request's shape differs from the interpreter's last one. A file may have variable
 dimensions beside the batch. It says 1 for each, a size that it may not be able to compute. The interpreters of such a
 file get their memory with the first request.
+
+Where lengths in a file follow values, an inference runs in a limit on what this process allocates. An interpreter keeps
+what its longest output took, so that one with a long output is replaced.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from importlib.resources import files
 from typing import Any
@@ -29,8 +32,13 @@ from edgemm_runtime.engines.drivers import Described, FileTensor
 from edgemm_runtime.engines.interpreter import Interpreter, OpResolverType
 from edgemm_runtime.engines.pacing import Rest, no_rest
 from edgemm_runtime.engines.pool import Pool
+from edgemm_runtime.engines.tflite_graph import read_graph
+from edgemm_runtime.engines.value_lengths import TFLITE, follow_values
 from edgemm_runtime.engines.width import Wide
+from edgemm_runtime.memory import data_limit, request_memory
 from edgemm_runtime.tensors.named_arrays import Array, Arrays
+
+_KEPT_BYTES = 4 * 1024 * 1024
 
 
 def open_session(variant: Variant, model: bytes, threads: int) -> LiteRtSession:
@@ -40,7 +48,15 @@ def open_session(variant: Variant, model: bytes, threads: int) -> LiteRtSession:
         EngineError: it is damaged, or lacks a tensor of `variant`.
     """
     members = max(1, (os.cpu_count() or 1) // threads)
-    return LiteRtSession(model, variant, threads=threads, members=members)
+    limit_bytes = request_memory.most_bytes() if _follow_values(model) else None
+    return LiteRtSession(model, variant, threads=threads, members=members, limit_bytes=limit_bytes)
+
+
+def _follow_values(model: bytes) -> bool:
+    try:
+        return follow_values(read_graph(model), TFLITE)
+    except ValueError:
+        return True  # what cannot be read here may be anything
 
 
 def describe(model: bytes) -> Described:
@@ -71,7 +87,7 @@ def open_others(variant: Variant, model: bytes) -> Iterator[LiteRtSession]:
 
 
 class LiteRtSession:
-    """A pool of interpreters of one file."""
+    """A pool of interpreters of one file; `limit_bytes` is what an inference may allocate, None where it is fixed."""
 
     def __init__(
         self,
@@ -81,17 +97,21 @@ class LiteRtSession:
         threads: int,
         members: int,
         resolver: OpResolverType | None = None,
+        limit_bytes: int | None = None,
     ) -> None:
+        self._limit_bytes = limit_bytes
         # No method of this session: in a circle, what is swapped out would wait for a collection of garbage.
         make = partial(_open_member, model, threads, resolver)
-        first = make()
+        first, self._make = make(), make
         self._inputs = {t.tensor: _find(t, first.inputs, what="input") for t in variant.inputs}
         self._outputs = {t.tensor: _find(t, first.outputs, what="output") for t in variant.outputs}
         if unfed := {d["name"] for d in first.inputs} - set(self._inputs):
             raise EngineError(f"the file's input {min(unfed)!r} is not among the variant's")
         self._pool = Pool(first, make, size=members)
         self._make_wide = (
-            partial(_open_member, model, max(2, (os.cpu_count() or 1) // 2), resolver) if members > 1 else None
+            partial(_open_member, model, max(2, (os.cpu_count() or 1) // 2), resolver)
+            if members > 1 and limit_bytes is None
+            else None
         )
         self._wide: Wide[_Member] | None = None
 
@@ -145,9 +165,25 @@ class LiteRtSession:
 
     def _invoke_narrow(self, feeds: Arrays) -> dict[str, Array]:
         member = self._pool.take()
+        if self._limit_bytes is not None:
+            return self._within(self._limit_bytes, member, feeds)
         try:
             return self._compute(member, feeds)
         finally:
+            self._pool.give(member)
+
+    def _within(self, limit_bytes: int, member: _Member, feeds: Arrays) -> dict[str, Array]:
+        """Compute the outputs in a limit; an interpreter that may have much memory by then is replaced."""
+        small = False
+        try:
+            with data_limit.within(limit_bytes):
+                found = self._compute(member, feeds)
+            small = _size(found) <= _KEPT_BYTES
+            return found
+        finally:
+            if not small:
+                with suppress(EngineError):
+                    member = self._make()
             self._pool.give(member)
 
     def _compute(self, member: _Member, feeds: Arrays) -> dict[str, Array]:
@@ -160,6 +196,8 @@ class LiteRtSession:
             return {name: interpreter.get_tensor(index) for name, index in self._outputs.items()}
         except (ValueError, RuntimeError) as err:
             raise EngineError(f"LiteRT failed: {library_errors.plain(err)}") from err
+        except MemoryError as err:
+            raise EngineError("LiteRT failed: there is no memory for the output") from err
 
 
 def _open_member(model: bytes, threads: int, resolver: OpResolverType | None) -> _Member:

@@ -27,13 +27,16 @@ class MqttLimits:
     """Largest request; the broker of MQTT 5 is told and sends none that is larger."""
 
     max_in_flight: int = 64
-    """Requests that are computed or wait for it; beyond it they are dropped and counted."""
+    """Requests that are computed or wait for it; beyond it they are refused and counted.
+
+    A broker of MQTT 5 is told, and sends no more before the device has confirmed these.
+    """
 
     max_in_flight_bytes: int = 16 * MIB
     """What these may hold together."""
 
     max_unsent: int = 1024
-    """Answers that the broker has not taken; beyond it they are dropped and counted."""
+    """Answers that the broker has not taken; requests are refused from half of it on."""
 
     max_unsent_bytes: int = 8 * MIB
     """What these may hold together."""

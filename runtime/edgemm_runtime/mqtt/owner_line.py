@@ -5,8 +5,10 @@
     line.stop()         # "offline", and the end of the connection
 
 MQTT 5 where the broker has it, else MQTT 3.1.1. Nothing here waits for the broker: what it does not take is dropped and
-counted (`room.Outcome`). Requests count in the server's memory budget, and answers until the broker has
-them. Retained requests are of another time and are not answered.
+counted (`room.Outcome`). Requests beyond what may be in flight, or while the broker is behind with answers, are refused
+at once, in messages that need no confirmation: they go as fast as the flood comes that they answer. Requests count in
+the server's memory budget, and answers until the broker has them. Retained requests are of another time and are not
+answered.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import ssl
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from paho.mqtt.client import Client, MQTTMessage, MQTTMessageInfo
 from paho.mqtt.enums import MQTTProtocolVersion
@@ -44,6 +47,7 @@ _HEADERS_BYTES = 256 * 1024
 _REMEMBERED = 256
 _LOGGED = 100
 _FULL = error_body("too many requests wait: try again later", status=429)
+_AT_MOST_ONCE = 0
 _MQTT5 = MQTTProtocolVersion.MQTTv5
 
 
@@ -67,7 +71,7 @@ class OwnerLine(BrokerLine):
         self._memory = memory
         self._topics, self._room = Topics(broker.prefix), Room(limits)
         self._sending = threading.Lock()
-        self._unsent: deque[tuple[MQTTMessageInfo, int, Holding]] = deque()
+        self._unsent: dict[int, deque[_Unsent]] = {QOS: deque(), _AT_MOST_ONCE: deque()}
         self._seen: deque[int] = deque(maxlen=_REMEMBERED)
         self._online: MQTTMessageInfo | None = None
         self._leaving = False
@@ -97,11 +101,12 @@ class OwnerLine(BrokerLine):
         return ssl.create_default_context(cadata=self._broker.ca)
 
     def connect_properties(self) -> Properties | None:
-        """Tell a broker of MQTT 5 how large a message may be."""
+        """Tell a broker of MQTT 5 how large a message may be, and how many it may send before they are confirmed."""
         if self.protocol is not _MQTT5:
             return None
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         properties.MaximumPacketSize = self._limits.max_payload_bytes + _HEADERS_BYTES
+        properties.ReceiveMaximum = self._limits.max_in_flight
         return properties
 
     def prepare(self, client: Client) -> None:
@@ -115,7 +120,8 @@ class OwnerLine(BrokerLine):
     def accepted(self, client: Client) -> None:
         """Subscribe; what is asked from then on is heard, so that the device is online."""
         with self._sending:
-            self._unsent.clear()
+            for unsent in self._unsent.values():
+                unsent.clear()
         self._seen.clear()
         client.on_subscribe = lambda *args: self._subscribed(client, args[3])
         if self.protocol is _MQTT5:
@@ -158,14 +164,27 @@ class OwnerLine(BrokerLine):
             self._note(Outcome.IGNORED)
             return
         asked = _as_message(message)
-        outcome = self._room.take(asked) if len(asked.payload) <= self._limits.max_payload_bytes else None
+        fits = len(asked.payload) <= self._limits.max_payload_bytes
+        outcome = self._taken(asked) if fits else None
         if outcome is Outcome.IGNORED:
             self._note(outcome)
         elif outcome is Outcome.DROPPED:
             self._note(outcome)
-            self._publish(asked, _FULL, given_id(asked) or make_id(), share=0.5)
+            told = given_id(asked)
+            self._refuse(asked, make_id() if told is None else told)
         else:
             self._begin(asked)
+
+    def _taken(self, message: MqttRequest) -> Outcome | None:
+        """Take a message in; see `Room.take`."""
+        with self._sending:
+            unsent = self._left(QOS)
+            size = sum(one.size_bytes for one in unsent)
+            behind = len(unsent) >= self._limits.max_unsent // 2 or size > self._limits.max_unsent_bytes // 2
+        return Outcome.DROPPED if behind else self._room.take(message)
+
+    def _refuse(self, message: MqttRequest, told: str | int) -> bool:
+        return self._publish(message, _FULL, told, qos=_AT_MOST_ONCE)
 
     def _begin(self, message: MqttRequest) -> None:
         model = self._topics.model_of(message.topic)
@@ -173,8 +192,10 @@ class OwnerLine(BrokerLine):
         asked = read(message, model, holding)
 
         def tell(reply: Reply) -> None:
-            told = self._publish(message, reply, asked.id)
-            self._note((Outcome.REFUSED if reply.status >= 400 else Outcome.ANSWERED) if told else Outcome.UNSENT)
+            if self._publish(message, reply, asked.id):
+                self._note(Outcome.REFUSED if reply.status >= 400 else Outcome.ANSWERED)
+            else:
+                self._note(Outcome.DROPPED if self._refuse(message, asked.id) else Outcome.UNSENT)
 
         def done(reply: Reply) -> None:
             if self._room.leave(message):
@@ -199,8 +220,8 @@ class OwnerLine(BrokerLine):
             if refusal is not None:
                 done(refusal)
 
-    def _publish(self, message: MqttRequest, reply: Reply, told: str | int, *, share: float = 1.0) -> bool:
-        """Publish an answer; False where the broker is away, or behind by more than a share of what is kept for it."""
+    def _publish(self, message: MqttRequest, reply: Reply, told: str | int, *, qos: int = QOS) -> bool:
+        """Publish an answer; False where the broker is away, or behind by more than what is kept for it."""
         holding = self._memory.holding()
         try:
             holding.grow(2 * len(reply.body))  # it is copied behind its id
@@ -212,30 +233,44 @@ class OwnerLine(BrokerLine):
         retain = reply.status < 400 and (message.retain or (self._broker.retain and topic == fixed))
         with self._sending:
             client = self._client
-            if client is None or not self.connected or not self._has_room(len(payload), share):
+            if client is None or not self.connected or not self._has_room(len(payload), qos):
                 return False
             properties = _properties(message) if self.protocol is _MQTT5 else None
             try:
-                sent = client.publish(topic, payload, qos=QOS, retain=retain, properties=properties)
+                sent = client.publish(topic, payload, qos=qos, retain=retain, properties=properties)
             except ValueError as err:
                 _log.warning("mqtt: an answer that cannot be published topic=%.80r error=%s", topic, err)
                 return False
-            self._unsent.append((sent, len(payload), holding))
+            self._unsent[qos].append(_Unsent(sent, len(payload), holding))
         return True
 
-    def _has_room(self, size_bytes: int, share: float) -> bool:
+    def _has_room(self, size_bytes: int, qos: int) -> bool:
         """Tell whether the broker has taken enough of what it was sent before."""
-        while self._unsent and _is_over(self._unsent[0][0]):
-            self._unsent.popleft()
-        held = sum(size for _, size, _ in self._unsent)
-        if len(self._unsent) >= self._limits.max_unsent * share:
+        unsent, share = self._left(qos), 2 if qos == _AT_MOST_ONCE else 1
+        if len(unsent) >= self._limits.max_unsent // share:
             return False
-        return not self._unsent or held + size_bytes <= self._limits.max_unsent_bytes * share
+        held = sum(one.size_bytes for one in unsent)
+        return not unsent or held + size_bytes <= self._limits.max_unsent_bytes // share
+
+    def _left(self, qos: int) -> deque[_Unsent]:
+        """Return what the broker has not taken."""
+        unsent = self._unsent[qos]
+        while unsent and _is_over(unsent[0].sent):
+            unsent.popleft()
+        return unsent
 
     def _note(self, outcome: Outcome) -> None:
         count = self._room.count(outcome)
         if outcome in {Outcome.DROPPED, Outcome.UNSENT} and (count == 1 or count % _LOGGED == 0):
             _log.warning("mqtt: requests without an answer outcome=%s count=%d", outcome, count)
+
+
+class _Unsent(NamedTuple):
+    """An answer that the broker may not have, with what it holds of the server's memory."""
+
+    sent: MQTTMessageInfo
+    size_bytes: int
+    holding: Holding
 
 
 def _as_message(message: MQTTMessage) -> MqttRequest:

@@ -386,3 +386,40 @@ def test_requests_in_flight_are_answered_before_the_device_goes(port: int) -> No
         stopping.join(60)
         eventually(lambda: any(topic == STATUS and p == b"offline" for topic, p, _ in home.messages), "it has gone")
         assert [topic for topic, _, _ in home.messages if topic in {ANSWER, STATUS}][-2:] == [ANSWER, STATUS]
+
+
+@pytest.mark.parametrize("qos", [0, 1])
+def test_of_5000_requests_at_once_each_is_answered_or_refused_with_its_id(
+    mosquitto: Path, tmp_path: Path, server: ModelServer, qos: int
+) -> None:
+    number = free_port()
+    write_open_configuration(tmp_path, port=number)
+    with (tmp_path / "mosquitto.conf").open("a") as configuration:
+        configuration.write("max_queued_messages 0\n")  # what a broker drops, no device can answer
+    wanted, before = 5000, server.memory.held_bytes
+    with (
+        MosquittoProcess(mosquitto, tmp_path, port=number, verbose=False),
+        line(broker(number), server.ask, server.memory) as found,
+        MqttProbe(number, client_id="home") as home,
+        MqttProbe(number, client_id="flood", unconfirmed=wanted) as flood,
+        DeviceClient(server.address) as client,
+    ):
+        home.subscribe(ANSWER)
+        for one in range(wanted):
+            flood.send(ASK, body(id=one), qos=qos)
+        assert client.get("/healthz").status_code == 200
+        eventually(lambda: len(home.messages) >= wanted, "as many answers", timeout_s=120)
+        told = [json.loads(payload) for _, payload, _ in home.messages]
+        assert {answer["id"] for answer in told} == set(range(wanted))
+        assert {answer.get("status", 200) for answer in told} <= {200, 429}
+        eventually(lambda: sum(found.counts().values()) == wanted, "all are counted")
+        assert found.counts()[Outcome.UNSENT] == 0
+        assert client.get("/healthz").status_code == 200
+    assert server.memory.held_bytes <= before + MqttLimits().max_in_flight_bytes
+
+
+def test_a_broker_of_mqtt_5_is_told_how_many_it_may_send(port: int) -> None:
+    with line(broker(port, limits=MqttLimits(max_in_flight=7)), lambda *_: json_body({})) as found:
+        properties = found.connect_properties()
+        assert properties is not None
+        assert properties.ReceiveMaximum == 7
