@@ -55,6 +55,8 @@ class BrokerClient(mqtt.Client):
     """A client that tells the end of its network thread, whatever ended it: a malformed packet makes paho raise."""
 
     on_end: Callable[[], None]
+    on_turn: Callable[[], None] | None = None
+    """Called in the network thread after each look at the connection, while nothing of the client is locked."""
     most_packet_bytes: int = MOST_PACKET_BYTES
     """A packet that is longer ends the connection before it is read."""
     most_kept_bytes: int | None = None
@@ -70,6 +72,12 @@ class BrokerClient(mqtt.Client):
             del self._in_packet["packet"][self.most_kept_bytes :]
             bufsize = min(bufsize, self.most_kept_bytes)
         return super()._sock_recv(bufsize)
+
+    def loop_misc(self) -> MQTTErrorCode:
+        """Do what is due now and then."""
+        if self.on_turn is not None:
+            self.on_turn()
+        return super().loop_misc()
 
     def loop_forever(self, timeout: float = 1.0, retry_first_connection: bool = False) -> MQTTErrorCode:  # noqa: FBT001, FBT002 - paho's signature
         """Run until the connection is over."""

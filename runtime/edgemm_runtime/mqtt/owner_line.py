@@ -5,10 +5,10 @@
     line.stop()         # "offline", and the end of the connection
 
 MQTT 5 where the broker has it, else MQTT 3.1.1. Nothing here waits for the broker: what it does not take is dropped and
-counted (`room.Outcome`). Requests beyond what may be in flight, or while the broker is behind with answers, are refused
-at once, in messages that need no confirmation: they go as fast as the flood comes that they answer. Requests count in
-the server's memory budget, and answers until the broker has them. Retained requests are of another time and are not
-answered.
+counted (`room.Outcome`). Requests beyond what may be in flight, or while the broker is behind with answers, are
+refused. A request of QoS 1 is confirmed once its refusal is on its way, so that a broker that keeps to the maximum that
+it is told floods no faster than it is answered; one of QoS 0 is refused by QoS 0. Requests count in the server's memory
+budget, and answers until the broker has them. Retained requests are of another time and are not answered.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import ssl
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from paho.mqtt.client import Client, MQTTMessage, MQTTMessageInfo
@@ -48,6 +49,7 @@ _REMEMBERED = 256
 _LOGGED = 100
 _FULL = error_body("too many requests wait: try again later", status=429)
 _AT_MOST_ONCE = 0
+_MOST_DEFERRED_BYTES, _DEFERRED_BYTES = 8 * 1024 * 1024, 800
 _MQTT5 = MQTTProtocolVersion.MQTTv5
 
 
@@ -72,6 +74,8 @@ class OwnerLine(BrokerLine):
         self._topics, self._room = Topics(broker.prefix), Room(limits)
         self._sending = threading.Lock()
         self._unsent: dict[int, deque[_Unsent]] = {QOS: deque(), _AT_MOST_ONCE: deque()}
+        self._deferred: deque[_Deferred] = deque()
+        self._deferred_bytes = 0
         self._seen: deque[int] = deque(maxlen=_REMEMBERED)
         self._online: MQTTMessageInfo | None = None
         self._leaving = False
@@ -114,6 +118,8 @@ class OwnerLine(BrokerLine):
         if self._fleets is not None and _leads_to(self._broker, *self._fleets):
             raise ValueError("it is the broker of this device's fleet, which carries no predictions")
         assert isinstance(client, BrokerClient)
+        client.manual_ack_set(on=True)
+        client.on_turn = self._refuse_deferred
         client.most_packet_bytes = self._limits.max_payload_bytes + _HEADERS_BYTES
         client.will_set(self._topics.status, b"offline", qos=QOS, retain=True)
 
@@ -122,6 +128,8 @@ class OwnerLine(BrokerLine):
         with self._sending:
             for unsent in self._unsent.values():
                 unsent.clear()
+            self._deferred.clear()
+            self._deferred_bytes = 0
         self._seen.clear()
         client.on_subscribe = lambda *args: self._subscribed(client, args[3])
         if self.protocol is _MQTT5:
@@ -147,22 +155,27 @@ class OwnerLine(BrokerLine):
         """Take a message; `came` does."""
 
     def came(self, message: MQTTMessage) -> None:
-        """Have a request answered; or hear that this device is offline, and say that it is not.
+        """Take a message and confirm that, at once unless its refusal has to wait."""
+        if self._heard(message):
+            self._confirm(message.mid, message.qos)
 
-        That is the last will of a connection before this one, as of a device that lost power: the broker holds that for
-        open until its keep-alive is over.
+    def _heard(self, message: MQTTMessage) -> bool:
+        """Have a request answered, or hear that this device is offline and say that it is not; may it be confirmed?
+
+        Offline is the last will of a connection before this one, as of a device that lost power: the broker holds that
+        for open until its keep-alive is over.
         """
         if message.topic == self._topics.status:
             ours = message.payload == b"offline" and not message.retain and not self._leaving
             if ours and (self._online is None or _is_over(self._online)):
                 self._online = self.send(self._topics.status, b"online", retain=True)
-            return
+            return True
         repeated = message.dup and message.mid in self._seen
         if message.qos:
             self._seen.append(message.mid)
         if message.retain or repeated:
             self._note(Outcome.IGNORED)
-            return
+            return True
         asked = _as_message(message)
         fits = len(asked.payload) <= self._limits.max_payload_bytes
         outcome = self._taken(asked) if fits else None
@@ -171,9 +184,10 @@ class OwnerLine(BrokerLine):
         elif outcome is Outcome.DROPPED:
             self._note(outcome)
             told = given_id(asked)
-            self._refuse(asked, make_id() if told is None else told)
+            return self._refuse(replace(asked, payload=b""), make_id() if told is None else told, message)
         else:
             self._begin(asked)
+        return True
 
     def _taken(self, message: MqttRequest) -> Outcome | None:
         """Take a message in; see `Room.take`."""
@@ -183,8 +197,31 @@ class OwnerLine(BrokerLine):
             behind = len(unsent) >= self._limits.max_unsent // 2 or size > self._limits.max_unsent_bytes // 2
         return Outcome.DROPPED if behind else self._room.take(message)
 
-    def _refuse(self, message: MqttRequest, told: str | int) -> bool:
-        return self._publish(message, _FULL, told, qos=_AT_MOST_ONCE)
+    def _refuse(self, asked: MqttRequest, told: str | int, message: MQTTMessage) -> bool:
+        """Refuse a request as surely as it came; False where that is done later, and the request confirmed then."""
+        qos = min(message.qos, QOS)
+        if not self._deferred and self._publish(asked, _FULL, told, qos=qos):
+            return True
+        deferred = _Deferred(replace(asked, user={}, content_type=""), told, message.mid, qos)
+        if self._deferred_bytes + deferred.size_bytes > _MOST_DEFERRED_BYTES:
+            self._note(Outcome.UNSENT)
+            return True
+        self._deferred.append(deferred)
+        self._deferred_bytes += deferred.size_bytes
+        return False
+
+    def _refuse_deferred(self) -> None:
+        """Refuse what had to wait, as far as the broker takes it."""
+        while self._deferred and self._publish(
+            self._deferred[0].asked, _FULL, self._deferred[0].told, qos=self._deferred[0].qos
+        ):
+            done = self._deferred.popleft()
+            self._deferred_bytes -= done.size_bytes
+            self._confirm(done.mid, done.qos)
+
+    def _confirm(self, mid: int, qos: int) -> None:
+        if (client := self._client) is not None and qos:
+            client.ack(mid, qos)
 
     def _begin(self, message: MqttRequest) -> None:
         model = self._topics.model_of(message.topic)
@@ -195,7 +232,8 @@ class OwnerLine(BrokerLine):
             if self._publish(message, reply, asked.id):
                 self._note(Outcome.REFUSED if reply.status >= 400 else Outcome.ANSWERED)
             else:
-                self._note(Outcome.DROPPED if self._refuse(message, asked.id) else Outcome.UNSENT)
+                refused = self._publish(message, _FULL, asked.id, qos=_AT_MOST_ONCE)
+                self._note(Outcome.DROPPED if refused else Outcome.UNSENT)
 
         def done(reply: Reply) -> None:
             if self._room.leave(message):
@@ -263,6 +301,21 @@ class OwnerLine(BrokerLine):
         count = self._room.count(outcome)
         if outcome in {Outcome.DROPPED, Outcome.UNSENT} and (count == 1 or count % _LOGGED == 0):
             _log.warning("mqtt: requests without an answer outcome=%s count=%d", outcome, count)
+
+
+class _Deferred(NamedTuple):
+    """A request without its payload that is to be refused, by the id that it gave and the broker's number for it."""
+
+    asked: MqttRequest
+    told: str | int
+    mid: int
+    qos: int
+
+    @property
+    def size_bytes(self) -> int:
+        """About what it takes of the memory."""
+        texts = len(self.asked.topic) + len(self.asked.response_topic) + len(self.asked.correlation or b"")
+        return _DEFERRED_BYTES + texts + len(str(self.told))
 
 
 class _Unsent(NamedTuple):
