@@ -30,10 +30,10 @@ from edgemm.errors import EngineError
 from edgemm_runtime.engines import native_log
 from edgemm_runtime.engines.drivers import Described, FileTensor
 from edgemm_runtime.engines.interpreter import Interpreter, OpResolverType
+from edgemm_runtime.engines.lengths.tflite_graph import read_graph
+from edgemm_runtime.engines.lengths.value_lengths import TFLITE, follow_values
 from edgemm_runtime.engines.pacing import Rest, no_rest
 from edgemm_runtime.engines.pool import Pool
-from edgemm_runtime.engines.tflite_graph import read_graph
-from edgemm_runtime.engines.value_lengths import TFLITE, follow_values
 from edgemm_runtime.engines.width import Wide
 from edgemm_runtime.memory import data_limit, request_memory
 from edgemm_runtime.tensors.named_arrays import Array, Arrays

@@ -20,9 +20,9 @@ from edgemm import library_errors
 from edgemm.bundle.manifest import Variant
 from edgemm.errors import EngineError, UnavailableError
 from edgemm_runtime.engines.drivers import Described, FileTensor
-from edgemm_runtime.engines.onnx_graph import read_graph
+from edgemm_runtime.engines.lengths.onnx_graph import read_graph
+from edgemm_runtime.engines.lengths.value_lengths import ONNX, follow_values, too_long
 from edgemm_runtime.engines.pacing import Rest, no_rest
-from edgemm_runtime.engines.value_lengths import ONNX, follow_values, too_long
 from edgemm_runtime.memory import request_memory
 from edgemm_runtime.tensors.named_arrays import Array, Arrays
 

@@ -156,11 +156,12 @@ class WorkerPool:
         me = threading.get_ident()
         while True:
             with self._changed:
+                job = None
                 while me in self._threads and not self._stopping and (job := self._next()) is None:
                     self._idle += 1
                     self._changed.wait()
                     self._idle -= 1
-                if me not in self._threads or self._stopping:
+                if job is None:
                     return
                 self._threads[me] = job
             try:

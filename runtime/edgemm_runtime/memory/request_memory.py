@@ -1,4 +1,4 @@
-"""What one request may take of this process's memory, in bytes: as much as all together may hold.
+"""The memory that one request may take, in bytes: as much as all together may hold.
 
 request_memory.allow(limits.memory_bytes)   # once, before models are loaded
 request_memory.most_bytes()                 # what engines keep to whose tensors a request makes as long as it likes

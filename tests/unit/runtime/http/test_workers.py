@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -12,6 +14,13 @@ from simulators.waiting import eventually
 
 def unexpected() -> None:
     raise AssertionError("it was given up")
+
+
+def until(event: threading.Event) -> Callable[[], None]:
+    def wait() -> None:
+        event.wait(60)
+
+    return wait
 
 
 def test_jobs_beyond_the_threads_wait_and_beyond_that_are_refused() -> None:
@@ -96,13 +105,13 @@ def test_a_lane_does_not_wait_for_the_jobs_of_another() -> None:
 
 def test_a_full_lane_fills_no_other_and_lanes_take_turns() -> None:
     pool, leave, order = WorkerPool(threads=1, max_waiting=2), threading.Event(), []
-    pool.submit(WorkerJob(lambda: bool(leave.wait(60)) and None, unexpected, "a"))
+    pool.submit(WorkerJob(until(leave), unexpected, "a"))
     eventually(lambda: pool.waiting == 0, "the thread is at a job")
     for _ in range(2):
         assert pool.submit(WorkerJob(lambda: order.append("a"), unexpected, "a"))
     assert not pool.submit(WorkerJob(lambda: order.append("a"), unexpected, "a"))
     both = threading.Event()
-    assert pool.submit(WorkerJob(lambda: bool(both.wait(60)) and None, unexpected, "b"))
+    assert pool.submit(WorkerJob(until(both), unexpected, "b"))
     eventually(lambda: pool.waiting == 2, "the other lane has a thread of its own")
     for _ in range(2):
         assert pool.submit(WorkerJob(lambda: order.append("b"), unexpected, "b"))
@@ -117,7 +126,7 @@ def test_a_full_lane_fills_no_other_and_lanes_take_turns() -> None:
 def test_jobs_of_many_lanes_at_once_all_end() -> None:
     pool, done = WorkerPool(threads=2, max_waiting=100), []
     for number in range(600):
-        assert pool.submit(WorkerJob(lambda number=number: done.append(number), unexpected, f"lane {number % 7}"))
+        assert pool.submit(WorkerJob(partial(done.append, number), unexpected, f"lane {number % 7}"))
     eventually(lambda: len(done) == 600, "all are done")
     pool.stop()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from edgemm_runtime.engines.value_lengths import Graph, Step
+from edgemm_runtime.engines.lengths.value_lengths import Graph, GraphNode
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _MODEL_GRAPH, _MODEL_FUNCTIONS = 7, 25
@@ -33,7 +33,7 @@ def read_graph(model: bytes) -> Graph:
         elif field == _MODEL_FUNCTIONS:
             functions.append(_function(value))
     # Where each is called does not matter: its inputs are taken for values.
-    return Graph(found.inputs, (*(Step("", (), (), (body,)) for body in functions), *found.steps))
+    return Graph(found.inputs, (*(GraphNode("", (), (), (body,)) for body in functions), *found.steps))
 
 
 def _graph(data: memoryview, depth: int) -> Graph:
@@ -54,7 +54,7 @@ def _function(data: memoryview) -> Graph:
     return Graph(inputs, tuple(_step(value, 0) for field, value in fields if field == _FUNCTION_NODE))
 
 
-def _step(data: memoryview, depth: int) -> Step:
+def _step(data: memoryview, depth: int) -> GraphNode:
     if depth > _DEEPEST:
         raise ValueError("graphs within graphs without end")
     kind, inputs, outputs, bodies = "", [], [], []
@@ -67,7 +67,7 @@ def _step(data: memoryview, depth: int) -> Step:
             kind = _text(value)
         elif field == _NODE_ATTRIBUTE:
             bodies += [_graph(g, depth + 1) for at, g in _fields(value) if at in {_ATTRIBUTE_GRAPH, _ATTRIBUTE_GRAPHS}]
-    return Step(kind, tuple(inputs), tuple(outputs), tuple(bodies))
+    return GraphNode(kind, tuple(inputs), tuple(outputs), tuple(bodies))
 
 
 def _named(data: memoryview, number: int) -> str:

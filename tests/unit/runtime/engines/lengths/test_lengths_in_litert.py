@@ -13,8 +13,8 @@ from edgemm.bundle.manifest import DType, Precision, Signature, TensorSpec, Vari
 from edgemm.errors import BadRequestError
 from edgemm_runtime import engines
 from edgemm_runtime.engines.interface import WatchedModel
-from edgemm_runtime.engines.tflite_graph import read_graph
-from edgemm_runtime.engines.value_lengths import TFLITE, follow_values
+from edgemm_runtime.engines.lengths.tflite_graph import read_graph
+from edgemm_runtime.engines.lengths.value_lengths import TFLITE, follow_values
 from edgemm_runtime.memory import data_limit, request_memory
 from edgemm_runtime.memory.allocator import give_large_memory_back
 from simulators import tflite

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgemm_runtime.engines.onnx_graph import read_graph
-from edgemm_runtime.engines.value_lengths import ONNX, TFLITE, Graph, Rules, Step, follow_values
+from edgemm_runtime.engines.lengths.onnx_graph import read_graph
+from edgemm_runtime.engines.lengths.value_lengths import ONNX, TFLITE, Graph, GraphNode, Rules, follow_values
 
 
 def onnx_file(nodes: Sequence[Any], weights: dict[str, Any] | None = None) -> bytes:
@@ -100,5 +100,5 @@ def test_every_rule_holds_for_each_of_its_inputs(rules: Rules) -> None:
     for kind, positions in rules.lengths.items():
         for at in positions:
             inputs = tuple("n" if index == at else "weight" for index in range(4))
-            assert follow_values(Graph(("n",), (Step(kind, inputs, ("y",)),)), rules)
-            assert not follow_values(Graph((), (Step(kind, inputs, ("y",)),)), rules)
+            assert follow_values(Graph(("n",), (GraphNode(kind, inputs, ("y",)),)), rules)
+            assert not follow_values(Graph((), (GraphNode(kind, inputs, ("y",)),)), rules)

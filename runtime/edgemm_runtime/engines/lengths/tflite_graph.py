@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 
-from edgemm_runtime.engines.value_lengths import Graph, Step
+from edgemm_runtime.engines.lengths.value_lengths import Graph, GraphNode
 
 _KINDS = {
     23: "RESIZE_BILINEAR", 34: "PAD", 37: "BATCH_TO_SPACE_ND", 38: "SPACE_TO_BATCH_ND", 60: "PADV2", 67:
@@ -58,13 +58,14 @@ class _File:
         steps = tuple(self._step(one, number, depth) for one in self._tables(table, _STEPS))
         return Graph(self._names(table, _INPUTS, number), steps)
 
-    def _step(self, table: int, number: int, depth: int) -> Step:
-        kind, bodies = self._kinds[self._number(table, _STEP_CODE, "<I")], ()
+    def _step(self, table: int, number: int, depth: int) -> GraphNode:
+        kind = self._kinds[self._number(table, _STEP_CODE, "<I")]
+        bodies: tuple[Graph, ...] = ()
         if kind in _BODIES and (field := self._field(table, _STEP_OPTIONS)):
             options = field + self._at("<I", field)
             bodies = tuple(self.graph(self._number(options, one, "<i"), depth + 1) for one in (0, 1))
         inputs, outputs = (self._names(table, one, number) for one in (_STEP_INPUTS, _STEP_OUTPUTS))
-        return Step(kind, inputs, outputs, bodies)
+        return GraphNode(kind, inputs, outputs, bodies)
 
     def _names(self, table: int, field: int, number: int) -> tuple[str, ...]:
         start, count = self._vector(table, field)

@@ -19,7 +19,7 @@ from edgemm.errors import UncomputableLengthError
 _DEEPEST = 16
 
 
-class Step(NamedTuple):
+class GraphNode(NamedTuple):
     """One operation: its kind, the tensors that it takes ("" where one is left out) and makes, and graphs within it."""
 
     kind: str
@@ -32,7 +32,7 @@ class Graph(NamedTuple):
     """Operations in the order in which they are computed; tensors of a body may be those of the graph around it."""
 
     inputs: tuple[str, ...]
-    steps: tuple[Step, ...]
+    steps: tuple[GraphNode, ...]
 
 
 class Rules(NamedTuple):
@@ -112,5 +112,5 @@ def _follow(graph: Graph, rules: Rules, known: set[str], *, depth: int) -> bool:
     return False
 
 
-def _is_at(step: Step, at: int, known: Collection[str]) -> bool:
+def _is_at(step: GraphNode, at: int, known: Collection[str]) -> bool:
     return at < len(step.inputs) and step.inputs[at] in known

@@ -1,0 +1,1 @@
+"""The graphs of model files, and whether lengths in them follow values."""
