@@ -124,7 +124,7 @@ def test_a_full_lane_fills_no_other_and_lanes_take_turns() -> None:
 
 
 def test_jobs_of_many_lanes_at_once_all_end() -> None:
-    pool, done = WorkerPool(threads=2, max_waiting=100), []
+    pool, done = WorkerPool(threads=2, max_waiting=100), list[int]()
     for number in range(600):
         assert pool.submit(WorkerJob(partial(done.append, number), unexpected, f"lane {number % 7}"))
     eventually(lambda: len(done) == 600, "all are done")
