@@ -1,6 +1,6 @@
 """The decision whether the lengths in a model follow the values of its inputs, rather than their shapes. Pure.
 
-    follow_values(graph, ONNX)    # True for y = Range(0, n, 1), False for y = Expand(x, Shape(z))
+    follow_values(graph, ONNX)    # True where n is how far a Range goes; False where an Expand goes by another's shape
 
 Where they do, a request of a few bytes makes the engine allocate gigabytes, so that its memory needs a limit of its
 own. A tensor follows values where it is computed of an input in another way than by its shape. An operation is at fault
