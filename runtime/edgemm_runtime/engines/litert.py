@@ -180,6 +180,8 @@ class LiteRtSession:
                 found = self._compute(member, feeds)
             small = _size(found) <= _KEPT_BYTES
             return found
+        except EngineError as err:
+            raise EngineError(f"{err}; it may take {limit_bytes:,} bytes of memory") from err
         finally:
             if not small:
                 with suppress(EngineError):
