@@ -179,9 +179,10 @@ class LiteRtSession:
             with data_limit.within(limit_bytes):
                 found = self._compute(member, feeds)
             small = _size(found) <= _KEPT_BYTES
-            return found
         except EngineError as err:
             raise EngineError(f"{err}; it may take {limit_bytes:,} bytes of memory") from err
+        else:
+            return found
         finally:
             if not small:
                 with suppress(EngineError):
