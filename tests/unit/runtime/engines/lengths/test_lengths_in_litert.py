@@ -56,9 +56,7 @@ def test_what_is_too_long_is_the_requests_fault_and_costs_no_memory(
     assert model.run({"n": np.array([3], np.int32)})["y"].size in {3, 9}
     before = status_mib("VmHWM")
     for _ in range(3):
-        with pytest.raises(
-            BadRequestError, match=r"these values: .* it may take 67,108,864 bytes of memory: send"
-        ):
+        with pytest.raises(BadRequestError, match=r"these values: .* it may take 67,108,864 bytes of memory: send"):
             model.run({"n": np.array([20_000 if kind == "OUTER" else 400_000_000], np.int32)})
         assert model.run({"n": np.array([2], np.int32)})["y"].size in {2, 4}
     assert status_mib("VmHWM") - before < 200
