@@ -28,7 +28,13 @@ class Duration(click.ParamType[float]):
         return seconds
 
     def _read(self, text: str, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|min|m|h|d|)", text)
-        if match is None:
+        seconds = in_seconds(text)
+        if seconds is None:
             self.fail(f"{text!r}: expected a duration such as 90s, 15min, 12h or 7d", param, ctx)
-        return float(match[1]) * _SECONDS[match[2]]
+        return seconds
+
+
+def in_seconds(text: str) -> float | None:
+    """Return a duration as it is written, in seconds; None: it is none."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|min|m|h|d|)", text)
+    return None if match is None else float(match[1]) * _SECONDS[match[2]]

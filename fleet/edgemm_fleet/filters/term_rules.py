@@ -1,0 +1,163 @@
+"""The rules of single terms: which comparisons a word takes, and what its value must be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from edgemm.durations import LONGEST_S, in_seconds
+from edgemm.states import UpdateState
+from edgemm_fleet.filters.expressions import (
+    WORDS,
+    Comparison,
+    Expression,
+    FactTerm,
+    IdTerm,
+    NotTerm,
+    SeenTerm,
+    Subject,
+    ranked_word,
+)
+from edgemm_fleet.filters.filter_error import FilterError
+from edgemm_fleet.filters.ranks import rank
+
+
+@dataclass(frozen=True)
+class Given:
+    """A term as it is written; places count characters of the whole text from 0."""
+
+    name: str
+    sign: str
+    value: str
+    text: str
+    start: int
+    value_at: int
+
+    def wrong(self, message: str, *, in_value: bool = False) -> FilterError:
+        """Return the error at the term, or at its value."""
+        return FilterError(message, text=self.text, at=self.value_at if in_value else self.start)
+
+
+def read(given: Given) -> Expression:
+    """Return what a term means whose name is not in quotes.
+
+    Raises:
+        FilterError: it means nothing.
+    """
+    rule = _RULES.get(given.name)
+    if rule is not None and (given.sign in rule.signs or rule.alone):
+        if given.sign not in rule.signs:
+            quoted = f'; a label of this name: "{given.name}"{given.sign}…'
+            takes = ", ".join(f"{given.name}{sign}" for sign in rule.signs)
+            raise given.wrong(f"{given.name} takes {takes}{quoted if given.sign != ':' else ''}")
+        if not given.value:
+            raise given.wrong(f"{given.name}{given.sign} needs a value", in_value=True)
+        return rule.read(given)
+    if given.sign == ":":
+        close = get_close_matches(given.name.lower(), sorted(WORDS), n=1, cutoff=0.6)
+        meant = f"did you mean {close[0]}:{given.value}, or " if close else ""
+        raise given.wrong(
+            f"no word {given.name!r} takes a colon: {meant}a label: {given.name}={given.value or 'VALUE'}"
+        )
+    if given.sign in _BY_RANK and (close := ranked_word(given.name)):
+        quoted = f'"{given.name}"{given.sign}{given.value}'
+        raise given.wrong(f"did you mean {close}? A label called {given.name} is written {quoted}")
+    return label(given)
+
+
+def label(given: Given) -> Expression:
+    """Return what a term about a label means.
+
+    Raises:
+        FilterError: it is compared as a version, with what is none.
+    """
+    if given.sign == ":":
+        raise given.wrong(f"a label takes =, !=, ^=, <, <=, > and >=; that it is there at all: label:{given.name}")
+    if given.sign in _BY_RANK:
+        _check_rank(given, given.value)
+        return FactTerm(Subject.LABEL, given.name, Comparison(given.sign), given.value)
+    prefix = given.sign == "^="
+    term = FactTerm(Subject.LABEL, given.name, Comparison.PREFIX if prefix else Comparison.EQUAL, given.value)
+    return NotTerm(term) if given.sign == "!=" else term
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """What one word takes; `alone`: its name in front of another sign is no label's either."""
+
+    signs: tuple[str, ...]
+    read: Callable[[Given], Expression]
+    alone: bool = False
+
+
+_BY_RANK = ("<", "<=", ">", ">=")
+
+
+def _check_rank(given: Given, value: str) -> None:
+    if rank(value) is None:
+        raise given.wrong(f"expected a version or a number such as 1.2, found {value[:40]!r}", in_value=True)
+
+
+def _ordered(given: Given, subject: Subject, *, name: str = "", value: str | None = None) -> Expression:
+    value = given.value if value is None else value
+    _check_rank(given, value)
+    same = given.sign in {"=", "!="}
+    comparison = Comparison.SAME if same else Comparison(given.sign)
+    term = FactTerm(subject, name, comparison, value, column=given.start)
+    return NotTerm(term) if given.sign == "!=" else term
+
+
+def _identity(given: Given) -> Expression:
+    term = IdTerm((given.value,), prefix=given.sign == "^=")
+    return NotTerm(term) if given.sign == "!=" else term
+
+
+def _seen(given: Given) -> Expression:
+    seconds = in_seconds(given.value)
+    if seconds is None or seconds > LONGEST_S:
+        raise given.wrong(
+            f"expected a duration such as 90s, 15min, 1h or 7d, found {given.value[:40]!r}", in_value=True
+        )
+    return SeenTerm(Comparison(given.sign), seconds, given.value)
+
+
+def _state(given: Given) -> Expression:
+    states = [state.value for state in UpdateState]
+    if given.value not in states:
+        close = get_close_matches(given.value.lower(), states, n=1, cutoff=0.6)
+        meant = f"did you mean {close[0]}?" if close else f"expected one of {', '.join(states)}"
+        raise given.wrong(f"no state {given.value[:40]!r}: {meant}", in_value=True)
+    return FactTerm(Subject.STATE, "", Comparison.EQUAL, given.value, column=given.start)
+
+
+def _engine(given: Given) -> Expression:
+    name, mark, version = given.value.partition("@")
+    if given.sign == ":":
+        if mark:
+            raise given.wrong(f"engine:{name} takes no version; with one: engine>={given.value}", in_value=True)
+        return FactTerm(Subject.ENGINE, name, Comparison.THERE)
+    if not (name and version):
+        raise given.wrong(f"expected NAME@VERSION such as tflite@2.1, found {given.value[:40]!r}", in_value=True)
+    return _ordered(given, Subject.ENGINE, name=name, value=version)
+
+
+def _machine(subject: Subject) -> Callable[[Given], Expression]:
+    return lambda given: FactTerm(subject, "", Comparison.EQUAL, given.value)
+
+
+_VERSION_SIGNS = ("=", "!=", *_BY_RANK)
+_RULES = {
+    "id": _Rule(("=", "!=", "^="), _identity, alone=True),
+    "version": _Rule(_VERSION_SIGNS, lambda given: _ordered(given, Subject.VERSION), alone=True),
+    "runtime": _Rule(_VERSION_SIGNS, lambda given: _ordered(given, Subject.RUNTIME), alone=True),
+    "engine": _Rule((":", *_VERSION_SIGNS), _engine, alone=True),
+    "seen": _Rule(_BY_RANK, _seen, alone=True),
+    "state": _Rule((":",), _state),
+    "model": _Rule((":",), lambda given: FactTerm(Subject.STATE, given.value, Comparison.THERE)),
+    "label": _Rule((":",), lambda given: FactTerm(Subject.LABEL, given.value, Comparison.THERE)),
+    "arch": _Rule((":",), _machine(Subject.ARCH)),
+    "os": _Rule((":",), _machine(Subject.OS)),
+}
+SIGNS = {word: rule.signs for word, rule in _RULES.items()}
+"""Word → the comparisons that it takes."""
