@@ -9,26 +9,47 @@ from msgspec.structs import replace
 
 from edgemm.errors import BadRequestError, NotFoundError
 from edgemm.messages import Desired
-from edgemm.states import FAILURES
 from edgemm.trust.enrolment import check_labels
 from edgemm_fleet.api.context import FleetState
-from edgemm_fleet.api.messages import DeviceDetail, DeviceSummary, FailedUpdate, LabelsRequest, Nothing, PageQuery
+from edgemm_fleet.api.messages import (
+    DeviceDetail,
+    DevicePage,
+    DevicesQuery,
+    DeviceSummary,
+    FailedUpdate,
+    LabelsQuery,
+    LabelsRequest,
+    LabelWords,
+    Nothing,
+    PageQuery,
+)
 from edgemm_fleet.api.rights import Right
 from edgemm_fleet.api.routes import Call, Route
 from edgemm_fleet.api.telemetry import TelemetryWindow, window
-from edgemm_fleet.records.members import Member, MemberState
+from edgemm_fleet.filters.expressions import Subject
 from edgemm_fleet.records.records import Device, EventRecord, Page, ReportedRecord
+from edgemm_fleet.records.rollout_plan import Selector
 from edgemm_fleet.store import actions, assignments, audit, desired, devices, reported, rollouts, shadows, streams
 from edgemm_fleet.store.database import Transaction
+from edgemm_fleet.store.facts import device_facts
+from edgemm_fleet.store.facts.fact_queries import FactQuery
 
 MAX_LABELS = 32
 _RECENT = 20
+_MOST_WORDS = 200
 
 
-def list_devices(state: FleetState, call: Call[Nothing, PageQuery]) -> Page[DeviceSummary]:
-    """List the devices by id, each with the models that it reported."""
+def list_devices(state: FleetState, call: Call[Nothing, DevicesQuery]) -> DevicePage:
+    """List the devices by id, or those that a filter means, each with the models that it reported."""
+    asked = call.query
+    selector = Selector() if asked.where is None else Selector(where=asked.where).checked(model=None)
     with state.store.read() as tx:
-        page = devices.page(tx, after=call.query.after, limit=call.query.limit)
+        query = FactQuery(tx, selector.expression(), now=call.now)
+        if asked.where is None:
+            page = devices.page(tx, after=asked.after, limit=asked.limit)
+        else:
+            page = devices.page_matching(tx, query, after=asked.after, limit=asked.limit)
+        matching = query.count() if asked.count else UNSET
         ids = [device.id for device in page.items]
         reports, refusals = reported.of(tx, ids), desired.refusals(tx, ids)  # what cannot be read is noted, and shown
         assignments.of(tx, ids)
@@ -52,7 +73,7 @@ def list_devices(state: FleetState, call: Call[Nothing, PageQuery]) -> Page[Devi
                 reported_at=report.received_at,
             )
         items.append(item)
-    return Page(items=tuple(items), next=page.next)
+    return DevicePage(items=tuple(items), next=page.next, matching=matching)
 
 
 def get_device(state: FleetState, call: Call[Nothing, Nothing]) -> DeviceDetail:
@@ -118,6 +139,15 @@ def label_device(state: FleetState, call: Call[LabelsRequest, Nothing]) -> Devic
         return devices.get_live(tx, device.id)
 
 
+def list_labels(state: FleetState, call: Call[Nothing, LabelsQuery]) -> LabelWords:
+    """Name the labels that devices have, and the values of one of them."""
+    label = call.query.label
+    with state.store.read() as tx:
+        names = device_facts.names(tx, Subject.LABEL, limit=_MOST_WORDS)
+        values = [] if label is None else device_facts.values_of(tx, Subject.LABEL, label, limit=_MOST_WORDS)
+    return LabelWords(names=tuple(names), values=tuple(values))
+
+
 def remove_device(state: FleetState, call: Call[Nothing, Nothing]) -> None:
     """End all rights of a device: its key, its bearer and its login at the broker; rollouts wait for it no longer."""
     with state.store.write() as tx:
@@ -132,7 +162,7 @@ def remove_device(state: FleetState, call: Call[Nothing, Nothing]) -> None:
 
 def _failed(tx: Transaction, reports: Mapping[str, ReportedRecord]) -> dict[str, tuple[FailedUpdate, ...]]:
     """Return device → the last update of each of its models that failed, where it does not run that version now."""
-    ended = [m for m in rollouts.current_memberships(tx, sorted(reports)) if _has_failed(m)]
+    ended = [m for m in rollouts.current_memberships(tx, sorted(reports)) if m.failure is not None]
     plans = rollouts.plans(tx, [member.rollout for member in ended])
     found: dict[str, tuple[FailedUpdate, ...]] = {}
     for member in ended:
@@ -146,7 +176,7 @@ def _failed(tx: Transaction, reports: Mapping[str, ReportedRecord]) -> dict[str,
             model=plan.model,
             version=plan.version,
             rollout=member.rollout,
-            state=(member.update_state if member.update_state in FAILURES else member.state).value,
+            state=member.failure or member.state.value,
             reason=member.reason,
             detail=member.detail,
             at=member.changed_at,
@@ -155,14 +185,9 @@ def _failed(tx: Transaction, reports: Mapping[str, ReportedRecord]) -> dict[str,
     return found
 
 
-def _has_failed(member: Member) -> bool:
-    return member.state is MemberState.FAILED or (
-        member.state is MemberState.EXCUSED and member.update_state in FAILURES
-    )
-
-
 ROUTES = (
-    Route("GET", "/api/v1/devices", list_devices, Right.READ, Page[DeviceSummary], query=PageQuery),
+    Route("GET", "/api/v1/devices", list_devices, Right.READ, DevicePage, query=DevicesQuery),
+    Route("GET", "/api/v1/labels", list_labels, Right.READ, LabelWords, query=LabelsQuery),
     Route("GET", "/api/v1/devices/<device>", get_device, Right.READ, DeviceDetail),
     Route("DELETE", "/api/v1/devices/<device>", remove_device, Right.OPERATE, Nothing, status=204),
     Route("GET", "/api/v1/devices/<device>/desired", get_desired, Right.READ, Desired),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from edgemm.bundle.manifest import Digest, ModelName, VersionText
 from edgemm.messages import (
@@ -35,7 +35,14 @@ from edgemm_fleet.records.records import (
     Role,
     VersionRecord,
 )
-from edgemm_fleet.records.rollout_plan import TOLERATED_REJECTIONS, DeadlineSeconds, Group, RolloutPlan, Selector
+from edgemm_fleet.records.rollout_plan import (
+    FILTER,
+    TOLERATED_REJECTIONS,
+    DeadlineSeconds,
+    Group,
+    RolloutPlan,
+    Selector,
+)
 from edgemm_fleet.records.shed import Shed
 from edgemm_fleet.rollout.explanation import in_short
 from edgemm_fleet.trust.expiries import Expiry
@@ -63,6 +70,13 @@ class PageQuery(RequestBody, frozen=True):
 
     after: Annotated[str, Meta(max_length=256)] | None = None
     limit: PageLimit = 100
+
+
+class DevicesQuery(PageQuery, frozen=True):
+    """Which devices: those that a filter means; `count` asks how many they are in all."""
+
+    where: str | None = None
+    count: bool = False
 
 
 class MembersQuery(PageQuery, frozen=True):
@@ -186,6 +200,30 @@ class DeviceSummary(Struct, frozen=True, kw_only=True):
     """What was thrown away of it since the manager started; None: nothing."""
     unreadable: dict[str, str] = {}
     """Part of what the database has of it → why that cannot be read; it is passed over, and costs this device alone."""
+
+
+class DevicePage(Struct, frozen=True, kw_only=True):
+    """Part of the list of devices, as any `Page`; `matching` is how many there are in all, where that was asked.
+
+    With a filter that hardly any device matches, a part may have fewer items than asked for, and not be the last.
+    """
+
+    items: tuple[DeviceSummary, ...]
+    next: str | None = None
+    matching: int | UnsetType = UNSET
+
+
+class LabelsQuery(RequestBody, frozen=True):
+    """The label whose values are asked for besides the names of all labels."""
+
+    label: Short | None = None
+
+
+class LabelWords(Struct, frozen=True, kw_only=True):
+    """Names of labels that devices have, and values of the one that was asked for; the first of each, in order."""
+
+    names: tuple[str, ...]
+    values: tuple[str, ...] = ()
 
 
 class DeviceDetail(Struct, frozen=True, kw_only=True):
@@ -318,7 +356,8 @@ class RolloutRequest(RequestBody, frozen=True):
             ValueError: it contradicts itself.
         """
         asked = {name: getattr(self, name) for name in self.__struct_fields__}
-        return RolloutPlan(digest=digest, **asked | {"variants": given_variants(self.variants)})
+        requires = UNSET if self.selector.where is UNSET else (FILTER,)
+        return RolloutPlan(digest=digest, **asked | {"variants": given_variants(self.variants), "requires": requires})
 
 
 class PreviewGroup(Struct, frozen=True, kw_only=True):

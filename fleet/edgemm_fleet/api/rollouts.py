@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
+from msgspec.structs import replace
+
 from edgemm.errors import BadRequestError
 from edgemm_fleet.api.context import FleetState
 from edgemm_fleet.api.messages import (
@@ -28,10 +30,11 @@ from edgemm_fleet.store.database import Transaction
 
 def create_rollout(state: FleetState, call: Call[RolloutRequest, Nothing]) -> Rollout:
     """Draft a rollout of a published version; nothing happens until it is started."""
-    request = call.body
+    request = replace(call.body, selector=call.body.selector.checked(model=call.body.model))
     with state.store.read() as tx:
         version = models.get_version(tx, request.model, request.version)
-        matching = [device.id for device in devices.matching(tx, request.selector)]
+        found = devices.matching(tx, request.selector, model=request.model, now=call.now)
+        matching = [device.id for device in found]
         reports = [record.reported for record in reported.of(tx, matching).values()]
     manifest = state.repository.manifest(request.model, request.version)
     if request.variants != "auto":
@@ -71,7 +74,8 @@ def preview_rollout(state: FleetState, call: Call[Nothing, Nothing]) -> Preview:
     """Tell which devices a rollout would touch if it started now, and how many bytes they would fetch."""
     with state.store.read() as tx:
         rollout = rollouts.get(tx, call.path["rollout"])
-        found = list(devices.matching(tx, rollout.plan.selector))
+        plan = rollout.plan
+        found = list(devices.matching(tx, plan.selector, model=plan.model, now=call.now))
         reports = reported.of(tx, [device.id for device in found])
     manifest = state.repository.manifest(rollout.plan.model, rollout.plan.version)
     candidates = [MatchedDevice(device.id, device.presence.online) for device in found]

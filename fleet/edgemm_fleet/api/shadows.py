@@ -29,7 +29,7 @@ def set_shadow(state: FleetState, call: Call[ShadowRequest, Nothing]) -> ShadowC
         asked.version,
         share=asked.share,
         variants=given_variants(asked.variants),
-        selector=asked.selector,
+        selector=asked.selector.checked(model=model),
         actor=call.caller.actor,
         now=call.now,
         allow_empty=asked.allow_empty,
@@ -41,7 +41,8 @@ def clear_shadow(state: FleetState, call: Call[ClearShadowRequest, Nothing]) -> 
     """Want no shadow beside a model any more, on all devices of a selector."""
     model = call.path["model"]
     asked, actor = call.body, call.caller.actor
-    had = state.shadows.clear(model, selector=asked.selector, actor=actor, now=call.now, allow_empty=asked.allow_empty)
+    selector = asked.selector.checked(model=model)
+    had = state.shadows.clear(model, selector=selector, actor=actor, now=call.now, allow_empty=asked.allow_empty)
     return ShadowChange(model=model, devices=had)
 
 

@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from typing import Self, TypeVar
 from urllib.parse import quote
 
+from msgspec import UNSET
+
 from edgemm.errors import InputError, NotFoundError
 from edgemm.messages import Desired
 from edgemm.trust.enrolment import BLOB_PATH
@@ -22,10 +24,12 @@ from edgemm_fleet.api.messages import (
     CreatedPerson,
     CreatedToken,
     DeviceDetail,
+    DevicePage,
     DeviceShadow,
     DeviceSummary,
     FleetStatus,
     LabelsRequest,
+    LabelWords,
     Me,
     MissingBlobs,
     ModelDetail,
@@ -120,9 +124,18 @@ class FleetClient:
         """End a person's token."""
         self._delete(f"/people/{_part(token)}")
 
-    def devices(self) -> Iterator[DeviceSummary]:
-        """Yield all devices by id."""
-        return self._all("/devices", Page[DeviceSummary])
+    def devices(self, *, where: str | None = None) -> Iterator[DeviceSummary]:
+        """Yield the devices by id; those that a filter means."""
+        return self._all("/devices", Page[DeviceSummary], where=where)
+
+    def count_devices(self, *, where: str | None = None) -> int:
+        """Return how many devices there are; how many a filter means."""
+        page = self.connection.call("GET", f"{_API}/devices", DevicePage, where=where, limit=1, count="true")
+        return 0 if page.matching is UNSET else page.matching
+
+    def label_words(self, label: str | None) -> LabelWords:
+        """Return the names of the labels that devices have, and values of one of them."""
+        return self.connection.call("GET", f"{_API}/labels", LabelWords, label=label)
 
     def device(self, device: str) -> DeviceDetail:
         """Return everything about one device."""
@@ -277,10 +290,12 @@ class FleetClient:
     def _delete(self, path: str) -> None:
         self.connection.call("DELETE", _API + path, Nothing)
 
-    def _all(self, path: str, kind: type[Page[Item]], state: str | None = None) -> Iterator[Item]:
+    def _all(
+        self, path: str, kind: type[Page[Item]], *, state: str | None = None, where: str | None = None
+    ) -> Iterator[Item]:
         after: str | None = None
         while True:
-            page = self.connection.call("GET", _API + path, kind, after=after, limit=_PAGE, state=state)
+            page = self.connection.call("GET", _API + path, kind, after=after, limit=_PAGE, state=state, where=where)
             yield from page.items
             if page.next is None:
                 return

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import click
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from edgemm.errors import ConflictError, InputError, NotFoundError, UnreachableError
 from edgemm.messages import ActionKind
@@ -16,10 +17,11 @@ from edgemm.outlet import say
 from edgemm.times import span
 from edgemm_fleet.api.messages import ActionRequest
 from edgemm_fleet.client import FleetClient
+from edgemm_fleet.commands.filter_options import selected, where_option
 from edgemm_fleet.commands.output import age, as_json_option, goes_on, listed, print_json, print_table
-from edgemm_fleet.commands.parameters import DURATION, choices, connect
+from edgemm_fleet.commands.parameters import DURATION, connect
+from edgemm_fleet.filters import written
 from edgemm_fleet.records.records import ActionRecord
-from edgemm_fleet.records.rollout_plan import Selector
 
 _POLL_S = 0.5
 _ASKED_A_POLL = 20
@@ -36,7 +38,7 @@ class Unasked(Struct, frozen=True, kw_only=True):
 @click.command()
 @click.argument("named", nargs=-1, metavar="[DEVICE]...")
 @click.argument("kind", type=click.Choice([kind.value for kind in ActionKind]))
-@click.option("--where", multiple=True, callback=choices, metavar="K=V", help="The devices with this label.")
+@where_option("The devices that match")
 @click.option("--all", "everyone", is_flag=True, help="All devices of the fleet.")
 @click.option("--model", help="Of `selftest`: this model alone.")
 @click.option("--wait", is_flag=True, help="Wait for the results; exit status 1 if one failed.")
@@ -46,7 +48,7 @@ def act(
     named: tuple[str, ...],
     kind: str,
     *,
-    where: dict[str, tuple[str, ...]],
+    where: tuple[str, ...],
     everyone: bool,
     model: str | None,
     wait: bool,
@@ -61,7 +63,7 @@ def act(
     is one result, otherwise a list of them.
     """
     if not (named or where or everyone):
-        raise click.UsageError("expected a DEVICE, --where K=V or --all")
+        raise click.UsageError("expected a DEVICE, --where FILTER or --all")
     one_named = len(set(named)) == 1 and not where
     with connect() as client:
         ids = _meant(client, named, where)
@@ -104,7 +106,7 @@ def outcome(record: ActionRecord) -> str:
     return f"{asked}: {'done' if record.ok else 'failed'}: {record.detail or '–'}"
 
 
-def _meant(client: FleetClient, named: tuple[str, ...], where: dict[str, tuple[str, ...]]) -> list[str]:
+def _meant(client: FleetClient, named: tuple[str, ...], where: tuple[str, ...]) -> list[str]:
     """Return the ids of the devices that are meant, each once.
 
     Raises:
@@ -112,8 +114,9 @@ def _meant(client: FleetClient, named: tuple[str, ...], where: dict[str, tuple[s
     """
     if named and not where:
         return list(dict.fromkeys(named))
-    selector = Selector(labels=where, devices=named or None)
-    ids = [one.device.id for one in client.devices() if selector.matches(one.device.id, one.device.labels)]
+    selector = selected(where, devices=named)
+    text = written(replace(selector, devices=None).expression()) or None
+    ids = [one.device.id for one in client.devices(where=text) if one.device.id in named or not named]
     if not ids:
         raise ConflictError(f"{selector.nobody()}, so nothing was asked")
     return ids

@@ -13,8 +13,10 @@ from edgemm.outlet import say
 from edgemm.times import span
 from edgemm_fleet.api.messages import DeviceDetail, DeviceSummary, FailedUpdate, LabelsRequest
 from edgemm_fleet.commands.acting import act, action_table, list_actions
+from edgemm_fleet.commands.filter_options import selected, where_option
 from edgemm_fleet.commands.output import age, as_json_option, moment, pairs, print_json, print_table, report, size
 from edgemm_fleet.commands.parameters import connect, labels
+from edgemm_fleet.filters import written
 from edgemm_fleet.records.records import EventRecord
 from edgemm_fleet.rollout.explanation import in_short
 
@@ -34,18 +36,26 @@ def devices(ctx: click.Context, *, as_json: bool) -> None:
 
 
 @devices.command("list")
+@where_option()
+@click.option("--count", is_flag=True, help="Tell how many they are, and no more.")
 @as_json_option
-def list_devices(*, as_json: bool) -> None:
-    """List all devices and what they run."""
+def list_devices(*, where: tuple[str, ...] = (), count: bool = False, as_json: bool) -> None:
+    """List the devices and what they run."""
+    meant = written(selected(where).expression()) or None
     with connect() as client:
-        found = list(client.devices())
+        if count:
+            number = client.count_devices(where=meant)
+            report(f"{number:,} device{'' if number == 1 else 's'}", as_json=as_json, devices=number)
+            return
+        found = list(client.devices(where=meant))
         now = client.now()
     if as_json:
         print_json(found)
         return
     rows = [_row(item, now=now) for item in found]
     headings = ("device", "connection", "heard of", "models", "labels")
-    print_table(headings, rows, empty="no device yet: edgemm fleet token create prints the line to run on one")
+    none = "no device yet: edgemm fleet token create prints the line to run on one"
+    print_table(headings, rows, empty=none if meant is None else f"no device matches {meant}")
 
 
 @devices.command("show")

@@ -25,7 +25,7 @@ def print_json(value: Any) -> None:
     say_json(msgspec.json.encode(value))
 
 
-def report(text: str, *, as_json: bool, **facts: str) -> None:
+def report(text: str, *, as_json: bool, **facts: str | int) -> None:
     """Say what was done: `text` for people, the facts for programs."""
     if as_json:
         print_json(facts)

@@ -1,4 +1,4 @@
-"""The command-line parameters of the fleet's commands: durations, labels, conditions, sizes of groups.
+"""The command-line parameters of the fleet's commands: durations, labels, sizes of groups.
 
 It also makes the client of the fleet that this user is logged in to.
 """
@@ -49,14 +49,6 @@ def labels(ctx: click.Context, param: click.Parameter, values: Sequence[str]) ->
         check_labels(found)
     except BadRequestError as err:
         raise click.BadParameter(str(err), ctx=ctx, param=param) from err
-    return found
-
-
-def choices(ctx: click.Context, param: click.Parameter, values: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Read `K=V` conditions; several values of one label mean any of them. A click callback."""
-    found: dict[str, tuple[str, ...]] = {}
-    for name, value in _split(ctx, param, values):
-        found[name] = (*found.get(name, ()), value)
     return found
 
 

@@ -5,19 +5,22 @@ from __future__ import annotations
 from itertools import islice
 
 import click
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from edgemm.messages import ModelConfig, Probation
 from edgemm.outlet import say
 from edgemm.states import RolloutState
 from edgemm_fleet.api.messages import Preview, RolloutRequest
+from edgemm_fleet.commands.filter_options import selected, where_option
 from edgemm_fleet.commands.following import BROKEN_OFF, follow, line, show_line, wait_for_end
 from edgemm_fleet.commands.output import age, as_json_option, listed, print_json, print_table, size
-from edgemm_fleet.commands.parameters import DURATION, MOST_LISTED, allow_empty_option, choices, connect
+from edgemm_fleet.commands.parameters import DURATION, MOST_LISTED, allow_empty_option, connect
 from edgemm_fleet.commands.stages import stage_options
+from edgemm_fleet.filters import explained
 from edgemm_fleet.records.members import MemberState
 from edgemm_fleet.records.progress import Rollout
-from edgemm_fleet.records.rollout_plan import Group, Selector
+from edgemm_fleet.records.rollout_plan import Group
 from edgemm_fleet.rollout.explanation import in_short
 
 wait_option = click.option("--wait", is_flag=True, help="Wait until it is over; exit status 1 if it did not finish.")
@@ -32,7 +35,7 @@ def rollout() -> None:
 @click.argument("model")
 @click.argument("version")
 @stage_options
-@click.option("--where", multiple=True, callback=choices, metavar="K=V", help="Only devices with this label.")
+@where_option()
 @click.option("--device", "devices", multiple=True, metavar="ID", help="Only this device (repeatable).")
 @click.option("--variant", "variants", multiple=True, metavar="ID", help="In this order of preference; default: auto.")
 @click.option("--probation", type=DURATION, default="60s", show_default=True, help="Trial of the model on a device.")
@@ -46,7 +49,7 @@ def create(
     version: str,
     *,
     stages: tuple[Group, ...],
-    where: dict[str, tuple[str, ...]],
+    where: tuple[str, ...],
     devices: tuple[str, ...],
     variants: tuple[str, ...],
     probation: float,
@@ -61,7 +64,7 @@ def create(
         model=model,
         version=version,
         groups=stages,
-        selector=Selector(labels=where, devices=devices or None),
+        selector=selected(where, devices=devices, model=model),
         variants=variants or "auto",
         config=ModelConfig(probation=_probation(probation)),
         supersedes=supersede,
@@ -186,6 +189,8 @@ def _show_draft(drafted: Rollout, preview: Preview, *, as_json: bool) -> None:
         print_json({"rollout": drafted, "preview": preview})
         return
     say(f"{drafted.id}: draft of {drafted.plan.model} {drafted.plan.version}; {preview.matching} devices match")
+    if drafted.plan.selector.where is not UNSET:
+        say(f"  filter: {explained(drafted.plan.selector.expression(model=drafted.plan.model))}")
     for index, group in enumerate(preview.groups):
         names = listed(group.devices) or "no device"
         say(f"  group {index + 1}: {names}; {size(group.download_bytes)}")

@@ -7,13 +7,10 @@ import click
 from edgemm.finite_range import FiniteRange
 from edgemm.outlet import say
 from edgemm_fleet.api.messages import ClearShadowRequest, DeviceShadow, ShadowBeside, ShadowChange, ShadowRequest
+from edgemm_fleet.commands.filter_options import selected, where_option
 from edgemm_fleet.commands.output import age, as_json_option, listed, print_json, print_table
-from edgemm_fleet.commands.parameters import allow_empty_option, choices, connect
-from edgemm_fleet.records.rollout_plan import Selector
+from edgemm_fleet.commands.parameters import allow_empty_option, connect
 
-where_option = click.option(
-    "--where", multiple=True, callback=choices, metavar="K=V", help="Only devices with this label."
-)
 device_option = click.option("--device", "devices", multiple=True, metavar="ID", help="Only this device (repeatable).")
 
 
@@ -29,7 +26,7 @@ def shadow() -> None:
     "--share", type=FiniteRange(0, 1, min_open=True), default=0.05, show_default=True, help="Of the requests."
 )
 @click.option("--variant", "variants", multiple=True, metavar="ID", help="In this order of preference; default: auto.")
-@where_option
+@where_option()
 @device_option
 @allow_empty_option
 @as_json_option
@@ -39,7 +36,7 @@ def set_shadow(
     *,
     share: float,
     variants: tuple[str, ...],
-    where: dict[str, tuple[str, ...]],
+    where: tuple[str, ...],
     devices: tuple[str, ...],
     allow_empty: bool,
     as_json: bool,
@@ -49,7 +46,7 @@ def set_shadow(
         version=version,
         share=share,
         variants=variants or "auto",
-        selector=_selector(where, devices),
+        selector=selected(where, devices=devices, model=model),
         allow_empty=allow_empty,
     )
     with connect() as client:
@@ -58,17 +55,18 @@ def set_shadow(
 
 @shadow.command("clear")
 @click.argument("model")
-@where_option
+@where_option()
 @device_option
 @allow_empty_option
 @as_json_option
-def clear(
-    model: str, *, where: dict[str, tuple[str, ...]], devices: tuple[str, ...], allow_empty: bool, as_json: bool
-) -> None:
+def clear(model: str, *, where: tuple[str, ...], devices: tuple[str, ...], allow_empty: bool, as_json: bool) -> None:
     """Have no shadow run beside MODEL any more."""
     with connect() as client:
         _print(
-            client.clear_shadow(model, ClearShadowRequest(selector=_selector(where, devices), allow_empty=allow_empty)),
+            client.clear_shadow(
+                model,
+                ClearShadowRequest(selector=selected(where, devices=devices, model=model), allow_empty=allow_empty),
+            ),
             as_json=as_json,
         )
 
@@ -86,10 +84,6 @@ def show(model: str, *, as_json: bool) -> None:
         return
     headings = ("device", "shadow", "phase", "compared", "errors", "agreement", "counted")
     print_table(headings, [_row(one, now=now) for one in found], empty=f"none: edgemm fleet shadow set {model} VERSION")
-
-
-def _selector(where: dict[str, tuple[str, ...]], devices: tuple[str, ...]) -> Selector:
-    return Selector(labels=where, devices=devices or None)
 
 
 def _print(change: ShadowChange, *, as_json: bool) -> None:

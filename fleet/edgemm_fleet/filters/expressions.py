@@ -20,6 +20,8 @@ class Subject(StrEnum):
     LABEL = "label"
     VERSION = "version"
     STATE = "state"
+    OUTCOME = "outcome"
+    """A failed end of the last update, which a device may report no longer; `state` terms look at it too."""
     ENGINE = "engine"
     RUNTIME = "runtime"
     ARCH = "arch"
@@ -28,7 +30,7 @@ class Subject(StrEnum):
 
 OF_A_MODEL = frozenset({Subject.VERSION, Subject.STATE})
 """Subjects whose name is a model's."""
-WORDS = frozenset({*(subject.value for subject in Subject), "id", "model", "online", "seen"})
+WORDS = frozenset({*(one.value for one in Subject if one is not Subject.OUTCOME), "id", "model", "online", "seen"})
 """Words that begin a term of their own; any other begins one about a label."""
 
 
@@ -148,6 +150,14 @@ def leaves(expression: Expression) -> Iterator[FactTerm | IdTerm | OnlineTerm | 
             yield from leaves(part)
         case _:
             yield expression
+
+
+def is_lasting(expression: Expression) -> bool:
+    """Tell whether a filter asks for nothing that comes and goes, or that an update changes: ids and labels alone."""
+    return all(
+        isinstance(term, IdTerm) or (isinstance(term, FactTerm) and term.subject is Subject.LABEL)
+        for term in leaves(expression)
+    )
 
 
 def quoted(value: str) -> str:

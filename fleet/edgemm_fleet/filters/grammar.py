@@ -14,7 +14,6 @@ around them means, else the model whose rollout or view this is.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import replace
 from difflib import get_close_matches
 
@@ -138,7 +137,7 @@ class _Reader:
                 self._skip()
                 return OnlineTerm()
             self._at = start
-            raise self._error(f"{name!r} is no term: expected one such as site=plant-7{_perhaps(name, _LONE)}")
+            raise self._error(f"{name!r} is no term: expected one such as site=plant-7{_perhaps(name)}")
         self._at = sign.end()
         at = self._at
         value = self._value(sign[0])
@@ -182,13 +181,15 @@ class _Reader:
         return FilterError(message, text=self._text, at=self._at)
 
 
-_LONE = ("online", "and", "or", "not")
+def lone_word(word: str) -> str | None:
+    """Return the word that stands alone in a filter and that this one resembles."""
+    return next(iter(get_close_matches(word.lower(), ("online", "and", "or", "not"), n=1, cutoff=0.6)), None)
 
 
-def _perhaps(word: str, known: Iterable[str]) -> str:
+def _perhaps(word: str) -> str:
     """Return which known word was perhaps meant."""
-    close = get_close_matches(word.lower(), sorted({*known, *WORDS}), n=1, cutoff=0.6)
-    return f"; did you mean {close[0]}?" if close else ""
+    close = lone_word(word) or next(iter(get_close_matches(word.lower(), sorted(WORDS), n=1, cutoff=0.6)), None)
+    return f"; did you mean {close}?" if close else ""
 
 
 def _bound(expression: Expression, model: str | None, text: str) -> Expression:
@@ -199,7 +200,7 @@ def _bound(expression: Expression, model: str | None, text: str) -> Expression:
     """
     match expression:
         case AllOf(parts):
-            named = [(index, part.name) for index, part in enumerate(parts) if _names_model(part)]
+            named = [(index, name) for index, part in enumerate(parts) if (name := _model_named(part))]
             scopes = [_scope(named, index) or model for index in range(len(parts))]
             return AllOf(tuple(_bound(part, scope, text) for part, scope in zip(parts, scopes, strict=True)))
         case AnyOf(parts):
@@ -216,8 +217,12 @@ def _bound(expression: Expression, model: str | None, text: str) -> Expression:
             return expression
 
 
-def _names_model(part: Expression) -> bool:
-    return isinstance(part, FactTerm) and part.subject is Subject.STATE and part.comparison is Comparison.THERE
+def _model_named(part: Expression) -> str | None:
+    match part:
+        case FactTerm(Subject.STATE, name, Comparison.THERE):
+            return name
+        case _:
+            return None
 
 
 def _scope(named: list[tuple[int, str]], index: int) -> str | None:

@@ -60,9 +60,9 @@ def read(given: Given) -> Expression:
         raise given.wrong(
             f"no word {given.name!r} takes a colon: {meant}a label: {given.name}={given.value or 'VALUE'}"
         )
-    if given.sign in _BY_RANK and (close := ranked_word(given.name)):
+    if given.sign in _BY_RANK and (ranked := ranked_word(given.name)):
         quoted = f'"{given.name}"{given.sign}{given.value}'
-        raise given.wrong(f"did you mean {close}? A label called {given.name} is written {quoted}")
+        raise given.wrong(f"did you mean {ranked}? A label called {given.name} is written {quoted}")
     return label(given)
 
 

@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from edgemm.messages import DesiredModel
 from edgemm.open_enum import OpenEnum
-from edgemm.states import UpdateState
+from edgemm.states import FAILURES, UpdateState
 
 
 class MemberState(OpenEnum):
@@ -66,3 +66,11 @@ class Member(Struct, frozen=True, kw_only=True):
     update_state: UpdateState | None = None
     reason: str | None = None
     detail: str | None = None
+
+    @property
+    def failure(self) -> str | None:
+        """The state in which its update failed; None: it did not, or not yet."""
+        failed = self.update_state if self.update_state in FAILURES else None
+        if self.state is MemberState.FAILED:
+            return (failed or self.state).value
+        return failed.value if failed is not None and self.state is MemberState.EXCUSED else None

@@ -11,7 +11,7 @@ what is not known here does not start, and one that runs halts.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from functools import lru_cache
 from typing import Annotated
 
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -19,43 +19,80 @@ from msgspec.structs import replace
 
 from edgemm import requirements
 from edgemm.bundle.manifest import Digest, ModelName, VersionText
+from edgemm.errors import BadRequestError
 from edgemm.messages import DesiredModel, ModelConfig, Ratio, Seconds, Short, VariantPolicy, unknown_items
 from edgemm.reasons import Reason
 from edgemm.requirements import RequiredNames
 from edgemm.topics import DeviceId
+from edgemm_fleet.filters import MAX_BYTES, Expression, FilterError, parse, written
+from edgemm_fleet.filters.expressions import AllOf, AnyOf, Comparison, FactTerm, IdTerm, Subject
+from edgemm_fleet.filters.overlap import may_overlap
 
 TOLERATED_REJECTIONS: tuple[str, ...] = (Reason.NO_ENGINE.value, Reason.NO_SPACE.value)
 """What excuses a device by default."""
 DeadlineSeconds = Annotated[float, Meta(gt=0, le=366 * 86400)]
 
 
+FILTER = "filter"
+"""What `requires` names where a filter restricts a rollout."""
+
+
 class Selector(Struct, frozen=True, kw_only=True):
-    """Which devices: every label named must have one of its values; `devices`, if given, are the only candidates."""
+    """Which devices: every label named must have one of its values; `devices`, if given, are the only candidates.
+
+    `where` is a filter (`edgemm_fleet.filters`) that they also have to match.
+    """
 
     labels: dict[Short, Annotated[tuple[Short, ...], Meta(min_length=1)]] = {}
     devices: tuple[DeviceId, ...] | None = None
+    where: Annotated[str, Meta(max_length=MAX_BYTES)] | UnsetType = UNSET
 
-    def matches(self, device: str, labels: Mapping[str, str]) -> bool:
-        """Tell whether a device with these labels is meant."""
-        if self.devices is not None and device not in self.devices:
-            return False
-        return all(labels.get(key) in values for key, values in self.labels.items())
+    def expression(self, *, model: str | None = None) -> Expression:
+        """Return all of it as one filter; `model` is the one that a term about a model means.
+
+        Raises:
+            FilterError: `where` cannot be read.
+        """
+        parts: list[Expression] = [_any_value(name, values) for name, values in self.labels.items()]
+        if self.devices is not None:
+            parts.append(IdTerm(self.devices))
+        if self.where is not UNSET:
+            parts.append(_read(self.where, model))
+        return parts[0] if len(parts) == 1 else AllOf(tuple(parts))
+
+    def checked(self, *, model: str | None) -> Selector:
+        """Return it with the canonical text of its filter.
+
+        Raises:
+            BadRequestError: the filter cannot be read.
+        """
+        if self.where is UNSET:
+            return self
+        try:
+            return replace(self, where=written(parse(self.where, model=model)))
+        except FilterError as err:
+            raise BadRequestError(err.line) from err
 
     def nobody(self) -> str:
         """Return what to say where it means no device that is enrolled."""
-        return f"no device matches {self}" if self.labels or self.devices else "no device is enrolled in this fleet"
+        asks = self.labels or self.devices or self.where is not UNSET
+        return f"no device matches {self}" if asks else "no device is enrolled in this fleet"
 
     def __str__(self) -> str:
         """Return it as the command line has it."""
         labels = [f"{key}={value}" for key, values in self.labels.items() for value in values]
-        return ", ".join([*labels, *(self.devices or ())]) or "all devices"
+        where = [] if self.where is UNSET else [self.where]
+        return ", ".join([*labels, *(self.devices or ()), *where]) or "all devices"
 
-    def may_overlap(self, other: Selector) -> bool:
-        """Tell whether some device could match both; False only where that is impossible."""
-        if self.devices is not None and other.devices is not None and not set(self.devices) & set(other.devices):
-            return False
-        shared = self.labels.keys() & other.labels.keys()
-        return all(set(self.labels[key]) & set(other.labels[key]) for key in shared)
+
+def _any_value(name: str, values: tuple[str, ...]) -> Expression:
+    terms = tuple(FactTerm(Subject.LABEL, name, Comparison.EQUAL, value) for value in values)
+    return terms[0] if len(terms) == 1 else AnyOf(terms)
+
+
+@lru_cache(maxsize=256)
+def _read(where: str, model: str | None) -> Expression:
+    return parse(where, model=model)
 
 
 class Group(Struct, frozen=True, kw_only=True):
@@ -131,7 +168,25 @@ class RolloutPlan(Struct, frozen=True, kw_only=True):
     @property
     def unknown(self) -> tuple[str, ...]:
         """What restricts this rollout and is not known here."""
-        return (*requirements.unknown(self.requires), *unknown_items(self.config.requires, self.variants))
+        names = set(requirements.unknown(self.requires)) - ({FILTER} if self._filter_is_read() else set())
+        return (*sorted(names), *unknown_items(self.config.requires, self.variants))
+
+    def may_overlap(self, other: RolloutPlan) -> bool:
+        """Tell whether some device could be meant by both; False only where that is impossible."""
+        if not (self._filter_is_read() and other._filter_is_read()):
+            return True
+        first, second = (plan.selector.expression(model=plan.model) for plan in (self, other))
+        return may_overlap(first, second)
+
+    def _filter_is_read(self) -> bool:
+        """Tell whether the filter, if there is one or ought to be, is there and one that this edgemm reads."""
+        if self.selector.where is UNSET:
+            return self.requires is UNSET or FILTER not in self.requires
+        try:
+            _read(self.selector.where, self.model)
+        except FilterError:
+            return False
+        return True
 
     @property
     def activation_s(self) -> float:

@@ -107,7 +107,7 @@ def check_overlap(plan: RolloutPlan, running: Mapping[str, RolloutPlan]) -> None
         ConflictError: they overlap, and the plan does not supersede that rollout.
     """
     for rollout, other in running.items():
-        if rollout != plan.supersedes and other.model == plan.model and plan.selector.may_overlap(other.selector):
+        if rollout != plan.supersedes and other.model == plan.model and plan.may_overlap(other):
             raise ConflictError(
                 f"rollout {rollout} of {other.model} {other.version} runs and may have the same devices: wait for it, "
                 f"cancel it, or supersede it (--supersede {rollout})"

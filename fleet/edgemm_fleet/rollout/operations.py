@@ -62,7 +62,7 @@ class RolloutOperations:
             _check_published(tx, plan)
             _check_minimum(tx, plan)
             if not plan.allow_empty:
-                _check_matches(tx, plan, what=f"rollout of {plan.model} {plan.version}")
+                _check_matches(tx, plan, what=f"rollout of {plan.model} {plan.version}", now=now)
             rollouts.add(tx, rollout)
             _note(tx, "create", rollout, actor=actor, now=now, detail=f"{plan.model} {plan.version}")
         return rollout
@@ -81,7 +81,7 @@ class RolloutOperations:
             if unknown := rollout.plan.unknown:
                 raise ConflictError(f"rollout {rollout_id}: it {refusal(unknown)}")
             _check_minimum(tx, rollout.plan)
-            _check_reach(tx, rollout)
+            _check_reach(tx, rollout, now=now)
             started = machine.move(machine.move(rollout, _R.READY, now=now), _R.RUNNING, now=now)
             self._make_way(tx, rollout, actor=actor, now=now)
             rollouts.save(tx, started)
@@ -208,7 +208,7 @@ def _minimum(tx: Transaction, plan: RolloutPlan) -> Version | None:
     return Version(model.minimum_version) if model is not None and model.minimum_version is not None else None
 
 
-def _check_reach(tx: Transaction, rollout: Rollout) -> None:
+def _check_reach(tx: Transaction, rollout: Rollout, *, now: float) -> None:
     """Refuse to start what would reach nobody, unless its plan says that it may.
 
     Raises:
@@ -219,8 +219,9 @@ def _check_reach(tx: Transaction, rollout: Rollout) -> None:
     if plan.allow_empty:
         return
     what = f"rollout {rollout.id} of {plan.model} {plan.version}"
-    _check_matches(tx, plan, what=what)
-    found, matching = 0, (device.id for device in devices.matching(tx, plan.selector))
+    _check_matches(tx, plan, what=what, now=now)
+    found = 0
+    matching = (device.id for device in devices.matching(tx, plan.selector, model=plan.model, now=now))
     while ids := list(islice(matching, _LOOKED_AT_ONCE)):
         found += len(ids)
         wanted, reports = assignments.of(tx, ids), reported.of(tx, ids)
@@ -233,11 +234,11 @@ def _check_reach(tx: Transaction, rollout: Rollout) -> None:
     raise _nothing_to_do(what, f"all {found} devices that match have it already")
 
 
-def _check_matches(tx: Transaction, plan: RolloutPlan, *, what: str) -> None:
+def _check_matches(tx: Transaction, plan: RolloutPlan, *, what: str, now: float) -> None:
     """Refuse a plan for devices that are not there; raises as `RolloutOperations.create`."""
     if unknown := devices.unknown(tx, plan.selector):
         raise NotFoundError(f"{what}: no device {unknown[0]!r} in this fleet: `edgemm fleet devices` lists them")
-    if next(iter(devices.matching(tx, plan.selector)), None) is None:
+    if next(iter(devices.matching(tx, plan.selector, model=plan.model, now=now)), None) is None:
         raise _nothing_to_do(what, plan.selector.nobody())
 
 

@@ -20,6 +20,7 @@ from edgemm.reasons import Reason
 from edgemm.states import FAILURES, RolloutState, UpdateState
 from edgemm_fleet.clock import SLACK_S
 from edgemm_fleet.director.director import Director
+from edgemm_fleet.filters.expressions import is_lasting
 from edgemm_fleet.records.members import BEFORE_ACTIVATING, UNDECIDED, UNFINISHED, Member, MemberState
 from edgemm_fleet.records.progress import Rollout
 from edgemm_fleet.records.records import DesiredRefusal
@@ -158,11 +159,16 @@ class Runner:
         rollouts.put_members(tx, ended)
 
     def _start_group(self, tx: Transaction, rollout: Rollout, group: int, *, now: float) -> None:
-        candidates = [MatchedDevice(d.id, d.presence.online) for d in devices.matching(tx, rollout.plan.selector)]
-        rollouts.save(tx, machine.with_matching(rollout, group, len(candidates)))
+        matching = devices.matching(tx, rollout.plan.selector, model=rollout.plan.model, now=now)
+        candidates = [MatchedDevice(device.id, device.presence.online) for device in matching]
         # A device that was removed and let in again is a new one.
         members = [member for member in rollouts.members_of(tx, rollout.id) if member.reason != Reason.REMOVED]
         present = {member.device: member.state for member in members}
+        if not is_lasting(rollout.plan.selector.expression(model=rollout.plan.model)):
+            # What the filter asks of a device may be what this rollout changed there: a member stays one.
+            left = present.keys() - {candidate.device for candidate in candidates}
+            candidates += [MatchedDevice(one.id, one.presence.online) for one in devices.live(tx, left).values()]
+        rollouts.save(tx, machine.with_matching(rollout, group, len(candidates)))
         chosen = select_members(rollout.id, rollout.plan, group, candidates=candidates, members=present)
         _log.info("rollout=%s group=%d devices=%d", rollout.id, group + 1, len(chosen))
         self._leave_earlier(tx, chosen, rollout, now=now)

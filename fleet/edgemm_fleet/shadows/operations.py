@@ -33,7 +33,7 @@ class ShadowOperations:
             found = models.get_version(tx, model, version)
             _check_minimum(tx, model, version)
             wanted = DesiredShadow(version=version, digest=found.digest, share=share, variants=variants)
-            ids = _matching(tx, selector, allow_empty=allow_empty)
+            ids = _matching(tx, selector, model=model, now=now, allow_empty=allow_empty)
             shadows.put(tx, ids, model, wanted)
             self._director.write(tx, ids, now=now)
             detail = f"{version} on {len(ids)} devices, share {share:g}"
@@ -51,17 +51,18 @@ class ShadowOperations:
             ConflictError: no device matches, and that is not allowed.
         """
         with self._store.write() as tx:
-            had = shadows.drop(tx, _matching(tx, selector, allow_empty=allow_empty), model)
+            ids = _matching(tx, selector, model=model, now=now, allow_empty=allow_empty)
+            had = shadows.drop(tx, ids, model)
             self._director.write(tx, had, now=now)
             audit.add(tx, at=now, actor=actor, action="shadow.clear", subject=model, detail=f"{len(had)} devices")
         self._wake()
         return had
 
 
-def _matching(tx: Transaction, selector: Selector, *, allow_empty: bool) -> tuple[str, ...]:
+def _matching(tx: Transaction, selector: Selector, *, model: str, now: float, allow_empty: bool) -> tuple[str, ...]:
     if not allow_empty and (unknown := devices.unknown(tx, selector)):
         raise NotFoundError(f"no device {unknown[0]!r} in this fleet: `edgemm fleet devices` lists them")
-    ids = tuple(device.id for device in devices.matching(tx, selector))
+    ids = tuple(device.id for device in devices.matching(tx, selector, model=model, now=now))
     if not ids and not allow_empty:
         raise ConflictError(
             f"{selector.nobody()}, so nothing would be done; if that is meant: --allow-empty (`allow_empty`)"

@@ -11,17 +11,22 @@ from sqlalchemy import ColumnElement, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from edgemm.errors import ConflictError, NotFoundError
+from edgemm_fleet.filters.expressions import Subject
+from edgemm_fleet.filters.known_facts import ENROLLED, REPORTED, of_labels, of_machine, of_report
 from edgemm_fleet.records import json_text
 from edgemm_fleet.records.records import Device, Page, Presence
 from edgemm_fleet.records.rollout_plan import Selector
-from edgemm_fleet.store import paging
+from edgemm_fleet.store import paging, reported
 from edgemm_fleet.store.database import Transaction
+from edgemm_fleet.store.facts import device_facts
+from edgemm_fleet.store.facts.fact_queries import FactQuery
 from edgemm_fleet.store.quarantine import quarantine
 from edgemm_fleet.store.schema import desired
 from edgemm_fleet.store.schema import devices as table
 
 _PRESENCE = Presence.__struct_fields__
 _PARTS = _LABELS, _KEY, _TIMES, _OF_PRESENCE = ("labels", "key", "times", "presence")
+_AT_ONCE = 500
 Value = TypeVar("Value")
 
 
@@ -37,6 +42,7 @@ def add(tx: Transaction, device: Device, *, bearer_hash: str, broker_hash: str) 
         tx.execute(insert(table).values(**values, bearer_hash=bearer_hash, broker_hash=broker_hash))
     except IntegrityError as err:
         raise ConflictError(f"device {device.id}: already enrolled; remove it first") from err
+    _put_facts(tx, device)
 
 
 def get(tx: Transaction, device: str) -> Device:
@@ -71,8 +77,11 @@ def find(tx: Transaction, device: str) -> Device | None:
 
 def live(tx: Transaction, ids: Iterable[str]) -> dict[str, Device]:
     """Return those of these devices that are enrolled and not removed, by id."""
-    query = select(table).where(table.c.id.in_(sorted(set(ids))), table.c.removed_at.is_(None))
-    return {row.id: _read(tx, row) for row in tx.execute(query)}
+    wanted, found = sorted(set(ids)), dict[str, Device]()
+    for start in range(0, len(wanted), _AT_ONCE):
+        query = select(table).where(table.c.id.in_(wanted[start : start + _AT_ONCE]), table.c.removed_at.is_(None))
+        found |= {row.id: _read(tx, row) for row in tx.execute(query)}
+    return found
 
 
 def find_by_bearer(tx: Transaction, bearer_hash: str) -> Device | None:
@@ -109,6 +118,7 @@ def readmit(tx: Transaction, device: Device, *, bearer_hash: str, broker_hash: s
     tx.execute(update(table).where(table.c.id == device.id, table.c.key_id == device.key_id).values(**values))
     for part in _PARTS:
         quarantine(tx).clear(device.id, part)
+    _put_facts(tx, device)
 
 
 def page(tx: Transaction, *, after: str | None = None, limit: int = paging.DEFAULT_LIMIT) -> Page[Device]:
@@ -117,15 +127,33 @@ def page(tx: Transaction, *, after: str | None = None, limit: int = paging.DEFAU
     return paging.ascending(tx, query, key=table.c.id, after=after, limit=limit, read=lambda row: _read(tx, row))
 
 
-def matching(tx: Transaction, selector: Selector) -> Iterator[Device]:
-    """Yield the devices that a selector means, by id; those removed, or of labels that cannot be read, never are."""
-    query = select(table).where(table.c.removed_at.is_(None))
-    if selector.devices is not None:
-        query = query.where(table.c.id.in_(selector.devices))
-    for row in tx.execute(query.order_by(table.c.id)):
-        labels = _part(tx, row, _LABELS, _labels)
-        if labels is not None and selector.matches(row.id, labels):
-            yield _read(tx, row)
+def page_matching(
+    tx: Transaction, query: FactQuery, *, after: str | None = None, limit: int = paging.DEFAULT_LIMIT
+) -> Page[Device]:
+    """List the devices that a filter means by id; a page may have fewer than asked for, and yet not be the last."""
+    ids, following = query.page(after=after, limit=paging.clamp(limit))
+    found = live(tx, ids)
+    return Page(items=tuple(found[one] for one in ids if one in found), next=following)
+
+
+def matching(tx: Transaction, selector: Selector, *, model: str | None, now: float) -> Iterator[Device]:
+    """Yield the devices that a selector means, by id; those removed, or of labels that cannot be read, never are.
+
+    Args:
+        tx: the transaction.
+        selector: which devices.
+        model: the one that a term of its filter about a model means.
+        now: what `seen` is counted from, in seconds since the epoch.
+
+    Raises:
+        FilterError: its filter cannot be read.
+    """
+    ids = FactQuery(tx, selector.expression(model=model), now=now).ids()
+    for start in range(0, len(ids), _AT_ONCE):
+        query = select(table).where(table.c.id.in_(ids[start : start + _AT_ONCE]), table.c.removed_at.is_(None))
+        for row in tx.execute(query.order_by(table.c.id)):
+            if _part(tx, row, _LABELS, _labels) is not None:
+                yield _read(tx, row)
 
 
 def unknown(tx: Transaction, selector: Selector) -> list[str]:
@@ -173,6 +201,7 @@ def set_labels(tx: Transaction, device: str, labels: dict[str, str]) -> None:
         NotFoundError: there is no such device.
     """
     _change(tx, device, labels_json=_json(labels))
+    device_facts.put(tx, device, {Subject.LABEL}, of_labels(labels))
     quarantine(tx).clear(device, _LABELS)
 
 
@@ -183,6 +212,7 @@ def remove(tx: Transaction, device: str, *, now: float) -> None:
         NotFoundError: there is no such device.
     """
     _change(tx, device, removed_at=now, online=False)
+    device_facts.clear(tx, device)
 
 
 def set_presence(tx: Transaction, device: str, presence: Presence) -> None:
@@ -220,6 +250,15 @@ def seen(tx: Transaction, ids: Iterable[str], *, now: float) -> None:
     wanted = sorted(set(ids))
     if wanted:
         tx.execute(update(table).where(table.c.id.in_(wanted)).values(last_seen_at=now))
+
+
+def _put_facts(tx: Transaction, device: Device) -> None:
+    """Have a device that enrolled, maybe again, have the facts that are known of it."""
+    known = of_labels(device.labels) | of_machine(device.platform, device.runtime)
+    report = reported.find(tx, device.id)
+    if report is not None:
+        known = {fact for fact in known if fact.subject is not Subject.RUNTIME} | of_report(report.reported)
+    device_facts.put(tx, device.id, ENROLLED | REPORTED, known)
 
 
 def _change(tx: Transaction, device: str, **values: Any) -> None:

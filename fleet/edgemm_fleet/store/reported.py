@@ -11,9 +11,11 @@ from sqlalchemy.dialects.sqlite import insert
 
 from edgemm.messages import Reported
 from edgemm.messages.generations import plausible
+from edgemm_fleet.filters.known_facts import REPORTED, of_report
 from edgemm_fleet.records import json_text
 from edgemm_fleet.records.records import ReportedRecord
 from edgemm_fleet.store.database import Transaction
+from edgemm_fleet.store.facts import device_facts
 from edgemm_fleet.store.quarantine import quarantine
 from edgemm_fleet.store.schema import reported as table
 
@@ -51,6 +53,7 @@ def put(tx: Transaction, reported: Reported, *, now: float) -> bool:
     }
     tx.execute(insert(table).values(**values).on_conflict_do_update(index_elements=["device"], set_=values))
     quarantine(tx).clear(reported.device, _PART)
+    device_facts.put(tx, reported.device, REPORTED, of_report(reported))
     return True
 
 

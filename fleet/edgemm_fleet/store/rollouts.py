@@ -20,6 +20,7 @@ from edgemm_fleet.records.records import Page
 from edgemm_fleet.records.rollout_plan import RolloutPlan
 from edgemm_fleet.store import paging
 from edgemm_fleet.store.database import Transaction
+from edgemm_fleet.store.facts import device_facts
 from edgemm_fleet.store.quarantine import quarantine
 from edgemm_fleet.store.schema import members, rollouts
 
@@ -126,6 +127,11 @@ def put_members(tx: Transaction, items: Sequence[Member]) -> None:
     keys = {"rollout", "device"}
     changed = {name: query.excluded[name] for name in rows[0] if name not in keys}
     tx.execute(query.on_conflict_do_update(index_elements=["rollout", "device"], set_=changed), rows)
+    for rollout in {member.rollout for member in items}:
+        model = tx.execute(select(rollouts.c.model).where(rollouts.c.id == rollout)).scalar()
+        if model is not None:
+            outcomes = {member.device: member.failure for member in items if member.rollout == rollout}
+            device_facts.put_outcomes(tx, model, outcomes)
 
 
 def raise_generations(tx: Transaction, generations: Mapping[str, int]) -> None:

@@ -54,8 +54,52 @@ devices = Table(
     Column("previous_connection", Integer, nullable=False, default=0),
     Column("doubted_at", Float),
     Index("devices_by_key", "key_id"),
+    Index(
+        "devices_live",
+        "id",
+        sqlite_where=text("removed_at IS NULL"),
+        postgresql_where=text("removed_at IS NULL"),
+    ),
+    Index(
+        "devices_online",
+        "id",
+        sqlite_where=text("online IS 1 AND removed_at IS NULL"),
+        postgresql_where=text("online IS true AND removed_at IS NULL"),
+    ),
+    Index(
+        "devices_seen",
+        "last_seen_at",
+        "id",
+        sqlite_where=text("removed_at IS NULL"),
+        postgresql_where=text("removed_at IS NULL"),
+    ),
     Index("devices_doubted", "doubted_at", sqlite_where=text("doubted_at IS NOT NULL")),
 )
+
+_by_code_point = String().with_variant(String(collation="C"), "postgresql")
+
+facts = Table(
+    "facts",
+    metadata,
+    Column("fact", Integer, primary_key=True),
+    Column("subject", String, nullable=False),
+    Column("name", String, nullable=False),
+    Column("value", _by_code_point, nullable=False),
+    Column("rank", _by_code_point),
+    Index("facts_once", "subject", "name", "value", unique=True),
+    Index("facts_by_rank", "subject", "name", "rank", sqlite_where=text("rank IS NOT NULL")),
+)
+"""Each fact that some device has, once; `rank` orders values that are versions (`filters/ranks.py`)."""
+
+device_facts = Table(
+    "device_facts",
+    metadata,
+    Column("fact", Integer, primary_key=True),
+    Column("device", String, primary_key=True),
+    Index("device_facts_by_device", "device"),
+    sqlite_with_rowid=False,
+)
+"""The facts of devices that are not removed."""
 
 enrolment_tokens = Table(
     "enrolment_tokens",

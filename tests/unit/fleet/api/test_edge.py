@@ -34,6 +34,7 @@ RIGHTS = {
     "add_person": "admin",
     "list_people": "admin",
     "revoke_person": "admin",
+    "list_labels": "admin operator publisher viewer",
     "list_devices": "admin operator publisher viewer",
     "get_device": "admin operator publisher viewer",
     "get_desired": "admin operator publisher viewer",

@@ -28,7 +28,7 @@ def nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["rollout", "create", "m", "1.0.0", "--group", "9" * 30], "at most 100,000,000"),
         (["rollout", "create", "m", "1.0.0", "--group", "120%"], "or a share such as 10%"),
         (["rollout", "create", "m", "1.0.0", "--soak", "soon"], "expected a duration such as 90s"),
-        (["rollout", "create", "m", "1.0.0", "--where", "north"], "'north': expected NAME=VALUE"),
+        (["rollout", "create", "m", "1.0.0", "--where", "north"], "filter, column 1: 'north' is no term"),
         (["rollout", "create", "m", "1.0.0", "--error-threshold", "nan"], "'nan': expected a finite number"),
         (["rollout", "create", "m", "1.0.0", "--soak", "9" * 400 + "d"], "expected a duration from 0s to"),
         (["rollout", "list", "--limit", "9" * 20], "is not in the range 1<=x<=1000000"),

@@ -4,11 +4,21 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec import UNSET, UnsetType
 
+from edgemm.errors import BadRequestError
 from edgemm.messages import ModelConfig, Probation
+from edgemm_fleet.filters import DeviceFacts, compiled
+from edgemm_fleet.filters.expressions import Subject
 from edgemm_fleet.records.rollout_plan import Group, RolloutPlan, Selector
 
 DIGEST = "a" * 64
+
+
+def plan_of(selector: Selector, *, requires: tuple[str, ...] | UnsetType = UNSET) -> RolloutPlan:
+    return RolloutPlan(
+        model="digits", version="2.0.0", digest=DIGEST, groups=(Group(count=1),), selector=selector, requires=requires
+    )
 
 
 @pytest.mark.parametrize(
@@ -68,11 +78,19 @@ def test_a_plan_from_outside_is_checked(bad: dict[str, object]) -> None:
         (Selector(devices=("a", "b")), Selector(devices=("c",)), False),
         (Selector(devices=("a", "b")), Selector(devices=("b",)), True),
         (Selector(devices=("a",)), Selector(labels={"site": ("north",)}), True),
+        (Selector(where="site=north version<2"), Selector(labels={"site": ("south", "east")}), False),
+        (Selector(where="site=north or site=east"), Selector(labels={"site": ("south", "east")}), True),
+        (Selector(where="(site=north or site=east) online"), Selector(where="ring=1 site=south"), False),
+        (Selector(where="site=north or online"), Selector(where="site=south"), True),
+        (Selector(where="not site=north"), Selector(where="site=north"), True),
+        (Selector(where="id=a or id=b"), Selector(devices=("c",)), False),
+        (Selector(where="id^=a"), Selector(devices=("c",)), True),
+        (Selector(where="of a later edgemm"), Selector(where="site=south"), True),
     ],
 )
-def test_when_two_selectors_may_mean_one_device(one: Selector, other: Selector, overlap: bool) -> None:
-    assert one.may_overlap(other) is overlap
-    assert other.may_overlap(one) is overlap
+def test_when_two_plans_may_mean_one_device(one: Selector, other: Selector, overlap: bool) -> None:
+    assert plan_of(one).may_overlap(plan_of(other)) is overlap
+    assert plan_of(other).may_overlap(plan_of(one)) is overlap
 
 
 @pytest.mark.parametrize(
@@ -85,7 +103,42 @@ def test_when_two_selectors_may_mean_one_device(one: Selector, other: Selector, 
         (Selector(devices=("cam-1",)), True),
         (Selector(devices=("cam-2",)), False),
         (Selector(devices=()), False),
+        (Selector(where="site^=no not label:canary"), True),
+        (Selector(where="version<1.2"), True),
+        (Selector(labels={"site": ("north",)}, where="version>=1.2"), False),
     ],
 )
 def test_which_devices_a_selector_means(selector: Selector, matches: bool) -> None:
-    assert selector.matches("cam-1", {"site": "north", "kind": "camera"}) is matches
+    values = {
+        (Subject.LABEL, "site"): ("north",),
+        (Subject.LABEL, "kind"): ("camera",),
+        (Subject.VERSION, "digits"): ("1.1.0",),
+    }
+    device = DeviceFacts(id="cam-1", values=values)
+    assert compiled(selector.expression(model="digits"))(device, 0.0) is matches
+
+
+def test_a_selector_without_a_filter_is_written_as_it_always_was() -> None:
+    assert msgspec.json.encode(Selector(labels={"site": ("north",)})) == b'{"labels":{"site":["north"]},"devices":null}'
+
+
+@pytest.mark.parametrize(
+    ("where", "requires", "unknown"),
+    [
+        (UNSET, UNSET, ()),
+        (UNSET, ("filter",), ("filter",)),
+        ("site=north", ("filter",), ()),
+        ("what later versions read", ("filter",), ("filter",)),
+        ("site=north", ("filter", "window"), ("window",)),
+    ],
+)
+def test_a_filter_that_is_lost_or_not_read_here_holds_a_rollout_up(
+    where: str | UnsetType, requires: tuple[str, ...] | UnsetType, unknown: tuple[str, ...]
+) -> None:
+    assert plan_of(Selector(where=where), requires=requires).unknown == unknown
+
+
+def test_a_filter_is_kept_in_its_canonical_text() -> None:
+    assert Selector(where="(a=1)  and not b=2").checked(model=None).where == "a=1 b!=2"
+    with pytest.raises(BadRequestError, match=r"^filter, column 5: [^\n]*did you mean online\?$"):
+        Selector(where="a=1 onlin").checked(model=None)

@@ -24,11 +24,12 @@ def golden(folder: Path, name: str) -> Path:
 
 
 def rows(path: Path) -> Rows:
-    """Return all rows of all tables, in the order of their ids."""
+    """Return all rows of all tables, in the order of their ids, or of their keys."""
     with closing(sqlite3.connect(path)) as database:
         database.row_factory = sqlite3.Row
-        names = [row[0] for row in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        return {n: [dict(row) for row in database.execute(f'SELECT * FROM "{n}" ORDER BY rowid')] for n in names}
+        tables = database.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table'").fetchall()
+        order = {name: "1, 2" if "WITHOUT ROWID" in sql else "rowid" for name, sql in tables}
+        return {n: [dict(row) for row in database.execute(f'SELECT * FROM "{n}" ORDER BY {order[n]}')] for n in order}
 
 
 def contents(folder: Path) -> dict[str, bytes]:

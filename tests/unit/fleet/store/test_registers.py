@@ -115,10 +115,12 @@ def test_devices_are_selected_by_their_labels_of_now(store: Store) -> None:
     with store.write() as tx:
         enrol(tx, "cam-1", KEY, labels={"site": "north"})
         enrol(tx, "cam-2", KEY, labels={"site": "south"})
-        assert [device.id for device in devices.matching(tx, north)] == ["cam-1"]
+        assert [device.id for device in devices.matching(tx, north, model=None, now=NOW)] == ["cam-1"]
         devices.set_labels(tx, "cam-2", {"site": "north"})
-        assert [device.id for device in devices.matching(tx, north)] == ["cam-1", "cam-2"]
-        assert [device.id for device in devices.matching(tx, Selector(devices=("cam-2", "no")))] == ["cam-2"]
+        assert [device.id for device in devices.matching(tx, north, model=None, now=NOW)] == ["cam-1", "cam-2"]
+        assert [
+            device.id for device in devices.matching(tx, Selector(devices=("cam-2", "no")), model=None, now=NOW)
+        ] == ["cam-2"]
 
 
 def test_a_published_version_never_changes(store: Store) -> None:

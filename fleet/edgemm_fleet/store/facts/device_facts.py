@@ -1,0 +1,126 @@
+"""The facts of each device that is enrolled and not removed: one row a device and fact, in two orders.
+
+Each fact (`label site plant-7`, `version digits 1.2.0`) is written once, in `facts`, and is there as long as some
+device has it. `labels_json` and `reported_json` stay what is shown; whoever changes them changes the facts in the same
+transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import TypeVar
+
+from sqlalchemy import and_, delete, exists, or_, select
+from sqlalchemy.dialects.sqlite import insert
+
+from edgemm_fleet.filters import DeviceFacts
+from edgemm_fleet.filters.evaluation import FactKey
+from edgemm_fleet.filters.expressions import Subject
+from edgemm_fleet.filters.known_facts import Fact
+from edgemm_fleet.filters.ranks import rank
+from edgemm_fleet.store.database import Transaction
+from edgemm_fleet.store.schema import device_facts, devices, facts
+
+_Item = TypeVar("_Item")
+_AT_ONCE = 200
+"""How many facts, or devices, one statement names."""
+_LIVE = devices.c.removed_at.is_(None)
+
+
+def put(tx: Transaction, device: str, subjects: Collection[Subject], wanted: Collection[Fact]) -> None:
+    """Have a device's facts of some subjects be these; those of a device that was removed stay none."""
+    there = _of(tx, device)
+    if not there and not tx.execute(select(devices.c.id).where(devices.c.id == device, _LIVE)).first():
+        return
+    mine = {fact: number for fact, number in there.items() if fact.subject in subjects}
+    gone = [number for fact, number in mine.items() if fact not in wanted]
+    new = [fact for fact in wanted if fact not in mine]
+    if new:
+        numbers = _numbers(tx, new)
+        tx.execute(insert(device_facts), [{"fact": number, "device": device} for number in numbers])
+    if gone:
+        _drop(tx, [device], gone)
+
+
+def clear(tx: Transaction, device: str) -> None:
+    """Forget a device's facts: it is removed."""
+    if there := list(_of(tx, device).values()):
+        _drop(tx, [device], there)
+
+
+def put_outcomes(tx: Transaction, model: str, outcomes: dict[str, str | None]) -> None:
+    """Have the last update of a model have ended so on these devices; None: without a failure, or not yet."""
+    of_model = select(facts.c.fact).where(facts.c.subject == Subject.OUTCOME.value, facts.c.name == model)
+    if known := list(tx.execute(of_model).scalars()):
+        _drop(tx, list(outcomes), known)
+    failed = {device: said for device, said in outcomes.items() if said is not None}
+    for outcome in sorted(set(failed.values())):
+        those = [device for device, said in failed.items() if said == outcome]
+        (number,) = _numbers(tx, [Fact(Subject.OUTCOME, model, outcome)])
+        for part in _parts(those):
+            live = select(devices.c.id).where(devices.c.id.in_(part), _LIVE)
+            rows = [{"fact": number, "device": device} for device in tx.execute(live).scalars()]
+            if rows:
+                tx.execute(insert(device_facts).on_conflict_do_nothing(), rows)
+
+
+def of(tx: Transaction, device: str) -> DeviceFacts | None:
+    """Return what filters look at in one device; None: it is not enrolled, or was removed."""
+    query = select(devices.c.online, devices.c.last_seen_at).where(devices.c.id == device, _LIVE)
+    row = tx.execute(query).one_or_none()
+    if row is None:
+        return None
+    values: dict[FactKey, tuple[str, ...]] = {}
+    for fact in sorted(_of(tx, device)):
+        subject = Subject.STATE if fact.subject is Subject.OUTCOME else fact.subject
+        values[subject, fact.name] = (*values.get((subject, fact.name), ()), fact.value)
+    return DeviceFacts(id=device, online=bool(row.online), seen_at=row.last_seen_at, values=values)
+
+
+def names(tx: Transaction, subject: Subject, *, limit: int) -> list[str]:
+    """Return the names of facts that some device has, such as those of all labels, in order."""
+    query = select(facts.c.name).distinct().where(facts.c.subject == subject.value)
+    return list(tx.execute(query.order_by(facts.c.name).limit(limit)).scalars())
+
+
+def values_of(tx: Transaction, subject: Subject, name: str, *, limit: int) -> list[str]:
+    """Return the values of a fact that some device has, in order."""
+    query = select(facts.c.value).where(facts.c.subject == subject.value, facts.c.name == name)
+    return list(tx.execute(query.order_by(facts.c.value).limit(limit)).scalars())
+
+
+def _of(tx: Transaction, device: str) -> dict[Fact, int]:
+    joined = device_facts.join(facts, facts.c.fact == device_facts.c.fact)
+    query = select(facts.c.fact, facts.c.subject, facts.c.name, facts.c.value).select_from(joined)
+    rows = tx.execute(query.where(device_facts.c.device == device))
+    return {Fact(Subject(subject), name, value): number for number, subject, name, value in rows}
+
+
+def _numbers(tx: Transaction, wanted: Sequence[Fact]) -> list[int]:
+    """Return the numbers of facts, which are written if they are new."""
+    numbers: list[int] = []
+    for part in _parts(wanted):
+        rows = [
+            {"subject": fact.subject.value, "name": fact.name, "value": fact.value, "rank": rank(fact.value)}
+            for fact in part
+        ]
+        tx.execute(insert(facts).on_conflict_do_nothing(), rows)
+        same = [
+            and_(facts.c.subject == fact.subject.value, facts.c.name == fact.name, facts.c.value == fact.value)
+            for fact in part
+        ]
+        numbers += tx.execute(select(facts.c.fact).where(or_(*same))).scalars()
+    return numbers
+
+
+def _drop(tx: Transaction, ids: Sequence[str], numbers: Sequence[int]) -> None:
+    """Take facts off devices, and forget those that no device has any more."""
+    for part in _parts(numbers):
+        for some in _parts(ids):
+            tx.execute(delete(device_facts).where(device_facts.c.fact.in_(part), device_facts.c.device.in_(some)))
+        left = exists().where(device_facts.c.fact == facts.c.fact)
+        tx.execute(delete(facts).where(facts.c.fact.in_(part), ~left))
+
+
+def _parts(items: Sequence[_Item]) -> Iterable[Sequence[_Item]]:
+    return (items[start : start + _AT_ONCE] for start in range(0, len(items), _AT_ONCE))
