@@ -24,6 +24,8 @@ from edgemm_fleet.records.rollout_plan import Selector
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 EXAMPLE = "'site=plant-7 version<1.2 not label:canary'"
+_LONGEST = 128
+"""What a label's name, or its value, has at most."""
 _OPERATORS = frozenset('=<>:^"()')
 
 
@@ -89,6 +91,8 @@ def _was_a_label(name: str, value: str) -> bool:
 
     What looks like the beginning of another term, or begins with a word that filters have, is not: it is a slip.
     """
+    if len(name) > _LONGEST or len(value) > _LONGEST:
+        return False
     return name not in SIGNS and not _OPERATORS & set(f"{name}{value}") and not any(map(lone_word, value.split()[1:]))
 
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from edgemm.states import UpdateState
 from edgemm_fleet.filters.expressions import Comparison, FactTerm, Subject, quoted, written
+from edgemm_fleet.filters.filter_error import MAX_BYTES
 from edgemm_fleet.filters.term_rules import SIGNS
 
-_LAST = re.compile(r'(?:.*[\s(])?((?:"(?:[^"\\]|\\.)*"?|[^\s()"])*)\Z', re.DOTALL)
+_WRITTEN = re.compile(r'(?:"(?:[^"\\]|\\.)*(?:"|\Z)|[^\s()"])+', re.DOTALL)
 _TERM = re.compile(r'("(?:[^"\\]|\\.)*"|[^\s()":=!^<>]+)(!=|\^=|<=|>=|:|=|<|>)(.*)\Z', re.DOTALL)
 _LABEL_SIGNS = ("=", "!=", "^=")
 
@@ -52,8 +53,8 @@ def completed(text: str, known: Known) -> list[str]:
 
 
 def _last(text: str) -> str:
-    match = _LAST.match(text)
-    return match[1] if match else ""
+    *_, last = [None, *_WRITTEN.finditer(text[:MAX_BYTES])]
+    return last[0] if last is not None and last.end() == len(text) else ""
 
 
 def _named(label: str) -> str:

@@ -17,6 +17,7 @@ from edgemm_fleet.filters.expressions import (
     OnlineTerm,
     SeenTerm,
     Subject,
+    needed,
 )
 from edgemm_fleet.filters.ranks import rank
 
@@ -42,7 +43,7 @@ def compiled(expression: Expression) -> Matcher:
     """Return a function that tells whether a device is meant."""
     match expression:
         case AllOf(parts):
-            every = tuple(compiled(part) for part in parts)
+            every = tuple(compiled(part) for part in needed(parts))
             return lambda device, now: all(one(device, now) for one in every)
         case AnyOf(parts):
             some = tuple(compiled(part) for part in parts)
@@ -103,6 +104,9 @@ def _fact(term: FactTerm) -> Matcher:
     match comparison:
         case Comparison.THERE:
             return lambda device, _: key in device.values
+        case Comparison.EQUAL if term.subject is Subject.STATE:
+            ended = (Subject.OUTCOME, term.name)
+            return lambda device, _: value in device.values.get(key, ()) or value in device.values.get(ended, ())
         case Comparison.EQUAL:
             return lambda device, _: value in device.values.get(key, ())
         case Comparison.PREFIX:

@@ -140,6 +140,25 @@ def written(expression: Expression) -> str:
     return text
 
 
+def needed(parts: tuple[Expression, ...]) -> tuple[Expression, ...]:
+    """Return the parts that hold together without each `model:NAME` that only says of which model another part is."""
+    told = {part.name for part in parts if isinstance(part, FactTerm) and _is_of_its_model(part)}
+    return tuple(part for part in parts if (name := model_named(part)) is None or name not in told)
+
+
+def model_named(part: Expression) -> str | None:
+    """Return the model that a term `model:NAME` names; None: it is another term."""
+    match part:
+        case FactTerm(Subject.STATE, name, Comparison.THERE):
+            return name
+        case _:
+            return None
+
+
+def _is_of_its_model(term: FactTerm) -> bool:
+    return term.subject in OF_A_MODEL and term.comparison is not Comparison.THERE
+
+
 def leaves(expression: Expression) -> Iterator[FactTerm | IdTerm | OnlineTerm | SeenTerm]:
     """Yield the terms of a filter, from left to right."""
     match expression:

@@ -47,7 +47,8 @@ def _anchors(expression: Expression) -> frozenset[Anchor] | None:
     """Return facts of which a device that is meant has at least one; None where no few such are known."""
     match expression:
         case FactTerm(subject, name, Comparison.EQUAL, value):
-            return frozenset({(subject, name, value)})
+            ended = {(Subject.OUTCOME, name, value)} if subject is Subject.STATE else set()
+            return frozenset({(subject, name, value), *ended})
         case IdTerm(values, prefix=False):
             return frozenset((None, "", value) for value in values) if len(values) <= _MOST_ANCHORS else None
         case AllOf(parts):

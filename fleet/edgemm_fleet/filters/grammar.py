@@ -23,12 +23,11 @@ from edgemm_fleet.filters.expressions import (
     WORDS,
     AllOf,
     AnyOf,
-    Comparison,
     Expression,
     FactTerm,
     NotTerm,
     OnlineTerm,
-    Subject,
+    model_named,
 )
 from edgemm_fleet.filters.filter_error import MAX_BYTES, FilterError, FilterTooLongError
 
@@ -200,7 +199,7 @@ def _bound(expression: Expression, model: str | None, text: str) -> Expression:
     """
     match expression:
         case AllOf(parts):
-            named = [(index, name) for index, part in enumerate(parts) if (name := _model_named(part))]
+            named = [(index, name) for index, part in enumerate(parts) if (name := model_named(part))]
             scopes = [_scope(named, index) or model for index in range(len(parts))]
             return AllOf(tuple(_bound(part, scope, text) for part, scope in zip(parts, scopes, strict=True)))
         case AnyOf(parts):
@@ -215,14 +214,6 @@ def _bound(expression: Expression, model: str | None, text: str) -> Expression:
             return replace(expression, name=model)
         case _:
             return expression
-
-
-def _model_named(part: Expression) -> str | None:
-    match part:
-        case FactTerm(Subject.STATE, name, Comparison.THERE):
-            return name
-        case _:
-            return None
 
 
 def _scope(named: list[tuple[int, str]], index: int) -> str | None:

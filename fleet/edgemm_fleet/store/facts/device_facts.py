@@ -71,9 +71,8 @@ def of(tx: Transaction, device: str) -> DeviceFacts | None:
     if row is None:
         return None
     values: dict[FactKey, tuple[str, ...]] = {}
-    for fact in sorted(_of(tx, device)):
-        subject = Subject.STATE if fact.subject is Subject.OUTCOME else fact.subject
-        values[subject, fact.name] = (*values.get((subject, fact.name), ()), fact.value)
+    for subject, name, value in sorted(_of(tx, device)):
+        values[subject, name] = (*values.get((subject, name), ()), value)
     return DeviceFacts(id=device, online=bool(row.online), seen_at=row.last_seen_at, values=values)
 
 

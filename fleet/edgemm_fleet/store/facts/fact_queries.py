@@ -13,7 +13,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from sqlalchemy import ColumnElement, FromClause, Select, and_, exists, false, func, not_, or_, select, true, union
+from sqlalchemy import (
+    ColumnElement,
+    FromClause,
+    Select,
+    and_,
+    exists,
+    false,
+    func,
+    not_,
+    or_,
+    select,
+    true,
+    union,
+    union_all,
+)
 
 from edgemm_fleet.filters.expressions import (
     AllOf,
@@ -26,6 +40,7 @@ from edgemm_fleet.filters.expressions import (
     OnlineTerm,
     SeenTerm,
     Subject,
+    needed,
 )
 from edgemm_fleet.filters.ranks import rank
 from edgemm_fleet.store.database import Transaction
@@ -33,6 +48,7 @@ from edgemm_fleet.store.schema import device_facts, devices, facts
 
 _MOST_NUMBERS = 300
 """Of more facts than this, a term is a subquery."""
+_FEW_NUMBERS = 4
 _FEW = 20_000
 """So many devices are sorted for one page."""
 _MANY = 200_000
@@ -85,6 +101,7 @@ class FactQuery:
 
     def __init__(self, tx: Transaction, expression: Expression, *, now: float) -> None:
         self._tx, self._now = tx, now
+        self._sizes: dict[tuple[int, int], int] = {}
         found = self._resolved(expression)
         self._parts = found.parts if isinstance(found, _Joined) and found.every else (found,)
 
@@ -121,12 +138,12 @@ class FactQuery:
         return self._count(self._parts, differences=_MOST_DIFFERENCES)
 
     def _count(self, parts: Sequence[_Node], *, differences: int) -> int:
+        driver = self._rarest(parts, bound=_MANY)
         excluded = next((part for part in parts if isinstance(part, _Opposite)), None)
-        if excluded is not None and differences:
+        if excluded is not None and differences and (driver is None or self._size(driver, _MANY) > _FEW):
             kept = tuple(part for part in parts if part is not excluded)
             both = (*kept, *_parts_of(excluded.part))
             return self._count(kept, differences=differences - 1) - self._count(both, differences=differences - 1)
-        driver = self._rarest(parts, bound=_MANY)
         query, device = self._source(driver)
         query = query.where(*self._probes(parts, driver, device))
         return int(self._tx.execute(select(func.count()).select_from(query.subquery())).scalar_one())
@@ -137,9 +154,10 @@ class FactQuery:
                 return self._facts([expression])
             case AnyOf(parts) if parts and all(isinstance(part, FactTerm) for part in parts):
                 return self._facts([part for part in parts if isinstance(part, FactTerm)])
-            case AllOf(parts) | AnyOf(parts):
-                every = isinstance(expression, AllOf)
-                return _Joined(tuple(self._resolved(part) for part in parts), every=every)
+            case AllOf(parts):
+                return _Joined(tuple(self._resolved(part) for part in needed(parts)), every=True)
+            case AnyOf(parts):
+                return _Joined(tuple(self._resolved(part) for part in parts), every=False)
             case NotTerm(part):
                 return _Opposite(self._resolved(part))
             case _:
@@ -148,13 +166,16 @@ class FactQuery:
     def _facts(self, terms: Sequence[FactTerm]) -> FactSet:
         query = select(facts.c.fact).where(or_(*map(_condition, terms)))
         numbers = list(self._tx.execute(query.limit(_MOST_NUMBERS + 1)).scalars())
-        once = len({(term.subject, term.name) for term in terms}) == 1 and terms[0].subject is not Subject.STATE
+        of_one = len({(term.subject, term.name) for term in terms}) == 1
+        once = of_one and (terms[0].subject is not Subject.STATE or terms[0].comparison is Comparison.THERE)
         return FactSet(tuple(numbers) if len(numbers) <= _MOST_NUMBERS else query, once)
 
     def _rarest(self, parts: Sequence[_Node], *, bound: int) -> _Node | None:
         """Return the part that the fewest devices have, counted up to a bound; None: no part points at devices."""
-        sized = [(self._size(part, bound), index) for index, part in enumerate(parts) if _points(part)]
-        return parts[min(sized)[1]] if sized else None
+        pointing = [part for part in parts if _points(part)]
+        if len(pointing) < 2:
+            return pointing[0] if pointing else None
+        return min(pointing, key=lambda part: self._size(part, bound))
 
     def _in_order(self) -> _Node | None:
         """Return a part whose devices are read in the order of their ids; None: all devices."""
@@ -164,8 +185,12 @@ class FactQuery:
     def _size(self, part: _Node, bound: int) -> int:
         if isinstance(part, IdTerm) and not part.prefix:
             return len(part.values)
-        query, _ = self._source(part)
-        return int(self._tx.execute(select(func.count()).select_from(query.limit(bound).subquery())).scalar_one())
+        key = (id(part), bound)
+        if key not in self._sizes:
+            query, _ = self._source(part)
+            counted = select(func.count()).select_from(query.limit(bound).subquery())
+            self._sizes[key] = int(self._tx.execute(counted).scalar_one())
+        return self._sizes[key]
 
     def _source(self, part: _Node | None) -> tuple[Select[Any], ColumnElement[str]]:
         """Return the devices of a part, each once, and the column of their ids."""
@@ -190,8 +215,10 @@ class FactQuery:
                 query = select(device).where(_LIVE, _has_id(part, device))
             case OnlineTerm():
                 query = select(device).where(_ONLINE)
-            case SeenTerm():
-                query = select(device).where(_LIVE, self._seen(part, devices))
+            case SeenTerm():  # an index finds each of the cases, and none finds both at once
+                inner = union_all(*(select(device).where(_LIVE, case) for case in self._seen(part, devices))).subquery()
+                device = inner.columns[0]
+                query = select(device)
             case _:
                 query = select(device).where(_LIVE)
         return query, device
@@ -213,19 +240,22 @@ class FactQuery:
                 return _has_id(part, device)
             case FactSet():
                 other = device_facts.alias()
-                numbers = part.numbers
-                return exists(select(1).where(other.c.fact.in_(numbers), other.c.device == device))
+                few = isinstance(part.numbers, tuple) and len(part.numbers) <= _FEW_NUMBERS
+                # The facts of one device are fewer: `+ 0` has the database read those, and look each up.
+                fact = other.c.fact if few else other.c.fact + 0
+                return exists(select(1).where(fact.in_(part.numbers), other.c.device == device))
             case _:
                 mine = devices.alias()
-                is_so = mine.c.online.is_(True) if isinstance(part, OnlineTerm) else self._seen(part, mine)
+                is_so = mine.c.online.is_(True) if isinstance(part, OnlineTerm) else or_(*self._seen(part, mine))
                 return exists(select(1).where(mine.c.id == device, mine.c.removed_at.is_(None), is_so))
 
-    def _seen(self, term: SeenTerm, table: FromClause) -> ColumnElement[bool]:
+    def _seen(self, term: SeenTerm, table: FromClause) -> list[ColumnElement[bool]]:
+        """Return the cases in which a device was heard of so long ago."""
         seen: ColumnElement[float] = table.c.last_seen_at
         moment = self._now - term.seconds
         if term.comparison in {Comparison.BELOW, Comparison.AT_MOST}:
-            return seen > moment if term.comparison is Comparison.BELOW else seen >= moment
-        return or_(seen < moment if term.comparison is Comparison.ABOVE else seen <= moment, seen.is_(None))
+            return [seen > moment if term.comparison is Comparison.BELOW else seen >= moment]
+        return [seen < moment if term.comparison is Comparison.ABOVE else seen <= moment, seen.is_(None)]
 
 
 def _parts_of(node: _Node) -> tuple[_Node, ...]:
@@ -250,7 +280,7 @@ def _points(part: _Node) -> bool:
 def _condition(term: FactTerm) -> ColumnElement[bool]:
     """Return which facts a term looks for."""
     subjects = [term.subject.value]
-    if term.subject is Subject.STATE:
+    if term.subject is Subject.STATE and term.comparison is not Comparison.THERE:
         subjects.append(Subject.OUTCOME.value)
     named = and_(facts.c.subject.in_(subjects), facts.c.name == term.name)
     wanted = rank(term.value)

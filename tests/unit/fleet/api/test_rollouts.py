@@ -186,6 +186,15 @@ def test_labels_of_any_name_are_no_fields(published: RunningFleet) -> None:
     assert draft(published, selector=wanted, allow_empty=True)["plan"]["selector"]["labels"] == wanted["labels"]
 
 
+def test_a_draft_keeps_the_canonical_text_of_its_filter_and_previews_whom_it_means(published: RunningFleet) -> None:
+    drafted = draft(published, selector={"where": '("site"=north)  and not version>=1'})
+    assert drafted["plan"]["selector"]["where"] == "site=north not version>=1"
+    assert drafted["plan"]["requires"] == ["filter"]
+    assert get(published, f"/{drafted['id']}/preview")["matching"] == 2
+    status, answer = post(published, "", {"model": "digits", "version": "1.0.0", "selector": {"where": "sit"}})
+    assert (status, answer["error"]["message"].partition(":")[0]) == (400, "filter, column 1")
+
+
 def plan(**changes: Any) -> RolloutPlan:
     return RolloutPlan(model="digits", version="1.0.0", digest=sha256(b""), groups=(Group(percent=100),), **changes)
 

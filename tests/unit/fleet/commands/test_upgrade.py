@@ -26,6 +26,11 @@ OF_REVISION_0003 = (
     "DROP INDEX devices_doubted",
     "ALTER TABLE devices DROP COLUMN doubted_at",
     "ALTER TABLE enrolment_tokens DROP COLUMN root_version",
+    "DROP INDEX devices_live",
+    "DROP INDEX devices_online",
+    "DROP INDEX devices_seen",
+    "DROP TABLE device_facts",
+    "DROP TABLE facts",
 )
 
 

@@ -53,10 +53,11 @@ def devices(draw: st.DrawFn, *, device: str = "cam-1") -> DeviceFacts:
         for name, value in draw(st.dictionaries(st.sampled_from(LABELS), st.sampled_from(VALUES), max_size=3)).items()
     }
     for model in draw(st.sets(st.sampled_from(MODELS))):
-        states = draw(st.lists(st.sampled_from(STATES), min_size=1, max_size=2, unique=True))
-        values[Subject.STATE, model] = tuple(sorted(states))
+        values[Subject.STATE, model] = (draw(st.sampled_from(STATES)),)
         if version := draw(st.none() | st.sampled_from(VERSIONS)):
             values[Subject.VERSION, model] = (version,)
+    for model in draw(st.sets(st.sampled_from(MODELS))):
+        values[Subject.OUTCOME, model] = ("failed",)
     for engine in draw(st.sets(st.sampled_from(["tflite", "onnx"]))):
         values[Subject.ENGINE, engine] = (draw(st.sampled_from([*VERSIONS, "unknown"])),)
     values[Subject.RUNTIME, ""] = (draw(st.sampled_from(VERSIONS)),)
