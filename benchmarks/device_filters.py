@@ -105,7 +105,8 @@ def fill(path: Path, count: int) -> None:
     with closing(sqlite3.connect(path)) as database:
         database.execute("PRAGMA synchronous = OFF")
         for start in range(0, count, _AT_ONCE):
-            rows, pairs = [], []
+            rows: list[tuple[object, ...]] = []
+            pairs: list[tuple[int, str]] = []
             for number in range(start, min(count, start + _AT_ONCE)):
                 device = random_device(number, chance)
                 labels = {name: found[0] for (subject, name), found in device.values.items() if subject == "label"}

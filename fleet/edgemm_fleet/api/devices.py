@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from edgemm.errors import BadRequestError, NotFoundError
 from edgemm.messages import Desired
 from edgemm.trust.enrolment import check_labels
+from edgemm.states import RolloutState
 from edgemm_fleet.api.context import FleetState
 from edgemm_fleet.api.messages import (
     DeviceDetail,
@@ -27,6 +28,7 @@ from edgemm_fleet.api.rights import Right
 from edgemm_fleet.api.routes import Call, Route
 from edgemm_fleet.api.telemetry import TelemetryWindow, window
 from edgemm_fleet.filters.expressions import Subject
+from edgemm_fleet.filters.filter_index import FilterIndex
 from edgemm_fleet.records.records import Device, EventRecord, Page, ReportedRecord
 from edgemm_fleet.records.rollout_plan import Selector
 from edgemm_fleet.store import actions, assignments, audit, desired, devices, reported, rollouts, shadows, streams
@@ -95,6 +97,7 @@ def get_device(state: FleetState, call: Call[Nothing, Nothing]) -> DeviceDetail:
             events=streams.page_events(tx, device.id, limit=_RECENT).items,
             telemetry=tuple(map(window, streams.page_telemetry(tx, device.id, limit=1).items)),
             shed=state.hearing.shed_of(device.id),
+            meant_by=_meant_by(tx, device.id, now=call.now),
         )
     return replace(detail, unreadable=state.store.quarantine.of(device.id))
 
@@ -158,6 +161,14 @@ def remove_device(state: FleetState, call: Call[Nothing, Nothing]) -> None:
         audit.add(tx, at=call.now, actor=call.caller.actor, action="device.remove", subject=device.id)
     state.credentials.refresh()
     state.rollouts.wake()
+
+
+def _meant_by(tx: Transaction, device: str, *, now: float) -> tuple[str, ...]:
+    """Return the rollouts that run and whose selector means a device, by id."""
+    facts = device_facts.of(tx, device)
+    running = {one.id: one.plan for one in rollouts.in_states(tx, [RolloutState.RUNNING]) if not one.plan.unknown}
+    meant = {name: plan.selector.expression(model=plan.model) for name, plan in running.items()}
+    return () if facts is None else tuple(sorted(FilterIndex(meant).meaning(facts, now=now)))
 
 
 def _failed(tx: Transaction, reports: Mapping[str, ReportedRecord]) -> dict[str, tuple[FailedUpdate, ...]]:

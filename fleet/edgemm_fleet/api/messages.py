@@ -245,6 +245,8 @@ class DeviceDetail(Struct, frozen=True, kw_only=True):
     """As in `DeviceSummary`."""
     unreadable: dict[str, str] = {}
     """As in `DeviceSummary`."""
+    meant_by: tuple[str, ...] = ()
+    """The rollouts that run and whose selector means it now."""
 
 
 class LabelsRequest(RequestBody, frozen=True):

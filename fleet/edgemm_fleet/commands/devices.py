@@ -190,6 +190,8 @@ def _facts(detail: DeviceDetail, *, now: float) -> list[tuple[str, str]]:
     if detail.desired is not None:
         wanted = ", ".join(f"{model.name} {model.version}" for model in detail.desired.models) or "nothing"
         facts.append(("wanted", f"{wanted} (generation {detail.desired.generation})"))
+    if detail.meant_by:
+        facts.append(("meant by", ", ".join(detail.meant_by)))
     if (refusal := detail.refusal) is not None:
         facts.append(
             ("REFUSES", f"what is wanted: {in_short(refusal.cause, refusal.detail)} ({age(refusal.at, now=now)})")

@@ -14,7 +14,7 @@ from edgemm_fleet.store import Transaction, desired, devices, reported, streams
 
 def readmit(tx: Transaction, device: Device, *, bearer_hash: str, broker_hash: str) -> None:
     """Let a device that is known by its id and key in again, as one that has said nothing yet."""
+    reported.forget(tx, device.id)  # first: what the device is found by follows from its report
     devices.readmit(tx, device, bearer_hash=bearer_hash, broker_hash=broker_hash)
-    reported.forget(tx, device.id)
     desired.forget_answers(tx, device.id)
     streams.forget_positions(tx, device.id)

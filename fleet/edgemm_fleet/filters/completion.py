@@ -53,8 +53,8 @@ def completed(text: str, known: Known) -> list[str]:
 
 
 def _last(text: str) -> str:
-    *_, last = [None, *_WRITTEN.finditer(text[:MAX_BYTES])]
-    return last[0] if last is not None and last.end() == len(text) else ""
+    ends = [found[0] for found in _WRITTEN.finditer(text[:MAX_BYTES]) if found.end() == len(text)]
+    return ends[0] if ends else ""
 
 
 def _named(label: str) -> str:

@@ -59,7 +59,8 @@ def test_a_list_has_the_devices_that_a_filter_means(served: RunningFleet, where:
     found = ask(served, "/devices", where=where, count="true")
     assert [one["device"]["id"] for one in found["items"]] == names
     assert (found["matching"], found["next"]) == (len(names), None)
-    by_page, after = [], {}
+    by_page: list[str] = []
+    after: dict[str, Any] = {}
     while True:
         page = ask(served, "/devices", where=where, limit=1, **after)
         by_page += [one["device"]["id"] for one in page["items"]]
