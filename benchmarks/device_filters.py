@@ -26,8 +26,8 @@ from simulators import needs
 
 with needs.imports(__name__, "fleet"):
     from edgemm_fleet.filters import DeviceFacts, Expression, compiled, parse
-    from edgemm_fleet.filters.evaluation import FactKey, Matcher
-    from edgemm_fleet.filters.expressions import Subject
+    from edgemm_fleet.filters.closures import FactKey, Matcher
+    from edgemm_fleet.filters.expressions import FactSubject
     from edgemm_fleet.filters.filter_index import FilterIndex
     from edgemm_fleet.filters.ranks import rank
     from edgemm_fleet.store import Store, devices
@@ -81,19 +81,19 @@ class Figures:
 def random_device(number: int, chance: random.Random) -> DeviceFacts:
     """Return a device: four labels, sometimes a fifth, one model, one engine, its machine."""
     values: dict[FactKey, tuple[str, ...]] = {
-        (Subject.LABEL, "site"): (f"plant-{chance.randrange(200)}",),
-        (Subject.LABEL, "hw"): (chance.choice(_HARDWARE),),
-        (Subject.LABEL, "ring"): (chance.choice(_RINGS),),
-        (Subject.LABEL, "rack"): (str(chance.randrange(5000)),),
-        (Subject.VERSION, "digits"): (chance.choice(_VERSIONS),),
-        (Subject.STATE, "digits"): (chance.choice(_STATES),),
-        (Subject.ENGINE, "tflite"): (chance.choice(_ENGINES),),
-        (Subject.RUNTIME, ""): ("0.2.0",),
-        (Subject.ARCH, ""): ("aarch64",),
-        (Subject.OS, ""): ("linux",),
+        (FactSubject.LABEL, "site"): (f"plant-{chance.randrange(200)}",),
+        (FactSubject.LABEL, "hw"): (chance.choice(_HARDWARE),),
+        (FactSubject.LABEL, "ring"): (chance.choice(_RINGS),),
+        (FactSubject.LABEL, "rack"): (str(chance.randrange(5000)),),
+        (FactSubject.VERSION, "digits"): (chance.choice(_VERSIONS),),
+        (FactSubject.STATE, "digits"): (chance.choice(_STATES),),
+        (FactSubject.ENGINE, "tflite"): (chance.choice(_ENGINES),),
+        (FactSubject.RUNTIME, ""): ("0.2.0",),
+        (FactSubject.ARCH, ""): ("aarch64",),
+        (FactSubject.OS, ""): ("linux",),
     }
     if chance.random() < 0.02:
-        values[Subject.LABEL, "canary"] = ("yes",)
+        values[FactSubject.LABEL, "canary"] = ("yes",)
     ago = chance.expovariate(1 / 1800)
     return DeviceFacts(id=f"cam-{number:07}", online=chance.random() < 0.9, seen_at=NOW - ago, values=values)
 

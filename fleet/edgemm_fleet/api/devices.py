@@ -27,7 +27,7 @@ from edgemm_fleet.api.messages import (
 from edgemm_fleet.api.rights import Right
 from edgemm_fleet.api.routes import Call, Route
 from edgemm_fleet.api.telemetry import TelemetryWindow, window
-from edgemm_fleet.filters.expressions import Subject
+from edgemm_fleet.filters.expressions import FactSubject
 from edgemm_fleet.filters.filter_index import FilterIndex
 from edgemm_fleet.records.records import Device, EventRecord, Page, ReportedRecord
 from edgemm_fleet.records.rollout_plan import Selector
@@ -146,8 +146,8 @@ def list_labels(state: FleetState, call: Call[Nothing, LabelsQuery]) -> LabelWor
     """Name the labels that devices have, and the values of one of them."""
     label = call.query.label
     with state.store.read() as tx:
-        names = device_facts.names(tx, Subject.LABEL, limit=_MOST_WORDS)
-        values = [] if label is None else device_facts.values_of(tx, Subject.LABEL, label, limit=_MOST_WORDS)
+        names = device_facts.names(tx, FactSubject.LABEL, limit=_MOST_WORDS)
+        values = [] if label is None else device_facts.values_of(tx, FactSubject.LABEL, label, limit=_MOST_WORDS)
     return LabelWords(names=tuple(names), values=tuple(values))
 
 

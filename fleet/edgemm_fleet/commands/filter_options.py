@@ -17,7 +17,7 @@ from edgemm.errors import EdgemmError
 from edgemm_fleet.commands.parameters import connect
 from edgemm_fleet.filters import FilterError, parse, written
 from edgemm_fleet.filters.completion import Known, completed, label_asked
-from edgemm_fleet.filters.expressions import Comparison, FactTerm, Subject
+from edgemm_fleet.filters.expressions import FactSubject, FactTerm, TermComparison
 from edgemm_fleet.filters.grammar import lone_word
 from edgemm_fleet.filters.term_rules import SIGNS
 from edgemm_fleet.records.rollout_plan import Selector
@@ -80,7 +80,7 @@ def _label(text: str, model: str | None) -> tuple[str, str] | None:
             return name, value
         raise click.UsageError(str(err)) from err
     match read:
-        case FactTerm(Subject.LABEL, name, Comparison.EQUAL, value):
+        case FactTerm(FactSubject.LABEL, name, TermComparison.EQUAL, value):
             return name, value
         case _:
             return None

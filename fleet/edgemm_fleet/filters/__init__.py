@@ -8,7 +8,7 @@
 Pure: no store, no clock, no network. `docs/filters.md` is the page for people; the store turns the same tree into SQL.
 """
 
-from edgemm_fleet.filters.evaluation import DeviceFacts, compiled
+from edgemm_fleet.filters.closures import DeviceFacts, compiled
 from edgemm_fleet.filters.expressions import Expression, written
 from edgemm_fleet.filters.filter_error import MAX_BYTES, FilterError
 from edgemm_fleet.filters.grammar import parse

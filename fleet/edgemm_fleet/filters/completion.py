@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edgemm.states import UpdateState
-from edgemm_fleet.filters.expressions import Comparison, FactTerm, Subject, quoted, written
+from edgemm_fleet.filters.expressions import FactSubject, FactTerm, TermComparison, quoted, written
 from edgemm_fleet.filters.filter_error import MAX_BYTES
 from edgemm_fleet.filters.term_rules import SIGNS
 
@@ -58,4 +58,4 @@ def _last(text: str) -> str:
 
 
 def _named(label: str) -> str:
-    return written(FactTerm(Subject.LABEL, label, Comparison.EQUAL, "x")).removesuffix("=x")
+    return written(FactTerm(FactSubject.LABEL, label, TermComparison.EQUAL, "x")).removesuffix("=x")

@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import TypeAlias
 
 
-class Subject(StrEnum):
+class FactSubject(StrEnum):
     """What a fact is about; its name is a label's, a model's or an engine's, and empty for the machine's."""
 
     LABEL = "label"
@@ -28,13 +28,15 @@ class Subject(StrEnum):
     OS = "os"
 
 
-OF_A_MODEL = frozenset({Subject.VERSION, Subject.STATE})
+OF_A_MODEL = frozenset({FactSubject.VERSION, FactSubject.STATE})
 """Subjects whose name is a model's."""
-WORDS = frozenset({*(one.value for one in Subject if one is not Subject.OUTCOME), "id", "model", "online", "seen"})
+WORDS = frozenset(
+    {*(one.value for one in FactSubject if one is not FactSubject.OUTCOME), "id", "model", "online", "seen"}
+)
 """Words that begin a term of their own; any other begins one about a label."""
 
 
-class Comparison(StrEnum):
+class TermComparison(StrEnum):
     """How a fact's value is looked at; the last five compare by rank (`ranks.rank`)."""
 
     THERE = ":"
@@ -47,16 +49,18 @@ class Comparison(StrEnum):
     AT_LEAST = ">="
 
 
-ORDERED = frozenset({Comparison.SAME, Comparison.BELOW, Comparison.AT_MOST, Comparison.ABOVE, Comparison.AT_LEAST})
+ORDERED = frozenset(
+    {TermComparison.SAME, TermComparison.BELOW, TermComparison.AT_MOST, TermComparison.ABOVE, TermComparison.AT_LEAST}
+)
 
 
 @dataclass(frozen=True)
 class FactTerm:
     """Some fact of this subject and name has such a value."""
 
-    subject: Subject
+    subject: FactSubject
     name: str
-    comparison: Comparison
+    comparison: TermComparison
     value: str = ""
     column: int = field(default=0, compare=False)
 
@@ -78,7 +82,7 @@ class OnlineTerm:
 class SeenTerm:
     """How long ago the device was heard of, in seconds; never is longer than any time."""
 
-    comparison: Comparison
+    comparison: TermComparison
     seconds: float
     written: str = field(compare=False)
 
@@ -121,7 +125,7 @@ def written(expression: Expression) -> str:
             text = " ".join(f"({written(one)})" if isinstance(one, AllOf | AnyOf) else written(one) for one in parts)
         case AnyOf(parts):
             text = " or ".join(f"({written(one)})" if isinstance(one, AnyOf) else written(one) for one in parts)
-        case NotTerm(FactTerm(comparison=Comparison.EQUAL | Comparison.SAME) as part) if _takes_unequal(part):
+        case NotTerm(FactTerm(comparison=TermComparison.EQUAL | TermComparison.SAME) as part) if _takes_unequal(part):
             text = _fact(part, unequal=True)
         case NotTerm(IdTerm(values=(value,), prefix=False)):
             text = f"id!={quoted(value)}"
@@ -149,14 +153,14 @@ def needed(parts: tuple[Expression, ...]) -> tuple[Expression, ...]:
 def model_named(part: Expression) -> str | None:
     """Return the model that a term `model:NAME` names; None: it is another term."""
     match part:
-        case FactTerm(Subject.STATE, name, Comparison.THERE):
+        case FactTerm(FactSubject.STATE, name, TermComparison.THERE):
             return name
         case _:
             return None
 
 
 def _is_of_its_model(term: FactTerm) -> bool:
-    return term.subject in OF_A_MODEL and term.comparison is not Comparison.THERE
+    return term.subject in OF_A_MODEL and term.comparison is not TermComparison.THERE
 
 
 def leaves(expression: Expression) -> Iterator[FactTerm | IdTerm | OnlineTerm | SeenTerm]:
@@ -174,7 +178,7 @@ def leaves(expression: Expression) -> Iterator[FactTerm | IdTerm | OnlineTerm | 
 def is_lasting(expression: Expression) -> bool:
     """Tell whether a filter asks for nothing that comes and goes, or that an update changes: ids and labels alone."""
     return all(
-        isinstance(term, IdTerm) or (isinstance(term, FactTerm) and term.subject is Subject.LABEL)
+        isinstance(term, IdTerm) or (isinstance(term, FactTerm) and term.subject is FactSubject.LABEL)
         for term in leaves(expression)
     )
 
@@ -195,24 +199,24 @@ def _label(name: str) -> str:
 
 
 def _takes_unequal(term: FactTerm) -> bool:
-    return term.comparison is Comparison.SAME or term.subject is Subject.LABEL
+    return term.comparison is TermComparison.SAME or term.subject is FactSubject.LABEL
 
 
 def _fact(term: FactTerm, *, unequal: bool = False) -> str:
-    sign = "!=" if unequal else "=" if term.comparison is Comparison.SAME else term.comparison.value
+    sign = "!=" if unequal else "=" if term.comparison is TermComparison.SAME else term.comparison.value
     match term.subject:
-        case Subject.LABEL if term.comparison is Comparison.THERE:
+        case FactSubject.LABEL if term.comparison is TermComparison.THERE:
             text = f"label:{quoted(term.name)}"
-        case Subject.LABEL:
+        case FactSubject.LABEL:
             name = _in_quotes(term.name) if term.comparison in ORDERED and ranked_word(term.name) else _label(term.name)
             text = f"{name}{sign}{quoted(term.value)}"
-        case Subject.STATE if term.comparison is Comparison.THERE:
+        case FactSubject.STATE if term.comparison is TermComparison.THERE:
             text = f"model:{quoted(term.name)}"
-        case Subject.ENGINE if term.comparison is Comparison.THERE:
+        case FactSubject.ENGINE if term.comparison is TermComparison.THERE:
             text = f"engine:{quoted(term.name)}"
-        case Subject.ENGINE:
+        case FactSubject.ENGINE:
             text = f"engine{sign}{quoted(f'{term.name}@{term.value}')}"
-        case Subject.STATE | Subject.ARCH | Subject.OS:
+        case FactSubject.STATE | FactSubject.ARCH | FactSubject.OS:
             text = f"{term.subject}:{quoted(term.value)}"
         case _:
             text = f"{term.subject}{sign}{quoted(term.value)}"

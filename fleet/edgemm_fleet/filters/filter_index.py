@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Generic, TypeAlias, TypeVar
 
-from edgemm_fleet.filters.evaluation import DeviceFacts, Matcher, compiled
-from edgemm_fleet.filters.expressions import AllOf, AnyOf, Comparison, Expression, FactTerm, IdTerm, Subject
+from edgemm_fleet.filters.closures import DeviceFacts, Matcher, compiled
+from edgemm_fleet.filters.expressions import AllOf, AnyOf, Expression, FactSubject, FactTerm, IdTerm, TermComparison
 
 Name = TypeVar("Name")
-Anchor: TypeAlias = tuple[Subject | None, str, str]
+Anchor: TypeAlias = tuple[FactSubject | None, str, str]
 """A fact that a device must have: subject, name and value; of an id (no subject) the value alone."""
 _MOST_ANCHORS = 64
 
@@ -46,8 +46,8 @@ class FilterIndex(Generic[Name]):
 def _anchors(expression: Expression) -> frozenset[Anchor] | None:
     """Return facts of which a device that is meant has at least one; None where no few such are known."""
     match expression:
-        case FactTerm(subject, name, Comparison.EQUAL, value):
-            ended = {(Subject.OUTCOME, name, value)} if subject is Subject.STATE else set()
+        case FactTerm(subject, name, TermComparison.EQUAL, value):
+            ended = {(FactSubject.OUTCOME, name, value)} if subject is FactSubject.STATE else set()
             return frozenset({(subject, name, value), *ended})
         case IdTerm(values, prefix=False):
             return frozenset((None, "", value) for value in values) if len(values) <= _MOST_ANCHORS else None

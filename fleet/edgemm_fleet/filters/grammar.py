@@ -64,6 +64,7 @@ class _Reader:
         self._depth = self._terms = 0
 
     def whole(self) -> Expression:
+        """Return what the text means, models not yet named."""
         found = self._either()
         if self._at < len(self._text):
             raise self._error("a parenthesis is closed that was never opened")
@@ -140,7 +141,7 @@ class _Reader:
         self._at = sign.end()
         at = self._at
         value = self._value(sign[0])
-        term = term_rules.Given(name, sign[0], value, text=self._text, start=start, value_at=at)
+        term = term_rules.GivenTerm(name, sign[0], value, text=self._text, start=start, value_at=at)
         found = term_rules.label(term) if is_quoted else term_rules.read(term)
         self._skip()
         return found

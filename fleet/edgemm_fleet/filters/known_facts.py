@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from edgemm.messages import Reported
-from edgemm_fleet.filters.expressions import Subject
+from edgemm_fleet.filters.expressions import FactSubject
 
-ENROLLED = frozenset({Subject.LABEL, Subject.ARCH, Subject.OS})
+ENROLLED = frozenset({FactSubject.LABEL, FactSubject.ARCH, FactSubject.OS})
 """Subjects of which enrolment and labelling tell."""
-REPORTED = frozenset({Subject.VERSION, Subject.STATE, Subject.ENGINE, Subject.RUNTIME})
+REPORTED = frozenset({FactSubject.VERSION, FactSubject.STATE, FactSubject.ENGINE, FactSubject.RUNTIME})
 """Subjects of which a report tells."""
 _MOST_ENGINES = 32
 _ARCHITECTURE = re.compile(
@@ -23,14 +23,14 @@ _SAME_MACHINE = {"arm64": "aarch64", "amd64": "x86_64"}
 class Fact(NamedTuple):
     """A subject, a name and a value."""
 
-    subject: Subject
+    subject: FactSubject
     name: str
     value: str
 
 
 def of_labels(labels: Mapping[str, str]) -> set[Fact]:
     """Return the facts that labels are."""
-    return {Fact(Subject.LABEL, name, value) for name, value in labels.items()}
+    return {Fact(FactSubject.LABEL, name, value) for name, value in labels.items()}
 
 
 def of_machine(platform: str, runtime: str) -> set[Fact]:
@@ -40,21 +40,23 @@ def of_machine(platform: str, runtime: str) -> set[Fact]:
         platform: as Python has it, such as `Linux-6.1.0-rpi7-rpi-v8-aarch64-with-glibc2.36`.
         runtime: the version of its edgemm.
     """
-    found = {Fact(Subject.RUNTIME, "", runtime)}
+    found = {Fact(FactSubject.RUNTIME, "", runtime)}
     if system := platform.partition("-")[0].strip().lower():
-        found.add(Fact(Subject.OS, "", system))
+        found.add(Fact(FactSubject.OS, "", system))
     if machine := _ARCHITECTURE.search(platform):
         name = machine[1].lower()
-        found.add(Fact(Subject.ARCH, "", _SAME_MACHINE.get(name, name)))
+        found.add(Fact(FactSubject.ARCH, "", _SAME_MACHINE.get(name, name)))
     return found
 
 
 def of_report(report: Reported) -> set[Fact]:
     """Return the facts of a report; of more engines than anything has, the first."""
-    found = {Fact(Subject.RUNTIME, "", report.runtime)}
-    found |= {Fact(Subject.ENGINE, name, version) for name, version in sorted(report.engines.items())[:_MOST_ENGINES]}
+    found = {Fact(FactSubject.RUNTIME, "", report.runtime)}
+    found |= {
+        Fact(FactSubject.ENGINE, name, version) for name, version in sorted(report.engines.items())[:_MOST_ENGINES]
+    }
     for model in report.models:
-        found.add(Fact(Subject.STATE, model.name, model.state.value))
+        found.add(Fact(FactSubject.STATE, model.name, model.state.value))
         if model.active_version is not None:
-            found.add(Fact(Subject.VERSION, model.name, model.active_version))
+            found.add(Fact(FactSubject.VERSION, model.name, model.active_version))
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from edgemm_fleet.filters.expressions import AllOf, AnyOf, Comparison, Expression, FactTerm, IdTerm, Subject
+from edgemm_fleet.filters.expressions import AllOf, AnyOf, Expression, FactSubject, FactTerm, IdTerm, TermComparison
 
 _Choices: TypeAlias = dict[str | None, frozenset[str]]
 """Label → the values of which a device has one; None: its id."""
@@ -19,7 +19,7 @@ def may_overlap(one: Expression, other: Expression) -> bool:
 def _choices(expression: Expression) -> _Choices:
     """Return what a device that is meant must have; a device has one id, and one value of a label."""
     match expression:
-        case FactTerm(Subject.LABEL, name, Comparison.EQUAL, value):
+        case FactTerm(FactSubject.LABEL, name, TermComparison.EQUAL, value):
             return {name: frozenset({value})}
         case IdTerm(values, prefix=False):
             return {None: frozenset(values)}

@@ -10,13 +10,13 @@ from edgemm.durations import LONGEST_S, in_seconds
 from edgemm.states import UpdateState
 from edgemm_fleet.filters.expressions import (
     WORDS,
-    Comparison,
     Expression,
+    FactSubject,
     FactTerm,
     IdTerm,
     NotTerm,
     SeenTerm,
-    Subject,
+    TermComparison,
     ranked_word,
 )
 from edgemm_fleet.filters.filter_error import FilterError
@@ -24,7 +24,7 @@ from edgemm_fleet.filters.ranks import rank
 
 
 @dataclass(frozen=True)
-class Given:
+class GivenTerm:
     """A term as it is written; places count characters of the whole text from 0."""
 
     name: str
@@ -39,7 +39,7 @@ class Given:
         return FilterError(message, text=self.text, at=self.value_at if in_value else self.start)
 
 
-def read(given: Given) -> Expression:
+def read(given: GivenTerm) -> Expression:
     """Return what a term means whose name is not in quotes.
 
     Raises:
@@ -66,7 +66,7 @@ def read(given: Given) -> Expression:
     return label(given)
 
 
-def label(given: Given) -> Expression:
+def label(given: GivenTerm) -> Expression:
     """Return what a term about a label means.
 
     Raises:
@@ -76,9 +76,11 @@ def label(given: Given) -> Expression:
         raise given.wrong(f"a label takes =, !=, ^=, <, <=, > and >=; that it is there at all: label:{given.name}")
     if given.sign in _BY_RANK:
         _check_rank(given, given.value)
-        return FactTerm(Subject.LABEL, given.name, Comparison(given.sign), given.value)
+        return FactTerm(FactSubject.LABEL, given.name, TermComparison(given.sign), given.value)
     prefix = given.sign == "^="
-    term = FactTerm(Subject.LABEL, given.name, Comparison.PREFIX if prefix else Comparison.EQUAL, given.value)
+    term = FactTerm(
+        FactSubject.LABEL, given.name, TermComparison.PREFIX if prefix else TermComparison.EQUAL, given.value
+    )
     return NotTerm(term) if given.sign == "!=" else term
 
 
@@ -87,77 +89,77 @@ class _Rule:
     """What one word takes; `alone`: its name in front of another sign is no label's either."""
 
     signs: tuple[str, ...]
-    read: Callable[[Given], Expression]
+    read: Callable[[GivenTerm], Expression]
     alone: bool = False
 
 
 _BY_RANK = ("<", "<=", ">", ">=")
 
 
-def _check_rank(given: Given, value: str) -> None:
+def _check_rank(given: GivenTerm, value: str) -> None:
     if rank(value) is None:
         raise given.wrong(f"expected a version or a number such as 1.2, found {value[:40]!r}", in_value=True)
 
 
-def _ordered(given: Given, subject: Subject, *, name: str = "", value: str | None = None) -> Expression:
+def _ordered(given: GivenTerm, subject: FactSubject, *, name: str = "", value: str | None = None) -> Expression:
     value = given.value if value is None else value
     _check_rank(given, value)
     same = given.sign in {"=", "!="}
-    comparison = Comparison.SAME if same else Comparison(given.sign)
+    comparison = TermComparison.SAME if same else TermComparison(given.sign)
     term = FactTerm(subject, name, comparison, value, column=given.start)
     return NotTerm(term) if given.sign == "!=" else term
 
 
-def _identity(given: Given) -> Expression:
+def _identity(given: GivenTerm) -> Expression:
     term = IdTerm((given.value,), prefix=given.sign == "^=")
     return NotTerm(term) if given.sign == "!=" else term
 
 
-def _seen(given: Given) -> Expression:
+def _seen(given: GivenTerm) -> Expression:
     seconds = in_seconds(given.value)
     if seconds is None or seconds > LONGEST_S:
         raise given.wrong(
             f"expected a duration such as 90s, 15min, 1h or 7d, found {given.value[:40]!r}", in_value=True
         )
-    return SeenTerm(Comparison(given.sign), seconds, given.value)
+    return SeenTerm(TermComparison(given.sign), seconds, given.value)
 
 
-def _state(given: Given) -> Expression:
+def _state(given: GivenTerm) -> Expression:
     states = [state.value for state in UpdateState]
     if given.value not in states:
         close = get_close_matches(given.value.lower(), states, n=1, cutoff=0.6)
         meant = f"did you mean {close[0]}?" if close else f"expected one of {', '.join(states)}"
         raise given.wrong(f"no state {given.value[:40]!r}: {meant}", in_value=True)
-    return FactTerm(Subject.STATE, "", Comparison.EQUAL, given.value, column=given.start)
+    return FactTerm(FactSubject.STATE, "", TermComparison.EQUAL, given.value, column=given.start)
 
 
-def _engine(given: Given) -> Expression:
+def _engine(given: GivenTerm) -> Expression:
     name, mark, version = given.value.partition("@")
     if given.sign == ":":
         if mark:
             raise given.wrong(f"engine:{name} takes no version; with one: engine>={given.value}", in_value=True)
-        return FactTerm(Subject.ENGINE, name, Comparison.THERE)
+        return FactTerm(FactSubject.ENGINE, name, TermComparison.THERE)
     if not (name and version):
         raise given.wrong(f"expected NAME@VERSION such as tflite@2.1, found {given.value[:40]!r}", in_value=True)
-    return _ordered(given, Subject.ENGINE, name=name, value=version)
+    return _ordered(given, FactSubject.ENGINE, name=name, value=version)
 
 
-def _machine(subject: Subject) -> Callable[[Given], Expression]:
-    return lambda given: FactTerm(subject, "", Comparison.EQUAL, given.value)
+def _machine(subject: FactSubject) -> Callable[[GivenTerm], Expression]:
+    return lambda given: FactTerm(subject, "", TermComparison.EQUAL, given.value)
 
 
 _VERSION_SIGNS = ("=", "!=", *_BY_RANK)
 _RULES = {
     "id": _Rule(("=", "!=", "^="), _identity, alone=True),
-    "version": _Rule(_VERSION_SIGNS, lambda given: _ordered(given, Subject.VERSION), alone=True),
-    "runtime": _Rule(_VERSION_SIGNS, lambda given: _ordered(given, Subject.RUNTIME), alone=True),
+    "version": _Rule(_VERSION_SIGNS, lambda given: _ordered(given, FactSubject.VERSION), alone=True),
+    "runtime": _Rule(_VERSION_SIGNS, lambda given: _ordered(given, FactSubject.RUNTIME), alone=True),
     "engine": _Rule((":", *_VERSION_SIGNS), _engine, alone=True),
     "seen": _Rule(_BY_RANK, _seen, alone=True),
     "state": _Rule((":",), _state),
-    "model": _Rule((":",), lambda given: FactTerm(Subject.STATE, given.value, Comparison.THERE)),
-    "label": _Rule((":",), lambda given: FactTerm(Subject.LABEL, given.value, Comparison.THERE)),
-    "arch": _Rule((":",), _machine(Subject.ARCH)),
-    "os": _Rule((":",), _machine(Subject.OS)),
+    "model": _Rule((":",), lambda given: FactTerm(FactSubject.STATE, given.value, TermComparison.THERE)),
+    "label": _Rule((":",), lambda given: FactTerm(FactSubject.LABEL, given.value, TermComparison.THERE)),
+    "arch": _Rule((":",), _machine(FactSubject.ARCH)),
+    "os": _Rule((":",), _machine(FactSubject.OS)),
 }
 SIGNS = {word: rule.signs for word, rule in _RULES.items()}
 """Word → the comparisons that it takes."""

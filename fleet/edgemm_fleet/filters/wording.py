@@ -5,35 +5,35 @@ from __future__ import annotations
 from edgemm_fleet.filters.expressions import (
     AllOf,
     AnyOf,
-    Comparison,
     Expression,
+    FactSubject,
     FactTerm,
     IdTerm,
     NotTerm,
     OnlineTerm,
     SeenTerm,
-    Subject,
+    TermComparison,
 )
 
 _HOW = {
-    Comparison.EQUAL: "is",
-    Comparison.SAME: "is",
-    Comparison.PREFIX: "begins with",
-    Comparison.BELOW: "is below",
-    Comparison.AT_MOST: "is at most",
-    Comparison.ABOVE: "is above",
-    Comparison.AT_LEAST: "is at least",
+    TermComparison.EQUAL: "is",
+    TermComparison.SAME: "is",
+    TermComparison.PREFIX: "begins with",
+    TermComparison.BELOW: "is below",
+    TermComparison.AT_MOST: "is at most",
+    TermComparison.ABOVE: "is above",
+    TermComparison.AT_LEAST: "is at least",
 }
 _AGO = {
-    Comparison.BELOW: "less than",
-    Comparison.AT_MOST: "at most",
-    Comparison.ABOVE: "more than",
-    Comparison.AT_LEAST: "at least",
+    TermComparison.BELOW: "less than",
+    TermComparison.AT_MOST: "at most",
+    TermComparison.ABOVE: "more than",
+    TermComparison.AT_LEAST: "at least",
 }
 _OF = {
-    Subject.RUNTIME: "edgemm's version",
-    Subject.ARCH: "architecture",
-    Subject.OS: "operating system",
+    FactSubject.RUNTIME: "edgemm's version",
+    FactSubject.ARCH: "architecture",
+    FactSubject.OS: "operating system",
 }
 
 
@@ -53,7 +53,7 @@ def explained(expression: Expression) -> str:
         case OnlineTerm():
             text = "connected"
         case SeenTerm(comparison, _, ago):
-            never = ", or never" if comparison in {Comparison.ABOVE, Comparison.AT_LEAST} else ""
+            never = ", or never" if comparison in {TermComparison.ABOVE, TermComparison.AT_LEAST} else ""
             text = f"heard of {_AGO[comparison]} {ago} ago{never}"
         case FactTerm():
             text = _fact(expression)
@@ -66,15 +66,15 @@ def _part(expression: Expression) -> str:
 
 def _fact(term: FactTerm) -> str:
     match term.subject:
-        case Subject.STATE if term.comparison is Comparison.THERE:
+        case FactSubject.STATE if term.comparison is TermComparison.THERE:
             return f"has the model {term.name}"
-        case Subject.LABEL | Subject.ENGINE if term.comparison is Comparison.THERE:
+        case FactSubject.LABEL | FactSubject.ENGINE if term.comparison is TermComparison.THERE:
             return f"has the {term.subject} {term.name}"
-        case Subject.LABEL:
+        case FactSubject.LABEL:
             what = f"label {term.name}"
-        case Subject.ENGINE:
+        case FactSubject.ENGINE:
             what = f"version of engine {term.name}"
-        case Subject.VERSION | Subject.STATE:
+        case FactSubject.VERSION | FactSubject.STATE:
             what = f"{term.subject} of {term.name}"
         case _:
             what = _OF[term.subject]

@@ -25,7 +25,7 @@ from edgemm.reasons import Reason
 from edgemm.requirements import RequiredNames
 from edgemm.topics import DeviceId
 from edgemm_fleet.filters import MAX_BYTES, Expression, FilterError, parse, written
-from edgemm_fleet.filters.expressions import AllOf, AnyOf, Comparison, FactTerm, IdTerm, Subject
+from edgemm_fleet.filters.expressions import AllOf, AnyOf, FactSubject, FactTerm, IdTerm, TermComparison
 from edgemm_fleet.filters.overlap import may_overlap
 
 TOLERATED_REJECTIONS: tuple[str, ...] = (Reason.NO_ENGINE.value, Reason.NO_SPACE.value)
@@ -86,7 +86,7 @@ class Selector(Struct, frozen=True, kw_only=True):
 
 
 def _any_value(name: str, values: tuple[str, ...]) -> Expression:
-    terms = tuple(FactTerm(Subject.LABEL, name, Comparison.EQUAL, value) for value in values)
+    terms = tuple(FactTerm(FactSubject.LABEL, name, TermComparison.EQUAL, value) for value in values)
     return terms[0] if len(terms) == 1 else AnyOf(terms)
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from edgemm.errors import ConflictError, NotFoundError
-from edgemm_fleet.filters.expressions import Subject
+from edgemm_fleet.filters.expressions import FactSubject
 from edgemm_fleet.filters.known_facts import ENROLLED, REPORTED, of_labels, of_machine, of_report
 from edgemm_fleet.records import json_text
 from edgemm_fleet.records.records import Device, Page, Presence
@@ -201,7 +201,7 @@ def set_labels(tx: Transaction, device: str, labels: dict[str, str]) -> None:
         NotFoundError: there is no such device.
     """
     _change(tx, device, labels_json=_json(labels))
-    device_facts.put(tx, device, {Subject.LABEL}, of_labels(labels))
+    device_facts.put(tx, device, {FactSubject.LABEL}, of_labels(labels))
     quarantine(tx).clear(device, _LABELS)
 
 
@@ -257,7 +257,7 @@ def _put_facts(tx: Transaction, device: Device) -> None:
     known = of_labels(device.labels) | of_machine(device.platform, device.runtime)
     report = reported.find(tx, device.id)
     if report is not None:
-        known = {fact for fact in known if fact.subject is not Subject.RUNTIME} | of_report(report.reported)
+        known = {fact for fact in known if fact.subject is not FactSubject.RUNTIME} | of_report(report.reported)
     device_facts.put(tx, device.id, ENROLLED | REPORTED, known)
 
 

@@ -1,6 +1,7 @@
 """The tables of the fleet manager's database, as they are today.
 
-Whoever changes them also writes a migration (`migrations/versions`), which tests compare with this file.
+Whoever changes them also writes a migration (`migrations/versions`), which tests compare with this file. The tables of
+facts are described in a folder below (`facts/fact_tables.py`).
 
 Times are seconds since the Unix epoch (UTC), always passed in by the caller. Columns that end in `_json` hold one of
 our messages as JSON. Secrets are here only as hashes.
@@ -17,14 +18,15 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     String,
     Table,
     Text,
     text,
 )
 
-metadata = MetaData()
+from edgemm_fleet.store.facts import fact_tables
+
+metadata = fact_tables.metadata
 
 meta = Table("meta", metadata, Column("key", String, primary_key=True), Column("value", String, nullable=False))
 """What an edgemm that knows no revisions looks for: it refuses a `schema_version` above 1 as newer than itself."""
@@ -75,31 +77,6 @@ devices = Table(
     ),
     Index("devices_doubted", "doubted_at", sqlite_where=text("doubted_at IS NOT NULL")),
 )
-
-_by_code_point = String().with_variant(String(collation="C"), "postgresql")
-
-facts = Table(
-    "facts",
-    metadata,
-    Column("fact", Integer, primary_key=True),
-    Column("subject", String, nullable=False),
-    Column("name", String, nullable=False),
-    Column("value", _by_code_point, nullable=False),
-    Column("rank", _by_code_point),
-    Index("facts_once", "subject", "name", "value", unique=True),
-    Index("facts_by_rank", "subject", "name", "rank", sqlite_where=text("rank IS NOT NULL")),
-)
-"""Each fact that some device has, once; `rank` orders values that are versions (`filters/ranks.py`)."""
-
-device_facts = Table(
-    "device_facts",
-    metadata,
-    Column("fact", Integer, primary_key=True),
-    Column("device", String, primary_key=True),
-    Index("device_facts_by_device", "device"),
-    sqlite_with_rowid=False,
-)
-"""The facts of devices that are not removed."""
 
 enrolment_tokens = Table(
     "enrolment_tokens",

@@ -10,16 +10,15 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from typing import TypeVar
 
-from sqlalchemy import and_, delete, exists, or_, select
+from sqlalchemy import Connection, and_, delete, exists, or_, select
 from sqlalchemy.dialects.sqlite import insert
 
 from edgemm_fleet.filters import DeviceFacts
-from edgemm_fleet.filters.evaluation import FactKey
-from edgemm_fleet.filters.expressions import Subject
+from edgemm_fleet.filters.closures import FactKey
+from edgemm_fleet.filters.expressions import FactSubject
 from edgemm_fleet.filters.known_facts import Fact
 from edgemm_fleet.filters.ranks import rank
-from edgemm_fleet.store.database import Transaction
-from edgemm_fleet.store.schema import device_facts, devices, facts
+from edgemm_fleet.store.facts.fact_tables import device_facts, devices, facts
 
 _Item = TypeVar("_Item")
 _AT_ONCE = 200
@@ -27,7 +26,7 @@ _AT_ONCE = 200
 _LIVE = devices.c.removed_at.is_(None)
 
 
-def put(tx: Transaction, device: str, subjects: Collection[Subject], wanted: Collection[Fact]) -> None:
+def put(tx: Connection, device: str, subjects: Collection[FactSubject], wanted: Collection[Fact]) -> None:
     """Have a device's facts of some subjects be these; those of a device that was removed stay none."""
     there = _of(tx, device)
     if not there and not tx.execute(select(devices.c.id).where(devices.c.id == device, _LIVE)).first():
@@ -42,21 +41,21 @@ def put(tx: Transaction, device: str, subjects: Collection[Subject], wanted: Col
         _drop(tx, [device], gone)
 
 
-def clear(tx: Transaction, device: str) -> None:
+def clear(tx: Connection, device: str) -> None:
     """Forget a device's facts: it is removed."""
     if there := list(_of(tx, device).values()):
         _drop(tx, [device], there)
 
 
-def put_outcomes(tx: Transaction, model: str, outcomes: dict[str, str | None]) -> None:
+def put_outcomes(tx: Connection, model: str, outcomes: dict[str, str | None]) -> None:
     """Have the last update of a model have ended so on these devices; None: without a failure, or not yet."""
-    of_model = select(facts.c.fact).where(facts.c.subject == Subject.OUTCOME.value, facts.c.name == model)
+    of_model = select(facts.c.fact).where(facts.c.subject == FactSubject.OUTCOME.value, facts.c.name == model)
     if known := list(tx.execute(of_model).scalars()):
         _drop(tx, list(outcomes), known)
     failed = {device: said for device, said in outcomes.items() if said is not None}
     for outcome in sorted(set(failed.values())):
         those = [device for device, said in failed.items() if said == outcome]
-        (number,) = _numbers(tx, [Fact(Subject.OUTCOME, model, outcome)])
+        (number,) = _numbers(tx, [Fact(FactSubject.OUTCOME, model, outcome)])
         for part in _parts(those):
             live = select(devices.c.id).where(devices.c.id.in_(part), _LIVE)
             rows = [{"fact": number, "device": device} for device in tx.execute(live).scalars()]
@@ -64,7 +63,7 @@ def put_outcomes(tx: Transaction, model: str, outcomes: dict[str, str | None]) -
                 tx.execute(insert(device_facts).on_conflict_do_nothing(), rows)
 
 
-def of(tx: Transaction, device: str) -> DeviceFacts | None:
+def of(tx: Connection, device: str) -> DeviceFacts | None:
     """Return what filters look at in one device; None: it is not enrolled, or was removed."""
     query = select(devices.c.online, devices.c.last_seen_at).where(devices.c.id == device, _LIVE)
     row = tx.execute(query).one_or_none()
@@ -76,26 +75,26 @@ def of(tx: Transaction, device: str) -> DeviceFacts | None:
     return DeviceFacts(id=device, online=bool(row.online), seen_at=row.last_seen_at, values=values)
 
 
-def names(tx: Transaction, subject: Subject, *, limit: int) -> list[str]:
+def names(tx: Connection, subject: FactSubject, *, limit: int) -> list[str]:
     """Return the names of facts that some device has, such as those of all labels, in order."""
     query = select(facts.c.name).distinct().where(facts.c.subject == subject.value)
     return list(tx.execute(query.order_by(facts.c.name).limit(limit)).scalars())
 
 
-def values_of(tx: Transaction, subject: Subject, name: str, *, limit: int) -> list[str]:
+def values_of(tx: Connection, subject: FactSubject, name: str, *, limit: int) -> list[str]:
     """Return the values of a fact that some device has, in order."""
     query = select(facts.c.value).where(facts.c.subject == subject.value, facts.c.name == name)
     return list(tx.execute(query.order_by(facts.c.value).limit(limit)).scalars())
 
 
-def _of(tx: Transaction, device: str) -> dict[Fact, int]:
+def _of(tx: Connection, device: str) -> dict[Fact, int]:
     joined = device_facts.join(facts, facts.c.fact == device_facts.c.fact)
     query = select(facts.c.fact, facts.c.subject, facts.c.name, facts.c.value).select_from(joined)
     rows = tx.execute(query.where(device_facts.c.device == device))
-    return {Fact(Subject(subject), name, value): number for number, subject, name, value in rows}
+    return {Fact(FactSubject(subject), name, value): number for number, subject, name, value in rows}
 
 
-def _numbers(tx: Transaction, wanted: Sequence[Fact]) -> list[int]:
+def _numbers(tx: Connection, wanted: Sequence[Fact]) -> list[int]:
     """Return the numbers of facts, which are written if they are new."""
     numbers: list[int] = []
     for part in _parts(wanted):
@@ -112,7 +111,7 @@ def _numbers(tx: Transaction, wanted: Sequence[Fact]) -> list[int]:
     return numbers
 
 
-def _drop(tx: Transaction, ids: Sequence[str], numbers: Sequence[int]) -> None:
+def _drop(tx: Connection, ids: Sequence[str], numbers: Sequence[int]) -> None:
     """Take facts off devices, and forget those that no device has any more."""
     for part in _parts(numbers):
         for some in _parts(ids):

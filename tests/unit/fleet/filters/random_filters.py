@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from edgemm_fleet.filters import DeviceFacts
-from edgemm_fleet.filters.evaluation import FactKey
-from edgemm_fleet.filters.expressions import Subject
+from edgemm_fleet.filters.closures import FactKey
+from edgemm_fleet.filters.expressions import FactSubject
 
 NOW = 1_800_000_000.0
 MODELS = ("digits", "gestures")
@@ -49,19 +49,19 @@ texts = st.recursive(
 @st.composite
 def devices(draw: st.DrawFn, *, device: str = "cam-1") -> DeviceFacts:
     values: dict[FactKey, tuple[str, ...]] = {
-        (Subject.LABEL, name): (value,)
+        (FactSubject.LABEL, name): (value,)
         for name, value in draw(st.dictionaries(st.sampled_from(LABELS), st.sampled_from(VALUES), max_size=3)).items()
     }
     for model in draw(st.sets(st.sampled_from(MODELS))):
-        values[Subject.STATE, model] = (draw(st.sampled_from(STATES)),)
+        values[FactSubject.STATE, model] = (draw(st.sampled_from(STATES)),)
         if version := draw(st.none() | st.sampled_from(VERSIONS)):
-            values[Subject.VERSION, model] = (version,)
+            values[FactSubject.VERSION, model] = (version,)
     for model in draw(st.sets(st.sampled_from(MODELS))):
-        values[Subject.OUTCOME, model] = ("failed",)
+        values[FactSubject.OUTCOME, model] = ("failed",)
     for engine in draw(st.sets(st.sampled_from(["tflite", "onnx"]))):
-        values[Subject.ENGINE, engine] = (draw(st.sampled_from([*VERSIONS, "unknown"])),)
-    values[Subject.RUNTIME, ""] = (draw(st.sampled_from(VERSIONS)),)
-    values[Subject.ARCH, ""] = (draw(st.sampled_from(["aarch64", "x86_64"])),)
-    values[Subject.OS, ""] = ("linux",)
+        values[FactSubject.ENGINE, engine] = (draw(st.sampled_from([*VERSIONS, "unknown"])),)
+    values[FactSubject.RUNTIME, ""] = (draw(st.sampled_from(VERSIONS)),)
+    values[FactSubject.ARCH, ""] = (draw(st.sampled_from(["aarch64", "x86_64"])),)
+    values[FactSubject.OS, ""] = ("linux",)
     ago = draw(st.none() | st.sampled_from([0.0, 10.0, 3600.0, 7200.0, 1e6]))
     return DeviceFacts(id=device, online=draw(st.booleans()), seen_at=None if ago is None else NOW - ago, values=values)

@@ -9,7 +9,7 @@ from msgspec import UNSET, UnsetType
 from edgemm.errors import BadRequestError
 from edgemm.messages import ModelConfig, Probation
 from edgemm_fleet.filters import DeviceFacts, compiled
-from edgemm_fleet.filters.expressions import Subject
+from edgemm_fleet.filters.expressions import FactSubject
 from edgemm_fleet.records.rollout_plan import Group, RolloutPlan, Selector
 
 DIGEST = "a" * 64
@@ -110,9 +110,9 @@ def test_when_two_plans_may_mean_one_device(one: Selector, other: Selector, over
 )
 def test_which_devices_a_selector_means(selector: Selector, matches: bool) -> None:
     values = {
-        (Subject.LABEL, "site"): ("north",),
-        (Subject.LABEL, "kind"): ("camera",),
-        (Subject.VERSION, "digits"): ("1.1.0",),
+        (FactSubject.LABEL, "site"): ("north",),
+        (FactSubject.LABEL, "kind"): ("camera",),
+        (FactSubject.VERSION, "digits"): ("1.1.0",),
     }
     device = DeviceFacts(id="cam-1", values=values)
     assert compiled(selector.expression(model="digits"))(device, 0.0) is matches

@@ -11,13 +11,13 @@ import pytest
 from sqlalchemy import select, text
 
 from edgemm_fleet.filters import parse
-from edgemm_fleet.filters.expressions import Subject
+from edgemm_fleet.filters.expressions import FactSubject
 from edgemm_fleet.filters.known_facts import Fact, of_machine
 from edgemm_fleet.records.rollout_plan import Group
 from edgemm_fleet.store import Store, devices
 from edgemm_fleet.store.facts import device_facts as facts_of
 from edgemm_fleet.store.facts.fact_queries import FactQuery
-from edgemm_fleet.store.schema import device_facts, facts
+from edgemm_fleet.store.facts.fact_tables import device_facts, facts
 from simulators.broker import MODEL, LocalFleet, digest_of
 from simulators.device import Outcome
 from tests.unit.fleet.store.golden_databases import NAMES, golden
@@ -128,10 +128,10 @@ def test_names_and_values_are_those_that_some_device_has(tmp_path: Path) -> None
     fleet.add("cam-1", site="hall", ring="a")
     fleet.add("cam-2", site="yard")
     with fleet.store.write() as tx:
-        assert facts_of.names(tx, Subject.LABEL, limit=9) == ["ring", "site"]
-        assert facts_of.values_of(tx, Subject.LABEL, "site", limit=9) == ["hall", "yard"]
+        assert facts_of.names(tx, FactSubject.LABEL, limit=9) == ["ring", "site"]
+        assert facts_of.values_of(tx, FactSubject.LABEL, "site", limit=9) == ["hall", "yard"]
         devices.set_labels(tx, "cam-2", {})
-        assert facts_of.values_of(tx, Subject.LABEL, "site", limit=9) == ["hall"]
+        assert facts_of.values_of(tx, FactSubject.LABEL, "site", limit=9) == ["hall"]
     fleet.store.close()
 
 
@@ -150,4 +150,4 @@ def test_names_and_values_are_those_that_some_device_has(tmp_path: Path) -> None
 def test_what_a_platform_says_of_a_machine(platform: str, machine: set[tuple[str, str]]) -> None:
     found = of_machine(platform, "0.2.0")
     assert {(fact.subject.value, fact.value) for fact in found} == machine | {("runtime", "0.2.0")}
-    assert Fact(Subject.RUNTIME, "", "0.2.0") in found
+    assert Fact(FactSubject.RUNTIME, "", "0.2.0") in found

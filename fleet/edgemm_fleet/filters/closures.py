@@ -9,19 +9,19 @@ from typing import TypeAlias
 from edgemm_fleet.filters.expressions import (
     AllOf,
     AnyOf,
-    Comparison,
     Expression,
+    FactSubject,
     FactTerm,
     IdTerm,
     NotTerm,
     OnlineTerm,
     SeenTerm,
-    Subject,
+    TermComparison,
     needed,
 )
 from edgemm_fleet.filters.ranks import rank
 
-FactKey: TypeAlias = tuple[Subject, str]
+FactKey: TypeAlias = tuple[FactSubject, str]
 """The subject and the name of a fact."""
 
 
@@ -55,16 +55,16 @@ def compiled(expression: Expression) -> Matcher:
             return _leaf(expression)
 
 
-def compares(found: str, comparison: Comparison, wanted: str) -> bool:
+def compares(found: str, comparison: TermComparison, wanted: str) -> bool:
     """Tell whether one rank lies to another as a comparison asks."""
     match comparison:
-        case Comparison.SAME:
+        case TermComparison.SAME:
             return found == wanted
-        case Comparison.BELOW:
+        case TermComparison.BELOW:
             return found < wanted
-        case Comparison.AT_MOST:
+        case TermComparison.AT_MOST:
             return found <= wanted
-        case Comparison.ABOVE:
+        case TermComparison.ABOVE:
             return found > wanted
         case _:
             return found >= wanted
@@ -85,8 +85,8 @@ def _leaf(term: FactTerm | IdTerm | OnlineTerm | SeenTerm) -> Matcher:
 
 def _seen(term: SeenTerm) -> Matcher:
     """Never is longer ago than any time."""
-    seconds, longer = term.seconds, term.comparison in {Comparison.ABOVE, Comparison.AT_LEAST}
-    exactly = term.comparison in {Comparison.AT_MOST, Comparison.AT_LEAST}
+    seconds, longer = term.seconds, term.comparison in {TermComparison.ABOVE, TermComparison.AT_LEAST}
+    exactly = term.comparison in {TermComparison.AT_MOST, TermComparison.AT_LEAST}
 
     def is_so(device: DeviceFacts, now: float) -> bool:
         if device.seen_at is None:
@@ -102,14 +102,14 @@ def _seen(term: SeenTerm) -> Matcher:
 def _fact(term: FactTerm) -> Matcher:
     key, value, comparison = (term.subject, term.name), term.value, term.comparison
     match comparison:
-        case Comparison.THERE:
+        case TermComparison.THERE:
             return lambda device, _: key in device.values
-        case Comparison.EQUAL if term.subject is Subject.STATE:
-            ended = (Subject.OUTCOME, term.name)
+        case TermComparison.EQUAL if term.subject is FactSubject.STATE:
+            ended = (FactSubject.OUTCOME, term.name)
             return lambda device, _: value in device.values.get(key, ()) or value in device.values.get(ended, ())
-        case Comparison.EQUAL:
+        case TermComparison.EQUAL:
             return lambda device, _: value in device.values.get(key, ())
-        case Comparison.PREFIX:
+        case TermComparison.PREFIX:
             return lambda device, _: any(one.startswith(value) for one in device.values.get(key, ()))
         case _:
             wanted = rank(value) or ""

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgemm_fleet.filters import DeviceFacts, compiled, parse
-from edgemm_fleet.filters.expressions import Subject
+from edgemm_fleet.filters.expressions import FactSubject
 from edgemm_fleet.filters.filter_index import FilterIndex
 from tests.unit.fleet.filters.random_filters import NOW, devices, texts
 
@@ -14,15 +14,15 @@ CAM = DeviceFacts(
     online=True,
     seen_at=NOW - 3600,
     values={
-        (Subject.LABEL, "site"): ("plant-7",),
-        (Subject.LABEL, "ring"): ("3",),
-        (Subject.STATE, "digits"): ("committed",),
-        (Subject.OUTCOME, "digits"): ("failed",),
-        (Subject.OUTCOME, "gestures"): ("failed",),
-        (Subject.VERSION, "digits"): ("1.2.0",),
-        (Subject.ENGINE, "tflite"): ("2.14.0",),
-        (Subject.RUNTIME, ""): ("0.2.0",),
-        (Subject.ARCH, ""): ("aarch64",),
+        (FactSubject.LABEL, "site"): ("plant-7",),
+        (FactSubject.LABEL, "ring"): ("3",),
+        (FactSubject.STATE, "digits"): ("committed",),
+        (FactSubject.OUTCOME, "digits"): ("failed",),
+        (FactSubject.OUTCOME, "gestures"): ("failed",),
+        (FactSubject.VERSION, "digits"): ("1.2.0",),
+        (FactSubject.ENGINE, "tflite"): ("2.14.0",),
+        (FactSubject.RUNTIME, ""): ("0.2.0",),
+        (FactSubject.ARCH, ""): ("aarch64",),
     },
 )
 
