@@ -195,6 +195,18 @@ def test_a_draft_keeps_the_canonical_text_of_its_filter_and_previews_whom_it_mea
     assert (status, answer["error"]["message"].partition(":")[0]) == (400, "filter, column 1")
 
 
+def test_a_device_names_the_running_rollouts_that_mean_it(published: RunningFleet) -> None:
+    drafted = draft(published, selector={"where": "site=north not version>=1"})["id"]
+
+    def meant_by() -> list[list[str]]:
+        answers = [published.request("GET", f"/api/v1/devices/{one}", token="viewer") for one in published.devices]
+        return [json.loads(answer.data)["meant_by"] for answer in answers]
+
+    assert meant_by() == [[], [], []]
+    assert post(published, f"/{drafted}/start")[0] == 200
+    assert meant_by() == [[drafted], [drafted], []]
+
+
 def plan(**changes: Any) -> RolloutPlan:
     return RolloutPlan(model="digits", version="1.0.0", digest=sha256(b""), groups=(Group(percent=100),), **changes)
 
