@@ -67,15 +67,22 @@ _PAGE = 100
 
 
 @dataclass(frozen=True)
+class Times:
+    """Of several runs, in ms; `cpu_p99` is of this process alone, whatever else the machine does."""
+
+    p50: float
+    p99: float
+    cpu_p99: float
+
+
+@dataclass(frozen=True)
 class Figures:
-    """Times of one filter, in ms, and how many devices it means."""
+    """Times of one filter, and how many devices it means."""
 
     filter: str
     matching: int
-    page_p50: float
-    page_p99: float
-    count_p50: float
-    count_p99: float
+    page: Times
+    count: Times
 
 
 def random_device(number: int, chance: random.Random) -> DeviceFacts:
@@ -134,15 +141,10 @@ def pages_and_counts(path: Path, count: int) -> Iterator[Figures]:
     store, chance = Store.open(path), random.Random(2)
     for text in FILTERS:
         read = parse(text)
-        found, counted = [], []
-        for turn in range(_PAGES):
-            after = f"cam-{chance.randrange(count):07}" if turn % 2 else None
-            found.append(timed(partial(_page, store, read, after))[0])
-        matching = 0
-        for _ in range(_COUNTS):
-            taken, matching = timed(partial(_count, store, read))
-            counted.append(taken)
-        yield Figures(text, matching, middle(found), p99(found), middle(counted), p99(counted))
+        places = [f"cam-{chance.randrange(count):07}" if turn % 2 else None for turn in range(_PAGES)]
+        page, _ = timed(*(partial(_page, store, read, after) for after in places))
+        counted, matching = timed(*[partial(_count, store, read)] * _COUNTS)
+        yield Figures(text, matching, page, counted)
     store.close()
 
 
@@ -153,13 +155,12 @@ def bare(path: Path) -> Figures:
         joined = "SELECT d.* FROM device_facts f JOIN devices d ON d.id = f.device"
         page = f"{joined} WHERE f.fact = ({key}) ORDER BY f.device LIMIT 100"
         count = f"SELECT count(*) FROM device_facts WHERE fact = ({key})"
-        found = [timed(lambda: database.execute(page).fetchall())[0] for _ in range(_PAGES)]
-        counted = [timed(lambda: database.execute(count).fetchone()) for _ in range(_COUNTS)]
-    times = [taken for taken, _ in counted]
-    return Figures("bare SQL: " + SIMPLEST, counted[0][1][0], middle(found), p99(found), middle(times), p99(times))
+        found, _ = timed(*[lambda: database.execute(page).fetchall()] * _PAGES)
+        counted, (number,) = timed(*[lambda: database.execute(count).fetchone()] * _COUNTS)
+    return Figures("bare SQL: " + SIMPLEST, number, found, counted)
 
 
-def dynamic() -> dict[str, float]:
+def dynamic() -> dict[str, Times]:
     """Return the times of a device's change against many filters: asked one by one, and by the index."""
     chance = random.Random(3)
     texts = [
@@ -177,15 +178,9 @@ def dynamic() -> dict[str, float]:
     read = {number: parse(text) for number, text in enumerate(texts)}
     matchers, index = [compiled(one) for one in read.values()], FilterIndex(read)
     changed = [random_device(number, chance) for number in range(_CHANGES)]
-    one_by_one = [timed(partial(_asked, matchers, one))[0] for one in changed]
-    indexed = [timed(partial(index.meaning, one, now=NOW))[0] for one in changed]
-    return {
-        "filters": _DYNAMIC,
-        "one_by_one_p50": middle(one_by_one),
-        "one_by_one_p99": p99(one_by_one),
-        "indexed_p50": middle(indexed),
-        "indexed_p99": p99(indexed),
-    }
+    one_by_one, _ = timed(*(partial(_asked, matchers, one) for one in changed))
+    indexed, _ = timed(*(partial(index.meaning, one, now=NOW) for one in changed))
+    return {"one by one": one_by_one, "by the index": indexed}
 
 
 def _asked(matchers: Sequence[Matcher], device: DeviceFacts) -> list[bool]:
@@ -202,21 +197,16 @@ def _count(store: Store, read: Expression) -> int:
         return FactQuery(tx, read, now=NOW).count()
 
 
-def timed(what: Callable[[], Found]) -> tuple[float, Found]:
-    """Return how long something took, in ms, and what came of it."""
-    start = time.perf_counter()
-    found = what()
-    return (time.perf_counter() - start) * 1000, found
-
-
-def middle(times: list[float]) -> float:
-    """Return the median."""
-    return sorted(times)[len(times) // 2]
-
-
-def p99(times: list[float]) -> float:
-    """Return the time that 99 of 100 keep; of fewer than 100, the longest."""
-    return sorted(times)[min(len(times) - 1, int(len(times) * 0.99))]
+def timed(*runs: Callable[[], Found]) -> tuple[Times, Found]:
+    """Return how long runs took, and what came of the last; of fewer than 100, the 99th percentile is the longest."""
+    walls, cpus = [], []
+    for run in runs:
+        start, started = time.perf_counter(), time.process_time()
+        found = run()
+        walls.append((time.perf_counter() - start) * 1000)
+        cpus.append((time.process_time() - started) * 1000)
+    walls, cpus, last = sorted(walls), sorted(cpus), min(len(runs) - 1, int(len(runs) * 0.99))
+    return Times(walls[len(runs) // 2], walls[last], cpus[last]), found
 
 
 def main() -> None:
@@ -235,15 +225,21 @@ def main() -> None:
     changes = dynamic()
     peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     if asked.json:
-        found = {"devices": asked.devices, "database_bytes": size, "peak_mib": peak_mib, "change": changes}
+        found: dict[str, object] = {"devices": asked.devices, "database_bytes": size, "peak_mib": peak_mib}
+        found["change_against_filters"] = {name: asdict(times) for name, times in changes.items()}
         print(json.dumps(found | {"filters": [asdict(one) for one in figures]}, indent=2))
         return
-    print(f"{asked.devices:,} devices, {size / 2**20:,.0f} MiB; ms")
-    print(f"{'matching':>9}  {'page p50':>8} {'p99':>8}  {'count p50':>9} {'p99':>8}  filter")
+    print(f"{asked.devices:,} devices, {size / 2**20:,.0f} MiB; ms (CPU: of this process)")
+    print(
+        f"{'matching':>9} {'page p50':>8} {'p99':>8} {'CPU p99':>8} {'count p50':>10} {'p99':>8} {'CPU p99':>8}  filter"
+    )
     for one in figures:
-        times = f"{one.page_p50:8.1f} {one.page_p99:8.1f}  {one.count_p50:9.1f} {one.count_p99:8.1f}"
-        print(f"{one.matching:9,}  {times}  {one.filter}")
-    print("a device's change: " + ", ".join(f"{name} {value:.3g}" for name, value in changes.items()))
+        times = " ".join(
+            f"{t.p50:{width}.1f} {t.p99:8.1f} {t.cpu_p99:8.1f}" for t, width in ((one.page, 8), (one.count, 10))
+        )
+        print(f"{one.matching:9,} {times}  {one.filter}")
+    for name, t in changes.items():
+        print(f"a device's change against {_DYNAMIC:,} filters, {name}: {t.p50:.3f} {t.p99:.3f} {t.cpu_p99:.3f}")
 
 
 if __name__ == "__main__":

@@ -11,12 +11,12 @@ from sqlalchemy.dialects.sqlite import insert
 
 from edgemm.messages import Reported
 from edgemm.messages.generations import plausible
-from edgemm_fleet.filters.known_facts import REPORTED, of_report
+from edgemm_fleet.filters.known_facts import REPORTED, Fact, of_report
 from edgemm_fleet.records import json_text
 from edgemm_fleet.records.records import ReportedRecord
 from edgemm_fleet.store.database import Transaction
 from edgemm_fleet.store.facts import device_facts
-from edgemm_fleet.store.quarantine import quarantine
+from edgemm_fleet.store.quarantine import UNREADABLE, quarantine
 from edgemm_fleet.store.schema import reported as table
 
 _PART = "reported"
@@ -31,7 +31,7 @@ def put(tx: Transaction, reported: Reported, *, now: float) -> bool:
     Raises:
         MessageError: it could not be read back.
     """
-    columns = (table.c.boot_count, table.c.sequence, table.c.highest_generation)
+    columns = (table.c.boot_count, table.c.sequence, table.c.highest_generation, table.c.reported_json)
     row = tx.execute(select(*columns).where(table.c.device == reported.device)).one_or_none()
     numbers = [reported.generation, row.highest_generation if row else 0]
     highest = max((n for n in numbers if isinstance(n, int) and plausible(n, last=0, now_s=now)), default=0)
@@ -53,7 +53,8 @@ def put(tx: Transaction, reported: Reported, *, now: float) -> bool:
     }
     tx.execute(insert(table).values(**values).on_conflict_do_update(index_elements=["device"], set_=values))
     quarantine(tx).clear(reported.device, _PART)
-    device_facts.put(tx, reported.device, REPORTED, of_report(reported))
+    if (told := of_report(reported)) != _facts_before(row):
+        device_facts.put(tx, reported.device, REPORTED, told)
     return True
 
 
@@ -79,6 +80,14 @@ def _read(row: Any) -> ReportedRecord:
     values = {"reported": json_text.read(row.reported_json, Reported)}
     values |= {"highest_generation": row.highest_generation, "received_at": row.received_at}
     return convert(values, ReportedRecord)
+
+
+def _facts_before(row: Any) -> set[Fact] | None:
+    """Return the facts of the report that was here; None: there was none, or none that can be read."""
+    try:
+        return None if row is None else of_report(json_text.read(row.reported_json, Reported))
+    except UNREADABLE:
+        return None
 
 
 def _is_number(*values: Any) -> bool:

@@ -56,15 +56,19 @@ devices = Table(
     Column("previous_connection", Integer, nullable=False, default=0),
     Column("doubted_at", Float),
     Index("devices_by_key", "key_id"),
+    # Also of what their conditions say: an index alone then answers, without a look at the wide rows.
     Index(
         "devices_live",
         "id",
+        "removed_at",
         sqlite_where=text("removed_at IS NULL"),
         postgresql_where=text("removed_at IS NULL"),
     ),
     Index(
         "devices_online",
         "id",
+        "online",
+        "removed_at",
         sqlite_where=text("online IS 1 AND removed_at IS NULL"),
         postgresql_where=text("online IS true AND removed_at IS NULL"),
     ),
@@ -72,6 +76,7 @@ devices = Table(
         "devices_seen",
         "last_seen_at",
         "id",
+        "removed_at",
         sqlite_where=text("removed_at IS NULL"),
         postgresql_where=text("removed_at IS NULL"),
     ),

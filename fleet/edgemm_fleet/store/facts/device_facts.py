@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from typing import TypeVar
 
-from sqlalchemy import Connection, and_, delete, exists, or_, select
+from sqlalchemy import Connection, and_, bindparam, delete, exists, select
 from sqlalchemy.dialects.sqlite import insert
 
 from edgemm_fleet.filters import DeviceFacts
@@ -26,6 +26,19 @@ _AT_ONCE = 200
 _LIVE = devices.c.removed_at.is_(None)
 
 
+_SAME = and_(facts.c.subject == bindparam("s"), facts.c.name == bindparam("n"), facts.c.value == bindparam("v"))
+# Written once: a report costs more time in making statements than in running them.
+_ADD = insert(device_facts).from_select(["fact", "device"], select(facts.c.fact, bindparam("d")).where(_SAME))
+_NEW = insert(facts).on_conflict_do_nothing()
+_TAKE = delete(device_facts).where(device_facts.c.fact == bindparam("f"), device_facts.c.device == bindparam("d"))
+_FORGET = delete(facts).where(facts.c.fact == bindparam("f"), ~exists().where(device_facts.c.fact == facts.c.fact))
+_FACTS = (
+    select(facts.c.fact, facts.c.subject, facts.c.name, facts.c.value)
+    .select_from(device_facts.join(facts, facts.c.fact == device_facts.c.fact))
+    .where(device_facts.c.device == bindparam("d"))
+)
+
+
 def put(tx: Connection, device: str, subjects: Collection[FactSubject], wanted: Collection[Fact]) -> None:
     """Have a device's facts of some subjects be these; those of a device that was removed stay none."""
     there = _of(tx, device)
@@ -34,11 +47,14 @@ def put(tx: Connection, device: str, subjects: Collection[FactSubject], wanted: 
     mine = {fact: number for fact, number in there.items() if fact.subject in subjects}
     gone = [number for fact, number in mine.items() if fact not in wanted]
     new = [fact for fact in wanted if fact not in mine]
-    if new:
-        numbers = _numbers(tx, new)
-        tx.execute(insert(device_facts), [{"fact": number, "device": device} for number in numbers])
-    if gone:
-        _drop(tx, [device], gone)
+    for fact in new:
+        added = {"s": fact.subject.value, "n": fact.name, "v": fact.value, "d": device}
+        if not tx.execute(_ADD, added).rowcount:
+            tx.execute(_NEW, _row(fact))
+            tx.execute(_ADD, added)
+    for number in gone:
+        tx.execute(_TAKE, {"f": number, "d": device})
+        tx.execute(_FORGET, {"f": number})
 
 
 def clear(tx: Connection, device: str) -> None:
@@ -55,7 +71,11 @@ def put_outcomes(tx: Connection, model: str, outcomes: dict[str, str | None]) ->
     failed = {device: said for device, said in outcomes.items() if said is not None}
     for outcome in sorted(set(failed.values())):
         those = [device for device, said in failed.items() if said == outcome]
-        (number,) = _numbers(tx, [Fact(FactSubject.OUTCOME, model, outcome)])
+        fact = Fact(FactSubject.OUTCOME, model, outcome)
+        tx.execute(_NEW, _row(fact))
+        number = tx.execute(
+            select(facts.c.fact).where(_SAME), {"s": fact.subject.value, "n": model, "v": outcome}
+        ).scalar_one()
         for part in _parts(those):
             live = select(devices.c.id).where(devices.c.id.in_(part), _LIVE)
             rows = [{"fact": number, "device": device} for device in tx.execute(live).scalars()]
@@ -88,27 +108,12 @@ def values_of(tx: Connection, subject: FactSubject, name: str, *, limit: int) ->
 
 
 def _of(tx: Connection, device: str) -> dict[Fact, int]:
-    joined = device_facts.join(facts, facts.c.fact == device_facts.c.fact)
-    query = select(facts.c.fact, facts.c.subject, facts.c.name, facts.c.value).select_from(joined)
-    rows = tx.execute(query.where(device_facts.c.device == device))
+    rows = tx.execute(_FACTS, {"d": device})
     return {Fact(FactSubject(subject), name, value): number for number, subject, name, value in rows}
 
 
-def _numbers(tx: Connection, wanted: Sequence[Fact]) -> list[int]:
-    """Return the numbers of facts, which are written if they are new."""
-    numbers: list[int] = []
-    for part in _parts(wanted):
-        rows = [
-            {"subject": fact.subject.value, "name": fact.name, "value": fact.value, "rank": rank(fact.value)}
-            for fact in part
-        ]
-        tx.execute(insert(facts).on_conflict_do_nothing(), rows)
-        same = [
-            and_(facts.c.subject == fact.subject.value, facts.c.name == fact.name, facts.c.value == fact.value)
-            for fact in part
-        ]
-        numbers += tx.execute(select(facts.c.fact).where(or_(*same))).scalars()
-    return numbers
+def _row(fact: Fact) -> dict[str, str | None]:
+    return {"subject": fact.subject.value, "name": fact.name, "value": fact.value, "rank": rank(fact.value)}
 
 
 def _drop(tx: Connection, ids: Sequence[str], numbers: Sequence[int]) -> None:

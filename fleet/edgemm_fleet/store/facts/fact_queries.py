@@ -145,7 +145,8 @@ class FactQuery:
         pointing = [part for part in parts if _points(part)]
         if len(pointing) < 2:
             return pointing[0] if pointing else None
-        return min(pointing, key=lambda part: self._size(part, bound))
+        # Of as many, those of facts are probed more cheaply, and so are not what is read first.
+        return min(pointing, key=lambda part: (self._size(part, bound), isinstance(part, FactSet)))
 
     def _in_order(self) -> Part | None:
         """Return a part whose devices are read in the order of their ids; None: all devices."""

@@ -59,15 +59,17 @@ def upgrade() -> None:
     op.create_index("facts_by_rank", "facts", ["subject", "name", "rank"], sqlite_where=sa.text("rank IS NOT NULL"))
     op.create_index("device_facts_by_device", "device_facts", ["device"])
     live = sa.text("removed_at IS NULL")
-    op.create_index("devices_live", "devices", ["id"], sqlite_where=live, postgresql_where=live)
+    op.create_index("devices_live", "devices", ["id", "removed_at"], sqlite_where=live, postgresql_where=live)
     op.create_index(
         "devices_online",
         "devices",
-        ["id"],
+        ["id", "online", "removed_at"],
         sqlite_where=sa.text("online IS 1 AND removed_at IS NULL"),
         postgresql_where=sa.text("online IS true AND removed_at IS NULL"),
     )
-    op.create_index("devices_seen", "devices", ["last_seen_at", "id"], sqlite_where=live, postgresql_where=live)
+    op.create_index(
+        "devices_seen", "devices", ["last_seen_at", "id", "removed_at"], sqlite_where=live, postgresql_where=live
+    )
 
 
 def _fill(facts: sa.Table, device_facts: sa.Table) -> None:
