@@ -9,8 +9,8 @@ from msgspec.structs import replace
 
 from edgemm.errors import BadRequestError, NotFoundError
 from edgemm.messages import Desired
-from edgemm.trust.enrolment import check_labels
 from edgemm.states import RolloutState
+from edgemm.trust.enrolment import check_labels
 from edgemm_fleet.api.context import FleetState
 from edgemm_fleet.api.messages import (
     DeviceDetail,
