@@ -28,7 +28,7 @@ from edgemm.topics import Channel
 from edgemm.trust.signing import PayloadType
 from edgemm_fleet.api import devices as device_routes
 from edgemm_fleet.api import prometheus
-from edgemm_fleet.api.messages import DeviceDetail, DeviceSummary, PageQuery
+from edgemm_fleet.api.messages import DeviceDetail, DevicesQuery, DeviceSummary
 from edgemm_fleet.api.routes import Call
 from edgemm_fleet.ingest.doubts import settle
 from edgemm_fleet.ingest.reading import Incoming
@@ -203,7 +203,7 @@ def read_lists(fleet: LocalFleet) -> None:
     state: Any = SimpleNamespace(store=fleet.store, hearing=prometheus.Hearing())
 
     def call(**path: str) -> Call[Any, Any]:
-        return Call(caller=None, path=path, query=PageQuery(), body=None, now=fleet.now, request=None)  # type: ignore[arg-type]
+        return Call(caller=None, path=path, query=DevicesQuery(), body=None, now=fleet.now, request=None)  # type: ignore[arg-type]
 
     page = msgspec.json.encode(device_routes.list_devices(state, call()))
     assert [item.device.id for item in msgspec.json.decode(page, type=Page[DeviceSummary]).items] == [LIAR, HONEST]
