@@ -21,6 +21,7 @@ with needs.imports(__name__, "fleet"):
     from edgemm_fleet.server.services import FleetServices, ManagerSettings
     from edgemm_fleet.store import Store
     from simulators.broker import FLEET
+    from simulators.postgresql import placed
 
 
 class ManagerProcess:
@@ -57,7 +58,7 @@ def main(folder: Path, port: int, mosquitto: Path | None = None) -> None:
     """Serve until SIGTERM."""
     logging.basicConfig(level=logging.INFO)
     logging.getLogger("amqtt").setLevel(logging.WARNING)
-    store = Store.open(folder / "fleet.db")
+    store = Store.open(placed(folder / "fleet.db"))
     manager = FleetServices(
         ManagerSettings(FLEET, _broker(port, mosquitto)),
         store=store,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 import tempfile
@@ -75,6 +76,29 @@ def no_cache() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def over_postgresql() -> Iterator[None]:
+    """Have stores be in PostgreSQL where `EDGEMM_TEST_DB` says so (tests/databases.py)."""
+    if os.environ.get("EDGEMM_TEST_DB") != "postgresql":
+        yield
+        return
+    from tests.databases import served
+
+    installed_postgresql()
+    with pytest.MonkeyPatch.context() as patch:
+        yield from served(patch)
+
+
+@pytest.fixture(autouse=True)
+def no_database_left(over_postgresql: None) -> Iterator[None]:
+    """Take the databases of a test away after it."""
+    yield
+    if os.environ.get("EDGEMM_TEST_DB") == "postgresql":
+        from tests.databases import end_of_test
+
+        end_of_test()
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of real models and data: `EDGEMM_SHARED`, or `../shared` beside the checkout."""
@@ -113,6 +137,16 @@ def chromium() -> Path:
 def nginx() -> Path:
     """The web server's program."""
     return installed("nginx", package="nginx-light")
+
+
+def installed_postgresql() -> None:
+    """Skip what needs PostgreSQL's server, or psycopg, where it is not installed."""
+    from simulators.postgresql import programs
+
+    if programs() is None:
+        missing("PostgreSQL is not installed: apt-get install postgresql")
+    if importlib.util.find_spec("psycopg") is None:
+        missing("psycopg is not installed: pip install 'psycopg[binary]'")
 
 
 def installed(program: str, *, package: str | None = None) -> Path:

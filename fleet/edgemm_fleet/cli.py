@@ -25,6 +25,7 @@ COMMANDS = {
     "keys": LazyCommand(f"{_HERE}.fleet_keys:keys", "Keys that devices trust: list, replace, sign elsewhere.", "fleet"),
     "cert": LazyCommand(f"{_HERE}.fleet_certificate:cert", "The server's certificate: renew it.", "fleet"),
     "addresses": LazyCommand(f"{_HERE}.fleet_addresses:addresses", "Where devices look for their fleet.", "fleet"),
+    "db": LazyCommand(f"{_HERE}.fleet_database:db", "The fleet's database: move it to another one.", "fleet"),
     "audit": LazyCommand(f"{_HERE}.people:audit", "Who did what, newest first.", "fleet"),
 }
 

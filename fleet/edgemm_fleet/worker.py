@@ -6,11 +6,15 @@ import logging
 import threading
 from collections.abc import Callable
 
-from edgemm.errors import EdgemmError
+from edgemm.errors import EdgemmError, UnreachableError
 
 _PAUSE_S = 1.0
 _STOP_TIMEOUT_S = 30.0
 _log = logging.getLogger(__name__)
+
+
+class ToldFailure(UnreachableError):  # noqa: N818 - as EnvironmentFailure
+    """Something is out of reach or unfit, which the log was told once by its own module: others say nothing of it."""
 
 
 class Worker:
@@ -39,6 +43,8 @@ class Worker:
         while not self._stopping.is_set():
             try:
                 self._step(self._stopping)
+            except ToldFailure:
+                self._stopping.wait(_PAUSE_S)
             except EdgemmError as err:
                 _log.error("worker=%s error=%s", self._thread.name, err)
                 self._stopping.wait(_PAUSE_S)

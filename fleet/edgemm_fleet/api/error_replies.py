@@ -15,6 +15,7 @@ from werkzeug.exceptions import HTTPException
 from edgemm import errors
 from edgemm.errors import EdgemmError
 from edgemm.transport.refusal import ErrorAnswer, ErrorDetail
+from edgemm_fleet.worker import ToldFailure
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +76,7 @@ def register(app: Flask) -> None:
     @app.errorhandler(EdgemmError)
     def ours(error: EdgemmError) -> Response:
         found = outcome(error)
-        if found.status >= 500:
+        if found.status >= 500 and not isinstance(error, ToldFailure):
             logger.error("request failed code=%s error=%s", found.code, error)
         return answer(found.status, found.code, str(error), hint=found.hint)
 

@@ -176,7 +176,7 @@ def _unheard(names: list[str]) -> str:
 
 
 def _unaware(folder: FleetFolder, since: float) -> list[str]:
-    store = Store.join(folder.database)
+    store = Store.join(folder.database_address())
     try:
         with store.read() as tx:
             return devices.silent_since(tx, since, limit=_MOST_COUNTED + 1)

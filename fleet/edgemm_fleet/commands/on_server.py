@@ -66,7 +66,7 @@ def moment_now() -> datetime:
 def note(folder: FleetFolder, action: str, subject: str, detail: str) -> None:
     """Write a line into the audit log; where that cannot be done now, it is said, and what was done stays done."""
     try:
-        store = Store.join(folder.database)
+        store = Store.join(folder.database_address())
         try:
             with store.write() as tx:
                 audit.add(

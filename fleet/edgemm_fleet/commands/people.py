@@ -203,7 +203,7 @@ def _person_request(person: str, role: str, ttl: float) -> PersonRequest:
 def _add_on_server(folder: FleetFolder, request: PersonRequest) -> CreatedPerson:
     config, now = folder.read_config(), time.time()
     pin = fingerprint(folder.certificate) if config.public_url.startswith("https:") else None
-    store = Store.join(folder.database)
+    store = Store.join(folder.database_address())
     try:
         with store.write() as tx:
             record, text = issue(tx, request, tls_fingerprint=pin, now=now)

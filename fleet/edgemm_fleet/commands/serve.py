@@ -29,6 +29,7 @@ from edgemm_fleet.records.records import Role
 from edgemm_fleet.server.process import FleetProcess, ServeSettings
 from edgemm_fleet.server.retention import Retention
 from edgemm_fleet.store import Migration, Transaction, audit
+from edgemm_fleet.store.dialects.database_address import PostgresAddress
 from edgemm_fleet.trust.fleet_folder import FleetConfig, FleetFolder
 from edgemm_fleet.trust.founding import Founded, found
 
@@ -122,6 +123,14 @@ def init(
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
     help="PEM of the certificate that a broker with mqtts:// has, or that signed it; its names do not matter then.",
 )
+@click.option(
+    "--db",
+    envvar="EDGEMM_FLEET_DB",
+    show_envvar=True,
+    metavar="URL",
+    help="postgresql://[USER@]HOST[:PORT]/DATABASE, without a password: docs/databases.md. SQLite in FOLDER, or what "
+    "was given the last time, unless given.",
+)
 @click.option("--keep-telemetry", type=_DAYS, default=30, show_default=True, help="For how many days.")
 @click.option("--keep-events", type=_DAYS, default=365, show_default=True, help="For how many days.")
 @click.option("--page/--no-page", default=True, help="Serve the page for people under /.")
@@ -140,6 +149,7 @@ def serve(
     mosquitto_pid: Path | None,
     mosquitto_reload: str | None,
     broker_ca: Path | None,
+    db: str | None,
     keep_telemetry: int,
     keep_events: int,
     page: bool,
@@ -155,6 +165,7 @@ def serve(
     context = click.get_current_context()
     if origin(context, "broker") == "file" and hide_login(broker) != broker:
         raise InputError(f"{config}: broker: not with a login: put that into a file, and name it by broker_login_file")
+    database = None if db is None else PostgresAddress.parse(db)
     if print_config:
         say_document(configuration_text(context, RULES))
         return
@@ -173,6 +184,7 @@ def serve(
         public_url=public_url,
         behind_proxy=behind_proxy,
         broker=chosen,
+        database=database,
         page=page,
         retention=retention,
     )
@@ -207,7 +219,8 @@ def _renewed_by_sighup(server: FleetProcess) -> Iterator[None]:
 
 
 def _tell_migration(migration: Migration) -> None:
-    call_out(f"database migrated from {migration.old} to {migration.new}; a copy of before is {migration.copy}")
+    copy = "" if migration.copy is None else f"; a copy of before is {migration.copy}"
+    call_out(f"database migrated from {migration.old} to {migration.new}{copy}")
 
 
 def _facts(founded: Founded, token: str) -> dict[str, object]:

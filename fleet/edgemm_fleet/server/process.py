@@ -32,11 +32,13 @@ from edgemm_fleet.clock import ManagerClock, check_clock
 from edgemm_fleet.http.environ import ProxiedFiles
 from edgemm_fleet.http.http_server import HttpServer, HttpSettings, check_plain
 from edgemm_fleet.secrets.wrong_tokens import WrongTokens
+from edgemm_fleet.server.database_of_folder import open_database
 from edgemm_fleet.server.request_lanes import RequestLanes
 from edgemm_fleet.server.retention import Retention
 from edgemm_fleet.server.services import FleetServices, ManagerSettings
 from edgemm_fleet.server.upkeep import Upkeep, Watched
 from edgemm_fleet.store import Migration, Store
+from edgemm_fleet.store.dialects.database_address import DatabaseAddress
 from edgemm_fleet.trust.catalogue import catch_up
 from edgemm_fleet.trust.fleet_folder import FleetFolder, FolderLock
 from edgemm_fleet.trust.founding import check_public_url
@@ -67,6 +69,9 @@ class ServeSettings:
     """A proxy on this machine has the public URL's TLS, with the folder's certificate, and sends the blobs."""
 
     broker: BrokerSettings = field(default_factory=BrokerSettings)
+    database: DatabaseAddress | None = None
+    """Where the database is, if not where the folder says."""
+
     page: bool = True
     retention: Retention = field(default_factory=Retention)
 
@@ -144,7 +149,7 @@ class FleetProcess:
             durable.remove_leftovers(directory)
         finish_switch(self.folder)
         self.folder.check_whole(tls=self._tls and not self.settings.behind_proxy)
-        store = Store.open(self.folder.database, migrated=self._migrated)
+        store = open_database(self.folder, self.settings.database, migrated=self._migrated)
         stack.callback(store.close)
         repository = VersionRepository(self.folder)
         repository.resume(now=moment(now))

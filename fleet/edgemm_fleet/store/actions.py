@@ -9,17 +9,18 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from msgspec import convert
-from sqlalchemy import ColumnElement, Integer, delete, func, insert, literal_column, select, update
+from sqlalchemy import BigInteger, ColumnElement, delete, func, insert, literal_column, select, update
 
 from edgemm.messages import ORDERED_KINDS, Action, ActionResult
 from edgemm_fleet.records.records import ActionRecord, Page
 from edgemm_fleet.store import paging
 from edgemm_fleet.store.database import Transaction
+from edgemm_fleet.store.dialects.portable import ROWID, listed
 from edgemm_fleet.store.quarantine import quarantine
 from edgemm_fleet.store.schema import actions as table
 
 _KEPT = 256
-_ORDER: ColumnElement[int] = literal_column("rowid", Integer).label("place")
+_ORDER: ColumnElement[int] = literal_column(ROWID, BigInteger).label("place")
 """The order in which actions were asked for."""
 
 
@@ -34,7 +35,7 @@ def add(tx: Transaction, device: str, action: Action, *, now: float) -> None:
 
 def waiting(tx: Transaction, devices: Sequence[str]) -> dict[str, list[ActionRecord]]:
     """Return device → its actions without a result, oldest first; devices without any are missing."""
-    query = select(table).where(table.c.device.in_(devices), table.c.done_at.is_(None))
+    query = select(table).where(listed(table.c.device, devices), table.c.done_at.is_(None))
     read = _reader(tx)
     found: dict[str, list[ActionRecord]] = {}
     for row in tx.execute(query.order_by(table.c.created_at, table.c.id)):

@@ -12,11 +12,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import delete, select
-from sqlalchemy.dialects.sqlite import insert
 
 from edgemm.messages import DesiredModel
 from edgemm_fleet.records import json_text
 from edgemm_fleet.store.database import Transaction
+from edgemm_fleet.store.dialects import portable
+from edgemm_fleet.store.dialects.portable import listed
 from edgemm_fleet.store.quarantine import quarantine
 from edgemm_fleet.store.schema import assignments, attempts
 
@@ -34,7 +35,7 @@ def of(
     would be to stop a model there.
     """
     unreadable = quarantine(tx)
-    query = select(assignments).where(assignments.c.device.in_(devices))
+    query = select(assignments).where(listed(assignments.c.device, devices))
     found: dict[str, dict[str, DesiredModel]] = {}
     for row in tx.execute(query.order_by(assignments.c.device, assignments.c.model)):
         read = unreadable.reader(f"{_PART}{row.model}", _read, device=lambda row: str(row.device))
@@ -53,35 +54,27 @@ def assign(tx: Transaction, wanted: Mapping[str, DesiredModel]) -> None:
         {"device": device, "model": model.name, "desired_json": json_text.written(model)}
         for device, model in wanted.items()
     ]
-    query = insert(assignments)
-    changed = {"desired_json": query.excluded.desired_json}
-    tx.execute(query.on_conflict_do_update(index_elements=["device", "model"], set_=changed), rows)
+    portable.put(tx, assignments, rows)
     for device, model in wanted.items():
         quarantine(tx).clear(device, f"{_PART}{model.name}")
     given = [
         {"device": device, "model": model.name, "digest": model.digest, "attempt": model.attempt, "spent": False}
         for device, model in wanted.items()
     ]
-    high = insert(attempts)
-    above = high.on_conflict_do_update(
-        index_elements=["device", "model", "digest"],
-        set_={"attempt": high.excluded.attempt, "spent": False},
-        where=attempts.c.attempt < high.excluded.attempt,
-    )
-    tx.execute(above, given)
+    portable.put(tx, attempts, given, only=lambda new: attempts.c.attempt < new.attempt)
 
 
 def unassign(tx: Transaction, devices: Iterable[str], model: str) -> None:
     """Want this model no longer on these devices."""
     ids = sorted(devices)
-    tx.execute(delete(assignments).where(assignments.c.device.in_(ids), assignments.c.model == model))
+    tx.execute(delete(assignments).where(listed(assignments.c.device, ids), assignments.c.model == model))
     for device in ids:
         quarantine(tx).clear(device, f"{_PART}{model}")
 
 
 def next_attempts(tx: Transaction, digests: Mapping[str, str], *, model: str) -> dict[str, int]:
     """Return device → the attempt to give for its digest (device → digest)."""
-    query = select(attempts).where(attempts.c.device.in_(sorted(digests)), attempts.c.model == model)
+    query = select(attempts).where(listed(attempts.c.device, sorted(digests)), attempts.c.model == model)
     result = dict.fromkeys(digests, 1)
     for row in tx.execute(query):
         if digests[row.device] != row.digest:
@@ -101,13 +94,7 @@ def spend(tx: Transaction, spent: Mapping[str, int], *, model: str, digest: str)
         {"device": device, "model": model, "digest": digest, "attempt": attempt, "spent": True}
         for device, attempt in spent.items()
     ]
-    query = insert(attempts)
-    up_to = query.on_conflict_do_update(
-        index_elements=["device", "model", "digest"],
-        set_={"attempt": query.excluded.attempt, "spent": True},
-        where=attempts.c.attempt <= query.excluded.attempt,
-    )
-    tx.execute(up_to, rows)
+    portable.put(tx, attempts, rows, only=lambda new: attempts.c.attempt <= new.attempt)
 
 
 def _read(row: Any) -> DesiredModel:

@@ -1,4 +1,4 @@
-"""The database file of the store: opened once, read by many threads, written by one at a time.
+"""The database of the store: opened once, read by many threads, written by one at a time.
 
     store = Store.open(folder / "fleet.db")
     with store.write() as tx:
@@ -6,8 +6,9 @@
 
 SQLite in WAL mode with `synchronous=FULL`: when a write block ends, its content survives a loss of power, so an
 acknowledgement may be sent. (WAL's usual NORMAL could lose the last transactions.) A write block is a
-`BEGIN IMMEDIATE` transaction behind a lock; an exception in it undoes all of it. Opening a database of an earlier
-edgemm migrates it first (`store/migration.py`), after a copy was taken.
+`BEGIN IMMEDIATE` transaction behind a lock; an exception in it undoes all of it. PostgreSQL's are the same by its own
+means (`dialects/postgresql.py`). Opening a database of an earlier edgemm migrates it first (`store/migration.py`),
+after a copy of SQLite's file was taken.
 """
 
 from __future__ import annotations
@@ -22,9 +23,12 @@ from typing import Any, Self
 from sqlalchemy import Connection, Engine, func, select
 
 from edgemm.errors import EnvironmentFailure
+from edgemm_fleet.store.availability import Availability
+from edgemm_fleet.store.dialects.database_address import DatabaseAddress
+from edgemm_fleet.store.dialects.either_dialect import described, engines
+from edgemm_fleet.store.dialects.sqlite import WRITING
 from edgemm_fleet.store.migration import Migration, bring_up_to_date, is_up_to_date
 from edgemm_fleet.store.quarantine import Quarantine
-from edgemm_fleet.store.sqlite import WRITING, described, writable
 
 _log = logging.getLogger(__name__)
 
@@ -35,29 +39,36 @@ Transaction = Connection
 class Store:
     """The fleet manager's database."""
 
-    def __init__(self, engine: Engine, path: Path) -> None:
+    def __init__(self, readers: Engine, writers: Engine, path: DatabaseAddress) -> None:
         self.quarantine = Quarantine()
         """What could not be read so far."""
-        self._engine = engine.execution_options(**self.quarantine.options())
+        self._readers = readers.execution_options(**self.quarantine.options())
+        self._writers = writers.execution_options(**self.quarantine.options())
+        self._reading, self._writing = (Availability(str(path), kind) for kind in ("read", "write"))
         self._writer = threading.Lock()
         self.path = path
 
     @classmethod
-    def open(cls, path: Path, *, migrated: Callable[[Migration], None] | None = None) -> Self:
+    def open(
+        cls, path: DatabaseAddress, *, migrated: Callable[[Migration], None] | None = None, alone: bool = False
+    ) -> Self:
         """Open the database, making it when it is missing and migrating it when it is older.
 
-        `migrated` is told of a migration at once; without it, the log is.
+        `migrated` is told of a migration at once; without it, the log is. `alone`: as its manager, of which
+        PostgreSQL's has one at a time; SQLite's is kept by the lock of the fleet folder.
 
         Raises:
-            EnvironmentFailure: the folder is missing or not writable, the disk is full, or it is no database.
+            EnvironmentFailure: the folder is missing or not writable, the disk is full, it is no database, its server
+                is not there, or another manager uses it.
             InputError: it is a database, and none that edgemm wrote.
             NewerFormatError: it was written by a later edgemm.
         """
-        migration = bring_up_to_date(path)
-        if migration is not None:
-            (migrated or _log_migration)(migration)
-        store = cls(writable(path), path)
+        store = cls(*engines(path, alone=alone), path)
         try:
+            store._hold(alone=alone)
+            migration = bring_up_to_date(path)
+            if migration is not None:
+                (migrated or _log_migration)(migration)
             with store.write():  # a file that cannot be written is told of now, not in the middle of something
                 pass
         except BaseException:
@@ -66,7 +77,7 @@ class Store:
         return store
 
     @classmethod
-    def join(cls, path: Path) -> Self:
+    def join(cls, path: DatabaseAddress) -> Self:
         """Open the database beside a manager that may be using it: it is neither made nor migrated.
 
         Raises:
@@ -77,14 +88,14 @@ class Store:
         if not is_up_to_date(path):
             raise EnvironmentFailure(
                 f"fleet database {path}: missing, or of an earlier edgemm; start the manager with this edgemm once, "
-                f"which migrates it: edgemm fleet serve {path.parent}"
+                f"which migrates it: edgemm fleet serve {path.parent if isinstance(path, Path) else 'FOLDER'}"
             )
-        return cls(writable(path), path)
+        return cls(*engines(path), path)
 
     @contextmanager
     def read(self) -> Iterator[Transaction]:
         """Open a transaction that sees one state of the database and writes nothing."""
-        with described(self.path), self._engine.connect() as connection, connection.begin():
+        with self._reading.watched(), described(self.path), self._readers.connect() as connection, connection.begin():
             yield connection
 
     @contextmanager
@@ -94,14 +105,20 @@ class Store:
         Raises:
             EnvironmentFailure: the disk is full or the file cannot be written; nothing was changed.
         """
-        with described(self.path), self._writer, self._engine.connect() as connection:
+        with self._writing.watched(), described(self.path), self._writer, self._writers.connect() as connection:
             writing = connection.execution_options(**WRITING)
             with writing.begin():
                 yield writing
 
     def close(self) -> None:
         """Close every connection."""
-        self._engine.dispose()
+        self._readers.dispose()
+        self._writers.dispose()
+
+    def _hold(self, *, alone: bool) -> None:
+        if alone:
+            with described(self.path), self._writers.connect():  # the connection that keeps other managers out
+                pass
 
 
 def _log_migration(migration: Migration) -> None:

@@ -11,7 +11,6 @@ from typing import Any
 
 from msgspec import convert
 from sqlalchemy import bindparam, select, update
-from sqlalchemy.dialects.sqlite import insert
 
 from edgemm import times
 from edgemm.errors import MessageError
@@ -20,6 +19,8 @@ from edgemm.transport.backoff import Backoff
 from edgemm_fleet.records import json_text
 from edgemm_fleet.records.records import DesiredRecord, DesiredRefusal
 from edgemm_fleet.store.database import Transaction
+from edgemm_fleet.store.dialects import portable
+from edgemm_fleet.store.dialects.portable import listed
 from edgemm_fleet.store.quarantine import quarantine
 from edgemm_fleet.store.schema import desired, devices
 
@@ -38,7 +39,7 @@ def find(tx: Transaction, device: str) -> DesiredRecord | None:
 
 def of(tx: Transaction, ids: Sequence[str]) -> dict[str, DesiredRecord]:
     """Return what several devices were told last; those never told anything readable are missing."""
-    query = select(desired).where(desired.c.device.in_(ids))
+    query = select(desired).where(listed(desired.c.device, ids))
     read = quarantine(tx).reader(_PART, _read, device=_device)
     return {row.device: found for row in tx.execute(query) if (found := read(row)) is not None}
 
@@ -55,12 +56,9 @@ def put(tx: Transaction, wanted: Sequence[DesiredRecord]) -> frozenset[str]:
         except (MessageError, ValueError) as err:
             quarantine(tx).note(one.desired.device, _PART, err)
             refused.add(one.desired.device)
-    if rows:
-        query = insert(desired)
-        changed = {name: query.excluded[name] for name in rows[0] if name != "device"}
-        tx.execute(query.on_conflict_do_update(index_elements=["device"], set_=changed), rows)
-        for row in rows:
-            quarantine(tx).clear(row["device"], _PART)
+    portable.put(tx, desired, rows)
+    for row in rows:
+        quarantine(tx).clear(row["device"], _PART)
     return frozenset(refused)
 
 
@@ -82,7 +80,7 @@ def mark_sent(tx: Transaction, sent: Iterable[Desired], *, now: float, first_pau
     Without an answer each is sent again after a pause, which doubles each time (`due`).
     """
     told = list(sent)
-    query = select(desired.c.device, desired.c.tries).where(desired.c.device.in_([one.device for one in told]))
+    query = select(desired.c.device, desired.c.tries).where(listed(desired.c.device, [one.device for one in told]))
     tries = {device: number + 1 for device, number in tx.execute(query)}
     rows = [
         {
@@ -110,7 +108,7 @@ def mark_unsent(tx: Transaction, devices_to_tell: Iterable[str]) -> None:
     """Have these devices told again, as after a report of another generation."""
     wanted = sorted(set(devices_to_tell))
     if wanted:
-        tx.execute(update(desired).where(desired.c.device.in_(wanted)).values(unsent=True))
+        tx.execute(update(desired).where(listed(desired.c.device, wanted)).values(unsent=True))
 
 
 def told_after(tx: Transaction, device: str, *, limit: int) -> list[str]:
@@ -138,7 +136,7 @@ def note_refusal(tx: Transaction, device: str, refusal: DesiredRefusal) -> None:
 
 def note_away(tx: Transaction, away: Iterable[str]) -> None:
     """Note that these devices are told nothing before they are heard of."""
-    tx.execute(update(desired).where(desired.c.device.in_(sorted(away))).values(again_at=None))
+    tx.execute(update(desired).where(listed(desired.c.device, sorted(away))).values(again_at=None))
 
 
 def refusals(tx: Transaction, ids: Sequence[str]) -> dict[str, DesiredRefusal]:

@@ -7,8 +7,7 @@ from typing import Any, TypeVar
 
 import msgspec
 from msgspec import convert
-from sqlalchemy import ColumnElement, func, insert, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import ColumnElement, func, select, update
 
 from edgemm.errors import ConflictError, NotFoundError
 from edgemm_fleet.filters.expressions import FactSubject
@@ -18,6 +17,7 @@ from edgemm_fleet.records.records import Device, Page, Presence
 from edgemm_fleet.records.rollout_plan import Selector
 from edgemm_fleet.store import paging, reported
 from edgemm_fleet.store.database import Transaction
+from edgemm_fleet.store.dialects.portable import add_one, listed
 from edgemm_fleet.store.facts import device_facts
 from edgemm_fleet.store.facts.fact_queries import FactQuery
 from edgemm_fleet.store.quarantine import quarantine
@@ -38,10 +38,8 @@ def add(tx: Transaction, device: Device, *, bearer_hash: str, broker_hash: str) 
     """
     values = {name: getattr(device, name) for name in ("id", "name", "key_id", "token_id", "runtime", "platform")}
     values |= {"labels_json": _json(device.labels), "key_json": _json(device.key), "enrolled_at": device.enrolled_at}
-    try:
-        tx.execute(insert(table).values(**values, bearer_hash=bearer_hash, broker_hash=broker_hash))
-    except IntegrityError as err:
-        raise ConflictError(f"device {device.id}: already enrolled; remove it first") from err
+    if not add_one(tx, table, values | {"bearer_hash": bearer_hash, "broker_hash": broker_hash}):
+        raise ConflictError(f"device {device.id}: already enrolled; remove it first")
     _put_facts(tx, device)
 
 
@@ -77,11 +75,8 @@ def find(tx: Transaction, device: str) -> Device | None:
 
 def live(tx: Transaction, ids: Iterable[str]) -> dict[str, Device]:
     """Return those of these devices that are enrolled and not removed, by id."""
-    wanted, found = sorted(set(ids)), dict[str, Device]()
-    for start in range(0, len(wanted), _AT_ONCE):
-        query = select(table).where(table.c.id.in_(wanted[start : start + _AT_ONCE]), table.c.removed_at.is_(None))
-        found |= {row.id: _read(tx, row) for row in tx.execute(query)}
-    return found
+    query = select(table).where(listed(table.c.id, sorted(set(ids))), table.c.removed_at.is_(None))
+    return {row.id: _read(tx, row) for row in tx.execute(query)}
 
 
 def find_by_bearer(tx: Transaction, bearer_hash: str) -> Device | None:
@@ -249,7 +244,7 @@ def seen(tx: Transaction, ids: Iterable[str], *, now: float) -> None:
     """Note that these devices were heard of."""
     wanted = sorted(set(ids))
     if wanted:
-        tx.execute(update(table).where(table.c.id.in_(wanted)).values(last_seen_at=now))
+        tx.execute(update(table).where(listed(table.c.id, wanted)).values(last_seen_at=now))
 
 
 def _put_facts(tx: Transaction, device: Device) -> None:

@@ -4,12 +4,13 @@
 
 A migration is one transaction, from the look that decides it to the check of what came out: a process that is killed in
 the middle leaves the database as it was, and of two that start at once one migrates while the other waits. Before it,
-the database is copied (`store/copies.py`).
+SQLite's file is copied (`dialects/copies.py`); of PostgreSQL, copies are its own tools' work.
 """
 
 from __future__ import annotations
 
 import logging
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,13 @@ from sqlalchemy import Column, Connection, MetaData, PrimaryKeyConstraint, Strin
 
 from edgemm.errors import EnvironmentFailure
 from edgemm_fleet.store import schema
-from edgemm_fleet.store.copies import copied
+from edgemm_fleet.store.dialects import postgresql
+from edgemm_fleet.store.dialects.copies import copied
+from edgemm_fleet.store.dialects.database_address import DatabaseAddress
+from edgemm_fleet.store.dialects.either_dialect import described, looking, migrating
+from edgemm_fleet.store.dialects.portable import ROWID
+from edgemm_fleet.store.dialects.sqlite import WRITING, beside
 from edgemm_fleet.store.revisions import META_VERSION, NEWEST, VERSION_TABLE, Inventory, revision_of
-from edgemm_fleet.store.sqlite import WRITING, beside, described, looking, writable
 
 _log = logging.getLogger(__name__)
 _version = Table(
@@ -34,14 +39,14 @@ _version = Table(
 
 @dataclass(frozen=True)
 class Migration:
-    """What was done to a database: from which revision to which, and where it is as it was before."""
+    """What was done to a database: from which revision to which, and SQLite's file as it was before."""
 
     old: str
     new: str
-    copy: Path
+    copy: Path | None
 
 
-def bring_up_to_date(path: Path) -> Migration | None:
+def bring_up_to_date(path: DatabaseAddress) -> Migration | None:
     """Make or migrate the database at `path`; one that is of today's tables, or refused, is only looked at.
 
     Raises:
@@ -53,7 +58,7 @@ def bring_up_to_date(path: Path) -> Migration | None:
     if is_up_to_date(path):
         return None
     with described(path):
-        engine = writable(path, foreign_keys=False)
+        engine = migrating(path)
         try:
             with engine.connect() as connection:
                 return _migrate(connection.execution_options(**WRITING), path)
@@ -61,14 +66,14 @@ def bring_up_to_date(path: Path) -> Migration | None:
             engine.dispose()
 
 
-def is_up_to_date(path: Path) -> bool:
+def is_up_to_date(path: DatabaseAddress) -> bool:
     """Tell whether the database at `path` is of today's tables; it is only looked at.
 
     Raises:
         As `bring_up_to_date`, where it is refused.
     """
     with described(path):
-        if not path.exists() or _recovers(path):
+        if isinstance(path, Path) and (not path.exists() or _recovers(path)):
             return False
         with looking(path) as connection:
             return revision_of(take_inventory(connection), str(path)) == NEWEST
@@ -107,37 +112,41 @@ def _recovers(path: Path) -> bool:
     return beside(path, "-journal").exists()
 
 
-def _migrate(connection: Connection, path: Path) -> Migration | None:
-    with connection.begin():  # nobody else writes from here on
+def _migrate(connection: Connection, path: DatabaseAddress) -> Migration | None:
+    with connection.begin(), ExitStack() as stack:  # nobody else writes from here on
+        if not isinstance(path, Path):
+            postgresql.without_time_limit(connection)
         old = revision_of(take_inventory(connection), str(path))
         if old == NEWEST:
             return None
         if old is None:
-            _create(connection)
+            create(connection)
             return None
-        with copied(path, revision=old) as copy:
-            _log.info("database migrates file=%s from=%s to=%s", path, old, NEWEST)
-            dangling = _dangling(connection)
-            upgrade(connection, old=old)
-            _check(connection, path, dangling=dangling)
+        copy = stack.enter_context(copied(path, revision=old)) if isinstance(path, Path) else None
+        _log.info("database migrates file=%s from=%s to=%s", path, old, NEWEST)
+        dangling = _dangling(connection)
+        upgrade(connection, old=old)
+        _check(connection, path, dangling=dangling)
+        if copy is not None:
             copy.keep()
-    return Migration(old, NEWEST, copy.path)
+    return Migration(old, NEWEST, None if copy is None else copy.path)
 
 
-def _create(connection: Connection) -> None:
+def create(connection: Connection) -> None:
+    """Make today's tables in the transaction that is open."""
     schema.metadata.create_all(connection)
     connection.execute(insert(schema.meta).values(key="schema_version", value=META_VERSION))
     _version.create(connection)
     connection.execute(insert(_version).values(version_num=NEWEST))
 
 
-def _check(connection: Connection, path: Path, *, dangling: int) -> None:
+def _check(connection: Connection, path: DatabaseAddress, *, dangling: int) -> None:
     """Look at what came out before it is kept."""
     found = inspect(connection)
     for table in schema.metadata.sorted_tables:
         expected = {column.name for column in table.columns}
         columns: list[Any] = found.get_columns(table.name) if found.has_table(table.name) else []
-        if expected != (there := {column["name"] for column in columns}):
+        if expected != (there := {column["name"] for column in columns} - {ROWID}):
             raise EnvironmentFailure(
                 f"fleet database {path}: after the migration table {table.name} should have the columns "
                 f"{', '.join(sorted(expected))}, found {', '.join(sorted(there)) or 'none'}; nothing was changed: "

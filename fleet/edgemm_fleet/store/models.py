@@ -7,14 +7,13 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import delete, func, insert, select, update
-from sqlalchemy.dialects.sqlite import insert as insert_or
-from sqlalchemy.exc import IntegrityError
 
 from edgemm.errors import ConflictError, NotFoundError
 from edgemm.versions import Version
 from edgemm_fleet.records.records import ModelRecord, Page, VersionRecord
 from edgemm_fleet.store import paging
 from edgemm_fleet.store.database import Transaction
+from edgemm_fleet.store.dialects.portable import add_one
 from edgemm_fleet.store.schema import blobs, models, version_blobs, versions
 
 
@@ -30,10 +29,8 @@ def add_model(tx: Transaction, model: ModelRecord) -> None:
         "minimum_version": model.minimum_version,
         "created_at": model.created_at,
     }
-    try:
-        tx.execute(insert(models).values(**values))
-    except IntegrityError as err:
-        raise ConflictError(f"model {model.name}: there is one of this name already") from err
+    if not add_one(tx, models, values):
+        raise ConflictError(f"model {model.name}: there is one of this name already")
 
 
 def find_model(tx: Transaction, name: str) -> ModelRecord | None:
@@ -63,7 +60,7 @@ def page_models(tx: Transaction, *, after: str | None = None, limit: int = pagin
 def add_blob(tx: Transaction, digest: str, *, size_bytes: int, now: float) -> None:
     """Note that a blob is there; again is no error."""
     values = {"digest": digest, "size_bytes": size_bytes, "added_at": now}
-    tx.execute(insert_or(blobs).values(**values).on_conflict_do_nothing())
+    add_one(tx, blobs, values)
 
 
 def add_version(tx: Transaction, version: VersionRecord, *, blob_digests: Iterable[str]) -> None:

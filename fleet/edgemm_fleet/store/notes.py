@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from sqlalchemy import select
-from sqlalchemy.dialects.sqlite import insert
 
 from edgemm.messages.generations import ACCEPTED_AHEAD_S
 from edgemm_fleet.store.database import Transaction
+from edgemm_fleet.store.dialects import portable
 from edgemm_fleet.store.schema import meta as table
 
 DIRECTOR_KEY = "director_key"
@@ -23,8 +23,7 @@ def get(tx: Transaction, name: str) -> str | None:
 
 def put(tx: Transaction, name: str, value: str) -> None:
     """Note a value, in place of what was noted before."""
-    query = insert(table).values(key=name, value=value)
-    tx.execute(query.on_conflict_do_update(index_elements=["key"], set_={"value": value}))
+    portable.put(tx, table, [{"key": name, "value": value}])
 
 
 def latest_time(tx: Transaction, *, now: float) -> float:

@@ -7,7 +7,6 @@ from typing import Any
 
 from msgspec import convert
 from sqlalchemy import delete, select, update
-from sqlalchemy.dialects.sqlite import insert
 
 from edgemm.messages import Reported
 from edgemm.messages.generations import plausible
@@ -15,6 +14,8 @@ from edgemm_fleet.filters.known_facts import REPORTED, Fact, of_report
 from edgemm_fleet.records import json_text
 from edgemm_fleet.records.records import ReportedRecord
 from edgemm_fleet.store.database import Transaction
+from edgemm_fleet.store.dialects import portable
+from edgemm_fleet.store.dialects.portable import listed
 from edgemm_fleet.store.facts import device_facts
 from edgemm_fleet.store.quarantine import UNREADABLE, quarantine
 from edgemm_fleet.store.schema import reported as table
@@ -51,7 +52,7 @@ def put(tx: Transaction, reported: Reported, *, now: float) -> bool:
         "reported_json": json_text.written(reported),
         "received_at": now,
     }
-    tx.execute(insert(table).values(**values).on_conflict_do_update(index_elements=["device"], set_=values))
+    portable.put(tx, table, [values])
     quarantine(tx).clear(reported.device, _PART)
     if (told := of_report(reported)) != _facts_before(row):
         device_facts.put(tx, reported.device, REPORTED, told)
@@ -71,7 +72,7 @@ def find(tx: Transaction, device: str) -> ReportedRecord | None:
 
 def of(tx: Transaction, devices: Sequence[str]) -> dict[str, ReportedRecord]:
     """Return the newest reports of several devices; those without one that can be read are missing."""
-    query = select(table).where(table.c.device.in_(devices))
+    query = select(table).where(listed(table.c.device, devices))
     read = quarantine(tx).reader(_PART, _read, device=lambda row: str(row.device))
     return {row.device: found for row in tx.execute(query) if (found := read(row)) is not None}
 

@@ -16,6 +16,10 @@ REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "00
 NEWEST = REVISIONS[-1]
 META_VERSION = "2"
 """What a database with a history calls itself towards an edgemm that knows none."""
+MOVED = "moved to "
+"""What a database calls itself, with the address of another, once its fleet is there."""
+BEING_COPIED = "being copied"
+"""What a database calls itself into which a fleet is being moved."""
 VERSION_TABLE = "alembic_version"
 
 _FIRST_TABLES = frozenset(
@@ -63,6 +67,14 @@ def revision_of(found: Inventory, path: str) -> str | None:
         InputError: edgemm never wrote such a database.
     """
     revision = _recorded(found.recorded, path) if found.recorded is not None else None
+    if found.meta_version is not None and found.meta_version.startswith(MOVED):
+        there = found.meta_version.removeprefix(MOVED)
+        raise InputError(
+            f"{path}: its fleet moved to {there} and goes on there; another move, to an empty database, brings it "
+            "elsewhere: edgemm fleet db copy"
+        )
+    if found.meta_version == BEING_COPIED:
+        raise InputError(f"{path}: the move of a fleet to it was cut short: give the same `edgemm fleet db copy` again")
     if found.meta_version not in {None, "1", META_VERSION}:
         raise NewerFormatError(
             path, what="fleet database schema", found=str(found.meta_version), supported=META_VERSION

@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from msgspec import convert
-from sqlalchemy import Select, bindparam, case, func, select, update
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import Select, bindparam, case, func, insert, select, update
 
 from edgemm.errors import ConflictError, NotFoundError
 from edgemm.messages import DesiredModel
@@ -20,6 +19,8 @@ from edgemm_fleet.records.records import Page
 from edgemm_fleet.records.rollout_plan import RolloutPlan
 from edgemm_fleet.store import paging
 from edgemm_fleet.store.database import Transaction
+from edgemm_fleet.store.dialects import portable
+from edgemm_fleet.store.dialects.portable import listed
 from edgemm_fleet.store.facts import device_facts
 from edgemm_fleet.store.quarantine import quarantine
 from edgemm_fleet.store.schema import members, rollouts
@@ -71,7 +72,7 @@ def get(tx: Transaction, rollout: str) -> Rollout:
 
 def plans(tx: Transaction, ids: Iterable[str]) -> dict[str, RolloutPlan]:
     """Return the plans of rollouts, by id; of those that can be read."""
-    query = select(rollouts).where(rollouts.c.id.in_(sorted(set(ids))))
+    query = select(rollouts).where(listed(rollouts.c.id, sorted(set(ids))))
     return {rollout.id: rollout.plan for rollout in _readable(tx, query, _rollouts(tx))}
 
 
@@ -120,13 +121,7 @@ def state_counts(tx: Transaction) -> dict[RolloutState, int]:
 
 def put_members(tx: Transaction, items: Sequence[Member]) -> None:
     """Write members, new or changed."""
-    if not items:
-        return
-    rows = [_member_values(member) for member in items]
-    query = insert(members)
-    keys = {"rollout", "device"}
-    changed = {name: query.excluded[name] for name in rows[0] if name not in keys}
-    tx.execute(query.on_conflict_do_update(index_elements=["rollout", "device"], set_=changed), rows)
+    portable.put(tx, members, [_member_values(member) for member in items])
     for rollout in {member.rollout for member in items}:
         model = tx.execute(select(rollouts.c.model).where(rollouts.c.id == rollout)).scalar()
         if model is not None:
@@ -188,7 +183,7 @@ def current_memberships(tx: Transaction, devices: Sequence[str], *, model: str |
     newest = (
         select(members.c.device, func.max(rank).label("rank"))
         .select_from(joined)
-        .where(members.c.device.in_(devices))
+        .where(listed(members.c.device, devices))
         .group_by(members.c.device, rollouts.c.model)
         .subquery()
     )
@@ -217,7 +212,7 @@ def due_members(tx: Transaction, rollout: str, *, now: float, limit: int) -> lis
     read = _members(tx)
     if lost := [row.device for row in rows if read(row) is None]:
         ended = {"state": MemberState.EXCUSED.value, "reason": Reason.UNREADABLE.value, "deadline_at": None}
-        those = update(members).where(members.c.rollout == rollout, members.c.device.in_(lost))
+        those = update(members).where(members.c.rollout == rollout, listed(members.c.device, lost))
         tx.execute(those.values(ended | {"changed_at": now}))
     return [member for row in rows if (member := read(row)) is not None]
 

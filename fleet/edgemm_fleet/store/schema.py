@@ -24,6 +24,7 @@ from sqlalchemy import (
     text,
 )
 
+from edgemm_fleet.store.dialects.portable import adapt
 from edgemm_fleet.store.facts import fact_tables
 
 metadata = fact_tables.metadata
@@ -305,3 +306,6 @@ audit = Table(
     Column("subject", String, nullable=False),
     Column("detail", Text, nullable=False),
 )
+
+# After the last table: what PostgreSQL needs beside.
+adapt(metadata, ordered=(actions, positions))

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import delete, select
-from sqlalchemy.dialects.sqlite import insert
 
 from edgemm.messages import DesiredShadow
 from edgemm_fleet.records import json_text
 from edgemm_fleet.records.records import Page
 from edgemm_fleet.store import paging
 from edgemm_fleet.store.database import Transaction
+from edgemm_fleet.store.dialects import portable
+from edgemm_fleet.store.dialects.portable import listed
 from edgemm_fleet.store.quarantine import quarantine
 from edgemm_fleet.store.schema import devices as enrolled
 from edgemm_fleet.store.schema import shadows as table
@@ -21,7 +22,7 @@ from edgemm_fleet.store.schema import shadows as table
 def of(tx: Transaction, devices: Sequence[str]) -> dict[str, dict[str, DesiredShadow]]:
     """Return device → model → the shadow that is wanted there; devices without any that can be read are missing."""
     found: dict[str, dict[str, DesiredShadow]] = {}
-    for row in tx.execute(select(table).where(table.c.device.in_(devices))):
+    for row in tx.execute(select(table).where(listed(table.c.device, devices))):
         if (shadow := _read(tx, row)) is not None:
             found.setdefault(row.device, {})[row.model] = shadow
     return found
@@ -30,16 +31,12 @@ def of(tx: Transaction, devices: Sequence[str]) -> dict[str, dict[str, DesiredSh
 def put(tx: Transaction, devices: Sequence[str], model: str, wanted: DesiredShadow) -> None:
     """Want a shadow beside a model of each device, in place of what was wanted there."""
     text = json_text.written(wanted)
-    rows = [{"device": device, "model": model, "shadow_json": text} for device in devices]
-    if rows:
-        query = insert(table)
-        changed = {"shadow_json": query.excluded.shadow_json}
-        tx.execute(query.on_conflict_do_update(index_elements=["device", "model"], set_=changed), rows)
+    portable.put(tx, table, [{"device": device, "model": model, "shadow_json": text} for device in devices])
 
 
 def drop(tx: Transaction, devices: Sequence[str], model: str) -> tuple[str, ...]:
     """Want no shadow beside a model of these devices; return those that had one."""
-    mine = (table.c.device.in_(devices)) & (table.c.model == model)
+    mine = listed(table.c.device, devices) & (table.c.model == model)
     had = tuple(tx.execute(select(table.c.device).where(mine).order_by(table.c.device)).scalars())
     tx.execute(delete(table).where(mine))
     return had

@@ -5,19 +5,19 @@ The store also notes the position in each stream up to which nothing is missing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import convert
-from sqlalchemy import ColumnElement, Integer, Table, delete, func, literal_column, select
-from sqlalchemy.dialects.sqlite import Insert, insert
+from sqlalchemy import BigInteger, ColumnElement, Table, delete, func, literal_column, select
 
 from edgemm.messages import Event, Stream, Telemetry
 from edgemm_fleet.records import json_text
 from edgemm_fleet.records.records import EventRecord, Item, Page, TelemetryRecord
 from edgemm_fleet.store import paging
 from edgemm_fleet.store.database import Transaction
+from edgemm_fleet.store.dialects import portable
 from edgemm_fleet.store.quarantine import quarantine
 from edgemm_fleet.store.schema import devices, events, positions, telemetry
 
@@ -41,8 +41,7 @@ def add_events(tx: Transaction, items: Sequence[Event], *, now: float) -> None:
         }
         for event in items
     ]
-    if rows:
-        tx.execute(_unless_here(events, rows[0]), rows)
+    _add_unless_here(tx, events, rows)
 
 
 def add_telemetry(tx: Transaction, items: Sequence[tuple[str, Telemetry, bytes]], *, now: float) -> None:
@@ -57,8 +56,7 @@ def add_telemetry(tx: Transaction, items: Sequence[tuple[str, Telemetry, bytes]]
         }
         for device, window, sent in items
     ]
-    if rows:
-        tx.execute(_unless_here(telemetry, rows[0]), rows)
+    _add_unless_here(tx, telemetry, rows)
 
 
 def position(tx: Transaction, device: str, boot: str, stream: Stream) -> tuple[int, int]:
@@ -70,15 +68,14 @@ def position(tx: Transaction, device: str, boot: str, stream: Stream) -> tuple[i
 
 def set_position(tx: Transaction, device: str, boot: str, stream: Stream, *, contiguous: int, highest: int) -> None:
     """Write what `position` returns."""
-    changed = {"contiguous": contiguous, "highest": highest}
-    query = insert(positions).values(device=device, boot=boot, stream=stream.value, **changed)
-    tx.execute(query.on_conflict_do_update(index_elements=["device", "boot", "stream"], set_=changed))
+    key = {"device": device, "boot": boot, "stream": stream.value}
+    portable.put(tx, positions, [key | {"contiguous": contiguous, "highest": highest}])
 
 
 def forget_boots(tx: Transaction, device: str, *, most: int) -> None:
     """Forget the positions of all but the latest streams of a device: what comes of others again is found stored."""
     mine = positions.c.device == device
-    order: ColumnElement[int] = literal_column("rowid", Integer)
+    order: ColumnElement[int] = literal_column(portable.ROWID, BigInteger)
     latest = select(order).select_from(positions).where(mine).order_by(order.desc()).limit(most)
     tx.execute(delete(positions).where(mine, order.not_in(latest)))
 
@@ -160,14 +157,14 @@ def received(tx: Transaction) -> dict[Stream, int]:
     return {s: int(tx.execute(select(func.coalesce(func.max(t.c.id), 0))).scalar_one()) for s, t in _TABLES.items()}
 
 
-def _unless_here(table: Table, columns: Collection[str]) -> Insert:
-    query = insert(table)
-    enrolled = select(devices.c.enrolled_at).where(devices.c.id == query.excluded.device).scalar_subquery()
-    return query.on_conflict_do_update(
-        index_elements=["device", "boot", "sequence"],
-        set_={name: query.excluded[name] for name in columns},
-        where=table.c.received_at <= enrolled,
-    )
+def _add_unless_here(tx: Transaction, table: Table, rows: Sequence[portable.Row]) -> None:
+    """Insert what is new; what was stored before the device enrolled anew is no longer its own, and gives way."""
+
+    def of_before(new: Any) -> ColumnElement[bool]:
+        enrolled = select(devices.c.enrolled_at).where(devices.c.id == new.device).scalar_subquery()
+        return table.c.received_at <= enrolled
+
+    portable.put(tx, table, rows, keys=("device", "boot", "sequence"), only=of_before)
 
 
 def _reader(tx: Transaction, part: str, read: Callable[[Any], Item]) -> Callable[[Any], Item | None]:

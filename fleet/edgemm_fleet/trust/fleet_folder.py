@@ -2,6 +2,7 @@
 
 * `fleet.json`: name, public URL, format; written last by `init`, so that a folder with this file is complete
 * `fleet.db`: the database; beside it `fleet-REVISION-TIME.db`, copies made before a migration
+* `database.json`: where the database is, if it is PostgreSQL's
 * `blobs/`: bundles' blobs by digest
 * `tuf/metadata/`, `tuf/targets/`: the TUF repository that devices read
 * `trust-change.json`: a change of root and targets that is under way; `.trust.lock` keeps others out meanwhile
@@ -26,6 +27,7 @@ from msgspec import Struct
 from edgemm import canonical, durable
 from edgemm.errors import EnvironmentFailure, InputError, NewerFormatError
 from edgemm.topics import FleetName
+from edgemm_fleet.store.dialects.database_address import DatabaseAddress, PostgresAddress
 
 FORMAT = 1
 CONFIG_NAME = "fleet.json"
@@ -43,6 +45,10 @@ class _FormatOnly(Struct):
     format: int
 
 
+class _DatabaseNote(Struct, frozen=True):
+    url: str
+
+
 @dataclass(frozen=True)
 class FleetFolder:
     """Paths inside a fleet folder."""
@@ -58,6 +64,11 @@ class FleetFolder:
     def database(self) -> Path:
         """The SQLite file."""
         return self.root / "fleet.db"
+
+    @property
+    def database_note(self) -> Path:
+        """Where the database is, if it is not SQLite's file here."""
+        return self.root / "database.json"
 
     @property
     def blobs(self) -> Path:
@@ -99,6 +110,33 @@ class FleetFolder:
         """Where devices find the broker, as the manager noted it at its last start."""
         return self.root / "broker.json"
 
+    def database_address(self) -> DatabaseAddress:
+        """Return where the fleet's database is.
+
+        Raises:
+            InputError: the note about it is not what we write.
+        """
+        try:
+            data = self.database_note.read_bytes()
+        except FileNotFoundError:
+            return self.database
+        except OSError as err:
+            raise EnvironmentFailure(f"cannot read {self.database_note}: {err.strerror or err}") from err
+        try:
+            return PostgresAddress.parse(
+                msgspec.json.decode(data, type=_DatabaseNote).url, what=str(self.database_note)
+            )
+        except (msgspec.DecodeError, UnicodeDecodeError) as err:
+            raise InputError(f"{self.database_note}: expected what `edgemm fleet serve --db` writes: {err}") from err
+
+    def note_database(self, address: DatabaseAddress) -> None:
+        """Note where the fleet's database is, for the next start and for commands on the server."""
+        if isinstance(address, Path):
+            self.database_note.unlink(missing_ok=True)
+            durable.sync_folder(self.root)
+        elif address != self.database_address():
+            durable.write(self.database_note, canonical.encode(_DatabaseNote(url=str(address))) + b"\n")
+
     def online_key(self, role: str) -> Path:
         """Where the key of `snapshot`, `timestamp` or `director` lies."""
         return self.root / "keys" / f"{role}.pem"
@@ -136,7 +174,8 @@ class FleetFolder:
         Raises:
             InputError: a file that `init` made is missing.
         """
-        needed = [self.database, self.credentials_key, self.metadata / "timestamp.json"]
+        needed = [self.credentials_key, self.metadata / "timestamp.json"]
+        needed += [] if self.database_note.exists() else [self.database]
         needed += [self.certificate, self.certificate_key] if tls else []
         if missing := [str(path.relative_to(self.root)) for path in needed if not path.exists()]:
             raise InputError(

@@ -20,7 +20,7 @@ from edgemm_fleet.store import actions, assignments, desired, notes
 from simulators.broker import FLEET, LocalFleet
 from simulators.device import SimulatedDevice
 
-pytestmark = pytest.mark.fleet
+pytestmark = [pytest.mark.fleet, pytest.mark.sqlite]  # backups are copies of the file
 EVERYBODY = Group(percent=100)
 HOUR = 3600.0
 

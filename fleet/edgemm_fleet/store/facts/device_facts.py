@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from typing import TypeVar
 
-from sqlalchemy import Connection, and_, bindparam, delete, exists, select
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import Connection, and_, bindparam, delete, exists, insert, select
 
 from edgemm_fleet.filters import DeviceFacts
 from edgemm_fleet.filters.closures import FactKey
 from edgemm_fleet.filters.expressions import FactSubject
 from edgemm_fleet.filters.known_facts import Fact
 from edgemm_fleet.filters.ranks import rank
+from edgemm_fleet.store.dialects import portable
 from edgemm_fleet.store.facts.fact_tables import device_facts, devices, facts
 
 _Item = TypeVar("_Item")
@@ -29,7 +29,6 @@ _LIVE = devices.c.removed_at.is_(None)
 _SAME = and_(facts.c.subject == bindparam("s"), facts.c.name == bindparam("n"), facts.c.value == bindparam("v"))
 # Written once: a report costs more time in making statements than in running them.
 _ADD = insert(device_facts).from_select(["fact", "device"], select(facts.c.fact, bindparam("d")).where(_SAME))
-_NEW = insert(facts).on_conflict_do_nothing()
 _TAKE = delete(device_facts).where(device_facts.c.fact == bindparam("f"), device_facts.c.device == bindparam("d"))
 _FORGET = delete(facts).where(facts.c.fact == bindparam("f"), ~exists().where(device_facts.c.fact == facts.c.fact))
 _FACTS = (
@@ -50,7 +49,7 @@ def put(tx: Connection, device: str, subjects: Collection[FactSubject], wanted: 
     for fact in new:
         added = {"s": fact.subject.value, "n": fact.name, "v": fact.value, "d": device}
         if not tx.execute(_ADD, added).rowcount:
-            tx.execute(_NEW, _row(fact))
+            portable.add_missing(tx, facts, [_row(fact)])
             tx.execute(_ADD, added)
     for number in gone:
         tx.execute(_TAKE, {"f": number, "d": device})
@@ -72,15 +71,14 @@ def put_outcomes(tx: Connection, model: str, outcomes: dict[str, str | None]) ->
     for outcome in sorted(set(failed.values())):
         those = [device for device, said in failed.items() if said == outcome]
         fact = Fact(FactSubject.OUTCOME, model, outcome)
-        tx.execute(_NEW, _row(fact))
+        portable.add_missing(tx, facts, [_row(fact)])
         number = tx.execute(
             select(facts.c.fact).where(_SAME), {"s": fact.subject.value, "n": model, "v": outcome}
         ).scalar_one()
         for part in _parts(those):
             live = select(devices.c.id).where(devices.c.id.in_(part), _LIVE)
             rows = [{"fact": number, "device": device} for device in tx.execute(live).scalars()]
-            if rows:
-                tx.execute(insert(device_facts).on_conflict_do_nothing(), rows)
+            portable.add_missing(tx, device_facts, rows)
 
 
 def of(tx: Connection, device: str) -> DeviceFacts | None:

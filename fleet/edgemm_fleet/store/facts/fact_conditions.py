@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, Select, and_, or_, true
 
 from edgemm_fleet.filters.expressions import FactSubject, FactTerm, IdTerm, OnlineTerm, SeenTerm, TermComparison
 from edgemm_fleet.filters.ranks import rank
+from edgemm_fleet.store.dialects.portable import listed
 from edgemm_fleet.store.facts.fact_tables import device_facts, facts
 
 
@@ -80,7 +81,7 @@ def fact_wanted(term: FactTerm) -> ColumnElement[bool]:
 
 def id_wanted(term: IdTerm, column: ColumnElement[str]) -> ColumnElement[bool]:
     """Return the condition on an id."""
-    return or_(*(_begins(column, value) for value in term.values)) if term.prefix else column.in_(term.values)
+    return or_(*(_begins(column, value) for value in term.values)) if term.prefix else listed(column, term.values)
 
 
 def heard_of(term: SeenTerm, seen: ColumnElement[float], *, now: float) -> list[ColumnElement[bool]]:

@@ -18,16 +18,14 @@ devices = table(
     column("removed_at", Float),
 )
 
-_by_code_point = String().with_variant(String(collation="C"), "postgresql")
-
 facts = Table(
     "facts",
     metadata,
     Column("fact", Integer, primary_key=True),
     Column("subject", String, nullable=False),
     Column("name", String, nullable=False),
-    Column("value", _by_code_point, nullable=False),
-    Column("rank", _by_code_point),
+    Column("value", String, nullable=False),
+    Column("rank", String),
     Index("facts_once", "subject", "name", "value", unique=True),
     Index("facts_by_rank", "subject", "name", "rank", sqlite_where=text("rank IS NOT NULL")),
 )

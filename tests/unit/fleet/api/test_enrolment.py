@@ -168,6 +168,7 @@ def test_what_is_no_ed25519_key_is_refused(fleet: RunningFleet, signer: CryptoSi
     assert "ed25519" in error(answer)
 
 
+@pytest.mark.sqlite
 def test_bearers_and_passwords_are_in_the_database_only_as_hashes(fleet: RunningFleet, signer: CryptoSigner) -> None:
     token = make_token(fleet)
     _, answer = enrol(fleet, token, signer)

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from simulators.postgresql import served_options
+
 EDGEMM = (sys.executable, "-m", "edgemm")
 # A shell's background job ignores SIGINT, and so would what it starts.
 HEEDING = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from edgemm.cli import main; main()"
@@ -59,6 +61,8 @@ class Served:
         """Start the server and wait until it says that it serves."""
         # In the folder beside it, as people type it: a relative path has to do.
         command = [sys.executable, "-c", HEEDING, "fleet", "serve", self.folder.name, "--broker", "embedded:0"]
+        if "--db" not in options:
+            options = (*options, *served_options(self.folder))
         self.process = subprocess.Popen(
             [*command, *options],
             cwd=self.folder.parent,

@@ -41,6 +41,7 @@ def test_a_lost_administrator_is_made_on_the_server_while_the_manager_runs(made:
     assert "person 'Ann!'" in refused
 
 
+@pytest.mark.sqlite
 def test_a_database_of_an_earlier_edgemm_is_not_migrated_by_a_command(tmp_path: Path) -> None:
     path = golden(tmp_path, "0005")
     before = path.read_bytes()

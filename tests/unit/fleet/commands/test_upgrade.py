@@ -12,7 +12,7 @@ import pytest
 from edgemm_fleet.store.revisions import NEWEST
 from tests.unit.fleet.commands.fleets import EDGEMM, Served, init
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.sqlite]
 OF_REVISION_0003 = (
     "DROP TABLE alembic_version",
     "UPDATE meta SET value = '1'",

@@ -44,6 +44,7 @@ def test_a_block_that_raises_leaves_nothing(store: Store) -> None:
     assert actions(store) == []
 
 
+@pytest.mark.sqlite
 def test_acknowledged_means_synced_to_disk(store: Store) -> None:
     with store.read() as tx:
         assert tx.execute(text("PRAGMA journal_mode")).scalar() == "wal"
@@ -87,6 +88,7 @@ def test_a_database_of_a_newer_revision_is_refused_by_name(store: Store) -> None
         Store.open(store.path)
 
 
+@pytest.mark.sqlite
 def test_a_file_that_is_no_database_is_one_clear_line(tmp_path: Path) -> None:
     path = tmp_path / "fleet.db"
     path.write_bytes(b"not a database, but long enough to be looked at" * 100)
@@ -94,11 +96,13 @@ def test_a_file_that_is_no_database_is_one_clear_line(tmp_path: Path) -> None:
         Store.open(path)
 
 
+@pytest.mark.sqlite
 def test_a_folder_that_is_missing_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(EnvironmentFailure, match=r"fleet database .*: unable to open database file"):
         Store.open(tmp_path / "missing" / "fleet.db")
 
 
+@pytest.mark.sqlite
 def test_a_full_disk_loses_nothing_and_is_one_clear_line(store: Store) -> None:
     note(store, "kept")
     message = "database or disk is full; nothing of this step was kept"
@@ -131,8 +135,10 @@ def test_a_page_token_of_ones_own_making_is_harmless(store: Store, after: str) -
     assert actions(store) == ["one"]
 
 
+@pytest.mark.sqlite
 def test_the_file_is_plain_sqlite(store: Store) -> None:
     note(store, "first")
+    assert isinstance(store.path, Path)
     with sqlite3.connect(store.path) as connection:
         assert connection.execute("SELECT action FROM audit").fetchall() == [("first",)]
     connection.close()

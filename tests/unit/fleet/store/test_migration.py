@@ -41,6 +41,7 @@ from tests.golden.databases import shapes
 from tests.unit.fleet.store.golden_databases import NAMES, OLDER, contents, copies, golden, rows
 
 MIB = 1024 * 1024
+pytestmark = pytest.mark.sqlite
 
 
 @pytest.mark.parametrize("name", OLDER)

@@ -15,12 +15,13 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
 from edgemm_fleet.store import Store, migrations, schema
+from edgemm_fleet.store.dialects.sqlite import WRITING, writable
 from edgemm_fleet.store.migration import upgrade
 from edgemm_fleet.store.revisions import NEWEST, REVISIONS
-from edgemm_fleet.store.sqlite import WRITING, writable
 from tests.golden.databases import shapes
 from tests.unit.fleet.store.golden_databases import NAMES
 
+pytestmark = pytest.mark.sqlite
 HOW = "write a migration, name it in REVISIONS and keep a database of it; see tests/golden/databases/README.md"
 
 
