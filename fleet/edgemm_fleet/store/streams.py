@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import convert
-from sqlalchemy import BigInteger, ColumnElement, Table, delete, func, literal_column, select
+from sqlalchemy import BigInteger, ColumnElement, String, Table, delete, func, literal_column, select
 
 from edgemm.messages import Event, Stream, Telemetry
 from edgemm_fleet.records import json_text
@@ -161,8 +161,9 @@ def _add_unless_here(tx: Transaction, table: Table, rows: Sequence[portable.Row]
     """Insert what is new; what was stored before the device enrolled anew is no longer its own, and gives way."""
 
     def of_before(new: Any) -> ColumnElement[bool]:
-        enrolled = select(devices.c.enrolled_at).where(devices.c.id == new.device).scalar_subquery()
-        return table.c.received_at <= enrolled
+        # As text: of a column, SQLAlchemy would read the whole table anew.
+        enrolled = select(devices.c.enrolled_at).where(devices.c.id == literal_column(f"{new.device}", String))
+        return table.c.received_at <= enrolled.scalar_subquery()
 
     portable.put(tx, table, rows, keys=("device", "boot", "sequence"), only=of_before)
 

@@ -29,6 +29,7 @@ _LIVE = devices.c.removed_at.is_(None)
 _SAME = and_(facts.c.subject == bindparam("s"), facts.c.name == bindparam("n"), facts.c.value == bindparam("v"))
 # Written once: a report costs more time in making statements than in running them.
 _ADD = insert(device_facts).from_select(["fact", "device"], select(facts.c.fact, bindparam("d")).where(_SAME))
+_ADD = _ADD.execution_options(preserve_rowcount=True)
 _TAKE = delete(device_facts).where(device_facts.c.fact == bindparam("f"), device_facts.c.device == bindparam("d"))
 _FORGET = delete(facts).where(facts.c.fact == bindparam("f"), ~exists().where(device_facts.c.fact == facts.c.fact))
 _FACTS = (

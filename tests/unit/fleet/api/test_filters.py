@@ -16,6 +16,7 @@ from simulators.device import Outcome
 from tests.unit.fleet.api.populated import Populated
 from tests.unit.fleet.api.servers import RunningFleet, serving
 
+pytestmark = pytest.mark.sqlite  # one fleet for all tests, and a database of PostgreSQL is one test's
 EVERYBODY = Group(percent=100, deadline_s=100, error_threshold=1)
 
 

@@ -43,6 +43,7 @@ def meant(fleet: LocalFleet, where: str) -> list[str]:
         return FactQuery(tx, parse(where, model=MODEL), now=fleet.now).ids()
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize("name", NAMES)
 def test_an_older_database_gets_the_facts_that_it_would_have(tmp_path: Path, name: str) -> None:
     store = Store.open(golden(tmp_path, name))
@@ -60,6 +61,7 @@ def test_an_older_database_gets_the_facts_that_it_would_have(tmp_path: Path, nam
     store.close()
 
 
+@pytest.mark.sqlite
 def test_what_of_an_older_database_cannot_be_read_has_no_facts(tmp_path: Path) -> None:
     path = golden(tmp_path, "0012")
     with closing(sqlite3.connect(path)) as database:
