@@ -29,7 +29,8 @@ from edgemm_fleet.records.records import ModelRecord, Page, VersionRecord
 from edgemm_fleet.store import audit, models
 from edgemm_fleet.trust import roles
 from edgemm_fleet.trust.catalogue import record_version
-from edgemm_fleet.trust.publication import Publication, read_role
+from edgemm_fleet.trust.model_role import read_role
+from edgemm_fleet.trust.publication import Publication
 
 
 def list_models(state: FleetState, call: Call[Nothing, PageQuery]) -> Page[ModelRecord]:

@@ -24,7 +24,8 @@ from edgemm_fleet.client.trusted_versions import PublishedRoles
 from edgemm_fleet.records.records import VersionRecord
 from edgemm_fleet.trust import roles
 from edgemm_fleet.trust.metadata_files import serialize
-from edgemm_fleet.trust.publication import extend, minimum_version, published_digest, renewed_role
+from edgemm_fleet.trust.model_role import minimum_version
+from edgemm_fleet.trust.publication import extend, published_digest, renewed_role
 from edgemm_fleet.trust.roles import DEFAULT_LIFETIMES, target_path
 
 _TRIES = 10

@@ -16,7 +16,8 @@ from edgemm_fleet.records.records import ModelRecord, VersionRecord
 from edgemm_fleet.store import models
 from edgemm_fleet.store.database import Store, Transaction
 from edgemm_fleet.trust import roles
-from edgemm_fleet.trust.publication import Publication, minimum_version
+from edgemm_fleet.trust.model_role import minimum_version
+from edgemm_fleet.trust.publication import Publication
 from edgemm_fleet.trust.version_repository import VersionRepository
 
 logger = logging.getLogger(__name__)

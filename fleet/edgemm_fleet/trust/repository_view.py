@@ -16,6 +16,7 @@ from edgemm_fleet.trust import roles
 from edgemm_fleet.trust.fleet_folder import FleetFolder
 from edgemm_fleet.trust.key_files import KeyFiles
 from edgemm_fleet.trust.metadata_files import MetadataFiles
+from edgemm_fleet.trust.model_role import withdrawn_of
 from edgemm_fleet.trust.roles import DEFAULT_LIFETIMES, Lifetimes
 
 
@@ -102,10 +103,12 @@ class RepositoryView:
         """Return the manifest of a published version.
 
         Raises:
-            NotFoundError: it is not published.
+            NotFoundError: it is not published, or was withdrawn.
         """
         role, path = self.role(model), roles.target_path(model, version)
         target = role.signed.targets.get(path) if role else None
+        if role is not None and target is None and version in withdrawn_of(role.signed):
+            raise NotFoundError(f"{model} {version} was withdrawn: `edgemm fleet models` lists what is offered")
         if target is None:
             raise NotFoundError(f"{model} {version} is not published: `edgemm fleet models` lists what is")
         return decode_manifest(self.manifest_bytes(target), path=path)

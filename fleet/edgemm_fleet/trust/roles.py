@@ -35,6 +35,7 @@ from edgemm import canonical, times
 from edgemm.trust.enrolment import DIRECTOR_TARGET
 from edgemm.trust.signing import key_document, key_from_document
 from edgemm.trust.time_statement import ISSUED, issue_time_s
+from edgemm.trust.withdrawn import role_name
 from edgemm_fleet.clock import SLACK_S
 
 
@@ -62,14 +63,14 @@ class _DirectorKeys(Struct):
     keys: list[dict[str, Any]]
 
 
-def role_name(model: str) -> str:
-    """Return the delegated role of a model; never the bare name, for python-tuf accepts a delegate `targets`."""
-    return f"model-{model}"
-
-
 def target_path(model: str, version: str) -> str:
     """Return the TUF target path of a version's manifest."""
     return f"models/{model}/{version}.json"
+
+
+def target_version(path: str) -> str:
+    """Return the version of which a target path names the manifest."""
+    return path.rpartition("/")[2].removesuffix(".json")
 
 
 def director_document(fleet: str, keys: tuple[Key, ...]) -> bytes:

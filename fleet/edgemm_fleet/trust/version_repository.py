@@ -32,11 +32,13 @@ from edgemm_fleet.trust import proposal as proposals
 from edgemm_fleet.trust import roles
 from edgemm_fleet.trust.fleet_folder import FleetFolder
 from edgemm_fleet.trust.metadata_files import DEFAULT_LIMITS, check_snapshot_size, check_targets_size, serialize
+from edgemm_fleet.trust.model_role import check_published, minimum_version
 from edgemm_fleet.trust.proposal import Proposal
 from edgemm_fleet.trust.proposal_changes import changes, check
-from edgemm_fleet.trust.publication import Publication, check_extension, check_published, check_renewal
+from edgemm_fleet.trust.publication import Publication, check_extension, check_renewal
 from edgemm_fleet.trust.repository_view import RepositoryState, RepositoryView
 from edgemm_fleet.trust.roles import DEFAULT_LIFETIMES, Lifetimes
+from edgemm_fleet.trust.withdrawal import check_withdrawal
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +65,6 @@ class VersionRepository(RepositoryView):
             BadRequestError: it contradicts itself.
             EnvironmentFailure: the disk is full.
         """
-        name = roles.role_name(publication.manifest.name)
         with self._changing(now):
             current = self.role(publication.manifest.name)
             if current is not None and current == publication.role:
@@ -72,8 +73,7 @@ class VersionRepository(RepositoryView):
             if current is None:
                 check_snapshot_size(len(serialize(self._state.snapshot)))
             self._files.write_target(publication.path, publication.manifest_bytes)
-            self._files.write(name, publication.role)
-            self._advance({name: publication.role.signed.version}, self._state.targets, now=now)
+            self._replace_role(publication.manifest.name, publication.role, now=now)
         logger.info("published model=%s version=%s", publication.manifest.name, publication.manifest.version)
         return True
 
@@ -84,9 +84,18 @@ class VersionRepository(RepositoryView):
             if current == role:
                 return
             check_renewal(self.targets, model, current.signed if current else None, role, now=now)
-            self._files.write(roles.role_name(model), role)
-            self._advance({roles.role_name(model): role.signed.version}, self._state.targets, now=now)
+            self._replace_role(model, role, now=now)
         logger.info("renewed model=%s", model)
+
+    def withdraw(self, model: str, role: Metadata[Targets], *, now: datetime) -> None:
+        """Take over a model's role from which an administrator withdrew versions; raises as `publish`."""
+        with self._changing(now):
+            current = self.role(model)
+            if current == role:
+                return
+            gone = check_withdrawal(self.targets, model, current.signed if current else None, role, now=now)
+            self._replace_role(model, role, now=now)
+        logger.info("withdrew model=%s versions=%s minimum=%s", model, sorted(gone), minimum_version(role.signed))
 
     def authorise(self, model: str, key: Key, *, now: datetime, by_admin: bool = True) -> None:
         """Let `key` publish a model, with the targets keys that lie in `offline-keys/`; others only where no key may.
@@ -321,6 +330,10 @@ class VersionRepository(RepositoryView):
                 f"the key is, run: edgemm fleet models authorize {model} --publisher-key PUB --targets-key FILE"
             )
         return found
+
+    def _replace_role(self, model: str, role: Metadata[Targets], *, now: datetime) -> None:
+        self._files.write(roles.role_name(model), role)
+        self._advance({roles.role_name(model): role.signed.version}, self._state.targets, now=now)
 
     def _replace_targets(self, following: Metadata[Targets], *, now: datetime) -> None:
         self._files.write("targets", following)

@@ -16,7 +16,8 @@ from edgemm.errors import BadRequestError, ConflictError, InputError, Permission
 from edgemm.trust.signing import key_from_document, load_key
 from edgemm_fleet.trust import roles
 from edgemm_fleet.trust.metadata_files import serialize
-from edgemm_fleet.trust.publication import Publication, extend, read_role
+from edgemm_fleet.trust.model_role import read_role
+from edgemm_fleet.trust.publication import Publication, extend
 from edgemm_fleet.trust.roles import DEFAULT_LIFETIMES
 from edgemm_fleet.trust.version_repository import VersionRepository
 from tests.unit.fleet.trust.repositories import NOW, device, publication
