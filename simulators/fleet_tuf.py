@@ -15,6 +15,7 @@ from edgemm.canonical import sha256
 from edgemm.trust.enrolment import DIRECTOR_TARGET, TUF_METADATA_PATH, TUF_TARGETS_PATH
 from edgemm.trust.signing import PayloadType, seal
 from edgemm.trust.time_statement import TimeQuestion, TimeStatement
+from edgemm.trust.withdrawn import role_name
 from edgemm_fleet.trust import roles
 from edgemm_fleet.trust.roles import DEFAULT_LIFETIMES
 from edgemm_fleet.trust.rotation import Exchange, next_root, next_targets
@@ -47,7 +48,7 @@ class TufInMemory:
         `custom` is what else is signed beside them, by a later publisher.
         """
         changed: dict[str, int] = {}
-        role = roles.role_name(manifest.name)
+        role = role_name(manifest.name)
         if manifest.name not in self._models:
             self._targets = roles.authorise(
                 self._targets,

@@ -182,6 +182,10 @@ class ReplayError(TrustError):
     """Something is older than, or contradicts, what was already accepted."""
 
 
+class WithdrawnError(TrustError):
+    """A version that was published, and then withdrawn."""
+
+
 class ExpiredError(TrustError):
     """Something is past its expiry, or not yet valid."""
 

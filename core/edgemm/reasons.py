@@ -28,6 +28,8 @@ class Reason(OpenEnum):
     """The publisher did not sign this name, version and digest: publish it, or ask for what is published."""
     BELOW_MINIMUM_VERSION = "below_minimum_version"
     """Lower than the minimum version that the publisher signed: ask for a later version."""
+    WITHDRAWN = "withdrawn"
+    """An administrator withdrew the version after it was published: ask for another one."""
     EXPIRED = "expired"
     """The `desired` or the repository's metadata is past its expiry: see to the fleet manager and to its clock."""
     UNSUPPORTED = "unsupported"

@@ -31,7 +31,18 @@ from edgemm_fleet.filters.expressions import FactSubject
 from edgemm_fleet.filters.filter_index import FilterIndex
 from edgemm_fleet.records.records import Device, EventRecord, Page, ReportedRecord
 from edgemm_fleet.records.rollout_plan import Selector
-from edgemm_fleet.store import actions, assignments, audit, desired, devices, reported, rollouts, shadows, streams
+from edgemm_fleet.store import (
+    actions,
+    assignments,
+    audit,
+    desired,
+    devices,
+    models,
+    reported,
+    rollouts,
+    shadows,
+    streams,
+)
 from edgemm_fleet.store.database import Transaction
 from edgemm_fleet.store.facts import device_facts
 from edgemm_fleet.store.facts.fact_queries import FactQuery
@@ -56,6 +67,7 @@ def list_devices(state: FleetState, call: Call[Nothing, DevicesQuery]) -> Device
         reports, refusals = reported.of(tx, ids), desired.refusals(tx, ids)  # what cannot be read is noted, and shown
         assignments.of(tx, ids)
         failed = _failed(tx, reports)
+        withdrawn = _withdrawn(tx, reports)
     items = []
     for device in page.items:
         report = reports.get(device.id)
@@ -64,6 +76,7 @@ def list_devices(state: FleetState, call: Call[Nothing, DevicesQuery]) -> Device
             refusal=refusals.get(device.id),
             failed=failed.get(device.id, ()),
             shed=state.hearing.shed_of(device.id),
+            withdrawn=withdrawn.get(device.id, ()),
             unreadable=state.store.quarantine.of(device.id),
         )
         if report is not None:
@@ -83,6 +96,7 @@ def get_device(state: FleetState, call: Call[Nothing, Nothing]) -> DeviceDetail:
     with state.store.read() as tx:
         device = devices.get_live(tx, call.path["device"])
         report = reported.find(tx, device.id)
+        mine = {device.id: report} if report else {}
         wanted = desired.find(tx, device.id)
         assignments.of(tx, [device.id])  # as in `list_devices`
         shadows.of(tx, [device.id])
@@ -92,7 +106,8 @@ def get_device(state: FleetState, call: Call[Nothing, Nothing]) -> DeviceDetail:
             refusal=wanted.refusal if wanted else None,
             reported=report.reported if report else None,
             reported_at=report.received_at if report else None,
-            failed=_failed(tx, {device.id: report} if report else {}).get(device.id, ()),
+            failed=_failed(tx, mine).get(device.id, ()),
+            withdrawn=_withdrawn(tx, mine).get(device.id, ()),
             actions=tuple(actions.recent(tx, device.id, limit=_RECENT)),
             events=streams.page_events(tx, device.id, limit=_RECENT).items,
             telemetry=tuple(map(window, streams.page_telemetry(tx, device.id, limit=1).items)),
@@ -100,6 +115,13 @@ def get_device(state: FleetState, call: Call[Nothing, Nothing]) -> DeviceDetail:
             meant_by=_meant_by(tx, device.id, now=call.now),
         )
     return replace(detail, unreadable=state.store.quarantine.of(device.id))
+
+
+def _withdrawn(tx: Transaction, reports: Mapping[str, ReportedRecord]) -> dict[str, tuple[str, ...]]:
+    """Return device → the models of which it runs a version that was withdrawn."""
+    active = {device: [m for m in report.reported.models if m.active_digest] for device, report in reports.items()}
+    gone = models.withdrawn_among(tx, {str(one.active_digest) for found in active.values() for one in found})
+    return {device: tuple(one.name for one in found if one.active_digest in gone) for device, found in active.items()}
 
 
 def get_desired(state: FleetState, call: Call[Nothing, Nothing]) -> Desired:

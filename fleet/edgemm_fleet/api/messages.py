@@ -198,6 +198,8 @@ class DeviceSummary(Struct, frozen=True, kw_only=True):
     failed: tuple[FailedUpdate, ...] = ()
     shed: Shed | None = None
     """What was thrown away of it since the manager started; None: nothing."""
+    withdrawn: tuple[str, ...] = ()
+    """Names of the models of which it runs a version that was withdrawn."""
     unreadable: dict[str, str] = {}
     """Part of what the database has of it → why that cannot be read; it is passed over, and costs this device alone."""
 
@@ -242,6 +244,8 @@ class DeviceDetail(Struct, frozen=True, kw_only=True):
     events: tuple[EventRecord, ...]
     telemetry: tuple[TelemetryWindow, ...]
     shed: Shed | None = None
+    """As in `DeviceSummary`."""
+    withdrawn: tuple[str, ...] = ()
     """As in `DeviceSummary`."""
     unreadable: dict[str, str] = {}
     """As in `DeviceSummary`."""
@@ -303,6 +307,31 @@ class RoleRequest(RequestBody, frozen=True):
     """A model's role as TUF metadata that its publisher signed anew."""
 
     role: Annotated[str, Meta(max_length=5_000_000)]
+
+
+class WithdrawalRequest(RequestBody, frozen=True):
+    """A model's role without some versions, or with another minimum version, as TUF metadata that a publisher signed.
+
+    With `force` the versions may be in use.
+    """
+
+    role: Annotated[str, Meta(max_length=5_000_000)]
+    force: bool = False
+
+
+class Withdrawn(Struct, frozen=True, kw_only=True):
+    """What a withdrawal did: which versions are offered no more, and the minimum version that now holds.
+
+    `halted` are rollouts that ran; `running` names ten at most of the `running_count` devices that go on running them.
+    """
+
+    model: str
+    versions: tuple[str, ...]
+    minimum_version: str
+    halted: tuple[str, ...] = ()
+    shadows_ended: int = 0
+    running: tuple[str, ...] = ()
+    running_count: int = 0
 
 
 class TargetsRequest(RequestBody, frozen=True):

@@ -22,15 +22,20 @@ from edgemm_fleet.api.messages import (
     RoleRequest,
     TargetsRequest,
     Tidied,
+    WithdrawalRequest,
+    Withdrawn,
 )
 from edgemm_fleet.api.rights import Right
 from edgemm_fleet.api.routes import Call, Route
 from edgemm_fleet.records.records import ModelRecord, Page, VersionRecord
 from edgemm_fleet.store import audit, models
 from edgemm_fleet.trust import roles
-from edgemm_fleet.trust.catalogue import record_version
-from edgemm_fleet.trust.model_role import read_role
+from edgemm_fleet.trust.catalogue import follow, record_version
+from edgemm_fleet.trust.model_role import minimum_version, read_role, withdrawn_of
 from edgemm_fleet.trust.publication import Publication
+from edgemm_fleet.trust.withdrawal import check_withdrawal
+
+_NAMED = 10
 
 
 def list_models(state: FleetState, call: Call[Nothing, PageQuery]) -> Page[ModelRecord]:
@@ -94,6 +99,39 @@ def renew_role(state: FleetState, call: Call[RoleRequest, Nothing]) -> None:
     with state.store.write() as tx:
         detail = f"role version {following.signed.version}"
         audit.add(tx, at=call.now, actor=call.caller.actor, action="model.renew", subject=name, detail=detail)
+
+
+def withdraw_versions(state: FleetState, call: Call[WithdrawalRequest, Nothing]) -> Withdrawn:
+    """Withdraw versions of a model, or give it another minimum version, by a role that a publisher signed for that."""
+    name, following = call.path["model"], read_role(call.body.role.encode())
+    now, actor, force = call.now, call.caller.actor, call.body.force
+    current = state.repository.role(name)
+    if current != following:
+        check_withdrawal(
+            state.repository.targets, name, current.signed if current else None, following, now=moment(now)
+        )
+    asked = withdrawn_of(following.signed)
+    with state.store.write() as tx:  # what uses them ends first: a manager that is killed after it has done no harm
+        versions = models.offered_among(tx, name, asked)
+        ended = state.rollouts.end_uses(tx, name, versions, force=force, actor=actor, now=now)
+    state.rollouts.wake()
+    with state.store.write() as tx:  # nobody begins to use them in between
+        state.rollouts.end_uses(tx, name, models.offered_among(tx, name, asked), force=force, actor=actor, now=now)
+        state.repository.withdraw(name, following, now=moment(now))
+        gone = follow(tx, state.repository, name, now=now)
+        minimum = minimum_version(following.signed)
+        detail = f"{', '.join(gone[:_NAMED]) or 'no version'} of {len(gone)}; minimum version {minimum}"
+        audit.add(tx, at=now, actor=actor, action="model.withdraw", subject=name, detail=detail)
+    state.rollouts.wake()
+    return Withdrawn(
+        model=name,
+        versions=tuple(gone),
+        minimum_version=minimum,
+        halted=ended.rollouts,
+        shadows_ended=len(ended.shadows),
+        running=ended.running[:_NAMED],
+        running_count=len(ended.running),
+    )
 
 
 def tidy_models(state: FleetState, call: Call[Nothing, Nothing]) -> Tidied:
@@ -175,6 +213,15 @@ ROUTES = (
     ),
     Route("DELETE", f"{_MODEL}/authorization/<key>", deprive_publisher, Right.ADMIN, Nothing, status=204),
     Route("PUT", f"{_MODEL}/role", renew_role, Right.PUBLISH, Nothing, body=RoleRequest, status=204, large_body=True),
+    Route(
+        "PUT",
+        f"{_MODEL}/withdrawal",
+        withdraw_versions,
+        Right.ADMIN,
+        Withdrawn,
+        body=WithdrawalRequest,
+        large_body=True,
+    ),
     Route(
         "PUT",
         f"{_MODEL}/versions/<version>",

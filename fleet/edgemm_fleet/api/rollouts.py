@@ -32,7 +32,7 @@ def create_rollout(state: FleetState, call: Call[RolloutRequest, Nothing]) -> Ro
     """Draft a rollout of a published version; nothing happens until it is started."""
     request = replace(call.body, selector=call.body.selector.checked(model=call.body.model))
     with state.store.read() as tx:
-        version = models.get_version(tx, request.model, request.version)
+        version = models.get_offered(tx, request.model, request.version)
         found = devices.matching(tx, request.selector, model=request.model, now=call.now)
         matching = [device.id for device in found]
         reports = [record.reported for record in reported.of(tx, matching).values()]

@@ -46,6 +46,8 @@ from edgemm_fleet.api.messages import (
     TargetsRequest,
     Tidied,
     TokenRequest,
+    WithdrawalRequest,
+    Withdrawn,
 )
 from edgemm_fleet.client.api_connection import ApiConnection
 from edgemm_fleet.client.profile import Profile
@@ -197,6 +199,10 @@ class FleetClient:
     def renew_role(self, model: str, request: RoleRequest) -> None:
         """Hand in a model's role that was signed anew."""
         self.connection.call("PUT", f"{_API}/models/{_part(model)}/role", Nothing, body=request)
+
+    def withdraw(self, model: str, request: WithdrawalRequest) -> Withdrawn:
+        """Hand in a model's role from which versions were withdrawn."""
+        return self.connection.call("PUT", f"{_API}/models/{_part(model)}/withdrawal", Withdrawn, body=request)
 
     def tidy_models(self) -> Tidied:
         """Withdraw the authorisations that were never used, by the targets key on the server."""

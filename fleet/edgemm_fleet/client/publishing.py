@@ -17,7 +17,14 @@ from edgemm import durable, plain_text
 from edgemm.bundle import Bundle, open_bundle
 from edgemm.errors import ConflictError, InputError, NotFoundError
 from edgemm.trust import signing
-from edgemm_fleet.api.messages import AuthorisationRequest, PublishRequest, RoleRequest, TargetsRequest
+from edgemm_fleet.api.messages import (
+    AuthorisationRequest,
+    PublishRequest,
+    RoleRequest,
+    TargetsRequest,
+    WithdrawalRequest,
+    Withdrawn,
+)
 from edgemm_fleet.client.fleet import FleetClient
 from edgemm_fleet.client.profile import locked, make_config_folder
 from edgemm_fleet.client.trusted_versions import PublishedRoles
@@ -27,6 +34,7 @@ from edgemm_fleet.trust.metadata_files import serialize
 from edgemm_fleet.trust.model_role import minimum_version
 from edgemm_fleet.trust.publication import extend, published_digest, renewed_role
 from edgemm_fleet.trust.roles import DEFAULT_LIFETIMES, target_path
+from edgemm_fleet.trust.withdrawal import withdrawal
 
 _TRIES = 10
 _KEY = "publisher.pem"
@@ -126,6 +134,34 @@ def renew(client: FleetClient, model: str) -> None:
         raise InputError(f"model {model}: nothing of it is published")
     following = renewed_role(current, publisher_key(), now=client.moment(), lifetimes=DEFAULT_LIFETIMES)
     client.renew_role(model, RoleRequest(role=serialize(following).decode()))
+
+
+def withdraw(
+    client: FleetClient, model: str, versions: Sequence[str], *, minimum: str | None, force: bool
+) -> Withdrawn:
+    """Sign a model's role without some versions, or with another minimum version, by this user's key; hand it in.
+
+    Raises:
+        InputError: nothing of the model, or no such version, is published; or the minimum version cannot be.
+        ConflictError: the versions are in use, and it is not forced.
+        PermissionDeniedError: this key may not publish it, or this person is no administrator.
+        TrustError, RequestError, EnvironmentFailure: as `FleetClient`.
+    """
+    published, tries = PublishedRoles(client.connection, client.profile.root), 0
+    current = published.model(model)
+    while True:
+        if current is None:
+            raise InputError(f"model {model}: nothing of it is published")
+        following = withdrawal(
+            current, model, versions,
+            minimum=minimum, signer=publisher_key(), now=client.moment(), lifetimes=DEFAULT_LIFETIMES,
+        )  # fmt: skip
+        try:
+            return client.withdraw(model, WithdrawalRequest(role=serialize(following).decode(), force=force))
+        except ConflictError:
+            before, current, tries = current, published.model(model), tries + 1
+            if current == before or tries == _TRIES:
+                raise  # else something was published meanwhile: this follows it
 
 
 def deprive_offline(client: FleetClient, model: str, key_id: str, targets_keys: Sequence[Path]) -> None:

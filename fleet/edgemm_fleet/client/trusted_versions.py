@@ -19,9 +19,10 @@ from tuf.ngclient.fetcher import FetcherInterface
 from edgemm.canonical import sha256
 from edgemm.errors import EdgemmError, EnvironmentFailure, NotFoundError, TrustError
 from edgemm.trust.enrolment import TUF_METADATA_PATH, TUF_TARGETS_PATH
+from edgemm.trust.withdrawn import role_name
 from edgemm_fleet.client.api_connection import ApiConnection
 from edgemm_fleet.client.profile import locked, make_config_folder
-from edgemm_fleet.trust.roles import models, role_name, target_path
+from edgemm_fleet.trust.roles import models, target_path
 
 _LARGEST_TARGETS_BYTES = 32_000_000
 

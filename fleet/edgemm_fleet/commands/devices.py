@@ -108,7 +108,7 @@ def remove(device: str, *, as_json: bool) -> None:
 
 def _row(item: DeviceSummary, *, now: float) -> tuple[str, ...]:
     presence = item.device.presence
-    models = _models(item.models, item.failed) or "–"
+    models = _models(item.models, item.failed, item.withdrawn) or "–"
     connection = "; ".join(("online" if presence.online else "offline", *_marks(item, now=now)))
     return (item.device.id, connection, age(presence.last_seen_at, now=now), models, pairs(item.device.labels))
 
@@ -156,16 +156,16 @@ def _event(record: EventRecord, *, now: float) -> tuple[str, ...]:
     )
 
 
-def _models(models: Sequence[ReportedModel], failed: Sequence[FailedUpdate]) -> str:
+def _models(models: Sequence[ReportedModel], failed: Sequence[FailedUpdate], withdrawn: Sequence[str]) -> str:
     """Return what serves, and beside it what failed since, which the fleet took back and no device reports any more."""
-    told = [_model(model) for model in models]
+    told = [_model(model, withdrawn=model.name in withdrawn) for model in models]
     shown = {(model.name, model.version) for model in models if model.active_digest != model.digest}
     ended = [one for one in failed if (one.model, one.version) not in shown]
     return ", ".join([*told, *(f"{one.model} {one.version} {one.said}" for one in ended)])
 
 
-def _model(model: ReportedModel) -> str:
-    active = f"{model.name} {model.active_version or '–'}"
+def _model(model: ReportedModel, *, withdrawn: bool) -> str:
+    active = f"{model.name} {model.active_version or '–'}{' WITHDRAWN' if withdrawn else ''}"
     variant = f" {model.variant}" if model.variant else ""
     shadow = "" if model.shadow is UNSET else f", shadow {model.shadow.version} {model.shadow.phase}"
     if model.active_digest == model.digest:
@@ -197,7 +197,8 @@ def _facts(detail: DeviceDetail, *, now: float) -> list[tuple[str, str]]:
             ("REFUSES", f"what is wanted: {in_short(refusal.cause, refusal.detail)} ({age(refusal.at, now=now)})")
         )
     if detail.reported is not None:
-        models = ", ".join(map(_model, detail.reported.models)) or "nothing"
+        told = (_model(model, withdrawn=model.name in detail.withdrawn) for model in detail.reported.models)
+        models = ", ".join(told) or "nothing"
         facts.append(
             ("reported", f"{models} (generation {detail.reported.generation}, {age(detail.reported_at, now=now)})")
         )
@@ -214,6 +215,8 @@ def _warnings(detail: DeviceDetail, *, now: float) -> Iterator[str]:
         yield f"{shed.messages} messages ({size(shed.bytes)}) beyond its share were thrown away {when}{until}"
     if shed is not None and shed.refused:
         yield f"{shed.refused} of its messages were refused since the manager started"
+    for model in detail.withdrawn:
+        yield f"it runs a version of {model} that was withdrawn: roll out another one"
     for part, cause in detail.unreadable.items():
         yield f"{part} of it in the database cannot be read and is passed over: {cause}"
 

@@ -51,7 +51,7 @@ def list_models(*, as_json: bool) -> None:
     rows = [
         (
             v.model,
-            v.version,
+            f"{v.version} (withdrawn)" if v.withdrawn_at is not None else v.version,
             size(v.size_bytes),
             v.digest[:12],
             v.published_by,
@@ -101,6 +101,46 @@ def renew(name: str, *, as_json: bool) -> None:
     with connect() as client:
         publishing.renew(client, name)
     report(f"{name} is signed by your key", as_json=as_json, model=name)
+
+
+@models.command("withdraw")
+@click.argument("name")
+@click.argument("versions", nargs=-1, metavar="[VERSION]...")
+@click.option(
+    "--minimum-version",
+    "minimum",
+    metavar="V",
+    help="Devices install no version of this model below V from now on; it may be lower than before.",
+)
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Also versions in use: rollouts halt, shadows end, and devices that run one go on running it.",
+)
+@as_json_option
+def withdraw(name: str, *, versions: tuple[str, ...], minimum: str | None, force: bool, as_json: bool) -> None:
+    """Offer versions of the model NAME to no device any more, for good; or give it another minimum version.
+
+    For an administrator whose own key may publish NAME: edgemm fleet models authorize NAME. A device that runs such a
+    version goes on; its number can never be published again.
+    """
+    if not versions and minimum is None:
+        raise InputError(f"expected versions of {name} to withdraw, or --minimum-version V: nothing was changed")
+    with connect() as client:
+        done = publishing.withdraw(client, name, versions, minimum=minimum, force=force)
+    if as_json:
+        print_json(done)
+        return
+    what = f"{listed(versions)} withdrawn" if versions else "no version withdrawn"
+    say(f"{name}: {what}; minimum version {done.minimum_version}")
+    if done.halted:
+        say(f"halted: {listed(done.halted)}")
+    if done.shadows_ended:
+        say(f"shadows ended: {done.shadows_ended:,}")
+    if done.running_count:
+        more = f" and {done.running_count - len(done.running):,} more" if done.running_count > len(done.running) else ""
+        say(f"still run on {done.running_count:,} devices: {', '.join(done.running)}{more}")
+        say(f"next: edgemm fleet rollout create {name} VERSION, with another version", err=True)
 
 
 @models.command("revoke")

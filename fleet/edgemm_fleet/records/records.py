@@ -99,7 +99,10 @@ class ModelRecord(Struct, frozen=True, kw_only=True):
 
 
 class VersionRecord(Struct, frozen=True, kw_only=True):
-    """A published version; `size_bytes` is that of all its blobs."""
+    """A published version; `size_bytes` is that of all its blobs.
+
+    With `withdrawn_at` no device is told of it any more; its row stays, for its number is used up.
+    """
 
     model: str
     version: str
@@ -107,6 +110,7 @@ class VersionRecord(Struct, frozen=True, kw_only=True):
     size_bytes: int
     published_by: str
     published_at: float
+    withdrawn_at: float | None = None
 
 
 class DesiredRefusal(Struct, frozen=True, kw_only=True):

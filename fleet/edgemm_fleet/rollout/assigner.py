@@ -79,7 +79,7 @@ class Assigner:
                 wanted[device] = active
         spent = {device: mine[device].attempt for device in wanted}
         self.spend(tx, spent, rollout)
-        self._want(tx, wanted, rollout.plan.model, now=now)
+        self.want(tx, wanted, rollout.plan.model, now=now)
 
     def revert(self, tx: Transaction, members: Sequence[Member], rollout: Rollout, *, now: float) -> list[Member]:
         """Want of each member what it ran before, where this rollout's version is wanted or runs; return those.
@@ -89,7 +89,7 @@ class Assigner:
         mine = self._assigned(tx, members, rollout) | self._running(tx, members, rollout)
         self.spend(tx, {device: member.attempt for device, member in mine.items()}, rollout)
         previous = {device: member.previous for device, member in mine.items()}
-        generations = self._want(tx, previous, rollout.plan.model, now=now)
+        generations = self.want(tx, previous, rollout.plan.model, now=now)
         return [
             replace(
                 member,
@@ -120,9 +120,10 @@ class Assigner:
         mine = {device for device, model in active.items() if model is not None and model.digest == rollout.plan.digest}
         return {member.device: member for member in members if member.device in mine}
 
-    def _want(
+    def want(
         self, tx: Transaction, wanted: Mapping[str, DesiredModel | None], model: str, *, now: float
     ) -> dict[str, int]:
+        """Want this of one model on each device, None: nothing; return device → generation as `Director.write`."""
         kept = {device: one for device, one in wanted.items() if one is not None}
         given = assignments.next_attempts(tx, {device: one.digest for device, one in kept.items()}, model=model)
         assignments.assign(tx, {device: replace(one, attempt=given[device]) for device, one in kept.items()})

@@ -18,12 +18,14 @@ from edgemm.states import RolloutState
 from edgemm.versions import Version
 from edgemm_fleet.records.members import Member
 from edgemm_fleet.records.progress import GroupProgress, Rollout
+from edgemm_fleet.records.records import VersionRecord
 from edgemm_fleet.records.rollout_plan import RolloutPlan
 from edgemm_fleet.rollout import machine
 from edgemm_fleet.rollout.machine import Decision, Effect
 from edgemm_fleet.rollout.redating import DRAFT_LIFETIME_S
 from edgemm_fleet.rollout.reversal import active_model
 from edgemm_fleet.rollout.runner import Runner
+from edgemm_fleet.rollout.version_uses import VersionUses, check_unused, end_uses, find_uses
 from edgemm_fleet.store import Store, Transaction, assignments, audit, devices, models, reported, rollouts
 
 _LOOKED_AT_ONCE = 500
@@ -41,7 +43,8 @@ class RolloutOperations:
 
         Raises:
             NotFoundError: the version is not published, or a device that the plan names is not enrolled.
-            ConflictError: no device matches, and the plan does not say that there may be none.
+            ConflictError: no device matches, and the plan does not say that there may be none; or the version was
+                withdrawn.
             BadRequestError: the plan's digest is not that version's, the version is below the signed minimum, or the
                 plan needs what is not known here.
         """
@@ -73,13 +76,15 @@ class RolloutOperations:
         Raises:
             NotFoundError: there is no such rollout.
             ConflictError: it was started before, its plan needs what is not known here, it would reach nobody, another
-                rollout has the same model and devices, or a device of the first group has no room for another model.
+                rollout has the same model and devices, a device of the first group has no room for another model, or
+                the version was withdrawn since.
             BadRequestError: the signed minimum version was raised above this version since.
         """
         with self._store.write() as tx:
             rollout = rollouts.get(tx, rollout_id)
             if unknown := rollout.plan.unknown:
                 raise ConflictError(f"rollout {rollout_id}: it {refusal(unknown)}")
+            models.get_offered(tx, rollout.plan.model, rollout.plan.version)
             _check_minimum(tx, rollout.plan)
             _check_reach(tx, rollout, now=now)
             started = machine.move(machine.move(rollout, _R.READY, now=now), _R.RUNNING, now=now)
@@ -114,7 +119,7 @@ class RolloutOperations:
         Raises:
             NotFoundError: there is no such rollout.
             ConflictError: it is a draft, or over for another reason, or another rollout has its devices.
-            BadRequestError: what its devices ran before is below the signed minimum version.
+            BadRequestError: what its devices ran before was withdrawn, or is below the signed minimum version.
         """
         with self._store.write() as tx:
             rollout = rollouts.get(tx, rollout_id)
@@ -132,6 +137,20 @@ class RolloutOperations:
             moved = self._runner.advance(tx, rollout_id, now=now)
         self._wake()
         return moved
+
+    def end_uses(self, tx: Transaction, model: str, versions: Sequence[VersionRecord], *, force: bool,
+                 actor: str, now: float) -> VersionUses:  # fmt: skip
+        """Have versions of a model used by nobody anew, before they are withdrawn; `wake` after the commit.
+
+        Raises:
+            ConflictError: they are in use, and it is not forced.
+        """
+        digests = frozenset(version.digest for version in versions)
+        if not force:
+            uses = find_uses(tx, model, digests)
+            check_unused(model, [version.version for version in versions], uses)
+            return uses
+        return end_uses(tx, model, digests, runner=self._runner, actor=actor, now=now)
 
     def leave(self, tx: Transaction, device: str, *, now: float) -> None:
         """Take a device that was just removed out of the groups that wait for it; `wake` after the commit."""
@@ -173,7 +192,7 @@ def _running(tx: Transaction, *, without: str) -> dict[str, RolloutPlan]:
 
 
 def _check_published(tx: Transaction, plan: RolloutPlan) -> None:
-    version = models.get_version(tx, plan.model, plan.version)
+    version = models.get_offered(tx, plan.model, plan.version)
     if version.digest != plan.digest:
         raise BadRequestError(
             f"{plan.model} {plan.version}: published with sha256 {version.digest[:12]}…, the plan says "
@@ -194,12 +213,17 @@ def _check_way_back(tx: Transaction, rollout: Rollout, reverting: Sequence[Membe
     """Refuse a roll-back that every device would refuse; one that a few refuse ends for them as failed."""
     plan, minimum = rollout.plan, _minimum(tx, rollout.plan)
     before = [member.previous for member in reverting]
-    if minimum is None or not before or not all(one and Version(one.version) < minimum for one in before):
+    withdrawn = models.withdrawn_among(tx, {one.digest for one in before if one})
+    low = {one.version for one in before if one and minimum is not None and Version(one.version) < minimum}
+    gone = {one.version for one in before if one and one.digest in withdrawn}
+    if not before or not all(one and one.version in low | gone for one in before):
         return
-    versions = ", ".join(sorted({one.version for one in before if one}, key=Version))
+    versions = ", ".join(sorted(low | gone, key=Version))
+    below = f"below {minimum}, the signed minimum version"
+    why = " or ".join(filter(None, ("withdrawn since" if gone else "", below if low else "")))
     raise BadRequestError(
-        f"rollout {rollout.id} of {plan.model} {plan.version}: its devices ran {versions} before, below {minimum}, the "
-        f"signed minimum version, so every device would refuse it; roll out {minimum} or a later one"
+        f"rollout {rollout.id} of {plan.model} {plan.version}: its devices ran {versions} before, {why}, so every "
+        f"device would refuse it; roll out {f'{minimum} or a later one' if low else 'another version'}"
     )
 
 

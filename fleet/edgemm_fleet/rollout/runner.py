@@ -42,7 +42,8 @@ class Runner:
     """Carries rollouts on."""
 
     def __init__(self, director: Director) -> None:
-        self._assigner = Assigner(director)
+        self.assigner = Assigner(director)
+        self.director = director
 
     def react(self, tx: Transaction, ids: Sequence[str], *, now: float) -> None:
         """Judge devices by their newest reports and refusals, and let the rollouts that this concerns decide."""
@@ -96,7 +97,7 @@ class Runner:
         """Write the earlier version for every member that was told this rollout's; return those."""
         members = rollouts.members_of(tx, rollout.id)
         live = devices.live(tx, [member.device for member in members])
-        reverting = self._assigner.revert(tx, [m for m in members if m.device in live], rollout, now=now)
+        reverting = self.assigner.revert(tx, [m for m in members if m.device in live], rollout, now=now)
         rollouts.put_members(tx, reverting)
         return reverting
 
@@ -122,7 +123,7 @@ class Runner:
         changed = [after for before, after in zip(members, judged, strict=True) if after is not before]
         if changed:
             ended = {member.device: member.attempt for member in changed if member.update_state in _UNSUCCESSFUL}
-            self._assigner.spend(tx, ended, rollout)
+            self.assigner.spend(tx, ended, rollout)
             rollouts.put_members(tx, changed)
             self._take_back_ended(tx, changed, self.advance(tx, rollout.id, now=now), now=now)
 
@@ -155,7 +156,7 @@ class Runner:
             _log.info("rollout=%s device=%s state=%s reason=%s", rollout.id, member.device, member.state, member.reason)
         # Caught up by the last group, under its thresholds; until then it must not install unobserved.
         waiting = [m for m in ended if m.state is MemberState.TIMED_OUT and m.group < rollout.plan.last_group]
-        self._assigner.take_back(tx, waiting, rollout, now=now)
+        self.assigner.take_back(tx, waiting, rollout, now=now)
         rollouts.put_members(tx, ended)
 
     def _start_group(self, tx: Transaction, rollout: Rollout, group: int, *, now: float) -> None:
@@ -172,7 +173,7 @@ class Runner:
         chosen = select_members(rollout.id, rollout.plan, group, candidates=candidates, members=present)
         _log.info("rollout=%s group=%d devices=%d", rollout.id, group + 1, len(chosen))
         self._leave_earlier(tx, chosen, rollout, now=now)
-        entered = self._assigner.give(tx, chosen, rollout, group=group, now=now)
+        entered = self.assigner.give(tx, chosen, rollout, group=group, now=now)
         # A device that runs the version already is told nothing new, and counts at once.
         said = _said(tx, chosen)
         rollouts.put_members(tx, [_judged(member, said[member.device], rollout, now=now) for member in entered])
@@ -190,14 +191,14 @@ class Runner:
         waiting = rollouts.members_of(tx, rollout.id, states=BEFORE_ACTIVATING | {MemberState.TIMED_OUT})
         ended = rollouts.members_of(tx, rollout.id, states=[MemberState.FAILED, MemberState.EXCUSED])
         unknown = rollouts.members_in_unknown_states(tx, rollout.id)
-        self._assigner.take_back(tx, [*waiting, *unknown, *filter(judgement.gave_up, ended)], rollout, now=now)
+        self.assigner.take_back(tx, [*waiting, *unknown, *filter(judgement.gave_up, ended)], rollout, now=now)
         values = {"state": MemberState.WITHDRAWN, "reason": None, "changed_at": now, "deadline_at": None}
         rollouts.put_members(tx, [replace(member, **values) for member in waiting])
 
     def _take_back_ended(self, tx: Transaction, changed: Sequence[Member], rollout: Rollout, *, now: float) -> None:
         """Take the version back from devices that were activating when the rollout broke off, and failed since."""
         if rollout.state in machine.BROKEN_OFF_STATES:
-            self._assigner.take_back(tx, list(filter(judgement.gave_up, changed)), rollout, now=now)
+            self.assigner.take_back(tx, list(filter(judgement.gave_up, changed)), rollout, now=now)
 
 
 @dataclasses.dataclass(frozen=True)

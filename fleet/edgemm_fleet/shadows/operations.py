@@ -27,10 +27,10 @@ class ShadowOperations:
         Raises:
             NotFoundError: the version is not published, or a device that the selector names is not enrolled.
             BadRequestError: it is below the signed minimum.
-            ConflictError: no device matches, and that is not allowed.
+            ConflictError: no device matches, and that is not allowed; or the version was withdrawn.
         """
         with self._store.write() as tx:
-            found = models.get_version(tx, model, version)
+            found = models.get_offered(tx, model, version)
             _check_minimum(tx, model, version)
             wanted = DesiredShadow(version=version, digest=found.digest, share=share, variants=variants)
             ids = _matching(tx, selector, model=model, now=now, allow_empty=allow_empty)

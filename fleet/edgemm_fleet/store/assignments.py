@@ -8,7 +8,7 @@ All functions take many devices at once, since a group starts, or halts, for all
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import delete, select
@@ -20,6 +20,7 @@ from edgemm_fleet.store.dialects import portable
 from edgemm_fleet.store.dialects.portable import listed
 from edgemm_fleet.store.quarantine import quarantine
 from edgemm_fleet.store.schema import assignments, attempts
+from edgemm_fleet.store.schema import devices as enrolled
 
 _PART = "assignment of "
 _MOST_ATTEMPTS = 2**52
@@ -44,6 +45,24 @@ def of(
         elif incomplete is not None:
             incomplete.add(row.device)
     return found
+
+
+def told(tx: Transaction, model: str, digests: Collection[str], *, limit: int = 500) -> Iterator[list[str]]:
+    """Yield the enrolled devices of which a version of a model is wanted, by id, `limit` at most at a time.
+
+    It reads every assignment of the model: for an administrator's rare act.
+    """
+    after, unreadable = "", quarantine(tx)
+    live = select(enrolled.c.id).where(enrolled.c.removed_at.is_(None), enrolled.c.id == assignments.c.device).exists()
+    while True:
+        query = select(assignments).where(assignments.c.model == model, assignments.c.device > after, live)
+        rows = tx.execute(query.order_by(assignments.c.device).limit(limit)).all()
+        read = unreadable.reader(f"{_PART}{model}", _read, device=lambda row: str(row.device))
+        if found := [row.device for row in rows if (one := read(row)) is not None and one.digest in digests]:
+            yield found
+        if len(rows) < limit:
+            return
+        after = rows[-1].device
 
 
 def assign(tx: Transaction, wanted: Mapping[str, DesiredModel]) -> None:

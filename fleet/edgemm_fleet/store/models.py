@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -15,6 +15,8 @@ from edgemm_fleet.store import paging
 from edgemm_fleet.store.database import Transaction
 from edgemm_fleet.store.dialects.portable import add_one
 from edgemm_fleet.store.schema import blobs, models, version_blobs, versions
+
+_AT_ONCE = 500
 
 
 def add_model(tx: Transaction, model: ModelRecord) -> None:
@@ -102,6 +104,47 @@ def get_version(tx: Transaction, model: str, version: str) -> VersionRecord:
     return found
 
 
+def get_offered(tx: Transaction, model: str, version: str) -> VersionRecord:
+    """Return a published version that devices may be told of.
+
+    Raises:
+        NotFoundError: it was not published.
+        ConflictError: it was withdrawn.
+    """
+    found = get_version(tx, model, version)
+    if found.withdrawn_at is not None:
+        raise ConflictError(
+            f"{model} {version} was withdrawn, so every device would refuse it; ask for another version: "
+            "`edgemm fleet models` lists them"
+        )
+    return found
+
+
+def offered_among(tx: Transaction, model: str, numbers: Collection[str]) -> list[VersionRecord]:
+    """Return those of some versions of a model that are published and not withdrawn."""
+    found = []
+    for part in _parts(numbers):
+        query = select(versions).where(versions.c.model == model, versions.c.version.in_(part))
+        found += [_version(row) for row in tx.execute(query.where(versions.c.withdrawn_at.is_(None)))]
+    return found
+
+
+def withdraw(tx: Transaction, model: str, numbers: Collection[str], *, now: float) -> None:
+    """Note that versions of a model were withdrawn; of one that was before, it stays as it is."""
+    for part in _parts(numbers):
+        mine = (versions.c.model == model) & versions.c.version.in_(part) & versions.c.withdrawn_at.is_(None)
+        tx.execute(update(versions).where(mine).values(withdrawn_at=now))
+
+
+def withdrawn_among(tx: Transaction, digests: Collection[str]) -> frozenset[str]:
+    """Return those of some digests of which the version was withdrawn."""
+    found = set[str]()
+    for part in _parts(digests):
+        query = select(versions.c.digest).where(versions.c.digest.in_(part), versions.c.withdrawn_at.is_not(None))
+        found.update(tx.execute(query).scalars())
+    return frozenset(found)
+
+
 def page_versions(
     tx: Transaction, model: str, *, after: str | None = None, limit: int = paging.DEFAULT_LIMIT
 ) -> Page[VersionRecord]:
@@ -121,9 +164,14 @@ def page_versions(
 
 
 def counts(tx: Transaction) -> tuple[int, int]:
-    """Return how many models there are, and how many versions of all of them."""
-    found = [tx.execute(select(func.count()).select_from(table)).scalar_one() for table in (models, versions)]
-    return found[0], found[1]
+    """Return how many models there are, and how many versions of all of them are offered."""
+    offered = select(func.count()).select_from(versions).where(versions.c.withdrawn_at.is_(None))
+    return tx.execute(select(func.count()).select_from(models)).scalar_one(), tx.execute(offered).scalar_one()
+
+
+def _parts(texts: Collection[str]) -> Iterator[list[str]]:
+    ordered = sorted(texts)
+    return (ordered[at : at + _AT_ONCE] for at in range(0, len(ordered), _AT_ONCE))
 
 
 def _model(row: Any) -> ModelRecord:

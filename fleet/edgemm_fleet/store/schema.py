@@ -129,6 +129,7 @@ versions = Table(
     Column("size_bytes", Integer, nullable=False),
     Column("published_by", String, nullable=False),
     Column("published_at", Float, nullable=False),
+    Column("withdrawn_at", Float),
     Index("versions_by_digest", "digest"),
 )
 

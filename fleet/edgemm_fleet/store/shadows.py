@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from sqlalchemy import delete, select
@@ -40,6 +40,13 @@ def drop(tx: Transaction, devices: Sequence[str], model: str) -> tuple[str, ...]
     had = tuple(tx.execute(select(table.c.device).where(mine).order_by(table.c.device)).scalars())
     tx.execute(delete(table).where(mine))
     return had
+
+
+def wanting(tx: Transaction, model: str, digests: Collection[str]) -> list[str]:
+    """Return the enrolled devices on which a version is wanted as a shadow beside a model, by id."""
+    live = select(enrolled.c.id).where(enrolled.c.removed_at.is_(None), enrolled.c.id == table.c.device).exists()
+    rows = tx.execute(select(table).where(table.c.model == model, live).order_by(table.c.device))
+    return [row.device for row in rows if (one := _read(tx, row)) is not None and one.digest in digests]
 
 
 def page(

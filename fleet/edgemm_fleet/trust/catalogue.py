@@ -16,7 +16,7 @@ from edgemm_fleet.records.records import ModelRecord, VersionRecord
 from edgemm_fleet.store import models
 from edgemm_fleet.store.database import Store, Transaction
 from edgemm_fleet.trust import roles
-from edgemm_fleet.trust.model_role import minimum_version
+from edgemm_fleet.trust.model_role import minimum_version, withdrawn_of
 from edgemm_fleet.trust.publication import Publication
 from edgemm_fleet.trust.version_repository import VersionRepository
 
@@ -31,13 +31,27 @@ def record_version(
     return _record(tx, repository, manifest, digest=sha256(publication.manifest_bytes), role=role, actor=actor, now=now)
 
 
+def follow(tx: Transaction, repository: VersionRepository, model: str, *, now: float) -> list[str]:
+    """Note what a model's role says of withdrawn versions and of the minimum; return the versions that were offered."""
+    role = repository.role(model)
+    if role is None:
+        return []
+    models.set_minimum_version(tx, model, minimum_version(role.signed))
+    offered = models.offered_among(tx, model, withdrawn_of(role.signed))
+    models.withdraw(tx, model, [one.version for one in offered], now=now)
+    return [one.version for one in offered]
+
+
 def catch_up(store: Store, repository: VersionRepository, *, now: float) -> int:
-    """Record every version that is a target but not in the database; returns how many there were."""
+    """Record every version that is a target but not in the database; returns how many there were.
+
+    What was withdrawn is noted too.
+    """
     missing = 0
     for model in roles.models(repository.targets):
         role = repository.role(model)
         for target in role.signed.targets.values() if role else ():
-            version = target.path.rpartition("/")[2].removesuffix(".json")
+            version = roles.target_version(target.path)
             with store.read() as tx:
                 if models.find_version(tx, model, version) is not None:
                     continue
@@ -48,7 +62,20 @@ def catch_up(store: Store, repository: VersionRepository, *, now: float) -> int:
                 _record(tx, repository, manifest, digest=sha256(data), role=role.signed, actor="catch-up", now=now)
             logger.warning("caught up model=%s version=%s", model, version)
             missing += 1
+        if role is not None:
+            _catch_up_withdrawn(store, repository, model, role.signed, now=now)
     return missing
+
+
+def _catch_up_withdrawn(store: Store, repository: VersionRepository, model: str, role: Targets, *, now: float) -> None:
+    with store.read() as tx:
+        known = models.find_model(tx, model)
+        offered = models.offered_among(tx, model, withdrawn_of(role))
+    if known is None or (not offered and known.minimum_version == minimum_version(role)):
+        return
+    with store.write() as tx:
+        found = follow(tx, repository, model, now=now)
+    logger.warning("caught up model=%s withdrawn=%s minimum=%s", model, found, minimum_version(role))
 
 
 def _record(

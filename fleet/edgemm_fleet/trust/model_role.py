@@ -1,4 +1,4 @@
-"""The role of a model as TUF metadata: what it says beside its versions, and the checks of whichever role follows. Pure.
+"""The role of a model as TUF metadata: what it says beside its versions, and the checks of what follows it. Pure.
 
 Every target of a role carries the same signed minimum version, so that a device sees it with any of them. The role
 itself names the versions that were withdrawn: none of them is ever published again, whatever its content.
@@ -16,8 +16,8 @@ from tuf.api.metadata import Metadata, TargetFile, Targets
 from tuf.api.serialization import DeserializationError
 
 from edgemm.errors import BadRequestError, ConflictError, InputError, PermissionDeniedError
-from edgemm.trust.withdrawn import WITHDRAWN, withdrawn_field, withdrawn_versions
-from edgemm_fleet.trust.roles import Lifetimes, role_name
+from edgemm.trust.withdrawn import WITHDRAWN, role_name, withdrawn_field, withdrawn_versions
+from edgemm_fleet.trust.roles import Lifetimes
 
 MINIMUM_VERSION = "minimum_version"
 NO_MINIMUM = "0.0.0"

@@ -17,6 +17,7 @@ from tuf.api.metadata import Metadata, TargetFile, Targets
 from edgemm.bundle.manifest import Manifest, decode_manifest
 from edgemm.canonical import sha256
 from edgemm.errors import BadRequestError, ConflictError, InputError
+from edgemm.trust.withdrawn import role_name
 from edgemm.versions import Version
 from edgemm_fleet.trust.model_role import (
     check_following,
@@ -27,7 +28,7 @@ from edgemm_fleet.trust.model_role import (
     with_minimum,
     withdrawn_of,
 )
-from edgemm_fleet.trust.roles import Lifetimes, role_name, target_path
+from edgemm_fleet.trust.roles import Lifetimes, target_path
 
 
 @dataclass(frozen=True)

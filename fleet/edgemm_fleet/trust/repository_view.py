@@ -12,6 +12,7 @@ from tuf.api.metadata import Metadata, Root, Snapshot, TargetFile, Targets, Time
 
 from edgemm.bundle.manifest import Manifest, decode_manifest
 from edgemm.errors import NotFoundError
+from edgemm.trust.withdrawn import role_name
 from edgemm_fleet.trust import roles
 from edgemm_fleet.trust.fleet_folder import FleetFolder
 from edgemm_fleet.trust.key_files import KeyFiles
@@ -70,8 +71,8 @@ class RepositoryView:
 
     def role(self, model: str) -> Metadata[Targets] | None:
         """Return the delegated role of a model, or None where nothing is published."""
-        meta = self._state.snapshot.signed.meta.get(f"{roles.role_name(model)}.json")
-        return None if meta is None else self._files.read(roles.role_name(model), meta.version, Targets)
+        meta = self._state.snapshot.signed.meta.get(f"{role_name(model)}.json")
+        return None if meta is None else self._files.read(role_name(model), meta.version, Targets)
 
     def expiries(self) -> list[tuple[str, float]]:
         """Return when each role that the manager does not renew by itself expires, in seconds since the Unix epoch."""
@@ -86,7 +87,7 @@ class RepositoryView:
     def unused(self) -> list[str]:
         """Return the models that somebody may publish and nobody did."""
         published = self._state.snapshot.signed.meta
-        return [name for name in roles.models(self.targets) if f"{roles.role_name(name)}.json" not in published]
+        return [name for name in roles.models(self.targets) if f"{role_name(name)}.json" not in published]
 
     def published_roles(self) -> Iterator[tuple[str, Metadata[Targets]]]:
         """Yield the models of which something is published, each with its role."""

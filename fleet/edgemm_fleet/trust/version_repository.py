@@ -28,6 +28,7 @@ from tuf.api.metadata import Metadata, Root, Snapshot, Targets
 
 from edgemm import durable
 from edgemm.errors import BadRequestError, ConflictError, NotFoundError, PermissionDeniedError
+from edgemm.trust.withdrawn import role_name
 from edgemm_fleet.trust import proposal as proposals
 from edgemm_fleet.trust import roles
 from edgemm_fleet.trust.fleet_folder import FleetFolder
@@ -332,8 +333,8 @@ class VersionRepository(RepositoryView):
         return found
 
     def _replace_role(self, model: str, role: Metadata[Targets], *, now: datetime) -> None:
-        self._files.write(roles.role_name(model), role)
-        self._advance({roles.role_name(model): role.signed.version}, self._state.targets, now=now)
+        self._files.write(role_name(model), role)
+        self._advance({role_name(model): role.signed.version}, self._state.targets, now=now)
 
     def _replace_targets(self, following: Metadata[Targets], *, now: datetime) -> None:
         self._files.write("targets", following)

@@ -14,7 +14,7 @@ from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Metadata, Targets
 
 from edgemm.errors import BadRequestError, ConflictError, InputError
-from edgemm.trust.withdrawn import WITHDRAWN
+from edgemm.trust.withdrawn import WITHDRAWN, role_name
 from edgemm.versions import Version
 from edgemm_fleet.trust.model_role import (
     check_following,
@@ -24,7 +24,7 @@ from edgemm_fleet.trust.model_role import (
     with_minimum,
     withdrawn_of,
 )
-from edgemm_fleet.trust.roles import Lifetimes, role_name, target_path, target_version
+from edgemm_fleet.trust.roles import Lifetimes, target_path, target_version
 
 
 def withdrawal(

@@ -52,7 +52,7 @@ def restore(fleet: LocalFleet, copy: Path) -> None:
 def same_numbers(fleet: LocalFleet) -> None:
     """Have the manager draw the nonce that the one before it drew."""
     fleet.director = Director(FLEET, fleet.signer, nonce=7)
-    fleet.runner._assigner._director = fleet.ingest._director = fleet.ingest._answering._director = fleet.director
+    fleet.runner.assigner._director = fleet.ingest._director = fleet.ingest._answering._director = fleet.director
 
 
 def told(fleet: LocalFleet, device: str = "cam-1") -> DesiredRecord:

@@ -7,7 +7,7 @@ const DEVICES_SHOWN = 200;
 const ROLLOUTS_SHOWN = 10;
 const KINDS = {
   good: ["committed", "finished", "reverted", "serving"],
-  bad: ["failed", "halted", "rolled_back", "rejected", "timed_out", "refused"],
+  bad: ["failed", "halted", "rolled_back", "rejected", "timed_out", "refused", "withdrawn"],
   wait: ["running", "rolling_back", "accepted", "downloading", "verified", "staged", "activating", "probation",
     "pending", "reached", "reverting", "paused"],
 };
@@ -137,15 +137,16 @@ function showRollouts(details, now) {
   byId("rollouts").replaceChildren(...(cards.length ? cards : [none]));
 }
 
-function showModel(model) {
+function showModel(model, withdrawn) {
   const active = `${model.name} ${model.active_version || "–"}${model.variant ? ` · ${model.variant}` : ""} `;
+  const gone = withdrawn.includes(model.name) ? pill("withdrawn") : null;
   const shadow = model.shadow ? `shadow ${model.shadow.version} ${model.shadow.phase}` : null;
   const quiet = (text) => (text ? element("span", { className: "quiet" }, ` ${text}`) : null);
   if (model.active_digest === model.digest) {
-    return element("div", { className: "model" }, active, pill(model.state), quiet(shadow));
+    return element("div", { className: "model" }, active, pill(model.state), gone, quiet(shadow));
   }
   // What an update does, or failed by, stands below what serves meanwhile.
-  const serving = model.active_digest ? element("div", {}, active, pill("serving")) : null;
+  const serving = model.active_digest ? element("div", {}, active, pill("serving"), gone) : null;
   return element("div", { className: "model" }, serving,
     element("div", {}, `${model.name} ${model.version} `, pill(model.state), quiet(model.reason)), quiet(shadow));
 }
@@ -156,15 +157,15 @@ function showFailed(failed) {
     element("span", { className: "quiet" }, ` ${[failed.reason, failed.detail].filter(Boolean).join(": ")}`));
 }
 
-function showUpdates(models, failed) {
+function showUpdates(models, failed, withdrawn) {
   // What failed and was taken back stands beside what serves; what a device reports itself is not told twice.
   const told = models.filter((one) => one.active_digest !== one.digest).map((one) => `${one.name} ${one.version}`);
   const ended = failed.filter((one) => !told.includes(`${one.model} ${one.version}`));
-  return [...models.map(showModel), ...ended.map(showFailed)];
+  return [...models.map((model) => showModel(model, withdrawn)), ...ended.map(showFailed)];
 }
 
 function showDevices(items, total, now) {
-  const rows = items.map(({ device, models, failed, refusal }) => [
+  const rows = items.map(({ device, models, failed, refusal, withdrawn }) => [
     element("b", {}, device.id),
     element("span", {
       className: refusal ? "pill bad" : device.presence.online ? "pill good" : "pill",
@@ -172,7 +173,7 @@ function showDevices(items, total, now) {
     },
       (device.presence.online ? "online" : "offline") + (refusal ? `, refuses: ${refusal.cause}` : "")),
     age(device.presence.last_seen_at, now),
-    models.length + failed.length ? showUpdates(models, failed) : ["–"],
+    models.length + failed.length ? showUpdates(models, failed, withdrawn) : ["–"],
     [Object.entries(device.labels).map(([name, value]) => `${name}=${value}`).join("  ") || "–"],
   ]);
   const shown = table(["device", "connection", "heard of", "models", "labels"], rows,
@@ -185,7 +186,8 @@ function showDevices(items, total, now) {
 function showModels(models, now) {
   const rows = models.flatMap(({ model, versions }) => versions
     .map((version) => [
-      element("b", {}, `${version.model} ${version.version}`), bytes(version.size_bytes),
+      element("span", {}, element("b", {}, `${version.model} ${version.version} `),
+        version.withdrawn_at === null ? null : pill("withdrawn")), bytes(version.size_bytes),
       element("code", { title: version.digest }, version.digest.slice(0, 12)),
       version.published_by.replace("person:", ""), age(version.published_at, now),
       model.minimum_version || "–",

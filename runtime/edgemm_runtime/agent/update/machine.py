@@ -38,9 +38,18 @@ _MAX_FAILURES = 64
 _MAX_DETAIL = 1000
 
 _R = Reason
-_WITHDRAWN = frozenset({_R.SUPERSEDED, _R.STOPPED})
+_UNWANTED = frozenset({_R.SUPERSEDED, _R.STOPPED})
 _REJECTIONS = frozenset(
-    {_R.NO_SPACE, _R.NO_ENGINE, _R.NO_MEMORY, _R.BELOW_MINIMUM_VERSION, _R.UNTRUSTED, _R.EXPIRED, _R.UNSUPPORTED}
+    {
+        _R.NO_SPACE,
+        _R.NO_ENGINE,
+        _R.NO_MEMORY,
+        _R.BELOW_MINIMUM_VERSION,
+        _R.UNTRUSTED,
+        _R.WITHDRAWN,
+        _R.EXPIRED,
+        _R.UNSUPPORTED,
+    }
 )
 
 
@@ -238,7 +247,7 @@ def _trouble(record: ModelFile, reason: Reason, detail: str) -> ModelFile:
     if now in TERMINAL or now in {_S.IDLE, _S.ROLLING_BACK}:
         return record
     if now in BEFORE_ACTIVATION:
-        if reason in _WITHDRAWN:
+        if reason in _UNWANTED:
             return _enter(record, _S.CANCELED, reason, detail)
         return _enter(record, _S.REJECTED if reason in _REJECTIONS else _S.FAILED, reason, detail)
     # A first install has nothing to roll back to: it ends failed, nothing active.
@@ -292,7 +301,7 @@ def _enter(record: ModelFile, after: UpdateState, reason: str | None = None, det
     target, detail = update.target, detail[:_MAX_DETAIL]
     entered = replace(update, state=after, reason=reason, detail=detail or None, stopped_cleanly=False)
     failures = record.failures
-    if after in FAILURES and reason not in _WITHDRAWN:
+    if after in FAILURES and reason not in _UNWANTED:
         failure = Failure(
             digest=target.digest, attempt=target.attempt, state=after, reason=reason or after.value, detail=detail
         )

@@ -32,6 +32,7 @@ from edgemm.errors import (
     TrustError,
     UnreachableError,
     UnsupportedError,
+    WithdrawnError,
 )
 from edgemm.messages import DesiredModel, VariantPolicy
 from edgemm.reasons import Reason
@@ -225,6 +226,7 @@ class Steps:
             return Trouble(Reason.NO_SPACE, detail)
         for digest, size in sizes.items():
             tools.blobs.fetch(digest, size, check=lambda: _check(interrupt))
+        tools.manifests.manifest(_target(record))  # that may have taken days: is it still offered?
         return events.Fetched()
 
     def _self_test(self, record: ModelFile) -> Event:
@@ -305,6 +307,8 @@ def diagnose(err: EdgemmError) -> tuple[Reason, Patience]:  # noqa: PLR0911 - a 
             return Reason.EXPIRED, Patience.LONG
         case ReplayError():
             return Reason.BELOW_MINIMUM_VERSION, Patience.NONE
+        case WithdrawnError():
+            return Reason.WITHDRAWN, Patience.NONE
         case TrustError():
             return Reason.UNTRUSTED, Patience.LITTLE
         case UnsupportedError():

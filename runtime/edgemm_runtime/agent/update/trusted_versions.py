@@ -48,11 +48,13 @@ from edgemm.errors import (
     TrustError,
     UnreachableError,
     UnsupportedError,
+    WithdrawnError,
 )
 from edgemm.messages import DesiredModel
 from edgemm.requirements import RequiredNames
 from edgemm.trust.addresses import ADDRESSES_TARGET, MAX_ADDRESSES_BYTES
 from edgemm.trust.enrolment import DIRECTOR_TARGET, TUF_METADATA_PATH, TUF_TARGETS_PATH
+from edgemm.trust.withdrawn import role_name, withdrawn_versions
 from edgemm.versions import Version
 from edgemm_runtime.agent.connection.fleet_connection import FleetConnection
 from edgemm_runtime.agent.state.documents import DirectorFile, FleetDocuments
@@ -160,6 +162,7 @@ class TrustedVersions:
             UnreachableError: the server is out of reach.
             ExpiredError: the repository's metadata is past its expiry by trusted time.
             ReplayError: the version is below the signed minimum.
+            WithdrawnError: it was published, and then withdrawn.
             TrustError: not published, another digest, or metadata that cannot be trusted.
             UnsupportedError: the publisher restricted it in a way that is not known here.
             BundleError: the target is no manifest.
@@ -167,6 +170,7 @@ class TrustedVersions:
         path = f"models/{wanted.name}/{wanted.version}.json"
         with self.look() as updater:
             self._check_director(updater)
+            _check_offered(updater, path, wanted)
             data, target = self._fetched(updater, path, max_bytes=DEFAULT_LIMITS.max_manifest_bytes)
         if (found := sha256(data)) != wanted.digest:
             raise TrustError(
@@ -274,6 +278,25 @@ class TrustedVersions:
             return path.read_bytes()
         finally:
             path.unlink(missing_ok=True)
+
+
+def _check_offered(updater: Updater, path: str, wanted: DesiredModel) -> None:
+    """Tell why a version is not there, where its model's role says so.
+
+    Raises:
+        WithdrawnError: it was withdrawn.
+    """
+    if updater.get_targetinfo(path) is not None:
+        return
+    role = updater._trusted_set.get(role_name(wanted.name))  # noqa: SLF001 - python-tuf tells its roles in no other way
+    try:
+        gone = withdrawn_versions(role.unrecognized_fields) if role is not None else ()
+    except InputError:
+        return  # it is named in a way that is not known here; it is not offered anyhow
+    if wanted.version in gone:
+        raise WithdrawnError(
+            f"{wanted.name} {wanted.version} was withdrawn by an administrator of the fleet: ask for another version"
+        )
 
 
 def director_document(data: bytes, *, fleet: str) -> DirectorFile:

@@ -51,6 +51,7 @@ RIGHTS = {
     "get_version": "admin operator publisher viewer",
     "authorise_publisher": "admin publisher",
     "tidy_models": "admin",
+    "withdraw_versions": "admin",
     "publish_version": "admin publisher",
     "put_targets": "admin",
     "get_blob": "admin operator publisher viewer",

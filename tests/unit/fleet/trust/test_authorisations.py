@@ -10,6 +10,7 @@ from tuf.api.metadata import DelegatedRole, Metadata, Targets
 
 from edgemm.errors import ConflictError
 from edgemm.trust.signing import load_key
+from edgemm.trust.withdrawn import role_name
 from edgemm_fleet.trust import roles
 from edgemm_fleet.trust.metadata_files import DEFAULT_LIMITS, check_snapshot_size, serialize
 from edgemm_fleet.trust.version_repository import VersionRepository
@@ -25,7 +26,7 @@ def flood(repository: VersionRepository, signer: CryptoSigner, *, size: int) -> 
     assert delegations.roles is not None
     each = 200 + len(signer.public_key.keyid) // 2
     for number in range(size // each):
-        name, keyids = roles.role_name(f"flood-{number:06}-{'x' * 40}"), [signer.public_key.keyid]
+        name, keyids = role_name(f"flood-{number:06}-{'x' * 40}"), [signer.public_key.keyid]
         delegations.roles[name] = DelegatedRole(name, keyids, threshold=1, terminating=True, paths=[f"models/{name}/*"])
     following.signed.version += 1
     following.sign(load_key(repository.folder.offline_key("targets")))
