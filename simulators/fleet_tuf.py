@@ -15,7 +15,7 @@ from edgemm.canonical import sha256
 from edgemm.trust.enrolment import DIRECTOR_TARGET, TUF_METADATA_PATH, TUF_TARGETS_PATH
 from edgemm.trust.signing import PayloadType, seal
 from edgemm.trust.time_statement import TimeQuestion, TimeStatement
-from edgemm.trust.withdrawn import role_name
+from edgemm.trust.withdrawn import role_name, withdrawn_field, withdrawn_versions
 from edgemm_fleet.trust import roles
 from edgemm_fleet.trust.roles import DEFAULT_LIFETIMES
 from edgemm_fleet.trust.rotation import Exchange, next_root, next_targets
@@ -73,6 +73,18 @@ class TufInMemory:
         self._put_target(path, data)
         changed[role] = self._put(role, model)
         self._advance(changed)
+
+    def withdraw(self, model: str, version: str, *, minimum: str = "0.0.0") -> None:
+        """Take a version out of a model's role, as an administrator does; `minimum` is what then holds."""
+        role = self._models[model]
+        role.signed.version += 1
+        del role.signed.targets[roles.target_path(model, version)]
+        gone = withdrawn_versions(role.signed.unrecognized_fields) | {version}
+        role.signed.unrecognized_fields.update(withdrawn_field(gone))
+        for target in role.signed.targets.values():
+            target.unrecognized_fields["custom"] = {"minimum_version": minimum}
+        role.sign(self._publisher)
+        self._advance({role_name(model): self._put(role_name(model), role)})
 
     def replace_document(self, path: str, document: bytes) -> None:
         """Sign another `director.json` or `addresses.json`, as the targets key does."""

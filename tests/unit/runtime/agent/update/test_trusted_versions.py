@@ -20,6 +20,7 @@ from edgemm.errors import (
     TrustError,
     UnreachableError,
     UnsupportedError,
+    WithdrawnError,
 )
 from edgemm.messages import DesiredModel
 from edgemm.trust.enrolment import TUF_METADATA_PATH, TUF_TARGETS_PATH
@@ -125,6 +126,19 @@ def test_a_version_below_the_signed_minimum(fleet: SimulatedFleet, device: _Devi
     with pytest.raises(ReplayError, match=r"tiny 1\.0\.0 is below the signed minimum version 2\.0\.0"):
         device.repository().manifest(_wanted(fleet, "1.0.0"))
     device.repository().manifest(_wanted(fleet, "2.0.0"))
+
+
+def test_a_minimum_that_went_down_is_followed_and_what_was_withdrawn_is_told(
+    fleet: SimulatedFleet, device: _Device, tmp_path: Path
+) -> None:
+    make_bundle(tmp_path / "3", version="3.0.0", seed=3, variants=("tflite:float32",))
+    fleet.publish(tmp_path / "3", minimum="3.0.0")
+    with pytest.raises(ReplayError, match=r"below the signed minimum version 3\.0\.0"):
+        device.repository().manifest(_wanted(fleet, "2.0.0"))
+    fleet.tuf.withdraw("tiny", "3.0.0", minimum="1.0.0")
+    assert device.repository().manifest(_wanted(fleet, "2.0.0"))[0].version == "2.0.0"
+    with pytest.raises(WithdrawnError, match=r"tiny 3\.0\.0 was withdrawn by an administrator"):
+        device.repository().manifest(_wanted(fleet, "3.0.0"))
 
 
 @pytest.mark.parametrize("custom", [{"notes": "for boards"}, {"requires": []}], ids=str)
