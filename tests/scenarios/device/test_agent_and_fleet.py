@@ -204,6 +204,25 @@ def test_superseded_in_the_middle_of_a_download(fleet: SimulatedFleet, device: A
     assert device.version == "1.0.0"
 
 
+def test_withdrawn_in_the_middle_of_a_download_and_what_is_active_goes_on(
+    fleet: SimulatedFleet, device: AgentInThread
+) -> None:
+    fleet.http.faults.hold_after = 0
+    fleet.desire(device.device, fleet.model("tiny", "2.0.0"))
+    assert fleet.http.faults.reached.wait(60)
+    for version in ("1.0.0", "2.0.0"):
+        fleet.tuf.withdraw("tiny", version)
+    fleet.http.faults.hold_after = None
+    fleet.http.faults.release.set()
+    _await_state(fleet, device, "2.0.0", "rejected")
+    model = fleet.reported_model(device.device, "tiny")
+    assert model is not None
+    assert (model.reason, model.active_version, device.version) == ("withdrawn", "1.0.0", "1.0.0")
+    assert model.detail == "tiny 2.0.0 was withdrawn by an administrator of the fleet: ask for another version"
+    _reach(fleet, device, "1.0.0", "committed")
+    assert device.version == "1.0.0", "it was withdrawn too, and goes on"
+
+
 def test_a_model_that_is_no_longer_wanted_is_stopped(fleet: SimulatedFleet, device: AgentInThread) -> None:
     fleet.desire(device.device)
     fleet.wait_for(lambda: (m := fleet.reported_model(device.device, "tiny")) and m.active_digest is None)

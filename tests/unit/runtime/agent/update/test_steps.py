@@ -24,6 +24,7 @@ from edgemm.errors import (
     ReplayError,
     TrustError,
     UnreachableError,
+    WithdrawnError,
 )
 from edgemm.messages import DesiredModel, ModelConfig, Probation
 from edgemm_runtime.agent.update.steps import Patience, diagnose
@@ -239,6 +240,21 @@ def test_how_often_a_failure_is_tried_again(
     assert _reach(world, VERSIONS.wanted("2.0.0", config=_quick())) == ended
 
 
+def test_a_version_that_is_withdrawn_while_it_downloads(world: DeviceWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetched, manifest = threading.Event(), VERSIONS.manifest
+
+    def withdrawn_later(wanted: DesiredModel) -> object:
+        if fetched.is_set():
+            raise WithdrawnError("tiny 2.0.0 was withdrawn")
+        fetched.set()
+        return manifest(wanted)
+
+    monkeypatch.setattr(VERSIONS, "manifest", withdrawn_later)
+    assert _reach(world, VERSIONS.wanted("2.0.0", config=_quick())) == ("rejected", "withdrawn")
+    assert world.told_states()[-3:] == ["accepted", "downloading", "rejected"]
+    assert world.serves() == "1.0.0"
+
+
 def test_an_interrupt_ends_the_tries(world: DeviceWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     called = threading.Event()
 
@@ -272,6 +288,7 @@ def _full_disk() -> EnvironmentFailure:
         (NotFoundError("x"), "unreachable", Patience.LITTLE),
         (ExpiredError("x"), "expired", Patience.LONG),
         (ReplayError("x"), "below_minimum_version", Patience.NONE),
+        (WithdrawnError("x"), "withdrawn", Patience.NONE),
         (TrustError("x"), "untrusted", Patience.LITTLE),
         (DigestMismatchError("x", expected="a", actual="b"), "damaged", Patience.LITTLE),
         (InputError("x"), "no_engine", Patience.NONE),
