@@ -20,7 +20,7 @@ from edgemm_fleet.commands.parameters import connect
     "--minimum-version",
     "minimum",
     metavar="V",
-    help="Devices install no version of this model below V from now on; it never goes down.",
+    help="Devices install no version of this model below V from now on; only `models withdraw` lowers it.",
 )
 @as_json_option
 def publish(bundle: Path, *, minimum: str | None, as_json: bool) -> None:

@@ -16,7 +16,7 @@ from tuf.api.metadata import Metadata, TargetFile, Targets
 from tuf.api.serialization import DeserializationError
 
 from edgemm.errors import BadRequestError, ConflictError, InputError, PermissionDeniedError
-from edgemm.trust.withdrawn import WITHDRAWN, role_name, withdrawn_field, withdrawn_versions
+from edgemm.trust.withdrawn import role_name, withdrawn_field, withdrawn_versions
 from edgemm_fleet.trust.roles import Lifetimes
 
 MINIMUM_VERSION = "minimum_version"
@@ -58,13 +58,14 @@ def next_role(
     lifetimes: Lifetimes,
     withdrawn: frozenset[str] | None = None,
 ) -> Metadata[Targets]:
-    """Return the role that follows, with these targets, signed; what else was signed in it stays, whoever added it.
+    """Return the role that follows, with these targets, signed; `withdrawn` None keeps the versions that it names so.
 
-    `withdrawn` None keeps the withdrawn versions that it names.
+    Of its other fields none stays: one that a thief filled would be there for good.
+
+    Raises:
+        BadRequestError: it names withdrawn versions in a way that is not known here.
     """
-    fields = dict(current.unrecognized_fields) if current else {}
-    if withdrawn is not None:
-        fields = {name: value for name, value in fields.items() if name != WITHDRAWN} | withdrawn_field(withdrawn)
+    fields = withdrawn_field(withdrawn_of(current) if withdrawn is None else withdrawn)
     expires = (now + lifetimes.model).replace(microsecond=0)
     version = current.version + 1 if current else 1
     metadata = Metadata(Targets(version=version, expires=expires, targets=targets, unrecognized_fields=fields))
@@ -95,6 +96,7 @@ def check_following(
     if role.delegations is not None:
         raise BadRequestError(f"role {name}: expected no delegations in it")
     check_minimum_is_text(role)
+    _check_custom_is_object(role)
     for target in role.targets.values():
         if minimum_of(target) != minimum_version(role):
             raise BadRequestError(f"{target.path}: expected the same minimum_version on every target of the role")
@@ -174,10 +176,17 @@ def check_minimum_is_text(role: Targets | None) -> None:
             raise BadRequestError(f"{target.path}: expected a version as minimum_version, found {str(found)[:80]}")
 
 
+def _check_custom_is_object(role: Targets) -> None:
+    for target in role.targets.values():
+        if not isinstance(target.unrecognized_fields.get("custom", {}), dict):
+            raise BadRequestError(f"{target.path}: expected an object as custom")
+
+
 def with_minimum(target: TargetFile, minimum: str) -> TargetFile:
     """Return a target with this minimum version; what else was signed beside it stays, whoever added it."""
     unrecognized: dict[str, Any] = dict(target.unrecognized_fields)
-    unrecognized["custom"] = {**(target.custom or {}), MINIMUM_VERSION: minimum}
+    custom = target.custom if isinstance(target.custom, dict) else {}
+    unrecognized["custom"] = {**custom, MINIMUM_VERSION: minimum}
     return TargetFile(target.length, target.hashes, target.path, unrecognized)
 
 

@@ -129,10 +129,13 @@ def check_renewal(
 
 def _check_unchanged(current: Targets | None, following: Targets, path: str) -> None:
     before = current.targets if current else {}
+    lowest = minimum_version(following)
     for name, target in before.items():
         found = following.targets.get(name)
         if found is None or found.hashes != target.hashes or found.length != target.length:
             raise ConflictError(f"{name}: it is published and cannot change; give the new content another version")
+        if found != with_minimum(target, lowest):
+            raise BadRequestError(f"{name}: it is published; expected the same beside it, but for minimum_version")
     if extra := set(following.targets) - set(before) - {path}:
         raise BadRequestError(f"role metadata: expected {path} alone to be new, found {min(extra)[:200]!r} too")
 

@@ -87,8 +87,8 @@ def check_withdrawal(
     removed = frozenset(map(target_version, set(current.targets) - set(role.targets)))
     if withdrawn_of(role) != withdrawn_of(current) | removed:
         raise BadRequestError(f"role {name}: expected it to name as withdrawn what it leaves out, and nothing else")
-    if _beside(role) != _beside(current):
-        raise BadRequestError(f"role {name}: expected its other fields as they were")
+    if more := set(role.unrecognized_fields) - {WITHDRAWN}:
+        raise BadRequestError(f"role {name}: expected no field {min(more)[:80]!r} in it")
     try:
         _check_minimum(model, lowest, role.targets)
     except InputError as err:
@@ -104,7 +104,3 @@ def _check_minimum(model: str, minimum: str, left: Iterable[str]) -> None:
             f"model {model}: its minimum version would be {minimum}, and {versions[-1]} the highest version that is "
             f"left, so no device would take any; give --minimum-version, at most {versions[-1]}"
         )
-
-
-def _beside(role: Targets) -> dict[str, object]:
-    return {name: value for name, value in role.unrecognized_fields.items() if name != WITHDRAWN}

@@ -156,9 +156,7 @@ def _skips_a_version(role: Targets) -> None:
 def test_a_withdrawal_changes_nothing_else(
     robbed: VersionRepository, publisher: CryptoSigner, change: Callable[[Targets], None]
 ) -> None:
-    role: Metadata[Targets] = Metadata.from_bytes(
-        serialize(_withdrawal(robbed, publisher, HIGHEST, minimum="1.0.0"))
-    )
+    role: Metadata[Targets] = Metadata.from_bytes(serialize(_withdrawal(robbed, publisher, HIGHEST, minimum="1.0.0")))
     before = _current(robbed)
     change(role.signed)
     role.sign(publisher)
@@ -200,3 +198,39 @@ def test_a_publisher_that_meets_the_minimum_is_told_the_way_out(
     for minimum in (None, "2.0.1"):
         with pytest.raises(InputError, match=way_out):
             publication(robbed, tmp_path, publisher, version="2.0.1", minimum=minimum)
+
+
+def _closes_an_older_one(role: Targets) -> None:
+    custom = {"minimum_version": HIGHEST, "requires": ["what-nobody-has"]}
+    role.targets["models/digits/1.0.0.json"].unrecognized_fields["custom"] = custom
+
+
+def _breaks_what_stands_beside(role: Targets) -> None:
+    role.targets["models/digits/2.0.1.json"].unrecognized_fields["custom"] = "0.0.0"
+
+
+@pytest.mark.parametrize("change", [_closes_an_older_one, _breaks_what_stands_beside])
+def test_a_publisher_changes_nothing_beside_what_is_published(
+    repository: VersionRepository, publisher: CryptoSigner, tmp_path: Path, change: Callable[[Targets], None]
+) -> None:
+    repository.publish(publication(repository, tmp_path, publisher), now=NOW)
+    later = publication(repository, tmp_path, publisher, version="2.0.1")
+    change(later.role.signed)
+    later.role.sign(publisher)
+    with pytest.raises(BadRequestError, match="expected"):
+        repository.publish(later, now=NOW)
+
+
+def test_what_a_thief_fills_a_role_with_does_not_stay(
+    repository: VersionRepository, publisher: CryptoSigner, tmp_path: Path
+) -> None:
+    repository.publish(publication(repository, tmp_path, publisher), now=NOW)
+    full = publication(repository, tmp_path, publisher, version="2.0.0")
+    full.role.signed.unrecognized_fields["later"] = "x" * 2_000_000
+    full.role.signed.targets["models/digits/2.0.0.json"].unrecognized_fields["later"] = "x" * 1_900_000
+    full.role.sign(publisher)
+    repository.publish(full, now=NOW)
+    made = _withdrawal(repository, publisher, "2.0.0")
+    assert len(serialize(made)) < 2_000
+    repository.withdraw("digits", made, now=NOW)
+    repository.publish(publication(repository, tmp_path, publisher, version="2.0.1"), now=NOW)
