@@ -103,5 +103,5 @@ def test_no_rollout_is_rolled_back_to_a_withdrawn_version(fleet: LocalFleet) -> 
 def _shadow(fleet: LocalFleet, version: str, device: str) -> None:
     operations = ShadowOperations(fleet.store, fleet.director, wake=lambda: None)
     operations.put(
-        MODEL, version, share=1.0, variants="auto", selector=Selector(devices=(device,)), actor="person:ann", now=fleet.now
+        MODEL, version, share=1.0, variants="auto", selector=Selector(devices=(device,)), actor="ann", now=fleet.now
     )  # fmt: skip
