@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from edgemm.bundle.blobs import BlobFolder
-from edgemm_fleet.api.fleet_expiries import FleetExpiries
 from edgemm_fleet.api.prometheus import Hearing
 from edgemm_fleet.broker.credentials import CredentialProvider
 from edgemm_fleet.director.action_requests import ActionRequests
@@ -17,6 +16,7 @@ from edgemm_fleet.secrets.wrong_tokens import WrongTokens
 from edgemm_fleet.shadows.operations import ShadowOperations
 from edgemm_fleet.store.database import Store
 from edgemm_fleet.trust.certificate import fingerprint
+from edgemm_fleet.trust.fleet_expiries import FleetExpiries
 from edgemm_fleet.trust.time_statements import TimeStatements
 from edgemm_fleet.trust.version_repository import VersionRepository
 

@@ -22,6 +22,7 @@ from edgemm.messages import (
 )
 from edgemm.trust.enrolment import Labels
 from edgemm_fleet.api.telemetry import ShadowWindow, TelemetryWindow
+from edgemm_fleet.records.expiries import Expiry
 from edgemm_fleet.records.members import MemberState
 from edgemm_fleet.records.progress import Rollout
 from edgemm_fleet.records.records import (
@@ -45,7 +46,6 @@ from edgemm_fleet.records.rollout_plan import (
 )
 from edgemm_fleet.records.shed import Shed
 from edgemm_fleet.rollout.explanation import in_short
-from edgemm_fleet.trust.expiries import Expiry
 
 DEFAULT_GROUPS = (Group(count=1), Group(percent=10), Group(percent=100))
 """A canary of one device, then a tenth, then everybody."""

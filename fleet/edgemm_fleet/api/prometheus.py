@@ -10,12 +10,12 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.registry import Collector
 
 from edgemm import __version__
+from edgemm_fleet.records.expiries import Expiry
 from edgemm_fleet.records.refused_messages import REFUSED
 from edgemm_fleet.records.shed import Shed
 from edgemm_fleet.store import devices, paging, rollouts, streams
 from edgemm_fleet.store.database import Store, Transaction
 from edgemm_fleet.store.quarantine import Quarantine
-from edgemm_fleet.trust.expiries import Expiry
 
 _MOST_SHED = 100
 _MOST_DUPLICATES = 1000

@@ -17,8 +17,8 @@ from pathlib import Path
 from edgemm import times
 from edgemm.errors import EdgemmError
 from edgemm_fleet.api.context import moment
-from edgemm_fleet.api.fleet_expiries import FleetExpiries
 from edgemm_fleet.clock import PROVEN_S, ManagerClock
+from edgemm_fleet.trust.fleet_expiries import FleetExpiries
 from edgemm_fleet.trust.version_repository import VersionRepository
 
 _log = logging.getLogger(__name__)

@@ -31,6 +31,7 @@ OF_REVISION_0003 = (
     "DROP INDEX devices_seen",
     "DROP TABLE device_facts",
     "DROP TABLE facts",
+    "ALTER TABLE versions DROP COLUMN withdrawn_at",
 )
 
 

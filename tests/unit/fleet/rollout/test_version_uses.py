@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgemm.errors import BadRequestError, ConflictError
+from edgemm.messages import VariantPolicy
 from edgemm_fleet.records.rollout_plan import Group, Selector
 from edgemm_fleet.rollout.version_uses import VersionUses
 from edgemm_fleet.shadows.operations import ShadowOperations
@@ -103,5 +104,5 @@ def test_no_rollout_is_rolled_back_to_a_withdrawn_version(fleet: LocalFleet) -> 
 def _shadow(fleet: LocalFleet, version: str, device: str) -> None:
     operations = ShadowOperations(fleet.store, fleet.director, wake=lambda: None)
     operations.put(
-        MODEL, version, share=1.0, variants="auto", selector=Selector(devices=(device,)), actor="ann", now=fleet.now
+        MODEL, version, share=1.0, variants=VariantPolicy.AUTO, selector=Selector(devices=(device,)), actor="ann", now=fleet.now
     )  # fmt: skip

@@ -11,11 +11,11 @@ import pytest
 from edgemm_fleet.api.messages import FleetStatus
 from edgemm_fleet.client.fleet import FleetClient
 from edgemm_fleet.clock import ManagerClock
+from edgemm_fleet.records import expiries
+from edgemm_fleet.records.expiries import WARNED_S, Expiry
 from edgemm_fleet.records.records import Role
 from edgemm_fleet.server.upkeep import Upkeep, Watched
-from edgemm_fleet.trust import expiries
 from edgemm_fleet.trust.ceremony import Replacement, propose, sign_here
-from edgemm_fleet.trust.expiries import WARNED_S, Expiry
 from edgemm_fleet.trust.version_repository import VersionRepository
 from tests.unit.fleet.api.servers import RunningFleet
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from edgemm_fleet.records import expiries
+from edgemm_fleet.records.expiries import MOST_TOKENS, WARNED_S, Expiry
 from edgemm_fleet.store import enrolment_tokens, person_tokens
 from edgemm_fleet.store.database import Store
-from edgemm_fleet.trust import expiries
 from edgemm_fleet.trust.certificate import end_of
-from edgemm_fleet.trust.expiries import MOST_TOKENS, WARNED_S, Expiry
 from edgemm_fleet.trust.version_repository import VersionRepository
 
 

@@ -123,5 +123,5 @@ def test_a_withdrawal_that_is_cut_short_is_done_again(robbed: Fleet) -> None:
 def _is_whole(fleet: Fleet) -> bool:
     """Tell whether database and repository agree: all of it is withdrawn, or nothing."""
     detail = fleet.api("/models/tiny")
-    row = next(one for one in detail["versions"] if one["version"] == HIGHEST)
-    return (row["withdrawn_at"] is None) == (detail["model"]["minimum_version"] == HIGHEST)
+    row = next(one for one in detail["versions"] if one["version"] == HIGHEST))
+    return bool((row["withdrawn_at"] is None) == (detail["model"]["minimum_version"] == HIGHEST))
