@@ -205,7 +205,8 @@ def _check_minimum(tx: Transaction, plan: RolloutPlan) -> None:
     if minimum is not None and Version(plan.version) < minimum:
         raise BadRequestError(
             f"{plan.model} {plan.version}: below {minimum}, the signed minimum version, so every device would refuse "
-            f"it; roll out {minimum} or a later one"
+            f"it; roll out {minimum} or a later one, or have an administrator lower it: edgemm fleet models withdraw "
+            f"{plan.model} --minimum-version V"
         )
 
 

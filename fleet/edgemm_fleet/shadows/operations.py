@@ -76,5 +76,6 @@ def _check_minimum(tx: Transaction, name: str, version: str) -> None:
     if minimum is not None and Version(version) < Version(minimum):
         raise BadRequestError(
             f"{name} {version}: below {minimum}, the signed minimum version, so every device would refuse it; "
-            f"ask for {minimum} or a later one"
+            f"ask for {minimum} or a later one, or have an administrator lower it: edgemm fleet models withdraw {name} "
+            "--minimum-version V"
         )

@@ -106,7 +106,7 @@ def _restart(fleet: Fleet, device: Device) -> None:
 def test_a_withdrawal_that_is_cut_short_is_done_again(robbed: Fleet) -> None:
     fleet = robbed
     _expel_the_thief(fleet)
-    for moment_s in (0.6, 0.8, 1.0, 1.2, 1.6):
+    for moment_s in (0.7, 0.9, 1.2):
         command = fleet.programs.start(
             f"withdraw-{moment_s}", "fleet", "models", "withdraw", "tiny", HIGHEST, "--minimum-version", "2.0.0"
         )
@@ -123,5 +123,5 @@ def test_a_withdrawal_that_is_cut_short_is_done_again(robbed: Fleet) -> None:
 def _is_whole(fleet: Fleet) -> bool:
     """Tell whether database and repository agree: all of it is withdrawn, or nothing."""
     detail = fleet.api("/models/tiny")
-    row = next(one for one in detail["versions"] if one["version"] == HIGHEST))
+    row = next(one for one in detail["versions"] if one["version"] == HIGHEST)
     return bool((row["withdrawn_at"] is None) == (detail["model"]["minimum_version"] == HIGHEST))

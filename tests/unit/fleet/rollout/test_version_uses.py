@@ -103,6 +103,5 @@ def test_no_rollout_is_rolled_back_to_a_withdrawn_version(fleet: LocalFleet) -> 
 
 def _shadow(fleet: LocalFleet, version: str, device: str) -> None:
     operations = ShadowOperations(fleet.store, fleet.director, wake=lambda: None)
-    operations.put(
-        MODEL, version, share=1.0, variants=VariantPolicy.AUTO, selector=Selector(devices=(device,)), actor="ann", now=fleet.now
-    )  # fmt: skip
+    selector, auto = Selector(devices=(device,)), VariantPolicy.AUTO
+    operations.put(MODEL, version, share=1.0, variants=auto, selector=selector, actor="person:ann", now=fleet.now)
