@@ -120,7 +120,8 @@ def withdraw_versions(state: FleetState, call: Call[WithdrawalRequest, Nothing])
         state.repository.withdraw(name, following, now=moment(now))
         gone = follow(tx, state.repository, name, now=now)
         minimum = minimum_version(following.signed)
-        detail = f"{', '.join(gone[:_NAMED]) or 'no version'} of {len(gone)}; minimum version {minimum}"
+        more = f" and {len(gone) - _NAMED:,} more" if len(gone) > _NAMED else ""
+        detail = f"{', '.join(gone[:_NAMED]) or 'no version'}{more}; minimum version {minimum}"
         audit.add(tx, at=now, actor=actor, action="model.withdraw", subject=name, detail=detail)
     state.rollouts.wake()
     return Withdrawn(

@@ -63,7 +63,7 @@ def test_a_row_is_kept_and_marked_and_its_number_never_comes_back(
     _publish(publisher, tmp_path, "2.0.1")
     (line, *_) = [one for one in admin.audit() if one.action == "model.withdraw"]
     assert (line.actor, line.subject) == ("person:admin-person", "digits")
-    assert line.detail == f"{HIGHEST} of 1; minimum version 1.0.0"
+    assert line.detail == f"{HIGHEST}; minimum version 1.0.0"
     assert _withdraw(admin, HIGHEST).versions == (), "again is no error"
 
 

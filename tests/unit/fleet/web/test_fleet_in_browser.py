@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from edgemm_fleet.records.rollout_plan import Group, Selector
-from edgemm_fleet.store import devices
+from edgemm_fleet.store import devices, models
 from simulators.broker import MODEL, digest_of
 from simulators.device import Outcome
 from tests.browser import Browser
@@ -42,6 +42,8 @@ def fleet(tmp_path: Path) -> Iterator[RunningFleet]:
         few = Selector(devices=tuple(f"cam-{n:03}" for n in range(8)))
         local.run("2.0.0", Group(percent=100, error_threshold=0.5, success_threshold=0.9, deadline_s=100), selector=few)
         local.wait(200)
+        with local.store.write() as tx:
+            models.withdraw(tx, MODEL, ["1.10.0"], now=local.now)
         local.store.close()
         yield served
 
@@ -65,12 +67,16 @@ def test_the_page_shows_the_fleet_as_it_is(
         assert "The first 200 of 210" in text
         order = browser.run("[...document.querySelectorAll('#models tbody b')].map(one => one.innerText)")
         assert order == [f"{MODEL} {version}" for version in ("2.0.0", "1.10.0", "1.9.0", "1.0.0")]
+        gone = "document.querySelectorAll('#models tbody tr')[1].querySelector('.pill').innerText"
+        assert browser.run(gone) == "withdrawn"
         parts = browser.run(
             "[...document.querySelector('.bar').children].map(one => one.className + one.style.flexGrow)"
         )
         assert parts == ["part good4", "part bad1", "part late2", "part wait1"]
         row = browser.run("document.querySelectorAll('#devices tbody tr')[2].innerText")
-        assert re.search(r"digits 1\.10\.0 · tflite:float32 serving\s+digits 2\.0\.0 failed selftest_failed", row)
+        assert re.search(
+            r"digits 1\.10\.0 · tflite:float32 serving\s*withdrawn\s+digits 2\.0\.0 failed selftest_failed", row
+        )
         assert r"\x1b[31mred\u202e\u200bdlo\x0a" in browser.run("document.body.textContent")
         assert not browser.run(r"/[\u202e\u200b\u001b]/.test(document.body.textContent)")
         assert "5 d ago" not in text
