@@ -140,7 +140,7 @@ def withdraw(name: str, *, versions: tuple[str, ...], minimum: str | None, force
     if done.running_count:
         more = f" and {done.running_count - len(done.running):,} more" if done.running_count > len(done.running) else ""
         devices = "device" if done.running_count == 1 else "devices"
-        say(f"goes on on {done.running_count:,} {devices}: {', '.join(done.running)}{more}")
+        say(f"still runs on {done.running_count:,} {devices}: {', '.join(done.running)}{more}")
         say(f"next: edgemm fleet rollout create {name} VERSION, with another version", err=True)
 
 

@@ -82,7 +82,7 @@ def test_what_a_thief_published_is_withdrawn_and_the_model_goes_on(robbed: Fleet
     assert [v["version"] for v in fleet.api("/models/tiny")["versions"]] == [HIGHEST, "2.0.0", "1.0.0"]
     done = _withdraw(fleet, "--force")
     assert done.status == 0, done
-    assert f"goes on on 1 device: {one.id}" in done.out
+    assert f"still runs on 1 device: {one.id}" in done.out
     _end_the_stolen_key(fleet)
 
     assert f"{HIGHEST} (withdrawn)" in fleet.ok("models").replace("\n", "")

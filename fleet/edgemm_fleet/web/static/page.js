@@ -186,7 +186,7 @@ function showDevices(items, total, now) {
 function showModels(models, now) {
   const rows = models.flatMap(({ model, versions }) => versions
     .map((version) => [
-      element("span", {}, element("b", {}, `${version.model} ${version.version} `),
+      element("span", {}, element("b", {}, `${version.model} ${version.version}`), " ",
         version.withdrawn_at === null ? null : pill("withdrawn")), bytes(version.size_bytes),
       element("code", { title: version.digest }, version.digest.slice(0, 12)),
       version.published_by.replace("person:", ""), age(version.published_at, now),
