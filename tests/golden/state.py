@@ -249,5 +249,6 @@ VECTORS = [
     Vector("fleet/database-with-doubts.sql", True, None, _read_database),
     Vector("fleet/database-with-generations.sql", True, None, _read_database),
     Vector("fleet/database-with-token-roots.sql", True, None, _read_database),
-    Vector("fleet/database-with-empty-groups.sql", True, _write_database, _read_database),
+    Vector("fleet/database-with-empty-groups.sql", True, None, _read_database),
+    Vector("fleet/database-with-withdrawn-versions.sql", True, _write_database, _read_database),
 ]
