@@ -7,7 +7,9 @@ kept is `edgemm.transport.broker_line`.
 from __future__ import annotations
 
 import logging
+import math
 import queue
+import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -17,6 +19,7 @@ from edgemm import topics
 from edgemm.transport.backoff import Backoff
 from edgemm.transport.broker_line import QOS, BrokerClient, BrokerLine, LinePatience
 from edgemm.trust.enrolment import BrokerAccess
+from edgemm_fleet.broker.login_probe import answers_plain
 
 _MAX_INFLIGHT = 1000
 _MOST_UNCONFIRMED = 20_000
@@ -25,6 +28,8 @@ _LARGEST_PACKET_BYTES = 2**28
 """Of MQTT. A broker that passes on what one device sends must not have the manager hang up on all."""
 _MAX_KEPT_BYTES = 128 * 1024
 """Of one packet: more than any message, and than the longest topic that MQTT has."""
+_LOOK_EVERY_S = 60.0
+_LOOK_TIMEOUT_S = 2.0
 _PATIENCE = LinePatience(connect_timeout_s=10.0, keepalive_s=30, backoff=Backoff(first_s=0.2, max_s=5.0))
 _log = logging.getLogger(__name__)
 
@@ -56,6 +61,7 @@ class BrokerConnection(BrokerLine):
         """What the broker acknowledged."""
         self.refusals = 0
         """How often a broker was reached that did not let the manager in."""
+        self._looked_s = -math.inf
 
     def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> Receipt | None:
         """Publish with QoS 1; return what `delivered` will name, None when not connected."""
@@ -97,6 +103,18 @@ class BrokerConnection(BrokerLine):
     def lost(self) -> None:
         """Tell that the connection is gone."""
         self.on_change()
+
+    def missed(self) -> None:
+        """Tell, once a minute, where the broker speaks no TLS: what a failed handshake says of that is no help."""
+        if self._access.tls and time.monotonic() >= self._looked_s + _LOOK_EVERY_S:
+            self._looked_s = time.monotonic()
+            if answers_plain(self._access, timeout_s=_LOOK_TIMEOUT_S):
+                _log.error(
+                    "broker_without_tls host=%s port=%d: it answers plain MQTT, expected mqtts://: give its listener "
+                    "certfile and keyfile, and restart it",
+                    self._access.host,
+                    self._access.port,
+                )
 
     def refused(self) -> None:
         """Count it."""

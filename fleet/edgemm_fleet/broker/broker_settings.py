@@ -42,6 +42,8 @@ class MosquittoFolder:
     folder: Path
     pid_file: Path | None = None
     reload_command: tuple[str, ...] | None = None
+    files: TlsFiles | None = None
+    """What it shows in place of the fleet's own certificate."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +60,10 @@ class BrokerSettings:
     device_host: str | None = None
     tls: bool = False
     files: TlsFiles | None = None
-    """Certificate and key of the embedded broker; devices then trust exactly this certificate."""
+    """The fleet's own certificate and key, which the embedded broker or Mosquitto shows; without `ca`, devices trust
+    exactly this certificate."""
     ca: str | None = None
-    """PEM to trust at somebody else's broker; None for the system's authorities."""
+    """PEM to trust at another broker; None for the one in `files`, or else for the system's authorities."""
     login: Login | None = field(default=None, repr=False)
     """The manager's own; None to make one up, which holds for this process."""
     device_login: Login | None = field(default=None, repr=False)
@@ -71,6 +74,12 @@ class BrokerSettings:
     def encrypted(self) -> bool:
         """Whether the broker speaks TLS."""
         return self.tls or self.files is not None
+
+    @property
+    def shown_files(self) -> TlsFiles | None:
+        """The certificate and key that a broker shows which is embedded or configured here; None: plain MQTT."""
+        own = self.mosquitto.files if self.mosquitto is not None else None
+        return (own or self.files) if self.encrypted else None
 
     @property
     def number(self) -> int:
@@ -104,7 +113,7 @@ class BrokerSettings:
         return self._access(self.public_host, (username, password))
 
     def _access(self, host: str, login: Login) -> BrokerAccess:
-        ca = self.files.certificate.read_text() if self.files is not None else self.ca
+        ca = self.files.certificate.read_text() if self.files is not None and self.ca is None else self.ca
         return BrokerAccess(
             host=host, port=self.number, tls=self.encrypted, username=login[0], password=login[1], ca=ca
         )

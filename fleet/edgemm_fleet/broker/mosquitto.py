@@ -5,10 +5,14 @@
 The files are written whole and renamed into place, so that Mosquitto never reads half of one. Mosquitto has to be
 able to read the folder: it runs as the manager's user. Each password file has a login of its own that nobody else
 knows: once the broker lets that in, it has read this file.
+
+With mqtts:// its certificate and key are in one file, `tls.pem`, which is replaced at once and read again like the
+others: there never is one without the other.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import pwd
 import secrets
@@ -24,13 +28,17 @@ from pathlib import Path
 from edgemm import durable, topics
 from edgemm.errors import EnvironmentFailure
 from edgemm.messages import MAX_CONTROL_BYTES
+from edgemm.transport.address import is_loopback
 from edgemm.trust.enrolment import BrokerAccess
 from edgemm_fleet.broker.broker_settings import BrokerSettings, Login, MosquittoFolder
 from edgemm_fleet.broker.gathered_write import GatheredWrite
 from edgemm_fleet.broker.login_probe import ProbeAnswer, probe_login
 from edgemm_fleet.broker.passwords import hash_password
+from edgemm_fleet.broker.tls_pair import read_pair
 
+_log = logging.getLogger(__name__)
 _MODE = 0o640
+_SECRET_MODE = 0o600
 _RELOAD_TIMEOUT_S = 10
 _PROBE = "@probe"
 """The user name of the login by which a password file is known; no device id can be like it."""
@@ -42,7 +50,8 @@ _MAX_QUEUED_BYTES = 32 * _MIB
 _MAX_INFLIGHT_BYTES = 8 * _MIB
 _MAX_TOPIC_BYTES = 1024
 _MEMORY_BYTES, _DEVICE_BYTES = 256 * _MIB, 32 * 1024
-_NAMES = ("passwords", "acl", "mosquitto.conf")
+_TLS = "tls.pem"
+_NAMES = ("passwords", "acl", "mosquitto.conf", _TLS)
 _READ = {ProbeAnswer.LET_IN, ProbeAnswer.ABSENT}
 
 
@@ -60,12 +69,12 @@ class MosquittoFiles:
         return self.broker.mosquitto
 
     def write(self, devices: Sequence[tuple[str, str]]) -> Login | None:
-        """Write all three files for (device, password hash) pairs; return the login by which a broker knows them.
+        """Write all files for (device, password hash) pairs; return the login by which a broker knows them.
 
         None: none runs that could be told, and it reads them when it starts.
 
         Raises:
-            EnvironmentFailure: the folder cannot be written.
+            EnvironmentFailure: the folder cannot be written, or there is no certificate to begin with.
         """
         assert self.broker.login is not None, "Mosquitto's files name the manager's login"
         username, password = self.broker.login
@@ -77,10 +86,20 @@ class MosquittoFiles:
         passwords = "".join(f"{name}:{hashed}\n" for name, hashed in logins)
         with suppress(OSError):  # what is wrong with the folder, the next line says
             folder.mkdir(parents=True, exist_ok=True)
+        self._write_certificate()
         durable.write(folder / "passwords", passwords.encode(), mode=_MODE)
         durable.write(folder / "acl", acl(self.fleet, manager=username).encode(), mode=_MODE)
         durable.write(folder / "mosquitto.conf", self._configuration(len(devices)).encode(), mode=_MODE)
         return probe
+
+    def is_current(self) -> bool:
+        """Whether Mosquitto's certificate is the one that it is to show now.
+
+        Raises:
+            EnvironmentFailure: that cannot be used.
+        """
+        files, path = self.broker.shown_files, self.place.folder / _TLS
+        return files is None or (path.exists() and path.read_bytes() == read_pair(files))
 
     def stamps(self) -> tuple[object, ...]:
         """Return what changes when somebody else writes, removes or takes over one of the files."""
@@ -95,9 +114,14 @@ class MosquittoFiles:
         access = replace(self.broker, login=probe).manager_access()
         deadline_s = time.monotonic() + _RELOAD_TIMEOUT_S
         while (answer := probe_login(access, timeout_s=_PROBE_TIMEOUT_S)) not in _READ:
+            if answer is ProbeAnswer.PLAIN:  # for ever: no reload changes a listener
+                raise EnvironmentFailure(
+                    f"Mosquitto at {access.host}:{access.port} answers without TLS, expected mqtts://: restart it with "
+                    f"{self.place.folder / 'mosquitto.conf'}, or give its listener certfile and keyfile"
+                )
             if time.monotonic() >= deadline_s:
                 raise EnvironmentFailure(
-                    f"Mosquitto at {access.host}:{access.port} has not read its new password file within "
+                    f"Mosquitto at {access.host}:{access.port} has not read its new files within "
                     f"{_RELOAD_TIMEOUT_S} s ({answer.value}); devices that were enrolled since cannot log in: check "
                     f"that it runs with {self.place.folder / 'mosquitto.conf'}, and the pid file or the reload command"
                 )
@@ -122,6 +146,22 @@ class MosquittoFiles:
                 f"Mosquitto could not be asked to reload: {err}; devices that were enrolled since cannot log in: "
                 "check the pid file or the reload command"
             ) from err
+
+    def _write_certificate(self) -> None:
+        files, path = self.broker.shown_files, self.place.folder / _TLS
+        if files is None:
+            with suppress(OSError):
+                path.unlink(missing_ok=True)  # of a time with TLS: no key lies about that nobody uses
+            return
+        try:
+            pair = read_pair(files)
+        except EnvironmentFailure as err:
+            if not path.exists():
+                raise
+            _log.error("certificate not taken up error=%s", err)  # the one of before stays, and logins are written
+            return
+        if not path.exists() or path.read_bytes() != pair or path.stat().st_mode & 0o777 != _SECRET_MODE:
+            durable.write(path, pair, mode=_SECRET_MODE)
 
     def _is_told(self) -> bool:
         """Tell whether there is somebody to reload: a broker listens, and there is a way to tell it."""
@@ -162,13 +202,19 @@ class MosquittoFiles:
             "persistence false",
             # Started by root, it becomes this user, who can read the files; otherwise the line has no effect.
             f"user {pwd.getpwuid(os.geteuid()).pw_name}",
-            f"listener {self.broker.number} {self.broker.host}",
+            f"listener {self.broker.number}{self._listens_at()}",
             # Nobody takes over another's connection by claiming its client id.
             "use_username_as_clientid true",
         ]
+        if self.broker.shown_files is not None:
+            lines += [f"certfile {place.folder / _TLS}", f"keyfile {place.folder / _TLS}"]
         if place.pid_file is not None:
             lines.append(f"pid_file {place.pid_file}")
         return "\n".join(lines) + "\n"
+
+    def _listens_at(self) -> str:
+        """A public name may lead to this machine's loopback here, or to a router: who has one is to be reached."""
+        return f" {self.broker.host}" if not self.broker.encrypted or is_loopback(self.broker.host) else ""
 
 
 class MosquittoCredentials:
@@ -195,6 +241,15 @@ class MosquittoCredentials:
             EnvironmentFailure: either failed.
         """
         self._gathered.ask()
+
+    def renew_certificate(self) -> None:
+        """Have Mosquitto show the certificate of now to whoever connects from now on; no connection ends.
+
+        Raises:
+            EnvironmentFailure: it cannot be used, so the one before stays in use; or as `refresh`.
+        """
+        if not self.files.is_current():
+            self.refresh()
 
     @property
     def intact(self) -> bool:

@@ -13,28 +13,41 @@ from edgemm.configuration.shown import hide_login
 from edgemm.errors import InputError
 from edgemm.transport.address import BROKER, split_address
 from edgemm.trust.tls import pinned_context
-from edgemm_fleet.broker.broker_settings import BrokerSettings, Login, MosquittoFolder, Provider
+from edgemm_fleet.broker.broker_settings import BrokerSettings, Login, MosquittoFolder, Provider, TlsFiles
 
 _MAX_LOGIN_BYTES = 64 * 1024
 _LARGEST_PORT = 65_535
 _ANY_BROKER = replace(BROKER, expected="embedded, or mqtt(s)://[USER:PASSWORD@]HOST[:PORT]")
 
 
-def read_mosquitto(folder: Path | None, pid_file: Path | None, reload_command: str | None) -> MosquittoFolder | None:
+def read_mosquitto(
+    folder: Path | None,
+    *,
+    pid_file: Path | None = None,
+    reload_command: str | None = None,
+    certificate: Path | None = None,
+    key: Path | None = None,
+) -> MosquittoFolder | None:
     """Return what the options say of Mosquitto's files.
 
     Raises:
-        InputError: options that go with `--mosquitto` were given without it.
+        InputError: options that go with `--mosquitto` were given without it, or a certificate without its key.
     """
     if folder is None:
-        if pid_file is not None or reload_command is not None:
-            raise InputError("--mosquitto-pid and --mosquitto-reload go with --mosquitto FOLDER")
+        if any(one is not None for one in (pid_file, reload_command, certificate, key)):
+            raise InputError(
+                "--mosquitto-pid, --mosquitto-reload, --mosquitto-certificate and --mosquitto-key go with --mosquitto "
+                "FOLDER"
+            )
         return None
+    if (certificate is None) != (key is None):
+        raise InputError("--mosquitto-certificate and --mosquitto-key go together: give both, or neither")
     # Mosquitto reads these paths wherever it was started.
     return MosquittoFolder(
         folder.absolute(),
         pid_file=pid_file.absolute() if pid_file else None,
         reload_command=tuple(shlex.split(reload_command)) if reload_command else None,
+        files=TlsFiles(certificate.absolute(), key.absolute()) if certificate is not None and key is not None else None,
     )
 
 
@@ -68,6 +81,10 @@ def read_broker(
         raise InputError(
             f"--broker {parts.scheme}://{host}: expected a login, by --broker-login-file or as "
             f"{parts.scheme}://USER:PASSWORD@{host}, or --mosquitto FOLDER"
+        )
+    if mosquitto is not None and mosquitto.files is not None and parts.scheme != "mqtts":
+        raise InputError(
+            f"--mosquitto-certificate is for TLS: expected --broker mqtts://{host}, found {parts.scheme}://"
         )
     shared = device_login
     if (shared is None) == (mosquitto is None) or (shared is not None and login is not None and shared[0] == login[0]):

@@ -15,7 +15,7 @@ import click
 
 from edgemm.configuration.options import FileArgument, FileRules, configured, origin
 from edgemm.configuration.shown import configuration_text, hide_login
-from edgemm.errors import InputError
+from edgemm.errors import EdgemmError, InputError
 from edgemm.outlet import call_out, say, say_document
 from edgemm.outlet.log_lines import log_to_stderr
 from edgemm.sigterm import ended_by_sigterm
@@ -119,6 +119,12 @@ def init(
 @click.option("--mosquitto-pid", type=click.Path(path_type=Path), help="File with Mosquitto's process id.")
 @click.option("--mosquitto-reload", metavar="COMMAND", help="Has Mosquitto read its files again, in place of a signal.")
 @click.option(
+    "--mosquitto-certificate",
+    type=FILE,
+    help="PEM that Mosquitto is to show with mqtts:// in place of the fleet's own certificate, which devices pin.",
+)
+@click.option("--mosquitto-key", type=FILE, help="The private key of that certificate, PEM.")
+@click.option(
     "--broker-ca",
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
     help="PEM of the certificate that a broker with mqtts:// has, or that signed it; its names do not matter then.",
@@ -148,6 +154,8 @@ def serve(
     mosquitto: Path | None,
     mosquitto_pid: Path | None,
     mosquitto_reload: str | None,
+    mosquitto_certificate: Path | None,
+    mosquitto_key: Path | None,
     broker_ca: Path | None,
     db: str | None,
     keep_telemetry: int,
@@ -174,7 +182,13 @@ def serve(
         broker,
         login=read_login(None, broker_login_file, option="--broker-login"),
         device_login=read_login(device_login, device_login_file, option="--device-login"),
-        mosquitto=read_mosquitto(mosquitto, mosquitto_pid, mosquitto_reload),
+        mosquitto=read_mosquitto(
+            mosquitto,
+            pid_file=mosquitto_pid,
+            reload_command=mosquitto_reload,
+            certificate=mosquitto_certificate,
+            key=mosquitto_key,
+        ),
         ca=broker_ca,
     )
     retention = Retention(telemetry_s=keep_telemetry * _DAY_S, events_s=keep_events * _DAY_S)
@@ -206,7 +220,7 @@ def _renewed_by_sighup(server: FleetProcess) -> Iterator[None]:
     def renew(*_: object) -> None:
         try:
             server.renew_certificate()
-        except InputError as err:
+        except EdgemmError as err:
             _log.error("certificate not renewed error=%s", err)
         else:
             _log.info("certificate renewed")

@@ -179,9 +179,14 @@ class FleetProcess:
     def _manager_settings(self) -> ManagerSettings:
         broker = self.settings.broker
         if broker.provider is Provider.EMBEDDED:
-            files = TlsFiles(self.folder.certificate, self.folder.certificate_key) if self._tls else None
+            files = self._own_files() if self._tls else None
             broker = replace(broker, host=self._broker_host(), device_host=self._public_host, files=files)
+        elif broker.mosquitto is not None and broker.tls and broker.mosquitto.files is None:
+            broker = replace(broker, files=self._own_files())
         return ManagerSettings(self.config.name, broker, retention=self.settings.retention)
+
+    def _own_files(self) -> TlsFiles:
+        return TlsFiles(self.folder.certificate, self.folder.certificate_key)
 
     def _state(
         self,
@@ -218,8 +223,13 @@ class FleetProcess:
     def _upkeep(self, state: FleetState, manager: FleetServices, clock: ManagerClock) -> Upkeep:
         key = self.folder.online_key("director")
         director = Watched([key], lambda: manager.use_director(signing.load_key(key)))
-        certificate = Watched([self.folder.certificate], self.renew_certificate)
-        return Upkeep(state.repository, state.expiries, [director, *([certificate] if self._tls else [])], clock)
+        watched = [director]
+        mosquitto = self.settings.broker.mosquitto
+        if self._tls or mosquitto is not None:
+            watched.append(Watched([self.folder.certificate], self.renew_certificate))
+        if mosquitto is not None and (other := mosquitto.files) is not None:
+            watched.append(Watched([other.certificate, other.private_key], manager.renew_certificate))
+        return Upkeep(state.repository, state.expiries, watched, clock)
 
     def _note_broker(self, broker: BrokerSettings) -> None:
         """Note where devices find the broker, for commands that announce it."""

@@ -226,9 +226,15 @@ class FleetServices:
         self.wake()
 
     def renew_certificate(self) -> None:
-        """Have the embedded broker show the certificate that lies in the folder now; raises as it does."""
+        """Have the broker show the certificate that lies in the folder now, where that is its own.
+
+        Raises:
+            EnvironmentFailure: it cannot be used, so the one before stays in use; or Mosquitto does not follow.
+        """
         if self.broker is not None:
             self.broker.renew_certificate()
+        if self._mosquitto is not None:
+            self._mosquitto.renew_certificate()
         if self._link is not None:
             self._link.go_to(self.broker_settings.manager_access(), now=False)
 

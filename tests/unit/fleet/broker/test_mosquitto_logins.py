@@ -85,7 +85,7 @@ def test_a_broker_that_goes_by_other_files_is_one_clear_line(broker: Broker, tmp
     (elsewhere / "mosquitto.conf").write_text(conf)
     with (
         MosquittoProcess(broker.program, elsewhere, port=broker.port),
-        pytest.raises(EnvironmentFailure, match=r"has not read its new password file .* check that it runs with"),
+        pytest.raises(EnvironmentFailure, match=r"has not read its new files .* check that it runs with"),
     ):
         broker.credentials.refresh()
 

@@ -61,7 +61,7 @@ def test_another_broker_with_one_login_for_all(tmp_path: Path) -> None:
 
 def test_a_mosquitto_with_a_login_for_each_device(tmp_path: Path) -> None:
     pid = tmp_path / "pid"
-    found = settings_of(tmp_path, parse("mqtt://127.0.0.1:1885", mosquitto=read_mosquitto(tmp_path, pid, None)))
+    found = settings_of(tmp_path, parse("mqtt://127.0.0.1:1885", mosquitto=read_mosquitto(tmp_path, pid_file=pid)))
     assert found.provider is Provider.MOSQUITTO
     assert found.mosquitto is not None
     assert (found.mosquitto.folder, found.host, found.number) == (tmp_path, "127.0.0.1", 1885)
@@ -69,7 +69,7 @@ def test_a_mosquitto_with_a_login_for_each_device(tmp_path: Path) -> None:
 
 
 def test_a_mosquitto_is_told_by_a_command_where_that_is_given(tmp_path: Path) -> None:
-    place = read_mosquitto(tmp_path, None, "podman exec 'my broker' kill -HUP 1")
+    place = read_mosquitto(tmp_path, reload_command="podman exec 'my broker' kill -HUP 1")
     found = settings_of(tmp_path, parse("mqtt://127.0.0.1:1885", mosquitto=place))
     assert found.mosquitto is not None
     assert found.mosquitto.reload_command == ("podman", "exec", "my broker", "kill", "-HUP", "1")
