@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import ssl
 from datetime import UTC, datetime
 from pathlib import Path
@@ -125,6 +126,8 @@ def test_a_running_mosquitto_shows_a_renewed_certificate_once_it_is_told(
         assert probe_login(manager, timeout_s=5.0) is ProbeAnswer.SILENT, "the one of before is not shown any more"
 
 
+# paho leaves a socket whose handshake failed to the garbage collector.
+@pytest.mark.filterwarnings("ignore:unclosed <ssl.SSLSocket:ResourceWarning")
 @pytest.mark.service
 def test_a_broker_without_tls_where_it_was_asked_for_is_one_clear_line(
     tmp_path: Path, folder: Path, mosquitto: Path, caplog: pytest.LogCaptureFixture
@@ -144,5 +147,6 @@ def test_a_broker_without_tls_where_it_was_asked_for_is_one_clear_line(
         eventually(lambda: "broker_without_tls" in caplog.text, "the manager says what is wrong")
         eventually(lambda: link.connection > 2, "it goes on trying")
         link.stop()
+        gc.collect()
     assert caplog.text.count("broker_without_tls") == 1
     assert "secret" not in (folder / "mosquitto.log").read_text()
