@@ -21,6 +21,10 @@ _VERSIONS = {"1.1", "1.0"}
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?#]*)(.*)", re.DOTALL)
 _HOST = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()*+,;=%]*|\[[0-9A-Za-z:.%]+\])(?::[0-9]{0,5})?")
 _DECODED = {"gzip", "x-gzip", "deflate"}
+_MOST_BLANK_BYTES = 64
+_MOST_FRAMING_BYTES = 64 * 1024
+_FRAMING_PER_BYTE = 8
+"""Chunks of one byte each need five: its size, and two line ends."""
 _ANY_PATH = b"*"
 
 
@@ -85,6 +89,39 @@ def parse_head(raw: bytes) -> Head:
         chunked=chunked,
         expects_continue=version == "1.1" and headers.get("expect", "").lower() == "100-continue",
     )
+
+
+def check_begun(data: bytes, *, searched: int = 0) -> None:
+    """Refuse at once the beginning of what can become no head; of the first `searched` bytes it was done before.
+
+    Raises:
+        Refusal: 400, no method begins so, such as a TLS client's first bytes, or a line ends without CR.
+    """
+    bare = data.count(b"\n", searched) != data.count(b"\r\n", max(0, searched - 1))
+    if bare or (data and not data[:1].isalpha()):
+        parse_head(data)
+    if bare:
+        raise Refusal(400, "expected CR LF at the end of each line of the head")
+
+
+def check_blank(count: int) -> None:
+    """Bound the bytes of empty lines before a request, which RFC 9112, section 2.2, has a server pass over.
+
+    Raises:
+        Refusal: 400, there are too many.
+    """
+    if count > _MOST_BLANK_BYTES:
+        raise Refusal(400, f"more than {_MOST_BLANK_BYTES} bytes of empty lines before a request")
+
+
+def check_framing(came: int, *, body: int) -> None:
+    """Bound what comes of a body in chunks, in bytes, and is none of it: extensions of chunks, and trailers.
+
+    Raises:
+        Refusal: 431, it is too much for `body` bytes.
+    """
+    if came - body > _MOST_FRAMING_BYTES + _FRAMING_PER_BYTE * body:
+        raise Refusal(431, f"extensions of chunks and trailers are larger than {_MOST_FRAMING_BYTES:,} bytes")
 
 
 def _check_host(host: str | None, count: int, version: str) -> None:

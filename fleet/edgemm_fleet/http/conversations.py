@@ -6,6 +6,7 @@ holds a socket and some memory until its time is over, and no thread.
 
 from __future__ import annotations
 
+import math
 import ssl
 import time
 from collections.abc import Callable
@@ -24,7 +25,8 @@ from edgemm_fleet.http.sender import Sender, Told
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _QUIET = {PeerEnding.IDLE, PeerEnding.LINGERED}
 _AT_A_REQUEST = {PeerPhase.READING, PeerPhase.GATHERING, PeerPhase.STREAMING}
-_BUSY = {PeerPhase.GATHERING, PeerPhase.STREAMING, PeerPhase.WORKING, PeerPhase.SENDING}
+_PARTING_S = 0.2
+"""For how long a server that stops takes a request on a connection that has none under way."""
 
 
 class Conversations:
@@ -39,11 +41,12 @@ class Conversations:
         self.peers: dict[int, Peer] = {}
         self.on_close: Callable[[Peer], None] = lambda _: None
         self._draining = False
+        self._parting_s = math.inf
 
     @property
-    def busy(self) -> bool:
-        """Whether a request is under way."""
-        return any(peer.phase in _BUSY for peer in list(self.peers.values()))
+    def parted(self) -> bool:
+        """Whether a server that stops has nobody left to answer."""
+        return self._draining and not self.peers
 
     def begin(self, peer: Peer) -> None:
         """Hear a new client.
@@ -66,11 +69,19 @@ class Conversations:
         self.on_close(peer)
 
     def drain(self) -> None:
-        """Take no further request, and close the connections that have none under way."""
-        self._draining = True
+        """Let each answer from now on be the last on its connection."""
+        self._draining, self._parting_s = True, time.monotonic() + _PARTING_S
+
+    def part(self) -> None:
+        """Close connections that have nothing under way, `_PARTING_S` after the drain began.
+
+        To close one at once would take its next request from a client that asks without pause: it may be on its way.
+        """
+        if time.monotonic() < self._parting_s:
+            return
         for peer in list(self.peers.values()):
-            peer.keep_alive = False
-            if peer.phase not in _BUSY:
+            idle = peer.phase is PeerPhase.READING and peer.intake.idle and peer.quiet
+            if idle or peer.phase is PeerPhase.LINGERING:
                 self.close(peer)
 
     def sweep(self, now_s: float) -> None:

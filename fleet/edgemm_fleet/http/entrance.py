@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import select
 import socket
 import ssl
 import time
@@ -50,6 +51,12 @@ class Entrance:
         """Begin to take clients."""
         self._listener.settimeout(0)
         self._reactor.register(self._listener.fileno(), self._accept)
+
+    def leave(self) -> None:
+        """Take the clients that wait, and then no more: others are refused at once. In the event loop's thread."""
+        while not self._full and self._listener.fileno() >= 0 and _has_client(self._listener):
+            self._accept(READABLE)
+        self.close()
 
     def close(self) -> None:
         """Take no more clients; once is enough."""
@@ -111,3 +118,10 @@ class Entrance:
             self._counts["gave_way"] += 1
             self._conversations.close(peer)
         return self._places.crowded_by(address) is None
+
+
+def _has_client(listener: socket.socket) -> bool:
+    """Tell whether a client waits to be accepted."""
+    waiting = select.poll()
+    waiting.register(listener, select.POLLIN)
+    return bool(waiting.poll(0))

@@ -143,13 +143,14 @@ class HttpServer:
         return 0 if self._entrance is None else len(self._entrance)
 
     def stop(self) -> None:
-        """Finish the requests that are being answered, as long as that is allowed to take; then close everything."""
+        """Answer what has come, or comes in a moment, as long as that is allowed to take; then close everything."""
         if self._reactor is not None and self._entrance is not None and self._conversations is not None:
-            self._reactor.call(self._entrance.close)
+            self._reactor.call(self._entrance.leave)
             self._reactor.call(self._conversations.drain)
             until_s = time.monotonic() + self._settings.limits.drain_s
-            while self._conversations.busy and time.monotonic() < until_s:
+            while not self._conversations.parted and time.monotonic() < until_s:
                 time.sleep(_LOOK_S)
+                self._reactor.call(self._conversations.part)
             self._reactor.end(timeout_s=5.0)
             self._entrance.close()
             for peer in list(self._conversations.peers.values()):

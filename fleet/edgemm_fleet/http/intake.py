@@ -16,7 +16,7 @@ from collections.abc import Callable
 import httptools
 
 from edgemm.transport import malformed
-from edgemm.transport.request_head import Head, Refusal, parse_head
+from edgemm.transport.request_head import Head, Refusal, check_begun, check_blank, check_framing, parse_head
 
 _END = b"\r\n\r\n"
 _BEFORE_CHUNKS = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -31,7 +31,7 @@ class Intake:
     def __init__(self, *, max_head_bytes: int) -> None:
         self._max_head_bytes = max_head_bytes
         self._rest = b""
-        self._searched = 0
+        self._searched = self._blank = 0
         self._body: _Counted | _Chunked | None = None
 
     @property
@@ -56,22 +56,23 @@ class Intake:
         """Return the head of the next request, as soon as it is whole.
 
         Raises:
-            Refusal: it is malformed or too large; the rest of the connection cannot be read.
+            Refusal: it is malformed or too large, or its body is compressed; the rest of the connection cannot be
+                read.
         """
+        if not self._searched and self._rest[:1] in {b"\r", b"\n"}:
+            self._pass_over_blank()
         data = self._rest
-        if not self._searched and data[:1] in {b"\r", b"\n"}:
-            self._rest = data = data.lstrip(b"\r\n")  # RFC 9112, section 2.2
         end = data.find(_END, max(0, self._searched - len(_END)))
         size = len(data) if end < 0 else end + len(_END)
         if size > self._max_head_bytes:
             raise Refusal(431, f"the head of the request is larger than {self._max_head_bytes:,} bytes")
         if end < 0:
-            if data and not data[:1].isalpha():
-                parse_head(data)  # no method begins so, such as a TLS client's first bytes: told at once
+            check_begun(data, searched=self._searched)
             self._searched = size
             return None
         head = parse_head(data[:size])
-        self._rest, self._searched = data[size:], 0
+        _check_codings(head)
+        self._rest, self._searched, self._blank = data[size:], 0, 0
         return head
 
     def begin(self, head: Head, sink: Sink) -> None:
@@ -91,6 +92,22 @@ class Intake:
             return False
         self._rest, self._body = rest, None
         return True
+
+    def _pass_over_blank(self) -> None:
+        stripped = self._rest.lstrip(b"\r\n")  # RFC 9112, section 2.2
+        self._blank += len(self._rest) - len(stripped)
+        self._rest = stripped
+        check_blank(self._blank)
+
+
+def _check_codings(head: Head) -> None:
+    """Refuse a compressed body, which nobody here would decompress (RFC 9112, section 6.1; RFC 9110, section 8.4)."""
+    transfer = head.headers.get("transfer-encoding", "chunked").strip().lower()
+    if transfer != "chunked":
+        raise Refusal(501, f"Transfer-Encoding: expected chunked alone, found {transfer[:40]!r}")
+    content = head.headers.get("content-encoding", "").strip().lower()
+    if content not in {"", "identity"}:
+        raise Refusal(415, f"Content-Encoding: expected none, found {content[:40]!r}: send the body as it is")
 
 
 class _Counted:
@@ -112,7 +129,7 @@ class _Chunked:
     """A body in chunks, which llhttp takes apart."""
 
     def __init__(self, sink: Sink) -> None:
-        self._ends = _Ends(sink)
+        self._ends, self._came = _Ends(sink), 0
         self._parser = httptools.HttpRequestParser(self._ends)
         self._parser.feed_data(_BEFORE_CHUNKS)
 
@@ -124,6 +141,8 @@ class _Chunked:
             if isinstance(err.__context__, Refusal):
                 raise err.__context__ from None
             raise Refusal(400, f"the chunks of the body are malformed: {malformed.told(err, data)}") from err
+        self._came += len(data)
+        check_framing(self._came, body=self._ends.size)
         return b"" if self._ends.whole else None
 
 
@@ -131,8 +150,13 @@ class _Ends:
     """What llhttp calls back."""
 
     def __init__(self, sink: Sink) -> None:
-        self.on_body = sink
+        self._sink, self.size = sink, 0
         self.whole = False
+
+    def on_body(self, data: bytes) -> None:
+        """Pass on a piece of the body."""
+        self.size += len(data)
+        self._sink(data)
 
     def on_message_begin(self) -> None:
         """Refuse a second request."""

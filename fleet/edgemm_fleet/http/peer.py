@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import select
 import socket
 import ssl
 import termios
@@ -140,6 +141,13 @@ class Peer:
     def pending(self) -> bool:
         """Whether TLS holds bytes that the kernel tells nobody about."""
         return isinstance(self.sock, ssl.SSLSocket) and self.sock.pending() > 0
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing has come that is still to be read."""
+        waiting = select.poll()
+        waiting.register(self.sock, select.POLLIN)
+        return not (self.pending or waiting.poll(0))
 
     @property
     def sending(self) -> bool:

@@ -11,7 +11,7 @@ from io import BytesIO
 import httptools
 
 from edgemm.transport import malformed
-from edgemm.transport.request_head import Head, Refusal, parse_head
+from edgemm.transport.request_head import Head, Refusal, check_begun, check_blank, check_framing, parse_head
 from edgemm_runtime.http.exchange import Request
 from edgemm_runtime.memory.memory_budget import UNBOUNDED, Holding, MemoryBudget
 
@@ -34,7 +34,7 @@ class Receiver:
     def __init__(self, *, max_header_bytes: int, max_body_bytes: int, budget: MemoryBudget = UNBOUNDED) -> None:
         self._max_header_bytes, self._max_body_bytes = max_header_bytes, max_body_bytes
         self._budget, self._leaving = budget, budget.total_bytes // 2
-        self._rest = b""
+        self._rest, self._blank = b"", 0
         self._surplus = Holding(budget, GRANTED_BYTES)
         self._remembered_raw = b""
         self._remembered: Head | None = None
@@ -75,7 +75,7 @@ class Receiver:
             if raw and data.startswith(raw):
                 head, size = self._remembered, len(raw)
             else:
-                data = data.lstrip(b"\r\n")  # RFC 9112, section 2.2
+                data = self._without_blank(data)
                 found = self._find_head(data)
                 if found is None:
                     return None
@@ -90,14 +90,25 @@ class Receiver:
             data = self._begin(head, data, size, holding)
         return self._continue(data)
 
+    def _without_blank(self, data: bytes) -> bytes:
+        """Pass over empty lines before a request, as many as a client may send (RFC 9112, section 2.2)."""
+        if data[:1] not in {b"\r", b"\n"}:
+            self._blank = 0
+            return data
+        stripped = data.lstrip(b"\r\n")
+        self._blank += len(data) - len(stripped)
+        check_blank(self._blank)
+        if stripped:
+            self._blank = 0
+        return stripped
+
     def _find_head(self, data: bytes) -> tuple[Head, int] | None:
         end = data.find(_END)
         size = len(data) if end < 0 else end + len(_END)
         if size > self._max_header_bytes:
             raise Refusal(431, f"the head of the request is larger than {self._max_header_bytes:,} bytes")
         if end < 0:
-            if data and not data[:1].isalpha():
-                parse_head(data)  # no method begins so, such as a TLS client's first bytes: told at once
+            check_begun(data)
             self._keep(data)
             return None
         raw = data[:size]
@@ -174,7 +185,7 @@ class _Chunked(_Body):
 
     def __init__(self, head: Head, holding: Holding, leaving: int, *, max_bytes: int) -> None:
         super().__init__(head, holding, leaving)
-        self._max_bytes = max_bytes
+        self._max_bytes, self._came = max_bytes, 0
         self._ends = _Ends(self._buffer)
         self._parser = httptools.HttpRequestParser(self._ends)
         self._parser.feed_data(_BEFORE_CHUNKS)
@@ -190,6 +201,8 @@ class _Chunked(_Body):
             raise Refusal(400, f"the chunks of the body are malformed: {malformed.told(err, data)}") from err
         self.holding.shrink(len(data))
         self._grow(self._buffer.tell() - self.size)
+        self._came += len(data)
+        check_framing(self._came, body=self.size)
         if self.size > self._max_bytes:
             raise Refusal(413, f"the body is larger than {self._max_bytes:,} bytes: send smaller batches")
         return b"" if self._ends.whole else None
