@@ -6,7 +6,7 @@ import asyncio
 from contextlib import suppress
 from typing import Any
 
-from amqtt.mqtt.constants import QOS_2
+from amqtt.mqtt.constants import QOS_1, QOS_2
 from amqtt.mqtt.protocol.broker_handler import BrokerProtocolHandler
 
 from edgemm_fleet.broker.client_flow import ClientFlow, PacketReader
@@ -29,9 +29,12 @@ class ClientHandler(BrokerProtocolHandler):  # type: ignore[misc]
         return self.reader.flow
 
     async def handle_publish(self, publish_packet: Any) -> None:
-        """Take a message. One of QoS 2 ends the connection: amqtt would keep it for ever, and no device sends any."""
+        """Take a message. One of QoS 2 ends the connection: amqtt would keep it for ever, and no device sends any.
+
+        So does one of QoS 3, which there is not (MQTT-3.3.1-4).
+        """
         try:
-            if publish_packet.qos == QOS_2:
+            if publish_packet.qos > QOS_1:
                 await self.handle_connection_closed()
             else:
                 self.flow.began(len(publish_packet.data or b""))
@@ -47,8 +50,14 @@ class ClientHandler(BrokerProtocolHandler):  # type: ignore[misc]
             self.flow.answered()
 
     async def handle_subscribe(self, subscribe: Any) -> None:
-        """Note a subscription, unless there have been too many: they wait in a queue without an end."""
-        if self._takes_subscribes():
+        """Note a subscription, unless there have been too many: they wait in a queue without an end.
+
+        One for nothing, or by a QoS that there is not, ends the connection (MQTT-3.8.3-3, MQTT-3.8.3-4).
+        """
+        asked = [qos for _, qos in subscribe.payload.topics] if subscribe.payload is not None else []
+        if not asked or max(asked) > QOS_2:
+            await self.handle_connection_closed()
+        elif self._takes_subscribes():
             await super().handle_subscribe(subscribe)
 
     async def handle_unsubscribe(self, unsubscribe: Any) -> None:

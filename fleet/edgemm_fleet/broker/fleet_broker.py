@@ -37,6 +37,9 @@ _MOST_REFUSED = 64
 _LARGEST_CROWD = 256
 _MOST_REMEMBERED = 10_000
 _MOST_NAME = 80
+_HIGHEST_QOS = 1
+"""By which a message is sent: nobody here waits for what confirms one of QoS 2."""
+_WILL_QOS = {0, 1, 2}
 _log = logging.getLogger(__name__)
 _quiet = QuietLog(_log)
 _Key = TypeVar("_Key")
@@ -76,6 +79,8 @@ class FleetBroker(Broker):  # type: ignore[misc]
             await self.external_connected(PacketReader(reader, flow), ClientWriter(writer), listener_name)
         except OSError as err:  # it was reset while it was answered
             _quiet.warning("", "broker_client_gone error=%s", str(err)[:200])
+        except asyncio.CancelledError:
+            pass  # the loop ends in the middle of a refusal: asyncio would log a traceback for each
         finally:
             flow.close()
             self._writers.discard(writer)
@@ -133,6 +138,7 @@ class FleetBroker(Broker):  # type: ignore[misc]
         try:
             async with self._door:
                 handler, session = await ClientHandler.init_from_connect(reader, writer, self.plugins_manager)
+                _check_will(session)
                 welcome = session.clean_session and await self._authenticate(session, self.listeners_config["default"])
                 await asyncio.sleep(0)  # those who are in have their turn
                 return handler, session, welcome
@@ -231,7 +237,7 @@ class FleetBroker(Broker):  # type: ignore[misc]
                 if session.transitions.state != "connected" or handler is None:
                     continue
                 if await self._topic_filtering(session, topic=topic, action=Action.RECEIVE):
-                    sending = handler.mqtt_publish(topic, data, granted if qos is None else qos, retain=False)
+                    sending = handler.mqtt_publish(topic, data, min(_HIGHEST_QOS, granted if qos is None else qos), retain=False)
                     tasks.append(asyncio.ensure_future(sending))
                     tasks[-1].add_done_callback(_note_failure)
         return tasks
@@ -247,6 +253,16 @@ class FleetBroker(Broker):  # type: ignore[misc]
         """Send retained messages to subscribers only; amqtt sends every new client those of all subscriptions."""
         if any(subscriber is session for subscriber, _ in self._subscriptions.get(subscription[0], ())):
             await super()._publish_retained_messages_for_subscription(subscription, session)
+
+
+def _check_will(session: Session) -> None:
+    """Refuse a will of a QoS that there is not, and the marks of one where there is none (MQTT 3.1.1, section 3.1.2).
+
+    Raises:
+        MQTTError: the connection is to be closed.
+    """
+    if session.will_qos not in _WILL_QOS or (not session.will_flag and (session.will_qos or session.will_retain)):
+        raise MQTTError("[MQTT-3.1.2-13 to 15] a will that cannot be")
 
 
 def _note_failure(task: asyncio.Future[Any]) -> None:
