@@ -20,7 +20,10 @@ import click
 from edgemm import __version__
 from edgemm.errors import EdgemmError, InputError, MissingExtraError
 from edgemm.outlet import say, stdout
+from edgemm.outlet.escaping import shortened
 from edgemm.outlet.log_lines import plain_last_resort
+
+_MOST_ERROR = 1500
 
 
 @dataclass(frozen=True)
@@ -152,12 +155,12 @@ def run(argv: list[str]) -> int:
         say("interrupted", err=True)
         return 130
     except UnicodeEncodeError as err:  # of what Python makes of bytes in an argument that are no UTF-8
-        say(f"error: {err.object!r}: expected text in UTF-8, found other bytes in it", err=True)
+        _say_error(f"error: {err.object!r}: expected text in UTF-8, found other bytes in it")
         return 2
     except OSError as err:
         return _lost_output(err)
     except EdgemmError as err:
-        say(f"error: {err}", err=True)
+        _say_error(f"error: {err}")
         return 2 if isinstance(err, InputError) else 1
     return status if isinstance(status, int) else 0
 
@@ -167,12 +170,17 @@ def _show(err: click.ClickException) -> None:
     if isinstance(err, click.UsageError) and err.ctx is not None:
         say(*err.ctx.get_usage().splitlines(), err=True)
         say(f"Try '{err.ctx.command_path} {err.ctx.help_option_names[0]}' for help.", "", err=True)
-    say(*f"Error: {err.format_message()}".split("\n"), err=True)
+    _say_error(*f"Error: {err.format_message()}".split("\n"))
+
+
+def _say_error(*lines: str) -> None:
+    """Print an error, in which an argument may be repeated that has any length."""
+    say(*(shortened(line, most=_MOST_ERROR) for line in lines), err=True)
 
 
 def _lost_output(err: OSError) -> int:
     """Return the status where stdout takes no more; any other error is raised again."""
-    if not (stdout.reader_is_gone(err) or stdout.is_full(err)):
+    if not (stdout.reader_is_gone(err) or stdout.is_full(err) or stdout.is_closed(err)):
         raise err
     stdout.leave()
     if not stdout.reader_is_gone(err):  # to a reader that went away nothing more is to be said

@@ -13,7 +13,7 @@ from rich import box
 from rich.console import Console, JustifyMethod
 from rich.table import Table
 
-from edgemm.outlet import escaping
+from edgemm.outlet import escaping, stdout
 
 _PIPE_WIDTH = 10_000
 
@@ -35,7 +35,13 @@ class PlainTable(Table):
 
 
 def plain_console(*, stderr: bool = False) -> PlainConsole:
-    """Return a console that prints text as it is; a pipe has no width, so nothing is folded there."""
+    """Return a console that prints text as it is; a pipe has no width, so nothing is folded there.
+
+    Raises:
+        OSError: it is to print on stdout, which is closed.
+    """
+    if not stderr:
+        stdout.require()
     console = PlainConsole(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=True)
     if not console.is_terminal:
         console.width = _PIPE_WIDTH

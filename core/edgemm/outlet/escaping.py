@@ -15,6 +15,14 @@ _LAST_CONTROL = "\x9f"
 _LINE_ENDS = "\u2028\u2029"
 
 
+def shortened(text: str, *, most: int) -> str:
+    """Return a text of at most `most` characters: the middle of a longer one, where errors repeat what came, is cut."""
+    if len(text) <= most:
+        return text
+    tail = most // 4
+    return f"{text[: most - tail - 1]}…{text[-tail:]}"
+
+
 def one_line(text: str) -> str:
     """Return a text as one line that moves no cursor, hides nothing and has no marks that turn it around.
 

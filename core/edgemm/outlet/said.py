@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 
 import click
 
@@ -12,13 +13,21 @@ _log = logging.getLogger(__name__)
 
 
 def say(*lines: object, err: bool = False) -> None:
-    """Print lines on stdout, or on stderr; what would begin another line within one is escaped."""
+    """Print lines on stdout, or on stderr; what would begin another line within one is escaped.
+
+    Raises:
+        OSError: stdout takes none, or is closed.
+    """
+    if not err:
+        stdout.require()
     for line in lines:
         click.echo(escaping.one_line(str(line)), err=err)
 
 
 def call_out(*lines: object) -> None:
     """Print lines of a server, which serves on where stdout takes none: its disk is full, or nobody reads any more."""
+    if sys.stdout is None:
+        return
     try:
         say(*lines)
     except OSError as err:
@@ -34,11 +43,13 @@ def say_json(encoded: bytes) -> None:
     What a terminal would obey stands there by its number (`\u202e`), as JSON has it for control characters, and so
     does what the encoding of stdout lacks.
     """
+    stdout.require()
     click.echo(escaping.json_encodable(escaping.json_printable(encoded.decode()), stdout.encoding()))
 
 
 def say_document(text: str) -> None:
     """Print a file of several lines that we wrote, such as a configuration or a unit, without a line end of our own."""
+    stdout.require()
     click.echo(escaping.printable(text), nl=False)
 
 

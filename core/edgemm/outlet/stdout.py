@@ -21,6 +21,25 @@ def encoding() -> str:
     return getattr(sys.stdout, "encoding", None) or "utf-8"
 
 
+def require() -> None:
+    """Refuse to print where whoever started this process closed its stdout.
+
+    Raises:
+        OSError: it did.
+    """
+    if sys.stdout is None:
+        raise _ClosedError(errno.EBADF, "it is closed")
+
+
+class _ClosedError(OSError):
+    """There is no stdout."""
+
+
+def is_closed(err: OSError) -> bool:
+    """Tell whether an error is that of a stdout which is not there."""
+    return isinstance(err, _ClosedError)
+
+
 def reader_is_gone(err: OSError) -> bool:
     """Tell whether an error is that of a pipe whose reader went away, as in `edgemm … | head`."""
     return isinstance(err, BrokenPipeError)
@@ -33,4 +52,5 @@ def is_full(err: OSError) -> bool:
 
 def leave() -> None:
     """Print no more: what is left in the buffer would be tried again, and told by a traceback, at the end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

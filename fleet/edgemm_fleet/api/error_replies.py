@@ -14,10 +14,12 @@ from werkzeug.exceptions import HTTPException
 
 from edgemm import errors
 from edgemm.errors import EdgemmError
+from edgemm.outlet.escaping import shortened
 from edgemm.transport.refusal import ErrorAnswer, ErrorDetail
 from edgemm_fleet.worker import ToldFailure
 
 logger = logging.getLogger(__name__)
+_MOST_MESSAGE = 1000
 
 
 @dataclass(frozen=True)
@@ -64,8 +66,8 @@ def outcome(error: EdgemmError) -> ErrorReply:
 
 
 def answer(status: int, code: str, message: str, *, hint: str) -> Response:
-    """Return the JSON answer of an error."""
-    detail = ErrorDetail(code=code, message=message, hint=hint)
+    """Return the JSON answer of an error; of a long message, which repeats what was sent, the middle is cut."""
+    detail = ErrorDetail(code=code, message=shortened(message, most=_MOST_MESSAGE), hint=hint)
     body = msgspec.json.encode(ErrorAnswer(error=detail))
     return Response(body, status=status, mimetype="application/json")
 
@@ -77,7 +79,7 @@ def register(app: Flask) -> None:
     def ours(error: EdgemmError) -> Response:
         found = outcome(error)
         if found.status >= 500 and not isinstance(error, ToldFailure):
-            logger.error("request failed code=%s error=%s", found.code, error)
+            logger.error("request failed code=%s error=%s", found.code, shortened(str(error), most=_MOST_MESSAGE))
         return answer(found.status, found.code, str(error), hint=found.hint)
 
     @app.errorhandler(HTTPException)

@@ -237,7 +237,9 @@ class FleetBroker(Broker):  # type: ignore[misc]
                 if session.transitions.state != "connected" or handler is None:
                     continue
                 if await self._topic_filtering(session, topic=topic, action=Action.RECEIVE):
-                    sending = handler.mqtt_publish(topic, data, min(_HIGHEST_QOS, granted if qos is None else qos), retain=False)
+                    sending = handler.mqtt_publish(
+                        topic, data, min(_HIGHEST_QOS, granted if qos is None else qos), retain=False
+                    )
                     tasks.append(asyncio.ensure_future(sending))
                     tasks[-1].add_done_callback(_note_failure)
         return tasks

@@ -166,6 +166,21 @@ def test_a_full_disk_under_stdout_is_told_in_one_line(packed: Path, more: list[s
     assert (done.returncode, done.stderr) == (1, "error: cannot write what is to be printed: No space left on device\n")
 
 
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_a_closed_stdout_is_told_in_one_line(packed: Path, more: list[str]) -> None:
+    command = ["bash", "-c", 'exec "$@" >&-', "sh", sys.executable, "-m", "edgemm", "inspect", str(packed), *more]
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "error: cannot write what is to be printed: Bad file descriptor\n")
+
+
+@pytest.mark.parametrize("arguments", [["inspect", "x" * 3000], ["x" * 3000], ["inspect", "--x" + "y" * 3000]])
+def test_an_error_repeats_no_argument_whole(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(arguments) == 2
+    said = capsys.readouterr().err
+    assert "…" in said
+    assert all(len(line) <= 1500 for line in said.splitlines())
+
+
 def test_ctrl_c_while_the_command_line_is_loaded_is_one_line() -> None:
     code = (
         "import sys; sys.modules['click'] = type('Pressed', (), {'__getattr__': lambda *_: raised()})();"

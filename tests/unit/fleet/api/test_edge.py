@@ -159,6 +159,19 @@ def test_a_query_that_cannot_be_is_400(fleet: RunningFleet, query: str) -> None:
     assert json.loads(response.data)["error"]["message"].startswith("query of list_devices: ")
 
 
+def test_an_error_repeats_little_of_what_was_sent(fleet: RunningFleet) -> None:
+    kind = json.dumps({"kind": "a" * 70_000}).encode()
+    answers = [
+        fleet.request("POST", "/api/v1/devices/x/actions", body=kind),
+        fleet.request("GET", f"/api/v1/models/{'m' * 8000}/versions/1.0.0"),
+        fleet.request("GET", f"/api/v1/devices?{'n' * 8000}=1"),
+        fleet.request("GET", f"/api/v1/blobs/{'b' * 8000}"),
+    ]
+    for response in answers:
+        assert 400 <= response.status < 500
+        assert len(response.data) < 2000, response.data
+
+
 @pytest.mark.parametrize("after", [2**63 - 1, 2**63, 10**200])
 @pytest.mark.parametrize("address", ["audit", "rollouts"])
 def test_a_number_above_all_of_a_list_gives_its_first_page(fleet: RunningFleet, address: str, after: int) -> None:
