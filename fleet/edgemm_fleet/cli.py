@@ -13,6 +13,7 @@ _HERE = "edgemm_fleet.commands"
 COMMANDS = {
     "init": LazyCommand(f"{_HERE}.serve:init", "Make a fleet: keys, certificate, database, administrator.", "fleet"),
     "serve": LazyCommand(f"{_HERE}.serve:serve", "Run the fleet manager.", "fleet"),
+    "backup": LazyCommand(f"{_HERE}.backup:backup", "Copy a fleet folder while its manager runs.", "fleet"),
     "login": LazyCommand(f"{_HERE}.people:login", "Work with a fleet from this machine.", "fleet"),
     "status": LazyCommand(f"{_HERE}.fleet_status:status", "How the fleet is, and what ends soon.", "fleet"),
     "token": LazyCommand(f"{_HERE}.people:token", "Tokens by which devices join.", "fleet"),

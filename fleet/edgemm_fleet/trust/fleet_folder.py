@@ -17,6 +17,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -31,6 +33,7 @@ from edgemm_fleet.store.dialects.database_address import DatabaseAddress, Postgr
 
 FORMAT = 1
 CONFIG_NAME = "fleet.json"
+LOCK, TRUST_LOCK = ".lock", ".trust.lock"
 
 
 class FleetConfig(Struct, frozen=True, kw_only=True):
@@ -145,6 +148,16 @@ class FleetFolder:
         """Where the key of `root` or `targets` lies until it is taken offline."""
         return self.root / "offline-keys" / f"{role}.pem"
 
+    @contextmanager
+    def trust_held(self) -> Iterator[None]:
+        """Let nobody else change keys and version repository while the block lasts; it waits for who does."""
+        descriptor = os.open(self.root / TRUST_LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
     def read_config(self) -> FleetConfig:
         """Read `fleet.json`.
 
@@ -196,7 +209,7 @@ class FolderLock:
         self._descriptor: int | None = None
 
     def __enter__(self) -> Self:
-        descriptor = os.open(self.folder.root / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
+        descriptor = os.open(self.folder.root / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as err:

@@ -14,9 +14,7 @@ manager and a command on its folder too, and each looks first at what the others
 
 from __future__ import annotations
 
-import fcntl
 import logging
-import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -237,17 +235,12 @@ class VersionRepository(RepositoryView):
     @contextmanager
     def _changing(self, now: datetime) -> Iterator[None]:
         """Be the only thread of the only process that changes the repository, which is looked at anew."""
-        with self._lock:
-            descriptor = os.open(self.folder.root / ".trust.lock", os.O_RDWR | os.O_CREAT, 0o600)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-                if self.is_stale():
-                    self._state = self._load()
-                if self.folder.trust_change.exists():
-                    self._finish(now)
-                yield
-            finally:
-                os.close(descriptor)
+        with self._lock, self.folder.trust_held():
+            if self.is_stale():
+                self._state = self._load()
+            if self.folder.trust_change.exists():
+                self._finish(now)
+            yield
 
     def _check_change(self, proposal: Proposal, now: datetime) -> None:
         if proposal.fleet != self.folder.read_config().name:

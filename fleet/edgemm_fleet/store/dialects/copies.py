@@ -48,7 +48,7 @@ def copied(path: Path, *, revision: str) -> Iterator[PendingCopy]:
             left.unlink(missing_ok=True)
         temporary = path.with_name(f"{_TEMPORARY_PREFIX}{secrets.token_hex(8)}")
         try:
-            _copy(path, temporary)
+            copy_database(path, temporary)
             yield PendingCopy(temporary, _free_name(path, revision))
         finally:
             for name in (temporary.name, f"{temporary.name}-journal"):
@@ -72,12 +72,17 @@ def _next_step(path: Path, err: OSError | sqlite3.Error) -> str:
     return f"see that {path.parent} can be written, and start again"
 
 
-def _copy(path: Path, temporary: Path) -> None:
+def copy_database(path: Path, to: Path) -> None:
+    """Copy a database as it was last committed into one new file, with its mode; others may go on writing to it.
+
+    Raises:
+        OSError, sqlite3.Error: the disk is full, one of them cannot be opened, or the database is damaged.
+    """
     mode = path.stat().st_mode & 0o777
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    descriptor = os.open(to, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
         os.fchmod(descriptor, mode)
-        with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(temporary)) as target:
+        with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(to)) as target:
             source.backup(target)
             target.execute("PRAGMA journal_mode = DELETE").fetchall()  # one file, whatever is beside the original
             found = target.execute("PRAGMA quick_check(1)").fetchone()
