@@ -47,7 +47,7 @@ def test_a_backup_of_a_running_fleet_is_a_fleet(served: Served, tmp_path: Path) 
     served.admin.run("login", served.url, "--token", served.token, "--fingerprint", pin(served.folder))
     make_bundle(tmp_path / "tiny.edgemm", version="1.0.0")
     served.admin.run("publish", str(tmp_path / "tiny.edgemm"))
-    token = served.admin.json("token", "create", "--uses", "7")["id"]
+    token = served.admin.json("token", "create", "--uses", "7")["record"]["id"]
     assert (served.folder / "fleet.db-wal").stat().st_size > 0, "cp of fleet.db alone would lose what is in it"
     copy = tmp_path / "backups" / "monday"
     made = served.admin.json("backup", "--folder", str(served.folder), "--to", str(copy))
@@ -61,9 +61,8 @@ def test_a_backup_of_a_running_fleet_is_a_fleet(served: Served, tmp_path: Path) 
     shutil.rmtree(served.folder)
     shutil.copytree(copy, served.folder)
     served.start()
-    tokens = {one["id"] for one in served.admin.json("token", "list")["items"]}
-    assert tokens == {token}
-    assert [one["version"] for one in served.admin.json("models", "show", "tiny")["items"]] == ["1.0.0"]
+    assert [one["id"] for one in served.admin.json("token", "list")] == [token]
+    assert [one["model"]["name"] for one in served.admin.json("models", "list")] == ["tiny"]
     served.admin.run("keys", "rotate", "snapshot", "timestamp", "--folder", str(served.folder))
 
 
