@@ -108,7 +108,7 @@ def test_a_fleet_comes_up_over_mosquitto_as_the_page_says(programs: Programs, mo
         text.replace("fleet.example:8443", f"localhost:{api}").replace("fleet.example:8883", f"localhost:{port}")
         for text in marked("mosquitto.md", "run")
     )
-    made, served = first.splitlines()
+    made, served = first.replace("\\\n", "").splitlines()
     sh(place, made)
     manager = programs.start("serve", *served.split()[1:])
     manager.wait_for("(serving fleet)")
