@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import logging
 import os
-import pwd
 import secrets
 import signal
 import socket
@@ -25,14 +24,13 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgemm import durable, topics
+from edgemm import durable
 from edgemm.errors import EnvironmentFailure
-from edgemm.messages import MAX_CONTROL_BYTES
-from edgemm.transport.address import is_loopback
 from edgemm.trust.enrolment import BrokerAccess
 from edgemm_fleet.broker.broker_settings import BrokerSettings, Login, MosquittoFolder
 from edgemm_fleet.broker.gathered_write import GatheredWrite
 from edgemm_fleet.broker.login_probe import ProbeAnswer, probe_login
+from edgemm_fleet.broker.mosquitto_configuration import TLS, acl, configuration
 from edgemm_fleet.broker.passwords import hash_password
 from edgemm_fleet.broker.tls_pair import read_pair
 
@@ -44,14 +42,7 @@ _PROBE = "@probe"
 """The user name of the login by which a password file is known; no device id can be like it."""
 _PROBE_TIMEOUT_S = 2.0
 _PROBE_PAUSE_S = 0.01
-_MIB = 1024 * 1024
-_MAX_QUEUED_MESSAGES = 4000
-_MAX_QUEUED_BYTES = 32 * _MIB
-_MAX_INFLIGHT_BYTES = 8 * _MIB
-_MAX_TOPIC_BYTES = 1024
-_MEMORY_BYTES, _DEVICE_BYTES = 256 * _MIB, 32 * 1024
-_TLS = "tls.pem"
-_NAMES = ("passwords", "acl", "mosquitto.conf", _TLS)
+_NAMES = ("passwords", "acl", "mosquitto.conf", TLS)
 _READ = {ProbeAnswer.LET_IN, ProbeAnswer.ABSENT}
 
 
@@ -89,7 +80,7 @@ class MosquittoFiles:
         self._write_certificate()
         durable.write(folder / "passwords", passwords.encode(), mode=_MODE)
         durable.write(folder / "acl", acl(self.fleet, manager=username).encode(), mode=_MODE)
-        durable.write(folder / "mosquitto.conf", self._configuration(len(devices)).encode(), mode=_MODE)
+        durable.write(folder / "mosquitto.conf", configuration(self.broker, devices=len(devices)).encode(), mode=_MODE)
         return probe
 
     def is_current(self) -> bool:
@@ -98,7 +89,7 @@ class MosquittoFiles:
         Raises:
             EnvironmentFailure: that cannot be used.
         """
-        files, path = self.broker.shown_files, self.place.folder / _TLS
+        files, path = self.broker.shown_files, self.place.folder / TLS
         return files is None or (path.exists() and path.read_bytes() == read_pair(files))
 
     def stamps(self) -> tuple[object, ...]:
@@ -148,7 +139,7 @@ class MosquittoFiles:
             ) from err
 
     def _write_certificate(self) -> None:
-        files, path = self.broker.shown_files, self.place.folder / _TLS
+        files, path = self.broker.shown_files, self.place.folder / TLS
         if files is None:
             with suppress(OSError):
                 path.unlink(missing_ok=True)  # of a time with TLS: no key lies about that nobody uses
@@ -173,48 +164,6 @@ class MosquittoFiles:
         except OSError:
             return False
         return True
-
-    def _configuration(self, devices: int) -> str:
-        place = self.place
-        lines = [
-            "per_listener_settings false",
-            "allow_anonymous false",
-            f"password_file {place.folder / 'passwords'}",
-            f"acl_file {place.folder / 'acl'}",
-            # A device that queues or holds back messages keeps its own spool; the defaults of 20 and 1,000 lose
-            # some of a manager's burst to itself. What is queued beyond these is dropped: devices send it again, as
-            # nothing of it was acknowledged. The number alone bounds messages of QoS 0, so it is no larger.
-            "max_inflight_messages 1000",
-            f"max_inflight_bytes {_MAX_INFLIGHT_BYTES}",
-            f"max_queued_messages {_MAX_QUEUED_MESSAGES}",
-            f"max_queued_bytes {_MAX_QUEUED_BYTES}",
-            # No message of this fleet is larger; without it Mosquitto would take 256 MB from whoever has logged in,
-            # and without the other one it would read them first.
-            f"message_size_limit {MAX_CONTROL_BYTES}",
-            f"max_packet_size {MAX_CONTROL_BYTES + _MAX_TOPIC_BYTES}",
-            # Subscriptions and retained messages have no bound of their own: who asks for more is disconnected.
-            f"memory_limit {_MEMORY_BYTES + devices * _DEVICE_BYTES}",
-            "persistent_client_expiration 1d",
-            # Who comes and goes would fill the log; refused logins and thrown out clients are told with them.
-            "connection_messages false",
-            # Small messages are not held back to be sent with others.
-            "set_tcp_nodelay true",
-            "persistence false",
-            # Started by root, it becomes this user, who can read the files; otherwise the line has no effect.
-            f"user {pwd.getpwuid(os.geteuid()).pw_name}",
-            f"listener {self.broker.number}{self._listens_at()}",
-            # Nobody takes over another's connection by claiming its client id.
-            "use_username_as_clientid true",
-        ]
-        if self.broker.shown_files is not None:
-            lines += [f"certfile {place.folder / _TLS}", f"keyfile {place.folder / _TLS}"]
-        if place.pid_file is not None:
-            lines.append(f"pid_file {place.pid_file}")
-        return "\n".join(lines) + "\n"
-
-    def _listens_at(self) -> str:
-        """A public name may lead to this machine's loopback here, or to a router: who has one is to be reached."""
-        return f" {self.broker.host}" if not self.broker.encrypted or is_loopback(self.broker.host) else ""
 
 
 class MosquittoCredentials:
@@ -262,15 +211,6 @@ class MosquittoCredentials:
         self.files.reload()
         if probe is not None:
             self.files.confirm(probe)
-
-
-def acl(fleet: str, *, manager: str) -> str:
-    """Return the ACL file of a fleet: a device writes and reads under its own user name only."""
-    base = f"{topics.ROOT}/{fleet}"
-    lines = [f"user {manager}", f"topic readwrite {base}/#", ""]
-    for access, channels in (("write", topics.FROM_DEVICE), ("read", topics.FROM_FLEET)):
-        lines += [f"pattern {access} {base}/+/%u/{channel}" for channel in sorted(channels)]
-    return "\n".join(lines) + "\n"
 
 
 def _stamp(path: Path) -> object:

@@ -10,7 +10,7 @@ import click
 from edgemm.outlet import progress, say
 from edgemm_fleet.commands.on_server import FOLDER, folder_option, note, open_folder
 from edgemm_fleet.commands.output import as_json_option, print_json, size
-from edgemm_fleet.trust.backup import back_up
+from edgemm_fleet.trust.fleet_backup import back_up
 
 
 @click.command()

@@ -16,8 +16,8 @@ import pytest
 
 from edgemm.cli import run
 from edgemm_fleet.store import Store
-from edgemm_fleet.trust import backup as backups
-from edgemm_fleet.trust.backup import back_up
+from edgemm_fleet.trust import fleet_backup as backups
+from edgemm_fleet.trust.fleet_backup import back_up
 from edgemm_fleet.trust.certificate import fingerprint
 from edgemm_fleet.trust.fleet_folder import FleetFolder
 from simulators.models import make_bundle
@@ -117,7 +117,7 @@ def test_a_certificate_that_is_switched_meanwhile_has_its_key(folder: FleetFolde
     other = tmp_path / "other"
     assert run(["fleet", "init", str(other), "--public-url", "https://old.example:8443"]) == 0
     copied = backups._copy_folder
-    done = []
+    done: list[bool] = []
 
     def switched(path: Path, to: Path) -> None:
         copied(path, to)

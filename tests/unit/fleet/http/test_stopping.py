@@ -24,7 +24,12 @@ def test_stop_answers_what_was_sent_before_its_clients_could_know(tmp_path: Path
     entered, leave = threading.Event(), threading.Event()
     with RawClient(server) as kept:
         assert b"Connection: close" not in kept.ask("/kept").answer()
-        reactor.call(lambda: (entered.set(), leave.wait(60), None)[-1])
+
+        def hold() -> None:
+            entered.set()
+            assert leave.wait(60)
+
+        reactor.call(hold)
         assert entered.wait(60)
         stopping = threading.Thread(target=server.stop)
         stopping.start()
