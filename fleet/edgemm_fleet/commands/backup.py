@@ -10,7 +10,8 @@ import click
 from edgemm.outlet import progress, say
 from edgemm_fleet.commands.on_server import FOLDER, folder_option, note, open_folder
 from edgemm_fleet.commands.output import as_json_option, print_json, size
-from edgemm_fleet.trust.fleet_backup import back_up
+from edgemm_fleet.server.fleet_backup import back_up
+from edgemm_fleet.store.dialects.database_address import PostgresAddress
 
 
 @click.command()
@@ -35,6 +36,8 @@ def backup(folder: Path, *, to: Path, as_json: bool) -> None:
         })  # fmt: skip
         return
     say(f"{found.folder}: {found.files:,} files, {size(found.size)}")
+    if isinstance(own.database_address(), PostgresAddress):
+        say(f"the database is not in it: back {own.database_address()} up by pg_dump, before the folder", err=True)
     if found.offline_keys:
         say("root or targets keys are in it, since they are in the fleet folder: take them offline", err=True)
 

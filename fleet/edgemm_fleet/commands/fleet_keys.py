@@ -16,11 +16,11 @@ from edgemm.trust import signing
 from edgemm_fleet.client.publishing import read_public_key
 from edgemm_fleet.commands.on_server import folder_option, load_keys, moment_now, note, open_folder
 from edgemm_fleet.commands.output import as_json_option, print_json, print_table
+from edgemm_fleet.server.leftover_keys import LeftoverKey, discard, leftovers
 from edgemm_fleet.trust import proposal as proposals
 from edgemm_fleet.trust.ceremony import OFFLINE_ROLES, Replacement, propose, propose_renewal, rehearse, sign_here
 from edgemm_fleet.trust.fleet_folder import FleetFolder
 from edgemm_fleet.trust.key_overview import HeldKey, RoleKeys, overview
-from edgemm_fleet.trust.leftover_keys import LeftoverKey, discard, leftovers
 from edgemm_fleet.trust.proposal import Proposal
 from edgemm_fleet.trust.proposal_changes import changes, check_fits, unvouched
 from edgemm_fleet.trust.rotation import ROLES

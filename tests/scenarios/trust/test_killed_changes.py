@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from edgemm.trust.signing import load_key
+from edgemm_fleet.server.leftover_keys import discard, leftovers
 from edgemm_fleet.trust import next_certificate
 from edgemm_fleet.trust import proposal as proposals
 from edgemm_fleet.trust.ceremony import Replacement, propose, sign_here
 from edgemm_fleet.trust.certificate import create_certificate, fingerprint
 from edgemm_fleet.trust.fleet_folder import FleetFolder
-from edgemm_fleet.trust.leftover_keys import discard, leftovers
 from edgemm_fleet.trust.rotation import ROLES
 from edgemm_fleet.trust.version_repository import VersionRepository
 from simulators.kill_seam import KillSeam

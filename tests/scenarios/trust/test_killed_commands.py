@@ -12,10 +12,10 @@ import pytest
 from edgemm import canonical
 from edgemm.cli import run
 from edgemm.trust.addresses import BrokerAddress
+from edgemm_fleet.server.leftover_keys import leftovers
 from edgemm_fleet.trust import announcement, next_certificate
 from edgemm_fleet.trust.certificate import fingerprint
 from edgemm_fleet.trust.fleet_folder import FleetFolder
-from edgemm_fleet.trust.leftover_keys import leftovers
 from edgemm_fleet.trust.version_repository import VersionRepository
 from tests.scenarios.trust.test_killed_changes import _in_child, _looks, _points
 from tests.unit.fleet.trust.repositories import NOW

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from edgemm.cli import run
+from edgemm_fleet.server import fleet_backup as backups
+from edgemm_fleet.server.fleet_backup import back_up
 from edgemm_fleet.store import Store
-from edgemm_fleet.trust import fleet_backup as backups
 from edgemm_fleet.trust.certificate import fingerprint
-from edgemm_fleet.trust.fleet_backup import back_up
 from edgemm_fleet.trust.fleet_folder import FleetFolder
 from simulators.models import make_bundle
 from tests.unit.fleet.commands.fleets import Served, init

@@ -4,7 +4,7 @@
 
 Each part is as it was at one moment, and no part lacks what an earlier one names:
 
-1. the database, as it was last committed, with what is in its log;
+1. the database, as it was last committed, with what is in its log; PostgreSQL's is backed up by `pg_dump`, before;
 2. keys, version repository and all small files, while nobody may change them: a version that was published since the
    first step is entered by the next start;
 3. blobs, which never change: by a second name where the backup is on the same disk, as copies elsewhere.
@@ -25,7 +25,8 @@ from pathlib import Path
 
 from edgemm import durable
 from edgemm.errors import EnvironmentFailure, InputError
-from edgemm_fleet.store.copies import copy_database
+from edgemm_fleet.store.dialects.copies import copy_database
+from edgemm_fleet.store.dialects.database_address import PostgresAddress
 from edgemm_fleet.trust.fleet_folder import LOCK, TRUST_LOCK, FleetFolder
 
 _LOOKS = 5
@@ -88,8 +89,9 @@ def back_up(folder: FleetFolder, to: Path, *, told: Callable[[int], None] = lamb
 
 
 def _fill(folder: FleetFolder, to: FleetFolder, count: _Count) -> None:
-    copy_database(folder.database, to.database)
-    count.add(to.database)
+    if not isinstance(folder.database_address(), PostgresAddress):
+        copy_database(folder.database, to.database)
+        count.add(to.database)
     with folder.trust_held():
         for path in _parts(folder):
             if path.is_dir():
