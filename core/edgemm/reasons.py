@@ -112,6 +112,8 @@ class Reason(OpenEnum):
     """What is wanted of the device fits into no message: want fewer models of it, or shorter lists of variants."""
     GENERATION_UNBELIEVABLE = "generation_unbelievable"
     """The device reports a generation that no manager's clock can have made: enrol it anew; who else has its key?"""
+    REPORTS_OLDER = "reports_older"
+    """The device's reports number lower than one before: it is told anew, and heard once it echoes that."""
     UNREADABLE = "unreadable"
     """The fleet database's row of the device's part cannot be read: the log names the cause; roll out to it again."""
     REMOVED = "removed"

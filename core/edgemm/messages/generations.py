@@ -36,6 +36,11 @@ def of_time(now_s: float, *, nonce: int = 0) -> int:
     return (max(0, int(now_s * 1000)) << NONCE_BITS) | nonce
 
 
+def time_of(generation: int) -> float:
+    """Return the time inside a generation: when it was made, by a manager's clock that did not have to count on."""
+    return (generation >> NONCE_BITS) / 1000
+
+
 def plausible(reported: int, *, last: int, now_s: float) -> bool:
     """Tell whether the manager believes a generation that a device reports.
 

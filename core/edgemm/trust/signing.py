@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import rfc8785
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from msgspec import Struct
 from securesystemslib.dsse import Envelope
@@ -52,16 +54,30 @@ def create_key(path: Path) -> CryptoSigner:
     return signer
 
 
-def load_key(path: Path) -> CryptoSigner:
-    """Read a key pair back.
+def load_key(path: Path, *, next_step: str = "put it back from a copy") -> CryptoSigner:
+    """Read a key pair back; `next_step` is what to do where there is none.
 
     Raises:
         InputError: the file is missing, or holds no Ed25519 key.
     """
     try:
-        return CryptoSigner(load_pem_private_key(path.read_bytes(), None))
-    except (OSError, ValueError, TypeError) as err:
-        raise InputError(f"{path}: expected an Ed25519 private key in PEM: {err}") from err
+        data = path.read_bytes()
+    except OSError as err:
+        raise _no_key(path, f"nothing to read ({err.strerror})", next_step) from err
+    try:
+        key = load_pem_private_key(data, None)
+    except TypeError as err:
+        raise _no_key(path, "one under a password", next_step) from err
+    except (ValueError, UnsupportedAlgorithm) as err:
+        found = f"{len(data):,} bytes without a whole one" if data.strip() else "an empty file"
+        raise _no_key(path, found, next_step) from err
+    if not isinstance(key, Ed25519PrivateKey):
+        raise _no_key(path, "a key of another kind", next_step)
+    return CryptoSigner(key)
+
+
+def _no_key(path: Path, found: str, next_step: str) -> InputError:
+    return InputError(f"{path}: expected an Ed25519 private key in PEM, found {found}; {next_step}")
 
 
 def key_document(key: Key) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from edgemm_fleet.api.rights import Right
 from edgemm_fleet.api.routes import Call, Route
 from edgemm_fleet.api.telemetry import shadow_windows
 from edgemm_fleet.records.records import Page, TelemetryRecord
+from edgemm_fleet.shadows.operations import check_known
 from edgemm_fleet.store import reported, shadows, streams
 
 
@@ -50,6 +51,7 @@ def list_shadows(state: FleetState, call: Call[Nothing, PageQuery]) -> Page[Devi
     """List the shadows beside a model by device, with what each device reported and counted."""
     model = call.path["model"]
     with state.store.read() as tx:
+        check_known(tx, model)
         page = shadows.page(tx, model, after=call.query.after, limit=call.query.limit)
         reports = reported.of(tx, [device for device, _ in page.items])
         items = []

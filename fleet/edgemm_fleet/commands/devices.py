@@ -10,6 +10,7 @@ from msgspec import UNSET
 from edgemm.errors import InputError
 from edgemm.messages import ReportedClock, ReportedModel
 from edgemm.outlet import say
+from edgemm.reasons import Reason
 from edgemm.times import span
 from edgemm_fleet.api.messages import DeviceDetail, DeviceSummary, FailedUpdate, LabelsRequest
 from edgemm_fleet.commands.acting import act, action_table, list_actions
@@ -17,7 +18,7 @@ from edgemm_fleet.commands.filter_options import selected, where_option
 from edgemm_fleet.commands.output import age, as_json_option, moment, pairs, print_json, print_table, report, size
 from edgemm_fleet.commands.parameters import connect, labels
 from edgemm_fleet.filters import written
-from edgemm_fleet.records.records import EventRecord
+from edgemm_fleet.records.records import DesiredRefusal, EventRecord
 from edgemm_fleet.rollout.explanation import in_short
 
 _RECENTLY_S = 86_400.0
@@ -123,11 +124,16 @@ def _marks(item: DeviceSummary, *, now: float) -> Iterator[str]:
     elif shed is not None and now - shed.last_at < _RECENTLY_S:
         yield "floods" if shed.messages else f"{shed.refused} messages refused"
     if item.refusal is not None:
-        yield f"refuses: {item.refusal.cause}"
+        yield f"{'not heard' if _unheard(item.refusal) else 'refuses'}: {item.refusal.cause}"
     if item.clock is not None:
         yield f"clock {_off(item.clock)}"
     if item.unreadable:
         yield f"database unreadable: {', '.join(item.unreadable)}"
+
+
+def _unheard(refusal: DesiredRefusal) -> bool:
+    """Tell whether it is the manager that does not go by what the device says."""
+    return refusal.cause == Reason.REPORTS_OLDER
 
 
 def _off(clock: ReportedClock) -> str:
@@ -193,9 +199,8 @@ def _facts(detail: DeviceDetail, *, now: float) -> list[tuple[str, str]]:
     if detail.meant_by:
         facts.append(("meant by", ", ".join(detail.meant_by)))
     if (refusal := detail.refusal) is not None:
-        facts.append(
-            ("REFUSES", f"what is wanted: {in_short(refusal.cause, refusal.detail)} ({age(refusal.at, now=now)})")
-        )
+        name, before = ("NOT HEARD", "") if _unheard(refusal) else ("REFUSES", "what is wanted: ")
+        facts.append((name, f"{before}{in_short(refusal.cause, refusal.detail)} ({age(refusal.at, now=now)})"))
     if detail.reported is not None:
         told = (_model(model, withdrawn=model.name in detail.withdrawn) for model in detail.reported.models)
         models = ", ".join(told) or "nothing"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from edgemm.outlet import say
-from edgemm_fleet.commands.output import age, as_json_option, print_json, print_table
+from edgemm_fleet.commands.output import as_json_option, due, print_json, print_table
 from edgemm_fleet.commands.parameters import connect
 
 
@@ -29,5 +29,5 @@ def status(*, as_json: bool) -> None:
     for name, value in facts.items():
         say(f"{name:<10} {value}")
     if found.ending:
-        rows = [(one.kind, one.name, age(one.ends_at, now=now), one.advice) for one in found.ending]
+        rows = [(one.kind, one.name, due(one.ends_at, now=now), one.advice) for one in found.ending]
         print_table(("ends", "which", "when", "what to do"), rows, empty="")

@@ -14,12 +14,15 @@ from pathlib import Path
 import click
 from securesystemslib.signer import CryptoSigner
 
-from edgemm.errors import EdgemmError, InputError
+from edgemm import times
+from edgemm.errors import EdgemmError, EnvironmentFailure, InputError
 from edgemm.outlet import say
 from edgemm.trust import signing
-from edgemm_fleet.clock import check_clock
+from edgemm_fleet.clock import SLACK_S, check_clock
 from edgemm_fleet.store import Store, audit
 from edgemm_fleet.trust.fleet_folder import FleetFolder
+from edgemm_fleet.trust.metadata_files import MetadataFiles
+from edgemm_fleet.trust.roles import DEFAULT_LIFETIMES
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 folder_option = click.option(
@@ -35,11 +38,12 @@ def open_folder(path: Path) -> FleetFolder:
 
     Raises:
         InputError: it is none, or another user's: what were written there, the manager could not read.
-        EnvironmentFailure: the clock cannot be right.
+        EnvironmentFailure: the clock cannot be right, or is behind what was signed here.
     """
     folder = FleetFolder(path.absolute())
     folder.read_config()
     check_clock(time.time())
+    _check_signed(folder, now=time.time())
     owner = folder.root.stat().st_uid
     if owner != os.geteuid():
         name = str(owner)
@@ -47,6 +51,21 @@ def open_folder(path: Path) -> FleetFolder:
             name = pwd.getpwuid(owner).pw_name
         raise InputError(f"{folder.root}: it belongs to user {name}; run this as that user: sudo -u {name} edgemm …")
     return folder
+
+
+def _check_signed(folder: FleetFolder, *, now: float) -> None:
+    """Refuse a clock that is behind the newest signature: what it signs may be over before it is read."""
+    try:
+        expires = MetadataFiles(folder).read_timestamp().signed.expires
+    except InputError:
+        return  # who reads it says so
+    signed_at = (expires - DEFAULT_LIFETIMES.timestamp).timestamp()
+    if signed_at > now + SLACK_S:
+        raise EnvironmentFailure(
+            f"the clock of this machine shows {times.to_text(now)}, expected a time after {times.to_text(signed_at)}, "
+            f"when {folder.metadata / 'timestamp.json'} was signed; set the clock (timedatectl set-ntp true), then try "
+            "again; if it was ahead at that time: edgemm fleet serve signs anew as it starts"
+        )
 
 
 def load_keys(paths: Iterable[Path]) -> list[CryptoSigner]:

@@ -13,6 +13,7 @@ import msgspec
 from edgemm.outlet import say, say_json
 from edgemm.terminal import plain_console, plain_table
 from edgemm.times import span
+from edgemm_fleet.clock import SLACK_S
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 INTERRUPTED = 130
@@ -61,12 +62,20 @@ def listed(names: Sequence[str]) -> str:
 
 
 def age(then: float | None, *, now: float) -> str:
-    """Return how long before `now`, the time at the server, something was, or how far ahead it is: `3 min ago`."""
+    """Return how long before `now`, the time at the server, something was: `3 min ago`.
+
+    What is dated later than now was dated by a clock that was ahead of what the server's shows now.
+    """
     if then is None:
         return "never"
-    passed = now - then
-    text = span(abs(passed))
-    return f"{text} ago" if passed >= 0 else f"in {text}"
+    if then > now + SLACK_S:
+        return f"by a clock {span(then - now)} ahead"
+    return f"{span(max(0.0, now - then))} ago"
+
+
+def due(then: float, *, now: float) -> str:
+    """Return when something ends that may be over: `in 3 d`, or `3 d ago`."""
+    return f"in {span(then - now)}" if then > now else age(then, now=now)
 
 
 def moment(then: float) -> str:

@@ -19,7 +19,7 @@ from edgemm_fleet.api.person_tokens import issue
 from edgemm_fleet.client import FleetClient, Profile
 from edgemm_fleet.client.profile import write_profile
 from edgemm_fleet.commands.on_server import FOLDER, open_folder, user
-from edgemm_fleet.commands.output import age, as_json_option, moment, pairs, print_json, print_table, report
+from edgemm_fleet.commands.output import age, as_json_option, due, moment, pairs, print_json, print_table, report
 from edgemm_fleet.commands.parameters import DURATION, MOST_LISTED, connect, labels
 from edgemm_fleet.records.records import EnrolmentTokenRecord, PersonToken, Role
 from edgemm_fleet.secrets.person_tokens import parse_access_token
@@ -219,7 +219,7 @@ def _add_on_server(folder: FleetFolder, request: PersonRequest) -> CreatedPerson
 def _validity(one: EnrolmentTokenRecord | PersonToken, *, now: float) -> str:
     if one.revoked_at is not None:
         return f"revoked {age(one.revoked_at, now=now)}"
-    ends = age(one.expires_at, now=now)
+    ends = due(one.expires_at, now=now)
     return f"ends {ends}" if ends.startswith("in ") else f"ended {ends}"
 
 

@@ -5,17 +5,19 @@ It is the shell around `standing`. Everything happens in the caller's transactio
 
 from __future__ import annotations
 
-from edgemm.messages import Event
+from edgemm.messages import Event, Reported
 from edgemm.reasons import Reason
 from edgemm_fleet.director.director import Director
 from edgemm_fleet.director.standing import (
     REFUSALS,
     Standing,
     may_answer,
+    may_ask_for_proof,
     may_forget,
     refusal_in,
     same_refusal,
     standing,
+    unproven_refusal,
 )
 from edgemm_fleet.records.records import DesiredRecord, DesiredRefusal, ReportedRecord
 from edgemm_fleet.store import Transaction, desired, reported
@@ -29,11 +31,24 @@ class Answering:
     def __init__(self, director: Director) -> None:
         self._director = director
 
-    def heard(self, tx: Transaction, device: str, *, now: float, connected: bool = False) -> bool:
-        """Look at what a device says that it acts on; `connected`: it has just come."""
+    def heard(
+        self,
+        tx: Transaction,
+        device: str,
+        *,
+        now: float,
+        connected: bool = False,
+        unproven: Reported | None = None,
+    ) -> bool:
+        """Look at what a device says that it acts on; `connected`: it has just come.
+
+        `unproven`: what it said last, where its newest report has higher numbers and so is another one.
+        """
         current, report = desired.find(tx, device), reported.find(tx, device)
         if current is None:
             return False
+        if unproven is not None:
+            return self._ask_for_proof(tx, unproven, current, report, connected=connected, now=now)
         found = _standing(current, report, now=now)
         refusal = refusal_in(current, report.reported if report else None, found, now=now)
         if found is Standing.ANSWERED and refusal is None:
@@ -74,6 +89,32 @@ class Answering:
         for device, online in found.items():
             if online:
                 self.heard(tx, device, now=now)
+
+    def _ask_for_proof(
+        self,
+        tx: Transaction,
+        said: Reported,
+        current: DesiredRecord,
+        newest: ReportedRecord | None,
+        *,
+        connected: bool,
+        now: float,
+    ) -> bool:
+        """Have a device told what it can echo only now; where it was told that already, perhaps once more."""
+        device, told = said.device, current.desired.generation
+        if _too_large(current):
+            return False
+        if newest is None or newest.told_generation == told or said.generation >= told:
+            if not may_ask_for_proof(current, now=now):
+                return False
+            told = self._director.write(tx, [device], now=now, anew=[device]).get(device, told)
+        elif may_answer(current, Standing.BEHIND, connected=connected, now=now):
+            desired.mark_unsent(tx, [device])
+        noted, refusal = desired.refusals(tx, [device]).get(device), unproven_refusal(said, newest, told=told, now=now)
+        if same_refusal(refusal, noted):
+            return False
+        desired.note_refusal(tx, device, refusal)
+        return True
 
     def _tell(self, tx: Transaction, device: str, current: DesiredRecord, found: Standing, *, now: float) -> None:
         self._director.write(tx, [device], now=now, anew=[device] if found is Standing.BEYOND else [])

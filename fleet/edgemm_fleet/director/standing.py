@@ -12,9 +12,9 @@ from enum import Enum
 from msgspec import UNSET
 
 from edgemm.messages import Reported
-from edgemm.messages.generations import plausible
+from edgemm.messages.generations import plausible, time_of
 from edgemm.reasons import Reason
-from edgemm_fleet.records.records import DesiredRecord, DesiredRefusal
+from edgemm_fleet.records.records import DesiredRecord, DesiredRefusal, ReportedRecord
 
 _TRIES_AT_ONCE = 5
 """How often a device that connects, or holds other things, is answered without a pause."""
@@ -70,6 +70,20 @@ def may_answer(current: DesiredRecord, found: Standing, *, connected: bool, now:
     return current.tries <= _TRIES_AT_ONCE or (may_come and now >= (current.sent_at or 0.0) + _PAUSE_S)
 
 
+def may_ask_for_proof(current: DesiredRecord, *, now: float) -> bool:
+    """Tell whether a device whose reports prove nothing may be told anew, to prove by it that they are newer.
+
+    After several times it is told once a minute at most: two that share an identity ask for it in turn, for ever. What
+    counts is when its generation was made, for that is sent again meanwhile.
+    """
+    if current.unsent or current.tries <= _TRIES_AT_ONCE:
+        return not current.unsent
+    passed_s = now - time_of(current.desired.generation)
+    if passed_s < 0:  # made by a clock that was ahead
+        return current.again_at is None or now >= current.again_at
+    return passed_s >= _PAUSE_S
+
+
 def may_forget(current: DesiredRecord, *, now: float) -> bool:
     """Tell whether it is forgotten how often a device was told, now that it acts on it.
 
@@ -101,6 +115,16 @@ def refusal_in(
     if generation != told and not (untrusted and generation < told):
         return None
     return DesiredRefusal(cause=refused.cause, generation=told, detail=refused.detail, at=now)
+
+
+def unproven_refusal(said: Reported, newest: ReportedRecord | None, *, told: int, now: float) -> DesiredRefusal:
+    """Return in words why a device that reports is not heard."""
+    over = f" {newest.reported.boot_count}" if newest is not None else ""
+    detail = (
+        f"its start {said.boot_count} reports below the number of one before,{over}: its card was restored, or its "
+        "clock was ahead; it is told anew, and heard as soon as it answers that"
+    )
+    return DesiredRefusal(cause=Reason.REPORTS_OLDER, generation=told, detail=detail, at=now)
 
 
 def same_refusal(one: DesiredRefusal | None, other: DesiredRefusal | None) -> bool:

@@ -18,14 +18,15 @@ from edgemm.trust import signing
 from edgemm_fleet.director.answering import Answering
 from edgemm_fleet.director.director import Director
 from edgemm_fleet.ingest.contiguity import contiguous
-from edgemm_fleet.ingest.ingest_counters import IngestCounters
+from edgemm_fleet.ingest.ingest_counters import IGNORED, IngestCounters
 from edgemm_fleet.ingest.plausibility import implausible
 from edgemm_fleet.ingest.presence import attest, awaited, observe, spoke
 from edgemm_fleet.ingest.reading import Heard, Incoming, read
 from edgemm_fleet.ingest.shedding import Misdeed, Shedding
 from edgemm_fleet.quiet_log import QuietLog
-from edgemm_fleet.records.records import Device
+from edgemm_fleet.records.records import Device, Presence
 from edgemm_fleet.records.refused_messages import RefusedMessage
+from edgemm_fleet.records.report_order import Verdict
 from edgemm_fleet.rollout.runner import Runner
 from edgemm_fleet.store import Store, Transaction, actions, devices, reported, streams
 
@@ -47,6 +48,8 @@ class _News:
     """Devices that said what they act on."""
     connected: set[str] = field(default_factory=set)
     """Devices that have just come."""
+    unproven: dict[str, Reported] = field(default_factory=dict)
+    """The last report of each device that is there and of which nothing newer was heard, as its numbers are lower."""
 
 
 @dataclass
@@ -74,6 +77,7 @@ class Ingest:
         self._answering = Answering(director)
         self._keys: dict[str, Key] = {}
         self._quiet = QuietLog(_log)
+        self._unproven = QuietLog(_log, most_of_one=1)
         self.shedding = shedding or Shedding()
         self.counters = IngestCounters()
 
@@ -160,20 +164,38 @@ class Ingest:
                     elif after is not presence and message.online:
                         news.connected.add(device)
                 case Reported():
-                    news.told.add(device)
-                    if message.sequence == 1:  # it comes with a connection, whose status may have come before
-                        news.connected.add(device)
-                    if reported.put(tx, message, now=now):
-                        news.reports.append(message)
-                        presences[device] = attest(presence, message, live=heard.live, now=now)
-                    else:
-                        presences[device] = spoke(presence, live=heard.live, now=now)
+                    presences[device] = self._hear_report(tx, message, presence, news, live=heard.live, now=now)
                 case _:
                     presences[device] = spoke(presence, live=heard.live, now=now)
         for device, presence in presences.items():
             if presence is not before[device]:
                 devices.set_presence(tx, device, presence)
         return news
+
+    def _hear_report(
+        self, tx: Transaction, report: Reported, presence: Presence, news: _News, *, live: bool, now: float
+    ) -> Presence:
+        device = report.device
+        news.told.add(device)
+        if report.sequence == 1:  # it comes with a connection, whose status may have come before
+            news.connected.add(device)
+        verdict = reported.put(tx, report, now=now)
+        if verdict is Verdict.NEWER:
+            news.reports.append(report)
+            news.unproven.pop(device, None)
+            return attest(presence, report, live=live, now=now)
+        if verdict is Verdict.OLDER and live:
+            news.unproven[device] = report
+            self._ignore(report)
+        return spoke(presence, live=live, now=now)
+
+    def _ignore(self, report: Reported) -> None:
+        """Say that a report of a device that is there tells nothing."""
+        self.counters.add(IGNORED)
+        said = (
+            "reported_ignored device=%s boot_count=%d sequence=%d: another start of it reported under a higher number"
+        )
+        self._unproven.warning(report.device, said, report.device, *report.order)
 
     def _act(self, tx: Transaction, news: _News, messages: Sequence[Heard], *, now: float) -> None:
         for report in news.reports:
@@ -190,7 +212,9 @@ class Ingest:
         changed = {
             device
             for device in answered
-            if self._answering.heard(tx, device, now=now, connected=device in news.connected)
+            if self._answering.heard(
+                tx, device, now=now, connected=device in news.connected, unproven=news.unproven.get(device)
+            )
         }
         events = [(heard.device, heard.message) for heard in messages if isinstance(heard.message, Event)]
         return changed | {device for device, event in events if self._answering.refused(tx, event, now=now)}

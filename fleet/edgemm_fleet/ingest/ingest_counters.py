@@ -8,13 +8,16 @@ from collections.abc import Mapping
 
 from edgemm_fleet.records.refused_messages import REFUSED, RefusedMessage
 
+IGNORED = "ignored_reported"
+"""Reports of devices that are there, of another start than the newest and with lower numbers."""
+
 
 class IngestCounters:
     """Counts by name since the start of the process; safe to use from several threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._counts: Counter[str] = Counter({f"{REFUSED}{why}": 0 for why in RefusedMessage})
+        self._counts: Counter[str] = Counter({f"{REFUSED}{why}": 0 for why in RefusedMessage} | {IGNORED: 0})
 
     def add(self, name: str, number: int = 1) -> None:
         """Count something, for example `received_event`."""
@@ -26,6 +29,6 @@ class IngestCounters:
         self.add(f"{REFUSED}{why}", number)
 
     def snapshot(self) -> Mapping[str, int]:
-        """Return all counts; those of refusals are there from the start."""
+        """Return all counts; those of what is not taken are there from the start."""
         with self._lock:
             return dict(self._counts)

@@ -140,10 +140,14 @@ class DesiredRecord(Struct, frozen=True, kw_only=True):
 
 
 class ReportedRecord(Struct, frozen=True, kw_only=True):
-    """A device's newest report; `highest_generation` is the highest it ever reported."""
+    """A device's newest report; `highest_generation` is the highest it ever reported.
+
+    `told_generation` is what it had been told last when the report was taken (0: nothing).
+    """
 
     reported: Reported
     highest_generation: int
+    told_generation: int = 0
     received_at: float
 
 

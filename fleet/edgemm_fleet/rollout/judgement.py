@@ -131,7 +131,8 @@ def _seen(member: Member, entry: ReportedModel | None, plan: RolloutPlan) -> tup
     if entry is None:
         return _M.REACHED, _U.IDLE
     if (entry.digest, entry.attempt) != (plan.digest, member.attempt):
-        runs_it = entry.active_digest == plan.digest
+        untrue = entry.digest == plan.digest and entry.state in {_U.FAILED, _U.ROLLED_BACK}  # it cannot run what failed
+        runs_it = entry.active_digest == plan.digest and not untrue
         return (_M.COMMITTED, _U.COMMITTED) if runs_it else (_M.REACHED, _U.IDLE)
     if not entry.state.known:
         return (_M.ACTIVATING if member.state is _M.ACTIVATING else _M.REACHED), entry.state

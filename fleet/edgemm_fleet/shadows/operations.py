@@ -47,16 +47,27 @@ class ShadowOperations:
         """Want no shadow beside a model on the devices that match now; return those that had one.
 
         Raises:
-            NotFoundError: a device that the selector names is not enrolled.
+            NotFoundError: a device that the selector names is not enrolled, or nothing of the model is known.
             ConflictError: no device matches, and that is not allowed.
         """
         with self._store.write() as tx:
+            check_known(tx, model)
             ids = _matching(tx, selector, model=model, now=now, allow_empty=allow_empty)
             had = shadows.drop(tx, ids, model)
             self._director.write(tx, had, now=now)
             audit.add(tx, at=now, actor=actor, action="shadow.clear", subject=model, detail=f"{len(had)} devices")
         self._wake()
         return had
+
+
+def check_known(tx: Transaction, model: str) -> None:
+    """Refuse a name of which nothing was ever published, nor is wanted as a shadow: it is a slip.
+
+    Raises:
+        NotFoundError: it is such a name.
+    """
+    if models.find_model(tx, model) is None and not shadows.page(tx, model, limit=1).items:
+        raise NotFoundError(f"no model {model[:80]!r} here, and no shadow beside one: `edgemm fleet models` lists them")
 
 
 def _matching(tx: Transaction, selector: Selector, *, model: str, now: float, allow_empty: bool) -> tuple[str, ...]:

@@ -13,18 +13,33 @@ from edgemm.messages.generations import plausible
 from edgemm_fleet.filters.known_facts import REPORTED, Fact, of_report
 from edgemm_fleet.records import json_text
 from edgemm_fleet.records.records import ReportedRecord
+from edgemm_fleet.records.report_order import LastTold, Newest, Verdict, following
 from edgemm_fleet.store.database import Transaction
 from edgemm_fleet.store.dialects import portable
 from edgemm_fleet.store.dialects.portable import listed
 from edgemm_fleet.store.facts import device_facts
 from edgemm_fleet.store.quarantine import UNREADABLE, quarantine
+from edgemm_fleet.store.schema import desired, devices
 from edgemm_fleet.store.schema import reported as table
 
 _PART = "reported"
 
 
-def put(tx: Transaction, reported: Reported, *, now: float) -> bool:
-    """Keep a report if it is newer than the one that is here; tell whether it was.
+_ORDER = (
+    table.c.boot_count,
+    table.c.sequence,
+    table.c.told_generation,
+    table.c.since_generation,
+    table.c.highest_generation,
+    table.c.reported_json,
+    desired.c.generation,
+    desired.c.content_hash,
+)
+_BESIDE = devices.outerjoin(table, table.c.device == devices.c.id).outerjoin(desired, desired.c.device == devices.c.id)
+
+
+def put(tx: Transaction, reported: Reported, *, now: float) -> Verdict:
+    """Keep a report of an enrolled device if it is newer than the one that is here; tell whether it was.
 
     The highest generation is raised by an older report too: a new generation must lie above all of them. It is raised
     by those alone that a manager can have told a device: no number would be left above the others.
@@ -32,21 +47,22 @@ def put(tx: Transaction, reported: Reported, *, now: float) -> bool:
     Raises:
         MessageError: it could not be read back.
     """
-    columns = (table.c.boot_count, table.c.sequence, table.c.highest_generation, table.c.reported_json)
-    row = tx.execute(select(*columns).where(table.c.device == reported.device)).one_or_none()
-    numbers = [reported.generation, row.highest_generation if row else 0]
+    row = tx.execute(select(*_ORDER).select_from(_BESIDE).where(devices.c.id == reported.device)).one()
+    numbers = [reported.generation, row.highest_generation]
     highest = max((n for n in numbers if isinstance(n, int) and plausible(n, last=0, now_s=now)), default=0)
-    if (
-        row is not None
-        and _is_number(row.boot_count, row.sequence)
-        and reported.order <= (row.boot_count, row.sequence)
-    ):
+    before = Newest(*row[:4]) if _is_number(*row[:4]) else None
+    newest = following(
+        before, reported, LastTold(row.generation, row.content_hash) if _is_number(row.generation) else LastTold()
+    )
+    if newest is None:
         tx.execute(update(table).where(table.c.device == reported.device).values(highest_generation=highest))
-        return False
+        return Verdict.KNOWN if _of_same_start(tx, reported) else Verdict.OLDER
     values = {
         "device": reported.device,
-        "boot_count": reported.boot_count,
-        "sequence": reported.sequence,
+        "boot_count": newest.boot_count,
+        "sequence": newest.sequence,
+        "told_generation": newest.told,
+        "since_generation": newest.since,
         "generation": reported.generation,
         "highest_generation": highest,
         "reported_json": json_text.written(reported),
@@ -56,7 +72,7 @@ def put(tx: Transaction, reported: Reported, *, now: float) -> bool:
     quarantine(tx).clear(reported.device, _PART)
     if (told := of_report(reported)) != _facts_before(row):
         device_facts.put(tx, reported.device, REPORTED, told)
-    return True
+    return Verdict.NEWER
 
 
 def forget(tx: Transaction, device: str) -> None:
@@ -80,15 +96,21 @@ def of(tx: Transaction, devices: Sequence[str]) -> dict[str, ReportedRecord]:
 def _read(row: Any) -> ReportedRecord:
     values = {"reported": json_text.read(row.reported_json, Reported)}
     values |= {"highest_generation": row.highest_generation, "received_at": row.received_at}
+    values |= {"told_generation": row.told_generation}
     return convert(values, ReportedRecord)
 
 
 def _facts_before(row: Any) -> set[Fact] | None:
     """Return the facts of the report that was here; None: there was none, or none that can be read."""
     try:
-        return None if row is None else of_report(json_text.read(row.reported_json, Reported))
+        return None if row.reported_json is None else of_report(json_text.read(row.reported_json, Reported))
     except UNREADABLE:
         return None
+
+
+def _of_same_start(tx: Transaction, report: Reported) -> bool:
+    newest = find(tx, report.device)
+    return newest is not None and newest.reported.boot == report.boot
 
 
 def _is_number(*values: Any) -> bool:

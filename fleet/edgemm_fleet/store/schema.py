@@ -218,6 +218,8 @@ reported = Table(
     Column("highest_generation", BigInteger, nullable=False),
     Column("reported_json", Text, nullable=False),
     Column("received_at", Float, nullable=False),
+    Column("told_generation", BigInteger, nullable=False, server_default="0"),
+    Column("since_generation", BigInteger, nullable=False, server_default="0"),
 )
 
 events = Table(

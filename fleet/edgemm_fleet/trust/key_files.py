@@ -37,13 +37,10 @@ class KeyFiles:
         Raises:
             InputError: it is missing or damaged.
         """
-        try:
-            return signing.load_key(self._folder.online_key(role))
-        except InputError as err:
-            raise InputError(
-                f"{err}; restore it from a backup, or make another: edgemm fleet keys rotate {role} "
-                f"--folder {self._folder.root}"
-            ) from err
+        again = f"edgemm fleet keys rotate {role} --folder {self._folder.root}"
+        return signing.load_key(
+            self._folder.online_key(role), next_step=f"restore it from a backup, or make another: {again}"
+        )
 
     def signing_too(self, role: str) -> CryptoSigner | None:
         """Return the key before the one in use, while that still signs; it is deleted after that."""

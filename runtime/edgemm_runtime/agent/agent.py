@@ -31,11 +31,11 @@ from edgemm.reasons import Reason
 from edgemm.topics import Channel
 from edgemm.transport.backoff import Backoff
 from edgemm.trust.enrolment import DIRECTOR_TARGET
-from edgemm.trust.signing import claimed_generation, load_key
+from edgemm.trust.signing import claimed_generation
 from edgemm_runtime.agent.acceptance import Acceptance, Whom, may_install
 from edgemm_runtime.agent.actions.actions import Actions
 from edgemm_runtime.agent.actions.diagnosis import Diagnosis
-from edgemm_runtime.agent.connection.enrolment import KEY_NAME
+from edgemm_runtime.agent.connection.enrolment import device_key
 from edgemm_runtime.agent.connection.fleet_connection import FleetConnection
 from edgemm_runtime.agent.connection.known_addresses import KnownAddresses
 from edgemm_runtime.agent.connection.mqtt import MqttConnection
@@ -135,9 +135,7 @@ class Agent:
         self._wishes = Wishes(folder, self._fetch, Whom(identity.fleet, identity.device), now=self._time.now)
         who = Speaker(identity.fleet, identity.device, secrets.token_hex(8), count_boot(folder, self._time))
         self._spool = _open_spool(folder, who, limits, monotonic=clock.monotonic)
-        self._reporter = Reporter(
-            who, load_key(folder.path(KEY_NAME)), self._spool, now=self._time.now, clock=clock, limits=limits
-        )
+        self._reporter = Reporter(who, device_key(folder), self._spool, now=self._time.now, clock=clock, limits=limits)
         self._steps = Steps(self._tools(server, repository))
         self._journal = Journal(folder, tell=self._reporter.tell)
         self._updaters = {name: self._updater(record) for name, record in folder.read_models().items()}

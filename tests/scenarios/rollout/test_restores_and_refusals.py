@@ -354,3 +354,18 @@ def test_what_is_too_large_to_be_sent_is_shown_and_stops_nobody_else(fleet: Loca
     assert fleet.states(rollout) == {"cam-1": "refused", "cam-2": "committed"}
     fleet.deliver([fleet.devices["cam-1"].report()])
     assert not told(fleet).unsent, "it is not tried again and again"
+
+
+def test_a_version_that_is_rolled_out_again_before_devices_are_let_in_is_not_loaded_again(fleet: LocalFleet) -> None:
+    device = fleet.devices["cam-1"]
+    copy = back_up(fleet)
+    fleet.now += HOUR
+    fleet.run("2.0.0", EVERYBODY)
+    installs = list(device.installs)
+    device.silent = True
+    restore(fleet, copy)
+    fleet.now += HOUR
+    rollout = fleet.start(fleet.plan("2.0.0", EVERYBODY))
+    fleet.connect("cam-1")
+    assert fleet.rollout(rollout).state == "finished"
+    assert (fleet.running("cam-1"), device.installs) == ("2.0.0", installs)

@@ -15,6 +15,7 @@ from edgemm.messages.generations import (
     next_generation,
     of_time,
     plausible,
+    time_of,
 )
 from edgemm.times import BUILD_TIME_S, PLAUSIBLE_S
 
@@ -29,6 +30,11 @@ nonces = st.integers(0, NONCES - 1)
 def test_a_generation_is_the_time_in_milliseconds_and_the_nonce() -> None:
     made = next_generation(last=0, reported=0, now_s=NOW_S, nonce=5)
     assert made == int(NOW_S * 1000) * 1024 + 5
+
+
+def test_the_time_in_a_generation_is_that_of_its_making() -> None:
+    assert time_of(of_time(NOW_S + 0.25, nonce=1023)) == NOW_S + 0.25
+    assert time_of(7) == 0.0, "a counter of an earlier version"
 
 
 def test_the_step_from_counters_into_times_is_one() -> None:

@@ -5,6 +5,9 @@
 const REFRESH_MS = 2000;
 const DEVICES_SHOWN = 200;
 const ROLLOUTS_SHOWN = 10;
+// As the command line does it: of what a device said, and how far apart two right clocks may be.
+const DETAIL_SHOWN = 240;
+const SLACK_S = 600;
 const KINDS = {
   good: ["committed", "finished", "reverted", "serving"],
   bad: ["failed", "halted", "rolled_back", "rejected", "timed_out", "refused", "withdrawn"],
@@ -45,12 +48,63 @@ function pill(state) {
   return element("span", { className: `pill ${kind}` }, state.replaceAll("_", " "));
 }
 
+function span(seconds) {
+  const units = [[86400, "d"], [3600, "h"], [60, "min"]];
+  const [size, name] = units.find(([unit]) => seconds >= unit) || [1, "s"];
+  return `${Math.floor(seconds / size)} ${name}`;
+}
+
 function age(seconds, now) {
   if (seconds === null) return "never";
-  const passed = Math.max(0, now - seconds);
-  const units = [[86400, "d"], [3600, "h"], [60, "min"]];
-  const [size, name] = units.find(([unit]) => passed >= unit) || [1, "s"];
-  return `${Math.floor(passed / size)} ${name} ago`;
+  if (seconds > now + SLACK_S) return `by a clock ${span(seconds - now)} ahead`;
+  return `${span(Math.max(0, now - seconds))} ago`;
+}
+
+// Makes what is shown like what was made anew, and leaves alone what is alike: a place that was scrolled to, a selection
+// and what was unfolded stay. Rows are told apart by their key, whatever came between them.
+function adapt(shown, made) {
+  if (shown.nodeName !== made.nodeName) return shown.replaceWith(made);
+  if (shown.nodeType === Node.TEXT_NODE) {
+    if (shown.data !== made.data) shown.data = made.data;
+    return undefined;
+  }
+  const names = new Set([...shown.getAttributeNames(), ...made.getAttributeNames()]);
+  for (const name of ["open", "style"]) names.delete(name);
+  for (const name of names) {
+    const value = made.getAttribute(name);
+    if (value === null) shown.removeAttribute(name);
+    else if (shown.getAttribute(name) !== value) shown.setAttribute(name, value);
+  }
+  if (shown.style.cssText !== made.style.cssText) shown.style.cssText = made.style.cssText;
+  return adaptChildren(shown, [...made.childNodes]);
+}
+
+function adaptChildren(shown, made) {
+  const keyOf = (node) => (node.dataset ? node.dataset.key : undefined);
+  const wanted = new Set(made.map(keyOf));
+  for (const node of [...shown.childNodes]) if (!wanted.has(keyOf(node))) node.remove();
+  const keyed = new Map([...shown.childNodes].map((node) => [keyOf(node), node]));
+  let place = shown.firstChild;
+  for (const node of made) {
+    const same = keyOf(node) === undefined ? place : keyed.get(keyOf(node));
+    if (!same || keyOf(same) !== keyOf(node)) {
+      shown.insertBefore(node, place);
+      continue;
+    }
+    if (same !== place) shown.insertBefore(same, place);
+    const following = same.nextSibling;
+    adapt(same, node);
+    place = following;
+  }
+  while (place) {
+    const following = place.nextSibling;
+    place.remove();
+    place = following;
+  }
+}
+
+function put(id, ...made) {
+  adaptChildren(byId(id), made);
 }
 
 function bytes(count) {
@@ -61,7 +115,7 @@ function bytes(count) {
 function table(headings, rows, empty) {
   if (rows.length === 0) return element("div", { className: "card" }, element("p", { className: "empty" }, empty));
   const head = element("tr", {}, ...headings.map((name) => element("th", { scope: "col" }, name)));
-  const body = rows.map((cells) => element("tr", {}, ...cells.map((cell, index) => {
+  const body = rows.map((cells) => element("tr", { data: { key: cells[0].textContent } }, ...cells.map((cell, index) => {
     const td = element("td", { data: { label: headings[index] } }, ...[cell].flat());
     if (Array.isArray(cell)) td.className = "wide";
     return td;
@@ -86,7 +140,7 @@ function tile(value, name) {
 function showSummary(overview) {
   const devices = overview.devices_online + overview.devices_offline;
   const running = (overview.rollouts.running || 0) + (overview.rollouts.rolling_back || 0);
-  byId("summary").replaceChildren(
+  put("summary",
     tile(`${overview.devices_online} / ${devices}`, "devices online"),
     tile(overview.models, overview.models === 1 ? "model" : "models"),
     tile(overview.versions, overview.versions === 1 ? "version" : "versions"),
@@ -123,7 +177,7 @@ function showGroup(group, counts, progress, index) {
 }
 
 function showRollouts(details, now) {
-  const cards = details.map(({ rollout, groups }) => element("article", { className: "card" },
+  const cards = details.map(({ rollout, groups }) => element("article", { className: "card", data: { key: rollout.id } },
     element("div", { className: "head" },
       element("b", {}, `${rollout.plan.model} ${rollout.plan.version}`), pill(rollout.state),
       element("span", { className: "quiet" },
@@ -134,7 +188,7 @@ function showRollouts(details, now) {
       ...rollout.plan.groups.map((group, index) => showGroup(group, groups[index], rollout.groups[index], index)))));
   const none = element("div", { className: "card" },
     element("p", { className: "empty" }, "None yet: edgemm fleet rollout create MODEL VERSION"));
-  byId("rollouts").replaceChildren(...(cards.length ? cards : [none]));
+  put("rollouts", ...(cards.length ? cards : [none]));
 }
 
 function showModel(model, withdrawn) {
@@ -151,10 +205,18 @@ function showModel(model, withdrawn) {
     element("div", {}, `${model.name} ${model.version} `, pill(model.state), quiet(model.reason)), quiet(shadow));
 }
 
+function showSaid(text) {
+  // A device may say a thousand characters: the beginning is shown, and the whole where it is unfolded.
+  const letters = [...text.split(/\s+/u).join(" ")];
+  if (letters.length <= DETAIL_SHOWN) return element("span", { className: "quiet" }, ` ${text}`);
+  return element("details", { className: "quiet" },
+    element("summary", {}, `${letters.slice(0, DETAIL_SHOWN - 1).join("")}…`), element("div", {}, text));
+}
+
 function showFailed(failed) {
   return element("div", { className: "model failed" },
     `${failed.model} ${failed.version} `, pill(failed.state),
-    element("span", { className: "quiet" }, ` ${[failed.reason, failed.detail].filter(Boolean).join(": ")}`));
+    showSaid([failed.reason, failed.detail].filter(Boolean).join(": ")));
 }
 
 function showUpdates(models, failed, withdrawn) {
@@ -164,6 +226,11 @@ function showUpdates(models, failed, withdrawn) {
   return [...models.map((model) => showModel(model, withdrawn)), ...ended.map(showFailed)];
 }
 
+function showRefusal(refusal) {
+  if (!refusal) return "";
+  return `, ${refusal.cause === "reports_older" ? "not heard" : "refuses"}: ${refusal.cause}`;
+}
+
 function showDevices(items, total, now) {
   const rows = items.map(({ device, models, failed, refusal, withdrawn }) => [
     element("b", {}, device.id),
@@ -171,7 +238,7 @@ function showDevices(items, total, now) {
       className: refusal ? "pill bad" : device.presence.online ? "pill good" : "pill",
       title: refusal ? refusal.detail : "",
     },
-      (device.presence.online ? "online" : "offline") + (refusal ? `, refuses: ${refusal.cause}` : "")),
+      (device.presence.online ? "online" : "offline") + showRefusal(refusal)),
     age(device.presence.last_seen_at, now),
     models.length + failed.length ? showUpdates(models, failed, withdrawn) : ["–"],
     [Object.entries(device.labels).map(([name, value]) => `${name}=${value}`).join("  ") || "–"],
@@ -180,7 +247,7 @@ function showDevices(items, total, now) {
     "None yet: edgemm fleet token create prints the line to run on a device");
   const note = total > items.length ? element("p", { className: "quiet" },
     `The first ${items.length} of ${total}; all of them: edgemm fleet devices`) : null;
-  byId("devices").replaceChildren(...[shown, note].filter((part) => part !== null));
+  put("devices", ...[shown, note].filter((part) => part !== null));
 }
 
 function showModels(models, now) {
@@ -192,7 +259,7 @@ function showModels(models, now) {
       version.published_by.replace("person:", ""), age(version.published_at, now),
       model.minimum_version || "–",
     ]));
-  byId("models").replaceChildren(table(["version", "size", "sha256", "published by", "when", "minimum"], rows,
+  put("models", table(["version", "size", "sha256", "published by", "when", "minimum"], rows,
     "None yet: edgemm fleet publish BUNDLE"));
 }
 

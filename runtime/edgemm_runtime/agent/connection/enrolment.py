@@ -12,6 +12,7 @@ import socket
 from pathlib import Path
 
 import msgspec
+from securesystemslib.signer import CryptoSigner
 
 from edgemm import __version__
 from edgemm.canonical import sha256
@@ -127,10 +128,19 @@ def _connection(
     )
 
 
+def device_key(folder: StateFolder) -> CryptoSigner:
+    """Return the device's key pair.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
+    return load_key(folder.path(KEY_NAME), next_step="remove it, and enrol again with a new token")
+
+
 def _request(folder: StateFolder, options: AgentOptions, token: EnrolmentToken) -> bytes:
     _check_labels(options)
     path = folder.path(KEY_NAME)
-    signer = load_key(path) if path.exists() else create_key(path)
+    signer = device_key(folder) if path.exists() else create_key(path)
     request = EnrolmentRequest(
         secret=token.secret.hex(),
         public_key=key_document(signer.public_key),

@@ -3,6 +3,10 @@ import json
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
 from securesystemslib.signer import CryptoSigner
 
 from edgemm.errors import InputError, MessageError, TrustError
@@ -85,8 +89,33 @@ def test_what_is_no_key_is_refused(document: dict[str, object]) -> None:
         key_from_document(document)
 
 
-def test_a_file_that_is_no_key(tmp_path: Path) -> None:
-    (tmp_path / "k").write_text("hello")
-    for path in (tmp_path / "k", tmp_path / "none"):
-        with pytest.raises(InputError, match="expected an Ed25519 private key"):
-            load_key(path)
+def _pem(key: PrivateKeyTypes, password: bytes = b"") -> bytes:
+    hidden = BestAvailableEncryption(password) if password else NoEncryption()
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, hidden)
+
+
+ED25519 = Ed25519PrivateKey.from_private_bytes(bytes(32))
+PEM = _pem(ED25519)
+
+
+@pytest.mark.parametrize(
+    ("data", "found"),
+    [
+        (None, "nothing to read (No such file or directory)"),
+        (b"", "an empty file"),
+        (b"\n", "an empty file"),
+        (b"hello", "5 bytes without a whole one"),
+        (PEM[:40], "40 bytes without a whole one"),
+        (PEM[: len(PEM) // 2], f"{len(PEM) // 2} bytes without a whole one"),
+        (bytes(len(PEM)), f"{len(PEM)} bytes without a whole one"),
+        (_pem(ED25519, b"secret"), "one under a password"),
+        (_pem(generate_private_key(SECP256R1())), "a key of another kind"),
+    ],
+)
+def test_a_file_that_is_no_key(tmp_path: Path, data: bytes | None, found: str) -> None:
+    path = tmp_path / "k"
+    if data is not None:
+        path.write_bytes(data)
+    with pytest.raises(InputError) as refused:
+        load_key(path, next_step="do this")
+    assert str(refused.value) == f"{path}: expected an Ed25519 private key in PEM, found {found}; do this"

@@ -15,6 +15,7 @@ from edgemm.trust.signing import PayloadType, key_document
 from edgemm_fleet.api.enrolment import device_id
 from edgemm_fleet.broker import EmbeddedCredentials
 from edgemm_fleet.records.records import Presence
+from edgemm_fleet.records.report_order import Verdict
 from edgemm_fleet.store import devices, reported
 from edgemm_fleet.trust.ceremony import Replacement, propose, sign_here
 from tests.unit.fleet.api.servers import RunningFleet
@@ -240,7 +241,7 @@ def test_an_enrolment_anew_shuts_out_who_is_in_and_forgets_what_was_said(
     )
     with fleet.state.store.write() as tx:
         devices.set_presence(tx, device, Presence(online=True, boot=boot, boot_count=most_boots(now), connection=7))
-        assert reported.put(tx, said, now=now)
+        assert reported.put(tx, said, now=now) is Verdict.NEWER
     if removed:
         fleet.request("DELETE", f"/api/v1/devices/{device}", token="operator")
     allowed: list[bool] = []

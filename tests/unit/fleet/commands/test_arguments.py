@@ -6,7 +6,7 @@ import pytest
 
 from edgemm.cli import run
 from edgemm.times import span
-from edgemm_fleet.commands.output import age, size
+from edgemm_fleet.commands.output import age, due, size
 from edgemm_fleet.records.rollout_plan import Group
 
 
@@ -178,10 +178,11 @@ def test_durations(text: int | str, seconds: int) -> None:
 
 
 def test_ages_and_sizes_read_as_people_say_them() -> None:
-    assert [age(None, now=0), age(100, now=100), age(100, now=161), age(200_000, now=100)] == [
-        "never",
-        "0 s ago",
-        "1 min ago",
-        "in 2 d",
-    ]
+    assert [age(None, now=0), age(100, now=100), age(100, now=161)] == ["never", "0 s ago", "1 min ago"]
+    assert [due(200_000, now=100), due(100, now=100), due(100, now=161)] == ["in 2 d", "0 s ago", "1 min ago"]
     assert [span(0.4), span(7200), size(0), size(2_500_000), size(999)] == ["0 s", "2 h", "0 B", "2.5 MB", "999 B"]
+
+
+def test_what_a_clock_dated_that_was_ahead_is_told_as_that() -> None:
+    assert age(39 * 86400, now=0) == "by a clock 39 d ahead"
+    assert [age(3, now=0), age(599, now=0)] == ["0 s ago", "0 s ago"], "the server's clock was corrected a little"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from pathlib import Path
 
@@ -92,3 +93,22 @@ def test_several_root_keys_are_made_at_the_start(tmp_path: Path) -> None:
     root = VersionRepository(FleetFolder(tmp_path / "fleet")).root.signed.roles["root"]
     assert (root.threshold, len(root.keyids)) == (2, 3)
     assert "2 of 1 cannot be" in person.run("init", str(tmp_path / "b"), "--root-threshold", "2", status=2)
+
+
+def test_a_clock_behind_what_was_signed_last_signs_nothing(made: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    metadata = made.folder / "tuf" / "metadata"
+    before = {path.name: path.read_bytes() for path in metadata.iterdir()}
+    real = time.time
+    open_folder(made.folder)
+    monkeypatch.setattr(time, "time", lambda: real() - 86400)
+    with pytest.raises(EnvironmentFailure) as refused:
+        open_folder(made.folder)
+    said = str(refused.value).replace(str(metadata / "timestamp.json"), "TIMESTAMP")
+    assert re.sub(r"20\d\d-\S+Z", "TIME", said) == (
+        "the clock of this machine shows TIME, expected a time after TIME, when TIMESTAMP was signed; set the clock "
+        "(timedatectl set-ntp true), then try again; if it was ahead at that time: edgemm fleet serve signs anew as it "
+        "starts"
+    )
+    assert {path.name: path.read_bytes() for path in metadata.iterdir()} == before
+    monkeypatch.setattr(time, "time", lambda: real() - 60)
+    open_folder(made.folder)

@@ -66,6 +66,12 @@ def report(state: UpdateState | None, *, generation: int = 7, **changes: Any) ->
         (report(None), _M.REACHED),
         (report(_U.ACCEPTED), _M.REACHED),
         (report(_U.STAGED), _M.REACHED),
+        # It cannot be that what failed is what runs, in whatever attempt.
+        (report(_U.FAILED, attempt=3, active_digest=NEW), _M.REACHED),
+        (report(_U.ROLLED_BACK, attempt=1, active_digest=NEW), _M.REACHED),
+        (report(_U.REJECTED, attempt=3, active_digest=NEW), _M.COMMITTED),
+        (report(_U.FAILED, digest="3" * 64, attempt=3, active_digest=NEW), _M.COMMITTED),
+        (report(_U.CANCELED, attempt=3, active_digest=NEW), _M.COMMITTED),
         (report(_U.ACTIVATING), _M.ACTIVATING),
         (report(_U.PROBATION), _M.ACTIVATING),
         (report(_U.ROLLING_BACK), _M.ACTIVATING),

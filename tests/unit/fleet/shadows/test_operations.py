@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 from msgspec import UNSET, UnsetType
+from sqlalchemy import delete
 
 from edgemm.errors import NotFoundError
 from edgemm.messages import DesiredShadow, VariantPolicy
 from edgemm.states import RolloutState
 from edgemm_fleet.records.rollout_plan import Group, Selector
 from edgemm_fleet.shadows.operations import ShadowOperations
-from edgemm_fleet.store import audit, desired
+from edgemm_fleet.store import audit, desired, schema
 from simulators.broker import MODEL, LocalFleet, digest_of
 
 ALL = Selector()
@@ -86,3 +87,15 @@ def test_a_version_that_is_not_published_is_refused(fleet: LocalFleet, operation
     with pytest.raises(NotFoundError):
         put(fleet, operations, "9.0.0")
     assert wanted(fleet) == ("1.0.0", UNSET)
+
+
+def test_a_name_of_which_nothing_is_known_is_a_slip(fleet: LocalFleet, operations: ShadowOperations) -> None:
+    put(fleet, operations, "2.0.0")
+    with pytest.raises(NotFoundError, match="no model 'digist' here, and no shadow beside one: `edgemm fleet models`"):
+        operations.clear("digist", selector=ALL, actor="person:ann", now=fleet.now)
+    with fleet.store.write() as tx:  # a model whose publication was withdrawn goes, its shadows are still to be cleared
+        tx.execute(delete(schema.versions))
+        tx.execute(delete(schema.models))
+    assert operations.clear(MODEL, selector=ALL, actor="person:ann", now=fleet.now) == ("cam-1", "cam-2")
+    with pytest.raises(NotFoundError):
+        operations.clear(MODEL, selector=ALL, actor="person:ann", now=fleet.now)

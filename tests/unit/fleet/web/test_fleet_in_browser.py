@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from tests.unit.fleet.api.populated import Populated
 from tests.unit.fleet.api.servers import RunningFleet, serving
 
 pytestmark = [pytest.mark.slow, pytest.mark.service]
+LONG = "sample 7: " + "expected 0.25, found 0.75; " * 37 + "END"
 PHONE, DESK = (390, 844), (1280, 900)
 EVIL = "\x1b[31mred\u202e\u200bdlo\n"
 WIDER = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
@@ -32,10 +34,13 @@ def fleet(tmp_path: Path) -> Iterator[RunningFleet]:
         local.add(*(f"cam-{n:03}" for n in range(210)), site="hall")
         local.devices["cam-002"].outcomes[digest_of("2.0.0")] = Outcome.SELFTEST_FAILED
         local.devices["cam-002"].detail = f"output probs: expected 0.25 {EVIL}"
+        local.devices["cam-008"].outcomes[digest_of("1.9.0")] = Outcome.SELFTEST_FAILED
+        local.devices["cam-008"].detail = LONG
         with local.store.write() as tx:
             devices.set_labels(tx, "cam-001", {"site": EVIL})
             devices.set_labels(tx, "cam-003", {"L" * 64: "v" * 128})
         local.run("1.10.0", Group(count=8, deadline_s=100), Group(percent=100, deadline_s=100))
+        local.run("1.9.0", Group(percent=100), selector=Selector(devices=("cam-008",)))
         for name in ("cam-004", "cam-005"):
             local.devices[name].silent = True
         local.devices["cam-006"].outcomes[digest_of("2.0.0")] = Outcome.HANG
@@ -81,4 +86,37 @@ def test_the_page_shows_the_fleet_as_it_is(
         assert not browser.run(r"/[\u202e\u200b\u001b]/.test(document.body.textContent)")
         assert "5 d ago" not in text
         assert browser.run(WIDER) is False
+        assert browser.violations == []
+
+
+@pytest.mark.parametrize(("width", "height"), [PHONE, DESK])
+def test_a_refresh_leaves_alone_what_is_alike(
+    chromium: Path, tmp_path: Path, fleet: RunningFleet, width: int, height: int
+) -> None:
+    with Browser(chromium, tmp_path / "profile") as browser:
+        browser.open(f"{fleet.url}/#token={fleet.tokens['viewer']}", width=width, height=height)
+        browser.until("document.querySelectorAll('#devices tbody tr').length > 100")
+        shown = browser.run("document.querySelector('#devices details').innerText")
+        assert 230 < len(shown) < 260
+        assert "…" in shown
+        browser.run("document.querySelector('#devices details').open = true, 1")
+        whole = browser.run("document.querySelector('#devices details div').innerText")
+        assert whole == f"selftest_failed: {LONG}"
+        if folder := os.environ.get("EDGEMM_PICTURES"):
+            browser.run("document.querySelector('#devices details').scrollIntoView({block: 'center'}), 1")
+            Path(folder, f"detail-{width}.png").write_bytes(browser.picture())
+        browser.run("document.getElementById('devices').style.width = '200px', 1")
+        browser.run("document.querySelector('#devices .scroll').scrollLeft = 40, 1")
+        left = browser.run("document.querySelector('#devices .scroll').scrollLeft")
+        browser.run("getSelection().selectAllChildren(document.querySelectorAll('#devices tbody b')[3]), 1")
+        browser.run("document.querySelectorAll('#devices tbody tr').forEach(one => one.wasThere = true), 1")
+        status = browser.run("document.getElementById('status').textContent")
+        fleet.clock.ahead_s += 86_400
+        browser.until(f"document.getElementById('status').textContent !== {json.dumps(status)}")
+        browser.until("document.querySelector('#devices tbody tr td:nth-child(3)').innerText === '1 d ago'")
+        assert browser.run("getSelection().toString()") == "cam-003"
+        assert browser.run("document.querySelector('#devices .scroll').scrollLeft") == left
+        assert left > 0 or width == PHONE[0], "a table that is wider than its place"
+        assert browser.run("document.querySelector('#devices details').open") is True
+        assert browser.run("[...document.querySelectorAll('#devices tbody tr')].every(one => one.wasThere)") is True
         assert browser.violations == []

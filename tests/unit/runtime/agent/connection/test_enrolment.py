@@ -9,7 +9,7 @@ import pytest
 
 from edgemm import durable
 from edgemm.errors import EnvironmentFailure, InputError, PermissionDeniedError, TrustError, UnreachableError
-from edgemm_runtime.agent.connection.enrolment import identify
+from edgemm_runtime.agent.connection.enrolment import device_key, identify
 from edgemm_runtime.agent.state.agent_options import AgentOptions
 from edgemm_runtime.agent.state.documents import IdentityFile
 from edgemm_runtime.agent.state.state_folder import StateFolder
@@ -167,3 +167,14 @@ def test_a_full_disk(fleet: SimulatedFleet, tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(EnvironmentFailure, match="No space left on device"):
         _start(tmp_path, fleet.url, fleet.token())
     assert not fleet.devices, "the key is durable before it is sent"
+
+
+@pytest.mark.parametrize("data", [b"", b"-----BEGIN PRIVATE KEY-----"], ids=["empty", "cut"])
+def test_a_damaged_key_says_what_to_do(tmp_path: Path, data: bytes) -> None:
+    folder = StateFolder(tmp_path)
+    folder.path("device.key").write_bytes(data)
+    with pytest.raises(
+        InputError, match=r"device\.key: expected .*; remove it, and enrol again with a new token"
+    ) as told:
+        device_key(folder)
+    assert "http" not in str(told.value)
