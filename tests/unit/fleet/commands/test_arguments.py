@@ -82,7 +82,7 @@ STATIC = ("--broker", "mqtts://u:p@h", "--device-login", "a:b")
                 "--mosquitto-key",
                 "k",
             ],
-            "--mosquitto-certificate is for TLS: expected --broker mqtts://::1, found mqtt://",
+            "--mosquitto-certificate is for TLS",
         ),
         (["--device-login", "a:b"], "are for another broker: name it with --broker"),
         (["--broker", "mqtts://u:p@h", "--device-login", "ab"], "--device-login: expected USER:PASSWORD"),
