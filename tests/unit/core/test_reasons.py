@@ -12,7 +12,7 @@ from edgemm_runtime.agent.acceptance import Acceptance
 ROOT = Path(__file__).parents[3]
 PRODUCT = [ROOT / part for part in ("core/edgemm", "runtime/edgemm_runtime", "fleet/edgemm_fleet", "demo/edgemm_demo")]
 WORDS = {"errors", "latency", "hang", "stopped", "expired", "damaged", "silent", "deadline", "removed", "untrusted"} | {
-    "unreachable", "unsupported", "incompatible", "superseded", "unreached"
+    "unreachable", "unsupported", "incompatible", "superseded", "unreached", "withdrawn"
 }  # fmt: skip
 """Codes that are also words of other things: looked for only where reasons are written and read."""
 OTHER_THINGS = {
