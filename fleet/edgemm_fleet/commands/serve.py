@@ -206,13 +206,17 @@ def serve(
     _set_up_logging(verbose=verbose)
     sys.setswitchinterval(_SWITCH_S)
     with ended_by_sigterm() as wait_for_end, server, _renewed_by_sighup(server):
-        if page:
-            call_out(f"page    {server.url}/")
-        call_out(f"API     {server.url}/api/v1")
-        call_out(f"broker  {server.broker_address}")
-        call_out(f"serving fleet {server.config.name}; stop with Ctrl-C")
+        _tell_addresses(server, page=page)
         wait_for_end()
     call_out("stopped")
+
+
+def _tell_addresses(server: FleetProcess, *, page: bool) -> None:
+    if page:
+        call_out(f"page    {server.url}/")
+    call_out(f"API     {server.url}/api/v1")
+    call_out(f"broker  {server.broker_address}")
+    call_out(f"serving fleet {server.config.name}; stop with Ctrl-C")
 
 
 @contextmanager
