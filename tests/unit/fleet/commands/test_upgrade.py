@@ -32,6 +32,8 @@ OF_REVISION_0003 = (
     "DROP TABLE device_facts",
     "DROP TABLE facts",
     "ALTER TABLE versions DROP COLUMN withdrawn_at",
+    "ALTER TABLE reported DROP COLUMN told_generation",
+    "ALTER TABLE reported DROP COLUMN since_generation",
 )
 
 
