@@ -25,6 +25,8 @@ from tests.unit.fleet.commands.fleets import Served, init
 
 Said = pytest.CaptureFixture[str]
 
+pytestmark = pytest.mark.sqlite  # a database of PostgreSQL is backed up by its own tools
+
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Said) -> FleetFolder:
