@@ -29,7 +29,7 @@ from edgemm.bundle.manifest import Variant, VariantTensor
 from edgemm.errors import EngineError
 from edgemm_runtime.engines import native_log
 from edgemm_runtime.engines.drivers import Described, FileTensor
-from edgemm_runtime.engines.interpreter import Interpreter, OpResolverType
+from edgemm_runtime.engines.interpreter import SURVIVES_LIMITS, Interpreter, OpResolverType
 from edgemm_runtime.engines.lengths.tflite_graph import read_graph
 from edgemm_runtime.engines.lengths.value_lengths import TFLITE, follow_values
 from edgemm_runtime.engines.pacing import Rest, no_rest
@@ -48,7 +48,7 @@ def open_session(variant: Variant, model: bytes, threads: int) -> LiteRtSession:
         EngineError: it is damaged, or lacks a tensor of `variant`.
     """
     members = max(1, (os.cpu_count() or 1) // threads)
-    limit_bytes = request_memory.most_bytes() if _follow_values(model) else None
+    limit_bytes = request_memory.most_bytes() if SURVIVES_LIMITS and _follow_values(model) else None
     return LiteRtSession(model, variant, threads=threads, members=members, limit_bytes=limit_bytes)
 
 
