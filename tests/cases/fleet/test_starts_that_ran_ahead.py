@@ -49,7 +49,6 @@ def test_a_device_whose_starts_ran_ahead_is_heard_again(tmp_path: Path, restored
         fleet.rollout("2.0.0", "--group", "100%", "--deadline", "60s")
         eventually(lambda: device.version() == "2.0.0", "it serves what was rolled out")
         assert "reports_older" not in fleet.ok("devices", "list")
-        assert "reported_ignored" in fleet.server.text
 
 
 def _starts(device: Device) -> int:
