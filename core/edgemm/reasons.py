@@ -118,3 +118,15 @@ class Reason(OpenEnum):
     """The fleet database's row of the device's part cannot be read: the log names the cause; roll out to it again."""
     REMOVED = "removed"
     """The device was removed from the fleet: nothing to do."""
+
+    # Why a rollout halted that waited for too long.
+    PAUSE_EXPIRED = "pause_expired"
+    """A pause came to its end and nobody resumed the rollout: roll out again, or give the next pause a longer end."""
+    NOBODY_DECIDED = "nobody_decided"
+    """Nobody started the group that waits for a person: roll out again, and see who is to decide."""
+    NO_WINDOW = "no_window"
+    """No window came in which the next group may start: see to the plan's windows."""
+    TOO_FEW_SAMPLES = "too_few_samples"
+    """The group had too few samples to be judged: wait for more traffic, or ask for fewer."""
+    TOO_SLOW = "too_slow"
+    """The plan's rate let the next group not start in time: raise it."""

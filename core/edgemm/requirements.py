@@ -9,7 +9,7 @@ may have dropped it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Annotated
 
 from msgspec import UNSET, Meta, UnsetType
@@ -17,15 +17,15 @@ from msgspec import UNSET, Meta, UnsetType
 from edgemm import __version__
 
 UNDERSTOOD: frozenset[str] = frozenset()
-"""The names that this edgemm obeys. It has no field yet that an older reader must not ignore."""
+"""The names that this edgemm obeys in every item; what a kind of item has besides, its reader names (`obeyed`)."""
 
 RequiredNames = Annotated[tuple[Annotated[str, Meta(max_length=128)], ...], Meta(max_length=32)]
 """What `requires` holds."""
 
 
-def unknown(requires: Iterable[str] | UnsetType) -> tuple[str, ...]:
-    """Return the names that this edgemm does not know, sorted."""
-    return () if requires is UNSET else tuple(sorted(set(requires) - UNDERSTOOD))
+def unknown(requires: Iterable[str] | UnsetType, obeyed: Collection[str] = ()) -> tuple[str, ...]:
+    """Return the names that this edgemm does not know, sorted; `obeyed` are those whose fields the item has."""
+    return () if requires is UNSET else tuple(sorted(set(requires) - UNDERSTOOD - set(obeyed)))
 
 
 def refusal(names: Iterable[str]) -> str:

@@ -45,6 +45,7 @@ from edgemm_fleet.records.rollout_plan import (
     Selector,
 )
 from edgemm_fleet.records.shed import Shed
+from edgemm_fleet.records.waiting import WAITS, PauseSeconds, WaitKind
 from edgemm_fleet.rollout.explanation import in_short
 
 DEFAULT_GROUPS = (Group(count=1), Group(percent=10), Group(percent=100))
@@ -460,3 +461,18 @@ class ReasonRequest(RequestBody, frozen=True):
     """Why an operator does this."""
 
     reason: Short = "by an operator"
+
+
+class PauseRequest(ReasonRequest, frozen=True):
+    """A pause, and after how many seconds it ends by itself: the rollout halts then."""
+
+    for_s: PauseSeconds = WAITS[WaitKind.PAUSE].limit_s
+
+
+class NextRequest(RequestBody, frozen=True):
+    """The index (from 0) of the group after which to go on now; None: the current one.
+
+    With an index, the request may be repeated: the group after it starts once.
+    """
+
+    after: Annotated[int, Meta(ge=0, le=63)] | None = None

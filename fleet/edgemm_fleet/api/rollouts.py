@@ -1,4 +1,4 @@
-"""The routes for rollouts: draft, preview, start, watch, halt, roll back and cancel."""
+"""The routes for rollouts: draft, preview, start, pause, resume, go on, halt, roll back and cancel."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from edgemm.errors import BadRequestError
 from edgemm_fleet.api.context import FleetState
 from edgemm_fleet.api.messages import (
     MembersQuery,
+    NextRequest,
     Nothing,
     PageQuery,
+    PauseRequest,
     Preview,
     ReasonRequest,
     RolloutDetail,
@@ -88,6 +90,27 @@ def start_rollout(state: FleetState, call: Call[Nothing, Nothing]) -> Rollout:
     return state.rollouts.start(call.path["rollout"], actor=call.caller.actor, now=call.now)
 
 
+def pause_rollout(state: FleetState, call: Call[PauseRequest, Nothing]) -> Rollout:
+    """Pause a rollout: no further device is told, and deadlines stand still; it halts when the pause is not ended."""
+    return state.rollouts.pause(
+        call.path["rollout"],
+        actor=call.caller.actor,
+        reason=call.body.reason,
+        limit_s=call.body.for_s,
+        now=call.now,
+    )
+
+
+def resume_rollout(state: FleetState, call: Call[Nothing, Nothing]) -> Rollout:
+    """Resume a paused rollout: all deadlines are put off by the length of the pause; again is no error."""
+    return state.rollouts.resume(call.path["rollout"], actor=call.caller.actor, now=call.now)
+
+
+def start_next_group(state: FleetState, call: Call[NextRequest, Nothing]) -> Rollout:
+    """Start the next group now: approve it, or end the soak before it; thresholds are not spared."""
+    return state.rollouts.go_on(call.path["rollout"], after=call.body.after, actor=call.caller.actor, now=call.now)
+
+
 def halt_rollout(state: FleetState, call: Call[ReasonRequest, Nothing]) -> Rollout:
     """Halt a rollout: devices that have not begun to activate keep what they have; again is no error."""
     return state.rollouts.halt(call.path["rollout"], actor=call.caller.actor, reason=call.body.reason, now=call.now)
@@ -120,6 +143,9 @@ ROUTES = (
     Route("GET", f"{_ROLLOUT}/members", list_members, Right.READ, Page[Member], query=MembersQuery),
     Route("GET", f"{_ROLLOUT}/preview", preview_rollout, Right.READ, Preview),
     Route("POST", f"{_ROLLOUT}/start", start_rollout, Right.OPERATE, Rollout),
+    Route("POST", f"{_ROLLOUT}/pause", pause_rollout, Right.OPERATE, Rollout, body=PauseRequest),
+    Route("POST", f"{_ROLLOUT}/resume", resume_rollout, Right.OPERATE, Rollout),
+    Route("POST", f"{_ROLLOUT}/next", start_next_group, Right.OPERATE, Rollout, body=NextRequest),
     Route("POST", f"{_ROLLOUT}/halt", halt_rollout, Right.OPERATE, Rollout, body=ReasonRequest),
     Route("POST", f"{_ROLLOUT}/rollback", roll_back_rollout, Right.OPERATE, Rollout),
     Route("POST", f"{_ROLLOUT}/cancel", cancel_rollout, Right.OPERATE, Rollout),

@@ -33,7 +33,9 @@ from edgemm_fleet.api.messages import (
     Me,
     MissingBlobs,
     ModelDetail,
+    NextRequest,
     Nothing,
+    PauseRequest,
     PersonRequest,
     Preview,
     PublishRequest,
@@ -262,6 +264,20 @@ class FleetClient:
     def start_rollout(self, rollout: str) -> Rollout:
         """Start a rollout."""
         return self._act(rollout, "start")
+
+    def pause_rollout(self, rollout: str, *, reason: str, for_s: float) -> Rollout:
+        """Pause a rollout for so long at most."""
+        path = f"{_API}/rollouts/{_part(rollout)}/pause"
+        return self.connection.call("POST", path, Rollout, body=PauseRequest(reason=reason, for_s=for_s))
+
+    def resume_rollout(self, rollout: str) -> Rollout:
+        """Resume a paused rollout."""
+        return self._act(rollout, "resume")
+
+    def start_next_group(self, rollout: str, *, after: int | None) -> Rollout:
+        """Start the group after one, by its index, now."""
+        path = f"{_API}/rollouts/{_part(rollout)}/next"
+        return self.connection.call("POST", path, Rollout, body=NextRequest(after=after))
 
     def halt_rollout(self, rollout: str, *, reason: str) -> Rollout:
         """Halt a rollout."""

@@ -14,13 +14,22 @@ from edgemm.outlet import say
 from edgemm.states import RolloutState
 from edgemm_fleet.api.messages import RolloutDetail
 from edgemm_fleet.client import FleetClient
-from edgemm_fleet.commands.output import goes_on, print_json
+from edgemm_fleet.commands.output import goes_on, moment, print_json
 from edgemm_fleet.records.progress import Rollout
+from edgemm_fleet.records.waiting import RolloutWait, WaitKind
 
+_WAITS_FOR = {
+    WaitKind.PAUSE: "the end of a pause",
+    WaitKind.PERSON: "a person",
+    WaitKind.WINDOW: "a window",
+    WaitKind.SAMPLES: "samples",
+    WaitKind.RATE: "its rate",
+}
+_ENDED_BY = {WaitKind.PAUSE: "resume", WaitKind.PERSON: "next"}
 _POLL_S = 0.5
 _PATIENCE_S = 300.0
 """How long a command that waits puts up with a manager that does not answer."""
-_MOVING = frozenset({RolloutState.RUNNING, RolloutState.ROLLING_BACK})
+_MOVING = frozenset({RolloutState.RUNNING, RolloutState.PAUSED, RolloutState.ROLLING_BACK})
 BROKEN_OFF = frozenset({RolloutState.HALTED, RolloutState.CANCELED})
 
 
@@ -92,5 +101,14 @@ def line(detail: RolloutDetail) -> str:
             groups.append(f"group {index + 1}: {text}")
     reason = f" ({found.reason})" if found.reason else ""
     trouble = [f"it cannot go on and tries again: {found.trouble}; the server's log says more"] if found.trouble else []
-    parts = [f"{found.id} {found.plan.model} {found.plan.version} {found.state}{reason}", *groups, *trouble]
+    waiting = [f"waits for {waits(found.waiting)}: {found.waiting.reason}"] if found.waiting else []
+    parts = [f"{found.id} {found.plan.model} {found.plan.version} {found.state}{reason}", *waiting, *groups, *trouble]
+    if found.waiting and (command := _ENDED_BY.get(found.waiting.kind)):
+        parts.append(f"to go on: edgemm fleet rollout {command} {found.id}")
     return "; ".join(parts)
+
+
+def waits(waiting: RolloutWait) -> str:
+    """Return for what a rollout waits, since when and until when, and what comes then."""
+    what = _WAITS_FOR.get(waiting.kind, waiting.kind.value)
+    return f"{what} since {moment(waiting.since)}, until {moment(waiting.until)} (then halted: {waiting.then})"

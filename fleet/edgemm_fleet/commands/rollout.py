@@ -8,12 +8,13 @@ import click
 from msgspec import UNSET
 from msgspec.structs import replace
 
+from edgemm.durations import Duration
 from edgemm.messages import ModelConfig, Probation
 from edgemm.outlet import say
 from edgemm.states import RolloutState
 from edgemm_fleet.api.messages import Preview, RolloutRequest
 from edgemm_fleet.commands.filter_options import selected, where_option
-from edgemm_fleet.commands.following import BROKEN_OFF, follow, line, show_line, wait_for_end
+from edgemm_fleet.commands.following import BROKEN_OFF, follow, line, show_line, wait_for_end, waits
 from edgemm_fleet.commands.output import age, as_json_option, listed, print_json, print_table, size
 from edgemm_fleet.commands.parameters import DURATION, MOST_LISTED, allow_empty_option, connect
 from edgemm_fleet.commands.stages import stage_options
@@ -21,8 +22,11 @@ from edgemm_fleet.filters import explained
 from edgemm_fleet.records.members import MemberState
 from edgemm_fleet.records.progress import Rollout
 from edgemm_fleet.records.rollout_plan import Group
+from edgemm_fleet.records.waiting import DAY_S
 from edgemm_fleet.rollout.explanation import in_short
 
+PAUSE = Duration(min_s=1.0, max_s=30 * DAY_S)
+reason_option = click.option("--reason", default="by an operator", show_default=True, help="What the log will say.")
 wait_option = click.option("--wait", is_flag=True, help="Wait until it is over; exit status 1 if it did not finish.")
 
 
@@ -127,7 +131,42 @@ def status(rollout_id: str, *, watch: bool, state: str | None, limit: int, as_js
 
 @rollout.command()
 @click.argument("rollout_id")
-@click.option("--reason", default="by an operator", show_default=True, help="What the log will say.")
+@reason_option
+@click.option("--for", "for_s", type=PAUSE, default="7d", show_default=True, help="After so long it halts by itself.")
+@as_json_option
+def pause(rollout_id: str, *, reason: str, for_s: float, as_json: bool) -> None:
+    """Pause a rollout: no further device is told, deadlines stand still, and thresholds still halt it."""
+    with connect() as client:
+        show_line(client, client.pause_rollout(rollout_id, reason=reason, for_s=for_s), as_json=as_json)
+
+
+@rollout.command()
+@click.argument("rollout_id")
+@wait_option
+@as_json_option
+def resume(rollout_id: str, *, wait: bool, as_json: bool) -> None:
+    """Resume a paused rollout: it has all the time left that it had."""
+    with connect() as client:
+        follow(client, client.resume_rollout(rollout_id), RolloutState.FINISHED, wait=wait, as_json=as_json)
+
+
+@rollout.command("next")
+@click.argument("rollout_id")
+@click.option("--after", type=click.IntRange(1, 64), metavar="N", help="Go on after group N; default: the current one.")
+@wait_option
+@as_json_option
+def start_next(rollout_id: str, *, after: int | None, wait: bool, as_json: bool) -> None:
+    """Start the next group now: approve it, or end the soak of the current one; thresholds are not spared."""
+    with connect() as client:
+        # By its number, so that two operators at once start one group and not two.
+        current = client.rollout(rollout_id).rollout.current_group if after is None else after - 1
+        changed = client.start_next_group(rollout_id, after=current)
+        follow(client, changed, RolloutState.FINISHED, wait=wait, as_json=as_json)
+
+
+@rollout.command()
+@click.argument("rollout_id")
+@reason_option
 @as_json_option
 def halt(rollout_id: str, *, reason: str, as_json: bool) -> None:
     """Halt a rollout: devices that have not begun to activate keep what they have."""
@@ -170,12 +209,13 @@ def list_rollouts(*, limit: int, as_json: bool) -> None:
             one.id,
             f"{one.plan.model} {one.plan.version}",
             one.state.value,
-            one.trouble or one.reason or "",
+            one.trouble or one.reason or (one.waiting.reason if one.waiting else ""),
+            waits(one.waiting) if one.waiting else "",
             age(one.changed_at, now=now),
         )
         for one in found
     ]
-    headings = ("rollout", "version", "state", "reason", "changed")
+    headings = ("rollout", "version", "state", "reason", "waits for", "changed")
     print_table(headings, rows, empty="none yet: edgemm fleet rollout create MODEL VERSION")
 
 

@@ -28,6 +28,15 @@ _OPTIONS = (
     click.option("--error-threshold", type=_SHARE, default=0.1, show_default=True, help="Share failed to halt, above."),
     click.option("--min-reached", type=_SHARE, default=0.5, show_default=True, help="Share that has to report."),
     click.option("--soak", type=DURATION, default="0s", show_default=True, help="How long a group has to hold."),
+    click.option("--approve", is_flag=True, help="Each group after the first waits for `rollout next`."),
+    click.option(
+        "--approve-group",
+        "approved",
+        type=click.IntRange(2, 64),
+        multiple=True,
+        metavar="N",
+        help="Group N waits for `rollout next` (repeatable).",
+    ),
     click.option("--deadline", type=DURATION, default="1h", show_default=True, help="For a group to be through."),
 )
 
@@ -43,6 +52,8 @@ def stage_options(command: Callable[..., None]) -> Callable[..., None]:
         error_threshold: float,
         min_reached: float,
         soak: float,
+        approve: bool,
+        approved: tuple[int, ...],
         deadline: float,
         **others: Any,
     ) -> None:
@@ -53,7 +64,13 @@ def stage_options(command: Callable[..., None]) -> Callable[..., None]:
             "soak_s": soak,
             "deadline_s": deadline,
         }
-        stages = tuple(replace(group, **thresholds) for group in groups or DEFAULT_GROUPS)
+        sizes = groups or DEFAULT_GROUPS
+        if approved and max(approved) > len(sizes):
+            raise click.BadParameter(f"{max(approved)}: there are {len(sizes)} groups", param_hint="'--approve-group'")
+        stages = tuple(
+            replace(group, **thresholds, approve=number > 1 and (approve or number in approved))
+            for number, group in enumerate(sizes, start=1)
+        )
         command(*args, stages=stages, **others)
 
     decorated: Callable[..., None] = with_stages

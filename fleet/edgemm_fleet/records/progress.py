@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from edgemm.states import RolloutState
 from edgemm_fleet.records.rollout_plan import RolloutPlan
+from edgemm_fleet.records.waiting import RolloutWait
 
 
 class GroupProgress(Struct, frozen=True, kw_only=True):
@@ -25,7 +26,7 @@ class Rollout(Struct, frozen=True, kw_only=True):
     """A rollout and how far it is.
 
     `deadline_at` is when its present state ends by itself; `trouble` is the error that keeps it from going on, which
-    is tried again and again.
+    is tried again and again. One that is paused, or runs and starts no further group yet, is `waiting`.
     """
 
     id: str
@@ -38,6 +39,7 @@ class Rollout(Struct, frozen=True, kw_only=True):
     deadline_at: float | None
     groups: tuple[GroupProgress, ...]
     trouble: str | None = None
+    waiting: RolloutWait | None = None
 
     @property
     def current_group(self) -> int | None:

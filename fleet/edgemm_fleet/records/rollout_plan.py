@@ -28,6 +28,8 @@ from edgemm_fleet.filters import MAX_BYTES, Expression, FilterError, parse, writ
 from edgemm_fleet.filters.expressions import AllOf, AnyOf, FactSubject, FactTerm, IdTerm, TermComparison
 from edgemm_fleet.filters.overlap import may_overlap
 
+APPROVAL = "approval"
+"""What `requires` of a plan names where a group waits for a person."""
 TOLERATED_REJECTIONS: tuple[str, ...] = (Reason.NO_ENGINE.value, Reason.NO_SPACE.value)
 """What excuses a device by default."""
 DeadlineSeconds = Annotated[float, Meta(gt=0, le=366 * 86400)]
@@ -101,7 +103,8 @@ class Group(Struct, frozen=True, kw_only=True):
     Rates count only devices that reported the generation and were not excused (`RolloutPlan.tolerated_rejections`). The
     group goes on once `min_reached` of its members reported, at least `success_threshold` of those committed, and
     that held for `soak_s`; more than `error_threshold` failing halts the rollout; what is unfinished at `deadline_s`
-    after the start of the group is ended.
+    after the start of the group is ended. A group with `approve` starts when a person says so; of the first, who starts
+    the rollout does.
     """
 
     count: Annotated[int, Meta(ge=1)] | None = None
@@ -111,6 +114,7 @@ class Group(Struct, frozen=True, kw_only=True):
     min_reached: Ratio = 0.5
     soak_s: Seconds = 0.0
     deadline_s: DeadlineSeconds = 3600.0
+    approve: bool = False
 
     def __post_init__(self) -> None:
         if (self.count is None) == (self.percent is None):
@@ -168,8 +172,9 @@ class RolloutPlan(Struct, frozen=True, kw_only=True):
     @property
     def unknown(self) -> tuple[str, ...]:
         """What restricts this rollout and is not known here."""
-        names = set(requirements.unknown(self.requires)) - ({FILTER} if self._filter_is_read() else set())
-        return (*sorted(names), *unknown_items(self.config.requires, self.variants))
+        obeyed = {FILTER} if self._filter_is_read() else set[str]()
+        obeyed |= {APPROVAL} if any(group.approve for group in self.groups) else set()
+        return (*requirements.unknown(self.requires, frozenset(obeyed)), *unknown_items(self.config.requires, self.variants))
 
     def may_overlap(self, other: RolloutPlan) -> bool:
         """Tell whether some device could be meant by both; False only where that is impossible."""
@@ -187,6 +192,13 @@ class RolloutPlan(Struct, frozen=True, kw_only=True):
         except FilterError:
             return False
         return True
+
+    def with_requirements(self) -> RolloutPlan:
+        """Return the plan with the names of what an earlier manager must not ignore."""
+        named = () if self.requires is UNSET else self.requires
+        if APPROVAL in named or not any(group.approve for group in self.groups):
+            return self
+        return replace(self, requires=(*named, APPROVAL))
 
     @property
     def activation_s(self) -> float:

@@ -5,7 +5,9 @@ A rollout advances group by group:
 * a group starts only when the one before it reached its success threshold and soaked;
 * one group above its error threshold, whichever of those that started, halts the whole rollout, once;
 * one that reaches nobody at all halts it too, unless the plan allows that: what nobody ran is not proven;
-* everything unfinished has a deadline: members have their own, a draft and a roll-back have the rollout's.
+* a group that waits for a person starts when one says so (`pausing.gone_on`), and a paused rollout starts none;
+* everything unfinished has a deadline: members have their own, a draft and a roll-back have the rollout's, and what a
+  rollout waits for has an end, at which it halts.
 
 `decide` is called with the numbers after each change, again and again until it has nothing more to say. Time and
 numbers are arguments: nothing here reads a clock, a socket or a store.
@@ -19,17 +21,20 @@ from enum import Enum
 
 from msgspec.structs import replace
 
-from edgemm import __version__
+from edgemm import __version__, times
 from edgemm.errors import ConflictError
 from edgemm.reasons import Reason
 from edgemm.requirements import refusal
 from edgemm.states import ROLLOUT_FOLLOWS, RolloutState
 from edgemm_fleet.records.progress import GroupProgress, Rollout
 from edgemm_fleet.records.rollout_plan import RolloutPlan
+from edgemm_fleet.records.waiting import RolloutWait, WaitKind
 from edgemm_fleet.rollout.group_tally import GroupTally, GroupVerdict
 
 _R = RolloutState
-OPEN_STATES = frozenset({_R.RUNNING, _R.ROLLING_BACK})
+JUDGING_STATES = frozenset({_R.RUNNING, _R.PAUSED})
+"""States in which a rollout is held against its thresholds."""
+OPEN_STATES = JUDGING_STATES | {_R.ROLLING_BACK}
 """States in which a rollout acts by itself."""
 BROKEN_OFF_STATES = frozenset({_R.HALTED, _R.CANCELED})
 """States in which its version is wanted of no device that has not committed it."""
@@ -46,11 +51,15 @@ class Effect(Enum):
 
 @dataclass(frozen=True)
 class Decision:
-    """The rollout as it is from now on, and what has to be done with it; `group` is the one that it is about."""
+    """The rollout as it is from now on, and what has to be done with it; `group` is the one that it is about.
+
+    Where that group `failed`, its devices' own reasons belong to the rollout's.
+    """
 
     rollout: Rollout
     effect: Effect = Effect.NONE
     group: int = 0
+    failed: bool = False
 
 
 def decide(rollout: Rollout, tallies: Mapping[int, GroupTally], *, now: float) -> Decision | None:
@@ -61,9 +70,11 @@ def decide(rollout: Rollout, tallies: Mapping[int, GroupTally], *, now: float) -
     match rollout.state:
         case _R.RUNNING if unknown := rollout.plan.unknown:
             halted = move(rollout, _R.HALTED, reason=f"{Reason.UNSUPPORTED}: it {refusal(unknown)}", now=now)
-            return Decision(halted, Effect.WITHDRAW, rollout.current_group or 0)
+            return Decision(halted, Effect.WITHDRAW)
         case _R.RUNNING:
             return _run(rollout, tallies, now=now)
+        case _R.PAUSED:
+            return _stand_still(rollout, tallies, now=now)
         case _R.ROLLING_BACK:
             return _roll_back(rollout, tallies, now=now)
         case _R.DRAFT | _R.READY if rollout.deadline_at is not None and rollout.deadline_at <= now:
@@ -73,7 +84,7 @@ def decide(rollout: Rollout, tallies: Mapping[int, GroupTally], *, now: float) -
 
 
 def move(rollout: Rollout, state: RolloutState, *, now: float, reason: str | None = None) -> Rollout:
-    """Return the rollout in another state, without a deadline.
+    """Return the rollout in another state, without a deadline, and waiting for nothing.
 
     Raises:
         ConflictError: that state cannot follow.
@@ -86,7 +97,7 @@ def move(rollout: Rollout, state: RolloutState, *, now: float, reason: str | Non
     if state not in ROLLOUT_FOLLOWS[rollout.state]:
         possible = ", ".join(sorted(ROLLOUT_FOLLOWS[rollout.state])) or "nothing: it is over"
         raise ConflictError(f"rollout {rollout.id} is {rollout.state}, it cannot become {state}; possible: {possible}")
-    return replace(rollout, state=state, reason=reason, changed_at=now, deadline_at=None)
+    return replace(rollout, state=state, reason=reason, changed_at=now, deadline_at=None, waiting=None)
 
 
 def with_matching(rollout: Rollout, group: int, matching: int) -> Rollout:
@@ -115,35 +126,74 @@ def check_overlap(plan: RolloutPlan, running: Mapping[str, RolloutPlan]) -> None
 
 
 def _run(rollout: Rollout, tallies: Mapping[int, GroupTally], *, now: float) -> Decision | None:
-    started = [index for index, progress in enumerate(rollout.groups) if progress.started_at is not None]
-    verdicts = {index: tallies.get(index, GroupTally()).verdict(rollout.plan.groups[index]) for index in started}
-    for index in started:
-        tally = tallies.get(index, GroupTally())
-        if reason := _failure(verdicts[index], tally, index) or _emptiness(rollout, tally, index):
-            return Decision(move(rollout, _R.HALTED, reason=reason, now=now), Effect.WITHDRAW, index)
-    for index in started:
-        if changed := _progress(rollout, index, verdict=verdicts[index], now=now):
+    verdicts = _verdicts(rollout, tallies)
+    if halted := _broken_off(rollout, tallies, verdicts, now=now):
+        return halted
+    for index, verdict in verdicts.items():
+        if changed := _progress(rollout, index, verdict=verdict, now=now):
             return Decision(changed)
     return _go_on(rollout, tallies, now=now)
+
+
+def _stand_still(rollout: Rollout, tallies: Mapping[int, GroupTally], *, now: float) -> Decision | None:
+    """Halt a paused rollout by its thresholds or at the pause's end; its soaks break off, and neither begin nor end."""
+    if rollout.waiting is None:  # nothing that we wrote; it is to end all the same
+        pause = RolloutWait.begun(WaitKind.PAUSE, reason="its end was not noted", now=now)
+        return Decision(replace(rollout, waiting=pause))
+    verdicts = _verdicts(rollout, tallies)
+    if halted := _broken_off(rollout, tallies, verdicts, now=now):
+        return halted
+    for index, verdict in verdicts.items():
+        progress = rollout.groups[index]
+        if progress.met_at and progress.passed_at is None and verdict is not GroupVerdict.ENOUGH_SUCCESSES:
+            return Decision(with_group(rollout, index, replace(progress, met_at=None), now=now))
+    return None
+
+
+def _verdicts(rollout: Rollout, tallies: Mapping[int, GroupTally]) -> dict[int, GroupVerdict]:
+    """Return index → what the numbers say, of each group that has started."""
+    started = [index for index, progress in enumerate(rollout.groups) if progress.started_at is not None]
+    return {index: tallies.get(index, GroupTally()).verdict(rollout.plan.groups[index]) for index in started}
+
+
+def _broken_off(
+    rollout: Rollout, tallies: Mapping[int, GroupTally], verdicts: Mapping[int, GroupVerdict], *, now: float
+) -> Decision | None:
+    """Halt where a group's numbers say so, or where nobody relieved the rollout of its waiting in time."""
+    for index, verdict in verdicts.items():
+        tally = tallies.get(index, GroupTally())
+        if reason := _failure(verdict, tally, index) or _emptiness(rollout, tally, index):
+            return Decision(move(rollout, _R.HALTED, reason=reason, now=now), Effect.WITHDRAW, index, failed=True)
+    waiting = rollout.waiting
+    if waiting is None or waiting.until > now:
+        return None
+    reason = f"{waiting.then}: it waited for {times.span(now - waiting.since)}: {waiting.reason}"
+    return Decision(move(rollout, _R.HALTED, reason=reason, now=now), Effect.WITHDRAW)
 
 
 def _go_on(rollout: Rollout, tallies: Mapping[int, GroupTally], *, now: float) -> Decision | None:
     """Start the group after one that is through; finish after the last, when nothing is unfinished any more."""
     current = rollout.current_group
     if current is None:
-        return _start(rollout, 0, now=now)
-    if rollout.groups[current].passed_at is None:
+        return start_group(rollout, 0, now=now)
+    if rollout.groups[current].passed_at is None or rollout.waiting is not None:
         return None
     if current < rollout.plan.last_group:
-        return _start(rollout, current + 1, now=now)
+        following = current + 1
+        if not rollout.plan.groups[following].approve:
+            return start_group(rollout, following, now=now)
+        reason = f"group {following} is through, and group {following + 1} needs a person's approval"
+        waiting = RolloutWait.begun(WaitKind.PERSON, reason=reason, now=now)
+        return Decision(replace(rollout, waiting=waiting, changed_at=now))
     if any(one.unfinished for one in tallies.values()):
         return None
     return Decision(move(rollout, _R.FINISHED, now=now))
 
 
-def _start(rollout: Rollout, group: int, *, now: float) -> Decision:
+def start_group(rollout: Rollout, group: int, *, now: float) -> Decision:
+    """Return the start of a group."""
     progress = GroupProgress(started_at=now, deadline_at=now + rollout.plan.groups[group].deadline_s)
-    return Decision(_with_group(rollout, group, progress, now=now), Effect.START_GROUP, group)
+    return Decision(with_group(rollout, group, progress, now=now), Effect.START_GROUP, group)
 
 
 def _progress(rollout: Rollout, group: int, *, verdict: GroupVerdict, now: float) -> Rollout | None:
@@ -152,11 +202,11 @@ def _progress(rollout: Rollout, group: int, *, verdict: GroupVerdict, now: float
     if progress.passed_at is not None:
         return None
     if verdict is not GroupVerdict.ENOUGH_SUCCESSES:
-        return _with_group(rollout, group, replace(progress, met_at=None), now=now) if progress.met_at else None
+        return with_group(rollout, group, replace(progress, met_at=None), now=now) if progress.met_at else None
     met_at = progress.met_at or now
     if met_at + rollout.plan.groups[group].soak_s <= now:
-        return _with_group(rollout, group, replace(progress, met_at=met_at, passed_at=now), now=now)
-    return None if progress.met_at else _with_group(rollout, group, replace(progress, met_at=now), now=now)
+        return with_group(rollout, group, replace(progress, met_at=met_at, passed_at=now), now=now)
+    return None if progress.met_at else with_group(rollout, group, replace(progress, met_at=now), now=now)
 
 
 def _failure(verdict: GroupVerdict, tally: GroupTally, group: int) -> str | None:
@@ -193,6 +243,7 @@ def _roll_back(rollout: Rollout, tallies: Mapping[int, GroupTally], *, now: floa
     return Decision(move(rollout, _R.ROLLED_BACK, reason=reason, now=now))
 
 
-def _with_group(rollout: Rollout, group: int, progress: GroupProgress, *, now: float) -> Rollout:
+def with_group(rollout: Rollout, group: int, progress: GroupProgress, *, now: float) -> Rollout:
+    """Return the rollout with another progress of one group."""
     groups = (*rollout.groups[:group], progress, *rollout.groups[group + 1 :])
     return replace(rollout, groups=groups, changed_at=now)

@@ -7,28 +7,25 @@ operations.start(rollout.id, actor="person:ann")
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
-from itertools import islice
+from collections.abc import Callable
 
 from msgspec.structs import replace
 
-from edgemm.errors import BadRequestError, ConflictError, NotFoundError
+from edgemm import times
+from edgemm.errors import BadRequestError, ConflictError
 from edgemm.requirements import refusal
 from edgemm.states import RolloutState
-from edgemm.versions import Version
-from edgemm_fleet.records.members import Member
 from edgemm_fleet.records.progress import GroupProgress, Rollout
 from edgemm_fleet.records.records import VersionRecord
 from edgemm_fleet.records.rollout_plan import RolloutPlan
-from edgemm_fleet.rollout import machine
+from edgemm_fleet.rollout import machine, pausing, preconditions
+from edgemm_fleet.rollout.group_tally import tally
 from edgemm_fleet.rollout.machine import Decision, Effect
 from edgemm_fleet.rollout.redating import DRAFT_LIFETIME_S
-from edgemm_fleet.rollout.reversal import active_model
 from edgemm_fleet.rollout.runner import Runner
 from edgemm_fleet.rollout.version_uses import VersionUses, check_unused, end_uses, find_uses
-from edgemm_fleet.store import Store, Transaction, assignments, audit, devices, models, reported, rollouts
+from edgemm_fleet.store import Store, Transaction, audit, models, rollouts
 
-_LOOKED_AT_ONCE = 500
 _R = RolloutState
 
 
@@ -48,6 +45,7 @@ class RolloutOperations:
             BadRequestError: the plan's digest is not that version's, the version is below the signed minimum, or the
                 plan needs what is not known here.
         """
+        plan = plan.with_requirements()
         if plan.unknown:
             raise BadRequestError(f"rollout of {plan.model} {plan.version}: it {refusal(plan.unknown)}")
         rollout = Rollout(
@@ -62,10 +60,10 @@ class RolloutOperations:
             groups=(GroupProgress(),) * len(plan.groups),
         )
         with self._store.write() as tx:
-            _check_published(tx, plan)
-            _check_minimum(tx, plan)
+            preconditions.check_published(tx, plan)
+            preconditions.check_minimum(tx, plan)
             if not plan.allow_empty:
-                _check_matches(tx, plan, what=f"rollout of {plan.model} {plan.version}", now=now)
+                preconditions.check_matches(tx, plan, what=f"rollout of {plan.model} {plan.version}", now=now)
             rollouts.add(tx, rollout)
             _note(tx, "create", rollout, actor=actor, now=now, detail=f"{plan.model} {plan.version}")
         return rollout
@@ -85,8 +83,8 @@ class RolloutOperations:
             if unknown := rollout.plan.unknown:
                 raise ConflictError(f"rollout {rollout_id}: it {refusal(unknown)}")
             models.get_offered(tx, rollout.plan.model, rollout.plan.version)
-            _check_minimum(tx, rollout.plan)
-            _check_reach(tx, rollout, now=now)
+            preconditions.check_minimum(tx, rollout.plan)
+            preconditions.check_reach(tx, rollout, now=now)
             started = machine.move(machine.move(rollout, _R.READY, now=now), _R.RUNNING, now=now)
             self._make_way(tx, rollout, actor=actor, now=now)
             rollouts.save(tx, started)
@@ -95,12 +93,70 @@ class RolloutOperations:
         self._wake()
         return started
 
-    def halt(self, rollout_id: str, *, actor: str, reason: str, now: float) -> Rollout:
-        """Stop a running rollout; members that have not begun to activate keep what they run. Again is no error.
+    def pause(self, rollout_id: str, *, actor: str, reason: str, limit_s: float, now: float) -> Rollout:
+        """Tell no further device until it is resumed; at the pause's end it halts. Again is no error.
 
         Raises:
             NotFoundError: there is no such rollout.
             ConflictError: it does not run.
+        """
+        with self._store.write() as tx:
+            rollout = rollouts.get(tx, rollout_id)
+            paused = pausing.paused(rollout, reason=reason, limit_s=limit_s, now=now)
+            if paused is not rollout:
+                rollouts.save(tx, paused)
+                _note(tx, "pause", paused, actor=actor, now=now, detail=f"for {times.span(limit_s)}: {reason}")
+        return paused
+
+    def resume(self, rollout_id: str, *, actor: str, now: float) -> Rollout:
+        """Go on after a pause, with all deadlines put off by its length. Again is no error.
+
+        Raises:
+            NotFoundError: there is no such rollout.
+            ConflictError: it neither runs nor is paused, or needs what is not known here.
+        """
+        with self._store.write() as tx:
+            rollout = rollouts.get(tx, rollout_id)
+            resumed, by_s = pausing.resumed(rollout, now=now)
+            if resumed is rollout:
+                return rollout
+            if unknown := rollout.plan.unknown:
+                raise ConflictError(f"rollout {rollout_id}: it {refusal(unknown)}")
+            rollouts.save(tx, resumed)
+            self._runner.put_off(tx, resumed, by_s=by_s)
+            _note(tx, "resume", resumed, actor=actor, now=now, detail=f"after {times.span(by_s)}")
+            resumed = self._runner.advance(tx, rollout_id, now=now)
+        self._wake()
+        return resumed
+
+    def go_on(self, rollout_id: str, *, after: int | None, actor: str, now: float) -> Rollout:
+        """Start the group after one (by index; None: the current one) now, without its soak or a wait for a person.
+
+        Again is no error where `after` is given.
+
+        Raises:
+            NotFoundError: there is no such rollout.
+            ConflictError: it does not run, or that group has not reached its success threshold.
+        """
+        with self._store.write() as tx:
+            before = rollouts.get(tx, rollout_id).current_group or 0
+            rollout = self._runner.advance(tx, rollout_id, now=now)
+            tallies = tally(rollouts.tallies(tx, rollout_id), rollouts.removed(tx, rollout_id))
+            chosen = before if after is None else after
+            decision = pausing.gone_on(rollout, tallies, after=chosen, now=now)
+            if decision is not None:
+                self._runner.apply(tx, decision, now=now)
+                _note(tx, "next", rollout, actor=actor, now=now, detail=f"after group {chosen + 1}")
+                rollout = self._runner.advance(tx, rollout_id, now=now)
+        self._wake()
+        return rollout
+
+    def halt(self, rollout_id: str, *, actor: str, reason: str, now: float) -> Rollout:
+        """Stop a rollout; members that have not begun to activate keep what they run. Again is no error.
+
+        Raises:
+            NotFoundError: there is no such rollout.
+            ConflictError: it neither runs nor is paused.
         """
         return self._withdraw(rollout_id, _R.HALTED, actor=actor, reason=reason, now=now, act="halt")
 
@@ -129,7 +185,7 @@ class RolloutOperations:
             moved = replace(moved, deadline_at=now + max(deadline_s, rollout.plan.activation_s))
             rollouts.save(tx, moved)
             reverting = self._runner.revert(tx, moved, now=now)
-            _check_way_back(tx, rollout, reverting)
+            preconditions.check_way_back(tx, rollout, reverting)
             if not reverting:
                 moved = replace(moved, reason="nothing to bring back: no device has this rollout's version any more")
                 rollouts.save(tx, moved)
@@ -189,89 +245,6 @@ def _running(tx: Transaction, *, without: str) -> dict[str, RolloutPlan]:
     """Return the rollouts that may have devices in hand; of one whose state is not known here, that is assumed."""
     found = [*rollouts.in_states(tx, machine.OPEN_STATES), *rollouts.in_unknown_states(tx)]
     return {rollout.id: rollout.plan for rollout in found if rollout.id != without}
-
-
-def _check_published(tx: Transaction, plan: RolloutPlan) -> None:
-    version = models.get_offered(tx, plan.model, plan.version)
-    if version.digest != plan.digest:
-        raise BadRequestError(
-            f"{plan.model} {plan.version}: published with sha256 {version.digest[:12]}…, the plan says "
-            f"{plan.digest[:12]}…"
-        )
-
-
-def _check_minimum(tx: Transaction, plan: RolloutPlan) -> None:
-    minimum = _minimum(tx, plan)
-    if minimum is not None and Version(plan.version) < minimum:
-        raise BadRequestError(
-            f"{plan.model} {plan.version}: below {minimum}, the signed minimum version, so every device would refuse "
-            f"it; roll out {minimum} or a later one, or have an administrator lower it: edgemm fleet models withdraw "
-            f"{plan.model} --minimum-version V"
-        )
-
-
-def _check_way_back(tx: Transaction, rollout: Rollout, reverting: Sequence[Member]) -> None:
-    """Refuse a roll-back that every device would refuse; one that a few refuse ends for them as failed."""
-    plan, minimum = rollout.plan, _minimum(tx, rollout.plan)
-    before = [member.previous for member in reverting]
-    withdrawn = models.withdrawn_among(tx, {one.digest for one in before if one})
-    low = {one.version for one in before if one and minimum is not None and Version(one.version) < minimum}
-    gone = {one.version for one in before if one and one.digest in withdrawn}
-    if not before or not all(one and one.version in low | gone for one in before):
-        return
-    versions = ", ".join(sorted(low | gone, key=Version))
-    below = f"below {minimum}, the signed minimum version"
-    why = " or ".join(filter(None, ("withdrawn since" if gone else "", below if low else "")))
-    raise BadRequestError(
-        f"rollout {rollout.id} of {plan.model} {plan.version}: its devices ran {versions} before, {why}, so every "
-        f"device would refuse it; roll out {f'{minimum} or a later one' if low else 'another version'}"
-    )
-
-
-def _minimum(tx: Transaction, plan: RolloutPlan) -> Version | None:
-    model = models.find_model(tx, plan.model)
-    return Version(model.minimum_version) if model is not None and model.minimum_version is not None else None
-
-
-def _check_reach(tx: Transaction, rollout: Rollout, *, now: float) -> None:
-    """Refuse to start what would reach nobody, unless its plan says that it may.
-
-    Raises:
-        NotFoundError: a device that it names is not enrolled.
-        ConflictError: no device matches, or all that do have this version already.
-    """
-    plan = rollout.plan
-    if plan.allow_empty:
-        return
-    what = f"rollout {rollout.id} of {plan.model} {plan.version}"
-    _check_matches(tx, plan, what=what, now=now)
-    found = 0
-    matching = (device.id for device in devices.matching(tx, plan.selector, model=plan.model, now=now))
-    while ids := list(islice(matching, _LOOKED_AT_ONCE)):
-        found += len(ids)
-        wanted, reports = assignments.of(tx, ids), reported.of(tx, ids)
-        for device in ids:
-            report = reports[device].reported if device in reports else None
-            running = active_model(plan.model, report, None)
-            active = running.digest if running is not None else None
-            if not plan.tells_nothing_new(wanted.get(device, {}).get(plan.model), active):
-                return
-    raise _nothing_to_do(what, f"all {found} devices that match have it already")
-
-
-def _check_matches(tx: Transaction, plan: RolloutPlan, *, what: str, now: float) -> None:
-    """Refuse a plan for devices that are not there; raises as `RolloutOperations.create`."""
-    if unknown := devices.unknown(tx, plan.selector):
-        raise NotFoundError(f"{what}: no device {unknown[0]!r} in this fleet: `edgemm fleet devices` lists them")
-    if next(iter(devices.matching(tx, plan.selector, model=plan.model, now=now)), None) is None:
-        raise _nothing_to_do(what, plan.selector.nobody())
-
-
-def _nothing_to_do(what: str, why: str) -> ConflictError:
-    return ConflictError(
-        f"{what}: {why}, so there is nothing to do and nothing was begun; to have that count as done, create it with "
-        "--allow-empty (`allow_empty`)"
-    )
 
 
 def _note(tx: Transaction, act: str, rollout: Rollout, *, actor: str, now: float, detail: str = "") -> None:

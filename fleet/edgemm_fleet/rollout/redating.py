@@ -12,6 +12,7 @@ from edgemm_fleet.clock import SLACK_S
 from edgemm_fleet.records.members import Member, MemberState
 from edgemm_fleet.records.progress import GroupProgress, Rollout
 from edgemm_fleet.records.rollout_plan import Group, RolloutPlan
+from edgemm_fleet.records.waiting import RolloutWait
 
 DRAFT_LIFETIME_S = 30 * 86400.0
 """After so long a draft that was never started is canceled."""
@@ -27,9 +28,10 @@ def redated(rollout: Rollout, *, now: float) -> Rollout:
     groups = tuple(_group(one, rollout.plan.groups[i], now=now) for i, one in enumerate(rollout.groups))
     limit = max(DRAFT_LIFETIME_S, longest_s(rollout.plan))
     deadline_at = _at_most(rollout.deadline_at, now + limit)
-    if (groups, deadline_at) == (rollout.groups, rollout.deadline_at):
+    waiting = _waiting(rollout.waiting, now=now)
+    if (groups, deadline_at, waiting) == (rollout.groups, rollout.deadline_at, rollout.waiting):
         return rollout
-    return replace(rollout, groups=groups, deadline_at=deadline_at)
+    return replace(rollout, groups=groups, deadline_at=deadline_at, waiting=waiting)
 
 
 def redated_member(member: Member, plan: RolloutPlan, *, now: float) -> Member:
@@ -46,6 +48,11 @@ def _group(progress: GroupProgress, group: Group, *, now: float) -> GroupProgres
         met_at=_at_most(progress.met_at, now),
         passed_at=_at_most(progress.passed_at, now),
     )
+
+
+def _waiting(waiting: RolloutWait | None, *, now: float) -> RolloutWait | None:
+    """Have what began in the future begin now, and last as long as it was to."""
+    return waiting.shifted(now - waiting.since) if waiting is not None and waiting.since > now + SLACK_S else waiting
 
 
 def _at_most(then: float | None, most: float) -> float | None:

@@ -79,7 +79,7 @@ class Runner:
             )
             if decision is None:
                 return rollout
-            if decision.effect is Effect.WITHDRAW:
+            if decision.failed:
                 decision = _explained(decision, rollouts.members_of(tx, rollout_id, group=decision.group))
             self.apply(tx, decision, now=now)
 
@@ -100,6 +100,10 @@ class Runner:
         reverting = self.assigner.revert(tx, [m for m in members if m.device in live], rollout, now=now)
         rollouts.put_members(tx, reverting)
         return reverting
+
+    def put_off(self, tx: Transaction, rollout: Rollout, *, by_s: float) -> None:
+        """Give members that have not begun to activate so much longer: their time stood still."""
+        rollouts.put_off_members(tx, rollout.id, states=BEFORE_ACTIVATING, by_s=by_s)
 
     def leave(self, tx: Transaction, device: str, *, now: float) -> None:
         """Take a device that was removed out of every group where something was to come of it."""
@@ -144,7 +148,9 @@ class Runner:
         rollouts.put_members(tx, [redated_member(member, rollout.plan, now=now) for member in members])
 
     def _end_overdue(self, tx: Transaction, rollout: Rollout, *, now: float) -> None:
-        members = rollouts.due_members(tx, rollout.id, now=now, limit=_DUE_AT_ONCE)
+        # In a pause, nothing runs out but what a device does by itself since it began to activate.
+        states = [MemberState.ACTIVATING] if rollout.state is RolloutState.PAUSED else None
+        members = rollouts.due_members(tx, rollout.id, now=now, limit=_DUE_AT_ONCE, states=states)
         live = devices.live(tx, [member.device for member in members])
         ended = [
             judgement.overdue(member, now=now)
@@ -221,7 +227,7 @@ def _judged(member: Member, said: _Said, rollout: Rollout, *, now: float) -> Mem
     if said.report is None:
         return member
     member = judgement.judge(member, said.report, plan=rollout.plan, now=now)
-    if rollout.state is not RolloutState.RUNNING:
+    if rollout.state not in machine.JUDGING_STATES:
         return member
     return judgement.held(member, said.report, plan=rollout.plan, now=now)
 

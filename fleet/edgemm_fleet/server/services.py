@@ -274,7 +274,7 @@ class FleetServices:
         if not (leap_s := self._leaps.confirmed()):
             return
         with self.store.write() as tx:
-            dates.shift(tx, [*OPEN_STATES, RolloutState.PAUSED, RolloutState.DRAFT, RolloutState.READY], by_s=leap_s)
+            dates.shift(tx, [*OPEN_STATES, RolloutState.DRAFT, RolloutState.READY], by_s=leap_s)
         self._leaps.adopt()
         self._redated = False
         _log.warning("clock believed by=%.0f s; deadlines moved", leap_s)

@@ -20,14 +20,16 @@ from edgemm_fleet.store.schema import desired, enrolment_tokens, members, person
 
 
 def shift(tx: Transaction, states: Iterable[RolloutState], *, by_s: float) -> None:
-    """Move the deadlines of rollouts in some states, of their groups, and of all members, and pauses of answers."""
+    """Move the dates of rollouts in some states, of their groups, and of all members, and pauses of answers."""
     due = members.c.deadline_at.is_not(None)
     tx.execute(update(members).where(due).values(deadline_at=members.c.deadline_at + by_s))
     paused = desired.c.again_at.is_not(None)
     tx.execute(update(desired).where(paused).values(again_at=desired.c.again_at + by_s))
     for rollout in rollouts.in_states(tx, states):
         groups = tuple(_shifted(group, by_s) for group in rollout.groups)
-        rollouts.save(tx, replace(rollout, groups=groups, deadline_at=_later(rollout.deadline_at, by_s)))
+        waiting = rollout.waiting.shifted(by_s) if rollout.waiting else None
+        deadline_at = _later(rollout.deadline_at, by_s)
+        rollouts.save(tx, replace(rollout, groups=groups, deadline_at=deadline_at, waiting=waiting))
 
 
 def redate(tx: Transaction, *, now: float) -> int:

@@ -17,6 +17,7 @@ from edgemm_fleet.records.members import UNFINISHED, Member, MemberState
 from edgemm_fleet.records.progress import GroupProgress, Rollout
 from edgemm_fleet.records.records import Page
 from edgemm_fleet.records.rollout_plan import RolloutPlan
+from edgemm_fleet.records.waiting import RolloutWait
 from edgemm_fleet.store import paging
 from edgemm_fleet.store.database import Transaction
 from edgemm_fleet.store.dialects import portable
@@ -201,13 +202,22 @@ def memberships_of(tx: Transaction, device: str, *, states: Iterable[MemberState
     return _readable(tx, query.order_by(members.c.rollout), _members(tx))
 
 
-def due_members(tx: Transaction, rollout: str, *, now: float, limit: int) -> list[Member]:
-    """Return a rollout's members whose deadline has come, the earliest first; those in a known state.
+def put_off_members(tx: Transaction, rollout: str, *, states: Iterable[MemberState], by_s: float) -> None:
+    """Move the deadlines of a rollout's members in some states."""
+    mine = (members.c.rollout == rollout) & members.c.state.in_([state.value for state in states])
+    query = update(members).where(mine, members.c.deadline_at.is_not(None))
+    tx.execute(query.values(deadline_at=members.c.deadline_at + by_s))
+
+
+def due_members(
+    tx: Transaction, rollout: str, *, now: float, limit: int, states: Iterable[MemberState] | None = None
+) -> list[Member]:
+    """Return a rollout's members whose deadline has come, the earliest first; those in a known state, or in some.
 
     One that cannot be read is excused here: nobody could end it else, and the rollout would wait for it for ever.
     """
-    known = members.c.state.in_(_KNOWN)
-    query = select(members).where(members.c.rollout == rollout, members.c.deadline_at <= now, known)
+    wanted = members.c.state.in_(_KNOWN if states is None else [state.value for state in states])
+    query = select(members).where(members.c.rollout == rollout, members.c.deadline_at <= now, wanted)
     rows = tx.execute(query.order_by(members.c.deadline_at).limit(limit)).all()
     read = _members(tx)
     if lost := [row.device for row in rows if read(row) is None]:
@@ -246,6 +256,7 @@ def _changing(rollout: Rollout) -> dict[str, Any]:
         "changed_at": rollout.changed_at,
         "deadline_at": rollout.deadline_at,
         "groups_json": json_text.written(rollout.groups, tuple[GroupProgress, ...]),
+        "waiting_json": json_text.written(rollout.waiting) if rollout.waiting else None,
     }
 
 
@@ -277,6 +288,7 @@ def _rollout(row: Any) -> Rollout:
         deadline_at=row.deadline_at,
         groups=json_text.read(row.groups_json, tuple[GroupProgress, ...]),
         trouble=row.trouble,
+        waiting=json_text.read(row.waiting_json, RolloutWait) if row.waiting_json else None,
     )
 
 

@@ -275,6 +275,7 @@ rollouts = Table(
     Column("deadline_at", Float),
     Column("groups_json", Text, nullable=False),
     Column("trouble", Text),
+    Column("waiting_json", Text),
     Index("rollouts_by_state", "state"),
 )
 

@@ -19,6 +19,10 @@ const PARTS = [
   ["good", ["committed"]], ["bad", ["failed"]], ["late", ["timed_out", "refused"]],
   ["wait", ["activating", "reached", "pending", "reverting"]], ["idle", []],
 ];
+const WAITS_FOR = {
+  pause: "Paused", person: "Waits for a person", window: "Waits for a window", samples: "Waits for samples",
+  rate: "Waits for its rate",
+};
 const UNSEEN = new RegExp("[\\p{Cc}\\p{Cf}\\p{Cs}\\p{Co}\\p{Cn}\\p{Zl}\\p{Zp}\\u034f\\u115f\\u1160\\u17b4\\u17b5\\u180b-"
   + "\\u180d\\u180f\\u3164\\ufe00-\\ufe0f\\uffa0\\u{e0100}-\\u{e01ef}]", "gu");
 const byId = (id) => document.getElementById(id);
@@ -124,9 +128,14 @@ function table(headings, rows, empty) {
     element("table", {}, element("thead", {}, head), element("tbody", {}, ...body)));
 }
 
-async function read(path) {
+function ahead(seconds, now) {
+  return seconds > now ? `in ${age(2 * now - seconds, now).replace(" ago", "")}` : age(seconds, now);
+}
+
+async function read(path, body = null) {
   const headers = { Authorization: `Bearer ${sessionStorage.getItem("token")}` };
-  const response = await fetch(path, { headers, cache: "no-store" });
+  const sent = body === null ? {} : { method: "POST", body: JSON.stringify(body) };
+  const response = await fetch(path, { headers, cache: "no-store", ...sent });
   const answer = await response.json();
   if (response.status === 401 || response.status === 403) throw new Refused(answer.error.message);
   if (!response.ok) throw new Error(answer.error.message);
@@ -176,19 +185,59 @@ function showGroup(group, counts, progress, index) {
     element("div", { className: "quiet legend" }, ...(legend.length ? legend : [text])));
 }
 
-function showRollouts(details, now) {
+function act(rollout, name, text, body) {
+  const button = element("button", { type: "button", data: { act: `${rollout.id} ${name}` } }, text);
+  button.addEventListener("click", async () => {
+    button.disabled = true;
+    try {
+      await read(`/api/v1/rollouts/${rollout.id}/${name}`, body);
+    } catch (error) {
+      window.alert(plain(error.message));
+    }
+    generation += 1;
+    refresh(generation);
+  });
+  return button;
+}
+
+function actions(rollout, operates) {
+  const acts = [];
+  if (operates && rollout.state === "running") {
+    // By the group's number, so that who presses it twice, or two people at once, start one group and not two.
+    const begun = rollout.groups.filter((group) => group.started_at !== null).length;
+    const ready = begun && (rollout.waiting !== null || rollout.groups[begun - 1].met_at !== null);
+    if (ready && begun < rollout.groups.length) acts.push(act(rollout, "next", `start group ${begun + 1} now`, { after: begun - 1 }));
+    acts.push(act(rollout, "pause", "pause", {}));
+  }
+  if (operates && rollout.state === "paused") acts.push(act(rollout, "resume", "resume", {}));
+  return acts.length ? element("div", { className: "acts" }, ...acts) : null;
+}
+
+function showWaiting(waiting, now) {
+  if (waiting === null) return null;
+  return element("p", { className: "waiting" },
+    `${WAITS_FOR[waiting.kind] || `Waits for ${waiting.kind}`} since ${age(waiting.since, now)}: ${waiting.reason}. `
+    + `It halts ${ahead(waiting.until, now)} (${waiting.then}).`);
+}
+
+function showRollouts(details, now, operates) {
+  const focused = document.activeElement && document.activeElement.dataset.act;
   const cards = details.map(({ rollout, groups }) => element("article", { className: "card", data: { key: rollout.id } },
     element("div", { className: "head" },
       element("b", {}, `${rollout.plan.model} ${rollout.plan.version}`), pill(rollout.state),
       element("span", { className: "quiet" },
         `${rollout.id} · by ${rollout.created_by.replace("person:", "")} · ${age(rollout.changed_at, now)}`)),
     rollout.reason ? element("p", { className: "reason" }, rollout.reason) : null,
+    showWaiting(rollout.waiting, now),
     rollout.trouble ? element("p", { className: "reason" }, `It cannot go on and tries again: ${rollout.trouble}`) : null,
     element("div", { className: "groups" },
-      ...rollout.plan.groups.map((group, index) => showGroup(group, groups[index], rollout.groups[index], index)))));
+      ...rollout.plan.groups.map((group, index) => showGroup(group, groups[index], rollout.groups[index], index))),
+    actions(rollout, operates)));
   const none = element("div", { className: "card" },
     element("p", { className: "empty" }, "None yet: edgemm fleet rollout create MODEL VERSION"));
   put("rollouts", ...(cards.length ? cards : [none]));
+  const again = [...document.querySelectorAll("[data-act]")].find((button) => button.dataset.act === focused);
+  if (focused && again) again.focus();
 }
 
 function showModel(model, withdrawn) {
@@ -272,7 +321,7 @@ async function show() {
   const rolloutDetails = await Promise.all(rollouts.items.map((rollout) => read(`/api/v1/rollouts/${rollout.id}`)));
   const now = overview.now; // the server's: that of this machine may be another
   showSummary(overview);
-  showRollouts(rolloutDetails, now);
+  showRollouts(rolloutDetails, now, ["admin", "operator"].includes(me.role));
   showDevices(devices.items, overview.devices_online + overview.devices_offline, now);
   showModels(modelDetails, now);
   return `${me.person} (${me.role}) · ${new Date(now * 1000).toLocaleTimeString()}`;
