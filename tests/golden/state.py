@@ -16,6 +16,9 @@ from edgemm.states import UpdateState
 from edgemm.trust.addresses import BrokerAddress, FleetAddresses, ServerAddress
 from edgemm.trust.signing import key_document
 from edgemm_fleet.client.profile import Profile, read_profile
+from edgemm_fleet.records import json_text
+from edgemm_fleet.records.rollout_plan import Group, RolloutPlan
+from edgemm_fleet.records.waiting import RolloutWait, WaitKind
 from edgemm_fleet.store import Store
 from edgemm_fleet.trust.fleet_folder import FleetConfig, FleetFolder
 from edgemm_runtime.agent.spool.settings import SpoolSettings
@@ -60,6 +63,14 @@ ADDRESSES = FleetAddresses(
     brokers=(BrokerAddress(host="new.example", port=8883, ca="PEM"),),
     revoked=("ab" * 32,),
 )
+PLAN = RolloutPlan(
+    model="digits",
+    version="1.0.0",
+    digest="a" * 64,
+    groups=(Group(count=1), Group(percent=100, approve=True)),
+).with_requirements()
+PERSON = RolloutWait.begun(WaitKind.PERSON, reason="group 2 needs a person's approval", now=1_800_000_000.0)
+WAITING = RolloutWait.begun(WaitKind.PAUSE, reason="a storm", now=1_800_000_060.0, limit_s=3600.0, interrupted=PERSON)
 FAILED = Failure(digest="d" * 64, attempt=1, state=UpdateState.FAILED, reason="selftest_failed", detail="sample 0")
 MODEL = ModelFile(
     name="wake-word",
@@ -207,6 +218,10 @@ def _restore(path: Path, data: bytes) -> None:
     connection.close()
 
 
+def _write_stored(value: msgspec.Struct) -> bytes:
+    return json_text.written(value).encode()
+
+
 def _write_line(value: msgspec.Struct) -> bytes:
     return canonical.encode(value) + b"\n"
 
@@ -250,5 +265,8 @@ VECTORS = [
     Vector("fleet/database-with-generations.sql", True, None, _read_database),
     Vector("fleet/database-with-token-roots.sql", True, None, _read_database),
     Vector("fleet/database-with-empty-groups.sql", True, None, _read_database),
-    Vector("fleet/database-with-withdrawn-versions.sql", True, _write_database, _read_database),
+    Vector("fleet/database-with-withdrawn-versions.sql", True, None, _read_database),
+    Vector("fleet/database-with-waiting.sql", True, _write_database, _read_database),
+    Vector("fleet/plan-with-approval.json", PLAN, _write_stored, lambda data: json_text.read(data, RolloutPlan)),
+    Vector("fleet/waiting.json", WAITING, _write_stored, lambda data: json_text.read(data, RolloutWait)),
 ]

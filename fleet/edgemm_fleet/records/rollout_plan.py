@@ -174,7 +174,8 @@ class RolloutPlan(Struct, frozen=True, kw_only=True):
         """What restricts this rollout and is not known here."""
         obeyed = {FILTER} if self._filter_is_read() else set[str]()
         obeyed |= {APPROVAL} if any(group.approve for group in self.groups) else set()
-        return (*requirements.unknown(self.requires, frozenset(obeyed)), *unknown_items(self.config.requires, self.variants))
+        unknown = requirements.unknown(self.requires, frozenset(obeyed))
+        return (*unknown, *unknown_items(self.config.requires, self.variants))
 
     def may_overlap(self, other: RolloutPlan) -> bool:
         """Tell whether some device could be meant by both; False only where that is impossible."""

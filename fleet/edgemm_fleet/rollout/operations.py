@@ -7,7 +7,7 @@ operations.start(rollout.id, actor="person:ann")
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from msgspec.structs import replace
 

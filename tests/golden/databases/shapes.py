@@ -20,6 +20,7 @@ import msgspec
 from edgemm import canonical
 from edgemm_fleet.records.progress import GroupProgress
 from edgemm_fleet.records.rollout_plan import RolloutPlan
+from edgemm_fleet.records.waiting import RolloutWait
 from edgemm_fleet.store.revisions import NEWEST
 
 FOLDER = Path(__file__).parent
@@ -27,7 +28,7 @@ FINGERPRINTS = FOLDER / "fingerprints.toml"
 _NAMES = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%' AND name <> 'alembic_version'"
 
 
-DOCUMENTS = {"plan_json": RolloutPlan, "groups_json": tuple[GroupProgress, ...]}
+DOCUMENTS = {"plan_json": RolloutPlan, "groups_json": tuple[GroupProgress, ...], "waiting_json": RolloutWait}
 
 
 def describe(database: sqlite3.Connection) -> str:

@@ -120,3 +120,47 @@ def test_a_refresh_leaves_alone_what_is_alike(
         assert browser.run("document.querySelector('#devices details').open") is True
         assert browser.run("[...document.querySelectorAll('#devices tbody tr')].every(one => one.wasThere)") is True
         assert browser.violations == []
+
+
+BUTTONS = "[...document.querySelectorAll('[data-act]')].map(one => one.innerText)"
+
+
+@pytest.fixture
+def waiting(tmp_path: Path) -> Iterator[RunningFleet]:
+    """Serve a fleet in which a rollout waits for a person."""
+    with serving(tmp_path / "fleet", with_page=True) as served:
+        local = Populated(served)
+        local.add("cam-0", "cam-1")
+        local.run("1.0.0", Group(count=1), Group(percent=100, approve=True))
+        local.store.close()
+        yield served
+
+
+def test_an_operator_pauses_resumes_and_starts_the_next_group(
+    chromium: Path, tmp_path: Path, waiting: RunningFleet
+) -> None:
+    with Browser(chromium, tmp_path / "profile") as browser:
+        browser.open(f"{waiting.url}/#token={waiting.tokens['operator']}", width=PHONE[0], height=PHONE[1])
+        browser.until(f"{BUTTONS}.length === 2")
+        assert browser.run(BUTTONS) == ["start group 2 now", "pause"]
+        said = browser.run("document.querySelector('.waiting').innerText")
+        assert re.search(
+            r"Waits for a person since \d+ s ago: group 1 is through.* halts in 6 d \(nobody_decided\)", said
+        )
+        for press, then in (("pause", ["resume"]), ("resume", ["start group 2 now", "pause"])):
+            browser.run(
+                f"[...document.querySelectorAll('[data-act]')].find(one => one.innerText === '{press}').click()"
+            )
+            browser.until(f"JSON.stringify({BUTTONS}) === '{json.dumps(then, separators=(',', ':'))}'")
+        browser.run("document.querySelector('[data-act$=next]').click()")
+        browser.until("document.body.innerText.includes('1 pending')")
+        assert browser.run(BUTTONS) == ["pause"]
+        assert browser.run(WIDER) is False
+        assert browser.violations == []
+
+
+def test_a_viewer_has_no_buttons(chromium: Path, tmp_path: Path, waiting: RunningFleet) -> None:
+    with Browser(chromium, tmp_path / "profile") as browser:
+        browser.open(f"{waiting.url}/#token={waiting.tokens['viewer']}", width=DESK[0], height=DESK[1])
+        browser.until("document.querySelector('.waiting')?.innerText")
+        assert browser.run(BUTTONS) == []
