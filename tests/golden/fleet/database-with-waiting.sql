@@ -59,6 +59,14 @@ CREATE TABLE desired (
 	PRIMARY KEY (device), 
 	FOREIGN KEY(device) REFERENCES devices (id)
 );
+CREATE TABLE device_facts (
+	fact INTEGER NOT NULL, 
+	device VARCHAR NOT NULL, 
+	PRIMARY KEY (fact, device)
+)
+ WITHOUT ROWID
+
+;
 CREATE TABLE devices (
 	id VARCHAR NOT NULL, 
 	name VARCHAR NOT NULL, 
@@ -108,6 +116,14 @@ CREATE TABLE events (
 	event_json TEXT NOT NULL, 
 	received_at FLOAT NOT NULL, 
 	PRIMARY KEY (id)
+);
+CREATE TABLE facts (
+	fact INTEGER NOT NULL, 
+	subject VARCHAR NOT NULL, 
+	name VARCHAR NOT NULL, 
+	value VARCHAR NOT NULL, 
+	rank VARCHAR, 
+	PRIMARY KEY (fact)
 );
 CREATE TABLE members (
 	rollout VARCHAR NOT NULL, 
@@ -166,6 +182,8 @@ CREATE TABLE reported (
 	highest_generation BIGINT NOT NULL, 
 	reported_json TEXT NOT NULL, 
 	received_at FLOAT NOT NULL, 
+	told_generation BIGINT DEFAULT '0' NOT NULL, 
+	since_generation BIGINT DEFAULT '0' NOT NULL, 
 	PRIMARY KEY (device), 
 	FOREIGN KEY(device) REFERENCES devices (id)
 );
@@ -216,6 +234,7 @@ CREATE TABLE versions (
 	size_bytes INTEGER NOT NULL, 
 	published_by VARCHAR NOT NULL, 
 	published_at FLOAT NOT NULL, 
+	withdrawn_at FLOAT, 
 	PRIMARY KEY (model, version), 
 	FOREIGN KEY(model) REFERENCES models (name)
 );
@@ -223,9 +242,14 @@ CREATE INDEX actions_open ON actions (device) WHERE done_at IS NULL;
 CREATE INDEX desired_again ON desired (again_at) WHERE again_at IS NOT NULL;
 CREATE INDEX desired_by_expiry ON desired (expires_at);
 CREATE INDEX desired_unsent ON desired (device) WHERE unsent;
+CREATE INDEX device_facts_by_device ON device_facts (device);
 CREATE INDEX devices_by_key ON devices (key_id);
 CREATE INDEX devices_doubted ON devices (doubted_at) WHERE doubted_at IS NOT NULL;
+CREATE INDEX devices_live ON devices (id, removed_at) WHERE removed_at IS NULL;
+CREATE INDEX devices_online ON devices (id, online, removed_at) WHERE online IS 1 AND removed_at IS NULL;
+CREATE INDEX devices_seen ON devices (last_seen_at, id, removed_at) WHERE removed_at IS NULL;
 CREATE INDEX events_by_device ON events (device, id);
+CREATE INDEX facts_by_rank ON facts (subject, name, rank) WHERE rank IS NOT NULL;
 CREATE INDEX members_by_device ON members (device);
 CREATE INDEX members_by_group ON members (rollout, "group", state);
 CREATE INDEX members_due ON members (deadline_at) WHERE deadline_at IS NOT NULL;
@@ -234,5 +258,6 @@ CREATE INDEX shadows_by_model ON shadows (model, device);
 CREATE INDEX telemetry_by_device ON telemetry (device, id);
 CREATE INDEX versions_by_digest ON versions (digest);
 CREATE UNIQUE INDEX events_once ON events (device, boot, sequence);
+CREATE UNIQUE INDEX facts_once ON facts (subject, name, value);
 CREATE UNIQUE INDEX telemetry_once ON telemetry (device, boot, sequence);
 PRAGMA user_version = 0;
