@@ -186,7 +186,8 @@ function showGroup(group, counts, progress, index) {
 }
 
 function act(rollout, name, text, body) {
-  const button = element("button", { type: "button", data: { act: `${rollout.id} ${name}` } }, text);
+  const key = `${rollout.id} ${name} ${JSON.stringify(body)}`; // a button that would do another thing is another one
+  const button = element("button", { type: "button", data: { act: `${rollout.id} ${name}`, key } }, text);
   button.addEventListener("click", async () => {
     button.disabled = true;
     try {
@@ -221,7 +222,6 @@ function showWaiting(waiting, now) {
 }
 
 function showRollouts(details, now, operates) {
-  const focused = document.activeElement && document.activeElement.dataset.act;
   const cards = details.map(({ rollout, groups }) => element("article", { className: "card", data: { key: rollout.id } },
     element("div", { className: "head" },
       element("b", {}, `${rollout.plan.model} ${rollout.plan.version}`), pill(rollout.state),
@@ -236,8 +236,6 @@ function showRollouts(details, now, operates) {
   const none = element("div", { className: "card" },
     element("p", { className: "empty" }, "None yet: edgemm fleet rollout create MODEL VERSION"));
   put("rollouts", ...(cards.length ? cards : [none]));
-  const again = [...document.querySelectorAll("[data-act]")].find((button) => button.dataset.act === focused);
-  if (focused && again) again.focus();
 }
 
 function showModel(model, withdrawn) {
