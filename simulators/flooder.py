@@ -81,7 +81,8 @@ def publish_packet(topic: str, payload: bytes, *, qos: int, message_id: int, ret
     return bytes([0x30 | qos << 1 | retain]) + _length(len(body)) + body
 
 
-def _subscribe_packet(filter_: str, message_id: int) -> bytes:
+def subscribe_packet(filter_: str, message_id: int) -> bytes:
+    """Return a SUBSCRIBE with QoS 1."""
     body = message_id.to_bytes(2, "big") + _text(filter_) + b"\1"
     return bytes([0x82]) + _length(len(body)) + body
 
@@ -150,7 +151,7 @@ def _makers(topic: str, size: int) -> dict[Flood, Callable[[int], bytes]]:
         Flood.RETAINED: lambda n: publish_packet(
             f"edgemm/v1/{fleet}/{next(numbers)}/{device}/status", payload, qos=1, message_id=n, retain=True
         ),
-        Flood.SUBSCRIPTIONS: lambda n: _subscribe_packet(f"{next(numbers)}/{'x' * 200}", n),
+        Flood.SUBSCRIPTIONS: lambda n: subscribe_packet(f"{next(numbers)}/{'x' * 200}", n),
         Flood.OVERSIZED: lambda n: huge + payload if n == 1 else payload,
     }
 
