@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from securesystemslib.signer import Key
 
 from edgemm.errors import MessageError, TrustError
-from edgemm.messages import Ack, Event, Reported, Status, Stream, StreamAck, Telemetry
+from edgemm.messages import Ack, Event, Reported, Status, Telemetry
 from edgemm.trust import signing
 from edgemm_fleet.director.answering import Answering
 from edgemm_fleet.director.director import Director
-from edgemm_fleet.ingest.contiguity import contiguous
+from edgemm_fleet.ingest.acknowledgement import acknowledge
 from edgemm_fleet.ingest.ingest_counters import IGNORED, IngestCounters
 from edgemm_fleet.ingest.plausibility import implausible
 from edgemm_fleet.ingest.presence import attest, awaited, observe, spoke
@@ -30,11 +30,6 @@ from edgemm_fleet.records.report_order import Verdict
 from edgemm_fleet.rollout.runner import Runner
 from edgemm_fleet.store import Store, Transaction, actions, devices, reported, streams
 
-_MAX_ACKS = 64
-_MOST_STREAMS = 1000
-"""Of one device, of which positions are kept; each start has two."""
-_LOOKED_AT = 1000
-"""Sequences that are read at a time."""
 _log = logging.getLogger(__name__)
 
 
@@ -50,14 +45,6 @@ class _News:
     """Devices that have just come."""
     unproven: dict[str, Reported] = field(default_factory=dict)
     """The last report of each device that is there and of which nothing newer was heard, as its numbers are lower."""
-
-
-@dataclass
-class _Numbers:
-    """What one boot's stream brought in this batch."""
-
-    sequences: set[int] = field(default_factory=set)
-    floor: int = 1
 
 
 class Ingest:
@@ -223,56 +210,4 @@ class Ingest:
         streams.add_events(tx, [one.message for one in messages if isinstance(one.message, Event)], now=now)
         windows = [(one.device, one.message, one.payload) for one in messages if isinstance(one.message, Telemetry)]
         streams.add_telemetry(tx, windows, now=now)
-        found: dict[tuple[str, str, Stream], _Numbers] = {}
-        for device, message, _, _ in messages:
-            match message:
-                case Event():
-                    key = (device, message.boot, Stream.EVENT)
-                case Telemetry():
-                    key = (device, message.boot.hex(), Stream.TELEMETRY)
-                case _:
-                    continue
-            numbers = found.setdefault(key, _Numbers())
-            numbers.sequences.add(message.sequence)
-            numbers.floor = max(numbers.floor, message.floor)
-        acks: dict[str, list[StreamAck]] = {}
-        new = set[str]()
-        for (device, boot, stream), numbers in found.items():
-            before = streams.position(tx, device, boot, stream)
-            if before == (0, 0):
-                new.add(device)
-            position = _advance(tx, device, boot, stream, numbers=numbers, known=before)
-            # Nobody signs telemetry: a number that was made up puts the position above all that the device ever sent,
-            # and it believes no such acknowledgement. So what came now is acknowledged on its own too.
-            told, came = acks.setdefault(device, []), max(numbers.sequences)
-            told += [StreamAck(boot=boot, stream=stream, sequence=n) for n in sorted({min(position, came), position})]
-        for device in new:
-            streams.forget_boots(tx, device, most=_MOST_STREAMS)
-        return {device: _acks(items) for device, items in acks.items()}
-
-
-def _advance(
-    tx: Transaction, device: str, boot: str, stream: Stream, *, numbers: _Numbers, known: tuple[int, int]
-) -> int:
-    before, highest = known
-    new_highest = max(highest, *numbers.sequences)
-    if highest <= before:  # nothing waits above the position: what is there came just now
-        position = contiguous(before, floor=numbers.floor, stored=sorted(numbers.sequences))
-    else:
-        position = _followed(tx, device, boot, stream, position=contiguous(before, floor=numbers.floor, stored=()))
-    if (position, new_highest) != (before, highest):
-        streams.set_position(tx, device, boot, stream, contiguous=position, highest=new_highest)
-    return position
-
-
-def _followed(tx: Transaction, device: str, boot: str, stream: Stream, *, position: int) -> int:
-    """Return the position after what is stored; behind a gap no more is looked at, however much of it there is."""
-    while True:
-        stored = streams.sequences_above(tx, device, boot, stream, above=position, limit=_LOOKED_AT)
-        before, position = position, contiguous(position, floor=1, stored=stored)
-        if position - before < _LOOKED_AT:
-            return position
-
-
-def _acks(items: list[StreamAck]) -> tuple[Ack, ...]:
-    return tuple(Ack(acks=tuple(items[i : i + _MAX_ACKS])) for i in range(0, len(items), _MAX_ACKS))
+        return acknowledge(tx, messages)

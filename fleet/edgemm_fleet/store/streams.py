@@ -5,7 +5,7 @@ The store also notes the position in each stream up to which nothing is missing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -18,10 +18,32 @@ from edgemm_fleet.records.records import EventRecord, Item, Page, TelemetryRecor
 from edgemm_fleet.store import paging
 from edgemm_fleet.store.database import Transaction
 from edgemm_fleet.store.dialects import portable
+from edgemm_fleet.store.keyed import find_by_keys
 from edgemm_fleet.store.quarantine import quarantine
 from edgemm_fleet.store.schema import devices, events, positions, telemetry
 
 _TABLES = {Stream.EVENT: events, Stream.TELEMETRY: telemetry}
+
+
+class StreamKey(NamedTuple):
+    """Names one boot's stream of a device."""
+
+    device: str
+    boot: str
+    stream: Stream
+
+
+class Position(NamedTuple):
+    """How far a stream is."""
+
+    contiguous: int
+    """The highest sequence up to which nothing is missing."""
+    highest: int
+    """The highest sequence seen."""
+
+
+NOWHERE = Position(0, 0)
+"""Of a stream of which nothing came yet."""
 
 
 def add_events(tx: Transaction, items: Sequence[Event], *, now: float) -> None:
@@ -59,17 +81,26 @@ def add_telemetry(tx: Transaction, items: Sequence[tuple[str, Telemetry, bytes]]
     _add_unless_here(tx, telemetry, rows)
 
 
-def position(tx: Transaction, device: str, boot: str, stream: Stream) -> tuple[int, int]:
-    """Return (highest sequence up to which nothing is missing, highest sequence seen) of one boot's stream."""
-    key = (positions.c.device == device) & (positions.c.boot == boot) & (positions.c.stream == stream.value)
-    row = tx.execute(select(positions.c.contiguous, positions.c.highest).where(key)).one_or_none()
-    return (0, 0) if row is None else (int(row.contiguous), int(row.highest))
+def positions_of(tx: Transaction, keys: Sequence[StreamKey]) -> dict[StreamKey, Position]:
+    """Return how far streams are; those of which nothing came yet are missing."""
+    found = find_by_keys(tx, positions, StreamKey._fields, keys, wanted=Position._fields)
+    return {keys[number]: Position(int(contiguous), int(highest)) for number, contiguous, highest in found}
 
 
-def set_position(tx: Transaction, device: str, boot: str, stream: Stream, *, contiguous: int, highest: int) -> None:
-    """Write what `position` returns."""
-    key = {"device": device, "boot": boot, "stream": stream.value}
-    portable.put(tx, positions, [key | {"contiguous": contiguous, "highest": highest}])
+def put_positions(tx: Transaction, changed: Mapping[StreamKey, Position]) -> None:
+    """Write what `positions_of` returns."""
+    rows = [
+        {"device": device, "boot": boot, "stream": stream.value, "contiguous": contiguous, "highest": highest}
+        for (device, boot, stream), (contiguous, highest) in changed.items()
+    ]
+    portable.put(tx, positions, rows)
+
+
+def of_many_boots(tx: Transaction, devices: Collection[str], *, most: int) -> list[str]:
+    """Return those of these devices of which the positions of more streams are kept than that."""
+    mine = positions.c.device
+    query = select(mine).where(portable.listed(mine, devices)).group_by(mine).having(func.count() > most)
+    return list(tx.execute(query).scalars())
 
 
 def forget_boots(tx: Transaction, device: str, *, most: int) -> None:
@@ -85,10 +116,11 @@ def forget_positions(tx: Transaction, device: str) -> None:
     tx.execute(delete(positions).where(positions.c.device == device))
 
 
-def sequences_above(tx: Transaction, device: str, boot: str, stream: Stream, *, above: int, limit: int) -> list[int]:
-    """Return the lowest stored sequences above a number, rising."""
-    table = _TABLES[stream]
-    query = select(table.c.sequence).where(table.c.device == device, table.c.boot == boot, table.c.sequence > above)
+def sequences_above(tx: Transaction, key: StreamKey, *, above: int, limit: int) -> list[int]:
+    """Return the lowest stored sequences of a stream above a number, rising."""
+    table = _TABLES[key.stream]
+    mine = (table.c.device == key.device) & (table.c.boot == key.boot)
+    query = select(table.c.sequence).where(mine, table.c.sequence > above)
     return list(tx.execute(query.order_by(table.c.sequence).limit(limit)).scalars())
 
 
