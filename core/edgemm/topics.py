@@ -35,7 +35,8 @@ class Channel(StrEnum):
 
 
 FROM_FLEET = frozenset({Channel.DESIRED, Channel.ACK, Channel.ACTION})
-FROM_DEVICE = frozenset(Channel) - FROM_FLEET
+_CHANNELS = frozenset(Channel)
+FROM_DEVICE = _CHANNELS - FROM_FLEET
 _LEVELS = 6
 RETAINED = frozenset({Channel.DESIRED, Channel.REPORTED, Channel.STATUS})
 
@@ -66,7 +67,7 @@ def parse(text: str) -> Address:
     """
     match text.split("/"):
         case ["edgemm", "v1", fleet, found, device, channel] if (
-            re.search(NAME_PATTERN, fleet) and re.search(NAME_PATTERN, device) and channel in set(Channel)
+            re.search(NAME_PATTERN, fleet) and re.search(NAME_PATTERN, device) and channel in _CHANNELS
         ):
             if found == shard(device):
                 return Address(fleet, device, Channel(channel))

@@ -17,7 +17,7 @@ LATENCY_EDGES_S = tuple(50e-6 * 2 ** (i / 2) for i in range(32))
 ClassCounts = tuple[Natural, Natural, Natural, Natural]
 
 
-class ShadowOutput(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ShadowOutput(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     """How a shadow's answers in one output differ from the active model's.
 
     A class-like output has `rows` and, of them, `agreed`; and by class (index, agreed, named by the active model only,
@@ -35,7 +35,7 @@ class ShadowOutput(Struct, frozen=True, kw_only=True, omit_defaults=True):
     below: Natural = msgspec.field(name="b", default=0)
 
 
-class ShadowCounters(Struct, frozen=True, kw_only=True):
+class ShadowCounters(Struct, frozen=True, kw_only=True, gc=False):
     """Counters since boot of one shadow beside one (model, digest, variant); they only rise.
 
     Of the `sampled` requests it answered `compared`, failed on `errors` and was not asked about `dropped`.
@@ -51,14 +51,14 @@ class ShadowCounters(Struct, frozen=True, kw_only=True):
     outputs: Annotated[tuple[ShadowOutput, ...], Meta(max_length=64)] = msgspec.field(name="o", default=())
 
 
-class LabelCounters(Struct, frozen=True, kw_only=True):
+class LabelCounters(Struct, frozen=True, kw_only=True, gc=False):
     """Late labels since boot that met a prediction of one (model, digest, variant), and those that agreed with it."""
 
     matched: Natural = msgspec.field(name="m")
     correct: Natural = msgspec.field(name="c")
 
 
-class ModelCounters(Struct, frozen=True, kw_only=True):
+class ModelCounters(Struct, frozen=True, kw_only=True, gc=False):
     """Counters of one (model, digest, variant) since boot; they only rise."""
 
     name: ModelName = msgspec.field(name="m")
@@ -75,7 +75,7 @@ class ModelCounters(Struct, frozen=True, kw_only=True):
     labels: LabelCounters | UnsetType = msgspec.field(name="y", default=UNSET)
 
 
-class SystemGauges(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class SystemGauges(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     """How the box is; None, and left out, where it cannot be read."""
 
     temperature_c: float | None = msgspec.field(name="t", default=None)
@@ -90,7 +90,7 @@ class SystemGauges(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Of the most worn eMMC, in steps of 10 and rounded up; 110 is beyond its life."""
 
 
-class SpoolGauges(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class SpoolGauges(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     """How much waits on the device for an acknowledgement, and how much was dropped and written since boot.
 
     What may be None is left out by devices that do not count it.
@@ -104,7 +104,7 @@ class SpoolGauges(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What the spool has handed to storage, in blocks of 4,096 bytes."""
 
 
-class Telemetry(Struct, frozen=True, kw_only=True):
+class Telemetry(Struct, frozen=True, kw_only=True, gc=False):
     """One window: cumulative counters since boot, so that a lost window costs resolution and no data.
 
     Deduplicated by (device, boot, "telemetry", sequence); `floor` as in `Event`.

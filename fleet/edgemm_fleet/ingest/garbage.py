@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from edgemm import topics
 from edgemm.errors import MessageError
+from edgemm_fleet.ingest.reading import address_of
 
 _MOST = 1000
 _LONGEST_TOPIC = 65_535
@@ -29,7 +30,7 @@ class Garbage:
     def speaker(self, topic: str, payload: bytes) -> str | None:
         """Return whose message it is; None: nobody can have meant it, and what the broker keeps of it is cleared."""
         try:
-            return topics.parse(topic).device
+            return address_of(topic).device
         except MessageError:
             if payload and self._can_be_kept(topic) and topic not in self._clearing and len(self._clearing) < _MOST:
                 self._clearing.add(topic)
