@@ -31,6 +31,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from edgemm.errors import InputError
 from edgemm.transport.address import is_loopback
 from edgemm.transport.backoff import Backoff, Connections
+from edgemm.transport.joining_client import JoiningClient
 from edgemm.trust.enrolment import BrokerAccess
 from edgemm.trust.tls import pinned_context
 
@@ -51,7 +52,7 @@ class LinePatience:
     backoff: Backoff
 
 
-class BrokerClient(mqtt.Client):
+class BrokerClient(JoiningClient):
     """A client that tells the end of its network thread, whatever ended it: a malformed packet makes paho raise."""
 
     on_end: Callable[[], None]

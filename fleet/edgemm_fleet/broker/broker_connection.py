@@ -21,9 +21,10 @@ from edgemm.transport.broker_line import QOS, BrokerClient, BrokerLine, LinePati
 from edgemm.trust.enrolment import BrokerAccess
 from edgemm_fleet.broker.login_probe import answers_plain
 
-_MAX_INFLIGHT = 1000
 _MOST_UNCONFIRMED = 20_000
-"""Acknowledgements and `desired` that the broker is still to confirm; MQTT has numbers for three times as many."""
+"""Acknowledgements and `desired` that the broker is still to confirm; MQTT has numbers for three times as many.
+
+It is the only bound. With one on those in flight paho looks through all of them whenever one is confirmed."""
 _LARGEST_PACKET_BYTES = 2**28
 """Of MQTT. A broker that passes on what one device sends must not have the manager hang up on all."""
 _MAX_KEPT_BYTES = 128 * 1024
@@ -58,7 +59,9 @@ class BrokerConnection(BrokerLine):
         self.on_change: Callable[[], None] = lambda: None
         """Called when the connection comes or goes, and when `delivered` has something new."""
         self.delivered: queue.SimpleQueue[Receipt] = queue.SimpleQueue()
-        """What the broker acknowledged."""
+        """What the broker acknowledged while `awaits_delivery`."""
+        self.awaits_delivery = False
+        """Whether anybody wants to know what the broker acknowledged; of most messages, such as acks, nobody does."""
         self.refusals = 0
         """How often a broker was reached that did not let the manager in."""
         self._looked_s = -math.inf
@@ -73,7 +76,8 @@ class BrokerConnection(BrokerLine):
         """Have subscriptions and deliveries told."""
         connection = self.connection
         assert isinstance(client, BrokerClient)
-        client.max_inflight_messages_set(_MAX_INFLIGHT)
+        client.joins = True
+        client.max_inflight_messages_set(0)
         client.most_packet_bytes, client.most_kept_bytes = _LARGEST_PACKET_BYTES, _MAX_KEPT_BYTES
         client.on_subscribe = self._subscribed
         client.on_publish = lambda _client, _data, mid, *_: self._delivered(Receipt(connection, mid))
@@ -132,5 +136,6 @@ class BrokerConnection(BrokerLine):
         self.on_change()
 
     def _delivered(self, receipt: Receipt) -> None:
-        self.delivered.put(receipt)
-        self.on_change()
+        if self.awaits_delivery:
+            self.delivered.put(receipt)
+            self.on_change()

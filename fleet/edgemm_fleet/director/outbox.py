@@ -78,6 +78,7 @@ class Outbox:
             return
         self._note_delivered()
         self._send()
+        self._link.awaits_delivery = bool(self._in_flight)
 
     def _note_delivered(self) -> None:
         sent = []
@@ -129,6 +130,7 @@ class Outbox:
         except MessageError as err:
             _log.error("desired_too_large device=%s error=%s", wanted.device, err)
             return
+        self._link.awaits_delivery = True  # before it is sent: the broker may be quicker than this thread
         receipt = self._link.publish(topics.topic(wanted.fleet, wanted.device, Channel.DESIRED), payload, retain=True)
         if receipt is not None:
             self._in_flight[receipt] = wanted

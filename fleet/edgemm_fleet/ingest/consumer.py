@@ -1,6 +1,7 @@
 """The thread between the broker and the store: gathers messages into batches, and acknowledges what is durable.
 
-What waits is bounded, in all and for each device (`fair_queue`). What a device sends beyond its share is thrown away,
+A lone message is stored at once; those that come one after the other are gathered for a twentieth of a second. What
+waits is bounded, in all and for each device (`fair_queue`). What a device sends beyond its share is thrown away,
 unacknowledged and counted (`shedding`). Where all together send more than the store can follow, the broker's thread
 waits.
 """
@@ -31,6 +32,10 @@ from edgemm_fleet.worker import Worker
 _log = logging.getLogger(__name__)
 _MAX_BATCH = 1000
 _MAX_BATCH_BYTES = 2 * 1024 * 1024
+_ENOUGH = 500
+_PACE_S = 0.05
+"""Where messages come one after the other, there is no batch sooner than this after the last one, unless it is of
+`_ENOUGH` messages: each is a transaction, which costs as much as a hundred windows."""
 _POLL_S = 0.5
 _MOST_FAILED = 3
 """Messages of a device in a batch that are tried one by one."""
@@ -58,6 +63,7 @@ class Consumer:
         self._waiting: FairQueue[Incoming] = FairQueue(limits)
         self._changed = threading.Condition()
         self._ended = False
+        self._gathered_s = 0.0
         self._quiet = QuietLog(_log)
         self._unstored: list[Incoming] = []
         self._worker = Worker("edgemm-ingest", self._step)
@@ -93,7 +99,8 @@ class Consumer:
                 if self._ended:
                     return
                 self._changed.wait(_POLL_S)
-            self._changed.notify_all()
+            if self._waiting.held_messages in {1, _ENOUGH}:  # else whoever gathers would be woken by each
+                self._changed.notify_all()
         if answer is Offer.SHED:
             self._ingest.counters.add("shed_over_share")
             self._shedding.note(device, Misdeed.OVER_SHARE, size=len(payload))
@@ -146,8 +153,13 @@ class Consumer:
 
     def _gather(self) -> list[Incoming]:
         with self._changed:
-            if not self._waiting.held_bytes:
+            if not self._waiting.held_messages:
                 self._changed.wait(_POLL_S)
+            while self._waiting.held_messages < _ENOUGH and not self._ended:
+                if (early_s := self._gathered_s + _PACE_S - time.monotonic()) <= 0:
+                    break
+                self._changed.wait(early_s)
+            self._gathered_s = time.monotonic()
             batch = self._waiting.take(most=_MAX_BATCH, most_bytes=_MAX_BATCH_BYTES)
             self._changed.notify_all()
         return batch

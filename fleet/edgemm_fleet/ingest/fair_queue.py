@@ -3,7 +3,9 @@
 * A device holds at most `device_bytes`, and less while others wait too: no more than what is still free of
   `total_bytes`. So one that floods, or a hundred, leave room for the message of one that does not (dynamic thresholds:
   Choudhury and Hahne, "Dynamic Queue Length Thresholds for Shared-Memory Packet Switches", 1998).
-* Devices are served in turn, a message each: one waits for the messages of others, not for their floods.
+* Devices are served in turn, `turn_bytes` each or the one message that is larger: one waits for the turns of others,
+  not for their floods. A turn is of several windows, so that they are acknowledged together (after deficit round robin:
+  Shreedhar and Varghese, "Efficient Fair Queuing Using Deficit Round Robin", 1995).
 * Nobody gets more than `span_bytes` into the queue within `span_s`, which is more than an honest device's whole spool.
 * A message of a device that holds less than `modest_bytes` is not shed but delayed: it waits for room.
 """
@@ -39,6 +41,9 @@ class ShareLimits:
     modest_bytes: int = 64 * _KIB
     """What of one device is delayed where there is no room, and not shed."""
 
+    turn_bytes: int = 16 * _KIB
+    """What is taken of one device before it is the next one's turn, or one message more."""
+
     message_bytes: int = 512
     """What a message takes besides its payload, roughly."""
 
@@ -64,6 +69,7 @@ class FairQueue(Generic[_Item]):
         self._span_begun_s = 0.0
         self.held_bytes = 0
         """What waits in all."""
+        self.held_messages = 0
 
     def begin_span(self, now_s: float) -> None:
         """Note the time: after `span_s`, what each device got in counts anew."""
@@ -87,6 +93,7 @@ class FairQueue(Generic[_Item]):
         self._held[device] = held + cost
         self._span[device] = taken + cost
         self.held_bytes += cost
+        self.held_messages += 1
         return Offer.TAKEN
 
     def take(self, *, most: int, most_bytes: int) -> list[_Item]:
@@ -96,13 +103,17 @@ class FairQueue(Generic[_Item]):
         while self._turns and len(taken) < most and size < most_bytes:
             device = self._turns.popleft()
             waiting = self._waiting[device]
-            item, cost = waiting.popleft()
-            taken.append(item)
-            size += cost
-            self.held_bytes -= cost
-            self._held[device] -= cost
+            turn = 0
+            while waiting and len(taken) < most and size < most_bytes and (not turn or turn < self._limits.turn_bytes):
+                item, cost = waiting.popleft()
+                taken.append(item)
+                turn += cost
+                size += cost
+            self._held[device] -= turn
             if waiting:
                 self._turns.append(device)
             else:
                 del self._waiting[device], self._held[device]
+        self.held_bytes -= size
+        self.held_messages -= len(taken)
         return taken

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edgemm_fleet.ingest.fair_queue import FairQueue, Offer, ShareLimits
 
-LIMITS = ShareLimits(device_bytes=400, total_bytes=1000, span_bytes=10_000, modest_bytes=50, message_bytes=10)
+LIMITS = ShareLimits(
+    device_bytes=400, total_bytes=1000, span_bytes=10_000, modest_bytes=50, turn_bytes=0, message_bytes=10
+)
 
 
 def everything(queue: FairQueue[str]) -> list[str]:
@@ -21,6 +24,16 @@ def test_devices_are_served_in_turn_and_each_in_order() -> None:
     assert queue.take(most=4, most_bytes=1000) == ["a1", "b1", "c1", "a2"]
     assert everything(queue) == ["c2", "a3"]
     assert queue.held_bytes == 0
+
+
+def test_a_turn_is_of_so_many_bytes_or_of_one_message_that_is_larger() -> None:
+    queue = FairQueue[str](replace(LIMITS, turn_bytes=40))
+    for item, size in (("a1", 10), ("a2", 10), ("a3", 10), ("b1", 90), ("b2", 10), ("c1", 25), ("c2", 25), ("c3", 25)):
+        assert queue.offer(item[0], item, size=size) is Offer.TAKEN
+    assert queue.held_messages == 8
+    assert queue.take(most=5, most_bytes=1000) == ["a1", "a2", "b1", "c1", "c2"]
+    assert everything(queue) == ["a3", "b2", "c3"]
+    assert (queue.held_bytes, queue.held_messages) == (0, 0)
 
 
 def test_a_batch_ends_by_its_bytes_and_has_one_message_at_least() -> None:
@@ -72,7 +85,8 @@ def test_what_a_device_gets_in_within_a_span_is_bounded_and_counts_anew_in_the_n
 
 @given(st.integers(0, 2**32))
 def test_whatever_comes_it_is_bounded_and_what_is_taken_comes_out_once_in_order(seed: int) -> None:
-    draw, queue = random.Random(seed), FairQueue[tuple[str, int]](LIMITS)
+    draw = random.Random(seed)
+    queue = FairQueue[tuple[str, int]](replace(LIMITS, turn_bytes=draw.choice((0, 100))))
     taken: dict[str, list[int]] = {}
     out: dict[str, list[int]] = {}
     for number in range(200):
@@ -86,4 +100,4 @@ def test_whatever_comes_it_is_bounded_and_what_is_taken_comes_out_once_in_order(
     for name, item in queue.take(most=1000, most_bytes=10**6):
         out.setdefault(name, []).append(item)
     assert out == taken
-    assert queue.held_bytes == 0
+    assert (queue.held_bytes, queue.held_messages) == (0, 0)
