@@ -28,6 +28,7 @@ def main() -> int:
     parser.add_argument("--known", type=int, default=1000, help="devices of the ingest alone")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--processes", type=int, default=2, help="of senders")
+    parser.add_argument("--qos", type=int, choices=(0, 1), default=1, help="with which the bare loop subscribes")
     parser.add_argument("--only", choices=("alone", "plain", "tls"), action="append")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()

@@ -38,8 +38,8 @@ from simulators.mosquitto import MosquittoProcess, free_port
 _MANAGER = ("@manager", "what the manager logs in with")
 _MOST_IN_FLIGHT = 64
 """Of an honest device."""
-_IN_BROKER = 2000
-"""What Half of what Mosquitto queues for the manager: what all devices have in flight fits into it."""
+_IN_FLIGHT = 6000
+"""Of all devices together."""
 _READY_S = 120.0
 _PROCESSES = multiprocessing.get_context("spawn")
 
@@ -63,8 +63,8 @@ class Passed(Struct, frozen=True):
     """Windows that the broker dropped on their way to the loop that throws away, to which nothing is sent again."""
 
 
-def run(receiver: str, *, tls: bool, devices: int, windows: int, processes: int) -> Passed:
-    """Send `windows` of all devices together to the `manager` or the `bare` loop."""
+def run(receiver: str, *, tls: bool, devices: int, windows: int, processes: int, qos: int = 1) -> Passed:
+    """Send `windows` of all devices together to the `manager`, or the `bare` loop, which subscribes with `qos`."""
     each = windows // devices
     with tempfile.TemporaryDirectory(prefix="ingest-") as place, ExitStack() as stack:
         folder, port = Path(place), free_port()
@@ -72,10 +72,10 @@ def run(receiver: str, *, tls: bool, devices: int, windows: int, processes: int)
         broker = stack.enter_context(MosquittoProcess(_mosquitto(), folder, port=port, verbose=False))
         ready = Ready(_PROCESSES.Semaphore(0), _PROCESSES.Event(), _PROCESSES.Queue())
         counted = _PROCESSES.Value("q", 0, lock=False) if receiver == "bare" else None
-        started = _start(stack, manage if counted is None else throw_away, folder, settings, ready, counted)
+        started = _start(stack, manage if counted is None else throw_away, folder, settings, ready, counted, qos)
         assert ready.there.acquire(timeout=_READY_S), "the receiver is there"
         parts = [range(first, devices, processes) for first in range(processes)]
-        flight = max(1, min(_MOST_IN_FLIGHT, _IN_BROKER // devices))
+        flight = max(1, min(_MOST_IN_FLIGHT, _IN_FLIGHT // devices))
         sending = [
             _start(stack, send, Task(part, each, flight, port, settings.ca, counted, len(part) / devices), ready)
             for part in parts
@@ -127,7 +127,7 @@ def _write(folder: Path, logins: list[tuple[str, str]], port: int, *, tls: bool)
     return BrokerSettings(Provider.STATIC, port=port, tls=True, ca=certificate.read_text(), login=_MANAGER)
 
 
-def manage(folder: Path, settings: BrokerSettings, ready: Ready, _counted: None) -> None:
+def manage(folder: Path, settings: BrokerSettings, ready: Ready, _counted: None, _qos: int) -> None:
     """Be the manager."""
     store = Store.open(folder / "fleet.db")
     key = signing.load_key(folder / "director.pem")
@@ -136,7 +136,7 @@ def manage(folder: Path, settings: BrokerSettings, ready: Ready, _counted: None)
     threading.Event().wait()
 
 
-def throw_away(_folder: Path, settings: BrokerSettings, ready: Ready, counted: Any) -> None:
+def throw_away(_folder: Path, settings: BrokerSettings, ready: Ready, counted: Any, qos: int) -> None:
     """Be a loop of paho that counts what comes."""
     client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id="bare")
     client.username_pw_set(*_MANAGER)
@@ -147,7 +147,7 @@ def throw_away(_folder: Path, settings: BrokerSettings, ready: Ready, counted: A
         counted.value += 1
 
     client.on_message = count_one
-    client.on_connect = lambda *_: client.subscribe([(one, 1) for one in topics.ingest_filters(FLEET)])
+    client.on_connect = lambda *_: client.subscribe([(one, qos) for one in topics.ingest_filters(FLEET)])
     client.on_subscribe = lambda *_: ready.there.release()
     client.connect("127.0.0.1", settings.number)
     client.loop_forever()

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from paho.mqtt.client import Client, MQTTMessage
 
 from edgemm import topics
+from edgemm.topics import Channel
 from edgemm.transport.backoff import Backoff
 from edgemm.transport.broker_line import QOS, BrokerClient, BrokerLine, LinePatience
 from edgemm.trust.enrolment import BrokerAccess
@@ -25,6 +26,10 @@ _MOST_UNCONFIRMED = 20_000
 """Acknowledgements and `desired` that the broker is still to confirm; MQTT has numbers for three times as many.
 
 It is the only bound. With one on those in flight paho looks through all of them whenever one is confirmed."""
+_SENT_UNTIL_STORED = (Channel.EVENT, Channel.TELEMETRY)
+"""What devices send again until the fleet acknowledges it, so that nothing is gained by telling the broker that it came.
+Mosquitto reads one packet of each connection in turn: beside hundreds of devices it would hear that too late, take the
+manager for slow, and drop what it is still to pass on."""
 _LARGEST_PACKET_BYTES = 2**28
 """Of MQTT. A broker that passes on what one device sends must not have the manager hang up on all."""
 _MAX_KEPT_BYTES = 128 * 1024
@@ -84,7 +89,9 @@ class BrokerConnection(BrokerLine):
 
     def accepted(self, client: Client) -> None:
         """Subscribe; the connection is open once the broker has granted that."""
-        client.subscribe([(filter_, QOS) for filter_ in topics.ingest_filters(self._fleet)])
+        once = topics.ingest_filters(self._fleet, _SENT_UNTIL_STORED)
+        asked = [(filter_, 0 if filter_ in once else QOS) for filter_ in topics.ingest_filters(self._fleet)]
+        client.subscribe(asked)
 
     def came(self, message: MQTTMessage) -> None:
         """Pass on what a device says, and whether the broker had retained it."""
