@@ -14,10 +14,10 @@ from sqlalchemy.dialects.sqlite import insert
 
 from edgemm import times
 from edgemm.messages import Ack, Event, SpoolGauges, Stream, StreamAck, Telemetry
-from edgemm_fleet.ingest import acknowledgement
-from edgemm_fleet.ingest.acknowledgement import acknowledge
+from edgemm_fleet.ingest import stream_positions
 from edgemm_fleet.ingest.contiguity import contiguous
 from edgemm_fleet.ingest.reading import Heard
+from edgemm_fleet.ingest.stream_positions import acknowledge
 from edgemm_fleet.store import Store, Transaction, streams
 from edgemm_fleet.store.schema import events, positions, telemetry
 
@@ -46,8 +46,8 @@ def test_a_batch_is_acknowledged_as_each_of_its_streams_was_alone(
             for table in (positions, events, telemetry):
                 tx.execute(delete(table))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(acknowledgement, "_MOST_STREAMS", MOST_STREAMS)
-        patch.setattr(acknowledgement, "_LOOKED_AT", LOOKED_AT)
+        patch.setattr(stream_positions, "_MOST_STREAMS", MOST_STREAMS)
+        patch.setattr(stream_positions, "_LOOKED_AT", LOOKED_AT)
         for batch in batches(rng):
             with together.write() as tx:
                 stored(tx, batch)

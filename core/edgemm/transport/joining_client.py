@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from contextlib import suppress
 from typing import Any
 
 import paho.mqtt.client as mqtt
@@ -71,10 +72,8 @@ class JoiningClient(mqtt.Client):
         self._out_packet.append(waiting | {"info": info})  # type: ignore[arg-type]  # paho's own type is private
         if threading.current_thread() is not self._thread and not self._woken:
             self._woken = True
-            try:
+            with suppress(BlockingIOError, AttributeError):  # it is awake, or over
                 self._sockpairW.send(b"\0")  # type: ignore[union-attr]
-            except (BlockingIOError, AttributeError):  # it is awake, or over
-                pass
         return MQTTErrorCode.MQTT_ERR_SUCCESS
 
     def _sock_close(self) -> None:

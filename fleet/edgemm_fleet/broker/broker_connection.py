@@ -27,7 +27,7 @@ _MOST_UNCONFIRMED = 20_000
 
 It is the only bound. With one on those in flight paho looks through all of them whenever one is confirmed."""
 _SENT_UNTIL_STORED = (Channel.EVENT, Channel.TELEMETRY)
-"""What devices send again until the fleet acknowledges it, so that nothing is gained by telling the broker that it came.
+"""What devices send again until the fleet acknowledges it: nothing is gained by telling the broker that it came.
 Mosquitto reads one packet of each connection in turn: beside hundreds of devices it would hear that too late, take the
 manager for slow, and drop what it is still to pass on."""
 _LARGEST_PACKET_BYTES = 2**28

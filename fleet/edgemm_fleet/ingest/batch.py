@@ -17,19 +17,19 @@ from edgemm.messages import Ack, Event, Reported, Status, Telemetry
 from edgemm.trust import signing
 from edgemm_fleet.director.answering import Answering
 from edgemm_fleet.director.director import Director
-from edgemm_fleet.ingest.acknowledgement import acknowledge
 from edgemm_fleet.ingest.ingest_counters import IGNORED, IngestCounters
 from edgemm_fleet.ingest.plausibility import implausible
 from edgemm_fleet.ingest.presence import attest, awaited, observe, spoke
 from edgemm_fleet.ingest.reading import Heard, Incoming, read
 from edgemm_fleet.ingest.shedding import Misdeed, Shedding
+from edgemm_fleet.ingest.stream_positions import acknowledge
 from edgemm_fleet.quiet_log import QuietLog
 from edgemm_fleet.records.records import Presence
 from edgemm_fleet.records.refused_messages import RefusedMessage
 from edgemm_fleet.records.report_order import Verdict
 from edgemm_fleet.rollout.runner import Runner
 from edgemm_fleet.store import Store, Transaction, actions, devices, reported, streams
-from edgemm_fleet.store.speakers import Speaker, speakers
+from edgemm_fleet.store.hearing.authors import Author, authors_of
 
 _MOST_KEYS = 10_000
 """That are kept."""
@@ -88,9 +88,9 @@ class Ingest:
             self._order(ordered)  # after the commit: an order names the start that was reported
         return acks
 
-    def _read(self, tx: Transaction, batch: Sequence[Incoming], *, now: float) -> tuple[dict[str, Speaker], list[Heard]]:
+    def _read(self, tx: Transaction, batch: Sequence[Incoming], *, now: float) -> tuple[dict[str, Author], list[Heard]]:
         claimed = [(self._claimed(incoming), incoming) for incoming in batch if incoming.payload]
-        known = speakers(tx, {device for device, _ in claimed if device})
+        known = authors_of(tx, {device for device, _ in claimed if device})
         messages = []
         for device, incoming in claimed:
             if device is None:
@@ -130,14 +130,14 @@ class Ingest:
         if device is not None:
             self.shedding.note(device, Misdeed.REFUSED)
 
-    def _key(self, device: Speaker) -> Key:
+    def _key(self, device: Author) -> Key:
         if device.key_id not in self._keys:
             if len(self._keys) >= _MOST_KEYS:
                 del self._keys[next(iter(self._keys))]
             self._keys[device.key_id] = signing.key_from_document(device.key)
         return self._keys[device.key_id]
 
-    def _hear(self, tx: Transaction, messages: Sequence[Heard], known: Mapping[str, Speaker], *, now: float) -> _News:
+    def _hear(self, tx: Transaction, messages: Sequence[Heard], known: Mapping[str, Author], *, now: float) -> _News:
         """Keep reports, and what messages say of their devices' presence, in the order in which they came."""
         news = _News()
         before = {device: found.presence for device, found in known.items()}

@@ -18,7 +18,7 @@ from edgemm_fleet.records.records import EventRecord, Item, Page, TelemetryRecor
 from edgemm_fleet.store import paging
 from edgemm_fleet.store.database import Transaction
 from edgemm_fleet.store.dialects import portable
-from edgemm_fleet.store.keyed import find_by_keys
+from edgemm_fleet.store.dialects.keyed import find_by_keys
 from edgemm_fleet.store.quarantine import quarantine
 from edgemm_fleet.store.schema import devices, events, positions, telemetry
 

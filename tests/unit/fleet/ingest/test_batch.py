@@ -14,7 +14,7 @@ from edgemm.messages import MAX_TELEMETRY_BYTES, Ack, Action, decode_telemetry, 
 from edgemm.topics import Channel
 from edgemm.trust.signing import PayloadType
 from edgemm_fleet.api import prometheus
-from edgemm_fleet.ingest import acknowledgement
+from edgemm_fleet.ingest import stream_positions
 from edgemm_fleet.ingest.reading import Incoming
 from edgemm_fleet.records.refused_messages import RefusedMessage
 from edgemm_fleet.records.rollout_plan import Group
@@ -225,7 +225,7 @@ def test_an_envelope_of_whatever_shape_is_refused_and_holds_up_nobody(fleet: Loc
 def test_behind_a_gap_no_more_is_read_however_much_is_stored(
     fleet: LocalFleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(acknowledgement, "_LOOKED_AT", 4)
+    monkeypatch.setattr(stream_positions, "_LOOKED_AT", 4)
     read: list[int] = []
     sequences_above = streams.sequences_above
 
@@ -245,7 +245,7 @@ def test_behind_a_gap_no_more_is_read_however_much_is_stored(
 def test_of_one_device_so_many_starts_are_remembered_and_no_more(
     fleet: LocalFleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(acknowledgement, "_MOST_STREAMS", 4)
+    monkeypatch.setattr(stream_positions, "_MOST_STREAMS", 4)
     device = fleet.devices["cam-1"]
     first = device.measure()
     process(fleet, first, fleet.devices["cam-2"].measure())

@@ -22,7 +22,7 @@ _MOST_KEYS = 10_000
 """That are kept decoded, of 200 bytes or so."""
 
 
-class Speaker(NamedTuple):
+class Author(NamedTuple):
     """A device that is enrolled and not removed; what of it cannot be read is empty, as in `Device`."""
 
     key_id: str
@@ -30,13 +30,13 @@ class Speaker(NamedTuple):
     presence: Presence
 
 
-def speakers(tx: Transaction, ids: Iterable[str]) -> dict[str, Speaker]:
+def authors_of(tx: Transaction, ids: Iterable[str]) -> dict[str, Author]:
     """Return those of these devices that are enrolled and not removed, by id."""
     unreadable = quarantine(tx)
     key = unreadable.reader("key", lambda row: _decoded(row.key_json), device=lambda row: str(row.id))
     presence = unreadable.reader("presence", _presence, device=lambda row: str(row.id))
     query = select(*_COLUMNS).where(table.c.id.in_(sorted(set(ids))), table.c.removed_at.is_(None))
-    return {row.id: Speaker(str(row.key_id), key(row) or {}, presence(row) or Presence()) for row in tx.execute(query)}
+    return {row.id: Author(str(row.key_id), key(row) or {}, presence(row) or Presence()) for row in tx.execute(query)}
 
 
 def _presence(row: Any) -> Presence:

@@ -1,0 +1,1 @@
+"""Reads of the store for hearing a batch of messages."""
