@@ -161,7 +161,7 @@ async def _send(task: Task, ready: Ready) -> None:
         some = senders[begin : begin + _CONNECTS_AT_ONCE]
         host = None if context is None else "127.0.0.1"
         for one in some:
-            await loop.create_connection(lambda one=one: one, "127.0.0.1", task.port, ssl=context, server_hostname=host)  # type: ignore[misc]
+            await loop.create_connection(lambda one=one: one, "127.0.0.1", task.port, ssl=context, server_hostname=host)
         for one in some:
             await one.subscribed.wait()
     ready.there.release()

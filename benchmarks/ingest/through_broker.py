@@ -146,8 +146,11 @@ def throw_away(_folder: Path, settings: BrokerSettings, ready: Ready, counted: A
     def count_one(*_: object) -> None:
         counted.value += 1
 
+    def subscribe(*_: object) -> None:
+        client.subscribe([(one, qos) for one in topics.ingest_filters(FLEET)])
+
     client.on_message = count_one
-    client.on_connect = lambda *_: client.subscribe([(one, qos) for one in topics.ingest_filters(FLEET)])
+    client.on_connect = subscribe
     client.on_subscribe = lambda *_: ready.there.release()
     client.connect("127.0.0.1", settings.number)
     client.loop_forever()

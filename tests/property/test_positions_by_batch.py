@@ -9,7 +9,7 @@ from contextlib import closing
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import delete, literal_column, select
+from sqlalchemy import ColumnElement, Integer, delete, literal_column, select
 from sqlalchemy.dialects.sqlite import insert
 
 from edgemm import times
@@ -149,7 +149,7 @@ def acknowledged_alone(tx: Transaction, batch: list[Heard]) -> dict[str, tuple[A
         told = sorted({min(position, max(sequences)), position})
         acks.setdefault(device, []).extend(StreamAck(boot=boot, stream=stream, sequence=n) for n in told)
     for device in new:
-        order = literal_column("rowid")
+        order: ColumnElement[int] = literal_column("rowid", Integer)
         latest = select(order).select_from(positions).where(positions.c.device == device)
         kept = latest.order_by(order.desc()).limit(MOST_STREAMS)
         tx.execute(delete(positions).where(positions.c.device == device, order.not_in(kept)))

@@ -95,4 +95,4 @@ def _join(waiting: deque[Any]) -> None:
 
 def _is_plain(packet: Any) -> bool:
     kind = packet["command"] & 0xF0
-    return kind == MessageType.PUBACK or (kind == MessageType.PUBLISH and packet["qos"] > 0)
+    return bool(kind == MessageType.PUBACK or (kind == MessageType.PUBLISH and packet["qos"] > 0))

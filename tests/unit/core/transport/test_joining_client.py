@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import queue
+import random
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+import paho.mqtt.client as mqtt
+import pytest
+from paho.mqtt.enums import CallbackAPIVersion, MessageType
+
+from edgemm.transport.joining_client import JoiningClient, _join
+from simulators.mosquitto import MosquittoProcess, free_port, write_open_configuration
+
+
+def packet(command: int, data: bytes, *, qos: int = 0, pos: int = 0) -> dict[str, Any]:
+    return {"command": command, "mid": 1, "qos": qos, "pos": pos, "to_process": len(data) - pos, "packet": data}
+
+
+def test_what_nothing_follows_is_joined_and_the_rest_keeps_its_place() -> None:
+    last = [packet(MessageType.DISCONNECT, b"end"), packet(MessageType.PUBACK, b"late")]
+    first = [packet(MessageType.PUBACK, b"0123", pos=2), packet(MessageType.PUBLISH, b"said", qos=1)]
+    waiting = deque([*first, *last])
+    _join(waiting)
+    joined = waiting.popleft()
+    assert (joined["packet"], joined["pos"], joined["to_process"]) == (b"23said", 0, 6)
+    assert list(waiting) == last
+
+
+def test_a_message_of_qos_0_is_told_of_when_it_is_written_and_so_stays_alone() -> None:
+    waiting = deque([packet(MessageType.PUBLISH, b"a"), packet(MessageType.PUBLISH, b"b")])
+    before = list(waiting)
+    _join(waiting)
+    assert list(waiting) == before
+
+
+@pytest.mark.parametrize("joins", [False, True])
+def test_everything_that_is_published_comes_back_in_order_and_is_confirmed(
+    tmp_path: Path, mosquitto: Path, *, joins: bool
+) -> None:
+    port, draw = free_port(), random.Random(joins)
+    write_open_configuration(tmp_path, port=port)
+    payloads = [bytes([number % 256]) * draw.choice((0, 3, 300, 20_000, 150_000)) for number in range(60)]
+    came: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    confirmed: queue.SimpleQueue[int] = queue.SimpleQueue()
+    subscribed: queue.SimpleQueue[int] = queue.SimpleQueue()
+    client = JoiningClient(CallbackAPIVersion.VERSION2, client_id="one")
+    client.joins = joins
+    client.on_message = lambda *args: came.put(bytes(args[2].payload))
+    client.on_publish = lambda *args: confirmed.put(args[2])
+    client.on_subscribe = lambda *args: subscribed.put(args[2])
+    with MosquittoProcess(mosquitto, tmp_path, port=port):
+        client.connect("127.0.0.1", port)
+        client.subscribe("said", 1)
+        client.loop_start()
+        subscribed.get(timeout=30)
+        told = [client.publish("said", payload, qos=1).mid for payload in payloads]
+        assert [came.get(timeout=30) for _ in payloads] == payloads
+        assert [confirmed.get(timeout=30) for _ in told] == told
+        assert client.disconnect() == mqtt.MQTT_ERR_SUCCESS
+        client.loop_stop()
