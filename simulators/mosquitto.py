@@ -30,6 +30,10 @@ class MosquittoProcess:
         self.log = folder / "mosquitto.log"
 
     def __enter__(self) -> Self:
+        return self.start()
+
+    def start(self) -> Self:
+        """Start it, and wait until it answers."""
         with self.log.open("ab") as log:
             options = ("-v",) if self._verbose else ()
             command = [str(self._program), *options, "-c", str(self._folder / "mosquitto.conf")]

@@ -14,8 +14,10 @@ import hashlib
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -92,6 +94,17 @@ class Cluster:
             self._run("pg_ctl", "stop", "-D", self.data, "-m", mode, "-w")
             self._process.wait()
             self._process = None
+
+    def kill(self) -> None:
+        """End it and all of its processes with SIGKILL."""
+        assert self._process is not None
+        workers = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        self._process.kill()
+        self._process.wait()
+        for worker in map(int, workers):
+            with suppress(ProcessLookupError):
+                os.kill(worker, signal.SIGKILL)
+        self._process = None
 
     def address(self, database: str, *, user: str = USER) -> PostgresAddress:
         """Return where a database is."""

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import ColumnElement, Integer, delete, literal_column, select
-from sqlalchemy.dialects.sqlite import insert
 
 from edgemm import times
 from edgemm.messages import Ack, Event, SpoolGauges, Stream, StreamAck, Telemetry
@@ -19,6 +18,7 @@ from edgemm_fleet.ingest.contiguity import contiguous
 from edgemm_fleet.ingest.reading import Heard
 from edgemm_fleet.ingest.stream_positions import acknowledge
 from edgemm_fleet.store import Store, Transaction, streams
+from edgemm_fleet.store.dialects import portable
 from edgemm_fleet.store.schema import events, positions, telemetry
 
 pytestmark = pytest.mark.fleet
@@ -130,9 +130,9 @@ def acknowledged_alone(tx: Transaction, batch: list[Heard]) -> dict[str, tuple[A
     new = set[str]()
     for (device, boot, stream), (sequences, floors) in found.items():
         mine = (positions.c.device == device) & (positions.c.boot == boot) & (positions.c.stream == stream.value)
-        row = tx.execute(select(positions.c.contiguous, positions.c.highest).where(mine)).one_or_none()
-        before, highest = (0, 0) if row is None else row
-        if row is None:
+        known = tx.execute(select(positions.c.contiguous, positions.c.highest).where(mine)).one_or_none()
+        before, highest = (0, 0) if known is None else known
+        if known is None:
             new.add(device)
         if highest <= before:
             position = contiguous(before, floor=max(floors), stored=sorted(sequences))
@@ -143,9 +143,8 @@ def acknowledged_alone(tx: Transaction, batch: list[Heard]) -> dict[str, tuple[A
             above = of_it.where(table.c.sequence > position).order_by(table.c.sequence)
             position = contiguous(position, floor=1, stored=tx.execute(above).scalars())
         if (position, max(highest, *sequences)) != (before, highest):
-            changed = {"contiguous": position, "highest": max(highest, *sequences)}
-            query = insert(positions).values(device=device, boot=boot, stream=stream.value, **changed)
-            tx.execute(query.on_conflict_do_update(index_elements=["device", "boot", "stream"], set_=changed))
+            row = {"device": device, "boot": boot, "stream": stream.value, "contiguous": position}
+            portable.put(tx, positions, [row | {"highest": max(highest, *sequences)}])
         told = sorted({min(position, max(sequences)), position})
         acks.setdefault(device, []).extend(StreamAck(boot=boot, stream=stream, sequence=n) for n in told)
     for device in new:

@@ -109,7 +109,8 @@ def test_it_is_heard_as_soon_as_it_answers(fleet: LocalFleet, restored: bool, ol
     fleet.deliver([device.measure()])
     assert device.unacknowledged() == []
     with fleet.store.read() as tx:
-        assert streams.position(tx, "cam-1", device.boot, Stream.TELEMETRY) == (1, 1)
+        stream = streams.StreamKey("cam-1", device.boot, Stream.TELEMETRY)
+        assert streams.positions_of(tx, [stream]) == {stream: (1, 1)}
     device.connection -= 1
     fleet.deliver([device.will()])
     assert not shown(fleet)[0].online

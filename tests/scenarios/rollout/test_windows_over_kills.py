@@ -1,4 +1,4 @@
-"""Thousands of windows while manager and broker are killed: none acknowledged is lost, and none is there twice."""
+"""Windows while manager, broker and database are killed: none acknowledged is lost, and none is there twice."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import threading
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Protocol
 
+import pytest
 from msgspec.structs import replace
 from securesystemslib.signer import CryptoSigner
-from sqlalchemy import func, select
+from sqlalchemy import select
 
+from edgemm.errors import EnvironmentFailure
 from edgemm.trust import signing
 from edgemm.trust.enrolment import BrokerAccess
 from edgemm_fleet.store import Store
@@ -19,8 +22,11 @@ from simulators.broker import FLEET, enrol
 from simulators.device import MqttDevice, SimulatedDevice
 from simulators.manager_process import ManagerProcess
 from simulators.mosquitto import MosquittoProcess, free_port
+from simulators.postgresql import SERVER, USER, Cluster, make_template, placed
 from simulators.waiting import eventually
+from tests.conftest import installed_postgresql
 
+pytestmark = [pytest.mark.slow, pytest.mark.service]
 DEVICES, WINDOWS = 8, 500
 IN_FLIGHT = 64
 
@@ -65,43 +71,75 @@ class Measuring:
         return not self._thread.is_alive()
 
 
-def test_no_acknowledged_window_is_lost_and_none_is_doubled(tmp_path: Path, mosquitto: Path) -> None:
-    director = signing.create_key(tmp_path / "director.pem").public_key
-    port = free_port()
-    access = BrokerAccess(host="127.0.0.1", port=port, tls=False, username="", password="pw")
-    store = Store.open(tmp_path / "fleet.db")
-    measuring = []
-    with store.write() as tx:
-        for number in range(DEVICES):
-            signer, name = CryptoSigner.generate_ed25519(), f"cam-{number}"
-            enrol(tx, name, signer, labels={})
-            device = SimulatedDevice(FLEET, name, signer=signer, director=[director], now=time.time())
-            measuring.append(Measuring(device, replace(access, username=name)))
-    with ExitStack() as stack:
-        stack.callback(store.close)
-        manager = ManagerProcess(tmp_path, port=port, mosquitto=tmp_path)
-        manager.start()
-        stack.callback(manager.kill)
-        broker = stack.enter_context(MosquittoProcess(mosquitto, tmp_path, port=port, verbose=False))
-        for one in measuring:
+class Killed(Protocol):
+    """A process that is killed, and started anew."""
+
+    def kill(self) -> None: ...
+    def start(self) -> object: ...
+
+
+class Fleet:
+    """A manager, its broker and its database, each in processes of its own; and devices that measure."""
+
+    def __init__(self, folder: Path, mosquitto: Path, stack: ExitStack) -> None:
+        director = signing.create_key(folder / "director.pem").public_key
+        port = free_port()
+        access = BrokerAccess(host="127.0.0.1", port=port, tls=False, username="", password="pw")
+        self._store = Store.open(placed(folder / "fleet.db"))
+        stack.callback(self._store.close)
+        self.measuring = []
+        with self._store.write() as tx:
+            for number in range(DEVICES):
+                signer, name = CryptoSigner.generate_ed25519(), f"cam-{number}"
+                enrol(tx, name, signer, labels={})
+                device = SimulatedDevice(FLEET, name, signer=signer, director=[director], now=time.time())
+                self.measuring.append(Measuring(device, replace(access, username=name)))
+        self.manager = ManagerProcess(folder, port=port, mosquitto=folder).start()
+        stack.callback(self.manager.kill)
+        self.broker = stack.enter_context(MosquittoProcess(mosquitto, folder, port=port, verbose=False))
+        for one in self.measuring:
             one.start()
             stack.callback(one.stop)
-        for part in (1, 2, 3, 4):
-            eventually(lambda part=part: _count(store) >= part * DEVICES * WINDOWS // 6, "windows are stored")  # type: ignore[misc]
-            if part % 2:
-                manager.kill()
-                manager.start()
-            else:
-                broker.kill()
-                broker.__enter__()
-        eventually(lambda: all(one.is_done for one in measuring), "every window is acknowledged")
-        with store.read() as tx:
-            rows = tx.execute(select(telemetry.c.device, telemetry.c.boot, telemetry.c.sequence)).all()
-        assert sorted(rows) == sorted(
-            (one.device.id, one.device.boot, number) for one in measuring for number in range(1, WINDOWS + 1)
-        )
+
+    def survive(self, *killed: Killed) -> None:
+        """Kill one after the other between windows that come, and start it anew."""
+        for part, one in enumerate(killed, 1):
+            enough = part * DEVICES * WINDOWS // (len(killed) + 2)
+            eventually(lambda enough=enough: len(self._stored()) >= enough, "windows are stored")  # type: ignore[misc]
+            one.kill()
+            one.start()
+
+    def _stored(self) -> list[tuple[str, str, int]]:
+        try:
+            with self._store.read() as tx:
+                found = tx.execute(select(telemetry.c.device, telemetry.c.boot, telemetry.c.sequence))
+                return [(row.device, row.boot, row.sequence) for row in found]
+        except EnvironmentFailure:
+            return []  # a connection from before the database was killed
+
+    def verify(self) -> None:
+        """Wait until all is acknowledged; what was, and nothing more, is stored once."""
+        eventually(lambda: all(one.is_done for one in self.measuring), "every window is acknowledged")
+        sent = [(one.device.id, one.device.boot, n) for one in self.measuring for n in range(1, WINDOWS + 1)]
+        assert sorted(self._stored()) == sorted(sent)
 
 
-def _count(store: Store) -> int:
-    with store.read() as tx:
-        return int(tx.execute(select(func.count()).select_from(telemetry)).scalar_one())
+def test_no_acknowledged_window_is_lost_and_none_is_doubled(tmp_path: Path, mosquitto: Path) -> None:
+    with ExitStack() as stack:
+        fleet = Fleet(tmp_path, mosquitto, stack)
+        fleet.survive(fleet.manager, fleet.broker, fleet.manager, fleet.broker)
+        fleet.verify()
+
+
+@pytest.mark.service
+def test_nor_over_postgresql_that_is_killed_as_well(
+    tmp_path: Path, mosquitto: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed_postgresql()
+    with ExitStack() as stack:
+        cluster = stack.enter_context(Cluster())
+        make_template(cluster)
+        monkeypatch.setenv(SERVER, f"postgresql://{USER}@127.0.0.1:{cluster.port}")
+        fleet = Fleet(tmp_path, mosquitto, stack)
+        fleet.survive(cluster, fleet.manager, fleet.broker, cluster, fleet.manager, cluster)
+        fleet.verify()

@@ -12,6 +12,7 @@ from sqlalchemy import select
 from edgemm_fleet.records import json_text
 from edgemm_fleet.records.records import Presence
 from edgemm_fleet.store.database import Transaction
+from edgemm_fleet.store.dialects import portable
 from edgemm_fleet.store.quarantine import quarantine
 from edgemm_fleet.store.schema import devices as table
 
@@ -35,7 +36,7 @@ def authors_of(tx: Transaction, ids: Iterable[str]) -> dict[str, Author]:
     unreadable = quarantine(tx)
     key = unreadable.reader("key", lambda row: _decoded(row.key_json), device=lambda row: str(row.id))
     presence = unreadable.reader("presence", _presence, device=lambda row: str(row.id))
-    query = select(*_COLUMNS).where(table.c.id.in_(sorted(set(ids))), table.c.removed_at.is_(None))
+    query = select(*_COLUMNS).where(portable.listed(table.c.id, sorted(set(ids))), table.c.removed_at.is_(None))
     return {row.id: Author(str(row.key_id), key(row) or {}, presence(row) or Presence()) for row in tx.execute(query)}
 
 
