@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, settings
 
 from simulators import needs
 from simulators.forked_programs import ProgramServer
-from tests import parts
+from tests import order, parts
 from tests.once import once
 from tests.programs import ROOT, Forked, environment
 
@@ -38,15 +38,24 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Give the tests of a module to one worker where they share a story; with `--dist loadgroup`.
 
     What a module's own fixture starts (a fleet, a broker, minutes of conversions) would otherwise be started by each.
+    They begin in the order in which they are collected (tests/order.py): that of xdist has the longest tests last.
     """
     from xdist.scheduler import LoadScopeScheduling
 
     class ByStory(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            module = nodeid.partition("::")[0]
-            return module if shares_a_story(ROOT / module) else nodeid
+            return _unit(nodeid)
 
-    return ByStory(config, log) if config.getvalue("dist") == "loadgroup" else None
+    if config.getvalue("dist") != "loadgroup":
+        return None
+    config.option.loadscopereorder = False
+    return ByStory(config, log)
+
+
+def _unit(nodeid: str) -> str:
+    """Return what one worker runs in one go, of which a test is: its module, or itself."""
+    module = nodeid.partition("::")[0]
+    return module if shares_a_story(ROOT / module) else nodeid
 
 
 @cache
@@ -55,8 +64,19 @@ def shares_a_story(module: Path) -> bool:
     return '(scope="module"' in module.read_text()
 
 
-@pytest.hookimpl(tryfirst=True)  # before `-m` chooses by what is added here
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
+    """Mark each test with its part, before `-m` chooses by that; after it, and after the shuffle, put long ones first."""
+    _mark_parts(items)
+    yield
+    items[:] = order.longest_first(items, module=_module, unit=lambda item: _unit(item.nodeid))
+
+
+def _module(item: pytest.Item) -> str:
+    return item.nodeid.partition("::")[0]
+
+
+def _mark_parts(items: list[pytest.Item]) -> None:
     """Mark each test with the part that its folder belongs to."""
     for item in items:
         if (part := parts.of_folder(item.path.relative_to(ROOT / "tests"))) is not None:

@@ -1,4 +1,7 @@
-"""A real agent process killed by SIGKILL in every state of an update: it comes back with the old model or the new."""
+"""A real agent process killed by SIGKILL in every state of an update: it comes back with the old model or the new.
+
+All but those that end in order are forked, which spares the start of Python.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,12 @@ import pytest
 
 from simulators.agent_process import AgentProcess
 from simulators.fleet import SimulatedFleet
+from simulators.forked_agents import AgentServer, ForkedAgent, Life
 from simulators.models import make_bundle
 from simulators.waiting import eventually
 
 pytestmark = pytest.mark.slow
+X = [0.1, 0.2, 0.3, 0.4]
 STATES = ("accepted", "downloading", "verified", "staged", "activating", "probation", "committed")
 
 
@@ -28,6 +33,12 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatedFleet]:
             make_bundle(folder / version, version=version, seed=seed, variants=("tflite:float32",))
             fleet.publish(folder / version)
         yield fleet
+
+
+@pytest.fixture(scope="module")
+def agents() -> Iterator[AgentServer]:
+    with AgentServer() as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
@@ -47,29 +58,29 @@ def with_version_1(fleet: SimulatedFleet, tmp_path_factory: pytest.TempPathFacto
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("state", STATES)
 def test_killed_around_the_write_of(
-    state: str, when: str, fleet: SimulatedFleet, with_version_1: Path, tmp_path: Path
+    state: str, when: str, agents: AgentServer, fleet: SimulatedFleet, with_version_1: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "state"
     shutil.copytree(with_version_1, folder)
     device = fleet.only_device()
     fleet.reported.clear()
     fleet.desire(device, fleet.model("tiny", "2.0.0"))
-    killed = AgentProcess(fleet.url, folder, port=_free_port(), kill=f"{when}:{state}")
+    killed = _start(agents, fleet, folder, kill=f"{when}:{state}")
     assert killed.wait() == -signal.SIGKILL
 
     # The version that a start serves is tested without a race in `test_crash_points`; here it may have moved on.
     possible = {(200, "2.0.0")} | (set() if (state, when) == ("committed", "after") else {(200, "1.0.0")})
-    again = AgentProcess(fleet.url, folder, port=_free_port())
+    again = _start(agents, fleet, folder)
     assert _first_answer(again) in possible
     fleet.wait_for(lambda: fleet.state(device, "tiny", "2.0.0") == "committed")
-    assert again.answer() == (200, "2.0.0")
+    assert again.answer(X)[:2] == (200, "2.0.0")
     assert again.stop() == 0
     assert not fleet.problems
     _forget(fleet, device)
 
 
 def test_killed_three_times_on_probation_keeps_the_old_model(
-    fleet: SimulatedFleet, with_version_1: Path, tmp_path: Path
+    agents: AgentServer, fleet: SimulatedFleet, with_version_1: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "state"
     shutil.copytree(with_version_1, folder)
@@ -78,21 +89,21 @@ def test_killed_three_times_on_probation_keeps_the_old_model(
     fleet.desire(device, fleet.model("tiny", "2.0.0"))
     for attempt in range(3):
         # The first life reaches probation, the later ones find it and write the loss; all die right after.
-        assert AgentProcess(fleet.url, folder, port=_free_port(), kill="after:probation").wait() == -signal.SIGKILL
+        assert _start(agents, fleet, folder, kill="after:probation").wait() == -signal.SIGKILL
         record = json.loads((folder / "models" / "tiny.json").read_bytes())
         assert (record["update"]["state"], record["update"]["power_losses"]) == ("probation", attempt)
         assert record["active"]["version"] == "1.0.0"
-    again = AgentProcess(fleet.url, folder, port=_free_port())
+    again = _start(agents, fleet, folder)
     fleet.wait_for(lambda: fleet.state(device, "tiny", "2.0.0") == "rolled_back")
     model = fleet.reported_model(device, "tiny")
     assert model is not None
-    assert (model.reason, again.answer()) == ("power_loss", (200, "1.0.0"))
+    assert (model.reason, again.answer(X)[:2]) == ("power_loss", (200, "1.0.0"))
     assert again.stop() == 0
     _forget(fleet, device)
 
 
 def test_killed_in_the_middle_of_a_download_goes_on_where_it_was(
-    fleet: SimulatedFleet, with_version_1: Path, tmp_path: Path
+    agents: AgentServer, fleet: SimulatedFleet, with_version_1: Path, tmp_path: Path
 ) -> None:
     make_bundle(tmp_path / "big", version="3.0.0", seed=9, variants=("tflite:float32",), samples=1000)
     manifest = fleet.publish(tmp_path / "big")
@@ -104,15 +115,15 @@ def test_killed_in_the_middle_of_a_download_goes_on_where_it_was(
     faults.hold_after, faults.asked = 8192, []
     faults.reached.clear()
     fleet.desire(device, fleet.model("tiny", manifest.version))
-    killed = AgentProcess(fleet.url, folder, port=_free_port())
+    killed = _start(agents, fleet, folder)
     assert faults.reached.wait(60)
     eventually(lambda: 8192 in {path.stat().st_size for path in folder.glob("partial/*")}, "8 KiB are here")
-    assert killed.answer() == (200, "1.0.0")
+    assert killed.answer(X)[:2] == (200, "1.0.0")
     killed.send(signal.SIGKILL)
     assert killed.wait() == -signal.SIGKILL
     faults.hold_after = None
     faults.release.set()
-    again = AgentProcess(fleet.url, folder, port=_free_port())
+    again = _start(agents, fleet, folder)
     fleet.wait_for(lambda: fleet.state(device, "tiny", "3.0.0") == "committed")
     assert {offset for _, offset in faults.asked} == {0, 8192}, "what had arrived was not sent again"
     assert again.stop() == 0
@@ -136,13 +147,19 @@ def _forget(fleet: SimulatedFleet, device: str) -> None:
     fleet.desire(device, fleet.model("tiny", "1.0.0"))
 
 
-def _first_answer(agent: AgentProcess) -> tuple[int, str]:
+def _start(agents: AgentServer, fleet: SimulatedFleet, folder: Path, *, kill: str = "") -> ForkedAgent:
+    return agents.start(
+        Life(url=fleet.url, state_dir=str(folder), port=_free_port(), ports=fleet.ports, kill_write=kill)
+    )
+
+
+def _first_answer(agent: AgentProcess | ForkedAgent) -> tuple[int, str]:
     """Return the first answer that is none of a server that is only starting."""
     found = (0, "none")
 
     def answered() -> bool:
         nonlocal found
-        found = agent.answer()
+        found = agent.answer() if isinstance(agent, AgentProcess) else agent.answer(X)[:2]
         return found[0] == 200
 
     eventually(answered, "the agent answers")

@@ -8,33 +8,14 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine
 
+from edgemm_fleet.store.migration import upgrade
 from edgemm_fleet.store.revisions import NEWEST
 from tests.unit.fleet.commands.fleets import EDGEMM, Served, init
 
 pytestmark = [pytest.mark.slow, pytest.mark.sqlite]
-OF_REVISION_0003 = (
-    "DROP TABLE alembic_version",
-    "UPDATE meta SET value = '1'",
-    "DROP TABLE shadows",
-    "ALTER TABLE rollouts DROP COLUMN trouble",
-    "DROP INDEX desired_again",
-    "ALTER TABLE desired DROP COLUMN content_hash",
-    "ALTER TABLE desired DROP COLUMN tries",
-    "ALTER TABLE desired DROP COLUMN again_at",
-    "ALTER TABLE desired DROP COLUMN refusal_json",
-    "DROP INDEX devices_doubted",
-    "ALTER TABLE devices DROP COLUMN doubted_at",
-    "ALTER TABLE enrolment_tokens DROP COLUMN root_version",
-    "DROP INDEX devices_live",
-    "DROP INDEX devices_online",
-    "DROP INDEX devices_seen",
-    "DROP TABLE device_facts",
-    "DROP TABLE facts",
-    "ALTER TABLE versions DROP COLUMN withdrawn_at",
-    "ALTER TABLE reported DROP COLUMN told_generation",
-    "ALTER TABLE reported DROP COLUMN since_generation",
-)
+EARLIER = "0003"
 
 
 def change(fleet: Served, *statements: str) -> None:
@@ -42,6 +23,30 @@ def change(fleet: Served, *statements: str) -> None:
         for statement in statements:
             database.execute(statement)
         database.commit()
+
+
+def make_earlier(fleet: Served) -> None:
+    """Have the fleet's database be as an earlier edgemm would have it: its tables, with the rows of today's."""
+    path, today = fleet.folder / "fleet.db", fleet.folder / "today.db"
+    path.rename(today)
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        upgrade(connection, old="base", to=EARLIER)
+    engine.dispose()
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("ATTACH ? AS today", [str(today)])
+        tables = [name for (name,) in database.execute("SELECT name FROM main.sqlite_master WHERE type = 'table'")]
+        for table in (name for name in tables if name != "alembic_version" and "sqlite_" not in name):
+            columns = [
+                {row[1] for row in database.execute(f'PRAGMA {schema}.table_info("{table}")')}
+                for schema in ("main", "today")
+            ]
+            both = ", ".join(f'"{column}"' for column in sorted(columns[0] & columns[1]))
+            database.execute(f'INSERT INTO main."{table}" ({both}) SELECT {both} FROM today."{table}"')
+        database.execute("UPDATE meta SET value = '1'")
+        database.execute("DROP TABLE alembic_version")  # which came later
+        database.commit()
+    today.unlink()
 
 
 @pytest.fixture
@@ -53,10 +58,10 @@ def fleet(tmp_path: Path) -> Iterator[Served]:
 
 
 def test_serve_migrates_says_so_once_and_serves_what_was_there(fleet: Served) -> None:
-    change(fleet, *OF_REVISION_0003)
+    make_earlier(fleet)
     fleet.start()
     (copy,) = fleet.folder.glob("fleet-*.db")
-    assert fleet.said[0] == f"database migrated from 0003 to {NEWEST}; a copy of before is {copy}"
+    assert fleet.said[0] == f"database migrated from {EARLIER} to {NEWEST}; a copy of before is {copy}"
     fleet.admin.run("login", fleet.url, "--token", fleet.token)
     assert fleet.admin.json("audit")[0]["action"] == "people.add", "of before the migration"
     fleet.stop(signal.SIGTERM)
@@ -65,7 +70,7 @@ def test_serve_migrates_says_so_once_and_serves_what_was_there(fleet: Served) ->
 
 
 def test_the_copy_of_before_is_put_back_as_the_page_for_operators_says(fleet: Served) -> None:
-    change(fleet, *OF_REVISION_0003)
+    make_earlier(fleet)
     fleet.start()
     fleet.stop(signal.SIGTERM)
     (copy,) = fleet.folder.glob("fleet-*.db")
