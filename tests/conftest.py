@@ -61,7 +61,8 @@ def _unit(nodeid: str) -> str:
 @cache
 def shares_a_story(module: Path) -> bool:
     """Tell whether a test module has a fixture that is made once for it."""
-    return '(scope="module"' in module.read_text()
+    text = module.read_text()
+    return '(scope="module"' in text or "(scope=shared_scope" in text
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

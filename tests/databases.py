@@ -6,8 +6,9 @@ What is about SQLite itself, such as its file, is marked `sqlite`, and left out.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -15,6 +16,11 @@ from edgemm_fleet.store import Store
 from simulators import postgresql
 
 _open: list[Store] = []
+
+
+def shared_scope(fixture_name: str, config: pytest.Config) -> Literal["module", "function"]:  # noqa: ARG001 - of pytest
+    """Return the scope of a fleet that the tests of a module share: none does where its database goes with each."""
+    return "function" if os.environ.get("EDGEMM_TEST_DB") == "postgresql" else "module"
 
 
 def served(patch: pytest.MonkeyPatch) -> Iterator[None]:

@@ -23,6 +23,7 @@ from edgemm.trust.signing import PayloadType, key_document, load_key, seal
 from edgemm_fleet.trust.certificate import create_certificate
 from simulators.device import MqttDevice, Outcome, SimulatedDevice
 from simulators.waiting import eventually
+from tests.databases import shared_scope
 from tests.unit.core.bundles import small_bundle
 from tests.unit.fleet.commands.fleets import Person, Served, init
 
@@ -45,19 +46,29 @@ def logged_in(served: Served) -> Served:
     return served
 
 
-@pytest.fixture
-def join(logged_in: Served) -> Iterator[Join]:
-    """Let simulated devices join by a token, as a real one would."""
-    running: list[MqttDevice] = []
-    director = load_key(logged_in.folder / "keys" / "director.pem").public_key
+@pytest.fixture(scope=shared_scope)
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A fleet of several tests, which leave it running and look at what they added alone."""
+    fleet = init(tmp_path_factory.mktemp("running") / "fleet", scheme="http")
+    fleet.start()
+    fleet.admin.run("login", fleet.url, "--token", fleet.token)
+    yield fleet
+    fleet.stop(signal.SIGKILL)
 
-    def joined(name: str, **outcomes: Any) -> SimulatedDevice:
-        token = parse_token(logged_in.admin.json("token", "create", "--label", "site=north")["token"])
+
+@pytest.fixture
+def join() -> Iterator[Join]:
+    """Let simulated devices join a fleet by a token, as a real one would."""
+    running: list[MqttDevice] = []
+
+    def joined(fleet: Served, name: str, **outcomes: Any) -> SimulatedDevice:
+        director = load_key(fleet.folder / "keys" / "director.pem").public_key
+        token = parse_token(fleet.admin.json("token", "create", "--label", "site=north")["token"])
         signer = CryptoSigner.generate_ed25519()
         document = key_document(signer.public_key)
         request = EnrolmentRequest(secret=token.secret.hex(), public_key=document, name=name, runtime="0.1.0")
         sealed = seal(request, PayloadType.ENROLMENT, signer)
-        response = urllib3.request("POST", f"{logged_in.url}/api/v1/enrol", body=sealed)
+        response = urllib3.request("POST", f"{fleet.url}/api/v1/enrol", body=sealed)
         answer = msgspec.json.decode(response.data, type=EnrolmentResponse)
         device = SimulatedDevice("plant", answer.device, signer=signer, director=[director], **outcomes)
         running.append(MqttDevice(device, answer.broker))
@@ -83,7 +94,7 @@ def test_from_init_to_a_rollout_that_finishes_and_one_that_halts(logged_in: Serv
         "outcomes": {bad["digest"]: Outcome.SELFTEST_FAILED},
         "detail": "output probs: expected 0.25",
     }
-    devices = [join(name, **said_of_it) for name in ("gate", "barn", "mast")]
+    devices = [join(logged_in, name, **said_of_it) for name in ("gate", "barn", "mast")]
     said = admin.run("rollout", "create", "digits", "1.0.0", "--deadline", "2min", "--wait")
     assert re.search(r"r-[0-9a-f]{8} digits 1\.0\.0 finished; group 1: 1 committed;", said)
     assert {device.active["digits"].digest for device in devices} == {good["digest"]}
@@ -121,8 +132,8 @@ def test_a_killed_server_goes_on_with_everything_it_had(logged_in: Served, tmp_p
     assert "was published before" in admin.run("publish", bundle(tmp_path, "1.0.0"))
 
 
-def test_each_command_has_a_json_form_of_one_document(logged_in: Served, tmp_path: Path) -> None:
-    admin = logged_in.admin
+def test_each_command_has_a_json_form_of_one_document(running: Served, tmp_path: Path) -> None:
+    admin = running.admin
     admin.json("publish", bundle(tmp_path, "1.0.0"))
     plan = ("digits", "1.0.0", "--group", "1", "--group", "50%", "--where", "a=b", "--allow-empty")
     draft = admin.json("rollout", "create", *plan)
@@ -137,25 +148,25 @@ def test_each_command_has_a_json_form_of_one_document(logged_in: Served, tmp_pat
 
 
 @pytest.mark.parametrize("name", ["a/b", "..", "."])
-def test_what_nothing_can_be_called_is_not_found(logged_in: Served, name: str) -> None:
-    assert "nothing in a fleet is called" in logged_in.admin.run("devices", "show", name, status=1)
+def test_what_nothing_can_be_called_is_not_found(running: Served, name: str) -> None:
+    assert "nothing in a fleet is called" in running.admin.run("devices", "show", name, status=1)
 
 
-def test_an_argument_that_is_no_text_is_one_line(logged_in: Served) -> None:
-    said = logged_in.admin.run("rollout", "status", os.fsdecode(b"caf\xe9"), status=2)
+def test_an_argument_that_is_no_text_is_one_line(running: Served) -> None:
+    said = running.admin.run("rollout", "status", os.fsdecode(b"caf\xe9"), status=2)
     assert said == "error: 'caf\\udce9': expected text in UTF-8, found other bytes in it\n"
 
 
-def test_labels_that_hide_something_are_refused(logged_in: Served) -> None:
-    headers = {"Authorization": f"Bearer {logged_in.token}"}
-    path = f"{logged_in.url}/api/v1/devices/gate/labels"
+def test_labels_that_hide_something_are_refused(running: Served) -> None:
+    headers = {"Authorization": f"Bearer {running.token}"}
+    path = f"{running.url}/api/v1/devices/gate/labels"
     response = urllib3.request("PATCH", path, json={"put": {"site": "a\u202eb"}}, headers=headers)
     assert response.status == 400
     assert "expected letters that can be seen" in response.json()["error"]["message"]
 
 
-def test_a_device_is_asked_to_act_and_its_answer_waited_for(logged_in: Served, join: Join) -> None:
-    admin, device = logged_in.admin, join("gate", action_faults={"selftest": "output probs: expected 0.25"})
+def test_a_device_is_asked_to_act_and_its_answer_waited_for(running: Served, join: Join) -> None:
+    admin, device = running.admin, join(running, "gate", action_faults={"selftest": "output probs: expected 0.25"})
     done = admin.json("devices", "act", device.id, "prune", "--wait")
     assert (done["action"]["kind"], done["ok"]) == ("prune", True)
     failed = admin.attempt("devices", "act", device.id, "selftest", "--model", "digits", "--wait")
@@ -176,31 +187,35 @@ def test_a_device_is_asked_to_act_and_its_answer_waited_for(logged_in: Served, j
     assert "about the whole device" in admin.run("devices", "act", device.id, "prune", "--model", "m", status=1)
 
 
-def test_metrics_tell_what_the_running_manager_hears(logged_in: Served, join: Join) -> None:
-    join("gate")
-
+def test_metrics_tell_what_the_running_manager_hears(running: Served, join: Join) -> None:
     def scraped() -> str:
-        headers = {"Authorization": f"Bearer {logged_in.token}"}
-        return urllib3.request("GET", f"{logged_in.url}/metrics", headers=headers).data.decode()
+        headers = {"Authorization": f"Bearer {running.token}"}
+        return urllib3.request("GET", f"{running.url}/metrics", headers=headers).data.decode()
 
-    eventually(lambda: 'edgemm_fleet_messages_total{result="received_reported"}' in scraped(), "its report is counted")
+    def reports() -> float:
+        found = re.search(r'edgemm_fleet_messages_total\{result="received_reported"\} (\S+)', scraped())
+        return float(found[1]) if found else 0.0
+
+    before = reports()
+    join(running, "gate")
+    eventually(lambda: reports() > before, "its report is counted")
     assert "edgemm_fleet_broker_connected 1.0" in scraped()
 
 
-def test_people_come_and_go(logged_in: Served, tmp_path: Path) -> None:
-    made = logged_in.admin.json("people", "add", "vic", "--role", "viewer", "--ttl", "1h")
+def test_people_come_and_go(running: Served, tmp_path: Path) -> None:
+    made = running.admin.json("people", "add", "vic", "--role", "viewer", "--ttl", "1h")
     vic = Person(tmp_path / "vic")
-    assert "as vic (viewer)" in vic.run("login", logged_in.url, "--token", made["token"])
+    assert "as vic (viewer)" in vic.run("login", running.url, "--token", made["token"])
     assert "needs the role of operator or admin" in vic.run("token", "create", status=1)
-    logged_in.admin.run("people", "revoke", made["record"]["id"])
+    running.admin.run("people", "revoke", made["record"]["id"])
     assert "edgemm fleet login" in vic.run("devices", status=1)
-    assert "revoked" in logged_in.admin.run("people", "list")
+    assert "revoked" in running.admin.run("people", "list")
 
 
-def test_the_line_for_a_device_can_be_pasted(logged_in: Served) -> None:
-    lines = logged_in.admin.run("token", "create", "--uses", "2").splitlines()
+def test_the_line_for_a_device_can_be_pasted(running: Served) -> None:
+    lines = running.admin.run("token", "create", "--uses", "2").splitlines()
     assert len(lines) == 1
-    assert re.fullmatch(rf"edgemm run --fleet {re.escape(logged_in.url)} --token emt1_\S+", lines[0])
+    assert re.fullmatch(rf"edgemm run --fleet {re.escape(running.url)} --token emt1_\S+", lines[0])
     parse_token(lines[0].split()[-1])
 
 
