@@ -14,6 +14,7 @@ LONG: Mapping[str, int] = {
     "tests/e2e/test_demo.py": 80,
     "tests/e2e/test_main_job.py": 60,
     "tests/e2e/test_clocks.py": 45,
+    "tests/unit/fleet/server/test_process.py": 45,
     "tests/unit/converter/rewrites/test_sweep.py": 30,
     "tests/scenarios/device/test_kill_points.py": 30,
     "tests/e2e/test_bad_bundles.py": 30,

@@ -217,10 +217,10 @@ class Fleet:
         """Make an enrolment token."""
         return str(self.json("token", "create", *options)["token"])
 
-    def join(self, *names: str, labels: tuple[str, ...] = ()) -> list[Device]:
+    def join(self, *names: str, labels: tuple[str, ...] = (), options: tuple[str, ...] = ()) -> list[Device]:
         """Start devices that join by one token, and wait until the fleet sees them online."""
         token = self.token("--uses", str(len(names)))
-        joined = [Device(self, name).start(token=token, labels=labels) for name in names]
+        joined = [Device(self, name).start(token=token, labels=labels, options=options) for name in names]
         self.devices += joined
         for device in joined:
             eventually(device.online, f"{device.name} is online and has reported")

@@ -25,7 +25,9 @@ class _Clocked:
     def __init__(self, folder: Path) -> None:
         self.of_manager, self.of_device = LeapingClock(folder / "clock-m"), LeapingClock(folder / "clock-d")
         self._manager = self.of_manager.program(folder / "edgemm-m")
-        self._device = self.of_device.program(folder / "edgemm-d")
+        self._device = self.of_device.program(folder / "edgemm-d", impatient=True)
+        self._config = folder / "edgemm-d.toml"
+        self._config.write_text("[advanced.agent]\nbackoff_max_s = 2.0\n")
         self.fleet = Fleet(folder)
 
     def serve(self, ahead_s: float = 0.0) -> None:
@@ -36,11 +38,11 @@ class _Clocked:
         self.fleet.programs.edgemm = self._manager
         self.fleet.serve()
 
-    def start(self, device: Device, ahead_s: float = 0.0, **options: Any) -> Device:
-        """Start the device, with a clock that is so far ahead."""
+    def start(self, device: Device, ahead_s: float = 0.0, *, token: str | None = None) -> Device:
+        """Start the device, with a clock that is so far ahead; after a failure it waits two seconds at most."""
         self.of_device.ahead(ahead_s)
         self.fleet.programs.edgemm = self._device
-        return device.start(**options)
+        return device.start(token=token, options=("--config", str(self._config)))
 
 
 @pytest.fixture

@@ -61,7 +61,8 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
 
 
 def _tell(fleet: Fleet) -> Story:
-    devices = fleet.join("kitchen", "garage", "roof", labels=("site=home",))
+    telling = ("--telemetry-interval", "5s")  # a minute by default, for which a test would wait
+    devices = fleet.join("kitchen", "garage", "roof", labels=("site=home",), options=telling)
     fleet.publish("1.0.0")
     first = fleet.run("rollout", "create", "tiny", "1.0.0", "--group", "100%", "--probation", "1s", "--wait")
     after_first = [device.predict() for device in devices]

@@ -32,7 +32,7 @@ def _around_records(points: list[str]) -> list[str]:
     ids=["an update that stays", "one that is turned back"],
 )
 def test_killed_at(story: Story, choose: Callable[[list[str]], list[str]], least: int, tmp_path: Path) -> None:
-    with UpdateStory(tmp_path, story, workers=2) as updates:
+    with UpdateStory(tmp_path, story, workers=4) as updates:
         points = updates.points()
         assert len(points) >= 150, "no call that can be met has gone unseen"
         chosen = choose(points)

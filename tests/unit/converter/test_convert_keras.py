@@ -46,14 +46,19 @@ def scrambled(file: bytes, engine: Engine) -> bytes:
     return bytes(builder.Output())
 
 
-@pytest.fixture(scope="session")
-def calibrated(converted: Convert, models: Path, tmp_path_factory: pytest.TempPathFactory) -> Converted:
-    labels = tmp_path_factory.mktemp("labels") / "labels.txt"
+def of_everything(models: Path, folder: Path) -> tuple[object, ...]:
+    """Return options that give a conversion all that it takes; the labels are written into a folder."""
+    labels = folder / "labels.txt"
     labels.write_text("\n".join("0123456789"))
-    return converted(
-        "cnn.keras", "--calibration", models / "images.npz", "--eval", models / "labelled.npz", "--labels", labels,
+    return (
+        "--calibration", models / "images.npz", "--eval", models / "labelled.npz", "--labels", labels,
         "--licence", "CC0-1.0", "--version", "1.2.3", "--name", "digits",
     )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def calibrated(converted: Convert, models: Path, tmp_path_factory: pytest.TempPathFactory) -> Converted:
+    return converted("cnn.keras", *of_everything(models, tmp_path_factory.mktemp("labels")))
 
 
 def test_convert_alone_works_with_good_defaults_and_names_the_next_command(models: Path, tmp_path: Path) -> None:
@@ -214,27 +219,13 @@ def test_lambda_and_custom_layers_load_when_they_are_allowed(converted: Convert)
     converted("custom.keras", "--custom-objects", "simulators.odd_layers:PlainLayer", "--target", "tflite")
 
 
-def test_a_forked_conversion_writes_what_a_users_does(converted: Convert, models: Path, tmp_path: Path) -> None:
-    done = run_convert(models / "two-dict.keras", "--calibration", models / "pairs.npz", folder=tmp_path)
-    assert done.status == 0, done.stderr
-    forked = converted("two-dict.keras", "--calibration", models / "pairs.npz")
-    assert forked.path.read_bytes() == (tmp_path / forked.path.name).read_bytes()
-
-
-def test_the_same_input_gives_the_same_bytes_in_any_process(models: Path, tmp_path: Path) -> None:
-    found = set()
-    for seed in ("1", "2"):
-        folder = tmp_path / seed
-        folder.mkdir()
-        run = run_convert(
-            models / "cnn.keras", "--calibration", models / "images.npz", folder=folder, PYTHONHASHSEED=seed
-        )
-        assert run.status == 0, run.stderr
-        found.add((folder / "cnn-0.1.0.edgemm").read_bytes())
-        assert all(
-            f"running {v} in its engine" in run.stderr for v in ("tflite:int8", "tflite:float32", "onnx:float32")
-        )
-    assert len(found) == 1
+def test_a_forked_conversion_writes_what_a_users_does(calibrated: Converted, models: Path, tmp_path: Path) -> None:
+    """And so the same input gives the same bytes in any process; see test_determinism.py for every precision."""
+    options = of_everything(models, tmp_path)
+    run = run_convert(models / "cnn.keras", *options, folder=tmp_path, PYTHONHASHSEED="2")
+    assert run.status == 0, run.stderr
+    assert calibrated.path.read_bytes() == (tmp_path / calibrated.path.name).read_bytes()
+    assert all(f"running {v} in its engine" in run.stderr for v in ("tflite:int8", "tflite:float32", "onnx:float32"))
 
 
 def test_the_python_api_converts_and_reports_its_stages(models: Path, tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def subscribe(*filters: tuple[str, int], kind: int = 0x82) -> bytes:
 def heard(broker: EmbeddedBroker, *packets: bytes) -> bytes:
     """Send packets; return all that the broker says until it closes the connection."""
     found = b""
-    with socket.create_connection(("127.0.0.1", broker.port), timeout=5) as line:
+    with socket.create_connection(("127.0.0.1", broker.port), timeout=60) as line:
         for one in packets:
             line.sendall(one)
         try:
@@ -88,7 +88,7 @@ def test_what_no_client_may_send_closes_the_connection(broker: EmbeddedBroker, s
 
 
 def test_who_asks_for_qos_2_is_sent_qos_1(broker: EmbeddedBroker) -> None:
-    with socket.create_connection(("127.0.0.1", broker.port), timeout=5) as line:
+    with socket.create_connection(("127.0.0.1", broker.port), timeout=60) as line:
         line.sendall(connect(will=True, flags=2 << 3) + subscribe((TOLD, 2)))
         assert line.recv(4, socket.MSG_WAITALL) == WELCOME
         assert line.recv(5, socket.MSG_WAITALL)[:2] == b"\x90\x03"
@@ -114,7 +114,7 @@ def test_such_clients_fill_no_log(broker: EmbeddedBroker, caplog: pytest.LogCapt
 
 
 def test_an_end_during_refusals_leaves_no_traceback(broker: EmbeddedBroker, caplog: pytest.LogCaptureFixture) -> None:
-    lines = [socket.create_connection(("127.0.0.1", broker.port), timeout=5) for _ in range(20)]
+    lines = [socket.create_connection(("127.0.0.1", broker.port), timeout=60) for _ in range(20)]
     for line in lines:
         line.sendall(connect(password="wrong"))
     eventually(lambda: broker._broker is not None and broker._broker._refused > 0, "they are being refused")

@@ -12,7 +12,7 @@ from edgemm_runtime.http.listening import listen_all
 
 def reached(host: str, port: int) -> bool:
     try:
-        socket.create_connection((host, port), timeout=10).close()
+        socket.create_connection((host, port), timeout=60).close()
     except OSError:
         return False
     return True
