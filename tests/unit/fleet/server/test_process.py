@@ -8,6 +8,7 @@ import ssl
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from signal import Signals
@@ -57,12 +58,25 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 
 @pytest.fixture
-def join() -> Iterator[Join]:
-    """Let simulated devices join a fleet by a token, as a real one would."""
-    running: list[MqttDevice] = []
+def join(logged_in: Served) -> Iterator[Join]:
+    """Let simulated devices join by a token, as a real one would."""
+    with joining(logged_in) as joined:
+        yield joined
 
-    def joined(fleet: Served, name: str, **outcomes: Any) -> SimulatedDevice:
-        director = load_key(fleet.folder / "keys" / "director.pem").public_key
+
+@pytest.fixture
+def join_running(running: Served) -> Iterator[Join]:
+    """Let them join the fleet of several tests."""
+    with joining(running) as joined:
+        yield joined
+
+
+@contextmanager
+def joining(fleet: Served) -> Iterator[Join]:
+    connected: list[MqttDevice] = []
+    director = load_key(fleet.folder / "keys" / "director.pem").public_key
+
+    def joined(name: str, **outcomes: Any) -> SimulatedDevice:
         token = parse_token(fleet.admin.json("token", "create", "--label", "site=north")["token"])
         signer = CryptoSigner.generate_ed25519()
         document = key_document(signer.public_key)
@@ -71,12 +85,12 @@ def join() -> Iterator[Join]:
         response = urllib3.request("POST", f"{fleet.url}/api/v1/enrol", body=sealed)
         answer = msgspec.json.decode(response.data, type=EnrolmentResponse)
         device = SimulatedDevice("plant", answer.device, signer=signer, director=[director], **outcomes)
-        running.append(MqttDevice(device, answer.broker))
-        running[-1].start()
+        connected.append(MqttDevice(device, answer.broker))
+        connected[-1].start()
         return device
 
     yield joined
-    for device in running:
+    for device in connected:
         device.stop()
 
 
@@ -94,7 +108,7 @@ def test_from_init_to_a_rollout_that_finishes_and_one_that_halts(logged_in: Serv
         "outcomes": {bad["digest"]: Outcome.SELFTEST_FAILED},
         "detail": "output probs: expected 0.25",
     }
-    devices = [join(logged_in, name, **said_of_it) for name in ("gate", "barn", "mast")]
+    devices = [join(name, **said_of_it) for name in ("gate", "barn", "mast")]
     said = admin.run("rollout", "create", "digits", "1.0.0", "--deadline", "2min", "--wait")
     assert re.search(r"r-[0-9a-f]{8} digits 1\.0\.0 finished; group 1: 1 committed;", said)
     assert {device.active["digits"].digest for device in devices} == {good["digest"]}
@@ -165,8 +179,8 @@ def test_labels_that_hide_something_are_refused(running: Served) -> None:
     assert "expected letters that can be seen" in response.json()["error"]["message"]
 
 
-def test_a_device_is_asked_to_act_and_its_answer_waited_for(running: Served, join: Join) -> None:
-    admin, device = running.admin, join(running, "gate", action_faults={"selftest": "output probs: expected 0.25"})
+def test_a_device_is_asked_to_act_and_its_answer_waited_for(running: Served, join_running: Join) -> None:
+    admin, device = running.admin, join_running("gate", action_faults={"selftest": "output probs: expected 0.25"})
     done = admin.json("devices", "act", device.id, "prune", "--wait")
     assert (done["action"]["kind"], done["ok"]) == ("prune", True)
     failed = admin.attempt("devices", "act", device.id, "selftest", "--model", "digits", "--wait")
@@ -187,7 +201,7 @@ def test_a_device_is_asked_to_act_and_its_answer_waited_for(running: Served, joi
     assert "about the whole device" in admin.run("devices", "act", device.id, "prune", "--model", "m", status=1)
 
 
-def test_metrics_tell_what_the_running_manager_hears(running: Served, join: Join) -> None:
+def test_metrics_tell_what_the_running_manager_hears(running: Served, join_running: Join) -> None:
     def scraped() -> str:
         headers = {"Authorization": f"Bearer {running.token}"}
         return urllib3.request("GET", f"{running.url}/metrics", headers=headers).data.decode()
@@ -197,7 +211,7 @@ def test_metrics_tell_what_the_running_manager_hears(running: Served, join: Join
         return float(found[1]) if found else 0.0
 
     before = reports()
-    join(running, "gate")
+    join_running("gate")
     eventually(lambda: reports() > before, "its report is counted")
     assert "edgemm_fleet_broker_connected 1.0" in scraped()
 
