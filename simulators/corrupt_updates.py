@@ -7,7 +7,6 @@ assert not updates.failures
 
 from __future__ import annotations
 
-import socket
 import threading
 from pathlib import Path
 from typing import Self
@@ -16,6 +15,7 @@ from simulators.corrupt_models import Case, make_corrupt_bundle
 from simulators.fleet import SimulatedFleet
 from simulators.forked_agents import AgentServer, Life, SelfTest
 from simulators.models import make_bundle
+from simulators.ports import free_port
 from simulators.waiting import eventually
 
 _X = [0.1, -0.2, 0.3, -0.4]
@@ -32,11 +32,9 @@ class CorruptUpdates:
         self.answers = 0
         make_bundle(folder / "good", version="1.0.0", seed=0)
         self.fleet.publish(folder / "good")
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = int(free.getsockname()[1])
         self._agent = self._server.start(
             Life(
-                url=self.fleet.url, state_dir=str(folder / "device"), port=port, ports=self.fleet.ports,
+                url=self.fleet.url, state_dir=str(folder / "device"), port=free_port(), ports=self.fleet.ports,
                 token=self.fleet.token(), selftest=SelfTest.CHILD,
             )
         )  # fmt: skip

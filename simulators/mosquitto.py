@@ -7,13 +7,10 @@ import subprocess
 from pathlib import Path
 from typing import Self
 
+from simulators.ports import free_port
 from simulators.waiting import eventually
 
-
-def free_port() -> int:
-    """Return a port of the loopback interface that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
+__all__ = ["MosquittoProcess", "free_port", "write_open_configuration"]
 
 
 def write_open_configuration(folder: Path, *, port: int) -> None:

@@ -15,7 +15,6 @@ import queue
 import re
 import shutil
 import signal
-import socket
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from edgemm.messages import Event
 from simulators.fleet import SimulatedFleet
 from simulators.forked_agents import AgentServer, ForkedAgent, Life, SelfTest
 from simulators.models import Dense, make_bundle
+from simulators.ports import free_port
 from simulators.waiting import eventually
 
 OLD, NEW = "1.0.0", "2.0.0"
@@ -143,7 +143,7 @@ class UpdateStory:
         self.fleet.publish(path)
 
     def _enrol(self, number: int) -> _Device:
-        folder, port = self._folder / f"device-{number}", _free_port()
+        folder, port = self._folder / f"device-{number}", free_port()
         known = set(self.fleet.devices)
         agent = self._server.start(
             Life(
@@ -297,8 +297,3 @@ def _expect(holds: bool, what: str) -> None:  # noqa: FBT001 - an assertion that
 def _scores(seed: int) -> list[float]:
     found: list[float] = Dense.random(seed).predict(np.array([X], np.float32))[0].tolist()
     return found
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])

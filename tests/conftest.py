@@ -67,7 +67,7 @@ def shares_a_story(module: Path) -> bool:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
-    """Mark each test with its part, before `-m` chooses by that; after it, and after the shuffle, put long ones first."""
+    """Mark each test with its part, by which `-m` chooses; of those that it leaves, put the long ones first."""
     _mark_parts(items)
     yield
     items[:] = order.longest_first(items, module=_module, unit=lambda item: _unit(item.nodeid))

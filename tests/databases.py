@@ -18,7 +18,7 @@ from simulators import postgresql
 _open: list[Store] = []
 
 
-def shared_scope(fixture_name: str, config: pytest.Config) -> Literal["module", "function"]:  # noqa: ARG001 - of pytest
+def shared_scope(fixture_name: str, config: pytest.Config) -> Literal["module", "function"]:
     """Return the scope of a fleet that the tests of a module share: none does where its database goes with each."""
     return "function" if os.environ.get("EDGEMM_TEST_DB") == "postgresql" else "module"
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fnmatch
 import json
 import re
-import socket
 import subprocess
 import sys
 import tomllib
@@ -17,6 +16,7 @@ from edgemm_runtime.commands.being_device import default_state_dir
 from edgemm_runtime.commands.run import run
 from edgemm_runtime.models.registry import ModelRegistry
 from edgemm_runtime.serving.server import ModelServer
+from simulators.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 TEXT = re.sub(r"\\\n\s*", " ", (ROOT / "Containerfile").read_text())
@@ -61,9 +61,7 @@ def test_its_health_is_that_of_the_server() -> None:
 
     with ModelServer(ModelRegistry()) as server:
         assert healthy(int(server.address.rpartition(":")[2])), "also without a model"
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = int(free.getsockname()[1])
-    assert not healthy(port)
+    assert not healthy(free_port())
 
 
 def test_what_is_built_from_reaches_the_build_and_little_else() -> None:

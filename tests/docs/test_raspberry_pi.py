@@ -5,7 +5,6 @@ import os
 import re
 import shlex
 import shutil
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 from benchmarks import footprint
 from edgemm_runtime.service.unit import WATCHDOG_S
 from simulators.models import make_bundle
+from simulators.ports import free_port
 from tests.docs.camera_model import CAPTURES, COLOURS, STEPS, NoMoreFrames, camera_module, write_colour_bundle
 from tests.docs.commands import check
 from tests.docs.pages import DOCS, ROOT, Block, blocks
@@ -218,7 +218,7 @@ def test_the_camera_loop_over_http_ends_with_what_the_server_says(
 
 @pytest.mark.slow
 def test_the_service_enrols_by_the_token_of_its_environment_and_later_starts_need_none(tmp_path: Path) -> None:
-    server, broker = free_ports(2)
+    server, broker = (free_port() for _ in range(2))
     url = f"https://localhost:{server}"
     env = os.environ | {"XDG_CONFIG_HOME": str(tmp_path / "config"), "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
 
@@ -246,11 +246,3 @@ def test_the_service_enrols_by_the_token_of_its_environment_and_later_starts_nee
         with running(service(), until=r"connected device=(\S+)", env=env) as match:
             assert match[1] == first
             assert f'"{first}"' in edgemm("fleet", "devices", "list", "--json")
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports: list[int] = [found.getsockname()[1] for found in sockets]
-    for found in sockets:
-        found.close()
-    return ports

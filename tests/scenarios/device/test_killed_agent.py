@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from simulators.agent_process import AgentProcess
 from simulators.fleet import SimulatedFleet
 from simulators.forked_agents import AgentServer, ForkedAgent, Life
 from simulators.models import make_bundle
+from simulators.ports import free_port
 from simulators.waiting import eventually
 
 pytestmark = pytest.mark.slow
@@ -45,7 +45,7 @@ def agents() -> Iterator[AgentServer]:
 def with_version_1(fleet: SimulatedFleet, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The state folder of a device that enrolled and committed version 1, to be copied."""
     folder = tmp_path_factory.mktemp("device") / "state"
-    agent = AgentProcess(fleet.url, folder, port=_free_port(), token=fleet.token())
+    agent = AgentProcess(fleet.url, folder, port=free_port(), token=fleet.token())
     eventually(lambda: len(fleet.devices) == 1, "it is enrolled")
     device = fleet.only_device()
     fleet.desire(device, fleet.model("tiny", "1.0.0"))
@@ -55,21 +55,20 @@ def with_version_1(fleet: SimulatedFleet, tmp_path_factory: pytest.TempPathFacto
     return folder
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("point", [f"{when}:{state}" for state in STATES for when in ("before", "after")])
 def test_killed_around_the_write_of(
-    state: str, when: str, agents: AgentServer, fleet: SimulatedFleet, with_version_1: Path, tmp_path: Path
+    point: str, agents: AgentServer, fleet: SimulatedFleet, with_version_1: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "state"
     shutil.copytree(with_version_1, folder)
     device = fleet.only_device()
     fleet.reported.clear()
     fleet.desire(device, fleet.model("tiny", "2.0.0"))
-    killed = _start(agents, fleet, folder, kill=f"{when}:{state}")
+    killed = _start(agents, fleet, folder, kill=point)
     assert killed.wait() == -signal.SIGKILL
 
     # The version that a start serves is tested without a race in `test_crash_points`; here it may have moved on.
-    possible = {(200, "2.0.0")} | (set() if (state, when) == ("committed", "after") else {(200, "1.0.0")})
+    possible = {(200, "2.0.0")} | (set() if point == "after:committed" else {(200, "1.0.0")})
     again = _start(agents, fleet, folder)
     assert _first_answer(again) in possible
     fleet.wait_for(lambda: fleet.state(device, "tiny", "2.0.0") == "committed")
@@ -134,7 +133,7 @@ def test_ctrl_c_and_sigterm_end_in_order(fleet: SimulatedFleet, with_version_1: 
     for number in (signal.SIGTERM, signal.SIGINT):
         folder = tmp_path / f"state-{number}"
         shutil.copytree(with_version_1, folder)
-        agent = AgentProcess(fleet.url, folder, port=_free_port())
+        agent = AgentProcess(fleet.url, folder, port=free_port())
         assert _first_answer(agent) == (200, "1.0.0")
         agent.send(number)
         status = agent.wait()
@@ -149,7 +148,7 @@ def _forget(fleet: SimulatedFleet, device: str) -> None:
 
 def _start(agents: AgentServer, fleet: SimulatedFleet, folder: Path, *, kill: str = "") -> ForkedAgent:
     return agents.start(
-        Life(url=fleet.url, state_dir=str(folder), port=_free_port(), ports=fleet.ports, kill_write=kill)
+        Life(url=fleet.url, state_dir=str(folder), port=free_port(), ports=fleet.ports, kill_write=kill)
     )
 
 
@@ -164,8 +163,3 @@ def _first_answer(agent: AgentProcess | ForkedAgent) -> tuple[int, str]:
 
     eventually(answered, "the agent answers")
     return found
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])

@@ -29,6 +29,8 @@ from simulators.waiting import eventually
 pytestmark = [pytest.mark.runtime, pytest.mark.slow]
 WATCHED_S = 2.5
 PAUSE_S = 0.01
+LEAST = 20
+"""So many messages, however slow the machine is."""
 WEEK_S = 7 * 86400
 LIMITS = replace(QUICK_LIMITS, telemetry_interval_s=3600.0, resend_after_s=30.0)
 
@@ -143,7 +145,7 @@ def test_what_never_stops_is_answered_a_few_times(
 ) -> None:
     fleet.counts.clear()
     end, number = time.monotonic() + WATCHED_S, 0
-    while time.monotonic() < end:
+    while time.monotonic() < end or number <= LEAST:
         fleet.send(agent.device, *said(fleet, agent, number))
         number += 1
         time.sleep(PAUSE_S)
@@ -152,7 +154,6 @@ def test_what_never_stops_is_answered_a_few_times(
         fleet.wait_for(lambda: fleet.reported[agent.device].refused)
         refused = fleet.reported[agent.device].refused
         assert getattr(refused, "cause", None) == cause
-    assert number > 20
     assert fleet.counts[Channel.REPORTED] <= 4, fleet.counts
     assert fleet.counts[Channel.EVENT] <= 4, fleet.counts
     assert fleet.counts.total() <= 8, fleet.counts

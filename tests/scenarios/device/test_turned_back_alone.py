@@ -5,7 +5,6 @@ Its interpreter counts inferences and from some number on drifts, fails, gets sl
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from simulators.fleet import SimulatedFleet
 from simulators.forked_agents import AgentServer, ForkedAgent, Life
 from simulators.late_failures import Failure, make_late_bundle
 from simulators.models import Dense, make_bundle
+from simulators.ports import free_port
 from simulators.waiting import eventually
 
 pytestmark = pytest.mark.slow
@@ -52,10 +52,8 @@ def fleet(tmp_path: Path) -> Iterator[SimulatedFleet]:
 
 
 def _start(agents: AgentServer, fleet: SimulatedFleet, folder: Path) -> ForkedAgent:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = int(free.getsockname()[1])
     token = None if folder.exists() else fleet.token()
-    agent = agents.start(Life(url=fleet.url, state_dir=str(folder), port=port, ports=fleet.ports, token=token))
+    agent = agents.start(Life(url=fleet.url, state_dir=str(folder), port=free_port(), ports=fleet.ports, token=token))
     eventually(lambda: fleet.devices, "it is enrolled")
     return agent
 

@@ -22,6 +22,7 @@ from edgemm_fleet.client import FleetClient, Profile, read_profile
 from edgemm_fleet.client.api_connection import ApiConnection
 from edgemm_fleet.client.profile import config_folder, write_profile
 from edgemm_fleet.records.records import Role
+from simulators.ports import free_port
 from tests.unit.fleet.api.servers import RunningFleet
 
 
@@ -50,8 +51,7 @@ def test_a_self_signed_certificate_without_a_pin_is_not_trusted(fleet: RunningFl
 
 
 def test_a_server_that_is_not_there_is_one_clear_line(fleet: RunningFleet) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     url = f"https://127.0.0.1:{port}"
     with client_of(fleet.profile(), url=url) as client, pytest.raises(EnvironmentFailure) as caught:
         client.me()

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -12,17 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from simulators.ports import free_port
 from simulators.postgresql import served_options
 
+__all__ = ["EDGEMM", "HEEDING", "Person", "Served", "free_port", "init"]
 EDGEMM = (sys.executable, "-m", "edgemm")
 # A shell's background job ignores SIGINT, and so would what it starts.
 HEEDING = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from edgemm.cli import main; main()"
 START_S = 60
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
 
 
 @dataclass

@@ -28,6 +28,8 @@ from simulators.managed import ManagedFleet
 pytestmark = pytest.mark.slow
 WATCHED_S = 2.5
 PAUSE_S = 0.01
+LEAST = 20
+"""So many messages, however slow the machine is."""
 EVERYBODY = Group(percent=100)
 
 
@@ -44,13 +46,12 @@ class Counting:
         self.counts[topics.parse(topic).channel] += 1
         return self._receive(topic, payload)
 
-    def insist(self, say: Callable[[SimulatedDevice, int], list[Outgoing]]) -> int:
+    def insist(self, say: Callable[[SimulatedDevice, int], list[Outgoing]]) -> None:
         end, number = time.monotonic() + WATCHED_S, 0
-        while time.monotonic() < end:
+        while time.monotonic() < end or number <= LEAST:
             self.carried.publish(say(self.device, number))
             number += 1
             time.sleep(PAUSE_S)
-        return number
 
 
 def nothing_known(device: SimulatedDevice, _number: int) -> list[Outgoing]:
@@ -98,7 +99,7 @@ def test_what_never_stops_is_answered_a_few_times(
         rollout = fleet.start("1.0.0", EVERYBODY)
         fleet.wait(lambda: fleet.rollout(rollout).state == "finished", "version 1 is there")
         counting = Counting(fleet.devices["cam-1"])
-        assert counting.insist(say) > 20
+        counting.insist(say)
         assert counting.counts[Channel.DESIRED] <= 8, counting.counts
 
 
