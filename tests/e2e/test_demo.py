@@ -48,7 +48,7 @@ def processes_of(folder: Path) -> list[psutil.Process]:
 
 def test_the_demo_tells_and_asserts_the_whole_story(tmp_path: Path) -> None:
     process = start(tmp_path)
-    out, err = process.communicate(timeout=280)
+    out, err = process.communicate(timeout=560)
     assert process.returncode == 0, out + err
     told, _, table = out.partition("What happened")
     for fact in FACTS:
