@@ -51,8 +51,8 @@ def _chosen(points: list[str], *, every: int) -> list[int]:
 def _points(database: Path, folder: Path) -> list[str]:
     """Migrate undisturbed; return the kinds of the points in order."""
     record = folder.with_suffix(".txt")
-    with record.open("w") as file:
-        status = _migrate(database, folder, lambda kind: file.write(f"{kind}\n") and file.flush())
+    with record.open("w", buffering=1) as file:  # a line at once: the process ends without more ado
+        status = _migrate(database, folder, lambda kind: file.write(f"{kind}\n"))
     assert status == 0, status
     return record.read_text().splitlines()
 
