@@ -9,8 +9,9 @@ import click
 from edgemm.outlet import say
 from edgemm_fleet.commands.on_server import FOLDER, open_folder
 from edgemm_fleet.commands.output import as_json_option, print_json
+from edgemm_fleet.server.database_of_folder import expect_own
 from edgemm_fleet.store.dialects.database_address import DatabaseAddress, PostgresAddress
-from edgemm_fleet.store.transfer import move_fleet
+from edgemm_fleet.store.transfer import Moved, has_no_tables, move_fleet
 from edgemm_fleet.trust.fleet_folder import FleetFolder, FolderLock
 
 SQLITE = "sqlite"
@@ -42,10 +43,15 @@ def copy(folder: Path, *, source: str | None, target: str, as_json: bool) -> Non
     there = _address(own, target, what="--to")
     here = own.database_address() if source is None else _address(own, source, what="--from")
     with FolderLock(own):
-        moved = move_fleet(here, there, told=_tell)
+        expect_own(own, here)
+        already = source is None and here == there and not has_no_tables(there)
+        moved = Moved({}, "") if already else move_fleet(here, there, told=_tell)
         own.note_database(there)
     if as_json:
         print_json({"from": str(here), "to": str(there), "rows": moved.rows, "sha256": moved.digest})
+        return
+    if not moved.rows:
+        say(f"the fleet is in {there} already; next: edgemm fleet serve {own.root}")
         return
     say(f"moved {sum(moved.rows.values())} rows of {len(moved.rows)} tables, compared by sha256 {moved.digest[:12]}…")
     say(f"the fleet is in {there} from now on; next: edgemm fleet serve {own.root}")

@@ -84,6 +84,11 @@ class FleetFolder:
         return self.root / "tuf" / "metadata"
 
     @property
+    def first_root(self) -> Path:
+        """The root metadata with which the fleet began; it never changes."""
+        return self.metadata / "1.root.json"
+
+    @property
     def targets(self) -> Path:
         """TUF target files, their names prefixed by their hash."""
         return self.root / "tuf" / "targets"

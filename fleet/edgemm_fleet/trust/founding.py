@@ -80,7 +80,7 @@ def found(
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     final = FleetFolder(path)
-    root_digest = sha256((final.metadata / "1.root.json").read_bytes())
+    root_digest = sha256(final.first_root.read_bytes())
     return Founded(final, config, pin, root_digest)
 
 

@@ -141,8 +141,39 @@ def test_a_fleet_with_devices_moves_when_it_is_told_to(
     assert len(fleet.admin.json("devices")) == 1
 
 
+def test_the_database_of_another_fleet_is_refused(logged_in: Served, cluster: Cluster, tmp_path: Path) -> None:
+    """Its devices would be signed for with keys that they do not know, and judged as silent."""
+    assert logged_in.stop(signal.SIGTERM) == 0
+    taken = str(cluster.address("fleet"))
+    other = init(tmp_path / "elsewhere" / "fleet", scheme="http")
+    command = ("serve", str(other.folder), "--broker", "embedded:0", "--db", taken)
+    told = f"{taken}: expected the fleet of {other.folder}, or an empty database, found another fleet"
+    assert told in other.admin.run(*command, status=2)
+    assert not (other.folder / "database.json").exists()
+    copy = ("db", "copy", "--folder", str(other.folder), "--from", taken, "--to", str(cluster.create("third")))
+    assert told in other.admin.run(*copy, status=2)
+    logged_in.start()
+
+
+def test_a_move_that_is_done_is_done_when_it_is_asked_for_again(logged_in: Served, cluster: Cluster) -> None:
+    """As a script does whose first try was killed after the last step."""
+    assert logged_in.stop(signal.SIGTERM) == 0
+    command = ("db", "copy", "--folder", str(logged_in.folder), "--to", str(cluster.create("again")))
+    assert "moved" in logged_in.admin.run(*command)
+    assert "the fleet is in postgresql://" in logged_in.admin.run(*command)
+    assert logged_in.admin.json(*command)["rows"] == {}
+
+
 def test_a_password_in_the_address_is_refused(served: Served, cluster: Cluster) -> None:
-    for url in ("postgresql://u:secret@h/d", "postgresql://u@h/d?password=secret", "mysql://h/d", "postgresql://h"):
+    for url in (
+        "postgresql://u:secret@h/d",
+        "postgresql://u@h/d?password=secret",
+        "postgresql://u@h/d?%70assword=secret",
+        "postgresql://u@h/d?PASSWORD=secret",
+        "postgresql://u@h/d?sslmode=disable&passwort=secret",
+        "mysql://h/d",
+        "postgresql://h",
+    ):
         told = served.admin.run("serve", str(served.folder), "--db", url, status=2)
         assert "secret" not in told
         assert told.startswith("error: --db")
