@@ -119,5 +119,5 @@ def _unrecorded(columns: Mapping[str, Mapping[str, str]], path: str) -> str:
 def _unknown(path: str, found: str) -> InputError:
     return InputError(
         f"{path}: expected a database that edgemm wrote, found {found}; nothing was changed: "
-        "put back a copy of it, or serve another folder"
+        "put back a copy of it, or begin with an empty one"
     )

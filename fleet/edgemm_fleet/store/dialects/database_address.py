@@ -12,12 +12,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from edgemm.errors import InputError
 
 _SCHEMES = ("postgresql://", "postgres://")
-_SECRET = frozenset({"password", "sslpassword"})
 ADVICE = (
     "leave the password out, for `ps`, logs and the fleet folder show it: put it into ~/.pgpass, into a file that "
     "PGPASSFILE names, or into PGPASSWORD"
@@ -44,7 +43,7 @@ class PostgresAddress:
             options = dict(parse_qsl(parts.query, keep_blank_values=True))
         except ValueError as err:
             raise InputError(f"{what} {_shown(text)!r}: {err}") from err
-        if ":" in parts.netloc.rpartition("@")[0] or _SECRET & options.keys():
+        if ":" in parts.netloc.rpartition("@")[0] or any(map(_is_secret, options)):
             raise InputError(f"{what} {_shown(text)!r}: found a password in it; {ADVICE}")
         if not parts.path.strip("/") and "dbname" not in options:
             raise InputError(f"{what} {_shown(text)!r}: expected the database's name behind the host, found none")
@@ -58,7 +57,12 @@ DatabaseAddress = Path | PostgresAddress
 """A `Path` is SQLite's file."""
 
 
+def _is_secret(option: str) -> bool:
+    """Tell whether an option of an address has a password, also one that libpq does not know by that spelling."""
+    return "passw" in unquote(option).lower()
+
+
 def _shown(text: str) -> str:
     """Return an address as it may be shown, whatever is in it."""
     hidden = re.sub(r"//[^/?#]*@", "//…@", text)
-    return re.sub(r"(password=)[^&]*", r"\1…", hidden)[:200]
+    return re.sub(r"([^?&#;\s=]+)=[^&]*", lambda one: f"{one[1]}=…" if _is_secret(one[1]) else one[0], hidden)[:200]

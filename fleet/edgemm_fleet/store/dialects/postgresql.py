@@ -184,12 +184,20 @@ def _creator(address: PostgresAddress) -> Any:
         raise EnvironmentFailure(f"fleet database {address}: {_first_line(err)}") from err
     settings = " ".join(f"-c {name}={value}" for name, value in _SETTINGS.items())
     defaults = {"connect_timeout": _CONNECT_TIMEOUT_S, "application_name": "edgemm fleet"} | _KEEPALIVE
-    known = defaults | given | {"options": f"{settings} {given.get('options', '')}".strip()}
-    return functools.partial(_connect, known)
+    options = f"{settings} {given.get('options', '')}".strip()
+    # Whatever PGCLIENTENCODING or the address say: texts of devices have all letters.
+    known = defaults | given | {"options": options, "client_encoding": "UTF8"}
+    return functools.partial(_connect, known, address)
 
 
-def _connect(known: dict[str, Any]) -> Any:
+def _connect(known: dict[str, Any], address: PostgresAddress) -> Any:
     connection = _psycopg().connect(**known)
+    if (encoding := connection.info.parameter_status("server_encoding")) not in {None, "UTF8"}:
+        connection.close()
+        raise EnvironmentFailure(
+            f"fleet database {address}: its encoding is {encoding}, expected UTF8, for devices and people use all "
+            "letters; make another one: createdb --template template0 --encoding UTF8"
+        )
     connection.adapters.register_dumper(str, _text_dumper())
     return connection
 

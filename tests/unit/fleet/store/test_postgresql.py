@@ -329,6 +329,30 @@ def test_a_password_comes_from_a_file(cluster: Cluster, address: PostgresAddress
     cluster.execute("SELECT pg_reload_conf()")
 
 
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+def test_a_database_that_has_no_place_for_all_letters_is_refused(cluster: Cluster, encoding: str) -> None:
+    """A label and the detail of a failure are in any letters: what is not stored is no part of a decision."""
+    name = encoding.lower()
+    cluster.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C'")
+    told = f"^fleet database [^\n]*: its encoding is {encoding}, expected UTF8, [^\n]*createdb [^\n]*$"
+    with pytest.raises(EnvironmentFailure, match=told):
+        Store.open(cluster.address(name), alone=True)
+    assert execute(cluster.address(name), "SELECT 1 FROM pg_tables WHERE schemaname = 'public'") == []
+
+
+@pytest.mark.parametrize("where", ["address", "environment"])
+def test_texts_have_all_letters_whatever_encoding_is_asked_for(
+    address: PostgresAddress, monkeypatch: pytest.MonkeyPatch, *, where: str
+) -> None:
+    if where == "environment":
+        monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
+    url = PostgresAddress.parse(f"{address}?client_encoding=latin1" if where == "address" else str(address))
+    store = Store.open(url)
+    note(store, "日本 é")
+    assert actions(store) == ["日本 é"]
+    store.close()
+
+
 def test_later_and_foreign_databases_are_refused(cluster: Cluster, address: PostgresAddress) -> None:
     store = Store.open(address)
     with store.write() as tx:
