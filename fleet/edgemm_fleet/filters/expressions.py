@@ -110,7 +110,7 @@ class AnyOf:
 
 Expression: TypeAlias = FactTerm | IdTerm | OnlineTerm | SeenTerm | NotTerm | AllOf | AnyOf
 
-_BARE_VALUE = re.compile(r'[^\s()"]+')
+_BARE_VALUE = re.compile(r'[^\s()"=!^<>][^\s()"]*')
 _BARE_NAME = re.compile(r'[^\s()":=!^<>]+')
 _ALONE = frozenset({"id", "version", "runtime", "engine", "seen"})
 """Words that no label's name stands for without quotes, whatever the comparison."""

@@ -38,6 +38,8 @@ _SPACE = re.compile(r"\s*")
 _NAME = re.compile(r'[^\s()":=!^<>]+')
 _SIGN = re.compile(r"!=|\^=|<=|>=|:|=|<|>")
 _VALUE = re.compile(r'[^\s()"]+')
+_SIGNS = "=!^<>"
+"""Characters of comparisons: a value that begins with one, and stands in no quotes, is another language's `==`."""
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 _CONNECTIVE = re.compile(r'(and|or|not)(?=[\s("]|$)|(and|or)(?=\))')
 
@@ -165,6 +167,11 @@ class _Reader:
         found = _VALUE.match(self._text, self._at)
         if found is None:
             raise self._error(f'expected a value after {sign} (a value with spaces or parentheses: "in quotes")')
+        if found[0][0] in _SIGNS:
+            raise self._error(
+                f"expected a value after {sign}, found {found[0][:40]!r}: one that begins with {found[0][0]} is put in "
+                "quotes"
+            )
         self._at = found.end()
         if self._text.startswith('"', self._at):
             raise self._error('a quote in the middle of a value: put all of it in quotes, and \\" for a quote')

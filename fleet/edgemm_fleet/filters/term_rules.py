@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
+from edgemm.bundle.manifest import MODEL_NAME_PATTERN
 from edgemm.durations import LONGEST_S, in_seconds
 from edgemm.states import UpdateState
 from edgemm_fleet.filters.expressions import (
-    WORDS,
     Expression,
     FactSubject,
     FactTerm,
@@ -55,8 +57,10 @@ def read(given: GivenTerm) -> Expression:
             raise given.wrong(f"{given.name}{given.sign} needs a value", in_value=True)
         return rule.read(given)
     if given.sign == ":":
-        close = get_close_matches(given.name.lower(), sorted(WORDS), n=1, cutoff=0.6)
-        meant = f"did you mean {close[0]}:{given.value}, or " if close else ""
+        if given.name == "online":
+            raise given.wrong(f"online takes no value: online, or not online; a label: online={given.value}")
+        close = _meant(given)
+        meant = f"did you mean {close}:{given.value}, or " if close else ""
         raise given.wrong(
             f"no word {given.name!r} takes a colon: {meant}a label: {given.name}={given.value or 'VALUE'}"
         )
@@ -64,6 +68,16 @@ def read(given: GivenTerm) -> Expression:
         quoted = f'"{given.name}"{given.sign}{given.value}'
         raise given.wrong(f"did you mean {ranked}? A label called {given.name} is written {quoted}")
     return label(given)
+
+
+def _meant(given: GivenTerm) -> str | None:
+    """Return the word that was perhaps meant before a colon: it takes one, and this value."""
+    words = [word for word, rule in _RULES.items() if ":" in rule.signs]
+    for word in get_close_matches(given.name.lower(), words, n=1, cutoff=0.6):
+        with suppress(FilterError):
+            read(replace(given, name=word))
+            return word
+    return None
 
 
 def label(given: GivenTerm) -> Expression:
@@ -133,6 +147,15 @@ def _state(given: GivenTerm) -> Expression:
     return FactTerm(FactSubject.STATE, "", TermComparison.EQUAL, given.value, column=given.start)
 
 
+def _model(given: GivenTerm) -> Expression:
+    if re.search(MODEL_NAME_PATTERN, given.value) is None:
+        raise given.wrong(
+            f"expected the name of one model, of small letters, digits, '.', '_' and '-', found {given.value[:40]!r}",
+            in_value=True,
+        )
+    return FactTerm(FactSubject.STATE, given.value, TermComparison.THERE)
+
+
 def _engine(given: GivenTerm) -> Expression:
     name, mark, version = given.value.partition("@")
     if given.sign == ":":
@@ -156,7 +179,7 @@ _RULES = {
     "engine": _Rule((":", *_VERSION_SIGNS), _engine, alone=True),
     "seen": _Rule(_BY_RANK, _seen, alone=True),
     "state": _Rule((":",), _state),
-    "model": _Rule((":",), lambda given: FactTerm(FactSubject.STATE, given.value, TermComparison.THERE)),
+    "model": _Rule((":",), _model),
     "label": _Rule((":",), lambda given: FactTerm(FactSubject.LABEL, given.value, TermComparison.THERE)),
     "arch": _Rule((":",), _machine(FactSubject.ARCH)),
     "os": _Rule((":",), _machine(FactSubject.OS)),

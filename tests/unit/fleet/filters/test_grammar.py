@@ -60,6 +60,12 @@ def test_what_is_read_of_a_text(text: str, canonical: str) -> None:
     assert written(parse(text, model="digits")) == canonical
 
 
+@pytest.mark.parametrize("value", ["=a", "!a", "<a", ">a", "^a", "a=b"])
+def test_a_value_that_begins_as_a_comparison_does_is_in_quotes(value: str) -> None:
+    read = parse(f'site="{value}"')
+    assert parse(written(read)) == read
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -93,7 +99,15 @@ def test_where_no_model_is_meant_it_has_to_stand_beside() -> None:
         ("state:faild", 7, "did you mean failed"),
         ("vresion<1.2", 1, "did you mean version"),
         ("state:quick", 7, "expected one of idle, accepted"),
-        ("site:plant-7", 1, "a label: site=plant-7"),
+        ("site:plant-7", 1, "takes a colon: a label: site=plant-7"),
+        ("online:yes", 1, "online takes no value: online, or not online; a label: online=yes"),
+        ("site==plant-7", 6, "found '=plant-7': one that begins with = is put in quotes"),
+        ("not site=!plant-7", 10, "found '!plant-7'"),
+        ("site=>plant-7", 6, "found '>plant-7'"),
+        ("ring<>7", 6, "found '>7'"),
+        ("label:=x", 7, "found '=x'"),
+        ("model:Digits", 7, "expected the name of one model, of small letters"),
+        ("not model:digits,gestures", 11, "found 'digits,gestures'"),
         ('"site":a', 1, "label:site"),
         ("a=1 or", 7, "found the end"),
         ("a=1 or )", 8, r"found '\)'"),
