@@ -44,6 +44,7 @@ from edgemm_fleet.store import (
     streams,
 )
 from edgemm_fleet.store.database import Transaction
+from edgemm_fleet.store.dialects.time_limit import soon
 from edgemm_fleet.store.facts import device_facts
 from edgemm_fleet.store.facts.fact_queries import FactQuery
 
@@ -57,12 +58,13 @@ def list_devices(state: FleetState, call: Call[Nothing, DevicesQuery]) -> Device
     asked = call.query
     selector = Selector() if asked.where is None else Selector(where=asked.where).checked(model=None)
     with state.store.read() as tx:
-        query = FactQuery(tx, selector.expression(), now=call.now)
-        if asked.where is None:
-            page = devices.page(tx, after=asked.after, limit=asked.limit)
-        else:
-            page = devices.page_matching(tx, query, after=asked.after, limit=asked.limit)
-        matching = query.count() if asked.count else UNSET
+        with soon(tx):
+            query = FactQuery(tx, selector.expression(), now=call.now)
+            if asked.where is None:
+                page = devices.page(tx, after=asked.after, limit=asked.limit)
+            else:
+                page = devices.page_matching(tx, query, after=asked.after, limit=asked.limit)
+            matching = query.count() if asked.count else UNSET
         ids = [device.id for device in page.items]
         reports, refusals = reported.of(tx, ids), desired.refusals(tx, ids)  # what cannot be read is noted, and shown
         assignments.of(tx, ids)

@@ -18,6 +18,7 @@ from edgemm_fleet.records.rollout_plan import Selector
 from edgemm_fleet.store import paging, reported
 from edgemm_fleet.store.database import Transaction
 from edgemm_fleet.store.dialects.portable import add_one, listed
+from edgemm_fleet.store.dialects.time_limit import soon
 from edgemm_fleet.store.facts import device_facts
 from edgemm_fleet.store.facts.fact_queries import FactQuery
 from edgemm_fleet.store.quarantine import quarantine
@@ -142,8 +143,10 @@ def matching(tx: Transaction, selector: Selector, *, model: str | None, now: flo
 
     Raises:
         FilterError: its filter cannot be read.
+        BadRequestError: it takes too long.
     """
-    ids = FactQuery(tx, selector.expression(model=model), now=now).ids()
+    with soon(tx):
+        ids = FactQuery(tx, selector.expression(model=model), now=now).ids()
     for start in range(0, len(ids), _AT_ONCE):
         query = select(table).where(table.c.id.in_(ids[start : start + _AT_ONCE]), table.c.removed_at.is_(None))
         for row in tx.execute(query.order_by(table.c.id)):

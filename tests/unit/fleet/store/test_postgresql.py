@@ -17,9 +17,10 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import text
 
-from edgemm.errors import EnvironmentFailure, InputError, NewerFormatError
+from edgemm.errors import BadRequestError, EnvironmentFailure, InputError, NewerFormatError
 from edgemm_fleet.store import Migration, Store, audit, schema
 from edgemm_fleet.store.dialects.database_address import PostgresAddress
+from edgemm_fleet.store.dialects.time_limit import soon
 from edgemm_fleet.store.revisions import NEWEST, REVISIONS
 from edgemm_fleet.worker import ToldFailure
 from simulators.postgresql import Cluster, execute
@@ -350,6 +351,19 @@ def test_texts_have_all_letters_whatever_encoding_is_asked_for(
     store = Store.open(url)
     note(store, "日本 é")
     assert actions(store) == ["日本 é"]
+    store.close()
+
+
+def test_a_filter_that_takes_too_long_is_given_up(address: PostgresAddress) -> None:
+    store = Store.open(address)
+    told = r"^filter: expected an answer within 0\.1 s, found none"
+    with pytest.raises(BadRequestError, match=told), store.read() as tx, soon(tx, seconds=0.1):
+        tx.execute(text("SELECT pg_sleep(60)"))
+    limit = text("SELECT current_setting('statement_timeout')")
+    with store.read() as tx:
+        with soon(tx, seconds=5.0):
+            assert tx.execute(limit).scalar() == "5s"
+        assert tx.execute(limit).scalar() == "1min"
     store.close()
 
 
