@@ -79,6 +79,9 @@ def _caller(state: FleetState, route: Route, *, now: float) -> Caller:
 
 
 def _query(route: Route) -> Any:
+    # One of several would be read: of two filters, the devices of one, which may be more than are meant.
+    if twice := [name for name, values in request.args.lists() if len(values) > 1]:
+        raise BadRequestError(f"query of {route.name}: expected each parameter once, found {twice[0][:100]!r} again")
     try:
         return msgspec.convert(request.args.to_dict(), route.query, strict=False)
     except msgspec.ValidationError as err:
@@ -94,6 +97,8 @@ def _body(state: FleetState, route: Route) -> Any:
     limits = state.limits
     request.max_content_length = limits.max_publication_bytes if route.large_body else limits.max_json_bytes
     data = request.get_data(cache=False)
+    if not data:
+        raise BadRequestError(f"body of {route.name}: expected a JSON object, such as {{}}, found nothing")
     try:
         body = msgspec.json.decode(data, type=route.body)
         unread = _unread_field(msgspec.json.decode(data), body) if isinstance(body, RequestBody) else None

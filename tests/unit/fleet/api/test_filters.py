@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 import pytest
 
 from edgemm_fleet.records.rollout_plan import Group
+from edgemm_fleet.store.dialects import time_limit
 from simulators.broker import MODEL, digest_of
 from simulators.device import Outcome
 from tests.unit.fleet.api.populated import Populated
@@ -39,6 +40,16 @@ def ask(fleet: RunningFleet, path: str, status: int = 200, **query: object) -> A
     answer = fleet.request("GET", f"/api/v1{path}?{urlencode(query)}", token="viewer")
     assert answer.status == status, answer.data
     return json.loads(answer.data)
+
+
+@pytest.mark.parametrize(
+    "query", ["where=online&where=site=plant-7", "limit=1&where=online&limit=2", "count=1&count=1"]
+)
+def test_a_parameter_that_is_given_twice_is_refused(served: RunningFleet, query: str) -> None:
+    """Of two filters one would be read, and mean more devices than both together."""
+    answer = served.request("GET", f"/api/v1/devices?{query}", token="viewer")
+    assert answer.status == 400
+    assert "query of list_devices: expected each parameter once" in answer.data.decode()
 
 
 @pytest.mark.parametrize(
@@ -107,3 +118,17 @@ def test_a_shadow_is_for_those_that_a_filter_means(served: RunningFleet) -> None
     body = {"selector": {"where": "version<1.9 online and"}}
     answer = served.request("POST", f"/api/v1/models/{MODEL}/shadow/clear", token="operator", body=json.dumps(body))
     assert (answer.status, json.loads(answer.data)["error"]["message"][:19]) == (400, "filter, column 23: ")
+
+
+def test_a_filter_that_takes_too_long_is_given_up(served: RunningFleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or a viewer has the whole fleet counted, term by term, for minutes."""
+    costly = " ".join(f"seen<{number}d" for number in range(1, 65))
+    assert ask(served, "/devices", where=costly, count="true")["matching"] > 0
+    monkeypatch.setattr(time_limit, "_STEPS", 1)
+    monkeypatch.setattr(time_limit, "_LONGEST_S", 0.0)
+    told = ask(served, "/devices", 400, where=costly, count="true")["error"]["message"]
+    assert told == (
+        "filter: expected an answer within 0 s, found none; ask for fewer terms, or label the devices that are meant"
+    )
+    monkeypatch.undo()
+    assert ask(served, "/devices", where=costly, count="true")["matching"] > 0
