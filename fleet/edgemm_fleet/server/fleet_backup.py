@@ -9,13 +9,12 @@ Each part is as it was at one moment, and no part lacks what an earlier one name
    first step is entered by the next start;
 3. blobs, which never change: by a second name where the backup is on the same disk, as copies elsewhere.
 
-The whole has its name once it is on the disk.
+The whole has its name once it is on the disk. What a killed backup left is removed by the next one at that place.
 """
 
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -28,9 +27,9 @@ from edgemm.errors import EnvironmentFailure, InputError
 from edgemm_fleet.store.dialects.copies import copy_database
 from edgemm_fleet.store.dialects.database_address import PostgresAddress
 from edgemm_fleet.trust.fleet_folder import LOCK, TRUST_LOCK, FleetFolder
+from edgemm_fleet.trust.whole_folder import made_whole
 
 _LOOKS = 5
-_FOLDER_MODE = 0o700
 
 
 @dataclass(frozen=True)
@@ -72,19 +71,13 @@ def back_up(folder: FleetFolder, to: Path, *, told: Callable[[int], None] = lamb
         raise InputError(f"{to}: expected the name of a new folder, found something there; choose another")
     if to.resolve().is_relative_to(folder.root.resolve()):
         raise InputError(f"{to}: it is in the fleet folder itself; choose a place outside, best on another disk")
-    temporary, count = to.with_name(f"{durable.TEMPORARY_PREFIX}{secrets.token_hex(8)}"), _Count(told)
+    count = _Count(told)
     try:
-        to.parent.mkdir(parents=True, exist_ok=True)
-        temporary.mkdir(mode=_FOLDER_MODE)
-        _fill(folder, FleetFolder(temporary), count)
-        durable.sync_folder(temporary)
-        temporary.rename(to)
-        durable.sync_folder(to.parent)
+        with made_whole(to) as temporary:
+            _fill(folder, FleetFolder(temporary), count)
     except (OSError, sqlite3.Error) as err:
         cause = err.strerror if isinstance(err, OSError) and err.strerror else str(err)
         raise EnvironmentFailure(f"cannot back {folder.root} up to {to}: {cause}; nothing was left there") from err
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return BackedUp(to, count.files, count.size, any((to / "offline-keys").glob("*.pem")))
 
 

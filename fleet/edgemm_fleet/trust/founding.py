@@ -6,14 +6,11 @@ The folder is made beside its place and renamed into it, so that it is either wh
 from __future__ import annotations
 
 import os
-import secrets
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from edgemm import durable
 from edgemm.canonical import sha256
 from edgemm.errors import EnvironmentFailure, InputError
 from edgemm.transport.address import FLEET, split_address
@@ -23,6 +20,7 @@ from edgemm_fleet.trust.certificate import create_certificate, fingerprint
 from edgemm_fleet.trust.fleet_folder import FleetConfig, FleetFolder
 from edgemm_fleet.trust.keys import MOST_ROOT_KEYS, create_keys
 from edgemm_fleet.trust.metadata_files import create_repository
+from edgemm_fleet.trust.whole_folder import made_whole
 
 
 @dataclass(frozen=True)
@@ -65,20 +63,15 @@ def found(
         raise InputError(f"{path}: expected an empty or absent folder, found something in it; choose another place")
     if not path.name:
         raise InputError(f"{path}: expected a folder by its name, which is put there whole; give it from the one above")
-    temporary = path.with_name(f"{durable.TEMPORARY_PREFIX}{secrets.token_hex(8)}")
-    folder = FleetFolder(temporary)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _fill(folder, config, host=host, now=now, roots=(root_keys, root_threshold))
-        pin = fingerprint(folder.certificate) if config.public_url.startswith("https:") else None
-        _create_database(folder, pin, furnish)
-        folder.write_config(config)
-        temporary.rename(path)
-        durable.sync_folder(path.parent)
+        with made_whole(path) as temporary:
+            folder = FleetFolder(temporary)
+            _fill(folder, config, host=host, now=now, roots=(root_keys, root_threshold))
+            pin = fingerprint(folder.certificate) if config.public_url.startswith("https:") else None
+            _create_database(folder, pin, furnish)
+            folder.write_config(config)
     except OSError as err:
         raise EnvironmentFailure(f"cannot make a fleet folder at {path}: {err.strerror or err}") from err
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     final = FleetFolder(path)
     root_digest = sha256(final.first_root.read_bytes())
     return Founded(final, config, pin, root_digest)
@@ -99,7 +92,6 @@ def check_public_url(url: str, *, what: str = "public URL") -> str:
 
 def _fill(folder: FleetFolder, config: FleetConfig, *, host: str, now: float, roots: tuple[int, int]) -> None:
     moment = datetime.fromtimestamp(now, tz=UTC)
-    folder.root.mkdir(mode=0o700)
     for directory in (folder.blobs, folder.certificate.parent):
         directory.mkdir()
     signers = create_keys(folder, root_keys=roots[0])
