@@ -24,7 +24,7 @@ class Duration(click.ParamType[float]):
         """Read a duration into seconds."""
         seconds = float(value) if isinstance(value, int | float) else self._read(str(value), param, ctx)
         if not self.min_s <= seconds <= self.max_s:
-            self.fail(f"{value!r}: expected a duration from {self.min_s:g}s to {self.max_s:g}s", param, ctx)
+            self.fail(f"{value!r}: expected a duration from {_written(self.min_s)} to {_written(self.max_s)}", param, ctx)
         return seconds
 
     def _read(self, text: str, param: click.Parameter | None, ctx: click.Context | None) -> float:
@@ -38,3 +38,9 @@ def in_seconds(text: str) -> float | None:
     """Return a duration as it is written, in seconds; None: it is none."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|min|m|h|d|)", text)
     return None if match is None else float(match[1]) * _SECONDS[match[2]]
+
+
+def _written(seconds: float) -> str:
+    """Return a duration as it may be given, by the longest unit of which it is a whole number."""
+    unit = next((unit for unit in ("d", "h", "min") if seconds and seconds % _SECONDS[unit] == 0), "s")
+    return f"{seconds / _SECONDS[unit]:g}{unit}"

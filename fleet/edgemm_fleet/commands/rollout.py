@@ -123,8 +123,9 @@ def status(rollout_id: str, *, watch: bool, state: str | None, limit: int, as_js
         for m in members
     ]
     headings = ("group", "device", "state", "update", "reason", "changed")
-    print_table(headings, rows, empty=f"no device is {state}" if state else "no device was touched")
     total = sum(sum(counts.values()) if state is None else counts.get(state, 0) for counts in detail.groups)
+    if rows or not total:
+        print_table(headings, rows, empty=f"no device is {state}" if state else "no device was touched")
     if total > len(members):
         say(f"the first {len(members):,} of {total:,} devices; more: --limit N; fewer: --state STATE", err=True)
 

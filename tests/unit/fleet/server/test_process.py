@@ -119,6 +119,7 @@ def test_from_init_to_a_rollout_that_finishes_and_one_that_halts(logged_in: Serv
     shown = admin.run("rollout", "status", found[1])
     assert re.search(told, shown)
     assert re.search(rf"1 +{found[2]} +failed +failed +selftest_failed: output probs: expected 0\.25", shown)
+    assert "no device was touched" not in admin.run("rollout", "status", found[1], "--limit", "0")
     assert re.search(told, admin.json("rollout", "status", found[1])["rollout"]["reason"])
     untouched = [device for device in devices if len(device.generations) == 1]
     assert len(untouched) == 2
