@@ -24,7 +24,9 @@ class Duration(click.ParamType[float]):
         """Read a duration into seconds."""
         seconds = float(value) if isinstance(value, int | float) else self._read(str(value), param, ctx)
         if not self.min_s <= seconds <= self.max_s:
-            self.fail(f"{value!r}: expected a duration from {_written(self.min_s)} to {_written(self.max_s)}", param, ctx)
+            self.fail(
+                f"{value!r}: expected a duration from {_written(self.min_s)} to {_written(self.max_s)}", param, ctx
+            )
         return seconds
 
     def _read(self, text: str, param: click.Parameter | None, ctx: click.Context | None) -> float:

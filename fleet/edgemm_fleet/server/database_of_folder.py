@@ -93,4 +93,5 @@ def _bring_founding(folder: FleetFolder, address: PostgresAddress) -> None:
             f"edgemm fleet db copy --folder {folder.root} --to {address}"
         )
     move_fleet(where, address, told=lambda *_: None)
+    folder.note_database(address)  # at once: from here on the fleet is nowhere else
     _log.info("database moved from=%s to=%s", where, address)

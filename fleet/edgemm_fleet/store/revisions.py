@@ -70,9 +70,10 @@ def revision_of(found: Inventory, path: str) -> str | None:
     revision = _recorded(found.recorded, path) if found.recorded is not None else None
     if found.meta_version is not None and found.meta_version.startswith(MOVED):
         there = found.meta_version.removeprefix(MOVED)
+        serve = f": edgemm fleet serve FOLDER --db {there}" if "://" in there else ""
         raise InputError(
-            f"{path}: its fleet moved to {there} and goes on there; another move, to an empty database, brings it "
-            "elsewhere: edgemm fleet db copy"
+            f"{path}: its fleet moved to {there} and goes on there{serve}; another move, to an empty database, brings "
+            "it elsewhere: edgemm fleet db copy"
         )
     if found.meta_version == BEING_COPIED:
         raise InputError(f"{path}: the move of a fleet to it was cut short: give the same `edgemm fleet db copy` again")

@@ -5,10 +5,15 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import urllib3
 
+from edgemm.errors import EnvironmentFailure, InputError
+from edgemm_fleet.server import database_of_folder
+from edgemm_fleet.store import Store
+from edgemm_fleet.trust.fleet_folder import FleetFolder
 from simulators.postgresql import Cluster
 from simulators.waiting import eventually
 from tests.conftest import installed_postgresql
@@ -153,6 +158,24 @@ def test_the_database_of_another_fleet_is_refused(logged_in: Served, cluster: Cl
     copy = ("db", "copy", "--folder", str(other.folder), "--from", taken, "--to", str(cluster.create("third")))
     assert told in other.admin.run(*copy, status=2)
     logged_in.start()
+
+
+def test_a_start_that_ends_behind_the_first_move_knows_where_the_fleet_is(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the server of the database goes away in that moment."""
+    folder, address = FleetFolder(init(tmp_path / "fleet", scheme="http").folder), cluster.create("founded")
+    with monkeypatch.context() as patch, pytest.raises(EnvironmentFailure):
+        patch.setattr(database_of_folder, "_claim", lambda *_: fail())
+        database_of_folder.open_database(folder, address, migrated=None)
+    assert folder.database_address() == address
+    database_of_folder.open_database(folder, None, migrated=None).close()
+    with pytest.raises(InputError, match=f"goes on there: edgemm fleet serve FOLDER --db {address};"):
+        Store.open(folder.database)
+
+
+def fail() -> NoReturn:
+    raise EnvironmentFailure("gone")
 
 
 def test_a_move_that_is_done_is_done_when_it_is_asked_for_again(logged_in: Served, cluster: Cluster) -> None:
