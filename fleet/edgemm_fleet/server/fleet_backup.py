@@ -27,7 +27,7 @@ from edgemm.errors import EnvironmentFailure, InputError
 from edgemm_fleet.store.dialects.copies import copy_database
 from edgemm_fleet.store.dialects.database_address import PostgresAddress
 from edgemm_fleet.trust.fleet_folder import LOCK, TRUST_LOCK, FleetFolder
-from edgemm_fleet.trust.whole_folder import made_whole
+from edgemm_fleet.whole_folder import made_whole
 
 _LOOKS = 5
 

@@ -20,7 +20,7 @@ from edgemm_fleet.trust.certificate import create_certificate, fingerprint
 from edgemm_fleet.trust.fleet_folder import FleetConfig, FleetFolder
 from edgemm_fleet.trust.keys import MOST_ROOT_KEYS, create_keys
 from edgemm_fleet.trust.metadata_files import create_repository
-from edgemm_fleet.trust.whole_folder import made_whole
+from edgemm_fleet.whole_folder import made_whole
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from edgemm_fleet.trust.whole_folder import made_whole
+from edgemm_fleet.whole_folder import made_whole
 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from edgemm_fleet.trust.whole_folder import made_whole
+from edgemm_fleet.whole_folder import made_whole
 
 with made_whole(Path(sys.argv[1])) as folder:
     (folder / "root.pem").write_text("secret")
