@@ -28,6 +28,8 @@ from edgemm_fleet.store.schema import devices as table
 _PRESENCE = Presence.__struct_fields__
 _PARTS = _LABELS, _KEY, _TIMES, _OF_PRESENCE = ("labels", "key", "times", "presence")
 _AT_ONCE = 500
+_LONGEST_S = 60.0
+"""So long may all devices that a selector means be looked for: a million of them, on a busy machine."""
 Value = TypeVar("Value")
 
 
@@ -145,7 +147,7 @@ def matching(tx: Transaction, selector: Selector, *, model: str | None, now: flo
         FilterError: its filter cannot be read.
         BadRequestError: it takes too long.
     """
-    with soon(tx):
+    with soon(tx, seconds=_LONGEST_S):
         ids = FactQuery(tx, selector.expression(model=model), now=now).ids()
     for start in range(0, len(ids), _AT_ONCE):
         query = select(table).where(table.c.id.in_(ids[start : start + _AT_ONCE]), table.c.removed_at.is_(None))
