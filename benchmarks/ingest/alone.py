@@ -10,10 +10,9 @@ from pathlib import Path
 from msgspec import Struct
 
 from benchmarks.ingest.fleet_of_senders import Windows, enrol_all, ingest_of
+from edgemm.messages import Stream
 from edgemm_fleet.ingest.reading import Incoming
-from edgemm_fleet.store import Store
-from edgemm_fleet.store.database import count
-from edgemm_fleet.store.schema import telemetry
+from edgemm_fleet.store import Store, streams
 from simulators.broker import START
 
 
@@ -47,7 +46,7 @@ def measure(size: int, *, devices: int, batches: int) -> Alone:
             wall.append(time.perf_counter() - before_s)
             acks += sum(map(len, said.values()))
         with store.read() as tx:
-            assert count(tx, telemetry) == given, "each window is stored once"
+            assert streams.received(tx)[Stream.TELEMETRY] == given, "each window counts once"
         store.close()
     cpu_us, wall_us = (1e6 / size * statistics.median(times[1:]) for times in (cpu, wall))
     return Alone(size, cpu_us, wall_us, acks / given)

@@ -22,14 +22,13 @@ from paho.mqtt.enums import CallbackAPIVersion
 from benchmarks.ingest.fleet_of_senders import enrol_all
 from benchmarks.ingest.senders import Ready, Task, send
 from edgemm import topics
+from edgemm.messages import Stream
 from edgemm.trust import signing
 from edgemm.trust.tls import pinned_context
 from edgemm_fleet.broker.broker_settings import BrokerSettings, MosquittoFolder, Provider
 from edgemm_fleet.broker.mosquitto import MosquittoFiles
 from edgemm_fleet.server.services import FleetServices, ManagerSettings
-from edgemm_fleet.store import Store
-from edgemm_fleet.store.database import count
-from edgemm_fleet.store.schema import telemetry
+from edgemm_fleet.store import Store, streams
 from edgemm_fleet.trust.certificate import create_certificate
 from simulators import needs
 from simulators.broker import FLEET
@@ -159,7 +158,7 @@ def throw_away(_folder: Path, settings: BrokerSettings, ready: Ready, counted: A
 def _verify(folder: Path, expected: int) -> None:
     store = Store.open(folder / "fleet.db")
     with store.read() as tx:
-        found = count(tx, telemetry)
+        found = streams.received(tx)[Stream.TELEMETRY]
     store.close()
     assert found == expected, f"{found:,} windows are stored, {expected:,} were acknowledged"
 

@@ -19,13 +19,16 @@ from edgemm_fleet.ingest.reading import Heard
 from edgemm_fleet.ingest.stream_positions import acknowledge
 from edgemm_fleet.store import Store, Transaction, streams
 from edgemm_fleet.store.dialects import portable
-from edgemm_fleet.store.schema import events, positions, telemetry
+from edgemm_fleet.store.history.history_tables import latest
+from edgemm_fleet.store.schema import events, positions
+from edgemm_fleet.store.streams import StreamKey
 
 pytestmark = pytest.mark.fleet
 
 MOST_STREAMS, LOOKED_AT = 5, 4
 DEVICES = ("cam-1", "cam-2", "cam-3")
 START = 1_800_000_000.0
+POSITION = [positions.c[name] for name in ("device", "boot", "stream", "contiguous", "highest")]
 
 
 @pytest.fixture(scope="module")
@@ -43,24 +46,27 @@ def test_a_batch_is_acknowledged_as_each_of_its_streams_was_alone(
     together, alone = stores
     for both in stores:
         with both.write() as tx:
-            for table in (positions, events, telemetry):
+            for table in (positions, events, latest):
                 tx.execute(delete(table))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stream_positions, "_MOST_STREAMS", MOST_STREAMS)
         patch.setattr(stream_positions, "_LOOKED_AT", LOOKED_AT)
+        windows = dict[StreamKey, set[int]]()
         for batch in batches(rng):
             with together.write() as tx:
                 stored(tx, batch)
-                found = acknowledge(tx, batch)
-                kept = tx.execute(select(positions).order_by(literal_column("rowid"))).all()
+                found = acknowledge(tx, batch, now=START)
+                kept = tx.execute(select(*POSITION).order_by(literal_column("rowid"))).all()
             with alone.write() as tx:
                 stored(tx, batch)
-                assert found == acknowledged_alone(tx, batch)
-                assert kept == tx.execute(select(positions).order_by(literal_column("rowid"))).all()
+                assert found == acknowledged_alone(tx, batch, windows)
+                assert kept == tx.execute(select(*POSITION).order_by(literal_column("rowid"))).all()
             if not rng.randrange(10):
                 for both in stores:
                     with both.write() as tx:
                         streams.forget_positions(tx, DEVICES[0])
+                for key in [key for key in windows if key.device == DEVICES[0]]:
+                    del windows[key]
 
 
 def batches(rng: random.Random) -> Iterator[list[Heard]]:
@@ -110,12 +116,12 @@ def heard(device: str, boot: str, stream: Stream, *, number: int, floor: int) ->
 
 def stored(tx: Transaction, batch: list[Heard]) -> None:
     streams.add_events(tx, [one.message for one in batch if isinstance(one.message, Event)], now=START)
-    windows = [(one.device, one.message, one.payload) for one in batch if isinstance(one.message, Telemetry)]
-    streams.add_telemetry(tx, windows, now=START)
 
 
-def acknowledged_alone(tx: Transaction, batch: list[Heard]) -> dict[str, tuple[Ack, ...]]:
-    """Do what was done before: read and write the position of one stream after the other."""
+def acknowledged_alone(
+    tx: Transaction, batch: list[Heard], windows: dict[StreamKey, set[int]]
+) -> dict[str, tuple[Ack, ...]]:
+    """Do what was done before: read and write the position of one stream after the other, and remember all windows."""
     found: dict[tuple[str, str, Stream], tuple[set[int], list[int]]] = {}
     for device, message, _, _ in batch:
         assert isinstance(message, Event | Telemetry)
@@ -123,6 +129,7 @@ def acknowledged_alone(tx: Transaction, batch: list[Heard]) -> dict[str, tuple[A
             key = (device, message.boot, Stream.EVENT)
         else:
             key = (device, message.boot.hex(), Stream.TELEMETRY)
+            windows.setdefault(StreamKey(*key), set()).add(message.sequence)
         sequences, floors = found.setdefault(key, (set(), [1]))
         sequences.add(message.sequence)
         floors.append(message.floor)
@@ -138,10 +145,12 @@ def acknowledged_alone(tx: Transaction, batch: list[Heard]) -> dict[str, tuple[A
             position = contiguous(before, floor=max(floors), stored=sorted(sequences))
         else:
             position = contiguous(before, floor=max(floors), stored=())
-            table = events if stream is Stream.EVENT else telemetry
-            of_it = select(table.c.sequence).where(table.c.device == device, table.c.boot == boot)
-            above = of_it.where(table.c.sequence > position).order_by(table.c.sequence)
-            position = contiguous(position, floor=1, stored=tx.execute(above).scalars())
+            if stream is Stream.EVENT:
+                of_it = select(events.c.sequence).where(events.c.device == device, events.c.boot == boot)
+                there = list(tx.execute(of_it).scalars())
+            else:
+                there = list(windows[StreamKey(device, boot, stream)])
+            position = contiguous(position, floor=1, stored=sorted(n for n in there if n > position))
         if (position, max(highest, *sequences)) != (before, highest):
             row = {"device": device, "boot": boot, "stream": stream.value, "contiguous": position}
             portable.put(tx, positions, [row | {"highest": max(highest, *sequences)}])
@@ -152,4 +161,7 @@ def acknowledged_alone(tx: Transaction, batch: list[Heard]) -> dict[str, tuple[A
         latest = select(order).select_from(positions).where(positions.c.device == device)
         kept = latest.order_by(order.desc()).limit(MOST_STREAMS)
         tx.execute(delete(positions).where(positions.c.device == device, order.not_in(kept)))
+    remembered = set(map(tuple, tx.execute(select(positions.c.device, positions.c.boot, positions.c.stream))))
+    for forgotten in {key for key in windows if key not in remembered}:
+        del windows[forgotten]
     return {device: (Ack(acks=tuple(told)),) for device, told in acks.items()}

@@ -137,7 +137,7 @@ def init(
     help="postgresql://[USER@]HOST[:PORT]/DATABASE, without a password: docs/databases.md. SQLite in FOLDER, or what "
     "was given the last time, unless given.",
 )
-@click.option("--keep-telemetry", type=_DAYS, default=30, show_default=True, help="For how many days.")
+@click.option("--keep-telemetry", type=_DAYS, default=30, show_default=True, help="Days; of windows at most 7.")
 @click.option("--keep-events", type=_DAYS, default=365, show_default=True, help="For how many days.")
 @click.option("--page/--no-page", default=True, help="Serve the page for people under /.")
 @click.option("-v", "--verbose", is_flag=True, help="Log what happens, not only what goes wrong.")

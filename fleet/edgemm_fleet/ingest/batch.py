@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from securesystemslib.signer import Key
 
 from edgemm.errors import MessageError, TrustError
-from edgemm.messages import Ack, Event, Reported, Status, Telemetry
+from edgemm.messages import Ack, Event, Reported, Status
 from edgemm.trust import signing
 from edgemm_fleet.director.answering import Answering
 from edgemm_fleet.director.director import Director
@@ -213,6 +213,4 @@ class Ingest:
 
     def _streams(self, tx: Transaction, messages: Sequence[Heard], *, now: float) -> dict[str, tuple[Ack, ...]]:
         streams.add_events(tx, [one.message for one in messages if isinstance(one.message, Event)], now=now)
-        windows = [(one.device, one.message, one.payload) for one in messages if isinstance(one.message, Telemetry)]
-        streams.add_telemetry(tx, windows, now=now)
-        return acknowledge(tx, messages)
+        return acknowledge(tx, messages, now=now)

@@ -1,9 +1,10 @@
-"""The retention of events and telemetry: how long each is kept, and the thread that deletes what is older.
+"""The retention of events and telemetry: how long each is kept, and the thread that takes away what is older.
 
-The thread deletes a little at a time, so that devices' messages never wait long for the one writer. The file does not
-shrink: later data uses the room. Deleting loses nothing that a device still holds: the position up to which everything
-is stored stays noted. A clock that has just gone ahead by more than a day, or that shows more than a day after the last
-item came, may be wrong: nothing is deleted by it for a day.
+Windows, and the rows of an hour, are in tables that are dropped as a whole (`store/history`). Of events, and of windows
+of before there were such tables, the thread deletes a little at a time, so that devices' messages never wait long for
+the one writer. The file does not shrink: later data uses the room. Deleting loses nothing that a device still holds:
+the position up to which everything is stored stays noted. A clock that has just gone ahead by more than a day, or that
+shows more than a day after the last item came, may be wrong: nothing is deleted by it for a day.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from edgemm import times
 from edgemm.messages import Stream
 from edgemm_fleet.clock import SLACK_S
 from edgemm_fleet.store import Store, streams
+from edgemm_fleet.store.history import parts
+from edgemm_fleet.store.history.history_tables import HistoryKind
 from edgemm_fleet.worker import Worker
 
 _AT_ONCE = 1000
@@ -30,8 +33,10 @@ _log = logging.getLogger(__name__)
 class Retention:
     """For how many seconds after its arrival each is kept."""
 
-    telemetry_s: float = 30 * 86400.0
-    events_s: float = 365 * 86400.0
+    telemetry_s: float = 30 * _DAY_S
+    """The rows of an hour; windows no longer than `windows_s`."""
+    events_s: float = 365 * _DAY_S
+    windows_s: float = 7 * _DAY_S
 
 
 class Pruner:
@@ -49,6 +54,10 @@ class Pruner:
         self._offset_s: float | None = None
         self._held_until_s = 0.0
         self._kept_s = {Stream.TELEMETRY: retention.telemetry_s, Stream.EVENT: retention.events_s}
+        self._parts_s = {
+            HistoryKind.WINDOWS: min(retention.windows_s, retention.telemetry_s),
+            HistoryKind.HEALTH: retention.telemetry_s,
+        }
         self._worker = Worker("edgemm-retention", self._step)
 
     def start(self) -> None:
@@ -60,8 +69,18 @@ class Pruner:
         self._worker.stop()
 
     def prune(self, stopping: threading.Event | None = None) -> dict[Stream, int]:
-        """Delete what is too old now; return how much of each stream that was."""
+        """Take away what is too old now; return how much of each stream was deleted."""
+        for kind, kept_s in self._parts_s.items():
+            self._drop(kind, kept_s, stopping)
         return {stream: self._prune(stream, kept_s, stopping) for stream, kept_s in self._kept_s.items()}
+
+    def _drop(self, kind: HistoryKind, kept_s: float, stopping: threading.Event | None) -> None:
+        now, dropped = self._clock(), True
+        while dropped and times.plausible(now) and (stopping is None or not stopping.is_set()):
+            with self._store.write() as tx:
+                dropped = parts.drop_one(tx, kind, now=now, before=now - kept_s)
+            if dropped:
+                _log.info("history_dropped kind=%s", kind)
 
     def _prune(self, stream: Stream, kept_s: float, stopping: threading.Event | None) -> int:
         now, done = self._clock(), streams.Pruning()

@@ -33,7 +33,7 @@ def ascending(
         query = query.where(key > after)
     wanted = clamp(limit)
     rows = tx.execute(query.order_by(key).limit(wanted + 1)).all()
-    return _page(rows, wanted, key=key.key or "id", read=read)
+    return page_of(rows, wanted, key=key.key or "id", read=read)
 
 
 def newest_first(
@@ -47,10 +47,15 @@ def newest_first(
 ) -> Page[Item]:
     """Return one page in falling order of a number that grows with each row."""
     if after is not None:
-        query = query.where(key < (min(int(after), _LARGEST_KEY) if after.isdecimal() else 0))
+        query = query.where(key < number(after))
     wanted = clamp(limit)
     rows = tx.execute(query.order_by(key.desc()).limit(wanted + 1)).all()
-    return _page(rows, wanted, key=key.key or "id", read=read)
+    return page_of(rows, wanted, key=key.key or "id", read=read)
+
+
+def number(after: str) -> int:
+    """Return the key that a page in falling order is to go on below."""
+    return min(int(after), _LARGEST_KEY) if after.isdecimal() else 0
 
 
 def clamp(limit: int) -> int:
@@ -58,7 +63,8 @@ def clamp(limit: int) -> int:
     return max(1, min(limit, MAX_LIMIT))
 
 
-def _page(rows: Sequence[Any], limit: int, *, key: str, read: Callable[[Any], Item | None]) -> Page[Item]:
+def page_of(rows: Sequence[Any], limit: int, *, key: str, read: Callable[[Any], Item | None]) -> Page[Item]:
+    """Return a page of the first rows; that there are more of them than `limit` tells that there is a next one."""
     items = tuple(item for row in rows[:limit] if (item := read(row)) is not None)
     more = len(rows) > limit
     return Page(items=items, next=str(rows[limit - 1]._mapping[key]) if more else None)  # noqa: SLF001 - public by its documentation

@@ -1,7 +1,7 @@
 """The tables of the fleet manager's database, as they are today.
 
 Whoever changes them also writes a migration (`migrations/versions`), which tests compare with this file. The tables of
-facts are described in a folder below (`facts/fact_tables.py`).
+facts and of windows are described in folders below (`facts/fact_tables.py`, `history/history_tables.py`).
 
 Times are seconds since the Unix epoch (UTC), always passed in by the caller. Columns that end in `_json` hold one of
 our messages as JSON. Secrets are here only as hashes.
@@ -25,9 +25,9 @@ from sqlalchemy import (
 )
 
 from edgemm_fleet.store.dialects.portable import adapt
-from edgemm_fleet.store.facts import fact_tables
+from edgemm_fleet.store.history import history_tables
 
-metadata = fact_tables.metadata
+metadata = history_tables.metadata
 
 meta = Table("meta", metadata, Column("key", String, primary_key=True), Column("value", String, nullable=False))
 """What an edgemm that knows no revisions looks for: it refuses a `schema_version` above 1 as newer than itself."""
@@ -237,7 +237,7 @@ events = Table(
     Index("events_by_device", "device", "id"),
 )
 
-telemetry = Table(
+telemetry = Table(  # windows of before there was `latest`, until they are too old
     "telemetry",
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=True),
@@ -258,6 +258,7 @@ positions = Table(
     Column("stream", String, primary_key=True),
     Column("contiguous", Integer, nullable=False),
     Column("highest", Integer, nullable=False),
+    Column("above", LargeBinary),
 )
 
 rollouts = Table(

@@ -1,4 +1,4 @@
-"""The store's tables of events and telemetry windows: each is stored once.
+"""The store's table of events, each of which is stored once; and the windows that are kept (`history`).
 
 The store also notes the position in each stream up to which nothing is missing.
 """
@@ -19,6 +19,7 @@ from edgemm_fleet.store import paging
 from edgemm_fleet.store.database import Transaction
 from edgemm_fleet.store.dialects import portable
 from edgemm_fleet.store.dialects.keyed import find_by_keys
+from edgemm_fleet.store.history import parts, windows
 from edgemm_fleet.store.quarantine import quarantine
 from edgemm_fleet.store.schema import devices, events, positions, telemetry
 
@@ -40,6 +41,8 @@ class Position(NamedTuple):
     """The highest sequence up to which nothing is missing."""
     highest: int
     """The highest sequence seen."""
+    above: int = 0
+    """Of windows, which of those behind a gap came: bit n stands for the sequence n + 1 above `contiguous`."""
 
 
 NOWHERE = Position(0, 0)
@@ -66,32 +69,27 @@ def add_events(tx: Transaction, items: Sequence[Event], *, now: float) -> None:
     _add_unless_here(tx, events, rows)
 
 
-def add_telemetry(tx: Transaction, items: Sequence[tuple[str, Telemetry, bytes]], *, now: float) -> None:
-    """Store windows of (device, window, its bytes as they came); one that is here already is kept as events are."""
-    rows = [
-        {
-            "device": device,
-            "boot": window.boot.hex(),
-            "sequence": window.sequence,
-            "window": sent,
-            "received_at": now,
-        }
-        for device, window, sent in items
-    ]
-    _add_unless_here(tx, telemetry, rows)
-
-
 def positions_of(tx: Transaction, keys: Sequence[StreamKey]) -> dict[StreamKey, Position]:
     """Return how far streams are; those of which nothing came yet are missing."""
     found = find_by_keys(tx, positions, StreamKey._fields, keys, wanted=Position._fields)
-    return {keys[number]: Position(int(contiguous), int(highest)) for number, contiguous, highest in found}
+    return {
+        keys[number]: Position(int(contiguous), int(highest), int.from_bytes(above or b"", "little"))
+        for number, contiguous, highest, above in found
+    }
 
 
 def put_positions(tx: Transaction, changed: Mapping[StreamKey, Position]) -> None:
     """Write what `positions_of` returns."""
     rows = [
-        {"device": device, "boot": boot, "stream": stream.value, "contiguous": contiguous, "highest": highest}
-        for (device, boot, stream), (contiguous, highest) in changed.items()
+        {
+            "device": device,
+            "boot": boot,
+            "stream": stream.value,
+            "contiguous": position.contiguous,
+            "highest": position.highest,
+            "above": position.above.to_bytes((position.above.bit_length() + 7) // 8, "little") or None,
+        }
+        for (device, boot, stream), position in changed.items()
     ]
     portable.put(tx, positions, rows)
 
@@ -116,12 +114,11 @@ def forget_positions(tx: Transaction, device: str) -> None:
     tx.execute(delete(positions).where(positions.c.device == device))
 
 
-def sequences_above(tx: Transaction, key: StreamKey, *, above: int, limit: int) -> list[int]:
-    """Return the lowest stored sequences of a stream above a number, rising."""
-    table = _TABLES[key.stream]
-    mine = (table.c.device == key.device) & (table.c.boot == key.boot)
-    query = select(table.c.sequence).where(mine, table.c.sequence > above)
-    return list(tx.execute(query.order_by(table.c.sequence).limit(limit)).scalars())
+def events_above(tx: Transaction, key: StreamKey, *, above: int, limit: int) -> list[int]:
+    """Return the lowest sequences of a boot's stored events above a number, rising."""
+    mine = (events.c.device == key.device) & (events.c.boot == key.boot)
+    query = select(events.c.sequence).where(mine, events.c.sequence > above)
+    return list(tx.execute(query.order_by(events.c.sequence).limit(limit)).scalars())
 
 
 def page_events(
@@ -144,10 +141,10 @@ def page_telemetry(
     after: str | None = None,
     limit: int = paging.DEFAULT_LIMIT,
 ) -> Page[TelemetryRecord]:
-    """List a device's telemetry windows, newest stored first."""
-    query = select(telemetry).where(telemetry.c.device == device)
-    read = _reader(tx, "telemetry", _telemetry)
-    return paging.newest_first(tx, query, key=telemetry.c.id, after=after, limit=limit, read=read)
+    """List what is kept of a device's telemetry windows, newest stored first."""
+    most, below = paging.clamp(limit), None if after is None else paging.number(after)
+    rows = windows.newest_first(tx, device, below=below, most=most + 1, others=telemetry)
+    return paging.page_of(rows, most, key="id", read=_reader(tx, "telemetry", _telemetry))
 
 
 class Pruning(NamedTuple):
@@ -181,12 +178,13 @@ def newest_at(tx: Transaction) -> float | None:
     """Return when the item of any stream was received that came last; None where there is none."""
     last = [select(t.c.received_at).order_by(t.c.id.desc()).limit(1) for t in _TABLES.values()]
     found = [at for query in last if (at := tx.execute(query).scalar()) is not None]
-    return max(found, default=None)
+    return max([*found, *(at for at in [parts.came(tx)[1]] if at is not None)], default=None)
 
 
 def received(tx: Transaction) -> dict[Stream, int]:
     """Return how many items of each stream came in; what was deleted since is among them, unless all of it was."""
-    return {s: int(tx.execute(select(func.coalesce(func.max(t.c.id), 0))).scalar_one()) for s, t in _TABLES.items()}
+    number = int(tx.execute(select(func.coalesce(func.max(events.c.id), 0))).scalar_one())
+    return {Stream.EVENT: number, Stream.TELEMETRY: parts.came(tx)[0]}
 
 
 def _add_unless_here(tx: Transaction, table: Table, rows: Sequence[portable.Row]) -> None:

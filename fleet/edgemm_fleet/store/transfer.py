@@ -30,6 +30,7 @@ from edgemm_fleet.store.dialects.database_address import DatabaseAddress
 from edgemm_fleet.store.dialects.either_dialect import described, engines, looking
 from edgemm_fleet.store.dialects.portable import NUL_SHOWN, ROWID
 from edgemm_fleet.store.dialects.sqlite import WRITING
+from edgemm_fleet.store.history import parts
 from edgemm_fleet.store.revisions import BEING_COPIED, META_VERSION, MOVED, NEWEST, revision_of
 
 _CHUNK = 1000
@@ -131,6 +132,8 @@ def _empty(destination: Connection, target: DatabaseAddress) -> None:
                 raise _not_empty(target, f"{number} rows in table {table.name}")
         _mark(destination, BEING_COPIED)
         return
+    for table in parts.tables(destination):
+        table.drop(destination)
     for table in reversed(schema.metadata.sorted_tables):
         kept = schema.meta.c.key != _VERSION
         destination.execute(delete(table).where(kept) if table is schema.meta else delete(table))
@@ -138,7 +141,10 @@ def _empty(destination: Connection, target: DatabaseAddress) -> None:
 
 def _fill(origin: Connection, destination: Connection, *, source: DatabaseAddress, told: Told) -> Moved:
     whole, rows = hashlib.sha256(), dict[str, int]()
-    for table in schema.metadata.sorted_tables:
+    of_history = parts.tables(origin)
+    for table in of_history:
+        table.create(destination)
+    for table in [*schema.metadata.sorted_tables, *of_history]:
         total, done, read = _count(origin, table), 0, hashlib.sha256()
         for chunk in _chunks(origin, table):
             values = [_as_stored(table, row, source, destination) for row in chunk]

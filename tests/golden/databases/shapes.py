@@ -25,7 +25,11 @@ from edgemm_fleet.store.revisions import NEWEST
 
 FOLDER = Path(__file__).parent
 FINGERPRINTS = FOLDER / "fingerprints.toml"
-_NAMES = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%' AND name <> 'alembic_version'"
+_NAMES = (
+    "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%' AND name <> 'alembic_version' "
+    "AND name NOT GLOB 'windows_[0-9]*' AND name NOT GLOB 'health_[0-9]*'"
+)
+"""Of all tables but the parts of the history, which come and go."""
 
 
 DOCUMENTS = {"plan_json": RolloutPlan, "groups_json": tuple[GroupProgress, ...], "waiting_json": RolloutWait}

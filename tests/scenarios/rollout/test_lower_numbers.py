@@ -110,7 +110,7 @@ def test_it_is_heard_as_soon_as_it_answers(fleet: LocalFleet, restored: bool, ol
     assert device.unacknowledged() == []
     with fleet.store.read() as tx:
         stream = streams.StreamKey("cam-1", device.boot, Stream.TELEMETRY)
-        assert streams.positions_of(tx, [stream]) == {stream: (1, 1)}
+        assert streams.positions_of(tx, [stream]) == {stream: (1, 1, 0)}
     device.connection -= 1
     fleet.deliver([device.will()])
     assert not shown(fleet)[0].online

@@ -6,18 +6,20 @@ import threading
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 from msgspec.structs import replace
 from securesystemslib.signer import CryptoSigner
-from sqlalchemy import select
+from sqlalchemy import Column, Table, func, select
 
 from edgemm.errors import EnvironmentFailure
 from edgemm.trust import signing
 from edgemm.trust.enrolment import BrokerAccess
 from edgemm_fleet.store import Store
-from edgemm_fleet.store.schema import telemetry
+from edgemm_fleet.store.history import parts
+from edgemm_fleet.store.history.history_tables import HistoryKind, latest, part_table
+from edgemm_fleet.store.schema import positions
 from simulators.broker import FLEET, enrol
 from simulators.device import MqttDevice, SimulatedDevice
 from simulators.manager_process import ManagerProcess
@@ -105,23 +107,32 @@ class Fleet:
         """Kill one after the other between windows that come, and start it anew."""
         for part, one in enumerate(killed, 1):
             enough = part * DEVICES * WINDOWS // (len(killed) + 2)
-            eventually(lambda enough=enough: len(self._stored()) >= enough, "windows are stored")  # type: ignore[misc]
+            eventually(lambda enough=enough: self._acknowledged() >= enough, "windows are stored")  # type: ignore[misc]
             one.kill()
             one.start()
 
-    def _stored(self) -> list[tuple[str, str, int]]:
+    def _acknowledged(self) -> int:
         try:
             with self._store.read() as tx:
-                found = tx.execute(select(telemetry.c.device, telemetry.c.boot, telemetry.c.sequence))
-                return [(row.device, row.boot, row.sequence) for row in found]
+                return int(tx.execute(select(func.coalesce(func.sum(positions.c.contiguous), 0))).scalar_one())
         except EnvironmentFailure:
-            return []  # a connection from before the database was killed
+            return 0  # a connection from before the database was killed
 
     def verify(self) -> None:
-        """Wait until all is acknowledged; what was, and nothing more, is stored once."""
+        """Wait until all is acknowledged; one in ten of it and the newest are stored, each once, and nothing more."""
         eventually(lambda: all(one.is_done for one in self.measuring), "every window is acknowledged")
-        sent = [(one.device.id, one.device.boot, n) for one in self.measuring for n in range(1, WINDOWS + 1)]
-        assert sorted(self._stored()) == sorted(sent)
+        assert self._acknowledged() == DEVICES * WINDOWS
+        with self._store.read() as tx:
+            tables = [part_table(HistoryKind.WINDOWS, part.number) for part in parts.parts_of(tx, HistoryKind.WINDOWS)]
+            rows = [key for table in tables for key in tx.execute(select(*_key(table)))]
+            newest = tx.execute(select(*_key(latest))).all()
+        devices = [(one.device.id, one.device.boot) for one in self.measuring]
+        assert sorted(rows) == sorted((*one, number) for one in devices for number in range(1, WINDOWS + 1, 10))
+        assert sorted(newest) == sorted((*one, WINDOWS) for one in devices)
+
+
+def _key(table: Table) -> list[Column[Any]]:
+    return [table.c.device, table.c.boot, table.c.sequence]
 
 
 def test_no_acknowledged_window_is_lost_and_none_is_doubled(tmp_path: Path, mosquitto: Path) -> None:

@@ -19,6 +19,7 @@ from edgemm_fleet.ingest.reading import Incoming
 from edgemm_fleet.records.refused_messages import RefusedMessage
 from edgemm_fleet.records.rollout_plan import Group
 from edgemm_fleet.store import actions, desired, devices, reported, schema, streams
+from edgemm_fleet.store.history import history_tables, windows
 from simulators.broker import FLEET, LocalFleet
 from simulators.device import Outgoing, SimulatedDevice
 
@@ -29,6 +30,12 @@ def fleet(tmp_path: Path) -> Iterator[LocalFleet]:
     fleet.add("cam-1", "cam-2")
     yield fleet
     fleet.store.close()
+
+
+@pytest.fixture(autouse=True)
+def keeps_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep every window, not one in ten."""
+    monkeypatch.setattr(windows, "_KEPT_OF", 1)
 
 
 def process(fleet: LocalFleet, *messages: Outgoing | Incoming) -> dict[str, tuple[Ack, ...]]:
@@ -64,7 +71,7 @@ def test_a_window_is_kept_as_it_came_with_what_a_later_device_adds(fleet: LocalF
     later = msgspec.msgpack.encode(msgspec.msgpack.decode(sent.payload) | {"z": "later"})
     assert acked(process(fleet, Incoming(sent.topic, later)), "cam-1") == [1]
     with fleet.store.read() as tx:
-        assert tx.execute(select(schema.telemetry.c.window)).scalar_one() == later
+        assert tx.execute(select(history_tables.latest.c.window)).scalar_one() == later
     assert stored_windows(fleet, "cam-1") == [1]
 
 
@@ -227,19 +234,33 @@ def test_behind_a_gap_no_more_is_read_however_much_is_stored(
 ) -> None:
     monkeypatch.setattr(stream_positions, "_LOOKED_AT", 4)
     read: list[int] = []
-    sequences_above = streams.sequences_above
+    events_above = streams.events_above
 
     def counting(*args: Any, **options: Any) -> list[int]:
-        found = sequences_above(*args, **options)
+        found = events_above(*args, **options)
         read.append(len(found))
         return found
 
-    monkeypatch.setattr(streams, "sequences_above", counting)
-    windows = [fleet.devices["cam-1"].measure() for _ in range(30)]
-    for window in windows[1:]:
-        assert acked(process(fleet, window), "cam-1") == [0]
+    monkeypatch.setattr(streams, "events_above", counting)
+    device = fleet.devices["cam-1"]
+    events = [device._event("update") for _ in range(30)]
+    for event in events[1:]:
+        assert acked(process(fleet, event), "cam-1") == [0]
     assert max(read) == 4
-    assert acked(process(fleet, windows[0]), "cam-1") == [1, 30]
+    assert acked(process(fleet, events[0]), "cam-1") == [1, 30]
+
+
+def test_of_windows_behind_a_gap_so_many_are_remembered_and_the_others_come_again(
+    fleet: LocalFleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream_positions, "_REMEMBERED", 8)
+    sent = [fleet.devices["cam-1"].measure() for _ in range(12)]
+    for window in sent[1:] + sent[1:]:
+        assert acked(process(fleet, window), "cam-1") == [0]
+    assert stored_windows(fleet, "cam-1") == [*range(2, 9), 12], "and the newest"
+    assert acked(process(fleet, sent[0]), "cam-1") == [1, 8]
+    assert acked(process(fleet, *sent[8:]), "cam-1") == [12]
+    assert stored_windows(fleet, "cam-1") == [*range(1, 13)]
 
 
 def test_of_one_device_so_many_starts_are_remembered_and_no_more(

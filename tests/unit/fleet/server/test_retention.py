@@ -15,6 +15,8 @@ from edgemm_fleet.server.retention import Pruner, Retention
 from edgemm_fleet.server.services import ManagerSettings
 from edgemm_fleet.store import Transaction, devices, schema, streams
 from edgemm_fleet.store.database import count
+from edgemm_fleet.store.history import parts
+from edgemm_fleet.store.history.history_tables import HistoryKind, part_table
 from simulators.broker import FLEET, LocalFleet
 from simulators.managed import ManagedFleet
 
@@ -34,7 +36,8 @@ def pruner(fleet: LocalFleet) -> Pruner:
 
 def totals(fleet: LocalFleet) -> dict[Stream, int]:
     with fleet.store.read() as tx:
-        return {Stream.EVENT: count(tx, schema.events), Stream.TELEMETRY: count(tx, schema.telemetry)}
+        tables = [part_table(HistoryKind.WINDOWS, part.number) for part in parts.parts_of(tx, HistoryKind.WINDOWS)]
+        return {Stream.EVENT: count(tx, schema.events), Stream.TELEMETRY: sum(count(tx, table) for table in tables)}
 
 
 def test_each_is_kept_for_its_days_and_deleted_after_them(fleet: LocalFleet) -> None:
@@ -42,12 +45,14 @@ def test_each_is_kept_for_its_days_and_deleted_after_them(fleet: LocalFleet) -> 
     fleet.run("1.0.0", Group(count=1))
     device = fleet.devices["cam-0"]
     fleet.deliver([device.measure()])
-    fleet.now += 31 * DAY_S
-    fleet.deliver([device.measure()])
-    assert pruner(fleet).prune() == {Stream.EVENT: 0, Stream.TELEMETRY: 1}
+    for _ in range(10):
+        fleet.now += 6 * DAY_S
+        fleet.deliver([device.measure()])
+    assert pruner(fleet).prune() == {Stream.EVENT: 0, Stream.TELEMETRY: 0}
     assert totals(fleet) == {Stream.EVENT: 7, Stream.TELEMETRY: 1}
-    fleet.now += 335 * DAY_S
-    assert pruner(fleet).prune() == {Stream.EVENT: 7, Stream.TELEMETRY: 1}
+    fleet.now += 306 * DAY_S
+    assert pruner(fleet).prune() == {Stream.EVENT: 7, Stream.TELEMETRY: 0}
+    assert totals(fleet) == {Stream.EVENT: 0, Stream.TELEMETRY: 0}
     fleet.deliver([device.measure()])
     assert device.unacknowledged() == [], "a device goes on being acknowledged from where it was"
     with fleet.store.read() as tx:
@@ -62,28 +67,28 @@ def test_a_clock_that_cannot_be_right_deletes_nothing(fleet: LocalFleet) -> None
 
 
 def test_a_manager_prunes_when_it_starts(tmp_path: Path) -> None:
-    settings = ManagerSettings(FLEET, BrokerSettings(port=0), retention=Retention(telemetry_s=-1.0, events_s=DAY_S))
+    settings = ManagerSettings(FLEET, BrokerSettings(port=0), retention=Retention(telemetry_s=DAY_S, events_s=-1.0))
     with ManagedFleet(tmp_path, settings) as fleet:
         fleet.add("cam-0")
         device = fleet.devices["cam-0"]
-        device.publish([device.device.measure()])
+        device.publish([device.device._event("update")])
         fleet.wait(lambda: not device.device.unacknowledged(), "it is stored")
         fleet.manager.stop()
         device.stop()
         fleet.start_again()
-        fleet.wait(lambda: _telemetry(fleet) == 0, "what is too old is gone")
+        fleet.wait(lambda: _events(fleet) == 0, "what is too old is gone")
 
 
-def _telemetry(fleet: ManagedFleet) -> int:
+def _events(fleet: ManagedFleet) -> int:
     with fleet.store.read() as tx:
-        return count(tx, schema.telemetry)
+        return count(tx, schema.events)
 
 
 def test_a_great_number_goes_in_small_transactions(fleet: LocalFleet) -> None:
     fleet.add("cam-0")
     for _ in range(5):
-        fleet.deliver([fleet.devices["cam-0"].measure() for _ in range(500)])
-    fleet.now += 31 * DAY_S
+        fleet.deliver([fleet.devices["cam-0"]._event("update") for _ in range(500)])
+    fleet.now += 366 * DAY_S
     writes, write = [], fleet.store.write
 
     @contextmanager
@@ -93,9 +98,9 @@ def test_a_great_number_goes_in_small_transactions(fleet: LocalFleet) -> None:
             yield tx
 
     fleet.store.write = counted  # type: ignore[method-assign]  # it counts, and is otherwise the same
-    assert pruner(fleet).prune()[Stream.TELEMETRY] == 2500
-    assert len(writes) == 4, "three for telemetry, one for events"
-    assert totals(fleet)[Stream.TELEMETRY] == 0
+    assert pruner(fleet).prune()[Stream.EVENT] == 2500
+    assert len(writes) == 6, "three for events, and one for each of the others"
+    assert totals(fleet)[Stream.EVENT] == 0
 
 
 def test_the_counter_of_what_came_in_never_falls(fleet: LocalFleet) -> None:
@@ -105,7 +110,7 @@ def test_the_counter_of_what_came_in_never_falls(fleet: LocalFleet) -> None:
     fleet.now += 31 * DAY_S
     fleet.deliver([fleet.devices["cam-0"].measure() for _ in range(2)])
     pruner(fleet).prune()
-    assert totals(fleet)[Stream.TELEMETRY] == 2
+    assert totals(fleet)[Stream.TELEMETRY] == 0
     with fleet.store.read() as tx:
         assert streams.received(tx)[Stream.TELEMETRY] == 5
 

@@ -90,7 +90,7 @@ def test_everything_in_it_is_read_as_it_was_meant(tmp_path: Path, name: str) -> 
         assert [w.telemetry.sequence for w in streams.page_telemetry(tx, "cam-2").items] == [2]
         first_boot = report.reported.boot
         of_windows = streams.StreamKey("cam-2", first_boot, Stream.TELEMETRY)
-        assert streams.positions_of(tx, [of_windows]) == {of_windows: (0, 2)}, "the gap is remembered"
+        assert streams.positions_of(tx, [of_windows]) == {of_windows: (0, 2, 2 if name >= "0020" else 0)}, "the gap"
         assert models.get_version(tx, MODEL, "4.0.0").version == "4.0.0"
         found = tx.execute(
             select(blobs.c.digest, blobs.c.size_bytes).join(version_blobs).where(version_blobs.c.version == "4.0.0")

@@ -95,7 +95,7 @@ DAMAGE = [
     ("actions", "kind", "x" * 1000, "actions"),
     ("members", "previous_json", "{", "member of a rollout"),
     ("events", "event_json", "{", "events"),
-    ("telemetry", "window", b"\xc1", "telemetry"),
+    ("latest", "window", b"\xc1", "telemetry"),
 ]
 
 
