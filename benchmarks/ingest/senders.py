@@ -1,7 +1,7 @@
 """Devices that send their windows over MQTT, many in one process, as honest ones do.
 
 Each has a connection of its own, over TLS or not, and no more than `in_flight` windows unacknowledged. What is not
-acknowledged within 5 s it sends again. The loop that throws away acknowledges nothing: its senders look at its counter.
+acknowledged within 30 s it sends again. The loop that throws away acknowledges nothing: its senders look at its counter.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from edgemm.trust.tls import pinned_context
 from simulators.broker import FLEET
 from simulators.flooder import connect_packet, publish_packet, subscribe_packet
 
-_AGAIN_AFTER_S = 5.0
+_AGAIN_AFTER_S = 30.0
 _LOST_AFTER_S = 1.0
 _PAUSE_S = 0.002
 _LOOK_S = 0.05

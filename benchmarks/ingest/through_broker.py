@@ -37,8 +37,8 @@ from simulators.mosquitto import MosquittoProcess, free_port
 _MANAGER = ("@manager", "what the manager logs in with")
 _MOST_IN_FLIGHT = 64
 """Of an honest device."""
-_IN_FLIGHT = 6000
-"""Of all devices together."""
+_IN_FLIGHT = 4000
+"""Of all devices together: Mosquitto queues no more for one client, and drops the rest."""
 _READY_S = 120.0
 _PROCESSES = multiprocessing.get_context("spawn")
 
