@@ -96,7 +96,11 @@ class LocalFleet:
 
     def open(self) -> None:
         """Start the manager on the database that is there."""
-        self.store = Store.open(self.path)
+        self.start_on(Store.open(self.path))
+
+    def start_on(self, store: Store) -> None:
+        """Start the manager on a database that is open."""
+        self.store = store
         director = Director(FLEET, self.signer)
         self.runner = Runner(director)
         self.director = director

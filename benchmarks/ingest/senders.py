@@ -1,7 +1,8 @@
 """Devices that send their windows over MQTT, many in one process, as honest ones do.
 
 Each has a connection of its own, over TLS or not, and no more than `in_flight` windows unacknowledged. What is not
-acknowledged within 30 s it sends again. The loop that throws away acknowledges nothing: its senders look at its counter.
+acknowledged within 30 s it sends again. The loop that throws away acknowledges nothing: its senders look at its
+counter.
 """
 
 from __future__ import annotations

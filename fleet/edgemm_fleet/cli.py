@@ -15,7 +15,7 @@ COMMANDS = {
     "serve": LazyCommand(f"{_HERE}.serve:serve", "Run the fleet manager.", "fleet"),
     "backup": LazyCommand(f"{_HERE}.backup:backup", "Copy a fleet folder while its manager runs.", "fleet"),
     "login": LazyCommand(f"{_HERE}.people:login", "Work with a fleet from this machine.", "fleet"),
-    "status": LazyCommand(f"{_HERE}.fleet_status:status", "How the fleet is, and what ends soon.", "fleet"),
+    "status": LazyCommand(f"{_HERE}.fleet_status:status", "Whether the manager is healthy; what ends soon.", "fleet"),
     "token": LazyCommand(f"{_HERE}.people:token", "Tokens by which devices join.", "fleet"),
     "people": LazyCommand(f"{_HERE}.people:people", "Tokens of people.", "fleet"),
     "publish": LazyCommand(f"{_HERE}.publish:publish", "Sign a bundle and publish it as a version.", "fleet"),

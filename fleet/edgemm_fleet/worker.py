@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 
 from edgemm.errors import EdgemmError, UnreachableError
@@ -21,9 +22,22 @@ class Worker:
     """Calls `step` until `stop`; a step blocks as long as it likes, but ends soon once its event is set."""
 
     def __init__(self, name: str, step: Callable[[threading.Event], None]) -> None:
-        self._step = step
+        self._step, self.name = step, name
+        self._done_s = time.monotonic()
+        self._failing_since_s: float | None = None
+        self.error = ""
+        """What the last step that failed said."""
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def quiet_s(self) -> float:
+        """Return how long ago a step was done last, or the thread was made."""
+        return time.monotonic() - self._done_s
+
+    def failing_s(self) -> float | None:
+        """Return since how long no step has been done but failed ones; None where the last one was done."""
+        since_s = self._failing_since_s
+        return None if since_s is None else time.monotonic() - since_s
 
     def start(self) -> None:
         """Start the thread."""
@@ -43,11 +57,18 @@ class Worker:
         while not self._stopping.is_set():
             try:
                 self._step(self._stopping)
-            except ToldFailure:
-                self._stopping.wait(_PAUSE_S)
+                self._done_s, self._failing_since_s = time.monotonic(), None
+            except ToldFailure as err:
+                self._failed(str(err))
             except EdgemmError as err:
-                _log.error("worker=%s error=%s", self._thread.name, err)
-                self._stopping.wait(_PAUSE_S)
-            except Exception:  # noqa: BLE001 - a thread's boundary: the manager must not go on without this thread
-                _log.exception("worker=%s failed", self._thread.name)
-                self._stopping.wait(_PAUSE_S)
+                _log.error("worker_failed worker=%s error=%s", self.name, err)
+                self._failed(str(err))
+            except Exception as err:  # noqa: BLE001 - a thread's boundary: the manager must not go on without this thread
+                _log.exception("worker_failed worker=%s", self.name)
+                self._failed(type(err).__name__)
+
+    def _failed(self, error: str) -> None:
+        self.error = error
+        if self._failing_since_s is None:
+            self._failing_since_s = time.monotonic()
+        self._stopping.wait(_PAUSE_S)

@@ -27,9 +27,10 @@ from edgemm.states import RolloutState
 from edgemm.topics import Channel
 from edgemm.trust.signing import PayloadType
 from edgemm_fleet.api import devices as device_routes
-from edgemm_fleet.api import prometheus
 from edgemm_fleet.api.messages import DeviceDetail, DevicesQuery, DeviceSummary
 from edgemm_fleet.api.routes import Call
+from edgemm_fleet.health.hearing import Hearing
+from edgemm_fleet.health.vitals import Vitals
 from edgemm_fleet.ingest.doubts import settle
 from edgemm_fleet.ingest.reading import Incoming
 from edgemm_fleet.records.records import Page, Presence
@@ -38,6 +39,7 @@ from edgemm_fleet.server.retention import Pruner, Retention
 from edgemm_fleet.store import desired, devices, streams
 from simulators.broker import FLEET, START, LocalFleet
 from simulators.device import Outcome
+from simulators.metrics import exposed
 
 pytestmark = pytest.mark.fleet
 
@@ -200,7 +202,7 @@ def presence(fleet: LocalFleet) -> Presence:
 
 
 def read_lists(fleet: LocalFleet) -> None:
-    state: Any = SimpleNamespace(store=fleet.store, hearing=prometheus.Hearing())
+    state: Any = SimpleNamespace(store=fleet.store, vitals=Vitals(fleet.store, Hearing(), Path()))
 
     def call(**path: str) -> Call[Any, Any]:
         return Call(caller=None, path=path, query=DevicesQuery(), body=None, now=fleet.now, request=None)  # type: ignore[arg-type]
@@ -210,8 +212,8 @@ def read_lists(fleet: LocalFleet) -> None:
     for name in (LIAR, HONEST):
         detail = msgspec.json.encode(device_routes.get_device(state, call(device=name)))
         assert msgspec.json.decode(detail, type=DeviceDetail).device.id == name
-    hearing = prometheus.Hearing(fleet.ingest.counters.snapshot)
-    assert b"edgemm_fleet_device_last_seen" in prometheus.expose(fleet.store, fleet=FLEET, hearing=hearing)
+    hearing = Hearing(fleet.ingest.counters.snapshot)
+    assert "edgemm_fleet_devices_refusing" in exposed(fleet.store, fleet=FLEET, hearing=hearing)
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])

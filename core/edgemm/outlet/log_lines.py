@@ -8,8 +8,10 @@ The lines of a traceback are set in, so that none of them passes for a record.
 from __future__ import annotations
 
 import logging
+from enum import Enum
 
 from edgemm.outlet import escaping
+from edgemm.outlet.log_events import event_of
 
 _FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 _SET_IN = "    "
@@ -34,7 +36,24 @@ class LogLine(logging.Formatter):
         return _set_in(super().formatStack(stack_info))
 
 
-def log_to_stderr(*, level: str) -> list[logging.Handler]:
+class LogFormat(Enum):
+    """How a record is written."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class JsonLine(logging.Formatter):
+    """Writes a record as one line of JSON: the event, its fields, and all of it as text (`log_events`)."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        text = record.getMessage()
+        trace = self.formatException(record.exc_info) if record.exc_info else None
+        return event_of(record, text=text, traceback=trace)
+
+
+def log_to_stderr(*, level: str, form: LogFormat = LogFormat.TEXT) -> list[logging.Handler]:
     """Write this process's log to stderr; return the handlers that this added.
 
     None is added to a program that runs a command in its own process and logs already.
@@ -43,7 +62,7 @@ def log_to_stderr(*, level: str) -> list[logging.Handler]:
     if root.handlers:
         return []
     handler = logging.StreamHandler()
-    handler.setFormatter(LogLine())
+    handler.setFormatter(JsonLine() if form is LogFormat.JSON else LogLine())
     root.addHandler(handler)
     root.setLevel(level.upper())
     return [handler]

@@ -58,7 +58,7 @@ def _view(state: FleetState, route: Route) -> Callable[..., Response]:
         call = Call(caller, path, _query(route), _body(state, route), now, request)
         answer = route.handler(state, call)
         if request.method not in _READING:
-            logger.info("did operation=%s actor=%s", route.name, caller.actor)
+            logger.info("operation_done operation=%s actor=%s", route.name, caller.actor)
         return _respond(answer, status=route.status)
 
     return view

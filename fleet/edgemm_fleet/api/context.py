@@ -6,11 +6,13 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 
 from edgemm.bundle.blobs import BlobFolder
-from edgemm_fleet.api.prometheus import Hearing
 from edgemm_fleet.broker.credentials import CredentialProvider
 from edgemm_fleet.director.action_requests import ActionRequests
+from edgemm_fleet.health.health_facts import HealthFacts, SignedRole
+from edgemm_fleet.health.vitals import Vitals
 from edgemm_fleet.rollout.operations import RolloutOperations
 from edgemm_fleet.secrets.wrong_tokens import WrongTokens
 from edgemm_fleet.shadows.operations import ShadowOperations
@@ -50,12 +52,17 @@ class FleetState:
     shadows: ShadowOperations
     actions: ActionRequests
     time_statements: TimeStatements
-    hearing: Hearing = field(default_factory=Hearing)
-    foreign_certificates: Mapping[str, str] = field(default_factory=dict)
-    """Certificates of others that the fleet relies on, in PEM, by whose they are."""
+    vitals: Vitals
+    foreign_certificates: Mapping[str, str | Path] = field(default_factory=dict)
+    """Certificates of others that the fleet relies on, in PEM or by their files, by whose they are."""
     limits: ApiLimits = ApiLimits()
     wrong_tokens: WrongTokens = field(default_factory=WrongTokens)
     clock: Callable[[], float] = time.time
+
+    def facts(self, now: float) -> HealthFacts:
+        """Return what there is to know of the manager's health."""
+        signed = [SignedRole(name=n, ends_at=at, lifetime_s=life_s) for n, at, life_s in self.repository.renewed()]
+        return self.vitals.facts(now=now, endings=self.expiries.all(now=now), signed=signed)
 
     @property
     def tls_fingerprint(self) -> str | None:

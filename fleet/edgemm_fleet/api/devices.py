@@ -77,7 +77,7 @@ def list_devices(state: FleetState, call: Call[Nothing, DevicesQuery]) -> Device
             device=device,
             refusal=refusals.get(device.id),
             failed=failed.get(device.id, ()),
-            shed=state.hearing.shed_of(device.id),
+            shed=state.vitals.hearing.shed_of(device.id),
             withdrawn=withdrawn.get(device.id, ()),
             unreadable=state.store.quarantine.of(device.id),
         )
@@ -113,7 +113,7 @@ def get_device(state: FleetState, call: Call[Nothing, Nothing]) -> DeviceDetail:
             actions=tuple(actions.recent(tx, device.id, limit=_RECENT)),
             events=streams.page_events(tx, device.id, limit=_RECENT).items,
             telemetry=tuple(map(window, streams.page_telemetry(tx, device.id, limit=1).items)),
-            shed=state.hearing.shed_of(device.id),
+            shed=state.vitals.hearing.shed_of(device.id),
             meant_by=_meant_by(tx, device.id, now=call.now),
         )
     return replace(detail, unreadable=state.store.quarantine.of(device.id))

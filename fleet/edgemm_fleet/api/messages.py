@@ -22,6 +22,8 @@ from edgemm.messages import (
 )
 from edgemm.trust.enrolment import Labels
 from edgemm_fleet.api.telemetry import ShadowWindow, TelemetryWindow
+from edgemm_fleet.health.health_findings import Finding
+from edgemm_fleet.health.measures import ManagerMeasures
 from edgemm_fleet.records.expiries import Expiry
 from edgemm_fleet.records.members import MemberState
 from edgemm_fleet.records.progress import Rollout
@@ -99,6 +101,9 @@ class Overview(Struct, frozen=True, kw_only=True):
     models: int
     versions: int
     rollouts: dict[str, int]
+    healthy: bool = True
+    health: str = ""
+    """The manager's health in one line."""
 
 
 class Health(Struct, frozen=True, kw_only=True):
@@ -120,7 +125,10 @@ class Me(Struct, frozen=True, kw_only=True):
 
 
 class FleetStatus(Struct, frozen=True, kw_only=True):
-    """How a fleet is: its devices, its rollouts by state, and what ended or ends within 30 days."""
+    """How a fleet and its manager are: devices, rollouts by state, what ended or ends within 30 days.
+
+    `healthy` and `findings` say what is wrong, and what to do; None and nothing of a manager that does not tell them.
+    """
 
     fleet: str
     version: str
@@ -130,6 +138,9 @@ class FleetStatus(Struct, frozen=True, kw_only=True):
     offline: int
     rollouts: dict[str, int]
     ending: tuple[Expiry, ...]
+    healthy: bool | None = None
+    findings: tuple[Finding, ...] = ()
+    measures: ManagerMeasures | None = None
 
 
 class TokenRequest(RequestBody, frozen=True):

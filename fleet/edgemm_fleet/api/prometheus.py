@@ -1,199 +1,226 @@
-"""The fleet in the text format of Prometheus: read from the database at each scrape, and from the running ingest."""
+"""The manager and its fleet in the text format of Prometheus: as many lines for a million devices as for ten.
+
+No label names a device, a rollout or a model; who it was is told by `devices list`, `rollout list` and the log. Names
+follow Prometheus's conventions: units are seconds and bytes, counters end in `_total`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
 from prometheus_client.registry import Collector
 
 from edgemm import __version__
+from edgemm.messages import Stream
+from edgemm.states import RolloutState
+from edgemm_fleet.health.examination import findings
+from edgemm_fleet.health.health_facts import HealthFacts, WriteDistributions
+from edgemm_fleet.health.health_findings import FindingName, healthy
+from edgemm_fleet.health.hearing import Hearing
+from edgemm_fleet.instruments import Distribution
 from edgemm_fleet.records.expiries import Expiry
 from edgemm_fleet.records.refused_messages import REFUSED
-from edgemm_fleet.records.shed import Shed
-from edgemm_fleet.store import devices, paging, rollouts, streams
-from edgemm_fleet.store.database import Store, Transaction
-from edgemm_fleet.store.quarantine import Quarantine
 
-_MOST_SHED = 100
-_MOST_DUPLICATES = 1000
+_ENDINGS = (
+    ("certificate", "broker"),
+    ("certificate", "mosquitto"),
+    ("certificate", "server"),
+    ("enrolment token", "any"),
+    ("signature", "any model"),
+    ("signature", "root"),
+    ("signature", "targets"),
+    ("token", "any"),
+)
+"""(kind, name) of what ends: of models and tokens, of which there may be many, the one that ends first."""
 
 
 @dataclass(frozen=True)
-class Hearing:
-    """What the manager's process knows of the way to its devices, besides its database."""
+class Exposed:
+    """All that is told at one time."""
 
-    counts: Callable[[], Mapping[str, int]] = dict
-    """Messages since the process started, by what became of them: `received_event`, `refused_untrusted`, …"""
-    connected: Callable[[], bool] = bool
-    """Whether the manager has its connection to the broker."""
-    refused: Callable[[], Mapping[str, int]] = dict
-    """What the API's server has refused or given up since it started, by why: `slow_body`, `full_devices`, …"""
-    connections: Callable[[], int] = int
-    """Open connections of the API."""
-    shed: Callable[[], Sequence[Shed]] = list
-    """What was thrown away of devices that sent more than their share, the latest last."""
-    shed_of: Callable[[str], Shed | None] = lambda _: None
-    """The same of one device."""
+    fleet: str
+    facts: HealthFacts
+    hearing: Hearing
+    writes: WriteDistributions
 
 
 class FleetCollector(Collector):
-    """Reads the database and yields what Prometheus asks for."""
+    """Yields what Prometheus asks for."""
 
-    def __init__(
-        self, store: Store, *, fleet: str, hearing: Hearing, ending: Sequence[Expiry] = (), now: float = 0.0
-    ) -> None:
-        self._store = store
-        self._fleet = fleet
-        self._hearing = hearing
-        self._ending, self._now = ending, now
+    def __init__(self, told: Exposed) -> None:
+        self._told = told
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric as it is now."""
-        build = {"version": __version__, "fleet": self._fleet}
+        told, facts = self._told, self._told.facts
+        build = {"version": __version__, "fleet": told.fleet}
         yield InfoMetricFamily("edgemm_fleet_build", "Which edgemm serves which fleet.", value=build)
-        yield GaugeMetricFamily(
-            "edgemm_fleet_broker_connected", "Whether the manager hears the broker.", value=self._hearing.connected()
-        )
-        yield _heard(self._hearing.counts())
-        yield GaugeMetricFamily(
-            "edgemm_fleet_http_connections", "Open connections of the API.", value=self._hearing.connections()
-        )
-        yield _refused_requests(self._hearing.refused())
-        yield from _shed(self._hearing.shed())
-        yield _refused(self._hearing.counts())
-        yield _ends(self._ending)
-        yield GaugeMetricFamily(
-            "edgemm_fleet_ending_soon",
-            "What ended or ends within 30 days: signatures, certificates, tokens.",
-            value=sum(one.is_near(self._now) for one in self._ending),
-        )
-        with self._store.read() as tx:
-            yield _devices(tx)
-            yield _last_seen(tx)
-            yield _duplicates(tx)
-            yield _rollouts(tx)
-            yield _ingested(tx)
-        yield _unreadable(self._store.quarantine)
+        yield from _health(facts)
+        yield from _broker(facts)
+        yield from _messages(told.hearing)
+        yield from _ingest(facts)
+        yield from _database(facts, told.writes)
+        yield from _threads(facts)
+        yield from _fleet(facts)
+        yield from _ends(facts)
+        yield _gauge("http_connections", "Open connections of the API.", facts.connections)
+        help_text = "What the API has refused or given up since the manager started, by why."
+        yield _counters("http_refused", help_text, "reason", told.hearing.refused())
 
 
-def expose(store: Store, *, fleet: str, hearing: Hearing, ending: Sequence[Expiry] = (), now: float = 0.0) -> bytes:
-    """Return all metrics as text; `ending` is what ends, as of `now`."""
+def expose(told: Exposed) -> bytes:
+    """Return all metrics as text, with those of the process."""
     registry = CollectorRegistry()
-    registry.register(FleetCollector(store, fleet=fleet, hearing=hearing, ending=ending, now=now))
+    registry.register(FleetCollector(told))
+    ProcessCollector(registry=registry)
     return generate_latest(registry)
 
 
-def _ends(endings: Sequence[Expiry]) -> Metric:
+def _health(facts: HealthFacts) -> Iterator[Metric]:
+    found = findings(facts)
+    yield _gauge("healthy", "Whether nothing urgent is found, as `edgemm fleet status` tells.", healthy(found))
+    names = {one.name for one in found}
+    family = GaugeMetricFamily("edgemm_fleet_finding", "Whether something is found now, by its name.", labels=["name"])
+    for name in FindingName:
+        if name is not FindingName.MANAGER_DOWN:
+            family.add_metric([name.value], name in names)
+    yield family
+
+
+def _broker(facts: HealthFacts) -> Iterator[Metric]:
+    gone_s = facts.broker.gone_s
+    yield _gauge("broker_connected", "Whether the manager hears the broker.", gone_s is None)
+    yield _gauge("broker_gone_seconds", "For how long it has not heard it, 0 while it does.", gone_s or 0.0)
+
+
+def _messages(hearing: Hearing) -> Iterator[Metric]:
+    counts = hearing.counts()
+    help_text = "Messages of devices since the manager started, by what became of them."
+    yield _counters("messages", help_text, "result", counts)
+    refused = {name.removeprefix(REFUSED): number for name, number in counts.items() if name.startswith(REFUSED)}
+    help_text = "Messages of devices that were not taken since the manager started, by reason."
+    yield _counters("refused_messages", help_text, "reason", refused)
+    messages, size = hearing.shed()
+    help_text = "of devices beyond their share, which were thrown away since the manager started."
+    yield CounterMetricFamily("edgemm_fleet_shed_messages", f"Messages {help_text}", value=messages)
+    yield CounterMetricFamily("edgemm_fleet_shed_bytes", f"Bytes {help_text}", value=size)
+
+
+def _ingest(facts: HealthFacts) -> Iterator[Metric]:
+    ingest = facts.ingest
+    yield _gauge("ingest_waiting_messages", "Messages of devices that came and are not stored.", ingest.waiting)
+    yield _gauge("ingest_waiting_bytes", "Bytes of messages in the queue.", ingest.waiting_bytes)
+    yield _gauge("ingest_lag_seconds", "How long ago the message came that is stored next.", ingest.behind_s)
+    yield _histogram("ingest_batch_messages", "Messages in each transaction of the ingest.", ingest.batches)
+    ingested = dict.fromkeys(Stream, 0) | dict(facts.fleet.ingested)
+    yield _counters("ingested", "Messages of devices that were stored.", "stream", ingested)
+
+
+def _database(facts: HealthFacts, writes: WriteDistributions) -> Iterator[Metric]:
+    database, disk = facts.database, facts.disk
+    yield _histogram("database_wait_seconds", "What writes waited for their turn.", writes.waited)
+    yield _histogram("database_write_seconds", "What writes took, up to their commit.", writes.worked)
+    yield _histogram("database_commit_seconds", "What commits of writes took.", writes.committed)
+    help_text = "For how long the present write has had its turn."
+    yield _gauge("database_write_under_way_seconds", help_text, database.under_way_s)
+    fails = database.failing_s is not None
+    yield _gauge("database_failing", "Whether the database takes no reads, or no writes.", fails)
+    yield _gauge("database_size_bytes", "Size of the database.", _or_nan(database.size_bytes))
+    size, free = (None, None) if disk is None else (disk.size_bytes, disk.free_bytes)
+    yield _gauge("disk_size_bytes", "Size of the fleet folder's file system.", _or_nan(size))
+    yield _gauge("disk_free_bytes", "What is free on it.", _or_nan(free))
+
+
+def _threads(facts: HealthFacts) -> Iterator[Metric]:
+    yield _gauge("tick_age_seconds", "How long ago deadlines of rollouts were looked at last.", facts.tick_age_s)
+    quiet = GaugeMetricFamily(
+        "edgemm_fleet_worker_quiet_seconds", "How long ago a thread of the manager did a step last.", labels=["worker"]
+    )
+    failing = GaugeMetricFamily(
+        "edgemm_fleet_worker_failing", "Whether the last step of a thread failed.", labels=["worker"]
+    )
+    for worker in facts.workers:
+        quiet.add_metric([worker.name], worker.quiet_s)
+        failing.add_metric([worker.name], worker.failing_s is not None)
+    yield from (quiet, failing)
+    help_text = "For how long something has all the time been on its way to the broker."
+    yield _gauge("outbox_behind_seconds", help_text, facts.outbox_behind_s)
+
+
+def _fleet(facts: HealthFacts) -> Iterator[Metric]:
+    fleet = facts.fleet
+    states = {"online": fleet.online, "offline": fleet.offline}
+    yield _gauges("devices", "Devices that are enrolled.", "state", states)
+    yield _gauge("devices_refusing", "Devices that refuse what they are told.", fleet.refusing)
+    yield _gauge("devices_duplicate", "Devices that were ever there twice with one identity.", fleet.duplicates)
+    yield _gauge("devices_cut_off", "Devices that the broker does not let in for a while.", fleet.cut_off)
+    yield _gauge("outbox_waiting", "Devices of which the broker has yet to be given something.", fleet.untold)
+    yield _gauge("unreadable", "Entries of the database that cannot be read, and are passed over.", fleet.unreadable)
+    rollouts = {state.value: 0 for state in RolloutState} | dict(fleet.rollouts)
+    yield _gauges("rollouts", "Rollouts by state.", "state", rollouts)
+
+
+def _ends(facts: HealthFacts) -> Iterator[Metric]:
+    first = dict.fromkeys(_ENDINGS, math.inf)
+    for one in facts.endings:
+        key = _ending_key(one)
+        first[key] = min(first[key], one.ends_at)
     family = GaugeMetricFamily(
         "edgemm_fleet_ends_timestamp_seconds",
-        "When a signature or certificate ends; a token, where that is within 30 days.",
+        "When a signature, certificate or token ends, the first of its kind; +Inf where there is none.",
         labels=["kind", "name"],
     )
-    for one in endings:
-        family.add_metric([one.kind, one.name], one.ends_at)
+    for (kind, name), at in sorted(first.items()):
+        family.add_metric([kind, name], at)
+    signed = {"snapshot": math.inf, "timestamp": math.inf} | {one.name: one.ends_at for one in facts.signed}
+    for role, at in signed.items():
+        family.add_metric(["signature", role], at)
+    yield family
+    near = sum(one.is_near(facts.now) for one in facts.endings)
+    yield _gauge("ending_soon", "What ended or ends within 30 days: signatures, certificates, tokens.", near)
+
+
+def _ending_key(one: Expiry) -> tuple[str, str]:
+    key = (one.kind, one.name)
+    if key in _ENDINGS:
+        return key
+    return (one.kind, "any model") if one.kind == "signature" else (one.kind, "any")
+
+
+def _or_nan(value: int | None) -> float:
+    return math.nan if value is None else float(value)
+
+
+def _gauge(name: str, help_text: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"edgemm_fleet_{name}", help_text, value=float(value))
+
+
+def _gauges(name: str, help_text: str, label: str, values: Mapping[str, int]) -> Metric:
+    family = GaugeMetricFamily(f"edgemm_fleet_{name}", help_text, labels=[label])
+    return _filled(family, values.items())
+
+
+def _counters(name: str, help_text: str, label: str, values: Mapping[str, int]) -> Metric:
+    family = CounterMetricFamily(f"edgemm_fleet_{name}", help_text, labels=[label])
+    return _filled(family, values.items())
+
+
+def _filled(family: CounterMetricFamily | GaugeMetricFamily, values: Iterable[tuple[str, int]]) -> Metric:
+    for key, number in sorted(values):
+        family.add_metric([key], number)
     return family
 
 
-def _heard(counts: Mapping[str, int]) -> Metric:
-    help_text = "Messages of devices since the manager started, by what became of them."
-    family = CounterMetricFamily("edgemm_fleet_messages", help_text, labels=["result"])
-    for result, number in sorted(counts.items()):
-        family.add_metric([result], number)
-    return family
-
-
-def _refused_requests(counts: Mapping[str, int]) -> Metric:
-    help_text = "What the API has refused or given up since the manager started, by why."
-    family = CounterMetricFamily("edgemm_fleet_http_refused", help_text, labels=["reason"])
-    for reason, number in sorted(counts.items()):
-        family.add_metric([reason], number)
-    return family
-
-
-def _shed(found: Sequence[Shed]) -> Iterator[Metric]:
-    """Tell of devices that were shed: those that it happened to last, by name."""
-    messages = CounterMetricFamily(
-        "edgemm_fleet_shed_messages",
-        "Messages of a device beyond its share, which were thrown away.",
-        labels=["device"],
-    )
-    size = CounterMetricFamily(
-        "edgemm_fleet_shed_bytes", "Bytes of a device beyond its share, which were thrown away.", labels=["device"]
-    )
-    cut = GaugeMetricFamily(
-        "edgemm_fleet_device_cut_off_until_timestamp_seconds",
-        "Until when the broker does not let a device in that sent many times its share.",
-        labels=["device"],
-    )
-    for shed in found[-_MOST_SHED:]:
-        messages.add_metric([shed.device], shed.messages)
-        size.add_metric([shed.device], shed.bytes)
-        if shed.cut_until is not None:
-            cut.add_metric([shed.device], shed.cut_until)
-    yield from (messages, size, cut)
-
-
-def _duplicates(tx: Transaction) -> Metric:
-    family = GaugeMetricFamily(
-        "edgemm_fleet_device_duplicate_timestamp_seconds",
-        "When two live devices last had one identity, as those of a cloned card have.",
-        labels=["device"],
-    )
-    for device, at in devices.duplicates(tx, limit=_MOST_DUPLICATES):
-        family.add_metric([device], at)
-    return family
-
-
-def _refused(counts: Mapping[str, int]) -> Metric:
-    help_text = "Messages of devices that were not taken since the manager started, by reason."
-    family = CounterMetricFamily("edgemm_fleet_refused_messages", help_text, labels=["reason"])
-    for name, number in sorted(counts.items()):
-        if (reason := name.removeprefix(REFUSED)) != name:
-            family.add_metric([reason], number)
-    return family
-
-
-def _unreadable(quarantine: Quarantine) -> Metric:
-    help_text = "What the database has of a device, or as a rollout, and cannot be read: it is passed over."
-    family = GaugeMetricFamily("edgemm_fleet_unreadable", help_text, labels=["of", "part"])
-    for name, part in quarantine.parts():
-        family.add_metric([name, part], 1)
-    return family
-
-
-def _devices(tx: Transaction) -> Metric:
-    family = GaugeMetricFamily("edgemm_fleet_devices", "Devices that are enrolled.", labels=["state"])
-    for online, number in devices.counts(tx).items():
-        family.add_metric(["online" if online else "offline"], number)
-    return family
-
-
-def _last_seen(tx: Transaction) -> Metric:
-    family = GaugeMetricFamily(
-        "edgemm_fleet_device_last_seen_timestamp_seconds", "When a device was last heard of.", labels=["device"]
-    )
-    after, more = "", True
-    while more:
-        part = devices.last_seen(tx, after=after, limit=paging.MAX_LIMIT)
-        for device, at in part:
-            if at is not None:
-                family.add_metric([device], at)
-        after, more = (part[-1][0], len(part) == paging.MAX_LIMIT) if part else ("", False)
-    return family
-
-
-def _rollouts(tx: Transaction) -> Metric:
-    family = GaugeMetricFamily("edgemm_fleet_rollouts", "Rollouts by state.", labels=["state"])
-    for state, number in rollouts.state_counts(tx).items():
-        family.add_metric([state.value], number)
-    return family
-
-
-def _ingested(tx: Transaction) -> Metric:
-    family = CounterMetricFamily("edgemm_fleet_ingested", "Messages of devices that were stored.", labels=["stream"])
-    for stream, number in streams.received(tx).items():
-        family.add_metric([stream.value], number)
-    return family
+def _histogram(name: str, help_text: str, found: Distribution) -> Metric:
+    buckets, total = found.buckets()
+    return HistogramMetricFamily(f"edgemm_fleet_{name}", help_text, buckets=buckets, sum_value=total)

@@ -11,8 +11,12 @@ from edgemm_fleet.api.context import FleetState
 from edgemm_fleet.api.messages import FleetStatus, Health, Me, Nothing, Overview, PageQuery
 from edgemm_fleet.api.rights import Right
 from edgemm_fleet.api.routes import Call, Route
+from edgemm_fleet.health.examination import findings
+from edgemm_fleet.health.health_findings import headline, healthy
+from edgemm_fleet.health.measures import measures_of
+from edgemm_fleet.records import expiries
 from edgemm_fleet.records.records import AuditRecord, Page
-from edgemm_fleet.store import audit, devices, models, rollouts
+from edgemm_fleet.store import audit, models, rollouts
 
 
 def get_health(state: FleetState, call: Call[Nothing, Nothing]) -> Health:  # noqa: ARG001 - every handler is called alike
@@ -36,44 +40,50 @@ def get_me(state: FleetState, call: Call[Nothing, Nothing]) -> Me:
 
 
 def get_status(state: FleetState, call: Call[Nothing, Nothing]) -> FleetStatus:
-    """Tell how the fleet is, and what ends soon."""
+    """Tell how the manager and its fleet are: what is wrong or limits it, in words, and what ends soon."""
+    facts = state.facts(call.now)
+    found = findings(facts)
     with state.store.read() as tx:
-        present, rolling = devices.counts(tx), rollouts.state_counts(tx)
+        rolling = rollouts.state_counts(tx)
     return FleetStatus(
         fleet=state.fleet,
         version=__version__,
         public_url=state.public_url,
-        broker_connected=state.hearing.connected(),
-        online=present.get(True, 0),
-        offline=present.get(False, 0),
+        broker_connected=facts.broker.gone_s is None,
+        online=facts.fleet.online,
+        offline=facts.fleet.offline,
         rollouts={one.value: number for one, number in rolling.items() if number},
-        ending=tuple(state.expiries.near(now=call.now)),
+        ending=tuple(expiries.near(facts.endings, now=call.now)),
+        healthy=healthy(found),
+        findings=tuple(found),
+        measures=measures_of(facts),
     )
 
 
 def get_overview(state: FleetState, call: Call[Nothing, Nothing]) -> Overview:
-    """Return the numbers of the whole fleet, and the time here."""
+    """Return the numbers of the whole fleet, the manager's health in one line, and the time here."""
+    facts = state.facts(call.now)
+    found = findings(facts)
     with state.store.read() as tx:
-        online = devices.counts(tx)
         known_models, versions = models.counts(tx)
         by_state = rollouts.state_counts(tx)
     return Overview(
         now=call.now,
-        devices_online=online[True],
-        devices_offline=online[False],
+        devices_online=facts.fleet.online,
+        devices_offline=facts.fleet.offline,
         models=known_models,
         versions=versions,
         rollouts={state.value: number for state, number in by_state.items()},
+        healthy=healthy(found),
+        health=headline(found),
     )
 
 
 def get_metrics(state: FleetState, call: Call[Nothing, Nothing]) -> Response:
-    """Return what the fleet looks like now, in the text format of Prometheus."""
-    ending = state.expiries.all(now=call.now)
-    return Response(
-        prometheus.expose(state.store, fleet=state.fleet, hearing=state.hearing, ending=ending, now=call.now),
-        content_type=CONTENT_TYPE_LATEST,
-    )
+    """Return what the manager and its fleet are like now, in Prometheus's text format; as many lines for any fleet."""
+    vitals = state.vitals
+    told = prometheus.Exposed(state.fleet, state.facts(call.now), vitals.hearing, vitals.writes())
+    return Response(prometheus.expose(told), content_type=CONTENT_TYPE_LATEST)
 
 
 def list_audit(state: FleetState, call: Call[Nothing, PageQuery]) -> Page[AuditRecord]:

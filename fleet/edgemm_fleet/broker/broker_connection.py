@@ -70,6 +70,20 @@ class BrokerConnection(BrokerLine):
         self.refusals = 0
         """How often a broker was reached that did not let the manager in."""
         self._looked_s = -math.inf
+        self._gone_since_s: float | None = time.monotonic()
+        self._refusals_before = 0
+
+    def gone_s(self) -> float | None:
+        """Return for how long there has been no connection; None where there is one."""
+        if self.connected:
+            return None
+        since_s = self._gone_since_s
+        return 0.0 if since_s is None else time.monotonic() - since_s
+
+    @property
+    def turned_away(self) -> bool:
+        """Whether a broker was reached since the connection went, which did not let the manager in."""
+        return self.refusals > self._refusals_before
 
     def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> Receipt | None:
         """Publish with QoS 1; return what `delivered` will name, None when not connected."""
@@ -113,6 +127,7 @@ class BrokerConnection(BrokerLine):
 
     def lost(self) -> None:
         """Tell that the connection is gone."""
+        self._gone_since_s, self._refusals_before = time.monotonic(), self.refusals
         self.on_change()
 
     def missed(self) -> None:
@@ -138,6 +153,7 @@ class BrokerConnection(BrokerLine):
             return
         if self.connected:
             return
+        self._gone_since_s = None
         self.opened()
         _log.info("broker_connected connection=%d", self.connection)
         self.on_change()

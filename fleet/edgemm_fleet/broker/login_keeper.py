@@ -35,17 +35,17 @@ class LoginKeeper:
         self._seen: tuple[frozenset[str], int] = (frozenset(), 0)
         self._failures = 0
         self._wake = threading.Event()
-        self._worker = Worker("edgemm-logins", self._step)
+        self.worker = Worker("edgemm-logins", self._step)
 
     def start(self) -> None:
         """Begin to look."""
-        self._worker.start()
+        self.worker.start()
 
     def stop(self) -> None:
         """End."""
-        self._worker.ask_to_stop()
+        self.worker.ask_to_stop()
         self._wake.set()
-        self._worker.stop()
+        self.worker.stop()
 
     def wake(self) -> None:
         """Look now."""

@@ -17,7 +17,8 @@ from edgemm.configuration.options import FileArgument, FileRules, configured, or
 from edgemm.configuration.shown import configuration_text, hide_login
 from edgemm.errors import EdgemmError, InputError
 from edgemm.outlet import call_out, say, say_document
-from edgemm.outlet.log_lines import log_to_stderr
+from edgemm.outlet.log_lines import LogFormat
+from edgemm.outlet.log_rate import set_up_logging
 from edgemm.sigterm import ended_by_sigterm
 from edgemm.topics import NAME_PATTERN
 from edgemm.transport.address import is_host
@@ -39,6 +40,8 @@ RULES = FileRules(secrets={"device_login": "put it into a file, and name that by
 _log = logging.getLogger(__name__)
 _SWITCH_S = 0.001
 """How long a thread that computes keeps others waiting: the one that reads all requests waits often, and briefly."""
+_MOST_LINES = 100
+"""Of what goes wrong, of each kind a minute: what strangers can cause fills no disk."""
 _DAY_S = 86_400.0
 _DAYS = click.IntRange(1, 36_500)
 _ADMIN_TTL_S = 365 * _DAY_S
@@ -141,6 +144,13 @@ def init(
 @click.option("--keep-events", type=_DAYS, default=365, show_default=True, help="For how many days.")
 @click.option("--page/--no-page", default=True, help="Serve the page for people under /.")
 @click.option("-v", "--verbose", is_flag=True, help="Log what happens, not only what goes wrong.")
+@click.option(
+    "--log-format",
+    type=click.Choice([form.value for form in LogFormat]),
+    default=LogFormat.TEXT.value,
+    show_default=True,
+    help="json: each line of the log is a document with the event and its fields.",
+)
 def serve(
     folder: Path,
     *,
@@ -162,6 +172,7 @@ def serve(
     keep_events: int,
     page: bool,
     verbose: bool,
+    log_format: str,
     config: Path | None,
     print_config: bool,
 ) -> None:
@@ -203,7 +214,7 @@ def serve(
         retention=retention,
     )
     server = FleetProcess(FleetFolder(folder), settings, migrated=_tell_migration)
-    _set_up_logging(verbose=verbose)
+    _set_up_logging(verbose=verbose, form=LogFormat(log_format))
     sys.setswitchinterval(_SWITCH_S)
     with ended_by_sigterm() as wait_for_end, server, _renewed_by_sighup(server):
         _tell_addresses(server, page=page)
@@ -285,8 +296,9 @@ def _listen(text: str | None) -> tuple[str | None, int | None]:
     return match[1] or None, int(match[2])
 
 
-def _set_up_logging(*, verbose: bool) -> None:
-    log_to_stderr(level="info" if verbose else "warning")
+def _set_up_logging(*, verbose: bool, form: LogFormat) -> None:
+    level = "info" if verbose else "warning"
+    set_up_logging(level=level, most=_MOST_LINES, least=logging.WARNING, form=form)
     # amqtt and its state machine tell every packet at INFO.
     for name in ("amqtt", "transitions"):
         logging.getLogger(name).setLevel(logging.ERROR)

@@ -34,17 +34,17 @@ class Orders:
         self._store, self._director, self._publish = store, director, publish
         self._lock, self._wake = threading.Lock(), threading.Event()
         self._due: dict[str, None] = {}
-        self._worker = Worker("edgemm-orders", self._step)
+        self.worker = Worker("edgemm-orders", self._step)
 
     def start(self) -> None:
         """Begin to send."""
-        self._worker.start()
+        self.worker.start()
 
     def stop(self) -> None:
         """End; what was not sent is sent when its device reports."""
-        self._worker.ask_to_stop()
+        self.worker.ask_to_stop()
         self._wake.set()
-        self._worker.stop()
+        self.worker.stop()
 
     def due(self, devices: Iterable[str]) -> None:
         """Send these devices what they are to be ordered; returns at once."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable
 
 from edgemm import topics
@@ -48,18 +49,24 @@ class Outbox:
         """The device that was looked at last: whoever cannot be sent to must not keep others from their turn."""
         self._composed: dict[str, float] = {}
         self._wake = threading.Event()
-        self._worker = Worker("edgemm-outbox", self._step)
+        self._busy_since_s: float | None = None
+        self.worker = Worker("edgemm-outbox", self._step)
         link.on_change = self.wake
+
+    def behind_s(self) -> float:
+        """Return since when something has all the time been on its way to the broker."""
+        since_s = self._busy_since_s
+        return 0.0 if since_s is None else time.monotonic() - since_s
 
     def start(self) -> None:
         """Begin to send."""
-        self._worker.start()
+        self.worker.start()
 
     def stop(self) -> None:
         """End; what is unsent is sent after the next start."""
-        self._worker.ask_to_stop()
+        self.worker.ask_to_stop()
         self._wake.set()
-        self._worker.stop()
+        self.worker.stop()
 
     def wake(self) -> None:
         """Look at the store now; called after a commit that may have written `desired`."""
@@ -74,11 +81,14 @@ class Outbox:
             self._connection = self._link.connection
             self._in_flight.clear()
             self._given.clear()
-        if not self._link.connected:
-            return
-        self._note_delivered()
-        self._send()
-        self._link.awaits_delivery = bool(self._in_flight)
+        if self._link.connected:
+            self._note_delivered()
+            self._send()
+            self._link.awaits_delivery = bool(self._in_flight)
+        if not self._in_flight:
+            self._busy_since_s = None
+        elif self._busy_since_s is None:
+            self._busy_since_s = time.monotonic()
 
     def _note_delivered(self) -> None:
         sent = []

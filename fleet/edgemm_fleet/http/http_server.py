@@ -138,6 +138,11 @@ class HttpServer:
         """Return what was refused or given up since the start, by why."""
         return dict(self._counts)
 
+    @property
+    def most_connections(self) -> int:
+        """How many connections may be open at a time."""
+        return self._settings.limits.connections
+
     def connections(self) -> int:
         """Return how many connections are open."""
         return 0 if self._entrance is None else len(self._entrance)

@@ -100,4 +100,4 @@ class Reactor:
         try:
             function()
         except Exception:  # noqa: BLE001 - the thread's boundary: a fault with one connection ends no other
-            _log.exception("the event loop met a fault")
+            _log.exception("event_loop_failed")

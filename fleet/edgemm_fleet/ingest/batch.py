@@ -17,7 +17,7 @@ from edgemm.messages import Ack, Event, Reported, Status
 from edgemm.trust import signing
 from edgemm_fleet.director.answering import Answering
 from edgemm_fleet.director.director import Director
-from edgemm_fleet.ingest.ingest_counters import IGNORED, IngestCounters
+from edgemm_fleet.ingest.ingest_counters import DUPLICATE, IGNORED, IngestCounters
 from edgemm_fleet.ingest.plausibility import implausible
 from edgemm_fleet.ingest.presence import attest, awaited, observe, spoke
 from edgemm_fleet.ingest.reading import Heard, Incoming, read
@@ -151,6 +151,7 @@ class Ingest:
                 case Status():
                     presences[device] = after = observe(presence, message, now=now)
                     if after.duplicate_at != presence.duplicate_at:
+                        self.counters.add(DUPLICATE)
                         said = "duplicate_identity device=%s boots=%s,%s"
                         self._quiet.warning(device, said, device, after.boot, message.boot)
                     elif after is not presence and message.online:
@@ -161,7 +162,7 @@ class Ingest:
                     presences[device] = spoke(presence, live=heard.live, now=now)
         for device, presence in presences.items():
             if presence is not before[device]:
-                devices.set_presence(tx, device, presence)
+                devices.set_presence(tx, device, presence, before=before[device])
         return news
 
     def _hear_report(

@@ -23,6 +23,8 @@ from edgemm_fleet.clock import check_clock
 from edgemm_fleet.ingest.batch import Ingest
 from edgemm_fleet.ingest.fair_queue import FairQueue, Offer, ShareLimits
 from edgemm_fleet.ingest.garbage import Garbage
+from edgemm_fleet.ingest.ingest_counters import SHED, STORE_FAILURES
+from edgemm_fleet.ingest.ingest_progress import IngestProgress
 from edgemm_fleet.ingest.reading import Incoming
 from edgemm_fleet.ingest.shedding import Misdeed
 from edgemm_fleet.quiet_log import QuietLog
@@ -66,18 +68,24 @@ class Consumer:
         self._gathered_s = 0.0
         self._quiet = QuietLog(_log)
         self._unstored: list[Incoming] = []
-        self._worker = Worker("edgemm-ingest", self._step)
+        self.progress = IngestProgress()
+        self.worker = Worker("edgemm-ingest", self._step)
 
     def start(self) -> None:
         """Begin to store."""
-        self._worker.start()
+        self.worker.start()
 
     def stop(self) -> None:
         """End; what is not stored is not acknowledged, and devices send it again."""
         with self._changed:
             self._ended = True
             self._changed.notify_all()
-        self._worker.stop()
+        self.worker.stop()
+
+    @property
+    def waiting_bytes(self) -> int:
+        """What waits in the queue, with what each message takes besides."""
+        return self._waiting.held_bytes
 
     def receive(self, topic: str, payload: bytes, *, retained: bool = False) -> None:
         """Take one message of the broker; one that is too large to be read is not kept waiting."""
@@ -94,21 +102,24 @@ class Consumer:
             return
         incoming = Incoming(topic, payload, retained)
         with self._changed:
-            self._waiting.begin_span(time.monotonic())
+            now_s = time.monotonic()
+            self._waiting.begin_span(now_s)
             while (answer := self._waiting.offer(device, incoming, size=len(payload))) is Offer.WAIT:
                 if self._ended:
                     return
                 self._changed.wait(_POLL_S)
+            if answer is Offer.TAKEN:
+                self.progress.came(now_s)
             if self._waiting.held_messages in {1, _ENOUGH}:  # else whoever gathers would be woken by each
                 self._changed.notify_all()
         if answer is Offer.SHED:
-            self._ingest.counters.add("shed_over_share")
+            self._ingest.counters.add(SHED)
             self._shedding.note(device, Misdeed.OVER_SHARE, size=len(payload))
 
     def _refuse_garbage(self, topic: str, size: int, *, retained: bool) -> None:
         device = topics.claimed(topic)
-        self._ingest.counters.refuse(RefusedMessage.MALFORMED)
-        self._quiet.warning(device, "ingest_refused why=malformed topic=%r", topic[:200])
+        self._ingest.counters.refuse(RefusedMessage.GARBAGE)
+        self._quiet.warning(device, "ingest_refused why=garbage topic=%r", topic[:200])
         if device and not retained:  # what is retained may be of long ago
             self._shedding.note(device, Misdeed.GARBAGE, size=size)
 
@@ -120,6 +131,7 @@ class Consumer:
         # Else a soak would be over at once, or for years not, and devices told what they refuse: it waits, as do they.
         check_clock(self._clock())
         acks = self._store(self._unstored)
+        self.progress.stored(len(self._unstored))
         self._unstored = []
         self._committed()
         for device, ack in acks:
@@ -134,7 +146,7 @@ class Consumer:
         try:
             acks = self._ingest.process(batch, now=self._clock())
         except EnvironmentFailure:
-            self._ingest.counters.add("store_failures")
+            self._ingest.counters.add(STORE_FAILURES)
             raise  # the worker logs it and comes back; the batch is kept
         except Exception as err:  # noqa: BLE001 - the boundary of what devices say: one of them must not stop the ingest of all
             failed = Counter() if failed is None else failed

@@ -23,5 +23,5 @@ def settle(tx: Transaction, *, now: float) -> None:
     for device in devices.silent_in_doubt(
         tx, doubted_before=now - _GIVE_UP_AFTER_S, told_before=told_before, limit=_AT_ONCE
     ):
-        devices.set_presence(tx, device.id, unanswered(device.presence))
+        devices.set_presence(tx, device.id, unanswered(device.presence), before=device.presence)
     desired.ask_doubted(tx, doubted_before=now - _ASK_AFTER_S, sent_before=told_before)

@@ -12,12 +12,20 @@ IGNORED = "ignored_reported"
 """Reports of devices that are there, of another start than the newest and with lower numbers."""
 
 
+DUPLICATE = "duplicate_identity"
+"""Messages by which two live devices of one identity were noticed."""
+SHED = "shed_over_share"
+STORE_FAILURES = "store_failures"
+RECEIVED = ("received_event", "received_reported", "received_status", "received_telemetry")
+
+
 class IngestCounters:
     """Counts by name since the start of the process; safe to use from several threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._counts: Counter[str] = Counter({f"{REFUSED}{why}": 0 for why in RefusedMessage} | {IGNORED: 0})
+        refused = (f"{REFUSED}{why}" for why in RefusedMessage)
+        self._counts = Counter(dict.fromkeys([*RECEIVED, IGNORED, DUPLICATE, SHED, STORE_FAILURES, *refused], 0))
 
     def add(self, name: str, number: int = 1) -> None:
         """Count something, for example `received_event`."""
@@ -29,6 +37,6 @@ class IngestCounters:
         self.add(f"{REFUSED}{why}", number)
 
     def snapshot(self) -> Mapping[str, int]:
-        """Return all counts; those of what is not taken are there from the start."""
+        """Return all counts; each is there from the start."""
         with self._lock:
             return dict(self._counts)

@@ -91,6 +91,8 @@ class Shedding:
         """Called when there is one more device to be cut off; None: nobody can be cut off."""
         self._lock = threading.Lock()
         self._accounts: OrderedDict[str, Account] = OrderedDict()
+        self.messages, self.bytes = 0, 0
+        """What was thrown away of all devices since the start."""
         self._quiet = QuietLog(_log, most_of_one=1)
 
     def note(self, device: str, misdeed: Misdeed, *, size: int = 0) -> None:
@@ -100,6 +102,9 @@ class Shedding:
             before = self._accounts.pop(device, None) or opened(device, now=now)
             account = noted(before, self._rules, misdeed, size=size, now=now, can_cut=self.cut is not None)
             self._accounts[device] = account
+            if misdeed is not Misdeed.REFUSED:
+                self.messages += 1
+                self.bytes += size
             while len(self._accounts) > self._kept:
                 self._accounts.popitem(last=False)
         shed = account.shed

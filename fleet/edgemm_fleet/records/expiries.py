@@ -18,6 +18,13 @@ MOST_TOKENS = 100
 """Tokens of one kind that are warned of at a time, the next to end."""
 
 
+_OF_CERTIFICATES = {
+    "server": "edgemm fleet cert renew --folder FOLDER; devices go by its fingerprint and not by its dates",
+    "broker": "renew it at that broker, and name the new one by --broker-ca",
+    "mosquitto": "replace the files of --mosquitto-certificate and --mosquitto-key; Mosquitto is told within a second",
+}
+
+
 class Expiry(Struct, frozen=True, kw_only=True):
     """Something that ends: its kind, its name, when (seconds since the Unix epoch), and what to do before."""
 
@@ -45,15 +52,13 @@ def of_roles(expiries: Iterable[tuple[str, float]]) -> list[Expiry]:
 
 
 def of_certificates(ends: Iterable[tuple[str, float]]) -> list[Expiry]:
-    """Return the endings of certificates, given as (whose, when); `server` is the manager's own."""
+    """Return the endings of certificates, given as (whose, when): `mosquitto`'s in place of the fleet's."""
     return [
         Expiry(
             kind="certificate",
             name=whose,
             ends_at=ends_at,
-            advice="edgemm fleet cert renew --folder FOLDER; devices go by its fingerprint and not by its dates"
-            if whose == "server"
-            else "renew it at that broker, and name the new one by --broker-ca",
+            advice=_OF_CERTIFICATES.get(whose, "renew it"),
         )
         for whose, ends_at in ends
     ]

@@ -11,6 +11,8 @@ REFUSED = "refused_"
 class RefusedMessage(StrEnum):
     """Why a message of a device is not taken."""
 
+    GARBAGE = "garbage"
+    """It came by a topic that no device has."""
     IMPLAUSIBLE = "implausible"
     """It bears a number that no device counts up to."""
     MALFORMED = "malformed"

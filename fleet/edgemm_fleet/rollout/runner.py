@@ -87,7 +87,13 @@ class Runner:
         """Store a decision and do to devices what it asks for."""
         rollout = decision.rollout
         rollouts.save(tx, rollout)
-        _log.info("rollout=%s state=%s effect=%s reason=%s", rollout.id, rollout.state, decision.effect, rollout.reason)
+        _log.info(
+            "rollout_changed rollout=%s state=%s effect=%s reason=%s",
+            rollout.id,
+            rollout.state,
+            decision.effect,
+            rollout.reason,
+        )
         if decision.effect is Effect.START_GROUP:
             self._start_group(tx, rollout, decision.group, now=now)
         elif decision.effect is Effect.WITHDRAW:
@@ -143,7 +149,11 @@ class Runner:
         members = rollouts.members_due_after(tx, rollout.id, after=latest, limit=_DUE_AT_ONCE)
         if changed is rollout and not members:
             return
-        _log.warning("rollout=%s dated by a clock that was ahead, dated anew members=%d", rollout.id, len(members))
+        _log.warning(
+            "rollout_dated_anew rollout=%s dated by a clock that was ahead, dated anew members=%d",
+            rollout.id,
+            len(members),
+        )
         rollouts.save(tx, changed)
         rollouts.put_members(tx, [redated_member(member, rollout.plan, now=now) for member in members])
 
@@ -159,7 +169,13 @@ class Runner:
             for member in members
         ]
         for member in ended:
-            _log.info("rollout=%s device=%s state=%s reason=%s", rollout.id, member.device, member.state, member.reason)
+            _log.info(
+                "member_changed rollout=%s device=%s state=%s reason=%s",
+                rollout.id,
+                member.device,
+                member.state,
+                member.reason,
+            )
         # Caught up by the last group, under its thresholds; until then it must not install unobserved.
         waiting = [m for m in ended if m.state is MemberState.TIMED_OUT and m.group < rollout.plan.last_group]
         self.assigner.take_back(tx, waiting, rollout, now=now)
@@ -177,7 +193,7 @@ class Runner:
             candidates += [MatchedDevice(one.id, one.presence.online) for one in devices.live(tx, left).values()]
         rollouts.save(tx, machine.with_matching(rollout, group, len(candidates)))
         chosen = select_members(rollout.id, rollout.plan, group, candidates=candidates, members=present)
-        _log.info("rollout=%s group=%d devices=%d", rollout.id, group + 1, len(chosen))
+        _log.info("group_started rollout=%s group=%d devices=%d", rollout.id, group + 1, len(chosen))
         self._leave_earlier(tx, chosen, rollout, now=now)
         entered = self.assigner.give(tx, chosen, rollout, group=group, now=now)
         # A device that runs the version already is told nothing new, and counts at once.
@@ -245,7 +261,7 @@ def _apart(tx: Transaction, rollout_id: str) -> Iterator[None]:
         raise  # of the database, a full disk for one: then nothing of the whole transaction holds
     except Exception as err:  # noqa: BLE001 - the boundary of a rollout: a defect that meets one must not stop all
         if rollouts.note_trouble(tx, rollout_id, f"{type(err).__name__}: {err}"):
-            _log.exception("rollout=%s cannot go on; it is tried again", rollout_id)
+            _log.exception("rollout_stuck rollout=%s cannot go on; it is tried again", rollout_id)
 
 
 def _explained(decision: Decision, members: Sequence[Member]) -> Decision:

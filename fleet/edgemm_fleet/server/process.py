@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
 
@@ -25,14 +26,15 @@ from edgemm.trust import signing
 from edgemm.trust.addresses import BrokerAddress
 from edgemm_fleet.api.app import create_app
 from edgemm_fleet.api.context import FleetState, moment
-from edgemm_fleet.api.prometheus import Hearing
 from edgemm_fleet.api.table import routes
 from edgemm_fleet.broker.broker_settings import BrokerSettings, Provider, TlsFiles
 from edgemm_fleet.clock import ManagerClock, check_clock
+from edgemm_fleet.health.vitals import Vitals
 from edgemm_fleet.http.environ import ProxiedFiles
 from edgemm_fleet.http.http_server import HttpServer, HttpSettings, check_plain
 from edgemm_fleet.secrets.wrong_tokens import WrongTokens
 from edgemm_fleet.server.database_of_folder import open_database
+from edgemm_fleet.server.manager_facts import hearing_of
 from edgemm_fleet.server.request_lanes import RequestLanes
 from edgemm_fleet.server.retention import Retention
 from edgemm_fleet.server.services import FleetServices, ManagerSettings
@@ -209,16 +211,16 @@ class FleetProcess:
             actions=manager.actions,
             time_statements=TimeStatements(self.config.name, repository.time_signer, settled=lambda: clock.settled),
             clock=clock,
-            hearing=Hearing(
-                manager.ingest.counters.snapshot,
-                lambda: manager.connected,
-                refused=http.counts,
-                connections=http.connections,
-                shed=manager.shedding.all,
-                shed_of=manager.shedding.of,
-            ),
-            foreign_certificates={"broker": ca} if (ca := self.settings.broker.ca) else {},
+            vitals=Vitals(store, hearing_of(manager, http, clock), self.folder.root),
+            foreign_certificates=self._foreign_certificates(),
         )
+
+    def _foreign_certificates(self) -> dict[str, str | Path]:
+        broker = self.settings.broker
+        found: dict[str, str | Path] = {} if broker.ca is None else {"broker": broker.ca}
+        if broker.mosquitto is not None and (files := broker.mosquitto.files) is not None:
+            found["mosquitto"] = files.certificate
+        return found
 
     def _upkeep(self, state: FleetState, manager: FleetServices, clock: ManagerClock) -> Upkeep:
         key = self.folder.online_key("director")

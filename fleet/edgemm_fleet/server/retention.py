@@ -111,5 +111,5 @@ class Pruner:
         self._offset_s = now - monotonic_s
         if leapt_s > _DAY_S:
             self._held_until_s = monotonic_s + _DAY_S
-            _log.warning("nothing is pruned for a day, the clock may be ahead by=%s", times.span(leapt_s))
+            _log.warning("pruning_put_off for a day, the clock may be ahead by=%s", times.span(leapt_s))
         return monotonic_s >= self._held_until_s

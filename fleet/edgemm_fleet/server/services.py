@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from securesystemslib.signer import CryptoSigner
 
@@ -69,6 +70,17 @@ class ManagerSettings:
     """How often deadlines and soak times are looked at."""
     resend_after_s: float = 30.0
     """After this long without an answer a connected device is sent its `desired` again; it doubles each time."""
+
+
+class RunningParts(NamedTuple):
+    """The parts of a manager that know how it is; None: it has not started."""
+
+    link: BrokerConnection | None
+    consumer: Consumer | None
+    outbox: Outbox | None
+    ticker: Worker
+    workers: tuple[Worker, ...]
+    """Threads that do a step now and then, `ticker` among them."""
 
 
 class FleetServices:
@@ -133,6 +145,13 @@ class FleetServices:
     def connected(self) -> bool:
         """Whether the manager has its connection to the broker."""
         return self._link is not None and self._link.connected
+
+    @property
+    def running(self) -> RunningParts:
+        """The parts that know how the manager is."""
+        parts = (self._consumer, self._outbox, self._orders, self._keeper)
+        workers = [self._ticker, *(part.worker for part in parts if part is not None)]
+        return RunningParts(self._link, self._consumer, self._outbox, self._ticker, tuple(workers))
 
     @property
     def refusals(self) -> int:
@@ -284,7 +303,9 @@ class FleetServices:
         good = times.plausible(now)
         if good is not self._clock_good:
             self._clock_good = good
-            _log.log(logging.INFO if good else logging.ERROR, "clock=%s plausible=%s", times.to_text(now), good)
+            _log.log(
+                logging.INFO if good else logging.ERROR, "clock_judged clock=%s plausible=%s", times.to_text(now), good
+            )
         return good
 
     def _verify(self, username: str, password: str) -> bool:

@@ -23,12 +23,15 @@ from typing import Any, Self
 from sqlalchemy import Connection, Engine, func, select
 
 from edgemm.errors import EnvironmentFailure
+from edgemm_fleet.store.activity.census import Census
+from edgemm_fleet.store.activity.write_times import WriteTimes
 from edgemm_fleet.store.availability import Availability
 from edgemm_fleet.store.dialects.database_address import DatabaseAddress
 from edgemm_fleet.store.dialects.either_dialect import described, engines
 from edgemm_fleet.store.dialects.sqlite import WRITING
 from edgemm_fleet.store.migration import Migration, bring_up_to_date, is_up_to_date
 from edgemm_fleet.store.quarantine import Quarantine
+from edgemm_fleet.store.schema import devices
 
 _log = logging.getLogger(__name__)
 
@@ -42,9 +45,13 @@ class Store:
     def __init__(self, readers: Engine, writers: Engine, path: DatabaseAddress) -> None:
         self.quarantine = Quarantine()
         """What could not be read so far."""
-        self._readers = readers.execution_options(**self.quarantine.options())
-        self._writers = writers.execution_options(**self.quarantine.options())
-        self._reading, self._writing = (Availability(str(path), kind) for kind in ("read", "write"))
+        self.census = Census()
+        """How many devices there are."""
+        self.write_times = WriteTimes()
+        options = {**self.quarantine.options(), **self.census.options()}
+        self._readers, self._writers = readers.execution_options(**options), writers.execution_options(**options)
+        self.reading, self.writing = (Availability(str(path), kind) for kind in ("read", "write"))
+        """Whether transactions of each kind work at present."""
         self._writer = threading.Lock()
         self.path = path
 
@@ -69,8 +76,8 @@ class Store:
             migration = bring_up_to_date(path)
             if migration is not None:
                 (migrated or _log_migration)(migration)
-            with store.write():  # a file that cannot be written is told of now, not in the middle of something
-                pass
+            with store.write() as tx:  # a file that cannot be written is told of now, not in the middle of something
+                store.count_devices(tx)
         except BaseException:
             store.close()
             raise
@@ -95,7 +102,7 @@ class Store:
     @contextmanager
     def read(self) -> Iterator[Transaction]:
         """Open a transaction that sees one state of the database and writes nothing."""
-        with self._reading.watched(), described(self.path), self._readers.connect() as connection, connection.begin():
+        with self.reading.watched(), described(self.path), self._readers.connect() as connection, connection.begin():
             yield connection
 
     @contextmanager
@@ -105,15 +112,36 @@ class Store:
         Raises:
             EnvironmentFailure: the disk is full or the file cannot be written; nothing was changed.
         """
-        with self._writing.watched(), described(self.path), self._writer, self._writers.connect() as connection:
+        times, asked_s = self.write_times, self.write_times.asked()
+        with self.writing.watched(), described(self.path), self._turn(), self._writers.connect() as connection:
             writing = connection.execution_options(**WRITING)
             with writing.begin():
+                begun_s = times.asked()
                 yield writing
+                done_s = times.asked()
+            times.ended(asked_s, begun_s, done_s)
+            self.census.keep()
+
+    def count_devices(self, tx: Transaction) -> None:
+        """Count the devices anew, for the census."""
+        live = select(func.count()).select_from(devices).where(devices.c.removed_at.is_(None))
+        online = live.where(devices.c.online.is_(True))
+        self.census.begin(devices=int(tx.execute(live).scalar_one()), online=int(tx.execute(online).scalar_one()))
 
     def close(self) -> None:
         """Close every connection."""
         self._readers.dispose()
         self._writers.dispose()
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        with self._writer:
+            self.write_times.begins()
+            try:
+                yield
+            finally:
+                self.census.drop()  # what was not kept by then is undone
+                self.write_times.over()
 
     def _hold(self, *, alone: bool) -> None:
         if alone:
@@ -123,6 +151,11 @@ class Store:
 
 def _log_migration(migration: Migration) -> None:
     _log.warning("database migrated from=%s to=%s copy=%s", migration.old, migration.new, migration.copy)
+
+
+def count_up_to(tx: Transaction, query: Any, *, most: int) -> int:
+    """Return how many rows a query finds; `most` where they are as many or more, and no more is looked at."""
+    return int(tx.execute(select(func.count()).select_from(query.limit(most).subquery())).scalar_one())
 
 
 def count(tx: Transaction, table: Any) -> int:

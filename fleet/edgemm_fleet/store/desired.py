@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from msgspec import convert
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import bindparam, select, text, update
 
 from edgemm import times
 from edgemm.errors import MessageError
@@ -18,7 +18,7 @@ from edgemm.messages import Desired
 from edgemm.transport.backoff import Backoff
 from edgemm_fleet.records import json_text
 from edgemm_fleet.records.records import DesiredRecord, DesiredRefusal
-from edgemm_fleet.store.database import Transaction
+from edgemm_fleet.store.database import Transaction, count_up_to
 from edgemm_fleet.store.dialects import portable
 from edgemm_fleet.store.dialects.portable import listed
 from edgemm_fleet.store.quarantine import quarantine
@@ -30,6 +30,8 @@ LONGEST_PAUSE_S = 3600.0
 """For how long at most, before a `desired` is sent again."""
 
 _PART = "desired"
+_UNSENT = text("desired.unsent")
+"""In these very words, by which SQLite finds the index of what is unsent; of `unsent = 1` it reads every row."""
 
 
 def find(tx: Transaction, device: str) -> DesiredRecord | None:
@@ -67,10 +69,20 @@ def unsent(tx: Transaction, *, limit: int) -> list[Desired]:
     return [found.desired for found in of(tx, unsent_devices(tx, limit=limit)).values()]
 
 
+def waiting(tx: Transaction, *, most: int) -> int:
+    """Return for how many devices the broker has yet to be given something, `most` if they are more."""
+    return count_up_to(tx, select(desired.c.device).where(_UNSENT), most=most)
+
+
+def refusing(tx: Transaction, *, most: int) -> int:
+    """Return how many devices do not act on what they are told, `most` if they are more."""
+    return count_up_to(tx, select(desired.c.device).where(desired.c.refusal_json.is_not(None)), most=most)
+
+
 def unsent_devices(tx: Transaction, *, limit: int, after: str = "") -> list[str]:
     """Return the devices that the broker has yet to be given something for, by id, those behind `after`."""
     joined = select(desired.c.device).join(devices, devices.c.id == desired.c.device)
-    waiting = joined.where(devices.c.removed_at.is_(None), desired.c.unsent, desired.c.device > after)
+    waiting = joined.where(devices.c.removed_at.is_(None), _UNSENT, desired.c.device > after)
     return list(tx.execute(waiting.order_by(desired.c.device).limit(limit)).scalars())
 
 

@@ -16,7 +16,8 @@ from edgemm_fleet.records import json_text
 from edgemm_fleet.records.records import Device, Page, Presence
 from edgemm_fleet.records.rollout_plan import Selector
 from edgemm_fleet.store import paging, reported
-from edgemm_fleet.store.database import Transaction
+from edgemm_fleet.store.activity.census import census
+from edgemm_fleet.store.database import Transaction, count_up_to
 from edgemm_fleet.store.dialects.portable import add_one, listed
 from edgemm_fleet.store.dialects.time_limit import soon
 from edgemm_fleet.store.facts import device_facts
@@ -43,6 +44,7 @@ def add(tx: Transaction, device: Device, *, bearer_hash: str, broker_hash: str) 
     values |= {"labels_json": _json(device.labels), "key_json": _json(device.key), "enrolled_at": device.enrolled_at}
     if not add_one(tx, table, values | {"bearer_hash": bearer_hash, "broker_hash": broker_hash}):
         raise ConflictError(f"device {device.id}: already enrolled; remove it first")
+    census(tx).change(devices=1)
     _put_facts(tx, device)
 
 
@@ -113,7 +115,11 @@ def readmit(tx: Transaction, device: Device, *, bearer_hash: str, broker_hash: s
     values |= {"bearer_hash": bearer_hash, "broker_hash": broker_hash}
     presence = Presence(doubted_at=device.enrolled_at)
     values |= {name: getattr(presence, name) for name in _PRESENCE}
-    tx.execute(update(table).where(table.c.id == device.id, table.c.key_id == device.key_id).values(**values))
+    known = (table.c.id == device.id) & (table.c.key_id == device.key_id)
+    before = tx.execute(select(table.c.online, table.c.removed_at).where(known)).one_or_none()
+    tx.execute(update(table).where(known).values(**values))
+    if before is not None:
+        census(tx).change(devices=int(before.removed_at is not None), online=-int(before.online))
     for part in _PARTS:
         quarantine(tx).clear(device.id, part)
     _put_facts(tx, device)
@@ -168,11 +174,10 @@ def counts(tx: Transaction) -> dict[bool, int]:
     return {True: 0, False: 0} | {bool(online): number for online, number in tx.execute(query)}
 
 
-def duplicates(tx: Transaction, *, limit: int) -> list[tuple[str, float]]:
-    """Return the devices of which two were alive at one time, and when that was noticed last; the latest first."""
-    noticed = table.c.duplicate_at
-    query = select(table.c.id, noticed).where(noticed.is_not(None), table.c.removed_at.is_(None))
-    return [(row.id, row.duplicate_at) for row in tx.execute(query.order_by(noticed.desc()).limit(limit))]
+def duplicates(tx: Transaction, *, most: int) -> int:
+    """Return of how many devices two were ever alive at one time, without those removed; `most` if they are more."""
+    noticed = table.c.duplicate_at.is_not(None) & table.c.removed_at.is_(None)
+    return count_up_to(tx, select(table.c.id).where(noticed), most=most)
 
 
 def broker_hashes(tx: Transaction) -> list[tuple[str, str]]:
@@ -211,12 +216,19 @@ def remove(tx: Transaction, device: str, *, now: float) -> None:
     Raises:
         NotFoundError: there is no such device.
     """
+    was_online = tx.execute(select(table.c.online).where(table.c.id == device)).scalar()
     _change(tx, device, removed_at=now, online=False)
+    census(tx).change(devices=-1, online=-int(was_online or False))
     device_facts.clear(tx, device)
 
 
-def set_presence(tx: Transaction, device: str, presence: Presence) -> None:
-    """Write whether and how a device is connected."""
+def set_presence(tx: Transaction, device: str, presence: Presence, *, before: Presence | None = None) -> None:
+    """Write whether and how a device is connected; `before`, where the caller knows it, is not looked up."""
+    if before is None:
+        was_online = bool(tx.execute(select(table.c.online).where(table.c.id == device)).scalar())
+    else:
+        was_online = before.online
+    census(tx).change(online=int(presence.online) - int(was_online))
     tx.execute(update(table).where(table.c.id == device).values(**{n: getattr(presence, n) for n in _PRESENCE}))
 
 
@@ -224,6 +236,7 @@ def all_offline(tx: Transaction) -> None:
     """Note that no device is connected, as after a start of the embedded broker."""
     said = table.c.online | table.c.doubted_at.is_not(None)
     tx.execute(update(table).where(said).values(online=False, doubted_at=None))
+    census(tx).change(online=-census(tx).online)
 
 
 def silent_in_doubt(tx: Transaction, *, doubted_before: float, told_before: float, limit: int) -> list[Device]:
@@ -236,13 +249,6 @@ def silent_in_doubt(tx: Transaction, *, doubted_before: float, told_before: floa
     heard = table.c.boot.is_not(None)
     query = joined.where(heard, table.c.doubted_at < doubted_before, desired.c.device.is_(None) | told)
     return [_read(tx, row) for row in tx.execute(query.order_by(table.c.doubted_at).limit(limit))]
-
-
-def last_seen(tx: Transaction, *, after: str = "", limit: int) -> list[tuple[str, float | None]]:
-    """Return (id, when it was last heard of) of the devices that are not removed, by id, those behind `after`."""
-    query = select(table.c.id, table.c.last_seen_at).where(table.c.removed_at.is_(None), table.c.id > after)
-    found = tx.execute(query.order_by(table.c.id).limit(limit))
-    return [(row.id, row.last_seen_at if isinstance(row.last_seen_at, float) else None) for row in found]
 
 
 def seen(tx: Transaction, ids: Iterable[str], *, now: float) -> None:

@@ -82,6 +82,12 @@ devices = Table(
         postgresql_where=text("removed_at IS NULL"),
     ),
     Index("devices_doubted", "doubted_at", sqlite_where=text("doubted_at IS NOT NULL")),
+    Index(
+        "devices_duplicate",
+        "id",
+        sqlite_where=text("duplicate_at IS NOT NULL AND removed_at IS NULL"),
+        postgresql_where=text("duplicate_at IS NOT NULL AND removed_at IS NULL"),
+    ),
 )
 
 enrolment_tokens = Table(
@@ -204,6 +210,12 @@ desired = Table(
     Column("again_at", Float),
     Column("refusal_json", Text),
     Index("desired_unsent", "device", sqlite_where=text("unsent")),
+    Index(
+        "desired_refused",
+        "device",
+        sqlite_where=text("refusal_json IS NOT NULL"),
+        postgresql_where=text("refusal_json IS NOT NULL"),
+    ),
     Index("desired_by_expiry", "expires_at"),
     Index("desired_again", "again_at", sqlite_where=text("again_at IS NOT NULL")),
 )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
+from edgemm.errors import InputError
 from edgemm_fleet.records import expiries
 from edgemm_fleet.records.expiries import MOST_TOKENS, WARNED_S, Expiry
 from edgemm_fleet.store import enrolment_tokens, person_tokens
@@ -15,16 +17,16 @@ from edgemm_fleet.trust.version_repository import VersionRepository
 
 @dataclass(frozen=True)
 class FleetExpiries:
-    """Looks at everything that ends; `foreign` are certificates of others in PEM, by whose they are."""
+    """Looks at everything that ends; `foreign` are certificates of others in PEM, or their files, by whose they are."""
 
     store: Store
     repository: VersionRepository
     tls: bool = True
-    foreign: Mapping[str, str] | None = None
+    foreign: Mapping[str, str | Path] | None = None
 
     def all(self, *, now: float) -> list[Expiry]:
         """Return everything that ends, however far ahead; of tokens those that end soon."""
-        certificates = {whose: end_of(pem) for whose, pem in (self.foreign or {}).items()}
+        certificates = {whose: at for whose, pem in (self.foreign or {}).items() if (at := _end(pem)) is not None}
         if self.tls:
             certificates["server"] = end_of(self.repository.folder.certificate.read_text())
         with self.store.read() as tx:
@@ -41,3 +43,11 @@ class FleetExpiries:
     def near(self, *, now: float) -> list[Expiry]:
         """Return what ended or ends within 30 days, the next first."""
         return expiries.near(self.all(now=now), now=now)
+
+
+def _end(certificate: str | Path) -> float | None:
+    """Return when a certificate ends; None where its file cannot be read, which who uses it tells."""
+    try:
+        return end_of(certificate if isinstance(certificate, str) else certificate.read_text())
+    except (OSError, UnicodeDecodeError, InputError):
+        return None

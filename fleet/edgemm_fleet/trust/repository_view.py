@@ -84,6 +84,13 @@ class RepositoryView:
         self._expiries = found
         return [("root", state.root.signed.expires.timestamp()), *((role, at) for (role, _), at in found.items())]
 
+    def renewed(self) -> list[tuple[str, float, float]]:
+        """Return (role, when it expires, for how long it is signed) of those that the manager signs anew by itself."""
+        state, lives = self._state, self.lifetimes
+        ends = {"snapshot": state.snapshot.signed.expires, "timestamp": state.timestamp.signed.expires}
+        lasting = {"snapshot": lives.snapshot, "timestamp": lives.timestamp}
+        return [(name, at.timestamp(), lasting[name].total_seconds()) for name, at in ends.items()]
+
     def unused(self) -> list[str]:
         """Return the models that somebody may publish and nobody did."""
         published = self._state.snapshot.signed.meta

@@ -157,11 +157,11 @@ class VersionRepository(RepositoryView):
         """Make a targets role that has outgrown what devices take small again, where its key is here; else say so."""
         if (size := len(serialize(self._state.targets))) <= DEFAULT_LIMITS.targets_bytes:
             return
-        logger.error("targets role has %d bytes, more than devices take: unused authorisations are withdrawn", size)
+        logger.error("targets_too_large bytes=%d: devices take less; unused authorisations are withdrawn", size)
         try:
             self.withdraw_unused(now=now)
         except ConflictError as err:
-            logger.error("%s; withdraw them: edgemm fleet models tidy --targets-key FILE", err)  # noqa: TRY400
+            logger.error("targets_not_shrunk error=%s; withdraw them: edgemm fleet models tidy --targets-key FILE", err)  # noqa: TRY400
 
     def accept_targets(self, following: Metadata[Targets], *, now: datetime) -> None:
         """Take over a top-level targets role that was signed elsewhere, with an offline key.
@@ -313,7 +313,7 @@ class VersionRepository(RepositoryView):
     def _tell_once(self, text: str) -> None:
         if text not in self._told:
             self._told.add(text)
-            logger.error("devices whose clock leaps are not helped back behind the time of signing of %s", text)
+            logger.error("clocks_not_helped signed=%s: a device whose clock leaps is not helped back behind that", text)
 
     def _targets_signers(self, model: str) -> list[CryptoSigner]:
         role = self.root.signed.roles["targets"]

@@ -13,12 +13,12 @@ from edgemm.configuration.options import FileArgument, configured, rest
 from edgemm.durations import Duration
 from edgemm.finite_range import FiniteRange
 from edgemm.outlet import say_document
+from edgemm.outlet.log_rate import set_up_logging
 from edgemm_runtime.commands.access_options import access_options, read_access
 from edgemm_runtime.commands.being_device import be_a_device, state_dir_of_service
 from edgemm_runtime.commands.configuration import RULES, read_limits
 from edgemm_runtime.commands.cors_option import cors_option, read_origins
 from edgemm_runtime.commands.listen_option import listen_option, read_addresses
-from edgemm_runtime.commands.log_rate import set_up_logging
 from edgemm_runtime.commands.managing import read_address
 from edgemm_runtime.commands.mqtt_options import NAMES as MQTT_NAMES
 from edgemm_runtime.commands.mqtt_options import mqtt_options, read_mqtt

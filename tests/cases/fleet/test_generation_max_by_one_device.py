@@ -22,11 +22,11 @@ from edgemm.messages import Desired, Reported, decode_control
 from edgemm.states import RolloutState
 from edgemm.topics import Channel
 from edgemm.trust.signing import PayloadType, seal
-from edgemm_fleet.api.prometheus import Hearing, expose
 from edgemm_fleet.records.rollout_plan import Group
 from edgemm_fleet.store import desired
 from simulators.broker import FLEET
 from simulators.managed import PASSWORD, ManagedFleet
+from simulators.metrics import exposed
 
 LARGEST = 2**53 - 1
 LIAR, HONEST = "aaa-liar", "honest"
@@ -111,7 +111,7 @@ def test_a_row_of_before_that_nobody_can_read_is_named_and_written_anew(
         fleet.start("2.0.0", HALF)
         both = [device.device for device in fleet.devices.values()]
         fleet.wait(lambda: all(one.active["digits"].version == "2.0.0" for one in both), "both get the next version")
-        assert b"edgemm_fleet_unreadable{" not in expose(fleet.store, fleet=FLEET, hearing=Hearing())
+        assert "edgemm_fleet_unreadable 0.0" in exposed(fleet.store, fleet=FLEET)
     assert "Traceback" not in caplog.text
 
 

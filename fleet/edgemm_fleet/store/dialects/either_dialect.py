@@ -40,3 +40,13 @@ def looking(address: DatabaseAddress) -> AbstractContextManager[Connection]:
 def described(address: DatabaseAddress) -> AbstractContextManager[None]:
     """Turn what a database says into one line, an `EnvironmentFailure`."""
     return sqlite.described(address) if isinstance(address, Path) else postgresql.described(address)
+
+
+def size_bytes(tx: Connection, address: DatabaseAddress) -> int | None:
+    """Return how large a database is, with SQLite's log of changes; None where that cannot be told."""
+    if not isinstance(address, Path):
+        return int(tx.exec_driver_sql("SELECT pg_database_size(current_database())").scalar_one())
+    try:
+        return sum(path.stat().st_size for path in (address, sqlite.beside(address, "-wal")) if path.exists())
+    except OSError:
+        return None

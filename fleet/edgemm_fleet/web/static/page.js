@@ -157,6 +157,12 @@ function showSummary(overview) {
   );
 }
 
+function showHealth(overview) {
+  const line = plain(`manager ${overview.health}`);
+  if (byId("health").textContent !== line) byId("health").textContent = line;
+  byId("health").className = overview.healthy ? "" : "bad";
+}
+
 function groupSize(group) {
   return group.count !== null ? `${group.count} device${group.count === 1 ? "" : "s"}` : `${group.percent} %`;
 }
@@ -318,6 +324,7 @@ async function show() {
   const modelDetails = await Promise.all(models.items.map((model) => read(`/api/v1/models/${model.name}`)));
   const rolloutDetails = await Promise.all(rollouts.items.map((rollout) => read(`/api/v1/rollouts/${rollout.id}`)));
   const now = overview.now; // the server's: that of this machine may be another
+  showHealth(overview);
   showSummary(overview);
   showRollouts(rolloutDetails, now, ["admin", "operator"].includes(me.role));
   showDevices(devices.items, overview.devices_online + overview.devices_offline, now);

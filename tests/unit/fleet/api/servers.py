@@ -22,6 +22,8 @@ from edgemm_fleet.broker.broker_settings import BrokerSettings
 from edgemm_fleet.client.profile import Profile
 from edgemm_fleet.director.action_requests import ActionRequests
 from edgemm_fleet.director.director import Director
+from edgemm_fleet.health.hearing import Hearing
+from edgemm_fleet.health.vitals import Vitals
 from edgemm_fleet.http.http_server import HttpServer, HttpSettings
 from edgemm_fleet.records.records import Role
 from edgemm_fleet.rollout.operations import RolloutOperations
@@ -118,6 +120,7 @@ def serving(
         shadows=ShadowOperations(store, director, wake=lambda: None),
         actions=ActionRequests(store, director, wake=lambda: None),
         time_statements=TimeStatements("plant", repository.time_signer),
+        vitals=Vitals(store, Hearing(), folder.root),
         limits=limits or ApiLimits(),
         clock=clock,
     )

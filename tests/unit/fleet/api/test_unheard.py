@@ -6,11 +6,11 @@ from pathlib import Path
 
 from msgspec import convert
 
-from edgemm_fleet.api import prometheus
 from edgemm_fleet.api.messages import DeviceDetail, DeviceSummary
-from edgemm_fleet.api.prometheus import Hearing
 from edgemm_fleet.commands import devices as command
+from edgemm_fleet.health.hearing import Hearing
 from edgemm_fleet.records.rollout_plan import Group
+from simulators.metrics import exposed
 from tests.unit.fleet.api.populated import Populated
 from tests.unit.fleet.api.servers import serving
 
@@ -36,8 +36,8 @@ def test_it_is_shown_until_it_answers(tmp_path: Path) -> None:
         assert said.startswith(f"reports_older: its start {device.boot_count} reports below the number of one before, ")
         assert said.endswith("it is told anew, and heard as soon as it answers that (0 s ago)")
         hearing = Hearing(counts=local.ingest.counters.snapshot)
-        metrics = prometheus.expose(local.store, fleet="plant", hearing=hearing)
-        assert b'edgemm_fleet_messages_total{result="ignored_reported"} 1.0' in metrics
+        metrics = exposed(local.store, fleet="plant", hearing=hearing)
+        assert 'edgemm_fleet_messages_total{result="ignored_reported"} 1.0' in metrics
         local.settle()
         healed = convert(served.request("GET", "/api/v1/devices").json()["items"][0], DeviceSummary)
         assert command._row(healed, now=local.now)[1] == "online"

@@ -13,7 +13,7 @@ from edgemm import topics
 from edgemm.messages import MAX_TELEMETRY_BYTES, Ack, Action, decode_telemetry, encode_control
 from edgemm.topics import Channel
 from edgemm.trust.signing import PayloadType
-from edgemm_fleet.api import prometheus
+from edgemm_fleet.health.hearing import Hearing
 from edgemm_fleet.ingest import stream_positions
 from edgemm_fleet.ingest.reading import Incoming
 from edgemm_fleet.records.refused_messages import RefusedMessage
@@ -22,6 +22,7 @@ from edgemm_fleet.store import actions, desired, devices, reported, schema, stre
 from edgemm_fleet.store.history import history_tables, windows
 from simulators.broker import FLEET, LocalFleet
 from simulators.device import Outgoing, SimulatedDevice
+from simulators.metrics import exposed
 
 
 @pytest.fixture
@@ -295,8 +296,7 @@ def test_a_report_with_a_number_without_room_above_it_changes_nothing(fleet: Loc
 
 def test_refusals_are_counted_by_reason_from_the_start(fleet: LocalFleet) -> None:
     def shown() -> str:
-        hearing = prometheus.Hearing(fleet.ingest.counters.snapshot)
-        return prometheus.expose(fleet.store, fleet=FLEET, hearing=hearing).decode()
+        return exposed(fleet.store, fleet=FLEET, hearing=Hearing(fleet.ingest.counters.snapshot))
 
     for reason in RefusedMessage:
         assert f'edgemm_fleet_refused_messages_total{{reason="{reason}"}} 0.0' in shown()

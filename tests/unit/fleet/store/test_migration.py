@@ -48,7 +48,7 @@ pytestmark = pytest.mark.sqlite
 def test_every_row_of_an_older_database_is_there_afterwards(tmp_path: Path, name: str) -> None:
     path = golden(tmp_path, name)
     before = rows(path)
-    assert all(found for table, found in before.items() if (table, name) != ("shadows", "0001-with-shadows"))
+    assert [table for table, found in before.items() if not found] == _empty(name)
     Store.open(path).close()
     after = rows(path)
     before.pop("alembic_version", None)
@@ -58,6 +58,11 @@ def test_every_row_of_an_older_database_is_there_afterwards(tmp_path: Path, name
     for table, found in before.items():
         kept = [{column: row[column] for column in found[0]} for row in after[table]] if found else after[table]
         assert kept == found, table
+
+
+def _empty(name: str) -> list[str]:
+    """Return the tables without a row: those of before there were shadows, and of windows since they have parts."""
+    return ["shadows"] if name == "0001-with-shadows" else ["telemetry"] if name >= "0020" else []
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -52,7 +52,7 @@ def test_texts_come_in_the_order_of_their_characters(store: Store) -> None:
 
 
 def test_numbers_have_64_bits(store: Store) -> None:
-    row = {"device": "cam", "boot": "b", "stream": "event", "contiguous": 2**53, "highest": 2**62}
+    row = {"device": "cam", "boot": "b", "stream": "event", "contiguous": 2**53, "highest": 2**62, "above": None}
     with store.write() as tx:
         portable.put(tx, schema.positions, [row])
         portable.put(tx, schema.positions, [row | {"highest": 2**62 + 1}])

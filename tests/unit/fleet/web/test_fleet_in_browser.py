@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from edgemm_fleet.health.health_facts import BrokerFacts
+from edgemm_fleet.health.hearing import Hearing
 from edgemm_fleet.records.rollout_plan import Group, Selector
 from edgemm_fleet.store import devices, models
 from simulators.broker import MODEL, digest_of
@@ -51,6 +53,22 @@ def fleet(tmp_path: Path) -> Iterator[RunningFleet]:
             models.withdraw(tx, MODEL, ["1.10.0"], now=local.now)
         local.store.close()
         yield served
+
+
+@pytest.mark.parametrize(("width", "height"), [PHONE, DESK])
+def test_the_health_of_the_manager_is_one_line(chromium: Path, tmp_path: Path, width: int, height: int) -> None:
+    url = "mqtts://" + "a-host." * 20 + "example:8883"
+    with serving(tmp_path / "fleet", with_page=True) as served, Browser(chromium, tmp_path / "profile") as browser:
+        browser.open(f"{served.url}/#token={served.tokens['viewer']}", width=width, height=height)
+        line = "document.getElementById('health').textContent"
+        browser.until(f"{line} === 'manager healthy'")
+        served.state.vitals.hearing = Hearing(broker=lambda: BrokerFacts(url=url, gone_s=185.0))
+        browser.until(f"{line} === 'manager not healthy: the broker at {url} has been gone for 3 min'")
+        assert browser.run("document.getElementById('health').className") == "bad"
+        assert not browser.run(WIDER)
+        assert browser.violations == []
+        if folder := os.environ.get("EDGEMM_PICTURES"):
+            Path(folder, f"health-{width}.png").write_bytes(browser.picture())
 
 
 @pytest.mark.parametrize(("width", "height"), [PHONE, DESK])

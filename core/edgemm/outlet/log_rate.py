@@ -1,4 +1,4 @@
-"""The rate of log lines: of each kind at most ten a minute, and then how many more there were.
+"""The rate of log lines: of each kind at most so many a minute, and then how many more there were.
 
     set_up_logging(level="info")
 
@@ -13,18 +13,21 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from edgemm.outlet.log_lines import log_to_stderr
+from edgemm.outlet.log_lines import LogFormat, log_to_stderr
 
 _MOST = 10
+"""A minute, of a device."""
 _PER_S = 60.0
 _MOST_KINDS = 1024
 _LONGEST = 400
 
 
-def set_up_logging(*, level: str) -> None:
-    """Write this process's log to stderr, at these rates."""
-    for handler in log_to_stderr(level=level):
-        handler.addFilter(LogRate(handler.emit))
+def set_up_logging(
+    *, level: str, most: int = _MOST, least: int = logging.NOTSET, form: LogFormat = LogFormat.TEXT
+) -> None:
+    """Write this process's log to stderr, with at most `most` lines of each kind a minute from the level `least` on."""
+    for handler in log_to_stderr(level=level, form=form):
+        handler.addFilter(LogRate(handler.emit, most=most, least=least))
 
 
 @dataclass
@@ -43,16 +46,23 @@ class LogRate(logging.Filter):
     """A filter of one handler, to which `emit` writes the counts; safe to use from many threads."""
 
     def __init__(
-        self, emit: Callable[[logging.LogRecord], None], *, now_s: Callable[[], float] = time.monotonic
+        self,
+        emit: Callable[[logging.LogRecord], None],
+        *,
+        most: int = _MOST,
+        least: int = logging.NOTSET,
+        now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__()
-        self._emit, self._now_s = emit, now_s
+        self._emit, self._most, self._least, self._now_s = emit, most, least, now_s
         self._lock = threading.RLock()
         self._minutes: dict[tuple[str, str], _Minute] = {}
         self._timer: threading.Timer | None = None
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Tell whether a line is written."""
+        if record.levelno < self._least:
+            return True
         kind, now_s = (record.name, str(record.msg)), self._now_s()
         with self._lock:
             minute = self._minutes.get(kind)
@@ -61,7 +71,7 @@ class LogRate(logging.Filter):
                 if len(self._minutes) >= _MOST_KINDS:
                     self.flush(now_s + _PER_S)
                 minute = self._minutes[kind] = _Minute(now_s, record.levelno)
-            if minute.written < _MOST:
+            if minute.written < self._most:
                 minute.written += 1
                 return True
             minute.left_out, minute.last = minute.left_out + 1, record.getMessage()[:_LONGEST]
@@ -93,5 +103,7 @@ class LogRate(logging.Filter):
 
 def _count(name: str, minute: _Minute) -> logging.LogRecord:
     """Return the line that stands for those left out: their number, and the last of them."""
-    message = f"{minute.left_out} more such lines within {_PER_S:.0f} s, the last: {minute.last}"
-    return logging.LogRecord(name, minute.level, __file__, 0, "%s", (message,), None)
+    args = (minute.left_out, _PER_S, minute.last)
+    return logging.LogRecord(
+        name, minute.level, __file__, 0, "%d more such lines within %.0f s, the last: %s", args, None
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from edgemm_runtime.commands.log_rate import LogRate
+from edgemm.outlet.log_rate import LogRate
 
 
 class Written:

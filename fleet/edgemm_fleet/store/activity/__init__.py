@@ -1,0 +1,1 @@
+"""What a store counts and times of its own work, in memory."""
