@@ -4,5 +4,5 @@ This package holds the contracts that the parts share: the bundle, the topics an
 signed envelopes. It imports no web, MQTT, machine-learning or network library.
 """
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 __all__ = ["__version__"]

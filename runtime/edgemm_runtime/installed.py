@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from edgemm.bundle import unknowns
 from edgemm.bundle.engine_facts import EngineDistribution, EngineFacts, all_engines, facts_of
-from edgemm.bundle.manifest import Variant
+from edgemm.bundle.manifest import DType, Variant
 from edgemm.errors import EngineUnavailableError
 from edgemm.versions import release_tuple
 
@@ -49,6 +49,8 @@ def unavailable_reason(variant: Variant, engines: Mapping[str, str]) -> str | No
     """Return why `variant` cannot run with these engines and versions, or None where it can."""
     if unknown := unknowns.of_variant(variant):
         return unknown
+    if (text := _string_of(variant)) is not None and not _facts(variant.engine).strings:
+        return f"has a tensor {text!r} of strings, which edgemm serves by ONNX Runtime alone: convert it for onnx"
     found = engines.get(variant.engine)
     if found is None:
         preferred = _facts(variant.engine).distributions[0]
@@ -61,6 +63,12 @@ def unavailable_reason(variant: Variant, engines: Mapping[str, str]) -> str | No
     if here == oldest:
         return f"needs {wanted}, found {own}: pip install --upgrade '{wanted}'"
     return f"needs {wanted}, found {here.distribution} {own}: pip install '{oldest.requirement}'"
+
+
+def _string_of(variant: Variant) -> str | None:
+    """Return the first tensor of strings; None where all are numbers."""
+    tensors = (*variant.inputs, *variant.outputs)
+    return next((tensor.name for tensor in tensors if tensor.dtype is DType.STRING), None)
 
 
 def _facts(engine: str) -> EngineFacts:

@@ -10,8 +10,9 @@ from edgemm.open_enum import OpenEnum
 
 if TYPE_CHECKING:
     from edgemm.bundle.column_figures import ColumnTolerance
-    from edgemm.bundle.manifest import Manifest
+    from edgemm.bundle.manifest import Manifest, TensorSpec
 
+_STRING = "string"
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}", re.ASCII)
 
 
@@ -31,6 +32,8 @@ def problems(manifest: Manifest) -> Iterator[str]:
             yield f"variant {variant.id} does not have the tensors of the signature"
         if set(manifest.golden.tolerance.get(variant.id, ())) != set(outputs):
             yield f"variant {variant.id} has no tolerance for each output"
+    yield from _strings(manifest)
+    yield from _missing(manifest)
     yield from _columns_elsewhere(manifest)
     if set(manifest.golden.inputs) != set(inputs) or set(manifest.golden.outputs) != set(outputs):
         yield "the golden samples do not have the tensors of the signature"
@@ -44,6 +47,34 @@ def problems(manifest: Manifest) -> Iterator[str]:
         yield f"blob {min(missing)} is used but not listed"
     if unused := set(manifest.blobs) - _referenced(manifest):
         yield f"blob {min(unused)} is listed but not used"
+
+
+def _strings(manifest: Manifest) -> Iterator[str]:
+    """Yield strings that become something else: they have neither scale nor pixels."""
+    signature = manifest.signature
+    texts = {spec.name for spec in (*signature.inputs, *signature.outputs) if _is_string(spec)}
+    for variant in manifest.variants:
+        for tensor in (*variant.inputs, *variant.outputs):
+            if (tensor.dtype.value == _STRING) != (tensor.name in texts):
+                yield f"{tensor.name!r} is of strings in the signature or in variant {variant.id}, and not in both"
+            if tensor.dtype.value == _STRING and tensor.quantization is not None:
+                yield f"{tensor.name!r} is of strings in variant {variant.id}, and quantized"
+    if images := texts & set(manifest.preprocessing or ()):
+        yield f"pre-processing is declared for {min(images)!r}, which is of strings"
+
+
+def _missing(manifest: Manifest) -> Iterator[str]:
+    """Yield tensors that are said to have missing values, and cannot have any."""
+    signature = manifest.signature
+    for spec in (*signature.inputs, *signature.outputs):
+        if spec.missing and (
+            spec in signature.outputs or (spec.dtype.known and not spec.dtype.value.startswith("float"))
+        ):
+            yield f"{spec.name!r} is said to take missing values, and is no input of floats"
+
+
+def _is_string(spec: TensorSpec) -> bool:
+    return spec.dtype.value == _STRING
 
 
 def _columns_elsewhere(manifest: Manifest) -> Iterator[str]:

@@ -63,6 +63,9 @@ class EngineFacts:
     distributions: tuple[EngineDistribution, ...]
     """In order of preference."""
 
+    strings: bool = False
+    """Whether it takes and gives tensors of strings."""
+
 
 _BUILT_IN: Mapping[str, EngineFacts] = MappingProxyType(
     {
@@ -82,6 +85,7 @@ _BUILT_IN: Mapping[str, EngineFacts] = MappingProxyType(
             media_type="application/onnx",
             platform="onnxruntime_onnx",
             distributions=(EngineDistribution("onnxruntime", "edgemm[onnx]"),),
+            strings=True,
         ),
     }
 )

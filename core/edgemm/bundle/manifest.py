@@ -50,7 +50,7 @@ class Frozen(Struct, frozen=True, kw_only=True, omit_defaults=False):
 
 
 class DType(OpenEnum):
-    """Element types of tensors, by NumPy's names."""
+    """Element types of tensors, by NumPy's names; `string` is text, as UTF-8 has it."""
 
     BOOL = "bool"
     INT8 = "int8"
@@ -64,6 +64,7 @@ class DType(OpenEnum):
     FLOAT16 = "float16"
     FLOAT32 = "float32"
     FLOAT64 = "float64"
+    STRING = "string"
 
 
 def known_dtype(name: str) -> DType:
@@ -92,11 +93,15 @@ class Precision(OpenEnum):
 
 
 class TensorSpec(Frozen, frozen=True):
-    """One input or output of the served signature; −1 in `shape` is a variable dimension."""
+    """One input or output of the served signature; −1 in `shape` is a variable dimension.
+
+    `missing` is true of an input of floats in which NaN stands for a value that is missing; it is left out elsewhere.
+    """
 
     name: TensorName
     dtype: DType
     shape: Shape
+    missing: bool | UnsetType = UNSET
 
 
 class Signature(Frozen, frozen=True, omit_defaults=True):

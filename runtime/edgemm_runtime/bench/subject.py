@@ -1,6 +1,7 @@
 """The subject of a measurement: a bundle's variant on a golden sample, or a plain model file on made-up input.
 
-A plain file has no signature and no samples: floats are drawn from [0, 1), integers are 0, variable sizes are 1.
+A plain file has no signature and no samples: floats are drawn from [0, 1), integers are 0, strings empty, and
+variable sizes 1.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from edgemm.errors import EngineError, EngineUnavailableError, InputError
 from edgemm_runtime.engines import golden, load
 from edgemm_runtime.engines.drivers import FileTensor, driver_of
 from edgemm_runtime.installed import available
+from edgemm_runtime.tensors.element_types import numpy_dtype, zeros
 from edgemm_runtime.tensors.named_arrays import Array
 
 
@@ -86,13 +88,15 @@ def _tensor(described: FileTensor) -> VariantTensor:
     try:
         kind = known_dtype(described.dtype)
     except ValueError as err:
-        raise EngineError(f"tensor {name!r} is of {described.dtype}, which is no number: it cannot be made up") from err
+        raise EngineError(
+            f"tensor {name!r} is of {described.dtype}, which edgemm does not serve: it cannot be made up"
+        ) from err
     shape = tuple(int(size) if isinstance(size, (int, np.integer)) and size > 0 else 1 for size in described.shape)
     return VariantTensor(name=name, tensor=name, dtype=kind, shape=shape)
 
 
 def _made_up(tensor: VariantTensor) -> Array:
-    dtype = np.dtype(tensor.dtype.value)
+    dtype = numpy_dtype(tensor.dtype)
     if dtype.kind != "f":
-        return np.zeros(tensor.shape, dtype)
+        return zeros(tensor.shape, dtype)
     return np.random.default_rng(0).random(tensor.shape).astype(dtype)

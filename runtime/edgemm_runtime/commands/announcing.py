@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import msgspec
 import numpy as np
 
@@ -30,7 +32,7 @@ def curl_line(server: ModelServer, bundle: Bundle) -> str:
     inputs = {name: _short(array).tolist() for name, array in sample.items()}
     body = msgspec.json.encode({"inputs": inputs}).decode()
     begun = f" {_BEGIN_A_SEQUENCE}" if bundle.manifest.stateful else ""
-    return f"{_how(server)}/predict/{name}{begun} -d '{body}'"
+    return f"{_how(server)}/predict/{name}{begun} -d {shlex.quote(body)}"
 
 
 def _how(server: ModelServer) -> str:

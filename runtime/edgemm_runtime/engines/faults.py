@@ -22,6 +22,7 @@ from typing import TypeAlias
 import numpy as np
 
 from edgemm.errors import BadRequestError, EngineError, UncomputableSizeError, UncomputableValueError
+from edgemm_runtime.tensors.element_types import zeros
 from edgemm_runtime.tensors.named_arrays import Array, Arrays
 
 Computes: TypeAlias = Callable[[Arrays], bool]
@@ -101,7 +102,7 @@ class Faults:
     def _try(self, feeds: Arrays, computes: Computes) -> _Fault:
         if not computes(self._good):
             return _Fault.MODEL
-        alike = {name: np.zeros(self._one(name, a), a.dtype) for name, a in feeds.items()}
+        alike = {name: zeros(self._one(name, a), a.dtype) for name, a in feeds.items()}
         if self._sized and any(a.shape != self._good[name].shape for name, a in alike.items()) and not computes(alike):
             return _Fault.SIZE  # zeros, since a failure that passes, or one that is of the values, is not of the size
         return _Fault.MODEL if computes(feeds) else _Fault.VALUES

@@ -9,15 +9,16 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from edgemm.bundle import BlobSource
-from edgemm.bundle.manifest import TensorSpec, Tolerance, Variant
+from edgemm.bundle.manifest import DType, TensorSpec, Tolerance, Variant
 from edgemm.bundle.other_kernels import KernelTolerance, OtherKernels
 from edgemm.errors import BundleError, SelfTestError
 from edgemm_runtime.engines import kernels
 from edgemm_runtime.engines.interface import LoadedModel
 from edgemm_runtime.tensors import comparison, kernel_comparison, not_finite
+from edgemm_runtime.tensors.element_types import numpy_dtype
 from edgemm_runtime.tensors.inputs import fits
 from edgemm_runtime.tensors.named_arrays import Array
-from edgemm_runtime.tensors.npy import inflated, read_npy
+from edgemm_runtime.tensors.npy import inflated, read_npy, read_strings
 
 _ROUNDING = 1e-9
 """What a share in a manifest may lack for being rounded."""
@@ -209,8 +210,9 @@ def _read_input(source: BlobSource, spec: TensorSpec) -> Array:
     golden = source.manifest.golden
     data = source.read(golden.inputs[spec.name])
     if spec.name in (golden.deflated or ()):
-        size = math.prod(spec.shape) * golden.samples * np.dtype(spec.dtype.value).itemsize
-        data = inflated(data, most=_MOST_INFLATED if -1 in spec.shape else size + _HEADER, name=_whose(spec))
+        size = math.prod(spec.shape) * golden.samples * numpy_dtype(spec.dtype).itemsize
+        unbounded = -1 in spec.shape or spec.dtype is DType.STRING
+        data = inflated(data, most=_MOST_INFLATED if unbounded else size + _HEADER, name=_whose(spec))
     return _read(spec, data, shape=spec.shape, count=golden.samples)
 
 
@@ -222,9 +224,9 @@ def _kept(shape: tuple[int, ...], places: Sequence[Sequence[int] | None] | None)
 
 
 def _read(spec: TensorSpec, data: bytes, *, shape: tuple[int, ...], count: int) -> Array:
-    array = read_npy(data, name=_whose(spec))
+    array = read_strings(data, name=_whose(spec)) if spec.dtype is DType.STRING else read_npy(data, name=_whose(spec))
     expected = (count, *shape)
-    if array.dtype != np.dtype(spec.dtype.value) or not fits(expected, array.shape):
+    if array.dtype != numpy_dtype(spec.dtype) or not fits(expected, array.shape):
         raise BundleError(
             f"{_whose(spec)}: expected {spec.dtype}{list(expected)}, "
             f"found {array.dtype}{list(array.shape)}: convert the model again"

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from edgemm import library_errors
-from edgemm.bundle.manifest import Variant, VariantTensor
+from edgemm.bundle.manifest import DType, Variant, VariantTensor
 from edgemm.errors import EngineError
 from edgemm_runtime.engines import native_log
 from edgemm_runtime.engines.drivers import Described, FileTensor
@@ -47,6 +47,9 @@ def open_session(variant: Variant, model: bytes, threads: int) -> LiteRtSession:
     Raises:
         EngineError: it is damaged, or lacks a tensor of `variant`.
     """
+    for tensor in (*variant.inputs, *variant.outputs):
+        if tensor.dtype is DType.STRING:
+            raise EngineError(f"tensor {tensor.tensor!r} is of strings, which edgemm serves by ONNX Runtime alone")
     members = max(1, (os.cpu_count() or 1) // threads)
     limit_bytes = request_memory.most_bytes() if SURVIVES_LIMITS and _follow_values(model) else None
     return LiteRtSession(model, variant, threads=threads, members=members, limit_bytes=limit_bytes)

@@ -20,6 +20,9 @@ _OTHER_KIND = re.compile(r"Expected `(?P<expected>[^`]+)`, got `(?P<found>[^`]+)
 _MISSING = re.compile(r"Object missing required field `(?P<field>[^`]+)`(?: - at `\$(?P<place>[^`]*)`)?")
 _PLACE = re.compile(r"\(byte (\d+)\)")
 _NOT_FINITE = re.compile(rb"[\[,:\s]?(-?(?:NaN|Infinity))")
+_HALF = "half a surrogate pair"
+_HALF_A_PAIR = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])")
+"""Of one that no escape follows, the parser says that the body ends."""
 _WIDE = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _LONGEST = 100
 _PIECE_BYTES = 64 * 1024
@@ -62,7 +65,9 @@ def _malformed(err: Exception, body: bytes) -> str:
     if isinstance(err, json.JSONDecodeError):
         return f"found none from character {err.pos} on"
     if (place := _PLACE.search(str(err))) is None:
-        return "found a body that is cut short"
+        return f"found {_HALF} in a text" if _HALF_A_PAIR.search(body) else "found a body that is cut short"
+    if "surrogate" in str(err):
+        return f"found {_HALF} before byte {place[1]}"
     # A sign before it may have been read already.
     if token := _NOT_FINITE.match(body, max(0, int(place[1]) - 1)):
         return f"found {token[1].decode()} at byte {place[1]}, which JSON does not have: send CSV, or binary tensors"

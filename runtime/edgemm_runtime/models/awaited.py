@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from edgemm.bundle.manifest import Manifest
+from edgemm.bundle.manifest import DType, Manifest
 from edgemm_runtime.identity import ServedKey
 from edgemm_runtime.models.prediction_log import MOST_ROWS, ClassOutput, PredictionLog
 from edgemm_runtime.tensors.comparison import score_labels
@@ -71,10 +71,13 @@ def _drained(fresh: deque[_Item]) -> list[_Item]:
 def class_output(key: ServedKey, manifest: Manifest) -> ClassOutput | None:
     """Return the output whose rows name a class: the first of [batch, classes], one for each label where there are any.
 
-    None where a model has no such output: what it predicts is then remembered by nobody.
+    None where a model has no such output, such as one of labels alone, which are strings: what it predicts is then
+    remembered by nobody.
     """
     labels = score_labels(manifest)
     for spec in manifest.signature.outputs:
+        if spec.dtype is DType.STRING:
+            continue  # a label by itself: a model that has scores too is asked for those
         if len(spec.shape) == 2 and (spec.shape[1] == len(labels) if labels is not None else spec.shape[1] != 1):
             wide = spec.shape[1] * np.dtype(spec.dtype.value).itemsize > _LARGEST_FRESH_BYTES
             columns = 0 if wide or spec.shape[1] < 0 else spec.shape[1]

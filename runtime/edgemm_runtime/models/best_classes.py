@@ -8,6 +8,7 @@ import numpy as np
 from msgspec import Struct
 
 from edgemm.errors import BadRequestError
+from edgemm_runtime.tensors.element_types import OBJECT
 from edgemm_runtime.tensors.named_arrays import Arrays
 
 
@@ -29,7 +30,7 @@ def best_classes(outputs: Arrays, labels: Sequence[str] | None, *, count: int) -
     if count < 1:
         raise BadRequestError(f"expected the number of classes, at least 1, found {count}")
     for array in outputs.values():
-        if labels and array.ndim == 2 and array.shape[1] == len(labels):
+        if labels and array.ndim == 2 and array.shape[1] == len(labels) and array.dtype is not OBJECT:
             best = np.argsort(-array.astype(np.float64), axis=1, kind="stable")[:, :count]
             return [
                 [Top(labels[index], float(row[index])) for index in indices]

@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from edgemm.bundle import BlobSource, open_bundle
-from edgemm.bundle.manifest import Manifest, TensorSpec, Variant
+from edgemm.bundle.manifest import DType, Manifest, TensorSpec, Variant
 from edgemm.errors import BadRequestError
 from edgemm_runtime import engines
 from edgemm_runtime.engines import golden
@@ -28,7 +28,7 @@ from edgemm_runtime.engines.pacing import Rest, no_rest
 from edgemm_runtime.models.best_classes import Top, best_classes
 from edgemm_runtime.preprocessing import array_inputs, image_inputs, pillow_library
 from edgemm_runtime.tensors.comparison import score_labels
-from edgemm_runtime.tensors.inputs import check_names, describe
+from edgemm_runtime.tensors.inputs import batched, check_names, describe
 from edgemm_runtime.tensors.named_arrays import Array, Arrays
 from edgemm_runtime.tensors.numbers import to_array
 
@@ -59,8 +59,8 @@ class Model:
         """Return all outputs by name; `x` is the input where there is one, or the inputs by name.
 
         Lists and arrays become the input's dtype where they are of the same kind and none is out of range. Every input
-        has the signature's shape; a single sample may lack the batch. Where the bundle declares `one_hot`, class
-        indices will do.
+        has the signature's shape; a single sample may lack the batch, and a column, [n] or [n, 1], be given as either.
+        Where the bundle declares `one_hot`, class indices will do, and None where an input takes missing values.
 
         Where the bundle declares how an input is made of an image (`edgemm convert --preprocess`), it may be one or a
         list of them, a sample each:
@@ -112,6 +112,8 @@ class Model:
         steps = self._steps.get(spec.name)
         if isinstance(value, np.ndarray):
             return array_inputs.of_array(value, spec, steps)
+        if spec.dtype is DType.STRING:  # a text is itself, and no path of an image
+            return batched(to_array(value, spec), spec)
         if (frames := image_inputs.frames_in(value, spec, steps)) is not None:
             return image_inputs.of_frames(frames, spec, steps)
         return array_inputs.of_array(to_array(value, spec), spec, steps)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgemm.bundle.manifest import Preprocessing, TensorSpec
+from edgemm.bundle.manifest import DType, Preprocessing, TensorSpec
 from edgemm.errors import BadRequestError
 from edgemm_runtime.preprocessing import class_indices, image_inputs
 from edgemm_runtime.tensors.inputs import batched
@@ -21,6 +21,8 @@ def of_array(array: Array, spec: TensorSpec, steps: Preprocessing | None) -> Arr
     Raises:
         BadRequestError: it is not what the input takes.
     """
+    if spec.dtype is DType.STRING:
+        return batched(to_array(array, spec), spec)
     same = array.dtype == np.dtype(spec.dtype.value)
     if image_inputs.takes_images(steps):
         if (frames := image_inputs.frames_in(array, spec, steps)) is not None:

@@ -4,6 +4,7 @@ How two answers are compared is `edgemm_runtime.tensors.comparison`. Beside that
 
 * an output that is not class-like is compared value by value, its errors as a share of the source's range;
 * the two models may differ in how many classes they choose from, not in any other dimension;
+* strings are values: those that differ are apart by the whole range, and none is above or below another;
 * nothing is judged: a NaN on one side alone is one more value in the last bucket.
 """
 
@@ -15,7 +16,7 @@ from enum import StrEnum
 import msgspec
 import numpy as np
 
-from edgemm.bundle.manifest import Manifest, Signature, TensorSpec
+from edgemm.bundle.manifest import DType, Manifest, Signature, TensorSpec
 from edgemm.errors import EngineError
 from edgemm_runtime.shadow.agreement import (
     MAX_CLASSES,
@@ -25,6 +26,7 @@ from edgemm_runtime.shadow.agreement import (
     ErrorDistribution,
 )
 from edgemm_runtime.tensors import comparison
+from edgemm_runtime.tensors.element_types import OBJECT
 from edgemm_runtime.tensors.inputs import describe
 from edgemm_runtime.tensors.named_arrays import Array, Arrays
 
@@ -65,10 +67,14 @@ def incompatibility(active: Manifest, shadow: Manifest) -> str | None:
 
 
 def _signatures_differ(active: Signature, shadow: Signature) -> str | None:
-    if _by_name(active.inputs) != _by_name(shadow.inputs):
+    if _taken(active.inputs) != _taken(shadow.inputs):
         return f"the active model takes {describe(active.inputs)}, the shadow {describe(shadow.inputs)}"
+    texts = {spec.name for spec in active.outputs if spec.dtype is DType.STRING}
     ranks = {spec.name: len(spec.shape) for spec in active.outputs}
-    if not any(ranks.get(spec.name) == len(spec.shape) for spec in shadow.outputs):
+    if not any(
+        ranks.get(spec.name) == len(spec.shape) and (spec.name in texts) == (spec.dtype is DType.STRING)
+        for spec in shadow.outputs
+    ):
         return f"the active model gives {describe(active.outputs)}, the shadow {describe(shadow.outputs)}"
     return None
 
@@ -108,6 +114,8 @@ def _values(active: Array, shadow: Array, *, scale: float) -> ErrorDistribution:
         shares = comparison.errors(active, shadow).ravel() / scale
     buckets = np.searchsorted(SHADOW_ERROR_EDGES, shares)
     counts = np.bincount(buckets, minlength=len(SHADOW_ERROR_EDGES) + 1)
+    if OBJECT in (active.dtype, shadow.dtype):  # strings differ, and none is above another
+        return ErrorDistribution(tuple(map(int, counts)))
     return ErrorDistribution(tuple(map(int, counts)), int((shadow > active).sum()), int((shadow < active).sum()))
 
 
@@ -117,5 +125,6 @@ def _range(manifest: Manifest, output: str, golden: Array) -> float:
     return max(ranges) or 1.0
 
 
-def _by_name(specs: tuple[TensorSpec, ...]) -> Mapping[str, TensorSpec]:
-    return {spec.name: spec for spec in specs}
+def _taken(specs: tuple[TensorSpec, ...]) -> Mapping[str, tuple[DType, tuple[int, ...]]]:
+    """Return what a request has; whether `null` stands for NaN is decided before either sees it."""
+    return {spec.name: (spec.dtype, spec.shape) for spec in specs}

@@ -26,6 +26,7 @@ from edgemm_runtime.shadow.shadow_limits import DEFAULT_SHARE, ShadowLimits
 from edgemm_runtime.shadow.shadow_process import ShadowLostError, ShadowProcess
 from edgemm_runtime.shadow.shadow_protocol import Sample, pack
 from edgemm_runtime.shadow.tally import ShadowTally
+from edgemm_runtime.tensors.element_types import size_of
 from edgemm_runtime.tensors.named_arrays import Arrays
 
 _log = logging.getLogger(__name__)
@@ -128,7 +129,7 @@ class Shadow:
         if len(self._waiting) >= self._limits.burst_samples:  # the usual case under load: nothing is copied
             tally.sample(dropped=True)
             return
-        size = sum(array.nbytes for arrays in (inputs, outputs) for array in arrays.values())
+        size = sum(size_of(array) for arrays in (inputs, outputs) for array in arrays.values())
         with self._lock:
             fits = self._open and self._waiting_bytes + size <= self._limits.burst_bytes
             if fits:

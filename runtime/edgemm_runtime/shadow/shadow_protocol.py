@@ -10,6 +10,7 @@ import numpy as np
 from msgspec import Struct
 
 from edgemm_runtime.shadow.agreement import Agreement
+from edgemm_runtime.tensors.element_types import OBJECT
 from edgemm_runtime.tensors.named_arrays import Array, Arrays
 
 _LENGTH = struct.Struct("<I")
@@ -17,7 +18,7 @@ HEAD_BYTES = _LENGTH.size
 
 
 class Tensor(Struct, frozen=True, array_like=True):
-    """An array: NumPy's spelling of the dtype, shape, and the values row by row."""
+    """An array: NumPy's spelling of the dtype, shape, and the values row by row; strings are a msgpack list of them."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -61,12 +62,22 @@ class BurstAnswer(Struct, frozen=True):
 
 def pack(arrays: Arrays) -> dict[str, Tensor]:
     """Copy arrays."""
-    return {name: Tensor(array.dtype.str, array.shape, array.tobytes()) for name, array in arrays.items()}
+    return {name: Tensor(array.dtype.str, array.shape, _data(array)) for name, array in arrays.items()}
 
 
 def unpack(tensors: Mapping[str, Tensor]) -> dict[str, Array]:
     """Return the arrays, which may be read only."""
-    return {name: np.frombuffer(t.data, np.dtype(t.dtype)).reshape(t.shape) for name, t in tensors.items()}
+    return {name: _values(t).reshape(t.shape) for name, t in tensors.items()}
+
+
+def _data(array: Array) -> bytes:
+    return msgspec.msgpack.encode(array.ravel().tolist()) if array.dtype is OBJECT else array.tobytes()
+
+
+def _values(tensor: Tensor) -> Array:
+    if tensor.dtype == OBJECT.str:
+        return np.array(msgspec.msgpack.decode(tensor.data, type=list[str]), OBJECT)
+    return np.frombuffer(tensor.data, np.dtype(tensor.dtype))
 
 
 def frame(message: Struct) -> bytes:

@@ -3,6 +3,7 @@
 * real = (integer − zero_point) × scale, per tensor;
 * quantizing divides in float32, rounds to nearest with halves away from zero (as TFLite's reference kernels do),
   and saturates at the ends of the integer type; infinities saturate, NaN is refused;
+* strings are as they are, in the signature and in the file;
 * dequantizing multiplies in float64 and rounds once, to the signature's type.
 
 Most quantized files take integers of 8 and 16 bits. These have a faster way: eight passes over the values in float32,
@@ -19,6 +20,7 @@ import numpy as np
 
 from edgemm.bundle.manifest import DType, Quantization, VariantTensor
 from edgemm.errors import BadRequestError
+from edgemm_runtime.tensors.element_types import numpy_dtype
 from edgemm_runtime.tensors.named_arrays import Array
 
 Cast: TypeAlias = Callable[[Array], Array]
@@ -29,7 +31,7 @@ _ALMOST_HALF = np.nextafter(np.float32(0.5), np.float32(0))
 
 def input_cast(tensor: VariantTensor) -> Cast:
     """Return `to_file` of one tensor, with all prepared that does not depend on the values."""
-    stored = np.dtype(tensor.dtype.value)
+    stored = numpy_dtype(tensor.dtype)
     if tensor.quantization is not None and stored in _NARROW:
         return partial(_quantize_narrow, tensor=tensor, quantization=tensor.quantization)
     if tensor.quantization is None:
@@ -39,8 +41,8 @@ def input_cast(tensor: VariantTensor) -> Cast:
 
 def output_cast(tensor: VariantTensor, *, dtype: DType) -> Cast:
     """Return `from_file` of one tensor, with all prepared that does not depend on the values."""
-    stored = np.dtype(tensor.dtype.value)
-    wanted = np.dtype(dtype.value)
+    stored = numpy_dtype(tensor.dtype)
+    wanted = numpy_dtype(dtype)
     if tensor.quantization is None:
         return lambda values: values if values.dtype is wanted else from_file(values, tensor, dtype=dtype)
     if stored.itemsize > 1 or stored.kind not in "iu":
@@ -56,7 +58,7 @@ def to_file(values: Array, tensor: VariantTensor) -> Array:
     Raises:
         BadRequestError: NaN, for a tensor of integers.
     """
-    dtype = np.dtype(tensor.dtype.value)
+    dtype = numpy_dtype(tensor.dtype)
     if tensor.quantization is not None:
         return _ranked(_quantize(values, tensor, dtype=dtype, quantization=tensor.quantization))
     if values.dtype == dtype:
@@ -66,7 +68,7 @@ def to_file(values: Array, tensor: VariantTensor) -> Array:
 
 def from_file(values: Array, tensor: VariantTensor, *, dtype: DType) -> Array:
     """Return an output in the signature's `dtype`."""
-    wanted = np.dtype(dtype.value)
+    wanted = numpy_dtype(dtype)
     if tensor.quantization is not None:
         steps = values.astype(np.int64) - tensor.quantization.zero_point
         return _ranked(_cast(steps * tensor.quantization.scale, wanted, name=tensor.name))

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from edgemm.bundle.manifest import Signature, Variant
+from edgemm_runtime.tensors.element_types import OBJECT
 from edgemm_runtime.tensors.named_arrays import Array, Arrays
 
 
@@ -45,5 +46,10 @@ def split(outputs: Arrays, rows: Sequence[int]) -> list[dict[str, Array]]:
 def identical(one: Arrays, other: Arrays) -> bool:
     """Tell whether two answers are the same, bit for bit."""
     return one.keys() == other.keys() and all(
-        one[name].shape == other[name].shape and one[name].tobytes() == other[name].tobytes() for name in one
+        one[name].shape == other[name].shape and _values(one[name]) == _values(other[name]) for name in one
     )
+
+
+def _values(array: Array) -> object:
+    """Return what is the same for two arrays of one shape that have the same bits; of strings, the strings."""
+    return array.tolist() if array.dtype is OBJECT else array.tobytes()

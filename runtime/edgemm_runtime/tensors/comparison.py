@@ -11,6 +11,7 @@ Rules:
 
 * an error is |found − expected|, computed in float64; it is 0 for equal values, equal infinities and NaN on both sides,
   and infinite where one side alone is NaN, or infinite, or shapes differ: it is never NaN;
+* of strings it is 0 where they are the same and 1 where they are not;
 * a row is what lies along the last axis; its class is the place of the largest value, the first of equal ones, and of
   the first NaN where there is one (`numpy.argmax`); nothing to choose from is one class, as of an output of rank 0.
 """
@@ -25,8 +26,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edgemm.bundle.column_figures import ColumnTolerance
-from edgemm.bundle.manifest import Manifest, TensorSpec, Tolerance
+from edgemm.bundle.manifest import DType, Manifest, TensorSpec, Tolerance
 from edgemm.bundle.other_kernels import KernelTolerance
+from edgemm_runtime.tensors.element_types import OBJECT
 from edgemm_runtime.tensors.named_arrays import Array
 
 Floats = npt.NDArray[np.float64]
@@ -45,6 +47,8 @@ class ColumnError:
 
 def errors(expected: Array, found: Array) -> Floats:
     """Return how far each value is from what was expected; both have one shape."""
+    if OBJECT in (expected.dtype, found.dtype):
+        return np.asarray(np.not_equal(expected, found), np.float64)
     left, right = expected.astype(np.float64), found.astype(np.float64)
     same = (left == right) | (np.isnan(left) & np.isnan(right))
     with np.errstate(invalid="ignore", over="ignore"):
@@ -69,7 +73,12 @@ def column_beyond(expected: Array, found: Array, columns: Iterable[ColumnToleran
 
 
 def spread(values: Array) -> float:
-    """Return the range of values: the largest less the smallest, of those that are finite; 0 where there are none."""
+    """Return the range of values: the largest less the smallest, of those that are finite; 0 where there are none.
+
+    That of strings is 1: so far apart are two that differ.
+    """
+    if values.dtype is OBJECT:
+        return 1.0
     finite = values.astype(np.float64)[np.isfinite(values)]
     return float(finite.max() - finite.min()) if finite.size else 0.0
 
@@ -89,7 +98,14 @@ def classes(output: Array) -> npt.NDArray[np.intp]:
 
 
 def same_classes(expected: Array, found: Array) -> npt.NDArray[np.bool_]:
-    """Tell for each row whether both name one class; the two may differ in how many classes they choose from."""
+    """Tell for each row whether both name one class; the two may differ in how many classes they choose from.
+
+    Of strings, whether all of them are the same.
+    """
+    if OBJECT in (expected.dtype, found.dtype):
+        if expected.shape != found.shape:
+            return np.zeros(expected.shape[:-1], np.bool_)
+        return np.asarray(np.equal(expected, found), np.bool_).all(axis=-1 if expected.ndim else None)
     same: npt.NDArray[np.bool_] = classes(expected) == classes(found)
     return same
 
@@ -108,7 +124,7 @@ def is_class_like(manifest: Manifest, spec: TensorSpec) -> bool:
     It does where golden samples are held to a share of equal classes, which the converter writes where the source's
     output `is_distribution`, and where the last dimension has one value for each label.
     """
-    if len(spec.shape) < 2 or spec.shape[-1] == 1:
+    if len(spec.shape) < 2 or spec.shape[-1] == 1 or spec.dtype is DType.STRING:
         return False
     tolerances = [by_output.get(spec.name) for by_output in manifest.golden.tolerance.values()]
     judged = any(t is not None and t.min_argmax_agreement is not None for t in tolerances)

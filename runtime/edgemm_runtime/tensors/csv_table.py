@@ -6,6 +6,9 @@
 * Numbers are `1`, `+1`, `1.`, `.5`, `1e-3`, `nan`, `inf` and `Infinity` in any case. An empty cell is none.
 * An input of booleans takes `true`, `false`, `1` and `0`.
 * The first line names the columns if none of its cells is a value.
+
+A table of named columns (`read_named`) has its names in the first line whatever they are. Its cells are as they stand,
+with the blanks around them, which are part of a text; so is a line of empty cells, which is a row.
 """
 
 from __future__ import annotations
@@ -21,6 +24,8 @@ from edgemm.errors import BadRequestError
 
 _SEPARATORS = "\t;,"
 _BOOLEANS = {"true": True, "false": False, "1": True, "0": False}
+EXPECTED = {"b": "true or false", "i": "an integer", "u": "an integer", "f": "a number within range"}
+"""What a cell of a column is, by NumPy's kind of it."""
 _QUOTED = re.compile(r'"[^"]*"')
 _LINE = re.compile(rb'(?:^|[\r\n])[ "]*[+-]?\.?\d[\d.eE+-]*"?[ ]*[,;\t]')
 _LOOKED_AT = 4096
@@ -37,6 +42,8 @@ class CsvTable:
     header: list[str] | None
     rows: list[list[str]]
     numbers: list[int]
+    decimal_commas: bool = False
+    """Whether a comma may be a decimal point, by what separates the cells."""
 
 
 def seems_csv(data: bytes) -> bool:
@@ -48,6 +55,77 @@ def decode(data: bytes) -> str:
     """Return the text in the bytes of a CSV: UTF-8, or UTF-16 with its mark; numbers are ASCII, names need not be."""
     wide = next((name for mark, name in _WIDE if data.startswith(mark)), None)
     return data.decode(wide or "utf-8", errors="replace").removeprefix("\ufeff")
+
+
+def decode_strictly(data: bytes) -> str:
+    """Return the text in the bytes of a CSV whose cells are texts too.
+
+    Raises:
+        BadRequestError: it is neither UTF-8 nor UTF-16 with its mark.
+    """
+    wide = next((name for mark, name in _WIDE if data.startswith(mark)), None)
+    try:
+        return data.decode(wide or "utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as err:
+        raise BadRequestError(f"expected CSV of UTF-8, found bytes that are none from byte {err.start} on") from err
+
+
+def read_named(text: str) -> CsvTable:
+    """Return the cells of a table of named columns, as they stand; its names have no blanks around them.
+
+    Raises:
+        BadRequestError: as `read`.
+    """
+    separator = _separator(text) or ","
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    rows: list[list[str]] = []
+    numbers: list[int] = []
+    try:
+        for row in reader:
+            if row and (rows or any(map(str.strip, row))):
+                rows.append(row)
+                numbers.append(reader.line_num)
+    except csv.Error as err:
+        raise _no_line(numbers) from err
+    header = [cell.strip() for cell in rows[0]] if rows else []
+    return CsvTable(header, rows[1:], numbers[1:], separator in {";", "\t"})
+
+
+def with_points(columns: dict[str, list[str]]) -> dict[str, list[str]]:
+    """Return columns of numbers with points for decimal commas, where no cell of them has a point."""
+    if any("." in cell for cells in columns.values() for cell in cells):
+        return columns
+    return {name: [_with_point(cell) for cell in cells] for name, cells in columns.items()}
+
+
+def column(cells: list[str], *, kind: str, missing: bool) -> list[float | int] | int:
+    """Return the values of a column, of NumPy's `kind`; or the place of the first cell that is none.
+
+    An empty cell of floats is NaN where they may be `missing`.
+    """
+    found: list[float | int] = []
+    for place, cell in enumerate(cells):
+        value = _value(cell.strip(), kind=kind, missing=missing)
+        if value is None:
+            return place
+        found.append(value)
+    return found
+
+
+def _value(cell: str, *, kind: str, missing: bool) -> float | int | None:
+    if kind == "b":
+        return _BOOLEANS.get(cell.lower())
+    if not cell and missing and kind == "f":
+        return math.nan
+    if not is_number(cell):
+        return None
+    value = float(cell)
+    if math.isinf(value) and any(map(str.isdigit, cell)):
+        return None  # 1e400: infinity is spelled
+    if kind == "f":
+        return value
+    whole = _integer(cell, value)
+    return whole if isinstance(whole, int) else None
 
 
 def read(text: str) -> CsvTable:
@@ -74,14 +152,18 @@ def read(text: str) -> CsvTable:
                     rows.append(cells)
                     numbers.append(reader.line_num)
     except csv.Error as err:
-        raise BadRequestError(
-            f"line {(numbers or [0])[-1] + 1}: expected a line of CSV, its quotes closed and each cell of at most "
-            f"{csv.field_size_limit():,} characters"
-        ) from err
+        raise _no_line(numbers) from err
     if separator in {";", "\t"} and not any("." in cell for row in rows for cell in row if is_number(cell)):
         rows = [[_with_point(cell) for cell in row] for row in rows]
     header = rows[0] if rows and not any(is_number(cell) or _is_boolean(cell) for cell in rows[0]) else None
     return CsvTable(header, rows[1:], numbers[1:]) if header is not None else CsvTable(None, rows, numbers)
+
+
+def _no_line(numbers: list[int]) -> BadRequestError:
+    return BadRequestError(
+        f"line {(numbers or [0])[-1] + 1}: expected a line of CSV, its quotes closed and each cell of at most "
+        f"{csv.field_size_limit():,} characters"
+    )
 
 
 def is_number(cell: str) -> bool:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-import numpy as np
-
 from edgemm.bundle.manifest import Signature, TensorSpec
 from edgemm.errors import BadRequestError
+from edgemm_runtime.tensors.element_types import OBJECT, numpy_dtype
 from edgemm_runtime.tensors.named_arrays import Array, Arrays
 from edgemm_runtime.tensors.named_inputs import are_names, missing_names, unknown_names
 
@@ -48,8 +47,9 @@ def check_array(spec: TensorSpec, array: Array) -> None:
     Raises:
         BadRequestError: its dtype or shape differs.
     """
-    if array.dtype != np.dtype(spec.dtype.value):
-        raise BadRequestError(f"input {spec.name!r}: expected {spec.dtype}, found {array.dtype}")
+    if array.dtype != numpy_dtype(spec.dtype):
+        found = "string" if array.dtype is OBJECT else array.dtype
+        raise BadRequestError(f"input {spec.name!r}: expected {spec.dtype}, found {found}")
     if not fits(spec.shape, array.shape):
         empty = "" if array.size else ", which has no values: send at least one sample"
         expected = f"expected shape {list(spec.shape)}"
@@ -57,14 +57,28 @@ def check_array(spec: TensorSpec, array: Array) -> None:
 
 
 def batched(array: Array, spec: TensorSpec) -> Array:
-    """Return an array with the batch dimension that a single sample may leave out.
+    """Return an array with the batch dimension that a single sample may leave out; a column may have one axis or two.
 
     Raises:
         BadRequestError: it is not of the signature's dtype and shape.
     """
-    if array.ndim == len(spec.shape) - 1 and spec.shape[0] in {-1, 1}:
+    if is_column(spec):
+        array = as_column(array, spec)
+    elif array.ndim == len(spec.shape) - 1 and spec.shape[0] in {-1, 1}:
         array = array[None]
     check_array(spec, array)
+    return array
+
+
+def is_column(spec: TensorSpec) -> bool:
+    """Tell whether an input has one value a row: [n] or [n, 1], where n is variable or 1."""
+    return spec.shape[:1] in {(-1,), (1,)} and spec.shape[1:] in {(), (1,)}
+
+
+def as_column(array: Array, spec: TensorSpec) -> Array:
+    """Return the values of a column with the axes that it has; a single value is a batch of one row."""
+    if array.ndim <= 1 or (array.ndim == 2 and array.shape[1] == 1):
+        return array.reshape(-1, *spec.shape[1:])
     return array
 
 

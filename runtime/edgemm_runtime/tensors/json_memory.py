@@ -12,6 +12,7 @@ import numpy as np
 
 from edgemm.bundle.manifest import DType
 from edgemm_runtime.memory.memory_budget import hold
+from edgemm_runtime.tensors.element_types import OBJECT, size_of
 from edgemm_runtime.tensors.named_arrays import Array
 
 _SMALL_BYTES = 16 * 1024
@@ -42,7 +43,9 @@ def hold_in_pieces(count: int, dtype: DType, text: bytes) -> None:
 def hold_written(arrays: Iterable[Array]) -> None:
     """Hold what writing arrays as JSON takes at most; raises as `hold`."""
     for array in arrays:
-        if array.size > _FEW:
+        if array.dtype is OBJECT:
+            hold(size_of(array))
+        elif array.size > _FEW:
             hold(array.size * (_WRITTEN_INT8_BYTES if array.itemsize == 1 else _WRITTEN_VALUE_BYTES))
 
 

@@ -1,7 +1,8 @@
 """NumPy's `.npy` and `.npz` files: read without pickle, and never larger than their bytes.
 
-A blob is a `.npy` of format 1.0. A file of a user may have any format that holds numbers; a header of a hundred bytes
-can claim terabytes, and a ZIP of a few kilobytes hold gigabytes, so that both are asked before room is made for them.
+A blob is a `.npy` of format 1.0; strings are NumPy's text of fixed width (`<U12`), which cannot end in NUL. A file of a
+user may have any format that holds numbers; a header of a hundred bytes can claim terabytes, and a ZIP of a few
+kilobytes hold gigabytes, so that both are asked before room is made for them.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 
 from edgemm import library_errors
 from edgemm.errors import BundleError, InputError
+from edgemm_runtime.tensors.element_types import OBJECT
 from edgemm_runtime.tensors.named_arrays import Array
 
 UNNAMED = ""
@@ -50,6 +52,23 @@ def read_npy(data: bytes, *, name: str) -> Array:
     return np.frombuffer(data, dtype, offset=file.tell()).reshape(shape, order="F" if fortran else "C")
 
 
+def read_strings(data: bytes, *, name: str) -> Array:
+    """Return the array of strings in `data`, a `.npy` file of NumPy's fixed-width text, as objects.
+
+    Raises:
+        BundleError: as `read_npy`, or it is of something else, or of characters that there are not.
+    """
+    array = read_npy(data, name=name)
+    if array.dtype.kind != "U":
+        raise BundleError(f"{name}: expected strings, found {array.dtype}")
+    try:
+        found = array.astype(OBJECT)
+        "".join(found.ravel().tolist()).encode()
+    except ValueError as err:
+        raise BundleError(f"{name}: expected text of Unicode, found a number that is no character") from err
+    return found
+
+
 def inflated(data: bytes, *, most: int, name: str) -> bytes:
     """Return what a zlib stream (RFC 1950) unpacks to; `most` is how many bytes it may be.
 
@@ -72,7 +91,16 @@ def deflated(data: bytes) -> bytes:
 
 
 def write_npy(array: Array) -> bytes:
-    """Return `array` as a `.npy` file of format 1.0."""
+    """Return `array` as a `.npy` file of format 1.0; strings become NumPy's text of fixed width.
+
+    Raises:
+        ValueError: a string ends in a NUL character, which such text does not have.
+    """
+    if array.dtype is OBJECT:
+        text = array.astype(np.str_)
+        if text.tolist() != array.tolist():
+            raise ValueError("a string ends in a NUL character, and a .npy file has none of these")
+        array = text
     file = io.BytesIO()
     np.lib.format.write_array(file, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False)
     return file.getvalue()

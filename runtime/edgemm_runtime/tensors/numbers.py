@@ -1,6 +1,6 @@
-"""The reader of numbers in JSON and Python lists into arrays of a known dtype. Pure.
+"""The reader of values in JSON and Python lists into arrays of a known dtype. Pure.
 
-Nothing wraps or saturates silently.
+Nothing wraps or saturates silently. Strings are read by `strings`; null is NaN where a model takes missing values.
 """
 
 from __future__ import annotations
@@ -14,15 +14,18 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from msgspec.structs import replace
 
 from edgemm.bundle.manifest import DType, TensorSpec
 from edgemm.errors import BadRequestError
 from edgemm_runtime.http import json_faults
-from edgemm_runtime.tensors import pieces
+from edgemm_runtime.tensors import pieces, strings
+from edgemm_runtime.tensors.inputs import fits
 from edgemm_runtime.tensors.json_memory import hold_in_pieces, hold_numbers, hold_parsed
 from edgemm_runtime.tensors.named_arrays import Array
 
-_KINDS = {"b": bool, "i": int, "u": int, "f": float}
+_KINDS: Mapping[str, Any] = {"b": bool, "i": int, "u": int, "f": float}
+_FLOAT_OR_NULL: Any = float | None
 _TAKES = {"b": "b", "i": "iu", "u": "iu", "f": "iuf"}
 _FOUND = {"b": "true and false", "f": "fractions", "O": "numbers beyond 64 bits", "U": "texts", "S": "texts"}
 _LONGEST_TOLD = 40
@@ -53,6 +56,8 @@ def read_numbers(raw: bytes, spec: TensorSpec, *, shape: tuple[int, ...]) -> Arr
         raise BadRequestError(f"input {spec.name!r}: expected data as a list of {spec.dtype} values, found {found}")
     if depth not in {1, len(shape)}:
         raise BadRequestError(f"input {spec.name!r}: expected flat data or {len(shape)} levels, found {depth} levels")
+    if spec.dtype is DType.STRING:
+        return strings.read_json(raw, spec, shape=shape, depth=depth)
     quick = _read_flat(raw, spec, shape=shape, depth=depth)
     if quick is not None:
         return quick
@@ -71,8 +76,13 @@ def read_nested(raw: bytes, spec: TensorSpec, *, batched: bool = False) -> Array
     None where it is not quickly told that it is that: its lists are then to be looked at one by one.
     """
     depth, rest = _depth(raw), spec.shape[1:]
+    if depth == 1 and rest == (1,):
+        found = read_nested(raw, _column(spec), batched=batched)
+        return None if found is None else found.reshape(-1, 1)
     if not spec.shape or depth not in {len(spec.shape), len(rest)} or depth == 0 or (batched and depth == len(rest)):
         return None
+    if spec.dtype is DType.STRING:
+        return _strings(raw, spec, depth=depth)
     if -1 in rest:
         sizes = pieces.shape_of(pieces.without(raw, None, _NOT_STRUCTURE))
         if len(sizes) != depth or any(n not in {m, -1} for n, m in zip(reversed(rest), reversed(sizes), strict=False)):
@@ -84,6 +94,20 @@ def read_nested(raw: bytes, spec: TensorSpec, *, batched: bool = False) -> Array
     shape = rest if depth == len(rest) else (rows, *rest)
     found = _read_flat(raw, spec, shape=shape, depth=depth)
     return None if found is None else found.reshape(rows, *rest)
+
+
+@cache
+def _column(spec: TensorSpec) -> TensorSpec:
+    """Return a tensor of one value a row as one without a second axis."""
+    return replace(spec, shape=spec.shape[:1])
+
+
+def _strings(raw: bytes, spec: TensorSpec, *, depth: int) -> Array | None:
+    array = strings.read_nested(raw, spec, depth=depth)
+    if array is None:
+        return None
+    found = array[None] if depth < len(spec.shape) else array
+    return found if fits(spec.shape, found.shape) else None
 
 
 def _read_flat(raw: bytes, spec: TensorSpec, *, shape: tuple[int, ...], depth: int) -> Array | None:
@@ -98,33 +122,37 @@ def _read_flat(raw: bytes, spec: TensorSpec, *, shape: tuple[int, ...], depth: i
         return None
     if large:
         hold_in_pieces(count, spec.dtype, raw)
-        return _read_in_pieces(cut(raw, None, b"[]") if depth > 1 else raw[1:-1], spec.dtype, shape=shape)
+        return _read_in_pieces(cut(raw, None, b"[]") if depth > 1 else raw[1:-1], spec, shape=shape)
     hold_numbers(count, raw)
     inner = raw.translate(None, b"[]") if depth > 1 else raw[1:-1]
     if spec.dtype in _NARROW_INTEGERS and not inner.translate(None, _IN_INTEGERS):
         return _read_integers(inner, spec.dtype, shape=shape)
-    return _read_list(raw if depth == 1 else b"[" + inner + b"]", spec.dtype, shape=shape)
+    return _read_list(raw if depth == 1 else b"[" + inner + b"]", spec, shape=shape)
 
 
-def _read_list(flat: bytes, dtype: DType, *, shape: tuple[int, ...]) -> Array | None:
-    found = np.dtype(dtype.value)
+def _read_list(flat: bytes, spec: TensorSpec, *, shape: tuple[int, ...]) -> Array | None:
+    found = np.dtype(spec.dtype.value)
     try:
-        values = _decoder(_KINDS[found.kind]).decode(flat)
-        packed = struct.pack(f"={len(values)}{_CODES[dtype]}", *values)
+        if spec.missing:
+            values = [math.nan if one is None else one for one in _decoder(_FLOAT_OR_NULL).decode(flat)]
+        else:
+            values = _decoder(_KINDS[found.kind]).decode(flat)
+        packed = struct.pack(f"={len(values)}{_CODES[spec.dtype]}", *values)
     except (msgspec.DecodeError, UnicodeDecodeError, struct.error, OverflowError):
         return None
     return np.frombuffer(packed, found).reshape(shape) if len(values) == math.prod(shape) else None
 
 
-def _read_in_pieces(inner: bytes, dtype: DType, *, shape: tuple[int, ...]) -> Array | None:
+def _read_in_pieces(inner: bytes, spec: TensorSpec, *, shape: tuple[int, ...]) -> Array | None:
     """Return many values with commas between; None as `_read_flat`."""
+    dtype = spec.dtype
     found, done = np.empty(math.prod(shape), dtype.value), 0
     for piece in pieces.pieces_at(inner, b","):
         count = (piece.count(b",") + 1,)
         if dtype in _NARROW_INTEGERS and not piece.translate(None, _IN_INTEGERS):
             values = _read_integers(piece, dtype, shape=count)
         else:
-            values = _read_list(b"[" + piece + b"]", dtype, shape=count)
+            values = _read_list(b"[" + piece + b"]", spec, shape=count)
         if values is None or done + len(values) > len(found):
             return None
         found[done : done + len(values)] = values
@@ -170,7 +198,7 @@ def _lengths(dtype: DType) -> Array:
 
 
 @cache
-def _decoder(kind: type) -> msgspec.json.Decoder[Any]:
+def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(_nested(kind, 1))
 
 
@@ -196,7 +224,7 @@ def decode_nested(raw: bytes, spec: TensorSpec, *, depth: int) -> Any:
     Raises:
         BadRequestError: not JSON, another depth, or another kind of value.
     """
-    kind = _KINDS[np.dtype(spec.dtype.value).kind]
+    kind = _FLOAT_OR_NULL if spec.missing else _KINDS[np.dtype(spec.dtype.value).kind]
     hold_parsed(raw)
     try:
         return msgspec.json.decode(raw, type=_nested(kind, min(depth, _MAX_RANK)))
@@ -206,18 +234,23 @@ def decode_nested(raw: bytes, spec: TensorSpec, *, depth: int) -> Any:
 
 
 def to_array(values: Any, spec: TensorSpec) -> Array:
-    """Return nested lists of numbers, or what else NumPy takes, as an array of `spec`'s dtype.
+    """Return nested lists of numbers or strings, or what else NumPy takes, as an array of `spec`'s dtype.
+
+    None is NaN where the model takes missing values.
 
     Raises:
         BadRequestError: ragged, of another kind, or out of the dtype's range.
     """
+    if spec.dtype is DType.STRING:
+        return strings.to_array(values, spec)
     dtype = np.dtype(spec.dtype.value)
     try:
         array = np.asarray(values)
         if dtype == np.uint64 and array.dtype.kind in "fO":
             array = _unsigned(values, otherwise=array)
-        elif dtype.kind == "f" and array.dtype.kind == "O" and all(type(one) in {int, float} for one in array.flat):
-            array = array.astype(np.float64)  # JavaScript spells 1e20 as an integer, which is one beyond 64 bits
+        elif dtype.kind == "f" and array.dtype.kind == "O" and set(map(type, array.flat)) <= _floats(spec):
+            # None is NaN; JavaScript spells 1e20 as an integer, which is one beyond 64 bits.
+            array = array.astype(np.float64)
     except (ValueError, TypeError, OverflowError) as err:
         found = _uneven(values)
         raise BadRequestError(f"input {spec.name!r}: expected {spec.dtype} values of one shape, found {found}") from err
@@ -227,6 +260,11 @@ def to_array(values: Any, spec: TensorSpec) -> Array:
         found = _strange(array) or usual
         raise BadRequestError(f"input {spec.name!r}: expected {spec.dtype} values, found {found}")
     return _narrow(array, dtype, name=spec.name)
+
+
+def _floats(spec: TensorSpec) -> set[type]:
+    """Return the types of what becomes a float."""
+    return {int, float, type(None)} if spec.missing else {int, float}
 
 
 def _strange(array: Array) -> str | None:
@@ -280,7 +318,7 @@ def _depth(raw: bytes) -> int:
 
 
 @cache
-def _nested(kind: type, depth: int) -> Any:
+def _nested(kind: Any, depth: int) -> Any:
     for _ in range(depth):
-        kind = list[kind]  # type: ignore[valid-type]
+        kind = list[kind]
     return kind

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from msgspec.structs import replace
 
 from edgemm.bundle.manifest import DType, Manifest, TensorSpec
 from edgemm.bundle.unknowns import of_preprocessing
@@ -16,6 +17,8 @@ from edgemm_runtime.preprocessing.image_kinds import ImageKind
 from edgemm_runtime.serving.protocols import sequence_fields
 from edgemm_runtime.serving.protocols.v2.messages import DATATYPES, ModelMetadata
 from edgemm_runtime.shadow.report import ShadowReports
+from edgemm_runtime.tensors.inputs import is_column
+from edgemm_runtime.tensors.strings import MOST_CHARACTERS
 
 Schema = dict[str, Any]
 _REF = "#/components/schemas/{name}"
@@ -127,18 +130,21 @@ def _request(body: Body, manifest: Manifest | None) -> Schema:
     inputs = manifest.signature.inputs if manifest else ()
     if body is Body.INFER:
         return _infer(inputs, stateful=manifest is not None and bool(manifest.stateful))
-    by_name = _object({spec.name: tensor(spec) for spec in inputs})
-    whole = {"anyOf": [by_name, tensor(inputs[0])]} if len(inputs) == 1 else by_name
-    sample = _object({spec.name: tensor(spec, by_sample=True) for spec in inputs})
+    by_name = _object({spec.name: _whole(spec) for spec in inputs})
+    whole = {"anyOf": [by_name, _whole(inputs[0])]} if len(inputs) == 1 else by_name
+    sample = _object({spec.name: _row(spec) for spec in inputs})
     if body is Body.EXAMPLES:
         return _object({"examples": _list(sample, minItems=1)})
     if body is Body.INSTANCES:
-        bare = {"anyOf": [sample, tensor(inputs[0], by_sample=True)]} if len(inputs) == 1 else sample
+        bare = {"anyOf": [sample, _row(inputs[0])]} if len(inputs) == 1 else sample
         return {"oneOf": [_object({"instances": _list(bare, minItems=1)}), _object({"inputs": whole})]}
     if manifest is None:
         return {}
-    forms = [_object({"inputs": whole}), _object({"X": whole})]
-    return {"anyOf": [*forms, *([tensor(inputs[0])] if len(inputs) == 1 else [])]}
+    bare = [_whole(inputs[0])] if len(inputs) == 1 else []
+    if all(spec.shape[:1] == (-1,) for spec in inputs):
+        records = _list(sample, minItems=1)
+        whole, bare = {"anyOf": [whole, records]}, [*bare, records]
+    return {"anyOf": [*(_object({key: whole}) for key in ("inputs", "X", "instances")), *bare]}
 
 
 def _infer(inputs: tuple[TensorSpec, ...], *, stateful: bool) -> Schema:
@@ -159,20 +165,43 @@ def _infer_input(spec: TensorSpec) -> Schema:
         "datatype": {"const": DATATYPES[spec.dtype]},
         "shape": shape,
     }
-    data = {"anyOf": [_list(number(spec.dtype)), tensor(spec)], "description": "Flat, or nested as shape says."}
+    data = {"anyOf": [_list(value(spec)), tensor(spec)], "description": "Flat, or nested as shape says."}
     return _object(fields, {"data": data, "parameters": _ANY})
 
 
 def tensor(spec: TensorSpec, *, by_sample: bool = False) -> Schema:
     """Return nested lists of a tensor's shape; by sample, without its first dimension."""
-    schema = number(spec.dtype)
+    schema = value(spec)
     for size in reversed(spec.shape[1:] if by_sample else spec.shape):
         schema = _list(schema, minItems=1) if size == -1 else _list(schema, minItems=size, maxItems=size)
     return schema
 
 
+def _whole(spec: TensorSpec) -> Schema:
+    """Return all that an input may be outside of v2: a column has one axis, two or none."""
+    if not is_column(spec):
+        return tensor(spec)
+    flat, pairs = (tensor(replace(spec, shape=(spec.shape[0], *rest))) for rest in ((), (1,)))
+    return {"anyOf": [flat, pairs, value(spec)]}
+
+
+def _row(spec: TensorSpec) -> Schema:
+    """Return a row of an input; that of a column may be a list of one value."""
+    if not is_column(spec):
+        return tensor(spec, by_sample=True)
+    return {"anyOf": [value(spec), _list(value(spec), minItems=1, maxItems=1)]}
+
+
+def value(spec: TensorSpec) -> Schema:
+    """Return one element of an input, which may be missing where the model takes that."""
+    if spec.dtype is DType.STRING:
+        return {"type": "string", "maxLength": MOST_CHARACTERS}
+    schema = number(spec.dtype)
+    return {"anyOf": [schema, {"type": "null"}]} if spec.missing else schema
+
+
 def number(dtype: DType) -> Schema:
-    """Return one element, within what its type holds."""
+    """Return a number, within what its type holds."""
     kind = np.dtype(dtype.value)
     if kind.kind == "b":
         return _FLAG

@@ -14,6 +14,7 @@ from edgemm_runtime.http.exchange import Reply, Request
 from edgemm_runtime.memory.memory_budget import LARGE_BYTES, here, hold
 from edgemm_runtime.models.sequence_table import SequenceStep
 from edgemm_runtime.models.served_model import ServedModel
+from edgemm_runtime.tensors.element_types import OBJECT, size_of
 from edgemm_runtime.tensors.named_arrays import Arrays
 from edgemm_runtime.tensors.stored_integers import StoredForm
 
@@ -137,14 +138,14 @@ def _read(endpoint: Endpoint, request: Request) -> Question:
     before = holding.held_bytes
     question = endpoint.read(request)
     if holding.held_bytes > before:
-        inputs = sum(array.nbytes for array in question.inputs.values())
+        inputs = sum(map(size_of, question.inputs.values()))
         holding.shrink(max(0, holding.held_bytes - before - inputs))
     return question
 
 
 def _told(question: Question, outputs: Arrays, request: Request) -> Reply:
     for array in outputs.values():
-        if (size := array.nbytes) > LARGE_BYTES:
+        if (size := array.nbytes if array.dtype is not OBJECT else size_of(array)) > LARGE_BYTES:
             hold(size)
     if (awaited := question.served.awaited) is not None and question.id:
         awaited.remember(question.id, outputs, made=question.id is request.made_id)

@@ -1,35 +1,36 @@
 """The plain JSON of `POST /predict` and `edgemm predict`, which people write by hand and read. Pure.
 
-A request is a bare array, `{"inputs": array}`, `{"inputs": {name: array}}` or `{"X": array}`; a single sample may
-leave out the batch dimension, and an input that is declared `one_hot` may be class indices. An input that the bundle
-makes of images may be one or a list of them, each `{"b64": "…"}` or the base64 alone. The answer always has the batch:
+A request is a bare array, `{"inputs": array}`, `{"inputs": {name: array}}` or `{"X": array}`, or a list of records in
+place of an array, an object of inputs by name for each row; it may be called `instances` too. A single sample may leave
+out the batch dimension, a column ([n] or [n, 1]) be given with one axis or two, and an input that is declared `one_hot`
+may be class indices. An input that the bundle makes of images may be one or a list of them, each `{"b64": "…"}` or the
+base64 alone. The answer always has the batch:
 
     {"model": "digits", "version": "1.0.0", "outputs": {"scores": [[…]]}, "top": [{"label": "7", "score": 0.98}]}
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import Any
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from edgemm.bundle.manifest import Manifest, Preprocessing, Signature, TensorSpec
+from edgemm.bundle.manifest import Manifest, Signature
 from edgemm.errors import BadRequestError
 from edgemm_runtime.http import json_faults
 from edgemm_runtime.models.best_classes import Top, best_classes
-from edgemm_runtime.preprocessing import class_indices, encoded_images, image_inputs
+from edgemm_runtime.preprocessing import encoded_images
+from edgemm_runtime.serving.protocols.predict import records
+from edgemm_runtime.serving.protocols.predict.input_values import Declared, check_names, read_input
 from edgemm_runtime.tensors import pieces
 from edgemm_runtime.tensors.comparison import score_labels
-from edgemm_runtime.tensors.inputs import batched, describe
+from edgemm_runtime.tensors.inputs import describe
 from edgemm_runtime.tensors.json_memory import hold_parsed, hold_written
 from edgemm_runtime.tensors.named_arrays import Array, Arrays
-from edgemm_runtime.tensors.named_inputs import are_names
-from edgemm_runtime.tensors.numbers import read_nested, to_array
+from edgemm_runtime.tensors.numbers import read_nested
 
-_KEYS = ("inputs", "X")
-Declared: TypeAlias = Mapping[str, Preprocessing]
+_KEYS = ("inputs", "X", "instances")
 
 
 class Answer(Struct, frozen=True):
@@ -58,9 +59,13 @@ def decode_request(body: bytes, signature: Signature, *, declared: Declared | No
     pieces.check_whole(body, "the request")
     values = values_of(parse(body))
     specs = {spec.name: spec for spec in signature.inputs}
+    if records.are_records(values):
+        return records.read(values, signature, steps)
     if not isinstance(values, dict) or encoded_images.is_encoded(values):
         if len(specs) != 1:
-            raise BadRequestError(f"expected inputs by name, found one array; the model takes {_takes(signature)}")
+            raise BadRequestError(
+                f"expected inputs by name, found one array; the model takes {describe(signature.inputs)}"
+            )
         values = {signature.inputs[0].name: values}
     check_names(values, signature)
     return {name: read_input(value, specs[name], steps.get(name)) for name, value in values.items()}
@@ -69,6 +74,7 @@ def decode_request(body: bytes, signature: Signature, *, declared: Declared | No
 class _Inputs(Struct, frozen=True):
     inputs: msgspec.Raw | UnsetType = UNSET
     X: msgspec.Raw | UnsetType = UNSET
+    instances: msgspec.Raw | UnsetType = UNSET
 
 
 def _read_quickly(body: bytes, signature: Signature) -> dict[str, Array] | None:
@@ -79,7 +85,7 @@ def _read_quickly(body: bytes, signature: Signature) -> dict[str, Array] | None:
             raw = bytes(msgspec.json.decode(text, type=msgspec.Raw))
         else:
             found = msgspec.json.decode(text, type=_Inputs)
-            given = [one for one in (found.inputs, found.X) if not isinstance(one, UnsetType)]
+            given = [one for one in (found.inputs, found.X, found.instances) if not isinstance(one, UnsetType)]
             if len(given) != 1:
                 return None
             raw = bytes(given[0])
@@ -110,31 +116,6 @@ def parse(body: bytes) -> Any:
         raise BadRequestError(f'expected JSON such as {{"inputs": [[…]]}}: {json_faults.told(err, body)}') from err
 
 
-def check_names(values: dict[str, Any], signature: Signature) -> None:
-    """Compare the names of inputs with the signature.
-
-    Raises:
-        BadRequestError: one is unknown or missing.
-    """
-    if not are_names(values, signature.inputs):
-        names = ", ".join(sorted(values))[:200] or "none"
-        raise BadRequestError(f"expected the inputs {_takes(signature)}, found {names}")
-
-
-def read_input(value: Any, spec: TensorSpec, steps: Preprocessing | None = None) -> Array:
-    """Return nested lists as one input; the batch dimension may be missing, and class indices stand for one-hot rows.
-
-    Images stand for an input that is made of them.
-
-    Raises:
-        BadRequestError: another kind of values, or another shape; or an image that is none.
-        TooLargeError: the images are too large together.
-    """
-    if (files := encoded_images.in_json(value, texts=image_inputs.takes_images(steps))) is not None:
-        return image_inputs.of_files(files, spec, steps)
-    return batched(class_indices.rows(to_array(only_numbers(value, spec), spec), spec, steps), spec)
-
-
 def make_answer(manifest: Manifest, outputs: Arrays, *, name: str, top: int = 1) -> Answer:
     """Return the answer to a request, with the `top` best classes of each sample."""
     hold_written(outputs.values())
@@ -158,34 +139,7 @@ def values_of(found: Any) -> Any:
     raise BadRequestError(f'expected an array, {{"inputs": …}} or {{"X": …}}, found {kind}')
 
 
-def only_numbers(value: Any, spec: TensorSpec) -> Any:
-    """Return nested lists as they are; refuse what NumPy would convert on its own: text, null, booleans among numbers.
-
-    Raises:
-        BadRequestError: there is such a thing.
-    """
-    kinds = {"b": (bool,), "f": (int, float)}.get(_kind(spec), (int,))
-    stack = [value]
-    while stack:
-        item = stack.pop()
-        if isinstance(item, list):
-            stack.extend(reversed(item))
-        elif type(item) not in kinds:
-            raise BadRequestError(
-                f"input {spec.name!r}: expected {spec.dtype} values, found {json_faults.spelled(item)}"
-            )
-    return value
-
-
 def _told_keys(found: dict[str, Any]) -> str:
     if not found:
         return "an object without keys"
     return "the keys " + ", ".join(sorted(key[:40] for key in found))[:200]
-
-
-def _kind(spec: TensorSpec) -> str:
-    return spec.dtype.value[0]
-
-
-def _takes(signature: Signature) -> str:
-    return describe(signature.inputs)

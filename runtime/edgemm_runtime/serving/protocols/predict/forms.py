@@ -12,12 +12,12 @@ from urllib.parse import parse_qs
 
 import numpy as np
 
-from edgemm.bundle.manifest import Manifest, Preprocessing, TensorSpec
+from edgemm.bundle.manifest import DType, Manifest, Preprocessing, Signature, TensorSpec
 from edgemm.errors import BadRequestError
 from edgemm_runtime.memory.memory_budget import hold
 from edgemm_runtime.preprocessing import class_indices, encoded_images, image_inputs
 from edgemm_runtime.serving.protocols.predict import codec as predict_codec
-from edgemm_runtime.serving.protocols.predict import multipart, npy_body
+from edgemm_runtime.serving.protocols.predict import csv_columns, input_values, multipart, npy_body
 from edgemm_runtime.tensors import csv_table
 from edgemm_runtime.tensors.inputs import check_array, describe
 from edgemm_runtime.tensors.json_memory import hold_parsed
@@ -38,12 +38,21 @@ def decode(body: bytes, manifest: Manifest, *, content_type: str) -> dict[str, A
     kind = content_type.partition(";")[0].strip().lower()
     if kind == multipart.CONTENT_TYPE:
         return _of_form(multipart.read_parts(body, content_type=content_type), manifest)
-    if kind in multipart.UNTOLD and csv_table.seems_csv(body):
+    tabular = csv_columns.takes_table(manifest.signature)
+    if kind in multipart.UNTOLD and _seems_csv(body, manifest, tabular=tabular):
         kind = "text/csv"
+    if tabular and kind in multipart.CSV_TYPES:
+        return csv_columns.read(body, manifest.signature)
     if npy_body.is_npy(body) or multipart.is_image(body, kind) or kind in multipart.CSV_TYPES:
         spec = _only_input(manifest)
         return {spec.name: _input([multipart.Part("", kind, body)], spec, manifest)}
     return predict_codec.decode_request(body, manifest.signature, declared=manifest.preprocessing)
+
+
+def _seems_csv(body: bytes, manifest: Manifest, *, tabular: bool) -> bool:
+    return csv_table.seems_csv(body) or (
+        tabular and body[:1] not in {b"{", b"["} and csv_columns.seems_table(body, manifest.signature)
+    )
 
 
 def _of_form(parts: list[multipart.Part], manifest: Manifest) -> dict[str, Array]:
@@ -55,10 +64,12 @@ def _of_form(parts: list[multipart.Part], manifest: Manifest) -> dict[str, Array
         if len(parts) == 1 and not (parts[0].is_image or parts[0].is_csv):
             return decode(parts[0].data, manifest, content_type=parts[0].content_type)
         return {inputs[0].name: _input(parts, inputs[0], manifest)}
+    if len(parts) == 1 and parts[0].is_csv:
+        return csv_columns.read(parts[0].data, manifest.signature)
     named: dict[str, list[multipart.Part]] = {}
     for part in parts:
         named.setdefault(part.name, []).append(part)
-    predict_codec.check_names(named, manifest.signature)
+    input_values.check_names(named, manifest.signature)
     return {spec.name: _input(named[spec.name], spec, manifest) for spec in inputs}
 
 
@@ -74,9 +85,11 @@ def _input(parts: list[multipart.Part], spec: TensorSpec, manifest: Manifest) ->
             f"input {spec.name!r}: expected one part, or several with an image each, found {len(parts)}"
         )
     [part] = parts
+    if part.is_csv and spec.dtype is DType.STRING:
+        return csv_columns.read(part.data, Signature(inputs=(spec,), outputs=manifest.signature.outputs))[spec.name]
     if part.is_csv:
         return read_csv(part.data, spec, steps)
-    return predict_codec.read_input(predict_codec.parse(part.data), spec, steps)
+    return input_values.read_input(predict_codec.parse(part.data), spec, steps)
 
 
 def _file(data: bytes) -> bytes:
@@ -129,7 +142,7 @@ def read_csv(body: bytes, spec: TensorSpec, steps: Preprocessing | None) -> Arra
                 f"line {line}: expected one sample of {describe((spec,))}, {max(sizes)} numbers, found {len(row)}"
                 + (": the first column has no name: leave it out" if table.header and not table.header[0] else "")
             )
-    array = to_array(predict_codec.only_numbers(numbers, spec), spec)
+    array = to_array(input_values.only_numbers(numbers, spec), spec)
     if indexed and array.shape[1:] == (math.prod(spec.shape[1:-1]),):
         array = class_indices.rows(array.reshape(len(numbers), *spec.shape[1:-1]), spec, steps)
     array = array.reshape(len(numbers), *spec.shape[1:])

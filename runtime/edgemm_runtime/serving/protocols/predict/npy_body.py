@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from edgemm.bundle.manifest import Preprocessing, TensorSpec
+from edgemm.bundle.manifest import DType, Preprocessing, TensorSpec
 from edgemm.errors import BadRequestError, BundleError
 from edgemm_runtime.memory.memory_budget import hold
 from edgemm_runtime.preprocessing import array_inputs
 from edgemm_runtime.tensors import npy
+from edgemm_runtime.tensors.element_types import numpy_dtype
 from edgemm_runtime.tensors.named_arrays import Array
 
 _MAGIC = b"\x93NUMPY"
@@ -29,5 +28,5 @@ def read(body: bytes, spec: TensorSpec, steps: Preprocessing | None) -> Array:
         array = npy.read_npy(body, name="the body")
     except BundleError as err:
         raise BadRequestError(str(err)) from err
-    hold(array.size * np.dtype(spec.dtype.value).itemsize)
+    hold(array.size * numpy_dtype(spec.dtype).itemsize + (array.nbytes if spec.dtype is DType.STRING else 0))
     return array_inputs.of_array(array, spec, steps)

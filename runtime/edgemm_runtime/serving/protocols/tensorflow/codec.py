@@ -24,13 +24,14 @@ from edgemm.bundle.manifest import DType, Manifest, Signature, TensorSpec
 from edgemm.errors import BadRequestError
 from edgemm.versions import Version
 from edgemm_runtime.http import json_faults
-from edgemm_runtime.serving.protocols.predict.codec import Declared, check_names, read_input
+from edgemm_runtime.serving.protocols.predict import records
+from edgemm_runtime.serving.protocols.predict.input_values import Declared, check_names, read_input
 from edgemm_runtime.serving.protocols.tensorflow import many_numbers
 from edgemm_runtime.tensors import pieces
+from edgemm_runtime.tensors.element_types import OBJECT
 from edgemm_runtime.tensors.inputs import describe
 from edgemm_runtime.tensors.json_memory import hold_parsed, hold_written
 from edgemm_runtime.tensors.named_arrays import Array, Arrays
-from edgemm_runtime.tensors.named_inputs import are_names
 
 _SIGNATURE = "serving_default"
 _EXPECTED = 'expected JSON such as {"instances": [[…]]}'
@@ -38,6 +39,7 @@ _TYPES: Mapping[DType, str] = {
     DType.BOOL: "DT_BOOL", DType.INT8: "DT_INT8", DType.INT16: "DT_INT16", DType.INT32: "DT_INT32",
     DType.INT64: "DT_INT64", DType.UINT8: "DT_UINT8", DType.UINT16: "DT_UINT16", DType.UINT32: "DT_UINT32",
     DType.UINT64: "DT_UINT64", DType.FLOAT16: "DT_HALF", DType.FLOAT32: "DT_FLOAT", DType.FLOAT64: "DT_DOUBLE",
+    DType.STRING: "DT_STRING",
 }  # fmt: skip
 
 
@@ -117,7 +119,12 @@ def encode_classes(outputs: Arrays, labels: Sequence[str] | None, *, samples: in
         BadRequestError: no output has one score a class for each sample.
     """
     for array in outputs.values():
-        if array.ndim == 2 and len(array) == samples and (labels is None or array.shape[1] == len(labels)):
+        if (
+            array.ndim == 2
+            and array.dtype is not OBJECT
+            and len(array) == samples
+            and (labels is None or array.shape[1] == len(labels))
+        ):
             names = labels or [str(index) for index in range(array.shape[1])]
             hold_written([array])
             step = max(1, pieces.MOST_WHOLE // max(1, array.shape[1]))
@@ -136,7 +143,7 @@ def encode_values(outputs: Arrays, *, samples: int) -> bytes:
         BadRequestError: no output has one value a sample.
     """
     for array in outputs.values():
-        if array.ndim >= 1 and array.size == len(array) == samples:
+        if array.ndim >= 1 and array.size == len(array) == samples and array.dtype is not OBJECT:
             hold_written([array])
             return msgspec.json.encode({"results": many_numbers.listed(array.reshape(-1))})
     raise BadRequestError("the model gives no single value a sample: ask it by :predict")
@@ -215,13 +222,8 @@ def _samples(samples: list[Any], signature: Signature, steps: Declared) -> dict[
         )
     _check_rows(len(samples), signature)
     names = [spec.name for spec in signature.inputs]
-    if all(isinstance(sample, dict) for sample in samples) and not any("b64" in sample for sample in samples):
-        if not all(are_names(sample, signature.inputs) for sample in samples):
-            raise BadRequestError(f"expected in each sample {describe(signature.inputs)}")
-        return {
-            spec.name: read_input([sample[spec.name] for sample in samples], spec, steps.get(spec.name))
-            for spec in signature.inputs
-        }
+    if records.are_records(samples):
+        return records.read(samples, signature, steps)
     if len(names) != 1:
         raise BadRequestError(f"expected samples with inputs by name; the model takes {describe(signature.inputs)}")
     return {names[0]: read_input(samples, signature.inputs[0], steps.get(names[0]))}

@@ -27,11 +27,13 @@ from edgemm_runtime.serving.protocols.v2.messages import (
 )
 from edgemm_runtime.serving.protocols.v2.raw_tensors import RawTensors
 from edgemm_runtime.tensors import pieces
+from edgemm_runtime.tensors.element_types import OBJECT, dtype_of
 from edgemm_runtime.tensors.json_memory import hold_written
 from edgemm_runtime.tensors.named_arrays import Array, Arrays
 from edgemm_runtime.tensors.numbers import read_canonical
 from edgemm_runtime.tensors.stored_integers import StoredForm
 
+_BOOL = np.dtype(np.bool_)
 _MOST_REMEMBERED = 64
 _LARGEST_REMEMBERED = 2048
 _DATA = re.compile(rb'"data"\s*:\s*\[')
@@ -76,6 +78,7 @@ class Codec:
     ) -> None:
         self._signature, self._name, self._version, self._raw = signature, name, version, raw
         self._declared = declared
+        self._has_strings = any(spec.dtype is DType.STRING for spec in signature.outputs)
         self._plans: dict[bytes, _Plan] = {}
         self._flats: dict[tuple[bytes, bytes], _Flat] = {}
         self._headers: dict[tuple[object, ...], bytes] = {}
@@ -102,7 +105,7 @@ class Codec:
     def encode(self, request: InferRequest, outputs: Arrays) -> tuple[bytes, int | None]:
         """Return the body, and the length of its JSON part where tensors follow it; as `encode_response`."""
         binary = set(request.outputs.values())
-        if request.id is not None or len(binary) != 1:
+        if request.id is not None or len(binary) != 1 or (self._has_strings and True in binary):
             return encode_response(request, outputs, name=self._name, version=self._version)
         arrays = [outputs[name] for name in request.outputs]
         form = (request.form, *request.outputs, *[array.shape for array in arrays])
@@ -122,7 +125,7 @@ class Codec:
         if text is None:
             text = [msgspec.json.encode(InferResponse(self._name, self._version, []))[:-2]]
             for name, array in zip(request.outputs, arrays, strict=True):
-                described = ResponseOutput(name, DATATYPES[DType(array.dtype.name)], array.shape)
+                described = ResponseOutput(name, DATATYPES[dtype_of(array)], array.shape)
                 text[-1] += msgspec.json.encode(described)[:-1] + b',"data":'
                 text.append(b"},")
             text[-1] = b"}]}"
@@ -178,7 +181,7 @@ class Codec:
             or len(head) > _LARGEST_REMEMBERED
         ):
             return
-        if sys.byteorder != "little" or any(array.dtype == np.bool_ for array in arrays.values()):
+        if sys.byteorder != "little" or any(array.dtype in {_BOOL, OBJECT} for array in arrays.values()):
             return
         inputs, start = [], len(head)
         for name, array in arrays.items():

@@ -3,7 +3,8 @@
 Request and response are JSON, with the binary tensor extension: a body is the JSON, as long as the header
 `Inference-Header-Content-Length` says, and then the raw tensors in listed order, little-endian and row-major.
 JSON has no NaN and no infinity: in requests they are refused, in answers they become `null`; binary carries them.
-An input that the bundle makes of images may be a tensor of type BYTES, an image an element.
+`null` among the data of an input that takes missing values is NaN. Tensors of strings are of type BYTES, UTF-8 an
+element; so may be an input that the bundle makes of images, an image an element.
 """
 
 from __future__ import annotations
@@ -23,11 +24,12 @@ from edgemm.errors import BadRequestError
 from edgemm_runtime.http import json_faults
 from edgemm_runtime.memory.memory_budget import hold
 from edgemm_runtime.preprocessing import image_inputs
-from edgemm_runtime.serving.protocols.v2 import bytes_tensors
+from edgemm_runtime.serving.protocols.v2 import bytes_tensors, string_elements
 from edgemm_runtime.serving.protocols.v2.raw_tensors import RawTensors, raw_parameters
 from edgemm_runtime.serving.protocols.v2.timeouts import timeout_s
 from edgemm_runtime.tensors import pieces
-from edgemm_runtime.tensors.inputs import check_names, describe, fits
+from edgemm_runtime.tensors.element_types import OBJECT, dtype_of
+from edgemm_runtime.tensors.inputs import as_column, check_names, describe, fits, is_column
 from edgemm_runtime.tensors.json_memory import hold_written
 from edgemm_runtime.tensors.named_arrays import Array, Arrays
 from edgemm_runtime.tensors.numbers import read_numbers
@@ -38,7 +40,7 @@ EXTENSIONS = ("binary_tensor_data", "statistics", "model_configuration", "sequen
 DATATYPES: Mapping[DType, str] = {
     DType.BOOL: "BOOL", DType.INT8: "INT8", DType.INT16: "INT16", DType.INT32: "INT32", DType.INT64: "INT64",
     DType.UINT8: "UINT8", DType.UINT16: "UINT16", DType.UINT32: "UINT32", DType.UINT64: "UINT64",
-    DType.FLOAT16: "FP16", DType.FLOAT32: "FP32", DType.FLOAT64: "FP64",
+    DType.FLOAT16: "FP16", DType.FLOAT32: "FP32", DType.FLOAT64: "FP64", DType.STRING: bytes_tensors.DATATYPE,
 }  # fmt: skip
 _NO_PARAMETERS: Mapping[str, Any] = MappingProxyType({})
 _NULL = b"null"
@@ -48,13 +50,14 @@ _UNSUPPORTED = ("classification", "shared_memory_region")
 class TensorMetadata(Struct, frozen=True, omit_defaults=True):
     """A tensor as metadata describe it; −1 in `shape` is a variable dimension.
 
-    `parameters` are there where it may be raw: `raw_datatype`, `scale` and `zero_point`.
+    `parameters` are there where it may be raw, `raw_datatype`, `scale` and `zero_point`, and where NaN, or null in JSON,
+    stands for a missing value: `missing`.
     """
 
     name: str
     datatype: str
     shape: tuple[int, ...]
-    parameters: dict[str, str | int | float] = {}
+    parameters: dict[str, str | int | float | bool] = {}
 
 
 class ModelMetadata(Struct, frozen=True):
@@ -248,9 +251,9 @@ def encode_response(request: InferRequest, outputs: Arrays, *, name: str, versio
     listed, tensors = [], []
     for output, binary in request.outputs.items():
         array = outputs[output]
-        datatype = DATATYPES[DType(array.dtype.name)]
+        datatype = DATATYPES[dtype_of(array)]
         if binary:
-            data = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).tobytes()
+            data = _binary(array)
             tensors.append(data)
             parameters = {"binary_data_size": len(data)}
             listed.append(ResponseOutput(output, datatype, array.shape, parameters))
@@ -261,8 +264,16 @@ def encode_response(request: InferRequest, outputs: Arrays, *, name: str, versio
     return b"".join([header, *tensors]), len(header) if tensors else None
 
 
+def _binary(array: Array) -> bytes:
+    if array.dtype is OBJECT:
+        return string_elements.packed(array)
+    return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).tobytes()
+
+
 def _metadata(spec: TensorSpec, raw: Mapping[str, VariantTensor]) -> TensorMetadata:
     parameters = raw_parameters(raw[spec.name], DATATYPES) if spec.name in raw else {}
+    if spec.missing:
+        parameters["missing"] = True
     return TensorMetadata(spec.name, DATATYPES[spec.dtype], spec.shape, parameters)
 
 
@@ -294,7 +305,7 @@ def _check_input(tensor: RequestInput, spec: TensorSpec) -> int:
     if tensor.datatype != DATATYPES[spec.dtype]:
         found = tensor.datatype[:40]
         raise BadRequestError(f"input {spec.name!r}: expected datatype {DATATYPES[spec.dtype]}, found {found}")
-    if not fits(spec.shape, tensor.shape):
+    if not (fits(spec.shape, tensor.shape) or _is_column(spec, tensor.shape)):
         found = str(list(tensor.shape))[:80]
         least = min(tensor.shape, default=1)
         why = ", of which a length is negative: say how many there are" if least < 0 else ""
@@ -304,7 +315,10 @@ def _check_input(tensor: RequestInput, spec: TensorSpec) -> int:
     size = tensor.parameters.get("binary_data_size")
     if size is None:
         return 0
-    expected = math.prod(tensor.shape) * np.dtype(spec.dtype.value).itemsize
+    if spec.dtype is DType.STRING:
+        expected = size if type(size) is int and size >= 0 else math.prod(tensor.shape) * string_elements.LEAST_BYTES
+    else:
+        expected = math.prod(tensor.shape) * np.dtype(spec.dtype.value).itemsize
     if type(size) is not int or size != expected:
         raise BadRequestError(
             f"input {spec.name!r}: expected binary_data_size {expected:,}, found {json_faults.spelled(size)}"
@@ -314,15 +328,26 @@ def _check_input(tensor: RequestInput, spec: TensorSpec) -> int:
     return expected
 
 
+def _is_column(spec: TensorSpec, shape: tuple[int, ...]) -> bool:
+    """Tell whether a column comes with the axis that the other form of one has: [n] for [n, 1], or the reverse."""
+    if not is_column(spec) or len(shape) not in {1, 2}:
+        return False
+    return shape[0] >= 1 and spec.shape[0] in {-1, shape[0]} and shape[1:] in {(), (1,)}
+
+
 def _read_input(tensor: RequestInput, spec: TensorSpec, raw: bytes) -> Array:
     if tensor.parameters.get("binary_data_size") is not None:
-        return _read_binary(raw, spec, shape=tensor.shape)
+        found = _read_binary(raw, spec, shape=tensor.shape)
+        return found if len(tensor.shape) == len(spec.shape) else as_column(found, spec)
     if tensor.data is UNSET:
         raise BadRequestError(f"input {spec.name!r}: expected data or binary_data_size, found neither")
-    return read_numbers(bytes(tensor.data), spec, shape=tensor.shape)
+    found = read_numbers(bytes(tensor.data), spec, shape=tensor.shape)
+    return found if len(tensor.shape) == len(spec.shape) else as_column(found, spec)
 
 
 def _read_binary(raw: bytes, spec: TensorSpec, *, shape: tuple[int, ...]) -> Array:
+    if spec.dtype is DType.STRING:
+        return string_elements.read(raw, spec.name, shape=shape)
     dtype = np.dtype(spec.dtype.value)
     if len(raw) != (expected := math.prod(shape) * dtype.itemsize):
         raise BadRequestError(f"input {spec.name!r}: expected {expected:,} bytes after the JSON, found {len(raw):,}")

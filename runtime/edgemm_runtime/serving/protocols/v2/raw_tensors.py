@@ -72,7 +72,7 @@ class RawTensors:
         return as_stored(self._variant, self._signature, form)[1]
 
 
-def raw_parameters(tensor: VariantTensor, datatypes: Mapping[DType, str]) -> dict[str, str | int | float]:
+def raw_parameters(tensor: VariantTensor, datatypes: Mapping[DType, str]) -> dict[str, str | int | float | bool]:
     """Return what metadata say of a tensor that may be raw: real = (code − zero_point) × scale."""
     assert tensor.quantization is not None
     return {

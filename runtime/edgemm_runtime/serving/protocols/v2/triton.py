@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from edgemm.bundle.manifest import Manifest, TensorSpec, Variant
+from edgemm.bundle.manifest import DType, Manifest, TensorSpec, Variant
 from edgemm.errors import BadRequestError
 from edgemm_runtime.http import json_faults
 from edgemm_runtime.models.counters import CounterSnapshot
@@ -106,4 +106,5 @@ def _statistics(name: str, version: str, snapshots: list[CounterSnapshot]) -> di
 
 
 def _tensor(spec: TensorSpec) -> dict[str, Any]:
-    return {"name": spec.name, "data_type": f"TYPE_{DATATYPES[spec.dtype]}", "dims": list(spec.shape)}
+    kind = "STRING" if spec.dtype is DType.STRING else DATATYPES[spec.dtype]
+    return {"name": spec.name, "data_type": f"TYPE_{kind}", "dims": list(spec.shape)}

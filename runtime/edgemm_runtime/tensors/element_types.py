@@ -1,0 +1,37 @@
+"""The element types of a signature as NumPy's: strings are Python's, in arrays of objects. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from edgemm.bundle.manifest import DType
+from edgemm_runtime.tensors.named_arrays import Array
+
+OBJECT: np.dtype[Any] = np.dtype(object)
+"""The dtype of arrays of strings; there is one such object, so that `is` tells them."""
+_STRING_BYTES, _BYTES_A_CHARACTER = 96, 5
+"""What a string takes beside its characters, and a character, at most: Python's and the engine's."""
+
+
+def numpy_dtype(dtype: DType) -> np.dtype[Any]:
+    """Return what arrays of a tensor have for their dtype."""
+    return OBJECT if dtype is DType.STRING else np.dtype(dtype.value)
+
+
+def dtype_of(array: Array) -> DType:
+    """Return what a signature calls the dtype of an array that a tensor has."""
+    return DType.STRING if array.dtype is OBJECT else DType(array.dtype.name)
+
+
+def zeros(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """Return zeros, or empty strings."""
+    return np.full(shape, "", OBJECT) if dtype is OBJECT else np.zeros(shape, dtype)
+
+
+def size_of(array: Array) -> int:
+    """Return the bytes that a tensor takes, at most; strings are counted one by one, with the engine's copy."""
+    if array.dtype is not OBJECT:
+        return array.nbytes
+    return array.size * _STRING_BYTES + _BYTES_A_CHARACTER * sum(map(len, array.ravel().tolist()))
