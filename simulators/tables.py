@@ -125,7 +125,9 @@ def make_table(path: Path, name: str = "visits", *, version: str = "1.0.0", mini
             tolerance={VARIANT: {spec.name: Tolerance(max_abs=0 if _is_text(spec) else 1e-4) for spec in OUTPUTS}},
         ),
         parity=(),
-        lineage=Lineage(source_name="visits.skops", source_digest="0" * 64, source_format="sklearn", libraries={}, options={}),
+        lineage=Lineage(
+            source_name="visits.skops", source_digest="0" * 64, source_format="sklearn", libraries={}, options={},
+        ),
         blobs={
             digests[key]: Blob(size=len(data), media_type="application/octet-stream") for key, data in files.items()
         },

@@ -42,9 +42,8 @@ def read(body: bytes, signature: Signature) -> dict[str, Array]:
     """
     for spec in signature.inputs:
         if not is_column(spec):
-            raise BadRequestError(
-                f"input {spec.name!r} is {spec.dtype}{list(spec.shape)} and no column of CSV: send JSON"
-            )
+            found = describe((spec,))
+            raise BadRequestError(f"expected JSON: in CSV each input is a column, and the model takes {found}")
     hold_parsed(body)
     table = csv_table.read_named(csv_table.decode_strictly(body))
     places = _places(table.header or [], signature)

@@ -64,7 +64,7 @@ def _of_form(parts: list[multipart.Part], manifest: Manifest) -> dict[str, Array
         if len(parts) == 1 and not (parts[0].is_image or parts[0].is_csv):
             return decode(parts[0].data, manifest, content_type=parts[0].content_type)
         return {inputs[0].name: _input(parts, inputs[0], manifest)}
-    if len(parts) == 1 and parts[0].is_csv:
+    if len(parts) == 1 and parts[0].is_csv and parts[0].name not in {spec.name for spec in inputs}:
         return csv_columns.read(parts[0].data, manifest.signature)
     named: dict[str, list[multipart.Part]] = {}
     for part in parts:

@@ -36,7 +36,7 @@ def read(records: Sequence[dict[str, Any]], signature: Signature, steps: Declare
     for spec in signature.inputs:
         if spec.shape[:1] not in {(-1,), (len(records),)}:
             raise BadRequestError(
-                f"{len(records)} records: the model takes {describe(signature.inputs)}: send whole tensors by name"
+                f"expected whole tensors of {describe(signature.inputs)}, by name, found {len(records)} records"
             )
     return {
         spec.name: read_input([record[spec.name] for record in records], spec, steps.get(spec.name))
@@ -45,7 +45,7 @@ def read(records: Sequence[dict[str, Any]], signature: Signature, steps: Declare
 
 
 def _differing(record: dict[str, Any], signature: Signature) -> str:
+    expected = f"expected the inputs {describe(signature.inputs)}, found"
     if unknown := unknown_names(record, signature.inputs):
-        return f"unknown input {unknown[0][:80]!r}; the model takes {describe(signature.inputs)}"
-    missing = missing_names(record, signature.inputs)[0]
-    return f"input {missing!r} is missing; the model takes {describe(signature.inputs)}"
+        return f"{expected} {unknown[0][:80]!r}, which is none of them"
+    return f"{expected} none called {missing_names(record, signature.inputs)[0]!r}"

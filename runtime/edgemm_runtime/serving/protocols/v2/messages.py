@@ -50,8 +50,8 @@ _UNSUPPORTED = ("classification", "shared_memory_region")
 class TensorMetadata(Struct, frozen=True, omit_defaults=True):
     """A tensor as metadata describe it; −1 in `shape` is a variable dimension.
 
-    `parameters` are there where it may be raw, `raw_datatype`, `scale` and `zero_point`, and where NaN, or null in JSON,
-    stands for a missing value: `missing`.
+    `parameters` are there where it may be raw, `raw_datatype`, `scale` and `zero_point`, and where NaN, or `null` in
+    JSON, stands for a missing value: `missing`.
     """
 
     name: str
