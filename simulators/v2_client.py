@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from edgemm.bundle.manifest import DType
 from edgemm_runtime.serving.protocols.v2.messages import DATATYPES
-from edgemm_runtime.tensors.named_arrays import Arrays
+from edgemm_runtime.tensors.element_types import dtype_of
+from edgemm_runtime.tensors.named_arrays import Array, Arrays
 
 
 def encode_request(
@@ -19,9 +19,9 @@ def encode_request(
     listed: list[dict[str, Any]] = []
     tensors: list[bytes] = []
     for name, array in inputs.items():
-        tensor: dict[str, Any] = {"name": name, "shape": array.shape, "datatype": DATATYPES[DType(array.dtype.name)]}
+        tensor: dict[str, Any] = {"name": name, "shape": array.shape, "datatype": DATATYPES[dtype_of(array)]}
         if binary:
-            tensors.append(np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).tobytes())
+            tensors.append(_elements(array) if array.dtype == object else _numbers(array))
             tensor["parameters"] = {"binary_data_size": len(tensors[-1])}
         else:
             tensor["data"] = array.tolist() if nested else array.ravel().tolist()
@@ -29,3 +29,13 @@ def encode_request(
     message: dict[str, Any] = {"inputs": listed, "parameters": {"binary_data_output": binary}}
     header = msgspec.json.encode(message if request_id is None else message | {"id": request_id})
     return b"".join([header, *tensors]), len(header) if binary else None
+
+
+def _numbers(array: Array) -> bytes:
+    return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).tobytes()
+
+
+def _elements(array: Array) -> bytes:
+    """Return strings as the protocol has them: each its length in four bytes, little-endian, and its UTF-8."""
+    texts = [text.encode() for text in array.ravel().tolist()]
+    return b"".join(len(text).to_bytes(4, "little") + text for text in texts)
