@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,14 @@ from edgemm_runtime.tensors.named_arrays import Array
 
 OBJECT: np.dtype[Any] = np.dtype(object)
 """The dtype of arrays of strings; there is one such object, so that `is` tells them."""
+_NUMPY: Mapping[DType, np.dtype[Any]] = {one: OBJECT if one is DType.STRING else np.dtype(one.value) for one in DType}
 _STRING_BYTES, _BYTES_A_CHARACTER = 96, 5
 """What a string takes beside its characters, and a character, at most: Python's and the engine's."""
 
 
 def numpy_dtype(dtype: DType) -> np.dtype[Any]:
-    """Return what arrays of a tensor have for their dtype."""
-    return OBJECT if dtype is DType.STRING else np.dtype(dtype.value)
+    """Return what arrays of a tensor have for their dtype, of one that is known."""
+    return _NUMPY[dtype]
 
 
 def dtype_of(array: Array) -> DType:

@@ -62,17 +62,19 @@ def batched(array: Array, spec: TensorSpec) -> Array:
     Raises:
         BadRequestError: it is not of the signature's dtype and shape.
     """
-    if is_column(spec):
-        array = as_column(array, spec)
-    elif array.ndim == len(spec.shape) - 1 and spec.shape[0] in {-1, 1}:
-        array = array[None]
+    if array.ndim != len(spec.shape):
+        if is_column(spec):
+            array = as_column(array, spec)
+        elif array.ndim == len(spec.shape) - 1 and spec.shape[0] in {-1, 1}:
+            array = array[None]
     check_array(spec, array)
     return array
 
 
 def is_column(spec: TensorSpec) -> bool:
     """Tell whether an input has one value a row: [n] or [n, 1], where n is variable or 1."""
-    return spec.shape[:1] in {(-1,), (1,)} and spec.shape[1:] in {(), (1,)}
+    shape = spec.shape
+    return bool(shape) and shape[0] in {-1, 1} and (len(shape) == 1 or shape[1:] == (1,))
 
 
 def as_column(array: Array, spec: TensorSpec) -> Array:

@@ -85,7 +85,7 @@ def _read_quickly(body: bytes, signature: Signature) -> dict[str, Array] | None:
             raw = bytes(msgspec.json.decode(text, type=msgspec.Raw))
         else:
             found = msgspec.json.decode(text, type=_Inputs)
-            given = [one for one in (found.inputs, found.X, found.instances) if not isinstance(one, UnsetType)]
+            given = [one for one in (found.inputs, found.X, found.instances) if one is not UNSET]
             if len(given) != 1:
                 return None
             raw = bytes(given[0])

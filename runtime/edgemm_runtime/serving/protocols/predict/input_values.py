@@ -16,6 +16,9 @@ from edgemm_runtime.tensors.named_inputs import are_names
 from edgemm_runtime.tensors.numbers import to_array
 
 Declared: TypeAlias = Mapping[str, Preprocessing]
+_KINDS: Mapping[str, frozenset[type]] = {"b": frozenset({bool}), "f": frozenset({int, float})}
+_INTEGERS: frozenset[type] = frozenset({int})
+_OR_NULL: frozenset[type] = frozenset({int, float, type(None)})
 
 
 def check_names(values: dict[str, Any], signature: Signature) -> None:
@@ -51,27 +54,34 @@ def only_numbers(value: Any, spec: TensorSpec) -> Any:
     Raises:
         BadRequestError: there is such a thing.
     """
-    kinds: set[type] = {"b": {bool}, "f": {int, float}}.get(_kind(spec), {int})
-    if spec.missing:
-        kinds = {*kinds, type(None)}
-    rows = value if isinstance(value, list) else [value]
-    if not set(map(type, rows)) <= kinds:
-        for row, found in enumerate(rows):
-            _check_numbers(found, spec, kinds, where=f", row {row} (from 0)" if len(rows) > 1 else "")
-    return value
-
-
-def _check_numbers(value: Any, spec: TensorSpec, kinds: set[type], *, where: str) -> None:
+    kinds = _OR_NULL if spec.missing else _KINDS.get(_kind(spec), _INTEGERS)
     stack = [value]
     while stack:
         item = stack.pop()
         if isinstance(item, list):
             stack.extend(reversed(item))
         elif type(item) not in kinds:
+            where = _row_of(value, kinds)
             why = ": the model takes no missing values" if item is None else ""
             raise BadRequestError(
                 f"input {spec.name!r}{where}: expected {spec.dtype} values, found {json_faults.spelled(item)}{why}"
             )
+    return value
+
+
+def _row_of(value: Any, kinds: frozenset[type]) -> str:
+    """Say in which row of several the first value is that is of another kind."""
+    if not isinstance(value, list) or len(value) < 2:
+        return ""
+    for row, found in enumerate(value):
+        stack = [found]
+        while stack:
+            item = stack.pop()
+            if isinstance(item, list):
+                stack.extend(item)
+            elif type(item) not in kinds:
+                return f", row {row} (from 0)"
+    return ""
 
 
 def _texts(value: Any, name: str) -> Any:

@@ -18,9 +18,9 @@ from edgemm_runtime.tensors.named_inputs import are_names, missing_names, unknow
 
 def are_records(values: Any) -> bool:
     """Tell whether a value in JSON is a list of objects, none of them an image."""
-    return (
-        isinstance(values, list) and bool(values) and all(isinstance(one, dict) and "b64" not in one for one in values)
-    )
+    if not isinstance(values, list) or not values or not isinstance(values[0], dict):  # as most often
+        return False
+    return all(isinstance(one, dict) and "b64" not in one for one in values)
 
 
 def read(records: Sequence[dict[str, Any]], signature: Signature, steps: Declared) -> dict[str, Array]:
