@@ -12,7 +12,7 @@ from securesystemslib.signer import CryptoSigner
 
 from edgemm import messages
 from edgemm.bundle import open_bundle
-from edgemm.bundle.manifest import decode_manifest
+from edgemm.bundle.manifest import DType, Signature, TensorSpec, Variant, decode_manifest
 from edgemm.messages import (
     Ack,
     Action,
@@ -47,7 +47,30 @@ from edgemm.trust.time_statement import TimeQuestion, TimeStatement
 from tests.golden.vector import DEVICE, DIRECTOR, TIMESTAMP, Vector
 from tests.unit.core.bundles import small_bundle, small_manifest
 
+
+def _of_strings(variant: Variant) -> Variant:
+    inputs, outputs = (
+        tuple(replace(tensor, dtype=DType.STRING, quantization=None) for tensor in tensors)
+        for tensors in (variant.inputs, variant.outputs)
+    )
+    return replace(variant, inputs=inputs, outputs=outputs)
+
+
 BOOT = "0123456789abcdef"
+COLUMNS = small_manifest(
+    minimum_runtime="0.3.0",
+    signature=Signature(
+        inputs=(TensorSpec(name="x", dtype=DType.STRING, shape=(-1, 1)),),
+        outputs=(TensorSpec(name="y", dtype=DType.STRING, shape=(-1,)),),
+    ),
+    variants=tuple(_of_strings(variant) for variant in small_manifest().variants),
+    preprocessing=None,
+)
+VISITS = (
+    "0.3.0",
+    [("age", "float32", True), ("visits", "int64", False), ("city", "string", False), ("member", "bool", False)],
+    ["string", "float32", "string"],
+)
 STATEFUL = small_manifest(stateful=True, minimum_runtime="0.2.0")
 
 
@@ -251,10 +274,19 @@ def _read_stateful(data: bytes) -> Any:
     return found.name, found.version, found.minimum_runtime, found.stateful, found.golden.samples
 
 
+def _read_columns(data: bytes) -> Any:
+    """Tell what makes a bundle one of columns; `simulators.tables` wrote the file, and the engines' tests run it."""
+    found = _read_bundle(data)
+    inputs = [(spec.name, spec.dtype.value, bool(spec.missing)) for spec in found.signature.inputs]
+    return found.minimum_runtime, inputs, [spec.dtype.value for spec in found.signature.outputs]
+
+
 VECTORS = [
     Vector("bundle/manifest.json", small_manifest(), lambda m: m.encode(), lambda d: decode_manifest(d, path="golden")),
     Vector("bundle/digits-1.0.0.edgemm", small_manifest(), _write_bundle, _read_bundle),
     Vector("bundle/stateful.json", STATEFUL, lambda m: m.encode(), lambda d: decode_manifest(d, path="golden")),
+    Vector("bundle/columns.json", COLUMNS, lambda m: m.encode(), lambda d: decode_manifest(d, path="golden")),
+    Vector("bundle/visits-1.0.0.edgemm", VISITS, None, _read_columns),
     Vector("bundle/wake-1.0.0.edgemm", ("wake", "1.0.0", "0.2.0", True, 8), None, _read_stateful),
     _control("messages/desired.json", DESIRED),
     _control("messages/reported.json", REPORTED),

@@ -13,6 +13,7 @@ from edgemm_runtime.tensors.named_arrays import Array
 OBJECT: np.dtype[Any] = np.dtype(object)
 """The dtype of arrays of strings; there is one such object, so that `is` tells them."""
 _NUMPY: Mapping[DType, np.dtype[Any]] = {one: OBJECT if one is DType.STRING else np.dtype(one.value) for one in DType}
+_LAST_CHARACTER = 0x10FFFF
 _STRING_BYTES, _BYTES_A_CHARACTER = 96, 5
 """What a string takes beside its characters, and a character, at most: Python's and the engine's."""
 
@@ -37,3 +38,15 @@ def size_of(array: Array) -> int:
     if array.dtype is not OBJECT:
         return array.nbytes
     return array.size * _STRING_BYTES + _BYTES_A_CHARACTER * sum(map(len, array.ravel().tolist()))
+
+
+def from_text(array: Array) -> Array:
+    """Return NumPy's text of fixed width as objects.
+
+    Raises:
+        ValueError: a number in it is no character, which NumPy ends in other ways.
+    """
+    codes = np.dtype(np.uint32).newbyteorder(array.dtype.byteorder)
+    if array.size and array.itemsize and np.ascontiguousarray(array).view(codes).max() > _LAST_CHARACTER:
+        raise ValueError("a number beyond the last character of Unicode")
+    return array.astype(OBJECT)

@@ -20,7 +20,7 @@ import numpy as np
 
 from edgemm import library_errors
 from edgemm.errors import BundleError, InputError
-from edgemm_runtime.tensors.element_types import OBJECT
+from edgemm_runtime.tensors.element_types import OBJECT, from_text
 from edgemm_runtime.tensors.named_arrays import Array
 
 UNNAMED = ""
@@ -62,7 +62,7 @@ def read_strings(data: bytes, *, name: str) -> Array:
     if array.dtype.kind != "U":
         raise BundleError(f"{name}: expected strings, found {array.dtype}")
     try:
-        found = array.astype(OBJECT)
+        found = from_text(array)
         "".join(found.ravel().tolist()).encode()
     except ValueError as err:
         raise BundleError(f"{name}: expected text of Unicode, found a number that is no character") from err

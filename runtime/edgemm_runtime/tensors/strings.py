@@ -21,7 +21,7 @@ from edgemm.bundle.manifest import TensorSpec
 from edgemm.errors import BadRequestError
 from edgemm_runtime.http import json_faults
 from edgemm_runtime.tensors import pieces
-from edgemm_runtime.tensors.element_types import OBJECT
+from edgemm_runtime.tensors.element_types import OBJECT, from_text
 from edgemm_runtime.tensors.json_memory import hold_parsed
 from edgemm_runtime.tensors.named_arrays import Array
 
@@ -37,7 +37,7 @@ def to_array(values: Any, spec: TensorSpec) -> Array:
         BadRequestError: ragged, or one is no string.
     """
     try:
-        array: Array = np.asarray(values).astype(OBJECT) if _is_text(values) else np.asarray(values, dtype=OBJECT)
+        array: Array = from_text(values) if _is_text(values) else np.asarray(values, dtype=OBJECT)
     except ValueError as err:  # of an array, one of whose numbers is no character
         raise BadRequestError(f"input {spec.name!r}: expected text of Unicode, found another array") from err
     flat = array.ravel().tolist()
