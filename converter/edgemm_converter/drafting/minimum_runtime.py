@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from edgemm.bundle.manifest import Manifest
+from edgemm.bundle.manifest import DType, Manifest
 from edgemm.versions import Version
 
 FIRST = "0.1.0"
@@ -38,12 +38,19 @@ def _has_lengths_of_data(manifest: Manifest) -> bool:
     return any((s[:1] == (-1,) and not open_first) or (-1 in s[1:] and not open_inside) for s in shapes)
 
 
+def _has_strings(manifest: Manifest) -> bool:
+    """An older runtime knows no such dtype."""
+    signature = manifest.signature
+    return any(spec.dtype is DType.STRING for spec in (*signature.inputs, *signature.outputs))
+
+
 _FEATURES: tuple[Feature, ...] = (
     ("0.2.0", _resizes_otherwise),
     ("0.2.0", _has_labels_of_something_else),
     ("0.2.0", lambda manifest: bool(manifest.stateful)),
     ("0.2.0", _has_lengths_of_data),
     ("0.2.0", lambda manifest: bool(manifest.golden.sampled or manifest.golden.deflated)),
+    ("0.3.0", _has_strings),
 )
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import msgspec
 
-from edgemm.bundle.manifest import Preprocessing, Resize
+from edgemm.bundle.manifest import Preprocessing, Resize, decode_manifest
 from edgemm_converter.drafting import minimum_runtime
+from tests.golden.vector import FOLDER
 from tests.unit.core.bundles import small_manifest
 
+STRINGS = FOLDER / "bundle" / "columns.json"
 FEATURES = (
     ("0.10.0", lambda manifest: manifest.licence == "new"),
     ("0.9.0", lambda manifest: manifest.licence is not None),
@@ -17,6 +19,10 @@ FEATURES = (
 def test_a_bundle_needs_the_newest_runtime_that_one_of_its_features_needs() -> None:
     needed = [minimum_runtime.of(small_manifest(licence=licence), FEATURES) for licence in (None, "old", "new")]
     assert needed == [minimum_runtime.FIRST, "0.9.0", "0.10.0"]
+
+
+def test_a_bundle_of_strings_needs_the_version_that_brought_them() -> None:
+    assert minimum_runtime.of(decode_manifest(STRINGS.read_bytes(), path="golden")) == "0.3.0"
 
 
 def test_a_bundle_that_resizes_as_the_first_version_did_needs_no_other() -> None:

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from edgemm import canonical
-from edgemm.bundle.manifest import MODEL_NAME_PATTERN, Manifest, check_model_name, decode_manifest
+from edgemm.bundle.manifest import MODEL_NAME_PATTERN, DType, Manifest, check_model_name, decode_manifest
 from edgemm.errors import BundleError, InputError
 from tests.unit.core.bundles import DIGEST, small_manifest
 
@@ -52,9 +52,34 @@ def test_columns_may_have_tolerances_of_their_own_and_are_not_written_where_ther
     assert b"columns" not in small_manifest().encode()
 
 
+def _strings(**of_variants: object) -> dict[str, Any]:
+    """Return a manifest whose input x is of strings, in its variants too where these do not say another thing."""
+    raw = _changed(preprocessing=None)
+    raw["signature"]["inputs"][0]["dtype"] = "string"
+    for variant in raw["variants"]:
+        variant["inputs"][0].update({"dtype": "string", "quantization": None, **of_variants})
+    return raw
+
+
+def _input(**fields: object) -> dict[str, Any]:
+    raw = _changed()
+    raw["signature"]["inputs"][0].update(fields)
+    return raw
+
+
+def test_an_input_of_strings_is_one_in_the_file_too() -> None:
+    found = decode_manifest(canonical.encode(_strings()), path="m")
+    assert found.signature.inputs[0].dtype is DType.STRING
+    assert b"missing" not in found.encode()
+
+
 @pytest.mark.parametrize(
     ("raw", "says"),
     [
+        (_strings(dtype="float32"), "'x' is of strings in the signature or in variant tflite:int8, and not in both"),
+        (_strings(quantization={"scale": 1.0, "zero_point": 0}), "'x' is of strings in variant tflite:int8, and quant"),
+        (_strings() | {"preprocessing": {"x": {}}}, "pre-processing is declared for 'x', which is of strings"),
+        (_input(dtype="int8", missing=True), "'x' is said to take missing values, and is no input of floats"),
         (_columns({"axis": 2, "start": 0, "stop": 1, "max_abs": 0.1}), "columns that output 'y' does not have"),
         (_columns({"axis": 1, "start": 0, "stop": 3, "max_abs": 0.1}), "columns that output 'y' does not have"),
         (_columns({"axis": 1, "start": 1, "stop": 1, "max_abs": 0.1}), "columns that output 'y' does not have"),

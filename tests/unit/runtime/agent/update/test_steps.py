@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from edgemm.bundle import open_bundle
@@ -28,8 +29,10 @@ from edgemm.errors import (
 )
 from edgemm.messages import DesiredModel, ModelConfig, Probation
 from edgemm_runtime.agent.update.steps import Patience, diagnose
+from edgemm_runtime.engines import choice
 from simulators.device_world import DeviceWorld, Versions
 from tests.golden.unknown import path_of
+from tests.golden.vector import FOLDER
 
 VERSIONS = Versions("1.0.0", "2.0.0")
 
@@ -139,6 +142,24 @@ def test_a_bundle_of_a_later_version(tmp_path: Path, name: str, ends: tuple[str,
     assert world.record.update is not None
     assert says in (world.record.update.detail or "")
     assert world.serves() == ("1.0.0" if ends[0] == "committed" else None)
+    world.close()
+
+
+def test_a_runtime_that_is_too_old_refuses_a_bundle_of_strings_and_serves_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    versions = Versions("1.0.0")
+    with open_bundle(FOLDER / "bundle" / "visits-1.0.0.edgemm") as bundle:
+        newer = msgspec.structs.replace(bundle.manifest, name="tiny", version="2.0.0")
+        versions.manifests["2.0.0"] = newer
+        versions.blobs |= {digest: bundle.read(digest) for digest in newer.blobs}
+    world = DeviceWorld(tmp_path, versions)
+    assert _reach(world, versions.wanted("1.0.0", config=_quick())) == ("committed", None)
+    monkeypatch.setattr(choice, "__version__", "0.2.0")
+    assert _reach(world, versions.wanted("2.0.0", config=_quick())) == ("rejected", "no_engine")
+    assert world.record.update is not None
+    assert "minimum runtime 0.3.0 is newer than 0.2.0" in (world.record.update.detail or "")
+    assert world.serves() == "1.0.0"
     world.close()
 
 
