@@ -96,31 +96,34 @@ def arrays(rows: Sequence[Row]) -> dict[str, Array]:
     }
 
 
-def make_table(path: Path, name: str = "visits", *, version: str = "1.0.0", minimum_runtime: str = NEEDS) -> Manifest:
-    """Write the bundle and return its manifest."""
-    told = answer(ROWS)
-    golden = {key: array[:, np.newaxis] for key, array in arrays(ROWS).items()} | {
+def make_table(path: Path, name: str = "visits", *, version: str = "1.0.0", member: bool = True) -> Manifest:
+    """Write the bundle and return its manifest; without `member`, that is no input and counts as false."""
+    inputs = INPUTS if member else INPUTS[:-1]
+    rows = ROWS if member else tuple(row._replace(member=False) for row in ROWS)
+    told = answer(rows)
+    golden = {key: array[:, np.newaxis] for key, array in arrays(rows).items()} | {
         "label": np.array(told["label"], object)[:, np.newaxis],
         "score": np.array(told["score"], np.float32)[:, np.newaxis],
         "seen": np.array(told["seen"], object)[:, np.newaxis],
     }
-    files = {"": _model(), **{key: write_npy(array) for key, array in golden.items()}}
+    golden = {spec.name: golden[spec.name] for spec in (*inputs, *OUTPUTS)}
+    files = {"": _model(inputs), **{key: write_npy(array) for key, array in golden.items()}}
     digests = {key: hashlib.sha256(data).hexdigest() for key, data in files.items()}
     manifest = Manifest(
         format=FORMAT,
         name=name,
         version=version,
-        minimum_runtime=minimum_runtime,
-        signature=Signature(inputs=INPUTS, outputs=OUTPUTS),
+        minimum_runtime=NEEDS,
+        signature=Signature(inputs=inputs, outputs=OUTPUTS),
         variants=(
             Variant(
                 id=VARIANT, engine=Engine.ONNX, precision=Precision.FLOAT32, minimum_engine="1.17.0.0",
-                blob=digests[""], inputs=_tensors(INPUTS), outputs=_tensors(OUTPUTS),
+                blob=digests[""], inputs=_tensors(inputs), outputs=_tensors(OUTPUTS),
             ),
         ),
         golden=GoldenSamples(
             samples=len(ROWS),
-            inputs={spec.name: digests[spec.name] for spec in INPUTS},
+            inputs={spec.name: digests[spec.name] for spec in inputs},
             outputs={spec.name: digests[spec.name] for spec in OUTPUTS},
             tolerance={VARIANT: {spec.name: Tolerance(max_abs=0 if _is_text(spec) else 1e-4) for spec in OUTPUTS}},
         ),
@@ -136,13 +139,18 @@ def make_table(path: Path, name: str = "visits", *, version: str = "1.0.0", mini
     return manifest
 
 
-def _model() -> bytes:
+def _model(inputs: Sequence[TensorSpec]) -> bytes:
     """Return score = age / 8 + visits / 4 + code of the city + member, and a label for more than 8."""
     weights = {
         "usual": np.array(USUAL_AGE, np.float32), "eighth": np.array(0.125, np.float32),
         "quarter": np.array(0.25, np.float32), "limit": np.array(8, np.float32), "column": np.array([-1, 1]),
         "flat": np.array([-1]),
     }  # fmt: skip
+    has_member, summands = len(inputs) == len(INPUTS), ("of_age", "of_visits", "of_city")
+    of_member = [
+        helper.make_node("Cast", ["member"], ["ones"], to=TensorProto.FLOAT),
+        helper.make_node("Reshape", ["ones", "column"], ["of_member"]),
+    ]
     nodes = [
         helper.make_node("IsNaN", ["age"], ["unknown"]),
         helper.make_node("Where", ["unknown", "usual", "age"], ["filled"]),
@@ -153,9 +161,8 @@ def _model() -> bytes:
             "LabelEncoder", ["city"], ["of_city"], domain="ai.onnx.ml", keys_strings=list(CITIES),
             values_floats=list(CITIES.values()), default_float=UNKNOWN_CITY,
         ),
-        helper.make_node("Cast", ["member"], ["ones"], to=TensorProto.FLOAT),
-        helper.make_node("Reshape", ["ones", "column"], ["of_member"]),
-        helper.make_node("Sum", ["of_age", "of_visits", "of_city", "of_member"], ["score"]),
+        *(of_member if has_member else []),
+        helper.make_node("Sum", [*summands, *["of_member"] * has_member], ["score"]),
         helper.make_node("Greater", ["score", "limit"], ["high"]),
         helper.make_node("Reshape", ["high", "flat"], ["each"]),
         helper.make_node("Cast", ["each"], ["class"], to=TensorProto.INT64),
@@ -165,7 +172,7 @@ def _model() -> bytes:
         helper.make_node("Identity", ["city"], ["seen"]),
     ]  # fmt: skip
     graph = helper.make_graph(
-        nodes, "visits", *([_described(spec) for spec in specs] for specs in (INPUTS, OUTPUTS)),
+        nodes, "visits", *([_described(spec) for spec in specs] for specs in (inputs, OUTPUTS)),
         [numpy_helper.from_array(array, key) for key, array in weights.items()],
     )  # fmt: skip
     opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]

@@ -16,6 +16,7 @@ import urllib3
 
 from simulators import stateful
 from simulators.models import make_bundle
+from simulators.tables import make_table
 from tests.docs.camera_model import STEPS, write_colour_bundle
 from tests.docs.pages import DOCS, blocks, tables
 from tests.docs.serving import running, served
@@ -45,6 +46,22 @@ def test_a_curl_line_gets_an_answer(address: str, line: str) -> None:
     reply = urllib3.request("POST" if body else "GET", words[2].replace(ADDRESS, address), body=body)
     assert reply.status == 200, reply.data
     assert json.loads(reply.data)
+
+
+def test_a_table_is_answered_as_the_page_says(tmp_path: Path) -> None:
+    path = tmp_path / "visits-1.0.0.edgemm"
+    make_table(path, member=False)
+    table = b"city,age,visits\nGraz,31,2\nLinz,,0\n"
+    lines = [shlex.split(line) for line in commands("served-table")]
+    with served(path) as url:
+        told = []
+        for words in lines:
+            body = table if "--data-binary" in words else words[words.index("-d") + 1]
+            reply = urllib3.request("POST", words[2].replace(ADDRESS, url), body=body)
+            assert reply.status == 200, reply.data
+            told.append(json.loads(reply.data))
+    assert told[0] == told[2]
+    assert told[0]["outputs"]["score"][:1] == told[1]["outputs"]["score"] == [told[3]["predictions"][0]["score"]]
 
 
 @pytest.fixture
