@@ -20,6 +20,7 @@ import pytest
 import urllib3
 
 from simulators.models import CLASSES, make_bundle
+from simulators.tables import make_table
 from simulators.waiting import eventually
 from tests.clients.environments import environment
 
@@ -59,9 +60,10 @@ class Device:
 
 @pytest.fixture
 def device(tmp_path: Path) -> Iterator[Device]:
-    paths = tmp_path / "tiny.edgemm", tmp_path / "more.edgemm"
+    paths = tmp_path / "tiny.edgemm", tmp_path / "more.edgemm", tmp_path / "visits.edgemm"
     make_bundle(paths[0])
     make_bundle(paths[1], name="more", version="2.1.0")
+    make_table(paths[2])
     command = [sys.executable, "-m", "edgemm", "run", *map(str, paths), "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdout is not None

@@ -15,7 +15,7 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from edgemm import library_errors
-from edgemm.bundle.manifest import DType, Precision, VariantTensor, known_dtype
+from edgemm.bundle.manifest import NUMBERS, Precision, VariantTensor, known_dtype
 from edgemm.errors import InputError
 from edgemm_converter.formats import onnx_client_values, onnx_flow
 from edgemm_converter.job.targets import FinishedFile
@@ -180,7 +180,7 @@ def _tensors(path: Path, values: Iterable[Any]) -> tuple[VariantTensor, ...]:
         except (ValueError, KeyError, TypeError) as err:
             raise InputError(
                 f"{path}: tensor {value.name!r} is of dtype {onnx.TensorProto.DataType.Name(kind.elem_type).lower()}; "
-                f"edgemm serves numbers ({', '.join(DType)}): export the model with one of them, such as float32"
+                f"finished files are of numbers ({', '.join(NUMBERS)}): export the model with one of them, such as float32"
             ) from err
         if not kind.HasField("shape"):
             raise InputError(f"{path}: tensor {value.name!r} has no shape: export the model with fixed shapes")

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from edgemm import library_errors
 from edgemm.bundle.engine_facts import Engine
-from edgemm.bundle.manifest import DType, Signature, TensorSpec
+from edgemm.bundle.manifest import NUMBERS, DType, Signature, TensorSpec
 from edgemm.errors import ConversionError, InputError
 from edgemm_converter import rewrites
 from edgemm_converter.data.arrays import Array
@@ -243,10 +243,9 @@ def spec_of(name: str, dtype: str, shape: Sequence[int | None] | None, *, path: 
             f"{path}: tensor {name!r} may have any number of dimensions: fix the inputs' with "
             "--input-shape NAME=1,224,224,3 (-1 for a dimension that stays variable)"
         )
-    numbers = [one for one in DType if one is not DType.STRING]
-    if dtype not in numbers:
+    if dtype not in NUMBERS:
         raise InputError(
-            f"{path}: tensor {name!r} is of dtype {dtype}; edgemm serves numbers of TensorFlow ({', '.join(numbers)}): "
+            f"{path}: tensor {name!r} is of dtype {dtype}; edgemm serves numbers of TensorFlow ({', '.join(NUMBERS)}): "
             "do this part of the work outside the model"
         )
     return TensorSpec(name=name, dtype=DType(dtype), shape=tuple(-1 if d is None else int(d) for d in shape))

@@ -67,6 +67,10 @@ class DType(OpenEnum):
     STRING = "string"
 
 
+NUMBERS = tuple(dtype for dtype in DType if dtype is not DType.STRING)
+"""The dtypes of numbers and booleans."""
+
+
 def known_dtype(name: str) -> DType:
     """Return the dtype of NumPy's name.
 

@@ -20,6 +20,7 @@ import numpy as np
 from edgemm.bundle.manifest import TensorSpec
 from edgemm.errors import BadRequestError
 from edgemm_runtime.http import json_faults
+from edgemm_runtime.memory.memory_budget import hold
 from edgemm_runtime.tensors import pieces
 from edgemm_runtime.tensors.element_types import OBJECT, from_text
 from edgemm_runtime.tensors.json_memory import hold_parsed
@@ -27,6 +28,8 @@ from edgemm_runtime.tensors.named_arrays import Array
 
 MOST_CHARACTERS = 65_536
 """The longest string."""
+_ENGINE_BYTES = 40
+"""What the engine's copy of a string takes beside its characters."""
 _ESCAPED_QUOTE = b'\\"'
 
 
@@ -103,6 +106,7 @@ def _read(raw: bytes, spec: TensorSpec, *, depth: int) -> Array:
         pieces.check_whole(raw, f"input {spec.name!r}")
         large = False
     hold_parsed(raw)
+    hold(raw.count(b",") * _ENGINE_BYTES + len(raw))
     decode = _decoder(depth).decode
     try:
         if not large:

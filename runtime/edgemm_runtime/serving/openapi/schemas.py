@@ -158,15 +158,21 @@ def _infer(inputs: tuple[TensorSpec, ...], *, stateful: bool) -> Schema:
 
 
 def _infer_input(spec: TensorSpec) -> Schema:
-    dims = [{"type": "integer", "minimum": 1} if size == -1 else {"const": size} for size in spec.shape]
-    shape = {"type": "array", "prefixItems": dims, "minItems": len(dims), "maxItems": len(dims)}
+    forms = _column_forms(spec) if is_column(spec) else (spec,)
+    shapes = [_shape(form.shape) for form in forms]
+    shape = shapes[0] if len(shapes) == 1 else {"anyOf": shapes}
     fields: dict[str, Schema] = {
         "name": {"const": spec.name},
         "datatype": {"const": DATATYPES[spec.dtype]},
         "shape": shape,
     }
-    data = {"anyOf": [_list(value(spec)), tensor(spec)], "description": "Flat, or nested as shape says."}
+    data = {"anyOf": [_list(value(spec)), *map(tensor, forms)], "description": "Flat, or nested as shape says."}
     return _object(fields, {"data": data, "parameters": _ANY})
+
+
+def _shape(shape: tuple[int, ...]) -> Schema:
+    dims = [{"type": "integer", "minimum": 1} if size == -1 else {"const": size} for size in shape]
+    return {"type": "array", "prefixItems": dims, "minItems": len(dims), "maxItems": len(dims)}
 
 
 def tensor(spec: TensorSpec, *, by_sample: bool = False) -> Schema:
@@ -181,8 +187,12 @@ def _whole(spec: TensorSpec) -> Schema:
     """Return all that an input may be outside of v2: a column has one axis, two or none."""
     if not is_column(spec):
         return tensor(spec)
-    flat, pairs = (tensor(replace(spec, shape=(spec.shape[0], *rest))) for rest in ((), (1,)))
-    return {"anyOf": [flat, pairs, value(spec)]}
+    return {"anyOf": [*map(tensor, _column_forms(spec)), value(spec)]}
+
+
+def _column_forms(spec: TensorSpec) -> tuple[TensorSpec, ...]:
+    """Return a column with one axis and with two."""
+    return tuple(replace(spec, shape=(spec.shape[0], *rest)) for rest in ((), (1,)))
 
 
 def _row(spec: TensorSpec) -> Schema:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from edgemm.bundle.manifest import DType, Signature, TensorSpec
 from edgemm.errors import BadRequestError
+from edgemm_runtime.memory.memory_budget import hold
 from edgemm_runtime.tensors import csv_table
 from edgemm_runtime.tensors.element_types import numpy_dtype
 from edgemm_runtime.tensors.inputs import batched, describe, is_column
@@ -20,6 +21,8 @@ from edgemm_runtime.tensors.numbers import to_array
 
 _LOOKED_AT = 4096
 _CELL = 40
+_ROW_BYTES, _CELL_BYTES = 100, 80
+"""What rows take beside what is counted of any text: their lists, those of columns, values, and the engine's copies."""
 
 
 def takes_table(signature: Signature) -> bool:
@@ -46,6 +49,7 @@ def read(body: bytes, signature: Signature) -> dict[str, Array]:
             raise BadRequestError(f"expected JSON: in CSV each input is a column, and the model takes {found}")
     hold_parsed(body)
     table = csv_table.read_named(csv_table.decode_strictly(body))
+    hold(len(table.rows) * (_ROW_BYTES + _CELL_BYTES * len(table.header or [])))
     places = _places(table.header or [], signature)
     if not table.rows:
         raise BadRequestError("expected at least one line below the names of columns, found none")

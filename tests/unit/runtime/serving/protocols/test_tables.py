@@ -140,11 +140,17 @@ def test_null_in_v2_is_a_missing_value(client: DeviceClient) -> None:
     assert {one["name"]: one["data"] for one in reply.json["outputs"]}["score"] == [one for [one] in TOLD["score"]]
 
 
-def _tensors(columns: dict[str, Any]) -> dict[str, Any]:
+def _tensors(columns: dict[str, Any], *, other_axes: bool = False) -> dict[str, Any]:
+    flat = "member"
     types = {"age": "FP32", "visits": "INT64", "member": "BOOL", "city": "BYTES"}
     return {
         "inputs": [
-            {"name": name, "datatype": types[name], "shape": [len(values), *[1] * (name != "member")], "data": values}
+            {
+                "name": name,
+                "datatype": types[name],
+                "shape": [len(values), *[1] * ((name != flat) != other_axes)],
+                "data": values,
+            }
             for name, values in columns.items()
         ]
     }
@@ -283,7 +289,7 @@ def test_the_document_says_what_is_taken(client: DeviceClient) -> None:
     for path, right in {
         "/predict/visits": [{"inputs": COLUMNS}, RECORDS, {"instances": RECORDS}],
         "/v1/models/visits:predict": [{"instances": RECORDS}, {"inputs": COLUMNS}],
-        "/v2/models/visits/infer": [_tensors(COLUMNS)],
+        "/v2/models/visits/infer": [_tensors(COLUMNS), _tensors(COLUMNS, other_axes=True)],
     }.items():
         validator = jsonschema.Draft202012Validator(schema(path))
         for body in right:
