@@ -180,7 +180,7 @@ def _tensors(path: Path, values: Iterable[Any]) -> tuple[VariantTensor, ...]:
         except (ValueError, KeyError, TypeError) as err:
             raise InputError(
                 f"{path}: tensor {value.name!r} is of dtype {onnx.TensorProto.DataType.Name(kind.elem_type).lower()}; "
-                f"finished files are of numbers ({', '.join(NUMBERS)}): export the model with one of them, such as float32"
+                f"edgemm serves numbers ({', '.join(NUMBERS)}): export the model with one of them, such as float32"
             ) from err
         if not kind.HasField("shape"):
             raise InputError(f"{path}: tensor {value.name!r} has no shape: export the model with fixed shapes")

@@ -245,7 +245,7 @@ def spec_of(name: str, dtype: str, shape: Sequence[int | None] | None, *, path: 
         )
     if dtype not in NUMBERS:
         raise InputError(
-            f"{path}: tensor {name!r} is of dtype {dtype}; edgemm serves numbers of TensorFlow ({', '.join(NUMBERS)}): "
+            f"{path}: tensor {name!r} is of dtype {dtype}; edgemm serves numbers ({', '.join(NUMBERS)}): "
             "do this part of the work outside the model"
         )
     return TensorSpec(name=name, dtype=DType(dtype), shape=tuple(-1 if d is None else int(d) for d in shape))
