@@ -21,7 +21,7 @@ from edgemm.errors import BadRequestError
 from edgemm_runtime.http import json_faults
 from edgemm_runtime.models.best_classes import Top, best_classes
 from edgemm_runtime.preprocessing import encoded_images
-from edgemm_runtime.serving.protocols.predict import records
+from edgemm_runtime.serving.protocols.predict import row_records
 from edgemm_runtime.serving.protocols.predict.input_values import Declared, check_names, read_input
 from edgemm_runtime.tensors import pieces
 from edgemm_runtime.tensors.comparison import score_labels
@@ -59,8 +59,8 @@ def decode_request(body: bytes, signature: Signature, *, declared: Declared | No
     pieces.check_whole(body, "the request")
     values = values_of(parse(body))
     specs = {spec.name: spec for spec in signature.inputs}
-    if records.are_records(values):
-        return records.read(values, signature, steps)
+    if row_records.are_records(values):
+        return row_records.read(values, signature, steps)
     if not isinstance(values, dict) or encoded_images.is_encoded(values):
         if len(specs) != 1:
             raise BadRequestError(

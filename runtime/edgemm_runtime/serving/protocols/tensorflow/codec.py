@@ -24,7 +24,7 @@ from edgemm.bundle.manifest import DType, Manifest, Signature, TensorSpec
 from edgemm.errors import BadRequestError
 from edgemm.versions import Version
 from edgemm_runtime.http import json_faults
-from edgemm_runtime.serving.protocols.predict import records
+from edgemm_runtime.serving.protocols.predict import row_records
 from edgemm_runtime.serving.protocols.predict.input_values import Declared, check_names, read_input
 from edgemm_runtime.serving.protocols.tensorflow import many_numbers
 from edgemm_runtime.tensors import pieces
@@ -222,8 +222,8 @@ def _samples(samples: list[Any], signature: Signature, steps: Declared) -> dict[
         )
     _check_rows(len(samples), signature)
     names = [spec.name for spec in signature.inputs]
-    if records.are_records(samples):
-        return records.read(samples, signature, steps)
+    if row_records.are_records(samples):
+        return row_records.read(samples, signature, steps)
     if len(names) != 1:
         raise BadRequestError(f"expected samples with inputs by name; the model takes {describe(signature.inputs)}")
     return {names[0]: read_input(samples, signature.inputs[0], steps.get(names[0]))}
