@@ -140,7 +140,7 @@ def test_what_is_remembered_of_a_request_changes_no_answer(
     assert _outcome(lambda: codec.decode(strange, header_length=str(its_length))) == direct
 
 
-def _outcome(decode: Callable[[], messages.InferRequest]) -> bytes | str:
+def _outcome(decode: Callable[[], messages.InferRequest]) -> object:
     try:
         return bits(decode().inputs["x"])
     except RequestError as err:

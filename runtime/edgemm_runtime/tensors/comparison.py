@@ -105,7 +105,7 @@ def same_classes(expected: Array, found: Array) -> npt.NDArray[np.bool_]:
     if OBJECT in (expected.dtype, found.dtype):
         if expected.shape != found.shape:
             return np.zeros(expected.shape[:-1], np.bool_)
-        return np.asarray(np.equal(expected, found), np.bool_).all(axis=-1 if expected.ndim else None)
+        return np.asarray(np.asarray(np.equal(expected, found), np.bool_).all(axis=-1 if expected.ndim else None))
     same: npt.NDArray[np.bool_] = classes(expected) == classes(found)
     return same
 

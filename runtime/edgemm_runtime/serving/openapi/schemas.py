@@ -136,8 +136,8 @@ def _request(body: Body, manifest: Manifest | None) -> Schema:
     if body is Body.EXAMPLES:
         return _object({"examples": _list(sample, minItems=1)})
     if body is Body.INSTANCES:
-        bare = {"anyOf": [sample, _row(inputs[0])]} if len(inputs) == 1 else sample
-        return {"oneOf": [_object({"instances": _list(bare, minItems=1)}), _object({"inputs": whole})]}
+        row = {"anyOf": [sample, _row(inputs[0])]} if len(inputs) == 1 else sample
+        return {"oneOf": [_object({"instances": _list(row, minItems=1)}), _object({"inputs": whole})]}
     if manifest is None:
         return {}
     bare = [_whole(inputs[0])] if len(inputs) == 1 else []

@@ -17,6 +17,7 @@ import pytest
 from edgemm.bundle import open_bundle
 from edgemm.cli import run
 from edgemm_runtime.commands import announcing
+from edgemm_runtime.engines import golden
 from simulators.tables import ROWS, answer, make_table
 from tests.unit.runtime.commands.test_run import running
 
@@ -54,7 +55,7 @@ def _columns() -> dict[str, tuple[Any, ...]]:
 def test_the_curl_line_is_safe_to_paste_whatever_a_sample_says(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     strange = "x'; touch stolen; '"
     samples = SimpleNamespace(input=lambda _: {"city": np.array([[strange]], object)})
-    monkeypatch.setattr(announcing.golden, "read_samples", lambda _: samples)
+    monkeypatch.setattr(golden, "read_samples", lambda _: samples)
     server = SimpleNamespace(access=SimpleNamespace(api_key="", tls=False), address="http://127.0.0.1:1")
     with open_bundle(path) as bundle:
         words = shlex.split(announcing.curl_line(server, bundle))  # type: ignore[arg-type]
@@ -67,7 +68,7 @@ def test_predict_takes_tables_from_files_and_the_command_line(path: Path, capsys
     folder.mkdir()
     (folder / "a.csv").write_text(CSV)
     (folder / "b.json").write_text(json.dumps([row._asdict() for row in ROWS]))
-    inputs = {key: np.array(values) for key, values in _columns().items() if key != "age"}
+    inputs: dict[str, Any] = {key: np.array(values) for key, values in _columns().items() if key != "age"}
     np.savez(folder / "c.npz", age=np.array([31, np.nan, 27.5]), **inputs)
     assert run(["predict", str(path), str(folder), "--json"]) == 0
     assert [one["outputs"] for one in json.loads(capsys.readouterr().out)] == [TOLD] * 3

@@ -65,7 +65,7 @@ def read(data: bytes, name: str, *, shape: tuple[int, ...]) -> Array:
 
 def packed(array: Array) -> bytes:
     """Return the elements of a tensor of strings, row by row."""
-    parts = []
+    parts: list[bytes] = []
     for text in array.ravel().tolist():
         data = text.encode()
         parts += (_LENGTH.pack(len(data)), data)

@@ -110,7 +110,7 @@ def test_tensorflow_serving_takes_them(client: DeviceClient) -> None:
 @pytest.mark.parametrize("binary", [True, False])
 def test_tritonclient_sends_and_gets_strings(server: ModelServer, binary: bool) -> None:
     odd = ["Graz", "", "ö😀\0", *["x" * 5000] * 3]
-    given = {
+    given: dict[str, np.ndarray] = {
         "age": np.full((6, 1), 20, np.float32), "visits": np.arange(6).reshape(-1, 1), "member": np.ones(6, bool),
         "city": np.array([[one.encode()] for one in odd], object),
     }  # fmt: skip
@@ -286,11 +286,12 @@ def test_the_document_says_what_is_taken(client: DeviceClient) -> None:
     def schema(path: str) -> Any:
         return paths[path]["post"]["requestBody"]["content"]["application/json"]["schema"]
 
-    for path, right in {
+    bodies: dict[str, list[Any]] = {
         "/predict/visits": [{"inputs": COLUMNS}, RECORDS, {"instances": RECORDS}],
         "/v1/models/visits:predict": [{"instances": RECORDS}, {"inputs": COLUMNS}],
         "/v2/models/visits/infer": [_tensors(COLUMNS), _tensors(COLUMNS, other_axes=True)],
-    }.items():
+    }
+    for path, right in bodies.items():
         validator = jsonschema.Draft202012Validator(schema(path))
         for body in right:
             assert validator.is_valid(body), (path, body)
