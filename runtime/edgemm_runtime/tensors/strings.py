@@ -22,7 +22,7 @@ from edgemm.errors import BadRequestError
 from edgemm_runtime.http import json_faults
 from edgemm_runtime.memory.memory_budget import hold
 from edgemm_runtime.tensors import pieces
-from edgemm_runtime.tensors.element_types import OBJECT, from_text
+from edgemm_runtime.tensors.element_types import OBJECT, SOME, from_text
 from edgemm_runtime.tensors.json_memory import hold_parsed
 from edgemm_runtime.tensors.named_arrays import Array
 
@@ -63,18 +63,21 @@ def check(values: Sequence[str], name: str) -> None:
     Raises:
         BadRequestError: one is that; the message says in which place.
     """
-    if max(map(len, values), default=0) > MOST_CHARACTERS:
-        index = next(i for i, one in enumerate(values) if len(one) > MOST_CHARACTERS)
-        raise BadRequestError(
-            f"input {name!r}, string {index} (from 0): expected at most {MOST_CHARACTERS:,} characters, found "
-            f"{len(values[index]):,}"
-        )
-    if not all(map(str.isascii, values)):
-        for index, value in enumerate(values):
-            if not _is_utf8(value):
-                raise BadRequestError(
-                    f"input {name!r}, string {index} (from 0): expected text of UTF-8, found half a surrogate pair"
-                )
+    for start in range(0, len(values), SOME):
+        some = values[start : start + SOME]
+        if max(map(len, some)) > MOST_CHARACTERS:
+            place, found = next((i, len(one)) for i, one in enumerate(some) if len(one) > MOST_CHARACTERS)
+            raise BadRequestError(
+                f"input {name!r}, string {start + place} (from 0): expected at most {MOST_CHARACTERS:,} characters, "
+                f"found {found:,}"
+            )
+        if (
+            not all(map(str.isascii, some))
+            and (bad := next((i for i, s in enumerate(some) if not _is_utf8(s)), -1)) >= 0
+        ):
+            raise BadRequestError(
+                f"input {name!r}, string {start + bad} (from 0): expected text of UTF-8, found half a surrogate pair"
+            )
 
 
 def read_json(raw: bytes, spec: TensorSpec, *, shape: tuple[int, ...], depth: int) -> Array:

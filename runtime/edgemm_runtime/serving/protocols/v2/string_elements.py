@@ -14,7 +14,7 @@ from edgemm.errors import BadRequestError
 from edgemm_runtime.http import hurry
 from edgemm_runtime.memory.memory_budget import hold
 from edgemm_runtime.tensors import strings
-from edgemm_runtime.tensors.element_types import OBJECT
+from edgemm_runtime.tensors.element_types import OBJECT, SOME
 from edgemm_runtime.tensors.named_arrays import Array
 
 _LENGTH = struct.Struct("<I")
@@ -60,13 +60,21 @@ def read(data: bytes, name: str, *, shape: tuple[int, ...]) -> Array:
     if position != size:
         raise BadRequestError(f"input {name!r}: expected {count:,} elements, found {size - position:,} bytes behind")
     strings.check(found, name)
-    return np.array(found, OBJECT).reshape(shape)
+    array: Array = np.empty(count, OBJECT)
+    for first in range(0, count, SOME):
+        array[first : first + SOME] = found[first : first + SOME]
+    return array.reshape(shape)
 
 
 def packed(array: Array) -> bytes:
     """Return the elements of a tensor of strings, row by row."""
+    flat = array.ravel()
+    return b"".join([_packed(flat[start : start + SOME].tolist()) for start in range(0, len(flat), SOME)])
+
+
+def _packed(texts: list[str]) -> bytes:
     parts: list[bytes] = []
-    for text in array.ravel().tolist():
+    for text in texts:
         data = text.encode()
         parts += (_LENGTH.pack(len(data)), data)
     return b"".join(parts)
