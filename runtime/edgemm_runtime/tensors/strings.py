@@ -57,8 +57,8 @@ def to_array(values: Any, spec: TensorSpec) -> Array:
     return array
 
 
-def check(values: Sequence[str], name: str) -> None:
-    """Refuse what is no text of UTF-8, and what is too long.
+def check(values: Sequence[str], name: str, *, first: int = 0) -> None:
+    """Refuse what is no text of UTF-8, and what is too long; so many values were `first`.
 
     Raises:
         BadRequestError: one is that; the message says in which place.
@@ -68,16 +68,16 @@ def check(values: Sequence[str], name: str) -> None:
         if max(map(len, some)) > MOST_CHARACTERS:
             place, found = next((i, len(one)) for i, one in enumerate(some) if len(one) > MOST_CHARACTERS)
             raise BadRequestError(
-                f"input {name!r}, string {start + place} (from 0): expected at most {MOST_CHARACTERS:,} characters, "
-                f"found {found:,}"
+                f"input {name!r}, string {first + start + place} (from 0): expected at most {MOST_CHARACTERS:,} "
+                f"characters, found {found:,}"
             )
-        if (
-            not all(map(str.isascii, some))
-            and (bad := next((i for i, s in enumerate(some) if not _is_utf8(s)), -1)) >= 0
-        ):
-            raise BadRequestError(
-                f"input {name!r}, string {start + bad} (from 0): expected text of UTF-8, found half a surrogate pair"
-            )
+        if not all(map(str.isascii, some)):
+            place = next((i for i, one in enumerate(some) if not _is_utf8(one)), -1)
+            if place >= 0:
+                raise BadRequestError(
+                    f"input {name!r}, string {first + start + place} (from 0): expected text of UTF-8, found half a "
+                    "surrogate pair"
+                )
 
 
 def read_json(raw: bytes, spec: TensorSpec, *, shape: tuple[int, ...], depth: int) -> Array:
@@ -114,9 +114,10 @@ def _read(raw: bytes, spec: TensorSpec, *, depth: int) -> Array:
     try:
         if not large:
             return _array(decode(raw), spec)
-        parts = []
+        parts, count = [], 0
         for piece in _pieces(raw.strip()[1:-1], b"," if depth == 1 else b"],", name=spec.name):
-            parts.append(_array(decode(b"[" + piece + b"]"), spec))
+            parts.append(_array(decode(b"[" + piece + b"]"), spec, first=count))
+            count += parts[-1].size
             pieces.rest()
         return np.concatenate(parts)
     except json_faults.FAULTS as err:
@@ -125,12 +126,12 @@ def _read(raw: bytes, spec: TensorSpec, *, depth: int) -> Array:
         raise BadRequestError(f"input {spec.name!r}: expected strings of one shape, found several lengths") from err
 
 
-def _array(values: list[Any], spec: TensorSpec) -> Array:
+def _array(values: list[Any], spec: TensorSpec, *, first: int = 0) -> Array:
     array: Array = np.array(values, dtype=OBJECT)
     flat = array.ravel().tolist()
     if set(map(type, flat)) - {str}:
         raise ValueError("ragged")
-    check(flat, spec.name)
+    check(flat, spec.name, first=first)
     return array
 
 

@@ -69,6 +69,13 @@ def test_what_is_not_read_in_pieces_is_refused_where_it_is_long() -> None:
         read_numbers(one_long, FLAT, shape=(70_001,))
 
 
+def test_a_bad_string_is_named_by_its_place_in_all() -> None:
+    values = ["street"] * 50_000
+    values[40_000] = "x" * (strings.MOST_CHARACTERS + 1)
+    with pytest.raises(BadRequestError, match=r"string 40000 \(from 0\): expected at most"):
+        read_numbers(json.dumps(values).encode(), FLAT, shape=(50_000,))
+
+
 @pytest.mark.parametrize("text", ["", "\0", "a\0", "ö😀", "\ufeff", "x" * strings.MOST_CHARACTERS])
 def test_any_text_is_a_string(text: str) -> None:
     assert to_array([[text]], SPEC).tolist() == [[text]]
