@@ -20,7 +20,7 @@ from edgemm_runtime.tensors.named_inputs import missing_names, unknown_names
 from edgemm_runtime.tensors.numbers import to_array
 
 _LOOKED_AT = 4096
-_CELL = 40
+_CELL, _NAMES = 40, 200
 _ROW_BYTES, _CELL_BYTES = 100, 80
 """What rows take beside what is counted of any text: their lists, those of columns, values, and the engine's copies."""
 
@@ -66,15 +66,19 @@ def read(body: bytes, signature: Signature) -> dict[str, Array]:
 
 def _places(header: Sequence[str], signature: Signature) -> dict[str, int]:
     """Return in which place each input's column stands."""
-    takes = f"expected columns named as the inputs, {describe(signature.inputs)}"
-    for name, count in Counter(header).items():
-        if count > 1:
-            raise BadRequestError(f"the first line: column {name[:80]!r} is there {count} times; {takes}")
-    if unknown := unknown_names(header, signature.inputs):
-        which = f"unknown column {unknown[0][:80]!r}" if unknown[0] else "a column has no name: leave it out"
-        raise BadRequestError(f"the first line: {which}; {takes}")
-    if missing := missing_names(header, signature.inputs):
-        raise BadRequestError(f"the first line: column {missing[0]!r} is missing; {takes}")
+    doubled = [name for name, count in Counter(header).items() if count > 1]
+    unknown, missing = unknown_names(header, signature.inputs), missing_names(header, signature.inputs)
+    wrong = [
+        f"{what} {', '.join(repr(name[:_CELL]) for name in names)[:_NAMES]}"
+        for what, names in (("there twice:", doubled), ("unknown:", unknown), ("missing:", missing))
+        if names
+    ]
+    if wrong:
+        nameless = "" if "" not in header else " (a column without a name, such as an index, is left out)"
+        raise BadRequestError(
+            f"the first line: expected columns named as the inputs, {describe(signature.inputs)}, found "
+            f"{'; '.join(wrong)}{nameless}"
+        )
     return {name: place for place, name in enumerate(header)}
 
 

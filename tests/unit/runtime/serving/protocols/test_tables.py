@@ -195,12 +195,13 @@ def test_v2_refuses_it_too(client: DeviceClient, case: str) -> None:
 @pytest.mark.parametrize(
     ("table", "said"),
     [
-        ("city,member,age\nGraz,1,2\n", "the first line: column 'visits' is missing"),
-        ("city,member,age,visits,size\nGraz,1,2,3,4\n", "the first line: unknown column 'size'"),
-        ("city,member,age,visits,age\nGraz,1,2,3,4\n", "the first line: column 'age' is there 2 times"),
-        (",city,member,age,visits\n0,Graz,1,2,3\n", "a column has no name: leave it out"),
+        ("city,member,age\nGraz,1,2\n", "found missing: 'visits'"),
+        ("city,member,age,visits,size\nGraz,1,2,3,4\n", "found unknown: 'size'"),
+        ("city,member,age,visits,age\nGraz,1,2,3,4\n", "found there twice: 'age'"),
+        ("city,a,b,b,age\n1,2,3,4,5\n", "found there twice: 'b'; unknown: 'a', 'b'; missing: 'member', 'visits'"),
+        (",city,member,age,visits\n0,Graz,1,2,3\n", "a column without a name, such as an index"),
         ("city,member,age,visits\n", "expected at least one line below the names"),
-        ("", "the first line: column 'age' is missing"),
+        ("", "found missing: 'age', 'city', 'member', 'visits'"),
         ("city,member,age,visits\nGraz,1,2\n", "line 2: expected 4 cells, as many as there are names, found 3"),
         ("city,member,age,visits\nGraz,1,2,3\nGraz,1,2,x\n", "line 3, column 'visits': expected an integer, found 'x'"),
         ("city,member,age,visits\nGraz,1,2,\n", "line 2, column 'visits': expected an integer, found an empty cell"),
