@@ -77,6 +77,10 @@ class _Inputs(Struct, frozen=True):
     instances: msgspec.Raw | UnsetType = UNSET
 
 
+def _is_unset(given: msgspec.Raw | UnsetType) -> bool:
+    return given is UNSET
+
+
 def _read_quickly(body: bytes, signature: Signature) -> dict[str, Array] | None:
     """Read nested numbers without making lists of them; None for everything else, right or wrong."""
     text = json_faults.without_mark(body)
@@ -85,10 +89,12 @@ def _read_quickly(body: bytes, signature: Signature) -> dict[str, Array] | None:
             raw = bytes(msgspec.json.decode(text, type=msgspec.Raw))
         else:
             found = msgspec.json.decode(text, type=_Inputs)
-            given = [one for one in (found.inputs, found.X, found.instances) if one is not UNSET]
-            if len(given) != 1:
-                return None
-            raw = bytes(given[0])
+            given = found.inputs
+            if given is UNSET or found.X is not UNSET or found.instances is not UNSET:  # as seldom
+                [given, *others] = sorted((found.inputs, found.X, found.instances), key=_is_unset)
+                if given is UNSET or others[0] is not UNSET:
+                    return None
+            raw = bytes(given)
         named = (
             {signature.inputs[0].name: raw}
             if raw[:1] == b"["

@@ -25,6 +25,7 @@ from edgemm_runtime.tensors.named_arrays import Array
 from edgemm_runtime.tensors.numbers import to_array
 
 _MOST_TOP = 100
+_JSON = frozenset((b"{", b"["))
 
 
 def decode(body: bytes, manifest: Manifest, *, content_type: str) -> dict[str, Array]:
@@ -38,10 +39,9 @@ def decode(body: bytes, manifest: Manifest, *, content_type: str) -> dict[str, A
     kind = content_type.partition(";")[0].strip().lower()
     if kind == multipart.CONTENT_TYPE:
         return _of_form(multipart.read_parts(body, content_type=content_type), manifest)
-    tabular = csv_columns.takes_table(manifest.signature)
-    if kind in multipart.UNTOLD and _seems_csv(body, manifest, tabular=tabular):
+    if kind in multipart.UNTOLD and body[:1] not in _JSON and _seems_csv(body, manifest):
         kind = "text/csv"
-    if tabular and kind in multipart.CSV_TYPES:
+    if kind in multipart.CSV_TYPES and csv_columns.takes_table(manifest.signature):
         return csv_columns.read(body, manifest.signature)
     if npy_body.is_npy(body) or multipart.is_image(body, kind) or kind in multipart.CSV_TYPES:
         spec = _only_input(manifest)
@@ -49,10 +49,10 @@ def decode(body: bytes, manifest: Manifest, *, content_type: str) -> dict[str, A
     return predict_codec.decode_request(body, manifest.signature, declared=manifest.preprocessing)
 
 
-def _seems_csv(body: bytes, manifest: Manifest, *, tabular: bool) -> bool:
-    return csv_table.seems_csv(body) or (
-        tabular and body[:1] not in {b"{", b"["} and csv_columns.seems_table(body, manifest.signature)
-    )
+def _seems_csv(body: bytes, manifest: Manifest) -> bool:
+    if csv_table.seems_csv(body):
+        return True
+    return csv_columns.takes_table(manifest.signature) and csv_columns.seems_table(body, manifest.signature)
 
 
 def _of_form(parts: list[multipart.Part], manifest: Manifest) -> dict[str, Array]:
