@@ -13,7 +13,11 @@ import pytest
 import tritonclient.http as triton
 
 from edgemm_runtime.http.limits import ServingLimits
+from edgemm_runtime.memory.memory_budget import UNBOUNDED
 from edgemm_runtime.models.registry import ModelRegistry
+from edgemm_runtime.mqtt.asking import MqttRequest, payload_of, read
+from edgemm_runtime.serving.protocols.endpoints import answer as ask
+from edgemm_runtime.serving.protocols.predict.endpoint import PredictEndpoint
 from edgemm_runtime.serving.server import ModelServer
 from simulators.device_client import DeviceClient
 from simulators.serving import activate
@@ -314,3 +318,16 @@ def test_late_labels_are_not_kept_of_strings(client: DeviceClient) -> None:
     client.post("/predict", json={"inputs": COLUMNS}, headers={"X-Request-Id": "a"})
     reply = client.post("/v2/feedback", json={"id": "a", "row": 0, "label": "bleibt"})
     assert (reply.status_code, "names no classes" in reply.json["error"]) == (400, True)
+
+
+@pytest.mark.parametrize(
+    ("payload", "kind"),
+    [({"id": 7, "inputs": COLUMNS}, ""), ({"id": 7, "instances": RECORDS}, ""), (CSV, "text/csv")],
+)
+def test_a_message_over_mqtt_is_the_same_request(registry: ModelRegistry, payload: Any, kind: str) -> None:
+    body = payload.encode() if isinstance(payload, str) else json.dumps(payload).encode()
+    message = MqttRequest("home/visits/predict", body, content_type=kind, user={"id": "7"} if kind else {})
+    question = read(message, "visits", UNBOUNDED.holding())
+    reply = ask(PredictEndpoint(registry, ServingLimits(), "visits"), question.request)
+    told = json.loads(payload_of(reply, question.id))
+    assert (str(told["id"]), told["outputs"]) == ("7", TOLD)
