@@ -104,6 +104,8 @@ class Cluster:
         for worker in map(int, workers):
             with suppress(ProcessLookupError):
                 os.kill(worker, signal.SIGKILL)
+        # While one of them is there, the server refuses to start, as its memory is in use.
+        eventually(lambda: not any(Path(f"/proc/{one}").exists() for one in workers), "its processes are gone")
         self._process = None
 
     def address(self, database: str, *, user: str = USER) -> PostgresAddress:
