@@ -20,6 +20,8 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Self
 
+from simulators.mqtt_packets import connect_packet, length, publish_packet, subscribe_packet
+
 _CONNACK_BYTES = 4
 _TIMEOUT_S = 5.0
 _PAUSE_S = 0.05
@@ -69,38 +71,6 @@ class Flooder:
         self.process.stdin.close()
 
 
-def connect_packet(client_id: str, login: tuple[str, str]) -> bytes:
-    """Return a CONNECT of MQTT 3.1.1 with a clean session and 60 s of keep-alive."""
-    body = _text("MQTT") + bytes([4, 0b1100_0010, 0, 60]) + b"".join(map(_text, (client_id, *login)))
-    return bytes([0x10]) + _length(len(body)) + body
-
-
-def publish_packet(topic: str, payload: bytes, *, qos: int, message_id: int, retain: bool = False) -> bytes:
-    """Return a PUBLISH."""
-    body = _text(topic) + (message_id.to_bytes(2, "big") if qos else b"") + payload
-    return bytes([0x30 | qos << 1 | retain]) + _length(len(body)) + body
-
-
-def subscribe_packet(filter_: str, message_id: int) -> bytes:
-    """Return a SUBSCRIBE with QoS 1."""
-    body = message_id.to_bytes(2, "big") + _text(filter_) + b"\1"
-    return bytes([0x82]) + _length(len(body)) + body
-
-
-def _text(text: str) -> bytes:
-    data = text.encode()
-    return len(data).to_bytes(2, "big") + data
-
-
-def _length(number: int) -> bytes:
-    found = bytearray()
-    while True:
-        number, digit = divmod(number, 128)
-        found.append(digit | (0x80 if number else 0))
-        if not number:
-            return bytes(found)
-
-
 def _open(port: int, login: tuple[str, str]) -> socket.socket:
     """Return a connection that the broker accepted; the client id is the user name."""
     client = socket.create_connection(("127.0.0.1", port), timeout=_TIMEOUT_S)
@@ -144,14 +114,14 @@ def _makers(topic: str, size: int) -> dict[Flood, Callable[[int], bytes]]:
     """Return what makes a packet with a message id, by kind of flood."""
     payload, numbers = b"{" * size, itertools.count()
     _, _, fleet, _, device, _ = topic.split("/")
-    huge = bytes([0x30]) + _length(268_435_455) + _text(topic)
+    huge = bytes([0x30]) + length(268_435_455) + publish_packet(topic, b"", qos=0, message_id=0)[2:]
     return {
         Flood.QOS0: lambda n: publish_packet(topic, payload, qos=0, message_id=n),
         Flood.QOS1: lambda n: publish_packet(topic, payload, qos=1, message_id=n),
         Flood.RETAINED: lambda n: publish_packet(
             f"edgemm/v1/{fleet}/{next(numbers)}/{device}/status", payload, qos=1, message_id=n, retain=True
         ),
-        Flood.SUBSCRIPTIONS: lambda n: subscribe_packet(f"{next(numbers)}/{'x' * 200}", n),
+        Flood.SUBSCRIPTIONS: lambda n: subscribe_packet(n, f"{next(numbers)}/{'x' * 200}"),
         Flood.OVERSIZED: lambda n: huge + payload if n == 1 else payload,
     }
 

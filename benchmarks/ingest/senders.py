@@ -20,7 +20,7 @@ from edgemm.messages import Ack, decode_control
 from edgemm.topics import Channel
 from edgemm.trust.tls import pinned_context
 from simulators.broker import FLEET
-from simulators.flooder import connect_packet, publish_packet, subscribe_packet
+from simulators.mqtt_packets import connect_packet, publish_packet, subscribe_packet
 
 _AGAIN_AFTER_S = 30.0
 _LOST_AFTER_S = 1.0
@@ -80,7 +80,7 @@ class Sender(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         transport.write(connect_packet(self._name, (self._name, PASSWORD)))
-        transport.write(subscribe_packet(topics.topic(FLEET, self._name, Channel.ACK), 1))
+        transport.write(subscribe_packet(1, topics.topic(FLEET, self._name, Channel.ACK)))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell it: no sender hangs up before it is done."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from datetime import UTC, datetime
 from typing import Annotated
@@ -10,6 +11,7 @@ from msgspec import Meta
 
 TIME_PATTERN = r"\A\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ\Z"
 TimeText = Annotated[str, Meta(pattern=TIME_PATTERN)]
+_TIME = re.compile(TIME_PATTERN, re.ASCII)
 _FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 _UNITS = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
@@ -41,7 +43,9 @@ def from_text(text: str) -> int:
     Raises:
         ValueError: it has the form of a time but is none, such as a 31st of February.
     """
-    return int(datetime.strptime(text, _FORMAT).replace(tzinfo=UTC).timestamp())
+    if _TIME.fullmatch(text):
+        return int(datetime.fromisoformat(text).timestamp())
+    return int(datetime.strptime(text, _FORMAT).replace(tzinfo=UTC).timestamp())  # slow, and says what is wrong
 
 
 def span(seconds: float) -> str:

@@ -8,12 +8,12 @@ runtime or the fleet extra.
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
-import rfc8785
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -28,6 +28,10 @@ from edgemm.messages import MAX_CONTROL_BYTES, Natural, decode_control, encode_c
 from edgemm.trust.enrolment import EnrolmentRequest
 
 Message = TypeVar("Message", bound=Struct)
+
+
+_ENVELOPE = b'{"payload":"%b","payloadType":"%b","signatures":[{"keyid":"%b","sig":"%b"}]}'
+"""An envelope of one signature as canonical JSON; none of its parts has anything to escape."""
 
 
 class _Numbered(Struct):
@@ -106,9 +110,14 @@ def seal(message: Struct, kind: PayloadType, signer: CryptoSigner) -> bytes:
     Raises:
         MessageError: the envelope would be larger than `MAX_CONTROL_BYTES`.
     """
-    envelope = Envelope(encode_control(message), kind.value, {})
-    envelope.sign(signer)
-    data = rfc8785.dumps(envelope.to_dict())
+    payload = encode_control(message)
+    signature = signer.sign(Envelope(payload, kind.value, {}).pae())
+    data = _ENVELOPE % (
+        b64encode(payload),
+        kind.value.encode(),
+        signature.keyid.encode(),
+        b64encode(bytes.fromhex(signature.signature)),
+    )
     if len(data) > MAX_CONTROL_BYTES:
         raise MessageError(
             f"{type(message).__name__}: {len(data)} bytes in its envelope, the limit is {MAX_CONTROL_BYTES}"

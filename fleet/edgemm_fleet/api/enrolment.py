@@ -7,21 +7,26 @@ device out. Only `remove` ends this: after it, the key needs another token to co
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 import msgspec
 from securesystemslib.signer import Key
 
 from edgemm import canonical
-from edgemm.errors import PermissionDeniedError
+from edgemm.errors import EnvironmentFailure, PermissionDeniedError
 from edgemm.trust.enrolment import ENROL_PATH, EnrolmentRequest, EnrolmentResponse, SealedEnrolment
 from edgemm.trust.signing import key_document, unseal_enrolment
 from edgemm_fleet.api.context import FleetState
+from edgemm_fleet.api.error_replies import served
 from edgemm_fleet.api.messages import Nothing
 from edgemm_fleet.api.rights import Right, ShownToken
 from edgemm_fleet.api.routes import Call, Route
 from edgemm_fleet.broker.passwords import hash_password
 from edgemm_fleet.director.readmission import readmit
+from edgemm_fleet.http.answers import ServedAnswer
+from edgemm_fleet.http.environ import HOLD
 from edgemm_fleet.records.records import Device, EnrolmentTokenRecord
 from edgemm_fleet.secrets.device_secrets import DeviceSecrets
 from edgemm_fleet.secrets.person_tokens import token_hash
@@ -39,18 +44,19 @@ def enrol(state: FleetState, call: Call[SealedEnrolment, Nothing]) -> EnrolmentR
     shown.admit()
     secrets = DeviceSecrets.derive(state.secret, token_secret=bytes.fromhex(request.secret), key_id=key.keyid)
     with state.store.read() as tx:  # anybody may ask: a stranger must not make the writers wait
-        token = enrolment_tokens.find(tx, shown.token)
+        token, known = enrolment_tokens.find(tx, shown.token), devices.find_by_key(tx, key.keyid)
     if token is None:
         shown.failed()
         raise PermissionDeniedError("enrolment token: unknown to this fleet; make one: edgemm fleet token create")
     enrolment = _Enrolment(request, key, secrets, token, call.now)
-    with state.store.write() as tx:
-        known = enrolment.shut_out(tx)
-    if known:
-        state.credentials.refresh()
+    if known is not None:
+        with state.store.write() as tx:
+            was_in = enrolment.shut_out(tx)
+        if was_in:
+            state.credentials.refresh()
     with state.store.write() as tx:
         device = enrolment.run(tx)
-    state.credentials.refresh()
+    _wait_for_login(state, call)
     return EnrolmentResponse(
         fleet=state.fleet,
         device=device.id,
@@ -58,6 +64,26 @@ def enrol(state: FleetState, call: Call[SealedEnrolment, Nothing]) -> EnrolmentR
         broker=state.credentials.access(device.id, secrets.broker_password),
         root=state.repository.root_document(token.root_version).decode(),
     )
+
+
+def _wait_for_login(state: FleetState, call: Call[SealedEnrolment, Nothing]) -> None:
+    """Have the answer wait until the broker lets the device in; with many others, and without a thread.
+
+    Raises:
+        EnvironmentFailure: it could not be told, where this is noticed while a thread waits.
+    """
+    hold = call.request.environ.get(HOLD)
+    if hold is None:  # of a server that can only wait in its thread
+        done: Future[EnvironmentFailure | None] = Future()
+        state.credentials.admit(done.set_result)
+        if (failure := done.result()) is not None:
+            raise failure
+        return
+
+    def after(give: Callable[[ServedAnswer | None], None]) -> None:
+        state.credentials.admit(lambda failure: give(None if failure is None else served(failure)))
+
+    hold(after)
 
 
 def device_id(name: str, key_id: str) -> str:

@@ -16,6 +16,7 @@ from edgemm import errors
 from edgemm.errors import EdgemmError
 from edgemm.outlet.escaping import shortened
 from edgemm.transport.refusal import ErrorAnswer, ErrorDetail
+from edgemm_fleet.http.answers import ServedAnswer
 from edgemm_fleet.worker import ToldFailure
 
 logger = logging.getLogger(__name__)
@@ -70,6 +71,14 @@ def answer(status: int, code: str, message: str, *, hint: str) -> Response:
     detail = ErrorDetail(code=code, message=shortened(message, most=_MOST_MESSAGE), hint=hint)
     body = msgspec.json.encode(ErrorAnswer(error=detail))
     return Response(body, status=status, mimetype="application/json")
+
+
+def served(error: EdgemmError) -> ServedAnswer:
+    """Return the answer of an error that comes when the application has answered already, and log it."""
+    found = outcome(error)
+    logger.error("request failed code=%s error=%s", found.code, shortened(str(error), most=_MOST_MESSAGE))
+    told = answer(found.status, found.code, str(error), hint=found.hint)
+    return ServedAnswer(found.status, tuple(told.headers.items()), told.get_data())
 
 
 def register(app: Flask) -> None:

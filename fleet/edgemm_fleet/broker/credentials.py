@@ -12,6 +12,7 @@ from typing import Protocol
 
 from edgemm.trust.enrolment import BrokerAccess
 from edgemm_fleet.broker.broker_settings import BrokerSettings
+from edgemm_fleet.broker.gathered_write import Told
 
 
 class CredentialProvider(Protocol):
@@ -21,10 +22,16 @@ class CredentialProvider(Protocol):
         """Return what a device with this id and password is told in its `EnrolmentResponse`."""
 
     def refresh(self) -> None:
-        """Let the broker know which devices there are now; called after an enrolment or removal is stored.
+        """Let the broker know which devices there are now; called after a removal is stored.
 
         Raises:
             EnvironmentFailure: it could not be told; the next call tells it again.
+        """
+
+    def admit(self, told: Told) -> None:
+        """Let the broker know of devices that enrolled; `told` is called once it lets them in, maybe in a thread.
+
+        It returns at once: many devices may wait for one reading of the broker's files.
         """
 
 
@@ -43,6 +50,10 @@ class EmbeddedCredentials:
         """Close the connections of devices that were removed."""
         self.drop_removed()
 
+    def admit(self, told: Told) -> None:
+        """Do nothing: whoever is in the store is let in."""
+        told(None)
+
 
 @dataclass(frozen=True)
 class StaticCredentials:
@@ -57,3 +68,7 @@ class StaticCredentials:
 
     def refresh(self) -> None:
         """Do nothing."""
+
+    def admit(self, told: Told) -> None:
+        """Do nothing."""
+        told(None)

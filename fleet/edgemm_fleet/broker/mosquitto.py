@@ -28,7 +28,7 @@ from edgemm import durable
 from edgemm.errors import EnvironmentFailure
 from edgemm.trust.enrolment import BrokerAccess
 from edgemm_fleet.broker.broker_settings import BrokerSettings, Login, MosquittoFolder
-from edgemm_fleet.broker.gathered_write import GatheredWrite
+from edgemm_fleet.broker.gathered_write import GatheredWrite, Told
 from edgemm_fleet.broker.login_probe import ProbeAnswer, probe_login
 from edgemm_fleet.broker.mosquitto_configuration import TLS, acl, configuration
 from edgemm_fleet.broker.passwords import hash_password
@@ -190,6 +190,10 @@ class MosquittoCredentials:
             EnvironmentFailure: either failed.
         """
         self._gathered.ask()
+
+    def admit(self, told: Told) -> None:
+        """Have `told` called once a running Mosquitto lets in who is in the store now."""
+        self._gathered.tell(told)
 
     def renew_certificate(self) -> None:
         """Have Mosquitto show the certificate of now to whoever connects from now on; no connection ends.

@@ -132,3 +132,19 @@ def same_refusal(one: DesiredRefusal | None, other: DesiredRefusal | None) -> bo
     if one is None or other is None:
         return one is other
     return (one.cause, one.generation, one.detail) == (other.cause, other.generation, other.detail)
+
+
+def settled(current: DesiredRecord | None, newest: ReportedRecord | None, *, now: float) -> bool:
+    """Tell whether nothing is to be done about a device that spoke: it acts on what it is told, and all is noted.
+
+    None: it was never told anything, or has reported nothing that can be read.
+    """
+    if current is None:
+        return True
+    report, highest = (newest.reported, newest.highest_generation) if newest is not None else (None, 0)
+    found = standing(current, report, highest_reported=highest, now=now)
+    if found is not Standing.ANSWERED or current.refusal is not None:
+        return False
+    if refusal_in(current, report, found, now=now) is not None:
+        return False
+    return not (may_forget(current, now=now) and (current.tries or current.again_at is not None))

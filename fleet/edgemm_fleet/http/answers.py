@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Callable
 from email.utils import formatdate
 from http import HTTPStatus
 from pathlib import Path
@@ -64,6 +65,10 @@ class FilePart:
             self._descriptor = -1
 
 
+After = Callable[[Callable[["ServedAnswer | None"], None]], None]
+"""What an answer waits for: it is given a function to call once, from any thread, with an answer to give instead."""
+
+
 class ServedAnswer(msgspec.Struct, frozen=True):
     """What is answered; the server adds length and date."""
 
@@ -72,6 +77,8 @@ class ServedAnswer(msgspec.Struct, frozen=True):
     body: bytes = b""
     file: FilePart | None = None
     """What follows in place of `body`."""
+    after: After | None = None
+    """What is waited for, without a thread, before this is answered."""
     length: int | None = None
     """The bytes of the body where that is not sent, since only its head was asked for."""
 

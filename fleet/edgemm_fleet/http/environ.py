@@ -13,8 +13,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
+from msgspec import structs
+
 from edgemm.transport.request_head import Head
-from edgemm_fleet.http.answers import FilePart, ServedAnswer
+from edgemm_fleet.http.answers import After, FilePart, ServedAnswer
 
 WsgiApplication: TypeAlias = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 _OF_THE_CONNECTION = {
@@ -24,6 +26,8 @@ _OF_THE_CONNECTION = {
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/\d+")
 _SMALL_FILE_BYTES = 64 * 1024
 _SENDFILE, _ACCEL = "X-Sendfile", "X-Accel-Redirect"
+HOLD = "edgemm.hold"
+"""What an application calls, once at most, with what its answer is to wait for: see `ServedAnswer.after`."""
 
 
 class Origin(NamedTuple):
@@ -55,14 +59,16 @@ def call(
     def start_response(status: str, headers: list[tuple[str, str]], _: object = None) -> None:
         started.append((status, headers))
 
-    found = application(environ(head, body, origin), start_response)
+    held: list[After] = []
+    found = application({**environ(head, body, origin), HOLD: held.append}, start_response)
     try:
         content = b"".join(found)
     finally:
         if close := getattr(found, "close", None):
             close()
     status, headers = started[-1]
-    return _answer(int(status.split(" ", 1)[0]), headers, content, asked=head, proxied=proxied)
+    answer = _answer(int(status.split(" ", 1)[0]), headers, content, asked=head, proxied=proxied)
+    return structs.replace(answer, after=held[0]) if held else answer
 
 
 def environ(head: Head, body: io.IOBase, origin: Origin) -> dict[str, Any]:

@@ -96,13 +96,19 @@ class Handover:
     ) -> bool:
         number, address = peer.answered, peer.asked_from
 
+        def give(answer: ServedAnswer) -> None:
+            self._means.reactor.call(partial(self._answered, peer, number, answer, gathered))
+
         def work() -> None:
-            answer: ServedAnswer | None = None
+            answer = FAULT
             try:
                 if not peer.closed:
                     answer = self._backend.ask(head, body, address)
             finally:
-                self._means.reactor.call(partial(self._answered, peer, number, answer or FAULT, gathered))
+                if answer.after is None:
+                    give(answer)
+            if answer.after is not None:
+                answer.after(lambda instead: give(instead or answer))
 
         taken = self._means.lanes.submit(lane, address, work)
         if not taken:

@@ -13,22 +13,24 @@ from dataclasses import dataclass, field
 from securesystemslib.signer import Key
 
 from edgemm.errors import MessageError, TrustError
-from edgemm.messages import Ack, Event, Reported, Status
+from edgemm.messages import Ack, Event, Reported, Status, Stream
 from edgemm.trust import signing
 from edgemm_fleet.director.answering import Answering
 from edgemm_fleet.director.director import Director
+from edgemm_fleet.director.standing import REFUSALS, settled
 from edgemm_fleet.ingest.ingest_counters import DUPLICATE, IGNORED, IngestCounters
 from edgemm_fleet.ingest.plausibility import implausible
-from edgemm_fleet.ingest.presence import attest, awaited, observe, spoke
+from edgemm_fleet.ingest.presence import attest, awaited, begins, observe, spoke
 from edgemm_fleet.ingest.reading import Heard, Incoming, read
 from edgemm_fleet.ingest.shedding import Misdeed, Shedding
 from edgemm_fleet.ingest.stream_positions import acknowledge
+from edgemm_fleet.ingest.unheard import UnheardReports
 from edgemm_fleet.quiet_log import QuietLog
 from edgemm_fleet.records.records import Presence
 from edgemm_fleet.records.refused_messages import RefusedMessage
 from edgemm_fleet.records.report_order import Verdict
 from edgemm_fleet.rollout.runner import Runner
-from edgemm_fleet.store import Store, Transaction, actions, devices, reported, streams
+from edgemm_fleet.store import Store, Transaction, actions, desired, devices, reported, streams
 from edgemm_fleet.store.hearing.authors import Author, authors_of
 
 _MOST_KEYS = 10_000
@@ -70,6 +72,7 @@ class Ingest:
         self._unproven = QuietLog(_log, most_of_one=1)
         self.shedding = shedding or Shedding()
         self.counters = IngestCounters()
+        self.unheard = UnheardReports()
 
     def process(self, batch: Sequence[Incoming], *, now: float) -> dict[str, tuple[Ack, ...]]:
         """Store a batch and let rollouts react; return the acks to send, by device.
@@ -84,6 +87,7 @@ class Ingest:
             acks = self._streams(tx, messages, now=now)
             devices.seen(tx, {heard.device for heard in messages}, now=now)
             ordered = list(actions.ordered(tx, sorted(news.told)))
+        self.unheard.told((one.message for one in messages if isinstance(one.message, Event)), now=now)
         if ordered:
             self._order(ordered)  # after the commit: an order names the start that was reported
         return acks
@@ -142,6 +146,8 @@ class Ingest:
         news = _News()
         before = {device: found.presence for device, found in known.items()}
         presences = dict(before)
+        speakers = {heard.device for heard in messages if isinstance(heard.message, Reported)}
+        reports = reported.ReportBatch(tx, speakers, now=now)
         for heard in messages:
             device, message, presence = heard.device, heard.message, presences[heard.device]
             if not heard.live and awaited(presence):  # it may be of before the enrolment; an answer will be live
@@ -157,22 +163,33 @@ class Ingest:
                     elif after is not presence and message.online:
                         news.connected.add(device)
                 case Reported():
-                    presences[device] = self._hear_report(tx, message, presence, news, live=heard.live, now=now)
+                    presences[device] = self._hear_report(reports, message, presence, news, live=heard.live, now=now)
+                case Event() if heard.live and (begun := begins(presence, message, now=now)) is not None:
+                    key = streams.StreamKey(device, message.boot, Stream.EVENT)
+                    heard_before = streams.positions_of(tx, [key]).get(key, streams.NOWHERE).highest
+                    presences[device] = begun if message.sequence > heard_before else presence
                 case _:
                     presences[device] = spoke(presence, live=heard.live, now=now)
-        for device, presence in presences.items():
-            if presence is not before[device]:
-                devices.set_presence(tx, device, presence, before=before[device])
+        reports.write()
+        changed = {device: presence for device, presence in presences.items() if presence is not before[device]}
+        devices.set_presences(tx, changed, before=before)
         return news
 
     def _hear_report(
-        self, tx: Transaction, report: Reported, presence: Presence, news: _News, *, live: bool, now: float
+        self,
+        reports: reported.ReportBatch,
+        report: Reported,
+        presence: Presence,
+        news: _News,
+        *,
+        live: bool,
+        now: float,
     ) -> Presence:
         device = report.device
         news.told.add(device)
         if report.sequence == 1:  # it comes with a connection, whose status may have come before
             news.connected.add(device)
-        verdict = reported.put(tx, report, now=now)
+        verdict = reports.hear(report)
         if verdict is Verdict.NEWER:
             news.reports.append(report)
             news.unproven.pop(device, None)
@@ -201,7 +218,13 @@ class Ingest:
 
     def _answers(self, tx: Transaction, news: _News, messages: Sequence[Heard], *, now: float) -> set[str]:
         """Answer what devices say that they act on; return those that refuse what they are told, or no longer do."""
-        answered = sorted(news.told | news.connected)
+        spoke_up = sorted(news.told | news.connected)
+        current, newest = desired.of(tx, spoke_up), reported.of(tx, spoke_up)
+        answered = [
+            device
+            for device in spoke_up
+            if device in news.unproven or not settled(current.get(device), newest.get(device), now=now)
+        ]
         changed = {
             device
             for device in answered
@@ -210,7 +233,8 @@ class Ingest:
             )
         }
         events = [(heard.device, heard.message) for heard in messages if isinstance(heard.message, Event)]
-        return changed | {device for device, event in events if self._answering.refused(tx, event, now=now)}
+        refusing = [(device, event) for device, event in events if event.cause in REFUSALS]
+        return changed | {device for device, event in refusing if self._answering.refused(tx, event, now=now)}
 
     def _streams(self, tx: Transaction, messages: Sequence[Heard], *, now: float) -> dict[str, tuple[Ack, ...]]:
         streams.add_events(tx, [one.message for one in messages if isinstance(one.message, Event)], now=now)

@@ -16,7 +16,7 @@ from __future__ import annotations
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from edgemm.messages import Reported, Status
+from edgemm.messages import Event, Reported, Status
 from edgemm_fleet.records.records import Presence
 
 
@@ -54,6 +54,17 @@ def attest(presence: Presence, report: Reported, *, live: bool, now: float) -> P
     changed = presence if same else _at(presence, report.boot, report.boot_count, number)
     changed = replace(changed, online=True, connection=number, last_seen_at=now)
     return _sure(changed) if live else doubted(changed, now=now)
+
+
+def begins(presence: Presence, event: Event, *, now: float) -> Presence | None:
+    """Return a device's presence after a signed event that came just now, of a start that was not heard of before.
+
+    A broker that has no room drops a status and a report, which are sent once, and an event is sent until it is
+    acknowledged. None: the event says nothing of that kind. It must be one that never came before.
+    """
+    if presence.boot is not None and (event.boot == presence.boot or event.boot_count <= presence.boot_count):
+        return None
+    return _sure(replace(_at(presence, event.boot, event.boot_count, 0), online=True, last_seen_at=now))
 
 
 def spoke(presence: Presence, *, live: bool, now: float) -> Presence:

@@ -282,6 +282,7 @@ class FleetServices:
             self._answering.again(tx, now=now)
             if self.connected:
                 doubts.settle(tx, now=now)
+                self.ingest.unheard.ask(tx, now=now)
         self.wake()
 
     def _go_along(self) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import msgspec
 from msgspec import convert
-from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy import ColumnElement, bindparam, func, select, update
 
 from edgemm.errors import ConflictError, NotFoundError
 from edgemm_fleet.filters.expressions import FactSubject
@@ -28,6 +28,7 @@ from edgemm_fleet.store.schema import devices as table
 
 _PRESENCE = Presence.__struct_fields__
 _PARTS = _LABELS, _KEY, _TIMES, _OF_PRESENCE = ("labels", "key", "times", "presence")
+_SET_PRESENCE = update(table).where(table.c.id == bindparam("d")).values({n: bindparam(n) for n in _PRESENCE})
 _AT_ONCE = 500
 _LONGEST_S = 60.0
 """So long may all devices that a selector means be looked for: a million of them, on a busy machine."""
@@ -226,10 +227,17 @@ def set_presence(tx: Transaction, device: str, presence: Presence, *, before: Pr
     """Write whether and how a device is connected; `before`, where the caller knows it, is not looked up."""
     if before is None:
         was_online = bool(tx.execute(select(table.c.online).where(table.c.id == device)).scalar())
-    else:
-        was_online = before.online
-    census(tx).change(online=int(presence.online) - int(was_online))
-    tx.execute(update(table).where(table.c.id == device).values(**{n: getattr(presence, n) for n in _PRESENCE}))
+        before = msgspec.structs.replace(presence, online=was_online)
+    set_presences(tx, {device: presence}, before={device: before})
+
+
+def set_presences(tx: Transaction, presences: Mapping[str, Presence], *, before: Mapping[str, Presence]) -> None:
+    """Write whether and how devices are connected; `before` has what the database has of each."""
+    if presences:
+        online = sum(int(one.online) - int(before[device].online) for device, one in presences.items())
+        census(tx).change(online=online)
+        rows = [{"d": device} | {n: getattr(one, n) for n in _PRESENCE} for device, one in presences.items()]
+        tx.execute(_SET_PRESENCE, rows)
 
 
 def all_offline(tx: Transaction) -> None:

@@ -20,7 +20,7 @@ from tests.programs import ROOT
 
 STARTED = re.compile(r'^if __name__ == "__main__":$', re.MULTILINE)
 EXTRAS = re.compile(r'needs\.imports\(__name__, "(.*)"\)|extras="(.*)"')
-ALONE = {"serving.constant", "serving.inprocess", "zoo.attempt", "zoo.build", "zoo.check"}
+ALONE = {"fleet_devices.sampled", "serving.constant", "serving.inprocess", "zoo.attempt", "zoo.build", "zoo.check"}
 """Children of a benchmark, which is on the page in their place."""
 WITH_TENSORFLOW = (
     "dead_channels", "freezing_cases", "keras2_models", "keras_models", "odd_layers", "parting_cases", "random_cases",

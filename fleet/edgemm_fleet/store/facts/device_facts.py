@@ -7,10 +7,10 @@ transaction.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TypeVar
 
-from sqlalchemy import Connection, and_, bindparam, delete, exists, insert, select
+from sqlalchemy import Connection, and_, bindparam, delete, exists, select
 
 from edgemm_fleet.filters import DeviceFacts
 from edgemm_fleet.filters.closures import FactKey
@@ -18,6 +18,7 @@ from edgemm_fleet.filters.expressions import FactSubject
 from edgemm_fleet.filters.known_facts import Fact
 from edgemm_fleet.filters.ranks import rank
 from edgemm_fleet.store.dialects import portable
+from edgemm_fleet.store.dialects.portable import listed
 from edgemm_fleet.store.facts.fact_tables import device_facts, devices, facts
 
 _Item = TypeVar("_Item")
@@ -28,33 +29,39 @@ _LIVE = devices.c.removed_at.is_(None)
 
 _SAME = and_(facts.c.subject == bindparam("s"), facts.c.name == bindparam("n"), facts.c.value == bindparam("v"))
 # Written once: a report costs more time in making statements than in running them.
-_ADD = insert(device_facts).from_select(["fact", "device"], select(facts.c.fact, bindparam("d")).where(_SAME))
-_ADD = _ADD.execution_options(preserve_rowcount=True)
+_NUMBER = select(facts.c.fact).where(_SAME)
 _TAKE = delete(device_facts).where(device_facts.c.fact == bindparam("f"), device_facts.c.device == bindparam("d"))
 _FORGET = delete(facts).where(facts.c.fact == bindparam("f"), ~exists().where(device_facts.c.fact == facts.c.fact))
-_FACTS = (
-    select(facts.c.fact, facts.c.subject, facts.c.name, facts.c.value)
-    .select_from(device_facts.join(facts, facts.c.fact == device_facts.c.fact))
-    .where(device_facts.c.device == bindparam("d"))
+_FACTS = select(device_facts.c.device, facts.c.fact, facts.c.subject, facts.c.name, facts.c.value).select_from(
+    device_facts.join(facts, facts.c.fact == device_facts.c.fact)
 )
 
 
 def put(tx: Connection, device: str, subjects: Collection[FactSubject], wanted: Collection[Fact]) -> None:
     """Have a device's facts of some subjects be these; those of a device that was removed stay none."""
-    there = _of(tx, device)
-    if not there and not tx.execute(select(devices.c.id).where(devices.c.id == device, _LIVE)).first():
-        return
-    mine = {fact: number for fact, number in there.items() if fact.subject in subjects}
-    gone = [number for fact, number in mine.items() if fact not in wanted]
-    new = [fact for fact in wanted if fact not in mine]
-    for fact in new:
-        added = {"s": fact.subject.value, "n": fact.name, "v": fact.value, "d": device}
-        if not tx.execute(_ADD, added).rowcount:
-            portable.add_missing(tx, facts, [_row(fact)])
-            tx.execute(_ADD, added)
-    for number in gone:
-        tx.execute(_TAKE, {"f": number, "d": device})
-        tx.execute(_FORGET, {"f": number})
+    put_all(tx, {device: wanted}, subjects)
+
+
+def put_all(tx: Connection, wanted: Mapping[str, Collection[Fact]], subjects: Collection[FactSubject]) -> None:
+    """Have the facts of some subjects be these, for each of these devices."""
+    there = _of_all(tx, wanted)
+    if unseen := [device for device in wanted if device not in there]:
+        live = select(devices.c.id).where(listed(devices.c.id, unseen), _LIVE)
+        there |= {device: {} for device in tx.execute(live).scalars()}
+    new, gone = dict[Fact, list[str]](), list[dict[str, object]]()
+    for device, known in there.items():
+        for fact in wanted[device]:
+            if fact not in known:
+                new.setdefault(fact, []).append(device)
+        for fact, number in known.items():
+            if fact.subject in subjects and fact not in wanted[device]:
+                gone.append({"f": number, "d": device})
+    for fact, ids in sorted(new.items()):
+        number = _number(tx, fact)
+        portable.add_missing(tx, device_facts, [{"fact": number, "device": device} for device in ids])
+    if gone:
+        tx.execute(_TAKE, gone)
+        tx.execute(_FORGET, [{"f": number} for number in sorted({one["f"] for one in gone}, key=str)])
 
 
 def clear(tx: Connection, device: str) -> None:
@@ -71,11 +78,7 @@ def put_outcomes(tx: Connection, model: str, outcomes: dict[str, str | None]) ->
     failed = {device: said for device, said in outcomes.items() if said is not None}
     for outcome in sorted(set(failed.values())):
         those = [device for device, said in failed.items() if said == outcome]
-        fact = Fact(FactSubject.OUTCOME, model, outcome)
-        portable.add_missing(tx, facts, [_row(fact)])
-        number = tx.execute(
-            select(facts.c.fact).where(_SAME), {"s": fact.subject.value, "n": model, "v": outcome}
-        ).scalar_one()
+        number = _number(tx, Fact(FactSubject.OUTCOME, model, outcome))
         for part in _parts(those):
             live = select(devices.c.id).where(devices.c.id.in_(part), _LIVE)
             rows = [{"fact": number, "device": device} for device in tx.execute(live).scalars()]
@@ -107,8 +110,24 @@ def values_of(tx: Connection, subject: FactSubject, name: str, *, limit: int) ->
 
 
 def _of(tx: Connection, device: str) -> dict[Fact, int]:
-    rows = tx.execute(_FACTS, {"d": device})
-    return {Fact(FactSubject(subject), name, value): number for number, subject, name, value in rows}
+    return _of_all(tx, [device]).get(device, {})
+
+
+def _of_all(tx: Connection, ids: Iterable[str]) -> dict[str, dict[Fact, int]]:
+    """Return the facts of devices, each with its number; those without any are missing."""
+    found: dict[str, dict[Fact, int]] = {}
+    for device, number, subject, name, value in tx.execute(_FACTS.where(listed(device_facts.c.device, sorted(ids)))):
+        found.setdefault(device, {})[Fact(FactSubject(subject), name, value)] = number
+    return found
+
+
+def _number(tx: Connection, fact: Fact) -> int:
+    """Return the number of a fact, which is written where it is not there yet."""
+    asked = {"s": fact.subject.value, "n": fact.name, "v": fact.value}
+    if (number := tx.execute(_NUMBER, asked).scalar()) is None:
+        portable.add_missing(tx, facts, [_row(fact)])
+        number = tx.execute(_NUMBER, asked).scalar_one()
+    return int(number)
 
 
 def _row(fact: Fact) -> dict[str, str | None]:

@@ -14,6 +14,7 @@ from edgemm.trust.enrolment import EnrolmentToken, parse_token
 from edgemm.trust.signing import PayloadType, key_document
 from edgemm_fleet.api.enrolment import device_id
 from edgemm_fleet.broker import EmbeddedCredentials
+from edgemm_fleet.broker.gathered_write import Told
 from edgemm_fleet.records.records import Presence
 from edgemm_fleet.records.report_order import Verdict
 from edgemm_fleet.store import devices, reported
@@ -250,7 +251,12 @@ def test_an_enrolment_anew_shuts_out_who_is_in_and_forgets_what_was_said(
         with fleet.state.store.read() as tx:
             allowed.append(devices.broker_hash(tx, device) is not None)
 
+    def admit(credentials: EmbeddedCredentials, told: Told) -> None:
+        refresh(credentials)
+        told(None)
+
     monkeypatch.setattr(EmbeddedCredentials, "refresh", refresh)
+    monkeypatch.setattr(EmbeddedCredentials, "admit", admit)
     token = make_token(fleet)
     status, again = enrol(fleet, token, signer)
     assert (status, again["device"]) == (200, device)

@@ -10,7 +10,7 @@ from edgemm.messages import MAX_CONTROL_BYTES
 from edgemm.topics import Channel
 from edgemm.trust.enrolment import BrokerAccess
 from edgemm_fleet.broker.broker_connection import BrokerConnection
-from simulators.flooder import publish_packet
+from simulators.mqtt_packets import publish_packet
 from simulators.rude_broker import RudeBroker
 from simulators.waiting import eventually
 

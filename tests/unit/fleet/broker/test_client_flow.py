@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from edgemm_fleet.broker.client_flow import ClientFlow, PacketReader, WholeFlow
-from simulators.flooder import publish_packet
+from simulators.mqtt_packets import publish_packet
 
 SIZE = 30_000
 

@@ -14,8 +14,8 @@ from edgemm_fleet.broker import embedded
 from edgemm_fleet.broker.broker_settings import BrokerSettings
 from edgemm_fleet.broker.embedded import EmbeddedBroker
 from edgemm_fleet.broker.topic_rights import MANAGER, BrokerRules
-from simulators.flooder import connect_packet
 from simulators.mqtt import MqttProbe
+from simulators.mqtt_packets import connect_packet
 from simulators.waiting import eventually
 
 PASSWORDS = {MANAGER: "secret", "cam-1": "one", "cam-2": "two"}

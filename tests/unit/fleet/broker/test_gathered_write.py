@@ -74,3 +74,38 @@ def test_a_failure_is_told_to_all_who_waited_for_it_and_the_next_write_is_tried(
                 one.result(30)
     failing[0] = False
     gathered.ask()
+
+
+def test_thousands_wait_for_a_write_without_a_thread_each() -> None:
+    go, told = threading.Event(), list[EnvironmentFailure | None]()
+    writes: list[None] = []
+
+    def write() -> None:
+        writes.append(None)
+        assert go.wait(30)
+
+    gathered = GatheredWrite(write)
+    gathered.tell(told.append)
+    eventually(lambda: writes, "the first write runs")
+    threads = threading.active_count()
+    for _ in range(5000):
+        gathered.tell(told.append)
+    assert threading.active_count() <= threads
+    assert gathered.waiting == 5000
+    go.set()
+    eventually(lambda: len(told) == 5001, "all are told")
+    assert len(writes) == 2
+    assert not any(told)
+
+
+def test_a_fault_in_a_write_is_told_to_those_who_wait() -> None:
+    def write() -> None:
+        raise LookupError("a fault of ours")
+
+    gathered = GatheredWrite(write)
+    before, threading.excepthook = threading.excepthook, lambda _: None
+    try:
+        with pytest.raises(EnvironmentFailure, match="see the log"):
+            gathered.ask()
+    finally:
+        threading.excepthook = before

@@ -15,8 +15,8 @@ from edgemm_fleet.broker.broker_settings import BrokerSettings, TlsFiles
 from edgemm_fleet.broker.embedded import EmbeddedBroker
 from edgemm_fleet.broker.topic_rights import MANAGER, BrokerRules
 from edgemm_fleet.trust.certificate import create_certificate
-from simulators.flooder import connect_packet, publish_packet
 from simulators.mqtt import MqttProbe
+from simulators.mqtt_packets import connect_packet, publish_packet
 from simulators.resetting import cuts, reset_after, reset_in_handshake
 
 PASSWORDS = {MANAGER: "secret", "cam-1": "one"}
