@@ -21,6 +21,8 @@ OTHER_THINGS = {
     ("agent/inbox.py", "stopped"): "a signal of the loop",
     ("agent/agent.py", "stopped"): "how the loop ended",
     ("reporting/shortening.py", "errors"): "a field",
+    ("api/prometheus.py", "unreadable"): "a number of rows",
+    ("health/health_findings.py", "clock_leapt"): "what is wrong with a manager",
 }
 
 
