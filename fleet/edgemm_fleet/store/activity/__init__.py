@@ -1,1 +1,1 @@
-"""What a store counts and times of its own work, in memory."""
+"""Counts and times of a store's own work, in memory."""
