@@ -32,7 +32,9 @@ from edgemm_fleet.records.members import Member
 from edgemm_fleet.records.progress import Rollout
 from edgemm_fleet.records.records import Device, ModelRecord, VersionRecord
 from edgemm_fleet.records.rollout_plan import Group, RolloutPlan
+from edgemm_fleet.rollout.hand_outs import HandOuts
 from edgemm_fleet.rollout.operations import RolloutOperations
+from edgemm_fleet.rollout.preparer import Preparer
 from edgemm_fleet.rollout.runner import Runner
 from edgemm_fleet.store import Store, Transaction, assignments, desired, devices, models, rollouts
 from simulators.device import Outgoing, SimulatedDevice
@@ -106,6 +108,8 @@ class LocalFleet:
         self.director = director
         self.ingest = Ingest(self.store, fleet=FLEET, director=director, runner=self.runner)
         self.operations = RolloutOperations(self.store, self.runner, wake=lambda: None)
+        self.hand_outs = HandOuts(self.store, self.runner)
+        self.preparer = Preparer(self.store, self.runner, clock=lambda: self.now)
 
     def restart(self) -> None:
         """Kill the manager and start it again; devices notice nothing but a new connection."""
@@ -173,8 +177,18 @@ class LocalFleet:
             for ack in acks:
                 self.devices[device].receive(topics.topic(FLEET, device, Channel.ACK), encode_control(ack))
 
+    def hand_out(self) -> None:
+        """Have all be told that is to be told, and all be taken back before that is to be taken back."""
+        while self.preparer.step(now=self.now):
+            pass
+        while self.hand_outs.take_back(now=self.now) is not None:
+            pass
+        while self.hand_outs.hand_out(now=self.now):
+            pass
+
     def send(self) -> list[Outgoing]:
         """Hand every unsent `desired` to its device; return what the devices say to it."""
+        self.hand_out()
         with self.store.write() as tx:
             waiting = desired.unsent(tx, limit=100_000)
             desired.mark_sent(tx, waiting, now=self.now)
@@ -188,6 +202,7 @@ class LocalFleet:
     def settle(self) -> None:
         """Exchange messages until nobody has anything more to say."""
         while True:
+            self.hand_out()
             with self.store.read() as tx:
                 if not desired.unsent(tx, limit=1):
                     return
@@ -196,8 +211,8 @@ class LocalFleet:
     def wait(self, seconds: float) -> None:
         """Let time pass, and what follows from it happen."""
         self.now += seconds
+        self.runner.tick(self.store, now=self.now)
         with self.store.write() as tx:
-            self.runner.tick(tx, now=self.now)
             Answering(self.director).again(tx, now=self.now)
         self.settle()
 

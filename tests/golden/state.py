@@ -266,7 +266,8 @@ VECTORS = [
     Vector("fleet/database-with-token-roots.sql", True, None, _read_database),
     Vector("fleet/database-with-empty-groups.sql", True, None, _read_database),
     Vector("fleet/database-with-withdrawn-versions.sql", True, None, _read_database),
-    Vector("fleet/database-with-waiting.sql", True, _write_database, _read_database),
+    Vector("fleet/database-with-waiting.sql", True, None, _read_database),
+    Vector("fleet/database-with-member-counts.sql", True, _write_database, _read_database),
     Vector("fleet/plan-with-approval.json", PLAN, _write_stored, lambda data: json_text.read(data, RolloutPlan)),
     Vector("fleet/waiting.json", WAITING, _write_stored, lambda data: json_text.read(data, RolloutWait)),
 ]

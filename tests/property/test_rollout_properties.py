@@ -15,6 +15,8 @@ from edgemm_fleet.records.members import MemberState
 from edgemm_fleet.records.rollout_plan import Group, RolloutPlan, Selector
 from edgemm_fleet.rollout.group_tally import GroupTally, GroupVerdict
 from edgemm_fleet.rollout.selection import MatchedDevice, select_members
+from edgemm_fleet.store.membership import member_counts
+from simulators import member_counting
 from simulators.broker import LocalFleet, digest_of
 from simulators.device import Outcome
 
@@ -55,6 +57,8 @@ def _check(fleet: LocalFleet, groups: list[Group], outcomes: list[Outcome | None
     for pause in [*pauses, 200.0, 200.0, 200.0, 10_000.0, 10_000.0]:
         members = fleet.members(rollout)
         assert set(fleet.sent) <= set(members), "only members are told anything"
+        with fleet.store.read() as tx:
+            assert member_counts.of(tx, rollout) == member_counting.recounted(tx, rollout)
         started = [index for index, group in enumerate(fleet.rollout(rollout).groups) if group.started_at is not None]
         assert {member.group for member in members.values()} <= set(started)
         for index in started[:-1]:

@@ -20,6 +20,8 @@ from edgemm.states import RolloutState
 from edgemm_fleet.records.rollout_plan import Group
 from edgemm_fleet.records.waiting import WAITS
 from edgemm_fleet.rollout.machine import OPEN_STATES
+from edgemm_fleet.store.membership import member_counts
+from simulators import member_counting
 from simulators.broker import MODEL, LocalFleet
 from simulators.device import Outcome, Outgoing
 
@@ -131,7 +133,9 @@ def _check(
 
 
 def _check_end(fleet: LocalFleet, rollout: str) -> None:
-    """Whatever is not final has an end, and none that is further off than its limit."""
+    """Whatever is not final has an end, and none that is further off than its limit; and all members are counted."""
+    with fleet.store.read() as tx:
+        assert member_counts.of(tx, rollout) == member_counting.recounted(tx, rollout)
     found = fleet.rollout(rollout)
     if found.state in FINAL:
         assert found.waiting is None

@@ -7,7 +7,7 @@ delta or a blob that is there already makes it less.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from edgemm.bundle.manifest import Manifest, Variant
 from edgemm.errors import BadRequestError
@@ -52,35 +52,41 @@ def preview(
     )
 
 
-def check_installable(plan: RolloutPlan, manifest: Manifest, reports: Sequence[Reported], *, matching: int) -> None:
-    """Refuse a plan that every device which matches now would refuse.
+def check_installable(plan: RolloutPlan, manifest: Manifest, parts: Iterable[Sequence[Reported | None]]) -> None:
+    """Refuse a plan that every device which matches now would refuse; the first that would not ends the look.
 
     Args:
         plan: the plan.
         manifest: of the version that it rolls out.
-        reports: the newest reports of those devices that have reported.
-        matching: how many devices match.
+        parts: the newest reports of the devices that match, some at a time; None: there is none.
 
     Raises:
-        BadRequestError: it would.
+        BadRequestError: every device would refuse it.
     """
-    if not reports or len(reports) < matching:
-        return  # of those that have not reported nothing is known
-    what = f"{plan.model} {plan.version}"
-    who = "the device that matches" if matching == 1 else f"all {matching} devices that match"
-    needed, newest = Version(manifest.minimum_runtime), max(Version(report.runtime) for report in reports)
+    needed, what = Version(manifest.minimum_runtime), f"{plan.model} {plan.version}"
+    newest, number, fits, engines = Version("0.0.0"), 0, False, set[str]()
+    for part in parts:
+        for report in part:
+            if report is None:
+                return  # of those that have not reported nothing is known
+            number += 1
+            newest = max(newest, Version(report.runtime))
+            engines |= set(report.engines)
+            fits |= _leaves_engines_out(report) or _variant(plan, manifest, frozenset(report.engines)) is not None
+        if fits and newest >= needed:
+            return
+    if not number:
+        return
+    who = "the device that matches" if number == 1 else f"all {number} devices that match"
     if newest < needed:
         raise BadRequestError(
             f"{what}: needs edgemm {needed}, found {newest} or older on {who}: upgrade edgemm there first"
         )
-    if any(_leaves_engines_out(report) for report in reports):
-        return
-    if all(_variant(plan, manifest, frozenset(report.engines)) is None for report in reports):
+    if not fits:
         wanted = [variant.id for variant in manifest.variants if plan.variants == "auto" or variant.id in plan.variants]
-        found = sorted({engine for report in reports for engine in report.engines})
         raise BadRequestError(
-            f"{what}: needs an engine for {', '.join(wanted)}, found {', '.join(found) or 'none'} on {who}: install "
-            "one there, or name another variant"
+            f"{what}: needs an engine for {', '.join(wanted)}, found {', '.join(sorted(engines)) or 'none'} on {who}: "
+            "install one there, or name another variant"
         )
 
 

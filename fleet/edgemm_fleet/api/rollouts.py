@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from itertools import islice
 
 from msgspec.structs import replace
 
 from edgemm.errors import BadRequestError
+from edgemm.messages import Reported
 from edgemm_fleet.api.context import FleetState
 from edgemm_fleet.api.messages import (
     MembersQuery,
@@ -25,9 +28,12 @@ from edgemm_fleet.api.routes import Call, Route
 from edgemm_fleet.records.members import Member, MemberState
 from edgemm_fleet.records.progress import Rollout
 from edgemm_fleet.records.records import Page
+from edgemm_fleet.records.rollout_plan import RolloutPlan
 from edgemm_fleet.rollout.selection import MatchedDevice
 from edgemm_fleet.store import devices, models, reported, rollouts
 from edgemm_fleet.store.database import Transaction
+
+_AT_ONCE = 500
 
 
 def create_rollout(state: FleetState, call: Call[RolloutRequest, Nothing]) -> Rollout:
@@ -35,9 +41,6 @@ def create_rollout(state: FleetState, call: Call[RolloutRequest, Nothing]) -> Ro
     request = replace(call.body, selector=call.body.selector.checked(model=call.body.model))
     with state.store.read() as tx:
         version = models.get_offered(tx, request.model, request.version)
-        found = devices.matching(tx, request.selector, model=request.model, now=call.now)
-        matching = [device.id for device in found]
-        reports = [record.reported for record in reported.of(tx, matching).values()]
     manifest = state.repository.manifest(request.model, request.version)
     if request.variants != "auto":
         known = [variant.id for variant in manifest.variants]
@@ -47,8 +50,17 @@ def create_rollout(state: FleetState, call: Call[RolloutRequest, Nothing]) -> Ro
         plan = request.plan(version.digest)
     except ValueError as err:
         raise BadRequestError(f"rollout: {err}") from err
-    check_installable(plan, manifest, reports, matching=len(matching))
+    with state.store.read() as tx:
+        check_installable(plan, manifest, _reports(tx, plan, now=call.now))
     return state.rollouts.create(plan, actor=call.caller.actor, now=call.now)
+
+
+def _reports(tx: Transaction, plan: RolloutPlan, *, now: float) -> Iterator[list[Reported | None]]:
+    """Yield the newest reports of the devices that match, None: there is none, some at a time."""
+    matching = (one.id for one in devices.matching(tx, plan.selector, model=plan.model, now=now))
+    while ids := list(islice(matching, _AT_ONCE)):
+        reports = reported.of(tx, ids)
+        yield [reports[device].reported if device in reports else None for device in ids]
 
 
 def list_rollouts(state: FleetState, call: Call[Nothing, PageQuery]) -> Page[Rollout]:
@@ -77,12 +89,25 @@ def preview_rollout(state: FleetState, call: Call[Nothing, Nothing]) -> Preview:
     with state.store.read() as tx:
         rollout = rollouts.get(tx, call.path["rollout"])
         plan = rollout.plan
-        found = list(devices.matching(tx, plan.selector, model=plan.model, now=call.now))
-        reports = reported.of(tx, [device.id for device in found])
+        candidates, engines = _candidates(tx, plan, now=call.now)
     manifest = state.repository.manifest(rollout.plan.model, rollout.plan.version)
-    candidates = [MatchedDevice(device.id, device.presence.online) for device in found]
-    engines = {name: frozenset(report.reported.engines) for name, report in reports.items()}
     return preview(rollout.id, rollout.plan, manifest, candidates=candidates, engines=engines)
+
+
+def _candidates(
+    tx: Transaction, plan: RolloutPlan, *, now: float
+) -> tuple[list[MatchedDevice], dict[str, frozenset[str]]]:
+    """Return the devices that match, and the engines of those that reported any; nothing else of them is kept."""
+    candidates: list[MatchedDevice] = []
+    engines: dict[str, frozenset[str]] = {}
+    known: dict[frozenset[str], frozenset[str]] = {}
+    matching = devices.matching(tx, plan.selector, model=plan.model, now=now)
+    while part := list(islice(matching, _AT_ONCE)):
+        candidates += [MatchedDevice(device.id, device.presence.online) for device in part]
+        for name, report in reported.of(tx, [device.id for device in part]).items():
+            found = frozenset(report.reported.engines)
+            engines[name] = known.setdefault(found, found)
+    return candidates, engines
 
 
 def start_rollout(state: FleetState, call: Call[Nothing, Nothing]) -> Rollout:

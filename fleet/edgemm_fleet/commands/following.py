@@ -99,6 +99,10 @@ def line(detail: RolloutDetail) -> str:
             nobody = "no further device" if found.groups[index].matching else "no device matches"
             text = ", ".join(f"{number} {state}" for state, number in sorted(counts.items())) or nobody
             groups.append(f"group {index + 1}: {text}")
+        elif index == found.preparing and (size := found.groups[index].size) is not None:
+            groups.append(f"group {index + 1}: preparing, {sum(counts.values()):,} of {size:,} devices chosen")
+        elif index == found.preparing:
+            groups.append(f"group {index + 1}: preparing, devices are counted")
     reason = f" ({found.reason})" if found.reason else ""
     trouble = [f"it cannot go on and tries again: {found.trouble}; the server's log says more"] if found.trouble else []
     waiting = [f"waits for {waits(found.waiting)}: {found.waiting.reason}"] if found.waiting else []

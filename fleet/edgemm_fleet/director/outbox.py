@@ -2,7 +2,8 @@
 
 A `desired` counts as sent when the broker acknowledged it, and as answered when the device reports that it acts on it.
 One that a connected device does not answer is sent again, after ever longer pauses, since a broker may lose what it
-acknowledged (`answering`).
+acknowledged (`answering`). Rollouts hand out what is to be told next as there is room for it; what they take back comes
+before everything else.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from edgemm import topics
 from edgemm.errors import MessageError
@@ -28,6 +30,20 @@ _AGAIN_AFTER_S = 30.0
 _log = logging.getLogger(__name__)
 
 
+class HandingOut(Protocol):
+    """Those who have devices told something, a part at a time; each is noted in the store before it is returned."""
+
+    @property
+    def epoch(self) -> int:
+        """Another one as soon as something that was read is not to be sent any more."""
+
+    def take_back(self, *, now: float) -> list[str] | None:
+        """Return devices that are told something else than before; None: there are no more."""
+
+    def hand_out(self, *, now: float) -> list[str]:
+        """Return devices that are told something new; none: there are no more."""
+
+
 class Outbox:
     """Publishes `desired`, retained, with QoS 1."""
 
@@ -37,10 +53,12 @@ class Outbox:
         *,
         director: Director,
         link: BrokerConnection,
+        hand_outs: HandingOut,
         clock: Callable[[], float],
         first_pause_s: float = desired.FIRST_PAUSE_S,
     ) -> None:
         self._store, self._director, self._link, self._clock = store, director, link, clock
+        self._hand_outs = hand_outs
         self._first_pause_s = first_pause_s
         self._in_flight: dict[Receipt, Desired] = {}
         self._connection = 0
@@ -81,14 +99,34 @@ class Outbox:
             self._connection = self._link.connection
             self._in_flight.clear()
             self._given.clear()
-        if self._link.connected:
-            self._note_delivered()
-            self._send()
-            self._link.awaits_delivery = bool(self._in_flight)
+        self._exchange()
         if not self._in_flight:
             self._busy_since_s = None
         elif self._busy_since_s is None:
             self._busy_since_s = time.monotonic()
+
+    def _exchange(self) -> None:
+        # Before the look at what is to be taken back: what is read and not to be sent any more is of another epoch.
+        epoch = self._hand_outs.epoch
+        taken_back = self._hand_outs.take_back(now=self._clock())
+        if taken_back is not None:
+            self._wake.set()
+        if not self._link.connected:
+            return
+        self._note_delivered()
+        if taken_back is not None:
+            self._send(self._written(taken_back), epoch)
+        elif self._has_room():
+            self._send_waiting(epoch)
+            if self._has_room() and epoch == self._hand_outs.epoch:
+                told = self._hand_outs.hand_out(now=self._clock())
+                self._send(self._written(told), epoch)
+                if told:
+                    self._wake.set()
+        self._link.awaits_delivery = bool(self._in_flight)
+
+    def _has_room(self) -> bool:
+        return len(self._in_flight) < _AT_ONCE  # else a delivery wakes it
 
     def _note_delivered(self) -> None:
         sent = []
@@ -106,23 +144,33 @@ class Outbox:
             for wanted in sent:
                 self._given.pop(wanted.device, None)
 
-    def _send(self) -> None:
-        if len(self._in_flight) >= _AT_ONCE:
-            return  # a delivery wakes it
+    def _send_waiting(self, epoch: int) -> None:
         with self._store.read() as tx:
             ids = desired.unsent_devices(tx, limit=_AT_ONCE, after=self._after)
-            waiting = [record.desired for record in desired.of(tx, ids).values()]
         self._after = ids[-1] if len(ids) == _AT_ONCE else ""
+        found = self._written(ids)
+        self._compose_anew(set(ids) - {wanted.device for wanted in found}, now=self._clock())
+        self._send(found, epoch)
+        if self._after:
+            self._wake.set()
+
+    def _written(self, ids: Sequence[str]) -> list[Desired]:
+        """Return what the broker has yet to be told of these devices."""
+        with self._store.read() as tx:
+            return [record.desired for record in desired.of(tx, ids).values() if record.unsent]
+
+    def _send(self, waiting: Sequence[Desired], epoch: int) -> None:
+        """Send these, as long as nothing is taken back of what was read in this epoch."""
         now = self._clock()
-        self._compose_anew(set(ids) - {wanted.device for wanted in waiting}, now=now)
         for wanted in waiting:
+            if epoch != self._hand_outs.epoch:
+                self._wake.set()
+                return
             given, at = self._given.get(wanted.device, (None, 0.0))
             if given == wanted and 0 <= now - at < _AGAIN_AFTER_S:
                 continue
             self._given[wanted.device] = (wanted, now)
             self._publish(wanted)
-        if self._after:
-            self._wake.set()
 
     def _compose_anew(self, lost: set[str], *, now: float) -> None:
         """Write what cannot be read once more; whose assignments cannot be read either stays in the quarantine."""

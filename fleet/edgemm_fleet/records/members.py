@@ -12,6 +12,8 @@ from edgemm.states import FAILURES, UpdateState
 class MemberState(OpenEnum):
     """Where a device stands in a rollout."""
 
+    PREPARED = "prepared"
+    """Chosen for its group; the device has not been told."""
     PENDING = "pending"
     """`desired` is written; the device has not reported its generation."""
     REFUSED = "refused"
@@ -30,26 +32,29 @@ class MemberState(OpenEnum):
     TIMED_OUT = "timed_out"
     """Never reached within the group's deadline."""
     WITHDRAWN = "withdrawn"
-    """A halt or cancel rewrote `desired` before the device began to activate."""
+    """After a halt or cancel `desired` was rewritten before the device began to activate, or it was never told."""
     REVERTING = "reverting"
     """A roll-back of the rollout wrote the earlier version; the device has not reported it as its own."""
     REVERTED = "reverted"
 
 
 _M = MemberState
-UNFINISHED = frozenset({_M.PENDING, _M.REFUSED, _M.REACHED, _M.ACTIVATING})
+BEFORE_ACTIVATING = frozenset({_M.PENDING, _M.REFUSED, _M.REACHED})
+"""States in which a halt takes the new version back."""
+WITH_GROUP = BEFORE_ACTIVATING | {_M.PREPARED}
+"""States that end at the deadline of the group: none of these members has a deadline of its own."""
+UNFINISHED = WITH_GROUP | {_M.ACTIVATING}
 """States of an update that still has to end, each with a deadline."""
 UNDECIDED = UNFINISHED | {_M.TIMED_OUT, _M.REVERTING}
 """States of a member of which something is still to come; one that ended counts even where its device is removed."""
-BEFORE_ACTIVATING = frozenset({_M.PENDING, _M.REFUSED, _M.REACHED})
-"""States in which a halt takes the new version back."""
 
 
 class Member(Struct, frozen=True, kw_only=True):
     """One device in one rollout.
 
     `previous` is what the fleet wanted of the device before (None: the model was not on it), `attempt` and
-    `generation` what it was told; `deadline_at` is when the present state ends by itself (seconds since the epoch,
+    `generation` what it was told (0: it has not been);
+    `deadline_at` is when the present state ends by itself (seconds since the epoch,
     None for an end state). `reason` and `detail` are the device's own words for an end without success.
     """
 

@@ -1,6 +1,6 @@
 """The assigner of a rollout's version: gives it to devices, and takes it back.
 
-Assignments, attempts and `desired` change together, for whole groups, in the caller's transaction.
+Assignments, attempts and `desired` change together, for some members at a time, in the caller's transaction.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from msgspec.structs import replace
 
-from edgemm.messages import DesiredModel
+from edgemm.messages import MAX_MODELS, DesiredModel
 from edgemm.reasons import Reason
 from edgemm_fleet.director.director import Director
 from edgemm_fleet.records.members import Member, MemberState
@@ -25,13 +25,16 @@ class Assigner:
     def __init__(self, director: Director) -> None:
         self._director = director
 
-    def give(self, tx: Transaction, ids: Sequence[str], rollout: Rollout, *, group: int, now: float) -> list[Member]:
-        """Want a rollout's version on devices; return them as members of a group that has started.
+    def give(self, tx: Transaction, members: Sequence[Member], rollout: Rollout, *, now: float) -> list[Member]:
+        """Want a rollout's version on the devices of prepared members; return them as they stand then.
 
-        A device that cannot be told, for what the database has of it cannot be read, is a member that is excused.
+        A device that cannot be told is excused: what the database has of it cannot be read, or it has no room.
         """
         plan = rollout.plan
+        ids = [member.device for member in members]
         before, reports = assignments.of(tx, ids), reported.of(tx, ids)
+        full = {device for device, models in before.items() if len(models.keys() | {plan.model}) > MAX_MODELS}
+        ids = [device for device in ids if device not in full]
         given = assignments.next_attempts(tx, dict.fromkeys(ids, plan.digest), model=plan.model)
         wanted = DesiredModel(
             name=plan.model,
@@ -43,29 +46,27 @@ class Assigner:
         )
         assignments.assign(tx, {device: replace(wanted, attempt=given[device]) for device in ids})
         generations = self._director.write(tx, ids, now=now)
-        entered = [
-            Member(
-                rollout=rollout.id,
-                device=device,
-                group=group,
+        entered = []
+        for member in members:
+            device = member.device
+            report = reports[device].reported if device in reports else None
+            told = replace(
+                member,
                 state=MemberState.PENDING,
-                attempt=given[device],
+                attempt=given.get(device, 0),
                 generation=generations.get(device, 0),
-                previous=active_model(
-                    plan.model,
-                    reports[device].reported if device in reports else None,
-                    before.get(device, {}).get(plan.model),
-                ),
+                previous=active_model(plan.model, report, before.get(device, {}).get(plan.model)),
                 started_at=now,
                 changed_at=now,
-                deadline_at=rollout.groups[group].deadline_at,
+                deadline_at=rollout.groups[member.group].deadline_at,
             )
-            for device in ids
-        ]
-        return [
-            member if member.device in generations else judgement.excused(member, reason=Reason.UNREADABLE, now=now)
-            for member in entered
-        ]
+            if device in full:
+                detail = f"the limit is {MAX_MODELS} models: roll back the first rollout of one that it can do without"
+                told = judgement.excused(told, reason=Reason.DESIRED_TOO_LARGE, detail=detail, now=now)
+            elif device not in generations:
+                told = judgement.excused(told, reason=Reason.UNREADABLE, now=now)
+            entered.append(told)
+        return entered
 
     def take_back(self, tx: Transaction, members: Sequence[Member], rollout: Rollout, *, now: float) -> None:
         """Want of each member what is active on it, where it still has this rollout's assignment."""
@@ -86,7 +87,7 @@ class Assigner:
 
         It runs without being wanted where a later rollout failed on a device.
         """
-        mine = self._assigned(tx, members, rollout) | self._running(tx, members, rollout)
+        mine = self.having(tx, members, rollout)
         self.spend(tx, {device: member.attempt for device, member in mine.items()}, rollout)
         previous = {device: member.previous for device, member in mine.items()}
         generations = self.want(tx, previous, rollout.plan.model, now=now)
@@ -103,6 +104,10 @@ class Assigner:
             for device, member in mine.items()
             if device in generations
         ]
+
+    def having(self, tx: Transaction, members: Sequence[Member], rollout: Rollout) -> dict[str, Member]:
+        """Return those of some members, by device, of which this rollout's version is wanted, or on which it runs."""
+        return self._assigned(tx, members, rollout) | self._running(tx, members, rollout)
 
     def spend(self, tx: Transaction, attempts: Mapping[str, int], rollout: Rollout) -> None:
         """Note that attempts (device → number) at this rollout's version ended without success."""

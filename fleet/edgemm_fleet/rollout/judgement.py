@@ -98,6 +98,7 @@ def overdue(member: Member, *, now: float) -> Member:
     if member.deadline_at is None or member.deadline_at > now:
         return member
     state, reason = {
+        _M.PREPARED: (_M.TIMED_OUT, Reason.UNREACHED),
         _M.PENDING: (_M.TIMED_OUT, Reason.UNREACHED),
         _M.REACHED: (_M.FAILED, Reason.DEADLINE),
         _M.ACTIVATING: (_M.FAILED, Reason.SILENT),

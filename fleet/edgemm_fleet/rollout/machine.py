@@ -2,7 +2,8 @@
 
 A rollout advances group by group:
 
-* a group starts only when the one before it reached its success threshold and soaked;
+* a group is prepared only when the one before it reached its success threshold and soaked, and starts when its members
+  are chosen;
 * one group above its error threshold, whichever of those that started, halts the whole rollout, once;
 * one that reaches nobody at all halts it too, unless the plan allows that: what nobody ran is not proven;
 * a group that waits for a person starts when one says so (`pausing.gone_on`), and a paused rollout starts none;
@@ -38,15 +39,17 @@ OPEN_STATES = JUDGING_STATES | {_R.ROLLING_BACK}
 """States in which a rollout acts by itself."""
 BROKEN_OFF_STATES = frozenset({_R.HALTED, _R.CANCELED})
 """States in which its version is wanted of no device that has not committed it."""
+_TAKES_BACK = BROKEN_OFF_STATES | {_R.ROLLING_BACK}
 
 
 class Effect(Enum):
     """What has to be done to devices along with a decision."""
 
     NONE = "none"
-    START_GROUP = "start_group"
+    PREPARE_GROUP = "prepare_group"
+    """Begin with preparing: choose the members of the group, which then starts."""
     WITHDRAW = "withdraw"
-    """Rewrite `desired` to what is active, for every member that has not begun to activate."""
+    """Tell no further member, and have `desired` say what is active for each that has not begun to activate."""
 
 
 @dataclass(frozen=True)
@@ -97,14 +100,22 @@ def move(rollout: Rollout, state: RolloutState, *, now: float, reason: str | Non
     if state not in ROLLOUT_FOLLOWS[rollout.state]:
         possible = ", ".join(sorted(ROLLOUT_FOLLOWS[rollout.state])) or "nothing: it is over"
         raise ConflictError(f"rollout {rollout.id} is {rollout.state}, it cannot become {state}; possible: {possible}")
-    return replace(rollout, state=state, reason=reason, changed_at=now, deadline_at=None, waiting=None)
+    told = rollout.state not in {_R.DRAFT, _R.READY}
+    taken_back = "" if told and state in _TAKES_BACK else rollout.taken_back
+    return replace(
+        rollout, state=state, reason=reason, changed_at=now, deadline_at=None, waiting=None, taken_back=taken_back
+    )
 
 
-def with_matching(rollout: Rollout, group: int, matching: int) -> Rollout:
-    """Return the rollout with the number of devices that matched when a group started."""
-    groups = list(rollout.groups)
-    groups[group] = replace(groups[group], matching=matching)
-    return replace(rollout, groups=tuple(groups))
+def measured(rollout: Rollout, group: int, *, matching: int, size: int) -> Rollout:
+    """Return the rollout with how many devices match, and how many of them a group that is prepared takes."""
+    progress = replace(rollout.groups[group], matching=matching, size=size)
+    return replace(rollout, groups=(*rollout.groups[:group], progress, *rollout.groups[group + 1 :]))
+
+
+def taken_back(rollout: Rollout, after: str | None) -> Rollout:
+    """Return the rollout with its version taken back from its members up to this one; None: from all."""
+    return replace(rollout, taken_back=after)
 
 
 def check_overlap(plan: RolloutPlan, running: Mapping[str, RolloutPlan]) -> None:
@@ -174,26 +185,36 @@ def _broken_off(
 def _go_on(rollout: Rollout, tallies: Mapping[int, GroupTally], *, now: float) -> Decision | None:
     """Start the group after one that is through; finish after the last, when nothing is unfinished any more."""
     current = rollout.current_group
+    if rollout.preparing is not None or rollout.waiting is not None:
+        return None
     if current is None:
-        return start_group(rollout, 0, now=now)
-    if rollout.groups[current].passed_at is None or rollout.waiting is not None:
+        return prepare_group(rollout, 0, now=now)
+    if rollout.groups[current].passed_at is None:
         return None
     if current < rollout.plan.last_group:
-        following = current + 1
-        if not rollout.plan.groups[following].approve:
-            return start_group(rollout, following, now=now)
-        reason = f"group {following} is through, and group {following + 1} needs a person's approval"
-        waiting = RolloutWait.begun(WaitKind.PERSON, reason=reason, now=now)
-        return Decision(replace(rollout, waiting=waiting, changed_at=now))
+        return _follow(rollout, current + 1, now=now)
     if any(one.unfinished for one in tallies.values()):
         return None
     return Decision(move(rollout, _R.FINISHED, now=now))
 
 
-def start_group(rollout: Rollout, group: int, *, now: float) -> Decision:
-    """Return the start of a group."""
-    progress = GroupProgress(started_at=now, deadline_at=now + rollout.plan.groups[group].deadline_s)
-    return Decision(with_group(rollout, group, progress, now=now), Effect.START_GROUP, group)
+def _follow(rollout: Rollout, group: int, *, now: float) -> Decision:
+    if not rollout.plan.groups[group].approve:
+        return prepare_group(rollout, group, now=now)
+    reason = f"group {group} is through, and group {group + 1} needs a person's approval"
+    waiting = RolloutWait.begun(WaitKind.PERSON, reason=reason, now=now)
+    return Decision(replace(rollout, waiting=waiting, changed_at=now))
+
+
+def prepare_group(rollout: Rollout, group: int, *, now: float) -> Decision:
+    """Return the beginning of a group: its members are chosen, and then it starts."""
+    return Decision(with_group(rollout, group, GroupProgress(preparing_at=now), now=now), Effect.PREPARE_GROUP, group)
+
+
+def started(rollout: Rollout, group: int, *, now: float) -> Rollout:
+    """Return the rollout with a group started whose members are chosen."""
+    deadline_at = now + rollout.plan.groups[group].deadline_s
+    return with_group(rollout, group, replace(rollout.groups[group], started_at=now, deadline_at=deadline_at), now=now)
 
 
 def _progress(rollout: Rollout, group: int, *, verdict: GroupVerdict, now: float) -> Rollout | None:
@@ -237,7 +258,7 @@ def _emptiness(rollout: Rollout, tally: GroupTally, group: int) -> str | None:
 def _roll_back(rollout: Rollout, tallies: Mapping[int, GroupTally], *, now: float) -> Decision | None:
     left = sum(one.reverting for one in tallies.values())
     due = rollout.deadline_at is not None and rollout.deadline_at <= now
-    if left and not due:
+    if (left or rollout.taken_back is not None) and not due:
         return None
     reason = f"{left} devices did not report it in time; they follow when they connect" if left else rollout.reason
     return Decision(move(rollout, _R.ROLLED_BACK, reason=reason, now=now))

@@ -59,17 +59,19 @@ class RolloutOperations:
             deadline_at=now + DRAFT_LIFETIME_S,
             groups=(GroupProgress(),) * len(plan.groups),
         )
-        with self._store.write() as tx:
+        with self._store.read() as tx:  # which may look at many devices
             preconditions.check_published(tx, plan)
             preconditions.check_minimum(tx, plan)
             if not plan.allow_empty:
                 preconditions.check_matches(tx, plan, what=f"rollout of {plan.model} {plan.version}", now=now)
+        with self._store.write() as tx:
+            preconditions.check_published(tx, plan)
             rollouts.add(tx, rollout)
             _note(tx, "create", rollout, actor=actor, now=now, detail=f"{plan.model} {plan.version}")
         return rollout
 
     def start(self, rollout_id: str, *, actor: str, now: float) -> Rollout:
-        """Start a draft: its first group is told at once.
+        """Start a draft: the members of its first group are chosen, and then told.
 
         Raises:
             NotFoundError: there is no such rollout.
@@ -78,18 +80,16 @@ class RolloutOperations:
                 the version was withdrawn since.
             BadRequestError: the signed minimum version was raised above this version since.
         """
+        with self._store.read() as tx:  # which may look at many devices
+            preconditions.check_reach(tx, _startable(tx, rollout_id), now=now)
         with self._store.write() as tx:
-            rollout = rollouts.get(tx, rollout_id)
-            if unknown := rollout.plan.unknown:
-                raise ConflictError(f"rollout {rollout_id}: it {refusal(unknown)}")
-            models.get_offered(tx, rollout.plan.model, rollout.plan.version)
-            preconditions.check_minimum(tx, rollout.plan)
-            preconditions.check_reach(tx, rollout, now=now)
+            rollout = _startable(tx, rollout_id)
             started = machine.move(machine.move(rollout, _R.READY, now=now), _R.RUNNING, now=now)
             self._make_way(tx, rollout, actor=actor, now=now)
             rollouts.save(tx, started)
             _note(tx, "start", started, actor=actor, now=now)
             started = self._runner.advance(tx, rollout_id, now=now)
+            preconditions.check_room(tx, started)
         self._wake()
         return started
 
@@ -105,6 +105,7 @@ class RolloutOperations:
             paused = pausing.paused(rollout, reason=reason, limit_s=limit_s, now=now)
             if paused is not rollout:
                 rollouts.save(tx, paused)
+                self._runner.begin_epoch(tx)
                 _note(tx, "pause", paused, actor=actor, now=now, detail=f"for {times.span(limit_s)}: {reason}")
         return paused
 
@@ -123,7 +124,6 @@ class RolloutOperations:
             if unknown := rollout.plan.unknown:
                 raise ConflictError(f"rollout {rollout_id}: it {refusal(unknown)}")
             rollouts.save(tx, resumed)
-            self._runner.put_off(tx, resumed, by_s=by_s)
             _note(tx, "resume", resumed, actor=actor, now=now, detail=f"after {times.span(by_s)}")
             resumed = self._runner.advance(tx, rollout_id, now=now)
         self._wake()
@@ -177,18 +177,21 @@ class RolloutOperations:
             ConflictError: it is a draft, or over for another reason, or another rollout has its devices.
             BadRequestError: what its devices ran before was withdrawn, or is below the signed minimum version.
         """
+        with self._store.read() as tx:  # which may look at many devices
+            rollout = rollouts.get(tx, rollout_id)
+            machine.move(rollout, _R.ROLLING_BACK, now=now)
+            something = preconditions.check_way_back(tx, rollout, self._runner.having(tx, rollout))
         with self._store.write() as tx:
             rollout = rollouts.get(tx, rollout_id)
-            moved = machine.move(rollout, _R.ROLLING_BACK, reason=reason, now=now)
+            nothing = "nothing to bring back: no device has this rollout's version any more"
+            moved = machine.move(rollout, _R.ROLLING_BACK, reason=reason if something else nothing, now=now)
             machine.check_overlap(rollout.plan, _running(tx, without=rollout_id))
             deadline_s = max(group.deadline_s for group in rollout.plan.groups)
             moved = replace(moved, deadline_at=now + max(deadline_s, rollout.plan.activation_s))
+            if not something and not rollouts.number_prepared(tx, rollout_id):
+                moved = machine.taken_back(moved, None)
             rollouts.save(tx, moved)
-            reverting = self._runner.revert(tx, moved, now=now)
-            preconditions.check_way_back(tx, rollout, reverting)
-            if not reverting:
-                moved = replace(moved, reason="nothing to bring back: no device has this rollout's version any more")
-                rollouts.save(tx, moved)
+            self._runner.begin_epoch(tx)
             _note(tx, "roll_back", moved, actor=actor, now=now, detail=reason)
             moved = self._runner.advance(tx, rollout_id, now=now)
         self._wake()
@@ -239,6 +242,16 @@ class RolloutOperations:
             moved = machine.move(rollouts.get(tx, superseded), _R.CANCELED, reason=reason, now=now)
             self._runner.apply(tx, Decision(moved, Effect.WITHDRAW), now=now)
             _note(tx, "cancel", moved, actor=actor, now=now, detail=reason)
+
+
+def _startable(tx: Transaction, rollout_id: str) -> Rollout:
+    """Return a rollout that may be started, as far as its plan goes; raises as `RolloutOperations.start`."""
+    rollout = rollouts.get(tx, rollout_id)
+    if unknown := rollout.plan.unknown:
+        raise ConflictError(f"rollout {rollout_id}: it {refusal(unknown)}")
+    models.get_offered(tx, rollout.plan.model, rollout.plan.version)
+    preconditions.check_minimum(tx, rollout.plan)
+    return rollout
 
 
 def _running(tx: Transaction, *, without: str) -> dict[str, RolloutPlan]:

@@ -1,8 +1,8 @@
 """A person's decisions about a rollout that runs: to pause it, to resume it, to start its next group now. Pure.
 
 * In a pause no further device is told. Whom a group told before goes on and reports, and thresholds still halt.
-* Deadlines stand still in a pause: `resumed` puts off those of groups, of soaks and of what the rollout waited for by
-  its length. What a device had begun to activate before keeps its own deadline.
+* Deadlines stand still in a pause: `resumed` puts off those of groups and so of their members, of soaks, and of what
+  the rollout waited for by its length. What a device had begun to activate before keeps its own deadline.
 * `gone_on` is the approval of the next group: it spares a soak or a waiting, never a threshold.
 * Each is the same twice: who repeats one changes nothing.
 """
@@ -18,7 +18,7 @@ from edgemm.states import RolloutState
 from edgemm_fleet.records.progress import GroupProgress, Rollout
 from edgemm_fleet.records.waiting import RolloutWait, WaitKind
 from edgemm_fleet.rollout.group_tally import GroupTally, GroupVerdict
-from edgemm_fleet.rollout.machine import Decision, move, start_group, with_group
+from edgemm_fleet.rollout.machine import Decision, move, prepare_group, with_group
 
 _R = RolloutState
 
@@ -75,7 +75,7 @@ def gone_on(rollout: Rollout, tallies: Mapping[int, GroupTally], *, after: int, 
     if current is None or after > current:
         raise ConflictError(f"rollout {rollout.id}: group {after + 1} has not begun, so none can start after it")
     progress = rollout.groups[after]
-    if after < current or (after == last and progress.passed_at is not None):
+    if after < current or rollout.preparing is not None or (after == last and progress.passed_at is not None):
         return None
     tally = tallies.get(after, GroupTally())
     verdict = tally.verdict(rollout.plan.groups[after])
@@ -86,7 +86,7 @@ def gone_on(rollout: Rollout, tallies: Mapping[int, GroupTally], *, after: int, 
         )
     through = replace(progress, met_at=progress.met_at or now, passed_at=progress.passed_at or now)
     passed = replace(with_group(rollout, after, through, now=now), waiting=None)
-    return Decision(passed) if after == last else start_group(passed, after + 1, now=now)
+    return Decision(passed) if after == last else prepare_group(passed, after + 1, now=now)
 
 
 def _put_off(group: GroupProgress, by_s: float) -> GroupProgress:

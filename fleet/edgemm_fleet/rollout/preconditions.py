@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import islice
 
 from edgemm.errors import BadRequestError, ConflictError, NotFoundError
+from edgemm.messages import MAX_MODELS
 from edgemm.versions import Version
 from edgemm_fleet.records.members import Member
 from edgemm_fleet.records.progress import Rollout
 from edgemm_fleet.records.rollout_plan import RolloutPlan
 from edgemm_fleet.rollout.reversal import active_model
-from edgemm_fleet.store import Transaction, assignments, devices, models, reported
+from edgemm_fleet.store import Transaction, assignments, devices, models, reported, rollouts
 
 _LOOKED_AT_ONCE = 500
 
@@ -37,22 +38,54 @@ def check_minimum(tx: Transaction, plan: RolloutPlan) -> None:
         )
 
 
-def check_way_back(tx: Transaction, rollout: Rollout, reverting: Sequence[Member]) -> None:
-    """Refuse a roll-back that every device would refuse; one that a few refuse ends for them as failed."""
+def check_way_back(tx: Transaction, rollout: Rollout, parts: Iterable[Sequence[Member]]) -> bool:
+    """Refuse a roll-back that every device would refuse; one that a few refuse ends for them as failed.
+
+    Args:
+        tx: the transaction.
+        rollout: the rollout.
+        parts: the members that it would give their earlier version, some at a time.
+
+    Returns:
+        Whether there is anything to bring back.
+
+    Raises:
+        BadRequestError: every device would refuse it.
+    """
     plan, minimum = rollout.plan, _minimum(tx, rollout.plan)
-    before = [member.previous for member in reverting]
-    withdrawn = models.withdrawn_among(tx, {one.digest for one in before if one})
-    low = {one.version for one in before if one and minimum is not None and Version(one.version) < minimum}
-    gone = {one.version for one in before if one and one.digest in withdrawn}
-    if not before or not all(one and one.version in low | gone for one in before):
-        return
-    versions = ", ".join(sorted(low | gone, key=Version))
-    below = f"below {minimum}, the signed minimum version"
-    why = " or ".join(filter(None, ("withdrawn since" if gone else "", below if low else "")))
+    withdrawn_since, low = set[str](), set[str]()
+    for part in parts:
+        before = [member.previous for member in part]
+        withdrawn = models.withdrawn_among(tx, {one.digest for one in before if one})
+        gone = {one.version for one in before if one and one.digest in withdrawn}
+        below = {one.version for one in before if one and minimum is not None and Version(one.version) < minimum}
+        if not all(one and one.version in below | gone for one in before):
+            return True
+        withdrawn_since, low = withdrawn_since | gone, low | below
+    if not (low or withdrawn_since):
+        return False
+    versions = ", ".join(sorted(low | withdrawn_since, key=Version))
+    too_low = f"below {minimum}, the signed minimum version"
+    why = " or ".join(filter(None, ("withdrawn since" if withdrawn_since else "", too_low if low else "")))
     raise BadRequestError(
         f"rollout {rollout.id} of {plan.model} {plan.version}: its devices ran {versions} before, {why}, so every "
         f"device would refuse it; roll out {f'{minimum} or a later one' if low else 'another version'}"
     )
+
+
+def check_room(tx: Transaction, rollout: Rollout) -> None:
+    """Refuse a start by which a device of the first group, as far as it is chosen, would get more models than it can.
+
+    Raises:
+        ConflictError: one would.
+    """
+    ids = [member.device for member in rollouts.prepared_members(tx, rollout.id, groups=[0], limit=_LOOKED_AT_ONCE)]
+    for device, wanted in assignments.of(tx, ids).items():
+        if (number := len(wanted.keys() | {rollout.plan.model})) > MAX_MODELS:
+            raise ConflictError(
+                f"device {device}: {number} models would be wanted of it, the limit is {MAX_MODELS}: "
+                "roll back the first rollout of one that it can do without"
+            )
 
 
 def _minimum(tx: Transaction, plan: RolloutPlan) -> Version | None:

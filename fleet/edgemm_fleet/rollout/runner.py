@@ -10,31 +10,37 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 
 from msgspec.structs import replace
-from sqlalchemy.exc import OperationalError
 
-from edgemm.messages import Reported
 from edgemm.reasons import Reason
 from edgemm.states import FAILURES, RolloutState, UpdateState
 from edgemm_fleet.clock import SLACK_S
 from edgemm_fleet.director.director import Director
-from edgemm_fleet.filters.expressions import is_lasting
-from edgemm_fleet.records.members import BEFORE_ACTIVATING, UNDECIDED, UNFINISHED, Member, MemberState
+from edgemm_fleet.records.members import BEFORE_ACTIVATING, UNDECIDED, UNFINISHED, WITH_GROUP, Member, MemberState
 from edgemm_fleet.records.progress import Rollout
-from edgemm_fleet.records.records import DesiredRefusal
-from edgemm_fleet.rollout import judgement, machine
+from edgemm_fleet.rollout import judgement, machine, preparing
+from edgemm_fleet.rollout.apart import apart
 from edgemm_fleet.rollout.assigner import Assigner
 from edgemm_fleet.rollout.explanation import explain
 from edgemm_fleet.rollout.group_tally import tally
 from edgemm_fleet.rollout.machine import Decision, Effect
+from edgemm_fleet.rollout.member_answers import Said, judged, said_by
 from edgemm_fleet.rollout.redating import longest_s, redated, redated_member
-from edgemm_fleet.rollout.selection import MatchedDevice, select_members
-from edgemm_fleet.store import Transaction, desired, devices, reported, rollouts
+from edgemm_fleet.store import Store, Transaction, devices, rollouts
+from edgemm_fleet.store.database import after_commit
 
-_DUE_AT_ONCE = 1000
+_AT_ONCE = 100
+"""Members that one transaction ends or judges again."""
+_PARTS = 20
+"""So many such transactions of a rollout follow one another."""
+_READ = 500
+"""Members that are read at a time."""
+_EXPLAINED = 250
+"""Of so many members of each state the reasons are told."""
 _UNSUCCESSFUL = FAILURES | {UpdateState.CANCELED}
+WAITING = BEFORE_ACTIVATING | {MemberState.TIMED_OUT}
+"""States of members that were told and may yet begin."""
 _log = logging.getLogger(__name__)
 
 
@@ -44,31 +50,53 @@ class Runner:
     def __init__(self, director: Director) -> None:
         self.assigner = Assigner(director)
         self.director = director
+        self.epoch = 0
+        """Another one after each commit by which something is not to be sent any more that was to be before."""
+        self.not_handed_out: set[str] = set()
+        """Rollouts of which a part met an error when it was to be handed out or taken back last."""
+        self._judged_again: dict[str, str] = {}
 
     def react(self, tx: Transaction, ids: Sequence[str], *, now: float) -> None:
         """Judge devices by their newest reports and refusals, and let the rollouts that this concerns decide."""
-        said = _said(tx, ids)
+        said = said_by(tx, ids)
         by_rollout: dict[str, list[Member]] = {}
         for member in rollouts.current_memberships(tx, ids):
             by_rollout.setdefault(member.rollout, []).append(member)
         for rollout_id, members in by_rollout.items():
-            with _apart(tx, rollout_id):
+            with apart(tx, rollout_id):
                 self._judge(tx, members, said, rollouts.get(tx, rollout_id), now=now)
 
-    def tick(self, tx: Transaction, *, now: float) -> None:
-        """End what is past its deadline, and let every open rollout decide; try again what met an error."""
+    def tick(self, store: Store, *, now: float) -> None:
+        """End what is past its deadline, and let every open rollout decide; try again what met an error.
+
+        Each rollout has transactions of its own, which are short.
+        """
         states = [*machine.OPEN_STATES, RolloutState.DRAFT, RolloutState.READY]
-        for rollout_id in rollouts.ids_to_look_at(tx, states, now=now):
-            with _apart(tx, rollout_id):
-                rollout = rollouts.get(tx, rollout_id)
-                if not rollout.state.known:
-                    continue
-                if rollout.trouble is not None:
-                    self._judge_again(tx, rollout, now=now)
-                self._redate(tx, rollout, now=now)
-                self._end_overdue(tx, rollout, now=now)
-                self.advance(tx, rollout_id, now=now)
+        with store.read() as tx:
+            found = rollouts.ids_to_look_at(tx, states, now=now)
+        for rollout_id in found:
+            for _ in range(_PARTS):
+                with store.write() as tx:
+                    more = self._look_at(tx, rollout_id, now=now)
+                if not more:
+                    break
+
+    def _look_at(self, tx: Transaction, rollout_id: str, *, now: float) -> bool:
+        """Look at a rollout, and at as many of its members as one transaction does; tell whether there are more."""
+        more = False
+        with apart(tx, rollout_id):
+            rollout = rollouts.get(tx, rollout_id)
+            if not rollout.state.known:
+                return False
+            if rollout.trouble is not None:
+                more = self._judge_again(tx, rollout, now=now)
+            self._redate(tx, rollout, now=now)
+            more |= self._end_overdue(tx, rollout, now=now)
+            self.advance(tx, rollout_id, now=now)
+            fails = rollout_id in self.not_handed_out and rollout.state is RolloutState.RUNNING
+            if not more and not fails:
                 rollouts.note_trouble(tx, rollout_id, None)
+        return more
 
     def advance(self, tx: Transaction, rollout_id: str, *, now: float) -> Rollout:
         """Let a rollout decide until it has nothing more to do now; return it."""
@@ -80,7 +108,7 @@ class Runner:
             if decision is None:
                 return rollout
             if decision.failed:
-                decision = _explained(decision, rollouts.members_of(tx, rollout_id, group=decision.group))
+                decision = _explained(tx, decision)
             self.apply(tx, decision, now=now)
 
     def apply(self, tx: Transaction, decision: Decision, *, now: float) -> None:
@@ -94,27 +122,66 @@ class Runner:
             decision.effect,
             rollout.reason,
         )
-        if decision.effect is Effect.START_GROUP:
-            self._start_group(tx, rollout, decision.group, now=now)
+        if decision.effect is Effect.PREPARE_GROUP:
+            if preparing.is_little(tx, rollout):
+                self.start_group(tx, preparing.at_once(tx, rollout, decision.group, now=now), decision.group, now=now)
         elif decision.effect is Effect.WITHDRAW:
-            self._withdraw(tx, rollout, now=now)
+            self.begin_epoch(tx)
 
-    def revert(self, tx: Transaction, rollout: Rollout, *, now: float) -> list[Member]:
-        """Write the earlier version for every member that was told this rollout's; return those."""
-        members = rollouts.members_of(tx, rollout.id)
-        live = devices.live(tx, [member.device for member in members])
-        reverting = self.assigner.revert(tx, [m for m in members if m.device in live], rollout, now=now)
-        rollouts.put_members(tx, reverting)
-        return reverting
+    def begin_epoch(self, tx: Transaction) -> None:
+        """Have whoever sends look again at what is to be sent, as soon as this is durable."""
+        after_commit(tx, self._begin_epoch)
 
-    def put_off(self, tx: Transaction, rollout: Rollout, *, by_s: float) -> None:
-        """Give members that have not begun to activate so much longer: their time stood still."""
-        rollouts.put_off_members(tx, rollout.id, states=BEFORE_ACTIVATING, by_s=by_s)
+    def start_group(self, tx: Transaction, rollout: Rollout, group: int, *, now: float) -> None:
+        """Start a group whose members are chosen: from now on they are told."""
+        rollouts.save(tx, machine.started(rollout, group, now=now))
+        _log.info("group_started rollout=%s group=%d devices=%s", rollout.id, group + 1, rollout.groups[group].size)
+
+    def tell(self, tx: Transaction, members: Sequence[Member], rollout: Rollout, *, now: float) -> None:
+        """Have prepared members be told the version, and judge them by what they said before."""
+        enrolled = devices.enrolled(tx, [member.device for member in members])
+        gone = [judgement.removed(member, now=now) for member in members if member.device not in enrolled]
+        chosen = [member for member in members if member.device in enrolled]
+        ids = [member.device for member in chosen]
+        self._leave_earlier(tx, ids, rollout, now=now)
+        entered = self.assigner.give(tx, chosen, rollout, now=now)
+        # A device that runs the version already is told nothing new, and counts at once.
+        said = said_by(tx, ids)
+        after = [judged(member, said[member.device], rollout, now=now) for member in entered]
+        rollouts.put_members(tx, [*gone, *after])
+        self.advance(tx, rollout.id, now=now)
+
+    def take_back(self, tx: Transaction, members: Sequence[Member], rollout: Rollout, *, now: float) -> None:
+        """Take the version of a rollout that was broken off back from those members that would yet begin with it."""
+        waiting = [member for member in members if member.state in WAITING]
+        others = [member for member in members if not member.state.known or judgement.gave_up(member)]
+        self.assigner.take_back(tx, [*waiting, *others], rollout, now=now)
+        withdrawn = {"state": MemberState.WITHDRAWN, "reason": None, "changed_at": now, "deadline_at": None}
+        rollouts.put_members(tx, [replace(member, **withdrawn) for member in waiting])
+
+    def revert(self, tx: Transaction, members: Sequence[Member], rollout: Rollout, *, now: float) -> None:
+        """Write the earlier version for those of some members of whom this rollout's is wanted, or that run it."""
+        rollouts.put_members(tx, self.assigner.revert(tx, self._enrolled(tx, members), rollout, now=now))
+
+    def having(self, tx: Transaction, rollout: Rollout) -> Iterator[list[Member]]:
+        """Yield a rollout's members that a roll-back would give their earlier version, in parts."""
+        after = ""
+        while ids := rollouts.members_after(tx, rollout.id, after=after, limit=_READ):
+            members = self._enrolled(tx, rollouts.members_among(tx, rollout.id, ids))
+            yield list(self.assigner.having(tx, members, rollout).values())
+            after = ids[-1]
+
+    def _begin_epoch(self) -> None:
+        self.epoch += 1
+
+    def _enrolled(self, tx: Transaction, members: Sequence[Member]) -> list[Member]:
+        enrolled = devices.enrolled(tx, [member.device for member in members])
+        return [member for member in members if member.device in enrolled]
 
     def leave(self, tx: Transaction, device: str, *, now: float) -> None:
         """Take a device that was removed out of every group where something was to come of it."""
         for member in rollouts.memberships_of(tx, device, states=UNDECIDED):
-            with _apart(tx, member.rollout):
+            with apart(tx, member.rollout):
                 is_open = rollouts.get(tx, member.rollout).state in machine.OPEN_STATES
                 if is_open or member.state is not MemberState.TIMED_OUT:  # of a rollout that is over that was the end
                     rollouts.put_members(tx, [judgement.removed(member, now=now)])
@@ -124,29 +191,35 @@ class Runner:
         self,
         tx: Transaction,
         members: Sequence[Member],
-        said: Mapping[str, _Said],
+        said: Mapping[str, Said],
         rollout: Rollout,
         *,
         now: float,
     ) -> None:
-        judged = [_judged(member, said[member.device], rollout, now=now) for member in members]
-        changed = [after for before, after in zip(members, judged, strict=True) if after is not before]
+        after = [judged(member, said[member.device], rollout, now=now) for member in members]
+        changed = [new for before, new in zip(members, after, strict=True) if new is not before]
         if changed:
             ended = {member.device: member.attempt for member in changed if member.update_state in _UNSUCCESSFUL}
             self.assigner.spend(tx, ended, rollout)
             rollouts.put_members(tx, changed)
             self._take_back_ended(tx, changed, self.advance(tx, rollout.id, now=now), now=now)
 
-    def _judge_again(self, tx: Transaction, rollout: Rollout, *, now: float) -> None:
-        """Judge all members by what they said last: nobody says again what an error kept from being taken in."""
-        ids = [member.device for member in rollouts.members_of(tx, rollout.id)]
+    def _judge_again(self, tx: Transaction, rollout: Rollout, *, now: float) -> bool:
+        """Judge members by what they said last: nobody says again what an error kept from being taken in.
+
+        Tell whether there are more; those come next.
+        """
+        after = self._judged_again.get(rollout.id, "")
+        ids = rollouts.members_after(tx, rollout.id, after=after, limit=_AT_ONCE)
         members = rollouts.current_memberships(tx, ids, model=rollout.plan.model)
-        self._judge(tx, [m for m in members if m.rollout == rollout.id], _said(tx, ids), rollout, now=now)
+        self._judge(tx, [m for m in members if m.rollout == rollout.id], said_by(tx, ids), rollout, now=now)
+        self._judged_again[rollout.id] = ids[-1] if len(ids) == _AT_ONCE else ""
+        return len(ids) == _AT_ONCE
 
     def _redate(self, tx: Transaction, rollout: Rollout, *, now: float) -> None:
         """Bring dates back that a clock wrote which was ahead."""
         changed, latest = redated(rollout, now=now), now + longest_s(rollout.plan) + SLACK_S
-        members = rollouts.members_due_after(tx, rollout.id, after=latest, limit=_DUE_AT_ONCE)
+        members = rollouts.members_due_after(tx, rollout.id, after=latest, limit=_AT_ONCE)
         if changed is rollout and not members:
             return
         _log.warning(
@@ -157,11 +230,15 @@ class Runner:
         rollouts.save(tx, changed)
         rollouts.put_members(tx, [redated_member(member, rollout.plan, now=now) for member in members])
 
-    def _end_overdue(self, tx: Transaction, rollout: Rollout, *, now: float) -> None:
+    def _end_overdue(self, tx: Transaction, rollout: Rollout, *, now: float) -> bool:
+        """End members whose deadline has come, or that of their group; tell whether there may be more."""
         # In a pause, nothing runs out but what a device does by itself since it began to activate.
         states = [MemberState.ACTIVATING] if rollout.state is RolloutState.PAUSED else None
-        members = rollouts.due_members(tx, rollout.id, now=now, limit=_DUE_AT_ONCE, states=states)
-        live = devices.live(tx, [member.device for member in members])
+        members = rollouts.due_members(tx, rollout.id, now=now, limit=_AT_ONCE, states=states)
+        if rollout.state is RolloutState.RUNNING:
+            for group in self._overdue_groups(tx, rollout, now=now):
+                members += rollouts.due_with_group(tx, rollout.id, group, now=now, limit=_AT_ONCE - len(members))
+        live = devices.enrolled(tx, [member.device for member in members])
         ended = [
             judgement.overdue(member, now=now)
             if member.device in live or member.state not in UNDECIDED
@@ -177,28 +254,18 @@ class Runner:
                 member.reason,
             )
         # Caught up by the last group, under its thresholds; until then it must not install unobserved.
-        waiting = [m for m in ended if m.state is MemberState.TIMED_OUT and m.group < rollout.plan.last_group]
+        last = rollout.plan.last_group
+        waiting = [m for m in ended if m.state is MemberState.TIMED_OUT and m.group < last and m.generation]
         self.assigner.take_back(tx, waiting, rollout, now=now)
         rollouts.put_members(tx, ended)
+        return len(members) >= _AT_ONCE
 
-    def _start_group(self, tx: Transaction, rollout: Rollout, group: int, *, now: float) -> None:
-        matching = devices.matching(tx, rollout.plan.selector, model=rollout.plan.model, now=now)
-        candidates = [MatchedDevice(device.id, device.presence.online) for device in matching]
-        # A device that was removed and let in again is a new one.
-        members = [member for member in rollouts.members_of(tx, rollout.id) if member.reason != Reason.REMOVED]
-        present = {member.device: member.state for member in members}
-        if not is_lasting(rollout.plan.selector.expression(model=rollout.plan.model)):
-            # What the filter asks of a device may be what this rollout changed there: a member stays one.
-            left = present.keys() - {candidate.device for candidate in candidates}
-            candidates += [MatchedDevice(one.id, one.presence.online) for one in devices.live(tx, left).values()]
-        rollouts.save(tx, machine.with_matching(rollout, group, len(candidates)))
-        chosen = select_members(rollout.id, rollout.plan, group, candidates=candidates, members=present)
-        _log.info("group_started rollout=%s group=%d devices=%d", rollout.id, group + 1, len(chosen))
-        self._leave_earlier(tx, chosen, rollout, now=now)
-        entered = self.assigner.give(tx, chosen, rollout, group=group, now=now)
-        # A device that runs the version already is told nothing new, and counts at once.
-        said = _said(tx, chosen)
-        rollouts.put_members(tx, [_judged(member, said[member.device], rollout, now=now) for member in entered])
+    def _overdue_groups(self, tx: Transaction, rollout: Rollout, *, now: float) -> list[int]:
+        due = {i for i, one in enumerate(rollout.groups) if one.deadline_at is not None and one.deadline_at <= now}
+        if not due:
+            return []
+        open_ones = {group for group, state, _, _ in rollouts.tallies(tx, rollout.id) if state in WITH_GROUP}
+        return sorted(due & open_ones)
 
     def _leave_earlier(self, tx: Transaction, ids: Sequence[str], rollout: Rollout, *, now: float) -> None:
         """End what these devices had to do for an earlier rollout of the same model."""
@@ -209,63 +276,19 @@ class Runner:
         ]
         rollouts.put_members(tx, earlier)
 
-    def _withdraw(self, tx: Transaction, rollout: Rollout, *, now: float) -> None:
-        waiting = rollouts.members_of(tx, rollout.id, states=BEFORE_ACTIVATING | {MemberState.TIMED_OUT})
-        ended = rollouts.members_of(tx, rollout.id, states=[MemberState.FAILED, MemberState.EXCUSED])
-        unknown = rollouts.members_in_unknown_states(tx, rollout.id)
-        self.assigner.take_back(tx, [*waiting, *unknown, *filter(judgement.gave_up, ended)], rollout, now=now)
-        values = {"state": MemberState.WITHDRAWN, "reason": None, "changed_at": now, "deadline_at": None}
-        rollouts.put_members(tx, [replace(member, **values) for member in waiting])
-
     def _take_back_ended(self, tx: Transaction, changed: Sequence[Member], rollout: Rollout, *, now: float) -> None:
         """Take the version back from devices that were activating when the rollout broke off, and failed since."""
         if rollout.state in machine.BROKEN_OFF_STATES:
             self.assigner.take_back(tx, list(filter(judgement.gave_up, changed)), rollout, now=now)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Said:
-    """What is known of a device: its newest report, and why it refuses what it is told."""
-
-    report: Reported | None
-    refusal: DesiredRefusal | None
-
-
-def _said(tx: Transaction, ids: Sequence[str]) -> dict[str, _Said]:
-    reports, refusals = reported.of(tx, ids), desired.refusals(tx, ids)
-    return {
-        device: _Said(reports[device].reported if device in reports else None, refusals.get(device)) for device in ids
-    }
-
-
-def _judged(member: Member, said: _Said, rollout: Rollout, *, now: float) -> Member:
-    member = judgement.refused(member, said.refusal, now=now)
-    if said.report is None:
-        return member
-    member = judgement.judge(member, said.report, plan=rollout.plan, now=now)
-    if rollout.state not in machine.JUDGING_STATES:
-        return member
-    return judgement.held(member, said.report, plan=rollout.plan, now=now)
-
-
-@contextmanager
-def _apart(tx: Transaction, rollout_id: str) -> Iterator[None]:
-    """Undo what was done to one rollout if it fails, note the error at it, and go on with the others.
-
-    The note stays until a `tick` had no error: only that makes up for everything that was undone.
-    """
-    try:
-        with tx.begin_nested():
-            yield
-    except OperationalError:
-        raise  # of the database, a full disk for one: then nothing of the whole transaction holds
-    except Exception as err:  # noqa: BLE001 - the boundary of a rollout: a defect that meets one must not stop all
-        if rollouts.note_trouble(tx, rollout_id, f"{type(err).__name__}: {err}"):
-            _log.exception("rollout_stuck rollout=%s cannot go on; it is tried again", rollout_id)
-
-
-def _explained(decision: Decision, members: Sequence[Member]) -> Decision:
+def _explained(tx: Transaction, decision: Decision) -> Decision:
     """Add to a halt's reason what devices of its group gave as theirs."""
     rollout = decision.rollout
-    reason = f"{rollout.reason or ''}{explain(members)}"
-    return dataclasses.replace(decision, rollout=replace(rollout, reason=reason))
+    states = (MemberState.FAILED, MemberState.EXCUSED, MemberState.REFUSED, MemberState.TIMED_OUT)
+    found = [
+        rollouts.members_of(tx, rollout.id, states=[state], group=decision.group, limit=_EXPLAINED) for state in states
+    ]
+    said = explain([member for some in found for member in some])
+    more = f"; of each state {_EXPLAINED} were looked at" if any(len(some) == _EXPLAINED for some in found) else ""
+    return dataclasses.replace(decision, rollout=replace(rollout, reason=f"{rollout.reason or ''}{said}{more}"))

@@ -44,8 +44,10 @@ from edgemm_fleet.ingest import doubts
 from edgemm_fleet.ingest.batch import Ingest
 from edgemm_fleet.ingest.consumer import Consumer
 from edgemm_fleet.ingest.shedding import Shedding
+from edgemm_fleet.rollout.hand_outs import HandOuts
 from edgemm_fleet.rollout.machine import OPEN_STATES
 from edgemm_fleet.rollout.operations import RolloutOperations
+from edgemm_fleet.rollout.preparer import Preparer
 from edgemm_fleet.rollout.runner import Runner
 from edgemm_fleet.server.retention import Pruner, Retention
 from edgemm_fleet.shadows.operations import ShadowOperations
@@ -127,6 +129,7 @@ class FleetServices:
         self._redated = False
         self._pruner = Pruner(store, settings.retention, clock=self._leaps)
         self._ticker = Worker("edgemm-clock", self._tick)
+        self._preparer = Preparer(store, self._runner, clock=self._clock, wake=self.wake)
         self.operations = RolloutOperations(store, self._runner, wake=self.wake)
         self.shadows = ShadowOperations(store, self.director, wake=self.wake)
         self.actions = ActionRequests(store, self.director, wake=self.wake, order=self._orders.due)
@@ -149,7 +152,7 @@ class FleetServices:
     @property
     def running(self) -> RunningParts:
         """The parts that know how the manager is."""
-        parts = (self._consumer, self._outbox, self._orders, self._keeper)
+        parts = (self._consumer, self._outbox, self._orders, self._keeper, self._preparer)
         workers = [self._ticker, *(part.worker for part in parts if part is not None)]
         return RunningParts(self._link, self._consumer, self._outbox, self._ticker, tuple(workers))
 
@@ -193,6 +196,7 @@ class FleetServices:
             self.store,
             director=self.director,
             link=link,
+            hand_outs=HandOuts(self.store, self._runner),
             clock=self._clock,
             first_pause_s=settings.resend_after_s,
         )
@@ -210,7 +214,7 @@ class FleetServices:
             )
             self.shedding.cut = self._keeper.wake
             self._keeper.start()
-        for part in (self._consumer, link, self._outbox, self._orders, self._ticker, self._pruner):
+        for part in (self._consumer, link, self._outbox, self._orders, self._ticker, self._pruner, self._preparer):
             part.start()
         if not link.wait_until_connected(settings.connect_timeout_s):
             _log.warning("broker_unreachable host=%s port=%d; goes on trying", access.host, access.port)
@@ -218,6 +222,7 @@ class FleetServices:
     def stop(self) -> None:
         """Stop everything, in the order that loses nothing; what is unsent is sent after the next start."""
         self._ticker.stop()
+        self._preparer.stop()
         self._pruner.stop()
         self._orders.stop()
         for part in (self._keeper, self._link, self._consumer, self._outbox, self.broker):
@@ -275,8 +280,7 @@ class FleetServices:
         now = self._clock()
         if not self._dependable(now):
             return
-        with self.store.write() as tx:
-            self._runner.tick(tx, now=now)
+        self._runner.tick(self.store, now=now)
         with self.store.write() as tx:
             self.director.renew(tx, now=now)
             self._answering.again(tx, now=now)

@@ -35,6 +35,7 @@ from edgemm_fleet.store.schema import devices
 
 _log = logging.getLogger(__name__)
 
+_AFTER = "edgemm_after_commit"
 Transaction = Connection
 """What every store function takes first: an open transaction of `Store.read` or `Store.write`."""
 
@@ -115,12 +116,15 @@ class Store:
         times, asked_s = self.write_times, self.write_times.asked()
         with self.writing.watched(), described(self.path), self._turn(), self._writers.connect() as connection:
             writing = connection.execution_options(**WRITING)
+            writing.info.pop(_AFTER, None)
             with writing.begin():
                 begun_s = times.asked()
                 yield writing
                 done_s = times.asked()
             times.ended(asked_s, begun_s, done_s)
             self.census.keep()
+            for act in writing.info.pop(_AFTER, ()):
+                act()
 
     def count_devices(self, tx: Transaction) -> None:
         """Count the devices anew, for the census."""
@@ -147,6 +151,11 @@ class Store:
         if alone:
             with described(self.path), self._writers.connect():  # the connection that keeps other managers out
                 pass
+
+
+def after_commit(tx: Transaction, act: Callable[[], None]) -> None:
+    """Have something done as soon as what a transaction writes is durable, before others write; never, if it fails."""
+    tx.info.setdefault(_AFTER, []).append(act)
 
 
 def _log_migration(migration: Migration) -> None:

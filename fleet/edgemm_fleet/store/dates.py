@@ -49,6 +49,7 @@ def _shifted(group: GroupProgress, by_s: float) -> GroupProgress:
         deadline_at=_later(group.deadline_at, by_s),
         met_at=_later(group.met_at, by_s),
         passed_at=_later(group.passed_at, by_s),
+        preparing_at=_later(group.preparing_at, by_s),
     )
 
 

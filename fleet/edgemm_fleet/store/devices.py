@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
@@ -154,13 +155,38 @@ def matching(tx: Transaction, selector: Selector, *, model: str | None, now: flo
         FilterError: its filter cannot be read.
         BadRequestError: it takes too long.
     """
-    with soon(tx, seconds=_LONGEST_S):
-        ids = FactQuery(tx, selector.expression(model=model), now=now).ids()
-    for start in range(0, len(ids), _AT_ONCE):
-        query = select(table).where(table.c.id.in_(ids[start : start + _AT_ONCE]), table.c.removed_at.is_(None))
-        for row in tx.execute(query.order_by(table.c.id)):
+    wanted, after = FactQuery(tx, selector.expression(model=model), now=now), None
+    end_s = time.monotonic() + _LONGEST_S
+    while True:  # page by page: whoever looks for one device of a million reads no others
+        with soon(tx, seconds=max(0.0, end_s - time.monotonic())):
+            ids, after = wanted.page(after=after, limit=_AT_ONCE)
+        query = select(table).where(table.c.id.in_(ids), table.c.removed_at.is_(None))
+        for row in tx.execute(query.order_by(table.c.id)).all():
             if _part(tx, row, _LABELS, _labels) is not None:
                 yield _read(tx, row)
+        if after is None:
+            return
+
+
+def readable(tx: Transaction, ids: Iterable[str]) -> list[str]:
+    """Return those of these devices that are enrolled, and whose labels can be read, by id."""
+    query = select(table.c.id, table.c.labels_json).where(listed(table.c.id, sorted(set(ids))))
+    rows = tx.execute(query.where(table.c.removed_at.is_(None)).order_by(table.c.id))
+    return [row.id for row in rows if _part(tx, row, _LABELS, _labels) is not None]
+
+
+def enrolled(tx: Transaction, ids: Iterable[str]) -> set[str]:
+    """Return those of these devices that are enrolled and not removed."""
+    query = select(table.c.id).where(listed(table.c.id, sorted(set(ids))), table.c.removed_at.is_(None))
+    return set(tx.execute(query).scalars())
+
+
+def are_few(tx: Transaction, selector: Selector, *, most: int) -> bool:
+    """Tell whether a selector means no more devices than this, as far as that is seen without a search."""
+    if selector.devices is not None and len(selector.devices) <= most:
+        return True
+    enrolled = select(table.c.id).where(table.c.removed_at.is_(None)).limit(most + 1)
+    return len(tx.execute(enrolled).all()) <= most
 
 
 def unknown(tx: Transaction, selector: Selector) -> list[str]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from edgemm.errors import InputError, NewerFormatError
 
 REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0010", "0012", "0014", "0016", "0017",
-             "0018", "0020", "0021")  # fmt: skip
+             "0018", "0019", "0020", "0021")  # fmt: skip
 """All that ever landed, oldest first."""
 NEWEST = REVISIONS[-1]
 META_VERSION = "2"

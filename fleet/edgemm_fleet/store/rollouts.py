@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from msgspec import convert
+from msgspec.structs import replace
 from sqlalchemy import Select, bindparam, case, func, insert, select, update
 
 from edgemm.errors import ConflictError, NotFoundError
@@ -13,7 +14,7 @@ from edgemm.messages import DesiredModel
 from edgemm.reasons import Reason
 from edgemm.states import RolloutState
 from edgemm_fleet.records import json_text
-from edgemm_fleet.records.members import UNFINISHED, Member, MemberState
+from edgemm_fleet.records.members import BEFORE_ACTIVATING, WITH_GROUP, Member, MemberState
 from edgemm_fleet.records.progress import GroupProgress, Rollout
 from edgemm_fleet.records.records import Page
 from edgemm_fleet.records.rollout_plan import RolloutPlan
@@ -23,18 +24,17 @@ from edgemm_fleet.store.database import Transaction
 from edgemm_fleet.store.dialects import portable
 from edgemm_fleet.store.dialects.portable import listed
 from edgemm_fleet.store.facts import device_facts
-from edgemm_fleet.store.quarantine import quarantine
+from edgemm_fleet.store.membership import member_counts
+from edgemm_fleet.store.quarantine import UNREADABLE, quarantine
 from edgemm_fleet.store.schema import members, rollouts
 
 Value = TypeVar("Value")
 _BEFORE_ALL_OTHERS = 2**40
 """More than any rollout's number."""
-_GONE = (
-    (members.c.state == MemberState.EXCUSED.value)
-    & (func.coalesce(members.c.reason, "") == Reason.REMOVED.value)
-    & members.c.update_state.is_(None)
-)
 _KNOWN = [state.value for state in MemberState]
+_NEVER_TOLD = (members.c.generation == 0) & members.c.state.in_(
+    [state.value for state in (MemberState.PREPARED, MemberState.WITHDRAWN, MemberState.TIMED_OUT)]
+)
 
 
 def add(tx: Transaction, rollout: Rollout) -> None:
@@ -85,6 +85,12 @@ def in_states(tx: Transaction, states: Iterable[RolloutState], *, model: str | N
     return _readable(tx, query.order_by(rollouts.c.number), _rollouts(tx))
 
 
+def being_taken_back(tx: Transaction) -> list[Rollout]:
+    """Return the rollouts whose version is still to be taken back from some of their members, oldest first."""
+    query = select(rollouts).where(rollouts.c.taken_back.is_not(None))
+    return _readable(tx, query.order_by(rollouts.c.number), _rollouts(tx))
+
+
 def in_unknown_states(tx: Transaction) -> list[Rollout]:
     """Return the rollouts that a later manager left in a state which is not known here, oldest first."""
     query = select(rollouts).where(rollouts.c.state.not_in([state.value for state in RolloutState]))
@@ -121,18 +127,56 @@ def state_counts(tx: Transaction) -> dict[RolloutState, int]:
 
 
 def put_members(tx: Transaction, items: Sequence[Member]) -> None:
-    """Write members, new or changed."""
-    portable.put(tx, members, [_member_values(member) for member in items])
-    for rollout in {member.rollout for member in items}:
+    """Write members, new or changed, and count them."""
+    by_rollout: dict[str, list[Member]] = {}
+    for member in items:
+        by_rollout.setdefault(member.rollout, []).append(member)
+    for rollout, some in by_rollout.items():
+        _put(tx, rollout, [_member_values(member) for member in some])
         model = tx.execute(select(rollouts.c.model).where(rollouts.c.id == rollout)).scalar()
         if model is not None:
-            outcomes = {member.device: member.failure for member in items if member.rollout == rollout}
-            device_facts.put_outcomes(tx, model, outcomes)
+            device_facts.put_outcomes(tx, model, {member.device: member.failure for member in some})
+
+
+def prepare_members(tx: Transaction, rollout: str, ids: Sequence[str], *, group: int, now: float) -> None:
+    """Choose devices for a group: they are told later, and what came of their last update is known until then."""
+    fixed = {"rollout": rollout, "group": group, "state": MemberState.PREPARED.value, "attempt": 0, "generation": 0}
+    fixed |= {"previous_json": "null", "started_at": now, "changed_at": now, "deadline_at": None}
+    empty = {"update_state": None, "reason": None, "detail": None}
+    _put(tx, rollout, [fixed | {"device": device} | empty for device in ids])
+
+
+def waiting_members(tx: Transaction, rollout: str, *, states: Iterable[MemberState], limit: int) -> list[Member]:
+    """Return some of a rollout's members that are in some states, in no order."""
+    state = members.c.state.in_([state.value for state in states])
+    query = select(members).where(members.c.rollout == rollout, state)
+    return _readable(tx, query.limit(limit), _members(tx))
+
+
+def prepared_members(tx: Transaction, rollout: str, *, groups: Sequence[int], limit: int) -> list[Member]:
+    """Return members of some groups that have not been told, by group and device."""
+    state = members.c.state == MemberState.PREPARED.value
+    query = select(members).where(members.c.rollout == rollout, state, members.c.group.in_(groups))
+    return _readable(tx, query.order_by(members.c.group, members.c.device).limit(limit), _members(tx))
+
+
+def withdraw_prepared(tx: Transaction, rollout: str, *, limit: int, now: float) -> int:
+    """Have members that have not been told never be; return how many that were."""
+    key = (members.c.rollout == rollout) & (members.c.state == MemberState.PREPARED.value)
+    ids = list(tx.execute(select(members.c.device).where(key).limit(limit)).scalars())
+    if ids:
+        before = member_counts.of_devices(tx, rollout, ids)
+        withdrawn = {"state": MemberState.WITHDRAWN.value, "changed_at": now}
+        mine = (members.c.rollout == rollout) & listed(members.c.device, ids)
+        tx.execute(update(members).where(mine).values(**withdrawn))
+        after = [one._replace(state=MemberState.WITHDRAWN.value) for one in before]
+        member_counts.change(tx, rollout, before=before, after=after)
+    return len(ids)
 
 
 def raise_generations(tx: Transaction, generations: Mapping[str, int]) -> None:
     """Have members of open updates wait for these generations (by device): what they were told has a new number."""
-    waiting = [state.value for state in UNFINISHED | {MemberState.REVERTING}]
+    waiting = [state.value for state in BEFORE_ACTIVATING | {MemberState.ACTIVATING, MemberState.REVERTING}]
     query = update(members).where(members.c.device == bindparam("d"), members.c.state.in_(waiting))
     if generations:
         rows = [{"d": device, "g": number} for device, number in generations.items()]
@@ -140,21 +184,40 @@ def raise_generations(tx: Transaction, generations: Mapping[str, int]) -> None:
 
 
 def members_of(
-    tx: Transaction, rollout: str, *, states: Iterable[MemberState] | None = None, group: int | None = None
+    tx: Transaction,
+    rollout: str,
+    *,
+    states: Iterable[MemberState] | None = None,
+    group: int | None = None,
+    limit: int | None = None,
 ) -> list[Member]:
-    """Return a rollout's members, by group and device; those in some states, or of one group (by index)."""
+    """Return a rollout's members, by group and device, or the first of them; those in some states, or of one group."""
     query = select(members).where(members.c.rollout == rollout)
     if group is not None:
         query = query.where(members.c.group == group)
     if states is not None:
         query = query.where(members.c.state.in_([state.value for state in states]))
-    return _readable(tx, query.order_by(members.c.group, members.c.device), _members(tx))
+    return _readable(tx, query.order_by(members.c.group, members.c.device).limit(limit), _members(tx))
 
 
-def members_in_unknown_states(tx: Transaction, rollout: str) -> list[Member]:
-    """Return a rollout's members that a later manager left in a state which is not known here."""
-    query = select(members).where(members.c.rollout == rollout, members.c.state.not_in(_KNOWN))
+def members_among(tx: Transaction, rollout: str, devices: Sequence[str]) -> list[Member]:
+    """Return those of some devices that are a rollout's members, by device."""
+    query = select(members).where(members.c.rollout == rollout, listed(members.c.device, devices))
     return _readable(tx, query.order_by(members.c.device), _members(tx))
+
+
+def members_after(
+    tx: Transaction, rollout: str, *, after: str, limit: int, states: Iterable[MemberState] | None = None
+) -> list[str]:
+    """Return the devices of a rollout's members, by id, those behind `after`.
+
+    With `states`: of those in some states, and in any that is not known here.
+    """
+    query = select(members.c.device).where(members.c.rollout == rollout, members.c.device > after)
+    if states is not None:
+        wanted = members.c.state.in_([state.value for state in states])
+        query = query.where(wanted | members.c.state.not_in(_KNOWN))
+    return list(tx.execute(query.order_by(members.c.device).limit(limit)).scalars())
 
 
 def page_members(
@@ -175,8 +238,8 @@ def page_members(
 def current_memberships(tx: Transaction, devices: Sequence[str], *, model: str | None = None) -> list[Member]:
     """Return, for each of these devices and each model (or one), the membership that its reports speak of.
 
-    That is the one in the newest rollout that took it, or the one in a rollout that is being rolled back: it may be an
-    earlier one, where the newest failed on this device.
+    That is the one in the newest rollout that told it something, or the one in a rollout that is being rolled back: it
+    may be an earlier one, where the newest failed on this device.
     """
     joined = members.join(rollouts, rollouts.c.id == members.c.rollout)
     reverting = members.c.state == MemberState.REVERTING.value
@@ -184,7 +247,7 @@ def current_memberships(tx: Transaction, devices: Sequence[str], *, model: str |
     newest = (
         select(members.c.device, func.max(rank).label("rank"))
         .select_from(joined)
-        .where(listed(members.c.device, devices))
+        .where(listed(members.c.device, devices), ~_NEVER_TOLD)
         .group_by(members.c.device, rollouts.c.model)
         .subquery()
     )
@@ -202,29 +265,35 @@ def memberships_of(tx: Transaction, device: str, *, states: Iterable[MemberState
     return _readable(tx, query.order_by(members.c.rollout), _members(tx))
 
 
-def put_off_members(tx: Transaction, rollout: str, *, states: Iterable[MemberState], by_s: float) -> None:
-    """Move the deadlines of a rollout's members in some states."""
-    mine = (members.c.rollout == rollout) & members.c.state.in_([state.value for state in states])
-    query = update(members).where(mine, members.c.deadline_at.is_not(None))
-    tx.execute(query.values(deadline_at=members.c.deadline_at + by_s))
-
-
 def due_members(
     tx: Transaction, rollout: str, *, now: float, limit: int, states: Iterable[MemberState] | None = None
 ) -> list[Member]:
-    """Return a rollout's members whose deadline has come, the earliest first; those in a known state, or in some.
+    """Return a rollout's members whose own deadline has come, the earliest first; those in a known state, or in some.
 
     One that cannot be read is excused here: nobody could end it else, and the rollout would wait for it for ever.
     """
     wanted = members.c.state.in_(_KNOWN if states is None else [state.value for state in states])
     query = select(members).where(members.c.rollout == rollout, members.c.deadline_at <= now, wanted)
-    rows = tx.execute(query.order_by(members.c.deadline_at).limit(limit)).all()
-    read = _members(tx)
-    if lost := [row.device for row in rows if read(row) is None]:
+    return _due(tx, rollout, query.order_by(members.c.deadline_at).limit(limit), now=now)
+
+
+def due_with_group(tx: Transaction, rollout: str, group: int, *, now: float, limit: int) -> list[Member]:
+    """Return members that end at the deadline of their group, which has come; as `due_members`."""
+    state = members.c.state.in_([state.value for state in WITH_GROUP])
+    query = select(members).where(members.c.rollout == rollout, members.c.group == group, state)
+    return _due(tx, rollout, query.limit(limit), now=now)
+
+
+def _due(tx: Transaction, rollout: str, query: Select[Any], *, now: float) -> list[Member]:
+    rows, read = tx.execute(query).all(), _members(tx)
+    found = {row.device: read(row) for row in rows}
+    if lost := [device for device, member in found.items() if member is None]:
+        before = member_counts.of_devices(tx, rollout, lost)
         ended = {"state": MemberState.EXCUSED.value, "reason": Reason.UNREADABLE.value, "deadline_at": None}
         those = update(members).where(members.c.rollout == rollout, listed(members.c.device, lost))
         tx.execute(those.values(ended | {"changed_at": now}))
-    return [member for row in rows if (member := read(row)) is not None]
+        member_counts.change(tx, rollout, before=before, after=member_counts.of_devices(tx, rollout, lost))
+    return [member for member in found.values() if member is not None]
 
 
 def members_due_after(tx: Transaction, rollout: str, *, after: float, limit: int) -> list[Member]:
@@ -236,17 +305,27 @@ def members_due_after(tx: Transaction, rollout: str, *, after: float, limit: int
 
 def tallies(tx: Transaction, rollout: str) -> list[tuple[int, MemberState, bool, int]]:
     """Return (group, state, has reported the generation, number) of a rollout's members, without those removed."""
-    met = members.c.update_state.is_not(None)
-    mine = (members.c.rollout == rollout) & ~_GONE
-    query = select(members.c.group, members.c.state, met, func.count()).where(mine)
-    rows = tx.execute(query.group_by(members.c.group, members.c.state, met))
-    return [(group, MemberState(state), bool(reached), number) for group, state, reached, number in rows]
+    counted = member_counts.of(tx, rollout).items()
+    return [(key.group, MemberState(key.state), key.met, n) for key, n in counted if key.state != member_counts.REMOVED]
+
+
+def number_prepared(tx: Transaction, rollout: str) -> int:
+    """Return how many of a rollout's members have not been told."""
+    return sum(number for _, state, _, number in tallies(tx, rollout) if state is MemberState.PREPARED)
+
+
+def numbers_in_groups(tx: Transaction, rollout: str) -> dict[int, int]:
+    """Return group → how many members it has, those removed among them."""
+    found: dict[int, int] = {}
+    for key, number in member_counts.of(tx, rollout).items():
+        found[key.group] = found.get(key.group, 0) + number
+    return found
 
 
 def removed(tx: Transaction, rollout: str) -> dict[int, int]:
     """Return group → how many of its members were removed from the fleet before anything came of them."""
-    query = select(members.c.group, func.count().label("number")).where(members.c.rollout == rollout, _GONE)
-    return {row.group: row.number for row in tx.execute(query.group_by(members.c.group))}
+    counted = member_counts.of(tx, rollout).items()
+    return {key.group: number for key, number in counted if key.state == member_counts.REMOVED}
 
 
 def _changing(rollout: Rollout) -> dict[str, Any]:
@@ -257,7 +336,16 @@ def _changing(rollout: Rollout) -> dict[str, Any]:
         "deadline_at": rollout.deadline_at,
         "groups_json": json_text.written(rollout.groups, tuple[GroupProgress, ...]),
         "waiting_json": json_text.written(rollout.waiting) if rollout.waiting else None,
+        "taken_back": rollout.taken_back,
     }
+
+
+def _put(tx: Transaction, rollout: str, rows: Sequence[dict[str, Any]]) -> None:
+    before = member_counts.of_devices(tx, rollout, [row["device"] for row in rows])
+    portable.put(tx, members, rows)
+    wanted = ("group", "state", "update_state", "reason")
+    after = [member_counts.counted_as(**{name: row[name] for name in wanted}) for row in rows]
+    member_counts.change(tx, rollout, before=before, after=after)
 
 
 def _readable(tx: Transaction, query: Select[Any], read: Callable[[Any], Value | None]) -> list[Value]:
@@ -273,7 +361,28 @@ def _subject(row: Any) -> str:
 
 
 def _members(tx: Transaction) -> Callable[[Any], Member | None]:
-    return quarantine(tx).reader("member of a rollout", _member, device=lambda row: str(row.device), lasting=True)
+    groups: dict[str, tuple[GroupProgress, ...]] = {}
+
+    def read(row: Any) -> Member:
+        member = _member(row)
+        if member.state not in WITH_GROUP:
+            return member
+        if row.rollout not in groups:
+            groups[row.rollout] = _groups(tx, row.rollout)
+        progress = groups[row.rollout][member.group : member.group + 1]
+        return replace(member, deadline_at=progress[0].deadline_at if progress else None)
+
+    return quarantine(tx).reader("member of a rollout", read, device=lambda row: str(row.device), lasting=True)
+
+
+def _groups(tx: Transaction, rollout: str) -> tuple[GroupProgress, ...]:
+    """Return the progress of a rollout's groups; nothing where that cannot be read."""
+    text = tx.execute(select(rollouts.c.groups_json).where(rollouts.c.id == rollout)).scalar()
+    try:
+        found: tuple[GroupProgress, ...] = json_text.read(text, tuple[GroupProgress, ...])
+    except UNREADABLE:
+        return ()
+    return found
 
 
 def _rollout(row: Any) -> Rollout:
@@ -289,12 +398,15 @@ def _rollout(row: Any) -> Rollout:
         groups=json_text.read(row.groups_json, tuple[GroupProgress, ...]),
         trouble=row.trouble,
         waiting=json_text.read(row.waiting_json, RolloutWait) if row.waiting_json else None,
+        taken_back=row.taken_back,
     )
 
 
 def _member_values(member: Member) -> dict[str, Any]:
     plain = {name: getattr(member, name) for name in member.__struct_fields__ if name != "previous"}
     plain["state"] = member.state.value
+    if member.state in WITH_GROUP:
+        plain["deadline_at"] = None
     plain["update_state"] = member.update_state.value if member.update_state else None
     return plain | {"previous_json": json_text.written(member.previous, DesiredModel | None)}
 

@@ -1,7 +1,8 @@
 """The tables of the fleet manager's database, as they are today.
 
 Whoever changes them also writes a migration (`migrations/versions`), which tests compare with this file. The tables of
-facts and of windows are described in folders below (`facts/fact_tables.py`, `history/history_tables.py`).
+facts, of members and of windows are described in folders below (`facts/fact_tables.py`, `membership/member_tables.py`,
+`history/history_tables.py`).
 
 Times are seconds since the Unix epoch (UTC), always passed in by the caller. Columns that end in `_json` hold one of
 our messages as JSON. Secrets are here only as hashes.
@@ -26,8 +27,10 @@ from sqlalchemy import (
 
 from edgemm_fleet.store.dialects.portable import adapt
 from edgemm_fleet.store.history import history_tables
+from edgemm_fleet.store.membership import member_tables
 
 metadata = history_tables.metadata
+members = member_tables.members
 
 meta = Table("meta", metadata, Column("key", String, primary_key=True), Column("value", String, nullable=False))
 """What an edgemm that knows no revisions looks for: it refuses a `schema_version` above 1 as newer than itself."""
@@ -289,28 +292,9 @@ rollouts = Table(
     Column("groups_json", Text, nullable=False),
     Column("trouble", Text),
     Column("waiting_json", Text),
+    Column("taken_back", String),
     Index("rollouts_by_state", "state"),
-)
-
-members = Table(
-    "members",
-    metadata,
-    Column("rollout", ForeignKey("rollouts.id"), primary_key=True),
-    Column("device", String, primary_key=True),
-    Column("group", Integer, nullable=False),
-    Column("state", String, nullable=False),
-    Column("attempt", Integer, nullable=False),
-    Column("generation", BigInteger, nullable=False),
-    Column("previous_json", Text, nullable=False),
-    Column("started_at", Float, nullable=False),
-    Column("changed_at", Float, nullable=False),
-    Column("deadline_at", Float),
-    Column("update_state", String),
-    Column("reason", String),
-    Column("detail", Text),
-    Index("members_by_device", "device"),
-    Index("members_by_group", "rollout", "group", "state"),
-    Index("members_due", "deadline_at", sqlite_where=text("deadline_at IS NOT NULL")),
+    Index("rollouts_taking_back", "number", sqlite_where=text("taken_back IS NOT NULL")),
 )
 
 audit = Table(

@@ -55,6 +55,8 @@ def fleet(few_variables: None, tmp_path: Path) -> Iterator[LocalFleet]:
 
 def test_a_rollout_to_all_is_started_told_and_halted(fleet: LocalFleet) -> None:
     rollout = fleet.start(fleet.plan("1.0.0", Group(percent=100)))
+    assert fleet.rollout(rollout).groups[0].started_at is None, "so many are chosen in parts"
+    fleet.hand_out()
     with fleet.store.write() as tx:
         members = rollouts.members_of(tx, rollout)
         ids = [member.device for member in members]
@@ -69,6 +71,7 @@ def test_a_rollout_to_all_is_started_told_and_halted(fleet: LocalFleet) -> None:
         assert len(rollouts.current_memberships(tx, ids)) == len(ids)
     fleet.operations.halt(rollout, reason="wrong", actor="person:ann", now=fleet.now)
     assert fleet.rollout(rollout).state == "halted"
+    fleet.hand_out()
     with fleet.store.read() as tx:
         assert {member.state for member in rollouts.members_of(tx, rollout)} == {MemberState.WITHDRAWN}
 

@@ -18,6 +18,7 @@ from edgemm_fleet.records.members import MemberState
 from edgemm_fleet.records.progress import GroupProgress, Rollout
 from edgemm_fleet.records.rollout_plan import Group, RolloutPlan, Selector
 from edgemm_fleet.store import reported, rollouts, schema, streams
+from simulators import member_counting
 from simulators.broker import MODEL, START, LocalFleet, digest_of
 from simulators.device import Outcome, Outgoing
 
@@ -60,6 +61,7 @@ def _set_state(fleet: LocalFleet, rollout: str, device: str, state: str) -> None
     mine = (schema.members.c.rollout == rollout) & (schema.members.c.device == device)
     with fleet.store.write() as tx:
         tx.execute(update(schema.members).where(mine).values(state=state))
+        member_counting.count_anew(tx, rollout)
 
 
 def test_a_state_that_is_not_known_is_shown_and_is_neither_a_success_nor_an_end(fleet: LocalFleet) -> None:

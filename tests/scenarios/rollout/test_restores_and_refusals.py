@@ -91,6 +91,7 @@ def test_one_number_for_two_contents_is_composed_anew_and_no_fault_of_the_versio
     restore(fleet, copy)
     same_numbers(fleet)
     rollout = fleet.start(fleet.plan("3.0.0", EVERYBODY))
+    fleet.hand_out()
     assert told(fleet).desired.generation == lost, "by the same clock and nonce"
     fleet.settle()
     assert fleet.rollout(rollout).state == "finished"

@@ -439,6 +439,7 @@ def test_what_devices_say_is_stored_also_where_a_rollout_cannot_take_it_in(
 ) -> None:
     fleet.add("cam-0")
     rollout = fleet.start(fleet.plan("1.0.0", EVERYBODY))
+    fleet.hand_out()
     monkeypatch.setattr(judgement, "judge", lambda *_, **__: 1 / 0)
     fleet.settle()
     with fleet.store.read() as tx:
@@ -453,6 +454,7 @@ def test_what_devices_said_while_a_rollout_could_not_take_it_in_is_taken_in_late
 ) -> None:
     fleet.add("cam-0", "cam-1", "cam-2")
     rollout = fleet.start(fleet.plan("1.0.0", EVERYBODY))
+    fleet.hand_out()
     judge = judgement.judge
 
     def fails_for_one(member: Member, *args: Any, **named: Any) -> Member:

@@ -31,6 +31,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
+from edgemm_fleet.store.dialects.sqlite import ORDER_FUNCTION
+
 ROWID = "rowid"
 """The column of PostgreSQL's tables that the schema does not have."""
 NUL_SHOWN = "\N{SYMBOL FOR NULL}"
@@ -79,6 +81,15 @@ def put(
     tx.execute(query.on_conflict_do_update(index_elements=keys, set_=changed, where=where), list(rows))
 
 
+def add_up(tx: Connection, table: Table, rows: Sequence[Row], column: str) -> None:
+    """Insert rows; where one is there by its primary key, add the number in a column to its own."""
+    if rows:
+        query = _insert(tx, table)
+        total = {column: table.c[column] + query.excluded[column]}
+        keys = [one.name for one in table.primary_key]
+        tx.execute(query.on_conflict_do_update(index_elements=keys, set_=total), list(rows))
+
+
 def add_missing(tx: Connection, table: Table, rows: Sequence[Row]) -> None:
     """Insert those rows that break no key, primary or unique."""
     if rows:
@@ -97,6 +108,11 @@ def listed(column: ColumnElement[str], values: Collection[str]) -> ColumnElement
     Each value of `IN` would be one, of which SQLite takes 32,766 and PostgreSQL 65,535.
     """
     return _Listed(column, bindparam(None, list(values), type_=_Texts(), unique=True))
+
+
+def stable_order(name: str, column: ColumnElement[str]) -> ColumnElement[bytes]:
+    """Return by what devices are ordered: the same for one name (of a rollout) always, and different for another."""
+    return _StableOrder(bindparam(None, name, type_=String(), unique=True), column)
 
 
 class _Texts(types.TypeDecorator[Sequence[str]]):
@@ -134,6 +150,24 @@ def _in_json(element: _Listed, compiler: Any, **kw: Any) -> str:
 def _in_array(element: _Listed, compiler: Any, **kw: Any) -> str:
     column, values = (compiler.process(clause, **kw) for clause in element.clauses)
     return f"{column} = ANY ({values})"
+
+
+class _StableOrder(FunctionElement[bytes]):
+    type = types.LargeBinary()
+    inherit_cache = True
+    name = "stable_order"
+
+
+@compiles(_StableOrder, "sqlite")
+def _by_function(element: _StableOrder, compiler: Any, **kw: Any) -> str:
+    name, column = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"{ORDER_FUNCTION}({name}, {column})"
+
+
+@compiles(_StableOrder, "postgresql")
+def _by_digest(element: _StableOrder, compiler: Any, **kw: Any) -> str:
+    name, column = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"sha256(convert_to(CAST({name} AS TEXT) || ':' || {column}, 'UTF8'))"
 
 
 def _insert(tx: Connection, table: Table) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from sqlalchemy.exc import DatabaseError, DataError, IntegrityError, NotSupporte
 from edgemm.errors import EnvironmentFailure
 
 _BUSY_TIMEOUT_MS = 10_000
+ORDER_FUNCTION = "edgemm_order"
 WRITING = {"edgemm_write": True}
 """Execution options of a connection whose transactions write."""
 _OURS = (DataError, IntegrityError, NotSupportedError, ProgrammingError)
@@ -32,6 +34,7 @@ def writable(path: Path, *, foreign_keys: bool = True) -> Engine:
     def prepare(connection: Any, record: object) -> None:  # noqa: ARG001 - SQLAlchemy's signature
         connection.isolation_level = None  # transactions begin where `_begin` says, not where sqlite3 guesses
         connection.text_factory = _text
+        connection.create_function(ORDER_FUNCTION, 2, stable_order, deterministic=True)
         for pragma in (
             "journal_mode=WAL",
             "synchronous=FULL",
@@ -83,6 +86,11 @@ def described(path: Path) -> Iterator[None]:
         raise EnvironmentFailure(f"fleet database {path}: {cause}; nothing of this step was kept") from err
     except UnicodeDecodeError as err:  # of an error's text that quotes the damage
         raise EnvironmentFailure(f"fleet database {path}: it is damaged; nothing of this step was kept") from err
+
+
+def stable_order(name: str, device: str) -> bytes:
+    """Return by what devices are ordered: the same for one name (of a rollout) always, and different for another."""
+    return hashlib.sha256(f"{name}:{device}".encode(errors="replace")).digest()
 
 
 def _text(data: bytes) -> str:

@@ -98,6 +98,10 @@ class FactQuery:
         query, device = self._behind(self._rarest(self._parts, bound=_FEW), after)
         return list(self._tx.execute(query.order_by(device).limit(limit)).scalars())
 
+    def meant(self) -> tuple[Select[Any], ColumnElement[str]]:
+        """Return the devices that are meant as a query, in no order, and the column of their ids."""
+        return self._behind(self._rarest(self._parts, bound=_FEW), None)
+
     def _behind(self, driver: Part | None, after: str | None) -> tuple[Select[Any], ColumnElement[str]]:
         query, device = self._source(driver)
         query = query.where(*self._probes(self._parts, driver, device))

@@ -17,7 +17,7 @@ const KINDS = {
 // The parts of a group's bar, in this order, and the states of members that each takes together.
 const PARTS = [
   ["good", ["committed"]], ["bad", ["failed"]], ["late", ["timed_out", "refused"]],
-  ["wait", ["activating", "reached", "pending", "reverting"]], ["idle", []],
+  ["wait", ["activating", "reached", "pending", "reverting"]], ["idle", ["prepared"]],
 ];
 const WAITS_FOR = {
   pause: "Paused", person: "Waits for a person", window: "Waits for a window", samples: "Waits for samples",
@@ -174,7 +174,9 @@ function showGroup(group, counts, progress, index) {
   const states = Object.entries(counts).filter(([, number]) => number).sort(([one], [other]) => order(one) - order(other));
   const nobody = progress.matching ? "no further device" : "no device matches";
   const spelled = states.map(([state, number]) => `${number} ${state.replaceAll("_", " ")}`);
-  const text = progress.started_at === null ? "not started" : spelled.join(", ") || nobody;
+  const prepared = progress.size === null ? "preparing" : `preparing: ${members} of ${progress.size} devices chosen`;
+  const before = progress.preparing_at === null ? "not started" : prepared;
+  const text = progress.started_at === null ? before : spelled.join(", ") || nobody;
   const bar = element("div", { className: "bar", role: "img", ariaLabel: text });
   for (const [kind] of PARTS) {
     const number = states.reduce((sum, [state, many]) => sum + (of(state) === kind ? many : 0), 0);
@@ -188,7 +190,7 @@ function showGroup(group, counts, progress, index) {
     element("i", { className: `dot ${of(state)}` }), spelled[place]));
   return element("div", { className: "group" },
     element("div", {}, `Group ${index + 1}: ${groupSize(group)}`), bar,
-    element("div", { className: "quiet legend" }, ...(legend.length ? legend : [text])));
+    element("div", { className: "quiet legend" }, ...(legend.length && progress.started_at !== null ? legend : [text])));
 }
 
 function act(rollout, name, text, body) {

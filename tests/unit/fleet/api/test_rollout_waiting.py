@@ -102,12 +102,11 @@ def test_the_command_line_does_all_of_it(fleet: RunningFleet, rollout: str, monk
     assert (status, "is paused, so no group of it starts" in refused) == (1, True)
     assert json.loads(run(monkeypatch, fleet, "resume", rollout, "--json")[1])["rollout"]["state"] == "running"
     fleet.clock.ahead_s += 501
-    with fleet.state.store.write() as tx:
-        fleet.state.rollouts._runner.tick(tx, now=fleet.clock())
+    fleet.state.rollouts._runner.tick(fleet.state.store, now=fleet.clock())
     said = run(monkeypatch, fleet, "status", rollout)[1]
     assert "waits for a person since" in said
     assert f"to go on: edgemm fleet rollout next {rollout}" in said
-    assert json.loads(run(monkeypatch, fleet, "next", rollout, "--json")[1])["groups"][1] == {"pending": 1}
+    assert json.loads(run(monkeypatch, fleet, "next", rollout, "--json")[1])["groups"][1] == {"prepared": 1}
 
 
 @pytest.mark.parametrize(

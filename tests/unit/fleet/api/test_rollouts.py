@@ -12,6 +12,7 @@ from edgemm.messages import Reported, ReportedModel
 from edgemm.states import UpdateState
 from edgemm_fleet.api.preview import download_bytes, preview
 from edgemm_fleet.records.rollout_plan import Group, RolloutPlan, Selector
+from edgemm_fleet.rollout.hand_outs import HandOuts
 from edgemm_fleet.rollout.selection import MatchedDevice
 from edgemm_fleet.store import reported
 from edgemm_fleet.trust.catalogue import record_version
@@ -97,6 +98,8 @@ def test_the_first_group_is_the_one_that_the_preview_told(published: RunningFlee
     status, started = post(published, f"/{rollout['id']}/start")
     assert (status, started["state"]) == (200, "running")
     assert [member["device"] for member in get(published, f"/{rollout['id']}/members")["items"]] == told
+    assert get(published, f"/{rollout['id']}")["groups"] == [{"prepared": 1}, {}]
+    assert HandOuts(published.state.store, published.state.rollouts._runner).hand_out(now=time.time()) == told
     wanted = json.loads(published.request("GET", f"/api/v1/devices/{told[0]}/desired").data)
     assert [(m["name"], m["version"], m["rollout"]) for m in wanted["models"]] == [("digits", "1.0.0", rollout["id"])]
     detail = get(published, f"/{rollout['id']}")

@@ -27,8 +27,8 @@ def fleet(tmp_path: Path) -> Iterator[LocalFleet]:
 
 
 def tick(fleet: LocalFleet) -> None:
+    fleet.runner.tick(fleet.store, now=fleet.now)
     with fleet.store.write() as tx:
-        fleet.runner.tick(tx, now=fleet.now)
         fleet.director.renew(tx, now=fleet.now)
 
 
@@ -89,6 +89,7 @@ def test_what_was_sent_in_the_future_and_not_answered_is_sent_again(fleet: Local
     fleet.add("cam-0")
     fleet.devices["cam-0"].silent = True
     fleet.start(fleet.plan("1.0.0", Group(percent=100)))
+    fleet.hand_out()
     with fleet.store.write() as tx:
         told = desired.unsent(tx, limit=10)
         desired.mark_sent(tx, told, now=fleet.now + 5 * YEAR_S)

@@ -113,8 +113,8 @@ def test_everything_in_it_is_read_as_it_was_meant(tmp_path: Path, name: str) -> 
 def test_a_manager_goes_on_where_the_one_before_stopped(tmp_path: Path, name: str) -> None:
     store = Store.open(golden(tmp_path, name))
     runner = Runner(Director(FLEET, CryptoSigner.generate_ed25519()))
+    runner.tick(store, now=START + 1e6)
     with store.write() as tx:
-        runner.tick(tx, now=START + 1e6)
         newest = rollouts.page(tx).items[0]
         members = {member.device: member.state for member in rollouts.members_of(tx, newest.id)}
         assert members["cam-1"] == "failed", "what it waited for did not come in time"

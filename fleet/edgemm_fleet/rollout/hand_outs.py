@@ -1,0 +1,140 @@
+"""The hand-outs of rollouts: members are told, or what they were told is taken back, a part at a time.
+
+A start and a halt change one row. Whoever sends asks here for the next part: what is to be taken back comes before
+anything that is told anew. Each part is one short transaction, which looks at the rollout's state, and in which the
+devices are noted as told before anything is published. So a manager that is killed takes back too much rather than too
+little. Between two messages, a sender compares the `epoch`: another one says that what it read is not to be sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edgemm.states import RolloutState
+from edgemm_fleet.records.members import MemberState
+from edgemm_fleet.records.progress import Rollout
+from edgemm_fleet.rollout import machine
+from edgemm_fleet.rollout.apart import apart
+from edgemm_fleet.rollout.pace import WorkPace
+from edgemm_fleet.rollout.runner import WAITING, Runner
+from edgemm_fleet.store import Store, Transaction, rollouts
+
+_ENDED = (MemberState.FAILED, MemberState.EXCUSED)
+_NEVER_TOLD_AT_ONCE = (100, 1000)
+_REST_S = 1.0
+"""How long a rollout that met an error is left alone."""
+
+
+class HandOuts:
+    """Tells members of rollouts, in parts."""
+
+    def __init__(self, store: Store, runner: Runner) -> None:
+        self._store, self._runner = store, runner
+        self._telling, self._taking_back = WorkPace(), WorkPace()
+        self._withdrawing = WorkPace(least=_NEVER_TOLD_AT_ONCE[0], most=_NEVER_TOLD_AT_ONCE[1])
+        self._rests: dict[str, float] = {}
+
+    @property
+    def epoch(self) -> int:
+        """Another one after each commit by which something is not to be sent any more that was to be before."""
+        return self._runner.epoch
+
+    def take_back(self, *, now: float) -> list[str] | None:
+        """Take the version of rollouts back from some members; return who may be told anew by it, None: nobody is left.
+
+        Those are few; the rest comes with the next calls.
+        """
+        with self._store.read() as tx:
+            found = [one for one in rollouts.being_taken_back(tx) if not self._rests_at(one.id, now)]
+        for rollout in found:
+            broken_off = rollout.state in machine.BROKEN_OFF_STATES
+            if (told := self._withdraw(rollout, now=now) if broken_off else self._revert(rollout, now=now)) is not None:
+                return told
+        return None
+
+    def hand_out(self, *, now: float) -> list[str]:
+        """Tell some prepared members of a group that has started; return their devices, of which none are left at last.
+
+        They are noted as told in a transaction that saw the rollout run.
+        """
+        with self._store.read() as tx:
+            running = [one for one in rollouts.in_states(tx, [RolloutState.RUNNING]) if _untold(tx, one)]
+        for rollout in running:
+            if not self._rests_at(rollout.id, now) and (told := self._tell(rollout, now=now)):
+                return told
+        return []
+
+    def _tell(self, rollout: Rollout, *, now: float) -> list[str]:
+        told: list[str] = []
+        well = False
+        with self._telling.held(lambda: len(told)), self._store.write() as tx, apart(tx, rollout.id):
+            current = rollouts.get(tx, rollout.id)
+            if current.state is RolloutState.RUNNING:
+                limit = self._telling.size
+                members = rollouts.prepared_members(tx, rollout.id, groups=_untold(tx, current), limit=limit)
+                told = [member.device for member in members]
+                self._runner.tell(tx, members, current, now=now)
+            well = True
+        return told if self._went(well, rollout.id, now) else []
+
+    def _withdraw(self, rollout: Rollout, *, now: float) -> list[str] | None:
+        """Take the version of a rollout that was broken off back; None: that is done."""
+        limit = self._taking_back.size
+        with self._store.read() as tx:
+            ids = [member.device for member in rollouts.waiting_members(tx, rollout.id, states=WAITING, limit=limit)]
+            if not ids and rollouts.number_prepared(tx, rollout.id):
+                return self._withdraw_prepared(rollout, now=now)
+            after = rollout.taken_back
+            if not ids:  # who failed is wanted to keep what it runs
+                ids = rollouts.members_after(tx, rollout.id, after=after or "", limit=limit, states=_ENDED)
+                after = ids[-1] if ids else None
+        well = False
+        with self._taking_back.held(len(ids)), self._store.write() as tx, apart(tx, rollout.id):
+            current = rollouts.get(tx, rollout.id)
+            if current.state in machine.BROKEN_OFF_STATES and current.taken_back is not None:
+                rollouts.save(tx, machine.taken_back(current, after))
+                self._runner.take_back(tx, rollouts.members_among(tx, rollout.id, ids), current, now=now)
+            well = True
+        return ids if self._went(well, rollout.id, now) and ids else None
+
+    def _revert(self, rollout: Rollout, *, now: float) -> list[str] | None:
+        """Have some members of a rollout that is rolled back run what they ran before; None: that is done."""
+        with self._store.read() as tx:
+            if rollouts.number_prepared(tx, rollout.id):
+                return self._withdraw_prepared(rollout, now=now)
+            after = rollout.taken_back or ""
+            ids = rollouts.members_after(tx, rollout.id, after=after, limit=self._taking_back.size)
+        well = False
+        with self._taking_back.held(len(ids)), self._store.write() as tx, apart(tx, rollout.id):
+            current = rollouts.get(tx, rollout.id)
+            if current.state is rollout.state and current.taken_back is not None:
+                rollouts.save(tx, machine.taken_back(current, ids[-1] if ids else None))
+                self._runner.revert(tx, rollouts.members_among(tx, rollout.id, ids), current, now=now)
+                self._runner.advance(tx, rollout.id, now=now)
+            well = True
+        return ids if self._went(well, rollout.id, now) and ids else None
+
+    def _withdraw_prepared(self, rollout: Rollout, *, now: float) -> list[str]:
+        """End members that were never told: of them nothing else is to be done."""
+        with self._withdrawing.held(self._withdrawing.size), self._store.write() as tx:
+            if rollouts.get(tx, rollout.id).taken_back is not None:
+                rollouts.withdraw_prepared(tx, rollout.id, limit=self._withdrawing.size, now=now)
+        return []
+
+    def _rests_at(self, rollout: str, now: float) -> bool:
+        return 0 <= now - self._rests.get(rollout, now - _REST_S) < _REST_S
+
+    def _went(self, well: bool, rollout: str, now: float) -> bool:  # noqa: FBT001 - its name says what it is
+        if well:
+            self._rests.pop(rollout, None)
+            self._runner.not_handed_out.discard(rollout)
+        else:
+            self._rests[rollout] = now
+            self._runner.not_handed_out.add(rollout)
+        return well
+
+
+def _untold(tx: Transaction, rollout: Rollout) -> Sequence[int]:
+    """Return the groups that have started and have members who are not told yet."""
+    prepared = {group for group, state, _, _ in rollouts.tallies(tx, rollout.id) if state is MemberState.PREPARED}
+    return [group for group in sorted(prepared) if rollout.groups[group].started_at is not None]

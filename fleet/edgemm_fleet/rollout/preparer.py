@@ -1,0 +1,144 @@
+"""The preparer: chooses the members of large groups in parts, in a thread of its own.
+
+A look at the devices holds nobody up, and each part that is written is small. A manager that is killed in the middle
+goes on behind the members that are there.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from edgemm.states import RolloutState
+from edgemm_fleet.records.progress import Rollout
+from edgemm_fleet.rollout import machine, preparing
+from edgemm_fleet.rollout.apart import apart
+from edgemm_fleet.rollout.pace import WorkPace
+from edgemm_fleet.rollout.runner import Runner
+from edgemm_fleet.store import Store, rollouts
+from edgemm_fleet.worker import Worker
+
+_CHOSEN = 50_000
+"""Devices that one look chooses."""
+_AT_ONCE = (100, 1000)
+"""Devices that become members in one transaction, at least and at most."""
+_POLL_S = 1.0
+_BETWEEN_S = 0.005
+"""Between two parts, so that others get to write."""
+
+
+@dataclass
+class _Choice:
+    """What was chosen of a group and is not written yet."""
+
+    rollout: str
+    group: int
+    all_that_are_left: bool
+    waiting: list[str] = field(default_factory=list)
+    after: str = ""
+    """The last device of those that are taken by id."""
+    passed_over: set[str] = field(default_factory=set)
+
+
+class Preparer:
+    """Prepares groups; `wake` is called when one has started."""
+
+    def __init__(
+        self, store: Store, runner: Runner, *, clock: Callable[[], float], wake: Callable[[], None] = lambda: None
+    ) -> None:
+        self._store, self._runner, self._clock, self._wake = store, runner, clock, wake
+        self._choice: _Choice | None = None
+        self._tried: str | None = None
+        """The rollout that is worked on; after an error, it waits for one step, so that others are not held up."""
+        self._pace = WorkPace(least=_AT_ONCE[0], most=_AT_ONCE[1])
+        self.worker = Worker("edgemm-preparer", self._work)
+
+    def start(self) -> None:
+        """Begin to prepare."""
+        self.worker.start()
+
+    def stop(self) -> None:
+        """End after the part that is under way; the next start goes on."""
+        self.worker.stop()
+
+    def _work(self, stopping: threading.Event) -> None:
+        while self.step(now=self._clock()):
+            if stopping.wait(_BETWEEN_S):
+                return
+        stopping.wait(_POLL_S)
+
+    def step(self, *, now: float) -> bool:
+        """Do a part of what is to be prepared; tell whether there was anything to do."""
+        with self._store.read() as tx:
+            running = rollouts.in_states(tx, [RolloutState.RUNNING])
+        failed, self._tried = self._tried, None
+        for rollout in running:
+            group = rollout.preparing
+            if group is None or rollout.id == failed:
+                continue
+            self._tried = rollout.id
+            did = self._prepare(rollout, group, now=now)
+            self._tried = None
+            if did:
+                return True
+        return False
+
+    def _prepare(self, rollout: Rollout, group: int, *, now: float) -> bool:
+        if rollout.groups[group].size is None:
+            self._measure(rollout, group, now=now)
+            return True
+        choice = self._chosen(rollout, group, now=now)
+        if not choice.waiting:
+            return self._start(rollout, group, choice, now=now)
+        part = choice.waiting[: self._pace.size]
+        with self._pace.held(len(part)), self._store.write() as tx:
+            if not _is_being_prepared(rollouts.get(tx, rollout.id), group):
+                return False
+            choice.passed_over |= preparing.add(tx, rollout, group, part, now=now)
+        del choice.waiting[: len(part)]
+        return True
+
+    def _measure(self, rollout: Rollout, group: int, *, now: float) -> None:
+        with self._store.read() as tx:
+            progress = preparing.measured(tx, rollout, group, now=now).groups[group]
+        with self._store.write() as tx:
+            current = rollouts.get(tx, rollout.id)
+            if _is_being_prepared(current, group):
+                matching, size = progress.matching or 0, progress.size or 0
+                rollouts.save(tx, machine.measured(current, group, matching=matching, size=size))
+
+    def _chosen(self, rollout: Rollout, group: int, *, now: float) -> _Choice:
+        choice = self._choice
+        if choice is None or (choice.rollout, choice.group) != (rollout.id, group):
+            with self._store.read() as tx:
+                everybody = preparing.takes_all(tx, rollout, group, now=now)
+            choice = self._choice = _Choice(rollout.id, group, everybody)
+        if choice.waiting:
+            return choice
+        with self._store.read() as tx:
+            passed_over = choice.passed_over
+            if not choice.all_that_are_left:
+                choice.waiting = preparing.chosen(tx, rollout, group, but_for=passed_over, limit=_CHOSEN, now=now)
+            elif again := preparing.chosen_again(tx, rollout, group, but_for=passed_over, limit=_CHOSEN, now=now):
+                choice.waiting = again
+            elif ids := preparing.choice(tx, rollout, now=now).all_further(after=choice.after, limit=_CHOSEN):
+                choice.waiting, choice.after = ids, ids[-1]
+        return choice
+
+    def _start(self, rollout: Rollout, group: int, choice: _Choice, *, now: float) -> bool:
+        done = False
+        with self._store.write() as tx, apart(tx, rollout.id):
+            current = rollouts.get(tx, rollout.id)
+            if _is_being_prepared(current, group):
+                self._runner.start_group(tx, preparing.settled(tx, current, group, choice.passed_over), group, now=now)
+                self._runner.advance(tx, rollout.id, now=now)
+                done = True
+        self._choice = None
+        if done:
+            self._wake()
+        return done
+
+
+def _is_being_prepared(rollout: Rollout, group: int) -> bool:
+    return rollout.state is RolloutState.RUNNING and rollout.preparing == group

@@ -1,0 +1,63 @@
+"""The counts of a rollout's members by group and state: kept by deltas, in the transaction that changes the members.
+
+Nobody counts members: numbers of a million are asked for after each report.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from sqlalchemy import Connection, case, func, literal, select
+
+from edgemm.reasons import Reason
+from edgemm_fleet.records.members import MemberState
+from edgemm_fleet.store.dialects import portable
+from edgemm_fleet.store.dialects.portable import listed
+from edgemm_fleet.store.membership.member_tables import member_counts, members
+
+REMOVED = "removed"
+"""The state, in counts alone, of a member whose device was removed before anything came of it."""
+_GONE = (
+    (members.c.state == MemberState.EXCUSED.value)
+    & (func.coalesce(members.c.reason, "") == Reason.REMOVED.value)
+    & members.c.update_state.is_(None)
+)
+_STATE = case((_GONE, literal(REMOVED)), else_=members.c.state)
+_MET = members.c.update_state.is_not(None)
+
+
+class CountedAs(NamedTuple):
+    """What a member counts as; `met`: it has reported the generation that it was told."""
+
+    group: int
+    state: str
+    met: bool
+
+
+def counted_as(*, group: int, state: str, update_state: str | None, reason: str | None) -> CountedAs:
+    """Return what a member with these values counts as."""
+    gone = state == MemberState.EXCUSED.value and reason == Reason.REMOVED.value and update_state is None
+    return CountedAs(group, REMOVED if gone else state, update_state is not None)
+
+
+def of_devices(tx: Connection, rollout: str, devices: Sequence[str]) -> list[CountedAs]:
+    """Return what those of these devices count as that are members."""
+    query = select(members.c.group, _STATE, _MET).where(members.c.rollout == rollout)
+    rows = tx.execute(query.where(listed(members.c.device, devices)))
+    return [CountedAs(group, state, bool(met)) for group, state, met in rows]
+
+
+def change(tx: Connection, rollout: str, *, before: Iterable[CountedAs], after: Iterable[CountedAs]) -> None:
+    """Count members differently than before."""
+    deltas = Counter(after)
+    deltas.subtract(Counter(before))
+    rows = [{"rollout": rollout, **key._asdict(), "number": number} for key, number in deltas.items() if number]
+    portable.add_up(tx, member_counts, rows, "number")
+
+
+def of(tx: Connection, rollout: str) -> dict[CountedAs, int]:
+    """Return how many of a rollout's members count as what."""
+    query = select(member_counts).where(member_counts.c.rollout == rollout, member_counts.c.number != 0)
+    return {CountedAs(row.group, row.state, bool(row.met)): row.number for row in tx.execute(query)}

@@ -1,0 +1,119 @@
+"""The outbox: what is taken back comes first, and nothing is sent that was taken back since it was read."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgemm_fleet.broker.broker_connection import Receipt
+from edgemm_fleet.director.outbox import Outbox
+from edgemm_fleet.records.rollout_plan import Group
+from edgemm_fleet.store import desired
+from simulators.broker import LocalFleet
+
+EVERYBODY = Group(percent=100)
+
+
+class Line:
+    """A connection that takes everything; `before` is called before each message."""
+
+    def __init__(self) -> None:
+        self.connected, self.connection = True, 1
+        self.delivered: queue.SimpleQueue[Receipt] = queue.SimpleQueue()
+        self.on_change: Callable[[], None] = lambda: None
+        self.before: Callable[[str], None] = lambda _: None
+        self.sent: list[str] = []
+
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> Receipt:
+        device = topic.rsplit("/", 2)[1]
+        self.sent.append(device)
+        self.before(device)
+        return Receipt(1, len(self.sent))
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Iterator[LocalFleet]:
+    fleet = LocalFleet(tmp_path)
+    fleet.add(*(f"cam-{number}" for number in range(6)))
+    yield fleet
+    fleet.store.close()
+
+
+def step(fleet: LocalFleet, line: Line) -> Callable[[], None]:
+    link: Any = line
+    outbox = Outbox(fleet.store, director=fleet.director, link=link, hand_outs=fleet.hand_outs, clock=lambda: fleet.now)
+    outbox.wake()
+
+    def one() -> None:
+        outbox._wake.set()
+        outbox._step(threading.Event())
+
+    return one
+
+
+def test_a_start_is_handed_out_by_who_sends(fleet: LocalFleet) -> None:
+    line = Line()
+    rollout = fleet.start(fleet.plan("1.0.0", EVERYBODY))
+    assert set(fleet.states(rollout).values()) == {"prepared"}
+    step(fleet, line)()
+    assert sorted(line.sent) == sorted(fleet.devices)
+    assert set(fleet.states(rollout).values()) == {"pending"}
+
+
+@pytest.mark.parametrize("act", ["halt", "cancel", "roll back"])
+def test_nothing_of_a_rollout_is_sent_after_it_was_broken_off(fleet: LocalFleet, act: str) -> None:
+    line = Line()
+    rollout = fleet.start(fleet.plan("1.0.0", EVERYBODY))
+
+    def break_off(_device: str) -> None:
+        line.before = lambda _: None
+        if act == "halt":
+            fleet.operations.halt(rollout, actor="person:ann", reason="enough", now=fleet.now)
+        elif act == "cancel":
+            fleet.operations.cancel(rollout, actor="person:ann", now=fleet.now)
+        else:
+            fleet.operations.roll_back(rollout, actor="person:ann", now=fleet.now)
+
+    line.before = break_off
+    one = step(fleet, line)
+    one()
+    assert len(line.sent) == 1, "the others were read, and noted as told, and were not sent"
+    before = line.sent.copy()
+    for _ in range(5):
+        one()
+    assert fleet.rollout(rollout).taken_back is None
+    with fleet.store.read() as tx:
+        told = desired.of(tx, list(fleet.devices))
+    assert all(record.desired.models == () for record in told.values()), "nobody is told of it any more"
+    assert line.sent[: len(before)] == before
+    assert sorted(line.sent[1:]) == sorted(fleet.devices)
+
+
+def test_what_is_taken_back_comes_before_what_another_rollout_tells(fleet: LocalFleet) -> None:
+    line = Line()
+    first = fleet.start(fleet.plan("1.0.0", EVERYBODY))
+    one = step(fleet, line)
+    one()
+    fleet.add("zoo-1")
+    fleet.operations.halt(first, actor="person:ann", reason="enough", now=fleet.now)
+    second = fleet.start(fleet.plan("2.0.0", EVERYBODY))
+    line.sent.clear()
+    for _ in range(6):
+        one()
+    assert set(fleet.states(second).values()) == {"pending"}
+    earlier = sorted(fleet.devices.keys() - {"zoo-1"})
+    assert sorted(line.sent[:6]) == earlier, "nothing new is told meanwhile"
+    assert sorted(line.sent[6:]) == sorted(fleet.devices)
+
+
+def test_a_line_that_is_down_has_nobody_told(fleet: LocalFleet) -> None:
+    line = Line()
+    line.connected = False
+    rollout = fleet.start(fleet.plan("1.0.0", EVERYBODY))
+    step(fleet, line)()
+    assert set(fleet.states(rollout).values()) == {"prepared"}
