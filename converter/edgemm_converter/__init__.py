@@ -1,4 +1,4 @@
-"""The converter: turns a trained Keras model into a verified bundle, on a workstation.
+"""The converter: turns a trained model into a verified bundle, on a workstation.
 
 Its names are imported when they are asked for: each child process of a conversion imports this package, and needs none.
 """

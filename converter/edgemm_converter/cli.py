@@ -70,9 +70,13 @@ def _stop(signum: int, _frame: object) -> NoReturn:
 @click.option("--calibration", type=PATH, help="Real inputs: .npz (one array, or one by input), .npy, CSV, images.")
 @click.option("--labels", type=PATH, help="Names of the classes: one per line, or a JSON list.")
 @click.option(
-    "--custom-objects", multiple=True, metavar="MODULE[:NAME]", help="Import custom layers in the child. Repeatable."
+    "--custom-objects",
+    multiple=True,
+    metavar="MODULE[:NAME]",
+    help="Import custom layers or types in the child. Repeatable.",
 )
 @click.option("--allow-lambda", is_flag=True, help="Run Lambda layers: Python code that lies in the model file.")
+@click.option("--allow-pickle", is_flag=True, help="Open a joblib file or pickle: code of whoever made it.")
 @click.option("--signature", help="Which signature of a SavedModel or .tflite file.  [default: serving_default]")
 @click.option(
     "--input-shape", "input_shapes", multiple=True, type=InputShape(), metavar="NAME=1,224,224,3",
@@ -120,10 +124,12 @@ def convert(
     as_json: bool,
     **options: Unpack[ConversionOptions],
 ) -> None:
-    """Turn a trained Keras model into a verified bundle.
+    """Turn a trained model into a verified bundle.
 
-    SOURCE is a .keras or .h5 file of Keras 2 or 3, or the folder of a SavedModel. It is loaded in a child process,
-    converted, and each variant is run in the device's engine and compared with the source: wrong outputs, no bundle.
+    SOURCE is a .keras or .h5 file of Keras 2 or 3, the folder of a SavedModel, a scikit-learn model saved by skops,
+    joblib or pickle, or the file of an XGBoost (.json, .ubj) or LightGBM (.txt) model. It is loaded in a child
+    process, converted, and each variant is run in the device's engine and compared with the source: wrong outputs, no
+    bundle.
     A finished .tflite or .onnx file is verified and packaged as it is.
     """
     signal.signal(signal.SIGTERM, _stop)

@@ -76,11 +76,12 @@ def convert(
     cache: bool = True,
     **options: Unpack[ConversionOptions],
 ) -> ConversionResult:
-    """Turn a trained Keras model into a verified bundle.
+    """Turn a trained model into a verified bundle.
 
     Args:
-        source: A `.keras` or `.h5` file of Keras 2 or 3, the folder of a SavedModel, or a finished `.tflite` or
-            `.onnx` file, which is verified and packaged as it is.
+        source: A `.keras` or `.h5` file of Keras 2 or 3, the folder of a SavedModel, an estimator (a skops, joblib or
+            pickle file, or one of XGBoost or LightGBM), or a finished `.tflite` or `.onnx` file, which is verified and
+            packaged as it is.
         limits: What each child process may take.
         progress: Called with the name of each stage as it begins.
         cache: Take the bundle of an earlier conversion of the same, and keep this one's: see `cache.Cache`.
@@ -95,7 +96,7 @@ def convert(
         TypeError: there is no option of that name.
     """
     given = job.check(Path(source), options)
-    installed_packages.require()
+    installed_packages.require_for(given.format)
     announce = progress or _silent
     kept = Cache.of_environment() if cache else None
     key = fingerprint.of(given) if kept is not None else None
@@ -155,6 +156,7 @@ def _convert(given: ConversionJob, folder: Path, *, limits: ChildLimits, progres
             *given.unused,
             *_budget(given, chosen=chosen),
             *everything.notes,
+            *ran.notes,
             *tailed.warnings,
             *drafting.warnings(given, draft.manifest, tailed.ran),
         ),

@@ -88,9 +88,7 @@ def _explained(err: ModuleNotFoundError, entry: LazyCommand | None) -> Exception
 
 
 COMMANDS = {
-    "convert": LazyCommand(
-        "edgemm_converter.cli:convert", "Turn a trained Keras model into a verified bundle.", "converter"
-    ),
+    "convert": LazyCommand("edgemm_converter.cli:convert", "Turn a trained model into a verified bundle.", "converter"),
     "inspect": LazyCommand("edgemm.commands.bundle_tools:inspect", "Show what is in a bundle."),
     "verify": LazyCommand(
         "edgemm_runtime.commands.verify:verify",

@@ -39,6 +39,7 @@ def stored(
     number: int,
     noise: Mapping[str, Array] = _NO_ARRAYS,
     moved: Mapping[str, Array] | None = None,
+    undecided: Mapping[str, Array] = _NO_ARRAYS,
 ) -> SampleSet:
     """Write a sample set and what the source answers to it; `number` tells it from others in `folder`.
 
@@ -53,6 +54,7 @@ def stored(
         names=given.names,
         families=given.families,
         moved=save(noise if moved is None else moved, folder, prefix=f"set{number}-moved"),
+        undecided=save(undecided, folder, prefix=f"set{number}-undecided"),
     )  # fmt: skip
 
 

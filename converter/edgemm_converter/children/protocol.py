@@ -23,6 +23,14 @@ class SourceFormat(StrEnum):
     KERAS = "keras"
     HDF5 = "hdf5"
     SAVED_MODEL = "saved_model"
+    SKOPS = "skops"
+    PICKLE = "pickle"
+    XGBOOST = "xgboost"
+    LIGHTGBM = "lightgbm"
+
+
+ESTIMATORS = frozenset({SourceFormat.SKOPS, SourceFormat.PICKLE, SourceFormat.XGBOOST, SourceFormat.LIGHTGBM})
+"""Kinds of source that hold an estimator: a model of rows of numbers, with methods such as `predict`."""
 
 
 class SetKind(StrEnum):
@@ -44,7 +52,8 @@ class SampleSet(Message, frozen=True):
     `noise` is how far rounding alone moves each output of the source, in its unit; `moved` are files of the same for
     each value of one run's output. Of edge inputs there are besides, by run, `names` and `families`
     (`data.edge_inputs`), and `moved` has a value for each run: infinite where rounding makes a number of what is none,
-    or the reverse. A run takes `rows` samples of a user's data where the batch is fixed.
+    or the reverse. A run takes `rows` samples of a user's data where the batch is fixed. `undecided` are files of truth
+    values [runs, …] by the name of an output of labels: where rounding alone decides which label it is.
     """
 
     id: str
@@ -59,6 +68,7 @@ class SampleSet(Message, frozen=True):
     families: tuple[str, ...] = ()
     moved: dict[str, str] = {}
     rows: int = 1
+    undecided: dict[str, str] = {}
 
 
 class KnownUnits(Message, frozen=True):
@@ -91,6 +101,7 @@ class ExportRequest(Message, frozen=True):
     preprocessing: dict[str, Preprocessing] = {}
     custom_objects: tuple[str, ...] = ()
     allow_lambda: bool = False
+    allow_pickle: bool = False
     signature: str | None = None
     input_shapes: dict[str, tuple[int, ...]] = {}
     carried: Carried | None = None

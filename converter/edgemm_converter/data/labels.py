@@ -85,10 +85,10 @@ def applied(
 
 
 def _joined(answers: Iterable[Mapping[str, Array]]) -> dict[str, Array]:
-    """Return all values of each output, [values, last axis]."""
+    """Return all values of each output that has an axis beside the batch, [values, last axis]."""
     found: dict[str, list[Array]] = {}
     for given in answers:
-        for name, array in given.items():
+        for name, array in ((name, array) for name, array in given.items() if array.ndim > 2):  # [runs, batch, …]
             found.setdefault(name, []).append(array.reshape(-1, array.shape[-1]))
     return {name: np.concatenate(arrays) for name, arrays in found.items()}
 

@@ -15,7 +15,7 @@ from edgemm_converter.job.job import ConversionJob
 from edgemm_converter.job.targets import all_targets
 
 LIBRARIES = (
-    "edgemm", "keras", "numpy", "tensorflow", "tf-keras",
+    "edgemm", "keras", "lightgbm", "numpy", "scikit-learn", "skl2onnx", "tensorflow", "tf-keras", "xgboost",
     *(library for target in all_targets() for library in target.libraries),
 )  # fmt: skip
 _GIT_TIMEOUT_S = 10
@@ -44,6 +44,7 @@ def _options(given: ConversionJob) -> dict[str, str]:
         "max_drop": f"{given.max_drop:g}" if given.max_drop is not None else None,
         "signature": given.signature,
         "stateful": "true" if given.stateful else None,
+        "allow_pickle": "true" if given.allow_pickle else None,
         "input_shapes": ";".join(shapes) or None,
     }
     return {

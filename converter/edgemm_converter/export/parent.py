@@ -65,6 +65,7 @@ def request(given: ConversionJob, folder: Path) -> ExportRequest:
         preprocessing=given.preprocessing,
         custom_objects=given.custom_objects,
         allow_lambda=given.allow_lambda,
+        allow_pickle=given.allow_pickle,
         signature=given.signature,
         input_shapes=given.input_shapes,
         carried=given.carried,

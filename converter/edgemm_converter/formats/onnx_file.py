@@ -201,6 +201,11 @@ def _precision(proto: Any) -> Precision:
     return Precision.FLOAT32
 
 
+def minimum_engine(file: bytes) -> str:
+    """Return the oldest ONNX Runtime that runs a file."""
+    return _minimum_engine(onnx.load_model_from_string(file))
+
+
 def _minimum_engine(proto: Any) -> str:
     opset = max((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), default=0)
     return next((engine for known, engine in _ENGINES if opset <= known), _ENGINES[-1][1])

@@ -21,7 +21,7 @@ _CHECKPOINT = (
     "a checkpoint of TensorFlow, which holds weights alone: load it into the model and save that with model.save()"
 )
 _ARCHITECTURE = "the architecture of a Keras model without its weights: save the whole model with model.save()"
-_PICKLE = "a Python pickle (.pkl, .joblib or an old PyTorch .pt), which is code: export the model to ONNX"
+_PICKLE = "an old PyTorch .pt, a Python pickle, which is code: " + _TO_ONNX
 _BEFORE_COMPILING = "give the .tflite, .onnx or Keras model that it was made from"
 _GRAPH_NODE = re.compile(rb"\A\n[\x01-\xff][\x00-\x7f]?\n[\x01-\x7f][\w./^-]+\x12[\x01-\x7f][A-Z]\w+", re.DOTALL)
 _MODEL_SUFFIXES = (".keras", ".h5", ".hdf5", ".tflite", ".onnx")

@@ -6,9 +6,14 @@ import importlib.util
 from collections.abc import Iterable
 
 from edgemm.errors import MissingExtraError
+from edgemm_converter.children.protocol import ESTIMATORS, SourceFormat
 from edgemm_converter.job.targets import all_targets
 
 EXTRA = "converter"
+OF_ESTIMATORS = ("numpy", "onnx", "onnxruntime", "jinja2", "sklearn", "skl2onnx", "joblib", "skops")
+BOOSTING = {SourceFormat.XGBOOST: "xgboost", SourceFormat.LIGHTGBM: "lightgbm"}
+"""The library of each kind of file that one of the extra `boosting` alone reads."""
+
 PACKAGES = (
     "tensorflow",
     "tf_keras",
@@ -19,7 +24,21 @@ PACKAGES = (
 )
 
 
-def require(packages: Iterable[str] = PACKAGES) -> None:
+def require_for(source_format: str) -> None:
+    """Check that what a kind of source needs can be imported, without importing it.
+
+    Raises:
+        MissingExtraError: something cannot.
+    """
+    if source_format not in ESTIMATORS:
+        require()
+    elif source_format in BOOSTING:
+        require((*OF_ESTIMATORS, BOOSTING[SourceFormat(source_format)]), extra="boosting")
+    else:
+        require(OF_ESTIMATORS, extra="sklearn")
+
+
+def require(packages: Iterable[str] = PACKAGES, *, extra: str = EXTRA) -> None:
     """Check that all packages can be imported, without importing them.
 
     Raises:
@@ -27,4 +46,4 @@ def require(packages: Iterable[str] = PACKAGES) -> None:
     """
     for package in packages:
         if importlib.util.find_spec(package) is None:
-            raise MissingExtraError(EXTRA, missing=f"the Python package {package}")
+            raise MissingExtraError(extra, missing=f"the Python package {package}")

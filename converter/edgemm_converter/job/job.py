@@ -9,10 +9,10 @@ from pathlib import Path
 
 from edgemm.bundle import open_bundle
 from edgemm.bundle.engine_facts import Engine
-from edgemm.bundle.manifest import LabelledOutput, Preprocessing, check_model_name
+from edgemm.bundle.manifest import LabelledOutput, Precision, Preprocessing, check_model_name
 from edgemm.errors import EnvironmentFailure, InputError
 from edgemm.versions import Version
-from edgemm_converter.children.protocol import SourceFormat
+from edgemm_converter.children.protocol import ESTIMATORS, SourceFormat
 from edgemm_converter.data import datasets, preprocessing
 from edgemm_converter.data import labels as label_file
 from edgemm_converter.data.datasets import Dataset
@@ -74,6 +74,7 @@ class ConversionJob:
     labels: tuple[str, ...] | None
     custom_objects: tuple[str, ...]
     allow_lambda: bool
+    allow_pickle: bool
     licence: str | None
     stateful: bool
     """Whether a finished file keeps state between inferences, as whoever converts it says."""
@@ -104,6 +105,7 @@ def check(path: Path, options: ConversionOptions) -> ConversionJob:
     """
     check_names(options)
     kind = source.detect(path)
+    _check_pickle(path, kind, options)
     plans = _plans(path, kind, options)
     name, version = _identity(path, options)
     report = _given_path(options.get("report"))
@@ -144,10 +146,21 @@ def check(path: Path, options: ConversionOptions) -> ConversionJob:
         labels=labels,
         custom_objects=tuple(options.get("custom_objects", ())),
         allow_lambda=options.get("allow_lambda", False),
+        allow_pickle=options.get("allow_pickle", False),
         licence=options.get("licence"),
         stateful=options.get("stateful", False),
         unused=tuple(_unused(kind, options)),
     )
+
+
+def _check_pickle(path: Path, kind: str, options: ConversionOptions) -> None:
+    """Check that a pickle is opened only where that was allowed: opening one runs what code it holds."""
+    if kind == SourceFormat.PICKLE and not options.get("allow_pickle"):
+        raise InputError(
+            f"{path}: a Python pickle (joblib's is one too), which runs code of whoever made it as soon as it is "
+            "opened, and was not opened: give --allow-pickle if you trust its maker, or save the model as "
+            "skops.io.dump(model, 'model.skops')"
+        )
 
 
 def _carried_image(carried: Carried | None) -> dict[str, Preprocessing]:
@@ -159,6 +172,9 @@ def _carried_image(carried: Carried | None) -> dict[str, Preprocessing]:
 def _plans(path: Path, kind: str, options: ConversionOptions) -> tuple[VariantPlan, ...]:
     """Return the variants to make; none of a finished file, which is one."""
     engines, precisions = options.get("targets", ()), options.get("precisions", ())
+    if kind in ESTIMATORS:
+        _check_estimators_plan(path, engines, precisions)
+        return variant_plan.plan(targets=(Engine.ONNX,), precisions=(Precision.FLOAT32,), calibrated=False)
     if not targets.is_finished(kind):
         return variant_plan.plan(
             targets=engines, precisions=precisions, calibrated=options.get("calibration") is not None
@@ -169,6 +185,16 @@ def _plans(path: Path, kind: str, options: ConversionOptions) -> tuple[VariantPl
             "model that it was made from"
         )
     return ()
+
+
+def _check_estimators_plan(path: Path, engines: Sequence[str], precisions: Sequence[str]) -> None:
+    """Check that no more is asked for than there is: estimators become ONNX in float32."""
+    other = [name for name in (*engines, *precisions) if name not in (Engine.ONNX, Precision.FLOAT32)]
+    if other:
+        raise InputError(
+            f"{path}: {other[0]} was asked for, and estimators become onnx:float32 alone: leave --target and "
+            "--precision out"
+        )
 
 
 def _identity(path: Path, options: ConversionOptions) -> tuple[str, str]:
@@ -250,9 +276,16 @@ def _unused(kind: str, options: ConversionOptions) -> Iterator[str]:
     """Say which options have no effect on a source of this kind with the others."""
     if options.get("metric") is not None and options.get("evaluation") is None:
         yield "--metric has no effect without --eval"
-    if kind in (SourceFormat.KERAS, SourceFormat.HDF5):
+    if options.get("allow_pickle") and kind != SourceFormat.PICKLE:
+        yield f"--allow-pickle has no effect: the source is no pickle, but of kind {kind}"
+    if kind in (SourceFormat.KERAS, SourceFormat.HDF5, SourceFormat.SKOPS, SourceFormat.PICKLE):
         return
-    what = "a SavedModel" if kind == SourceFormat.SAVED_MODEL else f"a finished {kind} file"
+    known: dict[str, str] = {
+        SourceFormat.SAVED_MODEL: "a SavedModel",
+        SourceFormat.XGBOOST: "XGBoost",
+        SourceFormat.LIGHTGBM: "LightGBM",
+    }
+    what = known.get(kind, f"a finished {kind} file")
     if options.get("custom_objects"):
         yield f"--custom-objects has no effect on {what}, which holds operations and no layers"
     if options.get("allow_lambda"):

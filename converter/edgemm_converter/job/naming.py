@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from edgemm.errors import InputError
-from edgemm_converter.job import targets
+from edgemm_converter.job import estimator_files, targets
 
 _MAX_MODEL_NAME = 63
 _MAX_TENSOR_NAME = 200
@@ -25,7 +25,7 @@ def model_name(source: Path) -> str:
         InputError: nothing of it can stand in a model name.
     """
     stem = source.resolve().name
-    for suffix in (".keras", ".h5", ".hdf5", *targets.suffixes()):
+    for suffix in (".keras", ".h5", ".hdf5", *estimator_files.SUFFIXES, *targets.suffixes()):
         stem = stem.removesuffix(suffix)
     name = re.sub(r"[^a-z0-9._-]+", "-", stem.lower()).strip("._-")[:_MAX_MODEL_NAME].rstrip("._-")
     if not name:

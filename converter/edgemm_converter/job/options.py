@@ -40,10 +40,14 @@ class ConversionOptions(TypedDict, total=False):
     """Names of the classes, or a file of them."""
 
     custom_objects: Sequence[str]
-    """Modules to import in the child for custom layers: `MODULE` or `MODULE:NAME`."""
+    """Modules to import in the child for custom layers, or types that a skops file may hold: `MODULE` or
+    `MODULE:NAME`."""
 
     allow_lambda: bool
     """Run Lambda layers, which are Python code in the model file."""
+
+    allow_pickle: bool
+    """Open a joblib file or pickle, which is code of whoever made it: in a child process, as every source."""
 
     signature: str | None
     """Which signature of a SavedModel or `.tflite` file; `serving_default` or the only one by default."""

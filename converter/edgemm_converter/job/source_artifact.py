@@ -13,7 +13,7 @@ from pathlib import Path
 from edgemm import library_errors
 from edgemm.errors import InputError
 from edgemm_converter.children.protocol import SourceFormat
-from edgemm_converter.job import foreign_artifacts, targets
+from edgemm_converter.job import estimator_files, foreign_artifacts, targets
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _ZIP = b"PK\x03\x04"
@@ -45,9 +45,12 @@ def detect(path: Path) -> str:
     if head.startswith(_HDF5):
         return SourceFormat.HDF5
     if head.startswith(_ZIP):
-        _check_archive(path)
-        return SourceFormat.KERAS
-    what = foreign_artifacts.of_saved_models_part(str(path), head)  # one begins as an ONNX file does
+        return _archive(path)
+    if (estimator := estimator_files.told_by(head)) is not None:
+        return _whole(path, estimator)
+    what = estimator_files.older(head) or foreign_artifacts.of_saved_models_part(
+        str(path), head
+    )  # one begins as an ONNX file does
     if what is None and (target := targets.told_by(head[: targets.HEAD_BYTES])) is not None:
         return _whole(path, target.engine)
     what = what or foreign_artifacts.of_file(str(path), head) or "a file that is none of them: give the saved model"
@@ -82,11 +85,11 @@ def _file_digest(path: Path) -> str:
 
 def _expected() -> str:
     finished = " or ".join(targets.suffixes())
-    return f"a Keras .keras or .h5 file, an exported SavedModel folder, or a {finished} file"
+    return f"a Keras .keras or .h5 file, an exported SavedModel folder, {estimator_files.NAMES}, or a {finished} file"
 
 
 def _whole(path: Path, kind: str) -> str:
-    """Check that a finished file is one that an engine can take."""
+    """Check that a file that is loaded as a whole is no larger than an engine's can be."""
     if (size := path.stat().st_size) > _MAX_FINISHED_BYTES:
         raise InputError(f"{path}: {size / 2**30:.1f} GiB; expected a {kind} file of at most 2 GiB: make it smaller")
     return kind
@@ -103,12 +106,13 @@ def _folder(path: Path) -> SourceFormat:
     raise InputError(f"{path}: expected {_expected()}, found {what or 'a folder without saved_model.pb'}")
 
 
-def _check_archive(path: Path) -> None:
-    """Check that a ZIP is a whole Keras archive."""
+def _archive(path: Path) -> SourceFormat:
+    """Return what a ZIP is, a Keras or a skops archive, and check that it is whole."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = set(archive.namelist())
-            if "config.json" not in names:
+            kind = SourceFormat.SKOPS if estimator_files.is_skops(names) else SourceFormat.KERAS
+            if kind is SourceFormat.KERAS and "config.json" not in names:
                 what = foreign_artifacts.of_archive(names) or "a ZIP file without a Keras config.json"
                 raise InputError(f"{path}: expected {_expected()}, found {what}")
             _check_expansion(path, archive)
@@ -116,10 +120,14 @@ def _check_archive(path: Path) -> None:
     except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError) as err:
         library_errors.note(err)
         raise InputError(
-            f"{path}: expected a whole .keras file, found one that is cut short or damaged: save the model again"
+            f"{path}: expected a whole .keras or .skops file, found one that is cut short or damaged: save the model "
+            "again"
         ) from err
     if damaged is not None:
-        raise InputError(f"{path}: expected a whole .keras file, found a damaged {damaged} in it: save the model again")
+        raise InputError(
+            f"{path}: expected a whole .{kind} file, found a damaged {damaged} in it: save the model again"
+        )
+    return kind
 
 
 def _check_expansion(path: Path, archive: zipfile.ZipFile) -> None:

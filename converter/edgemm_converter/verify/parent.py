@@ -6,12 +6,13 @@ A child process runs the engines.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
+import numpy as np
 
-from edgemm import canonical
+from edgemm import canonical, figures
 from edgemm.bundle.manifest import Precision, Signature, Variant
 from edgemm.bundle.other_kernels import OtherKernels
 from edgemm.errors import ConversionError, SelfTestError
@@ -24,6 +25,7 @@ from edgemm_converter.children.protocol import (
     SampleSet,
     SelfTestPassed,
     SelfTestRequest,
+    SetKind,
 )
 from edgemm_converter.data.arrays import Array
 from edgemm_converter.job.job import ConversionJob
@@ -45,6 +47,9 @@ class EngineRun:
     floats: Mapping[str, tuple[str, ...]]
     """Of each integer variant, the operations that stay float."""
 
+    notes: tuple[str, ...] = ()
+    """What to know of answers that were not judged."""
+
 
 def run(
     given: ConversionJob, exported: Exported, folder: Path, *, limits: ChildLimits, progress: Progress
@@ -64,12 +69,14 @@ def run(
         ran = run_child(_WORKER, request, answer=Ran, folder=folder, limits=limits, progress=progress)
     except ConversionError as err:
         raise all_refused([*exported.left_out.values(), str(err)]) from err
+    measured, notes = _without_ties(_measured(exported, ran, folder), folder)
     return EngineRun(
         variants=tuple(v for v in variants if v.id in ran.outputs),
         files={v: folder / files[v] for v in ran.outputs},
-        measured=_measured(exported, ran, folder),
+        measured=measured,
         left_out=ran.left_out,
         floats=ran.floats,
+        notes=notes,
     )
 
 
@@ -131,6 +138,31 @@ def _variants(exported: Exported, folder: Path) -> tuple[Variant, ...]:
         )
         for file in exported.variants
     )
+
+
+def _without_ties(measured: tuple[Measured, ...], folder: Path) -> tuple[tuple[Measured, ...], tuple[str, ...]]:
+    """Hold labels that rounding alone decides for the source's own, and say how many there are."""
+    kept, notes = list[Measured](), list[str]()
+    for one in measured:
+        variants = {variant: dict(outputs) for variant, outputs in one.variants.items()}
+        for name, undecided in array_files.load(one.set.undecided, folder).items():
+            source = one.source[name]
+            for variant, outputs in variants.items():
+                other = int((undecided & (outputs[name] != source)).sum())
+                if undecided.any():
+                    notes.append(
+                        f"output {name!r}: {figures.part(int(undecided.sum()), undecided.size)} on {_described(one)} "
+                        f"are ties, which rounding decides: {variant} decides {other} of them another way"
+                    )
+                outputs[name] = np.where(undecided, source, outputs[name])
+        kept.append(replace(one, variants=variants))
+    return tuple(kept), tuple(notes)
+
+
+def _described(measured: Measured) -> str:
+    given = measured.set
+    batch = f", batch {given.samples // given.runs}" if given.kind is SetKind.RANDOM else ""
+    return f"{given.kind} data{batch}"
 
 
 def _measured(exported: Exported, ran: Ran, folder: Path) -> tuple[Measured, ...]:

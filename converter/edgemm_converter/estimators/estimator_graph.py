@@ -1,0 +1,241 @@
+"""The ONNX graph of an estimator, with the outputs that it is served with. Imports skl2onnx.
+
+skl2onnx writes the graph; what is nothing but trees is written here (`ensemble_graph`). In both, no output is a list of
+maps (ZipMap): probabilities are a tensor, and a label is a place among the classes.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Mapping
+from itertools import product
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from edgemm import library_errors
+from edgemm.bundle.manifest import DType, TensorSpec
+from edgemm.errors import ConversionError
+from edgemm_converter.data.arrays import Array
+from edgemm_converter.estimators import ensemble_graph, tree_tables
+from edgemm_converter.estimators.estimator import INPUT, LABEL, SCORES, Estimator
+from edgemm_converter.estimators.onnx_session import FAILURES, FileSession
+from edgemm_converter.estimators.tree_tables import Ensemble
+
+OPSETS = {"": 17, ensemble_graph.ML_DOMAIN: 3}
+_TYPES = {DType.FLOAT32: TensorProto.FLOAT, DType.INT64: TensorProto.INT64}
+_ROWS = "rows_as_computed"
+
+
+def model(estimator: Estimator, *, double: bool) -> Any:
+    """Return an estimator as an ONNX model; with `double` it computes in double precision.
+
+    Raises:
+        ConversionError: something in it cannot be converted; names the class.
+    """
+    columns = estimator.signature.inputs[0].shape[1]
+    if estimator.ensemble is not None and estimator.before is None:
+        return _of_ensemble(estimator, estimator.ensemble, columns)
+    proto = _by_skl2onnx(estimator, columns, double=double)
+    graph = proto.graph
+    found = _without_maps(graph)
+    values = _values(proto, found, {_ROWS: np.ones((2, columns), np.float64 if double else np.float32)})
+    found = _set_aside(graph, found, {INPUT, *(spec.name for spec in estimator.signature.outputs)})
+    kind = TensorProto.DOUBLE if double else TensorProto.FLOAT
+    rest = list(graph.node)
+    del graph.node[:], graph.output[:]
+    graph.node.extend([helper.make_node("Cast", [INPUT], [_ROWS], to=kind), *rest])
+    if estimator.ensemble is not None:
+        graph.node.extend(_behind(estimator.ensemble, found[0], estimator, double=values[0].dtype == np.float64))
+    else:
+        for spec, name, value in zip(estimator.signature.outputs, found, values, strict=False):
+            _add_output(graph, spec, name, value, estimator.classes)
+    _describe_sides(graph, estimator)
+    _import_labels(proto)
+    return proto
+
+
+def _behind(table: Ensemble, rows: str, estimator: Estimator, *, double: bool) -> list[Any]:
+    """Return the nodes of trees behind the steps that make their rows."""
+    made: list[Any] = []
+    names = [spec.name for spec in estimator.signature.outputs]
+    if double and table.single:
+        made.append(helper.make_node("Cast", [rows], [f"{rows}_single"], to=TensorProto.FLOAT))
+        rows, double = f"{rows}_single", False
+    table = table if double else tree_tables.rounded(table)
+    return made + ensemble_graph.nodes(table, rows, names, prefix="trees_", double=double)
+
+
+def _of_ensemble(estimator: Estimator, table: Ensemble, columns: int) -> Any:
+    names = [spec.name for spec in estimator.signature.outputs]
+    nodes = ensemble_graph.nodes(tree_tables.rounded(table), INPUT, names)
+    graph = helper.make_graph(
+        nodes, "model", [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["batch", columns])], []
+    )
+    _describe_sides(graph, estimator)
+    opsets = [helper.make_opsetid(domain, version) for domain, version in OPSETS.items()]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=8)
+
+
+def _by_skl2onnx(estimator: Estimator, columns: int, *, double: bool) -> Any:
+    import skl2onnx
+    from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
+
+    from edgemm_converter.estimators import registration
+
+    registration.register()
+    registration.prepare(estimator.model)
+    model = estimator.model if estimator.before is None else estimator.before
+    kind = DoubleTensorType if double else FloatTensorType
+    raw = any(spec.name == SCORES for spec in estimator.signature.outputs) and estimator.classes is not None
+    last: BaseException | None = None
+    # Some of its converters take versions by domain alone, some one number alone.
+    for options, opsets in product([{"raw_scores": True}, {}] if raw else [{}], (OPSETS, OPSETS[""])):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return skl2onnx.to_onnx(
+                    model, initial_types=[(_ROWS, kind([None, columns]))], target_opset=opsets,
+                    options={id(_last_step(model)): options} if options else None,
+                )  # fmt: skip
+        except FAILURES as err:
+            last = err
+    assert last is not None
+    raise _refusal(estimator, last) from last
+
+
+def _last_step(found: Any) -> Any:
+    steps = getattr(found, "steps", None)
+    return _last_step(steps[-1][1]) if steps else found
+
+
+def _refusal(estimator: Estimator, err: BaseException) -> ConversionError:
+    name = type(estimator.model).__name__
+    missing = re.search(r"for type '<class '([\w.]+)'>'", str(err))
+    if missing is not None or type(err).__name__ in ("MissingShapeCalculator", "MissingConverter"):
+        path = (missing[1] if missing else name).rpartition(".")
+        own = (
+            ""
+            if path[0].startswith("sklearn.")
+            else (
+                f", or name with --custom-objects a module that tells skl2onnx.update_registered_converter of {path[2]}"
+            )
+        )
+        return ConversionError(
+            f"{path[2]} of {path[0].partition('.')[0]} has no conversion to ONNX: leave this step out, or do its work "
+            f"before the model{own}"
+        )
+    return ConversionError(f"{name} cannot be converted to ONNX: {library_errors.quoted(err)}")
+
+
+def _without_maps(graph: Any) -> list[str]:
+    """Take out operations that make lists of maps of scores; return the names of the values that are answered."""
+    maps = {node.output[0]: node for node in graph.node if node.op_type == "ZipMap"}
+    for node in maps.values():
+        graph.node.remove(node)
+    return [maps[value.name].input[0] if value.name in maps else value.name for value in graph.output]
+
+
+def _values(proto: Any, names: list[str], rows: Mapping[str, Array]) -> list[Array]:
+    """Return what values of a graph are for some rows, to learn their shapes and types."""
+    asked = onnx.ModelProto()
+    asked.CopyFrom(proto)
+    del asked.graph.output[:]
+    asked.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    found = FileSession(asked.SerializeToString()).run(rows, names)
+    return [found[name] for name in names]
+
+
+def _add_output(graph: Any, spec: TensorSpec, name: str, value: Array, classes: Any) -> None:
+    """Have a graph answer with a value under the name, in the dtype and the shape that it is served with."""
+    made: list[Any] = []
+
+    def add(kind: str, *inputs: str, into: str = "", **attributes: Any) -> str:
+        output = into or f"served_{spec.name}_{len(made)}"
+        made.append(helper.make_node(kind, list(inputs), [output], **attributes))
+        return output
+
+    def constant(numbers: Any) -> str:
+        return add("Constant", value=numpy_helper.from_array(np.asarray(numbers)))
+
+    if spec.name == LABEL:
+        name = _places(add, name, value, classes)
+        shape = [-1]
+    else:
+        if value.dtype != np.float32:
+            name = add("Cast", name, to=TensorProto.FLOAT)
+        width = value.size // 2
+        shape = [-1, spec.shape[1]]
+        if spec.name == SCORES and classes is not None and len(classes) == 2:
+            name = add("Reshape", name, constant(np.array([-1, width], np.int64)))
+            name = add("Gather", name, constant(np.array([width - 1], np.int64)), axis=1)
+            name = add("Concat", add("Neg", name), name, axis=1)
+            width = 2
+        if width != spec.shape[1]:
+            raise ConversionError(
+                f"output {spec.name!r}: the source answers with {spec.shape[1]} values a row and what was converted "
+                f"with {width}: edgemm cannot convert this kind of estimator"
+            )
+    add("Reshape", name, constant(np.array(shape, np.int64)), into=spec.name)
+    graph.node.extend(made)
+
+
+def _places(add: Any, name: str, value: Array, classes: Any) -> str:
+    """Turn labels into places among the classes; those of clusters and outliers are numbers already."""
+    if classes is None:
+        return str(add("Cast", name, to=TensorProto.INT64))
+    known = np.asarray(classes)
+    places = list(range(len(known)))
+    if value.dtype.kind in "OSU":
+        return str(
+            add(
+                "LabelEncoder", name, domain=ensemble_graph.ML_DOMAIN, keys_strings=[str(one) for one in known],
+                values_int64s=places, default_int64=-1,
+            )
+        )  # fmt: skip
+    name = str(add("Cast", name, to=TensorProto.INT64))
+    if known.dtype.kind not in "biuf":
+        return name  # places already: `registration` writes them of names
+    keys = [int(one) for one in known]
+    if keys == places:
+        return name
+    return str(
+        add(
+            "LabelEncoder", name, domain=ensemble_graph.ML_DOMAIN, keys_int64s=keys, values_int64s=places,
+            default_int64=-1,
+        )
+    )  # fmt: skip
+
+
+def _set_aside(graph: Any, found: list[str], taken: set[str]) -> list[str]:
+    """Give other names to values that have one of those that the served tensors get; return the names of `found`."""
+
+    def other(name: str) -> str:
+        return f"{name}_inside" if name in taken else name
+
+    for node in graph.node:
+        node.input[:] = [other(name) for name in node.input]
+        node.output[:] = [other(name) for name in node.output]
+    return [other(name) for name in found]
+
+
+def _import_labels(proto: Any) -> None:
+    """Import the version of ai.onnx.ml that the added operations are of; later ones of it hold the earlier."""
+    known = {one.domain: one for one in proto.opset_import}
+    one = known.get(ensemble_graph.ML_DOMAIN) or proto.opset_import.add(domain=ensemble_graph.ML_DOMAIN)
+    one.version = max(one.version, OPSETS[ensemble_graph.ML_DOMAIN])
+
+
+def _describe_sides(graph: Any, estimator: Estimator) -> None:
+    """Give the inputs and outputs of a graph the names, types and shapes of the signature."""
+    del graph.input[:], graph.output[:]
+    graph.input.extend(_info(spec) for spec in estimator.signature.inputs)
+    graph.output.extend(_info(spec) for spec in estimator.signature.outputs)
+
+
+def _info(spec: TensorSpec) -> Any:
+    shape = ["batch" if d == -1 else d for d in spec.shape]
+    return helper.make_tensor_value_info(spec.name, _TYPES[spec.dtype], shape)

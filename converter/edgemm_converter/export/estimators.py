@@ -1,0 +1,245 @@
+"""The export of an estimator: opens it, runs it and converts it, in the child process `export.child`.
+
+Imports scikit-learn and ONNX, and no TensorFlow. Single precision is tried first; where a graph of it parts from the
+source by more than rounding, double precision is taken. Rows at the thresholds of trees are among the edge inputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from edgemm import library_errors
+from edgemm.bundle.manifest import Precision, TensorSpec, Variant, VariantTensor
+from edgemm.canonical import sha256
+from edgemm.errors import ConversionError, InputError, ParityError
+from edgemm_converter.children import array_files, edge_runs, samples, staged
+from edgemm_converter.children.child import Progress
+from edgemm_converter.children.protocol import Exported, ExportedVariant, ExportRequest, SampleSet, SetKind
+from edgemm_converter.children.samples import InputSet
+from edgemm_converter.data import arrays
+from edgemm_converter.data.arrays import Array
+from edgemm_converter.estimators import estimator, estimator_graph, file_opening, hard_rows, onnx_session
+from edgemm_converter.estimators.estimator import INPUT, LABEL, PROBABILITIES, REFUSALS, SCORES, Estimator
+from edgemm_converter.export.onnx_canonical import canonicalize
+from edgemm_converter.formats import onnx_file
+from edgemm_converter.judging import edges, parity
+from edgemm_converter.judging.edge_limits import EdgeRuns, Ordinary
+from edgemm_converter.metadata.carried import Settled
+from edgemm_runtime.tensors import comparison
+
+_NOISE_RUNS, _ROWS_AT_ONCE = 64, 4096
+_UNDECIDED = 1e-5
+"""Below this share of the scale of the scores, two classes are as good as each other: rounding decides."""
+
+_ROUNDING = 1e-5
+"""Up to this share of an output's scale, single precision is as good as double."""
+
+_VARIANT = "onnx:float32"
+_DOUBLE = "single precision parts from the source by more than rounding: the file computes in double precision"
+
+
+@dataclass(frozen=True)
+class _Answered:
+    """A sample set with what the source answers to it; arrays are [runs, batch, …] by name."""
+
+    given: InputSet
+    outputs: Mapping[str, Array]
+    noise: Mapping[str, Array] = field(default_factory=dict)
+    moved: Mapping[str, Array] | None = None
+    """Of edge inputs, how far each value moves by rounding."""
+
+    undecided: npt.NDArray[np.bool_] | None = None
+    """Rows [runs, batch] whose label rounding alone decides; None where labels have no scores."""
+
+    def written(self, folder: Path, number: int) -> SampleSet:
+        """Put it into the folder."""
+        undecided = {LABEL: self.undecided} if self.undecided is not None and self.moved is None else {}
+        return array_files.stored(
+            self.given, self.outputs, folder, number=number, noise=self.noise, moved=self.moved, undecided=undecided
+        )
+
+
+def export(request: ExportRequest, folder: Path, progress: Progress) -> Exported:
+    """Open the source, save its answers on all sample sets, and write its file.
+
+    Raises:
+        InputError: it cannot be opened, was never fitted, or data do not fit it.
+        ConversionError: it cannot be converted.
+    """
+    progress("loading the source model")
+    source = estimator.of(file_opening.opened(request), path=request.source)
+    calibration, evaluated = staged.matched(request, source.signature.inputs)
+    sets = samples.input_sets(source.signature, calibration=calibration, evaluation=evaluated)
+    progress("running the source model")
+    usual = next((one for one in sets if one.kind is SetKind.CALIBRATION), sets[0]).arrays[INPUT]
+    usual = usual.reshape(-1, usual.shape[-1]).astype(np.float32)
+    answered: list[_Answered] = []
+    for one in sets:
+        if one.kind is SetKind.EDGE:
+            answered += _edges(source, hard_rows.added(one, usual, source.ensemble if source.before is None else None))
+        else:
+            answered.append(_ordinary(source, one, request))
+    progress(f"converting to {_VARIANT}")
+    file, double = _file(source, answered)
+    name = "onnx-float32.model"
+    (folder / name).write_bytes(file)
+    variant = ExportedVariant(
+        id=_VARIANT, file=name, minimum_engine=onnx_file.minimum_engine(file),
+        inputs=_tensors(source.signature.inputs), outputs=_tensors(source.signature.outputs),
+    )  # fmt: skip
+    return Exported(
+        signature=source.signature,
+        variants=(variant,),
+        sets=tuple(one.written(folder, number) for number, one in enumerate(answered)),
+        settled=Settled(labels=source.labels, lines=_lines(source, request)),
+        notes=(_DOUBLE,) if double else (),
+    )
+
+
+def _lines(source: Estimator, request: ExportRequest) -> tuple[str, ...]:
+    if source.labels is None:
+        return ()
+    shown = ", ".join(source.labels[:3]) + (", …" if len(source.labels) > 3 else "")
+    taken = "not taken, since --labels was given" if request.has_labels else "taken"
+    return (f"labels: the {len(source.labels)} classes of the model ({shown}), {taken}",)
+
+
+def _tensors(specs: Sequence[TensorSpec]) -> tuple[VariantTensor, ...]:
+    return tuple(VariantTensor(name=s.name, tensor=s.name, dtype=s.dtype, shape=s.shape) for s in specs)
+
+
+def _run_all(source: Estimator, inputs: Array) -> dict[str, Array]:
+    """Return the answers [runs, batch, …] to inputs [runs, batch, columns], many rows at a time."""
+    rows = inputs.reshape(-1, inputs.shape[-1])
+    found = [source.run({INPUT: rows[i : i + _ROWS_AT_ONCE]}) for i in range(0, len(rows), _ROWS_AT_ONCE)]
+    return {
+        name: np.concatenate([one[name] for one in found]).reshape(*inputs.shape[:2], *found[0][name].shape[1:])
+        for name in found[0]
+    }
+
+
+def _ordinary(source: Estimator, given: InputSet, request: ExportRequest) -> _Answered:
+    try:
+        outputs = _run_all(source, given.arrays[INPUT])
+        some = arrays.spread(given.runs, limit=_NOISE_RUNS)
+        moved = _run_all(source, samples.one_step_off({INPUT: given.arrays[INPUT][some]})[INPUT])
+    except REFUSALS as err:
+        whose = "random inputs (give --calibration with valid ones)"
+        if given.kind is SetKind.EVALUATION and request.evaluation is not None:
+            whose = f"the inputs of {request.evaluation.shown} (give values that it takes)"
+        elif request.calibration is not None:
+            whose = f"inputs in the range of {request.calibration.shown} (give values that it takes)"
+        raise InputError(f"the source model itself fails on {whose}: {library_errors.quoted(err)}") from err
+    parity.check_finite(outputs, whose="the source model", data=given.kind)
+    noise = {name: comparison.errors(array[some], moved[name]).max(axis=0) for name, array in outputs.items()}
+    undecided = _undecided(outputs)
+    if undecided is not None and undecided.any():  # a golden sample may be one of them
+        noise[LABEL] = np.full_like(noise[LABEL], float(np.ptp(outputs[LABEL])) or 1.0)
+    return _Answered(given, outputs, noise, undecided=undecided)
+
+
+def _edges(source: Estimator, wanted: InputSet) -> Iterator[_Answered]:
+    def run(inputs: dict[str, Array]) -> Mapping[str, Array]:
+        return source.run(inputs)
+
+    if (found := edge_runs.answered(run, wanted, REFUSALS)) is None:
+        return
+    given, outputs = found
+    moved = edge_runs.moved(run, given, outputs, REFUSALS, orders=False)
+    ties = np.array([family == hard_rows.TIES for family in given.families])
+    for values in moved.values():
+        values[ties] = 0.0  # the columns are the trees' own, and their thresholds are exact
+    undecided = _undecided(outputs)
+    if undecided is not None:
+        moved[LABEL] = np.where(undecided, np.inf, moved[LABEL])
+    yield _Answered(given, outputs, moved=moved, undecided=undecided)
+
+
+def _undecided(outputs: Mapping[str, Array]) -> npt.NDArray[np.bool_] | None:
+    """Tell for each row [runs, batch] whether its label hangs on rounding: the best scores are equal but for that."""
+    scores = next((outputs[name] for name in (PROBABILITIES, SCORES, "distances") if name in outputs), None)
+    if scores is None or LABEL not in outputs:
+        return None
+    values = np.where(np.isfinite(scores), scores, 0.0).astype(np.float64)
+    gap = _UNDECIDED * comparison.scale(values)
+    if values.shape[-1] == 1:
+        return np.abs(values[..., 0]) <= gap
+    best = np.sort(-values if "distances" in outputs else values, axis=-1)
+    return np.asarray(best[..., -1] - best[..., -2] <= gap)
+
+
+def _file(source: Estimator, answered: Sequence[_Answered]) -> tuple[bytes, bool]:
+    """Return the file, and whether it computes in double precision.
+
+    Raises:
+        ConversionError: there is none.
+    """
+    try:
+        single = _made(source, double=False)
+        good = _is_good(source, single, answered)
+    except ConversionError as err:
+        single, good, refusal = b"", False, err
+    if good or (source.ensemble is not None and source.before is None):
+        if not single:
+            raise refusal
+        return single, False
+    try:
+        double = _made(source, double=True)
+        if not single or _is_good(source, double, answered):
+            return double, True
+    except ConversionError:
+        if not single:
+            raise refusal from None
+    return single, False
+
+
+def _made(source: Estimator, *, double: bool) -> bytes:
+    proto = estimator_graph.model(source, double=double)
+    canonicalize(proto)
+    return onnx_session.checked(proto)
+
+
+def _is_good(source: Estimator, file: bytes, answered: Sequence[_Answered]) -> bool:
+    """Tell whether a file computes what the source does but for rounding, on all sample sets."""
+    session = onnx_session.FileSession(file)
+    names = [spec.name for spec in source.signature.outputs]
+    ordinary: Ordinary | None = None
+    for one in answered:
+        found = array_files.answers(lambda inputs: session.run(inputs, names), one.given.arrays)
+        if one.moved is None:
+            if any(_share(name, array, found[name], one) > _ROUNDING for name, array in one.outputs.items()):
+                return False
+            noise = {name: float(values.max(initial=0.0)) for name, values in one.noise.items()}
+            real = one.given.kind is SetKind.CALIBRATION
+            if ordinary is None or real:
+                ordinary = Ordinary(one.given.arrays, one.outputs, noise, real=real)
+    edge = next((one for one in answered if one.moved is not None), None)
+    if edge is None or ordinary is None:
+        return True
+    runs = EdgeRuns(edge.given.names, edge.given.families, edge.given.arrays, edge.outputs, edge.moved or {})
+    found = array_files.answers(lambda inputs: session.run(inputs, names), edge.given.arrays)
+    try:
+        edges.judge(_variant(source, file), runs, found, ordinary=ordinary)
+    except ParityError:
+        return False
+    return True
+
+
+def _share(name: str, expected: Array, found: Array, one: _Answered) -> float:
+    if expected.shape != found.shape:
+        return np.inf
+    if name == LABEL and one.undecided is not None:
+        found = np.where(one.undecided, expected, found)
+    return comparison.largest_error(expected, found) / comparison.scale(expected)
+
+
+def _variant(source: Estimator, file: bytes) -> Variant:
+    return Variant(
+        id=_VARIANT, engine="onnx", precision=Precision.FLOAT32, minimum_engine="", blob=sha256(file),
+        inputs=_tensors(source.signature.inputs), outputs=_tensors(source.signature.outputs),
+    )  # fmt: skip

@@ -1,0 +1,237 @@
+"""Estimators as sources, from fitted model to served answer: run by `tests/e2e/test_estimators.py` in an environment.
+
+That environment has scikit-learn, XGBoost and LightGBM with their converters, and no TensorFlow.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import pickle
+import sys
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import onnx
+import pytest
+import sklearn
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+from skops import io as skops_io
+
+from benchmarks.zoo import estimator_table
+from benchmarks.zoo.estimators import DECLARED, models, tables
+from edgemm.bundle import open_bundle
+from edgemm.errors import EdgemmError
+from edgemm_converter import convert
+from edgemm_converter.conversion import ConversionResult
+from edgemm_converter.estimators import estimator
+from simulators.serving import serving
+
+pytestmark = [pytest.mark.converter, pytest.mark.timeout(300)]
+DATA = tables()
+ROWS = DATA["rows"].astype(np.float64)
+CHOSEN = (
+    "sk/linear_two_targets", "sk/logistic_names", "sk/linear_svc_two", "sk/tree_missing", "sk/forest",
+    "sk/forest_scaled", "sk/boosting", "sk/histograms", "sk/isolation_forest", "sk/gaussian_process", "sk/kmeans",
+    "sk/voting", "sk/grid_search", "sk/columns", "xgb/multi:softprob", "xgb/rank:ndcg", "xgb/survival:aft",
+    "xgb/binary:hinge", "lgbm/multiclassova", "lgbm/cross_entropy_lambda", "lgbm/tweedie",
+)  # fmt: skip
+
+
+def converted(path: Path, **options: Any) -> ConversionResult:
+    options = {"allow_pickle": path.suffix == ".joblib", **options}
+    return convert(path, output=path.with_suffix(".edgemm"), name="model", cache=False, **options)
+
+
+def refusal(path: Path, **options: Any) -> str:
+    with pytest.raises(EdgemmError) as caught:
+        converted(path, **options)
+    line = str(caught.value)
+    assert "\n" not in line
+    assert "object at 0x" not in line
+    assert not path.with_suffix(".edgemm").exists()
+    return line
+
+
+def names_model() -> Any:
+    return make_pipeline(StandardScaler(), LogisticRegression()).fit(ROWS, DATA["names"])
+
+
+def write_joblib(model: Any, path: Path) -> None:
+    joblib.dump(model, path)
+
+
+WRITERS: dict[str, Callable[[Any, Path], None]] = {"joblib": write_joblib, "skops": skops_io.dump}
+
+
+def test_nothing_here_needs_tensorflow() -> None:
+    assert importlib.util.find_spec("tensorflow") is None
+    assert importlib.util.find_spec("ai_edge_litert") is None
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_a_served_bundle_answers_with_the_classes_names(kind: str, tmp_path: Path) -> None:
+    model, path = names_model(), tmp_path / f"model.{kind}"
+    WRITERS[kind](model, path)
+    result = converted(path)
+    assert result.manifest.labels == ("high", "low", "middle")
+    assert [(s.name, s.shape) for s in result.manifest.signature.outputs] == [
+        ("label", (-1,)), ("probabilities", (-1, 3)),
+    ]  # fmt: skip
+    assert result.manifest.lineage.libraries["scikit-learn"] == sklearn.__version__
+    with serving(result.path, variant="onnx:float32") as server:
+        body = json.dumps({"inputs": ROWS[:5].tolist()}).encode()
+        asked = urllib.request.Request(f"{server.address}/predict", body, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(asked, timeout=30) as reply:
+            found = json.load(reply)
+    assert [best["label"] for best in found["top"]] == model.predict(ROWS[:5]).tolist()
+    places = [result.manifest.labels[place] for place in found["outputs"]["label"]]
+    assert places == model.predict(ROWS[:5]).tolist()
+    assert np.allclose(found["outputs"]["probabilities"], model.predict_proba(ROWS[:5]), atol=1e-6)
+
+
+def test_no_file_answers_with_maps(tmp_path: Path) -> None:
+    write_joblib(names_model(), tmp_path / "model.joblib")
+    with open_bundle(converted(tmp_path / "model.joblib").path) as bundle:
+        proto = onnx.load_model_from_string(bundle.read(bundle.manifest.variants[0].blob))
+    assert "ZipMap" not in {node.op_type for node in proto.graph.node}
+    assert all(value.type.HasField("tensor_type") for value in proto.graph.output)
+
+
+@pytest.mark.parametrize("key", CHOSEN)
+def test_a_model_of_the_zoo_answers_as_its_source(key: str, tmp_path: Path) -> None:
+    model = models()[key]()
+    source = estimator.of(model, path=key)
+    assert estimator_table.by_edgemm(model, source, key, tmp_path) == ("pass", "")
+
+
+@pytest.mark.parametrize("key", ["sk/kernel_ridge", "sk/knn_regressor", "sk/power"])
+def test_what_cannot_be_converted_is_refused_as_declared(key: str, tmp_path: Path) -> None:
+    write_joblib(models()[key](), tmp_path / "model.joblib")
+    assert DECLARED[key] in refusal(tmp_path / "model.joblib")
+
+
+def test_a_repeat_gives_the_same_bundle(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        write_joblib(models()["sk/forest_scaled"](), tmp_path / name / "model.joblib")
+    found = {converted(tmp_path / name / "model.joblib").digest for name in ("one", "two")}
+    assert len(found) == 1
+
+
+def test_ties_between_classes_are_counted(tmp_path: Path) -> None:
+    rows = np.arange(40.0)[:, np.newaxis] % 4
+    model = DecisionTreeClassifier(max_depth=2).fit(rows, np.arange(40) % 8 // 4)  # each leaf is half and half
+    write_joblib(model, tmp_path / "model.joblib")
+    np.savez(tmp_path / "real.npz", x=rows.astype(np.float32))
+    warnings = converted(tmp_path / "model.joblib", calibration=tmp_path / "real.npz").warnings
+    assert any("40 of 40 values on calibration data are ties, which rounding decides" in line for line in warnings)
+
+
+def test_real_data_set_the_profile_and_are_judged(tmp_path: Path) -> None:
+    write_joblib(models()["sk/boosting"](), tmp_path / "model.joblib")
+    np.savez(tmp_path / "real.npz", x=DATA["rows"])
+    np.savez(tmp_path / "labelled.npz", x=tables(seed=3)["rows"], labels=tables(seed=3)["three"])
+    found = converted(
+        tmp_path / "model.joblib", calibration=tmp_path / "real.npz", evaluation=tmp_path / "labelled.npz"
+    ).manifest
+    assert found.reference_profile is not None
+    assert set(found.reference_profile.outputs) == {"label", "probabilities"}
+    assert found.evaluation is not None
+    assert found.evaluation.drops["onnx:float32"].value == 0
+    assert "calibration" in {run.data for run in found.parity}
+
+
+def test_wide_tables_and_deep_trees_are_converted(tmp_path: Path) -> None:
+    wide = np.random.default_rng(0).standard_normal((60, 10_000))
+    write_joblib(LogisticRegression(max_iter=5).fit(wide, np.arange(60) % 3), tmp_path / "wide.joblib")
+    assert converted(tmp_path / "wide.joblib").manifest.signature.inputs[0].shape == (-1, 10_000)
+    steps = np.exp2(np.arange(64.0))[:, np.newaxis]
+    deep = DecisionTreeRegressor().fit(steps, steps[:, 0] ** 1.5)
+    assert deep.get_depth() >= 60
+    write_joblib(deep, tmp_path / "deep.joblib")
+    assert converted(tmp_path / "deep.joblib").manifest.signature.outputs[0].name == "value"
+
+
+def test_bad_files_are_refused_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_joblib(LogisticRegression(), tmp_path / "unfitted.joblib")
+    assert "LogisticRegression was never fitted" in refusal(tmp_path / "unfitted.joblib")
+    write_joblib({"a": 1}, tmp_path / "dict.joblib")
+    assert "expected an estimator of scikit-learn, found an object of dict" in refusal(tmp_path / "dict.joblib")
+    whole = pickle.dumps(names_model())
+    (tmp_path / "cut.joblib").write_bytes(whole[: len(whole) // 2])
+    assert "cut short or damaged" in refusal(tmp_path / "cut.joblib")
+    installed = sklearn.__version__
+    for module in (sklearn, sklearn.base):
+        monkeypatch.setattr(module, "__version__", "99.1.0")
+    for kind, write in WRITERS.items():
+        write(names_model(), tmp_path / f"newer.{kind}")
+    monkeypatch.undo()
+    for kind in WRITERS:
+        words = f"written by scikit-learn 99.1.0, and {installed} is installed"
+        assert words in refusal(tmp_path / f"newer.{kind}")
+
+
+def test_bad_files_of_boosters_are_refused_in_one_line(tmp_path: Path) -> None:
+    models()["xgb/binary:logistic"]().save_model(tmp_path / "x.json")
+    whole = json.loads((tmp_path / "x.json").read_text())
+    (tmp_path / "newer.json").write_text(json.dumps({**whole, "version": [99, 0, 0]}))
+    assert "written by XGBoost 99.0.0" in refusal(tmp_path / "newer.json")
+    models()["xgb/binary:logistic"]().save_model(tmp_path / "x.ubj")
+    models()["lgbm/binary"]().save_model(tmp_path / "l.txt")
+    for name, what in (("x.json", "an XGBoost"), ("x.ubj", "an XGBoost"), ("l.txt", "a LightGBM")):
+        data = (tmp_path / name).read_bytes()
+        cut = tmp_path / f"cut-{name}"
+        cut.write_bytes(data[: len(data) // 2])
+        assert f"expected {what} file, found one that is cut short or damaged" in refusal(cut)
+    text = (tmp_path / "l.txt").read_text()
+    (tmp_path / "newer.txt").write_text(text.replace("version=v4", "version=v9", 1))
+    assert "a LightGBM file of version v9" in refusal(tmp_path / "newer.txt")
+
+
+CUSTOM = """
+from sklearn.base import BaseEstimator, TransformerMixin
+class Doubler(TransformerMixin, BaseEstimator):
+    def fit(self, rows, _wanted=None):
+        self.n_features_in_ = rows.shape[1]
+        return self
+    def transform(self, rows):
+        return rows * 2
+"""
+REGISTERED = """
+from skl2onnx import update_registered_converter
+def shapes(operator):
+    operator.outputs[0].type = operator.inputs[0].type
+def written(scope, operator, container):
+    given = operator.inputs[0].full_name
+    container.add_node("Add", [given, given], operator.outputs[0].full_name)
+update_registered_converter(Doubler, "Doubler", shapes, written)
+"""
+
+
+def test_custom_transformers_need_to_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "own_steps.py").write_text(CUSTOM)
+    module = importlib.import_module("own_steps")
+    model = make_pipeline(module.Doubler(), LogisticRegression()).fit(ROWS, DATA["two"])
+    for kind, write in WRITERS.items():
+        write(model, tmp_path / f"own.{kind}")
+    monkeypatch.delitem(sys.modules, "own_steps")
+    monkeypatch.setenv("PYTHONPATH", ":".join(p for p in sys.path if p and p != str(tmp_path)))
+    assert "module 'own_steps', which is not there: name it with --custom-objects" in refusal(tmp_path / "own.joblib")
+    assert "types that are not trusted: own_steps.Doubler" in refusal(tmp_path / "own.skops")
+    named = ["own_steps:Doubler"]
+    said = refusal(tmp_path / "own.skops", custom_objects=named)
+    assert "Doubler of own_steps has no conversion to ONNX" in said
+    assert "update_registered_converter" in said
+    (tmp_path / "own_steps.py").write_text(CUSTOM + REGISTERED)
+    for kind in WRITERS:
+        assert converted(tmp_path / f"own.{kind}", custom_objects=named).manifest.labels == ("0", "1")
