@@ -229,7 +229,7 @@ def test_one_of_one_becomes_two_of_three(repository: VersionRepository, tmp_path
 
 def test_what_cannot_be_is_refused(repository: VersionRepository) -> None:
     with pytest.raises(InputError, match="expected the beginning of one root key's id"):
-        propose(repository, {"root": Replacement(replaced=("00",))}, now=NOW)
+        propose(repository, {"root": Replacement(replaced=("no key",))}, now=NOW)
     with pytest.raises(InputError, match="2 signatures of 1 keys cannot be"):
         propose(repository, {"root": Replacement(threshold=2)}, now=NOW)
     made = propose(repository, {"timestamp": Replacement()}, now=NOW)
