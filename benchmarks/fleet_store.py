@@ -32,12 +32,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from securesystemslib.signer import CryptoSigner
-
-from benchmarks.device_filters import fill, pages_and_counts
 from simulators import needs
 
 with needs.imports(__name__, "fleet"):
+    from securesystemslib.signer import CryptoSigner
+
+    from benchmarks.device_filters import fill, pages_and_counts
     from edgemm_fleet.broker.broker_connection import Receipt
     from edgemm_fleet.director.director import Director
     from edgemm_fleet.director.outbox import Outbox

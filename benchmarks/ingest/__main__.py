@@ -7,11 +7,11 @@ import statistics
 import sys
 from collections.abc import Sequence
 
-import msgspec
-
 from simulators import needs
 
 with needs.imports(__name__, "fleet"):
+    import msgspec
+
     from benchmarks.ingest import alone
     from benchmarks.ingest.through_broker import Passed, run
 

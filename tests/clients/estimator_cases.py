@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib.util
 import json
 import pickle
+import shlex
+import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable
@@ -33,6 +35,7 @@ from edgemm_converter import convert
 from edgemm_converter.conversion import ConversionResult
 from edgemm_converter.estimators import estimator
 from simulators.serving import serving
+from tests.docs.pages import DOCS, blocks
 
 pytestmark = [pytest.mark.converter, pytest.mark.timeout(300)]
 DATA = tables()
@@ -95,6 +98,19 @@ def test_a_served_bundle_answers_with_the_classes_names(kind: str, tmp_path: Pat
     places = [result.manifest.labels[place] for place in found["outputs"]["label"]]
     assert places == model.predict(ROWS[:5]).tolist()
     assert np.allclose(found["outputs"]["probabilities"], model.predict_proba(ROWS[:5]), atol=1e-6)
+
+
+def test_the_command_of_the_page_converts_tables_of_csv(tmp_path: Path) -> None:
+    (block,) = [block for block in blocks(DOCS / "converter.md") if block.marker == "estimator"]
+    skops_io.dump(names_model(), tmp_path / "churn.skops")
+    np.savetxt(tmp_path / "rows.csv", ROWS, delimiter=",")
+    cells = [",".join(map(str, row)) + f",{name}" for row, name in zip(ROWS, DATA["names"], strict=True)]
+    (tmp_path / "labelled.csv").write_text("\n".join([",".join("abcdef") + ",labels", *cells]))
+    command = [sys.executable, "-m", *shlex.split(block.text)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    with open_bundle(next(tmp_path.glob("churn*.edgemm"))) as bundle:
+        assert bundle.manifest.evaluation is not None
 
 
 def test_no_file_answers_with_maps(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ CREATE TABLE alembic_version (
 	version_num VARCHAR(32) NOT NULL, 
 	CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
 );
-INSERT INTO "alembic_version" VALUES('0019');
+INSERT INTO "alembic_version" VALUES('0021');
 CREATE TABLE assignments (
 	device VARCHAR NOT NULL, 
 	model VARCHAR NOT NULL, 
@@ -125,6 +125,24 @@ CREATE TABLE facts (
 	rank VARCHAR, 
 	PRIMARY KEY (fact)
 );
+CREATE TABLE history_parts (
+	kind VARCHAR NOT NULL, 
+	number INTEGER NOT NULL, 
+	begun_at FLOAT NOT NULL, 
+	newest_at FLOAT NOT NULL, 
+	rows INTEGER NOT NULL, 
+	next_id BIGINT NOT NULL, 
+	PRIMARY KEY (kind, number)
+);
+CREATE TABLE latest (
+	device VARCHAR NOT NULL, 
+	boot VARCHAR NOT NULL, 
+	id BIGINT NOT NULL, 
+	sequence INTEGER NOT NULL, 
+	window BLOB NOT NULL, 
+	received_at FLOAT NOT NULL, 
+	PRIMARY KEY (device, boot)
+);
 CREATE TABLE member_counts (
 	rollout VARCHAR NOT NULL, 
 	"group" INTEGER NOT NULL, 
@@ -181,6 +199,7 @@ CREATE TABLE positions (
 	stream VARCHAR NOT NULL, 
 	contiguous INTEGER NOT NULL, 
 	highest INTEGER NOT NULL, 
+	above BLOB, 
 	PRIMARY KEY (device, boot, stream)
 );
 CREATE TABLE reported (
@@ -251,10 +270,12 @@ CREATE TABLE versions (
 CREATE INDEX actions_open ON actions (device) WHERE done_at IS NULL;
 CREATE INDEX desired_again ON desired (again_at) WHERE again_at IS NOT NULL;
 CREATE INDEX desired_by_expiry ON desired (expires_at);
+CREATE INDEX desired_refused ON desired (device) WHERE refusal_json IS NOT NULL;
 CREATE INDEX desired_unsent ON desired (device) WHERE unsent;
 CREATE INDEX device_facts_by_device ON device_facts (device);
 CREATE INDEX devices_by_key ON devices (key_id);
 CREATE INDEX devices_doubted ON devices (doubted_at) WHERE doubted_at IS NOT NULL;
+CREATE INDEX devices_duplicate ON devices (id) WHERE duplicate_at IS NOT NULL AND removed_at IS NULL;
 CREATE INDEX devices_live ON devices (id, removed_at) WHERE removed_at IS NULL;
 CREATE INDEX devices_online ON devices (id, online, removed_at) WHERE online IS 1 AND removed_at IS NULL;
 CREATE INDEX devices_seen ON devices (last_seen_at, id, removed_at) WHERE removed_at IS NULL;
