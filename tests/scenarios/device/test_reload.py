@@ -127,6 +127,7 @@ def test_a_hangup_renews_certificate_and_key_and_drops_no_request(tmp_path: Path
         clients = [threading.Thread(target=ask_on, kwargs={"keep": keep}) for keep in (True, False)]
         for client in clients:
             client.start()
+        eventually(lambda: before in shown, "a new client is shown the certificate")
         after = put(secrets, days=10)
         server.process.send_signal(signal.SIGHUP)
         eventually(lambda: after in shown, "new clients are shown the new certificate")
