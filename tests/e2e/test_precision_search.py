@@ -10,7 +10,7 @@ from benchmarks.precision_search import CASES, MAX_DROP, made, search
 from edgemm.bundle.manifest import Precision
 from edgemm_converter.judging.search import MAX_EVALUATIONS
 
-pytestmark = [pytest.mark.converter, pytest.mark.tensorflow]
+pytestmark = [pytest.mark.converter, pytest.mark.tensorflow, pytest.mark.exhaustive]
 
 QUICK = [name for name in CASES if name != "digits-mobilenet"]
 """The benchmark alone trains the other for a minute."""

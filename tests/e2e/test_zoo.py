@@ -12,7 +12,7 @@ from benchmarks.zoo.models import DECLARED
 from benchmarks.zoo.runner import Ended, Limits, Run, attempt, last_words
 from tests.programs import ROOT, Forked
 
-pytestmark = [pytest.mark.converter, pytest.mark.tensorflow]
+pytestmark = [pytest.mark.converter, pytest.mark.tensorflow, pytest.mark.exhaustive]
 
 LIMITS = Limits(timeout_s=240.0)
 CHOSEN = (

@@ -23,7 +23,7 @@ from simulators.scrambled import scrambled
 from tests.conftest import missing
 from tests.unit.converter.conftest import Convert, Converted
 
-pytestmark = pytest.mark.tensorflow
+pytestmark = [pytest.mark.tensorflow, pytest.mark.exhaustive]
 SSD = "coco_ssd_mobilenet_v1_1.0_quant_2018_06_29.tflite"
 CLASSIFIER = "mobilenet_v1_0.25_224_1_metadata_1.tflite"
 LEAST_BUDGET = 256 * 1024

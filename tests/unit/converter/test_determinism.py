@@ -10,7 +10,7 @@ from benchmarks.determinism import Case
 from edgemm_converter.job import variant_plan
 from tests.unit.converter.conftest import Conversions
 
-pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
+pytestmark = [pytest.mark.tensorflow, pytest.mark.slow, pytest.mark.exhaustive]
 
 
 @pytest.fixture

@@ -1,11 +1,10 @@
 """Every layer, activation and public function of `keras.ops` answers as in Keras in both engines, or is refused.
 
-Each is tried once; with `EDGEMM_SWEEP=all`, as in `.ci/run`, in all its cases: other dimensions, dtypes and options.
+Each is tried in all its cases: dimensions, dtypes and options.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -13,16 +12,15 @@ import pytest
 
 from simulators.sweep import gaps
 
-pytestmark = pytest.mark.tensorflow
+pytestmark = [pytest.mark.tensorflow, pytest.mark.exhaustive]
 
-CASES = ("all",) if os.environ.get("EDGEMM_SWEEP") == "all" else ()
 PARTS = ("networks", "arrays", "recurrent", "layers", "elementwise", "activations")
 """The long ones first: several workers share them."""
 
 
 @pytest.mark.parametrize("part", PARTS)
 def test_each_function_answers_as_in_keras_on_edge_inputs(part: str, told_by: Callable[..., dict[str, Any]]) -> None:
-    found = told_by("sweep", part, *CASES)
+    found = told_by("sweep", part, "all")
     faults = []
     for engine, verdicts in found.items():
         refused = {name for name, verdict in verdicts.items() if str(verdict).startswith("refused: ")}
