@@ -171,7 +171,7 @@ def test_an_operator_pauses_resumes_and_starts_the_next_group(
             )
             browser.until(f"JSON.stringify({BUTTONS}) === '{json.dumps(then, separators=(',', ':'))}'")
         browser.run("document.querySelector('[data-act$=next]').click()")
-        browser.until("document.body.innerText.includes('1 pending')")
+        browser.until("document.body.innerText.includes('1 prepared')")
         assert browser.run(BUTTONS) == ["pause"]
         assert browser.run(WIDER) is False
         assert browser.violations == []
