@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from types import MappingProxyType
 from typing import Any
 
 import paho.mqtt.client as mqtt
@@ -174,7 +175,7 @@ class SimulatedDevice:
             case other:
                 raise AssertionError(f"{self.id} received {other}")
 
-    def report(self) -> Outgoing:
+    def report(self, *, engines: Mapping[str, str] = MappingProxyType({"tflite": "2.3.0"})) -> Outgoing:
         """Return a `reported` message of the present state."""
         self._sequence += 1
         message = Reported(
@@ -187,7 +188,7 @@ class SimulatedDevice:
             clock_synced=True,
             generation=self.generation,
             runtime="0.1.0",
-            engines={"tflite": "2.3.0"},
+            engines=dict(engines),
             models=tuple(self.reported[name] for name in sorted(self.reported)),
             actions=tuple(self._results),
             desired_hash=UNSET if self._desired is None or self.old else self._desired.content_hash(),

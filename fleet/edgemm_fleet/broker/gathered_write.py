@@ -8,13 +8,16 @@ that thousands may wait without one each.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
+from functools import partial
 
 from edgemm.errors import EnvironmentFailure
 
+_log = logging.getLogger(__name__)
 _REST_TIMES = 4.0
 _LONGEST_REST_S = 1.0
 Told = Callable[[EnvironmentFailure | None], None]
@@ -55,7 +58,12 @@ class GatheredWrite:
             if self._busy:
                 return
             self._busy = True
-        threading.Thread(target=self._work, name="edgemm-gathered-write", daemon=True).start()
+        try:
+            threading.Thread(target=self._work, name="edgemm-gathered-write", daemon=True).start()
+        except RuntimeError as err:  # there are as many threads as this machine lets there be
+            with self._lock:
+                served, self._asked, self._busy = self._asked, [], False
+            _tell(served, EnvironmentFailure(f"the broker's logins were not written: {err}; try again"))
 
     def _work(self) -> None:
         while True:
@@ -65,15 +73,25 @@ class GatheredWrite:
                 if not served:
                     self._busy = False
                     return
-            failure: EnvironmentFailure | None = EnvironmentFailure("the broker's logins were not written: see the log")
             begun_s = self._monotonic()
-            try:
-                self._write()
-                failure = None
-            except EnvironmentFailure as err:
-                failure = err
-            finally:  # of a fault of ours this thread ends, and those who wait are told all the same
-                now_s = self._monotonic()
-                self._rested_s = now_s + min(_LONGEST_REST_S, _REST_TIMES * (now_s - begun_s))
-                for told in served:
-                    told(failure)
+            failure = _failure_of(self._write)
+            now_s = self._monotonic()
+            self._rested_s = now_s + min(_LONGEST_REST_S, _REST_TIMES * (now_s - begun_s))
+            _tell(served, failure)
+
+
+def _tell(served: Iterable[Told], failure: EnvironmentFailure | None) -> None:
+    for told in served:
+        _failure_of(partial(told, failure))  # one who cannot be told keeps nobody else from it
+
+
+def _failure_of(act: Callable[[], object]) -> EnvironmentFailure | None:
+    """Do something; return why it was not done."""
+    try:
+        act()
+    except EnvironmentFailure as err:
+        return err
+    except Exception:  # noqa: BLE001 - the boundary of a thread that all who enrol wait for: it must serve the next ones
+        _log.exception("logins_not_written")
+        return EnvironmentFailure("the broker's logins were not written: see the log")
+    return None

@@ -89,8 +89,8 @@ class MosquittoFiles:
         Raises:
             EnvironmentFailure: that cannot be used.
         """
-        files, path = self.broker.shown_files, self.place.folder / TLS
-        return files is None or (path.exists() and path.read_bytes() == read_pair(files))
+        files = self.broker.shown_files
+        return files is None or _content(self.place.folder / TLS) == read_pair(files)
 
     def stamps(self) -> tuple[object, ...]:
         """Return what changes when somebody else writes, removes or takes over one of the files."""
@@ -132,7 +132,7 @@ class MosquittoFiles:
                 os.kill(int(pid_file.read_text()), signal.SIGHUP)
         except ProcessLookupError:
             return  # it is not running, and reads the files when it starts
-        except (OSError, ValueError, subprocess.SubprocessError) as err:
+        except (OSError, ValueError, OverflowError, subprocess.SubprocessError) as err:
             raise EnvironmentFailure(
                 f"Mosquitto could not be asked to reload: {err}; devices that were enrolled since cannot log in: "
                 "check the pid file or the reload command"
@@ -151,7 +151,7 @@ class MosquittoFiles:
                 raise
             _log.error("certificate not taken up error=%s", err)  # the one of before stays, and logins are written
             return
-        if not path.exists() or path.read_bytes() != pair or path.stat().st_mode & 0o777 != _SECRET_MODE:
+        if _content(path) != pair or path.stat().st_mode & 0o777 != _SECRET_MODE:
             durable.write(path, pair, mode=_SECRET_MODE)
 
     def _is_told(self) -> bool:
@@ -215,6 +215,14 @@ class MosquittoCredentials:
         self.files.reload()
         if probe is not None:
             self.files.confirm(probe)
+
+
+def _content(path: Path) -> bytes | None:
+    """Return what is in a file; None where there is none, or another user's: that one is replaced."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
 
 
 def _stamp(path: Path) -> object:

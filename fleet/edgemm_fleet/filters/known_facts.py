@@ -13,7 +13,7 @@ ENROLLED = frozenset({FactSubject.LABEL, FactSubject.ARCH, FactSubject.OS})
 """Subjects of which enrolment and labelling tell."""
 REPORTED = frozenset({FactSubject.VERSION, FactSubject.STATE, FactSubject.ENGINE, FactSubject.RUNTIME})
 """Subjects of which a report tells."""
-_MOST_ENGINES = 32
+_MOST_ENGINES, _LONGEST_ENGINE = 32, 64
 _ARCHITECTURE = re.compile(
     r"(?<![^\W_])(aarch64|arm64|armv\d\w*|x86_64|amd64|i[3-6]86|riscv64|ppc64le|s390x)(?![^\W_])", re.IGNORECASE
 )
@@ -50,11 +50,10 @@ def of_machine(platform: str, runtime: str) -> set[Fact]:
 
 
 def of_report(report: Reported) -> set[Fact]:
-    """Return the facts of a report; of more engines than anything has, the first."""
+    """Return the facts of a report; of more engines than anything has the first, and none of a name that none has."""
     found = {Fact(FactSubject.RUNTIME, "", report.runtime)}
-    found |= {
-        Fact(FactSubject.ENGINE, name, version) for name, version in sorted(report.engines.items())[:_MOST_ENGINES]
-    }
+    engines = sorted((name, version) for name, version in report.engines.items() if len(name) <= _LONGEST_ENGINE)
+    found |= {Fact(FactSubject.ENGINE, name, version) for name, version in engines[:_MOST_ENGINES]}
     for model in report.models:
         found.add(Fact(FactSubject.STATE, model.name, model.state.value))
         if model.active_version is not None:

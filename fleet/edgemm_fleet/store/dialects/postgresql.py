@@ -44,6 +44,8 @@ _SETTINGS = {
 _KEEPALIVE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 25_000}
 _OURS = (DataError, IntegrityError, NotSupportedError, ProgrammingError)
 """What PostgreSQL says of a statement and its values, unless its code says otherwise."""
+_TOO_LARGE = "54"
+"""Begins the codes of what is too large or too intricate, such as a row of an index: it will be so the next time."""
 _OUTSIDE = {
     "25006": "it is read-only",
     "42501": "its user has no right to do that",
@@ -136,7 +138,8 @@ def described(address: PostgresAddress) -> Iterator[None]:
         raise ToldFailure(_failed(address, busy)) from err
     except DBAPIError as err:
         state = getattr(err.orig, "sqlstate", None) or ""
-        if isinstance(err, _OURS) and state not in _OUTSIDE:
+        ours = isinstance(err, _OURS) or state.startswith(_TOO_LARGE)
+        if ours and state not in _OUTSIDE:
             raise
         cause = _OUTSIDE.get(state) or _first_line(err.orig or err)
         raise ToldFailure(_failed(address, cause)) from err

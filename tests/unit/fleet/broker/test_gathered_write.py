@@ -57,17 +57,20 @@ def test_who_asks_while_a_write_runs_is_served_by_the_next_one_together() -> Non
 
 
 def test_a_failure_is_told_to_all_who_waited_for_it_and_the_next_write_is_tried() -> None:
-    failing, go = [True], threading.Event()
+    failing, go, writes = [True], threading.Event(), list[None]()
 
     def write() -> None:
+        writes.append(None)
         assert go.wait(30)
         if failing[0]:
             raise EnvironmentFailure("disk full")
 
     gathered = GatheredWrite(write)
     with ThreadPoolExecutor(3) as pool:
-        asked = [pool.submit(gathered.ask) for _ in range(3)]
-        eventually(lambda: gathered.waiting >= 2, "two wait for the first")
+        asked = [pool.submit(gathered.ask)]
+        eventually(lambda: writes, "the first write runs")
+        asked += [pool.submit(gathered.ask) for _ in range(2)]
+        eventually(lambda: gathered.waiting == 2, "two wait for the first")
         go.set()
         for one in asked:
             with pytest.raises(EnvironmentFailure, match="disk full"):
@@ -98,14 +101,49 @@ def test_thousands_wait_for_a_write_without_a_thread_each() -> None:
     assert not any(told)
 
 
-def test_a_fault_in_a_write_is_told_to_those_who_wait() -> None:
+def test_a_fault_in_a_write_is_told_to_those_who_wait_and_the_next_write_is_tried(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    failing = [True]
+
     def write() -> None:
-        raise LookupError("a fault of ours")
+        if failing:
+            raise LookupError("a fault of ours")
 
     gathered = GatheredWrite(write)
-    before, threading.excepthook = threading.excepthook, lambda _: None
-    try:
-        with pytest.raises(EnvironmentFailure, match="see the log"):
-            gathered.ask()
-    finally:
-        threading.excepthook = before
+    with pytest.raises(EnvironmentFailure, match="see the log"):
+        gathered.ask()
+    assert "a fault of ours" in caplog.text
+    failing.clear()
+    told = list[EnvironmentFailure | None]()
+    gathered.tell(told.append)
+    eventually(lambda: told == [None], "who asks later is served")
+
+
+def test_one_who_cannot_be_told_keeps_nobody_else_from_it() -> None:
+    go, told = threading.Event(), list[EnvironmentFailure | None]()
+
+    def lost(_: EnvironmentFailure | None) -> None:
+        raise LookupError("its connection is gone")
+
+    gathered = GatheredWrite(lambda: go.wait(30))
+    for one in (lost, told.append, lost, told.append):
+        gathered.tell(one)
+    go.set()
+    eventually(lambda: told == [None, None], "the others are told")
+    gathered.tell(told.append)
+    eventually(lambda: len(told) == 3, "who asks later is served")
+
+
+def test_a_machine_without_room_for_a_thread_is_told_to_those_who_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    gathered, told = GatheredWrite(lambda: None), list[EnvironmentFailure | None]()
+
+    def full(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", full)
+        gathered.tell(told.append)
+    assert "can't start new thread; try again" in str(told)
+    gathered.tell(told.append)
+    eventually(lambda: told[1:] == [None], "who asks later is served")

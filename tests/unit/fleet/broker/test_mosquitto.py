@@ -131,6 +131,13 @@ def test_a_reload_command_that_fails_is_one_clear_line(tmp_path: Path) -> None:
         provider.refresh()
 
 
+def test_a_pid_file_that_is_none_is_one_clear_line(tmp_path: Path) -> None:
+    provider = MosquittoCredentials(files(tmp_path, 1883, pid_file=tmp_path / "pid"), list)
+    (tmp_path / "pid").write_text("9" * 30)
+    with pytest.raises(EnvironmentFailure, match="Mosquitto could not be asked to reload: .*: check the pid file"):
+        provider.refresh()
+
+
 def test_a_mosquitto_that_does_not_run_needs_no_reload(tmp_path: Path) -> None:
     provider = MosquittoCredentials(files(tmp_path, 1883, pid_file=tmp_path / "pid"), lambda: [("cam-1", "$7$x")])
     provider.refresh()

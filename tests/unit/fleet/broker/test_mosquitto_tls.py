@@ -8,10 +8,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from cryptography.exceptions import UnsupportedAlgorithm
 from msgspec.structs import replace as replaced
 
 from edgemm.errors import EnvironmentFailure
 from edgemm.trust.enrolment import BrokerAccess
+from edgemm_fleet.broker import tls_pair
 from edgemm_fleet.broker.broker_connection import BrokerConnection
 from edgemm_fleet.broker.broker_settings import BrokerSettings, MosquittoFolder, Provider, TlsFiles
 from edgemm_fleet.broker.login_probe import ProbeAnswer, probe_login
@@ -105,6 +107,32 @@ def test_half_of_a_certificate_is_not_taken_up_and_the_one_of_before_stays(
     own.private_key.unlink()
     with pytest.raises(EnvironmentFailure, match="No such file"):
         found.refresh()
+
+
+def test_a_file_that_cannot_be_read_is_replaced(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found, whole = credentials(folder, pair(tmp_path, "own")), Path.read_bytes
+    found.refresh()
+    before = (folder / "tls.pem").stat().st_ino
+
+    def read(path: Path) -> bytes:
+        if path.name == "tls.pem" and path.stat().st_ino == before:
+            raise PermissionError(13, "Permission denied")  # as of root's file, to anybody else
+        return whole(path)
+
+    monkeypatch.setattr(Path, "read_bytes", read)
+    found.renew_certificate()
+    assert (folder / "tls.pem").stat().st_ino != before
+    assert found.files.is_current()
+
+
+def test_a_key_of_an_unknown_kind_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object) -> None:
+        raise UnsupportedAlgorithm("1.2.3.4")
+
+    own = pair(tmp_path, "own")
+    monkeypatch.setattr(tls_pair, "load_pem_private_key", unknown)
+    with pytest.raises(EnvironmentFailure, match=r"own\.key: expected a key of RSA or an elliptic curve, found"):
+        tls_pair.read_pair(own)
 
 
 @pytest.mark.service

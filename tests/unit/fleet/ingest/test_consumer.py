@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from edgemm import topics
 from edgemm.errors import EnvironmentFailure
 from edgemm.messages import MAX_CONTROL_BYTES, Ack, decode_control
+from edgemm_fleet.filters import known_facts
 from edgemm_fleet.ingest.batch import Ingest
 from edgemm_fleet.ingest.consumer import Consumer
 from edgemm_fleet.ingest.reading import Incoming
@@ -124,6 +126,32 @@ def test_a_message_that_cannot_be_handled_holds_up_nobody(tmp_path: Path, caplog
     counts = ingest.counters.snapshot()
     assert (counts["refused_unforeseen"], counts["refused_too_large"]) == (1, 1)
     assert "why=unforeseen" in caplog.text
+    fleet.store.close()
+
+
+def test_a_fact_that_no_index_takes_holds_up_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PostgreSQL refuses it for good; SQLite takes it."""
+    monkeypatch.setattr(known_facts, "_LONGEST_ENGINE", 10_000)
+    fleet = LocalFleet(tmp_path)
+    fleet.add("cam-1", "cam-2")
+    acked: list[str] = []
+    consumer = Consumer(
+        fleet.ingest,
+        fleet=FLEET,
+        clock=lambda: fleet.now,
+        publish=lambda topic, _payload: acked.append(topics.parse(topic).device),
+        committed=lambda: None,
+    )
+    report = fleet.devices["cam-1"].report(engines={secrets.token_hex(4000): "1"})
+    consumer.receive(report.topic, report.payload)
+    window = fleet.devices["cam-2"].measure()
+    consumer.receive(window.topic, window.payload)
+    consumer.start()
+    eventually(lambda: acked == ["cam-2"], "the other's window is acknowledged")
+    window = fleet.devices["cam-2"].measure()
+    consumer.receive(window.topic, window.payload)
+    eventually(lambda: acked == ["cam-2"] * 2, "the next batch is stored")
+    consumer.stop()
     fleet.store.close()
 
 

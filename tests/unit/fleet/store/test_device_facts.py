@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, text
 
+from edgemm.messages import Reported
 from edgemm_fleet.filters import parse
 from edgemm_fleet.filters.expressions import FactSubject
-from edgemm_fleet.filters.known_facts import Fact, of_machine
+from edgemm_fleet.filters.known_facts import Fact, of_machine, of_report
 from edgemm_fleet.records.rollout_plan import Group
 from edgemm_fleet.store import Store, devices
 from edgemm_fleet.store.facts import device_facts as facts_of
@@ -135,6 +136,24 @@ def test_names_and_values_are_those_that_some_device_has(tmp_path: Path) -> None
         devices.set_labels(tx, "cam-2", {})
         assert facts_of.values_of(tx, FactSubject.LABEL, "site", limit=9) == ["hall"]
     fleet.store.close()
+
+
+def test_an_engine_of_a_name_that_none_has_is_no_fact() -> None:
+    long = {"x" * 8000: "1", "y" * 64: "2", "tflite": "3"}
+    report = Reported(
+        fleet="lab",
+        device="cam-1",
+        boot="0" * 16,
+        boot_count=1,
+        sequence=1,
+        time="2027-01-15T08:00:00Z",
+        clock_synced=True,
+        generation=0,
+        runtime="0.1.0",
+        engines=long,
+    )
+    engines = {fact.name for fact in of_report(report) if fact.subject is FactSubject.ENGINE}
+    assert engines == {"y" * 64, "tflite"}
 
 
 @pytest.mark.parametrize(

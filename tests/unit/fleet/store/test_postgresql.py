@@ -16,6 +16,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 
 from edgemm.errors import BadRequestError, EnvironmentFailure, InputError, NewerFormatError
 from edgemm_fleet.store import Migration, Store, audit, schema
@@ -351,6 +352,16 @@ def test_texts_have_all_letters_whatever_encoding_is_asked_for(
     store = Store.open(url)
     note(store, "日本 é")
     assert actions(store) == ["日本 é"]
+    store.close()
+
+
+def test_what_no_index_takes_is_the_fault_of_what_was_to_be_stored(address: PostgresAddress) -> None:
+    """Not an outage, of which the ingest would try the same batch for ever."""
+    store, random = Store.open(address), os.urandom(8000).hex()
+    with pytest.raises(OperationalError, match="index row"), store.write() as tx:
+        tx.execute(text("INSERT INTO facts (subject, name, value) VALUES ('engine', :name, '1')"), {"name": random})
+    note(store, "after")
+    assert actions(store) == ["after"]
     store.close()
 
 
