@@ -78,7 +78,7 @@ class Pruner:
         now, dropped = self._clock(), True
         while dropped and times.plausible(now) and (stopping is None or not stopping.is_set()):
             with self._store.write() as tx:
-                dropped = parts.drop_one(tx, kind, now=now, before=now - kept_s)
+                dropped = parts.drop_one(tx, kind, now=now, before=now - kept_s, ahead=now + SLACK_S)
             if dropped:
                 _log.info("history_dropped kind=%s", kind)
 
@@ -104,7 +104,7 @@ class Pruner:
         now, monotonic_s = self._clock(), self._monotonic()
         if self._offset_s is None:
             with self._store.read() as tx:
-                newest = streams.newest_at(tx)
+                newest = streams.newest_at(tx, ahead=now + SLACK_S)
             leapt_s = 0.0 if newest is None else now - newest
         else:
             leapt_s = now - monotonic_s - self._offset_s

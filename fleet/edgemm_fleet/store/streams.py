@@ -174,17 +174,20 @@ def prune(tx: Transaction, stream: Stream, done: Pruning, *, before: float, ahea
     return Pruning(done.deleted + deleted, found[-1][0] if found else done.after, last_old, not more and not left)
 
 
-def newest_at(tx: Transaction) -> float | None:
-    """Return when the item of any stream was received that came last; None where there is none."""
+def newest_at(tx: Transaction, *, ahead: float) -> float | None:
+    """Return when the item of any stream was received that came last; None where there is none.
+
+    What bears a time later than `ahead` came while the clock was ahead, and does not count.
+    """
     last = [select(t.c.received_at).order_by(t.c.id.desc()).limit(1) for t in _TABLES.values()]
-    found = [at for query in last if (at := tx.execute(query).scalar()) is not None]
-    return max([*found, *(at for at in [parts.came(tx)[1]] if at is not None)], default=None)
+    found = [*(tx.execute(query).scalar() for query in last), parts.newest_at(tx, ahead=ahead)]
+    return max((at for at in found if at is not None and at <= ahead), default=None)
 
 
 def received(tx: Transaction) -> dict[Stream, int]:
     """Return how many items of each stream came in; what was deleted since is among them, unless all of it was."""
     number = int(tx.execute(select(func.coalesce(func.max(events.c.id), 0))).scalar_one())
-    return {Stream.EVENT: number, Stream.TELEMETRY: parts.came(tx)[0]}
+    return {Stream.EVENT: number, Stream.TELEMETRY: parts.came(tx)}
 
 
 def _add_unless_here(tx: Transaction, table: Table, rows: Sequence[portable.Row]) -> None:

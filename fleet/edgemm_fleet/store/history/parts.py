@@ -6,11 +6,11 @@ of SQLite looks at each page. What expires is never searched for, nor deleted ro
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import NamedTuple
 
 from sqlalchemy import Connection, Table, delete, func, insert, inspect, select, text, update
 
+from edgemm_fleet.store.dialects.dropped_tables import unless_in_use
 from edgemm_fleet.store.history.history_tables import HistoryKind, history_parts, part_table
 
 _DAY_S = 86400.0
@@ -60,16 +60,34 @@ def note(tx: Connection, kind: HistoryKind, part: HistoryPart) -> None:
     tx.execute(update(history_parts).where(mine).values(**part._asdict()))
 
 
-def drop_one(tx: Connection, kind: HistoryKind, *, now: float, before: float) -> bool:
-    """Drop the oldest part if all in it came before a time; tell whether there was one.
+def drop_one(tx: Connection, kind: HistoryKind, *, now: float, before: float, ahead: float) -> bool:
+    """Drop the oldest part if all in it came before a time; tell whether it went.
 
-    What bears a time of a clock that was ahead is no newer than the part that follows.
+    What bears a time later than `ahead` came while the clock was ahead: it is no newer than the next part that bears
+    another. One that others read stays for now.
     """
     current(tx, kind, now=now)
-    old = next(((a, b) for a, b in pairwise(reversed(parts_of(tx, kind)))), None)
-    if old is None or min(old[0].newest_at, old[1].begun_at) >= before:
+    oldest, *later = reversed(parts_of(tx, kind))
+    at = next((at for at in (oldest.newest_at, *(part.begun_at for part in later)) if at <= ahead), None)
+    if not later or at is None or at >= before:
         return False
-    number = old[0].number
+    return unless_in_use(tx, lambda: _drop(tx, kind, oldest.number))
+
+
+def came(tx: Connection) -> int:
+    """Return how many windows came."""
+    number = tx.execute(select(func.max(_PARTS.next_id)).where(_PARTS.kind == HistoryKind.WINDOWS)).scalar()
+    return 0 if number is None else int(number) - 1
+
+
+def newest_at(tx: Connection, *, ahead: float) -> float | None:
+    """Return when the last window came of those that are kept, and bear no time later than `ahead`."""
+    mine = (_PARTS.kind == HistoryKind.WINDOWS) & (_PARTS.newest_at <= ahead)
+    at = tx.execute(select(func.max(_PARTS.newest_at)).where(mine)).scalar()
+    return None if at is None else float(at)
+
+
+def _drop(tx: Connection, kind: HistoryKind, number: int) -> None:
     tx.execute(delete(history_parts).where(_PARTS.kind == kind, _PARTS.number == number))
     with_zeros = tx.dialect.name == "sqlite" and bool(tx.execute(text("PRAGMA secure_delete")).scalar())
     if with_zeros:  # Debian's SQLite: it would write each page anew
@@ -77,14 +95,6 @@ def drop_one(tx: Connection, kind: HistoryKind, *, now: float, before: float) ->
     part_table(kind, number).drop(tx, checkfirst=True)  # a migration notes one that is nowhere
     if with_zeros:
         tx.execute(text("PRAGMA secure_delete = 1"))
-    return True
-
-
-def came(tx: Connection) -> tuple[int, float | None]:
-    """Return how many windows came, and when the last one did of those that are kept."""
-    query = select(func.max(_PARTS.next_id), func.max(_PARTS.newest_at)).where(_PARTS.kind == HistoryKind.WINDOWS)
-    number, at = tx.execute(query).one()
-    return (0, None) if number is None else (int(number) - 1, float(at))
 
 
 def _ends(tx: Connection, kind: HistoryKind, part: HistoryPart, *, now: float) -> bool:

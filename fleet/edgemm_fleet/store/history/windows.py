@@ -5,7 +5,8 @@ Counters in windows are cumulative since boot: what is left out costs resolution
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+import math
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
@@ -25,6 +26,7 @@ from sqlalchemy import (
 
 from edgemm.messages import Telemetry
 from edgemm_fleet.store.dialects import portable
+from edgemm_fleet.store.dialects.dropped_tables import until_one_is_gone
 from edgemm_fleet.store.history import parts
 from edgemm_fleet.store.history.history_tables import HistoryKind, latest, part_table
 
@@ -96,20 +98,19 @@ def newest_first(tx: Connection, device: str, *, below: int | None, most: int, o
     return rows[:most]
 
 
-def _candidates(tx: Connection, device: str, *, below: int | None, most: int, others: Table) -> Iterator[Row[Any]]:
+def _candidates(tx: Connection, device: str, *, below: int | None, most: int, others: Table) -> list[Row[Any]]:
     def of(found: Table) -> Sequence[Row[Any]]:
         columns = [found.c[name] for name in ("id", "device", "boot", "sequence", "window", "received_at")]
         query = select(*columns).where(found.c.device == device).order_by(found.c.id.desc()).limit(most)
         return tx.execute(query if below is None else query.where(found.c.id < below)).all()
 
-    yield from of(latest)
-    number = 0
-    for part in parts.parts_of(tx, HistoryKind.WINDOWS):
-        kept = of(part_table(HistoryKind.WINDOWS, part.number)) if part.rows else ()
-        yield from kept
-        if (number := number + len(kept)) >= most + MOST_BOOTS:
-            return
-    yield from of(others)
+    found, kept = list(of(latest)), list[Row[Any]]()
+    with until_one_is_gone(tx):  # then those before it are gone too
+        for part in parts.parts_of(tx, HistoryKind.WINDOWS):
+            kept += of(part_table(HistoryKind.WINDOWS, part.number)) if part.rows else ()
+            if len(kept) >= most + MOST_BOOTS:
+                return found + kept
+    return [*found, *kept, *of(others)]
 
 
 def _newer(new: Any) -> ColumnElement[bool]:
@@ -123,17 +124,20 @@ def _add_health(tx: Connection, came: Sequence[Came], *, now: float) -> None:
     """Keep the first of these windows of each device in an hour, in short."""
     part, hour = parts.current(tx, HistoryKind.HEALTH, now=now), int(now // _HOUR_S)
     rows = {one.device: _health(one, hour) for one in reversed(came)}
-    into = part_table(HistoryKind.HEALTH, part.number)
-    mine = portable.listed(into.c.device, sorted(rows))
-    known = set(tx.execute(select(into.c.device).where(mine, into.c.hour == hour)).scalars())
+    known = set[str]()
+    for there in parts.parts_of(tx, HistoryKind.HEALTH, limit=2):
+        if there.number == part.number or there.newest_at // _HOUR_S == hour:  # the last one may end within an hour
+            table_ = part_table(HistoryKind.HEALTH, there.number)
+            mine = portable.listed(table_.c.device, sorted(rows))
+            known |= set(tx.execute(select(table_.c.device).where(mine, table_.c.hour == hour)).scalars())
     new = [row for device, row in rows.items() if device not in known]
     if new:
-        tx.execute(insert(into), new)
+        tx.execute(insert(part_table(HistoryKind.HEALTH, part.number)), new)
         parts.note(tx, HistoryKind.HEALTH, part._replace(newest_at=now, rows=part.rows + len(new)))
 
 
 def _health(one: Came, hour: int) -> portable.Row:
-    window = one.window
+    window, temperature_c = one.window, one.window.system.temperature_c
     return {
         "device": one.device,
         "hour": hour,
@@ -142,7 +146,7 @@ def _health(one: Came, hour: int) -> portable.Row:
         "uptime_s": window.uptime_s,
         "requests": sum(model.requests for model in window.models),
         "errors": sum(model.errors for model in window.models),
-        "temperature_c": window.system.temperature_c,
+        "temperature_c": temperature_c if temperature_c is not None and math.isfinite(temperature_c) else None,
         "memory_available_bytes": window.system.memory_available_bytes,
         "disk_free_bytes": window.system.disk_free_bytes,
         "dropped": window.spool.dropped,

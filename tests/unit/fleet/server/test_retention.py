@@ -143,6 +143,15 @@ def test_a_clock_that_went_ahead_by_more_than_a_day_deletes_nothing_for_a_day(fl
     assert watchful.may_prune()
 
 
+def test_what_came_while_the_clock_was_ahead_hides_no_leap(fleet: LocalFleet) -> None:
+    fleet.add("cam-0")
+    right = fleet.now
+    for leap_s in (365 * DAY_S, 0.0):
+        fleet.now = right + leap_s
+        fleet.deliver([fleet.devices["cam-0"].measure()])
+    assert not _watchful(fleet, _Clocks(fleet.now + 40 * DAY_S)).may_prune()
+
+
 def test_a_start_long_after_the_last_item_came_deletes_nothing_for_a_day(fleet: LocalFleet) -> None:
     fleet.add("cam-0")
     fleet.deliver([fleet.devices["cam-0"].measure()])

@@ -100,6 +100,75 @@ def test_a_part_of_a_clock_that_was_ahead_holds_up_nothing(fleet: LocalFleet) ->
     assert kept(fleet) == [61]
 
 
+def test_parts_of_days_of_a_clock_that_was_ahead_hold_up_nothing(fleet: LocalFleet) -> None:
+    right = fleet.now
+    fleet.now += 365 * DAY_S
+    measure(fleet, hours=48, every_s=7200.0)
+    fleet.now = right + 2 * DAY_S
+    for day in range(20):
+        measure(fleet, hours=24, every_s=7200.0)
+        pruned(fleet)
+        assert (1 in kept(fleet)) is (day < 7)
+    assert sum(name.startswith("windows") for name in tables(fleet)) <= 9
+
+
+def test_a_clock_that_was_back_for_an_hour_drops_nothing_younger(fleet: LocalFleet) -> None:
+    measure(fleet, hours=3)
+    right = fleet.now
+    fleet.now -= 365 * DAY_S
+    measure(fleet, hours=1)
+    fleet.now = right
+    for _ in range(2):
+        measure(fleet, hours=1)
+        pruned(fleet)
+    assert kept(fleet) == [360, *range(351, 0, -10)]
+
+
+def test_a_part_that_others_read_goes_once_they_have_ended(fleet: LocalFleet) -> None:
+    measure(fleet, hours=24, every_s=7200.0)
+    fleet.now += 10 * DAY_S
+    with fleet.store.read() as tx:
+        assert list(tx.execute(select(part_table(HistoryKind.WINDOWS, 1))))
+        pruned(fleet)
+    pruned(fleet)
+    assert "windows_1" not in tables(fleet)
+    assert kept(fleet) == [12]
+
+
+def test_a_part_that_is_dropped_while_others_read_is_as_one_that_is_empty(fleet: LocalFleet) -> None:
+    measure(fleet, hours=24, every_s=7200.0)
+    fleet.now += 10 * DAY_S
+    with fleet.store.read() as tx:
+        assert parts.parts_of(tx, HistoryKind.WINDOWS)
+        pruned(fleet)
+        assert streams.page_telemetry(tx, "cam-1").items[0].telemetry.sequence == 12
+        assert parts.parts_of(tx, HistoryKind.WINDOWS), "the transaction goes on"
+
+
+@pytest.mark.sqlite
+def test_an_hour_has_one_row_of_a_device_also_where_a_part_ends_in_it(
+    fleet: LocalFleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "_MOST_ROWS", {HistoryKind.WINDOWS: 1000, HistoryKind.HEALTH: 1})
+    measure(fleet, hours=2)
+    with fleet.store.read() as tx:
+        tables = [part_table(HistoryKind.HEALTH, part.number) for part in parts.parts_of(tx, HistoryKind.HEALTH)]
+        hours = [hour for table in tables for hour in tx.execute(select(table.c.hour)).scalars()]
+    assert len(hours) == len(set(hours)) == 2
+
+
+def test_a_temperature_that_is_no_number_is_none(fleet: LocalFleet) -> None:
+    """SQLite keeps none for it, so that a fleet could not move there."""
+    sent = fleet.devices["cam-1"].measure().payload
+    window = decode_telemetry(sent)
+    nowhere = replace(window, system=replace(window.system, temperature_c=float("nan")))
+    with fleet.store.write() as tx:
+        windows.add(tx, [windows.Came("cam-1", nowhere, sent)], now=fleet.now)
+        (part,) = parts.parts_of(tx, HistoryKind.HEALTH)
+        health = part_table(HistoryKind.HEALTH, part.number)
+        assert tx.execute(select(health.c.temperature_c)).scalar_one() is None
+
+
 @pytest.mark.sqlite
 def test_a_part_of_sqlite_is_no_larger_than_can_be_dropped_at_once(
     fleet: LocalFleet, monkeypatch: pytest.MonkeyPatch
