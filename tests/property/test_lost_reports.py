@@ -8,9 +8,16 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
+from edgemm.errors import EnvironmentFailure
+from edgemm.reasons import Reason
+from edgemm.states import UpdateState
+from edgemm_fleet.ingest.unheard import tells
+from edgemm_fleet.records.records import DesiredRefusal
 from edgemm_fleet.records.rollout_plan import Group
-from edgemm_fleet.store import devices
+from edgemm_fleet.store import desired, devices, streams
+from edgemm_fleet.store import reported as reports
 from simulators.broker import LocalFleet
 from simulators.device import Outcome, Outgoing
 
@@ -73,6 +80,84 @@ def test_nobody_is_asked_whose_report_is_on_its_way(tmp_path: Path) -> None:
             assert fleet.ingest.unheard.ask(tx, now=fleet.now) == 0
         fleet.settle()
     assert fleet.sent == before
+
+
+def _lose_reports(fleet: LocalFleet) -> None:
+    fleet.disturb = lambda messages: [one for one in messages if not one.topic.endswith("/reported")]
+
+
+def test_those_whose_report_is_missing_wait_on_where_the_transaction_is_undone(tmp_path: Path) -> None:
+    fleet = LocalFleet(tmp_path)
+    fleet.add(*NAMES)
+    _lose_reports(fleet)
+    fleet.run("1.0.0", EVERYBODY)
+    for _ in range(3):
+        fleet.now += 31
+        with pytest.raises(EnvironmentFailure), fleet.store.write() as tx:
+            assert fleet.ingest.unheard.ask(tx, now=fleet.now) == len(NAMES)
+            raise EnvironmentFailure("the disk is full")
+    with fleet.store.write() as tx:
+        assert fleet.ingest.unheard.ask(tx, now=fleet.now) == len(NAMES)
+    with fleet.store.write() as tx:
+        assert fleet.ingest.unheard.ask(tx, now=fleet.now) == 0, "they are asked"
+    fleet.store.close()
+
+
+def test_nobody_is_asked_for_what_cannot_be_told(tmp_path: Path) -> None:
+    fleet = LocalFleet(tmp_path)
+    fleet.add(*NAMES)
+    _lose_reports(fleet)
+    fleet.run("1.0.0", EVERYBODY)
+    with fleet.store.write() as tx:
+        desired.note_refusal(tx, NAMES[0], DesiredRefusal(cause=Reason.DESIRED_TOO_LARGE, generation=1, at=fleet.now))
+    fleet.now += 31
+    with fleet.store.write() as tx:
+        assert fleet.ingest.unheard.ask(tx, now=fleet.now) == len(NAMES) - 1
+    fleet.store.close()
+
+
+@pytest.mark.parametrize(
+    ("reported", "event", "told"),
+    [
+        ("activating", "verified", True),
+        ("verified", "verified", True),
+        ("verified", "activating", False),
+        ("rolling_back", "probation", True),
+        ("failed", "probation", True),
+        ("probation", "committed", False),
+        ("of later", "verified", False),
+        ("probation", "of later", False),
+    ],
+)
+def test_a_report_tells_what_is_past_in_it(tmp_path: Path, *, reported: str, event: str, told: bool) -> None:
+    fleet = LocalFleet(tmp_path)
+    fleet.add("cam-1")
+    fleet.devices["cam-1"].default = Outcome.SLOW_DOWNLOAD
+    fleet.run("1.0.0", EVERYBODY)
+    with fleet.store.read() as tx:
+        report = reports.of(tx, ["cam-1"])["cam-1"].reported
+        said = streams.page_events(tx, "cam-1").items[0].event
+    (model,) = report.models
+    report = replace(report, models=(replace(model, state=UpdateState(reported)),))
+    assert tells(report, replace(said, to_state=UpdateState(event))) is told
+    fleet.store.close()
+
+
+def test_an_event_of_a_start_that_none_can_have_begins_nothing(tmp_path: Path) -> None:
+    fleet = LocalFleet(tmp_path)
+    fleet.disturb = lambda _: []
+    fleet.add("cam-1")
+    fleet.disturb = list
+    device = fleet.devices["cam-1"]
+    right, device.boot_count = device.boot_count, 2**52
+    fleet.deliver([device._event("agent_started")])
+    assert not _online(fleet)
+    device.boot_count = right
+    fleet.deliver(device.connect())
+    assert _online(fleet)
+    fleet.deliver([device.will()])
+    assert not _online(fleet)
+    fleet.store.close()
 
 
 def test_the_event_of_its_start_shows_a_device_whose_first_words_were_lost(tmp_path: Path) -> None:

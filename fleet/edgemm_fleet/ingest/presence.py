@@ -16,7 +16,7 @@ from __future__ import annotations
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from edgemm.messages import Event, Reported, Status
+from edgemm.messages import Event, Reported, Status, most_boots
 from edgemm_fleet.records.records import Presence
 
 
@@ -60,8 +60,11 @@ def begins(presence: Presence, event: Event, *, now: float) -> Presence | None:
     """Return a device's presence after a signed event that came just now, of a start that was not heard of before.
 
     A broker that has no room drops a status and a report, which are sent once, and an event is sent until it is
-    acknowledged. None: the event says nothing of that kind. It must be one that never came before.
+    acknowledged. None: the event says nothing of that kind. It must be one that never came before. An event of a start
+    that no device can have counted up to is stored, and no will or status could follow it: it begins nothing.
     """
+    if event.boot_count > most_boots(now):
+        return None
     if presence.boot is not None and (event.boot == presence.boot or event.boot_count <= presence.boot_count):
         return None
     return _sure(replace(_at(presence, event.boot, event.boot_count, 0), online=True, last_seen_at=now))

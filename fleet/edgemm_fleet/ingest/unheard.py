@@ -16,9 +16,12 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from edgemm.messages import Desired, Event, Reported
-from edgemm.states import TERMINAL
+from edgemm.messages import Event, Reported
+from edgemm.reasons import Reason
+from edgemm.states import TERMINAL, UpdateState
+from edgemm_fleet.records.records import DesiredRecord
 from edgemm_fleet.store import Transaction, desired, reported
+from edgemm_fleet.store.database import after_commit
 
 _LOOK_AFTER_S = 5.0
 """A report comes a moment after, or before, the event of the same transition."""
@@ -27,6 +30,16 @@ _AGAIN_AFTER_S = 30.0
 _MOST_TIMES = 10
 _MOST = 200_000
 _AT_ONCE = 500
+_ON_THE_WAY = (
+    UpdateState.ACCEPTED,
+    UpdateState.DOWNLOADING,
+    UpdateState.VERIFIED,
+    UpdateState.STAGED,
+    UpdateState.ACTIVATING,
+    UpdateState.PROBATION,
+    UpdateState.ROLLING_BACK,
+)
+"""In this order alone does a device go through them within one start and one attempt, and leaves some out."""
 _log = logging.getLogger(__name__)
 
 
@@ -61,7 +74,10 @@ class UnheardReports:
                 self._told.popitem(last=False)
 
     def ask(self, tx: Transaction, *, now: float) -> int:
-        """Have those asked whose report is missing, some at a time; return how many that were."""
+        """Have those asked whose report is missing, some at a time; return how many that were.
+
+        All of them wait on where the transaction is undone.
+        """
         looked = self._due(now)
         newest = reported.of(tx, sorted(looked))
         silent = {
@@ -73,39 +89,43 @@ class UnheardReports:
         silent = {
             device: told
             for device, told in silent.items()
-            if device in current and _wants(current[device].desired, told.event)
+            if device in current and _can_be_asked(current[device], told.event)
         }
-        if not silent:
-            return 0
         desired.mark_unsent(tx, silent)
-        _log.warning(
-            "reports_missing devices=%d: the broker dropped them, or is late; they are asked again", len(silent)
-        )
-        self._note_asked(silent, now=now)
+        after_commit(tx, lambda: self._note_asked(looked, silent, now=now))
         return len(silent)
 
     def _due(self, now: float) -> dict[str, _Told]:
         found: dict[str, _Told] = {}
         with self._lock:
             for waiting in (self._told, self._asked):
-                while waiting and len(found) < _AT_ONCE:
-                    device, told = next(iter(waiting.items()))
-                    if 0 < told.look_at - now <= _AGAIN_AFTER_S:  # a clock that was set back makes nobody wait
+                for device, told in waiting.items():
+                    later = 0 < told.look_at - now <= _AGAIN_AFTER_S  # a clock that was set back makes nobody wait
+                    if later or len(found) >= _AT_ONCE:
                         break
-                    found[device] = waiting.pop(device)
+                    found[device] = told
         return found
 
-    def _note_asked(self, silent: dict[str, _Told], *, now: float) -> None:
+    def _note_asked(self, looked: dict[str, _Told], silent: dict[str, _Told], *, now: float) -> None:
+        if silent:
+            said = "reports_missing devices=%d: the broker dropped them, or is late; they are asked again"
+            _log.warning(said, len(silent))
         with self._lock:
+            for waiting in (self._told, self._asked):
+                for device, told in looked.items():
+                    if waiting.get(device) is told:  # else it told another transition meanwhile
+                        del waiting[device]
             for device, told in silent.items():
                 if told.asked < _MOST_TIMES and device not in self._told:
                     self._asked[device] = _Told(told.event, now + _AGAIN_AFTER_S, told.asked + 1)
 
 
-def _wants(current: Desired, event: Event) -> bool:
-    """Tell whether the update that an event is of is still what the device is told."""
+def _can_be_asked(current: DesiredRecord, event: Event) -> bool:
+    """Tell whether the update that an event is of is still what the device is told, and can be told again."""
+    if current.refusal is not None and current.refusal.cause == Reason.DESIRED_TOO_LARGE:
+        return False
     update = (event.model, event.digest, event.attempt)
-    return any((model.name, model.digest, model.attempt) == update for model in current.models)
+    return any((model.name, model.digest, model.attempt) == update for model in current.desired.models)
 
 
 def tells(report: Reported | None, event: Event) -> bool:
@@ -119,5 +139,10 @@ def tells(report: Reported | None, event: Event) -> bool:
         return report.boot_count > event.boot_count
     for model in report.models:
         if model.name == event.model and (model.digest, model.attempt) == (event.digest, event.attempt):
-            return model.state == event.to_state or model.state in TERMINAL
+            return model.state == event.to_state or model.state in TERMINAL or _is_past(model.state, event.to_state)
     return False
+
+
+def _is_past(state: UpdateState, other: UpdateState | None) -> bool:
+    known = state in _ON_THE_WAY and other in _ON_THE_WAY
+    return known and _ON_THE_WAY.index(state) > _ON_THE_WAY.index(other)
