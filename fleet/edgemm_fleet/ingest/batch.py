@@ -7,8 +7,10 @@ failure, and devices may send everything twice.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from securesystemslib.signer import Key
 
@@ -31,6 +33,7 @@ from edgemm_fleet.records.refused_messages import RefusedMessage
 from edgemm_fleet.records.report_order import Verdict
 from edgemm_fleet.rollout.runner import Runner
 from edgemm_fleet.store import Store, Transaction, actions, desired, devices, reported, streams
+from edgemm_fleet.store.database import after_commit
 from edgemm_fleet.store.hearing.authors import Author, authors_of
 
 _MOST_KEYS = 10_000
@@ -50,6 +53,8 @@ class _News:
     """Devices that have just come."""
     unproven: dict[str, Reported] = field(default_factory=dict)
     """The last report of each device that is there and of which nothing newer was heard, as its numbers are lower."""
+    ignored: list[Reported] = field(default_factory=list)
+    """All of these."""
 
 
 class Ingest:
@@ -87,47 +92,51 @@ class Ingest:
             acks = self._streams(tx, messages, now=now)
             devices.seen(tx, {heard.device for heard in messages}, now=now)
             ordered = list(actions.ordered(tx, sorted(news.told)))
+        self._ignore(news.ignored)
         self.unheard.told((one.message for one in messages if isinstance(one.message, Event)), now=now)
         if ordered:
             self._order(ordered)  # after the commit: an order names the start that was reported
         return acks
 
     def _read(self, tx: Transaction, batch: Sequence[Incoming], *, now: float) -> tuple[dict[str, Author], list[Heard]]:
-        claimed = [(self._claimed(incoming), incoming) for incoming in batch if incoming.payload]
-        known = authors_of(tx, {device for device, _ in claimed if device})
-        messages = []
+        claimed = [(device, one) for one in batch if one.payload and (device := self._claimed(tx, one)) is not None]
+        known = authors_of(tx, {device for device, _ in claimed})
+        messages, received, refuse = [], Counter[str](), partial(self._refuse, tx)
         for device, incoming in claimed:
-            if device is None:
-                continue
             if device not in known:
-                self._refuse(RefusedMessage.UNKNOWN_DEVICE, device, "not enrolled here")
+                refuse(RefusedMessage.UNKNOWN_DEVICE, device, "not enrolled here")
                 continue
             if not known[device].key:
-                self._refuse(RefusedMessage.QUARANTINED, device, "its key in the database is unreadable: enrol it anew")
+                refuse(RefusedMessage.QUARANTINED, device, "its key in the database is unreadable: enrol it anew")
                 continue
             try:
                 message = read(incoming, fleet=self._fleet, device=device, key=self._key(known[device]))
             except MessageError as err:
-                self._refuse(RefusedMessage.MALFORMED, device, str(err))
+                refuse(RefusedMessage.MALFORMED, device, str(err))
                 continue
             except TrustError as err:
-                self._refuse(RefusedMessage.UNTRUSTED, device, str(err))
+                refuse(RefusedMessage.UNTRUSTED, device, str(err))
                 continue
             if (found := implausible(message, now=now)) is not None:
-                self._refuse(RefusedMessage.IMPLAUSIBLE, device, f"{type(message).__name__.lower()}: {found}")
+                refuse(RefusedMessage.IMPLAUSIBLE, device, f"{type(message).__name__.lower()}: {found}")
                 continue
-            self.counters.add(f"received_{type(message).__name__.lower()}")
+            received[f"received_{type(message).__name__.lower()}"] += 1
             messages.append(Heard(device, message, incoming.payload, live=not incoming.retained))
+        after_commit(tx, partial(self.counters.add_all, received))
         return known, messages
 
-    def _claimed(self, incoming: Incoming) -> str | None:
+    def _claimed(self, tx: Transaction, incoming: Incoming) -> str | None:
         try:
             return incoming.device(self._fleet)
         except MessageError as err:
-            self._refuse(RefusedMessage.MALFORMED, None, str(err))
+            self._refuse(tx, RefusedMessage.MALFORMED, None, str(err))
             return None
 
-    def _refuse(self, why: RefusedMessage, device: str | None, detail: str) -> None:
+    def _refuse(self, tx: Transaction, why: RefusedMessage, device: str | None, detail: str) -> None:
+        """Count a message, and hold it against its device: once, however often its batch is given."""
+        after_commit(tx, partial(self._refused, why, device, detail))
+
+    def _refused(self, why: RefusedMessage, device: str | None, detail: str) -> None:
         self.counters.refuse(why)
         said = "ingest_refused why=%s device=%s detail=%r"
         self._quiet.warning(device or "", said, why, device, detail)
@@ -157,7 +166,7 @@ class Ingest:
                 case Status():
                     presences[device] = after = observe(presence, message, now=now)
                     if after.duplicate_at != presence.duplicate_at:
-                        self.counters.add(DUPLICATE)
+                        after_commit(tx, partial(self.counters.add, DUPLICATE))
                         said = "duplicate_identity device=%s boots=%s,%s"
                         self._quiet.warning(device, said, device, after.boot, message.boot)
                     elif after is not presence and message.online:
@@ -196,16 +205,15 @@ class Ingest:
             return attest(presence, report, live=live, now=now)
         if verdict is Verdict.OLDER and live:
             news.unproven[device] = report
-            self._ignore(report)
+            news.ignored.append(report)
         return spoke(presence, live=live, now=now)
 
-    def _ignore(self, report: Reported) -> None:
-        """Say that a report of a device that is there tells nothing."""
-        self.counters.add(IGNORED)
-        said = (
-            "reported_ignored device=%s boot_count=%d sequence=%d: another start of it reported under a higher number"
-        )
-        self._unproven.warning(report.device, said, report.device, *report.order)
+    def _ignore(self, told_nothing: Sequence[Reported]) -> None:
+        """Say that reports of devices that are there tell nothing."""
+        self.counters.add(IGNORED, len(told_nothing))
+        said = "reported_ignored device=%s boot_count=%d sequence=%d: another start of it told a higher number"
+        for report in told_nothing:
+            self._unproven.warning(report.device, said, report.device, *report.order)
 
     def _act(self, tx: Transaction, news: _News, messages: Sequence[Heard], *, now: float) -> None:
         for report in news.reports:

@@ -32,6 +32,11 @@ class IngestCounters:
         with self._lock:
             self._counts[name] += number
 
+    def add_all(self, counts: Mapping[str, int]) -> None:
+        """Count several things."""
+        with self._lock:
+            self._counts.update(counts)
+
     def refuse(self, why: RefusedMessage, number: int = 1) -> None:
         """Count messages that are not taken."""
         self.add(f"{REFUSED}{why}", number)

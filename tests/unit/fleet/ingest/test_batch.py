@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from securesystemslib.signer import CryptoSigner
 from sqlalchemy import select
 
 from edgemm import topics
+from edgemm.errors import EnvironmentFailure
 from edgemm.messages import MAX_TELEMETRY_BYTES, Ack, Action, decode_telemetry, encode_control
 from edgemm.topics import Channel
 from edgemm.trust.signing import PayloadType
@@ -18,7 +20,7 @@ from edgemm_fleet.ingest import stream_positions
 from edgemm_fleet.ingest.reading import Incoming
 from edgemm_fleet.records.refused_messages import RefusedMessage
 from edgemm_fleet.records.rollout_plan import Group
-from edgemm_fleet.store import actions, desired, devices, reported, schema, streams
+from edgemm_fleet.store import Transaction, actions, desired, devices, reported, schema, streams
 from edgemm_fleet.store.history import history_tables, windows
 from simulators.broker import FLEET, LocalFleet
 from simulators.device import Outgoing, SimulatedDevice
@@ -58,6 +60,35 @@ def test_only_what_is_stored_without_a_gap_is_acknowledged(fleet: LocalFleet) ->
     assert acked(process(fleet, windows[3], windows[4]), "cam-1") == [2], "the third is missing"
     assert acked(process(fleet, windows[2]), "cam-1") == [3, 5], "what came, and all that it completes"
     assert stored_windows(fleet, "cam-1") == [1, 2, 3, 4, 5]
+
+
+def test_what_is_given_again_until_it_is_stored_counts_once(
+    fleet: LocalFleet, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    write, shedding = fleet.store.write, fleet.ingest.shedding
+    window = fleet.devices["cam-1"].measure()
+    noise = Incoming(window.topic, b"noise")
+
+    @contextmanager
+    def full() -> Iterator[Transaction]:
+        with write() as tx:
+            yield tx
+            raise EnvironmentFailure("the disk is full")
+
+    before = fleet.ingest.counters.snapshot()
+    with monkeypatch.context() as patched:
+        patched.setattr(fleet.store, "write", full)
+        for _ in range(60):
+            with pytest.raises(EnvironmentFailure):
+                process(fleet, window, noise)
+    assert fleet.ingest.counters.snapshot() == before
+    assert shedding.cut_off() == frozenset()
+    assert "ingest_refused" not in caplog.text
+    assert acked(process(fleet, window, noise), "cam-1") == [1]
+    counts = fleet.ingest.counters.snapshot()
+    assert counts["received_telemetry"] == before["received_telemetry"] + 1
+    assert counts["refused_malformed"] == 1
+    assert caplog.text.count("ingest_refused") == 1
 
 
 def test_what_comes_twice_is_stored_once_and_acknowledged_again(fleet: LocalFleet) -> None:
