@@ -119,8 +119,12 @@ class Store:
             writing.info.pop(_AFTER, None)
             with writing.begin():
                 begun_s = times.asked()
+                if self.census.doubtful:
+                    self.count_devices(writing)
                 yield writing
                 done_s = times.asked()
+                if not isinstance(self.path, Path):
+                    self.census.ends()
             times.ended(asked_s, begun_s, done_s)
             self.census.keep()
             for act in writing.info.pop(_AFTER, ()):

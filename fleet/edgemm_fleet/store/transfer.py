@@ -185,10 +185,10 @@ def _chunks(connection: Connection, table: Table) -> Iterator[Sequence[dict[str,
 def _as_stored(table: Table, row: dict[str, Any], source: DatabaseAddress, destination: Connection) -> dict[str, Any]:
     """Return a row as the target will have it.
 
-    SQLite takes anything into any column; PostgreSQL takes what the column is for.
+    SQLite takes anything into any column, and none for what is no number; PostgreSQL takes what the column is for.
     """
     if destination.dialect.name == "sqlite":
-        return row
+        return {name: None if value != value else value for name, value in row.items()}  # noqa: PLR0124 - NaN alone
     for name, value in row.items():
         column = table.c[name]
         if isinstance(value, str):

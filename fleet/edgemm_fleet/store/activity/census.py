@@ -22,6 +22,9 @@ class Census:
     def __init__(self) -> None:
         self.devices, self.online = 0, 0
         self._more_devices, self._more_online = 0, 0
+        self._ending = False
+        self.doubtful = False
+        """Whether it is not known if a transaction was kept: count anew."""
 
     def options(self) -> Mapping[str, Any]:
         """Return the execution options by which `census` finds this one."""
@@ -35,21 +38,28 @@ class Census:
     def begin(self, *, devices: int, online: int) -> None:
         """Take what was counted."""
         self.devices, self.online = devices, online
+        self.doubtful = False
 
     def change(self, *, devices: int = 0, online: int = 0) -> None:
         """Note a difference that the transaction makes."""
         self._more_devices += devices
         self._more_online += online
 
+    def ends(self) -> None:
+        """Note that the transaction is given to a server, whose answer may be lost: until `keep`, it may be durable."""
+        self._ending = bool(self._more_devices or self._more_online)
+
     def keep(self) -> None:
         """Take what was noted: the transaction is durable."""
         self.devices += self._more_devices
         self.online += self._more_online
+        self._ending = False
         self.drop()
 
     def drop(self) -> None:
         """Forget what was noted: nothing of the transaction was kept, or all of it is taken."""
         self._more_devices, self._more_online = 0, 0
+        self.doubtful, self._ending = self.doubtful or self._ending, False
 
 
 def census(tx: Connection) -> Census:

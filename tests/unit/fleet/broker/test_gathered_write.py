@@ -126,7 +126,10 @@ def test_one_who_cannot_be_told_keeps_nobody_else_from_it() -> None:
     def lost(_: EnvironmentFailure | None) -> None:
         raise LookupError("its connection is gone")
 
-    gathered = GatheredWrite(lambda: go.wait(30))
+    def write() -> None:
+        assert go.wait(30)
+
+    gathered = GatheredWrite(write)
     for one in (lost, told.append, lost, told.append):
         gathered.tell(one)
     go.set()

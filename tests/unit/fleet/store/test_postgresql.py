@@ -11,19 +11,22 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from securesystemslib.signer import CryptoSigner
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from edgemm.errors import BadRequestError, EnvironmentFailure, InputError, NewerFormatError
-from edgemm_fleet.store import Migration, Store, audit, schema
+from edgemm_fleet.store import Migration, Store, audit, devices, schema
 from edgemm_fleet.store.dialects.database_address import PostgresAddress
 from edgemm_fleet.store.dialects.time_limit import soon
 from edgemm_fleet.store.revisions import NEWEST, REVISIONS
 from edgemm_fleet.worker import ToldFailure
+from simulators.broker import enrol
 from simulators.postgresql import Cluster, execute
 from simulators.waiting import eventually
 from tests.conftest import installed_postgresql
@@ -229,6 +232,29 @@ def test_a_killed_backend_costs_one_transaction(cluster: Cluster, address: Postg
 
     eventually(works, "the server has recovered")
     assert actions(store) == ["kept"]
+    store.close()
+
+
+def test_devices_are_counted_anew_where_the_answer_to_a_commit_was_lost(
+    address: PostgresAddress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from psycopg import OperationalError as Lost
+
+    store = Store.open(address, alone=True)
+
+    def commit(connection: Any) -> None:
+        connection.commit()
+        raise Lost("server closed the connection unexpectedly")
+
+    for name in ("cam-1", "cam-2"):
+        with monkeypatch.context() as patched:
+            patched.setattr(store._writers.dialect, "do_commit", commit)
+            with pytest.raises(ToldFailure, match="server closed the connection"), store.write() as tx:
+                enrol(tx, name, CryptoSigner.generate_ed25519(), labels={})
+        note(store, "after")
+        with store.read() as tx:
+            assert store.census.devices == sum(devices.counts(tx).values())
+    assert store.census.devices == 2
     store.close()
 
 

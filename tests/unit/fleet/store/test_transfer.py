@@ -99,6 +99,14 @@ def test_what_is_added_there_is_numbered_behind_what_was_there(path: Path, addre
     store.close()
 
 
+def test_a_temperature_that_is_no_number_moves_as_none(path: Path, address: PostgresAddress, tmp_path: Path) -> None:
+    move(path, address)
+    execute(address, "UPDATE health_1 SET temperature_c = 'NaN'")
+    move(address, tmp_path / "back.db")
+    with closing(sqlite3.connect(tmp_path / "back.db")) as database:
+        assert set(database.execute("SELECT temperature_c FROM health_1")) == {(None,)}
+
+
 def test_only_one_of_them_is_in_use_afterwards(path: Path, address: PostgresAddress) -> None:
     move(path, address)
     with pytest.raises(InputError, match=r"fleet\.db: its fleet moved to postgresql://.* and goes on there"):
