@@ -50,12 +50,14 @@ class Assigner:
         for member in members:
             device = member.device
             report = reports[device].reported if device in reports else None
+            active = active_model(plan.model, report, before.get(device, {}).get(plan.model))
+            has_it = member.generation and active is not None and active.digest == plan.digest
             told = replace(
                 member,
                 state=MemberState.PENDING,
                 attempt=given.get(device, 0),
                 generation=generations.get(device, 0),
-                previous=active_model(plan.model, report, before.get(device, {}).get(plan.model)),
+                previous=member.previous if has_it else active,  # told again, it has the version from this rollout
                 started_at=now,
                 changed_at=now,
                 deadline_at=rollout.groups[member.group].deadline_at,
@@ -106,8 +108,12 @@ class Assigner:
         ]
 
     def having(self, tx: Transaction, members: Sequence[Member], rollout: Rollout) -> dict[str, Member]:
-        """Return those of some members, by device, of which this rollout's version is wanted, or on which it runs."""
-        return self._assigned(tx, members, rollout) | self._running(tx, members, rollout)
+        """Return those of some members, by device, of which this rollout's version is wanted, or on which it runs.
+
+        One that was never told has the version, if it has it, from elsewhere.
+        """
+        told = [member for member in members if member.generation]
+        return self._assigned(tx, members, rollout) | self._running(tx, told, rollout)
 
     def spend(self, tx: Transaction, attempts: Mapping[str, int], rollout: Rollout) -> None:
         """Note that attempts (device → number) at this rollout's version ended without success."""

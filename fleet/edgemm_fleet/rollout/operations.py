@@ -15,6 +15,7 @@ from edgemm import times
 from edgemm.errors import BadRequestError, ConflictError
 from edgemm.requirements import refusal
 from edgemm.states import RolloutState
+from edgemm_fleet.records.members import UNFINISHED
 from edgemm_fleet.records.progress import GroupProgress, Rollout
 from edgemm_fleet.records.records import VersionRecord
 from edgemm_fleet.records.rollout_plan import RolloutPlan
@@ -180,15 +181,18 @@ class RolloutOperations:
         with self._store.read() as tx:  # which may look at many devices
             rollout = rollouts.get(tx, rollout_id)
             machine.move(rollout, _R.ROLLING_BACK, now=now)
+            before = rollouts.tallies(tx, rollout_id)
             something = preconditions.check_way_back(tx, rollout, self._runner.having(tx, rollout))
         with self._store.write() as tx:
             rollout = rollouts.get(tx, rollout_id)
+            tallies = rollouts.tallies(tx, rollout_id)
+            something |= sorted(tallies) != sorted(before)  # some may have been told since
             nothing = "nothing to bring back: no device has this rollout's version any more"
             moved = machine.move(rollout, _R.ROLLING_BACK, reason=reason if something else nothing, now=now)
             machine.check_overlap(rollout.plan, _running(tx, without=rollout_id))
             deadline_s = max(group.deadline_s for group in rollout.plan.groups)
             moved = replace(moved, deadline_at=now + max(deadline_s, rollout.plan.activation_s))
-            if not something and not rollouts.number_prepared(tx, rollout_id):
+            if not something and not any(state in UNFINISHED for _, state, _, _ in tallies):
                 moved = machine.taken_back(moved, None)
             rollouts.save(tx, moved)
             self._runner.begin_epoch(tx)

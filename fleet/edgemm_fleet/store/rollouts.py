@@ -139,11 +139,16 @@ def put_members(tx: Transaction, items: Sequence[Member]) -> None:
 
 
 def prepare_members(tx: Transaction, rollout: str, ids: Sequence[str], *, group: int, now: float) -> None:
-    """Choose devices for a group: they are told later, and what came of their last update is known until then."""
-    fixed = {"rollout": rollout, "group": group, "state": MemberState.PREPARED.value, "attempt": 0, "generation": 0}
-    fixed |= {"previous_json": "null", "started_at": now, "changed_at": now, "deadline_at": None}
+    """Choose devices for a group: they are told later, and what came of their last update is known until then.
+
+    Of one that was told before, and timed out, what it was told and ran before stays known.
+    """
+    fixed = {"rollout": rollout, "group": group, "state": MemberState.PREPARED.value}
+    fixed |= {"started_at": now, "changed_at": now, "deadline_at": None}
+    never_told = {"attempt": 0, "generation": 0, "previous_json": "null"}
     empty = {"update_state": None, "reason": None, "detail": None}
-    _put(tx, rollout, [fixed | {"device": device} | empty for device in ids])
+    told = _told_in_vain(tx, rollout, ids)
+    _put(tx, rollout, [fixed | {"device": device} | told.get(device, never_told) | empty for device in ids])
 
 
 def waiting_members(tx: Transaction, rollout: str, *, states: Iterable[MemberState], limit: int) -> list[Member]:
@@ -338,6 +343,13 @@ def _changing(rollout: Rollout) -> dict[str, Any]:
         "waiting_json": json_text.written(rollout.waiting) if rollout.waiting else None,
         "taken_back": rollout.taken_back,
     }
+
+
+def _told_in_vain(tx: Transaction, rollout: str, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+    query = select(members.c.device, members.c.attempt, members.c.generation, members.c.previous_json)
+    in_vain = (members.c.state == MemberState.TIMED_OUT.value) & (members.c.generation > 0)
+    rows = tx.execute(query.where(members.c.rollout == rollout, in_vain, listed(members.c.device, ids))).mappings()
+    return {row["device"]: dict(row) for row in rows}
 
 
 def _put(tx: Transaction, rollout: str, rows: Sequence[dict[str, Any]]) -> None:
