@@ -43,6 +43,9 @@ class HandingOut(Protocol):
     def hand_out(self, *, now: float) -> list[str]:
         """Return devices that are told something new; none: there are no more."""
 
+    def withheld(self, waiting: Sequence[Desired]) -> frozenset[str]:
+        """Return the devices of which something of this is still to be taken back: they are not sent it."""
+
 
 class Outbox:
     """Publishes `desired`, retained, with QoS 1."""
@@ -63,6 +66,8 @@ class Outbox:
         self._in_flight: dict[Receipt, Desired] = {}
         self._connection = 0
         self._given: dict[str, tuple[Desired, float]] = {}
+        self._resends = True
+        """Whether what an earlier connection did not deliver is still to be looked for."""
         self._after = ""
         """The device that was looked at last: whoever cannot be sent to must not keep others from their turn."""
         self._composed: dict[str, float] = {}
@@ -99,6 +104,7 @@ class Outbox:
             self._connection = self._link.connection
             self._in_flight.clear()
             self._given.clear()
+            self._after, self._resends = "", True
         self._exchange()
         if not self._in_flight:
             self._busy_since_s = None
@@ -108,21 +114,25 @@ class Outbox:
     def _exchange(self) -> None:
         # Before the look at what is to be taken back: what is read and not to be sent any more is of another epoch.
         epoch = self._hand_outs.epoch
+        connected = self._link.connected
+        if connected:
+            self._note_delivered()
+            if not self._has_room():
+                return
         taken_back = self._hand_outs.take_back(now=self._clock())
         if taken_back is not None:
             self._wake.set()
-        if not self._link.connected:
+        if not connected:
             return
-        self._note_delivered()
         if taken_back is not None:
             self._send(self._written(taken_back), epoch)
-        elif self._has_room():
+        if self._has_room() and (taken_back is None or self._resends):
             self._send_waiting(epoch)
-            if self._has_room() and epoch == self._hand_outs.epoch:
-                told = self._hand_outs.hand_out(now=self._clock())
-                self._send(self._written(told), epoch)
-                if told:
-                    self._wake.set()
+        if self._has_room() and taken_back is None and epoch == self._hand_outs.epoch:
+            told = self._hand_outs.hand_out(now=self._clock())
+            self._send(self._written(told), epoch)
+            if told:
+                self._wake.set()
         self._link.awaits_delivery = bool(self._in_flight)
 
     def _has_room(self) -> bool:
@@ -151,6 +161,7 @@ class Outbox:
         found = self._written(ids)
         self._compose_anew(set(ids) - {wanted.device for wanted in found}, now=self._clock())
         self._send(found, epoch)
+        self._resends = self._resends and bool(self._after)
         if self._after:
             self._wake.set()
 
@@ -162,7 +173,10 @@ class Outbox:
     def _send(self, waiting: Sequence[Desired], epoch: int) -> None:
         """Send these, as long as nothing is taken back of what was read in this epoch."""
         now = self._clock()
+        withheld = self._hand_outs.withheld(waiting)
         for wanted in waiting:
+            if wanted.device in withheld:
+                continue
             if epoch != self._hand_outs.epoch:
                 self._wake.set()
                 return

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from edgemm.messages import Desired
 from edgemm.states import RolloutState
 from edgemm_fleet.records.members import MemberState
 from edgemm_fleet.records.progress import Rollout
@@ -51,6 +52,19 @@ class HandOuts:
             if (told := self._withdraw(rollout, now=now) if broken_off else self._revert(rollout, now=now)) is not None:
                 return told
         return None
+
+    def withheld(self, waiting: Sequence[Desired]) -> frozenset[str]:
+        """Return the devices of which a version that they are about to be told is still to be taken back.
+
+        Where an error holds that up, the version must not get out meanwhile.
+        """
+        with self._store.read() as tx:
+            found = set[str]()
+            for rollout, state in rollouts.states_taking_back(tx).items():
+                ids = [one.device for one in waiting if any(model.rollout == rollout for model in one.models)]
+                keep = rollouts.committed_among(tx, rollout, ids) if state in machine.BROKEN_OFF_STATES else set()
+                found |= set(ids) - keep
+        return frozenset(found)
 
     def hand_out(self, *, now: float) -> list[str]:
         """Tell some prepared members of a group that has started; return their devices, of which none are left at last.

@@ -13,7 +13,7 @@ from edgemm.messages import Reported, ReportedModel
 from edgemm.messages.generations import plausible
 from edgemm.reasons import Reason
 from edgemm.states import BEFORE_ACTIVATION, FAILURES, UpdateState
-from edgemm_fleet.records.members import Member, MemberState
+from edgemm_fleet.records.members import BEFORE_ACTIVATING, Member, MemberState
 from edgemm_fleet.records.records import DesiredRefusal
 from edgemm_fleet.records.rollout_plan import RolloutPlan
 
@@ -125,6 +125,11 @@ def gave_up(member: Member) -> bool:
     A download that was too slow has failed, and would go on.
     """
     return member.state in {_M.FAILED, _M.EXCUSED} and member.reason != Reason.SILENT
+
+
+def turned_back(member: Member, before: MemberState) -> bool:
+    """Tell whether a device that was activating has yet to begin: its power was lost, for one."""
+    return before is _M.ACTIVATING and member.state in BEFORE_ACTIVATING
 
 
 def _seen(member: Member, entry: ReportedModel | None, plan: RolloutPlan) -> tuple[MemberState, UpdateState]:

@@ -202,7 +202,9 @@ class Runner:
             ended = {member.device: member.attempt for member in changed if member.update_state in _UNSUCCESSFUL}
             self.assigner.spend(tx, ended, rollout)
             rollouts.put_members(tx, changed)
-            self._take_back_ended(tx, changed, self.advance(tx, rollout.id, now=now), now=now)
+            was = {member.device: member.state for member in members}
+            turned = [m for m in changed if judgement.gave_up(m) or judgement.turned_back(m, was[m.device])]
+            self._take_back_ended(tx, turned, self.advance(tx, rollout.id, now=now), now=now)
 
     def _judge_again(self, tx: Transaction, rollout: Rollout, *, now: float) -> bool:
         """Judge members by what they said last: nobody says again what an error kept from being taken in.
@@ -276,10 +278,10 @@ class Runner:
         ]
         rollouts.put_members(tx, earlier)
 
-    def _take_back_ended(self, tx: Transaction, changed: Sequence[Member], rollout: Rollout, *, now: float) -> None:
-        """Take the version back from devices that were activating when the rollout broke off, and failed since."""
+    def _take_back_ended(self, tx: Transaction, turned: Sequence[Member], rollout: Rollout, *, now: float) -> None:
+        """Take the version back from devices that were activating when the rollout broke off, and are not any more."""
         if rollout.state in machine.BROKEN_OFF_STATES:
-            self.assigner.take_back(tx, list(filter(judgement.gave_up, changed)), rollout, now=now)
+            self.take_back(tx, turned, rollout, now=now)
 
 
 def _explained(tx: Transaction, decision: Decision) -> Decision:

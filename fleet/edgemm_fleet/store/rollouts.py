@@ -91,6 +91,12 @@ def being_taken_back(tx: Transaction) -> list[Rollout]:
     return _readable(tx, query.order_by(rollouts.c.number), _rollouts(tx))
 
 
+def states_taking_back(tx: Transaction) -> dict[str, RolloutState]:
+    """Return id → state of the rollouts that `being_taken_back` is about, those that cannot be read among them."""
+    query = select(rollouts.c.id, rollouts.c.state).where(rollouts.c.taken_back.is_not(None))
+    return {rollout: RolloutState(state) for rollout, state in tx.execute(query)}
+
+
 def in_unknown_states(tx: Transaction) -> list[Rollout]:
     """Return the rollouts that a later manager left in a state which is not known here, oldest first."""
     query = select(rollouts).where(rollouts.c.state.not_in([state.value for state in RolloutState]))
@@ -209,6 +215,13 @@ def members_among(tx: Transaction, rollout: str, devices: Sequence[str]) -> list
     """Return those of some devices that are a rollout's members, by device."""
     query = select(members).where(members.c.rollout == rollout, listed(members.c.device, devices))
     return _readable(tx, query.order_by(members.c.device), _members(tx))
+
+
+def committed_among(tx: Transaction, rollout: str, devices: Sequence[str]) -> set[str]:
+    """Return those of some devices that committed a rollout's version."""
+    committed = members.c.state == MemberState.COMMITTED.value
+    query = select(members.c.device).where(members.c.rollout == rollout, committed, listed(members.c.device, devices))
+    return set(tx.execute(query).scalars()) if devices else set()
 
 
 def members_after(

@@ -13,6 +13,7 @@ from edgemm.states import RolloutState, UpdateState
 from edgemm_fleet.records.members import MemberState
 from edgemm_fleet.records.rollout_plan import Group
 from edgemm_fleet.rollout import preconditions
+from edgemm_fleet.store import desired, rollouts
 from simulators.broker import LocalFleet, digest_of
 from simulators.device import Outcome
 
@@ -89,3 +90,55 @@ def test_a_roll_back_takes_back_what_is_handed_out_while_it_looks(
     assert fleet.rollout(rollout).state is RolloutState.ROLLED_BACK
     assert fleet.rollout(rollout).reason == "rolled back"
     assert both(fleet) == dict.fromkeys(NAMES, ("1.0.0", "1.0.0"))
+
+
+def test_who_was_activating_at_a_halt_and_lost_power_has_the_version_taken_back(fleet: LocalFleet) -> None:
+    device = fleet.devices["cam-0"]
+    device.outcomes[digest_of("2.0.0")] = Outcome.HANG
+    rollout = fleet.run("2.0.0", EVERYBODY)
+    fleet.operations.halt(rollout, actor=ANN, reason="enough", now=fleet.now)
+    fleet.settle()
+    assert fleet.states(rollout)["cam-0"] == "activating"
+    assert fleet.rollout(rollout).taken_back is None
+    device.restart()
+    device.reported["digits"] = replace(device.reported["digits"], state=UpdateState.STAGED)
+    fleet.deliver(device.connect())
+    fleet.settle()
+    member = fleet.members(rollout)["cam-0"]
+    assert (member.state, member.deadline_at) == (MemberState.WITHDRAWN, None)
+    assert fleet.wanted("cam-0") == "1.0.0"
+
+
+@pytest.mark.parametrize("act", ["halt", "roll back"])
+def test_nothing_of_a_version_gets_out_while_an_error_keeps_it_from_being_taken_back(
+    fleet: LocalFleet, monkeypatch: pytest.MonkeyPatch, act: str
+) -> None:
+    rollout = fleet.start(fleet.plan("2.0.0", EVERYBODY))
+    assert len(fleet.hand_outs.hand_out(now=fleet.now)) == len(NAMES)  # noted as told, and not sent
+    if act == "halt":
+        fleet.operations.halt(rollout, actor=ANN, reason="enough", now=fleet.now)
+    else:
+        fleet.operations.roll_back(rollout, actor=ANN, now=fleet.now)
+    monkeypatch.setattr(fleet.runner, "take_back", fail)
+    monkeypatch.setattr(fleet.runner, "revert", fail)
+    assert fleet.hand_outs.take_back(now=fleet.now) is None
+    with fleet.store.read() as tx:
+        waiting = desired.unsent(tx, limit=100)
+    assert len(waiting) == len(NAMES)
+    assert fleet.hand_outs.withheld(waiting) == set(NAMES)
+    monkeypatch.undo()
+    fleet.now += 2
+    fleet.settle()
+    assert both(fleet) == dict.fromkeys(NAMES, ("1.0.0", "1.0.0"))
+
+
+def test_who_committed_a_version_that_is_halted_is_sent_other_things(fleet: LocalFleet) -> None:
+    rollout = fleet.run("2.0.0", EVERYBODY)
+    with fleet.store.write() as tx:
+        rollouts.save(tx, replace(rollouts.get(tx, rollout), state=RolloutState.HALTED, taken_back=""))
+        found = [one.desired for one in desired.of(tx, NAMES).values()]
+    assert fleet.hand_outs.withheld(found) == set()
+
+
+def fail(*_: Any, **__: Any) -> None:
+    raise ValueError("a defect")

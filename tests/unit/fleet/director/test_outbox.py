@@ -13,6 +13,7 @@ import pytest
 from edgemm_fleet.broker.broker_connection import Receipt
 from edgemm_fleet.director.outbox import Outbox
 from edgemm_fleet.records.rollout_plan import Group
+from edgemm_fleet.rollout.pace import WorkPace
 from edgemm_fleet.store import desired
 from simulators.broker import LocalFleet
 
@@ -117,3 +118,53 @@ def test_a_line_that_is_down_has_nobody_told(fleet: LocalFleet) -> None:
     rollout = fleet.start(fleet.plan("1.0.0", EVERYBODY))
     step(fleet, line)()
     assert set(fleet.states(rollout).values()) == {"prepared"}
+
+
+@pytest.mark.parametrize("act", ["halt", "roll back"])
+def test_what_an_error_keeps_from_being_taken_back_is_not_sent(
+    fleet: LocalFleet, monkeypatch: pytest.MonkeyPatch, act: str
+) -> None:
+    line = Line()
+    rollout = fleet.start(fleet.plan("1.0.0", EVERYBODY))
+    fleet.hand_outs.hand_out(now=fleet.now)
+    if act == "halt":
+        fleet.operations.halt(rollout, actor="person:ann", reason="enough", now=fleet.now)
+    else:
+        fleet.operations.roll_back(rollout, actor="person:ann", now=fleet.now)
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise ValueError("a defect")
+
+    monkeypatch.setattr(fleet.runner, "take_back", fail)
+    monkeypatch.setattr(fleet.runner, "revert", fail)
+    one = step(fleet, line)
+    for _ in range(3):
+        one()
+        fleet.now += 0.4
+    assert line.sent == []
+    monkeypatch.undo()
+    fleet.now += 2
+    one()
+    assert sorted(line.sent) == sorted(fleet.devices)
+
+
+def test_a_line_that_confirms_nothing_is_given_no_more_than_it_has_room_for(
+    fleet: LocalFleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgemm_fleet.director.outbox._AT_ONCE", 2)
+    monkeypatch.setattr(fleet.hand_outs, "_taking_back", WorkPace(least=1, most=1))
+    line = Line()
+    rollout = fleet.start(fleet.plan("1.0.0", EVERYBODY))
+    while fleet.hand_outs.hand_out(now=fleet.now):
+        pass
+    fleet.operations.halt(rollout, actor="person:ann", reason="enough", now=fleet.now)
+    one = step(fleet, line)
+    for _ in range(9):
+        one()
+    assert len(line.sent) == 2
+    monkeypatch.setattr("edgemm_fleet.director.outbox._AT_ONCE", 500)
+    line.connection = 2  # what the first did not deliver is sent again, before all is taken back
+    first, line.sent = line.sent, []
+    one()
+    assert set(first) < set(line.sent)
+    assert fleet.rollout(rollout).taken_back is not None

@@ -21,10 +21,18 @@ SELECT rollout, "group", counted, met, count(*) FROM (
 ) AS each_one GROUP BY rollout, "group", counted, met
 """
 _OWN_DEADLINES = "UPDATE members SET deadline_at = NULL WHERE state IN ('pending', 'refused', 'reached')"
+_TURNED_BACK = """
+UPDATE rollouts SET taken_back = '' WHERE state IN ('halted', 'canceled') AND id IN (
+    SELECT rollout FROM members WHERE state IN ('pending', 'refused', 'reached')
+)
+"""
 
 
 def upgrade() -> None:
-    """Count the members that are there; what was taken back so far was taken back at once."""
+    """Count the members that are there; what was taken back so far was taken back at once.
+
+    But for members that were activating then, and were heard of before that again: nothing else would end them now.
+    """
     text = sa.String().with_variant(sa.String(collation="C"), "postgresql")
     op.create_table(
         "member_counts",
@@ -37,6 +45,7 @@ def upgrade() -> None:
     op.execute(_COUNTED)
     op.execute(_OWN_DEADLINES)
     op.add_column("rollouts", sa.Column("taken_back", text))
+    op.execute(_TURNED_BACK)
     op.create_index(
         "rollouts_taking_back",
         "rollouts",
