@@ -24,6 +24,10 @@ class GroupProgress(Struct, frozen=True, kw_only=True):
     preparing_at: float | None = None
     size: int | None = None
 
+    def runs_at(self, now: float) -> bool:
+        """Tell whether the group has started by now, and its deadline has not come."""
+        return self.started_at is not None and (self.deadline_at is None or self.deadline_at > now)
+
 
 class Rollout(Struct, frozen=True, kw_only=True):
     """A rollout and how far it is.

@@ -72,7 +72,7 @@ class HandOuts:
         They are noted as told in a transaction that saw the rollout run.
         """
         with self._store.read() as tx:
-            running = [one for one in rollouts.in_states(tx, [RolloutState.RUNNING]) if _untold(tx, one)]
+            running = [one for one in rollouts.in_states(tx, [RolloutState.RUNNING]) if _untold(tx, one, now=now)]
         for rollout in running:
             if not self._rests_at(rollout.id, now) and (told := self._tell(rollout, now=now)):
                 return told
@@ -85,7 +85,8 @@ class HandOuts:
             current = rollouts.get(tx, rollout.id)
             if current.state is RolloutState.RUNNING:
                 limit = self._telling.size
-                members = rollouts.prepared_members(tx, rollout.id, groups=_untold(tx, current), limit=limit)
+                groups = _untold(tx, current, now=now)
+                members = rollouts.prepared_members(tx, rollout.id, groups=groups, limit=limit)
                 told = [member.device for member in members]
                 self._runner.tell(tx, members, current, now=now)
             well = True
@@ -148,7 +149,7 @@ class HandOuts:
         return well
 
 
-def _untold(tx: Transaction, rollout: Rollout) -> Sequence[int]:
-    """Return the groups that have started and have members who are not told yet."""
+def _untold(tx: Transaction, rollout: Rollout, *, now: float) -> Sequence[int]:
+    """Return the groups that have started, are not past their deadline, and have members who are not told yet."""
     prepared = {group for group, state, _, _ in rollouts.tallies(tx, rollout.id) if state is MemberState.PREPARED}
-    return [group for group in sorted(prepared) if rollout.groups[group].started_at is not None]
+    return [group for group in sorted(prepared) if rollout.groups[group].runs_at(now)]

@@ -16,7 +16,7 @@ from edgemm_fleet.rollout import machine, preparing
 from edgemm_fleet.rollout.apart import apart
 from edgemm_fleet.rollout.pace import WorkPace
 from edgemm_fleet.rollout.runner import Runner
-from edgemm_fleet.store import Store, rollouts
+from edgemm_fleet.store import Store, Transaction, rollouts
 from edgemm_fleet.worker import Worker
 
 _CHOSEN = 50_000
@@ -39,6 +39,8 @@ class _Choice:
     after: str = ""
     """The last device of those that are taken by id."""
     passed_over: set[str] = field(default_factory=set)
+    measured_again: bool = False
+    """Whether nobody was found of those that the group was measured to have, and so it was measured anew."""
 
 
 class Preparer:
@@ -73,6 +75,8 @@ class Preparer:
         with self._store.read() as tx:
             running = rollouts.in_states(tx, [RolloutState.RUNNING])
         failed, self._tried = self._tried, None
+        if self._choice is not None and self._choice.rollout not in {one.id for one in running}:
+            self._choice = None  # until it goes on, others may match
         for rollout in running:
             group = rollout.preparing
             if group is None or rollout.id == failed:
@@ -122,11 +126,25 @@ class Preparer:
                 choice.waiting = preparing.chosen(tx, rollout, group, but_for=passed_over, limit=_CHOSEN, now=now)
             elif again := preparing.chosen_again(tx, rollout, group, but_for=passed_over, limit=_CHOSEN, now=now):
                 choice.waiting = again
-            elif ids := preparing.choice(tx, rollout, now=now).all_further(after=choice.after, limit=_CHOSEN):
-                choice.waiting, choice.after = ids, ids[-1]
+            elif most := self._most(tx, rollout, group):
+                choice.waiting = preparing.choice(tx, rollout, now=now).all_further(after=choice.after, limit=most)
+                choice.after = choice.waiting[-1] if choice.waiting else choice.after
         return choice
 
+    @staticmethod
+    def _most(tx: Transaction, rollout: Rollout, group: int) -> int:
+        """Return of how many devices those that are left are at once: who came since is one of them, of all."""
+        everybody = rollout.plan.groups[group].percent == 100
+        return _CHOSEN if everybody else min(preparing.left(tx, rollout, group), _CHOSEN)
+
     def _start(self, rollout: Rollout, group: int, choice: _Choice, *, now: float) -> bool:
+        if not choice.measured_again:
+            with self._store.read() as tx:
+                changed = preparing.finds_nobody(tx, rollout, group, choice.passed_over)
+            if changed:  # since it was measured
+                self._measure(rollout, group, now=now)
+                self._choice = _Choice(rollout.id, group, all_that_are_left=False, measured_again=True)
+                return True
         done = False
         with self._store.write() as tx, apart(tx, rollout.id):
             current = rollouts.get(tx, rollout.id)

@@ -45,31 +45,43 @@ def chosen(
     """Return devices that a group is still to take, at most `limit`, those that come first; without `but_for`."""
     if again := chosen_again(tx, rollout, group, but_for=but_for, limit=limit, now=now):
         return again
-    left = _left(tx, rollout, group)
-    return choice(tx, rollout, now=now).further(limit=min(left, limit), but_for=but_for) if left else []
+    most = min(left(tx, rollout, group), limit)
+    return choice(tx, rollout, now=now).further(limit=most, but_for=but_for) if most else []
 
 
 def chosen_again(
     tx: Transaction, rollout: Rollout, group: int, *, but_for: Collection[str] = (), limit: int, now: float
 ) -> list[str]:
     """Return members that the last group is still to take again."""
-    if group < rollout.plan.last_group or not _left(tx, rollout, group):
+    if group < rollout.plan.last_group or not left(tx, rollout, group):
         return []
     return choice(tx, rollout, now=now).timed_out(limit=limit, but_for=but_for)
 
 
 def takes_all(tx: Transaction, rollout: Rollout, group: int, *, now: float) -> bool:
     """Tell whether a group takes all that are left, so that it does not matter who comes first."""
-    return not choice(tx, rollout, now=now).are_more_than(_left(tx, rollout, group))
+    return not choice(tx, rollout, now=now).are_more_than(left(tx, rollout, group))
 
 
 def settled(tx: Transaction, rollout: Rollout, group: int, passed_over: Collection[str]) -> Rollout:
-    """Return the rollout with the size of a group that is chosen; `passed_over` matched and cannot be members."""
+    """Return the rollout with the size of a group that is chosen; `passed_over` matched and cannot be members.
+
+    Where those that were to be members are not there any more, nobody matches: the group did not prove anything.
+    """
     matching = max(0, (rollout.groups[group].matching or 0) - len(passed_over))
-    return machine.measured(rollout, group, matching=matching, size=number_in(tx, rollout, group))
+    found_nobody = finds_nobody(tx, rollout, group, passed_over)
+    return machine.measured(
+        rollout, group, matching=0 if found_nobody else matching, size=number_in(tx, rollout, group)
+    )
 
 
-def _left(tx: Transaction, rollout: Rollout, group: int) -> int:
+def finds_nobody(tx: Transaction, rollout: Rollout, group: int, passed_over: Collection[str]) -> bool:
+    """Tell whether a group that is chosen has no members, while it was measured to have some."""
+    return (rollout.groups[group].size or 0) > len(passed_over) and not number_in(tx, rollout, group)
+
+
+def left(tx: Transaction, rollout: Rollout, group: int) -> int:
+    """Return how many members a group is still to take."""
     return max(0, (rollout.groups[group].size or 0) - number_in(tx, rollout, group))
 
 

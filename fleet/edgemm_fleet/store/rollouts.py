@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from msgspec import convert
 from msgspec.structs import replace
-from sqlalchemy import Select, bindparam, case, func, insert, select, update
+from sqlalchemy import ColumnElement, Select, bindparam, case, func, insert, select, update
 
 from edgemm.errors import ConflictError, NotFoundError
 from edgemm.messages import DesiredModel
@@ -290,8 +290,8 @@ def due_members(
 
     One that cannot be read is excused here: nobody could end it else, and the rollout would wait for it for ever.
     """
-    wanted = members.c.state.in_(_KNOWN if states is None else [state.value for state in states])
-    query = select(members).where(members.c.rollout == rollout, members.c.deadline_at <= now, wanted)
+    wanted = _of_state(_KNOWN if states is None else [state.value for state in states])
+    query = select(members).where(_of_rollout(rollout), members.c.deadline_at <= now, wanted)
     return _due(tx, rollout, query.order_by(members.c.deadline_at).limit(limit), now=now)
 
 
@@ -316,8 +316,7 @@ def _due(tx: Transaction, rollout: str, query: Select[Any], *, now: float) -> li
 
 def members_due_after(tx: Transaction, rollout: str, *, after: float, limit: int) -> list[Member]:
     """Return a rollout's members whose deadline lies beyond a time; those in a known state."""
-    known = members.c.state.in_(_KNOWN)
-    query = select(members).where(members.c.rollout == rollout, members.c.deadline_at > after, known)
+    query = select(members).where(_of_rollout(rollout), members.c.deadline_at > after, _of_state(_KNOWN))
     return _readable(tx, query.limit(limit), _members(tx))
 
 
@@ -344,6 +343,15 @@ def removed(tx: Transaction, rollout: str) -> dict[int, int]:
     """Return group → how many of its members were removed from the fleet before anything came of them."""
     counted = member_counts.of(tx, rollout).items()
     return {key.group: number for key, number in counted if key.state == member_counts.REMOVED}
+
+
+def _of_rollout(rollout: str) -> ColumnElement[bool]:
+    """Return the condition in words by which no index is found: that of deadlines is to be, which few members have."""
+    return members.c.rollout + "" == rollout
+
+
+def _of_state(states: Sequence[str]) -> ColumnElement[bool]:
+    return (members.c.state + "").in_(states)
 
 
 def _changing(rollout: Rollout) -> dict[str, Any]:

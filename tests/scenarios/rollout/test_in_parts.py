@@ -266,3 +266,12 @@ def test_a_device_without_room_for_another_model_is_excused_and_holds_nobody_up(
     assert fleet.running("cam-08") == "1.0.0"
     assert {fleet.running(name) for name in NAMES[2:8]} == {"2.0.0"}
     check_counts(fleet, rollout)
+
+
+def test_nobody_is_told_after_the_deadline_of_its_group(fleet: LocalFleet) -> None:
+    rollout = fleet.start(fleet.plan("2.0.0", Group(percent=100, deadline_s=100)))
+    while fleet.preparer.step(now=fleet.now):
+        pass
+    fleet.now += 100  # the manager was away
+    assert fleet.hand_outs.hand_out(now=fleet.now) == []
+    assert set(fleet.states(rollout).values()) == {"prepared"}
