@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import TracebackType
 
 from sqlalchemy.exc import OperationalError
 
-from edgemm_fleet.store import Transaction, rollouts
+from edgemm_fleet.store import Store, Transaction, rollouts
 
 _log = logging.getLogger(__name__)
 
@@ -25,5 +26,33 @@ def apart(tx: Transaction, rollout_id: str) -> Iterator[None]:
     except OperationalError:
         raise  # of the database, a full disk for one: then nothing of the whole transaction holds
     except Exception as err:  # noqa: BLE001 - the boundary of a rollout: a defect that meets one must not stop all
-        if rollouts.note_trouble(tx, rollout_id, f"{type(err).__name__}: {err}"):
+        if rollouts.note_trouble(tx, rollout_id, _said(err)):
             _log.exception("rollout_stuck rollout=%s cannot go on; it is tried again", rollout_id)
+
+
+class Noting:
+    """Notes an error at the rollout that it meets, outside of any transaction; the error goes on to the caller.
+
+    `failing` has the rollout from then on until it goes well. A database that fails is no trouble of a rollout.
+    """
+
+    def __init__(self, store: Store, rollout_id: str, *, failing: set[str]) -> None:
+        self._store, self._rollout_id, self._failing = store, rollout_id, failing
+
+    def __enter__(self) -> None:
+        """Begin."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, err: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Note what happened, if it did."""
+        if err is None:
+            self._failing.discard(self._rollout_id)
+        elif isinstance(err, Exception) and not isinstance(err, OperationalError):
+            self._failing.add(self._rollout_id)
+            with self._store.write() as tx:
+                rollouts.note_trouble(tx, self._rollout_id, _said(err))
+
+
+def _said(err: Exception) -> str:
+    return f"{type(err).__name__}: {err}"

@@ -34,6 +34,8 @@ class HandOuts:
         self._telling, self._taking_back = WorkPace(), WorkPace()
         self._withdrawing = WorkPace(least=_NEVER_TOLD_AT_ONCE[0], most=_NEVER_TOLD_AT_ONCE[1])
         self._rests: dict[str, float] = {}
+        self._told_last = self._taken_back_last = ""
+        """The rollout that had its turn last: one that is large must not keep the others from theirs."""
 
     @property
     def epoch(self) -> int:
@@ -47,7 +49,8 @@ class HandOuts:
         """
         with self._store.read() as tx:
             found = [one for one in rollouts.being_taken_back(tx) if not self._rests_at(one.id, now)]
-        for rollout in found:
+        for rollout in _behind(self._taken_back_last, found):
+            self._taken_back_last = rollout.id
             broken_off = rollout.state in machine.BROKEN_OFF_STATES
             if (told := self._withdraw(rollout, now=now) if broken_off else self._revert(rollout, now=now)) is not None:
                 return told
@@ -73,7 +76,8 @@ class HandOuts:
         """
         with self._store.read() as tx:
             running = [one for one in rollouts.in_states(tx, [RolloutState.RUNNING]) if _untold(tx, one, now=now)]
-        for rollout in running:
+        for rollout in _behind(self._told_last, running):
+            self._told_last = rollout.id
             if not self._rests_at(rollout.id, now) and (told := self._tell(rollout, now=now)):
                 return told
         return []
@@ -86,7 +90,7 @@ class HandOuts:
             if current.state is RolloutState.RUNNING:
                 limit = self._telling.size
                 groups = _untold(tx, current, now=now)
-                members = rollouts.prepared_members(tx, rollout.id, groups=groups, limit=limit)
+                members = rollouts.prepared_members(tx, rollout.id, groups=groups, limit=limit, now=now)
                 told = [member.device for member in members]
                 self._runner.tell(tx, members, current, now=now)
             well = True
@@ -96,7 +100,7 @@ class HandOuts:
         """Take the version of a rollout that was broken off back; None: that is done."""
         limit = self._taking_back.size
         with self._store.read() as tx:
-            ids = [member.device for member in rollouts.waiting_members(tx, rollout.id, states=WAITING, limit=limit)]
+            waiting = ids = rollouts.waiting_devices(tx, rollout.id, states=WAITING, limit=limit)
             if not ids and rollouts.number_prepared(tx, rollout.id):
                 return self._withdraw_prepared(rollout, now=now)
             after = rollout.taken_back
@@ -108,7 +112,11 @@ class HandOuts:
             current = rollouts.get(tx, rollout.id)
             if current.state in machine.BROKEN_OFF_STATES and current.taken_back is not None:
                 rollouts.save(tx, machine.taken_back(current, after))
-                self._runner.take_back(tx, rollouts.members_among(tx, rollout.id, ids), current, now=now)
+                if waiting:
+                    found = rollouts.waiting_members(tx, rollout.id, waiting, now=now)
+                else:
+                    found = rollouts.members_among(tx, rollout.id, ids)
+                self._runner.take_back(tx, found, current, now=now)
             well = True
         return ids if self._went(well, rollout.id, now) and ids else None
 
@@ -147,6 +155,12 @@ class HandOuts:
             self._rests[rollout] = now
             self._runner.not_handed_out.add(rollout)
         return well
+
+
+def _behind(last: str, found: Sequence[Rollout]) -> Sequence[Rollout]:
+    """Return the rollouts in turn, those behind the one that had its turn last first."""
+    at = next((index + 1 for index, one in enumerate(found) if one.id == last), 0)
+    return [*found[at:], *found[:at]]
 
 
 def _untold(tx: Transaction, rollout: Rollout, *, now: float) -> Sequence[int]:

@@ -90,7 +90,7 @@ class RolloutOperations:
             rollouts.save(tx, started)
             _note(tx, "start", started, actor=actor, now=now)
             started = self._runner.advance(tx, rollout_id, now=now)
-            preconditions.check_room(tx, started)
+            preconditions.check_room(tx, started, now=now)
         self._wake()
         return started
 

@@ -73,13 +73,14 @@ def check_way_back(tx: Transaction, rollout: Rollout, parts: Iterable[Sequence[M
     )
 
 
-def check_room(tx: Transaction, rollout: Rollout) -> None:
+def check_room(tx: Transaction, rollout: Rollout, *, now: float) -> None:
     """Refuse a start by which a device of the first group, as far as it is chosen, would get more models than it can.
 
     Raises:
         ConflictError: one would.
     """
-    ids = [member.device for member in rollouts.prepared_members(tx, rollout.id, groups=[0], limit=_LOOKED_AT_ONCE)]
+    members = rollouts.prepared_members(tx, rollout.id, groups=[0], limit=_LOOKED_AT_ONCE, now=now)
+    ids = [member.device for member in members]
     for device, wanted in assignments.of(tx, ids).items():
         if (number := len(wanted.keys() | {rollout.plan.model})) > MAX_MODELS:
             raise ConflictError(

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from edgemm.states import RolloutState
 from edgemm_fleet.records.progress import Rollout
 from edgemm_fleet.rollout import machine, preparing
-from edgemm_fleet.rollout.apart import apart
+from edgemm_fleet.rollout.apart import Noting
 from edgemm_fleet.rollout.pace import WorkPace
 from edgemm_fleet.rollout.runner import Runner
 from edgemm_fleet.store import Store, Transaction, rollouts
@@ -82,7 +82,8 @@ class Preparer:
             if group is None or rollout.id == failed:
                 continue
             self._tried = rollout.id
-            did = self._prepare(rollout, group, now=now)
+            with Noting(self._store, rollout.id, failing=self._runner.not_prepared):
+                did = self._prepare(rollout, group, now=now)
             self._tried = None
             if did:
                 return True
@@ -146,13 +147,13 @@ class Preparer:
                 self._choice = _Choice(rollout.id, group, all_that_are_left=False, measured_again=True)
                 return True
         done = False
-        with self._store.write() as tx, apart(tx, rollout.id):
+        self._choice = None
+        with self._store.write() as tx:
             current = rollouts.get(tx, rollout.id)
             if _is_being_prepared(current, group):
                 self._runner.start_group(tx, preparing.settled(tx, current, group, choice.passed_over), group, now=now)
                 self._runner.advance(tx, rollout.id, now=now)
                 done = True
-        self._choice = None
         if done:
             self._wake()
         return done

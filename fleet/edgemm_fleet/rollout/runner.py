@@ -54,6 +54,8 @@ class Runner:
         """Another one after each commit by which something is not to be sent any more that was to be before."""
         self.not_handed_out: set[str] = set()
         """Rollouts of which a part met an error when it was to be handed out or taken back last."""
+        self.not_prepared: set[str] = set()
+        """Rollouts of which a part met an error when it was to be prepared last."""
         self._judged_again: dict[str, str] = {}
 
     def react(self, tx: Transaction, ids: Sequence[str], *, now: float) -> None:
@@ -93,7 +95,8 @@ class Runner:
             self._redate(tx, rollout, now=now)
             more |= self._end_overdue(tx, rollout, now=now)
             self.advance(tx, rollout_id, now=now)
-            fails = rollout_id in self.not_handed_out and rollout.state is RolloutState.RUNNING
+            goes_on = rollout.state is RolloutState.RUNNING or rollout.taken_back is not None
+            fails = goes_on and rollout_id in self.not_handed_out | self.not_prepared
             if not more and not fails:
                 rollouts.note_trouble(tx, rollout_id, None)
         return more
@@ -271,9 +274,11 @@ class Runner:
 
     def _leave_earlier(self, tx: Transaction, ids: Sequence[str], rollout: Rollout, *, now: float) -> None:
         """End what these devices had to do for an earlier rollout of the same model."""
+        told = rollouts.current_memberships(tx, ids, model=rollout.plan.model)
+        found = {(one.rollout, one.device): one for one in [*told, *rollouts.prepared_elsewhere(tx, ids, rollout)]}
         earlier = [
             judgement.excused(member, reason=Reason.SUPERSEDED, detail=f"by {rollout.id}", now=now)
-            for member in rollouts.current_memberships(tx, ids, model=rollout.plan.model)
+            for member in found.values()
             if member.rollout != rollout.id and member.state in UNFINISHED | {MemberState.REVERTING}
         ]
         rollouts.put_members(tx, earlier)

@@ -157,18 +157,23 @@ def prepare_members(tx: Transaction, rollout: str, ids: Sequence[str], *, group:
     _put(tx, rollout, [fixed | {"device": device} | told.get(device, never_told) | empty for device in ids])
 
 
-def waiting_members(tx: Transaction, rollout: str, *, states: Iterable[MemberState], limit: int) -> list[Member]:
-    """Return some of a rollout's members that are in some states, in no order."""
+def waiting_devices(tx: Transaction, rollout: str, *, states: Iterable[MemberState], limit: int) -> list[str]:
+    """Return the devices of some of a rollout's members that are in some states, in no order."""
     state = members.c.state.in_([state.value for state in states])
-    query = select(members).where(members.c.rollout == rollout, state)
-    return _readable(tx, query.limit(limit), _members(tx))
+    query = select(members.c.device).where(members.c.rollout == rollout, state)
+    return list(tx.execute(query.limit(limit)).scalars())
 
 
-def prepared_members(tx: Transaction, rollout: str, *, groups: Sequence[int], limit: int) -> list[Member]:
-    """Return members of some groups that have not been told, by group and device."""
+def waiting_members(tx: Transaction, rollout: str, devices: Sequence[str], *, now: float) -> list[Member]:
+    """Return the members that `waiting_devices` are; one that cannot be read is excused, as by `due_members`."""
+    return _due(tx, rollout, _among(rollout, devices), now=now)
+
+
+def prepared_members(tx: Transaction, rollout: str, *, groups: Sequence[int], limit: int, now: float) -> list[Member]:
+    """Return members of some groups that have not been told, by group and device; as `due_members`."""
     state = members.c.state == MemberState.PREPARED.value
     query = select(members).where(members.c.rollout == rollout, state, members.c.group.in_(groups))
-    return _readable(tx, query.order_by(members.c.group, members.c.device).limit(limit), _members(tx))
+    return _due(tx, rollout, query.order_by(members.c.group, members.c.device).limit(limit), now=now)
 
 
 def withdraw_prepared(tx: Transaction, rollout: str, *, limit: int, now: float) -> int:
@@ -182,6 +187,8 @@ def withdraw_prepared(tx: Transaction, rollout: str, *, limit: int, now: float) 
         tx.execute(update(members).where(mine).values(**withdrawn))
         after = [one._replace(state=MemberState.WITHDRAWN.value) for one in before]
         member_counts.change(tx, rollout, before=before, after=after)
+    else:
+        member_counts.have_none(tx, rollout, state=MemberState.PREPARED)
     return len(ids)
 
 
@@ -213,8 +220,7 @@ def members_of(
 
 def members_among(tx: Transaction, rollout: str, devices: Sequence[str]) -> list[Member]:
     """Return those of some devices that are a rollout's members, by device."""
-    query = select(members).where(members.c.rollout == rollout, listed(members.c.device, devices))
-    return _readable(tx, query.order_by(members.c.device), _members(tx))
+    return _readable(tx, _among(rollout, devices), _members(tx))
 
 
 def committed_among(tx: Transaction, rollout: str, devices: Sequence[str]) -> set[str]:
@@ -273,6 +279,15 @@ def current_memberships(tx: Transaction, devices: Sequence[str], *, model: str |
     query = select(members).select_from(joined.join(newest, same))
     if model is not None:
         query = query.where(rollouts.c.model == model)
+    return _readable(tx, query.order_by(rollouts.c.number, members.c.device), _members(tx))
+
+
+def prepared_elsewhere(tx: Transaction, devices: Sequence[str], rollout: Rollout) -> list[Member]:
+    """Return the memberships of these devices in other rollouts of the model that have yet to tell them."""
+    joined = members.join(rollouts, rollouts.c.id == members.c.rollout)
+    others = (rollouts.c.model == rollout.plan.model) & (rollouts.c.id != rollout.id)
+    prepared = _of_state([MemberState.PREPARED.value])  # of a whole rollout, they may be very many
+    query = select(members).select_from(joined).where(others, prepared, listed(members.c.device, devices))
     return _readable(tx, query.order_by(rollouts.c.number, members.c.device), _members(tx))
 
 
@@ -364,6 +379,11 @@ def _changing(rollout: Rollout) -> dict[str, Any]:
         "waiting_json": json_text.written(rollout.waiting) if rollout.waiting else None,
         "taken_back": rollout.taken_back,
     }
+
+
+def _among(rollout: str, devices: Sequence[str]) -> Select[Any]:
+    query = select(members).where(members.c.rollout == rollout, listed(members.c.device, devices))
+    return query.order_by(members.c.device)
 
 
 def _told_in_vain(tx: Transaction, rollout: str, ids: Sequence[str]) -> dict[str, dict[str, Any]]:

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import Connection, case, func, literal, select
+from sqlalchemy import Connection, case, func, literal, select, update
 
 from edgemm.reasons import Reason
 from edgemm_fleet.records.members import MemberState
@@ -55,6 +55,12 @@ def change(tx: Connection, rollout: str, *, before: Iterable[CountedAs], after: 
     deltas.subtract(Counter(before))
     rows = [{"rollout": rollout, **key._asdict(), "number": number} for key, number in deltas.items() if number]
     portable.add_up(tx, member_counts, rows, "number")
+
+
+def have_none(tx: Connection, rollout: str, *, state: MemberState) -> None:
+    """Count none in a state, where a look at the members has found none: a count that is wrong must hold nobody up."""
+    wrong = (member_counts.c.rollout == rollout) & (member_counts.c.state == state.value)
+    tx.execute(update(member_counts).where(wrong).values(number=0))
 
 
 def of(tx: Connection, rollout: str) -> dict[CountedAs, int]:
