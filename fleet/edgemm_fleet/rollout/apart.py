@@ -26,14 +26,13 @@ def apart(tx: Transaction, rollout_id: str) -> Iterator[None]:
     except OperationalError:
         raise  # of the database, a full disk for one: then nothing of the whole transaction holds
     except Exception as err:  # noqa: BLE001 - the boundary of a rollout: a defect that meets one must not stop all
-        if rollouts.note_trouble(tx, rollout_id, _said(err)):
-            _log.exception("rollout_stuck rollout=%s cannot go on; it is tried again", rollout_id)
+        _note(tx, rollout_id, err)
 
 
 class Noting:
-    """Notes an error at the rollout that it meets, outside of any transaction; the error goes on to the caller.
+    """Does what `apart` does around several transactions: an error is noted at the rollout and goes no further.
 
-    `failing` has the rollout from then on until it goes well. A database that fails is no trouble of a rollout.
+    `failing` has the rollout from then on until it goes well. An error of the database is raised.
     """
 
     def __init__(self, store: Store, rollout_id: str, *, failing: set[str]) -> None:
@@ -44,15 +43,18 @@ class Noting:
 
     def __exit__(
         self, kind: type[BaseException] | None, err: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Note what happened, if it did."""
+    ) -> bool:
+        """Note how it went; tell whether that was all there is to do."""
         if err is None:
             self._failing.discard(self._rollout_id)
-        elif isinstance(err, Exception) and not isinstance(err, OperationalError):
-            self._failing.add(self._rollout_id)
-            with self._store.write() as tx:
-                rollouts.note_trouble(tx, self._rollout_id, _said(err))
+        if not isinstance(err, Exception) or isinstance(err, OperationalError):
+            return False
+        self._failing.add(self._rollout_id)
+        with self._store.write() as tx:
+            _note(tx, self._rollout_id, err)
+        return True
 
 
-def _said(err: Exception) -> str:
-    return f"{type(err).__name__}: {err}"
+def _note(tx: Transaction, rollout_id: str, err: Exception) -> None:
+    if rollouts.note_trouble(tx, rollout_id, f"{type(err).__name__}: {err}"):
+        _log.error("rollout_stuck rollout=%s cannot go on; it is tried again", rollout_id, exc_info=err)

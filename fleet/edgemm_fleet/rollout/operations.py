@@ -186,7 +186,7 @@ class RolloutOperations:
         with self._store.write() as tx:
             rollout = rollouts.get(tx, rollout_id)
             tallies = rollouts.tallies(tx, rollout_id)
-            something |= sorted(tallies) != sorted(before)  # some may have been told since
+            something |= set(tallies) != set(before)  # some may have been told since
             nothing = "nothing to bring back: no device has this rollout's version any more"
             moved = machine.move(rollout, _R.ROLLING_BACK, reason=reason if something else nothing, now=now)
             machine.check_overlap(rollout.plan, _running(tx, without=rollout_id))

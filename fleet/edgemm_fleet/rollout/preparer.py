@@ -51,8 +51,8 @@ class Preparer:
     ) -> None:
         self._store, self._runner, self._clock, self._wake = store, runner, clock, wake
         self._choice: _Choice | None = None
-        self._tried: str | None = None
-        """The rollout that is worked on; after an error, it waits for one step, so that others are not held up."""
+        self._failed: str | None = None
+        """The rollout that met an error last: it waits for one step, so that others are not held up."""
         self._pace = WorkPace(least=_AT_ONCE[0], most=_AT_ONCE[1])
         self.worker = Worker("edgemm-preparer", self._work)
 
@@ -74,18 +74,19 @@ class Preparer:
         """Do a part of what is to be prepared; tell whether there was anything to do."""
         with self._store.read() as tx:
             running = rollouts.in_states(tx, [RolloutState.RUNNING])
-        failed, self._tried = self._tried, None
+        failed, self._failed = self._failed, None
         if self._choice is not None and self._choice.rollout not in {one.id for one in running}:
             self._choice = None  # until it goes on, others may match
         for rollout in running:
             group = rollout.preparing
             if group is None or rollout.id == failed:
                 continue
-            self._tried = rollout.id
+            did = False
             with Noting(self._store, rollout.id, failing=self._runner.not_prepared):
                 did = self._prepare(rollout, group, now=now)
-            self._tried = None
-            if did:
+            if rollout.id in self._runner.not_prepared:
+                self._failed = rollout.id
+            elif did:
                 return True
         return False
 

@@ -74,9 +74,8 @@ def test_the_trouble_of_preparing_is_noted_and_stays_until_it_goes_well(
     rollout = ring(fleet, "x", "1.0.0")
     with monkeypatch.context() as broken:
         broken.setattr(preparing, what, fail)
-        with pytest.raises(ValueError, match="a defect"):
-            while fleet.preparer.step(now=fleet.now):
-                pass
+        while fleet.preparer.step(now=fleet.now):
+            pass
         tick(fleet)
         assert fleet.rollout(rollout).trouble == "ValueError: a defect"
     fleet.preparer.step(now=fleet.now)  # it waits for a step

@@ -14,6 +14,7 @@ from sqlalchemy import select
 
 from edgemm.errors import EnvironmentFailure, InputError, NewerFormatError
 from edgemm.messages import Stream
+from edgemm.states import RolloutState
 from edgemm_fleet.director.director import Director
 from edgemm_fleet.rollout.runner import Runner
 from edgemm_fleet.store import (
@@ -345,3 +346,16 @@ def test_the_path_may_have_any_characters(tmp_path: Path) -> None:
     Store.open(path).close()
     Store.open(path).close()
     assert rows(path)["alembic_version"] == [{"version_num": NEWEST}]
+
+
+def test_what_a_halt_left_to_devices_that_turned_back_is_taken_back_after_the_migration(tmp_path: Path) -> None:
+    path = golden(tmp_path, "0018")
+    with closing(sqlite3.connect(path)) as database, database:
+        (turned,), (other,) = database.execute("SELECT DISTINCT rollout FROM members ORDER BY rollout LIMIT 2")
+        database.execute("UPDATE rollouts SET state = 'halted'")
+        database.execute("UPDATE members SET state = 'reached', deadline_at = 1.0 WHERE rollout = ?", (turned,))
+        database.execute("UPDATE members SET state = 'activating' WHERE rollout = ?", (other,))
+    store = Store.open(path)
+    with store.read() as tx:
+        assert rollouts.states_taking_back(tx) == {turned: RolloutState.HALTED}
+    store.close()
