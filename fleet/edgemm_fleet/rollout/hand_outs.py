@@ -94,7 +94,7 @@ class HandOuts:
                 told = [member.device for member in members]
                 self._runner.tell(tx, members, current, now=now)
             well = True
-        return told if self._went(well, rollout.id, now) else []
+        return told if self._went(well, rollout.id, now, failing=self._runner.not_handed_out) else []
 
     def _withdraw(self, rollout: Rollout, *, now: float) -> list[str] | None:
         """Take the version of a rollout that was broken off back; None: that is done."""
@@ -118,7 +118,7 @@ class HandOuts:
                     found = rollouts.members_among(tx, rollout.id, ids)
                 self._runner.take_back(tx, found, current, now=now)
             well = True
-        return ids if self._went(well, rollout.id, now) and ids else None
+        return ids if self._went(well, rollout.id, now, failing=self._runner.not_taken_back) and ids else None
 
     def _revert(self, rollout: Rollout, *, now: float) -> list[str] | None:
         """Have some members of a rollout that is rolled back run what they ran before; None: that is done."""
@@ -135,7 +135,7 @@ class HandOuts:
                 self._runner.revert(tx, rollouts.members_among(tx, rollout.id, ids), current, now=now)
                 self._runner.advance(tx, rollout.id, now=now)
             well = True
-        return ids if self._went(well, rollout.id, now) and ids else None
+        return ids if self._went(well, rollout.id, now, failing=self._runner.not_taken_back) and ids else None
 
     def _withdraw_prepared(self, rollout: Rollout, *, now: float) -> list[str]:
         """End members that were never told: of them nothing else is to be done."""
@@ -147,13 +147,13 @@ class HandOuts:
     def _rests_at(self, rollout: str, now: float) -> bool:
         return 0 <= now - self._rests.get(rollout, now - _REST_S) < _REST_S
 
-    def _went(self, well: bool, rollout: str, now: float) -> bool:  # noqa: FBT001 - its name says what it is
+    def _went(self, well: bool, rollout: str, now: float, *, failing: set[str]) -> bool:  # noqa: FBT001 - its name says what it is
         if well:
             self._rests.pop(rollout, None)
-            self._runner.not_handed_out.discard(rollout)
+            failing.discard(rollout)
         else:
             self._rests[rollout] = now
-            self._runner.not_handed_out.add(rollout)
+            failing.add(rollout)
         return well
 
 

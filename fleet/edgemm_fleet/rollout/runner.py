@@ -53,7 +53,9 @@ class Runner:
         self.epoch = 0
         """Another one after each commit by which something is not to be sent any more that was to be before."""
         self.not_handed_out: set[str] = set()
-        """Rollouts of which a part met an error when it was to be handed out or taken back last."""
+        """Rollouts of which a part met an error when it was to be handed out last."""
+        self.not_taken_back: set[str] = set()
+        """Rollouts of which a part met an error when it was to be taken back last."""
         self.not_prepared: set[str] = set()
         """Rollouts of which a part met an error when it was to be prepared last."""
         self._judged_again: dict[str, str] = {}
@@ -95,11 +97,14 @@ class Runner:
             self._redate(tx, rollout, now=now)
             more |= self._end_overdue(tx, rollout, now=now)
             self.advance(tx, rollout_id, now=now)
-            goes_on = rollout.state is RolloutState.RUNNING or rollout.taken_back is not None
-            fails = goes_on and rollout_id in self.not_handed_out | self.not_prepared
-            if not more and not fails:
+            if not more and not self._fails_in_parts(rollout):
                 rollouts.note_trouble(tx, rollout_id, None)
         return more
+
+    def _fails_in_parts(self, rollout: Rollout) -> bool:
+        if rollout.state is RolloutState.RUNNING:
+            return rollout.id in self.not_handed_out | self.not_prepared
+        return rollout.taken_back is not None and rollout.id in self.not_taken_back
 
     def advance(self, tx: Transaction, rollout_id: str, *, now: float) -> Rollout:
         """Let a rollout decide until it has nothing more to do now; return it."""
