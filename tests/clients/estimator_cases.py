@@ -21,6 +21,8 @@ import numpy as np
 import onnx
 import pytest
 import sklearn
+import xgboost
+from sklearn.ensemble import VotingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -251,3 +253,21 @@ def test_custom_transformers_need_to_be_named(tmp_path: Path, monkeypatch: pytes
     (tmp_path / "own_steps.py").write_text(CUSTOM + REGISTERED)
     for kind in WRITERS:
         assert converted(tmp_path / f"own.{kind}", custom_objects=named).manifest.labels == ("0", "1")
+
+
+def test_a_number_for_a_missing_value_is_refused_in_every_place(tmp_path: Path) -> None:
+    model = xgboost.XGBClassifier(n_estimators=2, missing=-999.0)
+    others = VotingClassifier([("boosted", model), ("line", LogisticRegression())], voting="soft")
+    for found in (model, make_pipeline(model), make_pipeline(StandardScaler(), model), others):
+        write_joblib(found.fit(ROWS, DATA["two"]), tmp_path / "model.joblib")
+        assert "XGBClassifier takes -999 for a missing value" in refusal(tmp_path / "model.joblib")
+
+
+def test_xgboost_of_several_labels_has_a_probability_of_each(tmp_path: Path) -> None:
+    model = xgboost.XGBClassifier(n_estimators=3).fit(ROWS, np.stack([DATA["two"], ROWS[:, 1] > 0], axis=1))
+    write_joblib(model, tmp_path / "model.joblib")
+    found = converted(tmp_path / "model.joblib")
+    assert [(s.name, s.shape) for s in found.manifest.signature.outputs] == [("value", (-1, 2))]
+    assert found.manifest.labels is None
+    values = estimator.of(model, path="model").run({"input": DATA["rows"]})["value"]
+    assert np.allclose(values, model.predict_proba(DATA["rows"]), atol=1e-6)

@@ -8,25 +8,19 @@ from typing import Any
 
 import numpy as np
 
-from edgemm.errors import InputError
 from edgemm_converter.estimators import boosters
 from edgemm_converter.estimators.tree_tables import Ensemble, Link
 
 
-def booster(model: Any, library: str, *, path: str) -> Any:
+def booster(model: Any, library: str) -> Any:
     """Return the booster in an estimator of one of the libraries.
 
     Raises:
-        InputError: it takes another number than NaN for a missing value.
+        ConversionError: as `boosters.check_missing`.
     """
     if library == "lightgbm":
         return model.booster_
-    missing = getattr(model, "missing", np.nan)
-    if missing is not None and not np.isnan(missing):
-        raise InputError(
-            f"{path}: {type(model).__name__} takes {missing:g} for a missing value, and a device NaN: train it with "
-            "missing=nan"
-        )
+    boosters.check_missing(model)
     return model.get_booster()
 
 

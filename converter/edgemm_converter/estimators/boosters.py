@@ -75,7 +75,8 @@ def of_xgboost(booster: Any, *, rounds: int | None = None) -> Ensemble:
     weights = model.get("weight_drop")
     model = model.get("gbtree", model)["model"]
     parameters = learner["learner_model_param"]
-    targets = max(1, int(parameters["num_class"]), int(parameters.get("num_target", "1")))
+    labels = int(parameters.get("num_target", "1"))  # several: each row has a probability of each, and no one class
+    targets = max(1, int(parameters["num_class"]), labels)
     trees = [
         Tree(_xgboost_nodes(tree, float(weights[i]) if weights else 1.0), int(model["tree_info"][i]))
         for i, tree in enumerate(model["trees"])
@@ -84,7 +85,7 @@ def of_xgboost(booster: Any, *, rounds: int | None = None) -> Ensemble:
         trees = trees[: _until(model, rounds)]
     return Ensemble(
         tuple(trees), int(parameters["num_feature"]), _xgboost_base(parameters["base_score"], objective, targets),
-        link, classifies=objective in _XGBOOST_CLASSES, strict=True, single=True,
+        link, classifies=objective in _XGBOOST_CLASSES and labels <= 1, strict=True, single=True,
     )  # fmt: skip
 
 
@@ -189,6 +190,19 @@ def _lightgbm_missing(kind: str, threshold: float, *, default_left: bool) -> boo
             raise unknown("LightGBM", "trees in which 0 is a missing value (zero_as_missing)")
         return default_left
     return threshold >= 0
+
+
+def check_missing(model: Any) -> None:
+    """Refuse an estimator of XGBoost that takes a number for a missing value: its booster knows nothing of it.
+
+    Raises:
+        ConversionError: it takes another number than NaN.
+    """
+    missing = getattr(model, "missing", np.nan)
+    if missing is not None and not np.isnan(missing):
+        raise ConversionError(
+            f"{type(model).__name__} takes {missing:g} for a missing value, and a device NaN: train it with missing=nan"
+        )
 
 
 def best_rounds(booster: Any) -> int | None:

@@ -29,6 +29,7 @@ def of(model: Any) -> Ensemble | None:
     """
     library, name = type(model).__module__.partition(".")[0], type(model).__name__
     if library == "xgboost" and hasattr(model, "get_booster"):
+        boosters.check_missing(model)
         return boosters.of_xgboost(model.get_booster(), rounds=boosters.best_rounds(model.get_booster()))
     if library == "lightgbm" and hasattr(model, "booster_"):
         return boosters.of_lightgbm(model.booster_)

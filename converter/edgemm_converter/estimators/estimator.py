@@ -95,7 +95,7 @@ def of(found: Any, *, path: str) -> Estimator:
         raise InputError(f"{path}: expected an estimator of scikit-learn, found an object of {type(model).__name__}")
     _check_fitted(model, path=path)
     if library in ("xgboost", "lightgbm"):
-        return _of_booster(booster_answers.booster(model, library, path=path), library, model, path=path)
+        return _of_booster(booster_answers.booster(model, library), library, model, path=path)
     columns = getattr(model, "n_features_in_", None)
     if not columns:
         raise InputError(

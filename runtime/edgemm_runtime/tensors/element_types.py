@@ -45,6 +45,11 @@ def size_of(array: Array) -> int:
     return array.size * _STRING_BYTES + _BYTES_A_CHARACTER * characters
 
 
+def most_size_of(text: Array) -> int:
+    """Return the bytes that NumPy's text of fixed width takes as a tensor of strings, at most."""
+    return text.size * _STRING_BYTES + _BYTES_A_CHARACTER * (text.nbytes // 4)
+
+
 def from_text(array: Array) -> Array:
     """Return NumPy's text of fixed width as objects.
 

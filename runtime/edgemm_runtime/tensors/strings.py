@@ -45,9 +45,9 @@ def to_array(values: Any, spec: TensorSpec) -> Array:
         raise BadRequestError(f"input {spec.name!r}: expected text of Unicode, found another array") from err
     flat = array.ravel().tolist()
     if set(map(type, flat)) - {str}:
-        index, found = next((i, one) for i, one in enumerate(flat) if type(one) is not str)
-        if isinstance(found, np.str_):
+        if all(isinstance(one, str) for one in flat):  # some are NumPy's
             return to_array(np.array([str(one) for one in flat], OBJECT).reshape(array.shape), spec)
+        index, found = next((i, one) for i, one in enumerate(flat) if not isinstance(one, str))
         if isinstance(found, list):
             raise BadRequestError(f"input {spec.name!r}: expected strings of one shape, found lists of several lengths")
         row = index // max(1, math.prod(array.shape[1:]))

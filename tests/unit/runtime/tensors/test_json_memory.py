@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import tracemalloc
 from collections.abc import Callable
@@ -10,8 +12,10 @@ import msgspec
 import numpy as np
 import pytest
 
-from edgemm.errors import TooLargeError
+from edgemm.bundle.manifest import DType, Signature, TensorSpec
+from edgemm.errors import BadRequestError, TooLargeError
 from edgemm_runtime.memory.memory_budget import MemoryBudget, here
+from edgemm_runtime.serving.protocols.predict import csv_columns, forms, npy_body
 from edgemm_runtime.tensors.json_memory import hold_parsed, hold_written
 from edgemm_runtime.tensors.named_arrays import Array
 
@@ -25,6 +29,7 @@ TEXTS = {
     "large objects": json.dumps([dict.fromkeys("abcdefgh", 0.5)] * 4_000),
     "text": json.dumps(["ab"] * 50_000),
     "one text": json.dumps("a" * 300_000),
+    "escaped text": '["' + "a" * 300_000 + '\\ud83d\\ude00"]',
     "wide text": json.dumps("a" * 300_000 + "😀", ensure_ascii=False),
 }
 
@@ -49,6 +54,43 @@ def test_reading_takes_no_more_than_is_counted(name: str) -> None:
         tracemalloc.stop()
     assert found is not None
     assert taken <= held_by(lambda: hold_parsed(text))
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", " "])
+@pytest.mark.parametrize(("cell", "width"), [("0.5", 1000), ("-1.5", 10), ("1", 1), ("", 5000)])
+def test_reading_csv_takes_no_more_than_is_counted(separator: str, cell: str, width: int) -> None:
+    text = "\n".join(separator.join([cell] * width) for _ in range(60_000 // width)).encode()
+    spec = TensorSpec(name="x", dtype=DType.FLOAT32, shape=(-1, width))
+    table = b"x\n" + text
+    named = Signature(inputs=(TensorSpec(name="x", dtype=DType.STRING, shape=(-1, 1)),), outputs=())
+    for read in (lambda: forms.read_csv(text, spec, None), lambda: csv_columns.read(table, named)):
+        tracemalloc.start()
+        try:
+            with contextlib.suppress(BadRequestError):
+                read()
+            taken = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+        def again(read: Callable[[], object] = read) -> None:
+            with contextlib.suppress(BadRequestError):
+                read()
+
+        assert taken <= held_by(again)
+
+
+@pytest.mark.parametrize("value", ["ab", "\U0001f600a", "x" * 40])
+def test_a_file_of_strings_takes_no_more_than_is_counted(value: str) -> None:
+    file = io.BytesIO()
+    np.save(file, np.full((50_000, 1), value))
+    spec = TensorSpec(name="x", dtype=DType.STRING, shape=(-1, 1))
+    tracemalloc.start()
+    try:
+        npy_body.read(file.getvalue(), spec, None)
+        taken = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert taken <= held_by(lambda: npy_body.read(file.getvalue(), spec, None)) + len(file.getvalue())
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int8, np.uint8, np.int64])

@@ -89,6 +89,8 @@ def test_any_text_is_a_string(text: str) -> None:
     [
         (["a", 1], "row 1 (from 0): expected a string, found 1"),
         ([["a"], [None]], "row 1 (from 0): expected a string, found null"),
+        ([np.str_("a"), None], "row 1 (from 0): expected a string, found null"),
+        ([np.str_("a"), "b", 5], "row 2 (from 0): expected a string, found 5"),
         (["a", b"b"], "found a value of the type bytes"),
         (["a", "\ud800"], "string 1 (from 0): expected text of UTF-8, found half a surrogate pair"),
         (["x" * (strings.MOST_CHARACTERS + 1)], "expected at most 65,536 characters, found 65,537"),

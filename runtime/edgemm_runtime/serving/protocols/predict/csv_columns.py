@@ -14,15 +14,15 @@ from edgemm_runtime.memory.memory_budget import hold
 from edgemm_runtime.tensors import csv_table
 from edgemm_runtime.tensors.element_types import numpy_dtype
 from edgemm_runtime.tensors.inputs import batched, describe, is_column
-from edgemm_runtime.tensors.json_memory import hold_parsed
+from edgemm_runtime.tensors.json_memory import hold_csv
 from edgemm_runtime.tensors.named_arrays import Array
 from edgemm_runtime.tensors.named_inputs import missing_names, unknown_names
 from edgemm_runtime.tensors.numbers import to_array
 
 _LOOKED_AT = 4096
 _CELL, _NAMES = 40, 200
-_ROW_BYTES, _CELL_BYTES = 100, 80
-"""What rows take beside what is counted of any text: their lists, those of columns, values, and the engine's copies."""
+_ENGINE_BYTES = 40
+"""What the engine's copy of a cell takes beside its characters."""
 
 
 def takes_table(signature: Signature) -> bool:
@@ -47,9 +47,9 @@ def read(body: bytes, signature: Signature) -> dict[str, Array]:
         if not is_column(spec):
             found = describe((spec,))
             raise BadRequestError(f"expected JSON: in CSV each input is a column, and the model takes {found}")
-    hold_parsed(body)
+    hold_csv(body)
     table = csv_table.read_named(csv_table.decode_strictly(body))
-    hold(len(table.rows) * (_ROW_BYTES + _CELL_BYTES * len(table.header or [])))
+    hold(len(table.rows) * len(table.header or []) * _ENGINE_BYTES + len(body))
     places = _places(table.header or [], signature)
     if not table.rows:
         raise BadRequestError("expected at least one line below the names of columns, found none")

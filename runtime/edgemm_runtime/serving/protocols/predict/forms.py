@@ -20,7 +20,7 @@ from edgemm_runtime.serving.protocols.predict import codec as predict_codec
 from edgemm_runtime.serving.protocols.predict import csv_columns, input_values, multipart, npy_body
 from edgemm_runtime.tensors import csv_table
 from edgemm_runtime.tensors.inputs import check_array, describe
-from edgemm_runtime.tensors.json_memory import hold_parsed
+from edgemm_runtime.tensors.json_memory import hold_csv
 from edgemm_runtime.tensors.named_arrays import Array
 from edgemm_runtime.tensors.numbers import to_array
 
@@ -129,7 +129,7 @@ def read_csv(body: bytes, spec: TensorSpec, steps: Preprocessing | None) -> Arra
     """
     if -1 in spec.shape[1:]:
         raise BadRequestError(f"the model takes {describe((spec,))}, of which a line of CSV cannot tell the size")
-    hold_parsed(body)
+    hold_csv(body, blanks=True)
     table = csv_table.read(csv_table.decode(body))
     if not table.rows:
         raise BadRequestError("expected at least one line of numbers, found none")

@@ -7,7 +7,7 @@ from edgemm.errors import BadRequestError, BundleError
 from edgemm_runtime.memory.memory_budget import hold
 from edgemm_runtime.preprocessing import array_inputs
 from edgemm_runtime.tensors import npy
-from edgemm_runtime.tensors.element_types import numpy_dtype
+from edgemm_runtime.tensors.element_types import most_size_of, numpy_dtype
 from edgemm_runtime.tensors.named_arrays import Array
 
 _MAGIC = b"\x93NUMPY"
@@ -28,5 +28,6 @@ def read(body: bytes, spec: TensorSpec, steps: Preprocessing | None) -> Array:
         array = npy.read_npy(body, name="the body")
     except BundleError as err:
         raise BadRequestError(str(err)) from err
-    hold(array.size * numpy_dtype(spec.dtype).itemsize + (array.nbytes if spec.dtype is DType.STRING else 0))
+    text = spec.dtype is DType.STRING
+    hold(most_size_of(array) if text else array.size * numpy_dtype(spec.dtype).itemsize)
     return array_inputs.of_array(array, spec, steps)

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import tritonclient.http as triton
 
+from edgemm.errors import TooLargeError
 from edgemm_runtime.http.limits import ServingLimits
-from edgemm_runtime.memory.memory_budget import UNBOUNDED
+from edgemm_runtime.memory.memory_budget import UNBOUNDED, MemoryBudget
 from edgemm_runtime.models.registry import ModelRegistry
 from edgemm_runtime.mqtt.asking import MqttRequest, payload_of, read
 from edgemm_runtime.serving.protocols.endpoints import answer as ask
@@ -80,6 +81,16 @@ def test_predict_takes_csv_with_columns_in_any_order(client: DeviceClient, kind:
     data = table.encode("utf-16" if change == "UTF-16" else "utf-8-sig" if change == "a mark" else "utf-8")
     reply = client.post("/predict", data=data, content_type=kind)
     assert (reply.status_code, reply.json["outputs"]) == (200, TOLD)
+
+
+@pytest.mark.parametrize("separator", "\t;,")
+def test_a_table_of_empty_cells_that_takes_too_much_memory_is_refused(registry: ModelRegistry, separator: str) -> None:
+    holding = MemoryBudget(64 * 2**20).holding()
+    body = f"city{separator}member\n".encode() + separator.encode() * 3_900_000
+    request = read(MqttRequest("t", body, content_type="text/csv"), "visits", holding).request
+    with pytest.raises(TooLargeError, match="bytes of memory"):
+        ask(PredictEndpoint(registry, ServingLimits(), "visits"), request)
+    assert holding.held_bytes < 32 * 2**20  # refused before anything is made of it
 
 
 def test_a_form_has_a_table_or_a_part_for_each_input(client: DeviceClient) -> None:
