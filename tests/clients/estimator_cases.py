@@ -22,9 +22,12 @@ import onnx
 import pytest
 import sklearn
 import xgboost
-from sklearn.ensemble import VotingClassifier
+from sklearn.ensemble import RandomForestClassifier, VotingClassifier
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from skops import io as skops_io
@@ -32,7 +35,7 @@ from skops import io as skops_io
 from benchmarks.zoo import estimator_table
 from benchmarks.zoo.estimators import DECLARED, models, tables
 from edgemm.bundle import open_bundle
-from edgemm.errors import EdgemmError
+from edgemm.errors import EdgemmError, InputError
 from edgemm_converter import convert
 from edgemm_converter.conversion import ConversionResult
 from edgemm_converter.estimators import estimator
@@ -271,3 +274,47 @@ def test_xgboost_of_several_labels_has_a_probability_of_each(tmp_path: Path) -> 
     assert found.manifest.labels is None
     values = estimator.of(model, path="model").run({"input": DATA["rows"]})["value"]
     assert np.allclose(values, model.predict_proba(DATA["rows"]), atol=1e-6)
+
+
+def test_a_step_that_is_left_out_is_told_in_one_line(tmp_path: Path) -> None:
+    rows = np.where(np.random.default_rng(0).random(ROWS.shape) < 0.1, np.nan, ROWS)
+    model = make_pipeline(SimpleImputer(add_indicator=True), LogisticRegression()).fit(rows, DATA["two"])
+    write_joblib(model, tmp_path / "model.joblib")
+    said = refusal(tmp_path / "model.joblib")
+    assert said.startswith("onnx:float32, output")
+    assert "a library failed" not in said
+
+
+def test_a_step_answers_by_its_kind_and_not_by_its_objective(tmp_path: Path) -> None:
+    for objective in ("binary:logistic", "multi:softprob"):
+        boosted = xgboost.XGBRegressor(n_estimators=2, objective=objective, num_class=3 if "multi" in objective else 0)
+        model = make_pipeline(StandardScaler(), boosted).fit(ROWS, DATA["three" if "multi" in objective else "two"])
+        write_joblib(model, tmp_path / "model.joblib")
+        found = converted(tmp_path / "model.joblib").manifest.signature.outputs
+        assert [spec.name for spec in found] == ["value"]
+        (tmp_path / "model.edgemm").unlink()
+    boosted = xgboost.XGBClassifier(n_estimators=2, objective="reg:squarederror")
+    for model in (make_pipeline(StandardScaler(), boosted), VotingClassifier([("one", boosted)], voting="soft")):
+        write_joblib(model.fit(ROWS, DATA["two"]), tmp_path / "model.joblib")
+        assert "XGBClassifier: objective reg:squarederror" in refusal(tmp_path / "model.joblib")
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_several_labels_for_a_row_are_refused() -> None:
+    several = np.stack([DATA["two"], ROWS[:, 1] > 0], axis=1).astype(int)
+    neural, line = MLPClassifier((4,), max_iter=5), OneVsRestClassifier(LogisticRegression())
+    for model in (neural, line, make_pipeline(StandardScaler(), neural)):
+        with pytest.raises(InputError, match="has 2 targets of classes: fit one model for each"):
+            estimator.of(model.fit(ROWS, several), path="model.joblib")
+
+
+@pytest.mark.parametrize("wanted", [DATA["three"] + 1.0, DATA["three"] * 2.0 - 5])
+def test_classes_of_floats_have_their_places(wanted: Any, tmp_path: Path) -> None:
+    for model in (
+        Pipeline([("trees", RandomForestClassifier(3))]),
+        make_pipeline(StandardScaler(), DecisionTreeClassifier(max_depth=3)),
+        make_pipeline(StandardScaler(), LogisticRegression()),
+    ):
+        write_joblib(model.fit(ROWS, wanted), tmp_path / "model.joblib")
+        assert converted(tmp_path / "model.joblib").manifest.labels == tuple(map(str, np.unique(wanted)))
+        (tmp_path / "model.edgemm").unlink()

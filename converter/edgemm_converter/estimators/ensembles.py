@@ -7,14 +7,17 @@ histograms fails. So ensembles that stand alone are written here. Imports no lib
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from edgemm.errors import ConversionError
 from edgemm_converter.estimators import boosters
 from edgemm_converter.estimators.tree_tables import LEAF, Ensemble, Link, Tree, TreeNode
 
+_SHOWN = 60
 _TREES = ("DecisionTreeClassifier", "DecisionTreeRegressor", "ExtraTreeClassifier", "ExtraTreeRegressor")
 _FORESTS = ("RandomForestClassifier", "RandomForestRegressor", "ExtraTreesClassifier", "ExtraTreesRegressor")
 _HISTOGRAMS = ("HistGradientBoostingClassifier", "HistGradientBoostingRegressor")
@@ -30,9 +33,10 @@ def of(model: Any) -> Ensemble | None:
     library, name = type(model).__module__.partition(".")[0], type(model).__name__
     if library == "xgboost" and hasattr(model, "get_booster"):
         boosters.check_missing(model)
-        return boosters.of_xgboost(model.get_booster(), rounds=boosters.best_rounds(model.get_booster()))
+        found = boosters.of_xgboost(model.get_booster(), rounds=boosters.best_rounds(model.get_booster()))
+        return _as_used(found, model)
     if library == "lightgbm" and hasattr(model, "booster_"):
-        return boosters.of_lightgbm(model.booster_)
+        return _as_used(boosters.of_lightgbm(model.booster_), model)
     readers = {
         **dict.fromkeys(_HISTOGRAMS, _of_histograms),
         **dict.fromkeys(_TREES, lambda tree: _of_trees(tree, [tree])),
@@ -40,6 +44,24 @@ def of(model: Any) -> Ensemble | None:
         **dict.fromkeys(_BOOSTED, _of_boosting),
     }
     return readers[name](model) if library == "sklearn" and name in readers else None
+
+
+def _as_used(found: Ensemble, model: Any) -> Ensemble:
+    """Return the ensemble of a booster as its estimator answers with it, whose kind the objective need not be of.
+
+    Raises:
+        ConversionError: the estimator tells classes, and the objective does not.
+    """
+    if not hasattr(model, "predict_proba"):
+        return replace(found, classifies=False)
+    if not found.classifies:
+        name, objective = type(model).__name__, str(getattr(model, "objective", "") or "its own")
+        what = f"{found.targets} targets" if found.targets > 1 else f"objective {objective[:_SHOWN]}"
+        raise ConversionError(
+            f"{name}: {what}: a classifier with one class for each row is expected as a step: train one of one target "
+            "with an objective for classes"
+        )
+    return found
 
 
 def _of_histograms(estimator: Any) -> Ensemble:

@@ -104,11 +104,13 @@ def of(found: Any, *, path: str) -> Estimator:
         )
     classes = getattr(model, "classes_", None) if _kind(model) == "classifier" else None
     if isinstance(classes, list):
-        raise InputError(
-            f"{path}: {type(model).__name__} has {len(classes)} targets of classes: fit one model for each"
-        )
+        raise _several_targets(model, len(classes), path=path)
     answers = _answers(model, path=path)
     return _served(model, int(columns), answers, classes, path=path, **_trees(model))
+
+
+def _several_targets(model: Any, count: int, *, path: str) -> InputError:
+    return InputError(f"{path}: {type(model).__name__} has {count} targets of classes: fit one model for each")
 
 
 def _trees(model: Any) -> dict[str, Any]:
@@ -214,6 +216,8 @@ def _served(
                 f"{path}: {type(model).__name__} takes no rows of numbers: {library_errors.quoted(err)}; edgemm "
                 "converts estimators of one table of numbers"
             ) from err
+    if LABEL in found and np.ndim(found[LABEL]) > 1:
+        raise _several_targets(model, found[LABEL].shape[1], path=path)
     order = sorted(found, key=lambda name: name != LABEL)
     outputs = tuple(_spec(name, found[name]) for name in order)
     labels = tuple(str(one) for one in classes) if classes is not None else None

@@ -51,6 +51,12 @@ def model(estimator: Estimator, *, double: bool) -> Any:
     if estimator.ensemble is not None:
         graph.node.extend(_behind(estimator.ensemble, found[0], estimator, double=values[0].dtype == np.float64))
     else:
+        if len(found) < len(estimator.signature.outputs):
+            names = ", ".join(spec.name for spec in estimator.signature.outputs)
+            raise ConversionError(
+                f"{type(estimator.model).__name__}: the source answers with {names}, and what was converted with "
+                f"{len(found)} outputs: edgemm cannot convert this kind of estimator"
+            )
         for spec, name, value in zip(estimator.signature.outputs, found, values, strict=False):
             _add_output(graph, spec, name, value, estimator.classes)
     _describe_sides(graph, estimator)
@@ -62,11 +68,21 @@ def _behind(table: Ensemble, rows: str, estimator: Estimator, *, double: bool) -
     """Return the nodes of trees behind the steps that make their rows."""
     made: list[Any] = []
     names = [spec.name for spec in estimator.signature.outputs]
+    width = estimator.signature.outputs[-1].shape[-1]
+    if not table.classifies and width != table.targets:
+        raise _other_width(names[0], width, table.targets)
     if double and table.single:
         made.append(helper.make_node("Cast", [rows], [f"{rows}_single"], to=TensorProto.FLOAT))
         rows, double = f"{rows}_single", False
     table = table if double else tree_tables.rounded(table)
     return made + ensemble_graph.nodes(table, rows, names, prefix="trees_", double=double)
+
+
+def _other_width(name: str, width: int, found: int) -> ConversionError:
+    return ConversionError(
+        f"output {name!r}: the source answers with {width} values a row and what was converted with {found}: edgemm "
+        "cannot convert this kind of estimator"
+    )
 
 
 def _of_ensemble(estimator: Estimator, table: Ensemble, columns: int) -> Any:
@@ -175,10 +191,7 @@ def _add_output(graph: Any, spec: TensorSpec, name: str, value: Array, classes: 
             name = add("Concat", add("Neg", name), name, axis=1)
             width = 2
         if width != spec.shape[1]:
-            raise ConversionError(
-                f"output {spec.name!r}: the source answers with {spec.shape[1]} values a row and what was converted "
-                f"with {width}: edgemm cannot convert this kind of estimator"
-            )
+            raise _other_width(spec.name, spec.shape[1], width)
     add("Reshape", name, constant(np.array(shape, np.int64)), into=spec.name)
     graph.node.extend(made)
 

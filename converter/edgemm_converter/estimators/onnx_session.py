@@ -7,6 +7,7 @@ from typing import Any
 
 import onnx
 import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as states
 
 from edgemm import library_errors
 from edgemm.errors import ConversionError
@@ -15,8 +16,9 @@ from edgemm_converter.data.arrays import Array
 FAILURES = (
     ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, NameError, NotImplementedError,
     RuntimeError, TypeError, ValueError,
+    *(e for e in vars(states).values() if isinstance(e, type) and issubclass(e, Exception)),
 )  # fmt: skip
-"""What libraries of ONNX raise."""
+"""What libraries of ONNX raise; the exceptions of ONNX Runtime have no common base but Exception."""
 
 _MAX_FILE_BYTES = 2**31 - 1
 

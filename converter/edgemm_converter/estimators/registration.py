@@ -102,7 +102,7 @@ def _convert(scope: Any, operator: Any, container: Any) -> None:
     made += ensemble_graph.nodes(table, rows, names, prefix=f"{prefix}_", double=double)
     if found.classifies:
         classes = np.asarray(model.classes_)
-        known = classes if classes.dtype.kind in "biu" else np.arange(len(classes))
+        known = classes if classes.dtype.kind in "biuf" else np.arange(len(classes))
         value = numpy_helper.from_array(known.astype(np.int64))
         made += [
             helper.make_node("Constant", [], [f"{prefix}_classes"], value=value),

@@ -13,7 +13,14 @@ from edgemm import figures
 from edgemm.bundle.manifest import Precision
 from edgemm.errors import EdgemmError, ParityError
 from edgemm_converter.children.child import ChildLimits, Progress, run_child
-from edgemm_converter.children.protocol import Exported, ExportedVariant, PartedAt, PartingRequest, SetKind
+from edgemm_converter.children.protocol import (
+    ESTIMATORS,
+    Exported,
+    ExportedVariant,
+    PartedAt,
+    PartingRequest,
+    SetKind,
+)
 from edgemm_converter.export import parent as exporting
 from edgemm_converter.job.job import ConversionJob
 from edgemm_converter.judging import edges, parity
@@ -76,6 +83,8 @@ def _from_source(
     limits: ChildLimits,
     progress: Progress,
 ) -> str:
+    if given.format in ESTIMATORS:  # these have no layers
+        return ""
     samples = next(s for s in exported.sets if s.kind is SetKind.RANDOM)
     limit = parity.LIMITS[Precision(variant.id.partition(":")[2])].relative
     request = PartingRequest(source=exporting.request(given, folder), variant=variant, set=samples, limit=limit)

@@ -20,7 +20,7 @@ _SMALL_BYTES = 16 * 1024
 _FEW = 512
 _BLOCK_BYTES = 256 * 1024
 _VALUE_BYTES, _LIST_BYTES, _OBJECT_BYTES = 64, 80, 240
-_CELL_BYTES, _LINE_BYTES, _READ_CHARACTER_BYTES = 96, 272, 6
+_CELL_BYTES, _LINE_BYTES, _READ_CHARACTER_BYTES = 96, 272, 7
 _BEYOND_ASCII = 0x80
 _WRITTEN_VALUE_BYTES, _WRITTEN_INT8_BYTES = 112, 24
 """Of a value that is written: its place in a list, the number, and its text while that is gathered."""
