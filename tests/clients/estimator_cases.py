@@ -35,10 +35,10 @@ from skops import io as skops_io
 from benchmarks.zoo import estimator_table
 from benchmarks.zoo.estimators import DECLARED, models, tables
 from edgemm.bundle import open_bundle
-from edgemm.errors import EdgemmError, InputError
+from edgemm.errors import ConversionError, EdgemmError, InputError
 from edgemm_converter import convert
 from edgemm_converter.conversion import ConversionResult
-from edgemm_converter.estimators import estimator
+from edgemm_converter.estimators import estimator, estimator_graph
 from simulators.serving import serving
 from tests.docs.pages import DOCS, blocks
 
@@ -318,3 +318,26 @@ def test_classes_of_floats_have_their_places(wanted: Any, tmp_path: Path) -> Non
         write_joblib(model.fit(ROWS, wanted), tmp_path / "model.joblib")
         assert converted(tmp_path / "model.joblib").manifest.labels == tuple(map(str, np.unique(wanted)))
         (tmp_path / "model.edgemm").unlink()
+
+
+@pytest.mark.parametrize("kind", ["numbers", "names"])
+def test_evaluation_data_have_the_values_of_the_classes(kind: str, tmp_path: Path) -> None:
+    wanted = DATA["names"] if kind == "names" else DATA["three"] * 2 - 3
+    model = make_pipeline(StandardScaler(), LogisticRegression()).fit(ROWS, wanted)
+    write_joblib(model, tmp_path / "model.joblib")
+    some = wanted != np.unique(wanted)[-1]  # places and values must not be told from how many there are
+    np.savez(tmp_path / "labelled.npz", x=DATA["rows"][some], labels=wanted[some])
+    cells = [",".join(map(str, row)) + f",{one}" for row, one in zip(ROWS[some], wanted[some], strict=True)]
+    (tmp_path / "labelled.csv").write_text("\n".join([",".join("abcdef") + ",labels", *cells]))
+    for file in ("labelled.npz", "labelled.csv"):
+        found = converted(tmp_path / "model.joblib", evaluation=tmp_path / file).manifest.evaluation
+        assert found is not None
+        assert found.source == pytest.approx(model.score(ROWS[some], wanted[some]))
+        (tmp_path / "model.edgemm").unlink()
+
+
+def test_a_graph_with_fewer_outputs_than_its_source_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = estimator_graph._without_maps
+    monkeypatch.setattr(estimator_graph, "_without_maps", lambda graph: whole(graph)[:1])
+    with pytest.raises(ConversionError, match="answers with label, probabilities, and what was converted with 1"):
+        estimator_graph.model(estimator.of(names_model(), path="model"), double=False)

@@ -39,8 +39,10 @@ class Dataset:
         np.savez(file, **{name or "input": array for name, array in everything.items()})  # type: ignore[arg-type]
 
 
-def read(path: Path, *, declared: Declared, labels: Sequence[str] | None, labelled: bool) -> Dataset:
+def read(path: Path, *, declared: Declared, labels: Sequence[str] | None, labelled: bool, raw: bool = False) -> Dataset:
     """Read data; `labelled` data have an array, a column or folders of classes, others leave them aside.
+
+    Names of classes in a column stay as they are where they are wanted `raw`.
 
     Raises:
         InputError: damaged, empty, of another kind, or not as `declared`.
@@ -48,7 +50,7 @@ def read(path: Path, *, declared: Declared, labels: Sequence[str] | None, labell
     if path.is_dir():
         return _images(path, declared, labels, labelled=labelled)
     if path.suffix.lower() == ".csv":
-        found = tables.read(path, labels=labels, labelled=labelled)
+        found = tables.read(path, labels=labels, labelled=labelled, raw=raw)
         classes = found.pop(LABELS, None)
         return Dataset(path, _prepared(found, declared, path=path), classes)
     found = arrays.read(path)

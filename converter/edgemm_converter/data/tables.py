@@ -17,11 +17,13 @@ _MAX_BYTES = 256 * 2**20
 """A table takes some thirty times its text while it is read."""
 
 
-def read(path: Path, *, labels: Sequence[str] | None = None, labelled: bool = True) -> dict[str, Array]:
+def read(
+    path: Path, *, labels: Sequence[str] | None = None, labelled: bool = True, raw: bool = False
+) -> dict[str, Array]:
     """Read a CSV: its numbers as one array [lines, columns], and `labels` by index where a column has that name.
 
     It may be written in every way that a device takes (`csv_table`). The first line may name the columns. A column of
-    labels is left out where data are not `labelled`.
+    labels is left out where data are not `labelled`; where it is wanted `raw`, its names stay as they are.
 
     Raises:
         InputError: not CSV, lines of other lengths, a cell that is no number, or a label that is none.
@@ -50,7 +52,12 @@ def read(path: Path, *, labels: Sequence[str] | None = None, labelled: bool = Tr
     column = header.index(LABELS)
     values = [row[:column] + row[column + 1 :] for row in rows]
     found = {UNNAMED: _numbers(path, values, first=2)}
-    return {**found, LABELS: _classes(path, [row[column].strip() for row in rows], labels)} if labelled else found
+    if not labelled:
+        return found
+    cells = [row[column].strip() for row in rows]
+    if raw and not all(map(_is_number, cells)):
+        return {**found, LABELS: np.array(cells)}
+    return {**found, LABELS: _classes(path, cells, labels)}
 
 
 def _check_lengths(path: Path, rows: Sequence[Sequence[str]], *, expected: int, first: int) -> None:

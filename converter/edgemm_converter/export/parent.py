@@ -5,14 +5,14 @@ The answer holds the signature, the source's outputs on all samples, and one fil
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from edgemm_converter.children import array_files
 from edgemm_converter.children.child import ChildLimits, Progress, run_child
-from edgemm_converter.children.protocol import Exported, ExportRequest, StagedData
-from edgemm_converter.data import labels
+from edgemm_converter.children.protocol import ESTIMATORS, Exported, ExportRequest, StagedData
+from edgemm_converter.data import class_values, labels
 from edgemm_converter.data.arrays import Array
 from edgemm_converter.data.datasets import Dataset
 from edgemm_converter.job.job import ConversionJob
@@ -42,6 +42,8 @@ def settled(given: ConversionJob, exported: Exported, folder: Path) -> Conversio
     given = replace(given, labels=names, preprocessing={**brought.preprocessing, **given.preprocessing})
     if names is None:
         return given
+    if given.format in ESTIMATORS and brought.labels is not None:
+        given = replace(given, evaluation=_with_places(given.evaluation, brought.labels, given.labels))
 
     def answers() -> Iterator[dict[str, Array]]:
         return (array_files.load(one.outputs, folder) for one in exported.sets)
@@ -52,6 +54,12 @@ def settled(given: ConversionJob, exported: Exported, folder: Path) -> Conversio
         whose=carried.found_in if carried is not None else "--labels",
     )  # fmt: skip
     return replace(given, labels_of=of)
+
+
+def _with_places(data: Dataset | None, classes: Sequence[str], names: Sequence[str] | None) -> Dataset | None:
+    if data is None or data.labels is None:
+        return data
+    return replace(data, labels=class_values.places(data.labels, classes, names=names, path=str(data.path)))
 
 
 def request(given: ConversionJob, folder: Path) -> ExportRequest:

@@ -133,7 +133,9 @@ def check(path: Path, options: ConversionOptions) -> ConversionJob:
         signature=options.get("signature"),
         input_shapes=input_shapes(options.get("input_shapes") or {}),
         calibration=_data(options.get("calibration"), declared=images, labels=labels, labelled=False),
-        evaluation=_data(options.get("evaluation"), declared=images, labels=labels, labelled=True),
+        evaluation=_data(
+            options.get("evaluation"), declared=images, labels=labels, labelled=True, raw=kind in ESTIMATORS
+        ),
         evaluated_output=options.get("evaluated_output"),
         metric=_metric(options.get("metric") or Metric.ACCURACY),
         max_drop=max_drop,
@@ -227,11 +229,16 @@ def _given_path(path: str | Path | None) -> Path | None:
 
 
 def _data(
-    path: str | Path | None, *, declared: Mapping[str, Preprocessing], labels: Sequence[str] | None, labelled: bool
+    path: str | Path | None,
+    *,
+    declared: Mapping[str, Preprocessing],
+    labels: Sequence[str] | None,
+    labelled: bool,
+    raw: bool = False,
 ) -> Dataset | None:
     if path is None:
         return None
-    return datasets.read(Path(path), declared=declared, labels=labels, labelled=labelled)
+    return datasets.read(Path(path), declared=declared, labels=labels, labelled=labelled, raw=raw)
 
 
 def _check_budget(options: ConversionOptions) -> None:
