@@ -28,7 +28,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from skops import io as skops_io
 
@@ -39,6 +39,7 @@ from edgemm.errors import ConversionError, EdgemmError, InputError
 from edgemm_converter import convert
 from edgemm_converter.conversion import ConversionResult
 from edgemm_converter.estimators import estimator, estimator_graph
+from edgemm_converter.estimators.onnx_session import FileSession, checked
 from simulators.serving import serving
 from tests.docs.pages import DOCS, blocks
 
@@ -341,3 +342,15 @@ def test_a_graph_with_fewer_outputs_than_its_source_is_refused(monkeypatch: pyte
     monkeypatch.setattr(estimator_graph, "_without_maps", lambda graph: whole(graph)[:1])
     with pytest.raises(ConversionError, match="answers with label, probabilities, and what was converted with 1"):
         estimator_graph.model(estimator.of(names_model(), path="model"), double=False)
+
+
+def test_what_sparse_steps_leave_out_is_missing_to_xgboost(tmp_path: Path) -> None:
+    rows = np.stack([np.arange(300) % 4, np.arange(300) // 4 % 5], axis=1).astype(float)
+    wanted = (rows[:, 0] > 1) ^ (rows[:, 1] > 2)
+    model = make_pipeline(OneHotEncoder(handle_unknown="ignore"), xgboost.XGBClassifier(n_estimators=4))
+    source = estimator.of(model.fit(rows, wanted), path="model")
+    given = {"input": rows[:40].astype(np.float32)}
+    for double in (False, True):
+        session = FileSession(checked(estimator_graph.model(source, double=double)))
+        found = session.run(given, ["probabilities"])["probabilities"]
+        assert np.allclose(found, source.run(given)["probabilities"], atol=1e-6)

@@ -69,6 +69,9 @@ class Estimator:
     before: Any = None
     """The steps before those trees, where there are some."""
 
+    zero_is_missing: bool = False
+    """Whether those steps give sparse rows to XGBoost, to which what they leave out, a 0, is missing."""
+
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Return the answers to rows [batch, columns] by name."""
         rows = inputs[INPUT].astype(np.float64)
@@ -221,7 +224,15 @@ def _served(
     order = sorted(found, key=lambda name: name != LABEL)
     outputs = tuple(_spec(name, found[name]) for name in order)
     labels = tuple(str(one) for one in classes) if classes is not None else None
-    return Estimator(model, Signature(inputs=(given,), outputs=outputs), labels, classes, answers, ensemble, before)
+    signature = Signature(inputs=(given,), outputs=outputs)
+    sparse = before is not None and ensemble is not None and ensemble.strict and _is_sparse(before, columns)
+    return Estimator(model, signature, labels, classes, answers, ensemble, before, zero_is_missing=sparse)
+
+
+def _is_sparse(steps: Any, columns: int) -> bool:
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        return hasattr(steps.transform(np.ones((2, columns))), "toarray")
 
 
 def _spec(name: str, value: Any) -> TensorSpec:

@@ -71,11 +71,25 @@ def _behind(table: Ensemble, rows: str, estimator: Estimator, *, double: bool) -
     width = estimator.signature.outputs[-1].shape[-1]
     if not table.classifies and width != table.targets:
         raise _other_width(names[0], width, table.targets)
+    if estimator.zero_is_missing:
+        rows = _with_missing(made, rows, np.float64 if double else np.float32)
     if double and table.single:
         made.append(helper.make_node("Cast", [rows], [f"{rows}_single"], to=TensorProto.FLOAT))
         rows, double = f"{rows}_single", False
     table = table if double else tree_tables.rounded(table)
     return made + ensemble_graph.nodes(table, rows, names, prefix="trees_", double=double)
+
+
+def _with_missing(made: list[Any], rows: str, dtype: type) -> str:
+    """Add the nodes that turn each 0 of some rows into a missing value; return the name of what they make."""
+    for name, value in (("zero", 0.0), ("missing", np.nan)):
+        told = numpy_helper.from_array(np.array(value, dtype))
+        made.append(helper.make_node("Constant", [], [f"{rows}_{name}"], value=told))
+    made += [
+        helper.make_node("Equal", [rows, f"{rows}_zero"], [f"{rows}_absent"]),
+        helper.make_node("Where", [f"{rows}_absent", f"{rows}_missing", rows], [f"{rows}_given"]),
+    ]
+    return f"{rows}_given"
 
 
 def _other_width(name: str, width: int, found: int) -> ConversionError:
