@@ -22,6 +22,7 @@ import onnx
 import pytest
 import sklearn
 import xgboost
+from sklearn.compose import make_column_transformer
 from sklearn.ensemble import RandomForestClassifier, VotingClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
@@ -354,3 +355,15 @@ def test_what_sparse_steps_leave_out_is_missing_to_xgboost(tmp_path: Path) -> No
         session = FileSession(checked(estimator_graph.model(source, double=double)))
         found = session.run(given, ["probabilities"])["probabilities"]
         assert np.allclose(found, source.run(given)["probabilities"], atol=1e-6)
+
+
+@pytest.mark.parametrize("unknown", ["ignore", "error"])
+def test_categories_of_numbers_are_encoded_as_the_source_does(unknown: str, tmp_path: Path) -> None:
+    rows = np.stack([np.arange(300) % 4 + 3, np.arange(300) // 4 % 5 * 0.5, np.arange(300) * 1e-6], axis=1)
+    codes = OneHotEncoder(handle_unknown=unknown, drop="first" if unknown == "error" else None)
+    steps = make_column_transformer((codes, [0, 1]), (StandardScaler(), [2]))
+    wanted = (rows[:, 0] > 4) ^ (rows[:, 1] > 1)
+    write_joblib(make_pipeline(steps, LogisticRegression()).fit(rows, wanted), tmp_path / "model.joblib")
+    np.savez(tmp_path / "real.npz", x=rows.astype(np.float32))
+    found = converted(tmp_path / "model.joblib", calibration=tmp_path / "real.npz").manifest
+    assert "calibration" in {run.data for run in found.parity}

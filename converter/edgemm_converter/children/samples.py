@@ -62,11 +62,20 @@ class InputSet:
 
 
 def input_sets(
-    signature: Signature, *, calibration: Mapping[str, Array] | None, evaluation: Mapping[str, Array] | None
+    signature: Signature,
+    *,
+    calibration: Mapping[str, Array] | None,
+    evaluation: Mapping[str, Array] | None,
+    by_column: bool = False,
 ) -> tuple[InputSet, ...]:
-    """Return all sets of a conversion; the arrays of data are as `arrays.match` returns them."""
+    """Return all sets of a conversion; the arrays of data are as `arrays.match` returns them.
+
+    With `by_column`, random inputs have in each column values that calibration data have there, as tables need.
+    """
     free = any(spec.shape[:1] == (-1,) for spec in signature.inputs)
-    sets = [_random(signature, calibration, batch=batch) for batch in (RUNS_PER_SEED if free else (1,))]
+    sets = [
+        _random(signature, calibration, batch=batch, by_column=by_column) for batch in (RUNS_PER_SEED if free else (1,))
+    ]
     sets.append(_edge(signature, calibration))
     if calibration is not None:
         chosen = _taken(calibration, limit=MAX_CALIBRATION_SAMPLES)
@@ -105,12 +114,12 @@ def one_step_off(inputs: Mapping[str, Array]) -> dict[str, Array]:
     return {name: move(array) for name, array in inputs.items()}
 
 
-def _random(signature: Signature, calibration: Mapping[str, Array] | None, *, batch: int) -> InputSet:
-    each = RUNS_PER_SEED[batch]
+def _random(signature: Signature, calibration: Mapping[str, Array] | None, *, batch: int, by_column: bool) -> InputSet:
+    each, draw = RUNS_PER_SEED[batch], _draw_columns if by_column and calibration is not None else _draw
     arrays = {
         spec.name: np.concatenate(
             [
-                _draw(spec, np.random.default_rng([seed, batch, position]), runs=each, batch=batch, data=data)
+                draw(spec, np.random.default_rng([seed, batch, position]), runs=each, batch=batch, data=data)
                 for seed in SEEDS
             ]
         )
@@ -170,6 +179,14 @@ def _draw(spec: TensorSpec, rng: np.random.Generator, *, runs: int, batch: int, 
         return _repeated(values.astype(dtype), shape)
     low, high = _integer_range(dtype) if data is None else (int(data.min()), int(data.max()))
     return _repeated(rng.integers(low, high, drawn, dtype=dtype, endpoint=True), shape)
+
+
+def _draw_columns(spec: TensorSpec, rng: np.random.Generator, *, runs: int, batch: int, data: Array | None) -> Array:
+    """Return rows [runs, batch, columns] of which each column has some of its own values in `data`."""
+    assert data is not None
+    some = rng.integers(0, len(data), (runs * batch, data.shape[1]))
+    values: Array = np.take_along_axis(data, some, axis=0).reshape(runs, batch, data.shape[1])
+    return values.astype(spec.dtype.value)
 
 
 def _repeated(values: Array, shape: tuple[int, ...]) -> Array:

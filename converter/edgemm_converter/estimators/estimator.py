@@ -84,8 +84,8 @@ class Estimator:
             }
 
 
-def of(found: Any, *, path: str) -> Estimator:
-    """Return what was opened as an estimator.
+def of(found: Any, *, path: str, rows: Array | None = None) -> Estimator:
+    """Return what was opened as an estimator; `rows` [rows, columns] are some that it takes, where they are known.
 
     Raises:
         InputError: it is none, or was never fitted, or answers nothing that is served.
@@ -93,12 +93,12 @@ def of(found: Any, *, path: str) -> Estimator:
     model = getattr(found, "best_estimator_", found)
     library = type(model).__module__.partition(".")[0]
     if type(model).__name__ == "Booster" and library in ("xgboost", "lightgbm"):
-        return _of_booster(model, library, None, path=path)
+        return _of_booster(model, library, None, path=path, rows=rows)
     if not hasattr(model, "fit") or not hasattr(model, "get_params"):
         raise InputError(f"{path}: expected an estimator of scikit-learn, found an object of {type(model).__name__}")
     _check_fitted(model, path=path)
     if library in ("xgboost", "lightgbm"):
-        return _of_booster(booster_answers.booster(model, library), library, model, path=path)
+        return _of_booster(booster_answers.booster(model, library), library, model, path=path, rows=rows)
     columns = getattr(model, "n_features_in_", None)
     if not columns:
         raise InputError(
@@ -109,7 +109,7 @@ def of(found: Any, *, path: str) -> Estimator:
     if isinstance(classes, list):
         raise _several_targets(model, len(classes), path=path)
     answers = _answers(model, path=path)
-    return _served(model, int(columns), answers, classes, path=path, **_trees(model))
+    return _served(model, int(columns), answers, classes, path=path, rows=rows, **_trees(model))
 
 
 def _several_targets(model: Any, count: int, *, path: str) -> InputError:
@@ -178,7 +178,7 @@ def _decided(model: Any, rows: Any) -> Any:
     return np.stack([-found, found], axis=1) if found.ndim == 1 else found
 
 
-def _of_booster(booster: Any, library: str, model: Any, *, path: str) -> Estimator:
+def _of_booster(booster: Any, library: str, model: Any, *, path: str, rows: Array | None) -> Estimator:
     """Return a booster, of a file of its own or out of an estimator, as it answers with its own rounds."""
     ensemble, margins = booster_answers.of(booster, library, model)
     classes = getattr(model, "classes_", None)
@@ -193,7 +193,13 @@ def _of_booster(booster: Any, library: str, model: Any, *, path: str) -> Estimat
         return {PROBABILITIES: both, LABEL: np.asarray(classes)[both.argmax(axis=1)]}
 
     return _served(
-        booster, ensemble.features, answers, classes if ensemble.classifies else None, path=path, ensemble=ensemble
+        booster,
+        ensemble.features,
+        answers,
+        classes if ensemble.classifies else None,
+        path=path,
+        rows=rows,
+        ensemble=ensemble,
     )
 
 
@@ -204,20 +210,23 @@ def _served(
     classes: Any,
     *,
     path: str,
+    rows: Array | None,
     ensemble: Ensemble | None,
     before: Any = None,
 ) -> Estimator:
     if columns > MOST_COLUMNS:
         raise InputError(f"{path}: it takes {columns:,} columns, expected at most {MOST_COLUMNS:,}")
     given = TensorSpec(name=INPUT, dtype=DType.FLOAT32, shape=(-1, columns))
+    fits = rows is not None and rows.shape[1:] == (columns,)
+    some = rows[[0, -1]].astype(np.float64) if rows is not None and fits else np.ones((2, columns))
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         try:
-            found = answers(np.ones((2, columns)))
+            found = answers(some)
         except REFUSALS as err:
             raise InputError(
                 f"{path}: {type(model).__name__} takes no rows of numbers: {library_errors.quoted(err)}; edgemm "
-                "converts estimators of one table of numbers"
+                "converts estimators of one table of numbers (if it takes few values alone, give them by --calibration)"
             ) from err
     if LABEL in found and np.ndim(found[LABEL]) > 1:
         raise _several_targets(model, found[LABEL].shape[1], path=path)
@@ -225,14 +234,14 @@ def _served(
     outputs = tuple(_spec(name, found[name]) for name in order)
     labels = tuple(str(one) for one in classes) if classes is not None else None
     signature = Signature(inputs=(given,), outputs=outputs)
-    sparse = before is not None and ensemble is not None and ensemble.strict and _is_sparse(before, columns)
+    sparse = before is not None and ensemble is not None and ensemble.strict and _is_sparse(before, some)
     return Estimator(model, signature, labels, classes, answers, ensemble, before, zero_is_missing=sparse)
 
 
-def _is_sparse(steps: Any, columns: int) -> bool:
+def _is_sparse(steps: Any, rows: Any) -> bool:
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
-        return hasattr(steps.transform(np.ones((2, columns))), "toarray")
+        return hasattr(steps.transform(rows), "toarray")
 
 
 def _spec(name: str, value: Any) -> TensorSpec:

@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from skl2onnx import update_registered_converter
 from skl2onnx.common import tree_ensemble
 from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, Int64TensorType
+from skl2onnx.shape_calculators.one_hot_encoder import calculate_sklearn_one_hot_encoder_output_shapes
 from sklearn.ensemble import (
     ExtraTreesClassifier,
     ExtraTreesRegressor,
@@ -22,9 +23,10 @@ from sklearn.ensemble import (
     RandomForestClassifier,
     RandomForestRegressor,
 )
+from sklearn.preprocessing import OneHotEncoder
 
 from edgemm.errors import ConversionError
-from edgemm_converter.estimators import ensemble_graph, ensembles, tree_tables
+from edgemm_converter.estimators import ensemble_graph, ensembles, one_hot, tree_tables
 from edgemm_converter.estimators.tree_tables import Ensemble
 
 _OPTIONS = {"zipmap": [True, False, "columns"], "nocl": [True, False], "output_class_labels": [False, True]}
@@ -39,6 +41,10 @@ def register() -> None:
         for name, module in list(sys.modules.items()):
             if name.startswith("skl2onnx.operator_converters") and hasattr(module, _ADD_TREE):
                 setattr(module, _ADD_TREE, _add_tree)
+    update_registered_converter(
+        OneHotEncoder, "EdgemmOneHotEncoder", calculate_sklearn_one_hot_encoder_output_shapes, one_hot.convert,
+        overwrite=True,
+    )  # fmt: skip
     for kind in _kinds():
         update_registered_converter(
             kind, f"Edgemm{kind.__name__}", _shapes, _convert, overwrite=True,

@@ -23,6 +23,7 @@ from edgemm_converter.children.protocol import Exported, ExportedVariant, Export
 from edgemm_converter.children.samples import InputSet
 from edgemm_converter.data import arrays
 from edgemm_converter.data.arrays import Array
+from edgemm_converter.data.datasets import LABELS
 from edgemm_converter.estimators import estimator, estimator_graph, file_opening, hard_rows, onnx_session
 from edgemm_converter.estimators.estimator import INPUT, LABEL, PROBABILITIES, REFUSALS, SCORES, Estimator
 from edgemm_converter.export.onnx_canonical import canonicalize
@@ -72,9 +73,9 @@ def export(request: ExportRequest, folder: Path, progress: Progress) -> Exported
         ConversionError: it cannot be converted.
     """
     progress("loading the source model")
-    source = estimator.of(file_opening.opened(request), path=request.source)
+    source = estimator.of(file_opening.opened(request), path=request.source, rows=_given_rows(request))
     calibration, evaluated = staged.matched(request, source.signature.inputs)
-    sets = samples.input_sets(source.signature, calibration=calibration, evaluation=evaluated)
+    sets = samples.input_sets(source.signature, calibration=calibration, evaluation=evaluated, by_column=True)
     progress("running the source model")
     usual = next((one for one in sets if one.kind is SetKind.CALIBRATION), sets[0]).arrays[INPUT]
     usual = usual.reshape(-1, usual.shape[-1]).astype(np.float32)
@@ -99,6 +100,15 @@ def export(request: ExportRequest, folder: Path, progress: Progress) -> Exported
         settled=Settled(labels=source.labels, lines=_lines(source, request)),
         notes=(_DOUBLE,) if double else (),
     )
+
+
+def _given_rows(request: ExportRequest) -> Array | None:
+    """Return a user's rows, before it is known whether they fit."""
+    data = request.calibration or request.evaluation
+    if data is None:
+        return None
+    found = [array for name, array in arrays.read(Path(data.file)).items() if name != LABELS]
+    return found[0] if len(found) == 1 and found[0].ndim == 2 and found[0].dtype.kind in "biuf" else None
 
 
 def _lines(source: Estimator, request: ExportRequest) -> tuple[str, ...]:
@@ -127,7 +137,7 @@ def _ordinary(source: Estimator, given: InputSet, request: ExportRequest) -> _An
     try:
         outputs = _run_all(source, given.arrays[INPUT])
         some = arrays.spread(given.runs, limit=_NOISE_RUNS)
-        moved = _run_all(source, samples.one_step_off({INPUT: given.arrays[INPUT][some]})[INPUT])
+        moved = _moved(source, given.arrays[INPUT][some]) or {name: array[some] for name, array in outputs.items()}
     except REFUSALS as err:
         whose = "random inputs (give --calibration with valid ones)"
         if given.kind is SetKind.EVALUATION and request.evaluation is not None:
@@ -141,6 +151,14 @@ def _ordinary(source: Estimator, given: InputSet, request: ExportRequest) -> _An
     if undecided is not None and undecided.any():  # a golden sample may be one of them
         noise[LABEL] = np.full_like(noise[LABEL], float(np.ptp(outputs[LABEL])) or 1.0)
     return _Answered(given, outputs, noise, undecided=undecided)
+
+
+def _moved(source: Estimator, inputs: Array) -> Mapping[str, Array] | None:
+    """Return the answers to inputs of one rounding beside; None where the source takes certain values alone."""
+    try:
+        return _run_all(source, samples.one_step_off({INPUT: inputs})[INPUT])
+    except REFUSALS:
+        return None
 
 
 def _edges(source: Estimator, wanted: InputSet) -> Iterator[_Answered]:

@@ -54,6 +54,14 @@ def test_calibration_data_set_the_range_of_noise_and_golden_samples_are_spread_o
     assert (len(set(chosen)), chosen[0], chosen[-1]) == (16, 0, 99)
 
 
+def test_random_rows_of_a_table_have_values_of_their_columns() -> None:
+    data = {"x": np.stack([np.arange(50) % 3, np.arange(50) * 1000.0], axis=1).astype(np.float32)}
+    table = signature(spec("x", DType.FLOAT32, -1, 2))
+    for given in samples.input_sets(table, calibration=data, evaluation=None, by_column=True)[:2]:
+        for column in range(2):
+            assert set(given.arrays["x"][..., column].ravel()) <= set(data["x"][:, column])
+
+
 def test_a_fixed_batch_is_left_alone() -> None:
     sets = samples.input_sets(signature(spec("x", DType.FLOAT32, 2, 3)), calibration=None, evaluation=None)
     assert {s.arrays["x"].shape[1:] for s in sets} == {(2, 3)}
