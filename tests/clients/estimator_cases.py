@@ -367,3 +367,12 @@ def test_categories_of_numbers_are_encoded_as_the_source_does(unknown: str, tmp_
     np.savez(tmp_path / "real.npz", x=rows.astype(np.float32))
     found = converted(tmp_path / "model.joblib", calibration=tmp_path / "real.npz").manifest
     assert "calibration" in {run.data for run in found.parity}
+
+
+def test_a_classifier_without_scores_has_labels_of_its_places(tmp_path: Path) -> None:
+    model = VotingClassifier([(f"tree{depth}", DecisionTreeClassifier(max_depth=depth)) for depth in (2, 3, 4)])
+    write_joblib(model.fit(ROWS, DATA["names"]), tmp_path / "model.joblib")
+    found = converted(tmp_path / "model.joblib").manifest
+    assert [spec.name for spec in found.signature.outputs] == ["label"]
+    assert isinstance(found.labels_of, tuple)
+    assert (found.labels, found.labels_of[0].kind) == (("high", "low", "middle"), "indices")

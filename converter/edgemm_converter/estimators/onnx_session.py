@@ -13,7 +13,7 @@ from edgemm import library_errors
 from edgemm.errors import ConversionError
 from edgemm_converter.data.arrays import Array
 
-FAILURES = (
+FAILURES: tuple[type[Exception], ...] = (
     ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, NameError, NotImplementedError,
     RuntimeError, TypeError, ValueError,
     *(e for e in vars(states).values() if isinstance(e, type) and issubclass(e, Exception)),

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from edgemm.bundle.manifest import LabelKind, LabelledOutput
+from edgemm.errors import InputError
 from edgemm_converter.children import array_files
 from edgemm_converter.children.child import ChildLimits, Progress, run_child
 from edgemm_converter.children.protocol import ESTIMATORS, Exported, ExportRequest, StagedData
@@ -44,6 +46,11 @@ def settled(given: ConversionJob, exported: Exported, folder: Path) -> Conversio
         return given
     if given.format in ESTIMATORS and brought.labels is not None:
         given = replace(given, evaluation=_with_places(given.evaluation, brought.labels, given.labels))
+        if len(exported.signature.outputs) == 1:  # a classifier without scores tells the place alone
+            if len(names) != len(brought.labels):
+                raise InputError(f"--labels: expected {len(brought.labels)}, one for each class, found {len(names)}")
+            label = LabelledOutput(output=exported.signature.outputs[0].name, kind=LabelKind.INDICES)
+            return replace(given, labels_of=(label,))
 
     def answers() -> Iterator[dict[str, Array]]:
         return (array_files.load(one.outputs, folder) for one in exported.sets)
