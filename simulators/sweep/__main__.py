@@ -1,7 +1,4 @@
-"""Runs one part of the sweep, or lists what there is: `PART [all]`, one JSON object on stdout.
-
-Without `all` each function is tried once, by the first of its cases.
-"""
+"""Runs one part of the sweep, or lists what there is: one JSON object on stdout."""
 
 from __future__ import annotations
 
@@ -52,17 +49,6 @@ def _sorted_out(public: list[list[str]], cases: set[str], declared: Mapping[str,
     return found
 
 
-def once_each(table: Table) -> Table:
-    """Return the first case of each function."""
-    first: dict[str, str] = {}
-    for name in table:
-        first.setdefault(name.partition(":")[0], name)
-    return {name: table[name] for name in first.values()}
-
-
 if __name__ == "__main__":
-    part, whole = sys.argv[1], sys.argv[2:] == ["all"]
-    if part == "list":
-        json.dump(listed(), sys.stdout)
-    else:
-        json.dump(running.measured(PARTS[part] if whole else once_each(PARTS[part])), sys.stdout)
+    (part,) = sys.argv[1:]
+    json.dump(listed() if part == "list" else running.measured(PARTS[part]), sys.stdout)
