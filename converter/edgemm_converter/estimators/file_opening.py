@@ -6,7 +6,6 @@ named and refused, unless the user named them as custom objects. Imports scikit-
 
 from __future__ import annotations
 
-import importlib
 import json
 import lzma
 import pickle
@@ -25,6 +24,7 @@ from sklearn.exceptions import InconsistentVersionWarning
 from edgemm import library_errors
 from edgemm.errors import InputError, MissingExtraError
 from edgemm.versions import release_tuple
+from edgemm_converter.children import custom_objects
 from edgemm_converter.children.protocol import ExportRequest, SourceFormat
 
 # Opening a model runs code of the library and of the model, which raises whatever it likes.
@@ -152,21 +152,13 @@ class _Silent:
 
 
 def _imported(named: Iterable[str]) -> tuple[str, ...]:
-    """Import `MODULE` or `MODULE:NAME`, also from the current folder; return the types by skops' names of them."""
-    wanted, types = tuple(named), list[str]()
-    if wanted:
-        sys.path.insert(0, str(Path.cwd()))
-    for text in wanted:
-        module_name, _, attribute = text.partition(":")
-        try:
-            module = importlib.import_module(module_name)
-            names = [attribute] if attribute else [n for n, v in vars(module).items() if _is_of(v, module_name)]
-            for name in names:
-                found = getattr(module, name)
-                types.append(f"{getattr(found, '__module__', module_name)}.{name}")
-                _give_to_main(name, found)
-        except _FOREIGN as err:
-            raise InputError(f"--custom-objects {text}: cannot import it: {library_errors.quoted(err)}") from err
+    """Import custom objects, and have pickles find them; return the types by skops' names of them."""
+    types = list[str]()
+    for one in custom_objects.imported(named, failures=_FOREIGN):
+        module = one.module.__name__
+        for name, found in (one.named or {n: v for n, v in vars(one.module).items() if _is_of(v, module)}).items():
+            types.append(f"{getattr(found, '__module__', module)}.{name}")
+            _give_to_main(name, found)
     return tuple(types)
 
 

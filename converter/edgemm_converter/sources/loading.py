@@ -6,10 +6,8 @@ imported that the user names. Imports TensorFlow.
 
 from __future__ import annotations
 
-import importlib
 import json
 import re
-import sys
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -23,6 +21,7 @@ from keras.src.utils import python_utils  # whose names are all that the code of
 
 from edgemm import library_errors
 from edgemm.errors import InputError
+from edgemm_converter.children import custom_objects
 from edgemm_converter.children.protocol import ExportRequest, SourceFormat
 from edgemm_converter.job import keras_version
 from edgemm_converter.sources import keras3, saved_model
@@ -150,18 +149,10 @@ def _layers(node: object, class_name: str) -> Iterator[dict[str, Any]]:
 
 
 def _custom_objects(named: Iterable[str]) -> dict[str, Any]:
-    """Import `MODULE` (whose classes register themselves) or one `MODULE:NAME`, also from the current folder."""
+    """Import custom objects; the classes of a module may also register themselves."""
     objects: dict[str, Any] = {}
-    wanted = tuple(named)
-    if wanted:
-        sys.path.insert(0, str(Path.cwd()))
-    for text in wanted:
-        module_name, _, attribute = text.partition(":")
-        try:
-            module = importlib.import_module(module_name)
-            objects |= {attribute: getattr(module, attribute)} if attribute else _named_in(module)
-        except _FOREIGN as err:
-            raise InputError(f"--custom-objects {text}: cannot import it: {library_errors.quoted(err)}") from err
+    for found in custom_objects.imported(named, failures=_FOREIGN):
+        objects |= found.named or _named_in(found.module)
     return objects
 
 
