@@ -1,0 +1,1 @@
+"""Estimators as TFLite files of builtin operations alone, made of their ONNX graphs, without TensorFlow."""
