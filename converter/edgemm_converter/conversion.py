@@ -96,7 +96,7 @@ def convert(
         TypeError: there is no option of that name.
     """
     given = job.check(Path(source), options)
-    installed_packages.require_for(given.format)
+    installed_packages.require_for(given.format, given.required)
     announce = progress or _silent
     kept = Cache.of_environment() if cache else None
     key = fingerprint.of(given) if kept is not None else None

@@ -18,7 +18,7 @@ from edgemm.bundle.manifest import Precision, TensorSpec, Variant, VariantTensor
 from edgemm.canonical import sha256
 from edgemm.errors import ConversionError, InputError, ParityError
 from edgemm_converter.children import array_files, edge_runs, samples, staged
-from edgemm_converter.children.child import Progress
+from edgemm_converter.children.child import Progress, all_refused
 from edgemm_converter.children.protocol import Exported, ExportedVariant, ExportRequest, SampleSet, SetKind
 from edgemm_converter.children.samples import InputSet
 from edgemm_converter.data import arrays
@@ -26,6 +26,7 @@ from edgemm_converter.data.arrays import Array
 from edgemm_converter.data.datasets import LABELS
 from edgemm_converter.estimators import estimator, estimator_graph, file_opening, hard_rows, onnx_session
 from edgemm_converter.estimators.estimator import INPUT, LABEL, PROBABILITIES, REFUSALS, SCORES, Estimator
+from edgemm_converter.export.lite import lite_variants
 from edgemm_converter.export.onnx_canonical import canonicalize
 from edgemm_converter.formats import onnx_file
 from edgemm_converter.judging import edges, parity
@@ -85,7 +86,27 @@ def export(request: ExportRequest, folder: Path, progress: Progress) -> Exported
             answered += _edges(source, hard_rows.added(one, usual, source.ensemble if source.before is None else None))
         else:
             answered.append(_ordinary(source, one, request))
-    progress(f"converting to {_VARIANT}")
+    variants, notes = list[ExportedVariant](), tuple[str, ...]()
+    if _VARIANT in request.variants:
+        progress(f"converting to {_VARIANT}")
+        variant, double = _onnx(source, answered, folder)
+        variants, notes = [variant], (_DOUBLE,) if double else ()
+    real = next((one for one in sets if one.kind is SetKind.CALIBRATION), None)
+    lite = lite_variants.of(request, lambda: _made(source, double=False), source.signature, real, folder, progress)
+    if not (variants or lite.made):
+        raise all_refused(lite.left_out.values())
+    return Exported(
+        signature=source.signature,
+        variants=(*variants, *lite.made),
+        sets=tuple(one.written(folder, number) for number, one in enumerate(answered)),
+        settled=Settled(labels=source.labels, lines=_lines(source, request)),
+        left_out=lite.left_out,
+        notes=notes,
+    )
+
+
+def _onnx(source: Estimator, answered: Sequence[_Answered], folder: Path) -> tuple[ExportedVariant, bool]:
+    """Write the ONNX file; tell whether it computes in double precision."""
     file, double = _file(source, answered)
     name = "onnx-float32.model"
     (folder / name).write_bytes(file)
@@ -93,13 +114,7 @@ def export(request: ExportRequest, folder: Path, progress: Progress) -> Exported
         id=_VARIANT, file=name, minimum_engine=onnx_file.minimum_engine(file),
         inputs=_tensors(source.signature.inputs), outputs=_tensors(source.signature.outputs),
     )  # fmt: skip
-    return Exported(
-        signature=source.signature,
-        variants=(variant,),
-        sets=tuple(one.written(folder, number) for number, one in enumerate(answered)),
-        settled=Settled(labels=source.labels, lines=_lines(source, request)),
-        notes=(_DOUBLE,) if double else (),
-    )
+    return variant, double
 
 
 def _given_rows(request: ExportRequest) -> Array | None:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
+from edgemm.bundle.engine_facts import Engine
 from edgemm.errors import MissingExtraError
 from edgemm_converter.children.protocol import ESTIMATORS, SourceFormat
-from edgemm_converter.job.targets import all_targets
+from edgemm_converter.job.targets import all_targets, target_of
+from edgemm_converter.job.variant_plan import FLOATS
 
 EXTRA = "converter"
 OF_ESTIMATORS = ("numpy", "onnx", "onnxruntime", "jinja2", "sklearn", "skl2onnx", "joblib", "skops")
+LITERT = ("ai_edge_litert",)
+"""What writes and runs TFLite files of estimators, beside those."""
+
 BOOSTING = {SourceFormat.XGBOOST: "xgboost", SourceFormat.LIGHTGBM: "lightgbm"}
 """The library of each kind of file that one of the extra `boosting` alone reads."""
 
@@ -24,8 +29,10 @@ PACKAGES = (
 )
 
 
-def require_for(source_format: str) -> None:
+def require_for(source_format: str, wanted: Collection[str] = ()) -> None:
     """Check that what a kind of source needs can be imported, without importing it.
+
+    `wanted` are the variants that were asked for by name: of an estimator, TFLite is left out where LiteRT is not.
 
     Raises:
         MissingExtraError: something cannot.
@@ -36,6 +43,15 @@ def require_for(source_format: str) -> None:
         require((*OF_ESTIMATORS, BOOSTING[SourceFormat(source_format)]), extra="boosting")
     else:
         require(OF_ESTIMATORS, extra="sklearn")
+    if source_format in ESTIMATORS:
+        lite = [variant for variant in wanted if variant.startswith(f"{Engine.TFLITE}:")]
+        require(LITERT if lite else (), extra="runtime")
+        require(target_of(Engine.TFLITE).packages if set(lite) - {FLOATS.id} else ())
+
+
+def has_litert() -> bool:
+    """Tell whether TFLite files can be written and run here, without importing what does."""
+    return all(importlib.util.find_spec(package) is not None for package in LITERT)
 
 
 def require(packages: Iterable[str] = PACKAGES, *, extra: str = EXTRA) -> None:

@@ -176,7 +176,9 @@ def _plans(path: Path, kind: str, options: ConversionOptions) -> tuple[VariantPl
     engines, precisions = options.get("targets", ()), options.get("precisions", ())
     if kind in ESTIMATORS:
         _check_estimators_plan(path, engines, precisions)
-        return variant_plan.plan(targets=(Engine.ONNX,), precisions=(Precision.FLOAT32,), calibrated=False)
+        return variant_plan.of_estimators(
+            targets=engines, precisions=precisions, calibrated=options.get("calibration") is not None
+        )
     if not targets.is_finished(kind):
         return variant_plan.plan(
             targets=engines, precisions=precisions, calibrated=options.get("calibration") is not None
@@ -190,12 +192,13 @@ def _plans(path: Path, kind: str, options: ConversionOptions) -> tuple[VariantPl
 
 
 def _check_estimators_plan(path: Path, engines: Sequence[str], precisions: Sequence[str]) -> None:
-    """Check that no more is asked for than there is: estimators become ONNX in float32."""
-    other = [name for name in (*engines, *precisions) if name not in (Engine.ONNX, Precision.FLOAT32)]
-    if other:
+    """Check that no more is asked for than there is: estimators become ONNX and TFLite, and nothing is searched for."""
+    other = [name for name in engines if name not in variant_plan.OF_ESTIMATORS]
+    if other or variant_plan.AUTO in precisions:
         raise InputError(
-            f"{path}: {other[0]} was asked for, and estimators become onnx:float32 alone: leave --target and "
-            "--precision out"
+            f"{path}: {(*other, f'precision {variant_plan.AUTO}')[0]} was asked for, and estimators become "
+            f"{' and '.join(variant_plan.OF_ESTIMATORS)} in precisions that are named: leave --target and --precision "
+            "out"
         )
 
 

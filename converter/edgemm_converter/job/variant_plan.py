@@ -31,6 +31,9 @@ class VariantPlan:
         return f"{self.engine}:{self.precision}"
 
 
+OF_ESTIMATORS: tuple[str, ...] = (Engine.ONNX, Engine.TFLITE)
+"""The engines that estimators are converted for, in the order that a device should prefer."""
+
 FLOATS = VariantPlan(Engine.TFLITE, Precision.FLOAT32)
 """What other TFLite variants are made from."""
 
@@ -74,6 +77,22 @@ def plan(
         if precision in wanted and not calibrated:
             raise InputError(f"precision {precision} needs --calibration: real inputs, 100 or more if there are")
     return plans
+
+
+def of_estimators(
+    *, targets: Collection[str] = (), precisions: Collection[str] = (), calibrated: bool
+) -> tuple[VariantPlan, ...]:
+    """Return what to make of an estimator: float32 where no precision is named, for a table has columns of many scales.
+
+    ONNX comes first, since its file takes many rows at a time.
+
+    Raises:
+        InputError: as `plan`.
+    """
+    wanted = tuple(precisions or (Precision.FLOAT32,))
+    able = [engine for engine in OF_ESTIMATORS if {*target_of(engine).precisions} & {*wanted}]
+    found = plan(targets=targets or able or OF_ESTIMATORS, precisions=wanted, calibrated=calibrated)
+    return tuple(sorted(found, key=lambda one: OF_ESTIMATORS.index(one.engine)))
 
 
 def _beside_auto(

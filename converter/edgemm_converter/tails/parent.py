@@ -5,7 +5,8 @@
   ends the conversion, another is left out, with a warning.
 * So is an output whose mean error is over its limit, but in a variant that was asked for by name: there parity ends the
   conversion, and names the layer.
-* Float variants are left to parity: there is nothing to fall back on.
+* Float variants are left to parity: there is nothing to fall back on. Estimators have one: the ONNX file, beside which
+  a TFLite file that nobody asked for by name is left out.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from edgemm.bundle.engine_facts import Engine
 from edgemm.bundle.manifest import Precision, Variant
 from edgemm.errors import ParityError
 from edgemm_converter.children.child import ChildLimits, Progress, run_child
-from edgemm_converter.children.protocol import Exported, TailRequest, TailResult
+from edgemm_converter.children.protocol import ESTIMATORS, Exported, TailRequest, TailResult
 from edgemm_converter.job import targets, variant_plan
 from edgemm_converter.job.job import ConversionJob
 from edgemm_converter.judging import assembly
@@ -83,7 +84,9 @@ def tailed(
 
 
 def without(found: TailedRun, failure: ParityError, given: ConversionJob, *, where: str, searched: str) -> TailedRun:
-    """Leave out the quantized variant that a failure of parity is about, where nobody asked for it by name.
+    """Leave out the quantized variant, or TFLite file of an estimator, that a failure of parity is about.
+
+    Nobody must have asked for it by name.
 
     `where` says at which layer it fails, `searched` is the variant that a search settled on, "" without a search.
 
@@ -94,13 +97,18 @@ def without(found: TailedRun, failure: ParityError, given: ConversionJob, *, whe
     wanted = {*given.required, searched}
     if (
         variant is None
-        or not assembly.is_quantized(variant)
+        or not (assembly.is_quantized(variant) or _is_beside_onnx(variant, given))
         or len(found.ran.variants) == 1
         or variant.id in wanted
         or (variant.id == _MIXED_ID and wanted & set(found.left_out))
     ):
         raise ParityError(f"{failure}{where}") from failure
     return _left_out(found, variant, given, f"{str(failure).partition('; no bundle was written')[0]}{where}")
+
+
+def _is_beside_onnx(variant: Variant, given: ConversionJob) -> bool:
+    """Tell whether it is the TFLite file of an estimator, whose ONNX file may compute in double precision."""
+    return given.format in ESTIMATORS and variant.engine == Engine.TFLITE
 
 
 def _has_mixed(found: TailedRun) -> bool:
@@ -148,5 +156,6 @@ def _left_out(found: TailedRun, variant: Variant, given: ConversionJob, why: str
     floats = {name: of for name, of in found.ran.floats.items() if name != variant.id}
     ran = replace(found.ran, variants=others, floats=floats)
     reason = f"{why}; {_MIXED_ID} is in its place" if mixed else why
-    warning = f"{variant.id} is left out, since it does not compute what the source does: give --precision to insist"
+    option = "--precision" if assembly.is_quantized(variant) else "--target"
+    warning = f"{variant.id} is left out, since it does not compute what the source does: give {option} to insist"
     return TailedRun(ran, {**found.left_out, variant.id: reason}, (*found.warnings, *(() if mixed else (warning,))))

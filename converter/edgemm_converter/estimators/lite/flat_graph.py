@@ -172,7 +172,7 @@ def _options(kind: str, given: Mapping[str, Any], made: Value) -> tuple[int, Any
     elif kind == "CAST":
         return 0, None
     words = "".join(part.capitalize() for part in kind.split("_"))
-    words = {"Sum": "Reducer", "ReduceMax": "Reducer", "Mean": "Reducer"}.get(words, words)
+    words = {"Sum": "Reducer", "ReduceMax": "Reducer", "ReduceProd": "Reducer", "Mean": "Reducer"}.get(words, words)
     table = getattr(schema, f"{words}OptionsT", None)
     number = getattr(schema.BuiltinOptions, f"{words}Options", None)
     if table is None or number is None or kind in _PLAIN:

@@ -49,7 +49,9 @@ def made(file: bytes) -> LiteFile:
         ConversionError: a step of it has no builtin operations, or it is too large.
     """
     proto = onnx.load_from_string(file)
-    nodes = list(proto.graph.node)
+    nodes, sides = list(proto.graph.node), proto.graph.input
+    if len(sides) != 1 or sides[0].type.tensor_type.elem_type != onnx.TensorProto.FLOAT:
+        raise _left_out("its rows are named columns or texts, and a TFLite file takes one table of numbers here")
     unknown = dict.fromkeys(n.op_type for n in nodes if n.op_type not in (*_HANDLERS.get(n.domain, ()), "Constant"))
     computed = [n for n in unknown if n not in ("Shape", "ConstantOfShape")]
     if computed:

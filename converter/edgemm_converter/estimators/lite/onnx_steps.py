@@ -147,9 +147,9 @@ def _add(graph: FlatGraph, step: Step, given: Given) -> Value:
 
 def _matmul(graph: FlatGraph, step: Step, given: Given) -> Value:
     rows, weights = given
-    if weights.constant is None or weights.constant.ndim != 2 or rows.shape[:-1] not in ((), (1,)):  # noqa: PLR2004
+    if weights.constant is None or rows.shape[:-1] not in ((), (1,)):
         raise step.refused("of two computed values")
-    return dense(graph, rows, weights.constant)
+    return dense(graph, rows, weights.constant.reshape(rows.shape[-1], -1))
 
 
 def _gemm(graph: FlatGraph, step: Step, given: Given) -> Value:
@@ -267,6 +267,7 @@ HANDLERS: Mapping[str, Handler] = {
     "ReduceSumSquare": partial(_reduce, "SUM", squares=True),
     "ReduceMean": partial(_reduce, "MEAN"),
     "ReduceMax": partial(_reduce, "REDUCE_MAX"),
+    "ReduceProd": partial(_reduce, "REDUCE_PROD"),
     "ReduceLogSumExp": _log_sum_exp,
     "ArgMax": _arg,
     "ArgMin": partial(_arg, sign=-1),
