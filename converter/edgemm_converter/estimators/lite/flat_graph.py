@@ -102,6 +102,11 @@ class FlatGraph:
             return self.constant(value.constant.reshape(shape))
         return self._copied(value, shape)
 
+    def called(self, value: Value, name: str) -> None:
+        """Give a computed value the name of what it is in the source."""
+        if value.constant is None and value.place not in {one.place for one in self._inputs.values()}:
+            self._tensors[value.place].name = name
+
     def with_bias(self, value: Value, bias: Value) -> bool:
         """Give the fully connected layer that made a value a bias; tell whether it is one and has had none."""
         maker = self._operators[-1] if self._operators else None

@@ -52,8 +52,8 @@ def _normalizer(graph: FlatGraph, step: Step, given: Given) -> Value:
     parts = graph.add("ABS", [value]) if norm == b"L1" else two(graph, "MUL", value, value)
     size = reduced(graph, "SUM", parts, [-1])
     size = size if norm == b"L1" else graph.add("SQRT", [size])
-    is_zero = two(graph, "EQUAL", size, number(graph, 0.0), dtype=bool)
-    return two(graph, "DIV", value, chosen(graph, is_zero, graph.constant(np.ones(size.shape, np.float32)), size))
+    least = number(graph, float(np.finfo(np.float32).tiny))  # of a row of zeros stay zeros
+    return two(graph, "DIV", value, two(graph, "MAXIMUM", size, least))
 
 
 def _linear_regressor(graph: FlatGraph, step: Step, given: Given) -> Value:

@@ -129,6 +129,8 @@ class _Translation:
             node.output, made if isinstance(made, tuple) else (made,), answers, strict=True
         ):
             self._values[name] = self._as_found(step, value, answer)
+            if isinstance(value, Value):
+                self._graph.called(value, name)
 
     def _as_found(self, step: Step, value: Any, answer: Array) -> Any:
         if isinstance(value, Texts):
