@@ -92,7 +92,10 @@ def export(request: ExportRequest, folder: Path, progress: Progress) -> Exported
         variant, double = _onnx(source, answered, folder)
         variants, notes = [variant], (_DOUBLE,) if double else ()
     real = next((one for one in sets if one.kind is SetKind.CALIBRATION), None)
-    lite = lite_variants.of(request, lambda: _made(source, double=False), source.signature, real, folder, progress)
+    lite = lite_variants.of(
+        request, lambda: _made(source, double=False), source.signature, calibration=real, folder=folder,
+        progress=progress,
+    )  # fmt: skip
     if not (variants or lite.made):
         raise all_refused(lite.left_out.values())
     return Exported(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from edgemm.bundle import open_bundle
 from edgemm.bundle.engine_facts import Engine
-from edgemm.bundle.manifest import LabelledOutput, Precision, Preprocessing, check_model_name
+from edgemm.bundle.manifest import LabelledOutput, Preprocessing, check_model_name
 from edgemm.errors import EnvironmentFailure, InputError
 from edgemm.versions import Version
 from edgemm_converter.children.protocol import ESTIMATORS, SourceFormat

@@ -112,7 +112,7 @@ class FlatGraph:
         maker = self._operators[-1] if self._operators else None
         if maker is None or self._kinds[maker.opcodeIndex] != "FULLY_CONNECTED" or list(maker.outputs) != [value.place]:
             return False
-        if len(maker.inputs) > 2:  # noqa: PLR2004 - the input, the weights, and a bias
+        if len(maker.inputs) > 2:
             return False
         maker.inputs = [*maker.inputs, bias.place]
         return True

@@ -120,9 +120,7 @@ def _label_encoder(graph: FlatGraph, step: Step, given: Given) -> Value:
     row = graph.shaped(value, (1, 1))
     same = two(graph, "EQUAL", row, graph.constant(np.array([keys], value.dtype)), dtype=bool)
     half = graph.constant(np.array([[0.5]], np.float32))
-    found = graph.add(
-        "CONCATENATION", [cast(graph, same, "float32"), half], shape=(1, len(keys) + 1), axis=1
-    )
+    found = graph.add("CONCATENATION", [cast(graph, same, "float32"), half], shape=(1, len(keys) + 1), axis=1)
     table = graph.constant(np.array([*values, default], kinds[name]))
     return gathered(graph, table, best(graph, found), 0)
 
@@ -147,7 +145,7 @@ def _tree_regressor(graph: FlatGraph, step: Step, given: Given) -> Value:
 
 def _tree_classifier(graph: FlatGraph, step: Step, given: Given) -> tuple[Any, Value]:
     classes = step.get("classlabels_strings") or step.get("classlabels_int64s")
-    if len(set(step.get("class_ids"))) == 1 and len(classes) == 2:  # noqa: PLR2004
+    if len(set(step.get("class_ids"))) == 1 and len(classes) == 2:
         raise step.refused("with a score of one of two classes")
     return _labelled(graph, step, _trees(graph, step, given[0], leaves="class", targets=len(classes)))
 

@@ -60,7 +60,9 @@ def made(file: bytes) -> LiteFile:
     if len(nodes) > _MOST_STEPS:
         raise _left_out(f"it has {len(nodes):,} steps, and up to {_MOST_STEPS:,} are a small model")
     if proto.ByteSize() > _MOST_BYTES:
-        raise _left_out(f"it has {proto.ByteSize() / 2**20:.0f} MiB, and up to {_MOST_BYTES // 2**20} are a small model")
+        raise _left_out(
+            f"it has {proto.ByteSize() / 2**20:.0f} MiB, and up to {_MOST_BYTES // 2**20} are a small model"
+        )
     try:
         return _Translation(proto, _run_once(proto)).file()
     except (ValueError, TypeError, KeyError) as err:
@@ -125,9 +127,7 @@ class _Translation:
         made = _HANDLERS[node.domain][node.op_type](
             self._graph, step, [self._value(name) if name else None for name in node.input]
         )
-        for name, value, answer in zip(
-            node.output, made if isinstance(made, tuple) else (made,), answers, strict=True
-        ):
+        for name, value, answer in zip(node.output, made if isinstance(made, tuple) else (made,), answers, strict=True):
             self._values[name] = self._as_found(step, value, answer)
             if isinstance(value, Value):
                 self._graph.called(value, name)

@@ -138,7 +138,7 @@ def _cast(graph: FlatGraph, step: Step, given: Given) -> Any:
 
 def _add(graph: FlatGraph, step: Step, given: Given) -> Value:
     value, other = given if given[1].constant is not None else reversed(given)
-    is_row = len(value.shape) == 2 and other.shape in ((value.shape[1],), value.shape)  # noqa: PLR2004
+    is_row = len(value.shape) == 2 and other.shape in ((value.shape[1],), value.shape)
     if other.constant is not None and is_row and step.get("lone"):
         if graph.with_bias(value, graph.constant(other.constant.reshape(-1))):
             return value
@@ -221,7 +221,7 @@ def _log_sum_exp(graph: FlatGraph, step: Step, given: Given) -> Value:
 
 def _pow(graph: FlatGraph, step: Step, given: Given) -> Value:
     power = given[1].constant
-    if power is not None and power.size == 1 and float(power.ravel()[0]) == 2.0:  # noqa: PLR2004
+    if power is not None and power.size == 1 and float(power.ravel()[0]) == 2.0:
         return two(graph, "MUL", given[0], given[0])
     return _of_two("POW", graph, step, [given[0], cast(graph, given[1], "float32")])
 
@@ -234,9 +234,7 @@ def _where(graph: FlatGraph, step: Step, given: Given) -> Value:
 
 def _sign(graph: FlatGraph, _step: Step, given: Given) -> Value:
     zero = number(graph, 0.0, given[0].dtype)
-    sides = [
-        cast(graph, two(graph, kind, given[0], zero, dtype=bool), given[0].dtype) for kind in ("GREATER", "LESS")
-    ]
+    sides = [cast(graph, two(graph, kind, given[0], zero, dtype=bool), given[0].dtype) for kind in ("GREATER", "LESS")]
     return two(graph, "SUB", *sides)
 
 

@@ -31,6 +31,7 @@ def of(
     request: ExportRequest,
     single: Callable[[], bytes],
     signature: Signature,
+    *,
     calibration: InputSet | None,
     folder: Path,
     progress: Progress,

@@ -12,12 +12,14 @@ import pickle
 import zipfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from edgemm.errors import InputError, MissingExtraError
 from edgemm_converter.children.protocol import SourceFormat
 from edgemm_converter.job import installed_packages, job, source_artifact
+from edgemm_converter.job.options import ConversionOptions
 
 PICKLED = pickle.dumps({"coef": [1.0, 2.0]})
 XGBOOST = {"learner": {"attributes": {}, "gradient_booster": {}}, "version": [3, 2, 0]}
@@ -93,13 +95,46 @@ def test_a_pickle_that_runs_code_is_refused_before_it_runs(pack: type[bytes], tm
     assert ran.exists()
 
 
-def test_an_allowed_pickle_becomes_onnx_alone(tmp_path: Path) -> None:
+ASKED: list[tuple[ConversionOptions, tuple[str, ...], Any]] = [
+    ({}, ("onnx:float32", "tflite:float32"), ()),
+    ({"targets": ["onnx"]}, ("onnx:float32",), ("onnx:float32",)),
+    ({"targets": ["tflite"]}, ("tflite:float32",), ("tflite:float32",)),
+    ({"precisions": ["float32", "float16"]}, ("onnx:float32", "tflite:float16", "tflite:float32"), ...),
+    ({"precisions": ["float16"]}, ("tflite:float16",), ("tflite:float16",)),
+]
+
+
+@pytest.mark.parametrize(("asked", "made", "required"), ASKED)
+def test_an_allowed_pickle_becomes_onnx_and_tflite(
+    asked: ConversionOptions, made: tuple[str, ...], required: Any, tmp_path: Path
+) -> None:
     (tmp_path / "model.joblib").write_bytes(PICKLED)
-    given = job.check(tmp_path / "model.joblib", {"allow_pickle": True})
-    assert (given.name, given.exported_variants, given.allow_pickle) == ("model", ("onnx:float32",), True)
-    for asked in ({"targets": ["tflite"]}, {"precisions": ["int8"]}):
-        with pytest.raises(InputError, match="estimators become onnx:float32 alone"):
-            job.check(tmp_path / "model.joblib", {"allow_pickle": True, **asked})  # type: ignore[typeddict-item]
+    given = job.check(tmp_path / "model.joblib", {"allow_pickle": True, **asked})
+    assert (given.name, given.allow_pickle) == ("model", True)
+    assert tuple(plan.id for plan in given.plans) == made
+    assert given.required == (made if required is ... else required)
+
+
+def test_nothing_is_searched_for_among_estimators(tmp_path: Path) -> None:
+    (tmp_path / "model.joblib").write_bytes(PICKLED)
+    (tmp_path / "l.csv").write_text("a,labels\n1,1\n")
+    options: ConversionOptions = {"allow_pickle": True, "precisions": ["auto"], "evaluation": tmp_path / "l.csv"}
+    with pytest.raises(InputError, match="precision auto was asked for, and estimators become onnx and tflite in"):
+        job.check(tmp_path / "model.joblib", options)
+
+
+def test_tflite_that_is_asked_for_needs_litert(monkeypatch: pytest.MonkeyPatch) -> None:
+    def find(package: str) -> object | None:
+        return None if package.startswith("ai_edge") else object()
+
+    monkeypatch.setattr(importlib.util, "find_spec", find)
+    installed_packages.require_for(SourceFormat.SKOPS)  # it is left out then
+    with pytest.raises(MissingExtraError, match=r"ai_edge_litert.*edgemm\[runtime\]"):
+        installed_packages.require_for(SourceFormat.SKOPS, ["tflite:float32"])
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "ai_edge_quantizer" else object())
+    installed_packages.require_for(SourceFormat.SKOPS, ["tflite:float32"])
+    with pytest.raises(MissingExtraError, match=r"ai_edge_quantizer.*edgemm\[converter\]"):
+        installed_packages.require_for(SourceFormat.SKOPS, ["tflite:int8"])
 
 
 def test_an_option_without_effect_is_told(tmp_path: Path) -> None:
