@@ -34,6 +34,10 @@ _NEWER = {"SELECT_V2": "2.2.0"}
 """The runtime that first had an operation (tensorflow/lite/tools/versioning/runtime_version.cc), where it is newer."""
 
 
+class NoBuiltinsError(Exception):
+    """Something has no builtin operations here, or too many; says what."""
+
+
 @dataclass(frozen=True, eq=False)
 class Value:
     """One tensor; `constant` is what it holds, where it is no result of the input."""

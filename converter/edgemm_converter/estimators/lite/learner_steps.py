@@ -75,7 +75,7 @@ def _labelled(graph: FlatGraph, step: Step, scores: Value) -> tuple[Any, Value]:
     """Return the class of the best score [1], and the scores as the step answers with them.
 
     Raises:
-        ValueError: there is not one score for each class, or an unknown link after them.
+        NoBuiltinsError: there is not one score for each class, or an unknown link after them.
     """
     texts = step.get("classlabels_strings")
     classes = texts or step.get("classlabels_ints") or step.get("classlabels_int64s")

@@ -16,10 +16,11 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from edgemm import library_errors
 from edgemm.errors import ConversionError
 from edgemm_converter.data.arrays import Array
 from edgemm_converter.estimators.lite import learner_steps, onnx_steps
-from edgemm_converter.estimators.lite.flat_graph import FlatGraph, Value
+from edgemm_converter.estimators.lite.flat_graph import FlatGraph, NoBuiltinsError, Value
 from edgemm_converter.estimators.lite.onnx_steps import Handler, Step, Texts
 from edgemm_converter.estimators.onnx_session import FileSession
 
@@ -59,14 +60,14 @@ def made(file: bytes) -> LiteFile:
         raise _left_out(f"{', '.join(computed[:_NAMED])}{more}: no builtin operations for what it computes")
     if len(nodes) > _MOST_STEPS:
         raise _left_out(f"it has {len(nodes):,} steps, and up to {_MOST_STEPS:,} are a small model")
-    if proto.ByteSize() > _MOST_BYTES:
-        raise _left_out(
-            f"it has {proto.ByteSize() / 2**20:.0f} MiB, and up to {_MOST_BYTES // 2**20} are a small model"
-        )
+    if (size := proto.ByteSize()) > _MOST_BYTES:
+        raise _left_out(f"it has {size / 2**20:.0f} MiB, and up to {_MOST_BYTES // 2**20} are a small model")
     try:
         return _Translation(proto, _run_once(proto)).file()
-    except (ValueError, TypeError, KeyError) as err:
-        raise _left_out(str(err) or type(err).__name__) from err
+    except NoBuiltinsError as err:
+        raise _left_out(str(err)) from err
+    except (LookupError, TypeError, ValueError) as err:
+        raise _left_out(f"its ONNX file has a form that is not known here: {library_errors.plain(err)}") from err
 
 
 def _left_out(why: str) -> ConversionError:
@@ -100,7 +101,7 @@ class _Translation:
         """Return the file.
 
         Raises:
-            ValueError: a step has no builtin operations.
+            NoBuiltinsError: a step has no builtin operations.
         """
         (rows,) = self._proto.graph.input
         columns = rows.type.tensor_type.shape.dim[1].dim_value
@@ -120,7 +121,7 @@ class _Translation:
         attributes["lone"] = all(self._uses[name] == 1 for name in given if name not in self._constants)
         answers = [self._found[name] for name in node.output if name]
         if any(one.dtype.name not in _SINGLE for one in answers):
-            raise ValueError("it computes in double precision, which no kernel of TFLite does")
+            raise NoBuiltinsError("it computes in double precision, which no kernel of TFLite does")
         step = Step(
             node.op_type, attributes, tuple(one.shape for one in answers), tuple(one.dtype.name for one in answers)
         )

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from edgemm_converter.estimators.lite.flat_graph import Array, FlatGraph, Shape, Value
+from edgemm_converter.estimators.lite.flat_graph import Array, FlatGraph, NoBuiltinsError, Shape, Value
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,9 @@ class Step:
         """Return an attribute."""
         return self.attributes.get(name, default)
 
-    def refused(self, why: str = "") -> ValueError:
+    def refused(self, why: str = "") -> NoBuiltinsError:
         """Return the refusal of the step, or of what it is asked for."""
-        return ValueError(f"{self.kind}{f' {why}' if why else ''} has no builtin operations here")
+        return NoBuiltinsError(f"{self.kind}{f' {why}' if why else ''} has no builtin operations here")
 
 
 Given = Sequence[Any]
@@ -139,9 +139,9 @@ def _cast(graph: FlatGraph, step: Step, given: Given) -> Any:
 def _add(graph: FlatGraph, step: Step, given: Given) -> Value:
     value, other = given if given[1].constant is not None else reversed(given)
     is_row = len(value.shape) == 2 and other.shape in ((value.shape[1],), value.shape)
-    if other.constant is not None and is_row and step.get("lone"):
-        if graph.with_bias(value, graph.constant(other.constant.reshape(-1))):
-            return value
+    may_be_bias = other.constant is not None and is_row and step.get("lone")
+    if may_be_bias and graph.with_bias(value, graph.constant(other.constant.reshape(-1))):
+        return value
     return _of_two("ADD", graph, step, given)
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgemm_converter.estimators.lite.flat_graph import FlatGraph, Value
+from edgemm_converter.estimators.lite.flat_graph import FlatGraph, NoBuiltinsError, Value
 
 MOST_NODES, MOST_LEVELS = 250_000, 100
 """What is small: about 6 MB of tables, and 700 operations."""
@@ -51,14 +51,14 @@ def read(attributes: Mapping[str, Any], *, leaves: str, targets: int) -> NodeTab
     """Return the tables of a tree ensemble of ai.onnx.ml; the attributes of its leaves begin with `leaves`.
 
     Raises:
-        ValueError: it is too large, or has nodes of another kind.
+        NoBuiltinsError: it is too large, or has nodes of another kind.
     """
     count = len(attributes["nodes_nodeids"])
     if count > MOST_NODES:
-        raise ValueError(f"its trees have {count:,} nodes, and up to {MOST_NODES:,} are a small ensemble")
+        raise NoBuiltinsError(f"its trees have {count:,} nodes, and up to {MOST_NODES:,} are a small ensemble")
     modes = set(attributes["nodes_modes"]) - {_LEAF}
     if len(modes) > 1 or not modes <= set(_MODES):
-        raise ValueError(f"its trees have nodes {', '.join(sorted(mode.decode() for mode in modes))}")
+        raise NoBuiltinsError(f"its trees have nodes {', '.join(sorted(mode.decode() for mode in modes))}")
     given_leaf = np.array([mode == _LEAF for mode in attributes["nodes_modes"]], bool)
     order = np.argsort(~given_leaf, kind="stable")
     trees, places = (np.asarray(attributes[f"nodes_{name}"])[order] for name in ("treeids", "nodeids"))
@@ -118,14 +118,14 @@ def _levels(lefts: Integers, rights: Integers, roots: Integers, is_leaf: npt.NDA
     """Return how many steps the deepest tree takes.
 
     Raises:
-        ValueError: they are too many.
+        NoBuiltinsError: they are too many.
     """
     at, levels = roots, 0
     while (at := at[~is_leaf[at]]).size:
         at = np.concatenate([lefts[at], rights[at]])
         levels += 1
         if levels > MOST_LEVELS:
-            raise ValueError(f"its trees have more than {MOST_LEVELS} levels")
+            raise NoBuiltinsError(f"its trees have more than {MOST_LEVELS} levels")
     return levels
 
 
@@ -133,13 +133,13 @@ def add(graph: FlatGraph, tables: NodeTables, row: Value) -> Value:
     """Add what computes the sums [1, targets] of the leaves that a row [1, columns] reaches.
 
     Raises:
-        ValueError: it cannot be computed.
+        NoBuiltinsError: it cannot be computed.
     """
     columns = row.shape[-1]
     row, features = graph.shaped(row, (columns,)), tables.features
     if tables.missing_left.any():
         if tables.comparison == "LESS" and np.isneginf(tables.thresholds[tables.missing_left]).any():
-            raise ValueError("its trees have a threshold that nothing is less than")
+            raise NoBuiltinsError("its trees have a threshold that nothing is less than")
         missing = graph.add("NOT_EQUAL", [row, row], dtype=bool)
         least = graph.constant(np.full(columns, -np.inf, np.float32))
         low = graph.add("SELECT", [missing, least, row], dtype=row.dtype)

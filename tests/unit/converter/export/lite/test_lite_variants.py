@@ -13,6 +13,7 @@ onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 pytest.importorskip("ai_edge_quantizer")
 
+
 from edgemm.bundle.manifest import DType, Signature, TensorSpec  # noqa: E402
 from edgemm.errors import ConversionError, MissingExtraError  # noqa: E402
 from edgemm_converter.children.protocol import ExportRequest, SetKind  # noqa: E402
@@ -31,6 +32,7 @@ SIGNATURE = Signature(
 )
 REAL = InputSet("real", SetKind.CALIBRATION, {"input": RNG.standard_normal((64, 1, 4)).astype(np.float32)}, 64, 64)
 ALL = ("tflite:float32", "tflite:float16", "tflite:int8", "tflite:int8-dynamic")
+pytestmark = pytest.mark.filterwarnings("ignore:Warning. Enabling `experimental_preserve_all_tensors`:UserWarning")
 
 
 def graph_file(nodes: list[Any], constants: dict[str, Any] | None = None) -> bytes:
