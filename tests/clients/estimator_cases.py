@@ -56,7 +56,6 @@ CHOSEN = (
 
 LEFT_OUT = {
     "sk/gaussian_process": "TFLite: Transpose, Scan: no builtin operations for what it computes; ONNX alone",
-    "sk/isolation_forest": "TFLite: Mul of int64 has no builtin operations here; ONNX alone",
 }
 
 

@@ -106,12 +106,12 @@ def _label_encoder(graph: FlatGraph, step: Step, given: Given) -> Value:
     name = next((name for name in kinds if step.get(name) is not None), None)
     if name is None:
         raise step.refused("with texts as values")
-    default = step.get("default_int64" if name == "values_int64s" else "default_float", -1)
+    default = step.get("default_int64", -1) if name == "values_int64s" else step.get("default_float", -0.0)
     values = list(step.get(name))
     if isinstance(value, Texts):
         known = dict(zip((key.decode() for key in step.get("keys_strings", ())), values, strict=True))
-        table = np.array([known.get(text, default) for text in value.table], kinds[name])
-        return gathered(graph, graph.constant(table), value.places, 0)
+        of_texts = graph.constant(np.array([known.get(text, default) for text in value.table], kinds[name]))
+        return gathered(graph, of_texts, value.places, 0)
     keys = step.get("keys_int64s") or step.get("keys_floats")
     if keys is None:
         raise step.refused("with texts as keys")

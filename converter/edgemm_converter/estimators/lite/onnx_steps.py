@@ -94,7 +94,13 @@ def best(graph: FlatGraph, value: Value, *, dtype: str = "int64", axis: int = -1
 
 def cast(graph: FlatGraph, value: Value, dtype: str) -> Value:
     """Return a value in another dtype."""
-    return value if value.dtype == dtype else graph.add("CAST", [value], dtype=dtype)
+    if value.dtype == dtype:
+        return value
+    if value.constant is None:
+        return graph.add("CAST", [value], dtype=dtype)
+    if dtype == "int32" and np.abs(value.constant).max(initial=0) > np.iinfo(np.int32).max:
+        raise NoBuiltinsError(f"a whole number of more than 32 bits ({np.abs(value.constant).max()}) has no kernel")
+    return graph.constant(value.constant.astype(dtype))
 
 
 def gathered(graph: FlatGraph, table: Value, places: Value, axis: int) -> Value:
@@ -113,9 +119,12 @@ def _of_one(kind: str, graph: FlatGraph, _step: Step, given: Given) -> Value:
 
 
 def _of_two(kind: str, graph: FlatGraph, step: Step, given: Given) -> Value:
-    if given[0].dtype != "float32":
-        raise step.refused(f"of {given[0].dtype}")
-    return reduce(lambda left, right: two(graph, kind, left, right), given)
+    """Add an operation on several values; counts and places (int64) are computed in 32 bits, as old kernels can."""
+    dtype = given[0].dtype
+    if dtype not in ("float32", "int64") or (dtype == "int64" and kind not in ("ADD", "SUB", "MUL")):
+        raise step.refused(f"of {dtype}")
+    values = [cast(graph, one, "int32" if dtype == "int64" else dtype) for one in given]
+    return cast(graph, reduce(lambda left, right: two(graph, kind, left, right), values), dtype)
 
 
 def _compared(kind: str, graph: FlatGraph, step: Step, given: Given) -> Value:
@@ -137,6 +146,7 @@ def _cast(graph: FlatGraph, step: Step, given: Given) -> Any:
 
 
 def _add(graph: FlatGraph, step: Step, given: Given) -> Value:
+    value: Value
     value, other = given if given[1].constant is not None else reversed(given)
     is_row = len(value.shape) == 2 and other.shape in ((value.shape[1],), value.shape)
     may_be_bias = other.constant is not None and is_row and step.get("lone")
@@ -239,7 +249,7 @@ def _sign(graph: FlatGraph, _step: Step, given: Given) -> Value:
 
 
 def _clip(graph: FlatGraph, _step: Step, given: Given) -> Value:
-    value = given[0]
+    value: Value = given[0]
     for kind, bound in zip(("MAXIMUM", "MINIMUM"), given[1:], strict=False):
         value = two(graph, kind, value, bound) if bound is not None else value
     return value

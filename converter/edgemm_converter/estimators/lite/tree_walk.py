@@ -19,8 +19,8 @@ import numpy.typing as npt
 
 from edgemm_converter.estimators.lite.flat_graph import FlatGraph, NoBuiltinsError, Value
 
-MOST_NODES, MOST_LEVELS = 250_000, 100
-"""What is small: about 6 MB of tables, and 700 operations."""
+MOST_NODES, MOST_LEVELS = 500_000, 100
+"""What is small: about 10 MB of tables, and 700 operations."""
 
 _MODES = {b"BRANCH_LEQ": "LESS_EQUAL", b"BRANCH_LT": "LESS"}
 _LEAF = b"LEAF"
