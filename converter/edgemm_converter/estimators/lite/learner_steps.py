@@ -6,27 +6,15 @@ Of what ONNX Runtime does with a model of classes, the usual form is here: one s
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from edgemm_converter.estimators.lite import tree_walk
+from edgemm_converter.estimators.lite.composites import best, cast, chosen, dense, gathered, normalized, number, two
 from edgemm_converter.estimators.lite.flat_graph import FlatGraph, Value
-from edgemm_converter.estimators.lite.onnx_steps import (
-    Given,
-    Handler,
-    Step,
-    Texts,
-    best,
-    cast,
-    chosen,
-    dense,
-    gather,
-    gathered,
-    number,
-    reduced,
-    two,
-)
+from edgemm_converter.estimators.lite.onnx_steps import Given, Handler, Step, Texts, gather
 
 
 def _scaler(graph: FlatGraph, step: Step, given: Given) -> Value:
@@ -46,14 +34,15 @@ def _imputer(graph: FlatGraph, step: Step, given: Given) -> Value:
 
 
 def _normalizer(graph: FlatGraph, step: Step, given: Given) -> Value:
-    value, norm = given[0], step.get("norm", b"MAX")
+    norm = step.get("norm", b"MAX")
     if norm == b"MAX":
         raise step.refused("by the largest value")
-    parts = graph.add("ABS", [value]) if norm == b"L1" else two(graph, "MUL", value, value)
-    size = reduced(graph, "SUM", parts, [-1])
-    size = size if norm == b"L1" else graph.add("SQRT", [size])
-    least = number(graph, float(np.finfo(np.float32).tiny))  # of a row of zeros stay zeros
-    return two(graph, "DIV", value, two(graph, "MAXIMUM", size, least))
+    return normalized(graph, given[0], -1, norm=norm.decode())
+
+
+def _binarizer(graph: FlatGraph, step: Step, given: Given) -> Value:
+    threshold = number(graph, step.get("threshold", 0.0))
+    return cast(graph, two(graph, "GREATER", given[0], threshold, dtype=bool), "float32")
 
 
 def _linear_regressor(graph: FlatGraph, step: Step, given: Given) -> Value:
@@ -77,20 +66,25 @@ def _labelled(graph: FlatGraph, step: Step, scores: Value) -> tuple[Any, Value]:
     Raises:
         NoBuiltinsError: there is not one score for each class, or an unknown link after them.
     """
-    texts = step.get("classlabels_strings")
-    classes = texts or step.get("classlabels_ints") or step.get("classlabels_int64s")
     links = {b"NONE": "", b"LOGISTIC": "LOGISTIC", b"SOFTMAX": "SOFTMAX"}
-    link = step.get("post_transform", b"NONE")
+    link, classes = step.get("post_transform", b"NONE"), _classes(step)
     if scores.shape[-1] != len(classes) or link not in links:
         raise step.refused(f"of {scores.shape[-1]} scores for {len(classes)} classes, with {link.decode()},")
-    place = best(graph, scores)
-    if texts:
-        label: Any = Texts(tuple(text.decode() for text in texts), place)
-    elif list(classes) == list(range(len(classes))):
-        label = place
-    else:
-        label = gathered(graph, graph.constant(np.array(classes, np.int64)), place, 0)
+    label = _class_at(graph, classes, best(graph, scores))
     return label, graph.add(links[link], [scores]) if links[link] else scores
+
+
+def _classes(step: Step) -> list[Any]:
+    return list(step.get("classlabels_strings") or step.get("classlabels_ints") or step.get("classlabels_int64s"))
+
+
+def _class_at(graph: FlatGraph, classes: list[Any], place: Value) -> Any:
+    """Return the class at a place [1], a text or a number."""
+    if isinstance(classes[0], bytes):
+        return Texts(tuple(text.decode() for text in classes), place)
+    if classes == list(range(len(classes))):
+        return place
+    return gathered(graph, graph.constant(np.array(classes, np.int64)), place, 0)
 
 
 def _features(graph: FlatGraph, step: Step, given: Given) -> Any:
@@ -144,15 +138,25 @@ def _tree_regressor(graph: FlatGraph, step: Step, given: Given) -> Value:
 
 
 def _tree_classifier(graph: FlatGraph, step: Step, given: Given) -> tuple[Any, Value]:
-    classes = step.get("classlabels_strings") or step.get("classlabels_int64s")
-    if len(set(step.get("class_ids"))) == 1 and len(classes) == 2:
-        raise step.refused("with a score of one of two classes")
-    return _labelled(graph, step, _trees(graph, step, given[0], leaves="class", targets=len(classes)))
+    classes = _classes(step)
+    if len(set(step.get("class_ids"))) > 1 or len(classes) != 2:
+        return _labelled(graph, step, _trees(graph, step, given[0], leaves="class", targets=len(classes)))
+    if step.get("post_transform", b"NONE") != b"NONE" or step.get("base_values"):
+        raise step.refused("with a score of one of two classes and a link")
+    # One score for two classes: a probability of the second, or where there are negative ones a decision for it.
+    attributes = {**step.attributes, "class_ids": [0] * len(step.get("class_ids"))}
+    only = _trees(graph, replace(step, attributes=attributes), given[0], leaves="class", targets=1)
+    is_share = min(step.get("class_weights")) >= 0
+    above = two(graph, "GREATER", only, number(graph, 0.5 if is_share else 0.0), dtype=bool)
+    other = two(graph, "SUB", number(graph, 1.0), only) if is_share else graph.add("NEG", [only])
+    scores = graph.add("CONCATENATION", [other, only], shape=(1, 2), axis=1)
+    return _class_at(graph, classes, graph.shaped(cast(graph, above, "int64"), (1,))), scores
 
 
 HANDLERS: Mapping[str, Handler] = {
     "Scaler": _scaler,
     "Imputer": _imputer,
+    "Binarizer": _binarizer,
     "Normalizer": _normalizer,
     "LinearRegressor": _linear_regressor,
     "LinearClassifier": _linear_classifier,

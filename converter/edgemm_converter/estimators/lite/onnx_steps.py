@@ -13,7 +13,18 @@ from typing import Any
 
 import numpy as np
 
-from edgemm_converter.estimators.lite.flat_graph import Array, FlatGraph, NoBuiltinsError, Shape, Value
+from edgemm_converter.estimators.lite.composites import (
+    best,
+    cast,
+    chosen,
+    dense,
+    gathered,
+    normalized,
+    number,
+    reduced,
+    two,
+)
+from edgemm_converter.estimators.lite.flat_graph import FlatGraph, NoBuiltinsError, Shape, Value
 
 
 @dataclass(frozen=True)
@@ -44,70 +55,6 @@ class Step:
 
 Given = Sequence[Any]
 Handler = Callable[[FlatGraph, Step, Given], Any]
-
-
-def broadcast(*shapes: Shape) -> Shape:
-    """Return the shape of values of these shapes together."""
-    return tuple(np.broadcast_shapes(*shapes))
-
-
-def two(graph: FlatGraph, kind: str, left: Value, right: Value, *, dtype: Any = None) -> Value:
-    """Add an operation on two values, of the shape of both together."""
-    return graph.add(kind, [left, right], shape=broadcast(left.shape, right.shape), dtype=dtype)
-
-
-def number(graph: FlatGraph, value: float, dtype: str = "float32") -> Value:
-    """Return a constant of one number."""
-    return graph.constant(np.array([value], dtype))
-
-
-def chosen(graph: FlatGraph, condition: Value, yes: Value, no: Value) -> Value:
-    """Add a choice by value between two; constants are spread out, so that the oldest kernel does."""
-    shape = broadcast(condition.shape, yes.shape, no.shape)
-    of = [graph.constant(np.broadcast_to(v.constant, shape)) if v.constant is not None else v for v in (yes, no)]
-    alike = all(value.shape == shape for value in (condition, *of))
-    return graph.add("SELECT" if alike else "SELECT_V2", [condition, *of], shape=shape, dtype=yes.dtype)
-
-
-def reduced(graph: FlatGraph, kind: str, value: Value, axes: Sequence[int], *, keep: bool = True) -> Value:
-    """Add a sum, mean or maximum along axes."""
-    wanted = sorted(axis % len(value.shape) for axis in axes)
-    shape = tuple(1 if i in wanted else n for i, n in enumerate(value.shape) if keep or i not in wanted)
-    return graph.add(kind, [value, graph.constant(np.array(wanted, np.int32))], shape=shape, keepDims=keep)
-
-
-def dense(graph: FlatGraph, rows: Value, weights: Array, bias: Array | None = None) -> Value:
-    """Add rows [1, in] @ weights [in, out], and a bias [out] where there is one."""
-    table = graph.constant(np.ascontiguousarray(weights.T.astype(np.float32)))
-    given = [graph.shaped(rows, (1, weights.shape[0])), table]
-    if bias is not None:
-        given.append(graph.constant(np.ravel(bias).astype(np.float32)))
-    return graph.add("FULLY_CONNECTED", given, shape=(1, weights.shape[1]))
-
-
-def best(graph: FlatGraph, value: Value, *, dtype: str = "int64", axis: int = -1) -> Value:
-    """Add the place of the largest value along an axis, the first of equal ones."""
-    axis %= len(value.shape)
-    shape = (*value.shape[:axis], *value.shape[axis + 1 :])
-    return graph.add("ARG_MAX", [value, graph.constant(np.array([axis], np.int32))], shape=shape, dtype=dtype)
-
-
-def cast(graph: FlatGraph, value: Value, dtype: str) -> Value:
-    """Return a value in another dtype."""
-    if value.dtype == dtype:
-        return value
-    if value.constant is None:
-        return graph.add("CAST", [value], dtype=dtype)
-    if dtype == "int32" and np.abs(value.constant).max(initial=0) > np.iinfo(np.int32).max:
-        raise NoBuiltinsError(f"a whole number of more than 32 bits ({np.abs(value.constant).max()}) has no kernel")
-    return graph.constant(value.constant.astype(dtype))
-
-
-def gathered(graph: FlatGraph, table: Value, places: Value, axis: int) -> Value:
-    """Add what stands at places along an axis."""
-    axis %= len(table.shape)
-    shape = (*table.shape[:axis], *places.shape, *table.shape[axis + 1 :])
-    return graph.add("GATHER", [table, places], shape=shape, dtype=table.dtype, axis=axis)
 
 
 def _same(_graph: FlatGraph, _step: Step, given: Given) -> Any:
@@ -255,7 +202,46 @@ def _clip(graph: FlatGraph, _step: Step, given: Given) -> Value:
     return value
 
 
+def _reciprocal(graph: FlatGraph, _step: Step, given: Given) -> Value:
+    return two(graph, "DIV", number(graph, 1.0), given[0])
+
+
+def _is_nan(graph: FlatGraph, _step: Step, given: Given) -> Value:
+    return two(graph, "NOT_EQUAL", given[0], given[0], dtype=bool)
+
+
+def _transpose(graph: FlatGraph, step: Step, given: Given) -> Any:
+    if isinstance(given[0], Texts) or step.get("perm") is None:
+        raise step.refused("of texts, or of all axes")
+    order = graph.constant(np.array(step.get("perm"), np.int32))
+    return graph.add("TRANSPOSE", [given[0], order], shape=step.shapes[0])
+
+
+def _slice(graph: FlatGraph, step: Step, given: Given) -> Any:
+    """Return a part of a value: a look-up of the places along each axis."""
+    bounds = [one.constant for one in given[1:] if one is not None]
+    if len(bounds) != len(given) - 1 or any(one is None for one in bounds) or isinstance(given[0], Texts):
+        raise step.refused("of computed places")
+    starts, ends = (one.tolist() for one in bounds[:2])
+    axes = bounds[2].tolist() if len(bounds) > 2 else range(len(starts))
+    steps = bounds[3].tolist() if len(bounds) > 3 else [1] * len(starts)
+    value: Value = given[0]
+    for start, end, axis, by in zip(starts, ends, axes, steps, strict=True):
+        places = np.arange(value.shape[axis], dtype=np.int32)[slice(start, end, by)]
+        value = gathered(graph, value, graph.constant(places), axis)
+    return value
+
+
+def _lp_normalized(graph: FlatGraph, step: Step, given: Given) -> Value:
+    return normalized(graph, given[0], step.get("axis", -1), norm=f"L{step.get('p', 2)}")
+
+
 HANDLERS: Mapping[str, Handler] = {
+    "Reciprocal": _reciprocal,
+    "IsNaN": _is_nan,
+    "Transpose": _transpose,
+    "Slice": _slice,
+    "LpNormalization": _lp_normalized,
     **dict.fromkeys(("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze"), _same),
     **{name: partial(_of_one, name.upper()) for name in ("Neg", "Abs", "Exp", "Log", "Sqrt", "Relu", "Tanh")},
     "Sigmoid": partial(_of_one, "LOGISTIC"),

@@ -1,4 +1,4 @@
-"""The TFLite file of an estimator that parts from its source: left out beside the ONNX file, unless it was asked for."""
+"""TFLite files of estimators that part from their source: left out beside the ONNX file, unless asked for by name."""
 
 from __future__ import annotations
 
