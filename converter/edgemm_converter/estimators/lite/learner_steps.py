@@ -14,7 +14,8 @@ import numpy as np
 from edgemm_converter.estimators.lite import tree_walk
 from edgemm_converter.estimators.lite.composites import best, cast, chosen, dense, gathered, normalized, number, two
 from edgemm_converter.estimators.lite.flat_graph import FlatGraph, Value
-from edgemm_converter.estimators.lite.onnx_steps import Given, Handler, Step, Texts, gather
+from edgemm_converter.estimators.lite.moving_steps import gather
+from edgemm_converter.estimators.lite.step import Given, Handler, Step, Texts
 
 
 def _scaler(graph: FlatGraph, step: Step, given: Given) -> Value:

@@ -19,15 +19,15 @@ from onnx import helper, numpy_helper
 from edgemm import library_errors
 from edgemm.errors import ConversionError
 from edgemm_converter.data.arrays import Array
-from edgemm_converter.estimators.lite import learner_steps, onnx_steps
+from edgemm_converter.estimators.lite import learner_steps, moving_steps, onnx_steps
 from edgemm_converter.estimators.lite.flat_graph import FlatGraph, NoBuiltinsError, Value
-from edgemm_converter.estimators.lite.onnx_steps import Handler, Step, Texts
+from edgemm_converter.estimators.lite.step import Handler, Step, Texts
 from edgemm_converter.estimators.onnx_session import FileSession
 
 _MOST_STEPS, _MOST_BYTES = 5_000, 64 * 2**20
 _NAMED = 4
 _HANDLERS: dict[str, dict[str, Handler]] = {
-    "": dict(onnx_steps.HANDLERS),
+    "": {**moving_steps.HANDLERS, **onnx_steps.HANDLERS},
     "ai.onnx.ml": dict(learner_steps.HANDLERS),
 }
 _SINGLE = ("float32", "int64", "int32", "bool", "object")

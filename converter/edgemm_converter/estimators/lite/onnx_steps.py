@@ -1,4 +1,4 @@
-"""The plain operations of ONNX in TFLite, for a batch of one row. Pure.
+"""The operations of ONNX that compute, in TFLite, for a batch of one row. Pure.
 
 A handler takes the graph, the step and its inputs, and returns what it gives. The shapes and dtypes that ONNX Runtime
 found stand in the step. Values of constant inputs alone never come here.
@@ -6,59 +6,15 @@ found stand in the step. Values of constant inputs alone never come here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import partial, reduce
 from typing import Any
 
 import numpy as np
 
-from edgemm_converter.estimators.lite.composites import (
-    best,
-    cast,
-    chosen,
-    dense,
-    gathered,
-    normalized,
-    number,
-    reduced,
-    two,
-)
-from edgemm_converter.estimators.lite.flat_graph import FlatGraph, NoBuiltinsError, Shape, Value
-
-
-@dataclass(frozen=True)
-class Texts:
-    """Strings of a table of constants, by their places in it: no kernel of a device has strings."""
-
-    table: tuple[str, ...]
-    places: Value
-
-
-@dataclass(frozen=True)
-class Step:
-    """One node of ONNX with its attributes, and the shapes and dtypes of what it gives."""
-
-    kind: str
-    attributes: Mapping[str, Any]
-    shapes: tuple[Shape, ...]
-    dtypes: tuple[str, ...]
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """Return an attribute."""
-        return self.attributes.get(name, default)
-
-    def refused(self, why: str = "") -> NoBuiltinsError:
-        """Return the refusal of the step, or of what it is asked for."""
-        return NoBuiltinsError(f"{self.kind}{f' {why}' if why else ''} has no builtin operations here")
-
-
-Given = Sequence[Any]
-Handler = Callable[[FlatGraph, Step, Given], Any]
-
-
-def _same(_graph: FlatGraph, _step: Step, given: Given) -> Any:
-    return given[0]
+from edgemm_converter.estimators.lite.composites import best, cast, dense, normalized, number, reduced, two
+from edgemm_converter.estimators.lite.flat_graph import FlatGraph, Value
+from edgemm_converter.estimators.lite.step import Given, Handler, Step, Texts
 
 
 def _of_one(kind: str, graph: FlatGraph, _step: Step, given: Given) -> Value:
@@ -135,25 +91,6 @@ def _softplus(graph: FlatGraph, _step: Step, given: Given) -> Value:
     return two(graph, "ADD", graph.add("RELU", [given[0]]), rest)
 
 
-def _concat(graph: FlatGraph, step: Step, given: Given) -> Value:
-    axis = step.get("axis") % len(step.shapes[0])
-    if len({one.dtype for one in given}) > 1 or given[0].dtype == "bool":
-        raise step.refused(f"of {given[0].dtype}")
-    return graph.add("CONCATENATION", list(given), shape=step.shapes[0], axis=axis)
-
-
-def gather(graph: FlatGraph, step: Step, given: Given) -> Any:
-    """Add a look-up along an axis, in a table of numbers or of texts."""
-    table, places, axis = given[0], given[1], step.get("axis", 0)
-    if isinstance(table, Texts):
-        if table.places.constant is None:
-            raise step.refused("of computed texts")
-        return Texts(table.table, gathered(graph, table.places, places, axis))
-    if places.constant is not None:
-        places = graph.constant((places.constant % table.shape[axis]).astype(np.int32))
-    return gathered(graph, table, places, axis)
-
-
 def _arg(graph: FlatGraph, step: Step, given: Given, *, sign: int = 1) -> Value:
     value = given[0]
     if step.get("select_last_index") or value.dtype not in ("float32", "int32"):
@@ -183,12 +120,6 @@ def _pow(graph: FlatGraph, step: Step, given: Given) -> Value:
     return _of_two("POW", graph, step, [given[0], cast(graph, given[1], "float32")])
 
 
-def _where(graph: FlatGraph, step: Step, given: Given) -> Value:
-    if any(isinstance(one, Texts) for one in given):
-        raise step.refused("of texts")
-    return chosen(graph, *given)
-
-
 def _sign(graph: FlatGraph, _step: Step, given: Given) -> Value:
     zero = number(graph, 0.0, given[0].dtype)
     sides = [cast(graph, two(graph, kind, given[0], zero, dtype=bool), given[0].dtype) for kind in ("GREATER", "LESS")]
@@ -210,28 +141,6 @@ def _is_nan(graph: FlatGraph, _step: Step, given: Given) -> Value:
     return two(graph, "NOT_EQUAL", given[0], given[0], dtype=bool)
 
 
-def _transpose(graph: FlatGraph, step: Step, given: Given) -> Any:
-    if isinstance(given[0], Texts) or step.get("perm") is None:
-        raise step.refused("of texts, or of all axes")
-    order = graph.constant(np.array(step.get("perm"), np.int32))
-    return graph.add("TRANSPOSE", [given[0], order], shape=step.shapes[0])
-
-
-def _slice(graph: FlatGraph, step: Step, given: Given) -> Any:
-    """Return a part of a value: a look-up of the places along each axis."""
-    bounds = [one.constant for one in given[1:] if one is not None]
-    if len(bounds) != len(given) - 1 or any(one is None for one in bounds) or isinstance(given[0], Texts):
-        raise step.refused("of computed places")
-    starts, ends = (one.tolist() for one in bounds[:2])
-    axes = bounds[2].tolist() if len(bounds) > 2 else range(len(starts))
-    steps = bounds[3].tolist() if len(bounds) > 3 else [1] * len(starts)
-    value: Value = given[0]
-    for start, end, axis, by in zip(starts, ends, axes, steps, strict=True):
-        places = np.arange(value.shape[axis], dtype=np.int32)[slice(start, end, by)]
-        value = gathered(graph, value, graph.constant(places), axis)
-    return value
-
-
 def _lp_normalized(graph: FlatGraph, step: Step, given: Given) -> Value:
     return normalized(graph, given[0], step.get("axis", -1), norm=f"L{step.get('p', 2)}")
 
@@ -239,10 +148,7 @@ def _lp_normalized(graph: FlatGraph, step: Step, given: Given) -> Value:
 HANDLERS: Mapping[str, Handler] = {
     "Reciprocal": _reciprocal,
     "IsNaN": _is_nan,
-    "Transpose": _transpose,
-    "Slice": _slice,
     "LpNormalization": _lp_normalized,
-    **dict.fromkeys(("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze"), _same),
     **{name: partial(_of_one, name.upper()) for name in ("Neg", "Abs", "Exp", "Log", "Sqrt", "Relu", "Tanh")},
     "Sigmoid": partial(_of_one, "LOGISTIC"),
     "Not": partial(_of_one, "LOGICAL_NOT"),
@@ -271,10 +177,7 @@ HANDLERS: Mapping[str, Handler] = {
     "Gemm": _gemm,
     "Softmax": _softmax,
     "Softplus": _softplus,
-    "Concat": _concat,
-    "Gather": gather,
     "Pow": _pow,
-    "Where": _where,
     "Sign": _sign,
     "Clip": _clip,
 }
