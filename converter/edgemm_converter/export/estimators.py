@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -93,8 +94,8 @@ def export(request: ExportRequest, folder: Path, progress: Progress) -> Exported
         variants, notes = [variant], (_DOUBLE,) if double else ()
     real = next((one for one in sets if one.kind is SetKind.CALIBRATION), None)
     lite = lite_variants.of(
-        request, lambda: _made(source, double=False), source.signature, calibration=real, folder=folder,
-        progress=progress,
+        request, lambda: _made(source, double=False), source.signature, quantize=partial(_quantized, real),
+        folder=folder, progress=progress,
     )  # fmt: skip
     if not (variants or lite.made):
         raise all_refused(lite.left_out.values())
@@ -106,6 +107,20 @@ def export(request: ExportRequest, folder: Path, progress: Progress) -> Exported
         left_out=lite.left_out,
         notes=notes,
     )
+
+
+def _quantized(calibration: InputSet | None, floats: bytes, precision: Precision) -> bytes:
+    """Return a float32 TFLite file in another precision.
+
+    Raises:
+        ConversionError: it cannot be made.
+    """
+    from edgemm_converter.export import quantization
+
+    given = calibration.arrays if calibration is not None else None
+    file = quantization.quantize(floats, precision, calibration=given)
+    quantization.check_weights(file, precision)
+    return file
 
 
 def _onnx(source: Estimator, answered: Sequence[_Answered], folder: Path) -> tuple[ExportedVariant, bool]:

@@ -15,10 +15,10 @@ from edgemm_converter.estimators.lite import tree_walk
 from edgemm_converter.estimators.lite.composites import best, cast, chosen, dense, gathered, normalized, number, two
 from edgemm_converter.estimators.lite.flat_graph import FlatGraph, Value
 from edgemm_converter.estimators.lite.moving_steps import gather
-from edgemm_converter.estimators.lite.step import Given, Handler, Step, Texts
+from edgemm_converter.estimators.lite.step import Given, GraphStep, Handler, Texts
 
 
-def _scaler(graph: FlatGraph, step: Step, given: Given) -> Value:
+def _scaler(graph: FlatGraph, step: GraphStep, given: Given) -> Value:
     value = given[0]
     offset, scale = (np.array(step.get(name, ()), np.float32) for name in ("offset", "scale"))
     if offset.size:
@@ -26,7 +26,7 @@ def _scaler(graph: FlatGraph, step: Step, given: Given) -> Value:
     return two(graph, "MUL", value, graph.constant(scale)) if scale.size else value
 
 
-def _imputer(graph: FlatGraph, step: Step, given: Given) -> Value:
+def _imputer(graph: FlatGraph, step: GraphStep, given: Given) -> Value:
     value, replaced = given[0], step.get("replaced_value_float", 0.0)
     other = value if np.isnan(replaced) else number(graph, replaced)
     missing = two(graph, "NOT_EQUAL" if np.isnan(replaced) else "EQUAL", value, other, dtype=bool)
@@ -34,19 +34,19 @@ def _imputer(graph: FlatGraph, step: Step, given: Given) -> Value:
     return chosen(graph, missing, graph.constant(imputed), value)
 
 
-def _normalizer(graph: FlatGraph, step: Step, given: Given) -> Value:
+def _normalizer(graph: FlatGraph, step: GraphStep, given: Given) -> Value:
     norm = step.get("norm", b"MAX")
     if norm == b"MAX":
         raise step.refused("by the largest value")
     return normalized(graph, given[0], -1, norm=norm.decode())
 
 
-def _binarizer(graph: FlatGraph, step: Step, given: Given) -> Value:
+def _binarizer(graph: FlatGraph, step: GraphStep, given: Given) -> Value:
     threshold = number(graph, step.get("threshold", 0.0))
     return cast(graph, two(graph, "GREATER", given[0], threshold, dtype=bool), "float32")
 
 
-def _linear_regressor(graph: FlatGraph, step: Step, given: Given) -> Value:
+def _linear_regressor(graph: FlatGraph, step: GraphStep, given: Given) -> Value:
     if step.get("post_transform", b"NONE") != b"NONE":
         raise step.refused(f"with {step.get('post_transform').decode()}")
     weights = np.array(step.get("coefficients"), np.float32).reshape(step.get("targets", 1), -1)
@@ -54,14 +54,14 @@ def _linear_regressor(graph: FlatGraph, step: Step, given: Given) -> Value:
     return dense(graph, given[0], weights.T, bias)
 
 
-def _linear_classifier(graph: FlatGraph, step: Step, given: Given) -> tuple[Any, Value]:
+def _linear_classifier(graph: FlatGraph, step: GraphStep, given: Given) -> tuple[Any, Value]:
     bias = np.array(step.get("intercepts"), np.float32)
     weights = np.array(step.get("coefficients"), np.float32).reshape(len(bias), -1)
     scores = dense(graph, given[0], weights.T, bias)
     return _labelled(graph, step, scores)
 
 
-def _labelled(graph: FlatGraph, step: Step, scores: Value) -> tuple[Any, Value]:
+def _labelled(graph: FlatGraph, step: GraphStep, scores: Value) -> tuple[Any, Value]:
     """Return the class of the best score [1], and the scores as the step answers with them.
 
     Raises:
@@ -75,7 +75,7 @@ def _labelled(graph: FlatGraph, step: Step, scores: Value) -> tuple[Any, Value]:
     return label, graph.add(links[link], [scores]) if links[link] else scores
 
 
-def _classes(step: Step) -> list[Any]:
+def _classes(step: GraphStep) -> list[Any]:
     return list(step.get("classlabels_strings") or step.get("classlabels_ints") or step.get("classlabels_int64s"))
 
 
@@ -88,13 +88,13 @@ def _class_at(graph: FlatGraph, classes: list[Any], place: Value) -> Any:
     return gathered(graph, graph.constant(np.array(classes, np.int64)), place, 0)
 
 
-def _features(graph: FlatGraph, step: Step, given: Given) -> Any:
+def _features(graph: FlatGraph, step: GraphStep, given: Given) -> Any:
     axis = len(given[0].places.shape if isinstance(given[0], Texts) else given[0].shape) - 1
     places = graph.shaped(given[1], (int(np.prod(given[1].shape)),))
-    return gather(graph, Step(step.kind, {"axis": axis}, step.shapes, step.dtypes), [given[0], places])
+    return gather(graph, GraphStep(step.kind, {"axis": axis}, step.shapes, step.dtypes), [given[0], places])
 
 
-def _label_encoder(graph: FlatGraph, step: Step, given: Given) -> Value:
+def _label_encoder(graph: FlatGraph, step: GraphStep, given: Given) -> Value:
     """Return the value of each key, or the default: found by comparison, or by the place of a text."""
     value = given[0]
     kinds = {"values_int64s": np.int64, "values_floats": np.float32}
@@ -120,7 +120,7 @@ def _label_encoder(graph: FlatGraph, step: Step, given: Given) -> Value:
     return gathered(graph, table, best(graph, found), 0)
 
 
-def _trees(graph: FlatGraph, step: Step, row: Value, *, leaves: str, targets: int) -> Value:
+def _trees(graph: FlatGraph, step: GraphStep, row: Value, *, leaves: str, targets: int) -> Value:
     if row.dtype != "float32":
         raise step.refused(f"of {row.dtype}")
     if any(name.endswith("_as_tensor") for name in step.attributes):
@@ -132,13 +132,13 @@ def _trees(graph: FlatGraph, step: Step, row: Value, *, leaves: str, targets: in
     return two(graph, "ADD", found, graph.constant(base[np.newaxis])) if base.any() else found
 
 
-def _tree_regressor(graph: FlatGraph, step: Step, given: Given) -> Value:
+def _tree_regressor(graph: FlatGraph, step: GraphStep, given: Given) -> Value:
     if step.get("post_transform", b"NONE") != b"NONE":
         raise step.refused(f"with {step.get('post_transform').decode()}")
     return _trees(graph, step, given[0], leaves="target", targets=step.get("n_targets", 1))
 
 
-def _tree_classifier(graph: FlatGraph, step: Step, given: Given) -> tuple[Any, Value]:
+def _tree_classifier(graph: FlatGraph, step: GraphStep, given: Given) -> tuple[Any, Value]:
     classes = _classes(step)
     if len(set(step.get("class_ids"))) > 1 or len(classes) != 2:
         return _labelled(graph, step, _trees(graph, step, given[0], leaves="class", targets=len(classes)))

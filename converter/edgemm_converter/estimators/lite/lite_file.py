@@ -21,7 +21,7 @@ from edgemm.errors import ConversionError
 from edgemm_converter.data.arrays import Array
 from edgemm_converter.estimators.lite import learner_steps, moving_steps, onnx_steps
 from edgemm_converter.estimators.lite.flat_graph import FlatGraph, NoBuiltinsError, Value
-from edgemm_converter.estimators.lite.step import Handler, Step, Texts
+from edgemm_converter.estimators.lite.step import GraphStep, Handler, Texts
 from edgemm_converter.estimators.onnx_session import FileSession
 
 _MOST_STEPS, _MOST_BYTES = 5_000, 64 * 2**20
@@ -122,7 +122,7 @@ class _Translation:
         answers = [self._found[name] for name in node.output if name]
         if any(one.dtype.name not in _SINGLE for one in answers):
             raise NoBuiltinsError("it computes in double precision, which no kernel of TFLite does")
-        step = Step(
+        step = GraphStep(
             node.op_type, attributes, tuple(one.shape for one in answers), tuple(one.dtype.name for one in answers)
         )
         made = _HANDLERS[node.domain][node.op_type](
@@ -133,7 +133,7 @@ class _Translation:
             if isinstance(value, Value):
                 self._graph.called(value, name)
 
-    def _as_found(self, step: Step, value: Any, answer: Array) -> Any:
+    def _as_found(self, step: GraphStep, value: Any, answer: Array) -> Any:
         if isinstance(value, Texts):
             return Texts(value.table, self._graph.shaped(value.places, answer.shape))
         if value.dtype != answer.dtype.name:

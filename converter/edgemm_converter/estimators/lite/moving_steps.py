@@ -9,21 +9,21 @@ import numpy as np
 
 from edgemm_converter.estimators.lite.composites import chosen, gathered
 from edgemm_converter.estimators.lite.flat_graph import FlatGraph, Value
-from edgemm_converter.estimators.lite.step import Given, Handler, Step, Texts
+from edgemm_converter.estimators.lite.step import Given, GraphStep, Handler, Texts
 
 
-def _same(_graph: FlatGraph, _step: Step, given: Given) -> Any:
+def _same(_graph: FlatGraph, _step: GraphStep, given: Given) -> Any:
     return given[0]
 
 
-def _concat(graph: FlatGraph, step: Step, given: Given) -> Value:
+def _concat(graph: FlatGraph, step: GraphStep, given: Given) -> Value:
     axis = step.get("axis") % len(step.shapes[0])
     if len({one.dtype for one in given}) > 1 or given[0].dtype == "bool":
         raise step.refused(f"of {given[0].dtype}")
     return graph.add("CONCATENATION", list(given), shape=step.shapes[0], axis=axis)
 
 
-def gather(graph: FlatGraph, step: Step, given: Given) -> Any:
+def gather(graph: FlatGraph, step: GraphStep, given: Given) -> Any:
     """Add a look-up along an axis, in a table of numbers or of texts."""
     table, places, axis = given[0], given[1], step.get("axis", 0)
     if isinstance(table, Texts):
@@ -35,14 +35,14 @@ def gather(graph: FlatGraph, step: Step, given: Given) -> Any:
     return gathered(graph, table, places, axis)
 
 
-def _transpose(graph: FlatGraph, step: Step, given: Given) -> Any:
+def _transpose(graph: FlatGraph, step: GraphStep, given: Given) -> Any:
     if isinstance(given[0], Texts) or step.get("perm") is None:
         raise step.refused("of texts, or of all axes")
     order = graph.constant(np.array(step.get("perm"), np.int32))
     return graph.add("TRANSPOSE", [given[0], order], shape=step.shapes[0])
 
 
-def _slice(graph: FlatGraph, step: Step, given: Given) -> Any:
+def _slice(graph: FlatGraph, step: GraphStep, given: Given) -> Any:
     """Return a part of a value: a look-up of the places along each axis."""
     bounds = [one.constant for one in given[1:] if one is not None]
     if len(bounds) != len(given) - 1 or any(one is None for one in bounds) or isinstance(given[0], Texts):
@@ -57,7 +57,7 @@ def _slice(graph: FlatGraph, step: Step, given: Given) -> Any:
     return value
 
 
-def _where(graph: FlatGraph, step: Step, given: Given) -> Value:
+def _where(graph: FlatGraph, step: GraphStep, given: Given) -> Value:
     if any(isinstance(one, Texts) for one in given):
         raise step.refused("of texts")
     return chosen(graph, *given)

@@ -14,14 +14,14 @@ import numpy as np
 
 from edgemm_converter.estimators.lite.composites import best, cast, dense, normalized, number, reduced, two
 from edgemm_converter.estimators.lite.flat_graph import FlatGraph, Value
-from edgemm_converter.estimators.lite.step import Given, Handler, Step, Texts
+from edgemm_converter.estimators.lite.step import Given, GraphStep, Handler, Texts
 
 
-def _of_one(kind: str, graph: FlatGraph, _step: Step, given: Given) -> Value:
+def _of_one(kind: str, graph: FlatGraph, _step: GraphStep, given: Given) -> Value:
     return graph.add(kind, [given[0]])
 
 
-def _of_two(kind: str, graph: FlatGraph, step: Step, given: Given) -> Value:
+def _of_two(kind: str, graph: FlatGraph, step: GraphStep, given: Given) -> Value:
     """Add an operation on several values; counts and places (int64) are computed in 32 bits, as old kernels can."""
     dtype = given[0].dtype
     if dtype not in ("float32", "int64") or (dtype == "int64" and kind not in ("ADD", "SUB", "MUL")):
@@ -30,17 +30,17 @@ def _of_two(kind: str, graph: FlatGraph, step: Step, given: Given) -> Value:
     return cast(graph, reduce(lambda left, right: two(graph, kind, left, right), values), dtype)
 
 
-def _compared(kind: str, graph: FlatGraph, step: Step, given: Given) -> Value:
+def _compared(kind: str, graph: FlatGraph, step: GraphStep, given: Given) -> Value:
     if given[0].dtype == "bool" or any(isinstance(one, Texts) for one in given):
         raise step.refused(f"of {given[0].dtype if isinstance(given[0], Value) else 'texts'}")
     return two(graph, kind, given[0], given[1], dtype=bool)
 
 
-def _decided(kind: str, graph: FlatGraph, _step: Step, given: Given) -> Value:
+def _decided(kind: str, graph: FlatGraph, _step: GraphStep, given: Given) -> Value:
     return two(graph, kind, given[0], given[1], dtype=bool)
 
 
-def _cast(graph: FlatGraph, step: Step, given: Given) -> Any:
+def _cast(graph: FlatGraph, step: GraphStep, given: Given) -> Any:
     if isinstance(given[0], Texts):
         if step.dtypes[0] != "object":
             raise step.refused("of texts to numbers")
@@ -48,7 +48,7 @@ def _cast(graph: FlatGraph, step: Step, given: Given) -> Any:
     return cast(graph, given[0], step.dtypes[0])
 
 
-def _add(graph: FlatGraph, step: Step, given: Given) -> Value:
+def _add(graph: FlatGraph, step: GraphStep, given: Given) -> Value:
     value: Value
     value, other = given if given[1].constant is not None else reversed(given)
     is_row = len(value.shape) == 2 and other.shape in ((value.shape[1],), value.shape)
@@ -58,14 +58,14 @@ def _add(graph: FlatGraph, step: Step, given: Given) -> Value:
     return _of_two("ADD", graph, step, given)
 
 
-def _matmul(graph: FlatGraph, step: Step, given: Given) -> Value:
+def _matmul(graph: FlatGraph, step: GraphStep, given: Given) -> Value:
     rows, weights = given
     if weights.constant is None or rows.shape[:-1] not in ((), (1,)):
         raise step.refused("of two computed values")
     return dense(graph, rows, weights.constant.reshape(rows.shape[-1], -1))
 
 
-def _gemm(graph: FlatGraph, step: Step, given: Given) -> Value:
+def _gemm(graph: FlatGraph, step: GraphStep, given: Given) -> Value:
     rows, weights, *more = given
     if weights.constant is None or rows.shape[0] != 1 or step.get("transA"):
         raise step.refused("of two computed values")
@@ -79,26 +79,26 @@ def _gemm(graph: FlatGraph, step: Step, given: Given) -> Value:
     return two(graph, "ADD", dense(graph, rows, table), two(graph, "MUL", more[0], number(graph, float(scale))))
 
 
-def _softmax(graph: FlatGraph, step: Step, given: Given) -> Value:
+def _softmax(graph: FlatGraph, step: GraphStep, given: Given) -> Value:
     if step.get("axis", -1) % len(given[0].shape) != len(given[0].shape) - 1:
         raise step.refused("along another axis than the last")
     return graph.add("SOFTMAX", [given[0]])
 
 
-def _softplus(graph: FlatGraph, _step: Step, given: Given) -> Value:
+def _softplus(graph: FlatGraph, _step: GraphStep, given: Given) -> Value:
     small = graph.add("EXP", [graph.add("NEG", [graph.add("ABS", [given[0]])])])
     rest = graph.add("LOG", [two(graph, "ADD", small, number(graph, 1.0))])
     return two(graph, "ADD", graph.add("RELU", [given[0]]), rest)
 
 
-def _arg(graph: FlatGraph, step: Step, given: Given, *, sign: int = 1) -> Value:
+def _arg(graph: FlatGraph, step: GraphStep, given: Given, *, sign: int = 1) -> Value:
     value = given[0]
     if step.get("select_last_index") or value.dtype not in ("float32", "int32"):
         raise step.refused(f"of {value.dtype}")
     return best(graph, value if sign > 0 else graph.add("NEG", [value]), axis=step.get("axis", 0))
 
 
-def _reduce(kind: str, graph: FlatGraph, step: Step, given: Given, *, squares: bool = False) -> Value:
+def _reduce(kind: str, graph: FlatGraph, step: GraphStep, given: Given, *, squares: bool = False) -> Value:
     axes = step.get("axes") or (given[1].constant.tolist() if len(given) > 1 else range(len(given[0].shape)))
     if given[0].dtype != "float32":
         raise step.refused(f"of {given[0].dtype}")
@@ -106,42 +106,42 @@ def _reduce(kind: str, graph: FlatGraph, step: Step, given: Given, *, squares: b
     return reduced(graph, kind, value, list(axes))
 
 
-def _log_sum_exp(graph: FlatGraph, step: Step, given: Given) -> Value:
+def _log_sum_exp(graph: FlatGraph, step: GraphStep, given: Given) -> Value:
     axes = list(step.get("axes") or range(len(given[0].shape)))
     most = reduced(graph, "REDUCE_MAX", given[0], axes)
     parts = graph.add("EXP", [two(graph, "SUB", given[0], most)])
     return two(graph, "ADD", graph.add("LOG", [reduced(graph, "SUM", parts, axes)]), most)
 
 
-def _pow(graph: FlatGraph, step: Step, given: Given) -> Value:
+def _pow(graph: FlatGraph, step: GraphStep, given: Given) -> Value:
     power = given[1].constant
     if power is not None and power.size == 1 and float(power.ravel()[0]) == 2.0:
         return two(graph, "MUL", given[0], given[0])
     return _of_two("POW", graph, step, [given[0], cast(graph, given[1], "float32")])
 
 
-def _sign(graph: FlatGraph, _step: Step, given: Given) -> Value:
+def _sign(graph: FlatGraph, _step: GraphStep, given: Given) -> Value:
     zero = number(graph, 0.0, given[0].dtype)
     sides = [cast(graph, two(graph, kind, given[0], zero, dtype=bool), given[0].dtype) for kind in ("GREATER", "LESS")]
     return two(graph, "SUB", *sides)
 
 
-def _clip(graph: FlatGraph, _step: Step, given: Given) -> Value:
+def _clip(graph: FlatGraph, _step: GraphStep, given: Given) -> Value:
     value: Value = given[0]
     for kind, bound in zip(("MAXIMUM", "MINIMUM"), given[1:], strict=False):
         value = two(graph, kind, value, bound) if bound is not None else value
     return value
 
 
-def _reciprocal(graph: FlatGraph, _step: Step, given: Given) -> Value:
+def _reciprocal(graph: FlatGraph, _step: GraphStep, given: Given) -> Value:
     return two(graph, "DIV", number(graph, 1.0), given[0])
 
 
-def _is_nan(graph: FlatGraph, _step: Step, given: Given) -> Value:
+def _is_nan(graph: FlatGraph, _step: GraphStep, given: Given) -> Value:
     return two(graph, "NOT_EQUAL", given[0], given[0], dtype=bool)
 
 
-def _lp_normalized(graph: FlatGraph, step: Step, given: Given) -> Value:
+def _lp_normalized(graph: FlatGraph, step: GraphStep, given: Given) -> Value:
     return normalized(graph, given[0], step.get("axis", -1), norm=f"L{step.get('p', 2)}")
 
 

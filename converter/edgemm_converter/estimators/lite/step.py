@@ -18,7 +18,7 @@ class Texts:
 
 
 @dataclass(frozen=True)
-class Step:
+class GraphStep:
     """One node of ONNX with its attributes, and the shapes and dtypes of what it gives."""
 
     kind: str
@@ -36,4 +36,4 @@ class Step:
 
 
 Given = Sequence[Any]
-Handler = Callable[[FlatGraph, Step, Given], Any]
+Handler = Callable[[FlatGraph, GraphStep, Given], Any]

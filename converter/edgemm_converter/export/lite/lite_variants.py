@@ -15,8 +15,9 @@ from edgemm.bundle.manifest import Precision, Signature, TensorSpec, VariantTens
 from edgemm.errors import ConversionError, MissingExtraError
 from edgemm_converter.children.child import Progress
 from edgemm_converter.children.protocol import ExportedVariant, ExportRequest
-from edgemm_converter.children.samples import InputSet
 from edgemm_converter.job import installed_packages
+
+Quantize = Callable[[bytes, Precision], bytes]
 
 
 @dataclass
@@ -32,17 +33,19 @@ def of(
     single: Callable[[], bytes],
     signature: Signature,
     *,
-    calibration: InputSet | None,
+    quantize: Quantize,
     folder: Path,
     progress: Progress,
 ) -> LiteVariants:
-    """Return the TFLite variants that are asked for; `single` makes the ONNX file that they are made of.
+    """Return the TFLite variants that are asked for.
+
+    `single` makes the ONNX file that they are made of, `quantize` a float32 TFLite file one of another precision.
 
     Raises:
         ConversionError: one that was asked for by name cannot be made.
         MissingExtraError: likewise, for want of LiteRT.
     """
-    found, maker = LiteVariants(), _Maker(single, signature, calibration)
+    found, maker = LiteVariants(), _Maker(single, signature, quantize)
     for variant in (one for one in request.variants if one.startswith(f"{Engine.TFLITE}:")):
         progress(f"converting to {variant}")
         try:
@@ -58,7 +61,7 @@ def of(
 class _Maker:
     single: Callable[[], bytes]
     signature: Signature
-    calibration: InputSet | None
+    quantize: Quantize
     floats: bytes = b""
     compares: bool = False
 
@@ -87,13 +90,9 @@ class _Maker:
                 f"TFLite {precision}: the model tells rows from one another by comparing numbers, as trees do, and "
                 f"{precision} would move these: float32 alone"
             )
-        from edgemm_converter.export import quantization
-
-        given = self.calibration.arrays if self.calibration is not None else None
-        file = quantization.quantize(self.floats, precision, calibration=given)
+        file = self.quantize(self.floats, precision)
         if not file:
             raise ConversionError(f"TFLite {precision}: the quantizer gave an empty file; leave this precision out")
-        quantization.check_weights(file, precision)
         return file
 
 

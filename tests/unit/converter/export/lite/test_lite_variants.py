@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from edgemm_converter.children.protocol import ExportRequest, SetKind  # noqa: E
 from edgemm_converter.children.samples import InputSet  # noqa: E402
 from edgemm_converter.estimators import ensemble_graph, tree_tables  # noqa: E402
 from edgemm_converter.estimators.tree_tables import LEAF, Ensemble, Link, Tree, TreeNode  # noqa: E402
+from edgemm_converter.export import quantization  # noqa: E402
 from edgemm_converter.export.lite import lite_variants  # noqa: E402
 from edgemm_converter.export.lite.lite_variants import LiteVariants  # noqa: E402
 
@@ -62,8 +64,9 @@ def tree() -> bytes:
 
 def made(file: bytes, folder: Path, *variants: str, required: tuple[str, ...] = ()) -> LiteVariants:
     request = ExportRequest(source="m", format="pickle", variants=("onnx:float32", *variants), required=required)
+    quantize = partial(quantization.quantize, calibration=REAL.arrays)
     return lite_variants.of(
-        request, lambda: file, SIGNATURE, calibration=REAL, folder=folder, progress=lambda _stage: None
+        request, lambda: file, SIGNATURE, quantize=quantize, folder=folder, progress=lambda _stage: None
     )
 
 
