@@ -20,7 +20,7 @@ from typing import Any
 
 from simulators import needs
 
-with needs.imports(__name__, "boosting,sklearn"):
+with needs.imports(__name__, "boosting,runtime,sklearn"):
     import joblib
     import numpy as np
     import onnxruntime
