@@ -49,11 +49,6 @@ def require_for(source_format: str, wanted: Collection[str] = ()) -> None:
         require(target_of(Engine.TFLITE).packages if set(lite) - {FLOATS.id} else ())
 
 
-def has_litert() -> bool:
-    """Tell whether TFLite files can be written and run here, without importing what does."""
-    return all(importlib.util.find_spec(package) is not None for package in LITERT)
-
-
 def require(packages: Iterable[str] = PACKAGES, *, extra: str = EXTRA) -> None:
     """Check that all packages can be imported, without importing them.
 
