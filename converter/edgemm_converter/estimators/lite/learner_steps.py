@@ -6,7 +6,6 @@ Of what ONNX Runtime does with a model of classes, the usual form is here: one s
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -68,18 +67,19 @@ def _labelled(graph: FlatGraph, step: GraphStep, scores: Value) -> tuple[Any, Va
         NoBuiltinsError: there is not one score for each class, or an unknown link after them.
     """
     links = {b"NONE": "", b"LOGISTIC": "LOGISTIC", b"SOFTMAX": "SOFTMAX"}
-    link, classes = step.get("post_transform", b"NONE"), _classes(step)
+    link, classes = step.get("post_transform", b"NONE"), classes_of(step)
     if scores.shape[-1] != len(classes) or link not in links:
         raise step.refused(f"of {scores.shape[-1]} scores for {len(classes)} classes, with {link.decode()},")
-    label = _class_at(graph, classes, best(graph, scores))
+    label = class_at(graph, classes, best(graph, scores))
     return label, graph.add(links[link], [scores]) if links[link] else scores
 
 
-def _classes(step: GraphStep) -> list[Any]:
+def classes_of(step: GraphStep) -> list[Any]:
+    """Return the classes of a step, texts as bytes or whole numbers."""
     return list(step.get("classlabels_strings") or step.get("classlabels_ints") or step.get("classlabels_int64s"))
 
 
-def _class_at(graph: FlatGraph, classes: list[Any], place: Value) -> Any:
+def class_at(graph: FlatGraph, classes: list[Any], place: Value) -> Any:
     """Return the class at a place [1], a text or a number."""
     if isinstance(classes[0], bytes):
         return Texts(tuple(text.decode() for text in classes), place)
@@ -139,19 +139,18 @@ def _tree_regressor(graph: FlatGraph, step: GraphStep, given: Given) -> Value:
 
 
 def _tree_classifier(graph: FlatGraph, step: GraphStep, given: Given) -> tuple[Any, Value]:
-    classes = _classes(step)
+    classes = classes_of(step)
     if len(set(step.get("class_ids"))) > 1 or len(classes) != 2:
         return _labelled(graph, step, _trees(graph, step, given[0], leaves="class", targets=len(classes)))
-    if step.get("post_transform", b"NONE") != b"NONE" or step.get("base_values"):
+    if step.get("post_transform", b"NONE") != b"NONE" or step.get("base_values") or any(step.get("class_ids")):
         raise step.refused("with a score of one of two classes and a link")
     # One score for two classes: a probability of the second, or where there are negative ones a decision for it.
-    attributes = {**step.attributes, "class_ids": [0] * len(step.get("class_ids"))}
-    only = _trees(graph, replace(step, attributes=attributes), given[0], leaves="class", targets=1)
+    only = _trees(graph, step, given[0], leaves="class", targets=1)
     is_share = min(step.get("class_weights")) >= 0
     above = two(graph, "GREATER", only, number(graph, 0.5 if is_share else 0.0), dtype=bool)
     other = two(graph, "SUB", number(graph, 1.0), only) if is_share else graph.add("NEG", [only])
     scores = graph.add("CONCATENATION", [other, only], shape=(1, 2), axis=1)
-    return _class_at(graph, classes, graph.shaped(cast(graph, above, "int64"), (1,))), scores
+    return class_at(graph, classes, graph.shaped(cast(graph, above, "int64"), (1,))), scores
 
 
 HANDLERS: Mapping[str, Handler] = {

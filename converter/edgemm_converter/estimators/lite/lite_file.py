@@ -19,7 +19,7 @@ from onnx import helper, numpy_helper
 from edgemm import library_errors
 from edgemm.errors import ConversionError
 from edgemm_converter.data.arrays import Array
-from edgemm_converter.estimators.lite import learner_steps, moving_steps, onnx_steps
+from edgemm_converter.estimators.lite import learner_steps, machine_steps, moving_steps, onnx_steps
 from edgemm_converter.estimators.lite.flat_graph import FlatGraph, NoBuiltinsError, Value
 from edgemm_converter.estimators.lite.step import GraphStep, Handler, Texts
 from edgemm_converter.estimators.onnx_session import FileSession
@@ -28,7 +28,7 @@ _MOST_STEPS, _MOST_BYTES = 5_000, 64 * 2**20
 _NAMED = 4
 _HANDLERS: dict[str, dict[str, Handler]] = {
     "": {**moving_steps.HANDLERS, **onnx_steps.HANDLERS},
-    "ai.onnx.ml": dict(learner_steps.HANDLERS),
+    "ai.onnx.ml": {**learner_steps.HANDLERS, **machine_steps.HANDLERS},
 }
 _SINGLE = ("float32", "int64", "int32", "bool", "object")
 _COMPARISONS = {"LESS", "LESS_EQUAL", "GREATER", "GREATER_EQUAL", "EQUAL", "NOT_EQUAL"}
