@@ -43,7 +43,7 @@ _ROUNDING = 1e-5
 """Up to this share of an output's scale, single precision is as good as double."""
 
 _VARIANT = "onnx:float32"
-_DOUBLE = "single precision parts from the source by more than rounding: the file computes in double precision"
+_DOUBLE = "single precision parts from the source by more than rounding: onnx:float32 computes in double precision"
 
 
 @dataclass(frozen=True)
