@@ -79,4 +79,5 @@ def normalized(graph: FlatGraph, value: Value, axis: int, *, norm: str) -> Value
     parts = graph.add("ABS", [value]) if norm == "L1" else two(graph, "MUL", value, value)
     size = reduced(graph, "SUM", parts, [axis])
     size = size if norm == "L1" else graph.add("SQRT", [size])
-    return two(graph, "DIV", value, two(graph, "MAXIMUM", size, number(graph, float(np.finfo(np.float32).tiny))))
+    least = graph.constant(np.full(size.shape, np.finfo(np.float32).tiny, np.float32))
+    return two(graph, "DIV", value, two(graph, "MAXIMUM", size, least))
