@@ -19,6 +19,7 @@ from edgemm.terminal import PlainConsole, plain_console
 from edgemm_converter.children.child import ChildLimits
 from edgemm_converter.conversion import ConversionResult
 from edgemm_converter.conversion import convert as convert_model
+from edgemm_converter.job.monitor_effort import MonitorEffort
 from edgemm_converter.job.options import ConversionOptions
 from edgemm_converter.job.targets import all_targets
 from edgemm_converter.job.variant_plan import AUTO, PRECISIONS
@@ -105,6 +106,10 @@ def _stop(signum: int, _frame: object) -> NoReturn:
 @click.option("--parent", type=PATH, help="The bundle that this one follows; the report compares the two.")
 @click.option("--licence", help="The model's licence.")
 @click.option(
+    "--monitor", type=click.Choice([str(effort) for effort in MonitorEffort]), default=str(MonitorEffort.QUICK),
+    show_default=True, help="With --eval: learn to tell the accuracy in the field without labels.",
+)  # fmt: skip
+@click.option(
     "--stateful", is_flag=True, help="The finished file keeps state: serve each client a sequence of its own."
 )
 @click.option("--timeout", type=seconds(), default=_DEFAULTS.timeout_s, show_default=True,
@@ -163,6 +168,7 @@ def _summary(result: ConversionResult) -> dict[str, object]:
         "trials": msgspec.to_builtins(result.trials),
         "warnings": result.warnings,
         "from_file": result.from_file,
+        "monitored": result.monitored,
         "repeated": result.repeated,
     }
 
@@ -185,6 +191,8 @@ def _tell(console: PlainConsole, result: ConversionResult) -> None:
     for trial in result.trials:
         said = trial.refused or f"{trial.size:>12,} bytes   drop {figures.score(trial.drop or 0.0)}"
         console.print(f"  tried {trial.precision:<14} {said}")
+    for line in result.monitored:
+        console.print(f"  {line}")
     for warning in result.warnings:
         console.print(f"warning: {warning}")
     for variant_id, reason in result.left_out.items():

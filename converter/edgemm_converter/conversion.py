@@ -12,7 +12,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Unpack
 
@@ -32,6 +32,8 @@ from edgemm_converter.job.job import ConversionJob
 from edgemm_converter.job.options import ConversionOptions
 from edgemm_converter.judging import assembly
 from edgemm_converter.judging.metrics import Metric
+from edgemm_converter.monitoring import parent as monitoring
+from edgemm_converter.monitoring.parent import MonitoredRun
 from edgemm_converter.parting import parent as parting
 from edgemm_converter.report import class_answers, report_page
 from edgemm_converter.report import parent as reporting
@@ -63,6 +65,9 @@ class ConversionResult:
 
     from_file: tuple[str, ...] = ()
     """What was taken of what a finished file says of itself, and what labels are of, a line on each."""
+
+    monitored: tuple[str, ...] = ()
+    """How well the accuracy will be known in the field without labels, a line on each."""
 
     repeated: bool = False
     """Whether the bundle is that of an earlier conversion of the same, out of the cache."""
@@ -145,6 +150,10 @@ def _convert(given: ConversionJob, folder: Path, *, limits: ChildLimits, progres
         others = "".join(f"; {variant} was left out: {reason}" for variant, reason in exported.left_out.items())
         raise ParityError(f"{err}{others}") from err
     draft = drafting.with_other_kernels(draft, running.self_test(draft.path, folder, limits=limits, progress=progress))
+    labelled = next((m for m in ran.measured if m.set.kind is SetKind.EVALUATION), None)
+    so_far = MonitoredRun(exported.signature, tailed.ran, drafting.asked(given, labelled), labelled)
+    monitor = monitoring.made(given, so_far, folder, limits=limits, progress=progress)
+    draft = drafting.with_monitor(draft, monitor.document if monitor is not None else None)
     outcome = ConversionOutcome(
         digest=draft.digest,
         left_out={
@@ -162,10 +171,15 @@ def _convert(given: ConversionJob, folder: Path, *, limits: ChildLimits, progres
         ),
         trials=found.trials if found else (),
         from_file=(*everything.settled.lines, *drafting.labelled(given)),
+        monitored=monitoring.told(monitor) if monitor is not None else (),
     )
     page = data = None
     if given.report is not None:
-        facts = _report_facts(given, draft, outcome, everything, ran, limits=limits, progress=progress)
+        facts = replace(
+            _report_facts(given, draft, outcome, everything, ran, limits=limits, progress=progress),
+            monitor=monitoring.document_of(monitor) if monitor is not None else None,
+            unmonitored=monitor.reason if monitor is not None else "",
+        )
         page, data = report_page.page(facts).encode(), report_page.data(facts)
     return CachedConversion(outcome, draft.manifest, draft.path.read_bytes(), page, data)
 
@@ -220,6 +234,7 @@ def _finished(given: ConversionJob, entry: CachedConversion, *, progress: Progre
         warnings=outcome.warnings,
         trials=outcome.trials,
         from_file=outcome.from_file,
+        monitored=outcome.monitored,
         repeated=repeated,
     )
 

@@ -46,6 +46,7 @@ class ConversionOutcome(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
     trials: tuple[TrialFacts, ...] = ()
     from_file: tuple[str, ...] = ()
+    monitored: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -21,13 +21,16 @@ from edgemm_converter.data.datasets import Dataset
 from edgemm_converter.drafting import lineage
 from edgemm_converter.job import source_artifact
 from edgemm_converter.job.job import ConversionJob
-from edgemm_runtime import engines, preprocessing, tensors
+from edgemm_runtime import engines, monitoring, preprocessing, tensors
 
 _BY_CONTENT = frozenset({"source", "calibration", "evaluation", "parent"})
 _NO_PART_OF_IT = frozenset({"output"})
 _CODE = {
     "edgemm_converter": [Path(__file__).parents[1]],
-    **{package.__name__: [*map(Path, package.__path__)] for package in (edgemm, engines, preprocessing, tensors)},
+    **{
+        package.__name__: [*map(Path, package.__path__)]
+        for package in (edgemm, engines, monitoring, preprocessing, tensors)
+    },
 }
 """The folders of the code that makes bundles: what the converter imports of the runtime is among them."""
 _STEERING = ("DNNL_", "KERAS_", "MKL_", "OMP_", "ONEDNN_", "TF_", "XLA_")

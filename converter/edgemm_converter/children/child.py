@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -30,6 +30,7 @@ LEAST_ROOM_BYTES = 64 * 1024
 """With less free, a disk counts as full."""
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+_NO_VARIABLES: Mapping[str, str] = {}
 Progress = Callable[[str], None]
 A = TypeVar("A", bound=Message)
 
@@ -51,9 +52,16 @@ class ChildLimits:
 
 
 def run_child(
-    module: str, request: Message, *, answer: type[A], folder: Path, limits: ChildLimits, progress: Progress
+    module: str,
+    request: Message,
+    *,
+    answer: type[A],
+    folder: Path,
+    limits: ChildLimits,
+    progress: Progress,
+    variables: Mapping[str, str] = _NO_VARIABLES,
 ) -> A:
-    """Run one request in a child process and return its answer.
+    """Run one request in a child process, with more variables of its environment, and return its answer.
 
     Raises:
         EdgemmError: what the child answered; always of the tree in `edgemm.errors`.
@@ -66,7 +74,9 @@ def run_child(
     except OSError as err:
         raise _cannot_start(folder, err.strerror or str(err)) from err
     try:
-        child = ChildProcess(module, [str(folder)], stdout=PIPE, stderr=PIPE, environment=_environment(folder))
+        child = ChildProcess(
+            module, [str(folder)], stdout=PIPE, stderr=PIPE, environment={**_environment(folder), **variables}
+        )
     except ChildStartError as err:
         raise _cannot_start(folder, err.reason) from err
     watch = _Watch(child, limits, progress)

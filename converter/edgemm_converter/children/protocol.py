@@ -260,6 +260,26 @@ class PartedAt(Message, frozen=True, tag="parted-at"):
     layer: str
 
 
+class MonitorRequest(Message, frozen=True, tag="monitor"):
+    """Make the document by which a model is monitored, of labelled rows: `.npy` files of the inputs and the classes."""
+
+    signature: Signature
+    variant: Variant
+    file: str
+    inputs: dict[str, str]
+    classes: str
+    output: str
+    effort: str
+    preprocessing: dict[str, Preprocessing] = {}
+
+
+class Monitored(Message, frozen=True, tag="monitored"):
+    """Answer to a `MonitorRequest`: the document's file, or None; and why it shows no accuracy, or is not there."""
+
+    file: str | None
+    reason: str
+
+
 class SelfTestRequest(Message, frozen=True, tag="selftest"):
     """Run the golden samples of a bundle file on all its variants; with `others` in other kernels too."""
 

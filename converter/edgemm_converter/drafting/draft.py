@@ -13,6 +13,7 @@ from edgemm.bundle import write_bundle
 from edgemm.bundle.engine_facts import facts_of
 from edgemm.bundle.manifest import FORMAT, Evaluation, Manifest, Parity
 from edgemm.bundle.other_kernels import OtherKernels
+from edgemm.monitoring import monitor_document
 from edgemm_converter.children.protocol import Exported, SetKind
 from edgemm_converter.data.arrays import Array
 from edgemm_converter.drafting import bundle_documents, findings, lineage, minimum_runtime, saturation
@@ -58,6 +59,18 @@ def draft(given: ConversionJob, exported: Exported, ran: EngineRun, folder: Path
     manifest = msgspec.structs.replace(manifest, documents=bundle_documents.add(manifest, blobs), blobs=blobs.listed)
     path = folder / "draft.edgemm"
     return Draft(path, manifest, write_bundle(path, manifest, blobs.content), blobs.content)
+
+
+def with_monitor(found: Draft, document: bytes | None) -> Draft:
+    """Return a draft with the document by which its model is monitored, where there is one."""
+    if document is None:
+        return found
+    blobs = BlobStore(dict(found.content), dict(found.manifest.blobs))
+    digest = blobs.add(document, monitor_document.MEDIA_TYPE)
+    documents = {**found.manifest.documents, monitor_document.NAME: digest}
+    manifest = msgspec.structs.replace(found.manifest, documents=documents, blobs=blobs.listed)
+    written = write_bundle(found.path, manifest, blobs.content)
+    return replace(found, manifest=manifest, digest=written, content=blobs.content)
 
 
 def with_other_kernels(found: Draft, others: OtherKernels | None) -> Draft:

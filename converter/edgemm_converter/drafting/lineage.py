@@ -43,6 +43,7 @@ def _options(given: ConversionJob) -> dict[str, str]:
         "metric": given.metric if given.evaluation is not None else None,
         "max_drop": f"{given.max_drop:g}" if given.max_drop is not None else None,
         "signature": given.signature,
+        "monitor": given.monitor if given.evaluation is not None else None,
         "stateful": "true" if given.stateful else None,
         "allow_pickle": "true" if given.allow_pickle else None,
         "input_shapes": ";".join(shapes) or None,

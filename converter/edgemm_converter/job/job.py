@@ -18,6 +18,7 @@ from edgemm_converter.data import labels as label_file
 from edgemm_converter.data.datasets import Dataset
 from edgemm_converter.job import file_metadata, naming, targets, variant_plan
 from edgemm_converter.job import source_artifact as source
+from edgemm_converter.job.monitor_effort import MonitorEffort
 from edgemm_converter.job.options import ConversionOptions, check_names, input_shapes
 from edgemm_converter.job.variant_plan import VariantPlan
 from edgemm_converter.judging.metrics import Metric
@@ -76,6 +77,9 @@ class ConversionJob:
     allow_lambda: bool
     allow_pickle: bool
     licence: str | None
+    monitor: MonitorEffort
+    """How much is tried to monitor the model, where there are labelled data."""
+
     stateful: bool
     """Whether a finished file keeps state between inferences, as whoever converts it says."""
 
@@ -150,6 +154,7 @@ def check(path: Path, options: ConversionOptions) -> ConversionJob:
         allow_lambda=options.get("allow_lambda", False),
         allow_pickle=options.get("allow_pickle", False),
         licence=options.get("licence"),
+        monitor=_monitor(options.get("monitor") or MonitorEffort.QUICK),
         stateful=options.get("stateful", False),
         unused=tuple(_unused(kind, options)),
     )
@@ -225,6 +230,13 @@ def _metric(name: str) -> Metric:
         return Metric(name)
     except ValueError as err:
         raise InputError(f"metric {name!r}: expected one of {', '.join(Metric)}") from err
+
+
+def _monitor(effort: str) -> MonitorEffort:
+    try:
+        return MonitorEffort(effort)
+    except ValueError as err:
+        raise InputError(f"--monitor {effort!r}: expected one of {', '.join(MonitorEffort)}") from err
 
 
 def _given_path(path: str | Path | None) -> Path | None:

@@ -81,6 +81,10 @@ class ConversionOptions(TypedDict, total=False):
     licence: str | None
     """The model's licence, as text."""
 
+    monitor: str
+    """How much is tried with `evaluation` to know the model's accuracy in the field without labels: `quick`, `full` or
+    `off`; quick by default."""
+
     stateful: bool
     """Package a finished file that keeps state between inferences: each client asks it in a sequence of its own."""
 

@@ -2,7 +2,7 @@
 
 * Isotonic regression by pooled adjacent violators (Barlow et al., 1972), at most `KNOTS` knots.
 * Ridge regression, whose penalty has the smallest generalised cross-validation (Golub, Heath and Wahba, 1979).
-* A table: in each cell, the share of rows that were right. It is additive: the estimate of a merge is that of the parts.
+* A table: in each cell, the share of rows that were right. It is additive: of a merge, the mean of the parts.
 """
 
 from __future__ import annotations

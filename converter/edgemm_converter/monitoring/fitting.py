@@ -1,4 +1,4 @@
-"""The fit of a monitor: pools, heads that never saw a row or a family, maps, intervals, and how far off they were. Pure.
+"""The fit of a monitor: pools, heads that never saw a row or a family, maps, intervals, and how far off they are.
 
 The only honest figure is that of families left out: heads and maps are fitted on the others, and a row is judged by
 heads that never saw it. What is shipped is fitted on all.
@@ -30,8 +30,9 @@ from edgemm_converter.monitoring import accuracy_maps, class_calibration, corrup
 from edgemm_converter.monitoring.accuracy_maps import as_bytes
 from edgemm_converter.monitoring.corrupted_pools import FITTED_ON, MEASURED_ON, Pool, Run, Windows
 from edgemm_converter.monitoring.corruptions import families
-from edgemm_converter.monitoring.head_training import Effort, rounded, trained
+from edgemm_converter.monitoring.head_training import rounded, trained
 from edgemm_converter.monitoring.input_profile import InputProfile
+from edgemm_converter.monitoring.monitor_plan import Plan
 from edgemm_runtime.monitoring import committee
 from edgemm_runtime.monitoring.committee import probabilities_of
 
@@ -40,22 +41,6 @@ MOST_ERROR = 0.05
 MOST_BEHIND = 0.05
 _BEYOND = 0.99
 _STEP = 12
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How much is tried: severities a family, pairs of families, how often families are left out, and training."""
-
-    severities: int
-    pairs: int
-    family_folds: int
-    effort: Effort
-    rows: int
-    """Rows of the evaluation data that are used, at most."""
-
-
-QUICK = Plan(severities=6, pairs=48, family_folds=4, effort=Effort(epochs=7, rows=32_000), rows=720)
-FULL = Plan(severities=10, pairs=72, family_folds=8, effort=Effort(epochs=10, rows=60_000), rows=3_000)
 
 
 @dataclass(frozen=True)
@@ -96,7 +81,7 @@ def fit(
         out = frozenset(names[fold :: plan.family_folds])
         held.append(_left_out(given, plan, pools, folds, out=out, random=random))
     progress("training the committee")
-    _cross_fit(given, plan, pools, pools, folds, random=random)
+    _cross_fit(given, plan, pools, pools, folds=folds, random=random)
     whole = corrupted_pools.windows(pools, FITTED_ON, classes=given.count, random=random)
     chosen = min(Map, key=lambda one: float(np.abs(_errors(held, one)).mean()))
     clean = [pool for pool in pools if not pool.applied]
@@ -115,7 +100,7 @@ def fit(
         clean_accuracy=accuracy,
         committee_accuracy=committee_accuracy,
         view=given.view,
-        heads=tuple(rounded(_head(given, plan, pools, rows, number, random)) for number in range(HEADS)),
+        heads=tuple(rounded(_head(given, plan, pools, rows, number=number, random=random)) for number in range(HEADS)),
         maps=_maps(pools, whole, chosen=chosen),
         interval=interval,
         trial=trial,
@@ -166,9 +151,9 @@ def _row_folds(classes: Array, random: np.random.Generator) -> Array:
 
 
 def _head(
-    given: Monitored, plan: Plan, pools: Sequence[Pool], rows: Array, number: int, random: np.random.Generator
+    given: Monitored, plan: Plan, pools: Sequence[Pool], rows: Array, *, number: int, random: np.random.Generator
 ) -> committee.Head:
-    """Train head `number` on these rows of the data, in as many pools."""
+    """Train head `number` on these rows of the data, in all these pools."""
     wanted = np.zeros(len(given.classes), bool)
     wanted[rows] = True
     places = [np.flatnonzero(wanted[pool.rows]) for pool in pools]
@@ -185,15 +170,15 @@ def _cross_fit(
     plan: Plan,
     kept: Sequence[Pool],
     asked: Sequence[Pool],
-    folds: Array,
     *,
+    folds: Array,
     random: np.random.Generator,
 ) -> None:
     """Let heads that are trained on `kept` answer to `asked`, each row by heads that never saw it."""
     found = [[np.zeros(pool.model.shape, np.float32) for _ in range(HEADS)] for pool in asked]
     for number in range(HEADS):
         for fold in range(ROW_FOLDS):
-            head = _head(given, plan, kept, np.flatnonzero(folds != fold), number, random)
+            head = _head(given, plan, kept, np.flatnonzero(folds != fold), number=number, random=random)
             for pool, answers_ in zip(asked, found, strict=True):
                 places = folds[pool.rows] == fold
                 answers_[number][places] = probabilities_of(head, pool.views[number][places])
@@ -213,7 +198,7 @@ def _left_out(
     """Fit everything without some families, and estimate on windows of these."""
     kept = [pool for pool in pools if not pool.families & out]
     asked = [pool for pool in pools if pool.families and pool.families <= out]
-    _cross_fit(given, plan, kept, [*kept, *asked], folds, random=random)
+    _cross_fit(given, plan, kept, [*kept, *asked], folds=folds, random=random)
     fitted = corrupted_pools.windows(kept, FITTED_ON, classes=given.count, random=random)
     measured = corrupted_pools.windows(asked, MEASURED_ON, classes=given.count, random=random)
     maps = _maps(kept, fitted)

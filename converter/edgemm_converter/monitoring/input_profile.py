@@ -32,9 +32,7 @@ class InputProfile:
     def features(self, inputs: Mapping[str, Array], means: Array) -> tuple[FeatureProfile, ...]:
         """Return the profile of the reference, with the range of the means [windows, features] of all windows."""
         reference = self.values(inputs)
-        return tuple(
-            self._feature(name, reference[:, place], means[:, place]) for place, name in enumerate(self.names)
-        )
+        return tuple(self._feature(name, reference[:, place], means[:, place]) for place, name in enumerate(self.names))
 
     def _feature(self, name: str, reference: Array, means: Array) -> FeatureProfile:
         edges = reference_profile.histogram(reference).edges.astype(np.float32)

@@ -52,4 +52,4 @@ def distances(shares: Array, scale: Array, marks: Array) -> Array:
     """Return the root of the mean square distance of each window to the nearest landmark."""
     scaled = shares / scale
     nearest = np.min([((scaled - mark) ** 2).sum(axis=1) for mark in marks], axis=0)
-    return np.sqrt(nearest / FEATURES)
+    return np.asarray(np.sqrt(nearest / FEATURES))

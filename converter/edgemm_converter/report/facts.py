@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from edgemm.bundle.manifest import Manifest
+from edgemm.monitoring import MonitorDocument
 from edgemm_converter.children.protocol import LayerFacts, TrialFacts
 from edgemm_converter.report.class_answers import ClassAnswers
 
@@ -50,3 +51,8 @@ class Facts:
     classes: Sequence[ClassAnswers] = ()
     predecessor: Predecessor | None = None
     machine: str = ""
+    monitor: MonitorDocument | None = None
+    """By which the model is monitored without labels; None where nobody asked, or it cannot be."""
+
+    unmonitored: str = ""
+    """Why there is no such document, or why it shows no accuracy."""

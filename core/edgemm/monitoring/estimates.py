@@ -79,9 +79,7 @@ def answers(maps: Maps, shares: Sequence[float]) -> dict[Map, float]:
     }
 
 
-def half_width(
-    document: MonitorDocument, accuracy: float, *, spread: float, distance: float, samples: int
-) -> float:
+def half_width(document: MonitorDocument, accuracy: float, *, spread: float, distance: float, samples: int) -> float:
     """Return half the width of the 95 % interval, as `Interval` has it."""
     loss = min(1.0, max(0.0, document.clean_accuracy - accuracy))
     terms = (0.01, loss / 10, spread, distance / 10, math.sqrt(max(accuracy * (1 - accuracy), 0.01) / samples))

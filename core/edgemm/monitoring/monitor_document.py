@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from array import array
+from collections.abc import Iterator
 from typing import Annotated
 
 import msgspec
@@ -32,6 +33,8 @@ AGREEMENTS = HEADS + 1 + HEADS + 2
 """Rates beside the cells: of each head, the committee, each pair of heads, all heads and none."""
 
 FEATURES = CELLS + AGREEMENTS
+TERMS = 5
+"""Of what an interval's width is made."""
 
 Name = Annotated[str, Meta(min_length=1, max_length=256)]
 Text = Annotated[str, Meta(max_length=512)]
@@ -245,6 +248,10 @@ def floats(data: bytes) -> array[float]:
 
 def _problem(document: MonitorDocument) -> str | None:
     """Say which part does not fit the others, if one does not."""
+    return next(_problems(document), None)
+
+
+def _problems(document: MonitorDocument) -> Iterator[str]:
     maps, interval = document.maps, document.interval
     sized = {
         "maps.accuracy": (maps.accuracy, len(maps.agreement) // 4),
@@ -256,17 +263,16 @@ def _problem(document: MonitorDocument) -> str | None:
     }
     for name, (data, count) in sized.items():
         if not data or len(data) != 4 * count:
-            return f"{name} has {len(data)} bytes, expected {4 * count}"
+            yield f"{name} has {len(data)} bytes, expected {4 * count}"
     if not interval.landmarks or len(interval.landmarks) % (4 * FEATURES):
-        return f"interval.landmarks has {len(interval.landmarks)} bytes, expected a multiple of {4 * FEATURES}"
-    if len(interval.weights) != 5:
-        return f"interval has {len(interval.weights)} weights, expected 5"
+        yield f"interval.landmarks has {len(interval.landmarks)} bytes, expected a multiple of {4 * FEATURES}"
+    if len(interval.weights) != TERMS:
+        yield f"interval has {len(interval.weights)} weights, expected {TERMS}"
     for head in document.heads:
         for layer in (head.hidden, head.classes):
             if len(layer.weights) != layer.inputs * layer.outputs or len(layer.biases) != 4 * layer.outputs:
-                return f"a layer of {layer.inputs} to {layer.outputs} has weights or biases of another size"
+                yield f"a layer of {layer.inputs} to {layer.outputs} has weights or biases of another size"
         if head.hidden.outputs != head.classes.inputs or head.classes.outputs != document.classes:
-            return "the layers of a head do not fit each other and the classes"
+            yield "the layers of a head do not fit each other and the classes"
     if document.calibrators and len(document.calibrators) != document.classes:
-        return f"{len(document.calibrators)} calibrators, expected {document.classes}"
-    return None
+        yield f"{len(document.calibrators)} calibrators, expected {document.classes}"

@@ -1,1 +1,1 @@
-"""The committee of a bundle beside a model: how inputs are seen, what the heads answer, what is counted. NumPy alone."""
+"""The committee beside a model: how inputs are seen, what the heads answer, what is counted. NumPy alone."""

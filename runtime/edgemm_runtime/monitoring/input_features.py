@@ -33,9 +33,7 @@ def names(view: View, inputs: Mapping[str, Array]) -> tuple[str, ...]:
     if view.modality is Modality.SIGNAL:
         channels = min(steps(view, _first(inputs)).shape[-1], _MOST_CHANNELS)
         return tuple(f"{what}-{i}" for i in range(channels) for what in _OF_SIGNAL)
-    each = [
-        (name, place, inputs[name][0].size) for name in view.inputs for place in range(inputs[name][0].size)
-    ]
+    each = [(name, place, inputs[name][0].size) for name in view.inputs for place in range(inputs[name][0].size)]
     chosen = view.features or range(len(each))
     return tuple(_name(*each[place]) for place in list(chosen)[:MOST])
 

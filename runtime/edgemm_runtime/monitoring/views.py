@@ -49,7 +49,7 @@ def pixels(view: View, inputs: Mapping[str, Array]) -> Array:
         found = found[..., None]
     elif view.channels_first:
         found = np.moveaxis(found, 1, -1)
-    return np.clip((found - np.float32(view.low)) / np.float32(view.high - view.low), 0.0, 1.0)
+    return np.asarray(np.clip((found - np.float32(view.low)) / np.float32(view.high - view.low), 0.0, 1.0))
 
 
 def steps(view: View, inputs: Mapping[str, Array]) -> Array:
@@ -87,9 +87,11 @@ def _directions(grey: Array) -> Array:
     found = np.zeros((len(grey), CELLS, CELLS, DIRECTIONS), np.float32)
     for direction in range(DIRECTIONS):
         there = np.where(place == direction, strength, np.float32(0.0))
-        found[..., direction] = there.reshape(len(grey), CELLS, rows // CELLS, CELLS, columns_ // CELLS).sum(axis=(2, 4))
+        found[..., direction] = there.reshape(len(grey), CELLS, rows // CELLS, CELLS, columns_ // CELLS).sum(
+            axis=(2, 4)
+        )
     flat = found.reshape(len(grey), -1)
-    return flat / (flat.sum(axis=1, keepdims=True) + np.float32(0.3)) * np.float32(DIRECTIONS)
+    return np.asarray(flat / (flat.sum(axis=1, keepdims=True) + np.float32(0.3)) * np.float32(DIRECTIONS))
 
 
 def _of_signal(view: View, signals: Array) -> tuple[Array, Array, Array]:
@@ -130,7 +132,7 @@ def _areas(size: int, parts: int) -> Array:
     edges = np.linspace(0.0, size, parts + 1)
     starts = np.arange(size)
     covered = np.clip(np.minimum(edges[1:, None], starts + 1) - np.maximum(edges[:-1, None], starts), 0.0, None)
-    return (covered / covered.sum(axis=1, keepdims=True)).astype(np.float32)
+    return np.asarray((covered / covered.sum(axis=1, keepdims=True)).astype(np.float32))
 
 
 def _finite(array: Array) -> Array:

@@ -1,4 +1,4 @@
-"""The library of corruptions: what happens to inputs in the field, by modality, each with a severity of 0 to 5. Pure."""
+"""The library of corruptions: what happens to inputs in the field, by modality, with a severity of 0 to 5. Pure."""
 
 from edgemm_converter.monitoring.corruptions.library import MOST_SEVERE, Corruption, corrupted, families
 

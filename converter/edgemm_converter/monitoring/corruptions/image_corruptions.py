@@ -18,11 +18,11 @@ Random = np.random.Generator
 
 def _unit(images: Array) -> float:
     """Return the length in pixels of an eighth of the smaller side."""
-    return min(images.shape[1:3]) / 8.0
+    return float(min(images.shape[1:3])) / 8.0
 
 
 def _signs(random: Random, count: int) -> Array:
-    return random.choice(np.array([-1.0, 1.0]), count)
+    return np.asarray(random.choice(np.array([-1.0, 1.0]), count))
 
 
 def gaussian_noise(images: Array, severity: float, random: Random) -> Array:
@@ -35,7 +35,7 @@ def shot_noise(images: Array, severity: float, random: Random) -> Array:
     if severity <= 0:
         return images
     photons = 60.0 / severity**1.7
-    return random.poisson(np.clip(images, 0.0, 1.0) * photons) / photons
+    return np.asarray(random.poisson(np.clip(images, 0.0, 1.0) * photons) / photons)
 
 
 def impulse_noise(images: Array, severity: float, random: Random) -> Array:
@@ -73,7 +73,7 @@ def pixelation(images: Array, severity: float, random: Random) -> Array:
 def low_contrast(images: Array, severity: float, random: Random) -> Array:
     """Everything nearer to the mean."""
     mean = images.mean(axis=(1, 2), keepdims=True)
-    return mean + (images - mean) * (1 - 0.145 * severity)
+    return np.asarray(mean + (images - mean) * (1 - 0.145 * severity))
 
 
 def brightness(images: Array, severity: float, random: Random) -> Array:
@@ -96,13 +96,13 @@ def fog(images: Array, severity: float, random: Random) -> Array:
     cloud = blurred(random.random((*images.shape[:3], 1)), 2 * _unit(images))
     cloud = cloud - cloud.min(axis=(1, 2), keepdims=True)
     cloud = cloud / (cloud.max(axis=(1, 2), keepdims=True) + 1e-9)
-    return images * (1 - 0.07 * severity) + 0.135 * severity * cloud
+    return np.asarray(images * (1 - 0.07 * severity) + 0.135 * severity * cloud)
 
 
 def few_levels(images: Array, severity: float, random: Random) -> Array:
     """Brightness in steps."""
     levels = max(1.0, 16.0 / 2.0**severity)
-    return np.round(images * levels) / levels
+    return np.asarray(np.round(images * levels) / levels)
 
 
 def rotation(images: Array, severity: float, random: Random) -> Array:
@@ -172,7 +172,7 @@ def vignette(images: Array, severity: float, random: Random) -> Array:
     rows, columns = grid(images)
     height, width = images.shape[1:3]
     away = np.hypot((rows - (height - 1) / 2) / (height / 2), (columns - (width - 1) / 2) / (width / 2)) / 1.24
-    return images * np.clip(1 - 0.3 * severity * away[..., None] ** 1.5, 0.0, 1.0)
+    return np.asarray(images * np.clip(1 - 0.3 * severity * away[..., None] ** 1.5, 0.0, 1.0))
 
 
 def side_light(images: Array, severity: float, random: Random) -> Array:
@@ -196,7 +196,7 @@ def _blocks(images: Array, size: int) -> Array:
     padded = np.pad(images, ((0, 0), (0, -height % size), (0, -width % size), (0, 0)), mode="edge")
     rows, columns = padded.shape[1] // size, padded.shape[2] // size
     means = padded.reshape(count, rows, size, columns, size, channels).mean(axis=(2, 4))
-    return means.repeat(size, axis=1).repeat(size, axis=2)[:, :height, :width]
+    return np.asarray(means.repeat(size, axis=1).repeat(size, axis=2)[:, :height, :width])
 
 
 def _lines(images: Array, count: float, *, axis: int, value: float, random: Random) -> Array:

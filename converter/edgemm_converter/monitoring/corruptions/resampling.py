@@ -72,4 +72,4 @@ def at_times(signals: Array, times: Array) -> Array:
     before = np.minimum(np.floor(inside).astype(np.int64), max(0, last - 1))
     share = (inside - before)[..., None]
     sample = np.arange(len(signals))[:, None]
-    return signals[sample, before] * (1 - share) + signals[sample, np.minimum(before + 1, last)] * share
+    return np.asarray(signals[sample, before] * (1 - share) + signals[sample, np.minimum(before + 1, last)] * share)

@@ -27,7 +27,7 @@ def _segment(signals: Array, share: float, random: Random) -> Array:
     size = min(length, round(share * length))
     start = random.integers(0, length - size + 1, len(signals))[:, None]
     step = np.arange(length)[None, :]
-    return (step >= start) & (step < start + size)
+    return np.asarray((step >= start) & (step < start + size))
 
 
 def noise(signals: Array, severity: float, random: Random) -> Array:
@@ -38,7 +38,7 @@ def noise(signals: Array, severity: float, random: Random) -> Array:
 def walk(signals: Array, severity: float, random: Random) -> Array:
     """Noise that adds up: a random walk."""
     steps = random.normal(0.0, 1.0, signals.shape).cumsum(axis=1) / np.sqrt(signals.shape[1])
-    return signals + 0.35 * severity * steps
+    return np.asarray(signals + 0.35 * severity * steps)
 
 
 def speckle(signals: Array, severity: float, random: Random) -> Array:
@@ -61,9 +61,8 @@ def hum(signals: Array, severity: float, random: Random) -> Array:
 def whistle(signals: Array, severity: float, random: Random) -> Array:
     """A high tone."""
     rate = max(2.0, signals.shape[1] * 0.4)
-    return signals + 0.28 * severity * np.sin(
-        2 * np.pi * rate * _times(signals)[None, :, None] + _phases(signals, random)
-    )
+    tone = np.sin(2 * np.pi * rate * _times(signals)[None, :, None] + _phases(signals, random))
+    return np.asarray(signals + 0.28 * severity * tone)
 
 
 def wandering(signals: Array, severity: float, random: Random) -> Array:
@@ -80,7 +79,7 @@ def ramp(signals: Array, severity: float, random: Random) -> Array:
 
 def offset(signals: Array, severity: float, random: Random) -> Array:
     """A base line that is moved, for all in one way."""
-    return signals + 0.3 * severity * random.choice(np.array([-1.0, 1.0]))
+    return np.asarray(signals + 0.3 * severity * random.choice(np.array([-1.0, 1.0])))
 
 
 def louder(signals: Array, severity: float, random: Random) -> Array:

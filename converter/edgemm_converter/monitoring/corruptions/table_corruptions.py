@@ -42,7 +42,7 @@ def offset(features: Array, severity: float, random: Random) -> Array:
 
 def common_offset(features: Array, severity: float, random: Random) -> Array:
     """All columns moved by as much."""
-    return features + 0.25 * severity * random.choice(np.array([-1.0, 1.0]))
+    return np.asarray(features + 0.25 * severity * random.choice(np.array([-1.0, 1.0])))
 
 
 def gain(features: Array, severity: float, random: Random) -> Array:
