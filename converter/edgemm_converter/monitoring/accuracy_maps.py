@@ -42,17 +42,18 @@ def fitted(shares: Array, accuracy: Array, cells: Array, right: Array, *, chosen
 
 def isotonic(x: Array, y: Array, knots: int = KNOTS) -> tuple[Array, Array]:
     """Return the knots (x, y) of the rising function that is nearest to points by squares."""
-    order = np.argsort(x, kind="stable")
+    distinct, group, counts = np.unique(x, return_inverse=True, return_counts=True)
+    means = np.bincount(group, y) / counts
     starts, ends, values, weights = list[float](), list[float](), list[float](), list[float]()
-    for place, value in zip(x[order].tolist(), y[order].tolist(), strict=True):
-        start, end, mean, weight = place, place, value, 1.0
-        while values and (values[-1] >= mean or ends[-1] == start):
+    for place, value, count in zip(distinct.tolist(), means.tolist(), counts.tolist(), strict=True):
+        start, mean, weight = place, value, float(count)
+        while values and values[-1] >= mean:
             last = weights.pop()
             mean = (values.pop() * last + mean * weight) / (last + weight)
             weight, start = weight + last, starts.pop()
             ends.pop()
         starts.append(start)
-        ends.append(end)
+        ends.append(place)
         values.append(mean)
         weights.append(weight)
     steps = [(at, value) for start, end, value in zip(starts, ends, values, strict=True) for at in {start, end}]

@@ -40,7 +40,7 @@ ROW_FOLDS = 3
 MOST_ERROR = 0.05
 MOST_BEHIND = 0.05
 _BEYOND = 0.99
-_STEP = 12
+_STEP = 40
 
 
 @dataclass(frozen=True)

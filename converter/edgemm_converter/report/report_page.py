@@ -162,9 +162,26 @@ def data(facts: Facts) -> bytes:
         "layers": facts.layers,
         "trials": facts.trials,
         "left_out": facts.left_out,
+        "monitoring": _monitoring(facts),
         "lineage": facts.manifest.lineage,
     }
     return msgspec.json.format(msgspec.json.encode(shown), indent=2) + b"\n"
+
+
+def _monitoring(facts: Facts) -> dict[str, object] | None:
+    """Return what is known of monitoring without labels, None where nobody asked for it."""
+    if facts.monitor is None:
+        return {"supported": False, "reason": facts.unmonitored} if facts.unmonitored else None
+    found = facts.monitor
+    return {
+        "supported": found.supported,
+        "reason": found.reason,
+        "modality": found.view.modality,
+        "clean_accuracy": found.clean_accuracy,
+        "committee_accuracy": found.committee_accuracy,
+        "map": found.maps.chosen,
+        "trial": found.trial,
+    }
 
 
 def rows(facts: Facts) -> list[VariantRow]:

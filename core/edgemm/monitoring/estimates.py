@@ -52,6 +52,8 @@ def estimate(document: MonitorDocument, counts: AgreementCounts, *, beyond: bool
         return Estimate(EstimateState.UNSUPPORTED, counts.samples)
     if counts.samples < LEAST_SAMPLES:
         return Estimate(EstimateState.INSUFFICIENT, counts.samples)
+    if document.maps.chosen not in Map.__members__.values():
+        return Estimate(EstimateState.UNSUPPORTED, counts.samples)
     shares = counts.shares()
     by_map = answers(document.maps, shares)
     accuracy = by_map[document.maps.chosen]

@@ -18,6 +18,10 @@ Head: TypeAlias = tuple[Array, Array, Array, Array]
 """Weights and biases of the hidden layer, and of that to the classes."""
 
 
+_MOST = 1e4
+"""A logit beyond it is as certain as can be."""
+
+
 @dataclass(frozen=True)
 class Answered:
     """What a model and its committee answered to requests, row by row."""
@@ -72,7 +76,7 @@ def probabilities(scores: Scores, output: Array) -> Array:
     """Return probabilities [rows, classes] of what a model answers; what is no number counts as 0."""
     found = np.nan_to_num(output.reshape(len(output), -1).astype(np.float32), nan=0.0, posinf=1.0, neginf=0.0)
     if scores is Scores.LOGITS:
-        return softmax(np.nan_to_num(output.reshape(len(output), -1).astype(np.float32)))
+        return softmax(np.clip(np.nan_to_num(output.reshape(len(output), -1).astype(np.float32)), -_MOST, _MOST))
     if scores is Scores.POSITIVE:
         return np.concatenate([1.0 - found, found], axis=1)
     return found

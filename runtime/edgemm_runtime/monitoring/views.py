@@ -26,7 +26,7 @@ Array: TypeAlias = npt.NDArray[Any]
 DIRECTIONS, CELLS = 8, 4
 BANDS = 32
 _FLAT_IMAGE, _FLAT_SIGNAL = 0.03, 0.1
-_CUT, _WIDEST = 3.0, 6.0
+_CUT, _WIDEST, _FARTHEST = 3.0, 6.0, 1e4
 
 
 def views(view: View, inputs: Mapping[str, Array]) -> tuple[Array, Array, Array]:
@@ -53,10 +53,10 @@ def pixels(view: View, inputs: Mapping[str, Array]) -> Array:
 
 
 def steps(view: View, inputs: Mapping[str, Array]) -> Array:
-    """Return signals [samples, steps, channels] in deviations of the reference."""
+    """Return signals [samples, steps, channels] in deviations of the reference, cut off at 10,000."""
     found = _finite(inputs[view.inputs[0]])
     found = found[..., None] if found.ndim == 2 else found
-    return np.asarray((found - _numbers(view.centre)) / _numbers(view.scale))
+    return _scaled(found, view, _FARTHEST)
 
 
 def columns(view: View, inputs: Mapping[str, Array]) -> Array:
@@ -65,7 +65,7 @@ def columns(view: View, inputs: Mapping[str, Array]) -> Array:
     flat = np.concatenate([array.reshape(len(array), -1) for array in found], axis=1)
     if view.features:
         flat = flat[:, list(view.features)]
-    return np.clip((flat - _numbers(view.centre)) / _numbers(view.scale), -_WIDEST, _WIDEST)
+    return _scaled(flat, view, _WIDEST)
 
 
 def _of_image(view: View, images: Array) -> tuple[Array, Array, Array]:
@@ -133,6 +133,12 @@ def _areas(size: int, parts: int) -> Array:
     starts = np.arange(size)
     covered = np.clip(np.minimum(edges[1:, None], starts + 1) - np.maximum(edges[:-1, None], starts), 0.0, None)
     return np.asarray((covered / covered.sum(axis=1, keepdims=True)).astype(np.float32))
+
+
+def _scaled(found: Array, view: View, most: float) -> Array:
+    """Return numbers in deviations of the reference, cut off at `most`."""
+    with np.errstate(over="ignore"):
+        return np.clip((found - _numbers(view.centre)) / _numbers(view.scale), -most, most)
 
 
 def _finite(array: Array) -> Array:

@@ -1,0 +1,71 @@
+"""The document by which a model is monitored: written, read, and refused where its parts do not fit."""
+
+import msgspec
+import pytest
+
+from edgemm.errors import BundleError
+from edgemm.monitoring import MonitorDocument, monitor_document
+from edgemm.monitoring.monitor_document import MAX_BYTES, Map, Modality
+from tests.monitors import small_document
+
+
+def read_with(**changes: object) -> MonitorDocument:
+    return monitor_document.decode(monitor_document.encode(small_document(**changes)))
+
+
+def test_what_is_written_is_read_and_the_same_bytes_come_each_time() -> None:
+    document = small_document()
+    data = monitor_document.encode(document)
+    assert monitor_document.decode(data) == document
+    assert monitor_document.encode(monitor_document.decode(data)) == data
+
+
+def test_a_newer_format_is_refused_and_newer_fields_are_skipped() -> None:
+    plain = msgspec.msgpack.decode(monitor_document.encode(small_document()))
+    with pytest.raises(BundleError, match="format 2.0, this edgemm reads 1.0: upgrade it"):
+        monitor_document.decode(msgspec.msgpack.encode({**plain, "format": "2.0", "heads": "other"}))
+    newer = msgspec.msgpack.encode({**plain, "format": "1.7", "added": [1, 2]})
+    assert monitor_document.decode(newer).clean_accuracy == small_document().clean_accuracy
+
+
+def test_words_of_a_later_version_are_kept() -> None:
+    maps = msgspec.structs.replace(small_document().maps, chosen=Map("spline"))
+    view = msgspec.structs.replace(small_document().view, modality=Modality("video"))
+    found = read_with(maps=maps, view=view)
+    assert (found.maps.chosen, found.view.modality) == ("spline", "video")
+    assert not found.maps.chosen.known
+
+
+@pytest.mark.parametrize(
+    ("part", "changes", "said"),
+    [
+        ("maps", {"weights": b"\0" * 8}, "maps.weights has 8 bytes, expected"),
+        ("maps", {"accuracy": b""}, "maps.accuracy has 0 bytes"),
+        ("interval", {"landmarks": b"\0" * 12}, "interval.landmarks has 12 bytes, expected a multiple"),
+        ("interval", {"weights": (1.0,)}, "interval has 1 weights, expected 5"),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused(part: str, changes: dict[str, object], said: str) -> None:
+    document = small_document()
+    with pytest.raises(BundleError, match=said):
+        read_with(**{part: msgspec.structs.replace(getattr(document, part), **changes)})
+
+
+def test_heads_that_do_not_fit_the_classes_are_refused() -> None:
+    with pytest.raises(BundleError, match="do not fit each other and the classes"):
+        read_with(classes=5)
+    head = small_document().heads[0]
+    short = msgspec.structs.replace(head, hidden=msgspec.structs.replace(head.hidden, weights=b"\1"))
+    with pytest.raises(BundleError, match="weights or biases of another size"):
+        read_with(heads=(short, head, head))
+
+
+@pytest.mark.parametrize("data", [b"", b"\xc1", b"\x80", b"{}", b"\x81\xa6format\xa31.0", b"\x91" * 5000])
+def test_what_is_no_document_is_refused(data: bytes) -> None:
+    with pytest.raises(BundleError, match="document 'monitor'"):
+        monitor_document.decode(data)
+
+
+def test_a_document_that_is_too_large_is_not_looked_at() -> None:
+    with pytest.raises(BundleError, match="expected at most 65,536"):
+        monitor_document.decode(b"\0" * (MAX_BYTES + 1))
