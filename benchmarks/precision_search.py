@@ -68,7 +68,7 @@ def search(case: Case, folder: Path) -> ConversionResult:
     return edgemm_converter.convert(
         case.source, output=folder / f"{case.name}.edgemm", name=case.name, targets=["tflite"],
         precisions=["auto", "float32"], calibration=case.calibration, evaluation=case.evaluation, max_drop=MAX_DROP,
-        report=folder / f"{case.name}.html", cache=False,
+        report=folder / f"{case.name}.html", monitor="off", cache=False,
     )  # fmt: skip
 
 

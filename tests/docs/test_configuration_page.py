@@ -34,6 +34,7 @@ HEADINGS = {
     "agent": "The agent: `[advanced.agent]`",
     "shadow": "Shadows: `[advanced.shadow]`",
     "sequences": "Sequences: `[advanced.sequences]`",
+    "monitor": "Monitoring: `[advanced.monitor]`",
 }
 BY_MACHINE = {
     "loops": "CPUs, at most 4",

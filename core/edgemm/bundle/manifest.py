@@ -23,6 +23,7 @@ from edgemm.bundle.consistency import problems
 from edgemm.bundle.other_kernels import OtherKernels
 from edgemm.canonical import DIGEST_PATTERN
 from edgemm.errors import BundleError, InputError, MessageError, NewerFormatError
+from edgemm.monitoring import monitor_document
 from edgemm.open_enum import OpenEnum
 from edgemm.versions import VERSION_PATTERN
 
@@ -427,8 +428,9 @@ class Manifest(Frozen, frozen=True):
         raise InputError(f"{self.name} {self.version} has no variant {variant_id!r}; it has {known}")
 
     def blobs_for(self, variant_id: str) -> tuple[str, ...]:
-        """Return the digests that a device needs to run one variant: its file and the golden samples."""
+        """Return the digests that a device needs of one variant: its file, the golden samples, how it is monitored."""
         wanted = {self.variant(variant_id).blob, *self.golden.inputs.values(), *self.golden.outputs.values()}
+        wanted |= {digest for kind, digest in self.documents.items() if kind == monitor_document.NAME}
         return tuple(sorted(wanted))
 
     def encode(self) -> bytes:

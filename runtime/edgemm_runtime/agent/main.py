@@ -47,8 +47,11 @@ def run_agent(options: AgentOptions) -> None:
         stack.callback(folder.close)
         feedback = Feedback.kept_in(options.state_dir)
         stack.callback(feedback.close)
-        registry = ModelRegistry(RunningShadows(options.shadow), feedback, sequences=options.sequences)
+        registry = ModelRegistry(
+            RunningShadows(options.shadow), feedback, sequences=options.sequences, monitor=options.monitor
+        )
         stack.callback(registry.shadows.close)
+        stack.callback(registry.watching.close)
         server = stack.enter_context(
             ModelServer(registry, host=options.listen, port=options.port, limits=options.serving, access=options.access)
         )

@@ -55,6 +55,7 @@ def be_a_device(
             limits=replace(limits.agent, **{name: value for name, value in chosen.items() if value is not None}),
             serving=limits.serving,
             shadow=limits.shadow,
+            monitor=limits.monitor,
             sequences=limits.sequences,
             mqtt=mqtt,
         )

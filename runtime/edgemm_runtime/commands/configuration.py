@@ -28,6 +28,7 @@ from edgemm.errors import InputError
 from edgemm_runtime.agent.state.agent_options import AgentLimits
 from edgemm_runtime.http.limits import ServingLimits
 from edgemm_runtime.models.sequence_limits import SequenceLimits
+from edgemm_runtime.monitoring.monitor_limits import MonitorLimits
 from edgemm_runtime.shadow.shadow_limits import ShadowLimits
 
 ADVANCED = "advanced"
@@ -41,6 +42,7 @@ MAY_BE_ZERO = frozenset(
         "max_waiting",
         "quick_bytes",
         "quick_s",
+        "requests_per_minute",
         "reserve_bytes",
         "state_reserve_bytes",
         "stop_timeout_s",
@@ -94,6 +96,14 @@ class DeviceConfiguration:
     agent: AgentLimits = field(default_factory=AgentLimits)
     shadow: ShadowLimits = field(default_factory=ShadowLimits)
     sequences: SequenceLimits = field(default_factory=SequenceLimits)
+    monitor: MonitorLimits = field(default_factory=MonitorLimits)
+
+    def with_monitor_rate(self, requests_per_minute: int | None) -> DeviceConfiguration:
+        """Return the same with another rate of monitored requests, where one is given."""
+        if requests_per_minute is None:
+            return self
+        monitor = dataclasses.replace(self.monitor, requests_per_minute=requests_per_minute)
+        return dataclasses.replace(self, monitor=monitor)
 
 
 TABLES = tuple(one.name for one in dataclasses.fields(DeviceConfiguration))
@@ -141,6 +151,7 @@ def read_limits(table: Mapping[str, Any], *, name: str) -> DeviceConfiguration:
         agent=dataclasses.replace(defaults.agent, **found["agent"]),
         shadow=dataclasses.replace(defaults.shadow, **found["shadow"]),
         sequences=dataclasses.replace(defaults.sequences, **found["sequences"]),
+        monitor=dataclasses.replace(defaults.monitor, **found["monitor"]),
     )
 
 

@@ -92,6 +92,12 @@ from edgemm_runtime.shadow.shadow_limits import DEFAULT_SHARE
     help="How often a fleet's device tells its counters, from 1s to 1h; 60s by default.",
 )
 @click.option(
+    "--monitor-rate",
+    type=click.IntRange(0, 100_000),
+    metavar="N",
+    help="Requests of each model a minute of which the accuracy is estimated; 0 for every one, 20 by default.",
+)
+@click.option(
     "--sd-write-mib",
     type=click.IntRange(2, 1024 * 1024),
     help="What a fleet's device may write of events and telemetry to its card in 24 hours, in MiB; 32 by default.",
@@ -125,7 +131,7 @@ def run(
     /shadow and /metrics.
     """
     context = click.get_current_context()
-    limits = read_limits(rest(context), name=str(config))
+    limits = read_limits(rest(context), name=str(config)).with_monitor_rate(device.pop("monitor_rate"))
     request_memory.allow(limits.serving.memory_bytes)
     if print_config:
         say_document(shown_configuration(context, limits))

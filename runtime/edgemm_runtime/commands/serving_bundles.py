@@ -63,7 +63,10 @@ def serve_bundles(
         wait_for_end = stack.enter_context(ended_by_sigterm())
         feedback = _feedback(state_dir)
         stack.callback(feedback.close)
-        registry = ModelRegistry(RunningShadows(limits.shadow), feedback, sequences=limits.sequences)
+        registry = ModelRegistry(
+            RunningShadows(limits.shadow), feedback, sequences=limits.sequences, monitor=limits.monitor
+        )
+        stack.callback(registry.watching.close)
         opened = _open_all(paths, stack)
         lie = {bundle.manifest.name: path for bundle, path in zip(opened, paths, strict=True)}
         chosen = [choose(b.manifest, policy=policy, engines=available()).require() for b in opened]

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from edgemm.bundle.manifest import Variant
 from edgemm.errors import InputError, NotFoundError, UnavailableError
+from edgemm.monitoring import MonitorDocument
 from edgemm_runtime.engines.bundle_source import BundleSource
 from edgemm_runtime.engines.pacing import Rests, no_rest
 from edgemm_runtime.identity import ServedKey
@@ -23,6 +24,8 @@ from edgemm_runtime.models.feedback import Feedback
 from edgemm_runtime.models.model import Model, load_variant
 from edgemm_runtime.models.sequence_limits import SequenceLimits
 from edgemm_runtime.models.served_model import ServedModel
+from edgemm_runtime.monitoring.monitor_limits import MonitorLimits
+from edgemm_runtime.monitoring.watching import Watching, document_of
 from edgemm_runtime.shadow.counting import incompatibility
 from edgemm_runtime.shadow.running import RunningShadows
 from edgemm_runtime.shadow.shadow import Shadow, ShadowCandidate
@@ -44,6 +47,8 @@ class PreparedModel:
 
     key: ServedKey
     model: Model
+    monitor: MonitorDocument | None = None
+    """By which it is monitored without labels."""
 
 
 class ModelRegistry:
@@ -59,10 +64,12 @@ class ModelRegistry:
         feedback: Feedback | None = None,
         *,
         sequences: SequenceLimits | None = None,
+        monitor: MonitorLimits | None = None,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self.shadows = shadows or RunningShadows()
         self.feedback = feedback or Feedback()
+        self.watching = Watching(monitor)
         self.sequences, self._now_s = sequences or SequenceLimits(), now_s
         self._changing = threading.Lock()
         self._models: dict[str, ServedModel | None] = {}
@@ -92,7 +99,8 @@ class ModelRegistry:
         if before is not None:
             # As many as were needed before will be needed at once after the swap: no request is to wait for them.
             model.loaded.grow(before.model.loaded.members, rest=rest)
-        return PreparedModel(ServedKey(name, source.manifest.version, source.digest, variant.id), model)
+        key = ServedKey(name, source.manifest.version, source.digest, variant.id)
+        return PreparedModel(key, model, document_of(source))
 
     def swap_in(self, prepared: PreparedModel) -> ServedModel:
         """Serve what was prepared in place of what is active."""
@@ -101,6 +109,8 @@ class ModelRegistry:
             counters, limits = self._counters.setdefault(key, Counters(key)), self.sequences
             served = ServedModel(name, prepared.model, counters, self.feedback, limits=limits, now_s=self._now_s)
             served.shadow = self._compatible(self.shadows.beside(name), served)
+            if prepared.monitor is not None and served.sequences is None:
+                served.watch = self.watching.beside(key, prepared.monitor, served.manifest, served.variant)
             self._serve({**self._models, name: served})
             self._unloaded = {other: why for other, why in self._unloaded.items() if other != name}
             self._alive.add(served)

@@ -21,6 +21,7 @@ from edgemm_runtime.models.model import Model
 from edgemm_runtime.models.sequence_limits import SequenceLimits
 from edgemm_runtime.models.sequence_table import SequenceStep
 from edgemm_runtime.models.sequences import Sequences
+from edgemm_runtime.monitoring.watch import Watch
 from edgemm_runtime.shadow.shadow import Shadow
 from edgemm_runtime.tensors.named_arrays import Array, Arrays
 from edgemm_runtime.tensors.stored_integers import StoredForm
@@ -52,6 +53,8 @@ class ServedModel:
         self.usual_s = model.usual_s
         """How long requests take lately, in the model: a moving mean that begins with a golden sample's time."""
         self.shadow: Shadow | None = None
+        self.watch: Watch | None = None
+        """What looks at a sample of the requests, where the bundle says how the model is monitored."""
         self.awaited = feedback.awaited_of(counters.key, model.manifest)
         """What remembers its predictions until their labels come; None where it names no classes."""
 
@@ -109,6 +112,8 @@ class ServedModel:
         self._count(time.perf_counter() - begun_s)
         if self.shadow is not None and form is None:
             self._show((inputs,), (outputs,))
+        if (watch := self.watch) is not None and watch.wanted:
+            watch.take(inputs, outputs, form)
         return outputs
 
     def predict_together(self, requests: Sequence[Arrays]) -> list[dict[str, Array]] | None:
@@ -118,6 +123,8 @@ class ServedModel:
         if answers is not None:
             self._count(time.perf_counter() - begun_s, requests=len(requests))
             self._show(requests, answers)
+            if (watch := self.watch) is not None and watch.wanted:
+                watch.take(requests[0], answers[0])
         return answers
 
     def retire(self) -> None:

@@ -54,10 +54,17 @@ class Committee:
         self._heads = [(*_layer(head.hidden), *_layer(head.classes)) for head in document.heads]
 
     def answered(self, inputs: Mapping[str, Array], output: Array) -> Answered:
-        """Return what the model (`output` [rows, classes]) and the committee answer to inputs [rows, …] by name."""
+        """Return what the model (`output` [rows, classes]) and the committee answer to inputs [rows, …] by name.
+
+        Raises:
+            ValueError: rows or classes are not those of the document.
+        """
+        model = probabilities(self._document.scores, output)
         seen = views(self._document.view, inputs)
+        if model.shape != (len(seen[0]), self._document.classes):
+            raise ValueError(f"the output has shape {model.shape}, expected {(len(seen[0]), self._document.classes)}")
         found = [probabilities_of(head, view) for head, view in zip(self._heads, seen, strict=True)]
-        return compared(probabilities(self._document.scores, output), found)
+        return compared(model, found)
 
 
 def compared(model: Array, heads: Sequence[Array]) -> Answered:

@@ -21,7 +21,7 @@ from functools import partial
 
 from edgemm_runtime.serving.openapi.document import NAME, NUMBER, VERSION, Operation
 from edgemm_runtime.serving.openapi.schemas import Body
-from edgemm_runtime.serving.pages import health, openapi, page, shadow, tensorflow
+from edgemm_runtime.serving.pages import health, monitor, openapi, page, shadow, tensorflow
 from edgemm_runtime.serving.pages import v2 as v2_pages
 from edgemm_runtime.serving.pages.asked import Handler
 from edgemm_runtime.serving.protocols import sequence_fields
@@ -118,6 +118,7 @@ _SERVER = (
     DeviceRoute(
         "GET", "/metrics", "Counters for Prometheus", "Text", handler=health.scrape, media_type="text/plain"
     ),
+    DeviceRoute("GET", "/monitor", "How right the models are, without labels", "MonitorReport", handler=monitor.read),
     DeviceRoute("GET", "/shadow", "How candidates agree with the active models", "ShadowReports", handler=shadow.read),
 )  # fmt: skip
 _OPEN_INFERENCE = (

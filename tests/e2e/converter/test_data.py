@@ -96,7 +96,7 @@ def test_data_that_a_finished_file_does_not_take(every_precision: Path, models: 
 
 
 def test_a_search_says_what_it_tried(convert: Convert) -> None:
-    data = ("--calibration", "images.npz", "--eval", "labelled.npz", "--max-drop", "0.5")
+    data = ("--calibration", "images.npz", "--eval", "labelled.npz", "--max-drop", "0.5", "--monitor", "off")
     done = convert("cnn.keras", "--target", "tflite", "--precision", "auto", *data)
     assert done.status == 0, done
     (tried,) = [line.split() for line in done.err.splitlines() if line.startswith("  tried ")]

@@ -89,8 +89,9 @@ class Conversions:
         self._forked = forked
 
     def run(self, *arguments: object, folder: Path, **env: str) -> Run:
-        """Run it to its end."""
-        done = self._forked.run("edgemm", "convert", *arguments, folder=folder, env=environment(**env))
+        """Run it to its end; it makes nothing to monitor the model with unless that is asked for."""
+        quick = () if "--monitor" in arguments or "--eval" not in arguments else ("--monitor", "off")
+        done = self._forked.run("edgemm", "convert", *arguments, *quick, folder=folder, env=environment(**env))
         return Run(done.returncode, done.stdout, done.stderr)
 
     def refused(self, *arguments: object, folder: Path, status: int = 2) -> str:

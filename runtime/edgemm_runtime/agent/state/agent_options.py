@@ -9,6 +9,7 @@ from pathlib import Path
 from edgemm.transport.patience import HttpPatience
 from edgemm_runtime.http.limits import ServingLimits
 from edgemm_runtime.models.sequence_limits import SequenceLimits
+from edgemm_runtime.monitoring.monitor_limits import MonitorLimits
 from edgemm_runtime.mqtt.owner_broker import OwnerBroker
 from edgemm_runtime.serving.access import Access
 from edgemm_runtime.shadow.shadow_limits import ShadowLimits
@@ -135,6 +136,9 @@ class AgentOptions:
 
     shadow: ShadowLimits = field(default_factory=ShadowLimits)
     """Limits of each shadow."""
+
+    monitor: MonitorLimits = field(default_factory=MonitorLimits)
+    """Limits of the monitoring of each model."""
 
     sequences: SequenceLimits = field(default_factory=SequenceLimits)
     """Limits of the sequences of each stateful model."""

@@ -21,6 +21,7 @@ from edgemm_runtime.certificates.server_tls import ServerTls
 from edgemm_runtime.models.counters import CounterSnapshot
 from edgemm_runtime.models.registry import ModelRegistry
 from edgemm_runtime.serving.metrics.board_metrics import DeviceCollector
+from edgemm_runtime.serving.metrics.monitor_metrics import MonitorCollector
 from edgemm_runtime.serving.metrics.shadow_metrics import ShadowCollector
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -135,6 +136,7 @@ def exposition(
     registry.register(DeviceCollector())
     registry.register(AnswerCollector(statuses))
     registry.register(ShadowCollector(models.shadows))
+    registry.register(MonitorCollector(models.watching))
     registry.register(CertificateCollector(tls))
     for make in further:
         registry.register(make())

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from edgemm.bundle.manifest import DType, Manifest, TensorSpec
 from edgemm.bundle.unknowns import of_preprocessing
 from edgemm_runtime.models.late_labels import Label
+from edgemm_runtime.monitoring.monitor_report import MonitorReport
 from edgemm_runtime.preprocessing.image_kinds import ImageKind
 from edgemm_runtime.serving.protocols import sequence_fields
 from edgemm_runtime.serving.protocols.v2.messages import DATATYPES, ModelMetadata
@@ -61,7 +62,7 @@ _SEQUENCE = _object(
     },
     {sequence_fields.START: _FLAG, sequence_fields.END: _FLAG},
 )
-_, _STRUCTS = msgspec.json.schema_components((ModelMetadata, ShadowReports, Label), ref_template=_REF)
+_, _STRUCTS = msgspec.json.schema_components((ModelMetadata, MonitorReport, ShadowReports, Label), ref_template=_REF)
 
 _SHOWN_TENSOR = _object({"name": _TEXT, "dtype": _TEXT, "shape": _list({"type": "integer", "minimum": -1})})
 _SHOWN_MODEL = _object(

@@ -1,4 +1,4 @@
-"""A monitor that is fitted: near the truth on families that it had not seen, the same bytes, and honest where it fails."""
+"""A monitor that is fitted: near the truth on families that it had not seen, repeatable, honest where it fails."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_limits  # type: ignore[import-not-found, unused-ignore]
 
 from edgemm.monitoring import EstimateState, MonitorDocument, estimate, monitor_document
 from edgemm.monitoring.monitor_document import MAX_BYTES, Modality, Scores, View
@@ -39,7 +39,8 @@ def digits() -> tuple[Array, Array, Array, Array, LogisticRegression]:
 
 
 def run(inputs: Mapping[str, Array]) -> Array:
-    return digits()[4].predict_proba(inputs["image"].reshape(len(inputs["image"]), -1)).astype(np.float32)
+    found: Array = digits()[4].predict_proba(inputs["image"].reshape(len(inputs["image"]), -1)).astype(np.float32)
+    return found
 
 
 @pytest.fixture(autouse=True)

@@ -29,7 +29,7 @@ def test_the_accuracy_follows_agreement_by_the_chosen_map() -> None:
     found = estimate(small_document(), counts(1000, agreed=0.75))
     assert found.accuracy is not None
     assert found.accuracy == pytest.approx(0.1 + 0.8 * 0.75)
-    width = (0.01 + (0.95 - found.accuracy) / 10)
+    width = 0.01 + (0.95 - found.accuracy) / 10
     assert (found.low, found.high) == pytest.approx((found.accuracy - width, found.accuracy + width))
     assert (found.state, found.samples) == (EstimateState.KNOWN, 1000)
 
