@@ -7,10 +7,10 @@ from edgemm.monitoring.monitor_document import (
     FEATURES,
     FORMAT,
     HEADS,
+    CommitteeHead,
+    DenseLayer,
     FamilyError,
-    Head,
     Interval,
-    Layer,
     Map,
     Maps,
     Modality,
@@ -30,9 +30,9 @@ def float32(numbers: object) -> bytes:
 def small_document(**changes: object) -> MonitorDocument:
     random = np.random.default_rng(1)
 
-    def layer(inputs: int, outputs: int) -> Layer:
+    def layer(inputs: int, outputs: int) -> DenseLayer:
         weights = random.integers(-127, 128, (inputs, outputs)).astype(np.int8)
-        return Layer(
+        return DenseLayer(
             inputs=inputs, outputs=outputs, scale=0.01, weights=weights.tobytes(),
             biases=float32(random.normal(size=outputs)),
         )  # fmt: skip
@@ -49,7 +49,7 @@ def small_document(**changes: object) -> MonitorDocument:
             inputs=("x",), modality=Modality.TABLE, centre=float32([0.0] * COLUMNS), scale=float32([1.0] * COLUMNS)
         ),
         "heads": tuple(
-            Head(hidden=layer(COLUMNS * (2 if number == 2 else 1), 8), classes=layer(8, CLASSES))
+            CommitteeHead(hidden=layer(COLUMNS * (2 if number == 2 else 1), 8), classes=layer(8, CLASSES))
             for number in range(HEADS)
         ),
         "maps": Maps(

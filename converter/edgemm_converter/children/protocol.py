@@ -273,7 +273,7 @@ class MonitorRequest(Message, frozen=True, tag="monitor"):
     preprocessing: dict[str, Preprocessing] = {}
 
 
-class Monitored(Message, frozen=True, tag="monitored"):
+class MonitorAnswer(Message, frozen=True, tag="monitored"):
     """Answer to a `MonitorRequest`: the document's file, or None; and why it shows no accuracy, or is not there."""
 
     file: str | None

@@ -1,4 +1,4 @@
-"""How much a conversion tries to monitor a model without labels (`--monitor`)."""
+"""The effort of a conversion to make a model one that can be monitored without labels (`--monitor`)."""
 
 from __future__ import annotations
 

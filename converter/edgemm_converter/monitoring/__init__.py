@@ -1,1 +1,1 @@
-"""What a bundle carries to monitor its model without labels: made at conversion of labelled data and corruptions."""
+"""The making of a bundle's monitor: from labelled data and corruptions, at conversion."""

@@ -18,15 +18,14 @@ from edgemm.monitoring import monitor_document
 from edgemm.monitoring.monitor_document import MAX_BYTES
 from edgemm_converter.children import array_files, childside
 from edgemm_converter.children.child import Progress
-from edgemm_converter.children.protocol import Monitored as Made
-from edgemm_converter.children.protocol import MonitorRequest
+from edgemm_converter.children.protocol import MonitorAnswer, MonitorRequest
 from edgemm_converter.data.arrays import Array
 from edgemm_converter.job import targets
 from edgemm_converter.job.monitor_effort import MonitorEffort
 from edgemm_converter.monitoring import fitting, monitor_plan
 from edgemm_converter.monitoring.corrupted_pools import CLEAN_POOLS, Run
 from edgemm_converter.monitoring.corruptions import families
-from edgemm_converter.monitoring.fitting import Monitored
+from edgemm_converter.monitoring.fitting import MonitorSubject
 from edgemm_converter.monitoring.monitor_plan import LEAST_OF_CLASS, LEAST_ROWS, MOST_CLASSES, PLANS
 from edgemm_converter.monitoring.view_choice import UnmonitoredError, scores_of, view_of
 from edgemm_runtime import engines
@@ -36,17 +35,19 @@ _FILE = "monitor.msgpack"
 _BATCH = 128
 
 
-def answer(request: MonitorRequest, folder: Path, progress: Progress) -> Made:
+def answer(request: MonitorRequest, folder: Path, progress: Progress) -> MonitorAnswer:
     """Make the document, or say why there is none."""
     try:
         document = _made(request, folder, progress)
     except UnmonitoredError as err:
-        return Made(file=None, reason=str(err))
+        return MonitorAnswer(file=None, reason=str(err))
     data = monitor_document.encode(document)
     if len(data) > MAX_BYTES:
-        return Made(file=None, reason=f"its document would have {len(data):,} bytes, expected at most {MAX_BYTES:,}")
+        return MonitorAnswer(
+            file=None, reason=f"its document would have {len(data):,} bytes, expected at most {MAX_BYTES:,}"
+        )
     (folder / _FILE).write_bytes(data)
-    return Made(file=_FILE, reason=document.reason)
+    return MonitorAnswer(file=_FILE, reason=document.reason)
 
 
 def _made(request: MonitorRequest, folder: Path, progress: Progress) -> monitor_document.MonitorDocument:
@@ -77,7 +78,7 @@ def _made(request: MonitorRequest, folder: Path, progress: Progress) -> monitor_
             f"running it often enough would take {pools * monitor_plan.LEAST_POOL * work:.1e} multiplications, "
             f"expected at most {plan.multiplications:.0e}: --monitor full allows more"
         )
-    given = Monitored(view, inputs, classes, count, request.output, scores, run)
+    given = MonitorSubject(view, inputs, classes, count, request.output, scores, run)
     return fitting.fit(given, plan, rows_of_pool=rows, progress=progress)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from edgemm.monitoring.monitor_document import CELLS, HEADS, Scores, View
 from edgemm_converter.data.arrays import Array
 from edgemm_converter.monitoring.corruptions import MOST_SEVERE, corrupted
-from edgemm_runtime.monitoring.committee import Answered, compared, probabilities
+from edgemm_runtime.monitoring.committee import CommitteeAnswers, compared, probabilities
 from edgemm_runtime.monitoring.views import views
 
 Run = Callable[[Mapping[str, Array]], Array]
@@ -31,7 +31,7 @@ MEASURED_ON = ((200, False), (200, False), (1000, False), (200, True), (1000, Tr
 
 
 @dataclass
-class Pool:
+class CorruptedPool:
     """Rows under the same corruption: their places in the data, views, classes, and the model's probabilities."""
 
     applied: Applied
@@ -41,7 +41,7 @@ class Pool:
     means: Array
     """What the profile has of each row [rows, features]."""
     model: Array
-    answered: Answered | None = field(default=None)
+    answered: CommitteeAnswers | None = field(default=None)
     committee_right: Array = field(default_factory=lambda: np.zeros(0, bool))
     """Whether the committee is right, row by row."""
 
@@ -94,14 +94,16 @@ def pool(
     scores: Scores,
     profiled: Callable[[Mapping[str, Array]], Array],
     random: np.random.Generator,
-) -> Pool:
+) -> CorruptedPool:
     """Return the pool of some rows under a corruption."""
     given = corrupted(view, {name: array[rows] for name, array in inputs.items()}, applied, random)
-    return Pool(applied, rows, classes[rows], views(view, given), profiled(given), probabilities(scores, run(given)))
+    return CorruptedPool(
+        applied, rows, classes[rows], views(view, given), profiled(given), probabilities(scores, run(given))
+    )
 
 
 def windows(
-    pools: Iterable[Pool], sizes: Sequence[tuple[int, bool]], *, classes: int, random: np.random.Generator
+    pools: Iterable[CorruptedPool], sizes: Sequence[tuple[int, bool]], *, classes: int, random: np.random.Generator
 ) -> Windows:
     """Draw windows of each pool, with replacement."""
     found = [one for pool in pools for one in _drawn(pool, sizes, classes, random)]
@@ -110,7 +112,7 @@ def windows(
 
 
 def _drawn(
-    pool: Pool, sizes: Sequence[tuple[int, bool]], classes: int, random: np.random.Generator
+    pool: CorruptedPool, sizes: Sequence[tuple[int, bool]], classes: int, random: np.random.Generator
 ) -> Iterator[tuple[Array, float, int, Array, frozenset[str]]]:
     right = pool.right
     for size, shifted in sizes:
@@ -123,7 +125,7 @@ def _drawn(
         yield _shares(pool, places), float(right[places].mean()), size, means, pool.families
 
 
-def _shares(pool: Pool, places: Array) -> Array:
+def _shares(pool: CorruptedPool, places: Array) -> Array:
     """Return the shares of a window, as `AgreementCounts.shares` has them."""
     found = pool.answered
     assert found is not None

@@ -28,7 +28,7 @@ from edgemm.monitoring.monitor_document import (
 from edgemm_converter.data.arrays import Array
 from edgemm_converter.monitoring import accuracy_maps, class_calibration, corrupted_pools, interval_fit
 from edgemm_converter.monitoring.accuracy_maps import as_bytes
-from edgemm_converter.monitoring.corrupted_pools import FITTED_ON, MEASURED_ON, Pool, Run, Windows
+from edgemm_converter.monitoring.corrupted_pools import FITTED_ON, MEASURED_ON, CorruptedPool, Run, Windows
 from edgemm_converter.monitoring.corruptions import families
 from edgemm_converter.monitoring.head_training import rounded, trained
 from edgemm_converter.monitoring.input_profile import InputProfile
@@ -44,7 +44,7 @@ _STEP = 40
 
 
 @dataclass(frozen=True)
-class Monitored:
+class MonitorSubject:
     """What is monitored: inputs [rows, …] by name, classes [rows], and a way to run the model."""
 
     view: View
@@ -67,7 +67,7 @@ class _Held:
 
 
 def fit(
-    given: Monitored, plan: Plan, *, rows_of_pool: int, progress: Callable[[str], None], seed: int = 0
+    given: MonitorSubject, plan: Plan, *, rows_of_pool: int, progress: Callable[[str], None], seed: int = 0
 ) -> MonitorDocument:
     """Return the document of a model, supported or not; a pool has `rows_of_pool` rows."""
     random = np.random.default_rng(seed)
@@ -110,7 +110,7 @@ def fit(
 
 
 def _pools(
-    given: Monitored,
+    given: MonitorSubject,
     plan: Plan,
     names: Sequence[str],
     profile: InputProfile,
@@ -118,10 +118,10 @@ def _pools(
     rows_of_pool: int,
     random: np.random.Generator,
     progress: Callable[[str], None],
-) -> list[Pool]:
+) -> list[CorruptedPool]:
     """Run the model on everything that is tried."""
     applied = corrupted_pools.applications(names, severities=plan.severities, pairs=plan.pairs, random=random)
-    count, found = len(given.classes), list[Pool]()
+    count, found = len(given.classes), list[CorruptedPool]()
     for number, one in enumerate(applied):
         if number % _STEP == 0:
             progress(f"running the model on corrupted data, {number / len(applied):.0%}")
@@ -151,8 +151,14 @@ def _row_folds(classes: Array, random: np.random.Generator) -> Array:
 
 
 def _head(
-    given: Monitored, plan: Plan, pools: Sequence[Pool], rows: Array, *, number: int, random: np.random.Generator
-) -> committee.Head:
+    given: MonitorSubject,
+    plan: Plan,
+    pools: Sequence[CorruptedPool],
+    rows: Array,
+    *,
+    number: int,
+    random: np.random.Generator,
+) -> committee.HeadWeights:
     """Train head `number` on these rows of the data, in all these pools."""
     wanted = np.zeros(len(given.classes), bool)
     wanted[rows] = True
@@ -166,10 +172,10 @@ def _head(
 
 
 def _cross_fit(
-    given: Monitored,
+    given: MonitorSubject,
     plan: Plan,
-    kept: Sequence[Pool],
-    asked: Sequence[Pool],
+    kept: Sequence[CorruptedPool],
+    asked: Sequence[CorruptedPool],
     *,
     folds: Array,
     random: np.random.Generator,
@@ -187,9 +193,9 @@ def _cross_fit(
 
 
 def _left_out(
-    given: Monitored,
+    given: MonitorSubject,
     plan: Plan,
-    pools: Sequence[Pool],
+    pools: Sequence[CorruptedPool],
     folds: Array,
     *,
     out: frozenset[str],
@@ -212,7 +218,7 @@ def _left_out(
     )
 
 
-def _maps(pools: Sequence[Pool], fitted: Windows, *, chosen: Map = Map.ISOTONIC) -> Maps:
+def _maps(pools: Sequence[CorruptedPool], fitted: Windows, *, chosen: Map = Map.ISOTONIC) -> Maps:
     cells = np.concatenate([pool.answered.cells for pool in pools if pool.answered is not None])
     right = np.concatenate([pool.right for pool in pools])
     return accuracy_maps.fitted(fitted.shares, fitted.accuracy, cells, right, chosen=chosen)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgemm.monitoring.monitor_document import Head, Layer
+from edgemm.monitoring.monitor_document import CommitteeHead, DenseLayer
 from edgemm_converter.data.arrays import Array
 from edgemm_runtime.monitoring import committee
 from edgemm_runtime.monitoring.committee import softmax
@@ -30,7 +30,7 @@ class Effort:
     """Rows of corrupted data, at most."""
 
 
-def trained(views: Array, classes: Array, *, count: int, effort: Effort, seed: int) -> committee.Head:
+def trained(views: Array, classes: Array, *, count: int, effort: Effort, seed: int) -> committee.HeadWeights:
     """Return a head for views [rows, numbers] of `count` classes, with the standardisation of views folded in."""
     random = np.random.default_rng(seed)
     mean, deviation = views.mean(axis=0, dtype=np.float64), views.std(axis=0, dtype=np.float64)
@@ -54,9 +54,9 @@ def trained(views: Array, classes: Array, *, count: int, effort: Effort, seed: i
     return folded, moved, weights[2], weights[3]
 
 
-def rounded(head: committee.Head) -> Head:
+def rounded(head: committee.HeadWeights) -> CommitteeHead:
     """Return a head as a document holds it, with weights of 8 bits."""
-    return Head(hidden=_layer(head[0], head[1]), classes=_layer(head[2], head[3]))
+    return CommitteeHead(hidden=_layer(head[0], head[1]), classes=_layer(head[2], head[3]))
 
 
 def _first_weights(random: np.random.Generator, inputs: int, hidden: int, classes: int) -> list[Array]:
@@ -85,9 +85,9 @@ def _slopes(weights: list[Array], views: Array, classes: Array) -> tuple[Array, 
     )  # fmt: skip
 
 
-def _layer(weights: Array, biases: Array) -> Layer:
+def _layer(weights: Array, biases: Array) -> DenseLayer:
     scale = float(np.abs(weights).max(initial=0.0)) / _INT8 or 1.0
-    return Layer(
+    return DenseLayer(
         inputs=weights.shape[0],
         outputs=weights.shape[1],
         scale=float(np.float32(scale)),

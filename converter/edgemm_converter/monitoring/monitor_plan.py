@@ -1,4 +1,4 @@
-"""How much is tried to monitor a model, and what that is bounded by: work, and never the clock. Pure."""
+"""The plan of how much is tried to monitor a model: bounded by work, and never by the clock. Pure."""
 
 from __future__ import annotations
 

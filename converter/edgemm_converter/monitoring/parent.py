@@ -12,7 +12,7 @@ from edgemm.errors import ConversionError, InputError
 from edgemm.monitoring import MonitorDocument, monitor_document
 from edgemm_converter.children import array_files
 from edgemm_converter.children.child import ChildLimits, Progress, run_child
-from edgemm_converter.children.protocol import Monitored, MonitorRequest
+from edgemm_converter.children.protocol import MonitorAnswer, MonitorRequest
 from edgemm_converter.data.arrays import Array
 from edgemm_converter.job.job import ConversionJob
 from edgemm_converter.job.monitor_effort import MonitorEffort
@@ -69,7 +69,13 @@ def made(
         inputs = _rows(run.signature, assembly.by_sample(data).inputs)
         request = _request(given, run, asked, inputs, folder)
         answer = run_child(
-            _WORKER, request, answer=Monitored, folder=folder, limits=limits, progress=progress, variables=_ONE_THREAD
+            _WORKER,
+            request,
+            answer=MonitorAnswer,
+            folder=folder,
+            limits=limits,
+            progress=progress,
+            variables=_ONE_THREAD,
         )
     except (ConversionError, InputError) as err:
         return MonitorMade(None, str(err))

@@ -1,4 +1,4 @@
-"""What a fleet and a device know of a model's quality without labels: the document of a bundle, counts, estimates.
+"""The quality of a model without labels, as a device and a fleet know it: a bundle's document, counts, estimates.
 
 * At conversion a committee of tiny heads is trained on the labelled data under synthetic corruptions. How often a
   model agrees with it tells how often the model is right: `MonitorDocument` holds both, and how far off that is.

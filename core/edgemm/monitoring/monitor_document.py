@@ -44,7 +44,7 @@ Share = Annotated[float, Meta(ge=0, le=1)]
 Bytes = Annotated[bytes, Meta(max_length=MAX_BYTES)]
 
 
-class Part(Struct, frozen=True, kw_only=True):
+class DocumentPart(Struct, frozen=True, kw_only=True):
     """Base of all that is in the document."""
 
 
@@ -65,7 +65,7 @@ class Scores(OpenEnum):
     """One number: the probability of class 1 of two."""
 
 
-class View(Part, frozen=True, kw_only=True):
+class View(DocumentPart, frozen=True, kw_only=True):
     """How the committee looks at the inputs; all that it needs besides the numbers of a request.
 
     Of an image, `low` and `high` are what black and white are in the tensor, and `rows` and `columns` the size to which
@@ -85,7 +85,7 @@ class View(Part, frozen=True, kw_only=True):
     features: Annotated[tuple[Count, ...], Meta(max_length=1024)] = ()
 
 
-class Layer(Part, frozen=True, kw_only=True):
+class DenseLayer(DocumentPart, frozen=True, kw_only=True):
     """One dense layer: int8 weights [inputs, outputs] with one scale, float32 biases [outputs]."""
 
     inputs: Size
@@ -95,11 +95,11 @@ class Layer(Part, frozen=True, kw_only=True):
     biases: Bytes
 
 
-class Head(Part, frozen=True, kw_only=True):
+class CommitteeHead(DocumentPart, frozen=True, kw_only=True):
     """One member of the committee: a hidden layer with ReLU, and one to the classes with softmax."""
 
-    hidden: Layer
-    classes: Layer
+    hidden: DenseLayer
+    classes: DenseLayer
 
 
 class Map(OpenEnum):
@@ -110,7 +110,7 @@ class Map(OpenEnum):
     TABLE = "table"
 
 
-class Maps(Part, frozen=True, kw_only=True):
+class Maps(DocumentPart, frozen=True, kw_only=True):
     """All ways from counts to an accuracy; `chosen` had the smallest error on families that it had not seen.
 
     Isotonic: knots of (agreement with the committee, accuracy). Ridge: of `FEATURES` shares, (clip((x − mean) ÷ scale,
@@ -127,7 +127,7 @@ class Maps(Part, frozen=True, kw_only=True):
     table: Bytes
 
 
-class Interval(Part, frozen=True, kw_only=True):
+class Interval(DocumentPart, frozen=True, kw_only=True):
     """The half-width of a 95 % interval: `quantile` × `weights` · (0.01, expected loss ÷ 10, spread of the maps, distance ÷ 10, √(a(1 − a) ÷ n)).
 
     Distance is that of the shares, in units of `scale`, to the nearest of `landmarks` [count, FEATURES], windows of the
@@ -142,7 +142,7 @@ class Interval(Part, frozen=True, kw_only=True):
     most_spread: float
 
 
-class FamilyError(Part, frozen=True, kw_only=True):
+class FamilyError(DocumentPart, frozen=True, kw_only=True):
     """How far off the estimate was on one family of corruptions that neither heads nor maps had seen."""
 
     family: Name
@@ -150,7 +150,7 @@ class FamilyError(Part, frozen=True, kw_only=True):
     bias: float
 
 
-class Trial(Part, frozen=True, kw_only=True):
+class Trial(DocumentPart, frozen=True, kw_only=True):
     """What was tried at conversion, each family left out in turn: mean absolute errors of the estimated accuracy."""
 
     mean_error: float
@@ -168,14 +168,14 @@ class Trial(Part, frozen=True, kw_only=True):
     windows: Count
 
 
-class ClassCalibrator(Part, frozen=True, kw_only=True):
+class ClassCalibrator(DocumentPart, frozen=True, kw_only=True):
     """Knots (confidence, share that is right), float32, of the requests that are answered with one class."""
 
     confidence: Bytes
     right: Bytes
 
 
-class FeatureProfile(Part, frozen=True, kw_only=True):
+class FeatureProfile(DocumentPart, frozen=True, kw_only=True):
     """One feature of the inputs on the reference data: B+1 float32 edges, B+3 counts as in a tensor's profile."""
 
     name: Name
@@ -186,7 +186,7 @@ class FeatureProfile(Part, frozen=True, kw_only=True):
     high: float
 
 
-class MonitorDocument(Part, frozen=True, kw_only=True):
+class MonitorDocument(DocumentPart, frozen=True, kw_only=True):
     """Everything by which a model is monitored without labels; `supported` tells whether an accuracy may be shown."""
 
     format: str
@@ -200,7 +200,7 @@ class MonitorDocument(Part, frozen=True, kw_only=True):
     """Of the model on the evaluation data as they are."""
     committee_accuracy: Share
     view: View
-    heads: Annotated[tuple[Head, ...], Meta(min_length=HEADS, max_length=HEADS)]
+    heads: Annotated[tuple[CommitteeHead, ...], Meta(min_length=HEADS, max_length=HEADS)]
     maps: Maps
     interval: Interval
     trial: Trial

@@ -21,7 +21,7 @@ from edgemm_runtime.models.model import Model
 from edgemm_runtime.models.sequence_limits import SequenceLimits
 from edgemm_runtime.models.sequence_table import SequenceStep
 from edgemm_runtime.models.sequences import Sequences
-from edgemm_runtime.monitoring.watch import Watch
+from edgemm_runtime.monitoring.watch import ModelWatch
 from edgemm_runtime.shadow.shadow import Shadow
 from edgemm_runtime.tensors.named_arrays import Array, Arrays
 from edgemm_runtime.tensors.stored_integers import StoredForm
@@ -53,7 +53,7 @@ class ServedModel:
         self.usual_s = model.usual_s
         """How long requests take lately, in the model: a moving mean that begins with a golden sample's time."""
         self.shadow: Shadow | None = None
-        self.watch: Watch | None = None
+        self.watch: ModelWatch | None = None
         """What looks at a sample of the requests, where the bundle says how the model is monitored."""
         self.awaited = feedback.awaited_of(counters.key, model.manifest)
         """What remembers its predictions until their labels come; None where it names no classes."""

@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from edgemm.monitoring import AgreementCounts, MonitorDocument
-from edgemm.monitoring.monitor_document import CELLS, CONFIDENCE_EDGES, HEADS, Layer, Scores
+from edgemm.monitoring.monitor_document import CELLS, CONFIDENCE_EDGES, HEADS, DenseLayer, Scores
 from edgemm_runtime.monitoring.views import views
 
 Array: TypeAlias = npt.NDArray[Any]
-Head: TypeAlias = tuple[Array, Array, Array, Array]
+HeadWeights: TypeAlias = tuple[Array, Array, Array, Array]
 """Weights and biases of the hidden layer, and of that to the classes."""
 
 
@@ -23,7 +23,7 @@ _MOST = 1e4
 
 
 @dataclass(frozen=True)
-class Answered:
+class CommitteeAnswers:
     """What a model and its committee answered to requests, row by row."""
 
     predicted: Array
@@ -53,7 +53,7 @@ class Committee:
         self._document = document
         self._heads = [(*_layer(head.hidden), *_layer(head.classes)) for head in document.heads]
 
-    def answered(self, inputs: Mapping[str, Array], output: Array) -> Answered:
+    def answered(self, inputs: Mapping[str, Array], output: Array) -> CommitteeAnswers:
         """Return what the model (`output` [rows, classes]) and the committee answer to inputs [rows, …] by name.
 
         Raises:
@@ -67,7 +67,7 @@ class Committee:
         return compared(model, found)
 
 
-def compared(model: Array, heads: Sequence[Array]) -> Answered:
+def compared(model: Array, heads: Sequence[Array]) -> CommitteeAnswers:
     """Return how a model's probabilities [rows, classes] compare with those of each head."""
     predicted, confidence = model.argmax(axis=1), model.max(axis=1)
     by_head = [head.argmax(axis=1) for head in heads]
@@ -76,7 +76,7 @@ def compared(model: Array, heads: Sequence[Array]) -> Answered:
     together = np.add.reduce(heads).argmax(axis=1)
     unsure = -np.log(1.0 - np.clip(confidence.astype(np.float64), 0.0, 1.0) + 1e-4)
     cells = np.searchsorted(CONFIDENCE_EDGES, unsure) * (HEADS + 1) + agree.sum(axis=1)
-    return Answered(predicted, confidence, cells, agree, together == predicted, pairs)
+    return CommitteeAnswers(predicted, confidence, cells, agree, together == predicted, pairs)
 
 
 def probabilities(scores: Scores, output: Array) -> Array:
@@ -89,7 +89,7 @@ def probabilities(scores: Scores, output: Array) -> Array:
     return found
 
 
-def probabilities_of(head: Head, view: Array) -> Array:
+def probabilities_of(head: HeadWeights, view: Array) -> Array:
     """Return what a head answers [rows, classes] to a view [rows, numbers]."""
     hidden = view @ head[0] + head[1]
     return softmax(np.maximum(hidden, 0.0, out=hidden) @ head[2] + head[3])
@@ -101,7 +101,7 @@ def softmax(logits: Array) -> Array:
     return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
 
 
-def _layer(layer: Layer) -> tuple[Array, Array]:
+def _layer(layer: DenseLayer) -> tuple[Array, Array]:
     weights = np.frombuffer(layer.weights, np.int8).reshape(layer.inputs, layer.outputs).astype(np.float32)
     return weights * np.float32(layer.scale), np.frombuffer(layer.biases, "<f4").astype(np.float32)
 

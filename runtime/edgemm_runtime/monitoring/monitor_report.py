@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from msgspec import Struct
 
 from edgemm.monitoring import Estimate
-from edgemm_runtime.monitoring.watch import Watched
+from edgemm_runtime.monitoring.watch import WatchedCounts
 
 
 class ShownEstimate(Struct, frozen=True, kw_only=True):
@@ -52,12 +52,12 @@ class MonitorReport(Struct, frozen=True, kw_only=True):
     models: tuple[MonitoredModel, ...]
 
 
-def report(watched: Iterable[Watched]) -> MonitorReport:
+def report(watched: Iterable[WatchedCounts]) -> MonitorReport:
     """Return the report of what was watched."""
     return MonitorReport(models=tuple(map(_model, watched)))
 
 
-def _model(one: Watched) -> MonitoredModel:
+def _model(one: WatchedCounts) -> MonitoredModel:
     document = one.document
     return MonitoredModel(
         model=one.key.name,

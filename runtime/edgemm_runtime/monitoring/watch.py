@@ -32,7 +32,7 @@ _STEPS = 50
 
 
 @dataclass(frozen=True)
-class Watched:
+class WatchedCounts:
     """What a watch has counted since the process started, and what it says of the newest rows."""
 
     key: ServedKey
@@ -48,7 +48,7 @@ class Watched:
     """Requests that were to be looked at and for which there was no room, or that could not be looked at."""
 
 
-class Watch:
+class ModelWatch:
     """The watch over one (model, digest, variant); safe to use from many threads."""
 
     def __init__(
@@ -100,7 +100,7 @@ class Watch:
                 _log.debug("request is not monitored model=%s error=%s", self.key.name, err)
                 self._pass_over()
 
-    def watched(self) -> Watched:
+    def watched(self) -> WatchedCounts:
         """Return what was counted, and what it says."""
         with self._lock:
             counts, parts, shed = self._counts, list(self._newest), self._shed
@@ -111,7 +111,7 @@ class Watch:
             newest, sums = newest + part, sums + part_sums
         means = tuple(float(one) for one in sums / max(1, newest.samples))
         beyond = any(_beyond(self.document, means)) if newest.samples else False
-        return Watched(
+        return WatchedCounts(
             key=self.key,
             document=self.document,
             counts=counts,

@@ -11,7 +11,7 @@ from edgemm.errors import EdgemmError
 from edgemm.monitoring import MonitorDocument, monitor_document
 from edgemm_runtime.identity import ServedKey
 from edgemm_runtime.monitoring.monitor_limits import MonitorLimits
-from edgemm_runtime.monitoring.watch import Watch, Watched
+from edgemm_runtime.monitoring.watch import ModelWatch, WatchedCounts
 
 _log = logging.getLogger(__name__)
 _EVERY_S = 0.25
@@ -25,23 +25,23 @@ class Watching:
     def __init__(self, limits: MonitorLimits | None = None) -> None:
         self._limits = limits or MonitorLimits()
         self._lock = threading.Lock()
-        self._watches: dict[ServedKey, Watch] = {}
+        self._watches: dict[ServedKey, ModelWatch] = {}
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def beside(self, key: ServedKey, source: MonitorDocument, manifest: Manifest, variant: Variant) -> Watch:
+    def beside(self, key: ServedKey, source: MonitorDocument, manifest: Manifest, variant: Variant) -> ModelWatch:
         """Return the watch over a model; one that was active before goes on counting."""
         with self._lock:
             watch = self._watches.get(key)
             if watch is None:
-                watch = self._watches[key] = Watch(key, source, manifest, variant, self._limits)
+                watch = self._watches[key] = ModelWatch(key, source, manifest, variant, self._limits)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="edgemm-monitor", daemon=True)
                 self._thread.start()
         watch.wanted = True
         return watch
 
-    def watched(self) -> tuple[Watched, ...]:
+    def watched(self) -> tuple[WatchedCounts, ...]:
         """Return what each watch counted since the process started."""
         with self._lock:
             watches = tuple(self._watches.values())

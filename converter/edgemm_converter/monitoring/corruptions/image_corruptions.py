@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from edgemm_converter.data.arrays import Array
-from edgemm_converter.monitoring.corruptions.resampling import affine, blurred, convolved, grid, sampled
+from edgemm_converter.monitoring.corruptions.warping import affine, blurred, convolved, grid, sampled
 
 Random = np.random.Generator
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from edgemm_converter.data.arrays import Array
-from edgemm_converter.monitoring.corruptions.resampling import at_times, convolved
+from edgemm_converter.monitoring.corruptions.warping import at_times, convolved
 
 Random = np.random.Generator
 

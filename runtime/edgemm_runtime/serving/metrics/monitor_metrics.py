@@ -8,7 +8,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from edgemm.monitoring import EstimateState
-from edgemm_runtime.monitoring.watch import Watched
+from edgemm_runtime.monitoring.watch import WatchedCounts
 from edgemm_runtime.monitoring.watching import Watching
 
 _MODEL = ("model", "version", "variant")
@@ -53,5 +53,5 @@ class MonitorCollector(Collector):
         yield from (accuracy, state, rows, shed)
 
 
-def _labels(one: Watched) -> tuple[str, str, str]:
+def _labels(one: WatchedCounts) -> tuple[str, str, str]:
     return one.key.name, one.key.version, one.key.variant

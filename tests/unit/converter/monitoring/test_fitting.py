@@ -15,7 +15,7 @@ from edgemm.monitoring.monitor_document import MAX_BYTES, Modality, Scores, View
 from edgemm_converter.data.arrays import Array
 from edgemm_converter.monitoring import fitting
 from edgemm_converter.monitoring.corruptions import corrupted, families
-from edgemm_converter.monitoring.fitting import Monitored
+from edgemm_converter.monitoring.fitting import MonitorSubject
 from edgemm_converter.monitoring.head_training import Effort
 from edgemm_converter.monitoring.monitor_plan import QUICK
 from edgemm_runtime.monitoring.committee import Committee
@@ -53,7 +53,7 @@ def one_thread() -> Iterator[None]:
 @cache
 def fitted() -> MonitorDocument:
     images, classes, *_ = digits()
-    given = Monitored(VIEW, {"image": images}, classes, 10, "p", Scores.PROBABILITIES, run)
+    given = MonitorSubject(VIEW, {"image": images}, classes, 10, "p", Scores.PROBABILITIES, run)
     return fitting.fit(given, SMALL, rows_of_pool=len(classes), progress=lambda _stage: None)
 
 
@@ -88,7 +88,7 @@ def test_a_committee_that_cannot_follow_the_model_shows_no_accuracy_and_the_same
 
     view = View(inputs=("x",), modality=Modality.TABLE, centre=float32([0] * 8), scale=float32([1] * 8))
     classes = parity({"x": rows}).argmax(axis=1)
-    given = Monitored(view, {"x": rows}, classes, 2, "p", Scores.PROBABILITIES, parity)
+    given = MonitorSubject(view, {"x": rows}, classes, 2, "p", Scores.PROBABILITIES, parity)
     document, again, other = (
         fitting.fit(given, TINY, rows_of_pool=500, progress=lambda _stage: None, seed=seed) for seed in (0, 0, 1)
     )

@@ -9,7 +9,7 @@ from edgemm.monitoring import EstimateState
 from edgemm_runtime.identity import ServedKey
 from edgemm_runtime.monitoring.committee import Committee
 from edgemm_runtime.monitoring.monitor_limits import MonitorLimits
-from edgemm_runtime.monitoring.watch import Watch
+from edgemm_runtime.monitoring.watch import ModelWatch
 from edgemm_runtime.monitoring.watching import Watching
 from tests.monitors import CLASSES, COLUMNS, small_document
 from tests.unit.core.bundles import small_manifest
@@ -19,9 +19,9 @@ KEY = ServedKey("tiny", "1.0.0", "0" * 64, "tflite:int8")
 EVERY = MonitorLimits(requests_per_minute=0)
 
 
-def watch(limits: MonitorLimits = EVERY) -> Watch:
+def watch(limits: MonitorLimits = EVERY) -> ModelWatch:
     manifest = small_manifest()
-    return Watch(KEY, small_document(), manifest, manifest.variants[0], limits)
+    return ModelWatch(KEY, small_document(), manifest, manifest.variants[0], limits)
 
 
 def asked(rows: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
