@@ -9,12 +9,13 @@ import numpy as np
 from edgemm.monitoring.monitor_document import FEATURES
 from edgemm_converter.data.arrays import Array
 
-COVERED = 0.95
+COVERED = 0.965
+"""A little more than 0.95, since families that nobody thought of are farther off than those that were left out."""
 LANDMARKS = 48
 
 
 def weights_of(terms: Array, errors: Array) -> tuple[Array, float]:
-    """Return weights ≥ 0 of `terms` [windows, 5] that come nearest to |error|, and the 95 % quantile of error ÷ width.
+    """Return weights ≥ 0 of `terms` [windows, 5] that come nearest to |error|, and a high quantile of error ÷ width.
 
     The least squares under weights ≥ 0 are those of the best subset of terms (Lawson and Hanson, 1974): of 5 terms
     there are 31.

@@ -29,6 +29,10 @@ def asked(rows: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     return inputs, {"p": RANDOM.dirichlet(np.ones(CLASSES), rows).astype(np.float32)}
 
 
+def wanted(one: ModelWatch) -> bool:
+    return one.wanted
+
+
 def test_what_is_taken_is_counted_as_one_pass_has_it() -> None:
     one = watch()
     requests = [asked(rows) for rows in (1, 5, 2)]
@@ -102,9 +106,9 @@ def test_one_request_is_taken_in_each_interval() -> None:
     manifest = small_manifest()
     one = watching.beside(KEY, small_document(), manifest, manifest.variants[0])
     for _ in range(2):
-        assert one.wanted
+        assert wanted(one)
         one.take(*asked(1))
-        assert not one.wanted
+        assert not wanted(one)
         watching.settle()
     assert [found.counts.samples for found in watching.watched()] == [2]
     assert watching.beside(KEY, small_document(), manifest, manifest.variants[0]) is one
@@ -114,7 +118,12 @@ def test_one_request_is_taken_in_each_interval() -> None:
 
 def test_many_threads_lose_nothing() -> None:
     one = watch(MonitorLimits(requests_per_minute=0, waiting_bytes=10**9))
-    threads = [threading.Thread(target=lambda: [one.take(*asked(1)) for _ in range(50)]) for _ in range(6)]
+
+    def ask() -> None:
+        for _ in range(50):
+            one.take(*asked(1))
+
+    threads = [threading.Thread(target=ask) for _ in range(6)]
     for thread in threads:
         thread.start()
     while any(thread.is_alive() for thread in threads):

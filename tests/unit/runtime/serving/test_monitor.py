@@ -33,10 +33,8 @@ def monitored(path: Path, document: bytes) -> Path:
     manifest, blobs = make_manifest()
     digest = hashlib.sha256(document).hexdigest()
     listed = {**manifest.blobs, digest: Blob(size=len(document), media_type=monitor_document.MEDIA_TYPE)}
-    documents = {monitor_document.NAME: digest}
-    write_bundle(
-        path, msgspec.structs.replace(manifest, blobs=listed, documents=documents), {**blobs, digest: document}
-    )
+    manifest = msgspec.structs.replace(manifest, blobs=listed, documents={monitor_document.NAME: digest})
+    write_bundle(path, manifest, {**blobs, digest: document})
     return path
 
 
