@@ -1,26 +1,28 @@
 """Ed25519 keys in PEM files, and DSSE envelopes around control messages.
 
 Keys, signatures and the envelope are securesystemslib's; a public key travels as the key document of the TUF
-specification (`{"keytype", "scheme", "keyval"}`), and its key id is computed, never believed. This module needs the
-runtime or the fleet extra.
+specification (`{"keytype", "scheme", "keyval"}`), and its key id is computed, never believed. An envelope as `seal`
+writes it is read and checked without securesystemslib's own classes, which take as long as the check of the signature;
+any other one by them. This module needs the runtime or the fleet extra.
 """
 
 from __future__ import annotations
 
 import json
-from base64 import b64encode
-from collections.abc import Sequence
+from base64 import b64decode, b64encode
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+import msgspec
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from msgspec import Struct
 from securesystemslib.dsse import Envelope
-from securesystemslib.exceptions import VerificationError
-from securesystemslib.signer import CryptoSigner, Key, SSlibKey
+from securesystemslib.exceptions import UnverifiedSignatureError, VerificationError
+from securesystemslib.signer import CryptoSigner, Key, Signature, SSlibKey
 
 from edgemm import durable
 from edgemm.errors import InputError, MessageError, TrustError
@@ -32,6 +34,30 @@ Message = TypeVar("Message", bound=Struct)
 
 _ENVELOPE = b'{"payload":"%b","payloadType":"%b","signatures":[{"keyid":"%b","sig":"%b"}]}'
 """An envelope of one signature as canonical JSON; none of its parts has anything to escape."""
+
+
+class _Signed(Struct, forbid_unknown_fields=True):
+    keyid: str
+    sig: str
+
+
+class _Written(Struct, forbid_unknown_fields=True, rename={"kind": "payloadType"}):
+    """An envelope as it is nearly always written."""
+
+    payload: str
+    kind: str
+    signatures: list[_Signed]
+
+
+_DECODER = msgspec.json.Decoder(_Written)
+
+
+class _Opened(NamedTuple):
+    """What is in an envelope that nobody has checked yet; signatures by the id of their key."""
+
+    payload: bytes
+    kind: str
+    signatures: Mapping[str, bytes]
 
 
 class _Numbered(Struct):
@@ -141,8 +167,7 @@ def open_envelope(data: bytes, kind: PayloadType, *, keys: Sequence[Key], thresh
     """Check an envelope's signatures; return the message in it as it came. Raises as `unseal`."""
     envelope = _open(data, kind)
     _verify(envelope, kind, keys=keys, threshold=threshold)
-    payload: bytes = envelope.payload
-    return payload
+    return envelope.payload
 
 
 def claimed_generation(data: bytes) -> int | None:
@@ -167,21 +192,52 @@ def unseal_enrolment(data: bytes) -> tuple[EnrolmentRequest, Key]:
     return request, key
 
 
-def _open(data: bytes, kind: PayloadType) -> Envelope:
+def _open(data: bytes, kind: PayloadType) -> _Opened:
     if len(data) > MAX_CONTROL_BYTES:
         raise MessageError(f"envelope: {len(data)} bytes, the limit is {MAX_CONTROL_BYTES}")
+    found = _as_written(data) or _in_any_form(data)
+    if found.kind != kind.value:
+        raise MessageError(f"envelope: expected {kind.value}, found {found.kind[:80]!r}")
+    return found
+
+
+def _as_written(data: bytes) -> _Opened | None:
+    """Read an envelope in the form that `seal` gives it; None: it has another one, or is none."""
+    try:
+        found = _DECODER.decode(data)
+        signatures = {one.keyid: b64decode(one.sig, validate=True) for one in found.signatures}
+        payload = b64decode(found.payload, validate=True)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return None
+    return _Opened(payload, found.kind, signatures) if len(signatures) == len(found.signatures) else None
+
+
+def _in_any_form(data: bytes) -> _Opened:
     try:
         envelope = Envelope.from_dict(json.loads(data))
-        found = str(envelope.payload_type)
+        signatures = {keyid: bytes.fromhex(one.signature) for keyid, one in envelope.signatures.items()}
+        return _Opened(envelope.payload, str(envelope.payload_type), signatures)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as err:
         raise MessageError(f"expected a DSSE envelope: {err}") from err
-    if found != kind.value:
-        raise MessageError(f"envelope: expected {kind.value}, found {found[:80]!r}")
-    return envelope
 
 
-def _verify(envelope: Envelope, kind: PayloadType, *, keys: Sequence[Key], threshold: int = 1) -> None:
+def _verify(envelope: _Opened, kind: PayloadType, *, keys: Sequence[Key], threshold: int = 1) -> None:
+    signed = Envelope(envelope.payload, kind.value, {}).pae()
+    valid = set[str]()
+    for key in keys:
+        signature = envelope.signatures.get(key.keyid)
+        if signature is not None and key.keyid not in valid and _verifies(key, signature, signed):
+            valid.add(key.keyid)
+    if not 0 < threshold <= len(valid):
+        raise TrustError(f"{kind.name.lower()}: not signed by the key that is trusted for it")
+
+
+def _verifies(key: Key, signature: bytes, signed: bytes) -> bool:
     try:
-        envelope.verify(list(keys), threshold)
-    except (VerificationError, ValueError) as err:
-        raise TrustError(f"{kind.name.lower()}: not signed by the key that is trusted for it") from err
+        if (key.keytype, key.scheme) == ("ed25519", "ed25519"):
+            Ed25519PublicKey.from_public_bytes(bytes.fromhex(key.keyval["public"])).verify(signature, signed)
+        else:
+            key.verify_signature(Signature(key.keyid, signature.hex()), signed)
+    except (InvalidSignature, UnverifiedSignatureError, VerificationError, ValueError):
+        return False
+    return True

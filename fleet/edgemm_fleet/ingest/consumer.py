@@ -35,7 +35,7 @@ _log = logging.getLogger(__name__)
 _MAX_BATCH = 1000
 _MAX_BATCH_BYTES = 2 * 1024 * 1024
 _ENOUGH = 500
-_PACE_S = 0.05
+_PACE_S = 0.2
 """Where messages come one after the other, there is no batch sooner than this after the last one, unless it is of
 `_ENOUGH` messages: each is a transaction, which costs as much as a hundred windows."""
 _POLL_S = 0.5
