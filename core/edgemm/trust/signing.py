@@ -172,8 +172,14 @@ def open_envelope(data: bytes, kind: PayloadType, *, keys: Sequence[Key], thresh
 
 def claimed_generation(data: bytes) -> int | None:
     """Return the generation that an envelope claims for its `desired`, whoever signed it; None where it has none."""
+    found = claimed(data, PayloadType.DESIRED, _Numbered)
+    return None if found is None else found.generation
+
+
+def claimed(data: bytes, kind: PayloadType, message: type[Message]) -> Message | None:
+    """Return what an envelope claims, whoever signed it: nothing to believe. None where that is no such message."""
     try:
-        return decode_control(_open(data, PayloadType.DESIRED).payload, _Numbered).generation
+        return decode_control(_open(data, kind).payload, message)
     except MessageError:
         return None
 

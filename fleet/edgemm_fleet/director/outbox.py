@@ -2,13 +2,15 @@
 
 A `desired` counts as sent when the broker acknowledged it, and as answered when the device reports that it acts on it.
 One that a connected device does not answer is sent again, after ever longer pauses, since a broker may lose what it
-acknowledged (`answering`). Rollouts hand out what is to be told next as there is room for it; what they take back comes
-before everything else.
+acknowledged (`answering`). Rollouts hand out what is to be told next as there is room for it, and for what devices
+answer: else a rollout would have so many answers wait that it learnt too late of a version that fails. What they take
+back comes before everything else.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import queue
 import threading
 import time
@@ -27,6 +29,8 @@ from edgemm_fleet.worker import Worker
 _AT_ONCE = 500
 _POLL_S = 1.0
 _AGAIN_AFTER_S = 30.0
+_TOLD_EVERY_S = 1.0
+"""So often more devices are told whatever waits: a flood of messages must not hold a rollout up."""
 _log = logging.getLogger(__name__)
 
 
@@ -59,10 +63,12 @@ class Outbox:
         hand_outs: HandingOut,
         clock: Callable[[], float],
         first_pause_s: float = desired.FIRST_PAUSE_S,
+        follows: Callable[[float], bool] = lambda _: True,
     ) -> None:
         self._store, self._director, self._link, self._clock = store, director, link, clock
         self._hand_outs = hand_outs
-        self._first_pause_s = first_pause_s
+        self._first_pause_s, self._follows = first_pause_s, follows
+        self._told_s = -math.inf
         self._in_flight: dict[Receipt, Desired] = {}
         self._connection = 0
         self._given: dict[str, tuple[Desired, float]] = {}
@@ -128,15 +134,20 @@ class Outbox:
             self._send(self._written(taken_back), epoch)
         if self._has_room() and (taken_back is None or self._resends):
             self._send_waiting(epoch)
-        if self._has_room() and taken_back is None and epoch == self._hand_outs.epoch:
+        if self._has_room() and taken_back is None and self._may_tell_more() and epoch == self._hand_outs.epoch:
             told = self._hand_outs.hand_out(now=self._clock())
             self._send(self._written(told), epoch)
             if told:
+                self._told_s = time.monotonic()
                 self._wake.set()
         self._link.awaits_delivery = bool(self._in_flight)
 
     def _has_room(self) -> bool:
         return len(self._in_flight) < _AT_ONCE  # else a delivery wakes it
+
+    def _may_tell_more(self) -> bool:
+        """Tell whether there is room for what more devices would answer; else the next stored batch wakes it."""
+        return self._follows(self._told_s) or time.monotonic() - self._told_s >= _TOLD_EVERY_S
 
     def _note_delivered(self) -> None:
         sent = []

@@ -21,14 +21,15 @@ from edgemm_fleet.director.answering import Answering
 from edgemm_fleet.director.director import Director
 from edgemm_fleet.director.standing import REFUSALS, settled
 from edgemm_fleet.ingest.ingest_counters import DUPLICATE, IGNORED, IngestCounters
+from edgemm_fleet.ingest.needless import needless
 from edgemm_fleet.ingest.plausibility import implausible
 from edgemm_fleet.ingest.presence import attest, awaited, begins, observe, spoke
-from edgemm_fleet.ingest.reading import Heard, Incoming, read
+from edgemm_fleet.ingest.reading import Heard, Incoming, Message, read
 from edgemm_fleet.ingest.shedding import Misdeed, Shedding
 from edgemm_fleet.ingest.stream_positions import acknowledge
 from edgemm_fleet.ingest.unheard import UnheardReports
 from edgemm_fleet.quiet_log import QuietLog
-from edgemm_fleet.records.records import Presence
+from edgemm_fleet.records.records import Presence, ReportedRecord
 from edgemm_fleet.records.refused_messages import RefusedMessage
 from edgemm_fleet.records.report_order import Verdict
 from edgemm_fleet.rollout.runner import Runner
@@ -55,6 +56,8 @@ class _News:
     """The last report of each device that is there and of which nothing newer was heard, as its numbers are lower."""
     ignored: list[Reported] = field(default_factory=list)
     """All of these."""
+    newest: dict[str, ReportedRecord] = field(default_factory=dict)
+    """The newest report of each device that this batch brought."""
 
 
 class Ingest:
@@ -102,7 +105,11 @@ class Ingest:
         claimed = [(device, one) for one in batch if one.payload and (device := self._claimed(tx, one)) is not None]
         known = authors_of(tx, {device for device, _ in claimed})
         messages, received, refuse = [], Counter[str](), partial(self._refuse, tx)
-        for device, incoming in claimed:
+        passed_over, checked = needless(claimed, partial(self._checked, known, now=now))
+        for place, (device, incoming) in enumerate(claimed):
+            if place in passed_over:
+                received["received_reported"] += 1
+                continue
             if device not in known:
                 refuse(RefusedMessage.UNKNOWN_DEVICE, device, "not enrolled here")
                 continue
@@ -110,7 +117,7 @@ class Ingest:
                 refuse(RefusedMessage.QUARANTINED, device, "its key in the database is unreadable: enrol it anew")
                 continue
             try:
-                message = read(incoming, fleet=self._fleet, device=device, key=self._key(known[device]))
+                message = checked.get(place) or self._message(incoming, device, known[device])
             except MessageError as err:
                 refuse(RefusedMessage.MALFORMED, device, str(err))
                 continue
@@ -124,6 +131,19 @@ class Ingest:
             messages.append(Heard(device, message, incoming.payload, live=not incoming.retained))
         after_commit(tx, partial(self.counters.add_all, received))
         return known, messages
+
+    def _message(self, incoming: Incoming, device: str, author: Author) -> Message:
+        return read(incoming, fleet=self._fleet, device=device, key=self._key(author))
+
+    def _checked(self, known: Mapping[str, Author], device: str, incoming: Incoming, *, now: float) -> Message | None:
+        """Return a message that is to be believed; None: any other."""
+        if device not in known or not known[device].key:
+            return None
+        try:
+            message = self._message(incoming, device, known[device])
+        except (MessageError, TrustError):
+            return None
+        return None if implausible(message, now=now) else message
 
     def _claimed(self, tx: Transaction, incoming: Incoming) -> str | None:
         try:
@@ -180,6 +200,7 @@ class Ingest:
                 case _:
                     presences[device] = spoke(presence, live=heard.live, now=now)
         reports.write()
+        news.newest = reports.newest()
         changed = {device: presence for device, presence in presences.items() if presence is not before[device]}
         devices.set_presences(tx, changed, before=before)
         return news
@@ -222,12 +243,13 @@ class Ingest:
                 self._director.write(tx, [report.device], now=now)
         changed = {report.device for report in news.reports} | self._answers(tx, news, messages, now=now)
         if changed:
-            self._runner.react(tx, sorted(changed), now=now)
+            self._runner.react(tx, sorted(changed), now=now, newest=news.newest)
 
     def _answers(self, tx: Transaction, news: _News, messages: Sequence[Heard], *, now: float) -> set[str]:
         """Answer what devices say that they act on; return those that refuse what they are told, or no longer do."""
         spoke_up = sorted(news.told | news.connected)
-        current, newest = desired.of(tx, spoke_up), reported.of(tx, spoke_up)
+        current = desired.of(tx, spoke_up)
+        newest = news.newest | reported.of(tx, [device for device in spoke_up if device not in news.newest])
         answered = [
             device
             for device in spoke_up

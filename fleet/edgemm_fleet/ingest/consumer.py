@@ -35,9 +35,10 @@ _log = logging.getLogger(__name__)
 _MAX_BATCH = 1000
 _MAX_BATCH_BYTES = 2 * 1024 * 1024
 _ENOUGH = 500
-_PACE_S = 0.2
+_PACE_S, _LONGEST_PACE_S = 0.05, 0.2
 """Where messages come one after the other, there is no batch sooner than this after the last one, unless it is of
-`_ENOUGH` messages: each is a transaction, which costs as much as a hundred windows."""
+`_ENOUGH` messages: each is a transaction, which costs as much as a hundred windows. After one that took long it is
+twice as long as that: of a device that says several things in a row, much is read and written once a batch."""
 _POLL_S = 0.5
 _MOST_FAILED = 3
 """Messages of a device in a batch that are tried one by one."""
@@ -65,7 +66,7 @@ class Consumer:
         self._waiting: FairQueue[Incoming] = FairQueue(limits)
         self._changed = threading.Condition()
         self._ended = False
-        self._gathered_s = 0.0
+        self._gathered_s, self._took_s = 0.0, 0.0
         self._quiet = QuietLog(_log)
         self._unstored: list[Incoming] = []
         self.progress = IngestProgress()
@@ -130,7 +131,9 @@ class Consumer:
             return
         # Else a soak would be over at once, or for years not, and devices told what they refuse: it waits, as do they.
         check_clock(self._clock())
+        begun_s = time.monotonic()
         acks = self._store(self._unstored)
+        self._took_s = time.monotonic() - begun_s
         self.progress.stored(len(self._unstored))
         self._unstored = []
         self._committed()
@@ -167,8 +170,9 @@ class Consumer:
         with self._changed:
             if not self._waiting.held_messages:
                 self._changed.wait(_POLL_S)
+            pace_s = min(max(_PACE_S, 2 * self._took_s), _LONGEST_PACE_S)
             while self._waiting.held_messages < _ENOUGH and not self._ended:
-                if (early_s := self._gathered_s + _PACE_S - time.monotonic()) <= 0:
+                if (early_s := self._gathered_s + pace_s - time.monotonic()) <= 0:
                     break
                 self._changed.wait(early_s)
             self._gathered_s = time.monotonic()

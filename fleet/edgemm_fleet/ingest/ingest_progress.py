@@ -11,6 +11,8 @@ from edgemm_fleet.instruments import COUNTS, Distribution
 
 _MARK_EVERY_S = 0.1
 _MOST_MARKS = 10_000
+_FEW = 1000
+"""Messages that are stored within a second or so."""
 
 
 class IngestProgress:
@@ -21,6 +23,7 @@ class IngestProgress:
         self.batches = Distribution(COUNTS)
         """Messages in each batch that was stored."""
         self._came, self._done = 0, 0
+        self._stored_s = monotonic()
         self._marks: deque[tuple[int, float]] = deque(maxlen=_MOST_MARKS)
         """(number of a message, when it came), ten a second at most."""
 
@@ -42,9 +45,17 @@ class IngestProgress:
         """Note that a batch of so many messages is done with."""
         with self._lock:
             self._done += number
-            self.batches.note(float(number), now_s=self._monotonic())
+            self._stored_s = self._monotonic()
+            self.batches.note(float(number), now_s=self._stored_s)
             while len(self._marks) > 1 and self._marks[1][0] <= self._done:
                 self._marks.popleft()
+
+    def follows(self, since_s: float) -> bool:
+        """Tell whether there is room for what devices would answer if they were told more, as after a monotonic time.
+
+        There is where nothing waits; and where little does, and some was stored since then.
+        """
+        return self.waiting == 0 or (self.waiting <= _FEW and self._stored_s >= since_s)
 
     def behind_s(self) -> float:
         """Return how long ago the message came that is stored next, to a tenth of a second; 0 where none waits."""

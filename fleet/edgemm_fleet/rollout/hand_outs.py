@@ -85,7 +85,7 @@ class HandOuts:
     def _tell(self, rollout: Rollout, *, now: float) -> list[str]:
         told: list[str] = []
         well = False
-        with self._telling.held(lambda: len(told)), self._store.write() as tx, apart(tx, rollout.id):
+        with self._store.write() as tx, self._telling.held(lambda: len(told)), apart(tx, rollout.id):
             current = rollouts.get(tx, rollout.id)
             if current.state is RolloutState.RUNNING:
                 limit = self._telling.size
@@ -108,7 +108,7 @@ class HandOuts:
                 ids = rollouts.members_after(tx, rollout.id, after=after or "", limit=limit, states=_ENDED)
                 after = ids[-1] if ids else None
         well = False
-        with self._taking_back.held(len(ids)), self._store.write() as tx, apart(tx, rollout.id):
+        with self._store.write() as tx, self._taking_back.held(len(ids)), apart(tx, rollout.id):
             current = rollouts.get(tx, rollout.id)
             if current.state in machine.BROKEN_OFF_STATES and current.taken_back is not None:
                 rollouts.save(tx, machine.taken_back(current, after))
@@ -128,7 +128,7 @@ class HandOuts:
             after = rollout.taken_back or ""
             ids = rollouts.members_after(tx, rollout.id, after=after, limit=self._taking_back.size)
         well = False
-        with self._taking_back.held(len(ids)), self._store.write() as tx, apart(tx, rollout.id):
+        with self._store.write() as tx, self._taking_back.held(len(ids)), apart(tx, rollout.id):
             current = rollouts.get(tx, rollout.id)
             if current.state is rollout.state and current.taken_back is not None:
                 rollouts.save(tx, machine.taken_back(current, ids[-1] if ids else None))
@@ -139,7 +139,7 @@ class HandOuts:
 
     def _withdraw_prepared(self, rollout: Rollout, *, now: float) -> list[str]:
         """End members that were never told: of them nothing else is to be done."""
-        with self._withdrawing.held(self._withdrawing.size), self._store.write() as tx:
+        with self._store.write() as tx, self._withdrawing.held(self._withdrawing.size):
             if rollouts.get(tx, rollout.id).taken_back is not None:
                 rollouts.withdraw_prepared(tx, rollout.id, limit=self._withdrawing.size, now=now)
         return []

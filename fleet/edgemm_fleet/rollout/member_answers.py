@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from edgemm.messages import Reported
 from edgemm_fleet.records.members import Member
 from edgemm_fleet.records.progress import Rollout
-from edgemm_fleet.records.records import DesiredRefusal
+from edgemm_fleet.records.records import DesiredRefusal, ReportedRecord
 from edgemm_fleet.rollout import judgement, machine
 from edgemm_fleet.store import Transaction, desired, reported
 
@@ -21,9 +22,12 @@ class Said:
     refusal: DesiredRefusal | None
 
 
-def said_by(tx: Transaction, ids: Sequence[str]) -> dict[str, Said]:
-    """Return what is known of each of these devices."""
-    reports, refusals = reported.of(tx, ids), desired.refusals(tx, ids)
+def said_by(
+    tx: Transaction, ids: Sequence[str], *, newest: Mapping[str, ReportedRecord] = MappingProxyType({})
+) -> dict[str, Said]:
+    """Return what is known of each of these devices; `newest` has reports that the caller knows."""
+    others = [device for device in ids if device not in newest]
+    reports, refusals = {**newest, **reported.of(tx, others)}, desired.refusals(tx, ids)
     return {
         device: Said(reports[device].reported if device in reports else None, refusals.get(device)) for device in ids
     }

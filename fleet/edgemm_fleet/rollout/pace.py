@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-_LEAST, _MOST = 20, 500
+_LEAST, _MOST = 40, 500
 
 
 class WorkPace:
@@ -20,7 +20,7 @@ class WorkPace:
         *,
         least: int = _LEAST,
         most: int = _MOST,
-        goal_s: float = 0.02,
+        goal_s: float = 0.03,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._clock, self._goal_s = clock, goal_s

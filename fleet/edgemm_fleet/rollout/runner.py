@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 from msgspec.structs import replace
 
@@ -19,6 +20,7 @@ from edgemm_fleet.clock import SLACK_S
 from edgemm_fleet.director.director import Director
 from edgemm_fleet.records.members import BEFORE_ACTIVATING, UNDECIDED, UNFINISHED, WITH_GROUP, Member, MemberState
 from edgemm_fleet.records.progress import Rollout
+from edgemm_fleet.records.records import ReportedRecord
 from edgemm_fleet.rollout import judgement, machine, preparing
 from edgemm_fleet.rollout.apart import apart
 from edgemm_fleet.rollout.assigner import Assigner
@@ -60,9 +62,19 @@ class Runner:
         """Rollouts of which a part met an error when it was to be prepared last."""
         self._judged_again: dict[str, str] = {}
 
-    def react(self, tx: Transaction, ids: Sequence[str], *, now: float) -> None:
-        """Judge devices by their newest reports and refusals, and let the rollouts that this concerns decide."""
-        said = said_by(tx, ids)
+    def react(
+        self,
+        tx: Transaction,
+        ids: Sequence[str],
+        *,
+        now: float,
+        newest: Mapping[str, ReportedRecord] = MappingProxyType({}),
+    ) -> None:
+        """Judge devices by their newest reports and refusals, and let the rollouts that this concerns decide.
+
+        `newest`: reports that the caller knows, and need not be read.
+        """
+        said = said_by(tx, ids, newest=newest)
         by_rollout: dict[str, list[Member]] = {}
         for member in rollouts.current_memberships(tx, ids):
             by_rollout.setdefault(member.rollout, []).append(member)

@@ -192,14 +192,6 @@ class FleetServices:
         access = self.broker_settings.manager_access()
         link = BrokerConnection(access, fleet=settings.fleet, client_id=client_id, receive=self._receive)
         self._link = link
-        self._outbox = Outbox(
-            self.store,
-            director=self.director,
-            link=link,
-            hand_outs=HandOuts(self.store, self._runner),
-            clock=self._clock,
-            first_pause_s=settings.resend_after_s,
-        )
         self._consumer = Consumer(
             self.ingest,
             fleet=settings.fleet,
@@ -207,6 +199,15 @@ class FleetServices:
             publish=link.publish,
             committed=self.wake,
             clear=link.clear,
+        )
+        self._outbox = Outbox(
+            self.store,
+            director=self.director,
+            link=link,
+            hand_outs=HandOuts(self.store, self._runner),
+            clock=self._clock,
+            first_pause_s=settings.resend_after_s,
+            follows=self._consumer.progress.follows,
         )
         if self._mosquitto is not None:
             self._keeper = LoginKeeper(

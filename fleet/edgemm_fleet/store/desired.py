@@ -153,7 +153,10 @@ def note_away(tx: Transaction, away: Iterable[str]) -> None:
 
 def refusals(tx: Transaction, ids: Sequence[str]) -> dict[str, DesiredRefusal]:
     """Return why devices do not act on what they are told; those of which no refusal is known are missing."""
-    return {device: found.refusal for device, found in of(tx, ids).items() if found.refusal is not None}
+    refused = desired.c.refusal_json.is_not(None)
+    few = list(tx.execute(select(desired.c.device).where(listed(desired.c.device, ids), refused)).scalars())
+    found = of(tx, few) if few else {}
+    return {device: record.refusal for device, record in found.items() if record.refusal is not None}
 
 
 def due(tx: Transaction, *, now: float, limit: int) -> dict[str, bool]:

@@ -87,10 +87,30 @@ class ReportBatch:
         portable.put(self._tx, table, [known.row(device, now=self._now) for device, known in newer.items()])
         for device in newer:
             quarantine(self._tx).clear(device, _PART)
-        told = {device: of_report(known.report) for device, known in newer.items() if known.report is not None}
-        changed = {device: facts for device, facts in told.items() if facts != newer[device].facts_before()}
-        if changed:
-            device_facts.put_all(self._tx, changed, REPORTED)
+        first, changed = dict[str, set[Fact]](), dict[str, tuple[set[Fact], set[Fact]]]()
+        for device, known in newer.items():
+            assert known.report is not None
+            before, after = known.facts_before(), of_report(known.report)
+            if before is None:
+                first[device] = after
+            elif before != after:
+                changed[device] = (before, after)
+        if first:
+            device_facts.put_all(self._tx, first, REPORTED)
+        device_facts.change_all(self._tx, changed)
+
+    def newest(self) -> dict[str, ReportedRecord]:
+        """Return the newest reports of those devices of which this batch brought it, as they were written."""
+        return {
+            device: ReportedRecord(
+                reported=known.report,
+                highest_generation=known.highest,
+                told_generation=known.newest.told,
+                received_at=self._now,
+            )
+            for device, known in self._known.items()
+            if known.report is not None and known.newest is not None
+        }
 
 
 @dataclass
@@ -176,6 +196,8 @@ def find(tx: Transaction, device: str) -> ReportedRecord | None:
 
 def of(tx: Transaction, devices: Sequence[str]) -> dict[str, ReportedRecord]:
     """Return the newest reports of several devices; those without one that can be read are missing."""
+    if not devices:
+        return {}
     query = select(table).where(listed(table.c.device, devices))
     read = quarantine(tx).reader(_PART, _read, device=lambda row: str(row.device))
     return {row.device: found for row in tx.execute(query) if (found := read(row)) is not None}

@@ -56,6 +56,30 @@ def put_all(tx: Connection, wanted: Mapping[str, Collection[Fact]], subjects: Co
         for fact, number in known.items():
             if fact.subject in subjects and fact not in wanted[device]:
                 gone.append({"f": number, "d": device})
+    _change(tx, new, gone)
+
+
+def change_all(tx: Connection, changed: Mapping[str, tuple[Collection[Fact], Collection[Fact]]]) -> None:
+    """Have each of these enrolled devices have other facts than before: (those that it has, those that it is to have).
+
+    As `put_all`, where the caller knows what is there: nothing is read but the numbers of those that change.
+    """
+    new, old = dict[Fact, list[str]](), dict[Fact, list[str]]()
+    for device, (before, after) in changed.items():
+        for fact in after:
+            if fact not in before:
+                new.setdefault(fact, []).append(device)
+        for fact in before:
+            if fact not in after:
+                old.setdefault(fact, []).append(device)
+    gone = list[dict[str, object]]()
+    for fact, ids in sorted(old.items()):
+        number = tx.execute(_NUMBER, _asked(fact)).scalar()
+        gone += [{"f": number, "d": device} for device in ids if number is not None]
+    _change(tx, new, gone)
+
+
+def _change(tx: Connection, new: Mapping[Fact, Sequence[str]], gone: Sequence[Mapping[str, object]]) -> None:
     for fact, ids in sorted(new.items()):
         number = _number(tx, fact)
         portable.add_missing(tx, device_facts, [{"fact": number, "device": device} for device in ids])
@@ -123,11 +147,15 @@ def _of_all(tx: Connection, ids: Iterable[str]) -> dict[str, dict[Fact, int]]:
 
 def _number(tx: Connection, fact: Fact) -> int:
     """Return the number of a fact, which is written where it is not there yet."""
-    asked = {"s": fact.subject.value, "n": fact.name, "v": fact.value}
+    asked = _asked(fact)
     if (number := tx.execute(_NUMBER, asked).scalar()) is None:
         portable.add_missing(tx, facts, [_row(fact)])
         number = tx.execute(_NUMBER, asked).scalar_one()
     return int(number)
+
+
+def _asked(fact: Fact) -> dict[str, str]:
+    return {"s": fact.subject.value, "n": fact.name, "v": fact.value}
 
 
 def _row(fact: Fact) -> dict[str, str | None]:
