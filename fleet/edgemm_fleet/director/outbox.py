@@ -28,6 +28,8 @@ from edgemm_fleet.worker import Worker
 
 _AT_ONCE = 500
 _POLL_S = 1.0
+_NOTED_EVERY_S = 0.1
+"""So often it is noted what the broker has, of many messages together: one by one, each would be a transaction."""
 _AGAIN_AFTER_S = 30.0
 _TOLD_EVERY_S = 1.0
 """So often more devices are told whatever waits: a flood of messages must not hold a rollout up."""
@@ -80,7 +82,8 @@ class Outbox:
         self._wake = threading.Event()
         self._busy_since_s: float | None = None
         self.worker = Worker("edgemm-outbox", self._step)
-        link.on_change = self.wake
+        self._line = (0, False)
+        link.on_change = self._line_changed
 
     def behind_s(self) -> float:
         """Return since when something has all the time been on its way to the broker."""
@@ -101,8 +104,15 @@ class Outbox:
         """Look at the store now; called after a commit that may have written `desired`."""
         self._wake.set()
 
+    def _line_changed(self) -> None:
+        """Look at once at another connection, and where much was delivered; called in threads of the link."""
+        line = (self._link.connection, self._link.connected)
+        if line != self._line or self._link.delivered.qsize() >= _AT_ONCE // 2:
+            self._line = line
+            self._wake.set()
+
     def _step(self, stopping: threading.Event) -> None:
-        self._wake.wait(_POLL_S)
+        self._wake.wait(_NOTED_EVERY_S if self._in_flight else _POLL_S)
         self._wake.clear()
         if stopping.is_set():
             return
@@ -143,7 +153,7 @@ class Outbox:
         self._link.awaits_delivery = bool(self._in_flight)
 
     def _has_room(self) -> bool:
-        return len(self._in_flight) < _AT_ONCE  # else a delivery wakes it
+        return len(self._in_flight) < _AT_ONCE  # else deliveries wake it
 
     def _may_tell_more(self) -> bool:
         """Tell whether there is room for what more devices would answer; else the next stored batch wakes it."""

@@ -67,6 +67,34 @@ def test_one_kind_of_message_does_not_pass_for_another(signer: CryptoSigner) -> 
         unseal(relabelled, PayloadType.DESIRED, Status, keys=[signer.public_key])
 
 
+def test_an_envelope_that_is_spelled_in_another_way_is_read_and_checked_alike(
+    signer: CryptoSigner, tmp_path: Path
+) -> None:
+    status = Status(online=True, boot="0" * 16, boot_count=2**40, connection=1)
+    envelope = json.loads(seal(status, PayloadType.EVENT, signer))
+    envelope["signatures"][0]["more"] = 1
+    urlsafe = base64.urlsafe_b64encode(base64.b64decode(envelope["signatures"][0]["sig"])).decode()
+    envelope["signatures"][0]["sig"] = urlsafe
+    spelled = json.dumps(envelope, indent=1).encode("utf-16")
+    assert unseal(spelled, PayloadType.EVENT, Status, keys=[signer.public_key]) == status
+    with pytest.raises(TrustError):
+        unseal(spelled, PayloadType.EVENT, Status, keys=[create_key(tmp_path / "other.key").public_key])
+
+
+def test_as_many_keys_have_to_sign_as_are_asked_for_and_each_counts_once(signer: CryptoSigner, tmp_path: Path) -> None:
+    other = create_key(tmp_path / "other.key")
+    one, two = (json.loads(seal(STATUS, PayloadType.EVENT, by)) for by in (signer, other))
+    keys = [signer.public_key, signer.public_key, other.public_key]
+    both = json.dumps(one | {"signatures": one["signatures"] + two["signatures"]}).encode()
+    assert unseal(both, PayloadType.EVENT, Status, keys=keys, threshold=2) == STATUS
+    for data, threshold in ((json.dumps(one).encode(), 2), (both, 3), (both, 0)):
+        with pytest.raises(TrustError):
+            unseal(data, PayloadType.EVENT, Status, keys=keys, threshold=threshold)
+    twice = json.dumps(one | {"signatures": one["signatures"] * 2}).encode()
+    with pytest.raises(MessageError, match="expected a DSSE envelope"):
+        unseal(twice, PayloadType.EVENT, Status, keys=keys)
+
+
 @pytest.mark.parametrize(
     "data",
     [

@@ -45,10 +45,14 @@ def fleet(tmp_path: Path) -> Iterator[LocalFleet]:
     fleet.store.close()
 
 
-def step(fleet: LocalFleet, line: Line) -> Callable[[], None]:
+def make(fleet: LocalFleet, line: Line, **more: Any) -> Outbox:
     link: Any = line
-    outbox = Outbox(fleet.store, director=fleet.director, link=link, hand_outs=fleet.hand_outs, clock=lambda: fleet.now)
-    outbox.wake()
+    parts: dict[str, Any] = {"director": fleet.director, "link": link, "hand_outs": fleet.hand_outs}
+    return Outbox(fleet.store, **parts, clock=lambda: fleet.now, **more)
+
+
+def step(fleet: LocalFleet, line: Line, **more: Any) -> Callable[[], None]:
+    outbox = make(fleet, line, **more)
 
     def one() -> None:
         outbox._wake.set()
@@ -168,3 +172,61 @@ def test_a_line_that_confirms_nothing_is_given_no_more_than_it_has_room_for(
     one()
     assert set(first) < set(line.sent)
     assert fleet.rollout(rollout).taken_back is not None
+
+
+def test_nobody_more_is_told_while_answers_wait_and_all_is_taken_back_meanwhile(
+    fleet: LocalFleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fleet.hand_outs, "_telling", WorkPace(least=2, most=2))
+    line, asked, room = Line(), list[float](), [True]
+
+    def follows(since_s: float) -> bool:
+        asked.append(since_s)
+        return room[0]
+
+    rollout = fleet.start(fleet.plan("1.0.0", EVERYBODY))
+    one = step(fleet, line, follows=follows)
+    one()
+    room[0] = False
+    for _ in range(3):
+        one()
+    assert len(line.sent) == 2
+    assert asked[0] < asked[1] == asked[3], "since the last time that somebody was told"
+    assert sorted(fleet.states(rollout).values()) == ["pending"] * 2 + ["prepared"] * 4, (
+        "nobody else is noted"
+    )
+    fleet.operations.halt(rollout, actor="person:ann", reason="enough", now=fleet.now)
+    for _ in range(5):
+        one()
+    assert fleet.rollout(rollout).taken_back is None
+    assert set(fleet.states(rollout).values()) == {"withdrawn"}
+    assert sorted(line.sent) == sorted(line.sent[:2] * 2)
+
+
+def test_a_flood_does_not_hold_a_rollout_up(fleet: LocalFleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fleet.hand_outs, "_telling", WorkPace(least=2, most=2))
+    monkeypatch.setattr("edgemm_fleet.director.outbox._TOLD_EVERY_S", 0.0)
+    line = Line()
+    fleet.start(fleet.plan("1.0.0", EVERYBODY))
+    one = step(fleet, line, follows=lambda _: False)
+    for _ in range(3):
+        one()
+    assert sorted(line.sent) == sorted(fleet.devices)
+
+
+def test_what_the_broker_has_is_noted_of_many_messages_at_once(fleet: LocalFleet) -> None:
+    line = Line()
+    outbox = make(fleet, line)
+    line.on_change()
+    assert outbox._wake.is_set(), "a connection is looked at at once"
+    outbox._step(threading.Event())
+    for number in range(250):
+        assert not outbox._wake.is_set()
+        line.delivered.put(Receipt(1, number))
+        line.on_change()
+    assert outbox._wake.is_set()
+    line.connected = False
+    outbox._wake.clear()
+    line.delivered = queue.SimpleQueue()
+    line.on_change()
+    assert outbox._wake.is_set()

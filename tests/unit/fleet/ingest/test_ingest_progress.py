@@ -61,3 +61,20 @@ def test_batches_are_counted_by_size(progress: IngestProgress, clock: Clock) -> 
     progress.stored(500)
     buckets, total = progress.batches.buckets()
     assert (dict(buckets)["10.0"], dict(buckets)["+Inf"], total) == (1.0, 2.0, 507.0)
+
+
+def test_there_is_room_for_answers_where_nothing_waits_or_little_and_some_was_stored_since(
+    progress: IngestProgress, clock: Clock
+) -> None:
+    assert progress.follows(clock.now_s)
+    told_s = clock.now_s
+    for _ in range(1001):
+        progress.came(clock.now_s)
+    clock.now_s += 1.0
+    assert not progress.follows(told_s), "it is not known yet what they make of it"
+    progress.stored(1)
+    assert progress.follows(told_s)
+    assert not progress.follows(clock.now_s + 0.1), "others were told since"
+    progress.came(clock.now_s)
+    progress.came(clock.now_s)
+    assert not progress.follows(told_s), "too much waits"
