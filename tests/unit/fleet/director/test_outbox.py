@@ -192,9 +192,7 @@ def test_nobody_more_is_told_while_answers_wait_and_all_is_taken_back_meanwhile(
         one()
     assert len(line.sent) == 2
     assert asked[0] < asked[1] == asked[3], "since the last time that somebody was told"
-    assert sorted(fleet.states(rollout).values()) == ["pending"] * 2 + ["prepared"] * 4, (
-        "nobody else is noted"
-    )
+    assert sorted(fleet.states(rollout).values()) == ["pending"] * 2 + ["prepared"] * 4, "nobody else is noted"
     fleet.operations.halt(rollout, actor="person:ann", reason="enough", now=fleet.now)
     for _ in range(5):
         one()
