@@ -16,8 +16,7 @@ from sqlalchemy import select
 from edgemm.messages import Reported
 from edgemm.trust import signing
 from edgemm.trust.signing import PayloadType
-from edgemm_fleet.ingest import batch
-from edgemm_fleet.ingest.needless import covers
+from edgemm_fleet.ingest.needless import covers, needless
 from edgemm_fleet.ingest.reading import Incoming
 from edgemm_fleet.records.rollout_plan import Group
 from edgemm_fleet.store import schema
@@ -39,18 +38,18 @@ def test_what_is_passed_over_would_have_changed_nothing(
 ) -> None:
     monkeypatch.setattr("edgemm_fleet.director.director.secrets.randbelow", lambda _: 7)
     monkeypatch.setattr("edgemm_fleet.rollout.operations.secrets.token_hex", lambda _: "1")
-    draw, passed, original = random.Random(seed), list[int](), batch.needless
+    draw, passed = random.Random(seed), list[int]()
     batches = [draw.choices(draw.choice((QUIET, STEPS)), k=draw.randint(1, 9)) for _ in range(30)]
 
     def counted(*args: Any) -> Any:
-        found = original(*args)
+        found = needless(*args)
         passed.append(len(found[0]))
         return found
 
-    monkeypatch.setattr(batch, "needless", counted)
+    monkeypatch.setattr("edgemm_fleet.ingest.batch.needless", counted)
     skipped = _after(tmp_path / "skipped", batches)
     assert sum(passed) > 5
-    monkeypatch.setattr(batch, "needless", lambda *_: (set(), {}))
+    monkeypatch.setattr("edgemm_fleet.ingest.batch.needless", lambda *_: (set(), {}))
     assert skipped == _after(tmp_path / "checked", batches)
 
 
