@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-_LEAST, _MOST = 40, 500
+_LEAST, _MOST = 60, 500
 
 
 class WorkPace:
