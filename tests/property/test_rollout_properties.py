@@ -14,11 +14,11 @@ from edgemm.states import RolloutState
 from edgemm_fleet.records.members import MemberState
 from edgemm_fleet.records.rollout_plan import Group, RolloutPlan, Selector
 from edgemm_fleet.rollout.group_tally import GroupTally, GroupVerdict
-from edgemm_fleet.rollout.selection import MatchedDevice, select_members
 from edgemm_fleet.store.membership import member_counts
 from simulators import member_counting
 from simulators.broker import LocalFleet, digest_of
 from simulators.device import Outcome
+from simulators.member_selection import MatchedDevice, select_members
 
 pytestmark = pytest.mark.fleet
 

@@ -404,19 +404,21 @@ class RolloutRequest(RequestBody, frozen=True):
 
 
 class PreviewGroup(Struct, frozen=True, kw_only=True):
-    """Whom one group would touch if the rollout started now, and how many bytes they would fetch."""
+    """How many devices a group would take if the rollout started now, the first 1,000 of them, and what they fetch."""
 
     devices: tuple[str, ...]
     download_bytes: int
+    size: int = 0
 
 
 class Preview(Struct, frozen=True, kw_only=True):
-    """What a rollout would do if it started now; `without_engine` have no engine for any variant."""
+    """What a rollout would do if it started now; `without_engine` of those looked at have no engine for any variant."""
 
     matching: int
     groups: tuple[PreviewGroup, ...]
     download_bytes: int
     without_engine: tuple[str, ...]
+    looked_at: int = 0
 
 
 class ShadowRequest(RequestBody, frozen=True):
@@ -440,10 +442,14 @@ class ClearShadowRequest(RequestBody, frozen=True):
 
 
 class ShadowChange(Struct, frozen=True, kw_only=True):
-    """The devices that this changed, or that want it already."""
+    """How many devices this changed, or want it already, and the first of them by id, 1,000 at most.
+
+    A manager of before 0.3.0 names all of them, and no number.
+    """
 
     model: str
     devices: tuple[str, ...]
+    number: int = 0
 
 
 class ShadowBeside(Struct, frozen=True, kw_only=True):

@@ -111,27 +111,29 @@ def withdraw_versions(state: FleetState, call: Call[WithdrawalRequest, Nothing])
             state.repository.targets, name, current.signed if current else None, following, now=moment(now)
         )
     asked = withdrawn_of(following.signed)
-    with state.store.write() as tx:  # what uses them ends first: a manager that is killed after it has done no harm
+    with state.store.read() as tx:
         versions = models.offered_among(tx, name, asked)
-        ended = state.rollouts.end_uses(tx, name, versions, force=force, actor=actor, now=now)
-    state.rollouts.wake()
+    # What uses them ends first: a manager that is killed after it has done no harm.
+    ended = state.rollouts.end_uses(name, versions, force=force, actor=actor, now=now)
     with state.store.write() as tx:  # nobody begins to use them in between
-        state.rollouts.end_uses(tx, name, models.offered_among(tx, name, asked), force=force, actor=actor, now=now)
+        state.rollouts.check_begun(tx, name, versions, since=ended, force=force, actor=actor, now=now)
         state.repository.withdraw(name, following, now=moment(now))
         gone = follow(tx, state.repository, name, now=now)
         minimum = minimum_version(following.signed)
         more = f" and {len(gone) - _NAMED:,} more" if len(gone) > _NAMED else ""
         detail = f"{', '.join(gone[:_NAMED]) or 'no version'}{more}; minimum version {minimum}"
         audit.add(tx, at=now, actor=actor, action="model.withdraw", subject=name, detail=detail)
+    if force:  # whoever came to use them while others ended
+        state.rollouts.end_uses(name, versions, force=True, actor=actor, now=now)
     state.rollouts.wake()
     return Withdrawn(
         model=name,
         versions=tuple(gone),
         minimum_version=minimum,
         halted=ended.rollouts,
-        shadows_ended=len(ended.shadows),
-        running=ended.running[:_NAMED],
-        running_count=len(ended.running),
+        shadows_ended=ended.shadows.number,
+        running=ended.running.named,
+        running_count=ended.running.number,
     )
 
 

@@ -1,8 +1,9 @@
-"""The preview of a rollout: the devices of each group, and the bytes that each would fetch now. Pure.
+"""The preview of a rollout: how many devices each group takes, the first of them, and the bytes that they would fetch.
 
 It tells what the rollout would do if it started now. The bytes are those of the manifest and of the blobs of one
 variant: the first in the plan's order whose engine the device reported, or the first of all where it reported none. A
-delta or a blob that is there already makes it less.
+delta or a blob that is there already makes it less. Of very many devices the first are looked at, and the bytes of the
+others estimated by those. Pure.
 """
 
 from __future__ import annotations
@@ -14,41 +15,48 @@ from edgemm.errors import BadRequestError
 from edgemm.messages import Reported
 from edgemm.versions import Version
 from edgemm_fleet.api.messages import Preview, PreviewGroup
-from edgemm_fleet.records.members import MemberState
 from edgemm_fleet.records.rollout_plan import RolloutPlan
-from edgemm_fleet.rollout.selection import MatchedDevice, select_members
+
+_NAMED = 1000
 
 
 def preview(
-    rollout: str,
     plan: RolloutPlan,
     manifest: Manifest,
     *,
-    candidates: Sequence[MatchedDevice],
+    matching: int,
+    first: Sequence[str],
     engines: Mapping[str, frozenset[str]],
 ) -> Preview:
     """Return what a rollout would do.
 
     Args:
-        rollout: its id, which decides the order of devices.
         plan: its plan.
         manifest: of the version that it rolls out.
-        candidates: every device that matches now.
-        engines: names of the engines of each device that reported any.
+        matching: how many devices match now.
+        first: those of them that are looked at, in the order in which groups take them.
+        engines: names of the engines of each of these that reported any.
     """
-    members: dict[str, MemberState] = {}
-    groups = []
-    for index in range(len(plan.groups)):
-        chosen = select_members(rollout, plan, index, candidates=candidates, members=members)
-        members |= dict.fromkeys(chosen, MemberState.COMMITTED)
-        size = sum(download_bytes(plan, manifest, engines.get(device)) for device in chosen)
-        groups.append(PreviewGroup(devices=tuple(chosen), download_bytes=size))
-    lacking = [d for d in members if (found := engines.get(d)) is not None and _variant(plan, manifest, found) is None]
+    bytes_of = [download_bytes(plan, manifest, engines.get(device)) for device in first]
+    mean = sum(bytes_of) / max(1, len(bytes_of))
+    groups, taken = list[PreviewGroup](), 0
+    for group in plan.groups:
+        size = group.size(matching=matching, taken=taken)
+        chosen, known = first[taken : taken + size], bytes_of[taken : taken + size]
+        total = sum(known) + round(mean * (size - len(known)))
+        groups.append(PreviewGroup(devices=tuple(sorted(chosen)[:_NAMED]), size=size, download_bytes=total))
+        taken += size
+    lacking = [
+        device
+        for device in first[:taken]
+        if (found := engines.get(device)) is not None and _variant(plan, manifest, found) is None
+    ]
     return Preview(
-        matching=len(candidates),
+        matching=matching,
         groups=tuple(groups),
         download_bytes=sum(group.download_bytes for group in groups),
-        without_engine=tuple(sorted(lacking)),
+        without_engine=tuple(sorted(lacking)[:_NAMED]),
+        looked_at=len(first),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from msgspec.structs import replace
@@ -29,11 +29,15 @@ from edgemm_fleet.records.members import Member, MemberState
 from edgemm_fleet.records.progress import Rollout
 from edgemm_fleet.records.records import Page
 from edgemm_fleet.records.rollout_plan import RolloutPlan
-from edgemm_fleet.rollout.selection import MatchedDevice
+from edgemm_fleet.rollout import preparing
 from edgemm_fleet.store import devices, models, reported, rollouts
 from edgemm_fleet.store.database import Transaction
+from edgemm_fleet.store.dialects.time_limit import soon
 
 _AT_ONCE = 500
+_PREVIEWED = 5000
+"""Devices that a preview looks at."""
+_LONGEST_S = 30.0
 
 
 def create_rollout(state: FleetState, call: Call[RolloutRequest, Nothing]) -> Rollout:
@@ -85,29 +89,27 @@ def list_members(state: FleetState, call: Call[Nothing, MembersQuery]) -> Page[M
 
 
 def preview_rollout(state: FleetState, call: Call[Nothing, Nothing]) -> Preview:
-    """Tell which devices a rollout would touch if it started now, and how many bytes they would fetch."""
-    with state.store.read() as tx:
+    """Tell how many devices a rollout would touch if it started now, and which first, and how many bytes they fetch."""
+    with state.store.read() as tx, soon(tx, seconds=_LONGEST_S):
         rollout = rollouts.get(tx, call.path["rollout"])
-        plan = rollout.plan
-        candidates, engines = _candidates(tx, plan, now=call.now)
+        choice = preparing.choice(tx, rollout, now=call.now)
+        first = choice.first(limit=_PREVIEWED)
+        readable, _ = preparing.readable(tx, first)
+        matching = len(readable) if len(first) < _PREVIEWED else choice.numbers().matching
+        engines = _engines(tx, readable)
     manifest = state.repository.manifest(rollout.plan.model, rollout.plan.version)
-    return preview(rollout.id, rollout.plan, manifest, candidates=candidates, engines=engines)
+    kept = set(readable)
+    looked_at = [device for device in first if device in kept]
+    return preview(rollout.plan, manifest, matching=matching, first=looked_at, engines=engines)
 
 
-def _candidates(
-    tx: Transaction, plan: RolloutPlan, *, now: float
-) -> tuple[list[MatchedDevice], dict[str, frozenset[str]]]:
-    """Return the devices that match, and the engines of those that reported any; nothing else of them is kept."""
-    candidates: list[MatchedDevice] = []
+def _engines(tx: Transaction, ids: Sequence[str]) -> dict[str, frozenset[str]]:
+    """Return the engines of those devices that reported any."""
     engines: dict[str, frozenset[str]] = {}
-    known: dict[frozenset[str], frozenset[str]] = {}
-    matching = devices.matching(tx, plan.selector, model=plan.model, now=now)
-    while part := list(islice(matching, _AT_ONCE)):
-        candidates += [MatchedDevice(device.id, device.presence.online) for device in part]
-        for name, report in reported.of(tx, [device.id for device in part]).items():
-            found = frozenset(report.reported.engines)
-            engines[name] = known.setdefault(found, found)
-    return candidates, engines
+    for start in range(0, len(ids), _AT_ONCE):
+        for name, report in reported.of(tx, ids[start : start + _AT_ONCE]).items():
+            engines[name] = frozenset(report.reported.engines)
+    return engines
 
 
 def start_rollout(state: FleetState, call: Call[Nothing, Nothing]) -> Rollout:

@@ -25,7 +25,7 @@ from edgemm_fleet.store import reported, shadows, streams
 def set_shadow(state: FleetState, call: Call[ShadowRequest, Nothing]) -> ShadowChange:
     """Want a version as a shadow beside a model, on all devices of a selector."""
     model, asked = call.path["model"], call.body
-    ids = state.shadows.put(
+    changed = state.shadows.put(
         model,
         asked.version,
         share=asked.share,
@@ -35,7 +35,7 @@ def set_shadow(state: FleetState, call: Call[ShadowRequest, Nothing]) -> ShadowC
         now=call.now,
         allow_empty=asked.allow_empty,
     )
-    return ShadowChange(model=model, devices=ids)
+    return ShadowChange(model=model, devices=changed.devices, number=changed.number)
 
 
 def clear_shadow(state: FleetState, call: Call[ClearShadowRequest, Nothing]) -> ShadowChange:
@@ -43,8 +43,8 @@ def clear_shadow(state: FleetState, call: Call[ClearShadowRequest, Nothing]) -> 
     model = call.path["model"]
     asked, actor = call.body, call.caller.actor
     selector = asked.selector.checked(model=model)
-    had = state.shadows.clear(model, selector=selector, actor=actor, now=call.now, allow_empty=asked.allow_empty)
-    return ShadowChange(model=model, devices=had)
+    changed = state.shadows.clear(model, selector=selector, actor=actor, now=call.now, allow_empty=asked.allow_empty)
+    return ShadowChange(model=model, devices=changed.devices, number=changed.number)
 
 
 def list_shadows(state: FleetState, call: Call[Nothing, PageQuery]) -> Page[DeviceShadow]:

@@ -55,10 +55,11 @@ def goes_on(what: str) -> Iterator[None]:
         raise click.exceptions.Exit(INTERRUPTED) from None
 
 
-def listed(names: Sequence[str]) -> str:
-    """Return the first few names, and how many more there are."""
-    more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
-    return f"{', '.join(names[:_SHOWN])}{more}"
+def listed(names: Sequence[str], *, number: int | None = None) -> str:
+    """Return the first few names, and how many more there are, of `number` in all where not all are known."""
+    shown = names[:_SHOWN]
+    left = max(number or 0, len(names)) - len(shown)
+    return " and ".join(filter(None, (", ".join(shown), f"{left:,} {'more' if shown else 'others'}" if left else "")))
 
 
 def age(then: float | None, *, now: float) -> str:

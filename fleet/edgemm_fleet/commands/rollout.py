@@ -229,12 +229,14 @@ def _show_draft(drafted: Rollout, preview: Preview, *, as_json: bool) -> None:
     if as_json:
         print_json({"rollout": drafted, "preview": preview})
         return
-    say(f"{drafted.id}: draft of {drafted.plan.model} {drafted.plan.version}; {preview.matching} devices match")
+    say(f"{drafted.id}: draft of {drafted.plan.model} {drafted.plan.version}; {preview.matching:,} devices match")
     if drafted.plan.selector.where is not UNSET:
         say(f"  filter: {explained(drafted.plan.selector.expression(model=drafted.plan.model))}")
     for index, group in enumerate(preview.groups):
-        names = listed(group.devices) or "no device"
+        names = listed(group.devices, number=group.size) or "no device"
         say(f"  group {index + 1}: {names}; {size(group.download_bytes)}")
+    if 0 < preview.looked_at < preview.matching:
+        say(f"  {preview.looked_at:,} devices were looked at; the bytes of the others are estimated by theirs")
     if preview.without_engine:
         say(f"  {len(preview.without_engine)} of them have no engine for it: {listed(preview.without_engine)}")
     say(f"nothing has happened yet; start it: edgemm fleet rollout start {drafted.id} --wait")

@@ -90,7 +90,8 @@ def _print(change: ShadowChange, *, as_json: bool) -> None:
     if as_json:
         print_json(change)
     else:
-        say(f"{change.model}: {len(change.devices)} devices are told: {listed(change.devices) or '–'}")
+        number = max(change.number, len(change.devices))
+        say(f"{change.model}: {number:,} devices are told: {listed(change.devices, number=number) or '–'}")
 
 
 def _row(one: DeviceShadow, *, now: float) -> tuple[str, ...]:

@@ -141,7 +141,8 @@ class Outbox:
         if not connected:
             return
         if taken_back is not None:
-            self._send(self._written(taken_back), epoch)
+            epoch = self._hand_outs.epoch  # it is not stale for what was broken off before it is read
+            self._resends |= not self._send(self._written(taken_back), epoch)
         if self._has_room() and (taken_back is None or self._resends):
             self._send_waiting(epoch)
         if self._has_room() and taken_back is None and self._may_tell_more() and epoch == self._hand_outs.epoch:
@@ -191,8 +192,8 @@ class Outbox:
         with self._store.read() as tx:
             return [record.desired for record in desired.of(tx, ids).values() if record.unsent]
 
-    def _send(self, waiting: Sequence[Desired], epoch: int) -> None:
-        """Send these, as long as nothing is taken back of what was read in this epoch."""
+    def _send(self, waiting: Sequence[Desired], epoch: int) -> bool:
+        """Send these, as long as nothing is taken back of what was read in this epoch; tell whether that was all."""
         now = self._clock()
         withheld = self._hand_outs.withheld(waiting)
         for wanted in waiting:
@@ -200,12 +201,13 @@ class Outbox:
                 continue
             if epoch != self._hand_outs.epoch:
                 self._wake.set()
-                return
+                return False
             given, at = self._given.get(wanted.device, (None, 0.0))
             if given == wanted and 0 <= now - at < _AGAIN_AFTER_S:
                 continue
             self._given[wanted.device] = (wanted, now)
             self._publish(wanted)
+        return True
 
     def _compose_anew(self, lost: set[str], *, now: float) -> None:
         """Write what cannot be read once more; whose assignments cannot be read either stays in the quarantine."""

@@ -19,8 +19,11 @@ from edgemm_fleet.rollout.apart import apart
 from edgemm_fleet.rollout.pace import WorkPace
 from edgemm_fleet.rollout.runner import WAITING, Runner
 from edgemm_fleet.store import Store, Transaction, rollouts
+from edgemm_fleet.store.membership import prepared
 
 _ENDED = (MemberState.FAILED, MemberState.EXCUSED)
+_LOOKED_AT = 5000
+"""Members that are looked at for those that ended."""
 _NEVER_TOLD_AT_ONCE = (100, 1000)
 _REST_S = 1.0
 """How long a rollout that met an error is left alone."""
@@ -101,12 +104,14 @@ class HandOuts:
         limit = self._taking_back.size
         with self._store.read() as tx:
             waiting = ids = rollouts.waiting_devices(tx, rollout.id, states=WAITING, limit=limit)
-            if not ids and rollouts.number_prepared(tx, rollout.id):
-                return self._withdraw_prepared(rollout, now=now)
+            untold = not ids and rollouts.number_prepared(tx, rollout.id)
             after = rollout.taken_back
-            if not ids:  # who failed is wanted to keep what it runs
-                ids = rollouts.members_after(tx, rollout.id, after=after or "", limit=limit, states=_ENDED)
-                after = ids[-1] if ids else None
+            if not ids and not untold:  # who failed is wanted to keep what it runs
+                ids, after = rollouts.members_looked_at(
+                    tx, rollout.id, after=after or "", states=_ENDED, limit=limit, most=_LOOKED_AT
+                )
+        if untold:
+            return self._withdraw_prepared(rollout, now=now)
         well = False
         with self._store.write() as tx, self._taking_back.held(len(ids)), apart(tx, rollout.id):
             current = rollouts.get(tx, rollout.id)
@@ -118,15 +123,17 @@ class HandOuts:
                     found = rollouts.members_among(tx, rollout.id, ids)
                 self._runner.take_back(tx, found, current, now=now)
             well = True
-        return ids if self._went(well, rollout.id, now, failing=self._runner.not_taken_back) and ids else None
+        went = self._went(well, rollout.id, now, failing=self._runner.not_taken_back)
+        return ids if went and (ids or after is not None) else None
 
     def _revert(self, rollout: Rollout, *, now: float) -> list[str] | None:
         """Have some members of a rollout that is rolled back run what they ran before; None: that is done."""
         with self._store.read() as tx:
-            if rollouts.number_prepared(tx, rollout.id):
-                return self._withdraw_prepared(rollout, now=now)
-            after = rollout.taken_back or ""
-            ids = rollouts.members_after(tx, rollout.id, after=after, limit=self._taking_back.size)
+            untold = rollouts.number_prepared(tx, rollout.id)
+            after, limit = rollout.taken_back or "", self._taking_back.size
+            ids = [] if untold else rollouts.members_after(tx, rollout.id, after=after, limit=limit)
+        if untold:
+            return self._withdraw_prepared(rollout, now=now)
         well = False
         with self._store.write() as tx, self._taking_back.held(len(ids)), apart(tx, rollout.id):
             current = rollouts.get(tx, rollout.id)
@@ -141,7 +148,7 @@ class HandOuts:
         """End members that were never told: of them nothing else is to be done."""
         with self._store.write() as tx, self._withdrawing.held(self._withdrawing.size):
             if rollouts.get(tx, rollout.id).taken_back is not None:
-                rollouts.withdraw_prepared(tx, rollout.id, limit=self._withdrawing.size, now=now)
+                prepared.withdraw(tx, rollout.id, limit=self._withdrawing.size, now=now)
         return []
 
     def _rests_at(self, rollout: str, now: float) -> bool:

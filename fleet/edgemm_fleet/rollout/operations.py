@@ -24,7 +24,7 @@ from edgemm_fleet.rollout.group_tally import tally
 from edgemm_fleet.rollout.machine import Decision, Effect
 from edgemm_fleet.rollout.redating import DRAFT_LIFETIME_S
 from edgemm_fleet.rollout.runner import Runner
-from edgemm_fleet.rollout.version_uses import VersionUses, check_unused, end_uses, find_uses
+from edgemm_fleet.rollout.version_uses import UsesOfVersions, VersionUses, check_unused
 from edgemm_fleet.store import Store, Transaction, audit, models, rollouts
 
 _R = RolloutState
@@ -201,19 +201,33 @@ class RolloutOperations:
         self._wake()
         return moved
 
-    def end_uses(self, tx: Transaction, model: str, versions: Sequence[VersionRecord], *, force: bool,
-                 actor: str, now: float) -> VersionUses:  # fmt: skip
-        """Have versions of a model used by nobody anew, before they are withdrawn; `wake` after the commit.
+    def end_uses(
+        self, model: str, versions: Sequence[VersionRecord], *, force: bool, actor: str, now: float
+    ) -> VersionUses:
+        """Have versions of a model used by nobody anew, before they are withdrawn; in transactions of its own.
 
         Raises:
             ConflictError: they are in use, and it is not forced.
         """
-        digests = frozenset(version.digest for version in versions)
-        if not force:
-            uses = find_uses(tx, model, digests)
-            check_unused(model, [version.version for version in versions], uses)
-            return uses
-        return end_uses(tx, model, digests, runner=self._runner, actor=actor, now=now)
+        using = self._using(model, versions)
+        if force:
+            ended = using.end(actor=actor, now=now)
+            self._wake()
+            return ended
+        uses = using.find()
+        check_unused(model, [version.version for version in versions], uses)
+        return uses
+
+    def check_begun(
+        self, tx: Transaction, model: str, versions: Sequence[VersionRecord], *, since: VersionUses, force: bool,
+        actor: str, now: float,
+    ) -> None:  # fmt: skip
+        """Refuse the withdrawal of versions that came to be used since `end_uses`; `wake` after the commit.
+
+        Raises:
+            ConflictError: they did, and it is not forced.
+        """
+        self._using(model, versions).check_begun(tx, since, force=force, actor=actor, now=now)
 
     def leave(self, tx: Transaction, device: str, *, now: float) -> None:
         """Take a device that was just removed out of the groups that wait for it; `wake` after the commit."""
@@ -222,6 +236,9 @@ class RolloutOperations:
     def wake(self) -> None:
         """Have what devices are told sent, after a commit."""
         self._wake()
+
+    def _using(self, model: str, versions: Sequence[VersionRecord]) -> UsesOfVersions:
+        return UsesOfVersions(self._store, self._runner, model, frozenset(version.digest for version in versions))
 
     def _withdraw(
         self, rollout_id: str, state: RolloutState, *, actor: str, reason: str, now: float, act: str

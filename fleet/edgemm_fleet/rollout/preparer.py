@@ -17,12 +17,14 @@ from edgemm_fleet.rollout.apart import Noting
 from edgemm_fleet.rollout.pace import WorkPace
 from edgemm_fleet.rollout.runner import Runner
 from edgemm_fleet.store import Store, Transaction, rollouts
+from edgemm_fleet.store.membership import prepared
 from edgemm_fleet.worker import Worker
 
 _CHOSEN = 50_000
 """Devices that one look chooses."""
-_AT_ONCE = (100, 1000)
+_AT_ONCE = (100, 5000)
 """Devices that become members in one transaction, at least and at most."""
+_ESTIMATED_AT, _GROWN = 1000, 8
 _POLL_S = 1.0
 _BETWEEN_S = 0.005
 """Between two parts, so that others get to write."""
@@ -39,6 +41,9 @@ class _Choice:
     after: str = ""
     """The last device of those that are taken by id."""
     passed_over: set[str] = field(default_factory=set)
+    written: int = 0
+    estimated_at: int = field(default_factory=lambda: _ESTIMATED_AT)
+    """When so many are written, the database is to know of them."""
     measured_again: bool = False
     """Whether nobody was found of those that the group was measured to have, and so it was measured anew."""
 
@@ -98,11 +103,16 @@ class Preparer:
         if not choice.waiting:
             return self._start(rollout, group, choice, now=now)
         part = choice.waiting[: self._pace.size]
-        with self._pace.held(len(part)), self._store.write() as tx:
+        with self._store.write() as tx, self._pace.held(len(part)):
             if not _is_being_prepared(rollouts.get(tx, rollout.id), group):
                 return False
             choice.passed_over |= preparing.add(tx, rollout, group, part, now=now)
         del choice.waiting[: len(part)]
+        choice.written += len(part)
+        if choice.written >= choice.estimated_at:
+            choice.estimated_at *= _GROWN
+            with self._store.read() as tx:
+                prepared.estimate(tx)
         return True
 
     def _measure(self, rollout: Rollout, group: int, *, now: float) -> None:
@@ -120,18 +130,26 @@ class Preparer:
             with self._store.read() as tx:
                 everybody = preparing.takes_all(tx, rollout, group, now=now)
             choice = self._choice = _Choice(rollout.id, group, everybody)
-        if choice.waiting:
-            return choice
-        with self._store.read() as tx:
-            passed_over = choice.passed_over
-            if not choice.all_that_are_left:
-                choice.waiting = preparing.chosen(tx, rollout, group, but_for=passed_over, limit=_CHOSEN, now=now)
-            elif again := preparing.chosen_again(tx, rollout, group, but_for=passed_over, limit=_CHOSEN, now=now):
-                choice.waiting = again
-            elif most := self._most(tx, rollout, group):
-                choice.waiting = preparing.choice(tx, rollout, now=now).all_further(after=choice.after, limit=most)
-                choice.after = choice.waiting[-1] if choice.waiting else choice.after
+        while not choice.waiting:
+            with self._store.read() as tx:
+                found = self._look(tx, rollout, group, choice, now=now)
+                choice.waiting, unfit = preparing.readable(tx, found)
+            choice.passed_over |= unfit
+            if not found:
+                break
         return choice
+
+    def _look(self, tx: Transaction, rollout: Rollout, group: int, choice: _Choice, *, now: float) -> list[str]:
+        """Return the next of the devices that a group is still to take; none: there are no more."""
+        passed_over = choice.passed_over
+        if not choice.all_that_are_left:
+            return preparing.chosen(tx, rollout, group, but_for=passed_over, limit=_CHOSEN, now=now)
+        again = preparing.chosen_again(tx, rollout, group, but_for=passed_over, limit=_CHOSEN, now=now)
+        if again or not (most := self._most(tx, rollout, group)):
+            return again
+        found = preparing.choice(tx, rollout, now=now).all_further(after=choice.after, limit=most)
+        choice.after = found[-1] if found else choice.after
+        return found
 
     @staticmethod
     def _most(tx: Transaction, rollout: Rollout, group: int) -> int:

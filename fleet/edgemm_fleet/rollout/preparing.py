@@ -6,11 +6,12 @@ members themselves, so whoever goes on with a choice begins behind them.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from edgemm_fleet.records.progress import Rollout
 from edgemm_fleet.rollout import machine
 from edgemm_fleet.store import Transaction, devices, rollouts
+from edgemm_fleet.store.membership import prepared
 from edgemm_fleet.store.membership.choosing import DeviceChoice
 
 _LITTLE = 500
@@ -35,7 +36,8 @@ def at_once(tx: Transaction, rollout: Rollout, group: int, *, now: float) -> Rol
     rollout = measured(tx, rollout, group, now=now)
     passed_over = set[str]()
     while ids := chosen(tx, rollout, group, but_for=passed_over, now=now):
-        passed_over |= add(tx, rollout, group, ids, now=now)
+        fit, unfit = readable(tx, ids)
+        passed_over |= unfit | add(tx, rollout, group, fit, now=now)
     return settled(tx, rollout, group, passed_over)
 
 
@@ -85,11 +87,15 @@ def left(tx: Transaction, rollout: Rollout, group: int) -> int:
     return max(0, (rollout.groups[group].size or 0) - number_in(tx, rollout, group))
 
 
-def add(tx: Transaction, rollout: Rollout, group: int, ids: Collection[str], *, now: float) -> set[str]:
-    """Make devices members of a group; return those that are none now, or of labels that cannot be read."""
-    readable = devices.readable(tx, ids)
-    rollouts.prepare_members(tx, rollout.id, readable, group=group, now=now)
-    return set(ids) - set(readable)
+def readable(tx: Transaction, ids: Sequence[str]) -> tuple[list[str], set[str]]:
+    """Return those of some devices that can be members, and the others: they are none now, or of unreadable labels."""
+    found = devices.readable(tx, ids)
+    return found, set(ids) - set(found)
+
+
+def add(tx: Transaction, rollout: Rollout, group: int, ids: Sequence[str], *, now: float) -> set[str]:
+    """Make readable devices members of a group; return those that are not enrolled any more, and so are none."""
+    return prepared.prepare(tx, rollout.id, ids, group=group, now=now)
 
 
 def number_in(tx: Transaction, rollout: Rollout, group: int) -> int:

@@ -8,7 +8,7 @@ All functions take many devices at once, since a group starts, or halts, for all
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import delete, select
@@ -47,22 +47,17 @@ def of(
     return found
 
 
-def told(tx: Transaction, model: str, digests: Collection[str], *, limit: int = 500) -> Iterator[list[str]]:
-    """Yield the enrolled devices of which a version of a model is wanted, by id, `limit` at most at a time.
+def told(tx: Transaction, model: str, digests: Collection[str], after: str, limit: int) -> tuple[list[str], str | None]:
+    """Return enrolled devices of which a version of a model is wanted, by id: of the next ones behind `after`.
 
-    It reads every assignment of the model: for an administrator's rare act.
+    So many at most that have the model are looked at; the second is the last of them, None: there are no more.
     """
-    after, unreadable = "", quarantine(tx)
     live = select(enrolled.c.id).where(enrolled.c.removed_at.is_(None), enrolled.c.id == assignments.c.device).exists()
-    while True:
-        query = select(assignments).where(assignments.c.model == model, assignments.c.device > after, live)
-        rows = tx.execute(query.order_by(assignments.c.device).limit(limit)).all()
-        read = unreadable.reader(f"{_PART}{model}", _read, device=lambda row: str(row.device))
-        if found := [row.device for row in rows if (one := read(row)) is not None and one.digest in digests]:
-            yield found
-        if len(rows) < limit:
-            return
-        after = rows[-1].device
+    query = select(assignments).where(assignments.c.model == model, assignments.c.device > after, live)
+    rows = tx.execute(query.order_by(assignments.c.device).limit(limit)).all()
+    read = quarantine(tx).reader(f"{_PART}{model}", _read, device=lambda row: str(row.device))
+    found = [row.device for row in rows if (one := read(row)) is not None and one.digest in digests]
+    return found, rows[-1].device if len(rows) == limit else None
 
 
 def assign(tx: Transaction, wanted: Mapping[str, DesiredModel]) -> None:

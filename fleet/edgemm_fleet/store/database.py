@@ -27,7 +27,7 @@ from edgemm_fleet.store.activity.census import Census
 from edgemm_fleet.store.activity.write_times import WriteTimes
 from edgemm_fleet.store.availability import Availability
 from edgemm_fleet.store.dialects.database_address import DatabaseAddress
-from edgemm_fleet.store.dialects.either_dialect import described, engines
+from edgemm_fleet.store.dialects.either_dialect import after_write, described, engines
 from edgemm_fleet.store.dialects.sqlite import WRITING
 from edgemm_fleet.store.migration import Migration, bring_up_to_date, is_up_to_date
 from edgemm_fleet.store.quarantine import Quarantine
@@ -54,6 +54,7 @@ class Store:
         self.reading, self.writing = (Availability(str(path), kind) for kind in ("read", "write"))
         """Whether transactions of each kind work at present."""
         self._writer = threading.Lock()
+        self._after_write = after_write(path, readers, turn=self._writer)
         self.path = path
 
     @classmethod
@@ -77,8 +78,9 @@ class Store:
             migration = bring_up_to_date(path)
             if migration is not None:
                 (migrated or _log_migration)(migration)
-            with store.write() as tx:  # a file that cannot be written is told of now, not in the middle of something
-                store.count_devices(tx)
+            with store.write():  # a file that cannot be written is told of now, not in the middle of something
+                pass
+            store.count_devices()
         except BaseException:
             store.close()
             raise
@@ -117,10 +119,12 @@ class Store:
         with self.writing.watched(), described(self.path), self._turn(), self._writers.connect() as connection:
             writing = connection.execution_options(**WRITING)
             writing.info.pop(_AFTER, None)
+            if self.census.doubtful:
+                with writing.begin():  # what was in doubt is over: it had the writer
+                    pass
+                self.count_devices()
             with writing.begin():
                 begun_s = times.asked()
-                if self.census.doubtful:
-                    self.count_devices(writing)
                 yield writing
                 done_s = times.asked()
                 if not isinstance(self.path, Path):
@@ -129,12 +133,14 @@ class Store:
             self.census.keep()
             for act in writing.info.pop(_AFTER, ()):
                 act()
+        self._after_write()
 
-    def count_devices(self, tx: Transaction) -> None:
-        """Count the devices anew, for the census."""
+    def count_devices(self) -> None:
+        """Count the devices anew, for the census; it reads all of them, while nothing here writes."""
         live = select(func.count()).select_from(devices).where(devices.c.removed_at.is_(None))
         online = live.where(devices.c.online.is_(True))
-        self.census.begin(devices=int(tx.execute(live).scalar_one()), online=int(tx.execute(online).scalar_one()))
+        with self.read() as tx:
+            self.census.begin(devices=int(tx.execute(live).scalar_one()), online=int(tx.execute(online).scalar_one()))
 
     def close(self) -> None:
         """Close every connection."""

@@ -168,6 +168,18 @@ def matching(tx: Transaction, selector: Selector, *, model: str | None, now: flo
             return
 
 
+def page_meant(
+    tx: Transaction, selector: Selector, *, model: str, now: float, after: str | None, limit: int
+) -> tuple[list[str], str | None]:
+    """Return ids of devices that `matching` has, those behind `after`; and where to go on, None: at the end.
+
+    They may be fewer than `limit` without that being the end. Raises as `matching`.
+    """
+    with soon(tx):
+        ids, after = FactQuery(tx, selector.expression(model=model), now=now).page(after=after, limit=limit)
+    return readable(tx, ids), after
+
+
 def readable(tx: Transaction, ids: Iterable[str]) -> list[str]:
     """Return those of these devices that are enrolled, and whose labels can be read, by id."""
     query = select(table.c.id, table.c.labels_json).where(listed(table.c.id, sorted(set(ids))))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -144,19 +145,6 @@ def put_members(tx: Transaction, items: Sequence[Member]) -> None:
             device_facts.put_outcomes(tx, model, {member.device: member.failure for member in some})
 
 
-def prepare_members(tx: Transaction, rollout: str, ids: Sequence[str], *, group: int, now: float) -> None:
-    """Choose devices for a group: they are told later, and what came of their last update is known until then.
-
-    Of one that was told before, and timed out, what it was told and ran before stays known.
-    """
-    fixed = {"rollout": rollout, "group": group, "state": MemberState.PREPARED.value}
-    fixed |= {"started_at": now, "changed_at": now, "deadline_at": None}
-    never_told = {"attempt": 0, "generation": 0, "previous_json": "null"}
-    empty = {"update_state": None, "reason": None, "detail": None}
-    told = _told_in_vain(tx, rollout, ids)
-    _put(tx, rollout, [fixed | {"device": device} | told.get(device, never_told) | empty for device in ids])
-
-
 def waiting_devices(tx: Transaction, rollout: str, *, states: Iterable[MemberState], limit: int) -> list[str]:
     """Return the devices of some of a rollout's members that are in some states, in no order."""
     state = members.c.state.in_([state.value for state in states])
@@ -174,22 +162,6 @@ def prepared_members(tx: Transaction, rollout: str, *, groups: Sequence[int], li
     state = members.c.state == MemberState.PREPARED.value
     query = select(members).where(members.c.rollout == rollout, state, members.c.group.in_(groups))
     return _due(tx, rollout, query.order_by(members.c.group, members.c.device).limit(limit), now=now)
-
-
-def withdraw_prepared(tx: Transaction, rollout: str, *, limit: int, now: float) -> int:
-    """Have members that have not been told never be; return how many that were."""
-    key = (members.c.rollout == rollout) & (members.c.state == MemberState.PREPARED.value)
-    ids = list(tx.execute(select(members.c.device).where(key).limit(limit)).scalars())
-    if ids:
-        before = member_counts.of_devices(tx, rollout, ids)
-        withdrawn = {"state": MemberState.WITHDRAWN.value, "changed_at": now}
-        mine = (members.c.rollout == rollout) & listed(members.c.device, ids)
-        tx.execute(update(members).where(mine).values(**withdrawn))
-        after = [one._replace(state=MemberState.WITHDRAWN.value) for one in before]
-        member_counts.change(tx, rollout, before=before, after=after)
-    else:
-        member_counts.have_none(tx, rollout, state=MemberState.PREPARED)
-    return len(ids)
 
 
 def raise_generations(tx: Transaction, generations: Mapping[str, int]) -> None:
@@ -230,18 +202,27 @@ def committed_among(tx: Transaction, rollout: str, devices: Sequence[str]) -> se
     return set(tx.execute(query).scalars()) if devices else set()
 
 
-def members_after(
-    tx: Transaction, rollout: str, *, after: str, limit: int, states: Iterable[MemberState] | None = None
-) -> list[str]:
-    """Return the devices of a rollout's members, by id, those behind `after`.
-
-    With `states`: of those in some states, and in any that is not known here.
-    """
+def members_after(tx: Transaction, rollout: str, *, after: str, limit: int) -> list[str]:
+    """Return the devices of a rollout's members, by id, those behind `after`."""
     query = select(members.c.device).where(members.c.rollout == rollout, members.c.device > after)
-    if states is not None:
-        wanted = members.c.state.in_([state.value for state in states])
-        query = query.where(wanted | members.c.state.not_in(_KNOWN))
     return list(tx.execute(query.order_by(members.c.device).limit(limit)).scalars())
+
+
+def members_looked_at(
+    tx: Transaction, rollout: str, *, after: str, states: Iterable[MemberState], limit: int, most: int
+) -> tuple[list[str], str | None]:
+    """Look at the next members by device, those behind `after`, for those in some states, or in one not known here.
+
+    Returns `limit` of them at most, of the first `most` members, and the last device that was looked at, None: there
+    are no more.
+    """
+    wanted = {state.value for state in states}
+    query = select(members.c.device, members.c.state).where(members.c.rollout == rollout, members.c.device > after)
+    rows = tx.execute(query.order_by(members.c.device).limit(most)).all()
+    found = [row.device for row in rows if row.state in wanted or row.state not in _KNOWN]
+    if len(found) > limit:
+        return found[:limit], found[limit - 1]
+    return found, rows[-1].device if len(rows) == most else None
 
 
 def page_members(
@@ -386,18 +367,11 @@ def _among(rollout: str, devices: Sequence[str]) -> Select[Any]:
     return query.order_by(members.c.device)
 
 
-def _told_in_vain(tx: Transaction, rollout: str, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
-    query = select(members.c.device, members.c.attempt, members.c.generation, members.c.previous_json)
-    in_vain = (members.c.state == MemberState.TIMED_OUT.value) & (members.c.generation > 0)
-    rows = tx.execute(query.where(members.c.rollout == rollout, in_vain, listed(members.c.device, ids))).mappings()
-    return {row["device"]: dict(row) for row in rows}
-
-
 def _put(tx: Transaction, rollout: str, rows: Sequence[dict[str, Any]]) -> None:
     before = member_counts.of_devices(tx, rollout, [row["device"] for row in rows])
     portable.put(tx, members, rows)
     wanted = ("group", "state", "update_state", "reason")
-    after = [member_counts.counted_as(**{name: row[name] for name in wanted}) for row in rows]
+    after = Counter(member_counts.counted_as(**{name: row[name] for name in wanted}) for row in rows)
     member_counts.change(tx, rollout, before=before, after=after)
 
 

@@ -42,11 +42,15 @@ def drop(tx: Transaction, devices: Sequence[str], model: str) -> tuple[str, ...]
     return had
 
 
-def wanting(tx: Transaction, model: str, digests: Collection[str]) -> list[str]:
-    """Return the enrolled devices on which a version is wanted as a shadow beside a model, by id."""
+def wanting(
+    tx: Transaction, model: str, digests: Collection[str], after: str, limit: int
+) -> tuple[list[str], str | None]:
+    """Return enrolled devices on which a version is wanted as a shadow, by id; in parts as `assignments.told`."""
     live = select(enrolled.c.id).where(enrolled.c.removed_at.is_(None), enrolled.c.id == table.c.device).exists()
-    rows = tx.execute(select(table).where(table.c.model == model, live).order_by(table.c.device))
-    return [row.device for row in rows if (one := _read(tx, row)) is not None and one.digest in digests]
+    query = select(table).where(table.c.model == model, table.c.device > after, live)
+    rows = tx.execute(query.order_by(table.c.device).limit(limit)).all()
+    found = [row.device for row in rows if (one := _read(tx, row)) is not None and one.digest in digests]
+    return found, rows[-1].device if len(rows) == limit else None
 
 
 def page(

@@ -14,12 +14,12 @@ from edgemm.states import RolloutState
 from edgemm_fleet.records.members import MemberState
 from edgemm_fleet.records.rollout_plan import Group, Selector
 from edgemm_fleet.rollout import hand_outs, pace, preparer, preparing
-from edgemm_fleet.rollout.selection import MatchedDevice, select_members
 from edgemm_fleet.store import Store, Transaction, assignments, devices, rollouts
 from edgemm_fleet.store.membership import member_counts
 from simulators import member_counting
 from simulators.broker import LocalFleet, digest_of
 from simulators.device import Outcome
+from simulators.member_selection import MatchedDevice, select_members
 
 ANN, NAMES = "person:ann", tuple(f"cam-{number:02}" for number in range(9))
 EVERYBODY = Group(percent=100, deadline_s=600)
@@ -32,6 +32,7 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preparer, "_CHOSEN", 4)
     monkeypatch.setattr(preparer, "_AT_ONCE", (2, 2))
     monkeypatch.setattr(hand_outs, "_NEVER_TOLD_AT_ONCE", (2, 2))
+    monkeypatch.setattr(hand_outs, "_LOOKED_AT", 2)
     defaults = (pace.WorkPace.__init__.__kwdefaults__ or {}) | {"least": 2, "most": 2}
     monkeypatch.setattr(pace.WorkPace.__init__, "__kwdefaults__", defaults)
 
@@ -238,6 +239,79 @@ def test_a_manager_that_is_killed_at_any_write_forgets_nobody(
             assert fleet.wanted(name) == fleet.running(name), "nobody stays told"
         elif name not in NAMES[2:4]:
             assert fleet.running(name) == "2.0.0"
+
+
+def test_those_who_ended_are_looked_for_among_a_few_members_at_a_time(fleet: LocalFleet) -> None:
+    ended = ("cam-03", "cam-04", "cam-08")
+    for name in ended:
+        fleet.devices[name].outcomes[digest_of("2.0.0")] = Outcome.SELFTEST_FAILED
+    rollout = fleet.run("2.0.0", Group(percent=100, deadline_s=600, error_threshold=0.9, min_reached=0.1))
+    fleet.operations.halt(rollout, actor=ANN, reason="enough", now=fleet.now)
+    cursors = list[str]()
+    while (told := fleet.hand_outs.take_back(now=fleet.now)) is not None:
+        at = fleet.rollout(rollout).taken_back
+        if at and at not in cursors:
+            cursors.append(at)
+            assert len(told) <= 2
+    assert cursors == ["cam-01", "cam-03", "cam-05", "cam-07"], "nobody was passed over unseen"
+    fleet.settle()
+    assert {fleet.wanted(name) for name in ended} == {"1.0.0"}
+
+
+class LookedStore(Store):
+    """A store that knows of reads in which something is written: they keep SQLite's log from beginning anew."""
+
+    reads = 0
+    found = False
+
+    @contextmanager
+    def read(self) -> Iterator[Transaction]:
+        self.reads += 1
+        try:
+            with super().read() as tx:
+                yield tx
+        finally:
+            self.reads -= 1
+
+    @contextmanager
+    def write(self) -> Iterator[Transaction]:
+        self.found |= self.reads > 0
+        with super().write() as tx:
+            yield tx
+
+
+@pytest.mark.sqlite  # it replaces the store's class
+@pytest.mark.parametrize("last", ["halt", "roll back"])
+def test_nothing_is_written_while_the_same_thread_reads(
+    fleet: LocalFleet, monkeypatch: pytest.MonkeyPatch, last: str
+) -> None:
+    monkeypatch.setattr("simulators.broker.Store", LookedStore)
+    fleet.restart()
+    rollout = _story(fleet, ["draft", "start", "prepare", "tell some"])
+    if last == "halt":
+        fleet.operations.halt(rollout, actor=ANN, reason="enough", now=fleet.now)
+    else:
+        fleet.operations.roll_back(rollout, actor=ANN, now=fleet.now)
+    fleet.settle()
+    store = fleet.store
+    assert isinstance(store, LookedStore)
+    assert not store.found
+
+
+def test_the_database_is_told_of_members_as_they_become_many(
+    fleet: LocalFleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers = list[int]()
+
+    def estimate(tx: Transaction) -> None:
+        [newest, *_] = rollouts.page(tx).items
+        numbers.append(sum(rollouts.numbers_in_groups(tx, newest.id).values()))
+
+    monkeypatch.setattr("edgemm_fleet.store.membership.prepared.estimate", estimate)
+    monkeypatch.setattr(preparer, "_ESTIMATED_AT", 1)
+    monkeypatch.setattr(preparer, "_GROWN", 3)
+    fleet.run("2.0.0", EVERYBODY)
+    assert numbers == [2, 4, 9]
 
 
 def test_a_roll_back_goes_on_behind_those_whom_it_told(fleet: LocalFleet) -> None:

@@ -90,7 +90,7 @@ def test_a_count_that_is_wrong_does_not_keep_anything_from_being_taken_back(flee
     fleet.hand_outs.hand_out(now=fleet.now)
     with fleet.store.write() as tx:
         ghost = member_counts.CountedAs(0, MemberState.PREPARED.value, met=False)
-        member_counts.change(tx, rollout, before=[], after=[ghost, ghost])
+        member_counts.change(tx, rollout, before={}, after={ghost: 2})
     fleet.operations.halt(rollout, actor=ANN, reason="enough", now=fleet.now)
     for _ in range(9):
         fleet.hand_outs.take_back(now=fleet.now)

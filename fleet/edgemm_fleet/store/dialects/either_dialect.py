@@ -5,12 +5,14 @@ Each takes a `DatabaseAddress`, and does what the module of its kind does.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine
 
 from edgemm_fleet.store.dialects import postgresql, sqlite
+from edgemm_fleet.store.dialects.checkpoints import Checkpoints
 from edgemm_fleet.store.dialects.database_address import DatabaseAddress
 
 
@@ -23,6 +25,15 @@ def engines(address: DatabaseAddress, *, alone: bool = False) -> tuple[Engine, E
         engine = sqlite.writable(address)
         return engine, engine
     return postgresql.readers(address), postgresql.writers(address, alone=alone)
+
+
+def after_write(
+    address: DatabaseAddress, engine: Engine, *, turn: AbstractContextManager[object]
+) -> Callable[[], None]:
+    """Return what is to be called after each write, outside of it; `turn` is that of those who write here."""
+    if not isinstance(address, Path):
+        return lambda: None  # its server does it
+    return Checkpoints(sqlite.beside(address, "-wal"), engine, turn=turn).after_write
 
 
 def migrating(address: DatabaseAddress) -> Engine:

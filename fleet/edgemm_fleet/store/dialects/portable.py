@@ -20,6 +20,7 @@ from sqlalchemy import (
     Dialect,
     Integer,
     MetaData,
+    Select,
     String,
     Table,
     Text,
@@ -79,6 +80,29 @@ def put(
     changed = {name: query.excluded[name] for name in rows[0] if name not in keys}
     where = None if only is None else only(query.excluded)
     tx.execute(query.on_conflict_do_update(index_elements=keys, set_=changed, where=where), list(rows))
+
+
+def put_selected(
+    tx: Connection, table: Table, columns: Sequence[str], query: Select[Any], *, instead: Mapping[str, Any]
+) -> int:
+    """Insert what a query finds as these columns; where a primary key is there, put `instead` into its row.
+
+    The query has a condition, as SQLite needs it to tell where it ends. Returns how many rows there were.
+    """
+    keys = [column.name for column in table.primary_key]
+    put_all = _insert(tx, table).from_select(columns, query, include_defaults=False)
+    put_all = put_all.on_conflict_do_update(index_elements=keys, set_=instead)
+    return tx.execute(put_all, execution_options={"preserve_rowcount": True}).rowcount
+
+
+def estimate(tx: Connection, table: Table) -> None:
+    """Have PostgreSQL know anew how many rows a table has, and how they differ; it samples them, in any transaction.
+
+    It does so by itself within a minute. Until then it keeps plans that were right while the table was small, and reads
+    all of it. SQLite plans by its indexes alone.
+    """
+    if tx.dialect.name == "postgresql":
+        tx.exec_driver_sql(f'ANALYZE "{table.name}"').close()
 
 
 def add_up(tx: Connection, table: Table, rows: Sequence[Row], column: str) -> None:

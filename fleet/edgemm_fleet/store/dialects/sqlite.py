@@ -14,8 +14,10 @@ from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event
 from sqlalchemy.exc import DatabaseError, DataError, IntegrityError, NotSupportedError, ProgrammingError
 
 from edgemm.errors import EnvironmentFailure
+from edgemm_fleet.store.dialects.checkpoints import LOG_BYTES
 
 _BUSY_TIMEOUT_MS = 10_000
+_LONGEST_LOG_PAGES = 32_768
 ORDER_FUNCTION = "edgemm_order"
 WRITING = {"edgemm_write": True}
 """Execution options of a connection whose transactions write."""
@@ -40,6 +42,9 @@ def writable(path: Path, *, foreign_keys: bool = True) -> Engine:
             "synchronous=FULL",
             f"foreign_keys={'ON' if foreign_keys else 'OFF'}",
             f"busy_timeout={_BUSY_TIMEOUT_MS}",
+            # `checkpoints` copies the log long before a commit would have to, and sees its length in the file's size.
+            f"wal_autocheckpoint={_LONGEST_LOG_PAGES}",
+            f"journal_size_limit={LOG_BYTES}",
         ):
             connection.execute(f"PRAGMA {pragma}").close()
 

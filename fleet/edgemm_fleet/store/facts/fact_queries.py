@@ -10,7 +10,7 @@ and B, so that what nearly every device is needs no probe each.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import (
     ColumnElement,
@@ -62,6 +62,8 @@ _MANY = 200_000
 _WALKED = 50_000
 """So many devices are looked at for one page, where each of its terms holds for many."""
 _MOST_DIFFERENCES = 2
+_Range = tuple[str | None, str | None]
+"""Ids behind the first, up to the second; None: without that bound."""
 _LIVE = devices.c.removed_at.is_(None)
 _ONLINE = and_(devices.c.online.is_(True), _LIVE)
 
@@ -87,9 +89,7 @@ class FactQuery:
             source, device = self._source(driver)
             walked = source if after is None else source.where(device > after)
             end = self._tx.execute(walked.order_by(device).limit(1).offset(_WALKED)).scalar()
-        query, device = self._behind(driver, after)
-        if end is not None:
-            query = query.where(device <= end)
+        query, device = self._behind(driver, after, end)
         ids = list(self._tx.execute(query.order_by(device).limit(limit + 1)).scalars())
         return (ids[:limit], ids[limit - 1]) if len(ids) > limit else (ids, end)
 
@@ -102,10 +102,12 @@ class FactQuery:
         """Return the devices that are meant as a query, in no order, and the column of their ids."""
         return self._behind(self._rarest(self._parts, bound=_FEW), None)
 
-    def _behind(self, driver: Part | None, after: str | None) -> tuple[Select[Any], ColumnElement[str]]:
+    def _behind(
+        self, driver: Part | None, after: str | None, end: str | None = None
+    ) -> tuple[Select[Any], ColumnElement[str]]:
         query, device = self._source(driver)
-        query = query.where(*self._probes(self._parts, driver, device))
-        return (query if after is None else query.where(device > after)), device
+        probes = self._probes(self._parts, driver, device, within=(after, end))
+        return query.where(*probes, *_within(device, (after, end))), device
 
     def count(self) -> int:
         """Return how many devices are meant."""
@@ -204,18 +206,21 @@ class FactQuery:
         return query, device
 
     def _probes(
-        self, parts: Sequence[Part], driver: Part | None, device: ColumnElement[str]
+        self, parts: Sequence[Part], driver: Part | None, device: ColumnElement[str], *, within: _Range = (None, None)
     ) -> list[ColumnElement[bool]]:
-        return [self._probe(part, device) for part in parts if part is not driver]
+        return [self._probe(part, device, within) for part in parts if part is not driver]
 
-    def _probe(self, part: Part, device: ColumnElement[str]) -> ColumnElement[bool]:
-        """Return the condition that one device, by its id, has a part."""
+    def _probe(self, part: Part, device: ColumnElement[str], within: _Range) -> ColumnElement[bool]:
+        """Return the condition that one device, by its id, has a part.
+
+        All ids are `within` a range. It is said of either side, for PostgreSQL may join one to all of the other.
+        """
         match part:
             case JoinedParts(parts, every):
-                found = [self._probe(one, device) for one in parts]
+                found = [self._probe(one, device, within) for one in parts]
                 return and_(true(), *found) if every else or_(false(), *found)
             case OppositePart(one):
-                return not_(self._probe(one, device))
+                return not_(self._probe(one, device, within))
             case IdTerm():
                 return id_wanted(part, device)
             case FactSet():
@@ -223,15 +228,26 @@ class FactQuery:
                 few = isinstance(part.numbers, tuple) and len(part.numbers) <= _FEW_NUMBERS
                 # The facts of one device are fewer: `+ 0` has the database read those, and look each up.
                 fact = other.c.fact if few else other.c.fact + 0
-                return exists(select(1).where(fact.in_(part.numbers), other.c.device == device))
+                mine = _within(other.c.device, within)
+                return exists(select(1).where(fact.in_(part.numbers), other.c.device == device, *mine))
+            case _ if device is devices.c.id:
+                return self._is_so(part, devices)
             case _:
-                mine = devices.alias()
-                is_so = (
-                    mine.c.online.is_(True)
-                    if isinstance(part, OnlineTerm)
-                    else or_(*heard_of(part, mine.c.last_seen_at, now=self._now))
-                )
-                return exists(select(1).where(mine.c.id == device, mine.c.removed_at.is_(None), is_so))
+                row = devices.alias()
+                live = row.c.removed_at.is_(None), *_within(row.c.id, within)
+                return exists(select(1).where(row.c.id == device, *live, self._is_so(part, row)))
+
+    def _is_so(self, part: Part, row: Any) -> ColumnElement[bool]:
+        """Return the condition on a row of `devices`, which is never NULL: its opposite is asked for as well."""
+        if isinstance(part, OnlineTerm):
+            return cast("ColumnElement[bool]", row.c.online.is_(True))
+        assert isinstance(part, SeenTerm)
+        return func.coalesce(or_(*heard_of(part, row.c.last_seen_at, now=self._now)), false())
+
+
+def _within(device: ColumnElement[str], within: _Range) -> list[ColumnElement[bool]]:
+    after, end = within
+    return [*([] if after is None else [device > after]), *([] if end is None else [device <= end])]
 
 
 def _parts_of(node: Part) -> tuple[Part, ...]:

@@ -69,6 +69,11 @@ class DeviceChoice:
         query = query.where(not_(self._is_member(device)), not_(listed(device, but_for)))
         return self._ids(_in_order(self._rollout, query.subquery()).limit(limit))
 
+    def first(self, *, limit: int) -> list[str]:
+        """Return devices that are meant, members or not, those that come first."""
+        query, _ = self._facts.meant()
+        return self._ids(_in_order(self._rollout, query.subquery()).limit(limit))
+
     def all_further(self, *, after: str, limit: int) -> list[str]:
         """Return devices that are no members by id, those behind `after`: for a group that takes all that are left."""
         query, device = self._facts.meant()

@@ -6,7 +6,7 @@ Nobody counts members: numbers of a million are asked for after each report.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from sqlalchemy import Connection, case, func, literal, select, update
@@ -42,18 +42,20 @@ def counted_as(*, group: int, state: str, update_state: str | None, reason: str 
     return CountedAs(group, REMOVED if gone else state, update_state is not None)
 
 
-def of_devices(tx: Connection, rollout: str, devices: Sequence[str]) -> list[CountedAs]:
-    """Return what those of these devices count as that are members."""
-    query = select(members.c.group, _STATE, _MET).where(members.c.rollout == rollout)
-    rows = tx.execute(query.where(listed(members.c.device, devices)))
-    return [CountedAs(group, state, bool(met)) for group, state, met in rows]
+def of_devices(tx: Connection, rollout: str, devices: Sequence[str]) -> Counter[CountedAs]:
+    """Return as what those of these devices count that are members, and how many as each."""
+    query = select(members.c.group, _STATE, _MET, func.count()).where(members.c.rollout == rollout)
+    rows = tx.execute(query.where(listed(members.c.device, devices)).group_by(members.c.group, _STATE, _MET))
+    return Counter({CountedAs(group, state, bool(met)): number for group, state, met, number in rows})
 
 
-def change(tx: Connection, rollout: str, *, before: Iterable[CountedAs], after: Iterable[CountedAs]) -> None:
-    """Count members differently than before."""
-    deltas = Counter(after)
-    deltas.subtract(Counter(before))
-    rows = [{"rollout": rollout, **key._asdict(), "number": number} for key, number in deltas.items() if number]
+def change(tx: Connection, rollout: str, *, before: Mapping[CountedAs, int], after: Mapping[CountedAs, int]) -> None:
+    """Count members differently than before, so many as each."""
+    rows = [
+        {"rollout": rollout, **key._asdict(), "number": more}
+        for key in before.keys() | after.keys()
+        if (more := after.get(key, 0) - before.get(key, 0))
+    ]
     portable.add_up(tx, member_counts, rows, "number")
 
 

@@ -42,7 +42,7 @@ def populate(fleet: RunningFleet, number: int) -> None:
     with fleet.state.store.write() as tx:
         tx.execute(insert(devices), rows)
         tx.execute(insert(desired), told)
-        fleet.state.store.count_devices(tx)
+    fleet.state.store.count_devices()
 
 
 def publish(fleet: RunningFleet, number: int) -> None:

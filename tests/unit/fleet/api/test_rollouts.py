@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from securesystemslib.signer import CryptoSigner
 
 from edgemm.bundle import open_bundle
@@ -13,7 +14,6 @@ from edgemm.states import UpdateState
 from edgemm_fleet.api.preview import download_bytes, preview
 from edgemm_fleet.records.rollout_plan import Group, RolloutPlan, Selector
 from edgemm_fleet.rollout.hand_outs import HandOuts
-from edgemm_fleet.rollout.selection import MatchedDevice
 from edgemm_fleet.store import reported
 from edgemm_fleet.trust.catalogue import record_version
 from edgemm_fleet.trust.publication import Publication, extend
@@ -224,12 +224,34 @@ def test_a_device_fetches_the_manifest_its_variant_and_the_golden_samples() -> N
 
 
 def test_the_preview_names_devices_without_an_engine() -> None:
-    candidates = [MatchedDevice(f"d-{n}", online=True) for n in range(3)]
+    first = [f"d-{n}" for n in range(3)]
     engines = {"d-0": frozenset({"onnx"}), "d-1": frozenset({"tflite"})}
-    told = preview("r-1", plan(selector=Selector()), MANIFEST, candidates=candidates, engines=engines)
+    told = preview(plan(selector=Selector()), MANIFEST, matching=3, first=first, engines=engines)
     assert told.without_engine == ("d-0",)
     one = download_bytes(plan(), MANIFEST, None)
     assert told.download_bytes == 2 * one
+
+
+def test_a_preview_of_very_many_devices_names_the_first_and_estimates_the_rest() -> None:
+    first = [f"d-{n:04}" for n in range(5000)]
+    engines = dict.fromkeys(first[::2], frozenset({"onnx"}))
+    groups = (Group(count=10), Group(percent=50), Group(percent=100))
+    asked = replace(plan(selector=Selector()), groups=groups)
+    told = preview(asked, MANIFEST, matching=1_000_000, first=first, engines=engines)
+    one = download_bytes(asked, MANIFEST, None)
+    assert [group.size for group in told.groups] == [10, 499_990, 500_000]
+    assert [len(group.devices) for group in told.groups] == [10, 1000, 0]
+    assert [group.download_bytes for group in told.groups] == [5 * one, 249_995 * one, 250_000 * one]
+    assert (len(told.without_engine), told.looked_at) == (1000, 5000)
+
+
+def test_a_preview_reads_no_more_devices_than_it_looks_at(
+    published: RunningFleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgemm_fleet.api.rollouts._PREVIEWED", 2)
+    told = get(published, f"/{draft(published, groups=[{'count': 1}, {'percent': 100}])['id']}/preview")
+    assert (told["matching"], told["looked_at"]) == (3, 2)
+    assert [(group["size"], len(group["devices"])) for group in told["groups"]] == [(1, 1), (2, 1)]
 
 
 def report_of(fleet: RunningFleet, *devices: str, **changes: Any) -> None:

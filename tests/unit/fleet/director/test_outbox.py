@@ -116,6 +116,27 @@ def test_what_is_taken_back_comes_before_what_another_rollout_tells(fleet: Local
     assert sorted(line.sent[6:]) == sorted(fleet.devices)
 
 
+def test_what_is_taken_back_is_sent_at_once_though_something_is_broken_off_meanwhile(
+    fleet: LocalFleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = Line()
+    rollout = fleet.start(fleet.plan("1.0.0", EVERYBODY))
+    one = step(fleet, line)
+    one()
+    take_back = fleet.hand_outs.take_back
+
+    def beside(*, now: float) -> list[str] | None:
+        taken_back = take_back(now=now)
+        fleet.runner.epoch += 1
+        return taken_back
+
+    monkeypatch.setattr(fleet.hand_outs, "take_back", beside)
+    fleet.operations.halt(rollout, actor="person:ann", reason="enough", now=fleet.now)
+    line.sent.clear()
+    one()
+    assert sorted(line.sent) == sorted(fleet.devices)
+
+
 def test_a_line_that_is_down_has_nobody_told(fleet: LocalFleet) -> None:
     line = Line()
     line.connected = False

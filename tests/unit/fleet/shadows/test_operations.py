@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from msgspec import UNSET, UnsetType
 from sqlalchemy import delete
 
-from edgemm.errors import NotFoundError
+from edgemm.errors import ConflictError, NotFoundError
 from edgemm.messages import DesiredShadow, VariantPolicy
 from edgemm.states import RolloutState
 from edgemm_fleet.records.rollout_plan import Group, Selector
 from edgemm_fleet.shadows.operations import ShadowOperations
-from edgemm_fleet.store import audit, desired, schema
+from edgemm_fleet.store import Transaction, audit, desired, models, schema, shadows
 from simulators.broker import MODEL, LocalFleet, digest_of
 
 ALL = Selector()
@@ -34,9 +35,10 @@ def operations(fleet: LocalFleet) -> ShadowOperations:
 
 
 def put(fleet: LocalFleet, operations: ShadowOperations, version: str, selector: Selector = ALL) -> tuple[str, ...]:
-    return operations.put(
+    changed = operations.put(
         MODEL, version, share=0.5, variants=VariantPolicy.AUTO, selector=selector, actor="person:ann", now=fleet.now
     )
+    return changed.devices
 
 
 def wanted(fleet: LocalFleet, device: str = "cam-1") -> tuple[str, DesiredShadow | UnsetType]:
@@ -51,7 +53,7 @@ def test_it_is_told_to_the_devices_that_match_and_to_no_other(fleet: LocalFleet,
     assert put(fleet, operations, "2.0.0", Selector(devices=("cam-1",))) == ("cam-1",)
     assert wanted(fleet) == ("1.0.0", DesiredShadow(version="2.0.0", digest=digest_of("2.0.0"), share=0.5))
     assert wanted(fleet, "cam-2") == ("1.0.0", UNSET)
-    assert operations.clear(MODEL, selector=ALL, actor="person:ann", now=fleet.now) == ("cam-1",)
+    assert operations.clear(MODEL, selector=ALL, actor="person:ann", now=fleet.now) == (1, ("cam-1",))
     assert wanted(fleet) == ("1.0.0", UNSET)
     with fleet.store.read() as tx:
         assert [line.action for line in audit.page(tx).items][:2] == ["shadow.clear", "shadow.set"]
@@ -96,6 +98,53 @@ def test_a_name_of_which_nothing_is_known_is_a_slip(fleet: LocalFleet, operation
     with fleet.store.write() as tx:  # a model whose publication was withdrawn goes, its shadows are still to be cleared
         tx.execute(delete(schema.versions))
         tx.execute(delete(schema.models))
-    assert operations.clear(MODEL, selector=ALL, actor="person:ann", now=fleet.now) == ("cam-1", "cam-2")
+    assert operations.clear(MODEL, selector=ALL, actor="person:ann", now=fleet.now) == (2, ("cam-1", "cam-2"))
     with pytest.raises(NotFoundError):
         operations.clear(MODEL, selector=ALL, actor="person:ann", now=fleet.now)
+
+
+def test_no_transaction_is_about_many_devices(
+    fleet: LocalFleet, operations: ShadowOperations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgemm_fleet.shadows.operations._AT_ONCE", 2)
+    monkeypatch.setattr("edgemm_fleet.shadows.operations._LOOKED_AT", 3)
+    monkeypatch.setattr("edgemm_fleet.shadows.operations._NAMED", 4)
+    names = [f"cam-{number}" for number in range(1, 8)]
+    fleet.add(*names[2:])
+    fleet.run("1.0.0", Group(percent=100))
+    written, write = list[int](), fleet.director.write
+
+    def counted(tx: Transaction, ids: Sequence[str], *, now: float) -> dict[str, int]:
+        written.append(len(ids))
+        return write(tx, ids, now=now)
+
+    monkeypatch.setattr(fleet.director, "write", counted)
+    assert put(fleet, operations, "2.0.0") == tuple(names[:4])
+    assert operations.clear(MODEL, selector=ALL, actor="person:ann", now=fleet.now) == (7, tuple(names[:4]))
+    assert written == [2, 1, 2, 1, 1] * 2
+    with fleet.store.read() as tx:
+        lines = [(line.action, line.detail) for line in audit.page(tx).items][:4]
+    begun, done = "all devices that match, one after another", "7 devices"
+    assert lines == [
+        ("shadow.clear", done),
+        ("shadow.clear", begun),
+        ("shadow.set", f"2.0.0 on {done}, share 0.5"),
+        ("shadow.set", f"2.0.0 on {begun}, share 0.5"),
+    ]
+
+
+def test_a_version_that_is_withdrawn_meanwhile_is_wanted_of_nobody_else(
+    fleet: LocalFleet, operations: ShadowOperations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgemm_fleet.shadows.operations._AT_ONCE", 1)
+    write = fleet.director.write
+
+    def withdrawn(tx: Transaction, ids: Sequence[str], *, now: float) -> dict[str, int]:
+        models.withdraw(tx, MODEL, ["2.0.0"], now=now)
+        return write(tx, ids, now=now)
+
+    monkeypatch.setattr(fleet.director, "write", withdrawn)
+    with pytest.raises(ConflictError, match="was withdrawn"):
+        put(fleet, operations, "2.0.0")
+    with fleet.store.read() as tx:
+        assert shadows.of(tx, ["cam-1", "cam-2"]).keys() == {"cam-1"}

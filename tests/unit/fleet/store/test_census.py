@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import random
+import sqlite3
 from pathlib import Path
 
+import pytest
 from securesystemslib.signer import CryptoSigner
 
 from edgemm.errors import NotFoundError
 from edgemm_fleet.records.records import Device, Presence
 from edgemm_fleet.store import Store, Transaction, devices
+from edgemm_fleet.store.activity.census import Census
 from simulators.broker import enrol
 
 NAMES = [f"cam-{number}" for number in range(8)]
@@ -71,3 +74,30 @@ def test_whatever_happens_it_is_what_a_count_finds(tmp_path: Path) -> None:
     again = Store.open(tmp_path / "fleet.db")
     assert (again.census.devices, again.census.online) == counted(again)
     again.close()
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize("when", ["it is opened", "it is in doubt"])
+def test_nobody_waits_for_the_writer_while_all_devices_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    path, counts = tmp_path / "fleet.db", list[int]()
+    Store.open(path).close()
+    begin = Census.begin
+
+    def beside(self: Census, **counted: int) -> None:
+        with contextlib.closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            other.execute("ROLLBACK")
+        counts.append(counted["devices"])
+        begin(self, **counted)
+
+    monkeypatch.setattr(Census, "begin", beside)
+    store = Store.open(path)
+    if when == "it is in doubt":
+        store.census.doubtful = True
+        with store.write():
+            pass
+        assert not store.census.doubtful
+    assert counts == [0] * (1 if when == "it is opened" else 2)
+    store.close()

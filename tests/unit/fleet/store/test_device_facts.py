@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import event, select, text
 
 from edgemm.messages import Reported
 from edgemm_fleet.filters import parse
@@ -17,6 +17,7 @@ from edgemm_fleet.filters.known_facts import Fact, of_machine, of_report
 from edgemm_fleet.records.rollout_plan import Group
 from edgemm_fleet.store import Store, devices
 from edgemm_fleet.store.facts import device_facts as facts_of
+from edgemm_fleet.store.facts import fact_queries
 from edgemm_fleet.store.facts.fact_queries import FactQuery
 from edgemm_fleet.store.facts.fact_tables import device_facts, facts
 from simulators.broker import MODEL, LocalFleet, digest_of
@@ -172,3 +173,31 @@ def test_what_a_platform_says_of_a_machine(platform: str, machine: set[tuple[str
     found = of_machine(platform, "0.2.0")
     assert {(fact.subject.value, fact.value) for fact in found} == machine | {("runtime", "0.2.0")}
     assert Fact(FactSubject.RUNTIME, "", "0.2.0") in found
+
+
+def test_a_device_that_was_never_heard_of_is_what_it_is_not(tmp_path: Path) -> None:
+    fleet = LocalFleet(tmp_path)
+    fleet.add("cam-1", online=False)
+    with fleet.store.write() as tx:
+        tx.execute(text("UPDATE devices SET last_seen_at = NULL"))
+    assert meant(fleet, "seen<1h") == []
+    assert meant(fleet, "not seen<1h") == ["cam-1"]
+    fleet.store.close()
+
+
+@pytest.mark.parametrize("where", ["seen>1h label:ring", "online label:ring", "label:ring label:site"])
+def test_each_side_of_what_a_page_looks_up_has_the_bounds_of_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    monkeypatch.setattr(fact_queries, "_FEW", 1)
+    monkeypatch.setattr(fact_queries, "_WALKED", 1)
+    fleet = LocalFleet(tmp_path)
+    fleet.add(*(f"cam-{number}" for number in range(5)), ring="a", site="b")
+    with fleet.store.read() as tx:
+        said = list[str]()
+        event.listen(tx, "before_cursor_execute", lambda _c, _cur, words, *_: said.append(words))
+        FactQuery(tx, parse(where), now=fleet.now).page(after="cam-1", limit=2)
+    looked_up = said[-1]
+    assert looked_up.count(" > ") == 2, looked_up
+    assert looked_up.count(" <= ") in {0, 2}, looked_up
+    fleet.store.close()

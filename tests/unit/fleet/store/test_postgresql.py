@@ -24,6 +24,7 @@ from edgemm.errors import BadRequestError, EnvironmentFailure, InputError, Newer
 from edgemm_fleet.store import Migration, Store, audit, devices, schema
 from edgemm_fleet.store.dialects.database_address import PostgresAddress
 from edgemm_fleet.store.dialects.time_limit import soon
+from edgemm_fleet.store.membership import prepared
 from edgemm_fleet.store.revisions import NEWEST, REVISIONS
 from edgemm_fleet.worker import ToldFailure
 from simulators.broker import enrol
@@ -450,3 +451,14 @@ def test_columns_of_a_migration_become_those_of_the_schema(address: PostgresAddr
         kinds = {name: (kind, order) for name, kind, order in found}
     engine.dispose()
     assert kinds == {"a": ("text", "C"), "b": ("character varying", "C"), "c": ("bigint", None)}
+
+
+def test_a_transaction_that_reads_has_the_server_know_how_many_members_there_are(address: PostgresAddress) -> None:
+    store = Store.open(address)
+    query = "SELECT reltuples FROM pg_class WHERE relname = 'members'"
+    with store.read() as tx:
+        assert tx.exec_driver_sql(query).scalar() == -1
+        prepared.estimate(tx)
+    with store.read() as tx:
+        assert tx.exec_driver_sql(query).scalar() == 0
+    store.close()

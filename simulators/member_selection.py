@@ -1,4 +1,4 @@
-"""The selection of the devices that a group takes.
+"""The selection of the devices that a group takes, in plain words, which the manager's SQL is held against.
 
 The first group's members are fixed when it starts; each later group looks anew at which devices match. Devices that are
 connected come first. After that, the order is always the same for one rollout, and different for another. A device is a
