@@ -18,6 +18,7 @@ from edgemm_fleet.director.director import Director
 from edgemm_fleet.ingest.batch import Ingest
 from edgemm_fleet.rollout.runner import Runner
 from edgemm_fleet.store import Store, devices
+from edgemm_fleet.store.dialects.database_address import DatabaseAddress
 from simulators.broker import FLEET, START, enrol
 
 PASSWORD = "a password of 128 random bits"
@@ -28,11 +29,14 @@ def name(number: int) -> str:
     return f"cam-{number:06d}"
 
 
-def enrol_all(folder: Path, count: int) -> list[tuple[str, str]]:
-    """Make the store and the director's key in a folder; return (user name, password hash) of each device."""
+def enrol_all(folder: Path, count: int, database: DatabaseAddress | None = None) -> list[tuple[str, str]]:
+    """Make the store and the director's key in a folder; return (user name, password hash) of each device.
+
+    `database`: where the store is, if not in the folder.
+    """
     signing.create_key(folder / "director.pem")
     signer, hashed = CryptoSigner.generate_ed25519(), hash_password(PASSWORD)
-    store = Store.open(folder / "fleet.db")
+    store = Store.open(database or folder / "fleet.db")
     with store.write() as tx:
         enrol(tx, name(0), signer, labels={"site": "north", "ring": "stable"}, password=PASSWORD)
         first = devices.get(tx, name(0))

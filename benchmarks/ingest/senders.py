@@ -27,7 +27,8 @@ _LOST_AFTER_S = 1.0
 _PAUSE_S = 0.002
 _LOOK_S = 0.05
 _CONNECTS_AT_ONCE = 50
-_CONNACK, _PUBLISH, _PUBACK, _SUBACK = 2, 3, 4, 9
+_CONNACK, _PUBLISH, _SUBACK = 2, 3, 9
+_PUBACK_HEAD, _PUBACK_BYTES = b"\x40\x02", 4
 _IDS = 65_535
 
 
@@ -102,9 +103,14 @@ class Sender(asyncio.Protocol):
             self._transport.write(bytes(confirmed))
 
     def _packets(self, data: bytes) -> Iterator[tuple[int, bytes]]:
+        """Yield the packets that came but PUBACKs, of which there is one for each window."""
         self._read += data
         at = 0
-        while (found := _length_at(self._read, at + 1)) is not None:
+        while True:
+            while self._read.startswith(_PUBACK_HEAD, at) and at + _PUBACK_BYTES <= len(self._read):
+                at += _PUBACK_BYTES
+            if (found := _length_at(self._read, at + 1)) is None:
+                break
             length, start = found
             if start + length > len(self._read):
                 break

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from typing import Any, TypeVar
 
 import msgspec
@@ -19,6 +20,10 @@ Message = TypeVar("Message", bound=Struct)
 
 class _VersionOnly(Struct):
     v: int
+
+
+_Decoders = tuple[Callable[[bytes], Any], Callable[[bytes], Any]]
+"""What reads a message, and what reads its version alone; made once, which takes as long as to read one."""
 
 
 def encode_control(message: Struct) -> bytes:
@@ -39,7 +44,7 @@ def decode_control(data: bytes, kind: type[Message]) -> Message:
     Raises:
         MessageError: too large, not JSON, another major version, or a field is missing or of the wrong kind.
     """
-    return _decode(data, kind, limit=MAX_CONTROL_BYTES, decoder=msgspec.json.decode)
+    return _decode(data, kind, _of_control(kind), limit=MAX_CONTROL_BYTES)
 
 
 def encode_telemetry(message: Telemetry) -> bytes:
@@ -60,17 +65,26 @@ def decode_telemetry(data: bytes) -> Telemetry:
     Raises:
         MessageError: as `decode_control`.
     """
-    return _decode(data, Telemetry, limit=MAX_TELEMETRY_BYTES, decoder=msgspec.msgpack.decode)
+    return _decode(data, Telemetry, _OF_TELEMETRY, limit=MAX_TELEMETRY_BYTES)
 
 
-def _decode(data: bytes, kind: type[Message], *, limit: int, decoder: Callable[..., Any]) -> Message:
+@cache
+def _of_control(kind: type[Struct]) -> _Decoders:
+    return msgspec.json.Decoder(kind).decode, msgspec.json.Decoder(_VersionOnly).decode
+
+
+_OF_TELEMETRY: _Decoders = msgspec.msgpack.Decoder(Telemetry).decode, msgspec.msgpack.Decoder(_VersionOnly).decode
+
+
+def _decode(data: bytes, kind: type[Message], decoders: _Decoders, *, limit: int) -> Message:
     if len(data) > limit:
         raise MessageError(f"{kind.__name__}: {len(data)} bytes, the limit is {limit}")
+    decode, decode_version = decoders
     try:
-        message: Message = decoder(data, type=kind)
+        message: Message = decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
         with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            if (found := decoder(data, type=_VersionOnly).v) != VERSION:
+            if (found := decode_version(data).v) != VERSION:
                 raise MessageError(
                     f"{kind.__name__}: message version {found}, this edgemm reads {VERSION}: upgrade it"
                 ) from err

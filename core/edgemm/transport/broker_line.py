@@ -19,7 +19,7 @@ import ssl
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -194,11 +194,20 @@ class BrokerLine(ABC):
         if client is None or not self.connected:
             return None
         sent = client.publish(topic, payload, qos=QOS, retain=retain)
-        if sent.rc == mqtt.MQTT_ERR_QUEUE_SIZE:
+        self._look_at(client, sent.rc)
+        return sent if sent.rc == mqtt.MQTT_ERR_SUCCESS else None
+
+    def send_together(self, messages: Sequence[tuple[str, bytes]]) -> None:
+        """Hand messages (topic, payload) to the broker together, if they can be sent now."""
+        client = self._client
+        if isinstance(client, JoiningClient) and self.connected:
+            self._look_at(client, client.publish_together(messages))
+
+    def _look_at(self, client: mqtt.Client, sent: MQTTErrorCode) -> None:
+        if sent == MQTTErrorCode.MQTT_ERR_QUEUE_SIZE:
             # Else what is said again and again, to a broker that takes all and confirms nothing, would fill the memory.
             _log.warning("broker_confirms_nothing host=%s client=%s connection=%d", *self._facts())
             client.disconnect()
-        return sent if sent.rc == mqtt.MQTT_ERR_SUCCESS else None
 
     def _run(self) -> None:
         connections = Connections()

@@ -18,6 +18,7 @@ from edgemm_fleet.api.messages import (
     DevicesQuery,
     DeviceSummary,
     FailedUpdate,
+    HistoryQuery,
     LabelsQuery,
     LabelsRequest,
     LabelWords,
@@ -26,7 +27,7 @@ from edgemm_fleet.api.messages import (
 )
 from edgemm_fleet.api.rights import Right
 from edgemm_fleet.api.routes import Call, Route
-from edgemm_fleet.api.telemetry import TelemetryWindow, window
+from edgemm_fleet.api.telemetry import HealthHour, TelemetryWindow, health_hour, window
 from edgemm_fleet.filters.expressions import FactSubject
 from edgemm_fleet.filters.filter_index import FilterIndex
 from edgemm_fleet.records.records import Device, EventRecord, Page, ReportedRecord
@@ -151,6 +152,15 @@ def list_telemetry(state: FleetState, call: Call[Nothing, PageQuery]) -> Page[Te
     return Page(items=tuple(map(window, page.items)), next=page.next)
 
 
+def list_health(state: FleetState, call: Call[Nothing, HistoryQuery]) -> Page[HealthHour]:
+    """List how a device was, hour by hour, newest first; an hour that it said nothing in is missing."""
+    asked = call.query
+    with state.store.read() as tx:
+        device = devices.get_live(tx, call.path["device"])
+        page = streams.page_health(tx, device.id, after=asked.after, since=asked.since, limit=asked.limit)
+    return Page(items=tuple(map(health_hour, page.items)), next=page.next)
+
+
 def label_device(state: FleetState, call: Call[LabelsRequest, Nothing]) -> Device:
     """Set and take off labels of a device; those not named stay."""
     check_labels(call.body.put)
@@ -231,4 +241,5 @@ ROUTES = (
     Route(
         "GET", "/api/v1/devices/<device>/telemetry", list_telemetry, Right.READ, Page[TelemetryWindow], query=PageQuery
     ),
+    Route("GET", "/api/v1/devices/<device>/history", list_health, Right.READ, Page[HealthHour], query=HistoryQuery),
 )

@@ -10,12 +10,13 @@ import re
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 
 import msgspec
 from securesystemslib.signer import Key
 
 from edgemm import canonical
-from edgemm.errors import EnvironmentFailure, PermissionDeniedError
+from edgemm.errors import EdgemmError, EnvironmentFailure, PermissionDeniedError
 from edgemm.trust.enrolment import ENROL_PATH, EnrolmentRequest, EnrolmentResponse, SealedEnrolment
 from edgemm.trust.signing import key_document, unseal_enrolment
 from edgemm_fleet.api.context import FleetState
@@ -35,6 +36,8 @@ from edgemm_fleet.store.database import Transaction
 
 _SLUG_CHARACTERS = 40
 _KEY_CHARACTERS = 8
+_Told = Callable[[EdgemmError | None], None]
+"""Called once something is done; with the reason where it was not."""
 
 
 def enrol(state: FleetState, call: Call[SealedEnrolment, Nothing]) -> EnrolmentResponse:
@@ -49,41 +52,67 @@ def enrol(state: FleetState, call: Call[SealedEnrolment, Nothing]) -> EnrolmentR
         shown.failed()
         raise PermissionDeniedError("enrolment token: unknown to this fleet; make one: edgemm fleet token create")
     enrolment = _Enrolment(request, key, secrets, token, call.now)
+    was_in = False
     if known is not None:
         with state.store.write() as tx:
             was_in = enrolment.shut_out(tx)
-        if was_in:
-            state.credentials.refresh()
-    with state.store.write() as tx:
-        device = enrolment.run(tx)
-    _wait_for_login(state, call)
+    if known is not None and was_in:
+        device = known.id
+        _wait(call, partial(_let_in_anew, state, enrolment))
+    else:
+        with state.store.write() as tx:
+            device = enrolment.run(tx).id
+        _wait(call, state.credentials.admit)
     return EnrolmentResponse(
         fleet=state.fleet,
-        device=device.id,
+        device=device,
         bearer=secrets.bearer,
-        broker=state.credentials.access(device.id, secrets.broker_password),
+        broker=state.credentials.access(device, secrets.broker_password),
         root=state.repository.root_document(token.root_version).decode(),
     )
 
 
-def _wait_for_login(state: FleetState, call: Call[SealedEnrolment, Nothing]) -> None:
-    """Have the answer wait until the broker lets the device in; with many others, and without a thread.
+def _wait(call: Call[SealedEnrolment, Nothing], begin: Callable[[_Told], None]) -> None:
+    """Have the answer wait until what begins here is done; with many others, and without a thread.
 
     Raises:
-        EnvironmentFailure: it could not be told, where this is noticed while a thread waits.
+        EdgemmError: it could not be done, where this is noticed while a thread waits.
     """
     hold = call.request.environ.get(HOLD)
     if hold is None:  # of a server that can only wait in its thread
-        done: Future[EnvironmentFailure | None] = Future()
-        state.credentials.admit(done.set_result)
+        done: Future[EdgemmError | None] = Future()
+        begin(done.set_result)
         if (failure := done.result()) is not None:
             raise failure
         return
 
     def after(give: Callable[[ServedAnswer | None], None]) -> None:
-        state.credentials.admit(lambda failure: give(None if failure is None else served(failure)))
+        begin(lambda failure: give(None if failure is None else served(failure)))
 
     hold(after)
+
+
+def _let_in_anew(state: FleetState, enrolment: _Enrolment, told: _Told) -> None:
+    """Let a device in once the broker has shut out who is connected under its name; then wait for its own login."""
+
+    def shut_out(failure: EdgemmError | None) -> None:
+        if failure is None:
+            failure = EnvironmentFailure("this server failed: see its log; the same enrolment may be sent again")
+            try:
+                with state.store.write() as tx:
+                    enrolment.run(tx)
+                failure = None
+            except EdgemmError as err:
+                failure = err
+            finally:
+                if failure is not None:
+                    told(failure)
+            if failure is None:
+                state.credentials.admit(told)
+        else:
+            told(failure)
+
+    state.credentials.shut_out(shut_out)
 
 
 def device_id(name: str, key_id: str) -> str:

@@ -74,9 +74,10 @@ def answer(status: int, code: str, message: str, *, hint: str) -> Response:
 
 
 def served(error: EdgemmError) -> ServedAnswer:
-    """Return the answer of an error that comes when the application has answered already, and log it."""
+    """Return the answer of an error that comes when the application has answered already; log it if it is ours."""
     found = outcome(error)
-    logger.error("request failed code=%s error=%s", found.code, shortened(str(error), most=_MOST_MESSAGE))
+    if found.status >= 500:
+        logger.error("request failed code=%s error=%s", found.code, shortened(str(error), most=_MOST_MESSAGE))
     told = answer(found.status, found.code, str(error), hint=found.hint)
     return ServedAnswer(found.status, tuple(told.headers.items()), told.get_data())
 

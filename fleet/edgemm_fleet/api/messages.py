@@ -75,6 +75,12 @@ class PageQuery(RequestBody, frozen=True):
     limit: PageLimit = 100
 
 
+class HistoryQuery(PageQuery, frozen=True):
+    """Which part of a history: what is of a time after `since`, in seconds since the epoch."""
+
+    since: float | None = None
+
+
 class DevicesQuery(PageQuery, frozen=True):
     """Which devices: those that a filter means; `count` asks how many they are in all."""
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from msgspec import UNSET, Struct
 
 from edgemm.messages import ModelCounters, ShadowCounters, ShadowOutput
-from edgemm_fleet.records.records import TelemetryRecord
+from edgemm_fleet.records.records import HealthRecord, TelemetryRecord
+
+_HOUR_S = 3600
 
 
 class ClassRows(Struct, frozen=True, kw_only=True):
@@ -95,6 +97,24 @@ class TelemetryWindow(Struct, frozen=True, kw_only=True):
     unmatched_labels: int
 
 
+class HealthHour(Struct, frozen=True, kw_only=True):
+    """How a device was in one hour: counters since its boot, and gauges, of the first window of it that is kept.
+
+    `started_at` is the beginning of the hour by the server's clock; gauges are null where the device cannot read them.
+    """
+
+    started_at: float
+    boot: str
+    sequence: int
+    uptime_s: int
+    requests: int
+    errors: int
+    temperature_c: float | None
+    memory_available_bytes: int | None
+    disk_free_bytes: int | None
+    spool_dropped: int
+
+
 def window(record: TelemetryRecord) -> TelemetryWindow:
     """Return a stored window as the API shows it."""
     sent = record.telemetry
@@ -119,6 +139,22 @@ def window(record: TelemetryRecord) -> TelemetryWindow:
         spool_written_bytes=sent.spool.written_bytes,
         models_shed=sent.shed,
         unmatched_labels=0 if sent.unmatched_labels is UNSET else sent.unmatched_labels,
+    )
+
+
+def health_hour(record: HealthRecord) -> HealthHour:
+    """Return the row of an hour as the API shows it."""
+    return HealthHour(
+        started_at=float(record.hour * _HOUR_S),
+        boot=record.boot,
+        sequence=record.sequence,
+        uptime_s=record.uptime_s,
+        requests=record.requests,
+        errors=record.errors,
+        temperature_c=record.temperature_c,
+        memory_available_bytes=record.memory_available_bytes,
+        disk_free_bytes=record.disk_free_bytes,
+        spool_dropped=record.dropped,
     )
 
 

@@ -10,7 +10,7 @@ import logging
 import math
 import queue
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from paho.mqtt.client import Client, MQTTMessage
@@ -19,6 +19,7 @@ from edgemm import topics
 from edgemm.topics import Channel
 from edgemm.transport.backoff import Backoff
 from edgemm.transport.broker_line import QOS, BrokerClient, BrokerLine, LinePatience
+from edgemm.transport.whole_packets import Taken
 from edgemm.trust.enrolment import BrokerAccess
 from edgemm_fleet.broker.login_probe import answers_plain
 
@@ -57,7 +58,7 @@ class BrokerConnection(BrokerLine):
     most_unconfirmed = _MOST_UNCONFIRMED
 
     def __init__(
-        self, access: BrokerAccess, *, fleet: str, client_id: str, receive: Callable[[str, bytes, bool], None]
+        self, access: BrokerAccess, *, fleet: str, client_id: str, receive: Callable[[Sequence[Taken]], None]
     ) -> None:
         super().__init__(access, client_id=client_id, patience=_PATIENCE)
         self._fleet, self._receive = fleet, receive
@@ -95,7 +96,7 @@ class BrokerConnection(BrokerLine):
         """Have subscriptions and deliveries told."""
         connection = self.connection
         assert isinstance(client, BrokerClient)
-        client.joins = True
+        client.joins, client.on_taken = True, self._receive
         client.max_inflight_messages_set(0)
         client.most_packet_bytes, client.most_kept_bytes = _LARGEST_PACKET_BYTES, _MAX_KEPT_BYTES
         client.on_subscribe = self._subscribed
@@ -109,11 +110,11 @@ class BrokerConnection(BrokerLine):
 
     def came(self, message: MQTTMessage) -> None:
         """Pass on what a device says, and whether the broker had retained it."""
-        self._receive(message.topic, bytes(message.payload), message.retain)
+        self._receive([(message.topic, bytes(message.payload), message.retain)])
 
     def received(self, topic: str, payload: bytes) -> None:
         """Pass on what a device says now."""
-        self._receive(topic, payload, False)  # noqa: FBT003 - what the broker tells of a message
+        self._receive([(topic, payload, False)])
 
     def clear(self, topic: str) -> None:
         """Have the broker forget what it retains at a topic."""

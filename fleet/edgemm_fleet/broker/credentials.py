@@ -34,6 +34,9 @@ class CredentialProvider(Protocol):
         It returns at once: many devices may wait for one reading of the broker's files.
         """
 
+    def shut_out(self, told: Told) -> None:
+        """Do as `refresh`, and return at once; `told` is called once it is done, maybe in a thread."""
+
 
 @dataclass(frozen=True)
 class EmbeddedCredentials:
@@ -54,6 +57,11 @@ class EmbeddedCredentials:
         """Do nothing: whoever is in the store is let in."""
         told(None)
 
+    def shut_out(self, told: Told) -> None:
+        """Close the connections of devices that were removed."""
+        self.refresh()
+        told(None)
+
 
 @dataclass(frozen=True)
 class StaticCredentials:
@@ -70,5 +78,9 @@ class StaticCredentials:
         """Do nothing."""
 
     def admit(self, told: Told) -> None:
+        """Do nothing."""
+        told(None)
+
+    def shut_out(self, told: Told) -> None:
         """Do nothing."""
         told(None)

@@ -195,6 +195,8 @@ class MosquittoCredentials:
         """Have `told` called once a running Mosquitto lets in who is in the store now."""
         self._gathered.tell(told)
 
+    shut_out = admit
+
     def renew_certificate(self) -> None:
         """Have Mosquitto show the certificate of now to whoever connects from now on; no connection ends.
 

@@ -75,7 +75,7 @@ class ApiConnection:
             )
 
     def call(
-        self, method: str, path: str, answer: type[AnswerT], *, body: Struct | None = None, **query: str | int | None
+        self, method: str, path: str, answer: type[AnswerT], *, body: Struct | None = None, **query: str | float | None
     ) -> AnswerT:
         """Send one request and read its answer into a type.
 

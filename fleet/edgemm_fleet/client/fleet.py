@@ -51,6 +51,7 @@ from edgemm_fleet.api.messages import (
     WithdrawalRequest,
     Withdrawn,
 )
+from edgemm_fleet.api.telemetry import HealthHour
 from edgemm_fleet.client.api_connection import ApiConnection
 from edgemm_fleet.client.profile import Profile
 from edgemm_fleet.records.members import Member
@@ -152,6 +153,10 @@ class FleetClient:
     def events(self, device: str) -> Iterator[EventRecord]:
         """Yield a device's events, newest first."""
         return self._all(f"/devices/{_part(device)}/events", Page[EventRecord])
+
+    def history(self, device: str, *, since: float | None = None) -> Iterator[HealthHour]:
+        """Yield how a device was, hour by hour, newest first; since a time, in seconds since the epoch."""
+        return self._all(f"/devices/{_part(device)}/history", Page[HealthHour], since=since)
 
     def label_device(self, device: str, request: LabelsRequest) -> Device:
         """Set and take off labels."""
@@ -313,11 +318,18 @@ class FleetClient:
         self.connection.call("DELETE", _API + path, Nothing)
 
     def _all(
-        self, path: str, kind: type[Page[Item]], *, state: str | None = None, where: str | None = None
+        self,
+        path: str,
+        kind: type[Page[Item]],
+        *,
+        state: str | None = None,
+        where: str | None = None,
+        since: float | None = None,
     ) -> Iterator[Item]:
         after: str | None = None
+        query = {"state": state, "where": where, "since": since}
         while True:
-            page = self.connection.call("GET", _API + path, kind, after=after, limit=_PAGE, state=state, where=where)
+            page = self.connection.call("GET", _API + path, kind, body=None, after=after, limit=_PAGE, **query)
             yield from page.items
             if page.next is None:
                 return

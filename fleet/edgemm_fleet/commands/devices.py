@@ -14,6 +14,7 @@ from edgemm.reasons import Reason
 from edgemm.times import span
 from edgemm_fleet.api.messages import DeviceDetail, DeviceSummary, FailedUpdate, LabelsRequest
 from edgemm_fleet.commands.acting import act, action_table, list_actions
+from edgemm_fleet.commands.device_history import history
 from edgemm_fleet.commands.filter_options import selected, where_option
 from edgemm_fleet.commands.output import age, as_json_option, moment, pairs, print_json, print_table, report, size
 from edgemm_fleet.commands.parameters import connect, labels
@@ -228,3 +229,4 @@ def _warnings(detail: DeviceDetail, *, now: float) -> Iterator[str]:
 
 devices.add_command(act)
 devices.add_command(list_actions)
+devices.add_command(history)

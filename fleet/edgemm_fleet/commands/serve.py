@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import re
 import signal
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +27,7 @@ from edgemm_fleet.commands.broker_options import read_broker, read_login, read_m
 from edgemm_fleet.commands.output import as_json_option, print_json
 from edgemm_fleet.records.records import Role
 from edgemm_fleet.server.process import FleetProcess, ServeSettings
+from edgemm_fleet.server.python_settings import settle_python
 from edgemm_fleet.server.retention import Retention
 from edgemm_fleet.store import Migration, Transaction, audit
 from edgemm_fleet.store.dialects.database_address import PostgresAddress
@@ -38,8 +38,6 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
 RULES = FileRules(secrets={"device_login": "put it into a file, and name that by device_login_file"})
 _log = logging.getLogger(__name__)
-_SWITCH_S = 0.001
-"""How long a thread that computes keeps others waiting: the one that reads all requests waits often, and briefly."""
 _MOST_LINES = 100
 """Of what goes wrong, of each kind a minute: what strangers can cause fills no disk."""
 _DAY_S = 86_400.0
@@ -215,7 +213,7 @@ def serve(
     )
     server = FleetProcess(FleetFolder(folder), settings, migrated=_tell_migration)
     _set_up_logging(verbose=verbose, form=LogFormat(log_format))
-    sys.setswitchinterval(_SWITCH_S)
+    settle_python()
     with ended_by_sigterm() as wait_for_end, server, _renewed_by_sighup(server):
         _tell_addresses(server, page=page)
         wait_for_end()

@@ -94,7 +94,7 @@ class Ingest:
             self._act(tx, news, messages, now=now)
             acks = self._streams(tx, messages, now=now)
             devices.seen(tx, {heard.device for heard in messages}, now=now)
-            ordered = list(actions.ordered(tx, sorted(news.told)))
+            ordered = list(actions.ordered(tx, sorted(news.told))) if news.told else []
         self._ignore(news.ignored)
         self.unheard.told((one.message for one in messages if isinstance(one.message, Event)), now=now)
         if ordered:
@@ -104,11 +104,10 @@ class Ingest:
     def _read(self, tx: Transaction, batch: Sequence[Incoming], *, now: float) -> tuple[dict[str, Author], list[Heard]]:
         claimed = [(device, one) for one in batch if one.payload and (device := self._claimed(tx, one)) is not None]
         known = authors_of(tx, {device for device, _ in claimed})
-        messages, received, refuse = [], Counter[str](), partial(self._refuse, tx)
+        messages, refuse = [], partial(self._refuse, tx)
         passed_over, checked = needless(claimed, partial(self._checked, known, now=now))
         for place, (device, incoming) in enumerate(claimed):
             if place in passed_over:
-                received["received_reported"] += 1
                 continue
             if device not in known:
                 refuse(RefusedMessage.UNKNOWN_DEVICE, device, "not enrolled here")
@@ -127,9 +126,12 @@ class Ingest:
             if (found := implausible(message, now=now)) is not None:
                 refuse(RefusedMessage.IMPLAUSIBLE, device, f"{type(message).__name__.lower()}: {found}")
                 continue
-            received[f"received_{type(message).__name__.lower()}"] += 1
-            messages.append(Heard(device, message, incoming.payload, live=not incoming.retained))
-        after_commit(tx, partial(self.counters.add_all, received))
+            messages.append(Heard(device, message, incoming.payload, not incoming.retained))
+        received = Counter(type(heard.message) for heard in messages)
+        named = Counter({f"received_{kind.__name__.lower()}": number for kind, number in received.items()})
+        if passed_over:
+            named["received_reported"] += len(passed_over)
+        after_commit(tx, partial(self.counters.add_all, named))
         return known, messages
 
     def _message(self, incoming: Incoming, device: str, author: Author) -> Message:

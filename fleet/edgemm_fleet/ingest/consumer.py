@@ -13,12 +13,14 @@ import threading
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 from edgemm import topics
 from edgemm.errors import EnvironmentFailure
 from edgemm.messages import MAX_CONTROL_BYTES, Ack, encode_control
 from edgemm.topics import Channel
+from edgemm.transport.whole_packets import Taken
 from edgemm_fleet.clock import check_clock
 from edgemm_fleet.ingest.batch import Ingest
 from edgemm_fleet.ingest.fair_queue import FairQueue, Offer, ShareLimits
@@ -32,7 +34,11 @@ from edgemm_fleet.records.refused_messages import RefusedMessage
 from edgemm_fleet.worker import Worker
 
 _log = logging.getLogger(__name__)
-_MAX_BATCH = 1000
+_FIRST_BATCH, _LEAST_BATCH, _MOST_BATCH = 1000, 500, 4000
+"""Messages. How many there are in a batch follows from how long the last ones took: see `fitting`."""
+_BATCH_S = 0.05
+"""A batch is to take no longer of a CPU, unless it is one of `_LEAST_BATCH`: meanwhile nobody else writes. Where a
+disk, a database or other programs make it longer, a smaller one would cost as many waits, for fewer messages."""
 _MAX_BATCH_BYTES = 2 * 1024 * 1024
 _ENOUGH = 500
 _PACE_S, _LONGEST_PACE_S = 0.05, 0.2
@@ -40,9 +46,11 @@ _PACE_S, _LONGEST_PACE_S = 0.05, 0.2
 `_ENOUGH` messages: each is a transaction, which costs as much as a hundred windows. After one that took long it is
 twice as long as that: of a device that says several things in a row, much is read and written once a batch."""
 _POLL_S = 0.5
+_MEASURED = f"/{Channel.TELEMETRY}"
 _MOST_FAILED = 3
 """Messages of a device in a batch that are tried one by one."""
-Publish = Callable[[str, bytes], object]
+Publish = Callable[[Sequence[tuple[str, bytes]]], object]
+"""Sends messages (topic, payload) together."""
 
 
 class Consumer:
@@ -67,6 +75,7 @@ class Consumer:
         self._changed = threading.Condition()
         self._ended = False
         self._gathered_s, self._took_s = 0.0, 0.0
+        self._most = _FIRST_BATCH
         self._quiet = QuietLog(_log)
         self._unstored: list[Incoming] = []
         self.progress = IngestProgress()
@@ -89,33 +98,50 @@ class Consumer:
         return self._waiting.held_bytes
 
     def receive(self, topic: str, payload: bytes, *, retained: bool = False) -> None:
-        """Take one message of the broker; one that is too large to be read is not kept waiting."""
+        """Take one message of the broker."""
+        self.receive_all([(topic, payload, retained)])
+
+    def receive_all(self, messages: Sequence[Taken]) -> None:
+        """Take messages of the broker, in their order; one that is too large to be read is not kept waiting."""
+        admitted = [one for one in map(self._admitted, messages) if one is not None]
+        shed = list[tuple[str, int]]()
+        with self._changed:
+            now_s, before = time.monotonic(), self._waiting.held_messages
+            self._waiting.begin_span(now_s)
+            for device, incoming in admitted:
+                size = len(incoming.payload)
+                while (answer := self._waiting.offer(device, incoming, size=size)) is Offer.WAIT:
+                    if self._ended:
+                        return
+                    self._changed.notify_all()
+                    self._changed.wait(_POLL_S)
+                    before = 0
+                if answer is Offer.TAKEN:
+                    self.progress.came(now_s)
+                else:
+                    shed.append((device, size))
+            after = self._waiting.held_messages
+            if before == 0 or before < _ENOUGH <= after:  # else whoever gathers would be woken by each
+                self._changed.notify_all()
+        for device, size in shed:
+            self._ingest.counters.add(SHED)
+            self._shedding.note(device, Misdeed.OVER_SHARE, size=size)
+
+    def _admitted(self, message: Taken) -> tuple[str, Incoming] | None:
+        """Return whose message it is, and the message; None where it is not to be kept waiting."""
+        topic, payload, retained = message
         if self._garbage.was_ours(topic, payload):
-            return
+            return None
         device = self._garbage.speaker(topic, payload)
         if device is None:
             self._refuse_garbage(topic, len(payload), retained=retained)
-            return
+            return None
         if len(payload) > MAX_CONTROL_BYTES:
             self._ingest.counters.refuse(RefusedMessage.TOO_LARGE)
             self._quiet.warning(device, "ingest_refused why=too_large topic=%r bytes=%d", topic[:200], len(payload))
             self._shedding.note(device, Misdeed.REFUSED)
-            return
-        incoming = Incoming(topic, payload, retained)
-        with self._changed:
-            now_s = time.monotonic()
-            self._waiting.begin_span(now_s)
-            while (answer := self._waiting.offer(device, incoming, size=len(payload))) is Offer.WAIT:
-                if self._ended:
-                    return
-                self._changed.wait(_POLL_S)
-            if answer is Offer.TAKEN:
-                self.progress.came(now_s)
-            if self._waiting.held_messages in {1, _ENOUGH}:  # else whoever gathers would be woken by each
-                self._changed.notify_all()
-        if answer is Offer.SHED:
-            self._ingest.counters.add(SHED)
-            self._shedding.note(device, Misdeed.OVER_SHARE, size=len(payload))
+            return None
+        return device, Incoming(topic, payload, retained)
 
     def _refuse_garbage(self, topic: str, size: int, *, retained: bool) -> None:
         device = topics.claimed(topic)
@@ -131,14 +157,17 @@ class Consumer:
             return
         # Else a soak would be over at once, or for years not, and devices told what they refuse: it waits, as do they.
         check_clock(self._clock())
-        begun_s = time.monotonic()
+        begun_s, cpu_s, number = time.monotonic(), time.thread_time(), len(self._unstored)
         acks = self._store(self._unstored)
         self._took_s = time.monotonic() - begun_s
-        self.progress.stored(len(self._unstored))
+        self._most = fitting(self._most, number, time.thread_time() - cpu_s)
+        self.progress.stored(number)
+        told_more = any(not one.topic.endswith(_MEASURED) for one in self._unstored)
         self._unstored = []
-        self._committed()
-        for device, ack in acks:
-            self._acknowledge(device, ack)
+        if told_more:  # windows change nothing that anybody is told
+            self._committed()
+        if acks:
+            self._publish([(_topic_of(self._fleet, device), encode_control(ack)) for device, ack in acks])
 
     def _store(self, batch: list[Incoming], *, failed: Counter[str] | None = None) -> list[tuple[str, Ack]]:
         """Store a batch; a message that cannot be handled is dropped and told, and holds up none of the others.
@@ -176,12 +205,25 @@ class Consumer:
                     break
                 self._changed.wait(early_s)
             self._gathered_s = time.monotonic()
-            batch = self._waiting.take(most=_MAX_BATCH, most_bytes=_MAX_BATCH_BYTES)
+            batch = self._waiting.take(most=self._most, most_bytes=_MAX_BATCH_BYTES)
             self._changed.notify_all()
         return batch
 
-    def _acknowledge(self, device: str, ack: Ack) -> None:
-        self._publish(topics.topic(self._fleet, device, Channel.ACK), encode_control(ack))
+
+def fitting(most: int, number: int, took_s: float) -> int:
+    """Return how many messages the next batch may have, after one of `number` took so long. Pure.
+
+    It doubles at most, and is no smaller than half of what it was.
+    """
+    if number < most:  # a small batch costs more a message than a large one, and says nothing of that
+        return most
+    fits = int(number * _BATCH_S / max(took_s, 1e-6))
+    return max(_LEAST_BATCH, most // 2, min(fits, 2 * most, _MOST_BATCH))
+
+
+@lru_cache(maxsize=10_000)
+def _topic_of(fleet: str, device: str) -> str:
+    return topics.topic(fleet, device, Channel.ACK)
 
 
 def _speaker(topic: str) -> str:

@@ -16,6 +16,8 @@ from edgemm.messages import MOST_CONNECTIONS, MOST_REPORTS, Event, Reported, Sta
 
 def implausible(message: Reported | Status | Event | Telemetry, *, now: float) -> str | None:
     """Return what no device can have counted up to by now, in words; None where all of it is plausible."""
+    if isinstance(message, Telemetry):
+        return None
     match message:
         case Reported():
             connection = 0 if message.connection is UNSET else message.connection

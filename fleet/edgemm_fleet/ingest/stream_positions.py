@@ -73,20 +73,24 @@ def acknowledge(tx: Transaction, messages: Sequence[Heard], *, now: float) -> di
 
 
 def _numbers(messages: Sequence[Heard]) -> dict[StreamKey, _Numbers]:
-    found: dict[StreamKey, _Numbers] = {}
+    found: dict[tuple[str, str | bytes], _Numbers] = {}
     for heard in messages:
-        match heard.message:
-            case Event():
-                key = StreamKey(heard.device, heard.message.boot, Stream.EVENT)
-            case Telemetry():
-                key = StreamKey(heard.device, heard.message.boot.hex(), Stream.TELEMETRY)
-            case _:
-                continue
+        device, message, _, _ = heard
+        if not isinstance(message, Telemetry | Event):
+            continue
+        key = (device, message.boot)
         if (numbers := found.get(key)) is None:
             numbers = found[key] = _Numbers()
-        numbers.came.setdefault(heard.message.sequence, heard)
-        numbers.floor = max(numbers.floor, heard.message.floor)
-    return found
+        numbers.came.setdefault(message.sequence, heard)
+        numbers.floor = max(numbers.floor, message.floor)
+    return {_key(device, boot): numbers for (device, boot), numbers in found.items()}
+
+
+def _key(device: str, boot: str | bytes) -> StreamKey:
+    """Return the key of a stream; windows have the boot as bytes."""
+    if isinstance(boot, bytes):
+        return StreamKey(device, boot.hex(), Stream.TELEMETRY)
+    return StreamKey(device, boot, Stream.EVENT)
 
 
 def _remembered(before: Position, numbers: _Numbers) -> Position:
@@ -112,11 +116,12 @@ def _behind_gap(position: Position) -> Iterator[int]:
 
 def _new(before: Position, after: Position, numbers: _Numbers) -> Iterator[Came]:
     """Yield the windows that were not here before, in the order in which they came."""
+    first, above, last = before.contiguous + 1, before.above, after.contiguous + _REMEMBERED
     for sequence, (device, window, sent, _) in numbers.came.items():
-        distance = sequence - before.contiguous - 1
-        if distance >= 0 and not before.above >> min(distance, _REMEMBERED) & 1:
+        distance = sequence - first
+        if distance >= 0 and not (above and above >> min(distance, _REMEMBERED) & 1):
             assert isinstance(window, Telemetry)
-            yield Came(device, window, sent, counts=sequence - after.contiguous <= _REMEMBERED)
+            yield Came(device, window, sent, sequence <= last)
 
 
 def _advanced(tx: Transaction, key: StreamKey, numbers: _Numbers, *, before: Position) -> Position:

@@ -168,6 +168,22 @@ class TelemetryRecord(Struct, frozen=True, kw_only=True):
     received_at: float
 
 
+class HealthRecord(Struct, frozen=True, kw_only=True):
+    """How a device was in one hour, counted from the epoch: of the first window of it that is kept."""
+
+    device: str
+    hour: int
+    boot: str
+    sequence: int
+    uptime_s: int
+    requests: int
+    errors: int
+    temperature_c: float | None
+    memory_available_bytes: int | None
+    disk_free_bytes: int | None
+    dropped: int
+
+
 class ActionRecord(Struct, frozen=True, kw_only=True):
     """A one-off action of a device and what came of it (`ok` None: nothing yet)."""
 

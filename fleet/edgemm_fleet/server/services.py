@@ -16,7 +16,7 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -25,6 +25,7 @@ from securesystemslib.signer import CryptoSigner
 from edgemm import times, topics
 from edgemm.errors import EnvironmentFailure
 from edgemm.states import RolloutState
+from edgemm.transport.whole_packets import Taken
 from edgemm_fleet.broker.broker_connection import BrokerConnection
 from edgemm_fleet.broker.broker_settings import BrokerSettings, Provider
 from edgemm_fleet.broker.credentials import CredentialProvider, EmbeddedCredentials, StaticCredentials
@@ -196,7 +197,7 @@ class FleetServices:
             self.ingest,
             fleet=settings.fleet,
             clock=self._clock,
-            publish=link.publish,
+            publish=link.send_together,
             committed=self.wake,
             clear=link.clear,
         )
@@ -271,9 +272,9 @@ class FleetServices:
     def _publish(self, topic: str, payload: bytes) -> object:
         return None if self._link is None else self._link.publish(topic, payload)
 
-    def _receive(self, topic: str, payload: bytes, retained: bool) -> None:  # noqa: FBT001 - what the line passes on
+    def _receive(self, messages: Sequence[Taken]) -> None:
         assert self._consumer is not None
-        self._consumer.receive(topic, payload, retained=retained)
+        self._consumer.receive_all(messages)
 
     def _tick(self, stopping: threading.Event) -> None:
         stopping.wait(self.settings.tick_s)

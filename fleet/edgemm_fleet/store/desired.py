@@ -41,6 +41,8 @@ def find(tx: Transaction, device: str) -> DesiredRecord | None:
 
 def of(tx: Transaction, ids: Sequence[str]) -> dict[str, DesiredRecord]:
     """Return what several devices were told last; those never told anything readable are missing."""
+    if not ids:
+        return {}
     query = select(desired).where(listed(desired.c.device, ids))
     read = quarantine(tx).reader(_PART, _read, device=_device)
     return {row.device: found for row in tx.execute(query) if (found := read(row)) is not None}

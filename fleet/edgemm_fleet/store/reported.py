@@ -53,7 +53,7 @@ class ReportBatch:
     def __init__(self, tx: Transaction, ids: Collection[str], *, now: float) -> None:
         self._tx, self._now = tx, now
         query = select(*_ORDER).select_from(_BESIDE).where(listed(devices.c.id, sorted(ids)))
-        self._known = {row.id: _Known.read(row) for row in tx.execute(query)}
+        self._known = {row.id: _Known.read(row) for row in tx.execute(query)} if ids else {}
 
     def hear(self, report: Reported) -> Verdict:
         """Take a report if it is newer than all before; tell whether it was.

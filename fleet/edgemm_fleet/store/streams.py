@@ -14,12 +14,13 @@ from sqlalchemy import BigInteger, ColumnElement, String, Table, delete, func, l
 
 from edgemm.messages import Event, Stream, Telemetry
 from edgemm_fleet.records import json_text
-from edgemm_fleet.records.records import EventRecord, Item, Page, TelemetryRecord
+from edgemm_fleet.records.records import EventRecord, HealthRecord, Item, Page, TelemetryRecord
 from edgemm_fleet.store import paging
 from edgemm_fleet.store.database import Transaction
 from edgemm_fleet.store.dialects import portable
 from edgemm_fleet.store.dialects.keyed import find_by_keys
-from edgemm_fleet.store.history import parts, windows
+from edgemm_fleet.store.dialects.many_rows import put_many
+from edgemm_fleet.store.history import hours, parts, windows
 from edgemm_fleet.store.quarantine import quarantine
 from edgemm_fleet.store.schema import devices, events, positions, telemetry
 
@@ -81,17 +82,14 @@ def positions_of(tx: Transaction, keys: Sequence[StreamKey]) -> dict[StreamKey, 
 def put_positions(tx: Transaction, changed: Mapping[StreamKey, Position]) -> None:
     """Write what `positions_of` returns."""
     rows = [
-        {
-            "device": device,
-            "boot": boot,
-            "stream": stream.value,
-            "contiguous": position.contiguous,
-            "highest": position.highest,
-            "above": position.above.to_bytes((position.above.bit_length() + 7) // 8, "little") or None,
-        }
+        (device, boot, stream.value, position.contiguous, position.highest, _bits(position.above))
         for (device, boot, stream), position in changed.items()
     ]
-    portable.put(tx, positions, rows)
+    put_many(tx, positions, rows)
+
+
+def _bits(above: int) -> bytes | None:
+    return above.to_bytes((above.bit_length() + 7) // 8, "little") or None
 
 
 def of_many_boots(tx: Transaction, devices: Collection[str], *, most: int) -> list[str]:
@@ -145,6 +143,20 @@ def page_telemetry(
     most, below = paging.clamp(limit), None if after is None else paging.number(after)
     rows = windows.newest_first(tx, device, below=below, most=most + 1, others=telemetry)
     return paging.page_of(rows, most, key="id", read=_reader(tx, "telemetry", _telemetry))
+
+
+def page_health(
+    tx: Transaction,
+    device: str,
+    *,
+    after: str | None = None,
+    since: float | None = None,
+    limit: int = paging.DEFAULT_LIMIT,
+) -> Page[HealthRecord]:
+    """List the rows of an hour of a device, the newest first; those since a time, in seconds since the epoch."""
+    most, below = paging.clamp(limit), None if after is None else paging.number(after)
+    rows = hours.newest_first(tx, device, below=below, since=since, most=most + 1)
+    return paging.page_of(rows, most, key="hour", read=_reader(tx, "health", _health))
 
 
 class Pruning(NamedTuple):
@@ -214,3 +226,7 @@ def _telemetry(row: Any) -> TelemetryRecord:
     window = msgspec.msgpack.decode(row.window, type=Telemetry)
     values = {"id": row.id, "device": row.device, "telemetry": window, "received_at": row.received_at}
     return convert(values, TelemetryRecord)
+
+
+def _health(row: Any) -> HealthRecord:
+    return convert({name: getattr(row, name) for name in HealthRecord.__struct_fields__}, HealthRecord)

@@ -19,6 +19,7 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, NotSupportedEr
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from edgemm.errors import EnvironmentFailure
+from edgemm_fleet.store.dialects.array_texts import written_array
 from edgemm_fleet.store.dialects.database_address import PostgresAddress
 from edgemm_fleet.store.dialects.portable import COLLATION, NUL_SHOWN
 from edgemm_fleet.worker import ToldFailure
@@ -202,6 +203,7 @@ def _connect(known: dict[str, Any], address: PostgresAddress) -> Any:
             "letters; make another one: createdb --template template0 --encoding UTF8"
         )
     connection.adapters.register_dumper(str, _text_dumper())
+    connection.adapters.register_dumper(list, _list_dumper())
     return connection
 
 
@@ -216,6 +218,19 @@ def _text_dumper() -> Any:
             return super().dump(obj.replace("\0", NUL_SHOWN) if "\0" in obj else obj)
 
     return WithoutNul
+
+
+@functools.cache
+def _list_dumper() -> Any:
+    from psycopg.types.array import ListDumper
+
+    class Together(ListDumper):  # type: ignore[misc]  # as above
+        """Writes a list of one kind as a whole, where psycopg looks at each value: keys and columns are such lists."""
+
+        def dump(self, obj: list[Any]) -> Any:
+            return written_array(obj) or super().dump(obj)
+
+    return Together
 
 
 def _psycopg() -> Any:

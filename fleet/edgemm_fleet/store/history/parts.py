@@ -45,13 +45,19 @@ def tables(tx: Connection) -> list[Table]:
 
 def current(tx: Connection, kind: HistoryKind, *, now: float) -> HistoryPart:
     """Return the part to write to now; a new one where there is none, or where the last one ends."""
-    last = next(iter(parts_of(tx, kind, limit=1)), None)
+    return current_and_last(tx, kind, now=now)[0]
+
+
+def current_and_last(tx: Connection, kind: HistoryKind, *, now: float) -> list[HistoryPart]:
+    """Return the part to write to now, as `current`, and the one before it, if there is one."""
+    found = parts_of(tx, kind, limit=2)
+    last = next(iter(found), None)
     if last is not None and not _ends(tx, kind, last, now=now):
-        return last
+        return found
     new = HistoryPart((last.number if last else 0) + 1, now, now, 0, last.next_id if last else 1)
     tx.execute(insert(history_parts).values(kind=kind, **new._asdict()))
     part_table(kind, new.number).create(tx)
-    return new
+    return [new, *found[:1]]
 
 
 def note(tx: Connection, kind: HistoryKind, part: HistoryPart) -> None:

@@ -18,7 +18,6 @@ from sqlalchemy import (
     column,
     delete,
     func,
-    insert,
     literal_column,
     select,
     table,
@@ -27,6 +26,7 @@ from sqlalchemy import (
 from edgemm.messages import Telemetry
 from edgemm_fleet.store.dialects import portable
 from edgemm_fleet.store.dialects.dropped_tables import until_one_is_gone
+from edgemm_fleet.store.dialects.many_rows import Values, insert_many, put_many
 from edgemm_fleet.store.history import parts
 from edgemm_fleet.store.history.history_tables import HistoryKind, latest, part_table
 
@@ -53,26 +53,25 @@ def add(tx: Connection, came: Sequence[Came], *, now: float) -> None:
     if not came:
         return
     part = parts.current(tx, HistoryKind.WINDOWS, now=now)
-    rows = [
-        {
-            "id": part.next_id + number,
-            "device": one.device,
-            "boot": one.window.boot.hex(),
-            "sequence": one.window.sequence,
-            "window": one.sent,
-            "received_at": now,
-        }
-        for number, one in enumerate(came)
-    ]
     newest: dict[tuple[str, bytes], int] = {}
-    for number, one in enumerate(came):
-        key = (one.device, one.window.boot)
-        if (before := newest.get(key)) is None or one.window.sequence > came[before].window.sequence:
+    chosen = []
+    for number, (device, window, _, counts) in enumerate(came):
+        key, sequence = (device, window.boot), window.sequence
+        if (before := newest.get(key)) is None or sequence > came[before].window.sequence:
             newest[key] = number
-    portable.put(tx, latest, [rows[number] for number in newest.values()], only=_newer)
-    chosen = [n for n, one in enumerate(came) if one.counts and (one.window.sequence - 1) % _KEPT_OF == 0]
+        if counts and (sequence - 1) % _KEPT_OF == 0:
+            chosen.append(number)
+    newest_rows = [
+        (one.device, one.window.boot.hex(), part.next_id + number, one.window.sequence, one.sent, now)
+        for number, one in ((number, came[number]) for number in newest.values())
+    ]
+    put_many(tx, latest, newest_rows, only=_newer)
     if chosen:
-        tx.execute(insert(part_table(HistoryKind.WINDOWS, part.number)), [rows[number] for number in chosen])
+        rows = [
+            (part.next_id + number, one.device, one.window.boot.hex(), one.window.sequence, one.sent, now)
+            for number, one in ((number, came[number]) for number in chosen)
+        ]
+        insert_many(tx, part_table(HistoryKind.WINDOWS, part.number), rows)
         _add_health(tx, [came[number] for number in chosen], now=now)
     counted = part._replace(newest_at=now, rows=part.rows + len(chosen), next_id=part.next_id + len(came))
     parts.note(tx, HistoryKind.WINDOWS, counted)
@@ -122,32 +121,33 @@ def _newer(new: Any) -> ColumnElement[bool]:
 
 def _add_health(tx: Connection, came: Sequence[Came], *, now: float) -> None:
     """Keep the first of these windows of each device in an hour, in short."""
-    part, hour = parts.current(tx, HistoryKind.HEALTH, now=now), int(now // _HOUR_S)
+    last_two, hour = parts.current_and_last(tx, HistoryKind.HEALTH, now=now), int(now // _HOUR_S)
+    part = last_two[0]
     rows = {one.device: _health(one, hour) for one in reversed(came)}
     known = set[str]()
-    for there in parts.parts_of(tx, HistoryKind.HEALTH, limit=2):
+    for there in last_two:
         if there.number == part.number or there.newest_at // _HOUR_S == hour:  # the last one may end within an hour
             table_ = part_table(HistoryKind.HEALTH, there.number)
             mine = portable.listed(table_.c.device, sorted(rows))
             known |= set(tx.execute(select(table_.c.device).where(mine, table_.c.hour == hour)).scalars())
     new = [row for device, row in rows.items() if device not in known]
     if new:
-        tx.execute(insert(part_table(HistoryKind.HEALTH, part.number)), new)
+        insert_many(tx, part_table(HistoryKind.HEALTH, part.number), new)
         parts.note(tx, HistoryKind.HEALTH, part._replace(newest_at=now, rows=part.rows + len(new)))
 
 
-def _health(one: Came, hour: int) -> portable.Row:
+def _health(one: Came, hour: int) -> Values:
     window, temperature_c = one.window, one.window.system.temperature_c
-    return {
-        "device": one.device,
-        "hour": hour,
-        "boot": window.boot.hex(),
-        "sequence": window.sequence,
-        "uptime_s": window.uptime_s,
-        "requests": sum(model.requests for model in window.models),
-        "errors": sum(model.errors for model in window.models),
-        "temperature_c": temperature_c if temperature_c is not None and math.isfinite(temperature_c) else None,
-        "memory_available_bytes": window.system.memory_available_bytes,
-        "disk_free_bytes": window.system.disk_free_bytes,
-        "dropped": window.spool.dropped,
-    }
+    return (
+        one.device,
+        hour,
+        window.boot.hex(),
+        window.sequence,
+        window.uptime_s,
+        sum(model.requests for model in window.models),
+        sum(model.errors for model in window.models),
+        temperature_c if temperature_c is not None and math.isfinite(temperature_c) else None,
+        window.system.memory_available_bytes,
+        window.system.disk_free_bytes,
+        window.spool.dropped,
+    )

@@ -1,4 +1,6 @@
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,11 +16,12 @@ from edgemm.trust.enrolment import EnrolmentToken, parse_token
 from edgemm.trust.signing import PayloadType, key_document
 from edgemm_fleet.api.enrolment import device_id
 from edgemm_fleet.broker import EmbeddedCredentials
-from edgemm_fleet.broker.gathered_write import Told
+from edgemm_fleet.broker.gathered_write import GatheredWrite, Told
 from edgemm_fleet.records.records import Presence
 from edgemm_fleet.records.report_order import Verdict
 from edgemm_fleet.store import devices, reported
 from edgemm_fleet.trust.ceremony import Replacement, propose, sign_here
+from simulators.waiting import eventually
 from tests.unit.fleet.api.servers import RunningFleet
 
 
@@ -270,6 +273,63 @@ def test_an_enrolment_anew_shuts_out_who_is_in_and_forgets_what_was_said(
     with fleet.state.store.read() as tx:
         assert devices.get(tx, device).presence.boot == boot, "the same token and key are the same enrolment"
     assert allowed[-1:] == [True]
+
+
+class GatheredCredentials(EmbeddedCredentials):
+    """A broker whose files are written when `may_write` is set, for all who wait together."""
+
+    may_write = threading.Event()
+    written = GatheredWrite(lambda: _waited(GatheredCredentials.may_write))
+
+    def refresh(self) -> None:
+        self.written.ask()
+
+    def admit(self, told: Told) -> None:
+        self.written.tell(told)
+
+    shut_out = admit
+
+
+def _waited(event: threading.Event) -> None:
+    assert event.wait(60)
+
+
+def test_devices_that_come_in_anew_hold_no_thread_while_the_brokers_files_are_written(
+    fleet: RunningFleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signers = [CryptoSigner.generate_ed25519() for _ in range(40)]
+    before = [enrol(fleet, make_token(fleet), signer)[1] for signer in signers]
+    token = make_token(fleet, uses=len(signers))
+    for name in ("refresh", "admit", "shut_out"):
+        monkeypatch.setattr(EmbeddedCredentials, name, getattr(GatheredCredentials, name), raising=False)
+    monkeypatch.setattr(EmbeddedCredentials, "written", GatheredCredentials.written, raising=False)
+    with ThreadPoolExecutor(len(signers)) as pool:
+        anew = [pool.submit(enrol, fleet, token, signer) for signer in signers]
+        try:
+            eventually(lambda: GatheredCredentials.written.waiting >= len(signers) - 1, "all wait for one write")
+            assert fleet.request("GET", "/api/v1/health").status == 200
+            assert not any(one.done() for one in anew)
+        finally:
+            GatheredCredentials.may_write.set()
+    answers = [one.result() for one in anew]
+    assert [status for status, _ in answers] == [200] * len(signers)
+    assert [answer["device"] for _, answer in answers] == [answer["device"] for answer in before]
+    assert not {answer["bearer"] for _, answer in answers} & {answer["bearer"] for answer in before}
+
+
+def test_a_token_that_ends_while_who_is_in_is_shut_out_is_refused(
+    fleet: RunningFleet, signer: CryptoSigner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enrol(fleet, make_token(fleet), signer)
+    token = make_token(fleet)
+
+    def shut_out(_: EmbeddedCredentials, told: Told) -> None:
+        fleet.request("DELETE", f"/api/v1/tokens/{token.id}")
+        told(None)
+
+    monkeypatch.setattr(EmbeddedCredentials, "shut_out", shut_out)
+    status, answer = enrol(fleet, token, signer)
+    assert (status, "was revoked" in error(answer)) == (403, True)
 
 
 def test_a_token_that_no_longer_holds_shuts_nobody_out(fleet: RunningFleet, signer: CryptoSigner) -> None:

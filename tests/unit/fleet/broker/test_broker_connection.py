@@ -43,7 +43,10 @@ def test_a_packet_of_many_megabytes_is_thrown_away_as_it_comes_and_the_next_is_h
     with socket.create_server(("127.0.0.1", 0)) as listener:
         access = BrokerAccess(host="127.0.0.1", port=listener.getsockname()[1], tls=False, username="m", password="pw")
         link = BrokerConnection(
-            access, fleet="lab", client_id="m", receive=lambda topic, payload, _: heard.append((topic, len(payload)))
+            access,
+            fleet="lab",
+            client_id="m",
+            receive=lambda came: heard.extend((topic, len(payload)) for topic, payload, _ in came),
         )
         thread = threading.Thread(target=serve, args=(listener,), daemon=True)
         thread.start()

@@ -11,7 +11,7 @@ from edgemm.errors import EnvironmentFailure
 from edgemm.messages import MAX_CONTROL_BYTES, Ack, decode_control
 from edgemm_fleet.filters import known_facts
 from edgemm_fleet.ingest.batch import Ingest
-from edgemm_fleet.ingest.consumer import Consumer
+from edgemm_fleet.ingest.consumer import Consumer, fitting
 from edgemm_fleet.ingest.reading import Incoming
 from edgemm_fleet.records.rollout_plan import Group
 from edgemm_fleet.store import streams
@@ -47,7 +47,7 @@ def test_what_cannot_be_stored_is_not_acknowledged_and_not_lost(
         ingest,
         fleet=FLEET,
         clock=lambda: fleet.now,
-        publish=lambda _topic, payload: acks.append((stored(), payload)),
+        publish=lambda sent: acks.extend((stored(), payload) for _, payload in sent),
         committed=lambda: None,
     )
     window = fleet.devices["cam-1"].measure()
@@ -110,7 +110,7 @@ def test_a_message_that_cannot_be_handled_holds_up_nobody(tmp_path: Path, caplog
         ingest,
         fleet=FLEET,
         clock=lambda: fleet.now,
-        publish=lambda topic, _payload: acked.append(topics.parse(topic).device),
+        publish=lambda sent: acked.extend(topics.parse(topic).device for topic, _ in sent),
         committed=lambda: None,
     )
     windows = [device.measure() for device in fleet.devices.values()]
@@ -139,7 +139,7 @@ def test_a_fact_that_no_index_takes_holds_up_nobody(tmp_path: Path, monkeypatch:
         fleet.ingest,
         fleet=FLEET,
         clock=lambda: fleet.now,
-        publish=lambda topic, _payload: acked.append(topics.parse(topic).device),
+        publish=lambda sent: acked.extend(topics.parse(topic).device for topic, _ in sent),
         committed=lambda: None,
     )
     report = fleet.devices["cam-1"].report(engines={secrets.token_hex(4000): "1"})
@@ -178,7 +178,7 @@ def test_a_device_whose_messages_cannot_be_handled_costs_the_others_a_few_tries(
         ingest,
         fleet=FLEET,
         clock=lambda: fleet.now,
-        publish=lambda topic, _payload: acked.append(topics.parse(topic).device),
+        publish=lambda sent: acked.extend(topics.parse(topic).device for topic, _ in sent),
         committed=lambda: None,
     )
     bad = fleet.devices.pop("cam-1").measure()
@@ -197,3 +197,36 @@ def test_a_device_whose_messages_cannot_be_handled_costs_the_others_a_few_tries(
     with fleet.store.read() as tx:
         assert all(streams.page_telemetry(tx, name).items[0].telemetry.sequence == 20 for name in fleet.devices)
     fleet.store.close()
+
+
+def test_windows_wake_nobody_who_would_find_nothing_to_do(tmp_path: Path) -> None:
+    fleet = LocalFleet(tmp_path)
+    fleet.add("cam-1")
+    device, woken = fleet.devices["cam-1"], list[int]()
+    acked: list[str] = []
+    consumer = Consumer(
+        fleet.ingest,
+        fleet=FLEET,
+        clock=lambda: fleet.now,
+        publish=lambda sent: acked.extend(topic for topic, _ in sent),
+        committed=lambda: woken.append(len(acked)),
+    )
+    consumer.start()
+    window = device.measure()
+    consumer.receive(window.topic, window.payload)
+    eventually(lambda: acked, "the window is acknowledged")
+    assert not woken
+    consumer.receive_all([(said.topic, said.payload, False) for said in device.connect()])
+    eventually(lambda: woken, "what it says of itself wakes the outbox")
+    consumer.stop()
+    fleet.store.close()
+
+
+def test_a_batch_is_as_large_as_fits_into_its_time() -> None:
+    assert fitting(1000, 1000, 0.025) == 2000
+    assert fitting(1000, 1000, 0.001) == 2000, "it doubles at most"
+    assert fitting(4000, 4000, 0.001) == 4000
+    assert fitting(2000, 2000, 0.1) == 1000
+    assert fitting(4000, 4000, 30.0) == 2000, "it is halved at most"
+    assert fitting(500, 500, 30.0) == 500
+    assert fitting(2000, 3, 30.0) == 2000, "a small one says nothing"

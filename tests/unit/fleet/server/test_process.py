@@ -132,6 +132,8 @@ def test_from_init_to_a_rollout_that_finishes_and_one_that_halts(logged_in: Serv
     assert "wanted       digits 1.0.0" in shown
     assert "committed" in shown
     assert "rollout.start" in admin.run("audit")
+    assert "nothing yet" in admin.run("devices", "history", untouched[0].id, "--since", "2d")
+    assert admin.json("devices", "history", untouched[0].id) == []
 
 
 def test_a_killed_server_goes_on_with_everything_it_had(logged_in: Served, tmp_path: Path) -> None:

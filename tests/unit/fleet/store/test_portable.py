@@ -2,14 +2,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import Table, select
+from sqlalchemy import ColumnElement, Table, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from edgemm_fleet.store import Store, audit, devices, notes, schema
-from edgemm_fleet.store.dialects import portable
+from edgemm_fleet.store.dialects import many_rows, portable
+from edgemm_fleet.store.dialects.array_texts import written_array
+from edgemm_fleet.store.history.history_tables import latest
 
 MANY = 100_000
 """More than SQLite (32,766) and PostgreSQL (65,535) take as parameters of a statement."""
@@ -116,3 +119,49 @@ def test_a_list_is_looked_up_by_the_key(store: Store, table: Table) -> None:
     with store.read() as tx:
         plan = tx.exec_driver_sql(f"EXPLAIN QUERY PLAN {words}", ('["a", "b"]',)).all()
     assert any(f"SEARCH {table.name} USING" in row.detail for row in plan), plan
+
+
+def test_many_rows_are_put_in_place_of_those_of_their_keys(store: Store) -> None:
+    """In each kind of column, with what texts and bytes may have."""
+    text = "it's \\ \" {a,b} NULL ä😀"
+    rows = [(text, f"boot-{n}", n, 2**40 + n, bytes([0, 255, 92, n % 256]), 1.5 * n) for n in range(1000)]
+    with store.write() as tx:
+        many_rows.put_many(tx, latest, rows)
+        assert sorted(tx.execute(select(latest)).all()) == sorted(rows)
+        newer = [(device, boot, id_ + 1, sequence + n % 2, b"", at) for n, (device, boot, id_, sequence, _, at) in
+                 enumerate(rows)]  # fmt: skip
+        many_rows.put_many(tx, latest, newer, only=_later)
+        found = {row.boot: tuple(row) for row in tx.execute(select(latest))}
+        assert [found[row[1]] for row in rows] == [new if n % 2 else old for n, (old, new) in
+                                                  enumerate(zip(rows, newer, strict=True))]  # fmt: skip
+        many_rows.put_many(tx, schema.positions, [])
+        many_rows.insert_many(tx, schema.positions, [("cam", "b", "event", 2**53, 2**62, None)])
+        assert tx.execute(select(schema.positions)).one() == ("cam", "b", "event", 2**53, 2**62, None)
+
+
+@pytest.mark.parametrize(
+    ("values", "written"),
+    [
+        (["a"], b'{"a"}'),
+        (["a b", "", "NULL", "{,}", "\u00e4"], '{"a b","","NULL","{,}","\u00e4"}'.encode()),
+        (["a", 'b"'], None),
+        (['","'], None),
+        (["\\"], None),
+        (["\0"], None),
+        ([b"", b"\0\xff"], b'{"\\\\x","\\\\x00ff"}'),
+        ([1, -(2**62)], b"{1,-4611686018427387904}"),
+        ([1.5, float("inf"), 1e300], b"{1.5,inf,1e+300}"),
+        ([1, 1.5], None),
+        ([True], None),
+        (["a", None], None),
+        ([[1]], None),
+        ([], None),
+    ],
+)
+def test_a_list_of_one_kind_is_written_as_a_whole(values: list[Any], written: bytes | None) -> None:
+    assert written_array(values) == written
+
+
+def _later(new: Any) -> ColumnElement[bool]:
+    found: ColumnElement[bool] = new.sequence > latest.c.sequence
+    return found
