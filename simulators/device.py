@@ -52,6 +52,7 @@ from edgemm.topics import Channel
 from edgemm.trust import signing
 from edgemm.trust.enrolment import BrokerAccess
 from edgemm.trust.signing import PayloadType
+from simulators import mqtt_clients
 
 _U = UpdateState
 
@@ -416,6 +417,9 @@ class MqttDevice:
         """Go away without a will."""
         self._client.disconnect()
         self._client.loop_stop()
+        # The one of before goes at once, and closes what it has: it is part of no cycle any more.
+        mqtt_clients.let_go(self._client)
+        self._client = self._new_client()
 
     def publish(self, messages: Iterable[Outgoing]) -> None:
         """Publish what the device says."""

@@ -61,6 +61,7 @@ from edgemm_fleet.broker.broker_settings import BrokerSettings
 from edgemm_fleet.broker.embedded import EmbeddedBroker
 from edgemm_fleet.broker.topic_rights import MANAGER, BrokerRules
 from edgemm_fleet.trust import roles
+from simulators import mqtt_clients
 from simulators.fleet_http import Answer, FleetHttp
 from simulators.fleet_tuf import TufInMemory
 
@@ -137,6 +138,7 @@ class SimulatedFleet:
         if self._client is not None:
             self._client.disconnect()
             self._client.loop_stop()
+            mqtt_clients.let_go(self._client)
             self._client = None
 
     def stop_broker(self) -> None:

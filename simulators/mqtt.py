@@ -10,6 +10,8 @@ from typing import Any, Self
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
+from simulators import mqtt_clients
+
 _TIMEOUT_S = 20.0
 
 
@@ -84,6 +86,7 @@ class MqttProbe:
         """Disconnect."""
         self._client.disconnect()
         self._client.loop_stop()
+        mqtt_clients.let_go(self._client)
 
     def __enter__(self) -> Self:
         self.connect()

@@ -12,6 +12,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from simulators import mqtt_clients
 from simulators.waiting import eventually
 
 _TIMEOUT_S = 30.0
@@ -47,6 +48,7 @@ class Mqtt5Client:
     def __exit__(self, *exc: object) -> None:
         self._client.disconnect()
         self._client.loop_stop()
+        mqtt_clients.let_go(self._client)
 
     def subscribe(self, topic: str) -> None:
         """Subscribe, and wait until the broker says so."""

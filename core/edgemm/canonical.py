@@ -20,6 +20,9 @@ DIGEST_PATTERN = r"\A[0-9a-f]{64}\Z"  # `$` would let a line feed pass
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _SORTED = msgspec.json.Encoder(order="sorted")
 _MOST_INTEGER = 2**53 - 1
+_ESCAPE = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|.)", re.DOTALL)
+_HIGH, _LOW = range(0xD800, 0xDC00), range(0xDC00, 0xE000)
+"""Halves of surrogate pairs, in the order in which they make a character."""
 
 
 def sha256(data: bytes) -> str:
@@ -60,7 +63,38 @@ def decode(data: bytes, kind: type[T], *, name: str) -> T:
             raise MessageError(f"{name}: expected canonical JSON (RFC 8785), found another spelling of it")
         return msgspec.convert(raw, kind)
     except (msgspec.ValidationError, rfc8785.CanonicalizationError, ValueError, RecursionError) as err:
-        raise MessageError(f"{name}: {err}") from err
+        raise MessageError(f"{name}: {fault(err, data)}") from err
+
+
+def fault(err: Exception, data: bytes) -> str:
+    """Return what is wrong with JSON of which decoding raised `err`, where the parser's own words mislead.
+
+    Of half a surrogate pair msgspec says that the data were cut short.
+    """
+    if isinstance(err, RecursionError):
+        return "found lists or objects nested too deep"
+    if isinstance(err, msgspec.ValidationError):
+        return str(err)
+    if isinstance(err, UnicodeDecodeError):
+        return "found bytes that are no UTF-8"
+    if (found := lone_surrogate(data)) is not None:
+        return f"found {found[0]} at byte {found[1]}, a lone surrogate, which is no character"
+    return str(err)
+
+
+def lone_surrogate(data: bytes) -> tuple[str, int] | None:
+    """Return the first escape of JSON that is half a surrogate pair, and where it begins; None: there is none."""
+    high: re.Match[bytes] | None = None
+    for one in _ESCAPE.finditer(data):
+        code = int(one[1], 16) if one[1] else 0
+        follows = high is not None and high.end() == one.start() and code in _LOW
+        if high is not None and not follows:
+            break
+        if code in _LOW and not follows:
+            high = one
+            break
+        high = one if code in _HIGH else None
+    return None if high is None else (high[0].decode(), high.start())
 
 
 def _spelled(value: Any) -> Any:

@@ -13,11 +13,12 @@ import os
 import sys
 import threading
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
-from edgemm import __version__
+from edgemm import __version__, durable
 from edgemm.errors import EdgemmError, InputError, MissingExtraError
 from edgemm.outlet import say, stdout
 from edgemm.outlet.escaping import shortened
@@ -136,6 +137,7 @@ def edgemm() -> None:
 
 def main() -> NoReturn:
     """Run the command line and exit with its status."""
+    stdout.keep_place()
     stdout.take_any_character()
     _end(run(sys.argv[1:]))
 
@@ -177,7 +179,11 @@ def _say_error(*lines: str) -> None:
 
 
 def _lost_output(err: OSError) -> int:
-    """Return the status where stdout takes no more; any other error is raised again."""
+    """Return the status where stdout takes no more, or a disk takes no other file; any other error is raised again."""
+    if err.errno in durable.FULL and isinstance(err.filename, str):
+        step = durable.make_room(Path(err.filename).absolute().parent)
+        _say_error(f"error: cannot write {err.filename}: {os.strerror(err.errno)}: {step}")
+        return 1
     if not (stdout.reader_is_gone(err) or stdout.is_full(err) or stdout.is_closed(err)):
         raise err
     stdout.leave()

@@ -18,11 +18,15 @@ from typing import BinaryIO
 from edgemm.errors import EnvironmentFailure
 
 TEMPORARY_PREFIX = ".edgemm-tmp-"
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""Errors of a disk or quota that is full."""
 
 
 @contextmanager
-def replacing(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
+def replacing(path: Path, *, mode: int = 0o644, size: int | None = None) -> Iterator[BinaryIO]:
     """Open a file for writing that takes `path`'s place when the block ends without an error.
+
+    `size`, where it is known, is told of a disk that has no room for so many bytes.
 
     Raises:
         EnvironmentFailure: the disk is full, or the folder is missing or not writable; `path` is as it was.
@@ -41,7 +45,8 @@ def replacing(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
             raise
         sync_folder(path.parent)
     except OSError as err:
-        raise EnvironmentFailure(f"cannot write {path}: {err.strerror or err}; nothing was changed") from err
+        step = f": {make_room(path.parent, needed=size)}" if err.errno in FULL else ""
+        raise EnvironmentFailure(f"cannot write {path}: {err.strerror or err}; nothing was changed{step}") from err
 
 
 def write(path: Path, data: bytes | memoryview, *, mode: int = 0o644) -> None:
@@ -50,7 +55,7 @@ def write(path: Path, data: bytes | memoryview, *, mode: int = 0o644) -> None:
     Raises:
         EnvironmentFailure: as `replacing`.
     """
-    with replacing(path, mode=mode) as file:
+    with replacing(path, mode=mode, size=len(data)) as file:
         file.write(data)
 
 
@@ -67,7 +72,20 @@ def put_aside(path: Path, *, major: int) -> None:
 def is_disk_full(err: EnvironmentFailure) -> bool:
     """Tell whether the reason for a failed write is a full disk or quota."""
     cause = err.__cause__
-    return isinstance(cause, OSError) and cause.errno in {errno.ENOSPC, errno.EDQUOT}
+    return isinstance(cause, OSError) and cause.errno in FULL
+
+
+def make_room(folder: Path, *, needed: int | None = None) -> str:
+    """Return the next step where the disk of a folder is full: what is needed, and what is left there."""
+    wanted = "room" if needed is None else f"room for {needed:,} bytes"
+    try:
+        facts = os.statvfs(folder)
+    except OSError:
+        return f"make {wanted} on the disk of {folder}, and try again"
+    left = f"{facts.f_bavail * facts.f_frsize:,} left"
+    if facts.f_files and not facts.f_favail:
+        left = "no place left for another file"
+    return f"make {wanted} on the disk of {folder}, which has {left}, and try again"
 
 
 def sync_folder(folder: Path) -> None:

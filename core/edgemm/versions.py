@@ -1,4 +1,4 @@
-"""Semantic versions (semver.org 2.0.0) of models, and the leading numbers of a library's version.
+"""Semantic versions (semver.org 2.0.0) of models, what else is read as a version, and its leading numbers.
 
 A model version compares by precedence (semver clause 11); TensorFlow-Serving's numeric version is derived from it.
 """
@@ -16,6 +16,19 @@ _SEMVER = re.compile(
     re.ASCII,
 )
 VERSION_PATTERN = rf"\A{_SEMVER.pattern}\Z"
+_WORD = r"[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*"
+MOST_NUMBERS = 4
+READABLE_VERSION = re.compile(
+    rf"(\d{{1,18}}(?:\.\d{{1,18}}){{0,{MOST_NUMBERS - 1}}})"
+    rf"(?:-({_WORD})|((?i:alpha|a|beta|b|c|rc|preview|pre|dev)\d*(?:\.[0-9A-Za-z-]+)*))?(?:\+{_WORD})?",
+    re.ASCII,
+)
+"""What is a version to those who compare others': semantic versions, and what libraries call theirs.
+
+One to four numbers (`2.14`, `4`), a pre-release behind a hyphen, or without one as PEP 440 has it (`2.14.0rc1`), build
+metadata. A number with an exponent (`1e1`), in hexadecimal or with a unit is none. Groups: the numbers, the pre-release
+behind a hyphen, the one without.
+"""
 
 
 @total_ordering

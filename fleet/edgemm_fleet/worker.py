@@ -3,19 +3,47 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 
 from edgemm.errors import EdgemmError, UnreachableError
 
 _PAUSE_S = 1.0
+_TOLD_EVERY_S = 60.0
+_MOST_KINDS = 100
+_NUMBER = re.compile(r"\d+")
+"""What differs in what is said of one fault."""
 _STOP_TIMEOUT_S = 30.0
 _log = logging.getLogger(__name__)
 
 
 class ToldFailure(UnreachableError):  # noqa: N818 - as EnvironmentFailure
     """Something is out of reach or unfit, which the log was told once by its own module: others say nothing of it."""
+
+
+class RecurringFault:
+    """A fault that goes on: told at once, and then each minute with how often it came; for any thread."""
+
+    def __init__(self, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic, self._lock = monotonic, threading.Lock()
+        self._told_s: dict[str, float] = {}
+        self._untold: Counter[str] = Counter()
+
+    def came(self, kind: str = "") -> int | None:
+        """Note that it came; return how often since it was last told, where it is to be told now."""
+        with self._lock:
+            now_s = self._monotonic()
+            if kind not in self._told_s and len(self._told_s) >= _MOST_KINDS:
+                self._told_s.clear()
+                self._untold.clear()
+            self._untold[kind] += 1
+            if now_s - self._told_s.get(kind, float("-inf")) < _TOLD_EVERY_S:
+                return None
+            self._told_s[kind] = now_s
+            return self._untold.pop(kind)
 
 
 class Worker:
@@ -25,6 +53,7 @@ class Worker:
         self._step, self.name = step, name
         self._done_s = time.monotonic()
         self._failing_since_s: float | None = None
+        self._fault = RecurringFault()
         self.error = ""
         """What the last step that failed said."""
         self._stopping = threading.Event()
@@ -61,10 +90,12 @@ class Worker:
             except ToldFailure as err:
                 self._failed(str(err))
             except EdgemmError as err:
-                _log.error("worker_failed worker=%s error=%s", self.name, err)
+                if (times := self._fault.came(_NUMBER.sub("", str(err)))) is not None:
+                    _log.error("worker_failed worker=%s times=%d error=%s", self.name, times, err)
                 self._failed(str(err))
             except Exception as err:  # noqa: BLE001 - a thread's boundary: the manager must not go on without this thread
-                _log.exception("worker_failed worker=%s", self.name)
+                if (times := self._fault.came(_NUMBER.sub("", repr(err)))) is not None:
+                    _log.exception("worker_failed worker=%s times=%d", self.name, times)
                 self._failed(type(err).__name__)
 
     def _failed(self, error: str) -> None:

@@ -459,7 +459,8 @@ def decode_manifest(data: bytes, *, path: str) -> Manifest:
             raise NewerFormatError(path, what="bundle format", found=found, supported=FORMAT)
         return canonical.decode(data, Manifest, name=path)
     except (MessageError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
-        raise BundleError(f"{path}: manifest.json is not a manifest: {err}") from err
+        told = err if isinstance(err, MessageError) else canonical.fault(err, data)
+        raise BundleError(f"{path}: manifest.json is not a manifest: {told}") from err
 
 
 def check_model_name(name: str) -> str:

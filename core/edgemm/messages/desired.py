@@ -156,7 +156,7 @@ def hash_of_payload(payload: bytes) -> str:
     try:
         document = msgspec.json.decode(payload, type=dict[str, Any])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
-        raise MessageError(f"desired: {err}") from err
+        raise MessageError(f"desired: {canonical.fault(err, payload)}") from err
     return canonical.sha256(canonical.encode({**document, "not_before": "", "expires": ""}))
 
 

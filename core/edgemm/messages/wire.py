@@ -88,5 +88,6 @@ def _decode(data: bytes, kind: type[Message], decoders: _Decoders, *, limit: int
                 raise MessageError(
                     f"{kind.__name__}: message version {found}, this edgemm reads {VERSION}: upgrade it"
                 ) from err
-        raise MessageError(f"{kind.__name__}: {err}") from err
+        told = err if kind is Telemetry else canonical.fault(err, data)
+        raise MessageError(f"{kind.__name__}: {told}") from err
     return message

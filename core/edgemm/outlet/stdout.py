@@ -16,6 +16,25 @@ def take_any_character() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
+def keep_place() -> None:
+    """Where whoever started this process closed stdin, stdout or stderr, let no file that is opened later be it.
+
+    What is printed on a stdout that is not there is then an error (`is_closed`), also where a library prints it.
+    """
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free, which this is
+    if sys.stdout is None:
+        sys.stdout = _Closed()
+
+
+def is_there() -> bool:
+    """Tell whether this process has a stdout."""
+    return sys.stdout is not None and not isinstance(sys.stdout, _Closed)
+
+
 def encoding() -> str:
     """Return what stdout encodes text in."""
     return getattr(sys.stdout, "encoding", None) or "utf-8"
@@ -27,12 +46,24 @@ def require() -> None:
     Raises:
         OSError: it did.
     """
-    if sys.stdout is None:
+    if not is_there():
         raise _ClosedError(errno.EBADF, "it is closed")
 
 
 class _ClosedError(OSError):
     """There is no stdout."""
+
+
+class _Closed(io.TextIOBase):
+    """Stands for a stdout that is not there."""
+
+    encoding = "utf-8"
+    errors = "backslashreplace"
+
+    def write(self, text: str) -> int:
+        """Take nothing."""
+        require()
+        return len(text)
 
 
 def is_closed(err: OSError) -> bool:
@@ -52,5 +83,5 @@ def is_full(err: OSError) -> bool:
 
 def leave() -> None:
     """Print no more: what is left in the buffer would be tried again, and told by a traceback, at the end."""
-    if sys.stdout is not None:
+    if is_there():
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

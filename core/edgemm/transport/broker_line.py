@@ -258,6 +258,7 @@ class BrokerLine(ABC):
             self._up.clear()
             client.disconnect()
             client.loop_stop()
+            self._client = None  # goes with this call, and closes what it has
         if reached:
             level = logging.INFO if self._stop.is_set() else logging.WARNING
             _log.log(level, "broker_lost host=%s client=%s connection=%d", *self._facts())

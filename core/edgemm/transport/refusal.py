@@ -6,12 +6,16 @@ import msgspec
 from msgspec import Struct
 
 
-class ErrorDetail(Struct, frozen=True, kw_only=True):
-    """What went wrong: a code for programs, a message and the next step for people."""
+class ErrorDetail(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What went wrong: a code for programs, a message and the next step for people.
+
+    `column` is where in a filter it is, in characters from 1.
+    """
 
     code: str
     message: str
     hint: str
+    column: int | None = None
 
 
 class ErrorAnswer(Struct, frozen=True, kw_only=True):

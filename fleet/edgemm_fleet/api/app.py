@@ -16,6 +16,7 @@ import msgspec
 from flask import Blueprint, Flask, Response, request
 from msgspec import Struct
 
+from edgemm import canonical
 from edgemm.errors import BadRequestError
 from edgemm_fleet.api import error_replies, rights
 from edgemm_fleet.api.context import FleetState
@@ -103,7 +104,7 @@ def _body(state: FleetState, route: Route) -> Any:
         body = msgspec.json.decode(data, type=route.body)
         unread = _unread_field(msgspec.json.decode(data), body) if isinstance(body, RequestBody) else None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
-        raise BadRequestError(f"body of {route.name}: {err}") from err
+        raise BadRequestError(f"body of {route.name}: {canonical.fault(err, data)}") from err
     if unread is not None:
         raise BadRequestError(f"body of {route.name}: unknown field at `{unread[:200]}`")
     return body

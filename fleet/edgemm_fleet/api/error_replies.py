@@ -16,6 +16,7 @@ from edgemm import errors
 from edgemm.errors import EdgemmError
 from edgemm.outlet.escaping import shortened
 from edgemm.transport.refusal import ErrorAnswer, ErrorDetail
+from edgemm_fleet.filters import RefusedFilterError
 from edgemm_fleet.http.answers import ServedAnswer
 from edgemm_fleet.worker import ToldFailure
 
@@ -40,6 +41,7 @@ OUTCOMES: tuple[tuple[type[EdgemmError], ErrorReply], ...] = (
     (errors.NotFoundError, ErrorReply(404, "not_found", "check the name; the lists of the API show what there is")),
     (errors.ConflictError, ErrorReply(409, "conflict", "look at the present state, then decide anew")),
     (errors.UnavailableError, ErrorReply(503, "unavailable", "try the same again later")),
+    (RefusedFilterError, ErrorReply(400, "bad_request", "docs/filters.md has the grammar of filters")),
     (errors.BadRequestError, ErrorReply(400, "bad_request", "GET /api/v1/openapi.json describes every request")),
     (errors.InputError, ErrorReply(400, "bad_request", "GET /api/v1/openapi.json describes every request")),
     (errors.MessageError, ErrorReply(400, "bad_request", "GET /api/v1/openapi.json describes every request")),
@@ -66,9 +68,9 @@ def outcome(error: EdgemmError) -> ErrorReply:
     return ErrorReply(500, "internal", "the server's log says more")
 
 
-def answer(status: int, code: str, message: str, *, hint: str) -> Response:
+def answer(status: int, code: str, message: str, *, hint: str, column: int | None = None) -> Response:
     """Return the JSON answer of an error; of a long message, which repeats what was sent, the middle is cut."""
-    detail = ErrorDetail(code=code, message=shortened(message, most=_MOST_MESSAGE), hint=hint)
+    detail = ErrorDetail(code=code, message=shortened(message, most=_MOST_MESSAGE), hint=hint, column=column)
     body = msgspec.json.encode(ErrorAnswer(error=detail))
     return Response(body, status=status, mimetype="application/json")
 
@@ -90,7 +92,8 @@ def register(app: Flask) -> None:
         found = outcome(error)
         if found.status >= 500 and not isinstance(error, ToldFailure):
             logger.error("request failed code=%s error=%s", found.code, shortened(str(error), most=_MOST_MESSAGE))
-        return answer(found.status, found.code, str(error), hint=found.hint)
+        column = error.column if isinstance(error, RefusedFilterError) else None
+        return answer(found.status, found.code, str(error), hint=found.hint, column=column)
 
     @app.errorhandler(HTTPException)
     def http(error: HTTPException) -> Response:

@@ -9,6 +9,7 @@ from enum import Enum
 
 from werkzeug.exceptions import TooManyRequests, Unauthorized
 
+from edgemm import times
 from edgemm.errors import PermissionDeniedError
 from edgemm_fleet.records.records import Device, PersonToken, Role
 from edgemm_fleet.secrets.person_tokens import token_hash
@@ -112,9 +113,15 @@ def authenticate(store: Store, header: str | None, *, now: float, address: str, 
     with store.read() as tx:
         person = person_tokens.find(tx, hashed, now=now)
         device = None if person else devices.find_by_bearer(tx, hashed)
+        expired_at = None if person or device else person_tokens.expired_at(tx, hashed, now=now)
     if person is None and device is None:
         shown.failed()
-        raise Unauthorized("this token is unknown here, has expired, or was revoked")
+        if expired_at is not None:  # who holds it may know, and nobody else can ask
+            raise Unauthorized(
+                f"this token expired at {times.to_text(expired_at)}, and the clock of the server shows "
+                f"{times.to_text(now)}: where that is wrong, set it (timedatectl set-ntp true)"
+            )
+        raise Unauthorized("this token is unknown here, or was revoked")
     wrong_tokens.passed(hashed)
     return Caller(person, device)
 

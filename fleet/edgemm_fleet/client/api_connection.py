@@ -28,6 +28,9 @@ _SAME_S = 2.0
 _CLOCKS_APART_S = 300.0
 _UNKNOWN_ADDRESS = frozenset({404, 405})
 _PATIENCE = HttpPatience(connect_timeout_s=10.0, read_timeout_s=60.0, repeat=True)
+"""Of who wants something done."""
+LITTLE_PATIENCE = HttpPatience(connect_timeout_s=5.0, read_timeout_s=10.0, repeat=True, slow_s=10.0, document_s=15.0)
+"""Of who asks how the manager is: silence is an answer."""
 _MAX_ANSWER_BYTES = 64 * 1024 * 1024
 _BY_STATUS: Mapping[int, type[EdgemmError]] = {
     400: errors.BadRequestError,
@@ -48,8 +51,10 @@ class ApiConnection:
         InputError: the URL is not `https://…`, nor `http://` with a loopback host.
     """
 
-    def __init__(self, url: str, *, token: str, tls_fingerprint: str | None) -> None:
-        self._client = PinnedClient(url, tls_fingerprint=tls_fingerprint, patience=_PATIENCE, bearer=token)
+    def __init__(
+        self, url: str, *, token: str, tls_fingerprint: str | None, patience: HttpPatience | None = None
+    ) -> None:
+        self._client = PinnedClient(url, tls_fingerprint=tls_fingerprint, patience=patience or _PATIENCE, bearer=token)
         self._ahead_s = 0.0
 
     @property

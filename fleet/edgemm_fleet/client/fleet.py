@@ -14,6 +14,7 @@ from msgspec import UNSET
 
 from edgemm.errors import InputError, NotFoundError
 from edgemm.messages import Desired
+from edgemm.transport.patience import HttpPatience
 from edgemm.trust.enrolment import BLOB_PATH
 from edgemm_fleet.api.messages import (
     ActionRequest,
@@ -80,9 +81,11 @@ class FleetClient:
     and RequestError or PermissionDeniedError with the server's message where it refused.
     """
 
-    def __init__(self, profile: Profile) -> None:
+    def __init__(self, profile: Profile, *, patience: HttpPatience | None = None) -> None:
         self.profile = profile
-        self.connection = ApiConnection(profile.url, token=profile.token, tls_fingerprint=profile.tls_fingerprint)
+        self.connection = ApiConnection(
+            profile.url, token=profile.token, tls_fingerprint=profile.tls_fingerprint, patience=patience
+        )
 
     def now(self) -> float:
         """Return the time at the server, by its last answer."""

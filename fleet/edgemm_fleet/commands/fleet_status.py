@@ -10,12 +10,13 @@ from collections.abc import Iterator, Sequence
 
 import click
 
-from edgemm.errors import EdgemmError, EnvironmentFailure, RequestError
+from edgemm.errors import EdgemmError, EnvironmentFailure, RequestError, UnavailableError
 from edgemm.outlet import say
 from edgemm.outlet.escaping import shortened
 from edgemm.times import span
 from edgemm_fleet.api.messages import FleetStatus
 from edgemm_fleet.client import read_profile
+from edgemm_fleet.client.api_connection import LITTLE_PATIENCE
 from edgemm_fleet.client.fleet import FleetClient
 from edgemm_fleet.commands.output import as_json_option, due, print_json, size
 from edgemm_fleet.health.health_findings import Finding, FindingName
@@ -24,6 +25,8 @@ from edgemm_fleet.health.measures import ManagerMeasures
 _WIDTH = 80
 _MOST_FINDINGS, _MOST_LINES = 3, 2
 _MOST_ENDINGS = 2
+_OF_DATABASE = "fleet database "
+"""How errors of the store begin."""
 
 
 @click.command()
@@ -35,7 +38,7 @@ def status(*, as_json: bool) -> None:
     """
     profile = read_profile()
     try:
-        with FleetClient(profile) as client:
+        with FleetClient(profile, patience=LITTLE_PATIENCE) as client:
             found = client.status()
             now = client.now()
     except (EnvironmentFailure, RequestError) as err:
@@ -54,6 +57,13 @@ def status(*, as_json: bool) -> None:
 
 
 def _down(err: EdgemmError) -> Finding:
+    if isinstance(err, UnavailableError) and str(err).startswith(_OF_DATABASE):
+        return Finding(  # the manager answers, but by whom it is asked is in the database
+            name=FindingName.DATABASE_FAILS.value,
+            urgent=True,
+            text=f"the database fails: {err}",
+            next="make it work again; what devices send waits, and nothing is lost: docs/databases.md",
+        )
     return Finding(
         name=FindingName.MANAGER_DOWN.value,
         urgent=True,

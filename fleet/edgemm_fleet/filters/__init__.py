@@ -10,8 +10,11 @@ Pure: no store, no clock, no network. `docs/filters.md` is the page for people; 
 
 from edgemm_fleet.filters.closures import DeviceFacts, compiled
 from edgemm_fleet.filters.expressions import Expression, written
-from edgemm_fleet.filters.filter_error import MAX_BYTES, FilterError
+from edgemm_fleet.filters.filter_error import MAX_BYTES, FilterError, RefusedFilterError
 from edgemm_fleet.filters.grammar import parse
 from edgemm_fleet.filters.wording import explained
 
-__all__ = ["MAX_BYTES", "DeviceFacts", "Expression", "FilterError", "compiled", "explained", "parse", "written"]
+__all__ = [
+    "MAX_BYTES", "DeviceFacts", "Expression", "FilterError", "RefusedFilterError", "compiled", "explained", "parse",
+    "written",
+]  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 
-from edgemm.errors import InputError
+from edgemm.errors import BadRequestError, InputError
 
 MAX_BYTES = 2000
 """The longest filter, in UTF-8."""
@@ -29,6 +29,14 @@ class FilterTooLongError(FilterError):
             self, line := f"filter: {size:,} bytes, the limit is {MAX_BYTES:,}; label the devices that are meant"
         )
         self.column, self.line = 1, line
+
+
+class RefusedFilterError(BadRequestError):
+    """A request's filter that cannot be read, in one line; `column` counts its characters from 1."""
+
+    def __init__(self, err: FilterError) -> None:
+        super().__init__(err.line)
+        self.column = err.column
 
 
 def _shown(text: str, at: int) -> tuple[str, str]:

@@ -1,32 +1,25 @@
 """The order of versions as texts: `rank("1.10") > rank("1.9")`, by comparison of code points alone.
 
-Semantic versions compare as semver.org 2.0.0 clause 11 has it. What libraries call their versions is read too: one to
-four numbers (`2.14`, `4`), a pre-release without a hyphen (`2.14.0rc1`), build metadata, which does not count.
+Semantic versions compare as semver.org 2.0.0 clause 11 has it, and so does what else `READABLE_VERSION` reads. Build
+metadata does not count.
 
 Ranks are kept in the database, where an index orders them: another form of them is a migration.
 """
 
 from __future__ import annotations
 
-import re
+from edgemm.versions import MOST_NUMBERS, READABLE_VERSION
 
-_MOST_NUMBERS = 4
-_WORD = r"[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*"
-_VERSION = re.compile(
-    rf"(\d{{1,18}}(?:\.\d{{1,18}}){{0,{_MOST_NUMBERS - 1}}})(?:-({_WORD})|([A-Za-z][0-9A-Za-z-]*(?:\.[0-9A-Za-z-]+)*))?"
-    rf"(?:\+{_WORD})?",
-    re.ASCII,
-)
 _LONGEST = 64
 
 
 def rank(text: str) -> str | None:
     """Return a text that sorts as the version does, or None where it is no version."""
-    match = _VERSION.fullmatch(text) if len(text) <= _LONGEST else None
+    match = READABLE_VERSION.fullmatch(text) if len(text) <= _LONGEST else None
     if match is None:
         return None
     numbers = match[1].split(".")
-    numbers += ["0"] * (_MOST_NUMBERS - len(numbers))
+    numbers += ["0"] * (MOST_NUMBERS - len(numbers))
     release = "".join(_number(one) for one in numbers)
     early = match[2] or match[3]
     if early is None:

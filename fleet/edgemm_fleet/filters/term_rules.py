@@ -130,6 +130,12 @@ def _identity(given: GivenTerm) -> Expression:
 
 
 def _seen(given: GivenTerm) -> Expression:
+    if re.fullmatch(r"\d+(?:\.\d+)?", given.value, re.ASCII):
+        raise given.wrong(
+            f"{given.name}{given.sign}{given.value[:40]} needs a unit: expected s, min, h or d behind the number, such "
+            f"as {given.value[:40]}h",
+            in_value=True,
+        )
     seconds = in_seconds(given.value)
     if seconds is None or seconds > LONGEST_S:
         raise given.wrong(

@@ -19,12 +19,11 @@ from msgspec.structs import replace
 
 from edgemm import requirements
 from edgemm.bundle.manifest import Digest, ModelName, VersionText
-from edgemm.errors import BadRequestError
 from edgemm.messages import DesiredModel, ModelConfig, Ratio, Seconds, Short, VariantPolicy, unknown_items
 from edgemm.reasons import Reason
 from edgemm.requirements import RequiredNames
 from edgemm.topics import DeviceId
-from edgemm_fleet.filters import MAX_BYTES, Expression, FilterError, parse, written
+from edgemm_fleet.filters import Expression, FilterError, RefusedFilterError, parse, written
 from edgemm_fleet.filters.expressions import AllOf, AnyOf, FactSubject, FactTerm, IdTerm, TermComparison
 from edgemm_fleet.filters.overlap import may_overlap
 
@@ -47,7 +46,7 @@ class Selector(Struct, frozen=True, kw_only=True):
 
     labels: dict[Short, Annotated[tuple[Short, ...], Meta(min_length=1)]] = {}
     devices: tuple[DeviceId, ...] | None = None
-    where: Annotated[str, Meta(max_length=MAX_BYTES)] | UnsetType = UNSET
+    where: str | UnsetType = UNSET
 
     def expression(self, *, model: str | None = None) -> Expression:
         """Return all of it as one filter; `model` is the one that a term about a model means.
@@ -66,14 +65,16 @@ class Selector(Struct, frozen=True, kw_only=True):
         """Return it with the canonical text of its filter.
 
         Raises:
-            BadRequestError: the filter cannot be read.
+            RefusedFilterError: the filter cannot be read.
         """
         if self.where is UNSET:
             return self
         try:
-            return replace(self, where=written(parse(self.where, model=model)))
+            canonical = written(parse(self.where, model=model))
+            parse(canonical, model=model)  # it may be longer than what was given, and is what is read from now on
+            return replace(self, where=canonical)
         except FilterError as err:
-            raise BadRequestError(err.line) from err
+            raise RefusedFilterError(err) from err
 
     def nobody(self) -> str:
         """Return what to say where it means no device that is enrolled."""

@@ -99,12 +99,30 @@ def move(rollout: Rollout, state: RolloutState, *, now: float, reason: str | Non
         )
     if state not in ROLLOUT_FOLLOWS[rollout.state]:
         possible = ", ".join(sorted(ROLLOUT_FOLLOWS[rollout.state])) or "nothing: it is over"
-        raise ConflictError(f"rollout {rollout.id} is {rollout.state}, it cannot become {state}; possible: {possible}")
+        step = _next_step(rollout, state)
+        raise ConflictError(
+            f"rollout {rollout.id} is {rollout.state}, it cannot become {state}; possible: {possible}{step}"
+        )
     told = rollout.state not in {_R.DRAFT, _R.READY}
     taken_back = "" if told and state in _TAKES_BACK else rollout.taken_back
     return replace(
         rollout, state=state, reason=reason, changed_at=now, deadline_at=None, waiting=None, taken_back=taken_back
     )
+
+
+def _next_step(rollout: Rollout, wanted: RolloutState) -> str:
+    """Return what who asked for a state that cannot follow may do instead."""
+    begins = wanted in {_R.READY, _R.RUNNING, _R.PAUSED}
+    match rollout.state:
+        case _R.DRAFT | _R.READY:
+            act = "start" if begins else "cancel"
+        case _R.PAUSED if begins:
+            act = "resume"
+        case _R.FINISHED | _R.HALTED | _R.ROLLED_BACK | _R.CANCELED if begins:
+            return "; next: make another, by edgemm fleet rollout create"
+        case _:
+            return ""
+    return f"; next: edgemm fleet rollout {act} {rollout.id}"
 
 
 def measured(rollout: Rollout, group: int, *, matching: int, size: int) -> Rollout:

@@ -82,7 +82,9 @@ class RolloutOperations:
             BadRequestError: the signed minimum version was raised above this version since.
         """
         with self._store.read() as tx:  # which may look at many devices
-            preconditions.check_reach(tx, _startable(tx, rollout_id), now=now)
+            rollout = _startable(tx, rollout_id)
+            machine.move(rollout, _R.READY, now=now)
+            preconditions.check_reach(tx, rollout, now=now)
         with self._store.write() as tx:
             rollout = _startable(tx, rollout_id)
             started = machine.move(machine.move(rollout, _R.READY, now=now), _R.RUNNING, now=now)

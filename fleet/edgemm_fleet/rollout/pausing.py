@@ -45,7 +45,8 @@ def resumed(rollout: Rollout, *, now: float) -> tuple[Rollout, float]:
         return rollout, 0.0
     pause = rollout.waiting
     if rollout.state is not _R.PAUSED:
-        raise ConflictError(f"rollout {rollout.id} is {rollout.state}: only one that is paused can be resumed")
+        start = f"; next: edgemm fleet rollout start {rollout.id}" if rollout.state is _R.DRAFT else ""
+        raise ConflictError(f"rollout {rollout.id} is {rollout.state}: only one that is paused can be resumed{start}")
     by_s = max(0.0, now - (pause.since if pause else rollout.changed_at))
     interrupted = pause.interrupted.put_off(by_s) if pause and pause.interrupted else None
     groups = tuple(_put_off(group, by_s) for group in rollout.groups)

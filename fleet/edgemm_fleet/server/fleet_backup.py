@@ -24,12 +24,15 @@ from pathlib import Path
 
 from edgemm import durable
 from edgemm.errors import EnvironmentFailure, InputError
+from edgemm_fleet.store.dialects import sqlite
 from edgemm_fleet.store.dialects.copies import copy_database
 from edgemm_fleet.store.dialects.database_address import PostgresAddress
+from edgemm_fleet.store.dialects.sqlite import is_full
 from edgemm_fleet.trust.fleet_folder import LOCK, TRUST_LOCK, FleetFolder
 from edgemm_fleet.whole_folder import made_whole
 
 _LOOKS = 5
+_BLOCK_BYTES = 4096
 
 
 @dataclass(frozen=True)
@@ -75,10 +78,31 @@ def back_up(folder: FleetFolder, to: Path, *, told: Callable[[int], None] = lamb
     try:
         with made_whole(to) as temporary:
             _fill(folder, FleetFolder(temporary), count)
-    except (OSError, sqlite3.Error) as err:
-        cause = err.strerror if isinstance(err, OSError) and err.strerror else str(err)
-        raise EnvironmentFailure(f"cannot back {folder.root} up to {to}: {cause}; nothing was left there") from err
+    except (OSError, sqlite3.Error, EnvironmentFailure) as err:
+        if not isinstance(err, EnvironmentFailure) or is_full(err, to):
+            raise _failed(folder, to, err) from err
+        raise
     return BackedUp(to, count.files, count.size, any((to / "offline-keys").glob("*.pem")))
+
+
+def _failed(folder: FleetFolder, to: Path, err: Exception) -> EnvironmentFailure:
+    cause, step = err.strerror if isinstance(err, OSError) and err.strerror else str(err), ""
+    if is_full(err, to):
+        needed = durable.make_room(to.parent, needed=_size_bytes(folder, to))
+        cause, step = "the disk is full", f": {needed}, or choose another place"
+    return EnvironmentFailure(f"cannot back {folder.root} up to {to}: {cause}; nothing was left there{step}")
+
+
+def _size_bytes(folder: FleetFolder, to: Path) -> int:
+    """Return how much room a backup takes: blobs have a second name where they are on the same disk."""
+    blobs = [] if folder.blobs.stat().st_dev == to.parent.stat().st_dev else list(folder.blobs.rglob("*"))
+    parts = [one for path in _parts(folder) for one in (path.rglob("*") if path.is_dir() else [path])]
+    database = [] if isinstance(folder.database_address(), PostgresAddress) else [folder.database]
+    size = 0
+    for path in (*blobs, *parts, *database, *(sqlite.beside(one, "-wal") for one in database)):
+        with suppress(FileNotFoundError):  # it was removed since
+            size += -(-path.stat().st_size // _BLOCK_BYTES) * _BLOCK_BYTES
+    return size
 
 
 def _fill(folder: FleetFolder, to: FleetFolder, count: _Count) -> None:

@@ -1,4 +1,7 @@
-"""An outage of the database, told once in the log, and its end; for any thread."""
+"""An outage of the database, told in the log at once and then each minute, and its end; for any thread.
+
+Where only some transactions fail, as with too few connections, there is one line a minute of each, with a count.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from contextlib import contextmanager
 from sqlalchemy.exc import SQLAlchemyError
 
 from edgemm.errors import EnvironmentFailure
-from edgemm_fleet.worker import ToldFailure
+from edgemm_fleet.worker import RecurringFault, ToldFailure
 
 _log = logging.getLogger(__name__)
 _OF_DATABASE = (SQLAlchemyError, UnicodeDecodeError)
@@ -26,6 +29,7 @@ class Availability:
         self._database, self._kind, self._monotonic = database, kind, monotonic
         self._lock = threading.Lock()
         self._failing_since_s: float | None = None
+        self._fault, self._is_told = RecurringFault(monotonic=monotonic), False
         self._first_s, self._last_s = 0.0, float("-inf")
         """When the present run of failures began, and when the last of them was."""
         self._works_now = True
@@ -65,14 +69,17 @@ class Availability:
     def _fails(self, err: ToldFailure) -> None:
         with self._lock:
             self._note(err)
-            if self._failing_since_s is not None:
-                return
-            self._failing_since_s = self._monotonic()
-        _log.error("database_fails kind=%s error=%s; the manager goes on trying", self._kind, err)
+            if self._failing_since_s is None:
+                self._failing_since_s, self._is_told = self._monotonic(), False
+            times = self._fault.came()
+            self._is_told |= times is not None
+        if times is not None:
+            _log.error("database_fails kind=%s error=%s times=%d; the manager goes on trying", self._kind, err, times)
 
     def _works(self) -> None:
         with self._lock:
             if self._failing_since_s is None:
                 return
             lasted_s, self._failing_since_s = self._monotonic() - self._failing_since_s, None
-        _log.warning("database_back kind=%s database=%s after=%.0f s", self._kind, self._database, lasted_s)
+        if self._is_told:
+            _log.warning("database_back kind=%s database=%s after=%.0f s", self._kind, self._database, lasted_s)

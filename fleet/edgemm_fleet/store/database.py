@@ -28,7 +28,7 @@ from edgemm_fleet.store.activity.write_times import WriteTimes
 from edgemm_fleet.store.availability import Availability
 from edgemm_fleet.store.dialects.database_address import DatabaseAddress
 from edgemm_fleet.store.dialects.either_dialect import after_write, described, engines
-from edgemm_fleet.store.dialects.sqlite import WRITING
+from edgemm_fleet.store.dialects.sqlite import WRITING, FilePlace
 from edgemm_fleet.store.migration import Migration, bring_up_to_date, is_up_to_date
 from edgemm_fleet.store.quarantine import Quarantine
 from edgemm_fleet.store.schema import devices
@@ -56,6 +56,7 @@ class Store:
         self._writer = threading.Lock()
         self._after_write = after_write(path, readers, turn=self._writer)
         self.path = path
+        self._place = FilePlace(path) if isinstance(path, Path) else None
 
     @classmethod
     def open(
@@ -125,6 +126,8 @@ class Store:
                 self.count_devices()
             with writing.begin():
                 begun_s = times.asked()
+                if self._place is not None:
+                    self._place.expect()
                 yield writing
                 done_s = times.asked()
                 if not isinstance(self.path, Path):

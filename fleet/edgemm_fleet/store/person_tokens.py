@@ -28,6 +28,13 @@ def find(tx: Transaction, token_hash: str, *, now: float) -> PersonToken | None:
     return None if row is None else _read(row)
 
 
+def expired_at(tx: Transaction, token_hash: str, *, now: float) -> float | None:
+    """Return when a token expired that was not revoked; None: it is another kind of wrong."""
+    query = select(table.c.expires_at).where(table.c.token_hash == token_hash, table.c.revoked_at.is_(None))
+    found = tx.execute(query).scalar()
+    return float(found) if found is not None and found <= now else None
+
+
 def revoke(tx: Transaction, token: str, *, now: float) -> None:
     """End one token, unless nobody could administer the fleet then.
 

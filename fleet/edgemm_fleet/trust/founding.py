@@ -11,16 +11,21 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from edgemm import durable
 from edgemm.canonical import sha256
 from edgemm.errors import EnvironmentFailure, InputError
 from edgemm.transport.address import FLEET, split_address
 from edgemm_fleet.clock import check_clock
 from edgemm_fleet.store.database import Store, Transaction
+from edgemm_fleet.store.dialects.sqlite import is_full
 from edgemm_fleet.trust.certificate import create_certificate, fingerprint
 from edgemm_fleet.trust.fleet_folder import FleetConfig, FleetFolder
 from edgemm_fleet.trust.keys import MOST_ROOT_KEYS, create_keys
 from edgemm_fleet.trust.metadata_files import create_repository
 from edgemm_fleet.whole_folder import made_whole
+
+_SIZE_BYTES = 1024 * 1024
+"""Room for a new folder, with what SQLite needs beside its file."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +75,15 @@ def found(
             pin = fingerprint(folder.certificate) if config.public_url.startswith("https:") else None
             _create_database(folder, pin, furnish)
             folder.write_config(config)
-    except OSError as err:
-        raise EnvironmentFailure(f"cannot make a fleet folder at {path}: {err.strerror or err}") from err
+    except (OSError, EnvironmentFailure) as err:
+        if is_full(err, path):
+            step = durable.make_room(path.absolute().parent, needed=_SIZE_BYTES)
+            raise EnvironmentFailure(
+                f"cannot make a fleet folder at {path}: the disk is full; nothing was left there: {step}"
+            ) from err
+        if isinstance(err, OSError):
+            raise EnvironmentFailure(f"cannot make a fleet folder at {path}: {err.strerror or err}") from err
+        raise
     final = FleetFolder(path)
     root_digest = sha256(final.first_root.read_bytes())
     return Founded(final, config, pin, root_digest)

@@ -16,6 +16,7 @@ from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Metadata, Root, T, Targets, VerificationResult
 from tuf.api.serialization import DeserializationError
 
+from edgemm.canonical import fault
 from edgemm.errors import InputError
 from edgemm_fleet.trust.metadata_files import COMPACT, serialize
 
@@ -92,7 +93,8 @@ def decode(data: bytes, *, name: str) -> Proposal:
             raise InputError(f"{name}: {len(data):,} bytes, the limit is {MAX_PROPOSAL_BYTES:,}")
         proposal = msgspec.json.decode(data, type=Proposal)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
-        raise InputError(f"{name}: expected a proposal that `edgemm fleet keys rotate` wrote: {err}") from err
+        told = fault(err, data)
+        raise InputError(f"{name}: expected a proposal that `edgemm fleet keys rotate` wrote: {told}") from err
     try:
         list(_wanted(proposal))  # reads all of it
     except InputError as err:

@@ -25,7 +25,7 @@ from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, Root, Snapshot, Targets
 
 from edgemm import durable
-from edgemm.errors import BadRequestError, ConflictError, NotFoundError, PermissionDeniedError
+from edgemm.errors import BadRequestError, ConflictError, EnvironmentFailure, NotFoundError, PermissionDeniedError
 from edgemm.trust.withdrawn import role_name
 from edgemm_fleet.trust import proposal as proposals
 from edgemm_fleet.trust import roles
@@ -267,6 +267,13 @@ class VersionRepository(RepositoryView):
             check_targets_size(len(serialize(targets)), by_admin=True)
 
     def _finish(self, now: datetime) -> None:
+        try:
+            self._make_change(now)
+        except EnvironmentFailure as err:
+            reason = str(err).replace("nothing was changed", "the rest of the change of keys is still to be made")
+            raise EnvironmentFailure(f"{reason}; the manager does it, or the next command here") from err
+
+    def _make_change(self, now: datetime) -> None:
         """Make the change that is written down; each step may be repeated.
 
         Keys that go sign too, where they are here, so that at every moment what is there can be verified by a device

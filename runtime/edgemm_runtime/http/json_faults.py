@@ -10,6 +10,8 @@ from types import MappingProxyType
 
 import msgspec
 
+from edgemm import canonical
+
 _KINDS: Mapping[str, str] = MappingProxyType(
     {
         "array": "a list", "bool": "true or false", "float": "a number", "int": "an integer", "null": "null",
@@ -21,8 +23,6 @@ _MISSING = re.compile(r"Object missing required field `(?P<field>[^`]+)`(?: - at
 _PLACE = re.compile(r"\(byte (\d+)\)")
 _NOT_FINITE = re.compile(rb"[\[,:\s]?(-?(?:NaN|Infinity))")
 _HALF = "half a surrogate pair"
-_HALF_A_PAIR = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])")
-"""Of one that no escape follows, the parser says that the body ends."""
 _WIDE = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _LONGEST = 100
 _PIECE_BYTES = 64 * 1024
@@ -65,7 +65,7 @@ def _malformed(err: Exception, body: bytes) -> str:
     if isinstance(err, json.JSONDecodeError):
         return f"found none from character {err.pos} on"
     if (place := _PLACE.search(str(err))) is None:
-        return f"found {_HALF} in a text" if _HALF_A_PAIR.search(body) else "found a body that is cut short"
+        return f"found {_HALF} in a text" if canonical.lone_surrogate(body) else "found a body that is cut short"
     if "surrogate" in str(err):
         return f"found {_HALF} before byte {place[1]}"
     # A sign before it may have been read already.

@@ -166,10 +166,14 @@ def test_what_does_not_run_can_neither_be_paused_nor_resumed(fleet: LocalFleet, 
         fleet.operations.cancel(rollout, actor=ANN, now=fleet.now)
     fleet.settle()
     assert fleet.rollout(rollout).state == state
-    with pytest.raises(ConflictError, match=f"is {state}, it cannot become paused"):
+    step = f"edgemm fleet rollout {f'start {rollout}' if state == 'draft' else 'create'}"
+    with pytest.raises(ConflictError, match=f"is {state}, it cannot become paused.*next: .*{step}"):
         pause(fleet, rollout)
     with pytest.raises(ConflictError, match=f"is {state}: only one that is paused"):
         resume(fleet, rollout)
+    if state != "draft":
+        with pytest.raises(ConflictError, match=f"is {state}, it cannot become ready.*next: .*{step}"):
+            fleet.operations.start(rollout, actor=ANN, now=fleet.now)
 
 
 def test_next_ends_a_soak_and_no_threshold(fleet: LocalFleet) -> None:

@@ -1,9 +1,12 @@
 import hashlib
+import re
+from typing import Any
 
 import pytest
 
 from edgemm import canonical
 from edgemm.errors import MessageError
+from edgemm.messages import Ack, decode_control
 
 
 def test_numbers_and_order_are_those_of_rfc_8785() -> None:
@@ -25,6 +28,28 @@ def test_what_json_cannot_hold_is_refused(value: float) -> None:
 def test_another_spelling_is_refused(data: bytes) -> None:
     with pytest.raises(MessageError, match="thing"):
         canonical.decode(data, dict, name="thing")
+
+
+@pytest.mark.parametrize(
+    ("data", "found", "at"),
+    [
+        (rb'{"a":"\ud800"}', r"\ud800", 6),
+        (rb'{"a":"\uD83D and more"}', r"\uD83D", 6),
+        (rb'{"a":"\udc00 abc"}', r"\udc00", 6),
+        (rb'{"a":"\\ud83d\ude00 \\\\ud800 \ud800\ud800\udc00"}', r"\ude00", 13),
+        (rb'{"a":"\ud83d\ude00 \\ud800 \ud800\ud800\udc00"}', r"\ud800", 27),
+        (rb'{"\ud800":1}', r"\ud800", 2),
+    ],
+)
+def test_half_a_surrogate_pair_is_called_so(data: bytes, found: str, at: int) -> None:
+    for decode in (lambda: canonical.decode(data, dict[str, Any], name="x"), lambda: decode_control(data, Ack)):
+        with pytest.raises(MessageError, match=re.escape(f"found {found} at byte {at}, a lone surrogate")):
+            decode()
+
+
+def test_what_is_cut_short_is_called_so_and_no_pair_is_taken_for_a_half() -> None:
+    with pytest.raises(MessageError, match="truncated"):
+        decode_control(rb'{"a":"\ud83d\ude00 \\ud800', Ack)
 
 
 def test_digests() -> None:

@@ -173,6 +173,34 @@ def test_a_closed_stdout_is_told_in_one_line(packed: Path, more: list[str]) -> N
     assert (done.returncode, done.stderr) == (1, "error: cannot write what is to be printed: Bad file descriptor\n")
 
 
+HELP = [["--help"], ["--version"], ["inspect", "-h"], ["fleet", "--help"], ["fleet", "rollout", "start", "--help"]]
+
+
+def into(redirection: str, arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    command = ["bash", "-c", f'"$@" {redirection}', "sh", sys.executable, "-m", "edgemm", *arguments]
+    return subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
+
+
+@pytest.mark.parametrize("arguments", HELP)
+def test_what_is_to_be_printed_and_cannot_is_a_failure(arguments: list[str]) -> None:
+    for redirection, reason in ((">&-", "Bad file descriptor"), (">/dev/full", "No space left on device")):
+        done = into(redirection, arguments)
+        assert (done.returncode, done.stderr) == (1, f"error: cannot write what is to be printed: {reason}\n")
+    done = into("| (exec <&-; exit 7)", arguments)
+    assert (done.returncode, done.stderr) == (7, ""), "to a reader that went away nothing is said"
+
+
+def test_no_file_that_is_opened_becomes_a_stdout_that_was_closed(tmp_path: Path) -> None:
+    code = (
+        "import os, sys; from edgemm.outlet import stdout; stdout.keep_place();"
+        "file = open(sys.argv[1], 'w'); os.write(1, b'a library prints'); print(file.fileno(), file=sys.stderr)"
+    )
+    command = ["bash", "-c", 'exec "$@" >&- <&-', "sh", sys.executable, "-c", code, str(tmp_path / "fleet.db")]
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=True)
+    assert int(done.stderr) > 2
+    assert (tmp_path / "fleet.db").read_text() == ""
+
+
 @pytest.mark.parametrize("arguments", [["inspect", "x" * 3000], ["x" * 3000], ["inspect", "--x" + "y" * 3000]])
 def test_an_error_repeats_no_argument_whole(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(arguments) == 2

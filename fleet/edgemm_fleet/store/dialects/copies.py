@@ -9,7 +9,6 @@ A copy is one file, whole and on the disk before it has its name. What a killed 
 
 from __future__ import annotations
 
-import errno
 import os
 import secrets
 import sqlite3
@@ -20,6 +19,7 @@ from pathlib import Path
 
 from edgemm import durable
 from edgemm.errors import EnvironmentFailure
+from edgemm_fleet.store.dialects.sqlite import is_full
 
 _TEMPORARY_PREFIX = f"{durable.TEMPORARY_PREFIX}copy-"
 
@@ -61,12 +61,8 @@ def copied(path: Path, *, revision: str) -> Iterator[PendingCopy]:
 
 
 def _next_step(path: Path, err: OSError | sqlite3.Error) -> str:
-    full = (
-        {errno.ENOSPC, errno.EDQUOT} if isinstance(err, OSError) else {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE}
-    )
-    code = err.errno if isinstance(err, OSError) else getattr(err, "sqlite_errorcode", None)
-    if code in full:
-        return f"make room for {path.stat().st_size / 2**20:.1f} MiB in {path.parent} and start again"
+    if is_full(err, path):
+        return durable.make_room(path.parent, needed=path.stat().st_size)
     if isinstance(err, sqlite3.DatabaseError) and not isinstance(err, sqlite3.OperationalError):
         return "put a copy in its place that is whole, or go on with the edgemm of before"
     return f"see that {path.parent} can be written, and start again"

@@ -82,7 +82,7 @@ def writers(address: PostgresAddress, *, alone: bool = False) -> Engine:
         connection.commit()
         if not held:
             connection.close()
-            raise EnvironmentFailure(f"fleet database {address}: another fleet manager uses it; stop that one first")
+            raise ToldFailure(f"fleet database {address}: another fleet manager uses it; stop that one first")
 
     engine = _engine(address, pool_size=1, max_overflow=0)
     if alone:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,14 +14,19 @@ from urllib.parse import quote
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event
 from sqlalchemy.exc import DatabaseError, DataError, IntegrityError, NotSupportedError, ProgrammingError
 
+from edgemm import durable, library_errors
 from edgemm.errors import EnvironmentFailure
 from edgemm_fleet.store.dialects.checkpoints import LOG_BYTES
+from edgemm_fleet.worker import ToldFailure
 
 _BUSY_TIMEOUT_MS = 10_000
 _LONGEST_LOG_PAGES = 32_768
 ORDER_FUNCTION = "edgemm_order"
 WRITING = {"edgemm_write": True}
 """Execution options of a connection whose transactions write."""
+_FULL = "database or disk is full"
+_NO_ROOM_BYTES = 256 * 1024
+"""With less than that left, SQLite's errors of files are those of a full disk."""
 _OURS = (DataError, IntegrityError, NotSupportedError, ProgrammingError)
 """What SQLite says of a statement and its values, not of its file: trying it again changes nothing."""
 
@@ -75,6 +81,40 @@ def beside(path: Path, suffix: str) -> Path:
     return Path(f"{path.resolve()}{suffix}")
 
 
+class FilePlace:
+    """The place of a database file: whoever removes or replaces it meanwhile would lose what is written from then on.
+
+    SQLite goes on with the file that it opened, though nobody finds that any more.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._opened = path, _identity(path)
+
+    def expect(self) -> None:
+        """Look whether the file is the one that was opened, with its log of changes; a connection uses it now.
+
+        Raises:
+            ToldFailure: it is not.
+        """
+        opened = self._opened = self._opened or _identity(self._path)
+        found = _identity(self._path)
+        if found == opened and _identity(beside(self._path, "-wal")) is not None:
+            return
+        what = "was replaced" if found not in {None, opened} else "or its log was removed"
+        raise ToldFailure(
+            f"fleet database {self._path}: the file {what} while the manager runs; nothing of this step was kept: stop "
+            "the manager, put the file in its place that is to count, and start it"
+        )
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        facts = os.stat(path)  # noqa: PTH116 - in each transaction that writes
+    except OSError:
+        return None
+    return facts.st_dev, facts.st_ino
+
+
 @contextmanager
 def described(path: Path) -> Iterator[None]:
     """Turn what SQLite says into one line about the database at `path`.
@@ -87,10 +127,34 @@ def described(path: Path) -> Iterator[None]:
     except _OURS:
         raise
     except DatabaseError as err:
-        cause = str(err.orig or err)
-        raise EnvironmentFailure(f"fleet database {path}: {cause}; nothing of this step was kept") from err
+        cause, step = str(err.orig or err), ""
+        if is_full(err, path):
+            cause, step = _FULL, f": {durable.make_room(path.resolve().parent)}"
+        raise EnvironmentFailure(f"fleet database {path}: {cause}; nothing of this step was kept{step}") from err
     except UnicodeDecodeError as err:  # of an error's text that quotes the damage
         raise EnvironmentFailure(f"fleet database {path}: it is damaged; nothing of this step was kept") from err
+
+
+def is_full(error: BaseException | None, path: Path) -> bool:
+    """Tell whether an error came from a full disk below a database or another file at `path`.
+
+    SQLite says "disk I/O error" where there is no room for the index of its log, or for the end of a file.
+    """
+    for cause in library_errors.chain(error):
+        code = getattr(getattr(cause, "orig", cause), "sqlite_errorcode", 0)
+        if code == sqlite3.SQLITE_FULL or (isinstance(cause, OSError) and cause.errno in durable.FULL):
+            return True
+        if code & 0xFF == sqlite3.SQLITE_IOERR:
+            return _left_bytes(path) < _NO_ROOM_BYTES
+    return False
+
+
+def _left_bytes(path: Path) -> float:
+    try:
+        facts = os.statvfs(path.resolve().parent)
+    except OSError:
+        return float("inf")
+    return facts.f_bavail * facts.f_frsize
 
 
 def stable_order(name: str, device: str) -> bytes:

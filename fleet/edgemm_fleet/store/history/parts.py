@@ -98,9 +98,11 @@ def _drop(tx: Connection, kind: HistoryKind, number: int) -> None:
     with_zeros = tx.dialect.name == "sqlite" and bool(tx.execute(text("PRAGMA secure_delete")).scalar())
     if with_zeros:  # Debian's SQLite: it would write each page anew
         tx.execute(text("PRAGMA secure_delete = 0"))
-    part_table(kind, number).drop(tx, checkfirst=True)  # a migration notes one that is nowhere
-    if with_zeros:
-        tx.execute(text("PRAGMA secure_delete = 1"))
+    try:
+        part_table(kind, number).drop(tx, checkfirst=True)  # a migration notes one that is nowhere
+    finally:
+        if with_zeros:
+            tx.execute(text("PRAGMA secure_delete = 1"))
 
 
 def _ends(tx: Connection, kind: HistoryKind, part: HistoryPart, *, now: float) -> bool:

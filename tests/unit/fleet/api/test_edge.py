@@ -184,6 +184,21 @@ def test_a_number_above_all_of_a_list_gives_its_first_page(fleet: RunningFleet, 
     assert json.loads(response.data) == json.loads(first.data)
 
 
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (rb'{"uses": 1, "labels": {"a": "\ud800"}}', r"found \ud800 at byte 29, a lone surrogate, which is"),
+        (b'{"labels": {"a": "\xed\xa0\x80"}}', "found bytes that are no UTF-8"),
+        (b'{"selector": {"x": ' + b"[" * 9999 + b"]" * 9999 + b"}}", "found lists or objects nested too deep"),
+    ],
+)
+def test_a_body_that_is_no_json_is_told_in_plain_words(fleet: RunningFleet, body: bytes, said: str) -> None:
+    path = "models/tiny/shadow/clear" if b"selector" in body else "tokens"
+    answer = fleet.request("POST", f"/api/v1/{path}", token="operator", body=body)
+    assert answer.status == 400
+    assert said in json.loads(answer.data)["error"]["message"]
+
+
 def test_a_body_over_the_limit_is_413(tmp_path: Path) -> None:
     with serving(tmp_path / "fleet", limits=ApiLimits(max_json_bytes=1000)) as fleet:
         response = fleet.request("POST", "/api/v1/tokens", body=b'{"labels": {"a": "' + b"x" * 2000 + b'"}}')
@@ -205,7 +220,10 @@ def test_a_persons_token_expires_and_can_be_revoked(fleet: RunningFleet) -> None
     token = json.loads(made.data)["token"]
     assert json.loads(fleet.request("GET", "/api/v1/me", token=token).data)["person"] == "ann"
     fleet.clock.ahead_s = 61
-    assert fleet.request("GET", "/api/v1/me", token=token).status == 401
+    expired = fleet.request("GET", "/api/v1/me", token=token)
+    assert expired.status == 401
+    assert b"this token expired at 20" in expired.data
+    assert b"the clock of the server shows 20" in expired.data, "it may be that which is wrong"
     fleet.clock.ahead_s = 0
     identifier = json.loads(made.data)["record"]["id"]
     assert fleet.request("DELETE", f"/api/v1/people/{identifier}").status == 204

@@ -101,9 +101,34 @@ def test_without_a_filter_all_are_listed_and_counted(served: RunningFleet) -> No
     ],
 )
 def test_a_filter_that_cannot_be_read_gets_one_line(served: RunningFleet, where: str, message: str) -> None:
-    said = ask(served, "/devices", 400, where=where)["error"]["message"]
-    assert said.startswith(message)
-    assert "\n" not in said
+    error = ask(served, "/devices", 400, where=where)["error"]
+    assert error["message"].startswith(message)
+    assert "\n" not in error["message"]
+    assert error["hint"] == "docs/filters.md has the grammar of filters"
+    assert f"column {error['column']}:" in message or error["column"] == 1
+
+
+def test_a_filter_in_a_body_is_refused_likewise_and_other_errors_have_no_column(served: RunningFleet) -> None:
+    plan = {"model": MODEL, "version": "1.10.0", "selector": {"where": "online seen>1"}}
+    for where in ("/rollouts", f"/models/{MODEL}/shadow/clear"):
+        body = plan if where == "/rollouts" else {"selector": plan["selector"]}
+        answer = served.request("POST", f"/api/v1{where}", token="operator", body=json.dumps(body))
+        error = json.loads(answer.data)["error"]
+        assert (answer.status, error["column"], error["hint"][:15]) == (400, 13, "docs/filters.md")
+    assert "column" not in ask(served, "/devices", 400, limit="many")["error"]
+
+
+LONGER = "".join(f"(a=é b{number:02}={'x' * 51})" for number in range(32))
+
+
+@pytest.mark.parametrize("where", [" ".join(f"site=p{n}" for n in range(1000)), LONGER], ids=["10 kB", "canonical"])
+def test_a_filter_that_is_too_long_is_refused_before_a_rollout_has_it(served: RunningFleet, where: str) -> None:
+    """Its canonical text, which may be longer than what was given, is read at each look."""
+    plan = {"model": MODEL, "version": "1.10.0", "selector": {"where": where}}
+    answer = served.request("POST", "/api/v1/rollouts", token="operator", body=json.dumps(plan))
+    error = json.loads(answer.data)["error"]
+    assert (answer.status, error["hint"][:15]) == (400, "docs/filters.md")
+    assert "bytes, the limit is 2,000; label the devices that are meant" in error["message"]
 
 
 def test_labels_are_named_with_the_values_of_one(served: RunningFleet) -> None:

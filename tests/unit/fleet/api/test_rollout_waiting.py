@@ -100,6 +100,8 @@ def test_the_command_line_does_all_of_it(fleet: RunningFleet, rollout: str, monk
     assert "the end of a pause since" in " ".join(run(monkeypatch, fleet, "list")[1].split())
     status, refused = run(monkeypatch, fleet, "next", rollout)
     assert (status, "is paused, so no group of it starts" in refused) == (1, True)
+    status, refused = run(monkeypatch, fleet, "start", rollout)
+    assert (status, f"; next: edgemm fleet rollout resume {rollout}" in refused) == (1, True)
     assert json.loads(run(monkeypatch, fleet, "resume", rollout, "--json")[1])["rollout"]["state"] == "running"
     fleet.clock.ahead_s += 501
     fleet.state.rollouts._runner.tick(fleet.state.store, now=fleet.clock())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,14 +11,19 @@ import msgspec
 import pytest
 
 from edgemm.cli import run
+from edgemm.transport.patience import HttpPatience
 from edgemm_fleet.api.messages import FleetStatus
+from edgemm_fleet.client.api_connection import LITTLE_PATIENCE
 from edgemm_fleet.client.profile import write_profile
+from edgemm_fleet.commands import fleet_status
 from edgemm_fleet.commands.fleet_status import _screen
 from edgemm_fleet.health.health_facts import BrokerFacts
 from edgemm_fleet.health.health_findings import Finding, FindingName
 from edgemm_fleet.health.hearing import Hearing
 from edgemm_fleet.health.measures import ManagerMeasures
 from edgemm_fleet.records.expiries import Expiry
+from edgemm_fleet.store import person_tokens
+from edgemm_fleet.worker import ToldFailure
 from simulators.mosquitto import free_port
 from tests.unit.fleet.api.servers import RunningFleet, serving
 
@@ -119,6 +125,35 @@ def test_a_manager_that_is_down_is_said_to_be(down: str, capsys: pytest.CaptureF
     found = json.loads(capsys.readouterr().out)
     assert found["healthy"] is False
     assert [one["name"] for one in found["findings"]] == ["manager_down"]
+
+
+def test_a_database_that_is_gone_is_not_said_to_be_a_manager_that_is(
+    logged_in: RunningFleet, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whose token it is cannot be looked up either: the manager answers 503 to all."""
+
+    def gone(*_: object, **__: object) -> None:
+        raise ToldFailure("fleet database postgresql://db/fleet: Connection refused; nothing of this step was kept")
+
+    monkeypatch.setattr(person_tokens, "find", gone)
+    assert run(["fleet", "status"]) == 1
+    said = capsys.readouterr().out
+    assert f"{logged_in.url}: NOT HEALTHY\n! the database fails: fleet database postgresql://db/fleet: Conn" in said
+    assert "fleet serve" not in said
+    assert run(["fleet", "status", "--json"]) == 1
+    assert [one["name"] for one in json.loads(capsys.readouterr().out)["findings"]] == ["database_fails"]
+
+
+def test_a_manager_that_hangs_is_given_up_sooner_than_one_that_works(
+    monkeypatch: pytest.MonkeyPatch, logged_in: RunningFleet, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(fleet_status, "LITTLE_PATIENCE", replace(LITTLE_PATIENCE, slow_s=0.2, read_timeout_s=0.2))
+    with socket.create_server(("127.0.0.1", 0)) as hangs:  # takes connections, and answers nothing
+        url = f"http://127.0.0.1:{hangs.getsockname()[1]}"
+        write_profile(msgspec.structs.replace(logged_in.profile("viewer"), url=url))
+        assert run(["fleet", "status"]) == 1
+    assert f"{url}: NOT HEALTHY\n! the manager does not tell how it is: {url}: no answer" in capsys.readouterr().out
+    assert LITTLE_PATIENCE.slow_s < HttpPatience.slow_s
 
 
 def test_the_document_of_the_api_describes_it(fleet: RunningFleet) -> None:

@@ -11,6 +11,7 @@ from sqlalchemy import text
 from edgemm.errors import EnvironmentFailure, NewerFormatError
 from edgemm_fleet.store import Store, audit
 from edgemm_fleet.store.revisions import NEWEST
+from edgemm_fleet.worker import ToldFailure
 
 
 @pytest.fixture
@@ -111,6 +112,29 @@ def test_a_full_disk_loses_nothing_and_is_one_clear_line(store: Store) -> None:
         for number in range(200):
             audit.add(tx, at=1.0, actor="person:ann", action=f"lost-{number}", subject="x", detail="y" * 4000)
     assert actions(store) == ["kept"]
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize("act", ["remove", "replace", "remove its log"])
+def test_a_file_that_is_no_longer_in_its_place_takes_no_write(tmp_path: Path, act: str) -> None:
+    """SQLite goes on with the file that it opened: what is acknowledged then is nowhere after the next start."""
+    place, aside = tmp_path / "fleet.db", tmp_path / "aside"
+    store = Store.open(place)
+    note(store, "kept")
+    moved = tmp_path / "fleet.db-wal" if act == "remove its log" else place
+    moved.rename(aside)
+    if act == "replace":
+        Store.open(tmp_path / "other.db").close()
+        (tmp_path / "other.db").rename(place)
+    found = "the file was replaced" if act == "replace" else "the file or its log was removed"
+    with pytest.raises(ToldFailure, match=rf"fleet\.db: {found} while the manager runs; .*: stop the manager, put"):
+        note(store, "lost")
+    assert found in store.writing.error
+    assert store.writing.failing_s() is not None
+    aside.replace(moved)
+    note(store, "goes on")
+    assert actions(store) == ["goes on", "kept"]
+    store.close()
 
 
 def test_lists_come_in_pages_that_neither_repeat_nor_skip(store: Store) -> None:
