@@ -27,7 +27,7 @@ with needs.imports(__name__, "converter"):
 
     from edgemm.bundle.manifest import Precision
     from edgemm.errors import EdgemmError
-    from edgemm_converter.export import learned_ranges, onnx, quantization, tflite
+    from edgemm_converter.export import float_file, learned_ranges, onnx, quantization, tflite
     from edgemm_converter.sources import keras3, saved_model
     from edgemm_converter.sources.served_function import SourceFunction
 
@@ -273,7 +273,7 @@ def ranges() -> dict[str, Any]:
     file = tflite.convert_float(source)
     narrow = {"x": np.random.default_rng(5).normal(size=(20, 1, 4)).astype(np.float32) / 10}
     quantized = quantization.quantize(file, Precision.INT8, calibration=narrow)
-    described = tflite.describe(quantized, source)
+    described = float_file.describe(quantized, source)
     scales = [tensor.quantization.scale for tensor in (*described.inputs, *described.outputs) if tensor.quantization]
     return {"learned": sorted(learned_ranges.taken_out(file).ranges.values()), "scales": scales}
 

@@ -132,9 +132,9 @@ def convert(
     """Turn a trained model into a verified bundle.
 
     SOURCE is a .keras or .h5 file of Keras 2 or 3, the folder of a SavedModel, a scikit-learn model saved by skops,
-    joblib or pickle, or the file of an XGBoost (.json, .ubj) or LightGBM (.txt) model. It is loaded in a child
-    process, converted, and each variant is run in the device's engine and compared with the source: wrong outputs, no
-    bundle.
+    joblib or pickle, the file of an XGBoost (.json, .ubj) or LightGBM (.txt) model, or an exported program of PyTorch
+    (.pt2). It is loaded in a child process, converted, and each variant is run in the device's engine and compared with
+    the source: wrong outputs, no bundle.
     A finished .tflite or .onnx file is verified and packaged as it is.
     """
     signal.signal(signal.SIGTERM, _stop)

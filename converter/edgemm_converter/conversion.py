@@ -85,8 +85,8 @@ def convert(
 
     Args:
         source: A `.keras` or `.h5` file of Keras 2 or 3, the folder of a SavedModel, an estimator (a skops, joblib or
-            pickle file, or one of XGBoost or LightGBM), or a finished `.tflite` or `.onnx` file, which is verified and
-            packaged as it is.
+            pickle file, or one of XGBoost or LightGBM), an exported program of PyTorch, or a finished `.tflite` or
+            `.onnx` file, which is verified and packaged as it is.
         limits: What each child process may take.
         progress: Called with the name of each stage as it begins.
         cache: Take the bundle of an earlier conversion of the same, and keep this one's: see `cache.Cache`.

@@ -33,7 +33,7 @@ _CODE = {
     },
 }
 """The folders of the code that makes bundles: what the converter imports of the runtime is among them."""
-_STEERING = ("DNNL_", "KERAS_", "MKL_", "OMP_", "ONEDNN_", "TF_", "XLA_")
+_STEERING = ("DNNL_", "KERAS_", "MKL_", "OMP_", "ONEDNN_", "TF_", "TORCH_", "XLA_")
 _CPU_FIELDS = ("model name", "flags", "Features", "CPU implementer", "CPU part")
 
 

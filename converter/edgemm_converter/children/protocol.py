@@ -27,10 +27,15 @@ class SourceFormat(StrEnum):
     PICKLE = "pickle"
     XGBOOST = "xgboost"
     LIGHTGBM = "lightgbm"
+    PROGRAM = "exported_program"
 
 
 ESTIMATORS = frozenset({SourceFormat.SKOPS, SourceFormat.PICKLE, SourceFormat.XGBOOST, SourceFormat.LIGHTGBM})
 """Kinds of source that hold an estimator: a model of rows of numbers, with methods such as `predict`."""
+
+
+WITHOUT_LAYERS = ESTIMATORS | {SourceFormat.PROGRAM}
+"""Kinds of source of which no layers are told."""
 
 
 class SetKind(StrEnum):

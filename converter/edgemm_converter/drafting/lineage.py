@@ -15,7 +15,8 @@ from edgemm_converter.job.job import ConversionJob
 from edgemm_converter.job.targets import all_targets
 
 LIBRARIES = (
-    "edgemm", "keras", "lightgbm", "numpy", "scikit-learn", "skl2onnx", "tensorflow", "tf-keras", "xgboost",
+    "edgemm", "keras", "lightgbm", "litert-torch", "numpy", "onnxscript", "scikit-learn", "skl2onnx", "tensorflow",
+    "tf-keras", "torch", "xgboost",
     *(library for target in all_targets() for library in target.libraries),
 )  # fmt: skip
 _GIT_TIMEOUT_S = 10

@@ -2,7 +2,7 @@
 
 It is run as `python -m edgemm_converter.export.child FOLDER`. It detects the kind of the source first, since
 that decides what must be imported, and how: Keras 2 models need tf-keras in the place of Keras 3, and finished
-`.tflite` and `.onnx` files need no TensorFlow at all, and neither do estimators.
+`.tflite` and `.onnx` files need no TensorFlow at all, and neither do estimators and exported programs of PyTorch.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from edgemm_converter.children import childside
 from edgemm_converter.children.child import Progress
-from edgemm_converter.children.protocol import ESTIMATORS, Exported, ExportRequest
+from edgemm_converter.children.protocol import ESTIMATORS, Exported, ExportRequest, SourceFormat
 from edgemm_converter.job import keras_version, targets
 
 
@@ -27,6 +27,10 @@ def export(request: ExportRequest, folder: Path, progress: Progress) -> Exported
         from edgemm_converter.export import estimators
 
         return estimators.export(request, folder, progress)
+    if request.format == SourceFormat.PROGRAM:
+        from edgemm_converter.export import programs
+
+        return programs.export(request, folder, progress)
     if keras_version.is_keras_2(Path(request.source), request.format):
         keras_version.choose_keras_2()
     from edgemm_converter.export import export as export_worker

@@ -14,15 +14,14 @@ from keras.src.export.tf2onnx_lib import patch_tf2onnx
 
 from edgemm import library_errors
 from edgemm.bundle.engine_facts import Engine
-from edgemm.bundle.manifest import DType, Precision, VariantTensor
+from edgemm.bundle.manifest import Precision
 from edgemm.errors import ConversionError
 from edgemm_converter.children.samples import InputSet
 from edgemm_converter.data.arrays import Array
-from edgemm_converter.export.onnx_canonical import canonicalize
+from edgemm_converter.export.onnx_canonical import canonicalize, file_tensors
 from edgemm_converter.export.onnx_handlers import HANDLERS
 from edgemm_converter.export.onnx_operations import keep_zeros_in_maxima, replace_unknown
 from edgemm_converter.export.onnx_weights import put_in
-from edgemm_converter.export.tflite import FileTensors
 from edgemm_converter.formats import onnx_flow
 from edgemm_converter.job.targets import MadeFile
 from edgemm_converter.sources.served_function import SourceFunction
@@ -43,9 +42,10 @@ class OnnxExporter:
 
     def make(self, _precision: Precision) -> MadeFile:
         """Return the float32 file; see `targets.Exporter`."""
-        tensors = describe(self._model)
-        file, layers = _converted(self._model)
-        return MadeFile(file, MINIMUM_ENGINE, tensors.inputs, tensors.outputs, layers)
+        model = self._model
+        inputs, outputs = file_tensors(model.signature, model.input_ids, model.output_ids)
+        file, layers = _converted(model)
+        return MadeFile(file, MINIMUM_ENGINE, inputs, outputs, layers)
 
 
 def layer_values(file: bytes, model: SourceFunction, inputs: Mapping[str, Array]) -> list[Array]:
@@ -94,17 +94,6 @@ def _converted(model: SourceFunction) -> tuple[bytes, dict[str, str]]:
         raise _refusal(library_errors.plain(err)) from err
     layers = {new: model.layer(re.sub(r"__\d+$", "", old)) for new, old in nodes.items() if "/" in old}
     return bytes(proto.SerializeToString(deterministic=True)), layers
-
-
-def describe(model: SourceFunction) -> FileTensors:
-    """Return the file's own tensors: ONNX keeps the names, dtypes and shapes of the function."""
-    ids = (model.input_ids, model.output_ids)
-    sides = zip((model.signature.inputs, model.signature.outputs), ids, strict=True)
-    inputs, outputs = (
-        tuple(VariantTensor(name=s.name, tensor=names[s.name], dtype=DType(s.dtype), shape=s.shape) for s in specs)
-        for specs, names in sides
-    )
-    return FileTensors(inputs, outputs)
 
 
 def _is_known(node: Any) -> bool:

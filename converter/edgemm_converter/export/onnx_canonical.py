@@ -7,11 +7,13 @@ Inputs and outputs keep their names.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import onnx
+
+from edgemm.bundle.manifest import DType, Signature, VariantTensor
 
 
 @dataclass
@@ -43,6 +45,17 @@ def canonicalize(proto: Any) -> dict[str, str]:
     _graph(proto.graph, {name: name for name in kept}, names)
     proto.graph.name = "model"
     return names.nodes
+
+
+def file_tensors(
+    signature: Signature, input_ids: Mapping[str, str], output_ids: Mapping[str, str]
+) -> tuple[tuple[VariantTensor, ...], tuple[VariantTensor, ...]]:
+    """Return a file's own inputs and outputs: ONNX keeps the names, dtypes and shapes of the source."""
+    inputs, outputs = (
+        tuple(VariantTensor(name=s.name, tensor=names[s.name], dtype=DType(s.dtype), shape=s.shape) for s in specs)
+        for specs, names in ((signature.inputs, input_ids), (signature.outputs, output_ids))
+    )
+    return inputs, outputs
 
 
 def _graph(graph: Any, outer: dict[str, str], names: _Names) -> None:

@@ -1,4 +1,6 @@
-"""NaN that a source hands to an operation that has no rule for it, so that any answer of a variant is as good.
+"""Sources whose answers some inputs leave open: where values tie, and where NaN meets an operation without a rule.
+
+Where a source orders values, rounding decides ties.
 
 A model of logarithms or roots is none where its inputs are negative, yet a ReLU, a maximum or a comparison after it may
 turn NaN into any number, each engine into its own. Imports TensorFlow.
@@ -21,6 +23,9 @@ _TAKES = frozenset({
     "Maximum", "Min", "Minimum", "Relu", "Relu6", "Selu", "Sigmoid", "Sign", "Softmax", "Tanh", "TopKV2",
 })  # fmt: skip
 """Operations whose answer to NaN is each engine's own."""
+
+_ORDERING = ("Arg", "TopK", "InTopK", "NonMaxSuppression", "CombinedNonMaxSuppression", "MaxPoolWithArgmax", "Unique")
+"""What the types of such operations begin with: the greatest, the k greatest and a sort, boxes by score, groups."""
 
 Finder = Callable[[Sequence[Array]], bool]
 _FLAG = "edgemm_reached_by_nan"
@@ -47,3 +52,11 @@ def finder(concrete: Any) -> Finder | None:
     feeds = [copy.graph.get_tensor_by_name(tensor.name) for tensor in concrete.inputs]
     reached = copy.prune(feeds, copy.graph.get_tensor_by_name(f"{_FLAG}:0"))
     return lambda inputs: bool(reached(*map(tf.constant, inputs), *concrete.captured_inputs))
+
+
+def orders_values(concrete: Any) -> bool:
+    """Tell whether a concrete function of TensorFlow orders values, itself or in a function that it calls."""
+    kinds = {operation.type for operation in concrete.graph.get_operations()}
+    for function in concrete.graph.as_graph_def().library.function:
+        kinds |= {node.op for node in function.node_def}
+    return any(kind.startswith(_ORDERING) for kind in kinds)

@@ -11,17 +11,16 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import PurePosixPath
 
+from edgemm_converter.job import program_files
+
 HEAD_BYTES = 64 * 1024
 """How much of a file is looked at."""
 
-_TO_ONNX = "export it to ONNX (torch.onnx.export) and give the .onnx file"
-_PYTORCH = "a PyTorch file, which holds weights and code that only PyTorch reads: " + _TO_ONNX
 _TENSORFLOW_JS = "a TensorFlow.js model: give the Keras model or SavedModel that it was made from"
 _CHECKPOINT = (
     "a checkpoint of TensorFlow, which holds weights alone: load it into the model and save that with model.save()"
 )
 _ARCHITECTURE = "the architecture of a Keras model without its weights: save the whole model with model.save()"
-_PICKLE = "an old PyTorch .pt, a Python pickle, which is code: " + _TO_ONNX
 _BEFORE_COMPILING = "give the .tflite, .onnx or Keras model that it was made from"
 _GRAPH_NODE = re.compile(rb"\A\n[\x01-\xff][\x00-\x7f]?\n[\x01-\x7f][\w./^-]+\x12[\x01-\x7f][A-Z]\w+", re.DOTALL)
 _MODEL_SUFFIXES = (".keras", ".h5", ".hdf5", ".tflite", ".onnx")
@@ -83,9 +82,7 @@ def of_archive(names: Collection[str]) -> str | None:
     inside = next((path.parent for path in paths if path.name == "config.json" and len(path.parts) > 1), None)
     models = [str(path) for path in paths if path.suffix.lower() in _MODEL_SUFFIXES]
     kinds = (
-        ("data.pkl" in last, _PYTORCH),
-        ({"archive_format", "serialized_exported_program.json"} & last, f"a PyTorch exported program: {_TO_ONNX}"),
-        (any(path.parts[0] == "MAR-INF" for path in paths), f"a TorchServe archive: take the model out and {_TO_ONNX}"),
+        (any(path.parts[0] == "MAR-INF" for path in paths), f"a TorchServe archive: {program_files.ADVICE}"),
         (
             paths and all(path.suffix == ".npy" for path in paths),
             "NumPy arrays (.npz): that is data, for --calibration or --eval, or weights without a model",
@@ -105,7 +102,7 @@ def of_archive(names: Collection[str]) -> str | None:
             f"a ZIP file around {_few(models)}: unpack it and give {'that' if len(models) == 1 else 'one of them'}",
         ),
     )
-    return next((what for holds, what in kinds if holds), None)
+    return program_files.other(names) or next((what for holds, what in kinds if holds), None)
 
 
 def of_folder(path: str, names: Collection[str], inner: Sequence[str]) -> str | None:
@@ -154,7 +151,9 @@ def _of_graph(_name: str, head: bytes) -> str | None:
 
 def _of_pickle(_name: str, head: bytes) -> str | None:
     """A pickle of protocol 2 to 5 begins with its protocol."""
-    return _PICKLE if head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05") else None
+    return (
+        program_files.OLD_PICKLE if head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05") else None
+    )
 
 
 def _of_safetensors(_name: str, head: bytes) -> str | None:

@@ -18,6 +18,8 @@ LITERT = ("ai_edge_litert",)
 
 BOOSTING = {SourceFormat.XGBOOST: "xgboost", SourceFormat.LIGHTGBM: "lightgbm"}
 """The library of each kind of file that one of the extra `boosting` alone reads."""
+OF_PROGRAMS = ("torch", "numpy", "onnx", "onnxscript", "onnxruntime", "jinja2")
+"""What exported programs need; without litert-torch there is no TFLite of them, which the conversion says."""
 
 PACKAGES = (
     "tensorflow",
@@ -37,7 +39,9 @@ def require_for(source_format: str, wanted: Collection[str] = ()) -> None:
     Raises:
         MissingExtraError: something cannot.
     """
-    if source_format not in ESTIMATORS:
+    if source_format == SourceFormat.PROGRAM:
+        require(OF_PROGRAMS, extra="torch")
+    elif source_format not in ESTIMATORS:
         require()
     elif source_format in BOOSTING:
         require((*OF_ESTIMATORS, BOOSTING[SourceFormat(source_format)]), extra="boosting")

@@ -298,7 +298,7 @@ def _unused(kind: str, options: ConversionOptions) -> Iterator[str]:
     """Say which options have no effect on a source of this kind with the others."""
     if options.get("metric") is not None and options.get("evaluation") is None:
         yield "--metric has no effect without --eval"
-    if options.get("allow_pickle") and kind != SourceFormat.PICKLE:
+    if options.get("allow_pickle") and kind not in (SourceFormat.PICKLE, SourceFormat.PROGRAM):
         yield f"--allow-pickle has no effect: the source is no pickle, but of kind {kind}"
     if kind in (SourceFormat.KERAS, SourceFormat.HDF5, SourceFormat.SKOPS, SourceFormat.PICKLE):
         return
@@ -306,13 +306,14 @@ def _unused(kind: str, options: ConversionOptions) -> Iterator[str]:
         SourceFormat.SAVED_MODEL: "a SavedModel",
         SourceFormat.XGBOOST: "XGBoost",
         SourceFormat.LIGHTGBM: "LightGBM",
+        SourceFormat.PROGRAM: "an exported program",
     }
     what = known.get(kind, f"a finished {kind} file")
     if options.get("custom_objects"):
         yield f"--custom-objects has no effect on {what}, which holds operations and no layers"
     if options.get("allow_lambda"):
         yield f"--allow-lambda has no effect on {what}, which holds operations and no layers"
-    if options.get("signature") is not None and kind == Engine.ONNX:
+    if options.get("signature") is not None and kind in (Engine.ONNX, SourceFormat.PROGRAM):
         yield f"--signature has no effect on {what}, which has no signatures"
 
 

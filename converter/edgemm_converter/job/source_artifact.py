@@ -13,7 +13,7 @@ from pathlib import Path
 from edgemm import library_errors
 from edgemm.errors import InputError
 from edgemm_converter.children.protocol import SourceFormat
-from edgemm_converter.job import estimator_files, foreign_artifacts, targets
+from edgemm_converter.job import estimator_files, foreign_artifacts, program_files, targets
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _ZIP = b"PK\x03\x04"
@@ -23,6 +23,7 @@ _MAX_MEMBERS, _MAX_EXPANSION, _FREE_BYTES = 10_000, 100, 64 * 2**20
 """A Keras archive has a few members, hardly compressed; what is below so many bytes is never refused."""
 
 _MAX_LISTED = 10_000
+_SUFFIXES = {SourceFormat.KERAS: ".keras", SourceFormat.SKOPS: ".skops", SourceFormat.PROGRAM: ".pt2"}
 
 
 def detect(path: Path) -> str:
@@ -85,7 +86,10 @@ def _file_digest(path: Path) -> str:
 
 def _expected() -> str:
     finished = " or ".join(targets.suffixes())
-    return f"a Keras .keras or .h5 file, an exported SavedModel folder, {estimator_files.NAMES}, or a {finished} file"
+    return (
+        f"a Keras .keras or .h5 file, an exported SavedModel folder, {estimator_files.NAMES}, {program_files.NAMES}, "
+        f"or a {finished} file"
+    )
 
 
 def _whole(path: Path, kind: str) -> str:
@@ -107,11 +111,11 @@ def _folder(path: Path) -> SourceFormat:
 
 
 def _archive(path: Path) -> SourceFormat:
-    """Return what a ZIP is, a Keras or a skops archive, and check that it is whole."""
+    """Return what a ZIP is, an archive of Keras, skops or PyTorch, and check that it is whole."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = set(archive.namelist())
-            kind = SourceFormat.SKOPS if estimator_files.is_skops(names) else SourceFormat.KERAS
+            kind = _kind_of_archive(names)
             if kind is SourceFormat.KERAS and "config.json" not in names:
                 what = foreign_artifacts.of_archive(names) or "a ZIP file without a Keras config.json"
                 raise InputError(f"{path}: expected {_expected()}, found {what}")
@@ -120,14 +124,20 @@ def _archive(path: Path) -> SourceFormat:
     except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError) as err:
         library_errors.note(err)
         raise InputError(
-            f"{path}: expected a whole .keras or .skops file, found one that is cut short or damaged: save the model "
-            "again"
+            f"{path}: expected a whole .keras, .skops or .pt2 file, found one that is cut short or damaged: save the "
+            "model again"
         ) from err
     if damaged is not None:
         raise InputError(
-            f"{path}: expected a whole .{kind} file, found a damaged {damaged} in it: save the model again"
+            f"{path}: expected a whole {_SUFFIXES[kind]} file, found a damaged {damaged} in it: save the model again"
         )
     return kind
+
+
+def _kind_of_archive(names: set[str]) -> SourceFormat:
+    if program_files.is_program(names):
+        return SourceFormat.PROGRAM
+    return SourceFormat.SKOPS if estimator_files.is_skops(names) else SourceFormat.KERAS
 
 
 def _check_expansion(path: Path, archive: zipfile.ZipFile) -> None:

@@ -14,7 +14,7 @@ from edgemm.bundle.manifest import Precision
 from edgemm.errors import EdgemmError, ParityError
 from edgemm_converter.children.child import ChildLimits, Progress, run_child
 from edgemm_converter.children.protocol import (
-    ESTIMATORS,
+    WITHOUT_LAYERS,
     Exported,
     ExportedVariant,
     PartedAt,
@@ -83,7 +83,7 @@ def _from_source(
     limits: ChildLimits,
     progress: Progress,
 ) -> str:
-    if given.format in ESTIMATORS:  # these have no layers
+    if given.format in WITHOUT_LAYERS:
         return ""
     samples = next(s for s in exported.sets if s.kind is SetKind.RANDOM)
     limit = parity.LIMITS[Precision(variant.id.partition(":")[2])].relative

@@ -41,7 +41,7 @@ FILES: dict[str, tuple[bytes, list[str]]] = {
     "checkpoint": (b'model_checkpoint_path: "m"\n', ["checkpoint", "model.save()"]),
     "m.ckpt-7.index": (bytes(100), ["checkpoint"]),
     "m.data-00000-of-00001": (bytes(100), ["checkpoint"]),
-    "old.pt": (pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2), ["pickle", "ONNX"]),
+    "old.pt": (pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2), ["pickle", "torch.export.save("]),
     "model.safetensors": (safetensors(), ["weights alone", "ONNX"]),
     "model.json": (json.dumps({"format": "graph-model", "modelTopology": {}}).encode(), ["TensorFlow.js"]),
     "layers.json": (b'{"format":"layers-model","weights', ["TensorFlow.js"]),
@@ -61,8 +61,10 @@ FILES: dict[str, tuple[bytes, list[str]]] = {
     "model.caffemodel": (b"\n\x03net" + bytes(60), ["Caffe"]),
 }
 ARCHIVES: dict[str, tuple[list[str], list[str]]] = {
-    "model.pt": (["archive/data.pkl", "archive/data/0"], ["PyTorch", "ONNX"]),
-    "model.pt2": (["m/archive_format", "m/models/model.json"], ["exported program", "ONNX"]),
+    "model.pt": (["archive/data.pkl", "archive/data/0"], ["torch.save", "torch.export.save("]),
+    "script.pt": (["m/data.pkl", "m/code/__torch__.py", "m/constants.pkl"], ["TorchScript", "torch.export.save("]),
+    "old.pt2": (["serialized_exported_program.json", "version"], ["PyTorch 2.7 or older", "2.8"]),
+    "compiled.pt2": (["m/archive_format", "m/data/aotinductor/model/a.so"], ["AOTInductor", "torch.export.save("]),
     "served.mar": (["MAR-INF/MANIFEST.json", "model.pt"], ["TorchServe"]),
     "converted_keras.zip": (["keras_model.h5", "labels.txt"], ["ZIP", "keras_model.h5", "unpack it and give that"]),
     "converted_tflite.zip": (["model_unquant.tflite", "labels.txt"], ["model_unquant.tflite"]),
