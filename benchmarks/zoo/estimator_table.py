@@ -27,9 +27,10 @@ with needs.imports(__name__, "boosting,runtime,sklearn"):
 
     from benchmarks.zoo.estimators import DECLARED, models, tables
     from edgemm.bundle import open_bundle
+    from edgemm.bundle.manifest import MISSING_TEXT
     from edgemm.errors import EdgemmError
     from edgemm_converter import convert
-    from edgemm_converter.estimators import estimator, tree_tables
+    from edgemm_converter.estimators import estimator, sample_rows, tree_tables
     from edgemm_converter.estimators.estimator import INPUT, LABEL, Estimator
     from edgemm_runtime import engines
 
@@ -39,10 +40,20 @@ LITE, ONNX = "tflite:float32", "onnx:float32"
 Found = tuple[str, str]
 
 
-def rows_of(source: Estimator) -> Any:
-    """Return rows [rows, columns] that a source takes, and that are hard where it is of trees."""
+def inputs_of(source: Estimator) -> dict[str, Any]:
+    """Return inputs of one batch that a source takes, and that are hard for its kind."""
+    if source.columns is None:
+        return {INPUT: _rows_of(source)}
+    taken: list[dict[str, Any]] = []
+    for given in sample_rows.input_sets(source, calibration=None, evaluation=None):
+        runs = ({name: array[run] for name, array in given.arrays.items()} for run in range(given.runs))
+        taken += [one for one in runs if source.takes(one)]
+    return {spec.name: np.concatenate([one[spec.name] for one in taken]) for spec in source.signature.inputs}
+
+
+def _rows_of(source: Estimator) -> Any:
     rows = tables(seed=7)["rows"]
-    if source.ensemble is not None and source.before is None:
+    if source.ensemble is not None and source.is_bare:
         ties = tree_tables.tie_rows(source.ensemble, rows, limit=TIES)
         rows = np.concatenate([rows, ties[np.isfinite(ties).all(axis=1)]])
     gaps = rows.copy()
@@ -54,9 +65,10 @@ def rows_of(source: Estimator) -> Any:
     return np.concatenate([rows, gaps])
 
 
-def judge(source: Estimator, rows: Any, found: Mapping[str, Any]) -> Found:
+def judge(source: Estimator, inputs: Mapping[str, Any], found: Mapping[str, Any]) -> Found:
     """Compare answers by the names of the source's; those that are left out are not looked at."""
-    wanted = source.run({INPUT: rows})
+    wanted = source.run(inputs)
+    rows = next(iter(inputs.values()))
     for name, value in found.items():
         expected = wanted[name]
         if name == LABEL:
@@ -98,40 +110,55 @@ def by_edgemm(model: Any, source: Estimator, key: str, folder: Path) -> dict[str
         declared = DECLARED.get(key)
         refused = ("refused as declared" if declared and declared in str(err) else "refused"), str(err)
         return {"edgemm": refused, "tflite": refused}
-    rows, left_out = rows_of(source), result.left_out.get(LITE)
+    inputs, left_out = inputs_of(source), result.left_out.get(LITE)
     with open_bundle(result.path) as bundle:
         found = {variant.id: (variant, bundle.read(variant.blob)) for variant in bundle.manifest.variants}
-    answers = {"edgemm": judge(source, rows, _run(found[ONNX][1], rows)), "tflite": ("left out", left_out or "")}
+    answers = {"edgemm": judge(source, inputs, _run(found[ONNX][1], inputs)), "tflite": ("left out", left_out or "")}
     if LITE in found:
         variant, file = found[LITE]
-        ran = engines.load(variant, result.manifest.signature, file).run({INPUT: rows})
-        answers["tflite"] = judge(source, rows, ran)
+        ran = engines.load(variant, result.manifest.signature, file).run(inputs)
+        answers["tflite"] = judge(source, inputs, ran)
     return answers
 
 
 def by_others(model: Any, source: Estimator, key: str) -> Found:
     """Convert by skl2onnx or onnxmltools alone."""
-    columns = source.signature.inputs[0].shape[1]
     try:
-        file = _bare(model, key, columns).SerializeToString()
+        file = _bare(model, key, source).SerializeToString()
     except Exception as err:  # noqa: BLE001 - whatever a library raises is a failure of its way
         return "fails to convert", " ".join(f"{type(err).__name__}: {err}".split())[:100]
-    rows = rows_of(source)
+    inputs = inputs_of(source)
+    given = {
+        name: array if source.columns is None else _as_bare(array[:, np.newaxis]) for name, array in inputs.items()
+    }
     try:
-        found = _run(file, rows)
+        found = _run(file, given)
     except Exception as err:  # noqa: BLE001 - likewise
         return "fails to run", " ".join(str(err).split())[:100]
     names = [spec.name for spec in source.signature.outputs]
-    given = list(found.values())[-len(names) :]  # what a model answers with stands last, behind a label
-    return judge(source, rows, _as_meant(source, dict(zip(names, given, strict=False))))
+    last = list(found.values())[-len(names) :]  # what a model answers with stands last, behind a label
+    return judge(source, inputs, _as_meant(source, dict(zip(names, last, strict=False))))
 
 
-def _bare(model: Any, key: str, columns: int) -> Any:
-    if key.startswith("sk/"):
+def _as_bare(column: Any) -> Any:
+    """Return a column as bare files take it, which have neither missing texts nor small truth values."""
+    return np.where(column == MISSING_TEXT, "", column) if column.dtype == object else column
+
+
+def _bare(model: Any, key: str, source: Estimator) -> Any:
+    columns = source.signature.inputs[0].shape[-1]
+    if key.startswith(("sk/", "tab/")):
         import skl2onnx
+        from skl2onnx.common import data_types
         from skl2onnx.common.data_types import FloatTensorType
 
+        kinds = {
+            "string": data_types.StringTensorType, "int64": data_types.Int64TensorType,
+            "bool": data_types.BooleanTensorType, "float64": data_types.DoubleTensorType, "float32": FloatTensorType,
+        }  # fmt: skip
         given = [(INPUT, FloatTensorType([None, columns]))]
+        if source.columns is not None:
+            given = [(spec.name, kinds[spec.dtype.value]([None, 1])) for spec in source.signature.inputs]
         opsets = {"": 17, "ai.onnx.ml": 3}
         try:
             return skl2onnx.to_onnx(model, initial_types=given, target_opset=opsets, options={"zipmap": False})
@@ -159,12 +186,12 @@ def _as_meant(source: Estimator, found: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def _run(file: bytes, rows: Any) -> dict[str, Any]:
+def _run(file: bytes, inputs: Mapping[str, Any]) -> dict[str, Any]:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
-    return dict(zip(names, session.run(names, {session.get_inputs()[0].name: rows}), strict=True))
+    return dict(zip(names, session.run(names, dict(inputs)), strict=True))
 
 
 def main() -> None:

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.zoo import estimator_columns
+
 ROWS, COLUMNS = 240, 6
 Make = Callable[[], Any]
 
@@ -19,6 +21,7 @@ DECLARED: Mapping[str, str] = {
     "sk/spline": "SplineTransformer",
     "sk/knn_regressor": "the max error on random data",
     "sk/power": "'all missing'",
+    "tab/nearest": "KNNImputer cannot be converted as a step of some columns",
 }
 """Key → what edgemm says of it: skl2onnx has no conversion of these, or one that answers something else."""
 
@@ -43,7 +46,8 @@ def tables(seed: int = 0) -> dict[str, Any]:
 
 def models() -> dict[str, Make]:
     """Return what fits each model, by key."""
-    return {**_linear(), **_trees(), **_others(), **_transformers(), **_xgboost(), **_lightgbm()}
+    others = {**_others(), **_transformers(), **_xgboost(), **_lightgbm()}
+    return {**_linear(), **_trees(), **others, **estimator_columns.models()}
 
 
 def _fit(estimator: Any, target: str = "three", *, missing: bool = False) -> Make:

@@ -31,6 +31,13 @@ _GIB = 2**30
 _MOST_GIB = 2**20
 
 
+def _column(text: str) -> tuple[str, str]:
+    name, separator, dtype = text.rpartition("=")
+    if not separator or not name:
+        raise click.BadParameter(f"{text!r}: expected NAME=DTYPE, such as city=string")
+    return name, dtype
+
+
 class InputShape(click.ParamType[tuple[str, tuple[int, ...]]]):
     """`NAME=1,224,224,3`; −1 for a dimension that stays variable."""
 
@@ -79,6 +86,15 @@ def _stop(signum: int, _frame: object) -> NoReturn:
 @click.option("--allow-lambda", is_flag=True, help="Run Lambda layers: Python code that lies in the model file.")
 @click.option("--allow-pickle", is_flag=True, help="Open a joblib file or pickle: code of whoever made it.")
 @click.option("--signature", help="Which signature of a SavedModel or .tflite file.  [default: serving_default]")
+@click.option(
+    "--column",
+    "columns",
+    multiple=True,
+    metavar="NAME=DTYPE",
+    callback=lambda _context, _parameter, given: dict(map(_column, given)),
+    help="The dtype of an estimator's column where its steps do not tell: string, float32, float64, int64 or bool. "
+    "Repeatable.",
+)
 @click.option(
     "--input-shape", "input_shapes", multiple=True, type=InputShape(), metavar="NAME=1,224,224,3",
     callback=lambda _context, _parameter, shapes: dict(shapes),

@@ -1,4 +1,4 @@
-"""The exchange of arrays between a conversion and its child processes: `.npy` files in their common folder.
+"""The exchange of arrays between a conversion and its child processes: files in their common folder.
 
 It also runs a model on such arrays. Every array has shape [runs, …]: run i of a model takes `array[i]` of each input.
 """
@@ -8,27 +8,50 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from edgemm.errors import InputError
 from edgemm_converter.children.protocol import SampleSet
 from edgemm_converter.children.samples import InputSet
 from edgemm_converter.data.arrays import Array
+from edgemm_runtime.tensors.element_types import OBJECT
 
 _NO_ARRAYS: Mapping[str, Array] = {}
+_SUFFIX = {False: ".npy", True: ".strings"}
+"""By whether an array is of strings, whose lengths differ too much for a `.npy` file."""
 
 
 def save(values: Mapping[str, Array], folder: Path, *, prefix: str) -> dict[str, str]:
     """Write each array into `folder`; return the file of each name."""
-    files = {name: f"{prefix}{i}.npy" for i, name in enumerate(values)}
+    files = {name: f"{prefix}{i}{_SUFFIX[array.dtype is OBJECT]}" for i, (name, array) in enumerate(values.items())}
     for name, array in values.items():
-        np.save(folder / files[name], np.ascontiguousarray(array), allow_pickle=False)
+        if array.dtype is OBJECT:
+            strings = _Strings(array.shape, array.ravel().tolist())
+            (folder / files[name]).write_bytes(msgspec.msgpack.encode(strings))
+        else:
+            np.save(folder / files[name], np.ascontiguousarray(array), allow_pickle=False)
     return files
 
 
 def load(files: Mapping[str, str], folder: Path) -> dict[str, Array]:
     """Read what `save` wrote."""
-    return {name: np.load(folder / file, allow_pickle=False) for name, file in files.items()}
+    return {name: _loaded(folder / file) for name, file in files.items()}
+
+
+class _Strings(msgspec.Struct, frozen=True):
+    shape: tuple[int, ...]
+    values: list[str]
+
+
+def _loaded(file: Path) -> Array:
+    if file.suffix != _SUFFIX[True]:
+        array: Array = np.load(file, allow_pickle=False)
+        return array
+    strings = msgspec.msgpack.decode(file.read_bytes(), type=_Strings)
+    found = np.empty(len(strings.values), OBJECT)
+    found[:] = strings.values
+    return found.reshape(strings.shape)
 
 
 def stored(

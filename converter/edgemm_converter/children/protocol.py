@@ -114,6 +114,9 @@ class ExportRequest(Message, frozen=True):
     required: tuple[str, ...] = ()
     """Variants that were asked for by name: one that cannot be made fails the conversion, another is left out."""
 
+    columns: dict[str, str] = {}
+    """Dtypes of named columns of an estimator, as the user gives them."""
+
     stateful: bool = False
     """A finished file is said to keep state between inferences."""
 

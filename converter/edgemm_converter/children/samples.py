@@ -18,6 +18,7 @@ from edgemm_converter.children.protocol import SampleSet, SetKind
 from edgemm_converter.data import edge_inputs
 from edgemm_converter.data.arrays import Array, rows_together, sample_shape, spread
 from edgemm_converter.data.edge_values import EdgeTensor
+from edgemm_runtime.tensors.element_types import numpy_dtype
 
 SEEDS = (1, 2, 3)
 RUNS_PER_SEED = {1: 4, 4: 1}
@@ -67,16 +68,18 @@ def input_sets(
     calibration: Mapping[str, Array] | None,
     evaluation: Mapping[str, Array] | None,
     by_column: bool = False,
+    usual: Mapping[str, Array] | None = None,
 ) -> tuple[InputSet, ...]:
     """Return all sets of a conversion; the arrays of data are as `arrays.match` returns them.
 
-    With `by_column`, random inputs have in each column values that calibration data have there, as tables need.
+    With `by_column`, random inputs have in each column values that calibration data have there, as tables need. Where
+    there are none, `usual` values stand for them, of named columns: these have no edge inputs of tensors.
     """
+    drawn = calibration if calibration is not None else usual
     free = any(spec.shape[:1] == (-1,) for spec in signature.inputs)
-    sets = [
-        _random(signature, calibration, batch=batch, by_column=by_column) for batch in (RUNS_PER_SEED if free else (1,))
-    ]
-    sets.append(_edge(signature, calibration))
+    sets = [_random(signature, drawn, batch=batch, by_column=by_column) for batch in (RUNS_PER_SEED if free else (1,))]
+    if usual is None:
+        sets.append(_edge(signature, calibration))
     if calibration is not None:
         chosen = _taken(calibration, limit=MAX_CALIBRATION_SAMPLES)
         sets.append(_of_data("calibration", SetKind.CALIBRATION, signature, chosen))
@@ -184,9 +187,9 @@ def _draw(spec: TensorSpec, rng: np.random.Generator, *, runs: int, batch: int, 
 def _draw_columns(spec: TensorSpec, rng: np.random.Generator, *, runs: int, batch: int, data: Array | None) -> Array:
     """Return rows [runs, batch, columns] of which each column has some of its own values in `data`."""
     assert data is not None
-    some = rng.integers(0, len(data), (runs * batch, data.shape[1]))
-    values: Array = np.take_along_axis(data, some, axis=0).reshape(runs, batch, data.shape[1])
-    return values.astype(spec.dtype.value)
+    some = rng.integers(0, len(data), (runs * batch, *data.shape[1:]))
+    values: Array = np.take_along_axis(data, some, axis=0).reshape(runs, batch, *data.shape[1:])
+    return values.astype(numpy_dtype(spec.dtype))
 
 
 def _repeated(values: Array, shape: tuple[int, ...]) -> Array:

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from edgemm.bundle.manifest import TensorSpec
+from edgemm.bundle.manifest import DType, TensorSpec
 from edgemm.errors import InputError
 from edgemm_runtime.tensors import npy
 from edgemm_runtime.tensors.named_inputs import by_name
@@ -84,7 +84,18 @@ def _unfolded(lines: Array, shape: tuple[int, ...]) -> Array:
     return lines.reshape(-1, *shape) if fits else lines
 
 
+def _texts(array: Array, spec: TensorSpec, *, path: str) -> Array:
+    if array.dtype.kind not in "OU" or array.ndim != len(sample_shape(spec)) + 1:
+        raise InputError(
+            f"{path}: input {spec.name!r}: expected texts of shape [samples], found {array.dtype} of shape "
+            f"{list(array.shape)}"
+        )
+    return array.astype(object)
+
+
 def _fit(array: Array, spec: TensorSpec, *, path: str) -> Array:
+    if spec.dtype is DType.STRING:
+        return _texts(array, spec, path=path)
     shape, dtype = sample_shape(spec), np.dtype(spec.dtype.value)
     of_csv = path.lower().endswith(".csv")
     array = _unfolded(array, shape) if of_csv else array
@@ -102,8 +113,9 @@ def _fit(array: Array, spec: TensorSpec, *, path: str) -> Array:
         )
     if not np.can_cast(array.dtype, dtype, casting="same_kind") or array.dtype.kind not in "biuf":
         raise InputError(f"{path}: input {spec.name!r}: expected dtype {dtype}, found {array.dtype}: convert the array")
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise InputError(f"{path}: input {spec.name!r}: expected finite numbers, found NaN or infinity")
+    if array.dtype.kind == "f" and not (np.isfinite(array) | (np.isnan(array) & bool(spec.missing))).all():
+        missing = ", and the model takes no missing values" if np.isnan(array).any() and not spec.missing else ""
+        raise InputError(f"{path}: input {spec.name!r}: expected finite numbers, found NaN or infinity{missing}")
     cast = np.ascontiguousarray(array, dtype=dtype)
     if array.dtype.kind in "iu" and not (cast == array).all():
         raise InputError(f"{path}: input {spec.name!r}: expected {dtype}, found integers that do not fit into it")

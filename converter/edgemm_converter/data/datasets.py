@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from edgemm.errors import InputError
-from edgemm_converter.data import arrays, images, preprocessing, tables
+from edgemm_converter.data import arrays, images, preprocessing, record_files, tables
 from edgemm_converter.data.arrays import Array
 from edgemm_converter.data.preprocessing import Declared
 
@@ -42,13 +42,17 @@ class Dataset:
 def read(path: Path, *, declared: Declared, labels: Sequence[str] | None, labelled: bool, raw: bool = False) -> Dataset:
     """Read data; `labelled` data have an array, a column or folders of classes, others leave them aside.
 
-    Names of classes in a column stay as they are where they are wanted `raw`.
+    Cells of named columns, and names of classes, stay as they are where they are wanted `raw`.
 
     Raises:
         InputError: damaged, empty, of another kind, or not as `declared`.
     """
     if path.is_dir():
         return _images(path, declared, labels, labelled=labelled)
+    if raw and path.suffix.lower() in record_files.SUFFIXES:
+        columns = record_files.read(path)
+        classes = columns.pop(LABELS, None)
+        return Dataset(path, columns, classes if labelled else None)
     if path.suffix.lower() == ".csv":
         found = tables.read(path, labels=labels, labelled=labelled, raw=raw)
         classes = found.pop(LABELS, None)
@@ -64,8 +68,13 @@ def sample_digests(inputs: Mapping[str, Array]) -> list[bytes]:
     shas = [hashlib.sha256() for _ in range(count)]
     for name in sorted(inputs):
         for sha, sample in zip(shas, inputs[name], strict=True):
-            sha.update(np.ascontiguousarray(sample).tobytes())
+            sha.update(_bytes(sample))
     return [sha.digest() for sha in shas]
+
+
+def _bytes(sample: Array) -> bytes:
+    array = np.asarray(sample)
+    return repr(array.tolist()).encode() if array.dtype.kind in "OU" else np.ascontiguousarray(array).tobytes()
 
 
 def shared_samples(calibration: Mapping[str, Array], evaluation: Mapping[str, Array]) -> int:
@@ -98,8 +107,8 @@ def check_scales(calibration: Mapping[str, Array], evaluation: Mapping[str, Arra
             if pair is not None:
                 advice = f"the arrays of {pair[0]!r} and {pair[1]!r} look swapped: check their names"
             raise InputError(
-                f"{path}: input {name!r} ranges over {array.min():g} to {array.max():g} in the calibration data and "
-                f"over {other.min():g} to {other.max():g} in the evaluation data: {advice}"
+                f"{path}: input {name!r} ranges over {np.nanmin(array):g} to {np.nanmax(array):g} in the calibration "
+                f"data and over {np.nanmin(other):g} to {np.nanmax(other):g} in the evaluation data: {advice}"
             )
 
 
@@ -119,7 +128,7 @@ def swapped(calibration: Mapping[str, Array], evaluation: Mapping[str, Array]) -
 
 def _distance(first: Array, second: Array) -> float:
     """Return how far the ranges of two arrays are apart, without their extremes."""
-    ends = [np.quantile(array, [0.01, 0.99]) for array in (first, second)]
+    ends = [np.nanquantile(array, [0.01, 0.99]) for array in (first, second)]
     return float(np.abs(ends[0] - ends[1]).sum())
 
 
@@ -134,7 +143,8 @@ def widened(value: float) -> float:
 
 
 def _span(array: Array) -> float:
-    low, high = np.quantile(array, [0.01, 0.99])
+    known = array[np.isfinite(array)]
+    low, high = np.quantile(known, [0.01, 0.99]) if known.size else (0.0, 0.0)
     return float(high - low)
 
 

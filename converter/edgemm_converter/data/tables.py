@@ -1,4 +1,4 @@
-"""CSV files as model inputs: one sample per line, numbers alone, and an optional column `labels` of classes."""
+"""CSV files as model inputs: one sample per line, numbers or named columns, and an optional column of `labels`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ def read(
     """Read a CSV: its numbers as one array [lines, columns], and `labels` by index where a column has that name.
 
     It may be written in every way that a device takes (`csv_table`). The first line may name the columns. A column of
-    labels is left out where data are not `labelled`; where it is wanted `raw`, its names stay as they are.
+    labels is left out where data are not `labelled`. Where cells are wanted `raw` and the first line names columns,
+    each is an array of its cells as they stand, and labels keep their names.
 
     Raises:
         InputError: not CSV, lines of other lengths, a cell that is no number, or a label that is none.
@@ -36,13 +37,16 @@ def read(
                 f"{path}: {size / 2**20:.0f} MiB, expected a CSV of at most {_MAX_BYTES / 2**20:.0f} MiB: give the "
                 "numbers as a .npz file"
             )
-        table = csv_table.read(plain_text.read(path.read_bytes(), name=str(path)))
+        text = plain_text.read(path.read_bytes(), name=str(path))
+        table = csv_table.read(text)
     except OSError as err:
         raise InputError(f"cannot read {path}: {err.strerror}") from err
     except BadRequestError as err:
         raise InputError(f"{path}, {err}") from err
     lines = ([table.header] if table.header is not None else []) + table.rows
     header = [cell.strip() for cell in lines[0]] if lines and not all(map(_is_number, lines[0])) else None
+    if raw and header:
+        return _columns(path, text, labels, labelled=labelled)
     rows = lines[1:] if header else lines
     if not rows:
         raise InputError(f"{path}: expected lines of numbers, found none")
@@ -55,9 +59,32 @@ def read(
     if not labelled:
         return found
     cells = [row[column].strip() for row in rows]
-    if raw and not all(map(_is_number, cells)):
-        return {**found, LABELS: np.array(cells)}
     return {**found, LABELS: _classes(path, cells, labels)}
+
+
+def _columns(path: Path, text: str, labels: Sequence[str] | None, *, labelled: bool) -> dict[str, Array]:
+    """Return the cells of a table with a header by column, as they stand, and its labels; their names stay too."""
+    table = csv_table.read_named(text)
+    header = table.header or []
+    if len(set(header)) != len(header):
+        raise InputError(f"{path}: expected a name for each column, found {_doubled(header)!r} twice")
+    if not table.rows:
+        raise InputError(f"{path}: expected lines below the names, found none")
+    _check_lengths(path, table.rows, expected=len(header), first=2)
+    cells = {name: [row[place] for row in table.rows] for place, name in enumerate(header)}
+    if table.decimal_commas:
+        pointed = csv_table.with_points(dict(cells))
+        cells |= {name: found for name, found in pointed.items() if all(map(_is_number, found))}
+    classes = [cell.strip() for cell in cells.pop(LABELS, [])]
+    columns: dict[str, Array] = {name: np.array(found) for name, found in cells.items()}
+    if not labelled or not classes:
+        return columns
+    plain = all(map(_is_number, classes))
+    return {**columns, LABELS: _classes(path, classes, labels) if plain else np.array(classes)}
+
+
+def _doubled(names: Sequence[str]) -> str:
+    return next(name for i, name in enumerate(names) if name in names[:i])
 
 
 def _check_lengths(path: Path, rows: Sequence[Sequence[str]], *, expected: int, first: int) -> None:

@@ -48,6 +48,7 @@ def _options(given: ConversionJob) -> dict[str, str]:
         "stateful": "true" if given.stateful else None,
         "allow_pickle": "true" if given.allow_pickle else None,
         "input_shapes": ";".join(shapes) or None,
+        "columns": ";".join(f"{name}={dtype}" for name, dtype in sorted(given.columns.items())) or None,
     }
     return {
         "variants": ",".join(p.id for p in given.plans),

@@ -14,6 +14,9 @@ from edgemm.versions import Version
 FIRST = "0.1.0"
 """What a bundle needs that uses nothing newer."""
 
+_MOST_INPUTS_BEFORE = 64
+"""How many inputs an older runtime takes."""
+
 Feature = tuple[str, Callable[[Manifest], bool]]
 """The version that brought a feature, and whether a manifest uses it."""
 
@@ -51,6 +54,7 @@ _FEATURES: tuple[Feature, ...] = (
     ("0.2.0", _has_lengths_of_data),
     ("0.2.0", lambda manifest: bool(manifest.golden.sampled or manifest.golden.deflated)),
     ("0.3.0", _has_strings),
+    ("0.3.0", lambda manifest: len(manifest.signature.inputs) > _MOST_INPUTS_BEFORE),
 )
 
 

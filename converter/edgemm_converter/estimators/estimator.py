@@ -1,7 +1,8 @@
 """An estimator as a source: what it takes, what it answers by name, and its labels. Imports scikit-learn.
 
-Rows are float32, as a device serves them, and the estimator computes of them in double precision, as where it was
-trained. Its answers are those that people mean:
+It takes one table of numbers, `input`, or named columns, each of which is an input (`columns`). Rows are float32, as a
+device serves them, and the estimator computes of them in double precision, as where it was trained. Its answers are
+those that people mean:
 
 | estimator | outputs |
 |---|---|
@@ -15,39 +16,33 @@ trained. Its answers are those that people mean:
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from sklearn.exceptions import NotFittedError
+from msgspec import UNSET
+from msgspec.structs import replace as with_fields
 from sklearn.pipeline import Pipeline
-from sklearn.utils.validation import check_is_fitted
 
 from edgemm import library_errors
-from edgemm.bundle.manifest import DType, Signature, TensorSpec
+from edgemm.bundle.manifest import MISSING_TEXT, MOST_INPUTS, DType, Signature, TensorSpec
 from edgemm.errors import InputError
 from edgemm_converter.data.arrays import Array
-from edgemm_converter.estimators import booster_answers, ensembles
+from edgemm_converter.estimators import booster_answers, ensembles, methods
+from edgemm_converter.estimators.methods import LABEL, PROBABILITIES, SCORES, Answers
 from edgemm_converter.estimators.tree_tables import Ensemble
+from edgemm_converter.table_columns import frames, fronts, named_columns
+from edgemm_converter.table_columns.named_columns import Columns
 
-INPUT, LABEL, PROBABILITIES, SCORES = "input", "label", "probabilities", "scores"
+__all__ = ["INPUT", "LABEL", "PROBABILITIES", "REFUSALS", "SCORES", "Estimator", "of"]
+INPUT = "input"
 REFUSALS = (
-    ArithmeticError,
-    AttributeError,
-    IndexError,
-    KeyError,
-    NotImplementedError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
+    ArithmeticError, AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError,
+)  # fmt: skip
 """What code of an estimator raises about rows that it does not take."""
 
 MOST_COLUMNS = 100_000
-Answers = Callable[[npt.NDArray[np.float64]], Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -67,25 +62,69 @@ class Estimator:
     """What is converted in place of `model`, or of its last step, where that is nothing but trees."""
 
     before: Any = None
-    """The steps before those trees, where there are some."""
+    """The steps before those trees, where there are some; those behind `front`."""
+
+    columns: Columns | None = None
+    """The columns that it takes by name; None where it takes one table of numbers."""
+
+    front: tuple[Any, ...] = ()
+    """The steps that make numbers of the columns."""
+
+    rest: Any = None
+    """What is converted behind them, and before the trees, if there is something."""
+
+    absent: Mapping[str, object] = field(default_factory=dict)
+    """What the estimator takes for a missing text, by column; none where it takes none."""
 
     zero_is_missing: bool = False
     """Whether those steps give sparse rows to XGBoost, to which what they leave out, a 0, is missing."""
 
+    @property
+    def is_bare(self) -> bool:
+        """Whether it is trees alone, which are given the rows as they come."""
+        return self.ensemble is not None and self.before is None and self.columns is None
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        """The names of the columns of one table of numbers, where the estimator knows them."""
+        names = getattr(self.model, "feature_names_in_", None)
+        names = names if names is not None else getattr(self.model, "feature_names", None)
+        return tuple(map(str, names)) if isinstance(names, (list, np.ndarray)) else ()
+
+    @property
+    def ties_behind_steps(self) -> bool:
+        """Whether rows can be made for the thresholds of trees behind steps, which are exact in double precision."""
+        return self.ensemble is not None and not self.is_bare and fronts.is_exact(self.front, self.before)
+
+    def rows(self, inputs: Mapping[str, Array]) -> Any:
+        """Return what the estimator itself is given for inputs of one batch."""
+        if self.columns is None:
+            return inputs[INPUT].astype(np.float64)
+        return frames.table(self.columns, inputs, missing=self.absent)
+
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Return the answers to rows [batch, columns] by name."""
-        rows = inputs[INPUT].astype(np.float64)
+        """Return the answers to rows [batch, columns], or to columns [batch], by name."""
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
-            found = self.answers(rows)
+            found = self.answers(self.rows(inputs))
             return {
                 spec.name: _shaped(found[spec.name], spec, self.classes if spec.name == LABEL else None)
                 for spec in self.signature.outputs
             }
 
+    def takes(self, inputs: Mapping[str, Array]) -> bool:
+        """Tell whether the estimator answers inputs of one batch at all."""
+        try:
+            self.run(inputs)
+        except REFUSALS:
+            return False
+        return True
 
-def of(found: Any, *, path: str, rows: Array | None = None) -> Estimator:
+
+def of(found: Any, *, path: str, rows: Array | None = None, declared: Mapping[str, str] | None = None) -> Estimator:
     """Return what was opened as an estimator; `rows` [rows, columns] are some that it takes, where they are known.
+
+    `declared` are dtypes of columns by name, as the user gives them.
 
     Raises:
         InputError: it is none, or was never fitted, or answers nothing that is served.
@@ -96,86 +135,49 @@ def of(found: Any, *, path: str, rows: Array | None = None) -> Estimator:
         return _of_booster(model, library, None, path=path, rows=rows)
     if not hasattr(model, "fit") or not hasattr(model, "get_params"):
         raise InputError(f"{path}: expected an estimator of scikit-learn, found an object of {type(model).__name__}")
-    _check_fitted(model, path=path)
-    if library in ("xgboost", "lightgbm"):
+    methods.check_fitted(model, path=path)
+    if library in ("xgboost", "lightgbm") and not declared:
         return _of_booster(booster_answers.booster(model, library), library, model, path=path, rows=rows)
-    columns = getattr(model, "n_features_in_", None)
-    if not columns:
-        raise InputError(
-            f"{path}: {type(model).__name__} does not say how many columns it takes: it was fitted on text or on no "
-            "rows, and edgemm takes rows of numbers"
-        )
-    classes = getattr(model, "classes_", None) if _kind(model) == "classifier" else None
+    classes = getattr(model, "classes_", None) if methods.kind(model) == "classifier" else None
     if isinstance(classes, list):
-        raise _several_targets(model, len(classes), path=path)
-    answers = _answers(model, path=path)
-    return _served(model, int(columns), answers, classes, path=path, rows=rows, **_trees(model))
+        raise methods.several_targets(model, len(classes), path=path)
+    answers = methods.answers(model, path=path)
+    if (named := named_columns.of(model, declared=declared or {}, path=path)) is not None:
+        return _of_columns(model, named, answers, classes, path=path)
+    count = getattr(model, "n_features_in_", None)
+    if not count:
+        raise InputError(
+            f"{path}: {type(model).__name__} does not say how many columns it takes: it was fitted on no rows that "
+            "edgemm knows, which are tables of numbers, named columns, and texts"
+        )
+    table, before = _trees(model)
+    estimator = Estimator(model, _inputs(int(count), path=path), None, classes, answers, table, before)
+    return _served(replace(estimator, rest=model if table is None else before), path=path, rows=rows)
 
 
-def _several_targets(model: Any, count: int, *, path: str) -> InputError:
-    return InputError(f"{path}: {type(model).__name__} has {count} targets of classes: fit one model for each")
-
-
-def _trees(model: Any) -> dict[str, Any]:
+def _trees(model: Any) -> tuple[Ensemble | None, Any]:
+    """Return the trees that a model is, or that its last step is, and the steps before them."""
     steps = getattr(model, "steps", ())
     if len(steps) > 1 and isinstance(model, Pipeline):
         table = ensembles.of(model[-1])
-        return {"ensemble": table, "before": model[:-1] if table is not None else None}
-    return {"ensemble": ensembles.of(model)}
+        return table, model[:-1] if table is not None else None
+    return ensembles.of(model), None
 
 
-def _kind(model: Any) -> str:
-    try:
-        return str(model.__sklearn_tags__().estimator_type or "")
-    except (AttributeError, TypeError):
-        return str(getattr(model, "_estimator_type", ""))
-
-
-def _check_fitted(model: Any, *, path: str) -> None:
-    try:
-        check_is_fitted(model)
-    except NotFittedError as err:
-        raise InputError(f"{path}: {type(model).__name__} was never fitted: call its fit() and save it again") from err
-    except (TypeError, ValueError) as err:
-        raise InputError(f"{path}: {type(model).__name__} is no estimator: {library_errors.quoted(err)}") from err
-
-
-def _answers(model: Any, *, path: str) -> Answers:
-    kind = _kind(model)
-    methods: dict[str, Callable[..., Any]] = {}
-    if kind == "classifier":
-        methods = {LABEL: model.predict} | _scores(model)
-    elif kind == "outlier_detector" and hasattr(model, "predict"):
-        methods = {LABEL: model.predict, SCORES: model.decision_function}
-    elif kind in ("clusterer", "density_estimator") and hasattr(model, "predict"):
-        methods = {LABEL: model.predict}
-        if hasattr(model, "predict_proba"):
-            methods[PROBABILITIES] = model.predict_proba
-        elif hasattr(model, "transform"):
-            methods["distances"] = model.transform
-    elif hasattr(model, "predict"):
-        methods = {"value": model.predict}
-    elif hasattr(model, "transform"):
-        methods = {"transformed": model.transform}
-    if not methods:
+def _of_columns(model: Any, named: Columns, answers: Answers, classes: Any, *, path: str) -> Estimator:
+    if len(named.columns) > MOST_INPUTS:
         raise InputError(
-            f"{path}: {type(model).__name__} answers nothing about new rows: it has neither predict nor transform"
+            f"{path}: it takes {len(named.columns)} named columns, expected at most {MOST_INPUTS}: make one table of "
+            "the numbers, with the encoders before the model"
         )
-    return lambda rows: {name: method(rows) for name, method in methods.items()}
-
-
-def _scores(model: Any) -> dict[str, Callable[..., Any]]:
-    if hasattr(model, "predict_proba"):
-        return {PROBABILITIES: model.predict_proba}
-    if hasattr(model, "decision_function"):
-        return {SCORES: partial(_decided, model)}
-    return {}
-
-
-def _decided(model: Any, rows: Any) -> Any:
-    """Return one score for each class: of two classes there is one, above 0 for the second."""
-    found = np.asarray(model.decision_function(rows))
-    return np.stack([-found, found], axis=1) if found.ndim == 1 else found
+    front, rest = fronts.split(model)
+    table, before = _trees(rest) if rest is not None else (None, None)
+    inputs = tuple(TensorSpec(name=one.name, dtype=one.dtype, shape=(-1,)) for one in named.columns)
+    estimator = Estimator(
+        model, Signature(inputs=inputs, outputs=(inputs[0],)), None, classes, answers, table, before,
+        columns=named, front=front, rest=rest if table is None else before,
+    )  # fmt: skip
+    return _served(estimator, path=path, rows=None)
 
 
 def _of_booster(booster: Any, library: str, model: Any, *, path: str, rows: Array | None) -> Estimator:
@@ -192,50 +194,73 @@ def _of_booster(booster: Any, library: str, model: Any, *, path: str, rows: Arra
         both = np.stack([1 - found, found], axis=1) if found.ndim == 1 else found
         return {PROBABILITIES: both, LABEL: np.asarray(classes)[both.argmax(axis=1)]}
 
-    return _served(
-        booster,
-        ensemble.features,
-        answers,
-        classes if ensemble.classifies else None,
-        path=path,
-        rows=rows,
-        ensemble=ensemble,
-    )
+    signature = _inputs(ensemble.features, path=path)
+    estimator = Estimator(booster, signature, None, classes if ensemble.classifies else None, answers, ensemble)
+    return _served(estimator, path=path, rows=rows)
 
 
-def _served(
-    model: Any,
-    columns: int,
-    answers: Answers,
-    classes: Any,
-    *,
-    path: str,
-    rows: Array | None,
-    ensemble: Ensemble | None,
-    before: Any = None,
-) -> Estimator:
+def _inputs(columns: int, *, path: str) -> Signature:
+    """Return the signature of one table of numbers, whose outputs are not known yet."""
     if columns > MOST_COLUMNS:
         raise InputError(f"{path}: it takes {columns:,} columns, expected at most {MOST_COLUMNS:,}")
     given = TensorSpec(name=INPUT, dtype=DType.FLOAT32, shape=(-1, columns))
-    fits = rows is not None and rows.shape[1:] == (columns,)
-    some = rows[[0, -1]].astype(np.float64) if rows is not None and fits else np.ones((2, columns))
+    return Signature(inputs=(given,), outputs=(given,))
+
+
+def _served(known: Estimator, *, path: str, rows: Array | None) -> Estimator:
+    """Return an estimator with what only its answers tell: its outputs, and which inputs may be missing."""
+    some = _some(known, rows)
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         try:
-            found = answers(some)
+            found = known.answers(known.rows(some))
         except REFUSALS as err:
+            if known.columns is not None and not frames.as_fitted(known.columns):
+                raise InputError(
+                    f"{path}: {type(known.model).__name__} was fitted on a pandas DataFrame and takes nothing else: "
+                    "install pandas"
+                ) from err
+            what = "rows of numbers" if known.columns is None else "rows of its columns"
             raise InputError(
-                f"{path}: {type(model).__name__} takes no rows of numbers: {library_errors.quoted(err)}; edgemm "
-                "converts estimators of one table of numbers (if it takes few values alone, give them by --calibration)"
+                f"{path}: {type(known.model).__name__} takes no {what}: {library_errors.quoted(err)}; edgemm converts "
+                "estimators of one table of numbers and of named columns (if it takes few values alone, give them by "
+                "--calibration; of columns whose kind is not known, say it by --column NAME=DTYPE)"
             ) from err
     if LABEL in found and np.ndim(found[LABEL]) > 1:
-        raise _several_targets(model, found[LABEL].shape[1], path=path)
+        raise methods.several_targets(known.model, found[LABEL].shape[1], path=path)
     order = sorted(found, key=lambda name: name != LABEL)
     outputs = tuple(_spec(name, found[name]) for name in order)
-    labels = tuple(str(one) for one in classes) if classes is not None else None
-    signature = Signature(inputs=(given,), outputs=outputs)
-    sparse = before is not None and ensemble is not None and ensemble.strict and _is_sparse(before, some)
-    return Estimator(model, signature, labels, classes, answers, ensemble, before, zero_is_missing=sparse)
+    labels = tuple(str(one) for one in known.classes) if known.classes is not None else None
+    served = replace(known, signature=with_fields(known.signature, outputs=outputs), labels=labels)
+    served = _with_missing(served, some)
+    steps = known.model[:-1] if isinstance(known.model, Pipeline) and len(known.model.steps) > 1 else None
+    sparse = known.ensemble is not None and known.ensemble.strict and steps is not None
+    return replace(served, zero_is_missing=sparse and _is_sparse(steps, served.rows(some)))
+
+
+def _some(known: Estimator, rows: Array | None) -> dict[str, Array]:
+    """Return two rows that an estimator is likely to take."""
+    if known.columns is not None:
+        return frames.usual(known.columns, 2)
+    (spec,) = known.signature.inputs
+    fits = rows is not None and rows.shape[1:] == spec.shape[1:]
+    return {INPUT: rows[[0, -1]] if rows is not None and fits else np.ones((2, spec.shape[1]))}
+
+
+def _with_missing(known: Estimator, some: Mapping[str, Array]) -> Estimator:
+    """Return an estimator with which of its inputs may be missing: it is asked with rows in which they are."""
+    inputs, absent = list[TensorSpec](), dict[str, object]()
+    for spec in known.signature.inputs:
+        takes = False
+        if spec.dtype is DType.STRING and not (known.columns and known.columns.alone):
+            texts = {**some, spec.name: np.full(len(some[spec.name]), MISSING_TEXT, object)}
+            for value in (np.nan, None):
+                if not takes and replace(known, absent={spec.name: value}).takes(texts):
+                    takes, absent[spec.name] = True, value
+        elif spec.dtype in (DType.FLOAT32, DType.FLOAT64):
+            takes = known.takes({**some, spec.name: np.full_like(some[spec.name], np.nan)})
+        inputs.append(with_fields(spec, missing=True if takes else UNSET))
+    return replace(known, signature=with_fields(known.signature, inputs=tuple(inputs)), absent=absent)
 
 
 def _is_sparse(steps: Any, rows: Any) -> bool:

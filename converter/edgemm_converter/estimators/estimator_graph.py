@@ -6,28 +6,29 @@ maps (ZipMap): probabilities are a tensor, and a label is a place among the clas
 
 from __future__ import annotations
 
-import re
-import warnings
 from collections.abc import Mapping
-from itertools import product
 from typing import Any
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from edgemm import library_errors
 from edgemm.bundle.manifest import DType, TensorSpec
 from edgemm.errors import ConversionError
 from edgemm_converter.data.arrays import Array
-from edgemm_converter.estimators import ensemble_graph, tree_tables
+from edgemm_converter.estimators import by_skl2onnx, ensemble_graph, tree_tables
+from edgemm_converter.estimators.by_skl2onnx import OPSETS, ROWS
 from edgemm_converter.estimators.estimator import INPUT, LABEL, SCORES, Estimator
-from edgemm_converter.estimators.onnx_session import FAILURES, FileSession
+from edgemm_converter.estimators.onnx_session import FileSession
 from edgemm_converter.estimators.tree_tables import Ensemble
+from edgemm_converter.table_columns import column_graph
+from edgemm_converter.table_columns.graph_parts import Nodes
 
-OPSETS = {"": 17, ensemble_graph.ML_DOMAIN: 3}
-_TYPES = {DType.FLOAT32: TensorProto.FLOAT, DType.INT64: TensorProto.INT64}
-_ROWS = "rows_as_computed"
+_TYPES = {
+    DType.FLOAT32: TensorProto.FLOAT, DType.FLOAT64: TensorProto.DOUBLE, DType.INT64: TensorProto.INT64,
+    DType.BOOL: TensorProto.BOOL, DType.STRING: TensorProto.STRING,
+}  # fmt: skip
+_SAME = "rows_as_they_are"
 
 
 def model(estimator: Estimator, *, double: bool) -> Any:
@@ -36,18 +37,21 @@ def model(estimator: Estimator, *, double: bool) -> Any:
     Raises:
         ConversionError: something in it cannot be converted; names the class.
     """
-    columns = estimator.signature.inputs[0].shape[1]
-    if estimator.ensemble is not None and estimator.before is None:
-        return _of_ensemble(estimator, estimator.ensemble, columns)
-    proto = _by_skl2onnx(estimator, columns, double=double)
+    if estimator.is_bare and estimator.ensemble is not None:
+        return _of_ensemble(estimator, estimator.ensemble, estimator.signature.inputs[0].shape[1])
+    first, columns = _first(estimator, double=double)
+    proto = _rest(estimator, columns, double=double)
+    for one in proto.opset_import:
+        one.version = max(one.version, first.opset) if one.domain in ("", "ai.onnx") else one.version
     graph = proto.graph
     found = _without_maps(graph)
-    values = _values(proto, found, {_ROWS: np.ones((2, columns), np.float64 if double else np.float32)})
-    found = _set_aside(graph, found, {INPUT, *(spec.name for spec in estimator.signature.outputs)})
-    kind = TensorProto.DOUBLE if double else TensorProto.FLOAT
+    values = _values(proto, found, {ROWS: np.ones((2, columns), np.float64 if double else np.float32)})
+    sides = (*estimator.signature.inputs, *estimator.signature.outputs)
+    found = _set_aside(graph, found, {spec.name for spec in sides})
     rest = list(graph.node)
     del graph.node[:], graph.output[:]
-    graph.node.extend([helper.make_node("Cast", [INPUT], [_ROWS], to=kind), *rest])
+    graph.node.extend([*first.made, *rest])
+    graph.initializer.extend(first.constants)
     if estimator.ensemble is not None:
         graph.node.extend(_behind(estimator.ensemble, found[0], estimator, double=values[0].dtype == np.float64))
     else:
@@ -60,8 +64,35 @@ def model(estimator: Estimator, *, double: bool) -> Any:
         for spec, name, value in zip(estimator.signature.outputs, found, values, strict=False):
             _add_output(graph, spec, name, value, estimator.classes)
     _describe_sides(graph, estimator)
-    _import_labels(proto)
+    _import_domains(proto)
+    _rename_inputs(graph, estimator)
     return proto
+
+
+def _first(estimator: Estimator, *, double: bool) -> tuple[Nodes, int]:
+    """Return the nodes that make `ROWS` of the inputs, and how many columns that has."""
+    inputs = estimator.signature.inputs
+    if estimator.columns is None:
+        nodes = Nodes("float64" if double else "float32", by_skl2onnx.converted)
+        nodes.add("Cast", inputs[0].name, into=ROWS, to=TensorProto.DOUBLE if double else TensorProto.FLOAT)
+        return nodes, inputs[0].shape[1]
+    nodes, table = column_graph.written(
+        estimator.front, estimator.columns, inputs, others=by_skl2onnx.converted, double=double
+    )
+    nodes.add("Identity", table.name, into=ROWS)
+    return nodes, table.width
+
+
+def _rest(estimator: Estimator, columns: int, *, double: bool) -> Any:
+    """Return what skl2onnx writes of an estimator; where that is nothing, a model that answers with the rows."""
+    if estimator.rest is not None:
+        raw = any(spec.name == SCORES for spec in estimator.signature.outputs) and estimator.classes is not None
+        return by_skl2onnx.converted(estimator.rest, columns, double=double, raw_scores=raw)
+    kind = TensorProto.DOUBLE if double else TensorProto.FLOAT
+    sides = [helper.make_tensor_value_info(name, kind, ["batch", columns]) for name in (ROWS, _SAME)]
+    graph = helper.make_graph([helper.make_node("Identity", [ROWS], [_SAME])], "model", sides[:1], sides[1:])
+    opsets = [helper.make_opsetid(domain, version) for domain, version in OPSETS.items()]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=8)
 
 
 def _behind(table: Ensemble, rows: str, estimator: Estimator, *, double: bool) -> list[Any]:
@@ -108,57 +139,6 @@ def _of_ensemble(estimator: Estimator, table: Ensemble, columns: int) -> Any:
     _describe_sides(graph, estimator)
     opsets = [helper.make_opsetid(domain, version) for domain, version in OPSETS.items()]
     return helper.make_model(graph, opset_imports=opsets, ir_version=8)
-
-
-def _by_skl2onnx(estimator: Estimator, columns: int, *, double: bool) -> Any:
-    import skl2onnx
-    from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
-
-    from edgemm_converter.estimators import registration
-
-    registration.register()
-    registration.prepare(estimator.model)
-    model = estimator.model if estimator.before is None else estimator.before
-    kind = DoubleTensorType if double else FloatTensorType
-    raw = any(spec.name == SCORES for spec in estimator.signature.outputs) and estimator.classes is not None
-    last: BaseException | None = None
-    # Some of its converters take versions by domain alone, some one number alone.
-    for options, opsets in product([{"raw_scores": True}, {}] if raw else [{}], (OPSETS, OPSETS[""])):
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                return skl2onnx.to_onnx(
-                    model, initial_types=[(_ROWS, kind([None, columns]))], target_opset=opsets,
-                    options={id(_last_step(model)): options} if options else None,
-                )  # fmt: skip
-        except FAILURES as err:
-            last = err
-    assert last is not None
-    raise _refusal(estimator, last) from last
-
-
-def _last_step(found: Any) -> Any:
-    steps = getattr(found, "steps", None)
-    return _last_step(steps[-1][1]) if steps else found
-
-
-def _refusal(estimator: Estimator, err: BaseException) -> ConversionError:
-    name = type(estimator.model).__name__
-    missing = re.search(r"for type '<class '([\w.]+)'>'", str(err))
-    if missing is not None or type(err).__name__ in ("MissingShapeCalculator", "MissingConverter"):
-        path = (missing[1] if missing else name).rpartition(".")
-        own = (
-            ""
-            if path[0].startswith("sklearn.")
-            else (
-                f", or name with --custom-objects a module that tells skl2onnx.update_registered_converter of {path[2]}"
-            )
-        )
-        return ConversionError(
-            f"{path[2]} of {path[0].partition('.')[0]} has no conversion to ONNX: leave this step out, or do its work "
-            f"before the model{own}"
-        )
-    return ConversionError(f"{name} cannot be converted to ONNX: {library_errors.quoted(err)}")
 
 
 def _without_maps(graph: Any) -> list[str]:
@@ -249,11 +229,14 @@ def _set_aside(graph: Any, found: list[str], taken: set[str]) -> list[str]:
     return [other(name) for name in found]
 
 
-def _import_labels(proto: Any) -> None:
-    """Import the version of ai.onnx.ml that the added operations are of; later ones of it hold the earlier."""
+def _import_domains(proto: Any) -> None:
+    """Import the versions of domains that the added operations are of; later ones hold the earlier."""
     known = {one.domain: one for one in proto.opset_import}
     one = known.get(ensemble_graph.ML_DOMAIN) or proto.opset_import.add(domain=ensemble_graph.ML_DOMAIN)
     one.version = max(one.version, OPSETS[ensemble_graph.ML_DOMAIN])
+    used = {node.domain for node in proto.graph.node} - set(known) - {ensemble_graph.ML_DOMAIN, ""}
+    for domain in sorted(used):
+        proto.opset_import.add(domain=domain, version=1)
 
 
 def _describe_sides(graph: Any, estimator: Estimator) -> None:
@@ -261,6 +244,28 @@ def _describe_sides(graph: Any, estimator: Estimator) -> None:
     del graph.input[:], graph.output[:]
     graph.input.extend(_info(spec) for spec in estimator.signature.inputs)
     graph.output.extend(_info(spec) for spec in estimator.signature.outputs)
+
+
+def input_names(estimator: Estimator) -> dict[str, str]:
+    """Return what a file calls each input: a column may have the name of an output, which a graph has once."""
+    taken = {spec.name for spec in (*estimator.signature.inputs, *estimator.signature.outputs)}
+    outputs = {spec.name for spec in estimator.signature.outputs}
+    found = {}
+    for spec in estimator.signature.inputs:
+        name = spec.name
+        while name in outputs or (name != spec.name and name in taken):
+            name = f"column_{name}"
+        found[spec.name] = name
+    return found
+
+
+def _rename_inputs(graph: Any, estimator: Estimator) -> None:
+    """Give inputs the names of `input_names`; nothing but the first nodes, which reshape columns, takes them."""
+    names = {old: new for old, new in input_names(estimator).items() if old != new}
+    for value in graph.input:
+        value.name = names.get(value.name, value.name)
+    for node in graph.node[: len(estimator.signature.inputs)] if names else ():
+        node.input[:] = [names.get(name, name) for name in node.input]
 
 
 def _info(spec: TensorSpec) -> Any:

@@ -20,15 +20,15 @@ _MOST_TIES, _COLUMNS = 48, 6
 Rows = npt.NDArray[np.float32]
 
 
-def added(given: InputSet, usual: Rows, trees: Ensemble | None) -> InputSet:
+def added(given: InputSet, usual: Rows, trees: Ensemble | None, tied: Rows | None = None) -> InputSet:
     """Return edge inputs with the hard rows behind them; `usual` are rows [rows, columns] of values as they come.
 
-    `trees` are those that the columns are fed to as they are, if any.
+    `trees` are those that the columns are fed to as they are, if any; `tied` rows at thresholds of others.
     """
     (name,) = given.arrays
     found = [*_others(usual)]
-    if trees is not None:
-        ties = tree_tables.tie_rows(trees, usual, limit=_MOST_TIES)
+    ties = tree_tables.tie_rows(trees, usual, limit=_MOST_TIES) if trees is not None else tied
+    if ties is not None:
         found += [(f"a threshold of a tree, {place}", TIES, row) for place, row in enumerate(ties, start=1)]
     rows = np.stack([row for _, _, row in found])[:, np.newaxis]
     return replace(

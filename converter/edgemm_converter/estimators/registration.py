@@ -15,6 +15,7 @@ from skl2onnx import update_registered_converter
 from skl2onnx.common import tree_ensemble
 from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, Int64TensorType
 from skl2onnx.shape_calculators.one_hot_encoder import calculate_sklearn_one_hot_encoder_output_shapes
+from skl2onnx.shape_calculators.scaler import calculate_sklearn_scaler_output_shapes
 from sklearn.ensemble import (
     ExtraTreesClassifier,
     ExtraTreesRegressor,
@@ -23,10 +24,10 @@ from sklearn.ensemble import (
     RandomForestClassifier,
     RandomForestRegressor,
 )
-from sklearn.preprocessing import OneHotEncoder
+from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, OneHotEncoder, RobustScaler, StandardScaler
 
 from edgemm.errors import ConversionError
-from edgemm_converter.estimators import ensemble_graph, ensembles, one_hot, tree_tables
+from edgemm_converter.estimators import ensemble_graph, ensembles, one_hot, scalers, tree_tables
 from edgemm_converter.estimators.tree_tables import Ensemble
 
 _OPTIONS = {"zipmap": [True, False, "columns"], "nocl": [True, False], "output_class_labels": [False, True]}
@@ -45,6 +46,10 @@ def register() -> None:
         OneHotEncoder, "EdgemmOneHotEncoder", calculate_sklearn_one_hot_encoder_output_shapes, one_hot.convert,
         overwrite=True,
     )  # fmt: skip
+    for scaler in (MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler):
+        update_registered_converter(
+            scaler, f"Edgemm{scaler.__name__}", calculate_sklearn_scaler_output_shapes, scalers.convert, overwrite=True
+        )
     for kind in _kinds():
         update_registered_converter(
             kind, f"Edgemm{kind.__name__}", _shapes, _convert, overwrite=True,
@@ -124,6 +129,7 @@ def _convert(scope: Any, operator: Any, container: Any) -> None:
 
 def prepare(model: Any) -> None:
     """Change what skl2onnx refuses and what has no part in the answers: how votes would be laid out by `transform`."""
-    for part in (model, *model.get_params(deep=True).values()):
+    parts = model.get_params(deep=True).values() if hasattr(model, "get_params") else ()
+    for part in (model, *parts):
         if type(part).__name__ == "VotingClassifier":
             part.set_params(flatten_transform=False)

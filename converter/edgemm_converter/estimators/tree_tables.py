@@ -110,17 +110,10 @@ def tie_rows(ensemble: Ensemble, usual: npt.NDArray[np.float32], *, limit: int) 
     `usual` are rows [rows, features] of values that features have otherwise. There are three rows of each node: the
     greatest float32 ≤ its threshold, and the next ones up and down.
     """
-    inner = [
-        (number, place)
-        for number, tree in enumerate(ensemble.trees)
-        for place, node in enumerate(tree.nodes)
-        if node.feature != LEAF and np.isfinite(node.threshold)
-    ]
     made: list[npt.NDArray[np.float32]] = []
-    for count, (number, place) in enumerate(_spread(inner, limit=max(1, limit // 3))):
-        nodes = ensemble.trees[number].nodes
+    for count, (nodes, place) in enumerate(inner_nodes(ensemble, limit=max(1, limit // 3))):
         row = usual[count % len(usual)].astype(np.float32).copy()
-        for node, left in _way(nodes, place):
+        for node, left in way(nodes, place):
             row[node.feature] = _on_side(float(row[node.feature]), node.threshold, left=left)
         at = np.float32(down(nodes[place].threshold))
         for value in around(at):
@@ -136,7 +129,18 @@ def around(value: np.float32) -> tuple[np.float32, np.float32, np.float32]:
         return value, np.nextafter(value, np.float32(np.inf)), np.nextafter(value, np.float32(-np.inf))
 
 
-def _way(nodes: Sequence[TreeNode], place: int) -> list[tuple[TreeNode, bool]]:
+def inner_nodes(ensemble: Ensemble, *, limit: int) -> list[tuple[tuple[TreeNode, ...], int]]:
+    """Return at most `limit` nodes with a threshold, spread over all trees: the nodes of the tree, and the place."""
+    inner = [
+        (number, place)
+        for number, tree in enumerate(ensemble.trees)
+        for place, node in enumerate(tree.nodes)
+        if node.feature != LEAF and np.isfinite(node.threshold)
+    ]
+    return [(ensemble.trees[number].nodes, place) for number, place in _spread(inner, limit=limit)]
+
+
+def way(nodes: Sequence[TreeNode], place: int) -> list[tuple[TreeNode, bool]]:
     """Return the nodes from the root to a place, and whether the way goes left at each."""
     parents = {
         child: (above, child == node.left)
@@ -144,11 +148,11 @@ def _way(nodes: Sequence[TreeNode], place: int) -> list[tuple[TreeNode, bool]]:
         if node.feature != LEAF
         for child in (node.left, node.right)
     }
-    way: list[tuple[TreeNode, bool]] = []
+    found: list[tuple[TreeNode, bool]] = []
     while place in parents:
         place, left = parents[place]
-        way.append((nodes[place], left))
-    return way[::-1]
+        found.append((nodes[place], left))
+    return found[::-1]
 
 
 def _on_side(value: float, threshold: float, *, left: bool) -> float:

@@ -6,11 +6,12 @@ source by more than rounding, double precision is taken. Rows at the thresholds 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -22,10 +23,17 @@ from edgemm_converter.children import array_files, edge_runs, samples, staged
 from edgemm_converter.children.child import Progress, all_refused
 from edgemm_converter.children.protocol import Exported, ExportedVariant, ExportRequest, SampleSet, SetKind
 from edgemm_converter.children.samples import InputSet
-from edgemm_converter.data import arrays
+from edgemm_converter.data import arrays, column_data
 from edgemm_converter.data.arrays import Array
 from edgemm_converter.data.datasets import LABELS
-from edgemm_converter.estimators import estimator, estimator_graph, file_opening, hard_rows, onnx_session
+from edgemm_converter.estimators import (
+    estimator,
+    estimator_graph,
+    file_opening,
+    hard_rows,
+    onnx_session,
+    sample_rows,
+)
 from edgemm_converter.estimators.estimator import INPUT, LABEL, PROBABILITIES, REFUSALS, SCORES, Estimator
 from edgemm_converter.export.lite import lite_variants
 from edgemm_converter.export.onnx_canonical import canonicalize
@@ -75,26 +83,27 @@ def export(request: ExportRequest, folder: Path, progress: Progress) -> Exported
         ConversionError: it cannot be converted.
     """
     progress("loading the source model")
-    source = estimator.of(file_opening.opened(request), path=request.source, rows=_given_rows(request))
-    calibration, evaluated = staged.matched(request, source.signature.inputs)
-    sets = samples.input_sets(source.signature, calibration=calibration, evaluation=evaluated, by_column=True)
+    opened = file_opening.opened(request)
+    source = estimator.of(opened, path=request.source, rows=_given_rows(request), declared=request.columns)
+    calibration, evaluated = staged.matched(request, source.signature.inputs, order=source.order)
+    sets = sample_rows.input_sets(source, calibration=calibration, evaluation=evaluated)
     progress("running the source model")
-    usual = next((one for one in sets if one.kind is SetKind.CALIBRATION), sets[0]).arrays[INPUT]
-    usual = usual.reshape(-1, usual.shape[-1]).astype(np.float32)
     answered: list[_Answered] = []
+    refused: InputSet | None = None
     for one in sets:
         if one.kind is SetKind.EDGE:
-            answered += _edges(source, hard_rows.added(one, usual, source.ensemble if source.before is None else None))
+            answered += _edges(source, one)
+            refused = sample_rows.refused(source, one)
         else:
             answered.append(_ordinary(source, one, request))
     variants, notes = list[ExportedVariant](), tuple[str, ...]()
     if _VARIANT in request.variants:
         progress(f"converting to {_VARIANT}")
-        variant, double = _onnx(source, answered, folder)
+        variant, double = _onnx(source, answered, refused, folder)
         variants, notes = [variant], (_DOUBLE,) if double else ()
     real = next((one for one in sets if one.kind is SetKind.CALIBRATION), None)
     lite = lite_variants.of(
-        request, lambda: _made(source, double=False), source.signature, quantize=partial(_quantized, real),
+        request, lambda: _single(source), source.signature, quantize=partial(_quantized, real),
         folder=folder, progress=progress,
     )  # fmt: skip
     if not (variants or lite.made):
@@ -123,14 +132,17 @@ def _quantized(calibration: InputSet | None, floats: bytes, precision: Precision
     return file
 
 
-def _onnx(source: Estimator, answered: Sequence[_Answered], folder: Path) -> tuple[ExportedVariant, bool]:
+def _onnx(
+    source: Estimator, answered: Sequence[_Answered], refused: InputSet | None, folder: Path
+) -> tuple[ExportedVariant, bool]:
     """Write the ONNX file; tell whether it computes in double precision."""
     file, double = _file(source, answered)
+    _check_refusals(source, file, refused)
     name = "onnx-float32.model"
     (folder / name).write_bytes(file)
     variant = ExportedVariant(
         id=_VARIANT, file=name, minimum_engine=onnx_file.minimum_engine(file),
-        inputs=_tensors(source.signature.inputs), outputs=_tensors(source.signature.outputs),
+        inputs=_inputs(source), outputs=_tensors(source.signature.outputs),
     )  # fmt: skip
     return variant, double
 
@@ -141,6 +153,8 @@ def _given_rows(request: ExportRequest) -> Array | None:
     if data is None:
         return None
     found = [array for name, array in arrays.read(Path(data.file)).items() if name != LABELS]
+    if found and all(array.ndim == 1 for array in found):
+        return column_data.as_rows(found)
     return found[0] if len(found) == 1 and found[0].ndim == 2 and found[0].dtype.kind in "biuf" else None
 
 
@@ -156,21 +170,58 @@ def _tensors(specs: Sequence[TensorSpec]) -> tuple[VariantTensor, ...]:
     return tuple(VariantTensor(name=s.name, tensor=s.name, dtype=s.dtype, shape=s.shape) for s in specs)
 
 
-def _run_all(source: Estimator, inputs: Array) -> dict[str, Array]:
-    """Return the answers [runs, batch, …] to inputs [runs, batch, columns], many rows at a time."""
-    rows = inputs.reshape(-1, inputs.shape[-1])
-    found = [source.run({INPUT: rows[i : i + _ROWS_AT_ONCE]}) for i in range(0, len(rows), _ROWS_AT_ONCE)]
+def _inputs(source: Estimator) -> tuple[VariantTensor, ...]:
+    names = estimator_graph.input_names(source)
+    return tuple(msgspec.structs.replace(one, tensor=names[one.name]) for one in _tensors(source.signature.inputs))
+
+
+def _answers(source: Estimator, file: bytes) -> Callable[[Mapping[str, Array]], dict[str, Array]]:
+    """Return what runs a file on inputs by the names of the signature."""
+    session = onnx_session.FileSession(file)
+    outputs, names = [spec.name for spec in source.signature.outputs], estimator_graph.input_names(source)
+    return lambda inputs: session.run({names[name]: array for name, array in inputs.items()}, outputs)
+
+
+def _run_all(source: Estimator, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    """Return the answers [runs, batch, …] to inputs [runs, batch, …], many rows at a time."""
+    rows = {name: array.reshape(-1, *array.shape[2:]) for name, array in inputs.items()}
+    runs, batch = next(iter(inputs.values())).shape[:2]
+    found = [
+        source.run({name: array[i : i + _ROWS_AT_ONCE] for name, array in rows.items()})
+        for i in range(0, runs * batch, _ROWS_AT_ONCE)
+    ]
     return {
-        name: np.concatenate([one[name] for one in found]).reshape(*inputs.shape[:2], *found[0][name].shape[1:])
+        name: np.concatenate([one[name] for one in found]).reshape(runs, batch, *found[0][name].shape[1:])
         for name in found[0]
     }
 
 
+def _check_refusals(source: Estimator, file: bytes, refused: InputSet | None) -> None:
+    """Check that a file of named columns refuses what the source does: an unknown category that is an error there.
+
+    Raises:
+        ConversionError: it answers; names the input.
+    """
+    if refused is None:
+        return
+    answer = _answers(source, file)
+    for run, inputs in enumerate(array_files.each_run(refused.arrays)):
+        try:
+            answer(inputs)
+        except ConversionError:
+            continue
+        raise ConversionError(
+            f"{_VARIANT}: the source refuses {refused.names[run]!r}, and what was converted answers it: have the "
+            "encoder take unknown values (handle_unknown), or leave the column out"
+        )
+
+
 def _ordinary(source: Estimator, given: InputSet, request: ExportRequest) -> _Answered:
     try:
-        outputs = _run_all(source, given.arrays[INPUT])
+        outputs = _run_all(source, given.arrays)
         some = arrays.spread(given.runs, limit=_NOISE_RUNS)
-        moved = _moved(source, given.arrays[INPUT][some]) or {name: array[some] for name, array in outputs.items()}
+        few = {name: array[some] for name, array in given.arrays.items()}
+        moved = _moved(source, few) or {name: array[some] for name, array in outputs.items()}
     except REFUSALS as err:
         whose = "random inputs (give --calibration with valid ones)"
         if given.kind is SetKind.EVALUATION and request.evaluation is not None:
@@ -186,10 +237,10 @@ def _ordinary(source: Estimator, given: InputSet, request: ExportRequest) -> _An
     return _Answered(given, outputs, noise, undecided=undecided)
 
 
-def _moved(source: Estimator, inputs: Array) -> Mapping[str, Array] | None:
+def _moved(source: Estimator, inputs: Mapping[str, Array]) -> Mapping[str, Array] | None:
     """Return the answers to inputs of one rounding beside; None where the source takes certain values alone."""
     try:
-        return _run_all(source, samples.one_step_off({INPUT: inputs})[INPUT])
+        return _run_all(source, samples.one_step_off(inputs))
     except REFUSALS:
         return None
 
@@ -204,7 +255,7 @@ def _edges(source: Estimator, wanted: InputSet) -> Iterator[_Answered]:
     moved = edge_runs.moved(run, given, outputs, REFUSALS, orders=False)
     ties = np.array([family == hard_rows.TIES for family in given.families])
     for values in moved.values():
-        values[ties] = 0.0  # the columns are the trees' own, and their thresholds are exact
+        values[ties] = 0.0  # there are ties where thresholds, and the steps before them, are exact
     undecided = _undecided(outputs)
     if undecided is not None:
         moved[LABEL] = np.where(undecided, np.inf, moved[LABEL])
@@ -235,7 +286,9 @@ def _file(source: Estimator, answered: Sequence[_Answered]) -> tuple[bytes, bool
         good = _is_good(source, single, answered)
     except ConversionError as err:
         single, good, refusal = b"", False, err
-    if good or (source.ensemble is not None and source.before is None):
+    if source.ties_behind_steps:  # exact in double precision alone
+        return _made(source, double=True), True
+    if good or source.is_bare:
         if not single:
             raise refusal
         return single, False
@@ -249,6 +302,17 @@ def _file(source: Estimator, answered: Sequence[_Answered]) -> tuple[bytes, bool
     return single, False
 
 
+def _single(source: Estimator) -> bytes:
+    """Return the file in single precision of which TFLite files are made.
+
+    Raises:
+        ConversionError: there is none.
+    """
+    if [spec.name for spec in source.signature.inputs] != [INPUT]:
+        raise ConversionError("TFLite: a model of named columns becomes an ONNX file alone")
+    return _made(source, double=False)
+
+
 def _made(source: Estimator, *, double: bool) -> bytes:
     proto = estimator_graph.model(source, double=double)
     canonicalize(proto)
@@ -257,11 +321,10 @@ def _made(source: Estimator, *, double: bool) -> bytes:
 
 def _is_good(source: Estimator, file: bytes, answered: Sequence[_Answered]) -> bool:
     """Tell whether a file computes what the source does but for rounding, on all sample sets."""
-    session = onnx_session.FileSession(file)
-    names = [spec.name for spec in source.signature.outputs]
+    answer = _answers(source, file)
     ordinary: Ordinary | None = None
     for one in answered:
-        found = array_files.answers(lambda inputs: session.run(inputs, names), one.given.arrays)
+        found = array_files.answers(answer, one.given.arrays)
         if one.moved is None:
             if any(_share(name, array, found[name], one) > _ROUNDING for name, array in one.outputs.items()):
                 return False
@@ -273,7 +336,7 @@ def _is_good(source: Estimator, file: bytes, answered: Sequence[_Answered]) -> b
     if edge is None or ordinary is None:
         return True
     runs = EdgeRuns(edge.given.names, edge.given.families, edge.given.arrays, edge.outputs, edge.moved or {})
-    found = array_files.answers(lambda inputs: session.run(inputs, names), edge.given.arrays)
+    found = array_files.answers(answer, edge.given.arrays)
     try:
         edges.judge(_variant(source, file), runs, found, ordinary=ordinary)
     except ParityError:
@@ -292,5 +355,5 @@ def _share(name: str, expected: Array, found: Array, one: _Answered) -> float:
 def _variant(source: Estimator, file: bytes) -> Variant:
     return Variant(
         id=_VARIANT, engine="onnx", precision=Precision.FLOAT32, minimum_engine="", blob=sha256(file),
-        inputs=_tensors(source.signature.inputs), outputs=_tensors(source.signature.outputs),
+        inputs=_inputs(source), outputs=_tensors(source.signature.outputs),
     )  # fmt: skip

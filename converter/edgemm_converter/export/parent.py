@@ -83,6 +83,7 @@ def request(given: ConversionJob, folder: Path) -> ExportRequest:
         allow_pickle=given.allow_pickle,
         signature=given.signature,
         input_shapes=given.input_shapes,
+        columns=given.columns,
         carried=given.carried,
         has_labels=given.labels is not None,
         required=given.required,

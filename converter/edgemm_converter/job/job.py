@@ -53,6 +53,7 @@ class ConversionJob:
     required: tuple[str, ...]
     signature: str | None
     input_shapes: dict[str, tuple[int, ...]]
+    columns: dict[str, str]
     calibration: Dataset | None
     evaluation: Dataset | None
     evaluated_output: str | None
@@ -136,7 +137,10 @@ def check(path: Path, options: ConversionOptions) -> ConversionJob:
         required=_required(plans, options),
         signature=options.get("signature"),
         input_shapes=input_shapes(options.get("input_shapes") or {}),
-        calibration=_data(options.get("calibration"), declared=images, labels=labels, labelled=False),
+        columns=dict(options.get("columns") or {}),
+        calibration=_data(
+            options.get("calibration"), declared=images, labels=labels, labelled=False, raw=kind in ESTIMATORS
+        ),
         evaluation=_data(
             options.get("evaluation"), declared=images, labels=labels, labelled=True, raw=kind in ESTIMATORS
         ),
@@ -300,6 +304,10 @@ def _unused(kind: str, options: ConversionOptions) -> Iterator[str]:
         yield "--metric has no effect without --eval"
     if options.get("allow_pickle") and kind not in (SourceFormat.PICKLE, SourceFormat.PROGRAM):
         yield f"--allow-pickle has no effect: the source is no pickle, but of kind {kind}"
+    if options.get("columns") and kind not in ESTIMATORS:
+        yield f"--column has no effect: the source is no estimator of a table, but of kind {kind}"
+    if kind in ESTIMATORS:
+        yield from _unused_by_estimators(options)
     if kind in (SourceFormat.KERAS, SourceFormat.HDF5, SourceFormat.SKOPS, SourceFormat.PICKLE):
         return
     known: dict[str, str] = {
@@ -311,10 +319,22 @@ def _unused(kind: str, options: ConversionOptions) -> Iterator[str]:
     what = known.get(kind, f"a finished {kind} file")
     if options.get("custom_objects"):
         yield f"--custom-objects has no effect on {what}, which holds operations and no layers"
-    if options.get("allow_lambda"):
+    if options.get("allow_lambda") and kind not in ESTIMATORS:
         yield f"--allow-lambda has no effect on {what}, which holds operations and no layers"
     if options.get("signature") is not None and kind in (Engine.ONNX, SourceFormat.PROGRAM):
         yield f"--signature has no effect on {what}, which has no signatures"
+
+
+def _unused_by_estimators(options: ConversionOptions) -> Iterator[str]:
+    """Say which options are of other sources: an estimator has neither layers nor signatures, and its shapes are known.
+
+    Others are refused, since what was asked for would not be there: engines and precisions, state.
+    """
+    for name, option in (
+        ("signature", "--signature"), ("allow_lambda", "--allow-lambda"), ("input_shapes", "--input-shape"),
+    ):  # fmt: skip
+        if options.get(name):
+            yield f"{option} has no effect on an estimator, which has neither signatures nor layers nor open shapes"
 
 
 def _check_stateful(path: Path, kind: str, options: ConversionOptions) -> None:

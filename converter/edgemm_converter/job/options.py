@@ -55,6 +55,10 @@ class ConversionOptions(TypedDict, total=False):
     input_shapes: Mapping[str, Sequence[int]] | None
     """Shapes of inputs that the source leaves open, by name; −1 for a dimension that stays variable."""
 
+    columns: Mapping[str, str] | None
+    """Dtypes of an estimator's named columns where its steps do not tell, such as `{"vip": "bool"}`: `string`,
+    `float32`, `float64`, `int64` or `bool`. A model of one table of numbers then takes its columns by name."""
+
     evaluation: str | Path | None
     """Labelled data, on which each variant is measured: like `calibration`, with an array or column `labels`, or with
     images in folders of classes."""

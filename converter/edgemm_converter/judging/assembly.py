@@ -18,6 +18,7 @@ from edgemm import canonical
 from edgemm.bundle.column_figures import ColumnParity
 from edgemm.bundle.manifest import (
     Blob,
+    DType,
     Evaluation,
     OutputParity,
     Parity,
@@ -203,11 +204,13 @@ def evaluated(variants: Iterable[Variant], measured: Measured, asked: MetricQues
 
 
 def reference_profile(measured: Measured, signature: Signature, blobs: BlobStore) -> ReferenceProfile:
-    """Return how inputs, outputs and confidence spread over the calibration data."""
+    """Return how inputs, outputs and confidence spread over the calibration data; texts have no bins."""
     certain = parity.distributions(measured.source)
     return ReferenceProfile(
         samples=measured.set.samples,
-        inputs={s.name: _profile(measured.inputs[s.name], blobs) for s in signature.inputs},
+        inputs={
+            s.name: _profile(measured.inputs[s.name], blobs) for s in signature.inputs if s.dtype is not DType.STRING
+        },
         outputs={s.name: _profile(measured.source[s.name], blobs) for s in signature.outputs},
         confidence=_profile(profile.confidence(measured.source[certain[0]]), blobs) if certain else None,
     )

@@ -17,6 +17,7 @@ from edgemm_converter.judging.assembly import BlobStore, Measured, Outputs
 from edgemm_converter.judging.column_units import Span
 from edgemm_converter.judging.edge_limits import Ordinary
 from edgemm_runtime.engines.golden import at_places
+from edgemm_runtime.tensors.element_types import OBJECT
 from edgemm_runtime.tensors.npy import deflated, write_npy
 
 ZLIB = "application/zlib"
@@ -88,10 +89,10 @@ class _GoldenRuns:
     def of(self, arrays: Outputs, whose: str) -> dict[str, Array]:
         """Return these runs of some arrays, `whose` are "inputs", "source" or a variant's."""
         chosen = {name: array[self.ordinary] for name, array in arrays.items()}
-        if self.edge is None or not self.extra:
-            return chosen
-        edges_of = {"inputs": self.edge.inputs, "source": self.edge.source, **self.edge.variants}[whose]
-        return {name: np.concatenate([array, edges_of[name][list(self.extra)]]) for name, array in chosen.items()}
+        if self.edge is not None and self.extra:
+            edges_of = {"inputs": self.edge.inputs, "source": self.edge.source, **self.edge.variants}[whose]
+            chosen = {name: np.concatenate([array, edges_of[name][list(self.extra)]]) for name, array in chosen.items()}
+        return {name: array.astype(np.str_) if array.dtype is OBJECT else array for name, array in chosen.items()}
 
 
 def _fitted(

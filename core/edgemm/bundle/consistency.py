@@ -68,9 +68,9 @@ def _missing(manifest: Manifest) -> Iterator[str]:
     signature = manifest.signature
     for spec in (*signature.inputs, *signature.outputs):
         if spec.missing and (
-            spec in signature.outputs or (spec.dtype.known and not spec.dtype.value.startswith("float"))
+            spec in signature.outputs or (spec.dtype.known and not spec.dtype.value.startswith(("float", _STRING)))
         ):
-            yield f"{spec.name!r} is said to take missing values, and is no input of floats"
+            yield f"{spec.name!r} is said to take missing values, and is no input of floats or strings"
 
 
 def _is_string(spec: TensorSpec) -> bool:

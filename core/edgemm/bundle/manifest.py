@@ -71,6 +71,12 @@ class DType(OpenEnum):
 NUMBERS = tuple(dtype for dtype in DType if dtype is not DType.STRING)
 """The dtypes of numbers and booleans."""
 
+MOST_INPUTS = 256
+"""The most inputs of a model, as of a table of so many columns."""
+
+MISSING_TEXT = "\ufdd0"
+"""What a text that is missing is in a tensor of strings: a code point that Unicode leaves to programs themselves."""
+
 
 def known_dtype(name: str) -> DType:
     """Return the dtype of NumPy's name.
@@ -100,7 +106,8 @@ class Precision(OpenEnum):
 class TensorSpec(Frozen, frozen=True):
     """One input or output of the served signature; −1 in `shape` is a variable dimension.
 
-    `missing` is true of an input of floats in which NaN stands for a value that is missing; it is left out elsewhere.
+    `missing` is true of an input of floats in which NaN, or of strings in which `MISSING_TEXT` stands for a value that
+    is missing; it is left out elsewhere.
     """
 
     name: TensorName
@@ -116,7 +123,7 @@ class Signature(Frozen, frozen=True, omit_defaults=True):
     steps of a sequence have: requests are then never computed together. It is left out where it is true.
     """
 
-    inputs: Annotated[tuple[TensorSpec, ...], Meta(min_length=1, max_length=64)]
+    inputs: Annotated[tuple[TensorSpec, ...], Meta(min_length=1, max_length=MOST_INPUTS)]
     outputs: Annotated[tuple[TensorSpec, ...], Meta(min_length=1, max_length=64)]
     row_by_row: bool = True
 

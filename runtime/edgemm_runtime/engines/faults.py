@@ -22,7 +22,7 @@ from typing import TypeAlias
 import numpy as np
 
 from edgemm.errors import BadRequestError, EngineError, UncomputableSizeError, UncomputableValueError
-from edgemm_runtime.tensors.element_types import zeros
+from edgemm_runtime.tensors.element_types import OBJECT, zeros
 from edgemm_runtime.tensors.named_arrays import Array, Arrays
 
 Computes: TypeAlias = Callable[[Arrays], bool]
@@ -31,6 +31,7 @@ BadRequest: TypeAlias = tuple[type[BadRequestError], str]
 _SHARE = 0.05
 _CREDIT_S = 0.5
 _WAIT_S = 5.0
+_SHOWN = 40
 CONVERT_AGAIN = ": convert the model again"
 """How errors end that are of the file."""
 
@@ -87,7 +88,8 @@ class Faults:
         if fault is _Fault.SIZE:
             return UncomputableSizeError, self._bad_size(feeds, err)
         words = f"the model cannot compute these values: {_words(err)}: send values that it was made for"
-        return UncomputableValueError, f"input {named}: {words}"
+        texts = next((array for name, array in feeds.items() if repr(name) == named and array.dtype is OBJECT), None)
+        return UncomputableValueError, f"input {named}: {words if texts is None else _unknown(texts)}"
 
     def _judged(self, feeds: Arrays, computes: Computes) -> tuple[_Fault, str]:
         begun_s = self._now_s()
@@ -124,6 +126,12 @@ class Faults:
         answered = ", ".join(str(list(self._good[name].shape)) for name in self._sized)
         reason = str(err).removesuffix(CONVERT_AGAIN)
         return f"input {found}: the model cannot compute this size, but for example {answered}: {reason}"
+
+
+def _unknown(texts: Array) -> str:
+    """Say that a model refuses a text: one that it was not trained on, as of a category."""
+    found = f", found {texts.flat[0][:_SHOWN]!r}" if texts.size == 1 else ""
+    return f"expected texts that the model was trained on, such as its categories{found}: it refuses others"
 
 
 def _words(err: EngineError) -> str:

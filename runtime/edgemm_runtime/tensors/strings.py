@@ -3,6 +3,7 @@
 * A string is any text of UTF-8, also an empty one, one with NUL characters, and one of up to 65,536 characters. Half a
   surrogate pair, which JSON can spell, is none.
 * In memory a tensor of strings is a NumPy array of objects, each a `str`: so the engine takes and gives it.
+* `null` is a text that is missing, where the model takes missing ones: `MISSING_TEXT` in the tensor.
 * JSON of many strings is read in pieces. They end where a quote, of which an even number came before, stands before a
   comma; that is told where no quote is escaped.
 """
@@ -17,7 +18,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from edgemm.bundle.manifest import TensorSpec
+from edgemm.bundle.manifest import MISSING_TEXT, TensorSpec
 from edgemm.errors import BadRequestError
 from edgemm_runtime.http import json_faults
 from edgemm_runtime.memory.memory_budget import hold
@@ -34,7 +35,7 @@ _ESCAPED_QUOTE = b'\\"'
 
 
 def to_array(values: Any, spec: TensorSpec) -> Array:
-    """Return nested lists of strings, or an array of them, as a tensor of strings.
+    """Return nested lists of strings, or an array of them, as a tensor of strings; None is one that is missing.
 
     Raises:
         BadRequestError: ragged, or one is no string.
@@ -43,6 +44,7 @@ def to_array(values: Any, spec: TensorSpec) -> Array:
         array: Array = from_text(values) if _is_text(values) else np.asarray(values, dtype=OBJECT)
     except ValueError as err:  # of an array, one of whose numbers is no character
         raise BadRequestError(f"input {spec.name!r}: expected text of Unicode, found another array") from err
+    array = _filled(array, spec)
     flat = array.ravel().tolist()
     if set(map(type, flat)) - {str}:
         if all(isinstance(one, str) for one in flat):  # some are NumPy's
@@ -110,7 +112,7 @@ def _read(raw: bytes, spec: TensorSpec, *, depth: int) -> Array:
         large = False
     hold_parsed(raw)
     hold(raw.count(b",") * _ENGINE_BYTES + len(raw))
-    decode = _decoder(depth).decode
+    decode = _decoder(depth, missing=bool(spec.missing)).decode
     try:
         if not large:
             return _array(decode(raw), spec)
@@ -127,12 +129,21 @@ def _read(raw: bytes, spec: TensorSpec, *, depth: int) -> Array:
 
 
 def _array(values: list[Any], spec: TensorSpec, *, first: int = 0) -> Array:
-    array: Array = np.array(values, dtype=OBJECT)
+    array = _filled(np.array(values, dtype=OBJECT), spec)
     flat = array.ravel().tolist()
     if set(map(type, flat)) - {str}:
         raise ValueError("ragged")
     check(flat, spec.name, first=first)
     return array
+
+
+def _filled(array: Array, spec: TensorSpec) -> Array:
+    """Return strings with `MISSING_TEXT` for None, where the model takes missing values."""
+    if not spec.missing:
+        return array
+    lacking = np.array([one is None for one in array.ravel().tolist()], bool).reshape(array.shape)
+    found: Array = np.where(lacking, MISSING_TEXT, array)
+    return found
 
 
 def _pieces(inner: bytes, separator: bytes, *, name: str) -> Iterator[bytes]:
@@ -183,8 +194,8 @@ def _told(found: Any) -> str:
 
 
 @cache
-def _decoder(depth: int) -> msgspec.json.Decoder[Any]:
-    kind: Any = str
+def _decoder(depth: int, *, missing: bool) -> msgspec.json.Decoder[Any]:
+    kind: Any = str | None if missing else str
     for _ in range(depth):
         kind = list[kind]
     return msgspec.json.Decoder(kind)

@@ -206,8 +206,9 @@ def _row(spec: TensorSpec) -> Schema:
 def value(spec: TensorSpec) -> Schema:
     """Return one element of an input, which may be missing where the model takes that."""
     if spec.dtype is DType.STRING:
-        return {"type": "string", "maxLength": MOST_CHARACTERS}
-    schema = number(spec.dtype)
+        schema: Schema = {"type": "string", "maxLength": MOST_CHARACTERS}
+    else:
+        schema = number(spec.dtype)
     return {"anyOf": [schema, {"type": "null"}]} if spec.missing else schema
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 
 from edgemm.bundle.manifest import Preprocessing, Resize, decode_manifest
 from edgemm_converter.drafting import minimum_runtime
@@ -32,3 +33,9 @@ def test_a_bundle_that_resizes_as_the_first_version_did_needs_no_other() -> None
 
     assert needed() == minimum_runtime.FIRST
     assert {needed(kernel="bilinear"), needed(pad_colour=[114]), needed(pad_place="top-left")} == {"0.2.0"}
+
+
+def test_a_table_of_more_columns_than_older_runtimes_take_needs_this_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert minimum_runtime.of(small_manifest()) == minimum_runtime.FIRST
+    monkeypatch.setattr(minimum_runtime, "_MOST_INPUTS_BEFORE", 0)
+    assert minimum_runtime.of(small_manifest()) == "0.3.0"

@@ -141,6 +141,10 @@ def test_an_option_without_effect_is_told(tmp_path: Path) -> None:
     (tmp_path / "model.txt").write_bytes(FILES["lightgbm.txt"][0])
     given = job.check(tmp_path / "model.txt", {"allow_pickle": True})
     assert given.unused == ("--allow-pickle has no effect: the source is no pickle, but of kind lightgbm",)
+    for option, value in (("signature", "x"), ("allow_lambda", True), ("input_shapes", {"a": [1]})):
+        given = job.check(tmp_path / "model.txt", {option: value})  # type: ignore[misc]
+        (said,) = given.unused
+        assert said.endswith("has no effect on an estimator, which has neither signatures nor layers nor open shapes")
 
 
 @pytest.mark.parametrize(

@@ -73,13 +73,22 @@ def test_an_input_of_strings_is_one_in_the_file_too() -> None:
     assert b"missing" not in found.encode()
 
 
+def test_a_text_may_be_missing() -> None:
+    raw = _strings()
+    raw["signature"]["inputs"][0]["missing"] = True
+    assert decode_manifest(canonical.encode(raw), path="m").signature.inputs[0].missing is True
+
+
 @pytest.mark.parametrize(
     ("raw", "says"),
     [
         (_strings(dtype="float32"), "'x' is of strings in the signature or in variant tflite:int8, and not in both"),
         (_strings(quantization={"scale": 1.0, "zero_point": 0}), "'x' is of strings in variant tflite:int8, and quant"),
         (_strings() | {"preprocessing": {"x": {}}}, "pre-processing is declared for 'x', which is of strings"),
-        (_input(dtype="int8", missing=True), "'x' is said to take missing values, and is no input of floats"),
+        (
+            _input(dtype="int8", missing=True),
+            "'x' is said to take missing values, and is no input of floats",
+        ),
         (_columns({"axis": 2, "start": 0, "stop": 1, "max_abs": 0.1}), "columns that output 'y' does not have"),
         (_columns({"axis": 1, "start": 0, "stop": 3, "max_abs": 0.1}), "columns that output 'y' does not have"),
         (_columns({"axis": 1, "start": 1, "stop": 1, "max_abs": 0.1}), "columns that output 'y' does not have"),

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from edgemm.bundle.manifest import DType, TensorSpec
+from edgemm.bundle.manifest import MISSING_TEXT, DType, TensorSpec
 from edgemm.errors import BadRequestError, BundleError, TooLargeError
 from edgemm_runtime.memory.memory_budget import MemoryBudget, here
 from edgemm_runtime.serving.protocols.v2 import string_elements
@@ -143,3 +144,17 @@ def test_a_missing_value_is_null_where_the_model_takes_one() -> None:
     assert np.isnan(to_array([None, 1], spec)).tolist() == [True, False]
     with pytest.raises(BadRequestError, match="expected float32 values"):
         to_array([None, 1], TensorSpec(name="age", dtype=DType.FLOAT32, shape=(-1,)))
+
+
+def test_null_is_a_missing_text_where_the_model_takes_one() -> None:
+    for spec in (FLAT, SPEC):
+        missing = replace(spec, missing=True)
+        lists = ["a", None, ""] if spec is FLAT else [["a"], [None], [""]]
+        raw = json.dumps(lists).encode()
+        for found in (
+            read_nested(raw, missing), read_numbers(raw, missing, shape=(3, *spec.shape[1:])), to_array(lists, missing),
+        ):  # fmt: skip
+            assert found is not None
+            assert found.ravel().tolist() == ["a", MISSING_TEXT, ""]
+        with pytest.raises(BadRequestError, match="expected a string, found null"):
+            to_array(lists, spec)

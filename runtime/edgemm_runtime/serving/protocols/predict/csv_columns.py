@@ -84,7 +84,7 @@ def _places(header: Sequence[str], signature: Signature) -> dict[str, int]:
 
 def _array(cells: list[str], lines: Sequence[int], spec: TensorSpec) -> Array:
     if spec.dtype is DType.STRING:
-        return batched(to_array(cells, spec), spec)
+        return batched(to_array([cell or None for cell in cells] if spec.missing else cells, spec), spec)
     kind = numpy_dtype(spec.dtype).kind
     found = csv_table.column(cells, kind=kind, missing=bool(spec.missing))
     if isinstance(found, int):
