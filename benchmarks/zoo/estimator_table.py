@@ -9,6 +9,7 @@ own: it is run by LiteRT, and what edgemm says where it left it out stands in th
 from __future__ import annotations
 
 import argparse
+import copy
 import sys
 import tempfile
 import time
@@ -25,12 +26,14 @@ with needs.imports(__name__, "boosting,runtime,sklearn"):
     import numpy as np
     import onnxruntime
 
-    from benchmarks.zoo.estimators import DECLARED, models, tables
+    from benchmarks.zoo import estimators, further_estimators
+    from benchmarks.zoo.estimators import tables
+    from benchmarks.zoo.further_estimators import CODED, codes
     from edgemm.bundle import open_bundle
     from edgemm.bundle.manifest import MISSING_TEXT
     from edgemm.errors import EdgemmError
     from edgemm_converter import convert
-    from edgemm_converter.estimators import estimator, sample_rows, tree_tables
+    from edgemm_converter.estimators import estimator, plain_steps, sample_rows, tree_tables
     from edgemm_converter.estimators.estimator import INPUT, LABEL, Estimator
     from edgemm_runtime import engines
 
@@ -38,12 +41,18 @@ LIMIT, TIED, TIES = 1e-4, 1e-5, 240
 STATUSES = ("pass", "left out", "refused as declared", "refused", "wrong output", "fails to convert", "fails to run")
 LITE, ONNX = "tflite:float32", "onnx:float32"
 Found = tuple[str, str]
+DECLARED = {**estimators.DECLARED, **further_estimators.DECLARED}
 
 
-def inputs_of(source: Estimator) -> dict[str, Any]:
+def models() -> dict[str, estimators.Make]:
+    """Return what fits each model, by key."""
+    return {**estimators.models(), **further_estimators.models()}
+
+
+def inputs_of(source: Estimator, key: str) -> dict[str, Any]:
     """Return inputs of one batch that a source takes, and that are hard for its kind."""
     if source.columns is None:
-        return {INPUT: _rows_of(source)}
+        return {INPUT: codes(seed=7) if key.startswith(CODED) else _rows_of(source)}
     taken: list[dict[str, Any]] = []
     for given in sample_rows.input_sets(source, calibration=None, evaluation=None):
         runs = ({name: array[run] for name, array in given.arrays.items()} for run in range(given.runs))
@@ -105,12 +114,15 @@ def by_edgemm(model: Any, source: Estimator, key: str, folder: Path) -> dict[str
         path = folder / "model.txt"
         model.save_model(path)
     try:
-        result = convert(path, output=folder / "model.edgemm", name="zoo", cache=False, allow_pickle=True)
+        result = convert(
+            path, output=folder / "model.edgemm", name="zoo", cache=False, allow_pickle=True,
+            calibration=_calibration(key, folder),
+        )  # fmt: skip
     except EdgemmError as err:
         declared = DECLARED.get(key)
         refused = ("refused as declared" if declared and declared in str(err) else "refused"), str(err)
         return {"edgemm": refused, "tflite": refused}
-    inputs, left_out = inputs_of(source), result.left_out.get(LITE)
+    inputs, left_out = inputs_of(source, key), result.left_out.get(LITE)
     with open_bundle(result.path) as bundle:
         found = {variant.id: (variant, bundle.read(variant.blob)) for variant in bundle.manifest.variants}
     answers = {"edgemm": judge(source, inputs, _run(found[ONNX][1], inputs)), "tflite": ("left out", left_out or "")}
@@ -121,13 +133,21 @@ def by_edgemm(model: Any, source: Estimator, key: str, folder: Path) -> dict[str
     return answers
 
 
+def _calibration(key: str, folder: Path) -> Path | None:
+    """Return a file of rows for what takes certain values alone."""
+    if not key.startswith(CODED):
+        return None
+    np.savez(folder / "rows.npz", x=codes(seed=1))
+    return folder / "rows.npz"
+
+
 def by_others(model: Any, source: Estimator, key: str) -> Found:
     """Convert by skl2onnx or onnxmltools alone."""
     try:
         file = _bare(model, key, source).SerializeToString()
     except Exception as err:  # noqa: BLE001 - whatever a library raises is a failure of its way
         return "fails to convert", " ".join(f"{type(err).__name__}: {err}".split())[:100]
-    inputs = inputs_of(source)
+    inputs = inputs_of(source, key)
     given = {
         name: array if source.columns is None else _as_bare(array[:, np.newaxis]) for name, array in inputs.items()
     }
@@ -219,7 +239,7 @@ def main() -> None:
 
 def _source(model: Any) -> Estimator:
     try:
-        return estimator.of(model, path="zoo")
+        return estimator.of(plain_steps.simplified(copy.deepcopy(model)), path="zoo")
     except EdgemmError as err:
         raise SystemExit(f"the zoo has a model that is no source: {err}") from err
 

@@ -186,11 +186,14 @@ def _convert(given: ConversionJob, folder: Path, *, limits: ChildLimits, progres
 
 def _budget(given: ConversionJob, *, chosen: bool) -> tuple[str, ...]:
     """Say what `auto` allowed, where nobody said it and it is no share."""
-    if chosen or given.max_drop is None or given.metric is not Metric.MSE:
+    if chosen or given.max_drop is None or not given.metric.is_error:
         return ()
+    whole, unit = ("variance", "the square of their unit")
+    if given.metric is Metric.MAE:
+        whole, unit = ("standard deviation", "their unit")
     said = (
-        f"--precision auto allowed a drop of {given.max_drop:.3g} in mse, {job.DEFAULT_MAX_DROP:.1%} of the variance "
-        "of the wanted numbers: --max-drop sets another, in the square of their unit"
+        f"--precision auto allowed a drop of {given.max_drop:.3g} in {given.metric}, {job.DEFAULT_MAX_DROP:.1%} of the "
+        f"{whole} of the wanted numbers: --max-drop sets another, in {unit}"
     )
     return (said,)
 

@@ -34,7 +34,8 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from skops import io as skops_io
 
 from benchmarks.zoo import estimator_table
-from benchmarks.zoo.estimators import DECLARED, models, tables
+from benchmarks.zoo.estimator_table import DECLARED, models
+from benchmarks.zoo.estimators import tables
 from edgemm.bundle import open_bundle
 from edgemm.errors import ConversionError, EdgemmError, InputError
 from edgemm_converter import convert

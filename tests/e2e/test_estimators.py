@@ -1,4 +1,4 @@
-"""Estimators as sources, in an environment that has their libraries: `estimator_cases.py`, `column_cases.py`."""
+"""Estimators as sources, in an environment that has their libraries: `tests/clients/…_cases.py`."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import pytest
 from tests.clients.environments import CLIENTS, ROOT, environment
 
 pytestmark = [pytest.mark.converter, pytest.mark.service, pytest.mark.slow, pytest.mark.timeout(1800)]
-CASES = ("estimator", "column")
 PACKAGES = ("core", "converter", "runtime", "fleet", "demo", "")
 
 
-def test_estimators_are_converted_and_served() -> None:
+@pytest.mark.parametrize("cases", ["estimator_cases.py", "estimator_attack_cases.py", "column_cases.py"])
+def test_estimators_are_converted_and_served(cases: str) -> None:
     python = environment("estimators")
     done = subprocess.run(
-        [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *(CLIENTS / f"{name}_cases.py" for name in CASES)],
+        [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", CLIENTS / cases],
         capture_output=True, text=True, check=False, timeout=1800, cwd=ROOT,
         env={**os.environ, "PYTHONPATH": ":".join(str(ROOT / package) for package in PACKAGES)},
     )  # fmt: skip

@@ -101,7 +101,7 @@ def _numbers(path: Path, rows: Sequence[Sequence[str]], *, first: int) -> Array:
     values = np.array([[float(cell) for cell in row] for row in rows])
     whole = np.isfinite(values).all() and (values == np.round(values)).all() and np.abs(values).max(initial=0) < 2**31
     # Whole numbers alone are integers, so that indices of an embedding fit; an input of floats takes them too.
-    return values.astype(np.int32) if whole else values.astype(np.float32)
+    return values.astype(np.int32) if whole else values
 
 
 def _classes(path: Path, cells: Sequence[str], labels: Sequence[str] | None) -> Array:

@@ -26,6 +26,7 @@ from edgemm.errors import InputError, MissingExtraError
 from edgemm.versions import release_tuple
 from edgemm_converter.children import custom_objects
 from edgemm_converter.children.protocol import ExportRequest, SourceFormat
+from edgemm_converter.estimators import plain_steps
 
 # Opening a model runs code of the library and of the model, which raises whatever it likes.
 _FOREIGN = (
@@ -41,8 +42,10 @@ _NEWEST_LIGHTGBM = 4
 _END_OF_TREES = "end of trees"
 
 
-def opened(request: ExportRequest) -> Any:
+def opened(request: ExportRequest, notes: list[str] | None = None) -> Any:
     """Return the model of a file: an estimator of scikit-learn, or a booster of XGBoost or LightGBM.
+
+    What a user should know of it is added to `notes`.
 
     Raises:
         InputError: it cannot be opened, or is no model.
@@ -63,8 +66,10 @@ def opened(request: ExportRequest) -> Any:
         except _FOREIGN as err:
             _check_versions(path, said)
             raise _refusal(path, err) from err
-    _check_versions(path, said)
-    return found
+    older = _check_versions(path, said)
+    if older is not None and notes is not None:
+        notes.append(older)
+    return plain_steps.simplified(found)
 
 
 def _skops(path: Path, objects: Sequence[str]) -> Any:
@@ -173,8 +178,11 @@ def _give_to_main(name: str, found: object) -> None:
         setattr(main, name, found)
 
 
-def _check_versions(path: Path, said: Iterable[warnings.WarningMessage]) -> None:
-    """Check that no part was written by a newer scikit-learn, whose parts an older one reads as it likes."""
+def _check_versions(path: Path, said: Iterable[warnings.WarningMessage]) -> str | None:
+    """Check that no part was written by a newer scikit-learn, whose parts an older one reads as it likes.
+
+    Return what to tell of parts of an older one, which a newer one reads, and not always as they were.
+    """
     wrote = [
         str(one.message.original_sklearn_version) for one in said if isinstance(one.message, InconsistentVersionWarning)
     ]
@@ -184,6 +192,13 @@ def _check_versions(path: Path, said: Iterable[warnings.WarningMessage]) -> None
             f"{path}: written by scikit-learn {newest}, and {sklearn.__version__} is installed: install "
             f"scikit-learn>={newest}, or save the model with the older one"
         )
+    oldest = min(wrote, key=release_tuple, default=None)
+    if oldest is None:
+        return None
+    return (
+        f"written by scikit-learn {oldest}, and compared with what {sklearn.__version__} answers with it: where it is "
+        "another answer, nothing here shows it; check a few answers that the model gave before (--eval)"
+    )
 
 
 def _refusal(path: Path, err: BaseException) -> InputError | MissingExtraError:

@@ -24,10 +24,11 @@ from sklearn.ensemble import (
     RandomForestClassifier,
     RandomForestRegressor,
 )
+from sklearn.linear_model import SGDClassifier
 from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, OneHotEncoder, RobustScaler, StandardScaler
 
 from edgemm.errors import ConversionError
-from edgemm_converter.estimators import ensemble_graph, ensembles, one_hot, scalers, tree_tables
+from edgemm_converter.estimators import ensemble_graph, ensembles, linear_sgd, one_hot, scalers, tree_tables
 from edgemm_converter.estimators.tree_tables import Ensemble
 
 _OPTIONS = {"zipmap": [True, False, "columns"], "nocl": [True, False], "output_class_labels": [False, True]}
@@ -50,6 +51,10 @@ def register() -> None:
         update_registered_converter(
             scaler, f"Edgemm{scaler.__name__}", calculate_sklearn_scaler_output_shapes, scalers.convert, overwrite=True
         )
+    update_registered_converter(
+        SGDClassifier, "EdgemmSGDClassifier", linear_sgd.shapes, linear_sgd.convert, overwrite=True,
+        options=_OPTIONS | {"raw_scores": [True, False]},
+    )  # fmt: skip
     for kind in _kinds():
         update_registered_converter(
             kind, f"Edgemm{kind.__name__}", _shapes, _convert, overwrite=True,

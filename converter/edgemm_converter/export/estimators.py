@@ -23,7 +23,7 @@ from edgemm_converter.children import array_files, edge_runs, samples, staged
 from edgemm_converter.children.child import Progress, all_refused
 from edgemm_converter.children.protocol import Exported, ExportedVariant, ExportRequest, SampleSet, SetKind
 from edgemm_converter.children.samples import InputSet
-from edgemm_converter.data import arrays, column_data
+from edgemm_converter.data import arrays, column_data, rounded_rows
 from edgemm_converter.data.arrays import Array
 from edgemm_converter.data.datasets import LABELS
 from edgemm_converter.estimators import (
@@ -83,7 +83,8 @@ def export(request: ExportRequest, folder: Path, progress: Progress) -> Exported
         ConversionError: it cannot be converted.
     """
     progress("loading the source model")
-    opened = file_opening.opened(request)
+    notes: list[str] = []
+    opened = file_opening.opened(request, notes)
     source = estimator.of(opened, path=request.source, rows=_given_rows(request), declared=request.columns)
     calibration, evaluated = staged.matched(request, source.signature.inputs, order=source.order)
     sets = sample_rows.input_sets(source, calibration=calibration, evaluation=evaluated)
@@ -96,11 +97,12 @@ def export(request: ExportRequest, folder: Path, progress: Progress) -> Exported
             refused = sample_rows.refused(source, one)
         else:
             answered.append(_ordinary(source, one, request))
-    variants, notes = list[ExportedVariant](), tuple[str, ...]()
+    variants = list[ExportedVariant]()
     if _VARIANT in request.variants:
         progress(f"converting to {_VARIANT}")
         variant, double = _onnx(source, answered, refused, folder)
-        variants, notes = [variant], (_DOUBLE,) if double else ()
+        variants.append(variant)
+        notes += [_DOUBLE] if double else []
     real = next((one for one in sets if one.kind is SetKind.CALIBRATION), None)
     lite = lite_variants.of(
         request, lambda: _single(source), source.signature, quantize=partial(_quantized, real),
@@ -114,7 +116,7 @@ def export(request: ExportRequest, folder: Path, progress: Progress) -> Exported
         sets=tuple(one.written(folder, number) for number, one in enumerate(answered)),
         settled=Settled(labels=source.labels, lines=_lines(source, request)),
         left_out=lite.left_out,
-        notes=notes,
+        notes=(*notes, *_rounded(source, request)),
     )
 
 
@@ -156,6 +158,19 @@ def _given_rows(request: ExportRequest) -> Array | None:
     if found and all(array.ndim == 1 for array in found):
         return column_data.as_rows(found)
     return found[0] if len(found) == 1 and found[0].ndim == 2 and found[0].dtype.kind in "biuf" else None
+
+
+def _rounded(source: Estimator, request: ExportRequest) -> Iterator[str]:
+    """Say where a user's own rows are answered in another way once they are float32."""
+    given = source.signature.inputs
+    if [(spec.name, len(spec.shape)) for spec in given] != [(INPUT, 2)]:
+        return
+    for data in (request.calibration, request.evaluation):
+        found = {} if data is None else arrays.read(Path(data.file))
+        rows = [array for name, array in found.items() if name != LABELS and array.ndim == 2]
+        if data is not None and len(rows) == 1 and rows[0].shape[1:] == given[0].shape[1:]:
+            said = rounded_rows.warning(rows[0], lambda some: source.run({INPUT: some}), path=data.shown)
+            yield from [said] if said else []
 
 
 def _lines(source: Estimator, request: ExportRequest) -> tuple[str, ...]:
@@ -256,14 +271,18 @@ def _edges(source: Estimator, wanted: InputSet) -> Iterator[_Answered]:
     ties = np.array([family == hard_rows.TIES for family in given.families])
     for values in moved.values():
         values[ties] = 0.0  # there are ties where thresholds, and the steps before them, are exact
-    undecided = _undecided(outputs)
+    undecided = _undecided(outputs, far=True)
     if undecided is not None:
         moved[LABEL] = np.where(undecided, np.inf, moved[LABEL])
     yield _Answered(given, outputs, moved=moved, undecided=undecided)
 
 
-def _undecided(outputs: Mapping[str, Array]) -> npt.NDArray[np.bool_] | None:
-    """Tell for each row [runs, batch] whether its label hangs on rounding: the best scores are equal but for that."""
+def _undecided(outputs: Mapping[str, Array], *, far: bool = False) -> npt.NDArray[np.bool_] | None:
+    """Tell for each row [runs, batch] whether its label hangs on rounding: the best scores are equal but for that.
+
+    A label that is not the first of scores that are the same to the bit hangs on something else, as on the decisions
+    that a probability of 0 or 1 was cut from: it is judged, but for rows `far` from data, where many are cut.
+    """
     scores = next((outputs[name] for name in (PROBABILITIES, SCORES, "distances") if name in outputs), None)
     if scores is None or LABEL not in outputs:
         return None
@@ -271,8 +290,10 @@ def _undecided(outputs: Mapping[str, Array]) -> npt.NDArray[np.bool_] | None:
     gap = _UNDECIDED * comparison.scale(values)
     if values.shape[-1] == 1:
         return np.abs(values[..., 0]) <= gap
-    best = np.sort(-values if "distances" in outputs else values, axis=-1)
-    return np.asarray(best[..., -1] - best[..., -2] <= gap)
+    values = -values if "distances" in outputs else values
+    best = np.sort(values, axis=-1)
+    apart = best[..., -1] - best[..., -2]
+    return np.asarray((apart <= gap) & (far | (apart > 0) | (outputs[LABEL] == values.argmax(axis=-1))))
 
 
 def _file(source: Estimator, answered: Sequence[_Answered]) -> tuple[bytes, bool]:

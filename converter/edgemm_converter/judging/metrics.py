@@ -1,7 +1,7 @@
 """Metrics of a model on labelled data, and the drop of a variant below its source. Pure.
 
 Outputs are [samples, …] and are flattened to one row of numbers a sample. Labels are class indices [samples]; for the
-mean squared error they are the wanted numbers, in the outputs' shape. A drop is positive where the variant is worse.
+metrics of numbers they are the wanted numbers, in the outputs' shape. A drop is positive where the variant is worse.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _Z = 1.959963984540054  # the normal distribution's quantile at 0.975
 
 
 class Metric(StrEnum):
-    """What is measured; F1, precision, recall and AUC are unweighted means over classes (macro)."""
+    """What is measured; F1, precision, recall and AUC are unweighted means over classes (macro), R² over places."""
 
     ACCURACY = "accuracy"
     F1 = "f1"
@@ -36,6 +36,22 @@ class Metric(StrEnum):
     RECALL = "recall"
     MSE = "mse"
     AUC = "auc"
+    MAE = "mae"
+    R2 = "r2"
+
+    @property
+    def is_of_numbers(self) -> bool:
+        """Whether it compares numbers with wanted ones, and not classes."""
+        return self in (Metric.MSE, Metric.MAE, Metric.R2)
+
+    @property
+    def is_error(self) -> bool:
+        """Whether less is better."""
+        return self in (Metric.MSE, Metric.MAE)
+
+    def worse(self, before: float, after: float) -> float:
+        """Return by how much `after` is worse than `before`."""
+        return after - before if self.is_error else before - after
 
 
 def score(metric: Metric, output: Array, truth: Array) -> float:
@@ -61,14 +77,14 @@ def drop(metric: Metric, source: Array, variant: Array, truth: Array) -> Drop:
         InputError: as for `score`.
     """
     before, after = score(metric, source, truth), score(metric, variant, truth)
-    value = _worse(metric, before, after)
+    value = metric.worse(before, after)
     left, right = _rows(source), _rows(variant)
     if metric is Metric.ACCURACY:
         good, bad = classes(left) == truth, classes(right) == truth
         low, high = paired_interval(int((good & ~bad).sum()), int((~good & bad).sum()), len(truth))
     else:
         low, high = _bootstrap(metric, left, right, truth)
-        if low == high == 0 and metric is not Metric.MSE:
+        if low == high == 0 and not metric.is_of_numbers:
             low, high = paired_interval(0, 0, len(truth))
     return Drop(value=value, low=min(low, value), high=max(high, value))
 
@@ -114,14 +130,10 @@ def _bootstrap(metric: Metric, source: Floats, variant: Floats, truth: Array) ->
         labels = truth[chosen]
         if metric is Metric.AUC and len(np.unique(labels)) < 2:
             continue
-        found.append(_worse(metric, statistic(source[chosen], labels), statistic(variant[chosen], labels)))
+        found.append(metric.worse(statistic(source[chosen], labels), statistic(variant[chosen], labels)))
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(found, [tail, 1 - tail])
     return float(low), float(high)
-
-
-def _worse(metric: Metric, before: float, after: float) -> float:
-    return after - before if metric is Metric.MSE else before - after
 
 
 def _rows(output: Array) -> Floats:
@@ -132,10 +144,10 @@ def _rows(output: Array) -> Floats:
 def _check(metric: Metric, rows: Floats, truth: Array) -> None:
     if len(truth) != len(rows):
         raise InputError(f"expected one label for each of {len(rows)} samples, found {len(truth)}")
-    if metric is Metric.MSE:
+    if metric.is_of_numbers:
         if truth.size != rows.size:
             raise InputError(
-                f"mse needs as many wanted numbers as the output has, {rows.shape[1]} a sample; "
+                f"{metric} needs as many wanted numbers as the output has, {rows.shape[1]} a sample; "
                 f"found labels of shape {list(truth.shape)}"
             )
         return
@@ -143,7 +155,8 @@ def _check(metric: Metric, rows: Floats, truth: Array) -> None:
     if truth.ndim != 1 or truth.dtype.kind not in "iu":
         raise InputError(f"{metric} needs one class index for each sample, found {truth.dtype}{list(truth.shape)}")
     if truth.min() < 0 or truth.max() >= count:
-        raise InputError(f"expected labels from 0 to {count - 1}, found {truth.min()} to {truth.max()}")
+        numbers = "; of numbers, as a regression answers, give --metric mse, mae or r2" if rows.shape[1] == 1 else ""
+        raise InputError(f"expected labels from 0 to {count - 1}, found {truth.min()} to {truth.max()}{numbers}")
     if metric is Metric.AUC and len(np.unique(truth)) < 2:
         raise InputError(f"auc needs samples of two classes or more, found class {truth[0]} alone")
 
@@ -153,7 +166,24 @@ def _accuracy(rows: Floats, truth: Array) -> float:
 
 
 def _mse(rows: Floats, truth: Array) -> float:
-    return float(((rows - truth.reshape(rows.shape).astype(np.float64)) ** 2).mean())
+    return float(((rows - _wanted(rows, truth)) ** 2).mean())
+
+
+def _mae(rows: Floats, truth: Array) -> float:
+    return float(np.abs(rows - _wanted(rows, truth)).mean())
+
+
+def _r2(rows: Floats, truth: Array) -> float:
+    """Return the mean over places of R²: 1 or 0 where all wanted numbers are the same, met or not."""
+    wanted = _wanted(rows, truth)
+    missed = ((rows - wanted) ** 2).sum(axis=0)
+    spread = ((wanted - wanted.mean(axis=0)) ** 2).sum(axis=0)
+    same = np.where(missed == 0, 1.0, 0.0)
+    return float(np.where(spread > 0, 1.0 - missed / np.where(spread > 0, spread, 1.0), same).mean())
+
+
+def _wanted(rows: Floats, truth: Array) -> Floats:
+    return truth.reshape(rows.shape).astype(np.float64)
 
 
 def _counts(rows: Floats, truth: Array) -> tuple[Floats, Floats, Floats]:
@@ -204,4 +234,6 @@ _STATISTICS: Mapping[Metric, Callable[[Floats, Array], float]] = {
     Metric.RECALL: _recall,
     Metric.MSE: _mse,
     Metric.AUC: _auc,
+    Metric.MAE: _mae,
+    Metric.R2: _r2,
 }

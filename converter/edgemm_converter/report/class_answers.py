@@ -40,7 +40,7 @@ def of(asked: MetricQuestion | None, outputs: Mapping[str, Mapping[str, Array]])
 
 
 def _answers(whose: str, asked: MetricQuestion, outputs: Mapping[str, Array]) -> ClassAnswers:
-    found = confusion.counts(outputs[asked.output], asked.truth)
+    found = confusion.counts(asked.answers(outputs), asked.truth)
     figures = confusion.figures(found)
     shown = figures if len(figures) <= _MOST_ROWS else sorted(figures, key=lambda row: row.f1 or 0.0)[:_MOST_ROWS]
     return ClassAnswers(

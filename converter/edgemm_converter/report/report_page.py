@@ -208,11 +208,11 @@ def rows(facts: Facts) -> list[VariantRow]:
 
 
 def _budget(facts: Facts) -> float:
-    """Return the drop that is taken for none; of a squared error, whose unit is the data's, a share of the source's."""
+    """Return the drop that is taken for none; of an error, whose unit is the data's, a share of the source's."""
     scored = facts.manifest.evaluation
     if facts.max_drop is not None:
         return facts.max_drop
-    return ranking.BUDGET * (scored.source if scored is not None and scored.metric == "mse" else 1.0)
+    return ranking.BUDGET * (scored.source if scored is not None and scored.metric in ("mse", "mae") else 1.0)
 
 
 def changes(facts: Facts) -> list[ChangeRow]:

@@ -73,6 +73,43 @@ def test_two_outputs_need_a_name() -> None:
     assert ask(Metric.ACCURACY, labels, "z", z=OUTPUT).output == "z"
 
 
+OWN = np.array([0, 1, 2, 0])[:, np.newaxis]
+"""A model's own classes, which are not those of its largest scores."""
+
+
+def test_classes_that_a_model_answers_itself_are_those_that_count() -> None:
+    labels = np.array([0, 1, 2, 0])
+    outputs = {"y": OUTPUT, "label": OWN}
+    for metric in (Metric.ACCURACY, Metric.F1, Metric.PRECISION, Metric.RECALL):
+        found = ask(metric, labels, label=OWN)
+        assert (found.output, found.score(outputs)) == ("label", 1.0)
+        assert found.drop(outputs, {"label": OWN[[0, 1, 0, 0]]}).value > 0
+    assert ask(Metric.ACCURACY, labels, "y", label=OWN).score(outputs) == 0.75
+    assert ask(Metric.AUC, labels, label=OWN).output == "y"
+
+
+def test_class_indices_alone_are_scored_as_classes() -> None:
+    for named in (None, "label"):
+        asked = evaluation.question(
+            Metric.ACCURACY, np.array([0, 1, 2, 2]), inputs=INPUTS, outputs={"label": OWN}, output=named, path="e.npz"
+        )
+        assert asked.score({"label": OWN}) == 0.75
+
+
+def test_whole_numbers_that_are_no_classes_leave_the_scores() -> None:
+    assert ask(Metric.ACCURACY, np.array([0, 1, 2, 2]), count=OWN + 5).output == "y"
+    assert ask(Metric.ACCURACY, np.array([0, 1, 2, 2]), outlier=OWN - 1).output == "y"
+
+
+def test_wanted_numbers_without_their_metric_are_told_of_it() -> None:
+    outputs = {"y": OUTPUT[..., :1]}
+    for labels in (np.array([47, 321, 90, 8]), np.array([0.5, 2.0, 3.0, 4.0])):
+        with pytest.raises(InputError, match="give --metric mse, mae or r2"):
+            evaluation.question(
+                Metric.ACCURACY, labels, inputs=INPUTS, outputs=outputs, output=None, path="e.npz"
+            ).score(outputs)
+
+
 def test_an_output_that_does_not_exist_is_refused() -> None:
     with pytest.raises(InputError, match="the model has no output 'q' to evaluate; it has y"):
         ask(Metric.ACCURACY, np.array([0, 1, 2, 2]), "q")
@@ -82,4 +119,6 @@ def test_a_budget_is_a_share_and_of_the_squared_error_one_of_the_variance() -> N
     truth = np.array([[0.0, 10.0], [200.0, 10.0], [0.0, 30.0], [200.0, 30.0]])
     assert MetricQuestion(Metric.MSE, "y", truth, "data").budget(0.005) == pytest.approx(0.005 * (10_000 + 100) / 2)
     assert MetricQuestion(Metric.MSE, "y", np.ones((4, 1)), "data").budget(0.005) == 0.005
-    assert MetricQuestion(Metric.ACCURACY, "y", np.arange(4), "data").budget(0.005) == 0.005
+    assert MetricQuestion(Metric.MAE, "y", truth, "data").budget(0.005) == pytest.approx(0.005 * (100 + 10) / 2)
+    for metric in (Metric.ACCURACY, Metric.R2):
+        assert MetricQuestion(metric, "y", np.arange(4), "data").budget(0.005) == 0.005

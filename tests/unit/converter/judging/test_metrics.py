@@ -61,19 +61,36 @@ def test_the_mean_squared_error_is_scikit_learns() -> None:
     assert found == pytest.approx(oracle.mean_squared_error(wanted, SCORES))
 
 
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("places", [1, 3])
+def test_metrics_of_numbers_are_scikit_learns(seed: int, places: int) -> None:
+    rng = np.random.default_rng(seed)
+    wanted = rng.normal(100, 30, (int(rng.integers(2, 60)), places))
+    found = (wanted + rng.normal(0, 20, wanted.shape)).astype(np.float32)
+    if seed % 5 == 0:
+        wanted[:, 0] = 7.0  # a place of which R² is 1 or 0
+        found[:, 0] = 7.0 if seed % 2 else 8.0
+    for metric, expected in (
+        (Metric.MSE, oracle.mean_squared_error),
+        (Metric.MAE, oracle.mean_absolute_error),
+        (Metric.R2, oracle.r2_score),
+    ):
+        assert metrics.score(metric, found[:, np.newaxis], wanted) == pytest.approx(expected(wanted, found), rel=1e-12)
+
+
 def test_worse_is_positive_for_every_metric() -> None:
     noise = RNG.random(SCORES.shape)
     for metric in Metric:
-        truth = SCORES if metric is Metric.MSE else LABELS
+        truth = SCORES + 0.1 if metric.is_of_numbers else LABELS
         found = metrics.drop(metric, SCORES, noise, truth)
         assert 0 < found.low < found.value < found.high, metric
         assert metrics.drop(metric, SCORES, SCORES, truth).value == 0
 
 
-@pytest.mark.parametrize("metric", [Metric.F1, Metric.AUC, Metric.MSE])
+@pytest.mark.parametrize("metric", [Metric.F1, Metric.AUC, Metric.MSE, Metric.MAE])
 def test_the_bootstrap_interval_is_scipys(metric: Metric) -> None:
-    truth = SCORES if metric is Metric.MSE else LABELS
-    sign = -1 if metric is Metric.MSE else 1
+    truth = SCORES if metric.is_of_numbers else LABELS
+    sign = -1 if metric.is_error else 1
 
     def statistic(index: np.ndarray) -> float:
         chosen = index.astype(int)
