@@ -155,7 +155,7 @@ def test_texts_alone_are_an_input_of_strings(tmp_path: Path) -> None:
 @pytest.mark.parametrize("key", CHOSEN)
 def test_a_pipeline_of_the_zoo_answers_as_its_source(key: str, tmp_path: Path) -> None:
     model = models()[key]()
-    assert estimator_table.by_edgemm(model, estimator.of(model, path=key), key, tmp_path) == ("pass", "")
+    assert estimator_table.by_edgemm(model, estimator.of(model, path=key), key, tmp_path)["edgemm"] == ("pass", "")
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".json", ".jsonl"])

@@ -493,9 +493,6 @@ class PauseRequest(ReasonRequest, frozen=True):
 
 
 class NextRequest(RequestBody, frozen=True):
-    """The index (from 0) of the group after which to go on now; None: the current one.
-
-    With an index, the request may be repeated: the group after it starts once.
-    """
+    """The index (from 0) of the group after which to go on now, once, however often it is asked; None: the current."""
 
     after: Annotated[int, Meta(ge=0, le=63)] | None = None
