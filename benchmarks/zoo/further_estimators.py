@@ -1,8 +1,7 @@
 """More of family H of the zoo: an estimator of each class that skl2onnx lists and that takes rows of numbers.
 
-Not here: what takes texts or dictionaries (`CountVectorizer`, `DictVectorizer`, `FeatureHasher`, `Tfidf…`), targets
-instead of rows (`LabelBinarizer`, `LabelEncoder`), kernels (`KernelCenterer`), or answers with neighbours
-(`NearestNeighbors`, `KNeighborsTransformer`); and classes of skl2onnx itself.
+Not here: what takes texts or dictionaries (vectorizers, hashers), targets instead of rows (encoders and binarizers of
+labels), kernels (centring), or answers with neighbours; and classes of skl2onnx itself.
 """
 
 from __future__ import annotations

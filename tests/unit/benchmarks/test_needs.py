@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tomllib
 from importlib import import_module, metadata
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -126,6 +127,8 @@ def test_what_has_no_packages_says_in_one_line_which_it_needs(module: str, tmp_p
 
 @pytest.mark.parametrize("extras", sorted({extras_of(text) for text in BENCHMARKS.values()}))
 def test_benchmarks_import_what_their_environment_has_alone(extras: str) -> None:
+    if "torch" in extras and find_spec("torch") is None:
+        pytest.skip("PyTorch is in an environment of its own, where tests/clients/program_cases.py imports it")
     import_in(extras, *(f"benchmarks.{name}" for name, text in BENCHMARKS.items() if extras_of(text) == extras))
 
 

@@ -150,7 +150,8 @@ def test_memory_is_read_from_what_the_kernel_prints() -> None:
 def test_every_version_that_a_peer_runs_with_is_pinned(path: Path) -> None:
     lines = path.read_text().splitlines()
     assert all("==" in line for line in lines)
-    assert "ai-edge-litert==2.3.0" in lines, "every peer runs the model in edgemm's engine"
+    if path.stem != "mlserver-sklearn":  # which runs scikit-learn's own models
+        assert "ai-edge-litert==2.3.0" in lines, "every peer runs the model in edgemm's engine"
 
 
 def test_an_environment_is_made_again_when_requirements_or_python_change() -> None:

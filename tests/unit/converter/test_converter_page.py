@@ -24,7 +24,7 @@ def marked(*markers: str) -> list[object]:
 
 
 def test_every_block_says_how_it_is_tested() -> None:
-    assert {block.marker for block in BLOCKS} == {"run", "python", "preprocess", "estimator"}
+    assert {block.marker for block in BLOCKS} == {"run", "python", "preprocess", "estimator", "program"}
 
 
 def test_every_public_name_is_in_an_example() -> None:

@@ -39,6 +39,7 @@ RIGHTS = {
     "get_device": "admin operator publisher viewer",
     "get_desired": "admin operator publisher viewer",
     "list_events": "admin operator publisher viewer",
+    "list_health": "admin operator publisher viewer",
     "list_telemetry": "admin operator publisher viewer",
     "add_action": "admin operator",
     "list_actions": "admin operator publisher viewer",

@@ -77,7 +77,7 @@ def test_errors_of_the_server_are_ours(fleet: RunningFleet, admin: FleetClient) 
         admin.device("nobody")
     with client_of(fleet.profile("viewer")) as viewer, pytest.raises(PermissionDeniedError, match="needs the role of"):
         viewer.create_token(TokenRequest())
-    said = "unknown here, has expired.*edgemm fleet login"
+    said = "unknown here, or was revoked.*edgemm fleet login"
     with client_of(fleet.profile(), token="nonsense") as stranger, pytest.raises(PermissionDeniedError, match=said):
         stranger.me()
 
