@@ -111,8 +111,8 @@ def convert(
     with _temporary_folder() as folder:
         entry = _convert(given, folder, limits=limits or ChildLimits(), progress=announce)
     result = _finished(given, entry, progress=announce, repeated=False)
-    if kept is not None and key is not None and fingerprint.of(given) == key:  # nothing was changed meanwhile
-        kept.put(key, entry)
+    if kept is not None and key is not None and entry.repeatable and fingerprint.of(given) == key:
+        kept.put(key, entry)  # nothing was changed meanwhile
     return result
 
 
@@ -181,7 +181,8 @@ def _convert(given: ConversionJob, folder: Path, *, limits: ChildLimits, progres
             unmonitored=monitor.reason if monitor is not None else "",
         )
         page, data = report_page.page(facts).encode(), report_page.data(facts)
-    return CachedConversion(outcome, draft.manifest, draft.path.read_bytes(), page, data)
+    repeatable = monitor is None or monitor.repeatable
+    return CachedConversion(outcome, draft.manifest, draft.path.read_bytes(), page, data, repeatable)
 
 
 def _budget(given: ConversionJob, *, chosen: bool) -> tuple[str, ...]:

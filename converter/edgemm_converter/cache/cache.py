@@ -58,6 +58,8 @@ class CachedConversion:
     bundle: bytes | memoryview
     report: bytes | memoryview | None
     report_data: bytes | memoryview | None
+    repeatable: bool = True
+    """Whether the next conversion of the same need not try again."""
 
 
 class _Header(msgspec.Struct, frozen=True):

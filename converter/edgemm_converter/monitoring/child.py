@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from edgemm.errors import EngineError
+from edgemm.errors import EngineError, RequestError
 from edgemm.monitoring import monitor_document
-from edgemm.monitoring.monitor_document import MAX_BYTES
+from edgemm.monitoring.monitor_document import HEADS, MAX_BYTES
 from edgemm_converter.children import array_files, childside
 from edgemm_converter.children.child import Progress
 from edgemm_converter.children.protocol import MonitorAnswer, MonitorRequest
@@ -46,6 +46,7 @@ def answer(request: MonitorRequest, folder: Path, progress: Progress) -> Monitor
         return MonitorAnswer(
             file=None, reason=f"its document would have {len(data):,} bytes, expected at most {MAX_BYTES:,}"
         )
+    monitor_document.decode(data)
     (folder / _FILE).write_bytes(data)
     return MonitorAnswer(file=_FILE, reason=document.reason)
 
@@ -72,11 +73,15 @@ def _made(request: MonitorRequest, folder: Path, progress: Progress) -> monitor_
     plan = replace(plan, effort=replace(plan.effort, hidden=hidden))
     pools = CLEAN_POOLS + plan.severities * len(families(view.modality)) + plan.pairs
     work = targets.target_of(request.variant.engine).work_of(file)
-    rows = monitor_plan.pool_rows(plan, len(classes), pools=pools, work=work)
+    size = sum(array[0].size for array in inputs.values())
+    rows = monitor_plan.pool_rows(
+        plan, len(classes), pools=pools, work=work, numbers=size, kept=sum(numbers) + (HEADS + 1) * count
+    )
     if not rows:
+        more = "" if request.effort == MonitorEffort.FULL else ": --monitor full allows more"
         raise UnmonitoredError(
-            f"running it often enough would take {pools * monitor_plan.LEAST_POOL * work:.1e} multiplications, "
-            f"expected at most {plan.multiplications:.0e}: --monitor full allows more"
+            f"with {size:,} numbers of inputs and {work:.1e} multiplications a row it is too large to be run on "
+            f"corrupted data often enough{more}"
         )
     given = MonitorSubject(view, inputs, classes, count, request.output, scores, run)
     return fitting.fit(given, plan, rows_of_pool=rows, progress=progress)
@@ -92,6 +97,8 @@ def _check(classes: Array, count: int) -> None:
     """Check that the labelled data are enough to learn from."""
     if count > MOST_CLASSES:
         raise UnmonitoredError(f"it has {count} classes, expected at most {MOST_CLASSES}")
+    if classes.min(initial=0) < 0 or classes.max(initial=0) >= count:
+        raise UnmonitoredError(f"labels are classes 0 to {int(classes.max())}, and its output has {count} numbers")
     if len(classes) < LEAST_ROWS:
         raise UnmonitoredError(f"there are {len(classes)} labelled rows, expected at least {LEAST_ROWS}")
     found = np.bincount(classes, minlength=count)
@@ -118,7 +125,7 @@ def _runner(run: Callable[..., Mapping[str, Array]], output: str, at_once: int) 
             places = np.where(places < count, places, start) if at_once != _BATCH else places[places < count]
             try:
                 answered = run({name: np.ascontiguousarray(array[places]) for name, array in inputs.items()})[output]
-            except EngineError as err:
+            except (EngineError, RequestError) as err:
                 raise UnmonitoredError(f"it fails on corrupted data: {err}") from err
             found.append(answered.reshape(len(places), -1)[: count - start])
         return np.concatenate(found)

@@ -23,6 +23,8 @@ Applied = tuple[tuple[str, float], ...]
 CLEAN_POOLS = 4
 PAIR_SEVERITY = 0.3, 3.2
 _PRIOR = 0.7
+_AT_ONCE, _LEAST_AT_ONCE = 2**21, 8
+"""Numbers that are corrupted at a time, and rows at the least: some corruptions take of one row for another."""
 _SHIFTED = ((300, True), (1000, True))
 FITTED_ON = ((120, False), (250, False), (600, False), (1500, False), *_SHIFTED)
 """Windows of each pool: requests, and whether classes come as often as a Dirichlet distribution says."""
@@ -95,11 +97,15 @@ def pool(
     profiled: Callable[[Mapping[str, Array]], Array],
     random: np.random.Generator,
 ) -> CorruptedPool:
-    """Return the pool of some rows under a corruption."""
-    given = corrupted(view, {name: array[rows] for name, array in inputs.items()}, applied, random)
-    return CorruptedPool(
-        applied, rows, classes[rows], views(view, given), profiled(given), probabilities(scores, run(given))
-    )
+    """Return the pool of some rows under a corruption, with no more of them at a time than memory is for."""
+    at_once = max(_LEAST_AT_ONCE, _AT_ONCE // max(1, sum(array[0].size for array in inputs.values())))
+    parts = list[tuple[Array, ...]]()
+    for start in range(0, len(rows), at_once):
+        part = {name: array[rows[start : start + at_once]] for name, array in inputs.items()}
+        given = corrupted(view, part, applied, random)
+        parts.append((*views(view, given), profiled(given), probabilities(scores, run(given))))
+    first, second, third, means, model = (np.concatenate(found) for found in zip(*parts, strict=True))
+    return CorruptedPool(applied, rows, classes[rows], (first, second, third), means, model)
 
 
 def windows(

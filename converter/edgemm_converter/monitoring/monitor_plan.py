@@ -35,6 +35,10 @@ PLANS = {MonitorEffort.QUICK: QUICK, MonitorEffort.FULL: FULL}
 LEAST_ROWS, LEAST_OF_CLASS = 60, 3
 LEAST_POOL, USUAL_POOL = 60, 400
 MOST_CLASSES = 1024
+_WORK_OF_NUMBER = 500
+"""Corrupting one number of an input, and looking at it, takes as long as so many multiplications."""
+_KEPT_BYTES, _PROFILED = 3 * 2**29, 80
+"""What all pools may take, and the numbers of a row's profile and places."""
 _HEADS_BYTES, _MOST_HIDDEN, _LEAST_HIDDEN = 44_000, 48, 8
 
 
@@ -48,9 +52,12 @@ def hidden_units(numbers: tuple[int, ...], classes: int) -> int:
     return width if width >= _LEAST_HIDDEN else 0
 
 
-def pool_rows(plan: Plan, rows: int, *, pools: int, work: int) -> int:
-    """Return how many rows a pool has: all, more than once where they are few; 0 where not even a few can be run."""
+def pool_rows(plan: Plan, rows: int, *, pools: int, work: int, numbers: int, kept: int) -> int:
+    """Return how many rows a pool has: all, more than once where they are few; 0 where not even a few can be run.
+
+    A row has so many `numbers`, takes so much `work` in the model, and leaves so many numbers that are `kept`.
+    """
     wanted = max(rows, USUAL_POOL)
-    most = int(plan.multiplications / max(1, work) / pools)
-    found = min(wanted, most)
+    most = int(plan.multiplications / (work + _WORK_OF_NUMBER * numbers) / pools)
+    found = min(wanted, most, _KEPT_BYTES // (4 * (kept + _PROFILED) * pools))
     return found if found >= LEAST_POOL else 0

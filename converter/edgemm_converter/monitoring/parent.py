@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from edgemm.bundle.manifest import Signature
-from edgemm.errors import ConversionError, InputError
+from edgemm.errors import ConversionError, EdgemmError, EnvironmentFailure, InputError
 from edgemm.monitoring import MonitorDocument, monitor_document
 from edgemm_converter.children import array_files
 from edgemm_converter.children.child import ChildLimits, Progress, run_child
@@ -25,6 +25,8 @@ from edgemm_converter.verify.parent import EngineRun
 _WORKER = "edgemm_converter.monitoring.child"
 _CLASSES = "monitored-classes.npy"
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+_ALIKE = 0.98
+"""In so many rows the class with the highest score is the one that a model answers with, at least."""
 _OF_CLASSES = (Metric.ACCURACY, Metric.F1, Metric.PRECISION, Metric.RECALL)
 
 
@@ -44,6 +46,8 @@ class MonitorMade:
 
     document: bytes | None
     reason: str = ""
+    repeatable: bool = True
+    """Whether it would come out the same again: not where a child went over a limit, or crashed."""
 
 
 def made(
@@ -57,6 +61,9 @@ def made(
     """Return the document of a conversion; None where nobody asked for one, or there are no labelled data.
 
     A model that cannot be monitored is no failure of its conversion.
+
+    Raises:
+        EnvironmentFailure: the temporary folder is full.
     """
     data, asked = run.data, run.asked
     if given.monitor is MonitorEffort.OFF or data is None or asked is None:
@@ -67,7 +74,8 @@ def made(
         return MonitorMade(None, "its answers depend on the requests before")
     try:
         inputs = _rows(run.signature, assembly.by_sample(data).inputs)
-        request = _request(given, run, asked, inputs, folder)
+        output = scored_output(asked, assembly.by_sample(data).source)
+        request = _request(given, run, asked.truth, inputs, folder, output=output)
         answer = run_child(
             _WORKER,
             request,
@@ -77,8 +85,10 @@ def made(
             progress=progress,
             variables=_ONE_THREAD,
         )
-    except (ConversionError, InputError) as err:
-        return MonitorMade(None, str(err))
+    except EnvironmentFailure:
+        raise
+    except EdgemmError as err:
+        return MonitorMade(None, str(err), repeatable=not isinstance(err, ConversionError))
     return MonitorMade((folder / answer.file).read_bytes() if answer.file else None, answer.reason)
 
 
@@ -104,20 +114,37 @@ def document_of(found: MonitorMade) -> MonitorDocument | None:
 
 
 def _request(
-    given: ConversionJob, run: MonitoredRun, asked: MetricQuestion, inputs: dict[str, Array], folder: Path
+    given: ConversionJob, run: MonitoredRun, truth: Array, inputs: dict[str, Array], folder: Path, *, output: str
 ) -> MonitorRequest:
     variant = run.ran.variants[0]
-    np.save(folder / _CLASSES, asked.truth.astype(np.int64))
+    np.save(folder / _CLASSES, truth.astype(np.int64))
     return MonitorRequest(
         signature=run.signature,
         variant=variant,
         file=str(run.ran.files[variant.id].relative_to(folder)),
         inputs=array_files.save(inputs, folder, prefix="monitored"),
         classes=_CLASSES,
-        output=asked.output,
+        output=output,
         effort=str(given.monitor),
         preprocessing=given.preprocessing,
     )
+
+
+def scored_output(asked: MetricQuestion, source: assembly.Outputs) -> str:
+    """Return the output whose scores are monitored: what is judged, or the scores beside the class that is.
+
+    Raises:
+        InputError: there are none by which the model answers with that class.
+    """
+    if not asked.classes:
+        return asked.output
+    answered = source[asked.output].reshape(-1)
+    for name, found in source.items():
+        scores = found.reshape(len(found), -1)
+        fitting = found.dtype.kind == "f" and scores.shape[1] == asked.classes
+        if fitting and (scores.argmax(axis=1) == answered).mean() >= _ALIKE:
+            return name
+    raise InputError(f"output {asked.output!r} is a class, and no output has scores of {asked.classes} classes for it")
 
 
 def _rows(signature: Signature, by_sample: assembly.Outputs) -> dict[str, Array]:

@@ -14,7 +14,9 @@ from edgemm_converter.data.arrays import Array
 _CHANNELS = (1, 3, 4)
 _LEAST_SIDE, _LEAST_STEPS = 8, 16
 _GREY_SIDE, _COLOUR_SIDE, _STEPS, _SIGNAL_NUMBERS = 12, 8, 64, 384
-_MOST_FEATURES = 128
+_MOST_FEATURES, _MOST_STEPS = 128, 2**16
+_LEAST_SCALE, _FARTHEST = 1e-30, 1e38
+"""What deviates less is a constant; float32 has little beyond either."""
 _SMOOTH = 0.6
 _SQUARE = 4.0
 _RANGES = ((0.0, 1.0), (-1.0, 1.0), (0.0, 255.0))
@@ -93,7 +95,8 @@ def _range(array: Array, declared: Preprocessing | None) -> tuple[float, float]:
     if declared is not None and not declared.one_hot:
         mean, std = np.array(declared.mean or (0.0,)), np.array(declared.std or (1.0,))
         return float((-mean / std).min()), float(((_LARGEST_PIXEL * declared.scale - mean) / std).max())
-    least, most = float(array.min()), float(array.max())
+    finite = array[np.isfinite(array)].astype(np.float64)
+    least, most = float(finite.min(initial=np.inf)), float(finite.max(initial=-np.inf))
     found = next(((low, high) for low, high in _RANGES if low <= least and most <= high), None)
     if found is not None and most - least > (found[1] - found[0]) / 4:
         return found
@@ -107,13 +110,18 @@ def _of_signal(name: str, array: Array) -> View:
         raise UnmonitoredError(f"input {name!r} is of integers, and no image")
     found = array[..., None] if array.ndim == 2 else array
     steps, channels = found.shape[1:]
-    centre, scale = found.mean(axis=(0, 1), dtype=np.float64), found.std(axis=(0, 1), dtype=np.float64)
+    if steps > _MOST_STEPS:
+        raise UnmonitoredError(f"input {name!r} has {steps:,} steps, expected at most {_MOST_STEPS:,}")
+    known = _known(found).reshape(-1, channels)
+    if (empty := np.isnan(known).all(axis=0)).any():
+        raise UnmonitoredError(f"channel {int(empty.argmax())} has no number in the labelled data")
+    centre, scale = np.nanmean(known, axis=0), np.nanstd(known, axis=0)
     rows = max(4, min(_STEPS, steps, _SIGNAL_NUMBERS // channels))
     if channels * rows > _SIGNAL_NUMBERS:
         raise UnmonitoredError(f"input {name!r} has {channels} channels, expected at most {_SIGNAL_NUMBERS // 4}")
     return View(
         inputs=(name,), modality=Modality.SIGNAL, rows=min(rows, steps), centre=_float32(centre),
-        scale=_float32(np.where(scale > 0, scale, 1.0)),
+        scale=_float32(np.where(scale > _LEAST_SCALE, scale, 1.0)),
     )  # fmt: skip
 
 
@@ -121,7 +129,7 @@ def _of_table(named: Mapping[str, Array]) -> View:
     flat = np.concatenate([array.reshape(len(array), -1) for array in named.values()], axis=1).astype(np.float64)
     if flat.shape[1] < 2:
         raise UnmonitoredError("its inputs have one number, expected two or more")
-    known = np.where(np.isfinite(flat), flat, np.nan)
+    known = _known(flat)
     if (empty := np.isnan(known).all(axis=0)).any():
         raise UnmonitoredError(f"feature {int(empty.argmax())} has no number in the labelled data")
     centre, scale = np.nanmean(known, axis=0), np.nanstd(known, axis=0)
@@ -130,16 +138,22 @@ def _of_table(named: Mapping[str, Array]) -> View:
     places = list(features) or slice(None)
     return View(
         inputs=tuple(named), modality=Modality.TABLE, features=features, centre=_float32(centre[places]),
-        scale=_float32(np.where(scale > 0, scale, 1.0)[places]),
+        scale=_float32(np.where(scale > _LEAST_SCALE, scale, 1.0)[places]),
     )  # fmt: skip
 
 
 def _is_smooth(array: Array) -> bool:
     """Tell whether neighbours are alike, as steps of a signal are and columns of a table are not."""
-    level = array - array.mean(axis=1, keepdims=True)
+    known = np.nan_to_num(_known(array))
+    level = known - known.mean(axis=1, keepdims=True)
     power = (level**2).sum(axis=1)
     along = (level[:, 1:] * level[:, :-1]).sum(axis=1)
     return bool(np.median(along / np.maximum(power, 1e-12)) >= _SMOOTH)
+
+
+def _known(numbers: Array) -> Array:
+    """Return numbers as far as they are known, NaN elsewhere; none is beyond float32."""
+    return np.clip(np.where(np.isfinite(numbers), numbers.astype(np.float64), np.nan), -_FARTHEST, _FARTHEST)
 
 
 def _float32(numbers: Array) -> bytes:

@@ -6,8 +6,17 @@
 * `estimate` makes an accuracy with its interval of such counts, on a device and in a fleet alike. Pure Python.
 """
 
+from edgemm.monitoring import document_check, monitor_document
 from edgemm.monitoring.agreement_counts import AgreementCounts
 from edgemm.monitoring.estimates import Estimate, EstimateState, estimate
 from edgemm.monitoring.monitor_document import MonitorDocument
 
-__all__ = ["AgreementCounts", "Estimate", "EstimateState", "MonitorDocument", "estimate"]
+__all__ = [
+    "AgreementCounts",
+    "Estimate",
+    "EstimateState",
+    "MonitorDocument",
+    "document_check",
+    "estimate",
+    "monitor_document",
+]

@@ -74,11 +74,12 @@ def answers(maps: Maps, shares: Sequence[float]) -> dict[Map, float]:
     for x, m, s, w in zip(shares, mean, scale, weights, strict=True):
         ridge += min(_CLIP, max(-_CLIP, (x - m) / s)) * w
     table = math.fsum(share * right for share, right in zip(shares, floats(maps.table), strict=False))
-    return {
+    found = {
         Map.ISOTONIC: _between(floats(maps.agreement), floats(maps.accuracy), shares[_COMMITTEE]),
-        Map.RIDGE: min(1.0, max(0.0, ridge)),
-        Map.TABLE: min(1.0, table),
+        Map.RIDGE: ridge,
+        Map.TABLE: table,
     }
+    return {one: min(1.0, max(0.0, accuracy)) for one, accuracy in found.items()}
 
 
 def half_width(document: MonitorDocument, accuracy: float, *, spread: float, distance: float, samples: int) -> float:
@@ -86,7 +87,7 @@ def half_width(document: MonitorDocument, accuracy: float, *, spread: float, dis
     loss = min(1.0, max(0.0, document.clean_accuracy - accuracy))
     terms = (0.01, loss / 10, spread, distance / 10, math.sqrt(max(accuracy * (1 - accuracy), 0.01) / samples))
     weighed = sum(w * t for w, t in zip(document.interval.weights, terms, strict=True))
-    return document.interval.quantile * weighed
+    return max(0.0, document.interval.quantile * weighed)
 
 
 def _distance(document: MonitorDocument, shares: Sequence[float]) -> float:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from array import array
-from collections.abc import Iterator
 from typing import Annotated
 
 import msgspec
@@ -232,7 +231,9 @@ def decode(data: bytes) -> MonitorDocument:
         document = msgspec.msgpack.decode(data, type=MonitorDocument)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
         raise BundleError(f"document {NAME!r}: {err}") from err
-    if problem := _problem(document):
+    from edgemm.monitoring.document_check import problems
+
+    if problem := next(problems(document), None):
         raise BundleError(f"document {NAME!r}: {problem}")
     return document
 
@@ -244,35 +245,3 @@ def floats(data: bytes) -> array[float]:
     if sys.byteorder != "little":
         found.byteswap()
     return found
-
-
-def _problem(document: MonitorDocument) -> str | None:
-    """Say which part does not fit the others, if one does not."""
-    return next(_problems(document), None)
-
-
-def _problems(document: MonitorDocument) -> Iterator[str]:
-    maps, interval = document.maps, document.interval
-    sized = {
-        "maps.accuracy": (maps.accuracy, len(maps.agreement) // 4),
-        "maps.mean": (maps.mean, FEATURES),
-        "maps.scale": (maps.scale, FEATURES),
-        "maps.weights": (maps.weights, FEATURES),
-        "maps.table": (maps.table, CELLS),
-        "interval.scale": (interval.scale, FEATURES),
-    }
-    for name, (data, count) in sized.items():
-        if not data or len(data) != 4 * count:
-            yield f"{name} has {len(data)} bytes, expected {4 * count}"
-    if not interval.landmarks or len(interval.landmarks) % (4 * FEATURES):
-        yield f"interval.landmarks has {len(interval.landmarks)} bytes, expected a multiple of {4 * FEATURES}"
-    if len(interval.weights) != TERMS:
-        yield f"interval has {len(interval.weights)} weights, expected {TERMS}"
-    for head in document.heads:
-        for layer in (head.hidden, head.classes):
-            if len(layer.weights) != layer.inputs * layer.outputs or len(layer.biases) != 4 * layer.outputs:
-                yield f"a layer of {layer.inputs} to {layer.outputs} has weights or biases of another size"
-        if head.hidden.outputs != head.classes.inputs or head.classes.outputs != document.classes:
-            yield "the layers of a head do not fit each other and the classes"
-    if document.calibrators and len(document.calibrators) != document.classes:
-        yield f"{len(document.calibrators)} calibrators, expected {document.classes}"

@@ -25,6 +25,7 @@ from edgemm_runtime.models.model import Model, load_variant
 from edgemm_runtime.models.sequence_limits import SequenceLimits
 from edgemm_runtime.models.served_model import ServedModel
 from edgemm_runtime.monitoring.monitor_limits import MonitorLimits
+from edgemm_runtime.monitoring.watch import WatchedCounts
 from edgemm_runtime.monitoring.watching import Watching, document_of
 from edgemm_runtime.shadow.counting import incompatibility
 from edgemm_runtime.shadow.running import RunningShadows
@@ -110,7 +111,9 @@ class ModelRegistry:
             served = ServedModel(name, prepared.model, counters, self.feedback, limits=limits, now_s=self._now_s)
             served.shadow = self._compatible(self.shadows.beside(name), served)
             if prepared.monitor is not None and served.sequences is None:
-                served.watch = self.watching.beside(key, prepared.monitor, served.manifest, served.variant)
+                served.watch = self.watching.beside(
+                    key, prepared.monitor, served.manifest, served.variant, in_use=[one.key for one in self.active()]
+                )
             self._serve({**self._models, name: served})
             self._unloaded = {other: why for other, why in self._unloaded.items() if other != name}
             self._alive.add(served)
@@ -229,6 +232,10 @@ class ModelRegistry:
     def active(self) -> list[ServedModel]:
         """Return what answers requests now."""
         return [served for served in self._models.values() if served is not None]
+
+    def watched(self) -> tuple[WatchedCounts, ...]:
+        """Return what is known without labels of what answers requests now."""
+        return tuple(served.watch.watched() for served in self.active() if served.watch is not None)
 
     def in_use(self) -> list[ServedModel]:
         """Return what is active, and what was and still computes."""

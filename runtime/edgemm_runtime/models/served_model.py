@@ -124,7 +124,7 @@ class ServedModel:
             self._count(time.perf_counter() - begun_s, requests=len(requests))
             self._show(requests, answers)
             if (watch := self.watch) is not None and watch.wanted:
-                watch.take(requests[0], answers[0])
+                watch.take_each(requests, answers)
         return answers
 
     def retire(self) -> None:

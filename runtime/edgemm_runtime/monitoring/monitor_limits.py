@@ -20,5 +20,8 @@ class MonitorLimits:
     waiting_bytes: int = _MIB
     """Inputs and outputs of one model that wait at a time, in bytes; what is more is passed over and counted."""
 
+    row_bytes: int = 4 * _MIB
+    """The largest row of a request that is looked at where nothing else waits, in bytes."""
+
     window: int = 1000
     """Rows of which the accuracy is estimated: the newest ones."""

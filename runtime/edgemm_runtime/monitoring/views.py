@@ -27,6 +27,8 @@ DIRECTIONS, CELLS = 8, 4
 BANDS = 32
 _FLAT_IMAGE, _FLAT_SIGNAL = 0.03, 0.1
 _CUT, _WIDEST, _FARTHEST = 3.0, 6.0, 1e4
+_KEPT_WEIGHTS, _MOST_WEIGHTS = 2**16, 2**22
+"""How many weights are kept for the next request, and how many there may be: clients choose sizes."""
 
 
 def views(view: View, inputs: Mapping[str, Array]) -> tuple[Array, Array, Array]:
@@ -34,6 +36,7 @@ def views(view: View, inputs: Mapping[str, Array]) -> tuple[Array, Array, Array]
 
     Raises:
         KeyError: an input of the view is missing.
+        ValueError: they are of other sizes than those of the view, or too large.
     """
     if view.modality is Modality.IMAGE:
         return _of_image(view, pixels(view, inputs))
@@ -126,17 +129,33 @@ def reduced(images: Array, rows: int, columns_: int) -> Array:
     return np.asarray(found, np.float32)
 
 
-@lru_cache(maxsize=16)
 def _areas(size: int, parts: int) -> Array:
-    """Return the weights [parts, size] of the means of equal areas."""
-    edges = np.linspace(0.0, size, parts + 1)
-    starts = np.arange(size)
-    covered = np.clip(np.minimum(edges[1:, None], starts + 1) - np.maximum(edges[:-1, None], starts), 0.0, None)
-    return np.asarray((covered / covered.sum(axis=1, keepdims=True)).astype(np.float32))
+    """Return the weights [parts, size] of the means of equal areas.
+
+    Raises:
+        ValueError: there would be too many of them.
+    """
+    if size * parts > _MOST_WEIGHTS:
+        raise ValueError(f"{size:,} places in a row are too many to be reduced to {parts}")
+    return (_kept_weights if size * parts <= _KEPT_WEIGHTS else _weights)(size, parts)
+
+
+def _weights(size: int, parts: int) -> Array:
+    edges, starts = np.linspace(0.0, size, parts + 1), np.arange(size)
+    found = np.empty((parts, size), np.float32)
+    for part in range(parts):
+        covered = np.clip(np.minimum(edges[part + 1], starts + 1) - np.maximum(edges[part], starts), 0.0, None)
+        found[part] = covered / covered.sum()
+    return found
+
+
+_kept_weights = lru_cache(maxsize=16)(_weights)
 
 
 def _scaled(found: Array, view: View, most: float) -> Array:
     """Return numbers in deviations of the reference, cut off at `most`."""
+    if found.shape[-1] != len(_numbers(view.centre)):
+        raise ValueError(f"{found.shape[-1]} numbers, expected {len(_numbers(view.centre))}")
     with np.errstate(over="ignore"):
         return np.clip((found - _numbers(view.centre)) / _numbers(view.scale), -most, most)
 

@@ -52,7 +52,7 @@ def of_everything(models: Path, folder: Path) -> tuple[object, ...]:
     labels.write_text("\n".join("0123456789"))
     return (
         "--calibration", models / "images.npz", "--eval", models / "labelled.npz", "--labels", labels,
-        "--licence", "CC0-1.0", "--version", "1.2.3", "--name", "digits",
+        "--licence", "CC0-1.0", "--version", "1.2.3", "--name", "digits", "--monitor", "off",
     )  # fmt: skip
 
 

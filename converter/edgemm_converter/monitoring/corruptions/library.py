@@ -77,7 +77,7 @@ def _given_back(view: View, inputs: Mapping[str, Array], found: Array) -> dict[s
     for name in view.inputs:
         like = inputs[name]
         size = like[0].size
-        result[name] = _as(like, flat[:, start : start + size].reshape(like.shape))
+        result[name] = _as_seen(like, flat[:, start : start + size].reshape(like.shape))
         start += size
     return result
 
@@ -88,6 +88,11 @@ def _as(like: Array, values: Array) -> Array:
         return values.astype(like.dtype)
     limits = np.iinfo(like.dtype)
     return np.clip(np.round(values), limits.min, limits.max).astype(like.dtype)
+
+
+def _as_seen(like: Array, values: Array) -> Array:
+    """Return values in the dtype of a table's input; integers stay within what there was: they may be categories."""
+    return _as(like, values if like.dtype.kind not in "iu" else np.clip(values, like.min(), like.max()))
 
 
 def _numbers(data: bytes) -> Array:

@@ -6,6 +6,9 @@ import numpy as np
 
 from edgemm_converter.data.arrays import Array
 
+_LONG_KERNEL = 64
+"""Longer ones are multiplied in the spectrum: one step of a long signal would take thousands of sums."""
+
 
 def blurred(images: Array, deviation: float) -> Array:
     """Return images under a Gaussian of this deviation, in pixels; edges are continued."""
@@ -23,6 +26,12 @@ def convolved(values: Array, kernel: Array, *, axis: int) -> Array:
     pad = [(0, 0)] * values.ndim
     pad[axis] = (before, len(kernel) - 1 - before)
     padded, size = np.pad(values, pad, mode="edge"), values.shape[axis]
+    if len(kernel) > _LONG_KERNEL:
+        count, shape = padded.shape[axis], [1] * values.ndim
+        spectrum = np.fft.rfft(kernel, count).conj()
+        shape[axis] = len(spectrum)
+        whole = np.fft.irfft(np.fft.rfft(padded, axis=axis) * spectrum.reshape(shape), count, axis=axis)
+        return np.asarray(whole.take(range(size), axis=axis))
     found = np.zeros(values.shape)
     for start, weight in enumerate(kernel):
         places = [slice(None)] * values.ndim

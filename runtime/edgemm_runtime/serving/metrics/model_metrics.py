@@ -136,7 +136,7 @@ def exposition(
     registry.register(DeviceCollector())
     registry.register(AnswerCollector(statuses))
     registry.register(ShadowCollector(models.shadows))
-    registry.register(MonitorCollector(models.watching))
+    registry.register(MonitorCollector(models))
     registry.register(CertificateCollector(tls))
     for make in further:
         registry.register(make())

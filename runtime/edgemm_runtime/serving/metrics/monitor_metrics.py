@@ -8,8 +8,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from edgemm.monitoring import EstimateState
+from edgemm_runtime.models.registry import ModelRegistry
 from edgemm_runtime.monitoring.watch import WatchedCounts
-from edgemm_runtime.monitoring.watching import Watching
 
 _MODEL = ("model", "version", "variant")
 _STATES = tuple(state.value for state in EstimateState)
@@ -18,13 +18,12 @@ _STATES = tuple(state.value for state in EstimateState)
 class MonitorCollector(Collector):
     """Reads what the watches counted when it is scraped."""
 
-    def __init__(self, watching: Watching) -> None:
-        self._watching = watching
+    def __init__(self, models: ModelRegistry) -> None:
+        self._models = models
 
     def collect(self) -> Iterator[Metric]:
         """Yield estimates, their states, and counts; nothing where no model is monitored."""
-        # Two bundles may bear one version; the later one counts.
-        watched = list({_labels(one): one for one in self._watching.watched()}.values())
+        watched = self._models.watched()
         if not watched:
             return
         accuracy = GaugeMetricFamily(

@@ -9,4 +9,4 @@ from edgemm_runtime.serving.pages.asked import Asked
 
 def read(asked: Asked) -> Reply:
     """Tell the estimated accuracy of each model that can be monitored."""
-    return json_body(report(asked.device.models.watching.watched()))
+    return json_body(report(asked.device.models.watched()))

@@ -6,6 +6,7 @@ import pytest
 from edgemm.monitoring.monitor_document import Modality, View
 from edgemm_converter.data.arrays import Array
 from edgemm_converter.monitoring.corruptions import MOST_SEVERE, corrupted, families
+from edgemm_converter.monitoring.corruptions.warping import convolved
 from tests.monitors import float32
 
 RANDOM = np.random.default_rng(5)
@@ -45,6 +46,17 @@ def test_every_family_is_finite_repeatable_and_changes_something(kind: str) -> N
                 assert np.array_equal(found[name], again[name]), family
         changed = any(not np.array_equal(found[name], inputs[name]) for name in inputs)
         assert changed, f"{family} changes nothing at severity {MOST_SEVERE}"
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+@pytest.mark.parametrize("size", [65, 130])
+def test_long_kernels_do_what_sums_do(axis: int, size: int) -> None:
+    values, kernel = RANDOM.normal(size=(3, 90, 70)), RANDOM.random(size)
+    pad = [(0, 0)] * 3
+    pad[axis] = (size // 2, size - 1 - size // 2)
+    padded = np.pad(values, pad, mode="edge")
+    wanted = np.apply_along_axis(lambda one: np.correlate(one, kernel, "valid"), axis, padded)
+    assert convolved(values, kernel, axis=axis) == pytest.approx(wanted, abs=1e-9)
 
 
 def test_images_stay_between_black_and_white() -> None:

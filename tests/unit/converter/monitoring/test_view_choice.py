@@ -82,6 +82,27 @@ def test_what_cannot_be_monitored_has_a_reason(array: np.ndarray, said: str) -> 
         seen(array)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_missing_leaves_the_view_finite(value: float) -> None:
+    walk, table, image = WALK.copy()[..., None], RANDOM.normal(size=(50, 30)).astype(np.float32), images(9, 9, 3)
+    for array in (walk, table, image):
+        array.reshape(50, -1)[::7, ::3] = value
+        view = seen(array)
+        for numbers in (view.centre, view.scale):
+            assert np.isfinite(np.frombuffer(numbers, "<f4")).all()
+        assert np.isfinite([view.low, view.high]).all()
+    walk[:] = value
+    with pytest.raises(UnmonitoredError, match="channel 0 has no number in the labelled data"):
+        seen(walk)
+
+
+def test_numbers_beyond_float32_leave_the_view_finite() -> None:
+    rows = np.column_stack([RANDOM.normal(size=50) * 1e300, RANDOM.normal(size=50) * 1e-60])
+    view = seen(rows)
+    assert np.isfinite(np.frombuffer(view.scale, "<f4")).all()
+    assert (np.frombuffer(view.scale, "<f4") > 0).all()
+
+
 def test_class_indices_are_not_monitored() -> None:
     with pytest.raises(UnmonitoredError, match="class indices"):
         seen(images(5, 9), declared=Preprocessing(one_hot=9))

@@ -38,6 +38,22 @@ def test_a_wide_interval_is_uncertain() -> None:
     assert estimate(with_interval(quantile=6.0), counts(1000, agreed=0.75)).state is EstimateState.UNCERTAIN
 
 
+@pytest.mark.parametrize("number", [-3e38, -1.0, 7.0, 3e38])
+def test_whatever_a_document_has_an_accuracy_is_one(number: float) -> None:
+    maps = msgspec.structs.replace(
+        small_document().maps, accuracy=float32([number, number]), table=float32([number] * CELLS), intercept=number
+    )
+    for chosen in Map:
+        document = msgspec.structs.replace(
+            with_interval(quantile=number, most_spread=2.0), maps=msgspec.structs.replace(maps, chosen=chosen)
+        )
+        found = estimate(document, counts(1000, agreed=0.75))
+        assert found.accuracy is not None
+        assert found.low is not None
+        assert found.high is not None
+        assert 0 <= found.low <= found.accuracy <= found.high <= 1
+
+
 def test_few_requests_are_insufficient_and_unsupported_stays_so() -> None:
     few = estimate(small_document(), counts(99, agreed=0.9))
     assert (few.state, few.accuracy) == (EstimateState.INSUFFICIENT, None)

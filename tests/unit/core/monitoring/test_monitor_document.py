@@ -5,8 +5,8 @@ import pytest
 
 from edgemm.errors import BundleError
 from edgemm.monitoring import MonitorDocument, monitor_document
-from edgemm.monitoring.monitor_document import MAX_BYTES, Map, Modality
-from tests.monitors import small_document
+from edgemm.monitoring.monitor_document import FEATURES, MAX_BYTES, FeatureProfile, Map, Modality
+from tests.monitors import COLUMNS, float32, small_document
 
 
 def read_with(**changes: object) -> MonitorDocument:
@@ -49,6 +49,42 @@ def test_parts_that_do_not_fit_are_refused(part: str, changes: dict[str, object]
     document = small_document()
     with pytest.raises(BundleError, match=said):
         read_with(**{part: msgspec.structs.replace(getattr(document, part), **changes)})
+
+
+NOTHING, INFINITE = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    ("part", "changes", "said"),
+    [
+        ("maps", {"intercept": NOTHING}, "intercept has a number that is not finite"),
+        ("maps", {"scale": float32([0.0] * FEATURES)}, "scale has a number that is not above 0"),
+        ("maps", {"weights": float32([INFINITE] * FEATURES)}, "weights has a number that is not finite"),
+        ("maps", {"agreement": float32([1.0, 0.5])}, "agreement has numbers that do not rise"),
+        ("interval", {"scale": float32([-1.0] * FEATURES)}, "scale has a number that is not above 0"),
+        ("interval", {"weights": (NOTHING,) * 5}, "weights has a number that is not finite"),
+        ("trial", {"mean_error": NOTHING}, "mean_error has a number that is not finite"),
+        ("trial", {"by_map": {"isotonic": INFINITE}}, "by_map has a number that is not finite"),
+        ("view", {"scale": float32([0.0] * COLUMNS)}, "scale has a number that is not above 0"),
+        ("view", {"centre": b"\0"}, "centre has 1 bytes, expected a multiple of 4"),
+        ("view", {"centre": b""}, "0 centres and 4 scales"),
+        ("view", {"features": (1, 2)}, "2 features with 4 centres, and the heads take 4"),
+        ("view", {"modality": Modality.IMAGE, "rows": 8192, "columns": 8192}, "8192 × 8192 places, and the heads take"),
+        ("view", {"modality": Modality.IMAGE, "low": 1.0}, "white at 1 and black at 1"),
+        ("view", {"modality": Modality.SIGNAL, "rows": 8192}, "8192 × 4 numbers, and the heads take 4"),
+    ],
+)
+def test_numbers_that_cannot_be_reckoned_with_are_refused(part: str, changes: dict[str, object], said: str) -> None:
+    with pytest.raises(BundleError, match=said):
+        read_with(**{part: msgspec.structs.replace(getattr(small_document(), part), **changes)})
+
+
+@pytest.mark.parametrize(
+    ("edges", "counts"), [((), (0, 0)), ((1.0,), (0, 0, 0)), ((0.0, 1.0), (0, 0)), ((1.0, 0.0), (0,) * 4)]
+)
+def test_profiles_without_bins_are_refused(edges: tuple[float, ...], counts: tuple[int, ...]) -> None:
+    with pytest.raises(BundleError, match="two more, of two|do not rise"):
+        read_with(profile=(FeatureProfile(name="x", edges=float32(edges), counts=counts, low=0.0, high=1.0),))
 
 
 def test_heads_that_do_not_fit_the_classes_are_refused() -> None:

@@ -70,6 +70,16 @@ def test_a_reduced_image_has_the_mean_of_each_area() -> None:
     assert reduced(np.ones((1, 7, 5, 1), np.float32), 3, 2) == pytest.approx(1.0)
 
 
+def test_sizes_that_clients_choose_take_no_memory() -> None:
+    image = View(inputs=("x",), modality=Modality.IMAGE, rows=12, columns=12)
+    long = np.zeros((1, 2**20, 1, 1), np.float32)
+    with pytest.raises(ValueError, match="too many to be reduced"):
+        views(image, {"x": long})
+    signal = View(inputs=("x",), modality=Modality.SIGNAL, rows=8, centre=float32([0] * 500), scale=float32([1] * 500))
+    with pytest.raises(ValueError, match="1 numbers, expected 500"):
+        views(signal, {"x": np.zeros((1, 4000), np.float32)})
+
+
 def test_a_committee_of_a_document_answers_every_row() -> None:
     document = small_document()
     rows = RANDOM.normal(size=(50, COLUMNS)).astype(np.float32)
