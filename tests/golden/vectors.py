@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from tests.golden import generations, later, state, trust, unknown, wire
+from tests.golden import generations, later, monitor, state, trust, unknown, wire
 
 VECTORS = [
     *wire.VECTORS, *generations.VECTORS, *trust.VECTORS, *state.VECTORS, *later.VECTORS, *unknown.VECTORS,
+    *monitor.VECTORS,
 ]  # fmt: skip
 
 
