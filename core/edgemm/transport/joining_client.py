@@ -10,6 +10,7 @@ packet: that makes some forty calls for each.
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -98,7 +99,8 @@ class JoiningClient(mqtt.Client):
     def _take(self, take: Callable[[list[Taken]], None]) -> None:
         """Handle the packets at the beginning of what was read that are whole, and of the kinds that come often.
 
-        paho does not learn of them, and asks after each span of the keepalive whether the broker is there.
+        paho learns of them by the time alone: whoever follows too slowly finds the answer to its PINGREQ far behind
+        them, and must not take the broker for gone.
         """
         found = whole_packets(self._came, self._at)
         if found.end == self._at:
@@ -106,6 +108,8 @@ class JoiningClient(mqtt.Client):
         self._at = found.end
         if found.messages:
             take(found.messages)
+        with self._msgtime_mutex:
+            self._last_bytes_received = time.monotonic()
         if found.confirmations:
             self._packet_queue(MessageType.PUBACK, found.confirmations, 0, 1)
         for message_id in found.confirmed:

@@ -78,7 +78,7 @@ class PageQuery(RequestBody, frozen=True):
 class HistoryQuery(PageQuery, frozen=True):
     """Which part of a history: what is of a time after `since`, in seconds since the epoch."""
 
-    since: float | None = None
+    since: Annotated[float, Meta(ge=-1e11, le=1e11)] | None = None
 
 
 class DevicesQuery(PageQuery, frozen=True):

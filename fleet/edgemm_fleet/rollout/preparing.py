@@ -94,7 +94,7 @@ def readable(tx: Transaction, ids: Sequence[str]) -> tuple[list[str], set[str]]:
 
 
 def add(tx: Transaction, rollout: Rollout, group: int, ids: Sequence[str], *, now: float) -> set[str]:
-    """Make readable devices members of a group; return those that are not enrolled any more, and so are none."""
+    """Make readable devices members of a group; return those that cannot be, by now."""
     return prepared.prepare(tx, rollout.id, ids, group=group, now=now)
 
 

@@ -109,6 +109,8 @@ class UsesOfVersions:
         Raises:
             ConflictError: they did.
         """
+        if not self._digests:  # as where only the minimum is another: nothing was looked for
+            return
         if force:
             self._halt(tx, actor=actor, now=now)
             return

@@ -7,12 +7,16 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from edgemm.messages import DesiredModel
 from edgemm.states import RolloutState
+from edgemm_fleet.records.members import MemberState
 from edgemm_fleet.records.rollout_plan import Group, Selector
 from edgemm_fleet.rollout import preparing
 from edgemm_fleet.rollout.pace import WorkPace
-from edgemm_fleet.store import devices
-from simulators.broker import LocalFleet
+from edgemm_fleet.store import devices, rollouts
+from edgemm_fleet.store.membership import member_counts, prepared
+from simulators import member_counting
+from simulators.broker import MODEL, LocalFleet, digest_of
 
 ANN, NAMES = "person:ann", ("cam-0", "cam-1", "cam-2", "cam-3")
 EVERYBODY = Group(percent=100, deadline_s=600)
@@ -92,3 +96,34 @@ def test_who_is_chosen_is_chosen_anew_after_a_pause(fleet: LocalFleet) -> None:
     fleet.operations.resume(rollout, actor=ANN, now=fleet.now)
     prepare(fleet, rollout)
     assert list(fleet.states(rollout)) == [chosen]
+
+
+def test_a_member_that_is_removed_before_it_is_taken_again_counts_as_removed(fleet: LocalFleet) -> None:
+    rollout = fleet.start(fleet.plan("2.0.0", Group(count=2), EVERYBODY))
+    with fleet.store.write() as tx:
+        assert prepared.prepare(tx, rollout, NAMES[:2], group=0, now=fleet.now) == set()
+        rollouts.put_members(
+            tx, [replace(one, state=MemberState.TIMED_OUT) for one in rollouts.members_of(tx, rollout)]
+        )
+        devices.remove(tx, NAMES[0], now=fleet.now)
+        fleet.runner.leave(tx, NAMES[0], now=fleet.now)
+        assert prepared.prepare(tx, rollout, NAMES, group=1, now=fleet.now) == {NAMES[0]}
+        assert member_counts.of(tx, rollout) == member_counting.recounted(tx, rollout)
+    assert sorted(fleet.states(rollout).values()) == ["excused", "prepared", "prepared", "prepared"]
+
+
+def test_a_member_that_answers_late_before_it_is_taken_again_keeps_what_it_is(fleet: LocalFleet) -> None:
+    rollout = fleet.start(fleet.plan("2.0.0", Group(count=2), EVERYBODY))
+    ran_before = DesiredModel(name=MODEL, version="1.0.0", digest=digest_of("1.0.0"), attempt=1)
+    with fleet.store.write() as tx:
+        prepared.prepare(tx, rollout, NAMES[:2], group=0, now=fleet.now)
+        late, lost = rollouts.members_of(tx, rollout)
+        late = replace(late, state=MemberState.COMMITTED, generation=7, previous=ran_before)
+        lost = replace(lost, state=MemberState.TIMED_OUT, generation=8, previous=ran_before)
+        rollouts.put_members(tx, [late, lost])
+        for _ in range(2):
+            assert prepared.prepare(tx, rollout, NAMES, group=1, now=fleet.now) == {late.device}
+            assert member_counts.of(tx, rollout) == member_counting.recounted(tx, rollout)
+    assert fleet.members(rollout)[late.device] == late
+    assert fleet.members(rollout)[lost.device].previous == ran_before
+    assert sorted(fleet.states(rollout).values()) == ["committed", "prepared", "prepared", "prepared"]

@@ -15,12 +15,14 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import SQLAlchemyError
 
 LOG_BYTES = 4 * 2**20
 """The log is copied whenever it has grown by so much."""
 _TOO_LONG = 16 * LOG_BYTES
-"""A log that never came to its end because of others who write is copied to the end while nobody in here does."""
+"""A log that never came to its end because of others who write is copied to the end while nobody in here does.
+
+How far a copy came tells nothing of that: it looks at the log as it was when it began."""
 _log = logging.getLogger(__name__)
 
 
@@ -38,12 +40,12 @@ class Checkpoints:
         if not self._is_due() or not self._one.acquire(blocking=False):
             return
         try:
-            done = self._copy()
-            if not done and self._bytes() >= _TOO_LONG:
+            self._copy()
+            if self._bytes() >= _TOO_LONG:
                 with self._turn:
                     self._copy()
             self._copied_bytes = self._bytes()
-        except (sqlite3.Error, DatabaseError) as err:  # nothing is lost by it: it is tried again as the log grows
+        except (sqlite3.Error, SQLAlchemyError) as err:  # nothing is lost by it: it is tried again as the log grows
             self._copied_bytes = self._bytes()
             _log.warning("checkpoint_failed database=%s error=%s", self._file, err)
         finally:
@@ -61,13 +63,12 @@ class Checkpoints:
         except OSError:
             return 0
 
-    def _copy(self) -> bool:
-        """Copy what nobody reads an earlier state of; tell whether that was all of it."""
+    def _copy(self) -> None:
+        """Copy what nobody reads an earlier state of."""
         connection = self._engine.raw_connection()
         try:
             cursor = connection.cursor()
-            _, frames, copied = cursor.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            cursor.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
             cursor.close()
         finally:
             connection.close()
-        return bool(frames == copied)

@@ -3,6 +3,8 @@ from __future__ import annotations
 import getpass
 import queue
 import random
+import socket
+import time
 from collections import deque
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,10 +12,10 @@ from typing import Any
 
 import paho.mqtt.client as mqtt
 import pytest
-from paho.mqtt.enums import CallbackAPIVersion, MessageType
+from paho.mqtt.enums import CallbackAPIVersion, MessageType, _ConnectionState
 
 from edgemm.transport.joining_client import JoiningClient, _join
-from edgemm.transport.whole_packets import Taken
+from edgemm.transport.whole_packets import Taken, publish_packet
 from edgemm.trust.tls import pinned_context
 from edgemm_fleet.trust.certificate import create_certificate
 from simulators.mosquitto import MosquittoProcess, free_port, write_open_configuration
@@ -120,3 +122,21 @@ def test_what_is_published_together_comes_and_of_nothing_more_is_confirmation_aw
         assert client.publish_together([("said", b"")] * 1001) == mqtt.MQTT_ERR_QUEUE_SIZE
         client.disconnect()
         client.loop_stop()
+
+
+def test_a_broker_whose_messages_come_is_not_gone_though_its_answer_is_behind_them() -> None:
+    client = JoiningClient(CallbackAPIVersion.VERSION2, client_id="one")
+    came = list[Taken]()
+    client.joins, client.on_taken = True, came.extend
+    here, there = socket.socketpair()
+    with here, there:
+        here.setblocking(False)
+        client._sock, client._state = here, _ConnectionState.MQTT_CS_CONNECTED
+        asked_s = time.monotonic() - client._keepalive - 1
+        client._ping_t = client._last_msg_out = client._last_bytes_received = asked_s
+        there.sendall(publish_packet("said", b"x", 1))
+        assert client.loop_read() == mqtt.MQTT_ERR_SUCCESS
+        assert came == [("said", b"x", False)]
+        client._check_keepalive()
+        assert client._sock is here
+        client._sock = None

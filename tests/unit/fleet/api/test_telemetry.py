@@ -81,4 +81,5 @@ def test_a_devices_hours_come_page_by_page_and_since_a_time(fleet: RunningFleet)
         assert len(list(client.history("pi", since=now + 3600 * 50 + 1800))) == 10
         assert len(list(client.history("pi"))) == 60
     assert fleet.request("GET", "/api/v1/devices/none/history").status == 404
-    assert fleet.request("GET", "/api/v1/devices/pi/history?since=soon").status == 400
+    for wrong in ("soon", "nan", "inf", "-inf", "1e30"):
+        assert fleet.request("GET", f"/api/v1/devices/pi/history?since={wrong}").status == 400, wrong

@@ -152,6 +152,14 @@ def test_versions_that_come_to_be_used_while_their_uses_are_looked_for_are_not_w
         fleet.operations.check_begun(tx, MODEL, going, since=looked, force=False, actor="person:ann", now=fleet.now)
 
 
+@pytest.mark.parametrize("version", ["9.9.9", "2.0.0"])
+def test_of_versions_that_are_not_offered_nothing_came_to_be_used(fleet: LocalFleet, version: str) -> None:
+    _shadow(fleet, "1.0.0", "a")
+    fleet.operations.roll_back(fleet.run("3.0.0", ALL), actor="person:ann", now=fleet.now)
+    _end(fleet, version, force=False)
+    assert _names(_end(fleet, version, force=False)) == ((), (), (), ())
+
+
 def _shadow(fleet: LocalFleet, version: str, *names: str) -> None:
     operations = ShadowOperations(fleet.store, fleet.director, wake=lambda: None)
     selector, auto = Selector(devices=names), VariantPolicy.AUTO

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import exc
 
 from edgemm_fleet.store import Store, Transaction
 from edgemm_fleet.store.dialects import checkpoints
@@ -56,9 +57,9 @@ def test_the_log_is_copied_while_nobody_has_the_writer(
 ) -> None:
     copied, copy = list[bool](), Checkpoints._copy
 
-    def watched(self: Checkpoints) -> bool:
+    def watched(self: Checkpoints) -> None:
         copied.append(store._writer.locked())
-        return copy(self)
+        copy(self)
 
     monkeypatch.setattr(Checkpoints, "_copy", watched)
     for _ in range(12):
@@ -86,27 +87,38 @@ def test_a_log_that_is_read_is_copied_to_the_end_later(store: Store, path: Path)
 
 
 def test_a_log_that_grows_all_the_time_is_copied_to_the_end_while_nobody_writes(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+    store: Store, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    held = list[bool]()
+    held, copy = list[bool](), Checkpoints._copy
 
-    def never_all(self: Checkpoints) -> bool:
+    def overtaken(self: Checkpoints) -> None:
         held.append(store._writer.locked())
-        return False
+        if held[-1]:
+            copy(self)
+            return
+        with store.write() as tx:  # it has begun before the copy, and is done after it
+            fill(tx, 1)
+            copy(self)
 
-    monkeypatch.setattr(Checkpoints, "_copy", never_all)
+    monkeypatch.setattr(Checkpoints, "_copy", overtaken)
     monkeypatch.setattr(checkpoints, "_TOO_LONG", 2 * A_LOT)
     for _ in range(2):
         with store.write() as tx:
             fill(tx)
     assert held == [False, False, True]
+    with store.write() as tx:
+        fill(tx, 1)
+    assert log_bytes(path) == LOG_BYTES, "it began anew"
 
 
+@pytest.mark.parametrize(
+    "err", [sqlite3.OperationalError("disk I/O error"), exc.TimeoutError("disk I/O error, or no connection")], ids=repr
+)
 def test_a_checkpoint_that_fails_is_told_of_and_costs_nothing(
-    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, *, err: Exception
 ) -> None:
-    def fail(*_: Any) -> bool:
-        raise sqlite3.OperationalError("disk I/O error")
+    def fail(*_: Any) -> None:
+        raise err
 
     monkeypatch.setattr(Checkpoints, "_copy", fail)
     with store.write() as tx:
