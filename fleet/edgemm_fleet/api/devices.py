@@ -67,7 +67,7 @@ def list_devices(state: FleetState, call: Call[Nothing, DevicesQuery]) -> Device
                 page = devices.page_matching(tx, query, after=asked.after, limit=asked.limit)
             matching = query.count() if asked.count else UNSET
         ids = [device.id for device in page.items]
-        reports, told = reported.of(tx, ids), desired.of(tx, ids)  # what cannot be read is noted, and shown
+        reports, orders = reported.of(tx, ids), desired.of(tx, ids)  # what cannot be read is noted, and shown
         assignments.of(tx, ids)
         failed = _failed(tx, reports)
         withdrawn = _withdrawn(tx, reports)
@@ -76,7 +76,7 @@ def list_devices(state: FleetState, call: Call[Nothing, DevicesQuery]) -> Device
         report = reports.get(device.id)
         item = DeviceSummary(
             device=device,
-            refusal=told[device.id].refusal if device.id in told else None,
+            refusal=orders[device.id].refusal if device.id in orders else None,
             failed=failed.get(device.id, ()),
             shed=state.vitals.hearing.shed_of(device.id),
             withdrawn=withdrawn.get(device.id, ()),
