@@ -254,6 +254,36 @@ def test_weights_of_torch_save_and_scripts_are_told_how_to_export(tmp_path: Path
         assert "torch.export.save(torch.export.export(model.eval(), args)" in refusal(tmp_path / name), name
 
 
+class Answers(nn.Module):
+    """Answers with what it was given, in the tree and the shape of its case."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def forward(self, x: torch.Tensor) -> Any:
+        if self.kind == "twice":
+            return {"a": {"b": x + 1}, "a_b": x + 2}
+        if self.kind == "many":
+            return tuple(x + i for i in range(65))
+        return x.reshape(-1, *[1] * 8, 4) if self.kind == "deep" else {"y": x + 1, self.kind: x + 2}
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("twice", "an output would be called 'a_b'"),
+        ("", "an output would be called ''"),
+        ("k" * 257, "an output would be called 'kkk"),
+        ("many", "it has 65 outputs, expected at most 64"),
+        ("deep", "tensor 'output' has 10 axes, expected at most 8"),
+    ],
+)
+def test_outputs_that_no_signature_has_are_refused(kind: str, says: str, tmp_path: Path) -> None:
+    made = torch.export.export(Answers(kind).eval(), (torch.ones(2, 4),))
+    assert says in refusal(saved(made, tmp_path / "model.pt2"))
+
+
 def test_state_is_refused(tmp_path: Path) -> None:
     class Counter(nn.Module):
         def __init__(self) -> None:

@@ -13,7 +13,9 @@ pytestmark = [pytest.mark.converter, pytest.mark.service, pytest.mark.slow, pyte
 PACKAGES = ("core", "converter", "runtime", "fleet", "demo", "")
 
 
-@pytest.mark.parametrize("cases", ["estimator_cases.py", "estimator_attack_cases.py", "column_cases.py"])
+@pytest.mark.parametrize(
+    "cases", ["estimator_cases.py", "estimator_attack_cases.py", "column_cases.py", "estimator_data_cases.py"]
+)
 def test_estimators_are_converted_and_served(cases: str) -> None:
     python = environment("estimators")
     done = subprocess.run(

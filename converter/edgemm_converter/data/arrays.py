@@ -6,7 +6,7 @@ Files are read without pickle: an array file is data, never code.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -20,6 +20,7 @@ from edgemm_runtime.tensors.named_inputs import by_name
 
 Array: TypeAlias = npt.NDArray[Any]
 UNNAMED = npy.UNNAMED
+_CHARACTER, _MOST_TEXT_BYTES = 4, 2 * 2**30
 
 
 def read(path: Path) -> dict[str, Array]:
@@ -31,6 +32,22 @@ def read(path: Path) -> dict[str, Array]:
     if not (arrays := npy.load(path)):
         raise InputError(f"{path}: expected at least one array, found none")
     return arrays
+
+
+def of_texts(texts: Sequence[str], name: str, *, path: str) -> Array:
+    """Return a column of texts [samples], each with as much room as the longest.
+
+    Raises:
+        InputError: that is too much.
+    """
+    longest = max(map(len, texts), default=0)
+    if (size := _CHARACTER * longest * len(texts)) > _MOST_TEXT_BYTES:
+        raise InputError(
+            f"{path}: column {name!r} has {len(texts):,} texts, the longest of {longest:,} characters, which take "
+            f"{size / 2**30:.1f} GiB, expected at most {_MOST_TEXT_BYTES / 2**30:.0f} GiB: give fewer samples, or "
+            "leave the longest out"
+        )
+    return np.array(texts, np.str_)
 
 
 def match(arrays: Mapping[str, Array], inputs: tuple[TensorSpec, ...], *, path: str) -> dict[str, Array]:

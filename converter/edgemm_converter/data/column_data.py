@@ -54,7 +54,16 @@ def as_rows(columns: Sequence[Array]) -> Array | None:
 
 
 def _together(found: Mapping[str, Array], spec: TensorSpec, order: Sequence[str], *, path: str) -> Mapping[str, Array]:
+    spelled = {name.replace(" ", "_"): array for name, array in found.items()}  # as LightGBM keeps names
+    if set(order) <= set(spelled) and len(spelled) == len(found):
+        found = found if set(order) <= set(found) else spelled
     names = list(order) if order and set(order) <= set(found) else list(found)
+    if names != list(order) and (known := set(order) & set(found)):
+        missing = ", ".join(repr(name) for name in order if name not in known)
+        raise InputError(
+            f"{path}: expected the columns that the model was fitted on, {', '.join(order)[:200]}; missing: "
+            f"{missing[:200]}: name them as there, or leave the line of names out where they stand in that order"
+        )
     if len(names) != spec.shape[1] or len(names) == len(found) == 1:
         return found
     columns = [_numbers(found[name], name, missing=bool(spec.missing), path=path) for name in names]

@@ -11,6 +11,7 @@ import numpy as np
 
 from edgemm import library_errors
 from edgemm.errors import InputError
+from edgemm_converter.data import arrays
 from edgemm_converter.data.arrays import Array
 
 SUFFIXES = (".json", ".jsonl", ".parquet")
@@ -70,7 +71,7 @@ def _parquet(path: Path) -> dict[str, list[Any]]:
 def _array(values: Sequence[Any], name: str, *, path: Path) -> Array:
     kinds = {type(one) for one in values} - {type(None)}
     if kinds <= {str} and kinds:
-        return np.array(["" if one is None else one for one in values])
+        return arrays.of_texts(["" if one is None else one for one in values], name, path=str(path))
     if kinds <= {bool} and len(kinds) == 1 and None not in values:
         return np.array(values, bool)
     if kinds <= {int} and kinds and None not in values and max(map(abs, values)) < 2**63:

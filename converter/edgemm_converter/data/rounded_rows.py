@@ -6,7 +6,7 @@ and a model that tells such numbers from one another answers something else, wit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -15,7 +15,9 @@ from edgemm_converter.data.arrays import Array
 _MATTERS = 1e-3
 """From this share of an output's range on, a change of answers is told."""
 
-_MOST_ROWS = 512
+MOST_ROWS = 512
+"""As many rows of a user are looked at."""
+
 Answers = Callable[[Array], Mapping[str, Array]]
 
 
@@ -28,12 +30,11 @@ def rounded(rows: Array) -> Array | None:
     return None if np.array_equal(found.astype(np.float64), rows, equal_nan=True) else found
 
 
-def warning(rows: Array, answers: Answers, *, path: str) -> str | None:
+def warning(some: Array, answers: Answers, *, path: str, names: Sequence[str] = ()) -> str | None:
     """Return what to tell of rows [rows, columns] whose answers change as they become float32; None where none does.
 
-    `answers` answers rows [rows, columns] of either precision by name.
+    `answers` answers these rows, of either precision, by name; `names` are those of the columns.
     """
-    some = rows[np.unique(np.linspace(0, len(rows) - 1, num=min(len(rows), _MOST_ROWS)).round().astype(np.int64))]
     held = rounded(some)
     if held is None:
         return None
@@ -43,8 +44,9 @@ def warning(rows: Array, answers: Answers, *, path: str) -> str | None:
     if not count:
         return None
     column, before, after = _worst(some, held)
+    called = repr(names[column]) if len(names) == some.shape[1] else column
     return (
-        f"{path}: devices take float32, and {count} of {len(some)} rows have another {name!r} there: column {column} "
+        f"{path}: devices take float32, and {count} of {len(some)} rows have another {name!r} there: column {called} "
         f"has {before:.17g}, which becomes {after:.17g}: subtract a fixed number from that column before training, or "
         "divide it into several"
     )

@@ -9,6 +9,7 @@ import numpy as np
 
 from edgemm import plain_text
 from edgemm.errors import BadRequestError, InputError
+from edgemm_converter.data import arrays
 from edgemm_converter.data.arrays import UNNAMED, Array
 from edgemm_runtime.tensors import csv_table
 
@@ -76,7 +77,7 @@ def _columns(path: Path, text: str, labels: Sequence[str] | None, *, labelled: b
         pointed = csv_table.with_points(dict(cells))
         cells |= {name: found for name, found in pointed.items() if all(map(_is_number, found))}
     classes = [cell.strip() for cell in cells.pop(LABELS, [])]
-    columns: dict[str, Array] = {name: np.array(found) for name, found in cells.items()}
+    columns = {name: arrays.of_texts(found, name, path=str(path)) for name, found in cells.items()}
     if not labelled or not classes:
         return columns
     plain = all(map(_is_number, classes))

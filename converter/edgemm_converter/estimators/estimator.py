@@ -79,17 +79,13 @@ class Estimator:
     zero_is_missing: bool = False
     """Whether those steps give sparse rows to XGBoost, to which what they leave out, a 0, is missing."""
 
+    order: tuple[str, ...] = ()
+    """The names of the columns of one table of numbers, where the estimator knows them."""
+
     @property
     def is_bare(self) -> bool:
         """Whether it is trees alone, which are given the rows as they come."""
         return self.ensemble is not None and self.before is None and self.columns is None
-
-    @property
-    def order(self) -> tuple[str, ...]:
-        """The names of the columns of one table of numbers, where the estimator knows them."""
-        names = getattr(self.model, "feature_names_in_", None)
-        names = names if names is not None else getattr(self.model, "feature_names", None)
-        return tuple(map(str, names)) if isinstance(names, (list, np.ndarray)) else ()
 
     @property
     def ties_behind_steps(self) -> bool:
@@ -151,8 +147,11 @@ def of(found: Any, *, path: str, rows: Array | None = None, declared: Mapping[st
             "edgemm knows, which are tables of numbers, named columns, and texts"
         )
     table, before = _trees(model)
-    estimator = Estimator(model, _inputs(int(count), path=path), None, classes, answers, table, before)
-    return _served(replace(estimator, rest=model if table is None else before), path=path, rows=rows)
+    estimator = Estimator(
+        model, _inputs(int(count), path=path), None, classes, answers, table, before,
+        rest=model if table is None else before, order=methods.column_names(model),
+    )  # fmt: skip
+    return _served(estimator, path=path, rows=rows)
 
 
 def _trees(model: Any) -> tuple[Ensemble | None, Any]:
@@ -195,7 +194,9 @@ def _of_booster(booster: Any, library: str, model: Any, *, path: str, rows: Arra
         return {PROBABILITIES: both, LABEL: np.asarray(classes)[both.argmax(axis=1)]}
 
     signature = _inputs(ensemble.features, path=path)
-    estimator = Estimator(booster, signature, None, classes if ensemble.classifies else None, answers, ensemble)
+    known = classes if ensemble.classifies else None
+    order = methods.column_names(model) or methods.column_names(booster)
+    estimator = Estimator(booster, signature, None, known, answers, ensemble, order=order)
     return _served(estimator, path=path, rows=rows)
 
 
@@ -254,7 +255,7 @@ def _with_missing(known: Estimator, some: Mapping[str, Array]) -> Estimator:
         takes = False
         if spec.dtype is DType.STRING and not (known.columns and known.columns.alone):
             texts = {**some, spec.name: np.full(len(some[spec.name]), MISSING_TEXT, object)}
-            for value in (np.nan, None):
+            for value in (None, np.nan) if known.columns and known.columns.of(spec.name).takes_none else (np.nan, None):
                 if not takes and replace(known, absent={spec.name: value}).takes(texts):
                     takes, absent[spec.name] = True, value
         elif spec.dtype in (DType.FLOAT32, DType.FLOAT64):

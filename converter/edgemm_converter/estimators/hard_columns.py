@@ -21,7 +21,9 @@ from edgemm_converter.estimators.hard_rows import INFINITE, MISSING, TIES
 from edgemm_converter.table_columns.named_columns import Column, Columns
 from edgemm_runtime.tensors.element_types import numpy_dtype
 
-UNSEEN, TEXTS, LARGE = "unseen values", "odd texts", "large numbers"
+UNSEEN, TEXTS, LARGE, OTHER = "unseen values", "odd texts", "large numbers", "other numbers"
+"""What an encoder never saw, and may refuse, is `UNSEEN`; other steps refuse numbers too, as those behind log(0)."""
+
 _ALONE, _LONG = 6, 10_000
 _WORDS = ("nan", "None", "NaN", "null", "0", "1.0", "Žluťoučký 日本語 🚲", "Zu\u0308rich", "a\u00a0b")
 
@@ -66,7 +68,8 @@ def _cases(known: Columns, inputs: Sequence[TensorSpec]) -> Iterator[Case]:
         for i, (words, family, _) in enumerate(longest):
             together = {name: values[i][2] for name, values in by_spec.items() if i < len(values)}
             if len(together) > 1:
-                yield Case(f"{words} in all", family, together)
+                mixed = any(by_spec[name][i][1] != family for name in together)
+                yield Case(f"{words} in all", OTHER if mixed and family == UNSEEN else family, together)
         for spec in kind[:_ALONE]:
             for words, family, value in by_spec[spec.name]:
                 yield Case(f"{words} in column {spec.name!r}", family, {spec.name: value})
@@ -77,6 +80,7 @@ def _missing(spec: TensorSpec) -> object:
 
 
 def _values(spec: TensorSpec, column: Column) -> Iterator[tuple[str, str, object]]:
+    unseen = UNSEEN if column.usual else OTHER
     if spec.missing is not UNSET:
         yield "a missing value", MISSING, _missing(spec)
     if spec.dtype is DType.STRING:
@@ -87,10 +91,10 @@ def _values(spec: TensorSpec, column: Column) -> Iterator[tuple[str, str, object
     elif spec.dtype is DType.INT64:
         most = max((int(one) for one in column.usual), default=3)
         for number in (most + 1, -1, 0, 2**31, 2**53 + 1, -(2**63)):
-            yield f"{number}", UNSEEN, number
+            yield f"{number}", unseen, number
     else:
-        yield "0", UNSEEN, 0.0
-        yield "half of a number", UNSEEN, float(column.usual[0]) + 0.5 if column.usual else column.centre + 0.5
+        yield "0", unseen, 0.0
+        yield "half of a number", unseen, float(column.usual[0]) + 0.5 if column.usual else column.centre + 0.5
         for sign in (1, -1):
             yield f"{sign * 1e6:g} times the scale", LARGE, column.centre + sign * 1e6 * column.spread
             yield f"{sign * np.inf}", INFINITE, sign * np.inf

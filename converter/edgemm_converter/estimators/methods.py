@@ -22,6 +22,15 @@ def several_targets(model: Any, count: int, *, path: str) -> InputError:
     return InputError(f"{path}: {type(model).__name__} has {count} targets of classes: fit one model for each")
 
 
+def column_names(model: Any) -> tuple[str, ...]:
+    """Return the names of the columns that an estimator, or a booster, was fitted on; none where it knows none."""
+    names = getattr(model, "feature_names_in_", None)
+    names = names if names is not None else getattr(model, "feature_names", None)
+    if names is None and callable(getattr(model, "feature_name", None)):  # a booster of LightGBM
+        names = model.feature_name()
+    return tuple(map(str, names)) if isinstance(names, (list, np.ndarray)) else ()
+
+
 def kind(model: Any) -> str:
     """Return what kind of estimator it is, by scikit-learn's tags."""
     try:

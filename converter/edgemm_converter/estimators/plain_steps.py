@@ -54,6 +54,8 @@ def _last(model: Any) -> Any:
         made = LogisticRegression()
         made.coef_, made.intercept_, made.classes_ = model.coef_, model.intercept_, model.classes_
         made.n_features_in_ = model.n_features_in_
+        if hasattr(model, "feature_names_in_"):
+            made.feature_names_in_ = model.feature_names_in_
         return made
     if type(model) is Pipeline:
         *before, (step, last) = model.steps
@@ -68,7 +70,8 @@ def _simplify(part: Any) -> None:
         part.classes_ = classes.astype(np.int64)
     if name == "Pipeline":
         steps = [(key, step) for key, step in part.steps if not _is_nothing(step)]
-        part.steps = steps or part.steps
+        transforms = _is_nothing(part.steps[-1][1]) and steps and hasattr(steps[-1][1], "predict")
+        part.steps = [*steps, part.steps[-1]] if transforms else steps or part.steps
     elif name == "FeatureUnion":
         part.transformer_list = [(key, _as_step(step)) for key, step in part.transformer_list if step != "drop"]
     elif name in ("VotingClassifier", "VotingRegressor") and part.weights is not None:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgemm import library_errors
-from edgemm.bundle.manifest import Precision, TensorSpec, Variant, VariantTensor
+from edgemm.bundle.manifest import DType, Precision, TensorSpec, Variant, VariantTensor
 from edgemm.canonical import sha256
 from edgemm.errors import ConversionError, InputError, ParityError
 from edgemm_converter.children import array_files, edge_runs, samples, staged
@@ -42,6 +42,7 @@ from edgemm_converter.judging import edges, parity
 from edgemm_converter.judging.edge_limits import EdgeRuns, Ordinary
 from edgemm_converter.metadata.carried import Settled
 from edgemm_runtime.tensors import comparison
+from edgemm_runtime.tensors.named_inputs import by_name
 
 _NOISE_RUNS, _ROWS_AT_ONCE = 64, 4096
 _UNDECIDED = 1e-5
@@ -162,15 +163,30 @@ def _given_rows(request: ExportRequest) -> Array | None:
 
 def _rounded(source: Estimator, request: ExportRequest) -> Iterator[str]:
     """Say where a user's own rows are answered in another way once they are float32."""
-    given = source.signature.inputs
-    if [(spec.name, len(spec.shape)) for spec in given] != [(INPUT, 2)]:
-        return
-    for data in (request.calibration, request.evaluation):
-        found = {} if data is None else arrays.read(Path(data.file))
-        rows = [array for name, array in found.items() if name != LABELS and array.ndim == 2]
-        if data is not None and len(rows) == 1 and rows[0].shape[1:] == given[0].shape[1:]:
-            said = rounded_rows.warning(rows[0], lambda some: source.run({INPUT: some}), path=data.shown)
-            yield from [said] if said else []
+    inputs = source.signature.inputs
+    for data in filter(None, (request.calibration, request.evaluation)):
+        found = {name: array for name, array in arrays.read(Path(data.file)).items() if name != LABELS}
+        given = column_data.for_inputs(found, inputs, source.order, path=data.shown)
+        named = by_name(given, inputs) or {}
+        some = {name: array[arrays.spread(len(array), limit=rounded_rows.MOST_ROWS)] for name, array in named.items()}
+        floats = [spec for spec in inputs if spec.dtype is DType.FLOAT32 and some.get(spec.name) is not None]
+        if not floats or any(some[spec.name].ndim != len(spec.shape) for spec in floats):
+            continue
+        names = source.order if source.columns is None else tuple(spec.name for spec in floats)
+        said = rounded_rows.warning(
+            np.column_stack([some[spec.name] for spec in floats]), partial(_exactly, source, some, floats),
+            path=data.shown, names=names,
+        )  # fmt: skip
+        yield from [said] if said else []
+
+
+def _exactly(
+    source: Estimator, some: Mapping[str, Array], floats: Sequence[TensorSpec], rows: Array
+) -> dict[str, Array]:
+    """Return the answers to some inputs whose columns of `floats` are those of `rows`, in whatever precision."""
+    if source.columns is None:
+        return source.run({INPUT: rows})
+    return source.run({**some, **{spec.name: rows[:, place] for place, spec in enumerate(floats)}})
 
 
 def _lines(source: Estimator, request: ExportRequest) -> tuple[str, ...]:
@@ -329,7 +345,7 @@ def _single(source: Estimator) -> bytes:
     Raises:
         ConversionError: there is none.
     """
-    if [spec.name for spec in source.signature.inputs] != [INPUT]:
+    if source.columns is not None:
         raise ConversionError("TFLite: a model of named columns becomes an ONNX file alone")
     return _made(source, double=False)
 

@@ -25,8 +25,9 @@ from edgemm_converter.verify.parent import EngineRun
 _WORKER = "edgemm_converter.monitoring.child"
 _CLASSES = "monitored-classes.npy"
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-_ALIKE = 0.98
-"""In so many rows the class with the highest score is the one that a model answers with, at least."""
+_MOST_OTHER = 0.01
+"""In so many rows may a model's own class be another than that of the largest score."""
+
 _OF_CLASSES = (Metric.ACCURACY, Metric.F1, Metric.PRECISION, Metric.RECALL)
 
 
@@ -73,8 +74,8 @@ def made(
     if given.stateful:
         return MonitorMade(None, "its answers depend on the requests before")
     try:
-        inputs = _rows(run.signature, assembly.by_sample(data).inputs)
-        output = scored_output(asked, assembly.by_sample(data).source)
+        each = assembly.by_sample(data)
+        inputs, output = _rows(run.signature, each.inputs), monitored_output(asked, each.source)
         request = _request(given, run, asked.truth, inputs, folder, output=output)
         answer = run_child(
             _WORKER,
@@ -114,7 +115,13 @@ def document_of(found: MonitorMade) -> MonitorDocument | None:
 
 
 def _request(
-    given: ConversionJob, run: MonitoredRun, truth: Array, inputs: dict[str, Array], folder: Path, *, output: str
+    given: ConversionJob,
+    run: MonitoredRun,
+    truth: Array,
+    inputs: dict[str, Array],
+    folder: Path,
+    *,
+    output: str,
 ) -> MonitorRequest:
     variant = run.ran.variants[0]
     np.save(folder / _CLASSES, truth.astype(np.int64))
@@ -130,21 +137,33 @@ def _request(
     )
 
 
-def scored_output(asked: MetricQuestion, source: assembly.Outputs) -> str:
-    """Return the output whose scores are monitored: what is judged, or the scores beside the class that is.
+def monitored_output(asked: MetricQuestion, outputs: assembly.Outputs) -> str:
+    """Return the output that is monitored: of a model with class indices, the scores [samples, 1, classes] beside them.
 
     Raises:
-        InputError: there are none by which the model answers with that class.
+        InputError: there are none, or the classes do not follow from them.
     """
     if not asked.classes:
         return asked.output
-    answered = source[asked.output].reshape(-1)
-    for name, found in source.items():
-        scores = found.reshape(len(found), -1)
-        fitting = found.dtype.kind == "f" and scores.shape[1] == asked.classes
-        if fitting and (scores.argmax(axis=1) == answered).mean() >= _ALIKE:
-            return name
-    raise InputError(f"output {asked.output!r} is a class, and no output has scores of {asked.classes} classes for it")
+    found = [name for name, a in outputs.items() if a.dtype.kind == "f" and a.shape[1:] == (1, asked.classes)]
+    if not found and asked.classes == 2:
+        return asked.output  # each answer is a probability of 0 or 1
+    if not found:
+        raise InputError(f"output {asked.output!r} is of class indices, without an output of scores beside it")
+    answered = outputs[asked.output].reshape(-1)
+    others = {name: float((_largest(outputs[name], asked.classes) != answered).mean()) for name in found}
+    name, other = min(others.items(), key=lambda one: one[1])
+    if other > _MOST_OTHER:
+        raise InputError(
+            f"in {other:.1%} of the labelled rows, {asked.output!r} is not the class of the largest of {name!r}, "
+            f"by which accuracy is estimated: expected at most {_MOST_OTHER:.0%}"
+        )
+    return name
+
+
+def _largest(scores: Array, classes: int) -> Array:
+    """Return the class with the highest score of each row."""
+    return np.asarray(scores.reshape(-1, classes).argmax(axis=1))
 
 
 def _rows(signature: Signature, by_sample: assembly.Outputs) -> dict[str, Array]:

@@ -20,7 +20,7 @@ from torch.export.graph_signature import ConstantArgument, InputKind, OutputKind
 from torch.utils import _pytree as pytree
 
 from edgemm import library_errors
-from edgemm.bundle.manifest import NUMBERS, DType, Signature, TensorSpec
+from edgemm.bundle.manifest import MOST_INPUTS, NUMBERS, DType, Signature, TensorSpec
 from edgemm.errors import InputError
 from edgemm_converter.children import array_files
 from edgemm_converter.data.arrays import Array
@@ -41,6 +41,7 @@ _RANDOM = (
     "bernoulli", "exponential", "multinomial", "native_dropout", "normal", "normal_functional", "poisson", "rand",
     "rand_like", "randint", "randint_like", "randn", "randn_like", "randperm", "rrelu_with_noise", "uniform",
 )  # fmt: skip
+_LONGEST_NAME, _MOST_OUTPUTS, _MOST_AXES = 256, 64, 8
 _LEAST_BATCH, _USUAL_BATCH = 2, 16
 """PyTorch takes a single row where it says that 2 are the least."""
 
@@ -195,12 +196,27 @@ def _served_program(exported: Any, module: Any, path: Path, shapes: Shapes) -> P
     outputs = [_spec(names[i], results[i].meta["val"], path) for i in places]
     if not inputs or not outputs:
         raise InputError(f"{path}: expected a model with inputs and outputs, found {len(inputs)} and {len(outputs)}")
+    _check_names([names[i] for i in places], path)
+    if len(inputs) > MOST_INPUTS:
+        raise InputError(f"{path}: it has {len(inputs)} inputs, expected at most {MOST_INPUTS}: join some")
     for spec in inputs:
         if spec.name not in shapes:
             _check_batch(spec, values[spec.name], exported.range_constraints, path)
     signature = Signature(inputs=_fixed(inputs, shapes, path), outputs=tuple(outputs))
     dtypes = {name: values[name].dtype for name in arguments if isinstance(name, str)}
     return Program(exported, module, signature, tuple(arguments), places, dtypes)
+
+
+def _check_names(outputs: Sequence[str], path: Path) -> None:
+    """Check the names of outputs before anything has them."""
+    for name in outputs:
+        if not 1 <= len(name) <= _LONGEST_NAME or outputs.count(name) > 1:
+            raise InputError(
+                f"{path}: an output would be called {name[:40]!r}, by the keys of the dict that the model returns: "
+                f"expected names of 1 to {_LONGEST_NAME} characters, each once: return others"
+            )
+    if len(outputs) > _MOST_OUTPUTS:
+        raise InputError(f"{path}: it has {len(outputs)} outputs, expected at most {_MOST_OUTPUTS}: join some")
 
 
 def _check_batch(spec: TensorSpec, value: Any, ranges: Mapping[Any, Any], path: Path) -> None:
@@ -239,6 +255,8 @@ def _spec(name: str, value: Any, path: Path) -> TensorSpec:
             f"{path}: tensor {name!r} is of dtype {dtype}; edgemm serves numbers ({', '.join(NUMBERS)}): do this part "
             "of the work outside of the model"
         )
+    if len(value.shape) > _MOST_AXES:
+        raise InputError(f"{path}: tensor {name!r} has {len(value.shape)} axes, expected at most {_MOST_AXES}")
     for size in value.shape:
         if isinstance(size, torch.SymInt) and any(str(one).startswith("u") for one in size.node.expr.free_symbols):
             raise array_files.depends_on_data(name, "its size is counted while the model runs")

@@ -30,7 +30,8 @@ def table(columns: Columns, inputs: Mapping[str, Array], *, missing: Mapping[str
     if columns.named and as_fitted(columns):
         import pandas as pd
 
-        return pd.DataFrame(values)
+        # Of objects pandas makes texts, in which None becomes NaN.
+        return pd.DataFrame({name: pd.Series(one, dtype=one.dtype) for name, one in values.items()})
     count = len(next(iter(values.values())))
     rows = np.full((count, columns.fitted), np.nan, object)
     for one in columns.columns:

@@ -44,6 +44,8 @@ class Column:
     usual: tuple[Any, ...] = ()
     centre: float = 0.0
     spread: float = 1.0
+    takes_none: bool = False
+    """Whether an encoder learned None for what is missing, which is another category than NaN."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ class _Use:
     usual: tuple[Any, ...] = ()
     centre: float = 0.0
     spread: float = 1.0
+    takes_none: bool = False
 
 
 def of(model: Any, *, declared: Mapping[str, str], path: str) -> Columns | None:
@@ -109,7 +112,13 @@ def of(model: Any, *, declared: Mapping[str, str], path: str) -> Columns | None:
         raise InputError(f"{path}: --column {unused}={declared[unused]}: no step takes this column, leave it out")
     columns = tuple(
         Column(
-            names[use.place], use.place, _told(use, declared.get(names[use.place])), use.usual, use.centre, use.spread
+            names[use.place],
+            use.place,
+            _told(use, declared.get(names[use.place])),
+            use.usual,
+            use.centre,
+            use.spread,
+            use.takes_none,
         )
         for use in sorted(found.values(), key=lambda use: use.place)
     )
@@ -168,10 +177,13 @@ def _check_names(names: Sequence[str], *, path: str) -> None:
 def _chosen_by_name(step: Any) -> bool:
     if type(step).__name__ != "ColumnTransformer":
         return False
-    return any(isinstance(one, str) for *_, chosen in step.transformers for one in _listed(chosen))
+    # As fitted: what a selector chose, and not the selector.
+    return any(isinstance(one, str) for *_, chosen in step.transformers_ for one in _listed(chosen))
 
 
 def _listed(chosen: Any) -> Sequence[Any]:
+    if isinstance(chosen, slice):
+        return [chosen.start, chosen.stop]
     return list(chosen) if isinstance(chosen, (list, tuple, np.ndarray)) else [chosen]
 
 
@@ -240,7 +252,9 @@ def _of_leaf(step: Any, name: str, places: Sequence[int]) -> Iterator[_Use]:
         yield _Use(places[0], DType.STRING, _sentences(step))
     elif categories is not None and len(categories) == len(places):
         for place, known in zip(places, categories, strict=True):
-            yield _Use(place, _kind_of(known), tuple(one for one in np.asarray(known).tolist() if not is_missing(one)))
+            values = np.asarray(known).tolist()
+            usual = tuple(one for one in values if not is_missing(one))
+            yield _Use(place, _kind_of(known), usual, takes_none=any(one is None for one in values))
     elif name == "SimpleImputer" and np.asarray(step.statistics_).dtype.kind in "OUT":
         for place, filled in zip(places, step.statistics_, strict=False):
             text = isinstance(filled, str)

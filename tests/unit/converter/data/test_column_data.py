@@ -49,6 +49,29 @@ def test_columns_of_one_table_stand_in_the_models_order(tmp_path: Path) -> None:
         assert column_data.for_inputs(found.arrays, (spec,), order, path="d")["input"].tolist() == rows
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_texts_of_which_one_is_far_longer_are_not_all_given_its_room(suffix: str, tmp_path: Path) -> None:
+    texts = ["x" * 100_000, *["x"] * 9_999]
+    lines = ["city", *texts] if suffix == ".csv" else [json.dumps({"city": text}) for text in texts]
+    with pytest.raises(InputError, match=r"'city' has 10,000 texts, the longest of 100,000 characters, .* 3.7 GiB"):
+        read(tmp_path / f"d{suffix}", "\n".join(lines))
+
+
+def test_names_as_lightgbm_keeps_them_are_the_same(tmp_path: Path) -> None:
+    spec = TensorSpec(name="input", dtype=DType.FLOAT32, shape=(-1, 2))
+    found = read(tmp_path / "d.csv", "of b,a\n1,2\n")
+    assert column_data.for_inputs(found.arrays, (spec,), ("a", "of_b"), path="d")["input"].tolist() == [[2, 1]]
+
+
+def test_a_table_of_which_some_names_are_the_models_is_refused(tmp_path: Path) -> None:
+    spec = TensorSpec(name="input", dtype=DType.FLOAT32, shape=(-1, 2))
+    found = read(tmp_path / "d.csv", "b,A\n1,2\n")
+    with pytest.raises(InputError, match=r"d: expected the columns .* fitted on, a, b; missing: 'a': name them"):
+        column_data.for_inputs(found.arrays, (spec,), ("a", "b"), path="d")
+    others = column_data.for_inputs(found.arrays, (spec,), ("f0", "f1"), path="d")
+    assert others["input"].tolist() == [[1, 2]]
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

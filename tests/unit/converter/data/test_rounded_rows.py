@@ -25,6 +25,9 @@ def test_answers_that_change_with_rounding_are_told() -> None:
     assert said is not None
     assert said.startswith("rows.npz: devices take float32, and ")
     assert "of 100 rows have another 'label' there: column 1 has 17000" in said
+    named = rounded_rows.warning(ROWS, label, path="rows.npz", names=("a", "time"))
+    assert named is not None
+    assert "there: column 'time' has 17000" in named
 
 
 def test_a_model_that_does_not_mind_is_left_in_peace() -> None:

@@ -135,8 +135,8 @@ def test_scores_beside_a_class_are_monitored() -> None:
     scores = np.eye(3, dtype=np.float32)[TRUTH] * 0.7 + 0.1
     source = {"label": TRUTH[:, None], "other": RANDOM.random((100, 1, 3)), "p": scores[:, None, :]}
     asked = MetricQuestion(Metric.ACCURACY, "label", TRUTH, "labelled.npz", classes=3)
-    assert parent.scored_output(asked, source) == "p"
-    assert parent.scored_output(MetricQuestion(Metric.ACCURACY, "p", TRUTH, "labelled.npz"), source) == "p"
+    assert parent.monitored_output(asked, source) == "p"
+    assert parent.monitored_output(MetricQuestion(Metric.ACCURACY, "p", TRUTH, "labelled.npz"), source) == "p"
     del source["p"]
-    with pytest.raises(EdgemmError, match="output 'label' is a class, and no output has scores of 3 classes for it"):
-        parent.scored_output(asked, source)
+    with pytest.raises(EdgemmError, match="is not the class of the largest of 'other'"):
+        parent.monitored_output(asked, source)
