@@ -33,7 +33,7 @@ def test_two_classes_without_scores_are_monitored_as_they_are() -> None:
 @pytest.mark.parametrize(
     ("outputs", "says"),
     [
-        ({"label": PLACES}, "'label' is of class indices, without one output of scores"),
+        ({"label": PLACES}, "'label' is of class indices, without an output of scores"),
         ({"label": (PLACES + 1) % 3, "probabilities": SCORES}, "in 100.0% of the labelled rows, 'label' is not"),
     ],
 )
