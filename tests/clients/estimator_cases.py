@@ -56,6 +56,7 @@ CHOSEN = (
 )  # fmt: skip
 
 LEFT_OUT = {
+    "sk/forest_scaled": "on the edge input 'a threshold of a tree",  # single precision before a threshold
     "sk/gaussian_process": "TFLite: Scan: no builtin operations for what it computes; ONNX alone",
 }
 
@@ -139,7 +140,8 @@ def test_a_model_of_the_zoo_answers_as_its_source(key: str, tmp_path: Path) -> N
     source = estimator.of(model, path=key)
     found = estimator_table.by_edgemm(model, source, key, tmp_path)
     assert found["edgemm"] == ("pass", "")
-    assert found["tflite"] == (("left out", LEFT_OUT[key]) if key in LEFT_OUT else ("pass", ""))
+    status, reason = found["tflite"]
+    assert (status, LEFT_OUT.get(key, "") in reason) == ("left out" if key in LEFT_OUT else "pass", True), reason
 
 
 def test_tflite_is_made_and_served_where_it_is_asked_for(tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def made(
     if given.monitor is MonitorEffort.OFF or data is None or asked is None:
         return None
     if asked.metric not in _OF_CLASSES:
-        return MonitorMade(None, f"{asked.metric} is no metric of classes, which alone are monitored so far")
+        return None  # what has no classes has no accuracy
     if given.stateful:
         return MonitorMade(None, "its answers depend on the requests before")
     try:
