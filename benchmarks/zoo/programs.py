@@ -24,7 +24,7 @@ DECLARED: Mapping[str, str] = {
     "torch/noise": "draws random numbers",
     "torch/nonzero": "depends on the data",
     "torch/half": "half precision",
-    "torch/norms": "on the edge input 'all zeros'",  # norms of zeros, whose answers are rounding alone
+    "torch/norms": "on the edge input",  # norms of next to nothing, whose answers are rounding alone
     "torch/transformer": "all true in 'padding' alone",  # attention to nothing
 }
 LITE_LEFT_OUT: Mapping[str, str] = {
