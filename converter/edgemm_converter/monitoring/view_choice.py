@@ -10,6 +10,7 @@ from edgemm.bundle.manifest import Preprocessing, Signature
 from edgemm.errors import InputError
 from edgemm.monitoring.monitor_document import Modality, Scores, View
 from edgemm_converter.data.arrays import Array
+from edgemm_converter.monitoring.accuracy_maps import as_bytes
 
 _CHANNELS = (1, 3, 4)
 _LEAST_SIDE, _LEAST_STEPS = 8, 16
@@ -120,8 +121,8 @@ def _of_signal(name: str, array: Array) -> View:
     if channels * rows > _SIGNAL_NUMBERS:
         raise UnmonitoredError(f"input {name!r} has {channels} channels, expected at most {_SIGNAL_NUMBERS // 4}")
     return View(
-        inputs=(name,), modality=Modality.SIGNAL, rows=min(rows, steps), centre=_float32(centre),
-        scale=_float32(np.where(scale > _LEAST_SCALE, scale, 1.0)),
+        inputs=(name,), modality=Modality.SIGNAL, rows=min(rows, steps), centre=as_bytes(centre),
+        scale=as_bytes(np.where(scale > _LEAST_SCALE, scale, 1.0)),
     )  # fmt: skip
 
 
@@ -137,8 +138,8 @@ def _of_table(named: Mapping[str, Array]) -> View:
     features = chosen if len(chosen) < flat.shape[1] else ()
     places = list(features) or slice(None)
     return View(
-        inputs=tuple(named), modality=Modality.TABLE, features=features, centre=_float32(centre[places]),
-        scale=_float32(np.where(scale > _LEAST_SCALE, scale, 1.0)[places]),
+        inputs=tuple(named), modality=Modality.TABLE, features=features, centre=as_bytes(centre[places]),
+        scale=as_bytes(np.where(scale > _LEAST_SCALE, scale, 1.0)[places]),
     )  # fmt: skip
 
 
@@ -154,7 +155,3 @@ def _is_smooth(array: Array) -> bool:
 def _known(numbers: Array) -> Array:
     """Return numbers as far as they are known, NaN elsewhere; none is beyond float32."""
     return np.clip(np.where(np.isfinite(numbers), numbers.astype(np.float64), np.nan), -_FARTHEST, _FARTHEST)
-
-
-def _float32(numbers: Array) -> bytes:
-    return np.asarray(numbers, "<f4").tobytes()
